@@ -20,7 +20,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.letters import LETTERS, letters_digest
 from stagedoor.model.pending_login import TRIES
-from stagedoor.model.pending_step_up import PENDING_S, PendingStepUp, lasts, try_letters
+from stagedoor.model.pending_step_up import PENDING_S, PendingStepUp, is_open, try_letters
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
@@ -56,16 +56,16 @@ def test_no_other_letters_are_right_and_each_costs_a_try(letters: str) -> None:
 
 def test_after_the_last_try_the_right_letters_are_worth_nothing() -> None:
     spent = replace(WAITING, tries_left=0)
-    assert not lasts(spent, "dev", NOW)
+    assert not is_open(spent, "dev", NOW)
     with pytest.raises(RefusedError):
         try_letters(spent, "BCDF-GHJK")
 
 
 def test_it_is_one_users_and_for_a_while() -> None:
-    assert lasts(WAITING, "dev", NOW)
-    assert not lasts(WAITING, "other", NOW)
-    assert not lasts(WAITING, "dev", NOW + 180)
-    assert not lasts(None, "dev", NOW)
+    assert is_open(WAITING, "dev", NOW)
+    assert not is_open(WAITING, "other", NOW)
+    assert not is_open(WAITING, "dev", NOW + 180)
+    assert not is_open(None, "dev", NOW)
 
 
 class Desk:

@@ -19,13 +19,13 @@ from stagedoor.model.permission import (
     NOTHING,
     Permission,
     Permissions,
+    combine_permissions,
     from_words,
-    given_by,
     parse_permissions,
     to_words,
 )
 from stagedoor.model.policy import KeyRecord, Policy, User
-from stagedoor.model.selector import EVERYBODY
+from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 
@@ -80,11 +80,11 @@ def test_a_grant_that_says_nothing_permits_what_everybody_had() -> None:
 @pytest.mark.parametrize("extra", [p for p in Permission if p is not Permission.ENTER])
 def test_no_permission_but_entering_lets_in(extra: Permission) -> None:
     assert permits(rule(EVERYTHING - ENTER)) is None
-    assert permits(rule(frozenset({extra}), EVERYBODY, "*")) is None
+    assert permits(rule(frozenset({extra}), ALL_USERS, "*")) is None
 
 
 def test_grants_of_a_user_and_of_all_their_groups_add_up() -> None:
-    rules = (rule(ENTER), rule(FORWARD, "group:crew", "app*"), rule(RECORD, EVERYBODY, "*"))
+    rules = (rule(ENTER), rule(FORWARD, "group:crew", "app*"), rule(RECORD, ALL_USERS, "*"))
     assert permits(*rules) == ENTER | FORWARD | RECORD
     others = (rule(AGENT, "group:stale"), rule(WATCH, "user:guest"), rule(REPLAY, app="app02"))
     assert permits(*rules, *others) == ENTER | FORWARD | RECORD
@@ -111,7 +111,7 @@ rules_st = st.lists(
         GrantRule,
         st.integers(1, 9),
         st.sampled_from(
-            ["user:dev", "user:guest", "group:crew", "group:stale", EVERYBODY, "user:*", "dev", ""]
+            ["user:dev", "user:guest", "group:crew", "group:stale", ALL_USERS, "user:*", "dev", ""]
         ),
         st.sampled_from(["*", "app01", "app*", "app02", "!app01", "App01"]),
         st.sampled_from(["*", "staging", "prod*", "!*"]),
@@ -147,7 +147,7 @@ def test_words_of_the_store_are_read_as_they_were_written(
 @given(st.frozensets(st.sampled_from(Permission)), st.frozensets(st.sampled_from(Permission)))
 def test_options_never_give_what_they_do_not_name(allow: Permissions, without: Permissions) -> None:
     try:
-        given_ = given_by(allow, without)
+        given_ = combine_permissions(allow, without)
     except ValueError:
         return
     assert given_ <= allow | DEFAULT
@@ -191,7 +191,7 @@ def test_a_guest_has_no_permission_whatever_the_host_and_the_guest_have(typing: 
     assert verdict.guest.may_type is typing
 
 
-@pytest.mark.parametrize("recorded", ["user:dev", "user:guest", EVERYBODY])
+@pytest.mark.parametrize("recorded", ["user:dev", "user:guest", ALL_USERS])
 def test_a_guest_is_recorded_where_the_host_or_the_guest_is(recorded: str) -> None:
     verdict = shared(rule(ENTER), rule(RECORD, recorded))
     assert isinstance(verdict, Grant)

@@ -53,8 +53,8 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
     alice.out("sign-in", "end", first["id"][:8], "--reason", "laptop stolen")
     policy = admin.policy(service)
     now = time.time()
-    assert policy.sign_in_over("alice", by_provider, now) == "laptop stolen; sign in again"
-    assert policy.sign_in_over("alice", by_password, now) is None
+    assert policy.why_sign_in_over("alice", by_provider, now) == "laptop stolen; sign in again"
+    assert policy.why_sign_in_over("alice", by_password, now) is None
     events = [json.loads(line) for line in alice.out("audit", "--json").splitlines()]
     [told] = [event for event in events if event["fields"].get("action") == "sign-in.end"]
     assert told["fields"]["sign_in"] == first["id"]
@@ -62,7 +62,7 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
 
     alice.out("sign-in", "end", "--user", "alice", "--yes")
     assert alice.json("sign-in", "list") == []
-    assert admin.policy(service).sign_in_over("alice", by_password, now) is not None
+    assert admin.policy(service).why_sign_in_over("alice", by_password, now) is not None
 
 
 def test_what_names_no_sign_in_ends_none(alice: Desk, service: AdminService) -> None:

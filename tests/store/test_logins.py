@@ -183,7 +183,7 @@ def test_an_ended_login_is_news_of_the_policy(database: Database) -> None:
     mine = sign_in(login)
     with change(database, "end") as c:
         passes.end(c.transaction, mine.id, "laptop stolen", NOW + 70)
-    assert load_policy(database).sign_in_over("carol", mine, NOW + 71) == "laptop stolen"
+    assert load_policy(database).why_sign_in_over("carol", mine, NOW + 71) == "laptop stolen"
     assert sign_in_of_key(database, "SHA256:abc", NOW + 71) is None
     assert sign_in_numbered(database, mine.number, NOW + 71) is None
 
@@ -193,7 +193,7 @@ def test_the_next_login_with_a_key_ends_the_one_before(database: Database) -> No
     _, first = logged_in(database, by)
     _, second = logged_in(database, by, now=NOW + 90)
     assert sign_in_of_key(database, "SHA256:abc", NOW + 91) == second
-    over = load_policy(database).sign_in_over("carol", sign_in(first), NOW + 91)
+    over = load_policy(database).why_sign_in_over("carol", sign_in(first), NOW + 91)
     assert over is not None
     assert "another login" in over
 
@@ -274,6 +274,7 @@ def test_the_provider_ends_the_browser_and_its_logins_at_once(
     policy = load_policy(database)
     for one in (by, sign_in(login)):
         assert (
-            policy.sign_in_over("carol", one, asked) == "Company ended your sign-in; sign in again"
+            policy.why_sign_in_over("carol", one, asked)
+            == "Company ended your sign-in; sign in again"
         )
     assert due(database, asked + 9999) == []

@@ -157,8 +157,8 @@ def test_use_moves_the_end_of_a_session_and_all_that_it_opened_hears_of_it(
     )
     policy = load_policy(database)
     assert policy.sign_in_ends == {hash_of(secret): end}
-    assert policy.sign_in_over("dev", sign_in(secret), end - 1) is None
-    assert policy.sign_in_over("dev", sign_in(still), end - 1) is not None
+    assert policy.why_sign_in_over("dev", sign_in(secret), end - 1) is None
+    assert policy.why_sign_in_over("dev", sign_in(still), end - 1) is not None
 
 
 @pytest.mark.parametrize("ended", ["signed out", "expired", "too far", "of the version before"])

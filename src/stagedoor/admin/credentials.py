@@ -160,7 +160,7 @@ class CredentialService:
         policy = self._policy()
         user = policy.users.get(identity.name)
         if user is None:
-            return _refused(policy.gone(identity.name))
+            return _refused(policy.why_gone(identity.name))
         scopes = own_scopes(policy, user, apps, self._now())
         if isinstance(scopes, Denial):
             return scopes

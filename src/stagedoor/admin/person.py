@@ -38,7 +38,7 @@ def user_state(service: AdminService, name: str) -> UserState:
     """Raises NotFoundError, StoreError."""
     with service.database.read() as transaction:
         policy = read_policy(transaction)
-        user = policy.everybody.get(name)
+        user = policy.all_users.get(name)
         if user is None:
             raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
         subjects = subjects_of(name, user.groups)

@@ -21,7 +21,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.name import FORM, valid_name
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
-from stagedoor.model.selector import EVERYBODY
+from stagedoor.model.selector import ALL_USERS
 from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
@@ -109,7 +109,7 @@ def require_user(service: AdminService, name: str) -> User:
     """Raises NotFoundError, StoreError."""
     with service.database.read() as transaction:
         people.require_user(transaction, name)
-    return policy(service).everybody[name]
+    return policy(service).all_users[name]
 
 
 def add_user(
@@ -310,12 +310,12 @@ def remove_grant(service: AdminService, number: int) -> GrantRule:
 
 
 def _check_subject(subject: str) -> None:
-    if subject == EVERYBODY:
+    if subject == ALL_USERS:
         return
     kind, colon, name = subject.partition(":")
     if not colon:
         raise RefusedError(
-            f"{subject!r} says not who: write user:{subject} or group:{subject}, or {EVERYBODY}"
+            f"{subject!r} says not who: write user:{subject} or group:{subject}, or {ALL_USERS}"
         )
     if kind not in ("user", "group"):
         raise RefusedError(f"{subject!r} is neither user:NAME nor group:NAME")

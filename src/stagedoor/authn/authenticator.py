@@ -129,7 +129,7 @@ class Authenticator:
         if identity.method is Method.TOKEN and shown not in policy.tokens:
             return Denial(Reason.NO_GRANT, f"token {shown} of {identity.name!r} was removed")
         if identity.sign_in is not None:
-            over = policy.sign_in_over(identity.name, identity.sign_in, self._now())
+            over = policy.why_sign_in_over(identity.name, identity.sign_in, self._now())
             if over is not None:
                 return Denial(Reason.NO_GRANT, over)
         if not isinstance(credential, KeyCredential):
@@ -168,7 +168,7 @@ class Authenticator:
         if self._stray_logins.take(network, now) is None:
             return _held(
                 "too many logins that are over came from your "
-                f"{self._stray_logins.whose(network, now)} (throttle.source_tries)",
+                f"{self._stray_logins.waiting_scope(network, now)} (throttle.source_tries)",
                 self._stray_logins.wait_s(network, now),
             )
         shown = None if self._find_login is None else await self._find_login(secret)
@@ -236,7 +236,7 @@ class Authenticator:
         if self._sources.take(network, now) is None:
             return _held(
                 "too many wrong passwords, for any names, came from your "
-                f"{self._sources.whose(network, now)} (throttle.source_tries)",
+                f"{self._sources.waiting_scope(network, now)} (throttle.source_tries)",
                 self._sources.wait_s(network, now),
             )
         wait_s = self._throttle.start(bucket, now)

@@ -74,7 +74,7 @@ def decide_key(
     if bound is not None and _meant(credential.name, bound.name):
         return _by_sign_in(policy, bound, now)
     if record is not None and record.user in policy.disabled:
-        return _wrong(f"the key {credential.fingerprint}: {policy.gone(record.user)}")
+        return _wrong(f"the key {credential.fingerprint}: {policy.why_gone(record.user)}")
     return Denial.with_mend(
         Reason.CREDENTIAL_WRONG,
         f"the key {credential.fingerprint} is not registered for {shown(credential.name)}",

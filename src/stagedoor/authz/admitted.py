@@ -67,6 +67,9 @@ def _bound_keys(policy: Policy, now: float) -> Mapping[str, Sequence[tuple[str, 
         sign_in = shown.sign_in
         if sign_in is None or shown.public_key is None:
             continue
-        if policy.void(shown) is None and policy.sign_in_over(shown.name, sign_in, now) is None:
+        if (
+            policy.why_void(shown) is None
+            and policy.why_sign_in_over(shown.name, sign_in, now) is None
+        ):
             keys.setdefault(shown.name, []).append((shown.public_key, policy.end_of(sign_in)))
     return {name: sorted(theirs) for name, theirs in keys.items()}

@@ -15,7 +15,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission, to_words
 from stagedoor.model.policy import Policy
-from stagedoor.model.selector import EVERYBODY
+from stagedoor.model.selector import ALL_USERS
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 
@@ -49,7 +49,7 @@ def _of_policy(read: Callable[[Policy], Iterable[tuple[str, str]]]) -> Complete:
     return _offer(lambda service: read(policy(service)))
 
 
-user_names = _of_policy(lambda p: ((name, "") for name in p.everybody))
+user_names = _of_policy(lambda p: ((name, "") for name in p.all_users))
 token_ids = _of_policy(lambda p: ((t.id, t.user) for t in p.tokens.values()))
 fingerprints = _of_policy(lambda p: ((k.fingerprint, k.user) for k in p.keys.values()))
 grant_ids = _of_policy(
@@ -95,11 +95,11 @@ sign_in_ids = _offer(_sign_ins)
 
 
 def _subjects(found: Policy) -> list[tuple[str, str]]:
-    groups = {group for user in found.everybody.values() for group in user.groups}
-    names = [f"user:{name}" for name in found.everybody] + [
+    groups = {group for user in found.all_users.values() for group in user.groups}
+    names = [f"user:{name}" for name in found.all_users] + [
         f"group:{name}" for name in sorted(groups)
     ]
-    return [(name, "") for name in (*names, EVERYBODY)]
+    return [(name, "") for name in (*names, ALL_USERS)]
 
 
 subjects = _of_policy(_subjects)

@@ -27,7 +27,7 @@ from stagedoor.model.permission import (
     DEFAULT,
     Permission,
     Permissions,
-    given_by,
+    combine_permissions,
     in_order,
     parse_permissions,
 )
@@ -131,7 +131,7 @@ def add(
     """
     given = click.get_current_context().get_parameter_source
     try:
-        permissions = given_by(allow, without)
+        permissions = combine_permissions(allow, without)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with open_service(installation.settings, create=False) as service:
@@ -145,7 +145,7 @@ def add(
             prolong=given("expires") is not ParameterSource.DEFAULT,
         )
         kind, _, name = subject.partition(":")
-        members = [u for u in admin.policy(service).everybody.values() if name in u.groups]
+        members = [u for u in admin.policy(service).all_users.values() if name in u.groups]
     if kind == "group" and not members:
         show.note(
             f"Nobody is in the group {name} yet; put somebody in: "

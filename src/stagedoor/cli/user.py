@@ -127,7 +127,7 @@ def list_(installation: Installation, group: str | None, json_: bool) -> None:
             "disabled": one.name in policy.disabled,
             "last_login": show.iso(last.get(one.name)),
         }
-        for one in policy.everybody.values()
+        for one in policy.all_users.values()
         if group is None or group in one.groups
     ]
     if json_:
@@ -136,7 +136,7 @@ def list_(installation: Installation, group: str | None, json_: bool) -> None:
         [
             {
                 "name": str(row["name"]),
-                "groups": " ".join(sorted(policy.everybody[str(row["name"])].groups)) or "-",
+                "groups": " ".join(sorted(policy.all_users[str(row["name"])].groups)) or "-",
                 "password": "yes" if row["password"] else "no",
                 "keys": str(row["keys"]),
                 "tokens": str(row["tokens"]),
@@ -192,7 +192,7 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
     with open_service(installation.settings, create=False) as service:
         policy = admin.policy(service)
         live = oversight.list_sessions(service, identity=name)
-        if name in policy.everybody:
+        if name in policy.all_users:
             held = [
                 (sum(key.user == name for key in policy.keys.values()), "key"),
                 (sum(token.user == name for token in policy.tokens.values()), "token"),

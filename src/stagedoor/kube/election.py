@@ -132,7 +132,7 @@ class Election:
             )
             self._failed(None if overtaken else error.message, overtaken=overtaken)
         else:
-            self._problem.become(None)
+            self._problem.update(None)
         self._tell()
 
     async def _do(self, step: ReadLease | Create | Write, sent_at: float) -> None:
@@ -188,7 +188,7 @@ class Election:
     def _failed(self, problem: str | None, *, overtaken: bool) -> None:
         self._candidate.failed(self._clock(), overtaken=overtaken)
         if problem is not None:
-            self._problem.become(f"the election {self._namespace}/{self._name}: {problem}")
+            self._problem.update(f"the election {self._namespace}/{self._name}: {problem}")
 
     def _tell(self) -> None:
         holder = self.holder

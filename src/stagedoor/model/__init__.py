@@ -1,5 +1,5 @@
-"""What the words mean: plain values that every storey of the house speaks in.
+"""The vocabulary of the gateway: plain values that every other package shares.
 
-Nothing here does I/O, reads a clock or imports another part of Stagedoor. If a word needs a
-socket, a table or a random number to be explained, it belongs elsewhere.
+Nothing here does I/O, reads a clock or imports another part of Stagedoor. A value that needs a socket,
+a table or a random number belongs elsewhere.
 """

@@ -1,16 +1,17 @@
-"""Who may enter a target now, as its shell needs to know it."""
+"""The users that a target admits, in the form that its shell needs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A user that some rule lets in. Made by `authz.admitted` only.
+    """A user who is admitted by at least one rule. Made by `authz.admitted` only.
 
-    `public_keys` are registered keys, each `type base64`; `bound_keys` those of sign-ins that last, each with
-    the end of its sign-in; `revoked` are the numbers (`model.identity.SignIn.number`) of those that are over,
-    while a certificate that was given to them is still good; `expires_at` is when the rule ends. Times are
-    seconds since the epoch, None for no end. `prefix` stands before the name in certificates of the user CA.
+    `public_keys` are registered keys, each `type base64`. `bound_keys` are the keys of lasting
+    sign-ins, each with the end of its sign-in. `revoked` has the numbers
+    (`model.identity.SignIn.number`) of sign-ins that are over while a certificate issued to them is
+    still valid. `expires_at` is when the rule ends. Times are seconds since the epoch, None for no end.
+    `prefix` precedes the name in certificates of the user CA.
     """
 
     name: str
@@ -22,4 +23,5 @@ class Admission:
 
     @property
     def principal(self) -> str:
+        """Return the principal of the user's certificates."""
         return self.prefix + self.name

@@ -1,4 +1,4 @@
-"""OpenSSH user certificates (OpenSSH's PROTOCOL.certkeys), read but not yet believed; their extensions."""
+"""OpenSSH user certificates (OpenSSH's PROTOCOL.certkeys), parsed but not verified, and their extensions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,31 +10,32 @@ PTY = "permit-pty"
 PORT_FORWARDING = "permit-port-forwarding"
 AGENT_FORWARDING = "permit-agent-forwarding"
 EVERYTHING = frozenset({PTY, PORT_FORWARDING, AGENT_FORWARDING})
-"""The extensions that a login here can have."""
+"""The extensions that a login through the gateway can have."""
 
 SIGN_IN_KEY_ID = "sign-in "
-"""So begins the key id of a certificate that the gateway gave to a sign-in; its serial is the sign-in's
-number. The CA's key signs what administrators give it as well: those hold by themselves."""
+"""The prefix of the key id in certificates that the gateway issues to sign-ins; their serial is the
+sign-in's number. Certificates that administrators sign with the same CA key lack the prefix, and do not
+depend on a sign-in."""
 
 
 def extensions_for(granted: Permissions) -> frozenset[str]:
     """Return the extensions of a certificate for a user with these permissions."""
-    wanted = {PTY}
+    extensions = {PTY}
     if Permission.AGENT in granted:
-        wanted.add(AGENT_FORWARDING)
+        extensions.add(AGENT_FORWARDING)
     if Permission.FORWARD in granted:
-        wanted.add(PORT_FORWARDING)
-    return frozenset(wanted)
+        extensions.add(PORT_FORWARDING)
+    return frozenset(extensions)
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a certificate says of the key that it certifies.
+    """The contents of a certificate.
 
     `ca` is the CA's public key as a blob (RFC 4253 §6.6), `ca_fingerprint` its `SHA256:…`. The
-    certificate is good from `valid_after` until before `valid_before`, seconds since the epoch.
-    `critical_options` are name to value; one that is not understood forbids its use.
-    `extensions` are names.
+    certificate is valid from `valid_after` until before `valid_before`, both in seconds since the
+    epoch. `critical_options` maps names to values; a certificate with an unknown critical option must
+    be refused. `extensions` are names.
     """
 
     serial: int

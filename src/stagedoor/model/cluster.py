@@ -1,4 +1,4 @@
-"""Words for what is asked of a cluster's API, and for what comes back: objects are JSON as they are."""
+"""Requests to a cluster's API and their results. Objects stay the JSON that the API returned."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from enum import StrEnum
 from typing import Any
 
 Object = Mapping[str, Any]
-"""A Kubernetes object as its JSON says it. Never changed in place."""
+"""A Kubernetes object as parsed from its JSON. It is never modified in place."""
 
 
 class Kind(StrEnum):
-    """The kinds that we deal with, by the name that their `kind` field has."""
+    """The kinds of objects that Stagedoor uses, as in their `kind` field."""
 
     DEPLOYMENT = "Deployment"
     STATEFUL_SET = "StatefulSet"
@@ -30,17 +30,17 @@ class Kind(StrEnum):
 
 
 class Verb(StrEnum):
-    """What a watch reports."""
+    """The kinds of reports from a watch."""
 
     LISTED = "listed"
-    """Everything was read again: `objects` is all there is; whatever else was known is gone."""
+    """Everything was listed again: `objects` is complete, and any other known object no longer exists."""
     CHANGED = "changed"
-    """Added or modified: `objects` has the one."""
+    """An object was added or modified: `objects` has that object."""
     DELETED = "deleted"
     FAILED = "failed"
-    """The API refuses or does not answer; `problem` says why. The watch is tried again."""
+    """The API refused or did not answer; `problem` has the reason. The watch is retried."""
     RESUMED = "resumed"
-    """The watch works again after FAILED, from where it was."""
+    """The watch works again after FAILED, and continues where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,12 @@ class Change:
 
 
 class ClusterError(Exception):
-    """The API refused, or could not be asked. `status` is the HTTP status, None if none came.
+    """The API refused a request, or could not be reached.
 
-    `reason` is the API's own word (`NotFound`, `AlreadyExists`, `Conflict`, `Forbidden`, `Invalid`,
-    …; see the Status kind), `message` its sentence: an admission denial or a quota speaks there.
-    `retry` says whether the same call may work later: no answer, 429, 5xx, a conflict.
+    `status` is the HTTP status, None if there was no response. `reason` is the API's own word
+    (`NotFound`, `AlreadyExists`, `Conflict`, `Forbidden`, `Invalid`, …; see the Status kind), and
+    `message` its sentence, such as that of an admission controller or a quota. `retry` is True if the
+    same call may succeed later: after no answer, 429, 5xx or a conflict.
     """
 
     def __init__(self, message: str, *, status: int | None, reason: str, retry: bool) -> None:

@@ -1,4 +1,4 @@
-"""What somebody shows to say who they are, not yet believed. Its repr never shows the secret."""
+"""Credentials as a client presents them, not yet verified. Their repr never shows the secret."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ class TokenCredential:
 
 @dataclass(frozen=True, slots=True)
 class KeyCredential:
-    """A public key under a login name (RFC 4252 §7), as a blob and as `SHA256:…`.
+    """A public key presented under a login name (RFC 4252 §7), as a blob and as `SHA256:…`.
 
-    The listener verifies that the client holds the private half. `key` is the key of
-    `certificate`, if there is one; `signed_by_ca` verifies the CA's signature on that, and costs time.
+    The listener verifies that the client holds the private key. `key` is the key in `certificate`, if
+    there is one. `signed_by_ca` verifies the CA's signature on the certificate, which costs time.
     """
 
     name: str
@@ -39,7 +39,10 @@ class KeyCredential:
 
 
 def login_secret(credential: "Credential | None") -> str | None:
-    """The secret of a login (`stagedoor login`), shown alone or in a password's place; None: it is none."""
+    """Return the secret of a `stagedoor login`, or None for any other credential.
+
+    Clients present such a secret as a token, or in place of a password.
+    """
     if not isinstance(credential, PasswordCredential | TokenCredential):
         return None
     return credential.secret if credential.secret.startswith(LOGIN_SECRET) else None
@@ -47,7 +50,7 @@ def login_secret(credential: "Credential | None") -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class UnknownKey:
-    """A key that nobody knows, `type base64`, whose private half the client at `source` has shown."""
+    """An unregistered key, `type base64`. The client at `source` has proved that it holds the private key."""
 
     login_name: str
     public_key: str

@@ -1,11 +1,11 @@
-"""A refusal, as a value: what happened, to whom, and what would change it."""
+"""Refusals as values: what happened, to which user, and what would change it."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why somebody was not let in. A listener turns it into its protocol's own number."""
+    """The reasons for a refusal. Each listener maps them to the codes of its protocol."""
 
     BAD_REQUEST = "bad_request"
     HEADER_TOO_LARGE = "header_too_large"
@@ -31,35 +31,36 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """`message` is one line that a person understands and that holds no secret.
+    """A refusal. `message` is one line that a person understands and that holds no secret.
 
-    `retry_after_s` is set where trying again later can help. `told` is what the person reads instead: where
-    `message` names what an administrator can do, and where the person's line must not be written down.
+    `retry_after_s` is set where a retry can help later. `person_message` replaces `message` for the
+    person who is refused: where `message` names an administrator's command, and where the person's line
+    must not be logged.
     """
 
     reason: Reason
     message: str
     retry_after_s: int | None = None
-    told: str | None = field(default=None, repr=False)
+    person_message: str | None = field(default=None, repr=False)
 
     @classmethod
     def internal(cls) -> "Denial":
-        """Return the refusal for a bug in the gateway, which only its log explains."""
+        """Return the refusal for a bug in the gateway; only the log has its details."""
         return cls(Reason.INTERNAL, "a fault in the gateway; its log has more")
 
     @classmethod
     def with_mend(cls, reason: Reason, what: str, mend: str, advice: str) -> "Denial":
         """Return a refusal that an administrator can lift by `mend`: a command, or a setting.
 
-        The log, the audit and an administrator's commands show `mend`. The person who is refused reads
-        `advice`: what they can do themselves.
+        `mend` appears in the log, in the audit and in administrators' commands. The person who is
+        refused reads `advice` instead: what they can do themselves.
         """
-        return cls(reason, f"{what} ({mend})", told=f"{what}; {advice}")
+        return cls(reason, f"{what} ({mend})", person_message=f"{what}; {advice}")
 
     @property
     def line(self) -> str:
-        """The line for the person who is refused."""
-        return self.told or self.message
+        """Return the line to show to the person who is refused."""
+        return self.person_message or self.message
 
 
 UNREAD = Denial(
@@ -67,5 +68,5 @@ UNREAD = Denial(
     "nobody can be let in now: the gateway cannot read who may enter; its log says why",
     retry_after_s=5,
 )
-"""While the store is out of reach for too long. Who asks is not known, so where the store is is none of
-their business."""
+"""The refusal while the store has been unreachable for too long. The client is not identified yet, so
+the message does not name the store."""

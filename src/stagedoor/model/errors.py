@@ -1,10 +1,11 @@
-"""What can go wrong in a way that a person must be told of."""
+"""Errors that are reported to the person who runs a command or logs in."""
 
 
 class StagedoorError(Exception):
-    """`str(error)` is one line: what happened, to whom, and the command or setting that fixes it.
+    """An error whose text is for a person.
 
-    `exit_code` is what a command exits with.
+    `str(error)` is one line: what happened, to which object, and the command or setting that fixes it.
+    `exit_code` is a command's exit status.
     """
 
     exit_code = 1
@@ -19,32 +20,32 @@ class SettingsError(StagedoorError):
 class StoreError(StagedoorError):
     """The store cannot be opened, read or written.
 
-    `public` says the same to developers: nothing in it tells where the store is.
+    `public` is the text for developers, which never contains the store's location.
     """
 
     def __init__(self, text: str, public: str | None = None) -> None:
-        """None: the text itself tells nothing of that kind."""
+        """Create the error. If `public` is None, developers get `text`, which must not name the location."""
         super().__init__(text)
         self.public = text if public is None else public
 
 
 class StoreUnavailableError(StoreError):
-    """The store's server cannot be reached now, and may come back by itself."""
+    """The store's server cannot be reached now, and may recover without any action."""
 
 
 class NotFoundError(StagedoorError):
-    """The named user, key, token, grant or session is not there."""
+    """The named user, key, token, grant or session does not exist."""
 
     exit_code = 3
 
 
 class ConflictError(StagedoorError):
-    """The thing to be made is there already."""
+    """The object to create exists already."""
 
     exit_code = 4
 
 
 class RefusedError(StagedoorError):
-    """What somebody gave (a name, a key, a password, a pattern) cannot be taken."""
+    """A value that a person gave (a name, a key, a password, a pattern) is not acceptable."""
 
     exit_code = 2

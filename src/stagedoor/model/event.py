@@ -1,4 +1,4 @@
-"""Audit events: what is written down, for ever or until retention ends."""
+"""Audit events, which are kept for ever or until their retention ends."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,41 +7,50 @@ from types import MappingProxyType
 
 
 class Kind(StrEnum):
-    """What happened. `session.*` come from the flow, `policy.*` from an administrator, `audit.*` from the
-    audit's own care."""
+    """The kinds of events.
+
+    `session.*` come from the login flow, `policy.*` from administrators, `audit.*` from the audit's own
+    upkeep.
+    """
 
     SESSION_OPENED = "session.opened"
     SESSION_CLOSED = "session.closed"
     SESSION_DENIED = "session.denied"
     SESSION_FOUND = "session.found"
-    """It was closed as lost, and lives: its gateway could not reach the store that machines share."""
+    """A session that was closed as lost is alive: its gateway could not reach the shared
+    store."""
     CHANNEL_OPENED = "channel.opened"
-    """Inside a session whose SSH ends at the gateway: a shell, a command, sftp, a forward."""
+    """A channel opened in a session whose SSH ends at the gateway: a shell, a command, sftp or a
+    forward."""
     CHANNEL_CLOSED = "channel.closed"
     CHANNEL_FILE = "channel.file"
-    """A file was sent or received, or changed by sftp: removed, renamed, linked, its attributes set."""
+    """A file was sent or received, or changed by sftp: removed, renamed, linked, or given other
+    attributes."""
     CHANNEL_FILES = "channel.files"
-    """A thousand more, in a channel that has moved very many: their count, and a hash over all of them."""
+    """A thousand more files in a channel that has moved very many: their count, and a hash over all of
+    them."""
     RECORDING_ENDED = "recording.ended"
     RECORDING_FAILED = "recording.failed"
-    """What came after it is not recorded."""
+    """The recording failed; whatever follows in the terminal is not recorded."""
     RECORDING_VIEWED = "recording.viewed"
-    """Somebody read a recording: on the web by `identity`, by a command as `actor` of its fields."""
+    """A recording was read: on the web by `identity`, or with a command by the `actor` in its fields."""
     POLICY_CHANGED = "policy.changed"
     AUDIT_CHECKPOINT = "audit.checkpoint"
-    """How far the chain has come, signed; see `audit.chain`."""
+    """The current end of the chain, signed; see `audit.chain`."""
     AUDIT_REMOVED = "audit.removed"
-    """Events that were delivered to every sink, and kept for as long as the settings say."""
+    """Events were removed after they had been delivered to every sink and kept as long as the settings
+    require."""
     CERTIFICATE_SIGNED = "certificate.signed"
-    """For the key of a sign-in, written before the certificate leaves; its serial is `sign_in`."""
+    """A certificate was signed for the key of a sign-in. The event is written before the certificate is
+    sent; the certificate's serial is `sign_in`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One audit event; `at` is seconds since the epoch, `instance` names the process that saw it.
+    """One audit event; `at` is seconds since the epoch, `instance` the process that observed it.
 
-    `session` is None for what belongs to no session. `fields` holds plain JSON values only, and
-    never a secret.
+    `session` is None for events outside a session. `fields` holds plain JSON values only, and never a
+    secret.
     """
 
     at: float

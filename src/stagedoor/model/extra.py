@@ -1,11 +1,12 @@
-"""How a message names an optional part that is not installed."""
+"""Installation hints for optional parts that are missing."""
 
 import sys
 
 
 def install_extra(extra: str) -> str:
-    """The command for it, in this environment.
+    """Return the command that installs the optional part `extra` in this environment.
 
-    Never a bare `stagedoor[…]`: pip would ask the index, where a stranger could have the name.
+    It never suggests a bare `stagedoor[…]`: pip would ask the index, where a stranger could own the
+    name.
     """
     return f"{sys.prefix}/bin/pip install './stagedoor[{extra}]' (./stagedoor is a checkout)"

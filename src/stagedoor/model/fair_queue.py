@@ -1,8 +1,8 @@
-"""Which of those that wait is served next, and which loses its place when too many wait. Pure.
+"""A queue that is fair to sources: which entry is served next, and which loses its place. Pure.
 
-Everything that strangers can fill is kept in a `FairQueue`: connections that have not proved who they are,
-passwords to verify, logins without a user. It counts by source (`model.source.source_network`), so that a
-source that floods loses its own places and one with a single connection keeps it.
+Every queue that strangers can fill is a `FairQueue`: unauthenticated connections, passwords to verify,
+logins without a user. It counts entries by source (`model.source.source_network`), so a source that
+floods loses its own places, and a source with a single connection keeps its place.
 """
 
 import sys
@@ -17,19 +17,19 @@ Key = TypeVar("Key")
 
 
 class FairQueue(Generic[Key]):
-    """Keys that wait, each for its source, in the order in which they came.
+    """Waiting keys in order of arrival, each with its source.
 
-    At most `room` wait, and at most `room_of_source` of one source (None: no limit of its own).
+    At most `room` keys wait, and at most `room_of_source` of one source (None: no limit for a source).
     """
 
     def __init__(self, room: int = sys.maxsize, room_of_source: int | None = None) -> None:
         self._room = room
         self._room_of_source = room_of_source
         self._by_source: OrderedDict[str, dict[Key, None]] = OrderedDict()
-        """The source whose turn it is comes first; none is empty."""
+        """The source whose turn it is comes first; no source is empty."""
         self._source_of: dict[Key, str] = {}
         self._by_count: dict[int, dict[str, None]] = {}
-        """The sources that have so many: the largest count is found without a look at each source."""
+        """The sources with each count, so that finding the largest count needs no pass over all sources."""
 
     def __len__(self) -> int:
         return len(self._source_of)
@@ -43,18 +43,18 @@ class FairQueue(Generic[Key]):
         return {source: len(keys) for source, keys in self._by_source.items()}
 
     def fullest(self) -> str | None:
-        """Return the source with most keys, of equals the one that has had so many longest."""
+        """Return the source with the most keys; of equals, the one that has had that many for longest."""
         return next(iter(self._by_count[max(self._by_count)])) if self._by_count else None
 
     def add(self, key: Key, source: str) -> None:
-        """Let `key` wait, whether there is room or not."""
+        """Add `key` to the queue, whether there is room or not."""
         keys = self._by_source.setdefault(source, {})
         keys[key] = None
         self._source_of[key] = source
         self._recount(source, len(keys) - 1, len(keys))
 
     def remove(self, key: Key) -> None:
-        """Let `key` wait no longer. Harmless if it did not."""
+        """Remove `key` from the queue, if it is there."""
         source = self._source_of.pop(key, None)
         if source is None:
             return
@@ -65,10 +65,10 @@ class FairQueue(Generic[Key]):
             del self._by_source[source]
 
     def enter(self, key: Key, source: str) -> Key | None:
-        """Let `key` wait, and return the key that loses its place for it, or None.
+        """Add `key`, and return the key that loses its place for it, or None.
 
-        That is the oldest of the source with most keys, or of `source` where that has all its own places:
-        the oldest had the most time to do what it is waited for.
+        The loser is the oldest key of the source with the most keys, or of `source` if that has used
+        all of its own places: the oldest key has had the most time to do what it is waited for.
         """
         victim: Key | None = None
         if self._room_of_source is not None and self._count(source) >= self._room_of_source:
@@ -81,10 +81,11 @@ class FairQueue(Generic[Key]):
         return victim
 
     def line_up(self, key: Key, source: str) -> Key | None:
-        """Let `key` wait for its turn, and return the key that has to go, or None.
+        """Queue `key` for its turn, and return the key that loses its place, or None.
 
-        That is the newest of the source with most keys: the others have waited longer. It is `key` itself,
-        which then does not wait, where no other source has more keys than its own.
+        The loser is the newest key of the source with the most keys, because the others have waited
+        longer. It is `key` itself, which is then not queued, if no other source has more keys than its
+        own.
         """
         victim: Key | None = None
         if len(self) >= self._room:
@@ -97,7 +98,7 @@ class FairQueue(Generic[Key]):
         return victim
 
     def take(self) -> Key | None:
-        """Remove and return the key whose turn it is: sources take turns. None if nothing waits."""
+        """Remove and return the key whose turn it is, or None if the queue is empty. Sources take turns."""
         if not self._by_source:
             return None
         source = next(iter(self._by_source))
@@ -122,9 +123,9 @@ class FairQueue(Generic[Key]):
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """The refusal of one more, since `most` wait.
+    """The refusal of one more entry, since `most` are waiting.
 
-    `where` is ` from your address`, ` from your network`, or empty for all.
+    `where` is ` from your address`, ` from your network`, or empty if the limit is on all of them.
     """
 
     most: int
@@ -133,9 +134,9 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class PendingLimits:
-    """How many may wait of a source, of a site (`model.source.site_network`) and of all together.
+    """The limits on waiting entries: of a source, of a site (`model.source.site_network`), and of all.
 
-    With an IPv6 /48, which anybody can have, a stranger has 65,536 sources.
+    Anyone can get an IPv6 /48, which has 65,536 sources; hence the limit of a site.
     """
 
     of_source: int
@@ -143,24 +144,24 @@ class PendingLimits:
     of_all: int
 
     def room(self, waiting: Mapping[str, int], source: str) -> Full | str | None:
-        """Judge whether one more of `source` may wait beside `waiting` (how many of each source).
+        """Decide whether one more entry of `source` may wait beside `waiting` (the number of each source).
 
-        Return None where it may, and `Full` where it may not. Where all places are taken and another site
-        has more of them, return the source whose newest has to go for it.
+        Return None if it may, and `Full` if it may not. If all places are taken and another site has
+        more of them, return the source whose newest entry has to make room.
         """
         if waiting.get(source, 0) >= self.of_source:
             return Full(self.of_source, " from your address")
         sites: Counter[str] = Counter()
-        for each, number in waiting.items():
-            sites[site_network(each)] += number
+        for other, number in waiting.items():
+            sites[site_network(other)] += number
         own = sites[site_network(source)]
         if own >= self.of_site:
             return Full(self.of_site, " from your network")
         if sites.total() < self.of_all:
             return None
         fullest, most = sites.most_common(1)[0]
-        # With one more than its own a site would only take turns with it.
+        # A site with just one more would swap places with this one for ever.
         if most <= own + 1:
             return Full(self.of_all)
-        of_fullest = (each for each in waiting if site_network(each) == fullest)
-        return max(of_fullest, key=lambda each: waiting[each])
+        of_fullest = (other for other in waiting if site_network(other) == fullest)
+        return max(of_fullest, key=lambda other: waiting[other])

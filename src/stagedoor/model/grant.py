@@ -1,4 +1,4 @@
-"""Who may enter what: the rule that an administrator wrote, and the proof that it was met."""
+"""The rules of who may enter which app, and grants: the proof that a rule matched."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from stagedoor.model.target import Target
 
 @dataclass(frozen=True, slots=True)
 class GrantRule:
-    """One line of the policy: what a user or a group may do with apps whose names match.
+    """A line of the policy: what a user or a group may do with apps whose names match.
 
-    `subject` is `user:NAME`, `group:NAME` or `everybody`. Patterns are shell globs over whole names (`*`,
-    `?`, `[a-z]`); `environment_pattern` `*` also covers targets that name none. `expires_at` is
-    seconds since the epoch, None for a rule without end. Rules add up: a user has the permissions of
-    all that match.
+    `subject` is `user:NAME`, `group:NAME` or `everybody`. Patterns are shell globs over whole names
+    (`*`, `?`, `[a-z]`); `environment_pattern` `*` also covers targets without an environment.
+    `expires_at` is seconds since the epoch, None for a rule without end. Rules add up: a user has the
+    permissions of all rules that match.
     """
 
     id: int
@@ -27,10 +27,10 @@ class GrantRule:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Somebody who is let to one terminal of somebody else's, and to nothing else in its shell.
+    """A user who is admitted to one terminal of another user, and to nothing else in its shell.
 
-    `host` is who shares it, or works there. `share` is the guest's share, None where a rule
-    lets them watch. Unless they `may_type`, they only watch.
+    `host` is the user who shares the terminal, or works in it. `share` is the id of the guest's share,
+    None if a rule lets them watch. A guest only watches unless `may_type` is True.
     """
 
     terminal: str
@@ -41,14 +41,14 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class SharedTerminal:
-    """The claim to one terminal by a share."""
+    """A request for one terminal by means of a share."""
 
     share_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedTerminal:
-    """The claim to watch one terminal, which is reached as `host`, by a rule of watching."""
+    """A request to watch one terminal, reached as the user `host`, by a rule that permits watching."""
 
     target: Target
     terminal: str
@@ -56,16 +56,17 @@ class WatchedTerminal:
 
 
 Claim = Target | SharedTerminal | WatchedTerminal
-"""What somebody asks to be let into: an app's shell, or one terminal as a guest."""
+"""What a user requests access to: an app's shell, or one terminal as a guest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """The proof that `identity` may enter `target` now. Made by `authz.decide` and `authz.guest` only.
 
-    `rule_id` says by which rule; `expires_at` is when it ends by itself, seconds since the epoch.
-    With a `guest` it is no right to enter: it is one to be at that terminal, in that way. `permissions`
-    are of all rules that match, until `changes_at`: then the first of them ends, and this one does not.
+    `rule_id` is the rule that permits it, and `expires_at` the grant's own end in seconds since the
+    epoch. A grant with a `guest` gives no right to enter the shell, only access to that guest's
+    terminal. `permissions` are those of all matching rules; at `changes_at` the first of these rules
+    ends, so the permissions change while the grant continues.
     """
 
     identity: Identity
@@ -77,19 +78,19 @@ class Grant:
     changes_at: float | None = None
 
     def holds(self, now: float) -> bool:
-        """Whether it says the same at `now` by the same policy."""
+        """Return True if the same policy would still give the same grant at `now`."""
         return all(at is None or now < at for at in (self.expires_at, self.changes_at))
 
     @property
     def login(self) -> str:
-        """The user in whose name the shell is entered: a watcher has none of their own there."""
+        """Return the user name for the shell. A watcher has no login of their own, and uses the host's."""
         if self.guest is None or self.guest.may_type:
             return self.identity.name
         return self.guest.host
 
 
 def target_of(claim: Claim) -> Target | None:
-    """The shell that somebody asks for, if they name one."""
+    """Return the target that a claim names, or None."""
     match claim:
         case Target():
             return claim

@@ -1,4 +1,4 @@
-"""Names with dots in lower case: hosts, and objects of a cluster. Pure."""
+"""Lower-case names with dots: host names, and names of Kubernetes objects. Pure."""
 
 import re
 
@@ -12,16 +12,19 @@ _SUBDOMAIN = re.compile(SUBDOMAIN)
 
 
 def valid_subdomain(text: str) -> bool:
-    """Whether `text` is what Kubernetes calls a DNS subdomain: as a host name, but its labels have no
-    limit of their own (apimachinery validation.IsDNS1123Subdomain)."""
+    """Return True if `text` is a DNS subdomain as Kubernetes defines it.
+
+    It is a host name whose labels have no length limit of their own (apimachinery
+    validation.IsDNS1123Subdomain).
+    """
     return len(text) <= MAX_CHARS and bool(_SUBDOMAIN.fullmatch(text))
 
 
 def valid_host_name(text: str) -> bool:
-    """Whether `text` is a host name (RFC 1123 §2.1): `shell.example.com`."""
+    """Return True if `text` is a host name (RFC 1123 §2.1), such as `shell.example.com`."""
     return len(text) <= MAX_CHARS and bool(_NAME.fullmatch(text))
 
 
 def valid_host_pattern(text: str) -> bool:
-    """Whether `text` is a host name, or `*.` and one: `*.example.com` (RFC 9525 §6.3)."""
+    """Return True if `text` is a host name, or `*.` before a host name: `*.example.com` (RFC 9525 §6.3)."""
     return len(text) <= MAX_CHARS and valid_host_name(text.removeprefix("*."))

@@ -1,4 +1,4 @@
-"""Who somebody was found to be."""
+"""Identities: the result of verifying a credential."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,24 +6,25 @@ from enum import StrEnum
 from stagedoor.model.units import DAY_S
 
 TOKEN_SOON_S = 7 * DAY_S
+"""A token that ends within this time is reported to its user."""
 
 
 class Method(StrEnum):
-    """How an identity was proven."""
+    """The ways to prove an identity."""
 
     PASSWORD = "password"  # noqa: S105 - the word, not a secret
     TOKEN = "token"  # noqa: S105 - the word, not a secret
     PUBLIC_KEY = "publickey"
     CERTIFICATE = "certificate"
     SSO = "sso"
-    """By an identity provider."""
+    """Single sign-on with an identity provider."""
     MACHINE = "machine"
-    """By a token of a CI's job or of a Kubernetes service account (`[[machines]]`)."""
+    """A token of a CI job or of a Kubernetes service account (`[[machines]]`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A signing in, of a browser or of a machine, from which an identity comes: what it opened ends with it.
+    """A sign-in of a browser or of a machine; everything opened with it ends with it.
 
     `id` is the SHA-256 of a secret of 256 random bits (32 bytes); `ends_at` is seconds since the epoch.
     """
@@ -33,12 +34,12 @@ class SignIn:
 
     @property
     def number(self) -> int:
-        """What names it in the serial of a certificate: the first 63 bits of its id."""
+        """Return the sign-in's number in certificate serials: the first 63 bits of its id."""
         return sign_in_number(self.id)
 
 
 def sign_in_number(id_: bytes) -> int:
-    """The number of the sign-in with that id (63 bits, as random as the id)."""
+    """Return the number of the sign-in with the id `id_`: 63 bits, as random as the id."""
     return int.from_bytes(id_[:8]) >> 1
 
 
@@ -47,15 +48,16 @@ class Identity:
     """The proof that a credential was verified. Made by `authn` only.
 
     `scopes` limits what the credential may be used for (`connect`, `connect:app01`,
-    `connect:app*.staging`); None means all that the identity's grants allow.
-    `credential_id` names the token, the key, the identity provider or the rule for machines, for the audit;
-    None for a password, or the passkey that stood for it.
-    `password_hash` is what the password was verified against, None for other methods: what a
-    password opened ends when it is changed. `sign_in` is None for a user who shows a credential of their
-    own each time. `present_at` is when the credential itself proved that a person was there (a security key
-    that asked for a PIN or a finger), seconds since the epoch; None where it does not say. `token_ends_at` is
-    when the token does, None for one without an end and for other methods. None of them counts as part of who
-    somebody is.
+    `connect:app*.staging`); None allows everything that the identity's grants allow. `credential_id`
+    names the token, the key, the identity provider or the rule for machines, for the audit; it is None
+    for a password, and for a passkey used in its place.
+
+    The remaining fields do not count when identities are compared. `password_hash` is the hash that the
+    password was verified against, None for other methods: when the password is changed, everything
+    opened with the old one ends. `sign_in` is None for a user who presents a credential each time.
+    `present_at` is when the credential itself proved that a person was there (a security key that asked
+    for a PIN or a fingerprint), in seconds since the epoch; None if it does not report it.
+    `token_ends_at` is when the token ends, None for a token without end and for other methods.
     """
 
     name: str
@@ -70,11 +72,14 @@ class Identity:
 
     @property
     def is_person(self) -> bool:
-        """Whether somebody proved it themselves a while ago: not by a token or key that a program may
-        hold, and not for one app alone."""
+        """Return True if a person proved this identity, though perhaps a while ago.
+
+        Tokens and keys do not count, because a program may hold them; neither does a credential with
+        scopes.
+        """
         return self.method in (Method.PASSWORD, Method.SSO) and self.scopes is None
 
     def token_ends_soon(self, now: float) -> float | None:
-        """When the token ends, where that is in a week or less: its person is warned."""
+        """Return when the token ends if that is within a week, else None. Its user is warned then."""
         ends_at = self.token_ends_at
         return ends_at if ends_at is not None and ends_at - now <= TOKEN_SOON_S else None

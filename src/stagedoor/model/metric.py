@@ -1,4 +1,4 @@
-"""A metric: what is measured, its unit and its labels, for the code, the reference and the dashboard."""
+"""Metrics: name, unit and labels, shared by the code, the reference and the dashboard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class MetricKind(StrEnum):
-    """OpenMetrics 1.0, "Metric Types"."""
+    """The metric types of OpenMetrics 1.0 ("Metric Types") that Stagedoor uses."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -16,23 +16,24 @@ class MetricKind(StrEnum):
 
 
 OTHER = "other"
-"""The label value of everything that a metric does not list."""
+"""The label value for all values that a metric does not list."""
 SUM = "sum"
 INFINITE = "+Inf"
 
 Series = tuple[str, tuple[str, ...], str]
-"""A number's name: the metric, its label values, and the part of a histogram: `SUM`, or the upper bound
-of a bucket, which counts what is in no lower one. "" for other kinds."""
+"""The name of a number: the metric, its label values, and the part of a histogram. The part is `SUM` or
+the upper bound of a bucket, which counts only values that no lower bucket counts; it is "" for other
+kinds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`name` without the suffix that the kind adds (`_total`), but with its unit's.
+    """A metric. `name` has the suffix of its unit, but not the suffix of its kind (`_total`).
 
-    `labels` maps each label to all values that it may have, so that the number of series is known: a value
-    that is not among them counts as `OTHER`. An empty list allows any value. `buckets` are a histogram's
-    upper bounds, ascending, without infinity. `greatest`: of several workers' gauges the greatest counts,
-    and not their sum.
+    `labels` maps each label to all values that it may have, so that the number of series is bounded:
+    any other value counts as `OTHER`. An empty tuple allows any value. `buckets` are a histogram's
+    upper bounds, ascending, without infinity. With `greatest`, the workers' gauges are combined by
+    their maximum instead of their sum.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Metric:
     greatest: bool = False
 
     def series(self, *values: str, part: str = "") -> Series:
-        """The series of these label values, one for each label."""
+        """Return the series with these label values, one value for each label."""
         allowed = self.labels.values()
         bounded = (
             value if not known or value in known else OTHER
@@ -55,19 +56,19 @@ class Metric:
         return self.name, tuple(bounded), part
 
     def bucket(self, value: float) -> str:
-        """The part of the bucket that `value` belongs to."""
+        """Return the part of the bucket that counts `value`."""
         return next((bound_text(bound) for bound in self.buckets if value <= bound), INFINITE)
 
     @property
     def label_values(self) -> list[tuple[str, ...]]:
-        """Every combination, where all are known beforehand; empty where they are not."""
+        """Return every combination of label values, or an empty list if a label allows any value."""
         if not all(self.labels.values()):
             return []
         return list(product(*self.labels.values()))
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """The names of its samples, as queries use them."""
+        """Return the names of the metric's samples, as used in queries."""
         match self.kind:
             case MetricKind.COUNTER:
                 return (f"{self.name}_total",)
@@ -77,5 +78,5 @@ class Metric:
 
 
 def bound_text(bound: float) -> str:
-    """A bucket's bound as the label `le` has it (OpenMetrics 1.0, "Considerations: Canonical Numbers")."""
+    """Format a bucket's bound for the label `le` (OpenMetrics 1.0, "Considerations: Canonical Numbers")."""
     return repr(float(bound))

@@ -10,9 +10,9 @@ _NAME = re.compile(NAME, re.ASCII)
 
 
 def valid_name(text: str) -> bool:
-    """Whether `text` may name a user or a group.
+    """Return True if `text` may name a user or a group.
 
-    It needs no quoting as a certificate's principal (no comma), in Basic (no colon, RFC 7617 §2), in
-    sshd's files or in a file name.
+    Such a name needs no quoting in a certificate's principal (no comma), in Basic (no colon, RFC 7617
+    §2), in sshd's files or in a file name.
     """
     return bool(_NAME.fullmatch(text))

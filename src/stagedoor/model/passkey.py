@@ -1,14 +1,14 @@
-"""Passkeys: WebAuthn credentials, by which people prove in a browser that they are there."""
+"""Passkeys: WebAuthn credentials with which people prove their presence in a browser."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 CHALLENGE_S = 300.0
-"""For a person to find their phone or security key."""
+"""The time that a person has to find their phone or security key."""
 
 
 class ChallengeKind(StrEnum):
-    """What a challenge is for. The answer to one is worth nothing for another."""
+    """The purposes of challenges. An answer to one purpose is invalid for another."""
 
     REGISTER = "register"
     STEP_UP = "step-up"
@@ -17,8 +17,10 @@ class ChallengeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RelyingParty:
-    """Whom passkeys are made for (WebAuthn Level 3 §4): `id` is a host name, at which or below which `origin`
-    is (`https://shell.example.com`)."""
+    """The relying party that passkeys are created for (WebAuthn Level 3 §4).
+
+    `id` is a host name; the host of `origin` (`https://shell.example.com`) is that name or below it.
+    """
 
     id: str
     origin: str
@@ -26,10 +28,12 @@ class RelyingParty:
 
 @dataclass(frozen=True, slots=True)
 class PasskeyRecord:
-    """A passkey as it is stored. `id` is a digest of the credential's own id, and no secret; `name` is what
-    its person calls it. `credential` is WebAuthn's attested credential data (§6.5.1), with the public key;
-    `sign_count` is the counter of its last signature, 0 for authenticators that do not count. Times are
-    seconds since the epoch; `used_at` is None before the first use.
+    """A stored passkey.
+
+    `id` is a digest of the credential's own id, and no secret; `name` is the name that its owner gave
+    it. `credential` is WebAuthn's attested credential data (§6.5.1), with the public key. `sign_count`
+    is the counter of its last signature, 0 for authenticators that do not count. Times are seconds
+    since the epoch; `used_at` is None before the first use.
     """
 
     id: str
@@ -44,9 +48,11 @@ class PasskeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A question that was put to a browser: `user` and `sign_in` are whose answer counts, None where nobody
-    has signed in yet. `step_up` is the id of the wait that the proof is for, None for the browser's own
-    sign-in."""
+    """A challenge that was sent to a browser.
+
+    Only `user` with the sign-in `sign_in` may answer it; both are None before sign-in. `step_up` is the
+    id of the pending step-up that the proof is for, None for the browser's own sign-in.
+    """
 
     purpose: ChallengeKind
     expires_at: float

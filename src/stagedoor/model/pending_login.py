@@ -1,13 +1,14 @@
-"""A login that waits for its person's approval in a browser. Pure: its states, and what leads to each.
+"""A login that waits for approval in a browser: its states, and the transitions between them. Pure.
 
     WAITING  -> APPROVED   by the letters, or by a click with a code that only the same machine receives
     WAITING  -> DENIED     by the person, or by too many wrong letters
     APPROVED -> SPENT      once: by the verifier, with the code where there is one
 
-A link that is sent to somebody else is worth nothing: the letters are on the terminal that began (RFC 8628
-§5.4), and the code goes to a port of the machine where the browser is (RFC 8252 §7.3), as good as its
-verifier (RFC 7636). Nor is a login that another gateway began for its visitor (RFC 9207): both ways bind what
-is approved to the address of the page, which the client compares with the gateway that it was given.
+A link sent to another person is useless: the letters are on the terminal that began the login (RFC 8628
+§5.4), and the code goes to a port of the machine where the browser runs (RFC 8252 §7.3), which protects
+it as well as the verifier does (RFC 7636). A login that another gateway began for its visitor is
+useless too (RFC 9207): both ways bind the approval to the address of the page, which the client
+compares with the gateway that it was given.
 """
 
 import hashlib
@@ -19,12 +20,14 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.letters import letters_digest, login_letters
 
 PENDING_S = 180.0
+"""The time in which a login has to be approved."""
 TRIES = 5
+"""The number of attempts at the letters."""
 OVER = "this login is over or was never begun here; run stagedoor login again"
 
 
 class LoginState(StrEnum):
-    """As it is stored."""
+    """The stored state of a login."""
 
     WAITING = "waiting"
     APPROVED = "approved"
@@ -34,14 +37,17 @@ class LoginState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PendingLogin:
-    """`id` is in the page's address. `challenge` is the SHA-256 of the client's verifier (32 bytes); None for
-    a login that ssh holds, whose connection is the proof. `public_key` is `type base64`, `fingerprint` its
-    `SHA256:…`; the client has proved to hold the key. `letters_hash` is a `letters_digest`, empty until
-    the client shows its verifier, of which its letters are made. `source` is the address that it began from,
-    `label` what the machine calls itself. `port` is where the client listens on 127.0.0.1; None: nowhere.
-    `wanted_user` is the only user who may approve, or who has; None: any may. `sign_in` is the id of the
-    sign-in that approved. `code_hash` (32 bytes) is that of the code without which an approved one cannot be
-    spent; None: there is none. Times are seconds since the epoch.
+    """A login before it is completed, as the store keeps it.
+
+    `id` is part of the page's address. `challenge` is the SHA-256 of the client's verifier (32 bytes),
+    or None for a login held by ssh, whose connection is the proof. `public_key` is `type base64` and
+    `fingerprint` its `SHA256:…`; the client has proved that it holds the private key. `letters_hash` is
+    a `letters_digest`; it is empty until the client reveals its verifier, from which the letters are
+    derived. `source` is the address where the login began, and `label` the machine's name for itself.
+    `port` is the client's listening port on 127.0.0.1, or None. `wanted_user` is the only user who may
+    approve, or the user who did; None allows any user. `sign_in` is the id of the sign-in that
+    approved. `code_hash` (32 bytes) is the hash of the code that is needed to spend an approved login,
+    None if it needs no code. Times are seconds since the epoch.
     """
 
     id: str
@@ -61,25 +67,27 @@ class PendingLogin:
     code_hash: bytes | None = field(default=None, repr=False)
 
     def state_at(self, now: float) -> LoginState | None:
-        """None once its time is over."""
+        """Return the state at `now`, or None if the login has expired."""
         return self.state if now < self.ends_at else None
 
 
 def digest(secret: str) -> bytes:
-    """What is kept of a verifier or a code (32 bytes)."""
+    """Return the digest of a verifier or a code that the store keeps (32 bytes)."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def deny(login: PendingLogin, now: float) -> PendingLogin:
-    """The person did not want it. Raises RefusedError where it is over."""
+    """Return `login` as denied by the person. Raises RefusedError if it is over."""
     if login.state_at(now) not in (LoginState.WAITING, LoginState.APPROVED):
         raise RefusedError(OVER)
     return replace(login, state=LoginState.DENIED)
 
 
 def derive_letters(login: PendingLogin, gateway: str, verifier: str) -> PendingLogin:
-    """Return `login` with the letters of its client, who has just shown `verifier` to the gateway at the
-    address `gateway`. They are derived once."""
+    """Return `login` with its letters, once the client has revealed `verifier`.
+
+    `gateway` is the address at which the client used the gateway. Letters that are set already stay.
+    """
     if login.letters_hash:
         return login
     letters = login_letters(gateway, login.id, login.fingerprint, verifier)
@@ -89,11 +97,11 @@ def derive_letters(login: PendingLogin, gateway: str, verifier: str) -> PendingL
 def approve_by_letters(
     login: PendingLogin, now: float, sign_in: bytes, user: str, letters: str, gateway: str
 ) -> PendingLogin:
-    """Approve a login by its letters. Wrong ones cost a try, and deny the login after the last.
+    """Approve a login by its letters. A wrong attempt costs a try; after the last try the login is denied.
 
-    `gateway` is the address of the page where they were typed. The letters of ssh's own logins, which have no
-    client of ours, are bound to none. An approval by letters needs no code. Raises RefusedError where the
-    login is over, or for another user.
+    `gateway` is the address of the page where the letters were typed. The letters of a login held by
+    ssh are not bound to an address, since it has no Stagedoor client. An approval by letters needs no
+    code. Raises RefusedError if the login is over, or is for another user.
     """
     _require_open(login, now, user)
     page = "" if login.challenge is None else gateway
@@ -108,8 +116,10 @@ def approve_by_letters(
 def approve_by_code(
     login: PendingLogin, now: float, sign_in: bytes, user: str, code: str
 ) -> PendingLogin:
-    """Approved for who shows the code, which the caller sends to the port. Raises RefusedError where it is
-    over, for another user, and where the client listens nowhere."""
+    """Approve a login on condition that its client shows `code`, which the caller sends to the client's port.
+
+    Raises RefusedError if the login is over, is for another user, or has no client that listens.
+    """
     _require_open(login, now, user)
     if login.port is None or login.challenge is None:
         raise RefusedError("type the letters that the terminal shows")
@@ -126,7 +136,7 @@ def approve_by_code(
 
 def _require_open(login: PendingLogin, now: float, user: str) -> None:
     state = login.state_at(now)
-    # One that waits for its code still takes the letters: the browser may be on another machine.
+    # A login that waits for its code still takes letters: the browser may be on another machine.
     if state is not LoginState.WAITING and (
         state is not LoginState.APPROVED or login.code_hash is None
     ):
@@ -136,13 +146,15 @@ def _require_open(login: PendingLogin, now: float, user: str) -> None:
 
 
 def holds_verifier(login: PendingLogin, verifier: str) -> bool:
-    """Whether it is the client who began. Never of one that ssh holds."""
+    """Return True if `verifier` is that of the client that began the login; never for a login held by ssh."""
     return login.challenge is not None and hmac.compare_digest(digest(verifier), login.challenge)
 
 
 def is_due(login: PendingLogin, now: float, code: str | None = None) -> bool:
-    """Whether it can be spent now by who has shown that they began it. A wrong code harms nothing: anybody
-    on the client's machine can send one."""
+    """Return True if the client that began the login can spend it now.
+
+    A wrong code has no effect, because any program on the client's machine can send one.
+    """
     if login.state_at(now) is not LoginState.APPROVED:
         return False
     if login.code_hash is None:
@@ -151,5 +163,5 @@ def is_due(login: PendingLogin, now: float, code: str | None = None) -> bool:
 
 
 def spend(login: PendingLogin) -> PendingLogin:
-    """As it is once its sign-in is made."""
+    """Return `login` as spent, after its sign-in was created."""
     return replace(login, state=LoginState.SPENT)

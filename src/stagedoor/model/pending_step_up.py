@@ -1,7 +1,7 @@
-"""A terminal that waits for its person to prove in a browser that they are there. Pure.
+"""A step-up: a terminal waits while its user proves their presence in a browser. Pure.
 
-A link that is sent to somebody else is worth nothing: the proof counts for the sign-in that asked, and
-takes the letters that its terminal shows (as `model.pending_login`; RFC 8628 §5.4).
+A link sent to another person is useless: the proof counts for the sign-in that needs it, and requires
+the letters that its terminal shows (as in `model.pending_login`; RFC 8628 §5.4).
 """
 
 import hmac
@@ -17,9 +17,12 @@ OVER = "nothing waits for a proof here any more; connect again"
 
 @dataclass(frozen=True, slots=True)
 class PendingStepUp:
-    """`id` is in the page's address. `sign_in` is the id of the one that the proof is for, `user`'s.
-    `target` is the app that asked first, `label` and `source` (a network) are the machine's. Times are
-    seconds since the epoch."""
+    """A step-up before it is completed, as the store keeps it.
+
+    `id` is part of the page's address. The proof is for the sign-in with the id `sign_in`, which is
+    `user`'s. `target` is the first app that needed it; `label` and `source` (a network) describe the
+    machine. Times are seconds since the epoch.
+    """
 
     id: str
     sign_in: bytes = field(repr=False)
@@ -33,8 +36,8 @@ class PendingStepUp:
     tries_left: int = TRIES
 
 
-def lasts(step_up: PendingStepUp | None, user: str, now: float) -> bool:
-    """Whether it can still be proved, by that user."""
+def is_open(step_up: PendingStepUp | None, user: str, now: float) -> bool:
+    """Return True if `user` can still complete the step-up."""
     return (
         step_up is not None
         and step_up.user == user
@@ -44,7 +47,10 @@ def lasts(step_up: PendingStepUp | None, user: str, now: float) -> bool:
 
 
 def try_letters(step_up: PendingStepUp, letters: str) -> tuple[bool, PendingStepUp]:
-    """Whether they are right, and with one try less if not. Raises RefusedError where none is left."""
+    """Check letters, and return the result with the step-up, which loses a try if they are wrong.
+
+    Raises RefusedError if no try is left.
+    """
     if step_up.tries_left <= 0:
         raise RefusedError(OVER)
     right = hmac.compare_digest(letters_digest(step_up.id, letters), step_up.letters_hash)

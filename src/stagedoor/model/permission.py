@@ -1,4 +1,4 @@
-"""What a grant permits. Pure: words in, a set out, and the message for what is missing."""
+"""Permissions: the sets that grants give, their text forms, and the refusal for a missing one. Pure."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -8,7 +8,7 @@ from stagedoor.model.target import Target
 
 
 class Permission(StrEnum):
-    """In the order in which they are shown."""
+    """The permissions, in the order in which they are shown."""
 
     ENTER = "enter"
     """Log in to the app's shell, by every access method."""
@@ -21,7 +21,7 @@ class Permission(StrEnum):
     WATCH = "watch"
     """Watch the WebShell's terminals while others work in them."""
     RECORD = "record"
-    """A duty, not a right: terminals that end at the gateway are recorded."""
+    """Not a right but a duty: terminals that end at the gateway are recorded."""
     REPLAY = "replay"
     """Play recordings of the app's terminals on the web."""
 
@@ -30,7 +30,7 @@ Permissions = frozenset[Permission]
 
 NOTHING: Permissions = frozenset()
 DEFAULT: Permissions = frozenset({Permission.ENTER, Permission.FILES})
-"""Of a grant that does not say otherwise: what everybody had before grants could say it."""
+"""The permissions of a grant that does not list any, which grants gave before they could list them."""
 
 _DOES = {
     Permission.ENTER: "entering",
@@ -44,49 +44,50 @@ _DOES = {
 
 
 def in_order(permissions: Permissions) -> tuple[Permission, ...]:
-    return tuple(one for one in Permission if one in permissions)
+    """Return the permissions in the order of `Permission`."""
+    return tuple(permission for permission in Permission if permission in permissions)
 
 
 def to_words(permissions: Permissions) -> str:
-    """As it is stored, and shown: `enter files`."""
+    """Format permissions for the store and for people: `enter files`."""
     return " ".join(in_order(permissions))
 
 
 def from_words(words: str) -> Permissions:
-    """From the store. A word of a newer program permits nothing."""
-    return frozenset(one for one in Permission if one.value in words.split())
+    """Parse permissions from the store. A word from a newer version permits nothing."""
+    return frozenset(known for known in Permission if known.value in words.split())
 
 
 def parse_permissions(texts: Iterable[str]) -> Permissions:
-    """From `forward,agent`, given once or several times. Raises ValueError, which names what there is."""
-    found = set()
+    """Parse `forward,agent`, given once or several times. Raises ValueError, which lists all permissions."""
+    permissions = set()
     for word in ",".join(texts).split(","):
         try:
-            found.add(Permission(word.strip()))
+            permissions.add(Permission(word.strip()))
         except ValueError:
             known = ", ".join(Permission)
             raise ValueError(f"{word.strip()!r} is no permission; there are: {known}") from None
-    return frozenset(found)
+    return frozenset(permissions)
 
 
-def given_by(allow: Permissions, without: Permissions) -> Permissions:
-    """What a new grant permits: the default less `without`, and `allow`. Raises ValueError.
+def combine_permissions(allow: Permissions, without: Permissions) -> Permissions:
+    """Return the permissions of a new grant: the default less `without`, plus `allow`. Raises ValueError.
 
-    Without `enter` the rest of the default goes too: a grant that only adds a permission to what others
-    give must not add a second one unasked.
+    Without `enter` the rest of the default is left out too: a grant that only adds a permission to
+    those of other grants must not add another one by accident.
     """
     if both := allow & without:
         raise ValueError(f"{to_words(both)}: both allowed and taken away")
     if extra := without - DEFAULT:
         raise ValueError(f"{to_words(extra)}: no grant permits that unless it is allowed")
     default = NOTHING if Permission.ENTER in without else DEFAULT - without
-    if not (given := default | allow):
+    if not (permissions := default | allow):
         raise ValueError("this grant would permit nothing; name what it permits with --allow")
-    return given
+    return permissions
 
 
 def not_granted(permission: Permission, name: str, target: Target) -> Denial:
-    """Why `name` may not do that, and the command that changes it."""
+    """Return the refusal of a permission to `name`, with the administrator's command that grants it."""
     option = f" --environment {target.environment}" if target.environment else ""
     return Denial.with_mend(
         Reason.NO_GRANT,

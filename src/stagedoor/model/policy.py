@@ -1,4 +1,4 @@
-"""The whole policy at one moment, as it is held in memory by every worker."""
+"""The policy at one moment, as every worker holds it in memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,14 +13,14 @@ from stagedoor.model.webpass import WebPass, password_mark
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`password_hash` is an argon2 PHC string; None where the user has no password."""
+    """A user. `password_hash` is an argon2 PHC string, None for a user without a password."""
 
     name: str
     groups: frozenset[str] = frozenset()
     password_hash: str | None = field(default=None, repr=False)
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "User":
-        """As they count where only these groups have passwords; None: every user with one."""
+        """Return the user without a password, unless `password_groups` has one of their groups or is None."""
         if password_groups is None or self.password_hash is None or self.groups & password_groups:
             return self
         return replace(self, password_hash=None)
@@ -28,7 +28,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """A token as stored: `id` is public, `secret_hash` is SHA-256 of the whole token (32 bytes)."""
+    """A stored token. `id` is public; `secret_hash` is the SHA-256 of the whole token (32 bytes)."""
 
     id: str
     user: str
@@ -39,7 +39,7 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A registered public key: `public_key` is `type base64` without options or comment."""
+    """A registered public key. `public_key` is `type base64` without options or comment."""
 
     user: str
     fingerprint: str
@@ -49,20 +49,20 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Users by name, tokens by id, keys by fingerprint (`SHA256:…`), shares by id; rules in order of id.
+    """Users by name, tokens by id, keys by fingerprint (`SHA256:…`), shares by id, and rules in order of id.
 
-    `disabled` are users who may do nothing now, and are not in `users`: whatever asks who may enter finds
-    nobody of that name. What they have is kept.
+    `disabled` are users who may do nothing now. They are not in `users`, so no check of access finds
+    them; everything that belongs to them is kept.
 
-    `signed_out` are the sign-ins (`model.identity.SignIn`) that were ended before their time;
-    `end_reasons` is what the person is told, where it was not they who ended it.
-    `sign_ins_end` has the users of whom more were ended than are kept one by one: each of their
-    sign-ins that ends by then, seconds since the epoch, is over. `sign_in_ends` has the
-    present end of sign-ins by id: use moves it. `bound_keys` are the sign-ins of machines, by the
-    fingerprint of the key that each is bound to; some may be over. `stepped_up` is when somebody last proved
-    that they are there, by sign-in (see `authz.step_up`). `password_groups` are the groups that
-    alone have passwords, which the settings say; None: every user with one. `unread`: the store was out of
-    reach for too long, so nothing is known of anybody.
+    `signed_out` are the ids of sign-ins (`model.identity.SignIn`) that were ended early; `end_reasons`
+    has the text for the person where another person ended them. `sign_ins_end` has users with more
+    ended sign-ins than are kept separately: every sign-in of theirs that ends by this time, in seconds
+    since the epoch, is over. `sign_in_ends` has the current end of sign-ins by id, because use extends
+    them. `bound_keys` are the sign-ins of machines, by the fingerprint of the key that each is bound
+    to; some may be over. `stepped_up` has the time of the last proof of presence by sign-in (see
+    `authz.step_up`). `password_groups` are the only groups with passwords according to the settings;
+    None accepts the password of every user. `unread`: the store has been unreachable for too
+    long, so nothing is known about any user.
     """
 
     version: int = 0
@@ -82,61 +82,66 @@ class Policy:
     unread: bool = False
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":
-        """The same, but for users outside these groups, who have no password. So whatever a password proved,
-        and whatever it opened, is judged as if it had been taken away."""
+        """Return the policy with no passwords for users outside of `password_groups`; None changes nothing.
+
+        Whatever a password proved or opened is then judged as if the password had been removed.
+        """
         if password_groups is None:
             return self
         users = {name: user.limited_to(password_groups) for name, user in self.users.items()}
         return replace(self, users=MappingProxyType(users), password_groups=password_groups)
 
     @property
-    def everybody(self) -> dict[str, User]:
-        """All users there are, disabled ones among them, by name."""
+    def all_users(self) -> dict[str, User]:
+        """Return all users by name, disabled ones included."""
         return dict(sorted({**self.users, **self.disabled}.items()))
 
-    def gone(self, name: str) -> str:
-        """Why nobody of that name is in `users`, who was there before."""
+    def why_gone(self, name: str) -> str:
+        """Return why the user `name`, who was in `users` before, is not there any more."""
         if name in self.disabled:
             return f"the user {name!r} is disabled"
         return f"there is no user {name!r} any more"
 
     def deny_gone(self, reason: Reason, name: str) -> Denial:
-        """Return the refusal of a user who is not in `users` any more."""
+        """Return the refusal of a user who is no longer in `users`."""
         if name not in self.disabled:
-            return Denial(reason, self.gone(name))
+            return Denial(reason, self.why_gone(name))
         return Denial.with_mend(
             reason,
-            self.gone(name),
+            self.why_gone(name),
             f"an administrator ends that with: stagedoor user enable {name}",
             "ask an administrator",
         )
 
-    def password_over(self, user: User) -> str:
-        """Why the password that `user` has shown before is good no more."""
+    def why_password_over(self, user: User) -> str:
+        """Return why the password that `user` presented before is no longer valid."""
         if user.password_hash is None and self.password_groups is not None:
             return f"{user.name!r} is in none of the groups that have passwords (accounts.password_groups)"
         return f"the password of {user.name!r} was changed"
 
     def end_of(self, sign_in: SignIn) -> float:
-        """When it ends, seconds since the epoch; it may have been used since its identity was made."""
+        """Return when a sign-in ends, in seconds since the epoch.
+
+        Use of the sign-in moves its end, so it may be later than `sign_in` says.
+        """
         return max(sign_in.ends_at, self.sign_in_ends.get(sign_in.id, sign_in.ends_at))
 
-    def void(self, shown: WebPass) -> str | None:
-        """Why what a pass was given for proves nothing any more; None while it does."""
+    def why_void(self, shown: WebPass) -> str | None:
+        """Return why the credential behind a pass proves nothing any more, or None while it does."""
         user = self.users.get(shown.name)
         if user is None:
-            return self.gone(shown.name)
+            return self.why_gone(shown.name)
         match shown.method:
             case Method.PASSWORD if password_mark(user.password_hash) != shown.password_mark:
-                return self.password_over(user)
+                return self.why_password_over(user)
             case Method.TOKEN if shown.credential_id not in self.tokens:
                 return f"the token {shown.credential_id} was removed"
             case Method.PUBLIC_KEY if shown.credential_id not in self.keys:
                 return f"the key {shown.credential_id} was removed"
         return None
 
-    def sign_in_over(self, user: str, sign_in: SignIn, now: float) -> str | None:
-        """Why nothing of a sign-in of `user` holds any more, for the person; None while it lasts."""
+    def why_sign_in_over(self, user: str, sign_in: SignIn, now: float) -> str | None:
+        """Return why a sign-in of `user` is over, as text for that person, or None while it lasts."""
         if sign_in.id in self.signed_out:
             signed_out = "you signed out in this browser; sign in again to come back"
             return self.end_reasons.get(sign_in.id, signed_out)

@@ -1,12 +1,15 @@
-"""Who is at a terminal."""
+"""The users who are connected to terminals."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceEntry:
-    """Somebody at a terminal, in whatever worker; `looks` and does not type. `since` is seconds since
-    the epoch; `share` is the id of the share by which a guest came."""
+    """A user at a terminal, whichever worker serves them.
+
+    `looks` is True for a user who watches and cannot type. `since` is seconds since the epoch; `share`
+    is the id of the share by which a guest came.
+    """
 
     session: str
     name: str

@@ -1,18 +1,22 @@
-"""What does not work at the moment, told once however often it is tried again."""
+"""A continuing problem, reported once however often the operation is retried."""
 
 from collections.abc import Callable
 from contextlib import suppress
 
 
 class Problem:
-    """`now` is the problem in one line, None while there is none; `tell` gets each that is another."""
+    """The state of an operation that is retried.
 
-    def __init__(self, tell: Callable[[str | None], None]) -> None:
+    `now` is the problem in one line, None while there is none. `notify` is called with each new value.
+    """
+
+    def __init__(self, notify: Callable[[str | None], None]) -> None:
         self.now: str | None = None
-        self._tell = tell
+        self._notify = notify
 
-    def become(self, problem: str | None) -> None:
+    def update(self, problem: str | None) -> None:
+        """Set the current problem, None for none, and report it if it has changed."""
         if problem != self.now:
             self.now = problem
-            with suppress(Exception):  # one that cannot be told must not become a worse one
-                self._tell(problem)
+            with suppress(Exception):  # a failed report must not cause a worse problem
+                self._notify(problem)

@@ -1,7 +1,7 @@
-"""How often may each source do something? Pure: time is an argument.
+"""Rate limits for each source. Pure: time is an argument.
 
-The generic cell rate algorithm (ITU-T I.371): one number for each source. A source may do it `burst`
-times at once, and once more each `interval_s`.
+This is the generic cell rate algorithm (ITU-T I.371), with one number for each source. A source may act
+`burst` times at once, and once more every `interval_s`.
 """
 
 from collections import OrderedDict
@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from stagedoor.model.source import site_network
 
 SITE_TIMES = 4
-"""What a site may do, by what one of its sources may: an office has some that are busy at a time."""
+"""The limit of a site as a multiple of the limit of a source: an office has several busy ones at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`burst` at once, and one more each `interval_s` seconds; more may wait for `patience_s`."""
+    """A rate: `burst` at once, and one more every `interval_s` seconds.
+
+    An attempt that comes too early may wait for up to `patience_s` seconds.
+    """
 
     burst: int
     interval_s: float
@@ -23,29 +26,31 @@ class Rate:
 
 
 class SourceRates:
-    """Counts for each source. Belongs to one event loop.
+    """The use of a rate by each source. An instance belongs to one event loop.
 
-    Memory is bounded: a source is forgotten once it may do `burst` again. Past `entries`, so is the one
-    that did it longest ago.
+    Memory is bounded: a source is forgotten once it may use its whole `burst` again. Beyond `entries`
+    sources, the least recently active one is forgotten too.
     """
 
     def __init__(self, rate: Rate, entries: int = 10_000) -> None:
         self._rate = rate
         self._entries = entries
         self._paid_until: OrderedDict[str, float] = OrderedDict()
-        """Until when each has used up what it may do."""
+        """The time until which each source has used up its rate."""
 
     def __len__(self) -> int:
         return len(self._paid_until)
 
     def wait_s(self, source: str, now: float) -> float:
-        """Seconds until it may be done once more; 0 for now."""
+        """Return the seconds until `source` may act once more; 0 for now."""
         rate = self._rate
         return max(self._ahead_s(source, now) - (rate.burst - 1) * rate.interval_s, 0.0)
 
     def take(self, source: str, now: float) -> float | None:
-        """Do it once: after how many seconds, 0 for now. None, and nothing is taken, if after more than
-        `patience_s`."""
+        """Use the rate once, and return the seconds to wait first; 0 for now.
+
+        Return None, and use nothing, if the wait would be longer than `patience_s`.
+        """
         wait_s = self.wait_s(source, now)
         if wait_s > self._rate.patience_s:
             return None
@@ -55,14 +60,14 @@ class SourceRates:
         return wait_s
 
     def give_back(self, source: str) -> None:
-        """What was taken is not to count."""
+        """Undo one `take`."""
         if source in self._paid_until:
             self._paid_until[source] -= self._rate.interval_s
 
     def _ahead_s(self, source: str, now: float) -> float:
         rate = self._rate
         ahead_s = self._paid_until.get(source, now) - now
-        # A clock that was set back holds nobody up for longer than that.
+        # A clock that was set back delays no source for longer than that.
         return min(max(ahead_s, 0.0), rate.burst * rate.interval_s + rate.patience_s)
 
     def _forget(self, now: float) -> None:
@@ -74,8 +79,11 @@ class SourceRates:
 
 
 class SiteRates:
-    """For each source, and `times` as often for the site that it is in (`model.source.site_network`): with an
-    IPv6 /48, which anybody can have, a stranger has 65,536 sources."""
+    """The use of a rate by each source, and of `times` that rate by the source's site.
+
+    Anyone can get an IPv6 /48, which has 65,536 sources; hence the limit of a site
+    (`model.source.site_network`).
+    """
 
     def __init__(self, rate: Rate, times: int = SITE_TIMES) -> None:
         self._sources = SourceRates(rate)
@@ -83,7 +91,7 @@ class SiteRates:
         self._sites = SourceRates(of_site)
 
     def take(self, source: str, now: float) -> float | None:
-        """As `SourceRates.take`."""
+        """Use the rate of the source and of its site once. Return as `SourceRates.take` does."""
         site = site_network(source)
         of_site = self._sites.take(site, now)
         if of_site is None:
@@ -95,13 +103,14 @@ class SiteRates:
         return max(of_source, of_site)
 
     def wait_s(self, source: str, now: float) -> float:
+        """Return the seconds until both the source and its site may act once more; 0 for now."""
         return max(self._sources.wait_s(source, now), self._sites.wait_s(site_network(source), now))
 
-    def whose(self, source: str, now: float) -> str:
-        """What has to wait, for a message: `address` or `network`."""
+    def waiting_scope(self, source: str, now: float) -> str:
+        """Return which limit makes the source wait, for a message: `address` or `network`."""
         return "address" if self._sources.wait_s(source, now) > 0 else "network"
 
     def give_back(self, source: str) -> None:
-        """What was taken is not to count."""
+        """Undo one `take`."""
         self._sources.give_back(source)
         self._sites.give_back(site_network(source))

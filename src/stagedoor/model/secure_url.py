@@ -1,4 +1,4 @@
-"""URLs that secrets may be sent to, and that may be secrets themselves."""
+"""URLs to which secrets may be sent, and which may be secrets themselves."""
 
 import re
 from urllib.parse import urlsplit
@@ -9,15 +9,15 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^:]*)(:[0-9]+\Z)?")
 
 
 def check_secure_url(url: str) -> None:
-    """Raises ValueError unless `url` is https, or plain http to loopback.
+    """Check that `url` is https, or plain http to loopback. Raises ValueError.
 
-    Elsewhere anybody on the way could read what is sent and write the answer.
+    On any other connection, machines on the path could read the request and forge the response.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        host = None  # what is wrong may be the secret
+        host = None  # the faulty part may be the secret
     if host is None or parts.scheme not in ("https", "http") or not host:
         raise ValueError(f"{shown_url(url)!r} is no URL; write https://HOST/PATH")
     if parts.username is not None or parts.password is not None:
@@ -31,15 +31,17 @@ def check_secure_url(url: str) -> None:
 
 
 def check_issuer(url: str) -> None:
-    """Raises ValueError unless `url` may be an issuer (OpenID Connect Discovery 1.0 §2)."""
+    """Check that `url` may be an issuer (OpenID Connect Discovery 1.0 §2). Raises ValueError."""
     check_secure_url(url)
     if "?" in url or "#" in url:
         raise ValueError(f"{shown_url(url)!r} has a query or a fragment, which no issuer has")
 
 
 def shown_url(url: str) -> str:
-    """Where `url` leads, for people and logs: its scheme, host and port. The rest may be a secret, as a
-    webhook's path is, and the name and password before the host."""
+    """Return the scheme, host and port of `url`, for people and logs.
+
+    The rest may be a secret: a webhook's path, or the name and password before the host.
+    """
     scheme, colon, rest = url.partition("://") if "://" in url else ("", "", url)
     authority, *more = re.split(r"[/?#\\]", rest, maxsplit=1)
     host = _HOST.match(authority.rpartition("@")[2])

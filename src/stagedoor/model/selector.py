@@ -1,4 +1,4 @@
-"""The subject and the targets of a rule. Pure."""
+"""The subjects and target patterns of rules. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from stagedoor.model.target import Target
 
-EVERYBODY = "everybody"
-"""The subject that is each user of this installation."""
+ALL_USERS = "everybody"
+"""The subject that stands for every user of this installation."""
 
 _TARGET = re.compile(
     r"(?P<app>[a-z0-9*?\[\]!-]+)(?:\.(?P<environment>[a-z0-9*?\[\]!-]+))?", re.ASCII
@@ -17,18 +17,21 @@ _TARGET = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TargetPattern:
-    """Apps and environments by shell globs, as in `model.grant.GrantRule`."""
+    """A pattern of apps and environments, shell globs as in `model.grant.GrantRule`."""
 
     app: str
     environment: str = "*"
 
     def covers(self, target: Target) -> bool:
-        """Return whether `target` is among them."""
+        """Return True if the pattern matches `target`."""
         return covers_target(self.app, self.environment, target)
 
 
 def covers_target(app_pattern: str, environment_pattern: str, target: Target) -> bool:
-    """Environment `*` alone also covers a target that names none; any other pattern needs a name."""
+    """Return True if the patterns match `target`.
+
+    Only the environment pattern `*` matches a target without an environment.
+    """
     if not fnmatchcase(target.app, app_pattern):
         return False
     if target.environment is None:
@@ -37,8 +40,8 @@ def covers_target(app_pattern: str, environment_pattern: str, target: Target) ->
 
 
 def subjects_of(name: str, groups: Iterable[str]) -> frozenset[str]:
-    """The subjects of grants that are about this user."""
-    return frozenset({EVERYBODY, f"user:{name}", *(f"group:{group}" for group in groups)})
+    """Return all subjects of grants that apply to the user `name` in `groups`."""
+    return frozenset({ALL_USERS, f"user:{name}", *(f"group:{group}" for group in groups)})
 
 
 def parse_target_pattern(text: str) -> TargetPattern | None:
@@ -47,5 +50,5 @@ def parse_target_pattern(text: str) -> TargetPattern | None:
     if match is None:
         return None
     environment = match["environment"] or "*"
-    # `**` too covers a target that names no environment.
+    # `**` also covers a target without an environment.
     return TargetPattern(match["app"], environment if environment.strip("*") else "*")

@@ -1,7 +1,7 @@
-"""One login from open to close, as the proofs that each step of the flow hands to the next.
+"""A login from open to close, as the proofs that each step of the flow hands to the next.
 
-Each proof holds the one before it, so a step cannot be called without all that comes before:
-`Identity` → `Grant` → `Ready` → `Opened` → the relay → `Ended`.
+Each proof holds the one before it, so a step cannot be called before all earlier ones: `Identity` →
+`Grant` → `Ready` → `Opened` → the relay → `Ended`.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from stagedoor.model.trace import TraceContext
 
 
 class AccessMethod(StrEnum):
-    """The access method: which listener a session came through."""
+    """The access methods: the listener through which a session came."""
 
     CONNECT = "connect"
     JUMP = "jump"
@@ -24,8 +24,10 @@ class AccessMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where somebody comes from: the access method and the source address; and the trace to which the attempt
-    belongs, None where its client names none and none has begun."""
+    """The origin of an attempt: its access method, source address and trace.
+
+    `trace` is None if the client named none and none has begun.
+    """
 
     way: AccessMethod
     source: Source
@@ -33,14 +35,14 @@ class Origin:
 
 
 class End(StrEnum):
-    """Why a session ended."""
+    """The reasons why a session ended."""
 
     CLOSED = "closed"
-    """Both directions ended in order."""
+    """Both directions were closed in order."""
     DOWNSTREAM_RESET = "downstream_reset"
     UPSTREAM_RESET = "upstream_reset"
     DOWNSTREAM_LOST = "downstream_lost"
-    """The developer's side vanished: keepalives or data went unacknowledged."""
+    """The developer's side disappeared: keepalives or data were not acknowledged."""
     UPSTREAM_LOST = "upstream_lost"
     IDLE = "idle"
     REVOKED = "revoked"
@@ -48,30 +50,30 @@ class End(StrEnum):
     EVICTED = "evicted"
     """An administrator closed it."""
     DRAINED = "drained"
-    """The gateway stopped and its drain time ran out."""
+    """The gateway stopped, and its drain time ran out."""
     UNREACHED = "unreached"
-    """It was opened in the audit, but the shell could not be reached or the developer had gone."""
+    """The audit has the session as opened, but the shell was unreachable or the developer had left."""
     UNRECORDED = "unrecorded"
-    """It could not be recorded any more, and the settings let nobody go on without."""
+    """The recording failed, and the settings allow no session without one."""
     FAULT = "fault"
-    """A fault of the gateway's own ended it; the log has the traceback."""
+    """A bug in the gateway ended it; the log has the traceback."""
     LOST = "lost"
-    """The gateway died; found and closed at the next start."""
+    """The gateway died; the next start closed the session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The proof that a shell was ensured for a grant. Made by the flow from `ensure` only."""
+    """The proof that the shell of a grant is running. Made by the flow from `ensure` only."""
 
     grant: Grant
     shell: Shell
     trace_id: str = field(default="", compare=False)
-    """For the log alone: nothing is decided by it."""
+    """For the log only; no decision depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The proof that the session is durable in the audit. Made by `audit` only."""
+    """The proof that the audit durably records the session. Made by `audit` only."""
 
     id: str
     at: float
@@ -90,7 +92,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What the relay says when it is over; `detail` is one line for the person, may be empty."""
+    """The result of the relay; `detail` is one line for the person, and may be empty."""
 
     end: End
     counts: Counts = Counts()

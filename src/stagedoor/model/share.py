@@ -1,4 +1,4 @@
-"""A share: one terminal of somebody's, shown to users who have its link."""
+"""Shares: access to one terminal for users who have its link."""
 
 from dataclasses import dataclass, field
 
@@ -8,11 +8,11 @@ from stagedoor.model.target import Target
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """As it is stored, but for its secret, of which `secret_hash` is the SHA-256 (32 bytes).
+    """A stored share, without its secret: `secret_hash` is the secret's SHA-256 (32 bytes).
 
-    `id` is public. `host` and what follows are of the identity that shares, as in
-    `model.webpass.WebPass`: a share is worth no more than the credential behind it. `typing` lets
-    those type who may enter the app themselves. `expires_at` is seconds since the epoch.
+    `id` is public. `host` and the identity's other fields are those of the user who shares, as in
+    `model.webpass.WebPass`: a share is worth no more than the credential behind it. With `typing`,
+    guests who may enter the app themselves can type. `expires_at` is seconds since the epoch.
     """
 
     id: str

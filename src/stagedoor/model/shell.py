@@ -9,25 +9,25 @@ from stagedoor.model.target import Target
 
 
 class ShellState(StrEnum):
-    """What is observed of a shell."""
+    """The observed states of a shell."""
 
     ABSENT = "absent"
     STARTING = "starting"
     READY = "ready"
     FAILED = "failed"
     UNKNOWN = "unknown"
-    """Nobody has looked."""
+    """It has not been observed."""
     UNREACHABLE = "unreachable"
-    """It is not ours to start, and did not answer."""
+    """Stagedoor does not start this shell, and it did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """Where a target's sshd listens: a name or address to resolve, and a port.
+    """The address of a target's sshd: a name or address to resolve, and a port.
 
-    `started_by_us` is True only when the adapter itself started the listener and learned its
-    address from it: then `host` is an IP literal and may be a loopback address. `networks` are
-    addresses that this shell may have besides those that anybody may (see `shells.address`).
+    `started_by_us` is True only if the adapter itself started the listener and learned the address from
+    it; then `host` is an IP literal and may be a loopback address. `networks` are addresses that this
+    shell may have in addition to those allowed for every shell (see `shells.address`).
     """
 
     target: Target
@@ -39,9 +39,9 @@ class Shell:
 
 @dataclass(frozen=True, slots=True)
 class StartStep:
-    """One step of a start, for the person who waits: `scheduling`, `pulling image`, …
+    """One step of a start, for the person who waits, such as `scheduling` or `pulling image`.
 
-    `patience_s`: so much longer than any other the start may take that has come to this step.
+    `patience_s` is the extra time that a start may take once it has reached this step.
     """
 
     name: str
@@ -50,4 +50,4 @@ class StartStep:
 
 
 Progress = Callable[[StartStep], None]
-"""Called by an adapter as a start moves on; must not block."""
+"""Called by an adapter at each step of a start; it must not block."""

@@ -1,4 +1,4 @@
-"""A target: the app, and where apps have several, the environment, whose shell is asked for."""
+"""Targets: the app, and the environment if the app has several, whose shell is requested."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 SSH_PORT = 22
 MAX_LABEL_CHARS = 63
 SHELL_SUFFIX = "-ssh"
-"""What the name of an app's shell ends with."""
+"""The suffix in the name of an app's shell."""
 
 # Used with `fullmatch`: `match` with `$` would take a trailing newline.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -16,8 +16,8 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 class Target:
     """An app's shell as a person names it. Made by `wire.target.parse_target` only.
 
-    `app` and `environment` are lower-case RFC 1123 labels; `environment` is None where the name
-    gave none, which means the installation's only or default one.
+    `app` and `environment` are lower-case RFC 1123 labels. `environment` is None if the name has none,
+    which stands for the installation's only or default environment.
     """
 
     app: str
@@ -25,17 +25,17 @@ class Target:
 
     @property
     def shell_name(self) -> str:
-        """The name of the Deployment and Service: `app01-ssh`, `app01-ssh.staging`."""
+        """Return the name of the Deployment and Service: `app01-ssh`, `app01-ssh.staging`."""
         return f"{self.app}{SHELL_SUFFIX}" + (f".{self.environment}" if self.environment else "")
 
     @property
     def host_name(self) -> str:
-        """The name to give to ssh: `app01.ssh`, `app01.staging.ssh`."""
+        """Return the name to give to ssh: `app01.ssh`, `app01.staging.ssh`."""
         return f"{self.app}.{self.environment}.ssh" if self.environment else f"{self.app}.ssh"
 
     @property
     def login_name(self) -> str:
-        """The name by which the gateway's own access methods ask for it: `app01`, `app01.staging`."""
+        """Return the login name for direct login and the WebShell: `app01`, `app01.staging`."""
         return f"{self.app}.{self.environment}" if self.environment else self.app
 
     def __str__(self) -> str:
@@ -43,12 +43,12 @@ class Target:
 
 
 def valid_label(text: str) -> bool:
-    """Whether `text` is a lower-case RFC 1123 label of at most 63 characters."""
+    """Return True if `text` is a lower-case RFC 1123 label of at most 63 characters."""
     return _LABEL.fullmatch(text) is not None
 
 
 def valid_app(text: str) -> bool:
-    """Whether `text` may name an app: `text` and `text-ssh` are labels, `text` ends not in -ssh."""
+    """Return True if `text` may name an app: it and `text-ssh` are labels, and it does not end in -ssh."""
     return (
         len(text) <= MAX_LABEL_CHARS - len(SHELL_SUFFIX)
         and valid_label(text)
@@ -57,5 +57,5 @@ def valid_app(text: str) -> bool:
 
 
 def valid_environment(text: str) -> bool:
-    """Whether `text` may name an environment: any label but `ssh`."""
+    """Return True if `text` may name an environment: any label but `ssh`."""
     return valid_label(text) and text != "ssh"

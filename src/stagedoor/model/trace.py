@@ -1,4 +1,4 @@
-"""The trace of one login: to which it belongs (W3C Trace Context), and its steps with their times."""
+"""The trace of a login (W3C Trace Context), and its steps with their times."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from stagedoor.model.source import Source
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """Ids in lower-case hex: 32 digits of the trace, 16 of the caller's span, "" where no caller named one.
+    """The ids of a trace, in lower-case hex: 32 digits for the trace, 16 for the caller's span.
 
-    https://www.w3.org/TR/trace-context/#traceparent-header
+    `span_id` is "" if no caller named a span. https://www.w3.org/TR/trace-context/#traceparent-header
     """
 
     trace_id: str
@@ -19,7 +19,7 @@ class TraceContext:
 
 @dataclass(frozen=True, slots=True)
 class LoginStep:
-    """Seconds since the epoch. `of` names the step that it is a part of, "" for none."""
+    """A step of a login. Times are seconds since the epoch; `of` names the enclosing step, "" for none."""
 
     name: str
     began: float
@@ -31,8 +31,8 @@ class LoginStep:
 class LoginTrace:
     """One attempt, from its request to the shell's stream or to the refusal.
 
-    `outcome` is `opened`, `cancelled`, `fault` or the reason of a denial; `identity`, `target` and `session`
-    are "" where the attempt did not come so far.
+    `outcome` is `opened`, `cancelled`, `fault` or the reason of a denial. `identity`, `target` and
+    `session` are "" if the attempt ended before they were known.
     """
 
     context: TraceContext

@@ -1,4 +1,4 @@
-"""Units, so that a figure in the code says what it measures.
+"""Units, so that a number in the code shows what it measures.
 
 Instants are seconds since the epoch (UTC) as `float`; durations are seconds and end in `_s`.
 """
@@ -13,7 +13,7 @@ DAY_S = 24 * HOUR_S
 
 
 def size(size_bytes: int) -> str:
-    """Bytes for people, in the largest unit that leaves one or more: `1.5 MiB`."""
+    """Format a number of bytes for people, in the largest unit that gives one or more: `1.5 MiB`."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size_bytes >= unit:
             return f"{size_bytes / unit:.1f} {name}"

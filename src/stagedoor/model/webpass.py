@@ -1,4 +1,4 @@
-"""A pass: what the gateway gives out on the web, so that nobody shows a credential twice."""
+"""Passes: secrets that the gateway issues on the web, so that a credential is presented only once."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -8,41 +8,45 @@ from stagedoor.model.identity import Method, SignIn
 
 
 class PassKind(StrEnum):
-    """What a pass is good for."""
+    """The purposes of passes."""
 
     SESSION = "session"
-    """A browser that has signed in; a cookie holds it."""
+    """The sign-in of a browser, which keeps it in a cookie."""
     LOGIN = "login"
-    """A machine that has logged in by `stagedoor login`, or a key by ssh alone; bound to that key."""
+    """The sign-in of a machine with `stagedoor login`, or of a key with ssh alone; it is bound to that
+    key."""
     TICKET = "ticket"
-    """One terminal, once, within seconds; it stands in a frame, never in a URL."""
+    """Opens one terminal, once, within seconds. It is sent in a frame, never in a URL."""
     LINK = "link"
-    """One signing in, once, within minutes; its bearer is its identity."""
+    """Signs in once, within minutes, as the identity that it was made for."""
     INVITATION = "invitation"
     """Sets the password of its user, once, within days; it opens nothing else."""
 
 
-LOGIN_SECRET = "sgl_"  # noqa: S105 - what each begins with
-"""What a login's secret begins with: so it is never taken for a password or a token, nor the other way."""
+LOGIN_SECRET = "sgl_"  # noqa: S105 - a prefix, not a secret
+"""The prefix of a login's secret, which keeps such secrets apart from passwords and tokens."""
 SIGN_INS = (PassKind.SESSION, PassKind.LOGIN)
-"""Kinds of passes that are sign-ins: they last, what they opened ends with them, and they can be ended."""
+"""The kinds of passes that are sign-ins: they last, they can be ended, and what they opened ends with
+them."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebPass:
-    """A pass as it is stored, but for its secret. Whether it still holds is for `authn` to say.
+    """A stored pass, without its secret. `authn` decides whether it is still valid.
 
-    `name` and what follows are of the identity that it was given to (`model.identity.Identity`);
-    `password_mark` is a digest of the password hash that it was verified against, None where it
-    was not a password. `target` is all that it is good for: a shell, as `str(Target)`, or `share:ID`
-    or `watch:SESSION`; None: any shell that its identity may enter. `expires_at` is seconds since
-    the epoch. `sign_in` is that of a browser which got the ticket, or the one that a session's pass
-    is itself once it is stored; None where a credential was shown. `latest_end` is how far a session's
-    `expires_at` may be moved by use, seconds since the epoch; None: not at all. `opened_at` and `source`,
-    an address, are a session's. `answered_at` is when the identity provider of its sign-in last said that
-    it holds; None where none can be asked. `key_fingerprint` (`SHA256:…`) is the key that a login is bound
-    to, `public_key` that key, `type base64`, and `label` what its machine is called,
-    or a session's browser and system.
+    `name`, `method`, `credential_id` and `scopes` are those of the identity that it was issued to
+    (`model.identity.Identity`). `password_mark` is a digest of the password hash that the identity was
+    verified against, None without a password. `target` limits the pass to a shell (`str(Target)`), to
+    `share:ID` or to `watch:SESSION`; None allows any shell that the identity may enter. `expires_at` is
+    seconds since the epoch.
+
+    `sign_in` of a ticket is the sign-in of the browser that received it; `sign_in` of a stored session
+    pass is the session itself. It is None if a credential was presented. `latest_end` is the latest
+    time to which use may extend a session's `expires_at`, in seconds since the epoch; None: use does
+    not extend it. `opened_at` and `source`, an address, are a session's. `answered_at` is when the
+    identity provider of the sign-in last confirmed it; None if no provider can be asked.
+    `key_fingerprint` (`SHA256:…`) is the key that a login is bound to, `public_key` that key as `type
+    base64`. `label` is the name of a login's machine, or a session's browser and system.
     """
 
     kind: PassKind
@@ -65,11 +69,12 @@ class WebPass:
 
 @dataclass(frozen=True, slots=True)
 class ProviderAnswer:
-    """What an identity provider said when somebody signed in, to be kept with the sign-in.
+    """An identity provider's answer to a sign-in, kept with the sign-in.
 
-    `provider` is its name here. `session_id` (`sid`) is its own session, `auth_time` when the person last
-    proved themselves. `refresh_token` is sealed; None where the provider gave none, and so cannot be asked
-    again. `ask_at` is when to ask it. Times are seconds since the epoch.
+    `provider` is the provider's name in the settings. `session_id` (`sid`) is the provider's own
+    session, and `auth_time` when the person last authenticated there. `refresh_token` is sealed; None
+    if the provider issued none, and so cannot be asked again. `ask_at` is when to ask it next. Times
+    are seconds since the epoch.
     """
 
     provider: str
@@ -84,7 +89,7 @@ class ProviderAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """Somebody has to go to their identity provider first: `url` leads there, `kept` is for their browser."""
+    """A redirect of the browser to its identity provider: `url` leads there, and the browser keeps `kept`."""
 
     url: str
     kept: str = field(repr=False)
@@ -92,12 +97,11 @@ class ProviderRequest:
 
 @dataclass(frozen=True, slots=True)
 class StepUpResult:
-    """Somebody has proved at their identity provider that they are there, and wanted to go on to that
-    path."""
+    """A successful step-up at the identity provider. The browser continues at the path `wanted`."""
 
     wanted: str
 
 
 def password_mark(password_hash: str | None) -> bytes | None:
-    """What tells whether a password is still the same, and helps nobody to find it (32 bytes)."""
+    """Return a 32-byte digest that changes with the password and does not help to guess it."""
     return None if password_hash is None else hashlib.sha256(password_hash.encode()).digest()

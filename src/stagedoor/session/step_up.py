@@ -37,7 +37,9 @@ class StepUpRequest:
         told = await self.step_ups.begin(self.identity, self.grant.target, source)
         if told is None:
             return refused
-        refused = replace(refused, told=f"step-up: {told}, then connect again. {refused.message}")
+        refused = replace(
+            refused, person_message=f"step-up: {told}, then connect again. {refused.message}"
+        )
         if progress is None:
             return refused
         with self.step_ups.waiting(self.identity) as allowed:

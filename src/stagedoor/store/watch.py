@@ -167,13 +167,13 @@ class PolicyWatch:
             if requests:
                 self._on_close_requests(requests)
         except StoreError as error:
-            self._problem.become(str(error))
+            self._problem.update(str(error))
         except Exception as error:  # a callback's fault must not end what revocation hangs on
-            self._problem.become(
+            self._problem.update(
                 f"the policy could not be applied: {type(error).__name__}: {error}"
             )
         else:
-            self._problem.become(None)
+            self._problem.update(None)
 
     def _look(self) -> tuple[Policy | None, tuple[CloseRequest, ...]]:
         with self._database.read() as transaction:

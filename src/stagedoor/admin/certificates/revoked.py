@@ -29,7 +29,7 @@ def revoked_sign_ins(database: Database, policy: Policy, now: float) -> Mapping[
     void = [
         key
         for key, shown in policy.bound_keys.items()
-        if policy.void(shown) is not None
+        if policy.why_void(shown) is not None
         or entering.isdisjoint(subjects_of(shown.name, policy.users[shown.name].groups))
     ]
     return certified.revoked(database, now, void)

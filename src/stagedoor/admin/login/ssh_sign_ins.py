@@ -68,7 +68,7 @@ class SshSignInService:
         """
         if names_app(name, self._apps()):
             return None
-        is_user = name in self._policy().everybody or parse_login(name) is None
+        is_user = name in self._policy().all_users or parse_login(name) is None
         return name if is_user else None
 
     async def certificate(self, identity: Identity, public_key: str) -> str | Denial:

@@ -159,5 +159,5 @@ class PassService:
     def over(self, identity: Identity) -> Denial | None:
         if identity.sign_in is None:
             return None
-        why = self._policy().sign_in_over(identity.name, identity.sign_in, self._now())
+        why = self._policy().why_sign_in_over(identity.name, identity.sign_in, self._now())
         return None if why is None else Denial(Reason.CREDENTIAL_WRONG, why)

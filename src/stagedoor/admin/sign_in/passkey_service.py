@@ -37,7 +37,7 @@ from stagedoor.model.passkey import (
     PasskeyRecord,
     RelyingParty,
 )
-from stagedoor.model.pending_step_up import OVER, PendingStepUp, lasts
+from stagedoor.model.pending_step_up import OVER, PendingStepUp, is_open
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SiteRates
 from stagedoor.model.source import Source, source_network
@@ -239,7 +239,7 @@ class PasskeyService:
             assert answered.sign_in is not None, "it was put to one"
             return answered.sign_in
         waiting = step_ups.find(transaction, answered.step_up)
-        if not lasts(waiting, answered.user or "", self._now()):
+        if not is_open(waiting, answered.user or "", self._now()):
             raise RefusedError(OVER)
         assert waiting is not None, "it lasts"
         return waiting.sign_in
@@ -267,7 +267,7 @@ class PasskeyService:
         """What somebody whom nobody knows yet signs in by."""
         network, now = source_network(source.address), self._now()
         if self._beginnings.take(network, now) is None:
-            whose = self._beginnings.whose(network, now)
+            whose = self._beginnings.waiting_scope(network, now)
             wait_s = math.ceil(self._beginnings.wait_s(network, now))
             why = f"too many sign-ins by a passkey come from your {whose}; try again in {wait_s} s"
             return Denial(Reason.THROTTLED, why, wait_s)

@@ -167,7 +167,7 @@ class Outcome:
 
 def outcome_of(mapped: Mapped, policy: Policy, reserved: str | None) -> Outcome:
     """Return what `policy` holds for a person of that name and those groups."""
-    there = policy.everybody.get(mapped.name)
+    there = policy.all_users.get(mapped.name)
     kept = there.groups if there is not None else frozenset()
     user = User(mapped.name, kept | (mapped.groups or frozenset()))
     subjects = subjects_of(user.name, user.groups)

@@ -15,7 +15,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import letters_digest, random_letters, shown_letters
-from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, lasts, try_letters
+from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, is_open, try_letters
 from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source, source_network
 from stagedoor.model.target import Target
@@ -140,7 +140,7 @@ class StepUpService:
         """What waits, for the page of the person whose it is."""
         found = await ask(self._find, id_)
         if found is None or (
-            isinstance(found, PendingStepUp) and not lasts(found, identity.name, self._now())
+            isinstance(found, PendingStepUp) and not is_open(found, identity.name, self._now())
         ):
             return Denial(Reason.NO_APP, OVER)
         return found
@@ -161,7 +161,7 @@ class StepUpService:
     def _check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
         """Raises RefusedError, StoreError. In a thread."""
         found = self._find(id_)
-        if found is None or not lasts(found, identity.name, self._now()):
+        if found is None or not is_open(found, identity.name, self._now()):
             raise RefusedError(OVER)
         right, after = try_letters(found, letters)
         if right:

@@ -131,11 +131,11 @@ class Heartbeat:
             self._show()
             self._look()
         except StoreError as error:
-            self._problem.become(str(error))
+            self._problem.update(str(error))
         except Exception as error:  # a callback's fault must not make us look dead
-            self._problem.become(f"{type(error).__name__}: {error}")
+            self._problem.update(f"{type(error).__name__}: {error}")
         else:
-            self._problem.become(None)
+            self._problem.update(None)
 
     def _show(self) -> None:
         # Counted here, so that who was taken for dead comes back with a count never seen before.
