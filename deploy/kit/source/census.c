@@ -1,9 +1,9 @@
 // Who is here, read from the kernel's list of processes (proc_pid_stat(5)).
 //
 // OpenSSH has, for each connection, a monitor `sshd-session` whose parent is the listener, and, once somebody has
-// logged in, a second `sshd-session` under it that serves him. That second one is a session. Before, there is
+// logged in, a second `sshd-session` under it that serves the client. That second one is a session. Before, there is
 // a second one for a moment too, until it becomes `sshd-auth`: it still has its monitor's title then. When the
-// listener has gone the monitors' parent is whoever adopts orphans, which is us.
+// listener has gone the monitors' parent is the process that adopts orphans, which is us.
 //
 // The holder of a terminal goes by a name of its own, as a tmux server does (holder/serve.c).
 #include <dirent.h>

@@ -20,7 +20,7 @@
 
 static void copy_file(int from_folder, int to_folder, const char *name, const struct stat *status) {
   int from = openat(from_folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  unlinkat(to_folder, name, 0);  // half a copy, by a container that was started anew
+  unlinkat(to_folder, name, 0);  // half a copy, by a container that was restarted
   int to = openat(to_folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, status->st_mode & 0777);
   if (from < 0 || to < 0) die("cannot copy %s: %s", name, strerror(errno));
   for (off_t left = status->st_size; left > 0;) {
@@ -83,7 +83,7 @@ static void fill(const char *target) {
   int there = folder_of(target);
   bool filled_before = !faccessat(there, FILLED, F_OK, 0);
   close(there);
-  if (filled_before) return;  // the container was started anew, beside a shell that uses them
+  if (filled_before) return;  // the container was restarted, beside a shell that uses them
   copy_folder(folder_of(KIT), folder_of(target), true, false);
   copy_folder(folder_of(KIT), folder_of(target), true, true);
   int folder = folder_of(target), filled = openat(folder, FILLED, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);

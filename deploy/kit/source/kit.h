@@ -44,7 +44,7 @@ void environment_set(struct strings *list, const char *name, const char *value);
 void environment_copy(struct strings *list, char **from, const char *prefix);
 void environment_unset(struct strings *list, const char *prefix);
 
-// settings.c: KEY=VALUE lines of SHELL/settings, read anew at each call of settings_read
+// settings.c: KEY=VALUE lines of SHELL/settings, read again at each call of settings_read
 struct settings {
   char *app, *environment, *image, *login_name, *directory, *setup, *packages, *permit_listen;
   long idle_stop_s, grace_s;

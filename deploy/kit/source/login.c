@@ -130,7 +130,7 @@ void login_as(const char *command, char **instead) {
     if (instead) become(*instead, instead, &environment);
     if (getenv("SSH_TTY") && isatty(STDOUT_FILENO)) motd_print();
   }
-  // No login shell of the shell's own kind: /etc/profile would set PATH anew, and so hide what the image installs.
+  // No login shell of the shell's own kind: /etc/profile would set PATH again, and so hide what the image installs.
   static const char *const LAST_RESORT = APPLETS "/sh";
   for (;;) {
     char *name = strrchr(shell, '/') + 1;

@@ -2,7 +2,7 @@
 // before the C library does. It is not preloaded, and so stands in nobody's environment.
 //
 // OpenSSH looks its account up in passwd(5), where the image may have nothing for the uid that the pod runs as. Here
-// whoever knocks, under whatever login name, is the account of RUN/passwd, which start wrote: that is the only
+// each client, under whatever login name, is the account of RUN/passwd, which start wrote: that is the only
 // one that an sshd without privileges can serve. Who may come in is decided by keys and certificates alone.
 //
 // With -DSSHD it also hides root from sshd: a container's root often has no capabilities, and sshd as root would
@@ -73,7 +73,7 @@ struct passwd *getpwuid(uid_t uid) {
 uid_t getuid(void) { return shown(real_uid()); }
 uid_t geteuid(void) { return shown((uid_t)syscall(SYS_geteuid)); }
 
-// A terminal belongs to whoever opened it, which is us; sshd would also give it the group tty, which takes a privilege.
+// A terminal belongs to the process that opened it, which is us; sshd would also give it the group tty, which takes a privilege.
 int chown(const char *path, uid_t owner, gid_t group) {
   if (!strncmp(path, "/dev/pts/", 9)) return 0;
   return (int)syscall(SYS_fchownat, AT_FDCWD, path, owner, group, 0);

@@ -20,7 +20,7 @@
 #define USAGE "usage: hold attach NAME | join NAME | list | end NAME"
 #define NOT_THERE 3
 
-// Lets go of everything of whoever started us, but the descriptor `kept`; faults are written beside the socket.
+// Closes everything inherited from the process that started us, but the descriptor `kept`; faults are written beside the socket.
 static void let_go(struct place place, const char *name, int kept) {
   // `attach` ends when its reader does; the holder finds out that a link is gone, and lives on.
   signal(SIGPIPE, SIG_IGN);
@@ -48,7 +48,7 @@ static void start(struct place place, const char *name) {
   setsid();
   if (fork()) _exit(0);
   let_go(place, name, listener);
-  listen(listener, BACKLOG);  // again: whoever connects is told who listened last (unix(7))
+  listen(listener, BACKLOG);  // again: a client learns who listened last (unix(7))
   serve(listener, place, name);
   char *file = place_file(name, SOCKET);
   unlinkat(place.folder, file, 0);

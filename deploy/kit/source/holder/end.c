@@ -1,4 +1,4 @@
-// `hold end NAME`: its program is told as by a lost line (SIGHUP), and whoever looks on hears that it has ended. What does
+// `hold end NAME`: its program is told as by a lost line (SIGHUP), and its clients are notified of the end. What does
 // not go by itself is killed. Of tmux the whole session ends, not only what shows it.
 #include <errno.h>
 #include <fcntl.h>

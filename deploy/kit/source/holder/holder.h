@@ -1,4 +1,4 @@
-// The holder: one process for each terminal, beside its program, that outlives whoever looks at it.
+// The holder: one process for each terminal, beside its program, that outlives its clients.
 //
 // It does what src/stagedoor/holder does, whose tests (tests/holder) it is held to, in a tenth of the memory. The protocol
 // is that of src/stagedoor/wire/terminal.py. A process holds one terminal, so that what is of the terminal is static.

@@ -17,7 +17,7 @@ void terminal_resize(struct size size) {
   if (program.child.pid && !program.ended) set_size(program.child.fd, size);
 }
 
-// Makes a full-screen program draw its screen anew, by a window size that changes and comes back.
+// Makes a full-screen program draw its screen again, by a window size that changes and comes back.
 void terminal_redraw(struct size size) {
   if (size.rows < 2) return;
   size.rows--;

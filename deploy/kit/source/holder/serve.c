@@ -1,4 +1,4 @@
-// The process that holds one terminal: its program, its socket, and whoever is attached. A loop over poll(2).
+// The process that holds one terminal: its program, its socket, and the attached clients. A loop over poll(2).
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -58,14 +58,14 @@ struct size state_size(void) { return size; }
 
 static bool same_size(struct size one, struct size other) { return !memcmp(&one, &other, sizeof one); }
 
-// Whether he types, and his line was cut so lately that he may come back.
+// Returns whether the client types, and lost its line so lately that it may come back.
 static bool is_awaited(const struct attachment *each, int64_t now) {
   if (!each->used || each->mode == WATCH || each->link >= 0) return false;
   return !each->detached && now - each->lost_at < RESUME_GRACE_MS;
 }
 
 // Whether to read from the terminal: nobody who types is behind by a whole window. One whose line is cut does not hold up
-// others who type; nor anybody once he has missed something.
+// others who type; nor anyone once it has missed output.
 bool state_wants_output(int64_t now) {
   if (ended.is) return false;
   bool anybody = false;
@@ -93,7 +93,7 @@ int64_t state_wake_at(int64_t now) {
   return first;
 }
 
-// The program has ended, and whoever may come for its last words has been here and gone.
+// Returns whether the program has ended, and each client that may want its last output has had it.
 bool state_is_over(int64_t now) {
   if (!ended.is) return false;
   for (int i = 0; i < MAX_ATTACHMENTS; i++)
@@ -137,8 +137,8 @@ static void skip(struct attachment *each, uint64_t start) {
 static void pump_one(struct attachment *each) {
   uint64_t end = ring_end();
   if (each->sent < ring_first()) {
-    // One who watches, or says that he has dealt with what he has not read. He is drawn the screen once he has dealt with
-    // what he was sent: one who never does is not sent screens without end.
+    // A client that only watches, or that acknowledges what it has not read. It is sent the screen once it has dealt with
+    // what it was sent: one that never does is not sent screens without end.
     if (each->acked < each->sent || link_is_full(each->link)) return;
     skip(each, each->sent);
   }
@@ -271,7 +271,7 @@ static struct attachment *new_attachment(void) {
 
 static void resume(struct attachment *each, int link, const struct hello *hello) {
   if (each->link >= 0) {
-    // The same one again, before it was known that his old line is cut.
+    // The same client again, before its old line was known to be cut.
     looking[each->link] = NULL;
     link_close_soon(each->link);
   }
@@ -328,7 +328,7 @@ void state_took(size_t count) {
     struct attachment *who = typists[gone].who;
     count -= size;
     typists[gone].size -= size;
-    if (who->number == typists[gone].number) {  // else he has been forgotten
+    if (who->number == typists[gone].number) {  // else the client has been forgotten
       who->taken += size;
       size_t i = 0;
       while (i < tell && told[i] != who) i++;
