@@ -14,7 +14,7 @@ LIMITS = ThrottleLimits(free_tries=3, first_wait_s=1, longest_wait_s=60, forget_
 
 def fail(throttle: Throttle, of: tuple[str, str], now: float) -> None:
     assert throttle.start(of, now) == 0
-    throttle.failed(of, now)
+    throttle.record_failure(of, now)
 
 
 def test_waits_double_up_to_the_longest() -> None:
@@ -40,7 +40,7 @@ def test_guesses_made_at_once_are_no_cheaper_than_in_turn() -> None:
     started = [throttle.start(HERE, 0) for _ in range(10)]
     assert started.count(0) == 3
     for _ in range(3):
-        throttle.failed(HERE, 0)
+        throttle.record_failure(HERE, 0)
     assert throttle.blocked_s(HERE, 0) == 1
     assert throttle.start(HERE, 1) == 0
     assert throttle.start(HERE, 1) > 0, "after the free tries, one at a time"
@@ -50,10 +50,10 @@ def test_the_same_wrong_password_again_is_no_further_guess() -> None:
     throttle = Throttle(LIMITS)
     for _ in range(50):
         assert throttle.start(HERE, 0) == 0
-        throttle.failed(HERE, 0, b"old")
+        throttle.record_failure(HERE, 0, b"old")
     for guess in (b"a", b"b"):
         assert throttle.start(HERE, 0) == 0
-        throttle.failed(HERE, 0, guess)
+        throttle.record_failure(HERE, 0, guess)
     assert throttle.blocked_s(HERE, 0) == 1, "different ones are"
 
 
@@ -62,7 +62,7 @@ def test_a_right_password_forgives() -> None:
     fail(throttle, HERE, 0)
     fail(throttle, HERE, 0)
     assert throttle.start(HERE, 0) == 0
-    throttle.passed(HERE)
+    throttle.record_success(HERE)
     assert len(throttle) == 0
 
 
@@ -70,7 +70,7 @@ def test_a_try_that_came_to_nothing_counts_for_nothing() -> None:
     throttle = Throttle(LIMITS)
     for _ in range(20):
         assert throttle.start(HERE, 0) == 0
-        throttle.abandoned(HERE)
+        throttle.abandon(HERE)
     assert len(throttle) == 0
 
 
@@ -102,11 +102,11 @@ def test_whatever_happens_memory_is_bounded_and_waits_are_finite(
         if what == "start":
             assert 0 <= throttle.start(of, now) <= 60
         elif what == "fail":
-            throttle.failed(of, now)
+            throttle.record_failure(of, now)
         elif what == "pass":
-            throttle.passed(of)
+            throttle.record_success(of)
         else:
-            throttle.abandoned(of)
+            throttle.abandon(of)
         assert len(throttle) <= 100
         assert 0 <= throttle.blocked_s(of, now) <= 60
 

@@ -1,5 +1,5 @@
-"""The first stage: who is this? A credential goes in; an `Identity` or a `Denial` comes out.
+"""The first stage, authentication: a credential goes in; an `Identity` or a `Denial` comes out.
 
-What may never enter: what somebody may do (that is `authz`), where users are stored, and how a
-credential travelled. No secret leaves this package, not even in a repr.
+This package never learns what a user may do (that is `authz`), where users are stored, or how a
+credential was transported. No secret leaves it, not even in a repr.
 """

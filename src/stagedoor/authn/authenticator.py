@@ -1,4 +1,4 @@
-"""The authn stage, put together: decide, throttle, remember, and verify in a bounded pool."""
+"""The whole authn stage: decide, throttle, remember, and verify passwords in a bounded pool."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,6 @@ from stagedoor.model.webpass import WebPass
 FULL_S = 2
 OTHERWISE = "or use a token or key, which never has to wait"
 
-
 FAILURES = Rate(burst=50, interval_s=3.0)
 FindLogin = Callable[[str], Awaitable[WebPass | Denial | None]]
 FindSignIn = Callable[[int], Awaitable[WebPass | Denial | None]]
@@ -38,12 +37,13 @@ _NO_LOGIN = Denial(
 
 @dataclass(frozen=True, slots=True)
 class VerifyLimits:
-    """What passwords may cost a worker.
+    """The limits on what passwords may cost a worker.
 
-    `threads` argon2 verifications run at once, each one CPU and 64 MiB; `waiting` more may queue,
-    of which one source (see `model.source.source_network`) may hold `waiting_per_source`. `failures`
-    is how many wrong passwords one source may show, whatever the names. `remember_s` is how long a
-    verified password is good without another verification.
+    At most `threads` argon2 verifications run at once, each using one CPU and 64 MiB. `waiting`
+    more may queue; one source (see `model.source.source_network`) may hold `waiting_per_source` of
+    both. `failures` limits the wrong passwords of one source, whatever the names. A verified
+    password is accepted for `remember_s` seconds without another verification, and at most
+    `remembered` passwords are remembered.
     """
 
     threads: int = 2
@@ -55,13 +55,13 @@ class VerifyLimits:
 
 
 class Authenticator:
-    """Satisfies `session.ports.Authenticator`. Belongs to one event loop.
+    """The authn stage, as `session.ports.Authenticator`. Belongs to one event loop.
 
-    `policy` returns the policy as it is now, `last_policy` as it was last read; `trust` which user
-    CAs are believed and what was revoked, or why no key can be judged now; `now` the time, seconds
-    since the epoch; `find_login` looks up the sign-in of a login's secret in the store, and
-    `find_sign_in` the one of a number: the policy does not tell when its provider answered last.
-    `stale_s` is by identity provider (`authn.passes`).
+    `policy` returns the policy as it is now, and `last_policy` as it was last read. `trust` returns
+    the trusted user CAs and the revocations, or a denial while no key can be judged. `now` returns
+    the time in seconds since the epoch. `find_login` looks up a sign-in in the store by a login's
+    secret, and `find_sign_in` by its number: the policy does not have the time at which the
+    provider last answered. `stale_s` maps identity providers to seconds (`authn.passes`).
     """
 
     def __init__(
@@ -88,46 +88,54 @@ class Authenticator:
         self._throttle = Throttle(throttle)
         self._verified = VerifiedPasswords(self._limits.remembered, self._limits.remember_s)
         self._guesses = Throttle(throttle)
-        """At what is remembered: it answers at once, so it must not be asked more often than argon2."""
+        """Guesses at remembered passwords. These are answered at once, and must be no more frequent than
+        argon2 verifications."""
         self._pool = VerifyPool(
             self._limits.threads, self._limits.waiting, self._limits.waiting_per_source
         )
         self._sources = SiteRates(self._limits.failures)
         self._stray_logins = SiteRates(self._limits.failures)
-        """Apart, since a job that goes on with a login that is over must hold up no password."""
+        """Counted apart, so that a job which keeps using an ended login does not delay passwords."""
         self._running: dict[tuple[bytes, str], asyncio.Task[Identity | Denial]] = {}
 
     async def authenticate(
         self, credential: Credential | None, source: Source
     ) -> Identity | Denial:
-        """Who is this? Never says whether a name exists, in words or in time."""
+        """Return the identity that `credential` proves, or a denial.
+
+        Neither its words nor its timing reveal whether a name exists.
+        """
         if self._policy().unread:
-            return UNREAD  # nobody's credential is wrong, and no try counts
+            return UNREAD  # no credential is called wrong, and no try counts
         if isinstance(credential, KeyCredential):
-            return await self._fresh(self._key(credential, source))
+            return await self._deny_stale(self._judge_key(credential, source))
         if (secret := login_secret(credential)) is not None:
             name = credential.name if isinstance(credential, PasswordCredential) else None
-            return await self._login(secret, name, source)
+            return await self._judge_login(secret, name, source)
         verdict = decide(self._policy(), credential, self._now())
         if not isinstance(verdict, CheckPassword):
             return verdict
-        return await self._password(verdict, source)
+        return await self._judge_password(verdict, source)
 
     def present_now(self, identity: Identity) -> Identity:
-        """The same person, whose credential has just proved that they are there. Not of a key that a sign-in
-        was bound to: somebody with the browser's cookie may have bound one of their own."""
+        """Return `identity` with the current time as its proof of presence.
+
+        Call this when the credential has just proved that the person is there. The identity of a
+        sign-in is returned unchanged: an attacker with the browser's cookie may have bound a key of
+        their own to it.
+        """
         if identity.sign_in is not None:
             return identity
         return replace(identity, present_at=self._now())
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
-        """Why a session that `credential` opened has to end now; None if it may go on."""
+        """Return why a session that `credential` opened must end now, or None if it may go on."""
         policy = self._last_policy()
         if identity.name not in policy.users:
             return policy.deny_gone(Reason.NO_GRANT, identity.name)
-        shown = identity.credential_id
-        if identity.method is Method.TOKEN and shown not in policy.tokens:
-            return Denial(Reason.NO_GRANT, f"token {shown} of {identity.name!r} was removed")
+        token = identity.credential_id
+        if identity.method is Method.TOKEN and token not in policy.tokens:
+            return Denial(Reason.NO_GRANT, f"token {token} of {identity.name!r} was removed")
         if identity.sign_in is not None:
             over = policy.why_sign_in_over(identity.name, identity.sign_in, self._now())
             if over is not None:
@@ -141,67 +149,73 @@ class Authenticator:
                 Reason.NO_GRANT, f"key {credential.fingerprint} of {identity.name!r} was removed"
             )
         trust = self._trust()
-        # A list that cannot be read lets nobody in, but cuts nobody off.
+        # While the revocation list cannot be read, new logins are refused but sessions go on.
         return None if isinstance(trust, Denial) else revoked_now(credential, trust)
 
-    def _key(self, credential: KeyCredential, source: Source) -> Identity | Denial:
+    def _judge_key(self, credential: KeyCredential, source: Source) -> Identity | Denial:
         trust = self._trust()
         if isinstance(trust, Denial):
             return trust
         return decide_key(self._policy(), credential, trust, source, self._now())
 
-    async def _fresh(self, verdict: Identity | Denial) -> Identity | Denial:
-        """The same, unless the provider of its sign-in has not answered for too long."""
+    async def _deny_stale(self, verdict: Identity | Denial) -> Identity | Denial:
+        """Return `verdict`, or a denial if the provider of its sign-in has not answered for too long."""
         if isinstance(verdict, Denial) or verdict.sign_in is None or self._find_sign_in is None:
             return verdict
         if verdict.method is not Method.SSO:
             return verdict
-        shown = await self._find_sign_in(verdict.sign_in.number)
-        if isinstance(shown, Denial):
-            return shown
-        return identity_of(shown, self._policy(), self._now(), self._stale_s)
+        sign_in = await self._find_sign_in(verdict.sign_in.number)
+        if isinstance(sign_in, Denial):
+            return sign_in
+        return identity_of(sign_in, self._policy(), self._now(), self._stale_s)
 
-    async def _login(self, secret: str, name: str | None, source: Source) -> Identity | Denial:
-        """By the secret of a login, which belongs to `name` if one is given. Each wrong one costs the store a
-        question, so they are counted."""
+    async def _judge_login(
+        self, secret: str, name: str | None, source: Source
+    ) -> Identity | Denial:
+        """Judge the secret of a login, which must belong to `name` if one is given.
+
+        Each wrong secret costs a query of the store, so wrong ones are counted.
+        """
         network, now = source_network(source.address), self._now()
         if self._stray_logins.take(network, now) is None:
-            return _held(
+            return _throttled(
                 "too many logins that are over came from your "
                 f"{self._stray_logins.waiting_scope(network, now)} (throttle.source_tries)",
                 self._stray_logins.wait_s(network, now),
             )
-        shown = None if self._find_login is None else await self._find_login(secret)
-        if isinstance(shown, Denial):
+        login = None if self._find_login is None else await self._find_login(secret)
+        if isinstance(login, Denial):
             self._stray_logins.give_back(network)
-            return shown
-        if shown is None:
-            # The id of a sign-in is its secret's digest, so who shows one that was ended is told why.
+            return login
+        if login is None:
+            # The id of a sign-in is its secret's digest, so only the owner of an ended one sees why it ended.
             digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
             why = self._policy().end_reasons.get(digest)
             return Denial(Reason.CREDENTIAL_WRONG, why) if why else _NO_LOGIN
-        if name not in (None, shown.name):
+        if name not in (None, login.name):
             return _NO_LOGIN
         self._stray_logins.give_back(network)
-        return identity_of(shown, self._policy(), self._now(), self._stale_s)
+        return identity_of(login, self._policy(), self._now(), self._stale_s)
 
     def close(self) -> None:
-        """Let the threads go; verifications that still wait are dropped."""
+        """Stop the threads; verifications that still wait are dropped."""
         self._pool.close()
 
-    async def _password(self, check: CheckPassword, source: Source) -> Identity | Denial:
+    async def _judge_password(self, check: CheckPassword, source: Source) -> Identity | Denial:
         now = self._now()
         bucket = key(check.name, source.address)
-        # Before the memory: else a throttled guesser could go on guessing against it.
+        # Before the remembered passwords, or a throttled attacker could go on guessing at those.
         wait_s = self._throttle.blocked_s(bucket, now)
         if wait_s > 0:
-            return _held("too many wrong passwords for this name came from your address", wait_s)
+            return _throttled(
+                "too many wrong passwords for this name came from your address", wait_s
+            )
         seal = self._verified.seal(check.name, check.password_hash or "", check.password)
-        if check.password_hash is not None and self._remembered(check.name, bucket, seal, now):
+        if check.password_hash is not None and self._is_remembered(check.name, bucket, seal, now):
             return confirm(self._policy(), check)
 
-        # The same credential from the same source many times at once (ssh, scp and an editor
-        # start together) is one try and one verification.
+        # When one source shows the same credential several times at once (ssh, scp and an editor
+        # start together), that is one try and one verification.
         network = source_network(source.address)
         task = self._running.get((seal, network))
         if task is None:
@@ -211,30 +225,30 @@ class Authenticator:
             task = asyncio.create_task(self._verify(check, seal, bucket, network))
             self._running[seal, network] = task
             task.add_done_callback(lambda _: self._running.pop((seal, network)))
-        # Shielded: hanging up does not make a guess uncounted.
+        # Shielded: a guess counts even if the client hangs up.
         return await asyncio.shield(task)
 
-    def _remembered(self, name: str, bucket: Key, seal: bytes, now: float) -> bool:
-        """Whether this password was verified a moment ago, for those who have no room as well.
+    def _is_remembered(self, name: str, bucket: Key, seal: bytes, now: float) -> bool:
+        """Return whether this password was verified recently, even while the pool has no room.
 
-        Each look is a guess, and counted apart from those that are verified: were they counted
-        together, being refused for want of room would tell that a name exists.
+        Each look-up is a guess. These are counted apart from guesses that argon2 verifies: if they
+        were counted together, a refusal for lack of room would reveal that a name exists.
         """
         if self._guesses.start(bucket, now) > 0:
             return False
         if self._verified.holds(seal, now):
-            self._guesses.passed(bucket)
+            self._guesses.record_success(bucket)
             return True
         if self._verified.knows(name):
-            self._guesses.failed(bucket, now, seal)
+            self._guesses.record_failure(bucket, now, seal)
         else:
-            self._guesses.abandoned(bucket)
+            self._guesses.abandon(bucket)
         return False
 
     def _start(self, bucket: Key, network: str, now: float) -> Denial | None:
-        """Count a try as wrong until it is known to be right; why it may not be made now."""
+        """Count a try as wrong until it proves right. Return a denial if it may not be made now."""
         if self._sources.take(network, now) is None:
-            return _held(
+            return _throttled(
                 "too many wrong passwords, for any names, came from your "
                 f"{self._sources.waiting_scope(network, now)} (throttle.source_tries)",
                 self._sources.wait_s(network, now),
@@ -242,7 +256,7 @@ class Authenticator:
         wait_s = self._throttle.start(bucket, now)
         if wait_s > 0:
             self._sources.give_back(network)
-            return _held(
+            return _throttled(
                 "other passwords for this name from your address are being verified", wait_s
             )
         return None
@@ -251,34 +265,36 @@ class Authenticator:
         self, check: CheckPassword, seal: bytes, bucket: Key, network: str
     ) -> Identity | Denial:
         try:
-            right = await self._pool.run(network, partial(_verify, check))
+            is_right = await self._pool.run(network, partial(_verify, check))
         except BaseException:
             self._abandon(bucket, network)
             raise
-        if isinstance(right, Full):
+        if isinstance(is_right, Full):
             self._abandon(bucket, network)
-            return self._no_room(right)
+            return self._deny_full(is_right)
         # The policy may have changed meanwhile.
         verdict = (
-            confirm(self._policy(), check) if right else wrong_password(check.name, self._policy())
+            confirm(self._policy(), check)
+            if is_right
+            else wrong_password(check.name, self._policy())
         )
         if isinstance(verdict, Identity):
-            self._throttle.passed(bucket)
-            self._guesses.passed(bucket)
+            self._throttle.record_success(bucket)
+            self._guesses.record_success(bucket)
             self._sources.give_back(network)
             self._verified.put(seal, check.name, self._now())
         else:
-            self._throttle.failed(bucket, self._now(), seal)
+            self._throttle.record_failure(bucket, self._now(), seal)
         return verdict
 
     def _abandon(self, bucket: Key, network: str) -> None:
-        self._throttle.abandoned(bucket)
+        self._throttle.abandon(bucket)
         self._sources.give_back(network)
 
-    def _no_room(self, full: Full) -> Denial:
+    def _deny_full(self, full: Full) -> Denial:
         limits = self._limits
         if full is Full.SOURCE:
-            return _held(
+            return _throttled(
                 f"{limits.waiting_per_source} passwords from your address are being verified", 1
             )
         return Denial(
@@ -290,11 +306,11 @@ class Authenticator:
 
 
 def _verify(check: CheckPassword) -> bool:
-    """In a thread. An unknown name costs what a wrong password costs."""
-    right = passwords.verify(check.password_hash or passwords.dummy_hash(), check.password)
-    return right and check.password_hash is not None
+    """Verify the password. Runs in a thread, and takes the same time for an unknown name."""
+    is_right = passwords.verify(check.password_hash or passwords.dummy_hash(), check.password)
+    return is_right and check.password_hash is not None
 
 
-def _held(why: str, wait_s: float) -> Denial:
+def _throttled(why: str, wait_s: float) -> Denial:
     seconds = max(math.ceil(wait_s), 1)
     return Denial(Reason.THROTTLED, f"{why}; try again in {seconds} s, {OTHERWISE}", seconds)

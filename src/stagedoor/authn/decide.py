@@ -1,7 +1,7 @@
-"""Which record of the policy does a credential speak of, and does it hold? Pure, but for passwords.
+"""The judgement of passwords and tokens by the policy. Pure.
 
-A password cannot be checked in no time, so the answer may be `CheckPassword`: verify this hash,
-then come back. A token is decided here and now.
+A token is judged at once. Checking a password takes time, so the answer may be `CheckPassword`:
+the caller verifies the hash, then calls `confirm` or `wrong_password`.
 """
 
 import hmac
@@ -14,17 +14,17 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 
-_NOBODY = bytes(32)
+_NO_HASH = bytes(32)
 _SHOWN_NAME_LIMIT = 64
 _ASK_FOR_ANOTHER = "make a new one on your account page, or ask an administrator"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckPassword:
-    """The password still has to be verified against `password_hash`.
+    """A password that must still be verified against `password_hash`.
 
-    `password_hash` is None when the name is unknown or has no password: then the same time must
-    be spent all the same, and the answer is `wrong_password(name)`.
+    `password_hash` is None when the name is unknown or has no password. Even then the caller must
+    spend the time of a verification, and the answer is `wrong_password(name)`.
     """
 
     name: str
@@ -43,10 +43,10 @@ MISSING = Denial.with_mend(
 def decide(
     policy: Policy, credential: PasswordCredential | TokenCredential | None, now: float
 ) -> Identity | CheckPassword | Denial:
-    """Judge `credential` against `policy`; `now` is seconds since the epoch.
+    """Judge `credential` by `policy`; `now` is seconds since the epoch.
 
-    What has the form of a token is only ever judged as a token. In a password's place (RFC 7617)
-    it must belong to the name that was given with it.
+    A secret in the form of a token is judged as a token only. If it was sent as a password
+    (RFC 7617), it must belong to the user name that was sent with it.
     """
     if credential is None:
         return MISSING
@@ -75,15 +75,15 @@ def _by_token(
     policy: Policy, text: str, shown_id: str | None, claimed: str | None, wrong: Denial, now: float
 ) -> Identity | Denial:
     record = policy.tokens.get(shown_id) if shown_id else None
-    # The comparison runs for an unknown id as well, so that its time tells nothing.
-    right = hmac.compare_digest(hash_token(text), record.secret_hash if record else _NOBODY)
+    # The comparison runs for an unknown id as well, so that its time reveals nothing.
+    is_right = hmac.compare_digest(hash_token(text), record.secret_hash if record else _NO_HASH)
     user = policy.users.get(record.user) if record else None
-    if not right or record is None or claimed not in (None, record.user):
+    if not is_right or record is None or claimed not in (None, record.user):
         return wrong
     if user is None:
         return policy.deny_gone(Reason.CREDENTIAL_WRONG, record.user)
     if record.expires_at is not None and record.expires_at <= now:
-        # The reader has shown the whole token, so it gives nothing away.
+        # The client has shown the whole token, so this reveals nothing to it.
         return Denial.with_mend(
             Reason.CREDENTIAL_WRONG,
             f"token {record.id} of {user.name!r} expired at {_instant(record.expires_at)}",
@@ -101,7 +101,7 @@ def _by_token(
 
 
 def confirm(policy: Policy, checked: CheckPassword) -> Identity | Denial:
-    """After the password was verified: is the user still there, with the same password?"""
+    """Return the identity of a verified password, if the user still exists with the same password."""
     user = policy.users.get(checked.name)
     if user is None or user.password_hash is None or user.password_hash != checked.password_hash:
         return wrong_password(checked.name, policy)
@@ -109,8 +109,11 @@ def confirm(policy: Policy, checked: CheckPassword) -> Identity | Denial:
 
 
 def wrong_password(name: str, policy: Policy) -> Denial:
-    """The one answer to a wrong password, an unknown name and a name without a password, or of a group that
-    has none."""
+    """Return the one denial for every password that is not accepted.
+
+    It is the same for a wrong password, an unknown name, a user without a password, and a user
+    whose groups may not have one.
+    """
     mend = "an administrator sets a new password with: stagedoor user password NAME"
     advice = "try again, or ask an administrator for a new password"
     if policy.password_groups is not None:
@@ -126,7 +129,7 @@ def wrong_password(name: str, policy: Policy) -> Denial:
 
 
 def _shown(name: str) -> str:
-    """A name as somebody sent it, fit for one line of a terminal."""
+    """Return a name from a client in a form that is safe in one line of a terminal."""
     if name.isascii() and name.isprintable() and 0 < len(name) <= _SHOWN_NAME_LIMIT:
         return repr(name)
     return "the name given"

@@ -1,6 +1,6 @@
-"""Passes of the web: given to an identity, and good for as long as what proved it is.
+"""Web passes: each is given to an identity, and stays valid only while the credential behind it does.
 
-Pure: the store holds them, the time is an argument.
+Pure: the store keeps the passes, and the time is an argument.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,16 @@ from stagedoor.model.webpass import PassKind, WebPass, password_mark
 
 SIGN_IN_AGAIN = "sign in again"
 STALE_S = 4 * HOUR_S
-"""For so long a sign-in opens something new although its identity provider does not answer."""
+"""For so long a sign-in can open new sessions while its identity provider does not answer."""
 _RENEW_BELOW = 7 / 8
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """Seconds that each kind is good for. A session's are counted from its last use, and it ends after
-    `session_max_s` at the latest."""
+    """The lifetime of each kind of pass, in seconds.
+
+    A session's is counted from its last use, and it ends after `session_max_s` at the latest.
+    """
 
     session_s: float = 12 * 3600.0
     session_max_s: float = 24 * 3600.0
@@ -31,6 +33,7 @@ class Lifetimes:
     invitation_s: float = 48 * 3600.0
 
     def of(self, kind: PassKind) -> float:
+        """Return the lifetime of a new pass of this kind."""
         return {
             PassKind.SESSION: min(self.session_s, self.session_max_s),
             PassKind.LOGIN: min(self.session_s, self.session_max_s),
@@ -49,7 +52,7 @@ def pass_for(
     source: str | None = None,
     label: str | None = None,
 ) -> WebPass:
-    """A new pass for somebody who has just shown who they are, by a credential or by another pass.
+    """Return a new pass for an identity that was just proved, by a credential or by another pass.
 
     `source` is the address that a session is opened from, `label` the device.
     """
@@ -71,10 +74,10 @@ def pass_for(
 
 
 def renewed_end(shown: WebPass, now: float, lifetimes: Lifetimes) -> float | None:
-    """Until when a session that was just used is good from now on; None for as long as it is already.
+    """Return the new end of a session that was just used, or None to leave it as it is.
 
-    Each renewal is a change of the policy that every worker reads, so there is one for each eighth of
-    `session_s` at most.
+    Each renewal is a change of the policy that every worker reads, so a session is renewed at most
+    once in an eighth of `session_s`.
     """
     if shown.latest_end is None or shown.expires_at - now > lifetimes.session_s * _RENEW_BELOW:
         return None
@@ -83,22 +86,25 @@ def renewed_end(shown: WebPass, now: float, lifetimes: Lifetimes) -> float | Non
 
 
 def on_password_of(user: User, scopes: tuple[str, ...] | None = None) -> Identity:
-    """Who a link of an administrator's lets in: `user`, for as long as the password stays the same."""
+    """Return the identity of an administrator's link for `user`. It ends when the password changes."""
     return Identity(
         user.name, user.groups, Method.PASSWORD, scopes=scopes, password_hash=user.password_hash
     )
 
 
 def by_passkey(user: User, passkey: str) -> Identity:
-    """Who has signed in by a passkey, which stands for the password that they have: for as long as that stays
-    the same. Nobody else has one that signs in: an identity provider must be able to keep its people out."""
+    """Return the identity of a sign-in by passkey, which counts as the user's password.
+
+    It ends when the password changes. Only users with a password can sign in by a passkey: otherwise
+    an identity provider could not keep out the people that it has removed.
+    """
     return Identity(
         user.name, user.groups, Method.PASSWORD, passkey, password_hash=user.password_hash
     )
 
 
 def by_provider(user: User, provider: str) -> Identity:
-    """Who has signed in at the identity provider of that name."""
+    """Return the identity of a sign-in at the identity provider of that name."""
     return Identity(user.name, user.groups, Method.SSO, provider)
 
 
@@ -108,10 +114,10 @@ def identity_of(
     now: float,
     stale_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Identity | Denial:
-    """Who it is that shows a pass, by the policy as it is now. `stale_s` is by identity provider.
+    """Return the identity that shows a pass, by the policy as it is now, or a denial.
 
-    `shown` is None for a secret that belongs to no pass, or to one that was used up: it is refused in
-    the same words as one that has expired.
+    `shown` is None for a secret that belongs to no pass, or to a used one: the refusal is the same as
+    for an expired pass. `stale_s` maps identity providers to seconds, `STALE_S` for those it lacks.
     """
     if shown is None or shown.expires_at <= now:
         return Denial(
@@ -141,7 +147,7 @@ def identity_of(
 
 
 def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial | None:
-    """Why nothing new is opened: nobody knows whether the person is still one of the provider's."""
+    """Return a denial if the provider has not answered for too long: it may have removed the person."""
     provider = shown.credential_id or ""
     limit_s = stale_s.get(provider, STALE_S)
     if shown.answered_at is None or now - shown.answered_at <= limit_s:

@@ -1,7 +1,7 @@
-"""What a browser is asked about a passkey, and whether its answer is right (WebAuthn Level 3 §7). Pure.
+"""The options that a browser gets for passkeys, and the checks of its responses (WebAuthn Level 3 §7). Pure.
 
-The cryptography is fido2's. What must hold besides is here: the person was verified by PIN or finger, and a
-counter that goes back tells of a copy.
+The cryptography is fido2's. The other conditions are here: the person was verified by PIN or finger, and
+the counter has not gone back, which would reveal a copy.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ MOST_CREDENTIAL_BYTES = 4096
 NOT_RIGHT = Denial(
     Reason.CREDENTIAL_WRONG, "the passkey's answer was not right, or came too late; try again"
 )
-"""Why exactly is for nobody's eyes: it would tell an attacker what to change."""
+"""The exact reason is never given: it would help an attacker."""
 CLONED = Denial(
     Reason.CREDENTIAL_WRONG,
     "this passkey's counter went back, so a copy of it may be in use; remove it on your account's page, and "
@@ -47,7 +47,7 @@ Response = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class NewPasskey:
-    """As a browser has made it. See `model.passkey.PasskeyRecord`."""
+    """A passkey that a browser has just made. See `model.passkey.PasskeyRecord`."""
 
     id: str
     credential: bytes = field(repr=False)
@@ -55,22 +55,25 @@ class NewPasskey:
 
 
 def passkey_id(credential_id: bytes) -> str:
-    """What a passkey is called here: 64 bits of its credential id's digest."""
+    """Return our id of a passkey: 64 bits of its credential id's digest, in hexadecimal."""
     return hashlib.sha256(credential_id).hexdigest()[:_ID_CHARS]
 
 
 def user_handle(name: str) -> bytes:
-    """What authenticators know a user by: it need not tell who that is (§14.6.1)."""
+    """Return the 32 bytes by which authenticators know a user; they must not reveal the name (§14.6.1)."""
     return hashlib.sha256(f"stagedoor passkeys of {name}".encode()).digest()
 
 
 def registration_options(
     rp: RelyingParty, user: str, known: Sequence[PasskeyRecord], challenge: bytes
 ) -> dict[str, Any]:
-    """What the browser makes a passkey by, as JSON (§5.4). One that is `known` is not made twice."""
+    """Return the options for making a passkey, as JSON (§5.4).
+
+    An authenticator that holds a `known` passkey makes no second one.
+    """
     options, _ = _server(rp).register_begin(
         PublicKeyCredentialUserEntity(id=user_handle(user), name=user, display_name=user),
-        [AttestedCredentialData(one.credential) for one in known if one.rp_id == rp.id],
+        [AttestedCredentialData(key.credential) for key in known if key.rp_id == rp.id],
         resident_key_requirement=ResidentKeyRequirement.PREFERRED,
         user_verification=_VERIFIED,
         challenge=challenge,
@@ -81,28 +84,31 @@ def registration_options(
 def read_registration(
     rp: RelyingParty, challenge: bytes, response: Response
 ) -> NewPasskey | Denial:
-    """The passkey that a browser has made (§7.1)."""
+    """Verify a registration and return the passkey that the browser has made (§7.1)."""
     try:
         data = _server(rp).register_complete(_state(challenge), response)
-        made = data.credential_data
-        framed = _is_framed(response)
-    except Exception:  # what a stranger sends can fail anywhere in the library
+        credential = data.credential_data
+        is_framed = _is_framed(response)
+    except Exception:  # untrusted input can fail anywhere in the library
         return NOT_RIGHT
     if (
-        framed
-        or made is None
-        or len(made) > MOST_CREDENTIAL_BYTES
-        or made.public_key.get(3) not in _ALGORITHMS
+        is_framed
+        or credential is None
+        or len(credential) > MOST_CREDENTIAL_BYTES
+        or credential.public_key.get(3) not in _ALGORITHMS
     ):
         return NOT_RIGHT
-    return NewPasskey(passkey_id(made.credential_id), bytes(made), data.counter)
+    return NewPasskey(passkey_id(credential.credential_id), bytes(credential), data.counter)
 
 
 def assertion_options(
     rp: RelyingParty, known: Sequence[PasskeyRecord], challenge: bytes
 ) -> dict[str, Any]:
-    """What the browser proves possession by, as JSON (§5.5); of `known` ones, or of any if there are none."""
-    credentials = [AttestedCredentialData(one.credential) for one in known if one.rp_id == rp.id]
+    """Return the options for proving possession of a passkey, as JSON (§5.5).
+
+    It must be a `known` passkey of this site; if there are none, it may be any.
+    """
+    credentials = [AttestedCredentialData(key.credential) for key in known if key.rp_id == rp.id]
     options, _ = _server(rp).authenticate_begin(
         credentials or None, user_verification=_VERIFIED, challenge=challenge
     )
@@ -110,7 +116,7 @@ def assertion_options(
 
 
 def shown_passkey(response: Response) -> str | None:
-    """The id of the passkey that an answer says it is by; None where it says nothing of the kind."""
+    """Return the id of the passkey that a response names, not verified, or None if it names none."""
     try:
         return passkey_id(AuthenticationResponse.from_dict(response).raw_id)
     except Exception:  # as above
@@ -118,7 +124,10 @@ def shown_passkey(response: Response) -> str | None:
 
 
 def shown_challenge(response: Response) -> bytes | None:
-    """The challenge that an answer says it is to, believed only once the signature over it is verified."""
+    """Return the challenge that a response names, or None if it names none of 16 to 64 bytes.
+
+    Do not trust it before `read_assertion` or `read_registration` has verified the response.
+    """
     try:
         data = json.loads(_base64url(response["response"]["clientDataJSON"]))
         challenge = _base64url(data["challenge"])
@@ -130,7 +139,7 @@ def shown_challenge(response: Response) -> bytes | None:
 def read_assertion(
     rp: RelyingParty, challenge: bytes, passkey: PasskeyRecord, response: Response
 ) -> int | Denial:
-    """The counter of an answer that is right (§7.2), 0 where the authenticator does not count."""
+    """Verify an assertion and return its counter (§7.2), 0 if the authenticator does not count."""
     if passkey.rp_id != rp.id:
         return NOT_RIGHT
     try:
@@ -138,23 +147,24 @@ def read_assertion(
         _server(rp).authenticate_complete(_state(challenge), [known], response)
         answer = AuthenticationResponse.from_dict(response).response
         handle, count = answer.user_handle, answer.authenticator_data.counter
-        framed = _is_framed(response)
+        is_framed = _is_framed(response)
     except Exception:  # as above
         return NOT_RIGHT
-    if framed:
+    if is_framed:
         return NOT_RIGHT
     if handle is not None and handle != user_handle(passkey.user):
         return NOT_RIGHT
-    # §7.2 step 22: where either counts, it must go up.
+    # §7.2 step 22: if either counter is not zero, it must have grown.
     if (count or passkey.sign_count) and count <= passkey.sign_count:
         return CLONED
     return count
 
 
 def _is_framed(response: Response) -> bool:
-    """Return whether another site's page had ours in a frame (§7.1 steps 10 and 11, §7.2 steps 13 and 14).
+    """Return whether the response was made in a frame on another site's page.
 
-    Our pages refuse to be framed, so a browser makes no such answer.
+    See §7.1 steps 10 and 11, §7.2 steps 13 and 14. Our pages refuse to be framed, so no honest
+    browser sends such a response.
     """
     data = json.loads(_base64url(response["response"]["clientDataJSON"]))
     return data.get("crossOrigin", False) is not False or "topOrigin" in data
@@ -162,11 +172,11 @@ def _is_framed(response: Response) -> bool:
 
 def _server(rp: RelyingParty) -> Fido2Server:
     entity = PublicKeyCredentialRpEntity(id=rp.id, name="Stagedoor")
-    # The one origin that asked. By itself the library takes every site below the id.
+    # Only the origin that asked. By default the library accepts every site below the id.
     server = Fido2Server(entity, verify_origin=lambda origin: origin == rp.origin)
     server.allowed_algorithms = [
-        PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=one)
-        for one in _ALGORITHMS
+        PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=algorithm)
+        for algorithm in _ALGORITHMS
     ]
     return server
 

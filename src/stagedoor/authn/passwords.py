@@ -1,4 +1,4 @@
-"""Passwords at rest: argon2id (RFC 9106) in PHC strings."""
+"""Password hashes: argon2id (RFC 9106) in PHC strings."""
 
 import base64
 import secrets
@@ -7,17 +7,17 @@ from functools import cache
 import argon2
 
 # RFC 9106 §4, second recommended option (64 MiB, 3 passes), with one lane instead of four: a lane
-# is a thread, and the pool that verifies bounds CPUs by counting verifications.
+# is a thread, and `authn.pool` bounds the CPUs in use by counting verifications.
 _HASHER = argon2.PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
 
 
 def hash_password(password: str) -> str:
-    """Hash with a fresh salt; costs about 0.15 s of one CPU and 64 MiB while it runs."""
+    """Hash with a fresh salt. Blocks for about 0.15 s, with one CPU and 64 MiB in use."""
     return _HASHER.hash(password)
 
 
 def verify(password_hash: str, password: str) -> bool:
-    """Whether `password` is the one hashed; a damaged hash is never matched. Blocks as above."""
+    """Return whether the hash is of `password`; a damaged hash matches none. Blocks like `hash_password`."""
     try:
         return _HASHER.verify(password_hash, password.encode("utf-8", "surrogatepass"))
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
@@ -26,10 +26,10 @@ def verify(password_hash: str, password: str) -> bool:
 
 @cache
 def dummy_hash() -> str:
-    """A hash that no known password matches, with today's parameters.
+    """Return a hash that no known password matches, with the current parameters.
 
-    Verified against for an unknown name, so that it costs the time of a wrong password. It is
-    random bytes in the form of a hash, so it costs nothing to make.
+    Passwords for an unknown name are verified against it, so that they take as long as wrong
+    passwords for a known one. It is made of random bytes, so making it costs no hashing.
     """
     salt, digest = (_unpadded(secrets.token_bytes(size)) for size in (16, 32))
     cost = f"m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}"
@@ -37,5 +37,5 @@ def dummy_hash() -> str:
 
 
 def _unpadded(value: bytes) -> str:
-    """Base64 as PHC strings have it, without `=`."""
+    """Encode as PHC strings do: Base64 without `=`."""
     return base64.b64encode(value).decode("ascii").rstrip("=")

@@ -1,18 +1,17 @@
-"""How often may somebody guess? A state machine per (name, source), with time as an argument.
+"""The throttle of wrong passwords: a state machine per (name, source), with time as an argument.
 
-The first `free_tries` wrong passwords cost nothing, and the same one again is no further guess: a
-forgotten job with an old password holds nobody up. Each further one doubles the wait before the
-next, from `first_wait_s` up to `longest_wait_s`. There is no state that two sources share, so
-nobody can lock another out from elsewhere. The source is the address, or for IPv6 the /64 that
+The first `free_tries` wrong passwords cost nothing, and a wrong password that is repeated counts
+once: a forgotten job with an old password does not block its user. Each further one doubles the
+wait before the next, from `first_wait_s` up to `longest_wait_s`. Two sources share no state, so an
+attacker cannot lock a user out from elsewhere. The source is the address, or for IPv6 the /64 that
 one subscriber holds (RFC 6177).
 
-Memory is bounded: past `entries` the one that failed longest ago is forgotten. That gives an
-attacker nothing, because they must fail `entries` times to have one forgotten, and each of those
-costs a whole argon2 verification out of a bounded pool: at 20 a second, more than 8 minutes,
-longer than `longest_wait_s`. How many guesses one source has for all names together is for
-`model.rate` to count.
+Memory is bounded: past `entries`, the entry that was used longest ago is dropped. An attacker gains
+nothing from that: it takes `entries` failures, and each costs a whole argon2 verification in a
+bounded pool. At 20 a second that is more than 8 minutes, longer than `longest_wait_s`.
+`model.rate` limits the guesses of one source for all names together.
 
-Tokens are not throttled: nobody guesses 256 bits. Each worker process counts for itself.
+Tokens are not throttled: 256 bits cannot be guessed. Each worker process counts for itself.
 """
 
 from collections import OrderedDict
@@ -26,7 +25,7 @@ _NAME_LIMIT = 128
 
 
 def key(name: str, address: Address) -> Key:
-    """The key of a bucket; names longer than any user's share one for each source."""
+    """Return the key of a bucket. For each source, all names longer than any user's share one bucket."""
     return (name if len(name) <= _NAME_LIMIT else "", source_network(address))
 
 
@@ -41,7 +40,7 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True)
 class ThrottleLimits:
-    """`forget_s`: after so long without a failure a bucket starts afresh."""
+    """The limits of a throttle. A bucket without a failure for `forget_s` seconds is reset."""
 
     free_tries: int = 5
     first_wait_s: float = 1.0
@@ -51,9 +50,10 @@ class ThrottleLimits:
 
 
 class Throttle:
-    """Ask `start` before each verification, and tell `passed` or `failed` after it, once.
+    """The wrong passwords of each name and source, and the waits that follow from them.
 
-    Not thread-safe: it belongs to one event loop.
+    Call `start` before each verification, and after it `record_success`, `record_failure` or
+    `abandon`, exactly once. Not thread-safe: it belongs to one event loop.
     """
 
     def __init__(self, limits: ThrottleLimits | None = None) -> None:
@@ -64,7 +64,7 @@ class Throttle:
         return len(self._buckets)
 
     def blocked_s(self, of: Key, now: float) -> float:
-        """Seconds until the wait for earlier failures is over; 0 if there is none."""
+        """Return the seconds that earlier failures still block the next try, or 0."""
         bucket = self._buckets.get(of)
         if bucket is None:
             return 0.0
@@ -74,10 +74,9 @@ class Throttle:
         return max(bucket.blocked_until - now, 0.0)
 
     def start(self, of: Key, now: float) -> float:
-        """Seconds until another try may start; when it is 0 the try has started.
+        """Start a try and return 0, or return the seconds until one may start.
 
-        Tries still running count as if they had failed, so that guesses made at once are no
-        cheaper than guesses made in turn.
+        Running tries count as failures, so guessing in parallel is no cheaper than in sequence.
         """
         wait = self.blocked_s(of, now)
         if wait > 0:
@@ -92,8 +91,8 @@ class Throttle:
             self._buckets.popitem(last=False)
         return 0.0
 
-    def passed(self, of: Key) -> None:
-        """The try was right: all is forgiven."""
+    def record_success(self, of: Key) -> None:
+        """End a try that was right, and forget the earlier failures."""
         bucket = self._buckets.get(of)
         if bucket is None:
             return
@@ -102,8 +101,12 @@ class Throttle:
         if bucket.running == 0:
             del self._buckets[of]
 
-    def failed(self, of: Key, now: float, guess: bytes = b"") -> None:
-        """The try was wrong. `guess` stands for the password that was tried, empty for one of its own."""
+    def record_failure(self, of: Key, now: float, guess: bytes = b"") -> None:
+        """End a try that was wrong.
+
+        `guess` identifies the password, so that its repetitions do not count. If it is empty, the
+        failure always counts.
+        """
         limits = self._limits
         bucket = self._buckets.get(of)
         if bucket is None:
@@ -120,8 +123,8 @@ class Throttle:
             wait = min(limits.first_wait_s * 2 ** min(beyond, 32), limits.longest_wait_s)
             bucket.blocked_until = now + wait
 
-    def abandoned(self, of: Key) -> None:
-        """The try came to no answer (no room to verify it): it counts for nothing."""
+    def abandon(self, of: Key) -> None:
+        """End a try that could not be verified, for lack of room. It does not count."""
         bucket = self._buckets.get(of)
         if bucket is None:
             return

@@ -1,7 +1,7 @@
-"""What a token looks like: `sdt_<id>_<secret>`.
+"""The form of tokens: `sdt_<id>_<secret>`.
 
-The prefix lets secret scanners find a token that leaked; the id, which is public, lets the audit
-and `stagedoor token list` name it. The secret has 256 bits, so a fast hash is enough at rest and
+The prefix lets secret scanners find a leaked token. The id is public: the audit and
+`stagedoor token list` show it. The secret has 256 bits, so a fast hash suffices to store it, and
 guesses need no throttle.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 PREFIX = "sdt_"
 _FORM = re.compile(r"sdt_([a-z0-9]{4,32})_([A-Za-z0-9_-]{32,128})")
-_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # nothing that a person misreads
+_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without l, o, 0 and 1, which are misread
 
 
 @dataclass(frozen=True, slots=True)
 class MintedToken:
-    """A new token: `text` is shown once to its owner, `secret_hash` is what the store keeps."""
+    """A new token: `text` is shown once to its owner, and the store keeps `secret_hash`."""
 
     id: str
     text: str = field(repr=False)
@@ -25,13 +25,13 @@ class MintedToken:
 
 
 def token_id(text: str) -> str | None:
-    """The public id in a token; None if `text` has not the form of one."""
+    """Return the public id in a token, or None if `text` does not have a token's form."""
     match = _FORM.fullmatch(text)
     return match[1] if match else None
 
 
 def hash_token(text: str) -> bytes:
-    """SHA-256 of the whole token, 32 bytes, as `TokenRecord.secret_hash` holds it."""
+    """Return the SHA-256 of the whole token, 32 bytes, as in `TokenRecord.secret_hash`."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -1,8 +1,8 @@
-"""Passwords that were verified a short while ago, so that argon2 runs once and not per tunnel.
+"""The passwords that were verified recently, so that argon2 does not run for every tunnel.
 
-An entry is an HMAC-SHA-256 under a key that lives as long as the process, over the name, the
-user's present hash and the password: no password is kept, and a changed password or another
-user's hash makes another entry.
+An entry is an HMAC-SHA-256 of the name, the user's current hash and the password, under a key that
+lives as long as the process. So no password is kept, and once the user's hash changes, the old
+entry matches no more.
 """
 
 import hmac
@@ -13,7 +13,10 @@ from stagedoor.model.units import MINUTE_S
 
 
 class VerifiedPasswords:
-    """At most `entries`, each for `age_s` seconds since it was verified (not since it was used)."""
+    """A set of at most `entries` passwords, each kept for `age_s` seconds after its verification.
+
+    Using an entry does not keep it longer.
+    """
 
     def __init__(self, entries: int = 10_000, age_s: float = 10 * MINUTE_S) -> None:
         self._key = secrets.token_bytes(32)
@@ -26,18 +29,18 @@ class VerifiedPasswords:
         return len(self._until)
 
     def seal(self, name: str, password_hash: str, password: str) -> bytes:
-        """The HMAC that stands for these three together."""
+        """Return the HMAC of these three together, 32 bytes."""
         parts = [p.encode("utf-8", "surrogatepass") for p in (name, password_hash, password)]
-        # Lengths in front, so that no other three parts make the same bytes.
+        # The lengths come first, so that no other three parts make the same bytes.
         message = b"%d:%d:%s" % (len(parts[0]), len(parts[1]), b"".join(parts))
         return hmac.digest(self._key, message, "sha256")
 
     def knows(self, name: str) -> bool:
-        """Whether there is a password of this name to be guessed here."""
+        """Return whether a password of this name is remembered, and so could be guessed here."""
         return name in self._names
 
     def holds(self, seal: bytes, now: float) -> bool:
-        """Whether this seal was put in less than `age_s` ago."""
+        """Return whether this seal was added less than `age_s` ago."""
         entry = self._until.get(seal)
         if entry is None:
             return False
@@ -47,7 +50,7 @@ class VerifiedPasswords:
         return True
 
     def put(self, seal: bytes, name: str, now: float) -> None:
-        """Remember; the oldest goes when there is no room."""
+        """Remember a seal. If there is no room, the oldest is dropped."""
         if seal in self._until:
             self._forget(seal)
         self._until[seal] = (now + self._age_s, name)
