@@ -106,7 +106,7 @@ class ProviderHouse:
             if isinstance(fake, FakeProvider):
                 fake.skew_s = self.skew_s
         for provider in self.settings.sso:
-            await self.refresh.round(provider)
+            await self.refresh.refresh_due(provider)
 
     def lasting(self) -> list[SignInRecord]:
         with open_service(self.settings) as service:

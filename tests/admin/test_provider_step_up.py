@@ -163,9 +163,9 @@ async def test_a_provider_that_never_says_when_is_not_offered(
     tmp_path: Path, database: Database
 ) -> None:
     desk = Desk(tmp_path, database, auth_time=False)
-    assert not desk.service.proves(desk.carol)
+    assert not desk.service.can_prove_presence(desk.carol)
     assert isinstance(await desk.service.begin_step_up(desk.carol, "/", FROM), Denial)
     stranger = Identity(
         "carol", frozenset(), desk.carol.method, "Another", sign_in=desk.carol.sign_in
     )
-    assert not desk.service.proves(stranger)
+    assert not desk.service.can_prove_presence(stranger)

@@ -91,7 +91,7 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
     for _ in range(70):
         fast[0] += REFRESH_S
         # Both look at the same moment: one asks.
-        rounds = await asyncio.gather(*(gateway.round(provider) for _, gateway in gateways))
+        rounds = await asyncio.gather(*(gateway.refresh_due(provider) for _, gateway in gateways))
         assert sum(rounds) == 1
         asked += 1
     assert due(databases[0], ["Company"], fast[0], 10) == []

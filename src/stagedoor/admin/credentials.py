@@ -15,7 +15,7 @@ from stagedoor.admin.certificates.certificates import RefusedKeys
 from stagedoor.admin.certificates.revoked_keys import require_unrevoked
 from stagedoor.admin.change_rate import ChangeRateLimit, too_much
 from stagedoor.admin.key_proof import line_to_sign, proved_key
-from stagedoor.admin.sign_in.invitations import accept, invited
+from stagedoor.admin.sign_in.invitations import accept, invited_user
 from stagedoor.admin.sign_in.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import on_password_of
 from stagedoor.authz.own_scopes import own_scopes
@@ -136,7 +136,7 @@ class CredentialService:
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
         """Set the password of the person whom that secret invited; it is used up. Returns who they are."""
-        name = await ask(invited, self._database, secret, self._now())
+        name = await ask(invited_user, self._database, secret, self._now())
         if isinstance(name, Denial):
             return name
 

@@ -14,7 +14,7 @@ from stagedoor.admin.service import open_service
 from stagedoor.admin.sign_in import single_sign_on
 from stagedoor.admin.sign_in.single_sign_on import (
     Outcome,
-    links,
+    list_links,
     open_client,
     outcome_of,
     provider_named,
@@ -88,7 +88,7 @@ def list_(installation: Installation, json_: bool) -> None:
     """List the users who come from an identity provider."""
     names = {each.issuer: each.name for each in installation.settings.sso}
     with open_service(installation.settings, create=False) as service:
-        found = links(service)
+        found = list_links(service)
     rows = [
         {
             "user": user,

@@ -1,1 +1,1 @@
-"""Sign-ins on the web: by password, by link, at an identity provider, and their ends."""
+"""Sign-ins on the web: by password, link, passkey or identity provider, and how they end."""

@@ -1,4 +1,4 @@
-"""How often a source may make the gateway ask an identity provider, and what a person hears of a refusal."""
+"""The limit on attempts that make the gateway ask an identity provider, and the refusals that users see."""
 
 import math
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from stagedoor.model.source import Source, source_network
 from stagedoor.oidc.errors import OidcError, SignInDeniedError, UnavailableError
 
 RATE = Rate(burst=50, interval_s=3.0)
-"""Of one source network."""
+"""The attempts of one source network."""
 _log = structlog.get_logger()
 
 
 class AttemptLimit:
-    """The tries that each source has left. Belongs to one event loop.
+    """The attempts that each source has left. Belongs to one event loop.
 
-    `what` names them in the message. An attacker would have the gateway ask the provider without end; who
-    succeeds gives the try back.
+    Without it an attacker could make the gateway send requests to the provider without end. An attempt that
+    succeeds is given back. `what` names the attempts in the message, in the plural.
     """
 
     def __init__(self, what: str, now: Callable[[], float]) -> None:
@@ -28,7 +28,7 @@ class AttemptLimit:
         self._rates = SourceRates(RATE)
 
     def take(self, source: Source) -> Denial | None:
-        """Take a try of the source. Return why it has none left, if so."""
+        """Take one of the source's attempts. Return a denial if it has none left, else None."""
         network, now = source_network(source.address), self._now()
         if self._rates.take(network, now) is not None:
             return None
@@ -40,13 +40,15 @@ class AttemptLimit:
         )
 
     def give_back(self, source: Source) -> None:
-        """Let the source have the try that it took."""
+        """Give the source back the attempt that it took."""
         self._rates.give_back(source_network(source.address))
 
 
-def refused(provider: str, error: OidcError) -> Denial:
-    """Log why a sign-in is refused, and return what the person may know: an attacker who tries callbacks
-    learns nothing by it."""
+def log_refusal(provider: str, error: OidcError) -> Denial:
+    """Log why a sign-in is refused, and return the denial for the browser.
+
+    The denial holds no details, so that an attacker who forges callbacks learns nothing from it.
+    """
     _log.warning("sign-in refused", provider=provider, why=str(error))
     if isinstance(error, UnavailableError):
         return Denial(

@@ -1,4 +1,4 @@
-"""Invitations: links by which somebody sets their own first password, once. Audited."""
+"""Invitations: links with which a user sets their first password, once. Audited."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes
 
 MOST_S = 14 * DAY_S
-"""How long an invitation may be good: so long it lies in somebody's mail."""
+"""The longest time that an invitation may be valid, because it stays in the user's mail that long."""
 _OVER = Denial.with_mend(
     Reason.CREDENTIAL_WRONG,
     "this invitation was used, replaced by a later one, or its time is over",
@@ -29,7 +29,10 @@ _OVER = Denial.with_mend(
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """`url` holds the secret; `expires_at` is seconds since the epoch. `added`: the user is new."""
+    """An invitation for a user.
+
+    `url` holds the secret. `expires_at` is seconds since the epoch. `added` is true if the user is new.
+    """
 
     url: str = field(repr=False)
     expires_at: float
@@ -45,10 +48,10 @@ def invite(
     groups: Iterable[str] = (),
     url: str | None = None,
 ) -> Invitation:
-    """A link for the user, who is added where there is none of that name. It is good for as long as the
-    password stays as it is, and ends those before it.
+    """Create an invitation for the user `name`, and add the user if there is none of that name.
 
-    Raises RefusedError, StoreError.
+    The invitation is valid until the user's password changes, and replaces earlier ones. `expires_at` is
+    seconds since the epoch, at most `MOST_S` from now. Raises RefusedError, StoreError.
     """
     base = site_of(settings, url)
     admin.check_name(name, "user")
@@ -68,9 +71,9 @@ def invite(
             raise RefusedError(
                 f"{name} is there already; for groups, run: stagedoor user group {name} --add GROUP"
             )
-        of_provider = identities.provided_groups_of(change.transaction, name)
+        provided_groups = identities.provided_groups_of(change.transaction, name)
         known = user or User(name, wanted)
-        _check_usable(settings, name, known.groups | of_provider)
+        _check_usable(settings, name, known.groups | provided_groups)
         given = pass_for(PassKind.INVITATION, on_password_of(known), now, Lifetimes())
         secret = passes.invite(change.transaction, replace(given, expires_at=expires_at))
         change.unchanged = user is not None
@@ -84,6 +87,7 @@ def invite(
 
 
 def _check_usable(settings: Settings, name: str, groups: frozenset[str]) -> None:
+    """Raise RefusedError if users in these groups cannot sign in with a password."""
     limits = settings.accounts.passwords_for
     if limits is not None and not limits & groups:
         raise RefusedError(
@@ -92,8 +96,11 @@ def _check_usable(settings: Settings, name: str, groups: frozenset[str]) -> None
         )
 
 
-def invited(database: Database, secret: str, now: float) -> str | Denial:
-    """Whose invitation it is. Takes no lock from those who log in: strangers may guess. Raises StoreError."""
+def invited_user(database: Database, secret: str, now: float) -> str | Denial:
+    """Return the name of the user whose invitation has that secret.
+
+    It takes no lock, so strangers who guess secrets delay no login. Raises StoreError.
+    """
     shown = passes.find(database, PassKind.INVITATION, secret)
     if shown is None or shown.expires_at <= now:
         return _OVER
@@ -101,9 +108,9 @@ def invited(database: Database, secret: str, now: float) -> str | Denial:
 
 
 def accept(service: admin.AdminService, name: str, secret: str, password: str) -> User:
-    """Set the password of the user `name`, whose invitation it is, and use that up.
+    """Set the password of the user `name`, and use up their invitation.
 
-    Raises RefusedError, NotFoundError, StoreError. Costs an argon2 hash.
+    It computes an argon2 hash, so call it in a thread. Raises RefusedError, NotFoundError, StoreError.
     """
     password_hash = admin.checked_hash(password)
     with service.change("user.password") as change:

@@ -1,4 +1,4 @@
-"""Links that sign somebody in on the web, once, by the word of an administrator."""
+"""Links by which an administrator lets a user sign in on the web once."""
 
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
@@ -20,7 +20,7 @@ from stagedoor.wire.target import parse_login
 
 @dataclass(frozen=True, slots=True)
 class MintedLink:
-    """`url` holds the secret; `expires_at` is seconds since the epoch."""
+    """A new link. `url` holds the secret; `expires_at` is seconds since the epoch."""
 
     url: str = field(repr=False)
     expires_at: float
@@ -34,10 +34,10 @@ def make_link(
     app: str | None = None,
     url: str | None = None,
 ) -> MintedLink:
-    """A new link for `user`; with `app` it lets into nothing else. The audit tells of it.
+    """Create a link for `user`; with `app`, it gives access to that app only. The audit records it.
 
-    It stands in the password's place, and what it opened ends when the password is changed.
-    Raises NotFoundError, RefusedError, StoreError.
+    The link counts as the user's password, and the sign-in that it opened ends when the password is
+    changed. Raises NotFoundError, RefusedError, StoreError.
     """
     target = None
     if app is not None:
@@ -45,18 +45,17 @@ def make_link(
         if target is None:
             raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
     base = site_of(settings, url)
-    found = _limited(settings, service, user)
     scopes = None if target is None else (f"connect:{target.login_name}",)
-    identity = on_password_of(found, scopes)
+    identity = on_password_of(_usable_user(settings, service, user), scopes)
     now = service.clock()
     given = pass_for(PassKind.LINK, identity, now, Lifetimes())
     with service.change("web.link") as change:
         change.unchanged = True
         change.fields |= {"user": user, "app": app, "expires_at": given.expires_at}
     secret = passes.issue(service.database, given, now)
-    # The app's page is reached by its path under any name.
-    leads = "" if target is None else f"&app={quote(target.login_name)}"
-    return MintedLink(f"{base}/link#{secret}{leads}", given.expires_at)
+    # The app's page has the same path under each of the gateway's names.
+    page = "" if target is None else f"&app={quote(target.login_name)}"
+    return MintedLink(f"{base}/link#{secret}{page}", given.expires_at)
 
 
 def make_share_link(
@@ -70,10 +69,10 @@ def make_share_link(
     typing: bool = False,
     url: str | None = None,
 ) -> tuple[Share, str]:
-    """A new share of a terminal of `user`, and its link, which holds the secret. The audit tells of it.
+    """Share a terminal of `user`; return the share and its link, which holds the secret.
 
-    It stands on the user's password, as `make_link` does.
-    Raises NotFoundError, RefusedError, StoreError.
+    The audit records it. The share counts as opened with the user's password, as in `make_link`. It lasts
+    `lasts_s` seconds, at most `web.share_s`. Raises NotFoundError, RefusedError, StoreError.
     """
     target = parse_login(app)
     if target is None:
@@ -83,15 +82,16 @@ def make_share_link(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most (web.share_s)"
         )
     base = site_of(settings, url)
-    found = _limited(settings, service, user)
-    host = on_password_of(found)
+    host = on_password_of(_usable_user(settings, service, user))
     share, secret = make_share(service, host, target, terminal, lasts_s, typing=typing)
     return share, f"{base}/shared#{secret}"
 
 
-def _limited(settings: Settings, service: admin.AdminService, name: str) -> User:
-    """As the gateway knows them: a link stands on a password only where that counts. Raises NotFoundError,
-    RefusedError."""
+def _usable_user(settings: Settings, service: admin.AdminService, name: str) -> User:
+    """Return the user `name`, without a password if the settings do not let them use one.
+
+    Raises NotFoundError, and RefusedError if the user is disabled.
+    """
     user = admin.require_user(service, name)
     with service.database.read() as transaction:
         if is_disabled(transaction, name):
@@ -100,7 +100,10 @@ def _limited(settings: Settings, service: admin.AdminService, name: str) -> User
 
 
 def site_of(settings: Settings, url: str | None) -> str:
-    """Where links lead. Raises RefusedError."""
+    """Return the WebShell's URL without a trailing slash: `url`, or by default the one in the settings.
+
+    Raises RefusedError if it is no address of a site, or if the settings have none.
+    """
     base = (url or _base(settings)).rstrip("/")
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -109,7 +112,7 @@ def site_of(settings: Settings, url: str | None) -> str:
 
 
 def site_or_none(settings: Settings) -> str | None:
-    """Where browsers reach the gateway; None where the settings do not tell."""
+    """Return the URL at which browsers reach the WebShell, or None if the settings do not have it."""
     try:
         return site_of(settings, None)
     except RefusedError:
@@ -117,7 +120,7 @@ def site_or_none(settings: Settings) -> str | None:
 
 
 def _base(settings: Settings) -> str:
-    """Where browsers reach the gateway, as far as its settings tell."""
+    """Return the WebShell's URL by the settings. Raises RefusedError if they do not have it."""
     web = settings.web
     if web.public_url is not None:
         return web.public_url

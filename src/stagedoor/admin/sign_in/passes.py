@@ -1,4 +1,4 @@
-"""Passes to the web over the store: tickets, sessions and links, and signing out. Audited."""
+"""The web's passes over the store: tickets, sessions and links, and signing out. Audited."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ Verdict = Callable[[], Awaitable[Identity | Denial]]
 
 
 class PassService:
-    """The store is asked in a thread.
+    """Issues, checks and ends passes. It uses the store in a thread.
 
     `by_newest_policy` is that of `session.flow.Flow`: a pass may be newer than the policy in memory.
     """
@@ -46,7 +46,7 @@ class PassService:
         issued: Callable[[PassKind, Identity], None] = lambda kind, identity: None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`issued` hears of each pass that was given out."""
+        """Keep the dependencies. `issued` is called with the kind and identity of each issued pass."""
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -68,14 +68,18 @@ class PassService:
         label: str | None = None,
         answer: ProviderAnswer | None = None,
     ) -> str | Denial:
+        """Issue a pass and return its secret. `target` is the only shell that it is valid for.
+
+        `source` is the address that a session is opened from, `answer` the identity provider's answer.
+        """
         # A ticket lasts seconds and changes no policy.
         counted = kind is not PassKind.TICKET
         if counted and (denial := too_much(self._allowance, identity, self._monotonic())):
             return denial
-        if kind is PassKind.SESSION and self._breaks_glass(identity):
-            told = await ask(self._tell, identity, source)
-            if told is not None:
-                return told
+        if kind is PassKind.SESSION and self._is_local_exception(identity):
+            denial = await ask(self._audit_local_sign_in, identity, source)
+            if denial is not None:
+                return denial
         now = self._now()
         given = pass_for(kind, identity, now, self._lifetimes, target, source, label)
         secret = await ask(passes.issue, self._database, given, now, answer)
@@ -83,13 +87,13 @@ class PassService:
             self._issued(kind, identity)
         return secret
 
-    def _breaks_glass(self, identity: Identity) -> bool:
-        """Whether the sign-in is by a password where most people have none."""
+    def _is_local_exception(self, identity: Identity) -> bool:
+        """Return whether the sign-in is by a password although only some groups may use one."""
         limits = self._settings.accounts.password_groups
         return limits is not None and identity.password_hash is not None
 
-    def _tell(self, identity: Identity, source: str | None) -> None:
-        """Durable before anybody is let in. Raises StoreError."""
+    def _audit_local_sign_in(self, identity: Identity, source: str | None) -> None:
+        """Write the sign-in to the audit, durably, before the session is opened. Raises StoreError."""
         service = on_the_web(self._settings, self._database, identity.name)
         with service.change("web.local-sign-in") as change:
             change.unchanged = True
@@ -97,12 +101,14 @@ class PassService:
         _log.warning("signed in with a local password", user=identity.name, source=source)
 
     async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
+        """Return the identity of a pass that is still valid. It may be shown again."""
         shown = await ask(passes.find, self._database, kind, secret)
         if isinstance(shown, Denial):
             return shown
         return await self.identity_of(shown)
 
     async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
+        """Use up a pass. Return its identity, and the only shell that it is valid for or None."""
         shown = await ask(passes.use_up, self._database, kind, secret)
         if isinstance(shown, Denial):
             return shown
@@ -112,51 +118,59 @@ class PassService:
         return identity, shown.target if shown is not None else None
 
     async def identity_of(self, shown: WebPass | None) -> Identity | Denial:
-        """Whose pass it is, if it still holds."""
+        """Return the identity of a pass that the policy still accepts. None, an unknown pass, is a denial."""
 
         async def verdict() -> Identity | Denial:
             return identity_of(shown, self._policy(), self._now(), self._stale_s)
 
-        # A secret of no pass is refused by the store itself: there is nothing to look at again.
+        # An unknown secret is refused by the store itself: a newer policy changes nothing.
         return await verdict() if shown is None else await self._by_newest_policy(verdict)
 
     async def sign_out(self, secret: str, reason: str | None = None) -> Denial | None:
+        """End a session, and all that it opened; do nothing if there is none with that secret."""
+
         def end() -> None:
-            # Looked for first: what is no session must not make every worker read the policy again.
-            found = passes.find(self._database, PassKind.SESSION, secret)
-            if found is None:
+            # Read first: an unknown secret must not make every worker read the policy again.
+            session = passes.find(self._database, PassKind.SESSION, secret)
+            if session is None:
                 return
-            service = on_the_web(self._settings, self._database, found.name)
+            service = on_the_web(self._settings, self._database, session.name)
             with (
                 suppress(NotFoundError),
                 service.change("web.sign-out", revokes=True) as change,
             ):
                 passes.sign_out(change.transaction, secret, service.clock(), reason)
-                change.fields |= {"user": found.name}
+                change.fields |= {"user": session.name}
 
         return await ask(end)
 
     async def session(self, secret: str, *, used: bool) -> WebPass | Denial:
-        def look() -> WebPass | None:
-            found = passes.find(self._database, PassKind.SESSION, secret)
+        """Return the pass of a session that lasts; with `used`, move its end as far as the settings allow.
+
+        `show` checks whether the policy still accepts its identity.
+        """
+
+        def renew() -> WebPass | None:
+            session = passes.find(self._database, PassKind.SESSION, secret)
             now = self._now()
-            if found is None or found.expires_at <= now:
+            if session is None or session.expires_at <= now:
                 return None
-            end = renewed_end(found, now, self._lifetimes) if used else None
+            end = renewed_end(session, now, self._lifetimes) if used else None
             if end is None:
-                return found
-            service = on_the_web(self._settings, self._database, found.name)
+                return session
+            service = on_the_web(self._settings, self._database, session.name)
             with suppress(NotFoundError), service.change("web.renew") as change:
                 passes.renew(change.transaction, secret, end, now)
-                change.fields |= {"user": found.name, "expires_at": end}
+                change.fields |= {"user": session.name, "expires_at": end}
             return passes.find(self._database, PassKind.SESSION, secret)
 
-        found = await ask(look)
-        if found is None:
+        session = await ask(renew)
+        if session is None:
             return Denial(Reason.CREDENTIAL_WRONG, f"your sign-in is over; {SIGN_IN_AGAIN}")
-        return found
+        return session
 
-    def over(self, identity: Identity) -> Denial | None:
+    def why_ended(self, identity: Identity) -> Denial | None:
+        """Return why the identity's web session is over, or None while it lasts. Reads memory only."""
         if identity.sign_in is None:
             return None
         why = self._policy().why_sign_in_over(identity.name, identity.sign_in, self._now())

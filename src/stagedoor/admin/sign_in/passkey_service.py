@@ -1,7 +1,7 @@
-"""Passkeys as browsers ask: registered by their people, used for step-up and to sign in. Audited.
+"""Passkeys in the browser: registered by their users, used for step-up and to sign in. Audited.
 
-Each answer is to a challenge of ours that is used up by it, and that is bound to what it is for, the user,
-and the browser's sign-in: an answer that was overheard, or made for something else, is worth nothing.
+Each answer is to a challenge of the gateway, which the answer uses up. A challenge is bound to its purpose,
+the user, and the browser's sign-in, so an answer that was overheard, or given for something else, is refused.
 """
 
 import math
@@ -48,14 +48,15 @@ from stagedoor.store.sign_in import passkeys as stored
 from stagedoor.wire.oneline import folded
 
 MOST_PASSKEYS = 20
-"""Of one user: their devices, and a security key in a drawer."""
+"""The passkeys of one user: enough for their devices, and for a security key in a drawer."""
 MOST_CHALLENGES = 10_000
 MOST_STRANGERS = 1000
-"""Challenges of those who sign in, apart, so that strangers take no room from people who are in. One more
-takes the place of the oldest."""
+"""Challenges for signing in, counted apart so that strangers take no room from users who are signed in. One
+more replaces the oldest."""
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
-"""Of a source; each is a row in the store. Who signs in gives theirs back. At 20 a second, from 100 addresses
-or 25 IPv6 /48s, a question waits for 50 s before it is the oldest."""
+"""The challenges for signing in that a source may get; each is a row in the store. A sign-in that succeeds
+gives its own back. At 20 a second, from 100 addresses or 25 IPv6 /48s, a challenge waits for 50 s before it
+is the oldest."""
 MAX_NAME_CHARS = 64
 _CHALLENGE_BYTES = 32
 _NO_SIGN_IN = Denial(
@@ -73,8 +74,10 @@ Answer = Mapping[str, Any]
 
 
 class PasskeyService:
-    """What a browser asks. Belongs to one event loop; the store is asked in a thread, and one that fails is a
-    Denial."""
+    """Answers a browser's passkey requests. Belongs to one event loop.
+
+    It uses the store in a thread; a store that fails is a Denial.
+    """
 
     def __init__(
         self,
@@ -94,20 +97,23 @@ class PasskeyService:
         self._beginnings = SiteRates(BEGINNINGS)
 
     def proved_lately(self, identity: Identity) -> bool:
-        """Whether this sign-in has stepped up, and that is fresh."""
+        """Return whether this sign-in stepped up within `step_up.fresh_s`."""
         return proved_lately(self._policy(), identity, self._now() - self._settings.step_up.fresh_s)
 
     async def of(self, identity: Identity) -> list[PasskeyRecord] | Denial:
-        """Theirs, the oldest first."""
+        """Return the user's passkeys, the oldest first."""
         return await ask(self._of, identity.name)
 
-    # A new one.
+    # Registration.
 
     async def begin_registration(
         self, identity: Identity, rp: RelyingParty, *, proved: bool
     ) -> Options | Denial:
-        """What the browser makes a passkey by. `proved`: the person has just shown their password. A cookie
-        alone does not suffice, or its thief could step up."""
+        """Return the options with which the browser creates a passkey.
+
+        `proved` is true if the user has just entered their password. A cookie alone does not suffice:
+        whoever stole it could otherwise step up.
+        """
         if "passkeys" not in self._settings.accounts.self_service:
             return Denial.with_mend(
                 Reason.NO_GRANT,
@@ -115,12 +121,12 @@ class PasskeyService:
                 'an administrator allows it with "passkeys" in accounts.self_service',
                 "ask an administrator",
             )
-        sign_in = _sign_in(identity)
+        sign_in = _personal_sign_in(identity)
         if isinstance(sign_in, Denial):
             return sign_in
         if not proved and not self.proved_lately(identity):
             return _NOT_PROVED
-        challenge = await self._challenge(ChallengeKind.REGISTER, identity)
+        challenge = await self._new_challenge(ChallengeKind.REGISTER, identity)
         if isinstance(challenge, Denial):
             return challenge
         known = await ask(self._of, identity.name)
@@ -131,23 +137,23 @@ class PasskeyService:
     async def finish_registration(
         self, identity: Identity, rp: RelyingParty, name: str, answer: Answer
     ) -> PasskeyRecord | Denial:
-        """Keep what the browser has made; `name` is what its person calls it."""
+        """Store the passkey that the browser created; `name` is the user's name for it."""
         challenge = shown_challenge(answer)
         if challenge is None:
             return NOT_RIGHT
-        made = read_registration(rp, challenge, answer)
-        if isinstance(made, Denial):
-            return made
-        called = folded(name).strip()[:MAX_NAME_CHARS] or "passkey"
+        new = read_registration(rp, challenge, answer)
+        if isinstance(new, Denial):
+            return new
+        label = folded(name).strip()[:MAX_NAME_CHARS] or "passkey"
         passkey = PasskeyRecord(
-            made.id, identity.name, called, rp.id, made.credential, made.sign_count, self._now()
+            new.id, identity.name, label, rp.id, new.credential, new.sign_count, self._now()
         )
 
         def keep() -> PasskeyRecord | Denial:
             service = self._service(identity)
             try:
                 with service.change("passkey.add") as change:
-                    taken = self._taken(
+                    taken = self._take_challenge(
                         change.transaction, challenge, ChallengeKind.REGISTER, identity
                     )
                     if taken is None:
@@ -160,14 +166,14 @@ class PasskeyService:
                         "name": passkey.name,
                     }
             except ConflictError:
-                # Whose it is, if it is another's, is none of their business.
+                # The message does not say whether the passkey is another user's.
                 raise RefusedError("this passkey is registered here already") from None
             return passkey
 
         return await ask(keep)
 
     async def remove(self, identity: Identity, id_: str) -> Denial | None:
-        """Remove one of theirs."""
+        """Remove one of the user's passkeys."""
         removed = await ask(remove_passkey, self._service(identity), id_, identity.name)
         return removed if isinstance(removed, Denial) else None
 
@@ -176,8 +182,11 @@ class PasskeyService:
     async def begin_step_up(
         self, identity: Identity, rp: RelyingParty, waiting: PendingStepUp | None = None
     ) -> Options | Denial:
-        """What the browser proves by that its person is there: for its own sign-in, or for that of a terminal
-        which waits, and whose letters were typed."""
+        """Return the options with which the browser proves that its user is present.
+
+        The proof is for the browser's own sign-in or, with `waiting`, for that of a terminal whose letters
+        the user has typed.
+        """
         known = await ask(self._of, identity.name)
         if isinstance(known, Denial):
             return known
@@ -187,7 +196,7 @@ class PasskeyService:
                 Reason.NO_APP,
                 f"{identity.name} has no passkey for {rp.id}; add one on your account's page",
             )
-        challenge = await self._challenge(ChallengeKind.STEP_UP, identity, waiting)
+        challenge = await self._new_challenge(ChallengeKind.STEP_UP, identity, waiting)
         return (
             challenge if isinstance(challenge, Denial) else assertion_options(rp, here, challenge)
         )
@@ -195,26 +204,29 @@ class PasskeyService:
     async def finish_step_up(
         self, identity: Identity, rp: RelyingParty, answer: Answer
     ) -> Denial | None:
-        """The sign-in counts as proved from now on, if the answer is right."""
+        """Mark the sign-in as proved from now on, if the answer is right."""
         return await ask(self._step_up, identity, rp, answer)
 
     def _step_up(self, identity: Identity, rp: RelyingParty, answer: Answer) -> Denial | None:
-        """Raises RefusedError, NotFoundError, StoreError. In a thread."""
+        """Check the answer and mark the sign-in as proved. Runs in a thread.
+
+        Raises RefusedError, NotFoundError, StoreError.
+        """
         challenge, id_ = shown_challenge(answer), shown_passkey(answer)
         if challenge is None or id_ is None:
             return NOT_RIGHT
         with self._database.read() as transaction:
             passkey = stored.find_passkey(transaction, id_)
-        # Another user's credential signs as well as one's own.
+        # Another user's passkey also signs validly.
         if passkey is None or passkey.user != identity.name:
             return NOT_RIGHT
 
         def take(transaction: Transaction) -> Challenge | None:
-            return self._taken(transaction, challenge, ChallengeKind.STEP_UP, identity)
+            return self._take_challenge(transaction, challenge, ChallengeKind.STEP_UP, identity)
 
         count = read_assertion(rp, challenge, passkey, answer)
         if count is CLONED:
-            self._tell_cloned(passkey, take)
+            self._report_clone(passkey, take)
         if isinstance(count, Denial):
             return count
         now = self._now()
@@ -224,7 +236,7 @@ class PasskeyService:
                 raise RefusedError(NOT_RIGHT.message)
             if not stored.use_passkey(change.transaction, passkey, count, now):
                 raise RefusedError(NOT_RIGHT.message)
-            proved = self._proved(change.transaction, taken)
+            proved = self._proved_sign_in(change.transaction, taken)
             passes.step_up(change.transaction, proved, now)
             change.fields |= {
                 "user": identity.name,
@@ -233,8 +245,11 @@ class PasskeyService:
             }
         return None
 
-    def _proved(self, transaction: Transaction, answered: Challenge) -> bytes:
-        """The sign-in that the proof is for. Raises RefusedError."""
+    def _proved_sign_in(self, transaction: Transaction, answered: Challenge) -> bytes:
+        """Return the id of the sign-in that the proof is for.
+
+        Raises RefusedError if the terminal that it was for waits no longer.
+        """
         if answered.step_up is None:
             assert answered.sign_in is not None, "it was put to one"
             return answered.sign_in
@@ -244,11 +259,14 @@ class PasskeyService:
         assert waiting is not None, "it lasts"
         return waiting.sign_in
 
-    def _tell_cloned(
+    def _report_clone(
         self, passkey: PasskeyRecord, take: Callable[[Transaction], Challenge | bool | None]
     ) -> None:
-        """`take` uses the question up. An answer that is shown once more has an old counter as well, and is
-        no sign of a copy: raises RefusedError. Raises StoreError."""
+        """Write to the audit that a passkey seems to be copied. `take` uses up the challenge.
+
+        An answer that is sent a second time has an old counter as well, and is no sign of a copy: then
+        `take` returns nothing. Raises RefusedError in that case, StoreError.
+        """
         service = on_the_web(self._settings, self._database, passkey.user)
         with service.change("passkey.cloned") as change:
             if not take(change.transaction):
@@ -256,15 +274,15 @@ class PasskeyService:
             change.unchanged = True
             change.fields |= {"user": passkey.user, "passkey": passkey.id, "name": passkey.name}
 
-    # A sign-in by itself.
+    # Signing in.
 
     @property
-    def sign_in_possible(self) -> bool:
-        """Whether anybody may have a password, for which a passkey can stand."""
+    def is_sign_in_possible(self) -> bool:
+        """Whether the settings let any user sign in with a password, and so with a passkey instead of it."""
         return self._settings.accounts.passwords_for != frozenset()
 
     async def begin_sign_in(self, rp: RelyingParty, source: Source) -> Options | Denial:
-        """What somebody whom nobody knows yet signs in by."""
+        """Return the options with which a browser signs in a user who is not known yet."""
         network, now = source_network(source.address), self._now()
         if self._beginnings.take(network, now) is None:
             whose = self._beginnings.waiting_scope(network, now)
@@ -272,32 +290,35 @@ class PasskeyService:
             why = f"too many sign-ins by a passkey come from your {whose}; try again in {wait_s} s"
             return Denial(Reason.THROTTLED, why, wait_s)
         given = Challenge(ChallengeKind.SIGN_IN, now + CHALLENGE_S)
-        challenge = await self._kept(given, now, MOST_STRANGERS)
+        challenge = await self._store_challenge(given, now, MOST_STRANGERS)
         return challenge if isinstance(challenge, Denial) else assertion_options(rp, [], challenge)
 
     async def finish_sign_in(
         self, rp: RelyingParty, answer: Answer, source: Source
     ) -> Identity | Denial:
-        """Who it is, if the answer is right and they have a password here."""
-        found = await ask(self._sign_in, rp, answer)
-        if not isinstance(found, Denial):
+        """Return the user's identity, if the answer is right and the user has a password here."""
+        identity = await ask(self._sign_in, rp, answer)
+        if not isinstance(identity, Denial):
             self._beginnings.give_back(source_network(source.address))
-        return found
+        return identity
 
     def _sign_in(self, rp: RelyingParty, answer: Answer) -> Identity | Denial:
-        """Raises RefusedError, StoreError. In a thread."""
+        """Check the answer and return the user's identity. Runs in a thread.
+
+        Raises RefusedError, StoreError.
+        """
         challenge, id_ = shown_challenge(answer), shown_passkey(answer)
         if challenge is None or id_ is None:
             return NOT_RIGHT
         with self._database.read() as transaction:
             passkey = stored.find_passkey(transaction, id_)
-            asked = stored.find_challenge(transaction, challenge, self._now())
-        if passkey is None or asked is None or asked.purpose is not ChallengeKind.SIGN_IN:
+            pending = stored.find_challenge(transaction, challenge, self._now())
+        if passkey is None or pending is None or pending.purpose is not ChallengeKind.SIGN_IN:
             return NOT_RIGHT
         count = read_assertion(rp, challenge, passkey, answer)
         if isinstance(count, Denial):
             if count is CLONED:
-                self._tell_cloned(passkey, lambda its: stored.take_challenge(its, challenge))
+                self._report_clone(passkey, lambda its: stored.take_challenge(its, challenge))
             return count
         user = self._policy().users.get(passkey.user)
         if user is None or user.password_hash is None:
@@ -319,44 +340,47 @@ class PasskeyService:
 
     # Challenges.
 
-    async def _challenge(
+    async def _new_challenge(
         self,
         purpose: ChallengeKind,
         identity: Identity,
         waiting: PendingStepUp | None = None,
     ) -> bytes | Denial:
-        """A new one, for this user and sign-in."""
+        """Store a new challenge for this user and sign-in, and return it (32 bytes)."""
         if (denial := too_much(self._allowance, identity, self._monotonic())) is not None:
             return denial
-        sign_in = _sign_in(identity)
+        sign_in = _personal_sign_in(identity)
         if isinstance(sign_in, Denial):
             return sign_in
         now = self._now()
         step_up = None if waiting is None else waiting.id
         given = Challenge(purpose, now + CHALLENGE_S, identity.name, sign_in.id, step_up)
-        return await self._kept(given, now, MOST_CHALLENGES)
+        return await self._store_challenge(given, now, MOST_CHALLENGES)
 
-    async def _kept(self, given: Challenge, now: float, most: int) -> bytes | Denial:
+    async def _store_challenge(self, given: Challenge, now: float, most: int) -> bytes | Denial:
+        """Store a challenge among at most `most` of its kind, and return its bytes."""
         challenge = secrets.token_bytes(_CHALLENGE_BYTES)
         failed = await ask(stored.add_challenge, self._database, challenge, given, now, most)
         return challenge if failed is None else failed
 
-    def _taken(
+    def _take_challenge(
         self,
         transaction: Transaction,
         challenge: bytes,
         purpose: ChallengeKind,
         identity: Identity,
     ) -> Challenge | None:
-        """The question, which nobody can answer again; None where it was not put to this sign-in, or not for
-        that, or was answered before."""
-        found = stored.find_challenge(transaction, challenge, self._now())
+        """Use up a challenge and return it, so that it cannot be answered again.
+
+        Return None if it is not for this sign-in or this purpose, or if it was answered before.
+        """
+        pending = stored.find_challenge(transaction, challenge, self._now())
         own = None if identity.sign_in is None else identity.sign_in.id
-        if found is None or found.purpose is not purpose:
+        if pending is None or pending.purpose is not purpose:
             return None
-        if found.user != identity.name or found.sign_in is None or found.sign_in != own:
+        if pending.user != identity.name or pending.sign_in is None or pending.sign_in != own:
             return None
-        return found if stored.take_challenge(transaction, challenge) else None
+        return pending if stored.take_challenge(transaction, challenge) else None
 
     def _of(self, user: str) -> list[PasskeyRecord]:
         with self._database.read() as transaction:
@@ -366,8 +390,8 @@ class PasskeyService:
         return on_the_web(self._settings, self._database, identity.name)
 
 
-def _sign_in(identity: Identity) -> SignIn | Denial:
-    """That of a person. A token's or a program's own is none."""
+def _personal_sign_in(identity: Identity) -> SignIn | Denial:
+    """Return the sign-in of a person. Refuse the identity of a token or a program."""
     if not identity.is_person or identity.sign_in is None:
         return _NO_SIGN_IN
     return identity.sign_in

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from stagedoor.admin.asking import ask, by_provider_itself
-from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, refused
+from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, log_refusal
 from stagedoor.admin.sign_in.sign_ins import end_all_by_provider
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -18,9 +18,9 @@ from stagedoor.store.sign_in import provider_answers as answers
 
 
 class ProviderLogout:
-    """Takes logout tokens, from anybody: only its signature says that a provider made one.
+    """Accepts logout tokens. Any client may send one; only its signature proves that a provider issued it.
 
-    Belongs to one event loop; the store is asked in a thread.
+    Belongs to one event loop, and uses the store in a thread.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class ProviderLogout:
         clients: Mapping[str, OidcClient],
         now: Callable[[], float],
     ) -> None:
-        """`clients` has one for each provider, by its name."""
+        """Keep the dependencies. `clients` has a client for each provider, by the provider's name."""
         self._settings = settings
         self._database = database
         self._clients = clients
@@ -38,21 +38,23 @@ class ProviderLogout:
         self._tries = AttemptLimit("logout tokens", now)
 
     async def log_out(self, token: str, source: Source) -> Denial | None:
-        """End what the token names. Return why not, if so."""
+        """End the sign-ins that the token names. Return None, or why the token is refused."""
         issuer = issuer_of(token) if len(token) <= MOST_TOKEN_CHARS else None
-        named = [each for each in self._settings.sso if each.issuer == issuer]
-        if not named:
-            return _bad_token("the logout token names no identity provider of this gateway (iss)")
-        # Before the provider is asked for its keys: nothing of the token is proved yet.
+        providers = [provider for provider in self._settings.sso if provider.issuer == issuer]
+        if not providers:
+            return _invalid_token(
+                "the logout token names no identity provider of this gateway (iss)"
+            )
+        # Before the provider's keys are requested: nothing in the token is proved yet.
         if (denial := self._tries.take(source)) is not None:
             return denial
-        for provider in named:
+        for provider in providers:
             try:
                 logout = await self._clients[provider.name].read_logout(token)
             except UnavailableError as error:
-                denial = refused(provider.name, error)
+                denial = log_refusal(provider.name, error)
             except OidcError as error:
-                denial = _bad_token(str(error))
+                denial = _invalid_token(str(error))
             else:
                 denial = await ask(self._end_sign_ins, provider, logout)
                 if denial is None:
@@ -61,7 +63,10 @@ class ProviderLogout:
         return denial
 
     def _end_sign_ins(self, provider: SingleSignOn, logout: Logout) -> None:
-        """Raises RefusedError where the token was used before. In a thread."""
+        """End the sign-ins that `logout` names. Runs in a thread.
+
+        Raises RefusedError if the token was used before, StoreError.
+        """
         service = by_provider_itself(self._settings, self._database, provider.name, self._now)
         with service.change("sso.logout", revokes=True) as change:
             is_new = answers.use_logout_token(
@@ -73,5 +78,5 @@ class ProviderLogout:
             end_all_by_provider(service, logout.issuer, logout.subject, logout.session_id, change)
 
 
-def _bad_token(why: str) -> Denial:
+def _invalid_token(why: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, why)

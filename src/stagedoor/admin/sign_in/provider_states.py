@@ -1,4 +1,4 @@
-"""The last answers of each identity provider about the sign-ins that last. Pure."""
+"""The state of each identity provider by its last answers about the sign-ins that last. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from stagedoor.wire.rfc3339 import show_time
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """The provider `name`. `sign_ins` last; of `failing` it did not say so when it was asked last.
+    """The state of the identity provider `name`.
 
-    `answered_at` is when it last said that a sign-in lasts, None if it never did; `failure` is what it
-    answered last where it did not, or why no answer came, at `failed_at`. Times are seconds since the epoch.
+    `sign_ins` is the number of sign-ins that last; for `failing` of them its last answer did not confirm
+    that. `answered_at` is when it last confirmed a sign-in, None if it never did. `failure` is the last
+    answer that confirmed none, or why no answer came, at `failed_at`. Times are seconds since the epoch.
     """
 
     name: str
@@ -25,7 +26,7 @@ class ProviderState:
 
     @property
     def is_failing(self) -> bool:
-        """Return whether it has confirmed no sign-in since it failed."""
+        """Whether it has confirmed no sign-in since it failed."""
         return self.failed_at is not None and (self.answered_at or 0.0) < self.failed_at
 
     def __str__(self) -> str:
@@ -40,7 +41,7 @@ class ProviderState:
 
 
 def provider_states(names: Iterable[str], records: Sequence[SignInRecord]) -> list[ProviderState]:
-    """Return the state of each provider of `names`, by the sign-ins that last."""
+    """Return the state of each provider in `names`, from the records of the sign-ins that last."""
     return [_state(name, [record for record in records if _is_of(record, name)]) for name in names]
 
 

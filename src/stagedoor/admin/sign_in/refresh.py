@@ -1,4 +1,4 @@
-"""Identity providers asked again about each sign-in that lasts: whether it holds, and the groups."""
+"""Refreshing sign-ins: asking identity providers again whether each still holds, and for the groups."""
 
 import asyncio
 import random
@@ -27,24 +27,26 @@ from stagedoor.store.sign_in import identities
 from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
 
-LOOK_S = 2.0
-"""How often it is looked up whose turn it is."""
+IDLE_S = 2.0
+"""The pause before the next read of the sign-ins that are due, when few were due."""
 ADOPT_S = 30.0
-"""How often tokens of sign-ins that have expired are handed to those that follow them."""
+"""The time between two hand-overs of refresh tokens from expired sign-ins to the ones that follow them."""
 AT_ONCE = 8
-"""Of one provider and one worker."""
+"""The requests that one worker has open at one provider."""
 MOST_READ = 200
 ASK_S = 20.0
-"""For each of the two steps of asking."""
+"""The time limit for each of the two steps of a refresh."""
 TURN_S = 60.0
-"""A process that asks is alone for this time; afterwards it is taken for dead."""
+"""The time for which only one process may refresh a sign-in. Afterwards it is taken for dead."""
 
 _log = structlog.get_logger()
 
 
 class RefreshService:
-    """Belongs to one event loop; the store is asked in a thread. Any number of processes may run it on one
-    store."""
+    """Refreshes the sign-ins of all identity providers.
+
+    Belongs to one event loop, and uses the store in a thread. Any number of processes may share a store.
+    """
 
     def __init__(
         self,
@@ -65,57 +67,58 @@ class RefreshService:
         self._problems: dict[tuple[str, str], str | None] = {}
 
     async def run(self) -> None:
-        """Until it is cancelled. A provider that hangs keeps no other waiting."""
+        """Refresh sign-ins until it is cancelled. A provider that hangs does not delay the others."""
         await asyncio.gather(*(self._run(provider) for provider in self._settings.sso))
 
     async def _run(self, provider: SingleSignOn) -> None:
         while True:
             try:
-                asked = await self.round(provider)
-            except StoreError:  # told of by the policy's watch; asked again when it is back
-                asked = 0
+                count = await self.refresh_due(provider)
+            except StoreError:  # the policy's watch reports it; retried after the pause
+                count = 0
             except Exception as error:
                 _log.error("asking an identity provider failed", exc_info=error)
-                asked = 0
-            if asked < AT_ONCE:
-                await asyncio.sleep(LOOK_S)
+                count = 0
+            if count < AT_ONCE:
+                await asyncio.sleep(IDLE_S)
 
-    async def round(self, provider: SingleSignOn) -> int:
-        """Ask about some of those whose turn it is; how many. Raises StoreError."""
+    async def refresh_due(self, provider: SingleSignOn) -> int:
+        """Refresh at most `AT_ONCE` of the sign-ins that are due. Return how many. Raises StoreError."""
         taken = await asyncio.to_thread(self._take, provider)
-        await asyncio.gather(*(self._ask(provider, mine, token) for mine, token in taken))
+        await asyncio.gather(*(self._ask(provider, candidate, token) for candidate, token in taken))
         return len(taken)
 
     def _take(self, provider: SingleSignOn) -> list[tuple[RefreshCandidate, str]]:
+        """Take the turn to refresh sign-ins that are due; return them with their refresh tokens."""
         now = self._now()
         if now >= self._adopt_at:
             self._adopt_at = now + ADOPT_S
             answers.adopt(self._database, now)
         due = answers.due(self._database, [provider.name], now, MOST_READ)
-        # Another gateway of this store may have a key of its own: its sign-ins are its own to ask about.
+        # Another gateway on this store may have another key: it refreshes its own sign-ins.
         readable = {
-            one.sign_in: token.decode()
-            for one in due
-            if (token := self._key.open(REFRESH_PURPOSE, one.refresh_token)) is not None
+            candidate.sign_in: token.decode()
+            for candidate in due
+            if (token := self._key.open(REFRESH_PURPOSE, candidate.refresh_token)) is not None
         }
         why = "some sign-ins were sealed by another key (keys.sign_in_key_file)"
-        self._tell(provider, "sealed", why if len(readable) < len(due) else None)
-        wanted = [one for one in due if one.sign_in in readable][:AT_ONCE]
+        self._log_problem(provider, "sealed", why if len(readable) < len(due) else None)
+        wanted = [candidate for candidate in due if candidate.sign_in in readable][:AT_ONCE]
         if not wanted:
             return []
         taken = answers.take_turns(self._database, wanted, now + TURN_S)
-        return [(mine, readable[mine.sign_in]) for mine in taken]
+        return [(candidate, readable[candidate.sign_in]) for candidate in taken]
 
-    async def _ask(self, provider: SingleSignOn, mine: RefreshCandidate, token: str) -> None:
-        answer = await self._answer(mine, token)
-        await asyncio.to_thread(self._judge, provider, mine, answer)
+    async def _ask(self, provider: SingleSignOn, candidate: RefreshCandidate, token: str) -> None:
+        answer = await self._ask_provider(candidate, token)
+        await asyncio.to_thread(self._apply, provider, candidate, answer)
 
-    async def _answer(self, mine: RefreshCandidate, token: str) -> Claims | OidcError:
-        client = self._clients[mine.provider]
+    async def _ask_provider(self, candidate: RefreshCandidate, token: str) -> Claims | OidcError:
+        client = self._clients[candidate.provider]
         try:
             async with asyncio.timeout(ASK_S):
                 tokens = await client.ask_again(token)
-            await self._keep(mine, tokens)
+            await self._keep_token(candidate, tokens)
             async with asyncio.timeout(ASK_S):
                 return await client.read_again(tokens)
         except TimeoutError:
@@ -123,85 +126,94 @@ class RefreshService:
         except OidcError as error:
             return error
 
-    async def _keep(self, mine: RefreshCandidate, tokens: Tokens) -> None:
-        """The new token, before anything else: the old one is good no more. As long as it is our turn."""
+    async def _keep_token(self, candidate: RefreshCandidate, tokens: Tokens) -> None:
+        """Store the new refresh token, before anything else: the old one is no longer valid.
+
+        While this process has the turn, a store that fails is tried again. Raises StoreError.
+        """
         if tokens.refresh_token is None:
             return None
         sealed = self._key.seal(REFRESH_PURPOSE, tokens.refresh_token.encode())
         while True:
             try:
-                return await asyncio.to_thread(answers.rotated, self._database, mine, sealed)
+                return await asyncio.to_thread(answers.rotated, self._database, candidate, sealed)
             except StoreError:
-                if self._now() >= mine.turn - ASK_S:
+                if self._now() >= candidate.turn - ASK_S:
                     raise
                 await asyncio.sleep(1)
 
-    def _judge(
-        self, provider: SingleSignOn, mine: RefreshCandidate, answer: Claims | OidcError
+    def _apply(
+        self, provider: SingleSignOn, candidate: RefreshCandidate, answer: Claims | OidcError
     ) -> None:
-        """Do what the answer means for the sign-in. Raises StoreError. In a thread."""
+        """End or keep the sign-in, as the provider's answer requires. Runs in a thread. Raises StoreError."""
         others_hold = (
             isinstance(answer, FailedRequestError)
-            and mine.failed_at is not None
-            and answers.answered_since(self._database, provider.name, mine.failed_at)
+            and candidate.failed_at is not None
+            and answers.answered_since(self._database, provider.name, candidate.failed_at)
         )
-        match judge(answer, mine.subject, rules_of(provider), mine.failure, others_hold):
+        match judge(answer, candidate.subject, rules_of(provider), candidate.failure, others_hold):
             case SignInEnded(why):
-                _log.warning("sign-in ended", provider=provider.name, user=mine.user, why=why)
+                _log.warning("sign-in ended", provider=provider.name, user=candidate.user, why=why)
                 service = self._service(provider)
-                end_by_provider(service, mine, why)
+                end_by_provider(service, candidate, why)
             case Unknown(why):
-                self._tell(provider, "away", why)
-                failures = mine.failures + 1
+                self._log_problem(provider, "away", why)
+                failures = candidate.failures + 1
                 ask_at = self._now() + wait_s(provider.refresh_s, failures, self._dice)
                 with self._database.write() as transaction:
                     answers.settle(
                         transaction,
-                        mine,
+                        candidate,
                         ask_at=ask_at,
                         failures=failures,
                         failure=why,
                         failed_at=self._now(),
                     )
             case SignInAlive(groups, warning):
-                self._tell(provider, "away", None)
-                if warning is not None:  # once: the next person's answer may have no fault
-                    self._tell(provider, "groups", warning)
-                self._holds(provider, mine, groups)
+                self._log_problem(provider, "away", None)
+                if warning is not None:  # logged once: the next user's answer may have no fault
+                    self._log_problem(provider, "groups", warning)
+                self._keep_sign_in(provider, candidate, groups)
 
-    def _holds(
-        self, provider: SingleSignOn, mine: RefreshCandidate, groups: frozenset[str] | None
+    def _keep_sign_in(
+        self, provider: SingleSignOn, candidate: RefreshCandidate, groups: frozenset[str] | None
     ) -> None:
-        """Most answers change nothing, and must not make workers read anything."""
+        """Write down that the sign-in holds, with the provider's groups for its user.
+
+        Most answers change no groups. They must not make workers read the policy again.
+        """
         now = self._now()
         ask_at = now + wait_s(provider.refresh_s, 0, self._dice)
         with self._database.read() as reading:
-            before = identities.provided_groups_of(reading, mine.user)
+            before = identities.provided_groups_of(reading, candidate.user)
         if groups is None or groups == before:
             with self._database.write() as transaction:
-                answers.settle(transaction, mine, ask_at=ask_at, answered_at=now)
+                answers.settle(transaction, candidate, ask_at=ask_at, answered_at=now)
             return
         change_of = self._service(provider).change
         with (
             suppress(NotFoundError),
             change_of("sso.refresh", revokes=groups < before) as change,
         ):
-            if not answers.settle(change.transaction, mine, ask_at=ask_at, answered_at=now):
+            if not answers.settle(change.transaction, candidate, ask_at=ask_at, answered_at=now):
                 raise NotFoundError("somebody else has asked since")
-            identities.set_provided_groups(change.transaction, mine.user, groups)
+            identities.set_provided_groups(change.transaction, candidate.user, groups)
             change.fields |= {
-                "user": mine.user,
+                "user": candidate.user,
                 "provider": provider.name,
-                "subject": mine.subject,
+                "subject": candidate.subject,
                 "groups": " ".join(sorted(groups)),
             }
 
     def _service(self, provider: SingleSignOn) -> AdminService:
-        """The audit names the provider."""
+        """Return a service whose changes the audit records under the provider's name."""
         return by_provider_itself(self._settings, self._database, provider.name, self._now)
 
-    def _tell(self, provider: SingleSignOn, about: str, why: str | None) -> None:
-        """One line for the log when it begins, changes or ends, and not one for each sign-in."""
+    def _log_problem(self, provider: SingleSignOn, about: str, why: str | None) -> None:
+        """Log a problem when it begins, changes or ends, rather than once for each sign-in.
+
+        `about` says which of the provider's problems it is; `why` is None when there is none.
+        """
         before = self._problems.get((provider.name, about))
         if why == before:
             return

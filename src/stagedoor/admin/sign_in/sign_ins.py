@@ -1,4 +1,4 @@
-"""Sign-ins on the web: who has one, and the end of one. Audited."""
+"""Sign-ins on the web: listing, finding and ending them. Audited."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -24,67 +24,79 @@ __all__ = [
 ]
 
 SHOWN_CHARS = 12
-"""Of a sign-in's id, which says nothing about the cookie: it is a digest of 256 random bits."""
+"""The characters that are shown of a sign-in's id. The id is a digest of the cookie's 256 random bits, so it
+reveals nothing of the cookie."""
 
 
 def shown_id(sign_in: bytes) -> str:
-    """What lists and the audit call a sign-in."""
+    """Return a sign-in's id as lists and the audit show it."""
     return sign_in.hex()[:SHOWN_CHARS]
 
 
 def list_sign_ins(service: AdminService, user: str | None = None) -> list[SignInRecord]:
-    """Those that last, of all or of `user`. Raises StoreError."""
+    """List the sign-ins that last, of all users or of `user`. Raises StoreError."""
     return sign_ins.list_sign_ins(service.database, service.clock(), user)
 
 
 def find_sign_in(service: AdminService, prefix: str) -> SignInRecord:
-    """The one whose id begins so. Raises NotFoundError, RefusedError where there are more, StoreError."""
-    found = [one for one in list_sign_ins(service) if prefix and one.id.startswith(prefix)]
-    if not found:
+    """Return the sign-in whose id begins with `prefix`.
+
+    Raises NotFoundError, StoreError, and RefusedError if several sign-ins match.
+    """
+    matches = [
+        sign_in for sign_in in list_sign_ins(service) if prefix and sign_in.id.startswith(prefix)
+    ]
+    if not matches:
         raise NotFoundError(f"no sign-in {prefix!r} lasts; see: stagedoor sign-in list")
-    if len(found) > 1:
-        raise RefusedError(f"{len(found)} sign-ins begin with {prefix!r}; give more of the id")
-    return found[0]
+    if len(matches) > 1:
+        raise RefusedError(f"{len(matches)} sign-ins begin with {prefix!r}; give more of the id")
+    return matches[0]
 
 
 def end_sign_ins(
     service: AdminService, wanted: Iterable[SignInRecord], reason: str, *, ask_again: bool = False
 ) -> int:
-    """End them, with all that they opened; how many lasted still. `reason` is told to their people. With
-    `ask_again`, the session that they have at an identity provider signs them in no more: they have to prove
-    themselves there. Raises StoreError."""
+    """End sign-ins with all that they opened, and return how many still lasted.
+
+    `reason` is shown to their users. With `ask_again`, the session that a user has at an identity provider
+    no longer signs them in: they have to prove there again who they are. Raises StoreError.
+    """
     ended = 0
-    for one in wanted:
-        id_ = bytes.fromhex(one.id)
+    for sign_in in wanted:
+        id_ = bytes.fromhex(sign_in.id)
         try:
             with service.change("sign-in.end", revokes=True) as change:
                 passes.end(change.transaction, id_, f"{reason}; sign in again", service.clock())
-                if ask_again and one.method == Method.SSO.value:
-                    identities.ask_again(change.transaction, one.user, service.clock())
-                change.fields |= {"user": one.user, "sign_in": shown_id(id_), "why": reason}
+                if ask_again and sign_in.method == Method.SSO.value:
+                    identities.ask_again(change.transaction, sign_in.user, service.clock())
+                change.fields |= {"user": sign_in.user, "sign_in": shown_id(id_), "why": reason}
         except NotFoundError:
             continue
         ended += 1
     return ended
 
 
-def end_by_provider(service: AdminService, mine: RefreshCandidate, why: str) -> bool:
-    """End the sign-in that its provider ended, with all that it opened; whether it lasted, and the turn to
-    ask about it was still the caller's: else the answer may be about a token that is kept no more. Raises
-    StoreError."""
-    sign_in, provider = mine.sign_in, mine.provider
+def end_by_provider(service: AdminService, candidate: RefreshCandidate, why: str) -> bool:
+    """End a sign-in that its provider ended, with all that it opened.
+
+    Return False if it no longer lasted, or if the caller no longer had the turn to refresh it: then the
+    provider's answer may be about a token that is no longer stored. Raises StoreError.
+    """
+    sign_in, provider = candidate.sign_in, candidate.provider
     try:
         with service.change("sign-in.end", revokes=True) as change:
-            still = answers.settle(
-                change.transaction, mine, ask_at=mine.turn, failures=mine.failures
+            has_turn = answers.settle(
+                change.transaction, candidate, ask_at=candidate.turn, failures=candidate.failures
             )
-            if not still:
+            if not has_turn:
                 raise NotFoundError("somebody else has asked since")
-            # One answer is for all of them, and each has to be gone before the next could take it over.
+            # The answer holds for all followers too; each must end before another takes over its token.
             for follower in answers.followers(change.transaction, sign_in):
                 with suppress(NotFoundError):
-                    passes.end(change.transaction, follower, _told(provider), service.clock())
-            user = passes.end(change.transaction, sign_in, _told(provider), service.clock())
+                    passes.end(
+                        change.transaction, follower, _end_message(provider), service.clock()
+                    )
+            user = passes.end(change.transaction, sign_in, _end_message(provider), service.clock())
             change.fields |= {
                 "user": user,
                 "sign_in": shown_id(sign_in),
@@ -99,11 +111,14 @@ def end_by_provider(service: AdminService, mine: RefreshCandidate, why: str) -> 
 def end_all_by_provider(
     service: AdminService, issuer: str, subject: str | None, session_id: str | None, change: Change
 ) -> int:
-    """End those of a provider's session, or of a person, in the change given; how many lasted."""
+    """End the sign-ins of a provider's session or, without one, of its user `subject`.
+
+    It writes them into `change`. Return how many lasted.
+    """
     ended = []
     for sign_in, provider in answers.named(change.transaction, issuer, subject, session_id):
         try:
-            passes.end(change.transaction, sign_in, _told(provider), service.clock())
+            passes.end(change.transaction, sign_in, _end_message(provider), service.clock())
         except NotFoundError:
             continue
         ended.append(shown_id(sign_in))
@@ -112,5 +127,5 @@ def end_all_by_provider(
     return len(ended)
 
 
-def _told(provider: str) -> str:
+def _end_message(provider: str) -> str:
     return f"{provider} ended your sign-in; sign in again"

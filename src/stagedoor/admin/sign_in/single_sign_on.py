@@ -1,4 +1,4 @@
-"""Single sign-on, as an administrator tries it: a whole sign-in that lets nobody in."""
+"""Single sign-on: links between users and provider accounts, provider clients, and the outcome of a trial."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from stagedoor.store.sign_in.identities import ProviderAccount
 
 
 def link(service: AdminService, user: str, provider: SingleSignOn, subject: str) -> None:
-    """Say that the user is the person `subject` (`sub`) of the provider.
+    """Link the user to the provider's account `subject` (`sub`).
 
     Raises NotFoundError, ConflictError, StoreError.
     """
@@ -34,9 +34,9 @@ def link(service: AdminService, user: str, provider: SingleSignOn, subject: str)
 
 
 def unlink(service: AdminService, provider: SingleSignOn, subject: str) -> str:
-    """Forget it, with the groups that came from there; the user's name. NotFoundError, StoreError.
+    """Remove the link and the user's groups from the provider, and return the user's name.
 
-    What they opened by a sign-in of that provider ends.
+    The sign-ins that the user opened at that provider end. Raises NotFoundError, StoreError.
     """
     with service.change("sso.unlink", revokes=True) as change:
         user = identities.unlink(change.transaction, ProviderAccount(provider.issuer, subject))
@@ -45,8 +45,8 @@ def unlink(service: AdminService, provider: SingleSignOn, subject: str) -> str:
     return user
 
 
-def links(service: AdminService) -> list[tuple[str, ProviderAccount]]:
-    """Users and who they are at a provider, by name. Raises StoreError."""
+def list_links(service: AdminService) -> list[tuple[str, ProviderAccount]]:
+    """List users with their accounts at providers, ordered by user name. Raises StoreError."""
     with service.database.read() as transaction:
         return identities.everybody(transaction)
 
@@ -58,13 +58,16 @@ class HttpsFetch:
         self._https = Https(trust)
 
     async def get(self, url: str, bearer: str | None = None) -> Answer:
-        # A Kubernetes API server sends its keys as RFC 7517 §8.5 has it, and answers 406 to others.
+        """Send a GET request, with the token `bearer` if there is one. Raises UnavailableError."""
+        # A Kubernetes API server sends keys as application/jwk-set+json (RFC 7517 §8.5), and answers 406
+        # to a request that does not accept it.
         headers = [("Accept", "application/json, application/jwk-set+json")]
         if bearer is not None:
             headers.append(("Authorization", f"Bearer {bearer}"))
         return await self._ask("GET", url, headers)
 
     async def post(self, form: FormRequest) -> Answer:
+        """Send a form. Raises UnavailableError."""
         return await self._ask("POST", form.url, form.headers, form.body)
 
     async def _ask(
@@ -77,20 +80,23 @@ class HttpsFetch:
 
 
 def provider_named(settings: Settings, name: str | None) -> SingleSignOn:
-    """The one of that name; None: the only one. Raises NotFoundError, RefusedError."""
-    names = ", ".join(each.name for each in settings.sso) or "none"
+    """Return the provider called `name`, or the only one if `name` is None.
+
+    Raises NotFoundError, and RefusedError if `name` is None and there are several.
+    """
+    names = ", ".join(provider.name for provider in settings.sso) or "none"
     if not settings.sso:
         raise NotFoundError("no identity provider is set up; add an [[sso]] table to the settings")
     if name is None and len(settings.sso) > 1:
         raise RefusedError(f"there is more than one identity provider; name one of: {names}")
-    for each in settings.sso:
-        if name in (None, each.name):
-            return each
+    for provider in settings.sso:
+        if name in (None, provider.name):
+            return provider
     raise NotFoundError(f"there is no identity provider {name!r}; there are: {names}")
 
 
 def client_of(provider: SingleSignOn) -> Client:
-    """Reads the client's secret. Raises SettingsError."""
+    """Return the gateway's client data for a provider. Reads the client's secret. Raises SettingsError."""
     secret = read_secret(
         provider.client_secret_file, "sso.client_secret_file", "the client's secret"
     )
@@ -99,10 +105,10 @@ def client_of(provider: SingleSignOn) -> Client:
 
 @dataclass(frozen=True, slots=True)
 class ProviderClients:
-    """The clients of each provider, by its name here.
+    """The clients of the providers, by the provider's name in the settings.
 
-    Those that strangers may make ask share nothing with those that find out who is gone: no connection, no
-    place in a queue, and no keys.
+    Strangers can cause requests of the `signing_in` clients. So these share nothing with the `refreshing`
+    clients, which find out that a user has left: no connection, no queue, and no keys.
     """
 
     signing_in: dict[str, OidcClient]
@@ -133,6 +139,7 @@ def open_client(
 
 
 def rules_of(provider: SingleSignOn) -> Rules:
+    """Return the rules by which the provider's claims become a user name and groups."""
     return Rules(
         provider.name_claim,
         provider.name_domain,
@@ -145,17 +152,17 @@ def rules_of(provider: SingleSignOn) -> Rules:
 
 
 def reserved_names(settings: Settings) -> frozenset[str]:
-    """Return `sso.reserved_names` of all providers: a name that is listed for one is free at none."""
-    return frozenset(name for each in settings.sso for name in each.reserved_names)
+    """Return `sso.reserved_names` of all providers: a name listed for one is reserved at all of them."""
+    return frozenset(name for provider in settings.sso for name in provider.reserved_names)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The user that a sign-in would make.
+    """The user that a sign-in would have.
 
-    `user` has the groups that are kept here as well; `known`: whether there is a user of that name already.
-    `grants` are the rules for them, expired or not. `reserved` is why a first sign-in by that name is
-    refused (`oidc.reserved_names`), None where it is not.
+    `user` includes the groups that are stored here. `known` is true if a user of that name exists already.
+    `grants` are the rules for the user, including expired ones. `reserved` is why a first sign-in by that
+    name is refused (`oidc.reserved_names`), or None if it is not.
     """
 
     mapped: Mapped
@@ -166,10 +173,10 @@ class Outcome:
 
 
 def outcome_of(mapped: Mapped, policy: Policy, reserved: str | None) -> Outcome:
-    """Return what `policy` holds for a person of that name and those groups."""
-    there = policy.all_users.get(mapped.name)
-    kept = there.groups if there is not None else frozenset()
+    """Return the user that `policy` gives a person with the mapped name and groups."""
+    user_here = policy.all_users.get(mapped.name)
+    kept = user_here.groups if user_here is not None else frozenset()
     user = User(mapped.name, kept | (mapped.groups or frozenset()))
     subjects = subjects_of(user.name, user.groups)
     rules = tuple(rule for rule in policy.grants if rule.subject in subjects)
-    return Outcome(mapped, user, there is not None, rules, None if there else reserved)
+    return Outcome(mapped, user, user_here is not None, rules, None if user_here else reserved)

@@ -1,4 +1,4 @@
-"""Single sign-on on the web: a browser is sent to the identity provider, and who comes back is let in."""
+"""Single sign-on on the web: send a browser to the identity provider, and check its answer."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, refused
+from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, log_refusal
 from stagedoor.admin.sign_in.provider_logout import ProviderLogout
 from stagedoor.admin.sign_in.sign_ins import shown_id
 from stagedoor.admin.sign_in.single_sign_on import reserved_names, rules_of
@@ -40,7 +40,7 @@ _log = structlog.get_logger()
 
 
 class SignInService:
-    """Satisfies `listeners.web.ports.SignIns`. Belongs to one event loop; the store is asked in a thread."""
+    """Implements `listeners.web.ports.SignIns`. Belongs to one event loop, and uses the store in a thread."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class SignInService:
         apps: Callable[[], Iterable[Target]],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Keep what sign-ins need.
+        """Keep the dependencies.
 
-        `clients` has one for each provider, by its name. `random` returns so many unpredictable bytes.
-        `apps` returns the apps that exist now.
+        `clients` has a client for each provider, by the provider's name. `random(n)` returns n unpredictable
+        bytes. `apps` returns the apps that exist now.
         """
         self._settings = settings
         self._database = database
@@ -65,14 +65,19 @@ class SignInService:
         self._now = now
         self._tries = AttemptLimit("sign-ins", now)
         self.log_out = ProviderLogout(settings, database, clients, now).log_out
-        self._providers = {each.name: each for each in settings.sso}
+        self._providers = {provider.name: provider for provider in settings.sso}
         self._clients = clients
 
     @property
     def providers(self) -> Sequence[str]:
+        """The names of the identity providers."""
         return tuple(self._providers)
 
     async def begin(self, provider: str, wanted: str, source: Source) -> tuple[str, str] | Denial:
+        """Begin a sign-in; `wanted` is the path to open after it.
+
+        Return the provider's URL for the browser, and the text that the browser keeps for `finish`.
+        """
         if (denial := self._tries.take(source)) is not None:
             return denial
         return await self._provider_request(provider, wanted, None)
@@ -80,8 +85,12 @@ class SignInService:
     async def begin_step_up(
         self, identity: Identity, wanted: str, source: Source, proves: bytes | None = None
     ) -> tuple[str, str] | Denial:
+        """Begin a step-up of a user who is signed in; the result is that of `begin`.
+
+        `proves` is the id of the sign-in to prove, by default the browser's own.
+        """
         provider = identity.credential_id or ""
-        if not self.proves(identity) or identity.sign_in is None:
+        if not self.can_prove_presence(identity) or identity.sign_in is None:
             return Denial(
                 Reason.BAD_REQUEST,
                 "no identity provider can prove that you are there: you did not sign in by one, or it does "
@@ -92,7 +101,8 @@ class SignInService:
         prompt = LoginPrompt(self._now(), identity.name, (proves or identity.sign_in.id).hex())
         return await self._provider_request(provider, wanted, prompt)
 
-    def proves(self, identity: Identity) -> bool:
+    def can_prove_presence(self, identity: Identity) -> bool:
+        """Return whether the user's provider can prove that the user is present."""
         provider = self._providers.get(identity.credential_id or "")
         return identity.method is Method.SSO and provider is not None and provider.auth_time
 
@@ -114,13 +124,19 @@ class SignInService:
         try:
             url = await client.authorization_url(attempt, extra)
         except OidcError as error:
-            return refused(provider, error)
+            return log_refusal(provider, error)
         under_way = Pending(provider, attempt, wanted, self._now() + PENDING_S, prompt)
         return url, self._key.seal(PURPOSE, pending.encode(under_way))
 
     async def finish(
         self, kept: str, query: Sequence[tuple[str, str]], source: Source
     ) -> tuple[Identity, str, ProviderAnswer] | ProviderRequest | StepUpResult | Denial:
+        """Finish a sign-in or step-up when the browser comes back from the provider with `query`.
+
+        `kept` is what `begin` gave the browser. Return for a sign-in the identity, the path that was wanted,
+        and the answer to store with the session; ProviderRequest if the browser has to go to the provider
+        once more; StepUpResult for a step-up.
+        """
         opened = self._key.open(PURPOSE, kept)
         under_way = None if opened is None else pending.decode(opened, self._now())
         if under_way is None or under_way.provider not in self._clients:
@@ -136,19 +152,19 @@ class SignInService:
             claims, tokens = await self._clients[provider.name].finish(query, under_way.attempt)
             mapped = map_claims(claims.all, rules_of(provider))
         except OidcError as error:
-            return refused(provider.name, error)
-        person, prompt = ProviderAccount(claims.issuer, claims.subject), under_way.again
+            return log_refusal(provider.name, error)
+        account, prompt = ProviderAccount(claims.issuer, claims.subject), under_way.again
         if prompt is not None and prompt.sign_in is not None:
             result: StepUpResult | Denial = await self._step_up(
-                provider, under_way, prompt, claims, person
+                provider, under_way, prompt, claims, account
             )
             if isinstance(result, StepUpResult):
                 self._give_back(source)
             return result
-        proof = await self._proof_still_needed(provider, under_way, claims, person)
+        proof = await self._proof_still_needed(provider, under_way, claims, account)
         if proof is not None:
             return proof
-        user = await self._user(provider, person, mapped)
+        user = await self._admitted_user(provider, account, mapped)
         if isinstance(user, Denial):
             return user
         self._give_back(source)
@@ -156,19 +172,19 @@ class SignInService:
         return by_provider(user, provider.name), under_way.wanted, answer
 
     def _give_back(self, source: Source) -> None:
-        """Give back the tries of a sign-in that succeeded."""
+        """Give back the attempts of a sign-in that succeeded."""
         for _ in ("begin", "finish"):
             self._tries.give_back(source)
 
     async def _proof_still_needed(
-        self, provider: SingleSignOn, under_way: Pending, claims: Claims, person: ProviderAccount
+        self, provider: SingleSignOn, under_way: Pending, claims: Claims, account: ProviderAccount
     ) -> ProviderRequest | Denial | None:
-        """Return None if the person may come in: no administrator has ended a sign-in of theirs since they
-        last proved who they are at the provider.
+        """Return None if no administrator has ended a sign-in since the user last proved who they are.
 
-        Else the request by which they prove it, or why what came back is no proof.
+        Otherwise return the request with which the user proves it at the provider, or why the provider's
+        answer is no proof.
         """
-        ended_at = await ask(self._ask_again_at, person)
+        ended_at = await ask(self._ask_again_at, account)
         if ended_at is None or isinstance(ended_at, Denial):
             return ended_at
         prompt, now = under_way.again, self._now()
@@ -181,22 +197,25 @@ class SignInService:
             return request if isinstance(request, Denial) else ProviderRequest(*request)
         if (denial := self._why_not_proved(provider, prompt, claims)) is not None:
             return denial
-        return await ask(self._forget_ended, person) if prompt.forget else None
+        return await ask(self._forget_ended, account) if prompt.forget else None
 
-    def _forget_ended(self, person: ProviderAccount) -> None:
-        """Forget that an administrator ended a sign-in. Raises StoreError. In a thread."""
+    def _forget_ended(self, account: ProviderAccount) -> None:
+        """Forget that an administrator ended a sign-in. Runs in a thread. Raises StoreError."""
         with self._database.read() as transaction:
-            name = identities.user_of(transaction, person)
+            name = identities.user_of(transaction, account)
         if name is not None:
             with on_the_web(self._settings, self._database, name).change("sso.asked") as change:
                 identities.ask_again(change.transaction, name, None)
                 change.unchanged = True
                 change.fields["user"] = name
 
-    def _ask_again_at(self, person: ProviderAccount) -> float | None:
-        """Return when an administrator last ended a sign-in of the person. Raises StoreError. In a thread."""
+    def _ask_again_at(self, account: ProviderAccount) -> float | None:
+        """Return when an administrator last ended a sign-in of the account's user, or None.
+
+        Runs in a thread. Raises StoreError.
+        """
         with self._database.read() as transaction:
-            return identities.ask_again_at(transaction, person)
+            return identities.ask_again_at(transaction, account)
 
     async def _step_up(
         self,
@@ -204,9 +223,9 @@ class SignInService:
         under_way: Pending,
         prompt: LoginPrompt,
         claims: Claims,
-        person: ProviderAccount,
+        account: ProviderAccount,
     ) -> StepUpResult | Denial:
-        """Count the sign-in as proved from now on, if the provider says that it has asked its person."""
+        """Mark the sign-in as proved from now on, if the provider has asked the person who they are."""
         if (denial := self._why_not_proved(provider, prompt, claims)) is not None:
             return denial
         if provider.step_up_acr and claims.acr not in provider.step_up_acr:
@@ -215,15 +234,15 @@ class SignInService:
                 f"{provider.name} did not ask you as sso.step_up_acr wants (acr); use another way to prove "
                 "yourself there, or a passkey",
             )
-        denial = await ask(self._write_step_up, provider, prompt, person)
+        denial = await ask(self._mark_proved, provider, prompt, account)
         return denial or StepUpResult(under_way.wanted)
 
     def _why_not_proved(
         self, provider: SingleSignOn, prompt: LoginPrompt, claims: Claims
     ) -> Denial | None:
-        """Return None if the provider has asked its person since `prompt`, else why that is not known.
+        """Return None if the provider has asked the person since `prompt`, else why that is not proved.
 
-        The person at the browser can take the question out of the address, so only the claims count.
+        The person can remove the request to ask from the browser's address bar, so only the claims count.
         """
         if not provider.auth_time and prompt.sign_in is None:
             return None
@@ -242,15 +261,18 @@ class SignInService:
             f"{provider.name} let you through without asking who you are; sign out there, and try again",
         )
 
-    def _write_step_up(
-        self, provider: SingleSignOn, prompt: LoginPrompt, person: ProviderAccount
+    def _mark_proved(
+        self, provider: SingleSignOn, prompt: LoginPrompt, account: ProviderAccount
     ) -> Denial | None:
-        """Write down that the sign-in is proved. Raises NotFoundError, StoreError. In a thread."""
+        """Store that the sign-in is proved. Return why not if the account is another user's.
+
+        Runs in a thread. Raises NotFoundError, StoreError.
+        """
         assert prompt.user is not None, "it is a user's"
         assert prompt.sign_in is not None, "it is a step-up"
         sign_in, now = bytes.fromhex(prompt.sign_in), self._now()
         with self._database.read() as transaction:
-            user = identities.user_of(transaction, person)
+            user = identities.user_of(transaction, account)
         if user != prompt.user:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
@@ -266,7 +288,10 @@ class SignInService:
         return None
 
     def _answer(self, provider: SingleSignOn, claims: Claims, tokens: Tokens) -> ProviderAnswer:
-        """What is kept with the session. The provider is asked again only where it gave the means to."""
+        """Return the answer to store with the session.
+
+        Without a refresh token the provider cannot be asked again, which is logged.
+        """
         now, token = self._now(), tokens.refresh_token
         if token is None:
             _log.warning(
@@ -285,26 +310,26 @@ class SignInService:
             None if token is None else now + provider.refresh_s,
         )
 
-    async def _user(
-        self, provider: SingleSignOn, person: ProviderAccount, mapped: Mapped
+    async def _admitted_user(
+        self, provider: SingleSignOn, account: ProviderAccount, mapped: Mapped
     ) -> User | Denial:
-        """Return the user that `person` is, with the groups that the provider reports now."""
-        known = await ask(self._unchanged, person, mapped)
-        if known is not None:
-            return known
+        """Return the user of the account, with the groups that the provider reports now."""
+        unchanged = await ask(self._user_if_unchanged, account, mapped)
+        if unchanged is not None:
+            return unchanged
         reserved = why_reserved(mapped.name, reserved_names(self._settings), self._apps())
-        return await ask(self._admit, provider, person, mapped, reserved)
+        return await ask(self._admit, provider, account, mapped, reserved)
 
     def _admit(
         self,
         provider: SingleSignOn,
-        person: ProviderAccount,
+        account: ProviderAccount,
         mapped: Mapped,
         reserved: str | None,
     ) -> User:
-        """Write the user's groups; the first sign-in adds the user, unless the name is `reserved` (why).
+        """Store the user's groups. The first sign-in adds the user, unless `reserved` says why it may not.
 
-        Raises RefusedError, ConflictError, StoreError. Runs in a thread.
+        Runs in a thread. Raises RefusedError, ConflictError, StoreError.
         """
         service = on_the_web(self._settings, self._database, mapped.name)
         with service.change("sso.sign-in") as change:
@@ -312,13 +337,13 @@ class SignInService:
             try:
                 name = identities.admit(
                     transaction,
-                    person,
+                    account,
                     mapped.name,
                     service.clock(),
                     reserved=reserved is not None,
                 )
             except (RefusedUserError, ConflictError) as error:
-                _log_refused(provider, person, mapped.name, error, reserved)
+                _log_refused(provider, account, mapped.name, error, reserved)
                 raise
             people.require_enabled(transaction, name)
             if mapped.groups is not None:
@@ -327,15 +352,18 @@ class SignInService:
             change.fields |= {
                 "user": name,
                 "provider": provider.name,
-                "subject": person.subject,
+                "subject": account.subject,
                 "groups": " ".join(sorted(provided)),
             }
             return User(name, people.groups_of(transaction, name) | provided)
 
-    def _unchanged(self, person: ProviderAccount, mapped: Mapped) -> User | None:
-        """The user, if there is nothing to write: most sign-ins must not make workers read anything."""
+    def _user_if_unchanged(self, account: ProviderAccount, mapped: Mapped) -> User | None:
+        """Return the user if nothing has to be written, else None.
+
+        Most sign-ins change nothing. They must not make workers read the policy again.
+        """
         with self._database.read() as transaction:
-            name = identities.user_of(transaction, person)
+            name = identities.user_of(transaction, account)
             if name is None:
                 return None
             people.require_enabled(transaction, name)
@@ -347,12 +375,12 @@ class SignInService:
 
 def _log_refused(
     provider: SingleSignOn,
-    person: ProviderAccount,
+    account: ProviderAccount,
     name: str,
     error: StagedoorError,
     reserved: str | None,
 ) -> None:
-    """Log for the administrator why a first sign-in got no user."""
+    """Log for the administrator why a first sign-in added no user."""
     if isinstance(error, ConflictError):
         why = f"{name} belongs to another user; if it is the same person: stagedoor sso link {name} SUBJECT"
     else:
@@ -360,4 +388,4 @@ def _log_refused(
             f"{name} {reserved}, and such a name is given by an administrator only: stagedoor user add USER "
             "--no-password, then stagedoor sso link USER SUBJECT"
         )
-    _log.warning("sign-in refused", provider=provider.name, subject=person.subject, why=why)
+    _log.warning("sign-in refused", provider=provider.name, subject=account.subject, why=why)

@@ -1,4 +1,7 @@
-"""Terminals wait for their person to prove in a browser that they are there: both sides of it."""
+"""Step-up of terminals: a connection waits until its user proves in a browser that they are present.
+
+The terminal's side begins a step-up and waits; the browser's side checks the letters that the terminal shows.
+"""
 
 import asyncio
 import secrets
@@ -27,18 +30,18 @@ from stagedoor.wire.oneline import folded
 
 PATH = "/step-up"
 ENOUGH_S = 60.0
-"""What waits for longer than this serves the next connection of the same sign-in as well: one address and one
-set of letters for 50 hosts."""
+"""A step-up that still waits for longer than this is used by the next connection of the same sign-in too: one
+address and one set of letters for 50 hosts."""
 OF_SIGN_IN = 50
-"""Rows at once, on all workers and gateways."""
+"""The step-ups of one sign-in that wait at once, on all workers and gateways; each is a row in the store."""
 MOST_WAITING = 200
-"""Connections of one sign-in in a worker."""
+"""The connections of one sign-in that wait in one worker."""
 
 
 def step_up_rules(settings: Settings) -> StepUpRules:
-    """Return which targets want a fresh proof of presence, by the settings.
+    """Return the rules by which targets need a fresh proof of presence, from the settings.
 
-    Without an address of the WebShell its page has no URL to show.
+    Their `url` is None if the settings do not have the WebShell's address.
     """
     site = site_or_none(settings)
     url = None if site is None else site + PATH
@@ -46,16 +49,16 @@ def step_up_rules(settings: Settings) -> StepUpRules:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """`told` is what its person has to do; `ends_at` is seconds since the epoch."""
+class _LastStepUp:
+    """A step-up that waits. `instruction` is shown to its user; `ends_at` is seconds since the epoch."""
 
     id: str
     ends_at: float
-    told: str = field(repr=False)
+    instruction: str = field(repr=False)
 
 
 class StepUpService:
-    """Satisfies `session.ports.StepUps`. Belongs to one event loop; the store is asked in a thread."""
+    """Implements `session.ports.StepUps`. Belongs to one event loop, and uses the store in a thread."""
 
     def __init__(
         self,
@@ -69,28 +72,32 @@ class StepUpService:
         self._policy = policy
         self._now = now
         self._url = step_up_rules(settings).url
-        self._begun: dict[bytes, _Begun] = {}
-        """The last of each sign-in."""
+        self._last_step_ups: dict[bytes, _LastStepUp] = {}
+        """The latest step-up of each sign-in, by the sign-in's id."""
         self._beginning = asyncio.Lock()
         self._waiting: Counter[bytes] = Counter()
 
     # The terminal's side.
 
     async def begin(self, identity: Identity, target: Target, source: Source) -> str | None:
+        """Begin a step-up and return the instruction for its user, or None if they cannot step up here.
+
+        A step-up of the same sign-in that waits long enough is used again.
+        """
         if identity.sign_in is None or self._url is None:
             return None
-        async with self._beginning:  # of 50 connections at once, one begins
-            return await self._told(identity, identity.sign_in.id, target, source)
+        async with self._beginning:  # when 50 connections come at once, one begins
+            return await self._instruction(identity, identity.sign_in.id, target, source)
 
-    async def _told(
+    async def _instruction(
         self, identity: Identity, sign_in: bytes, target: Target, source: Source
     ) -> str | None:
         now = self._now()
-        begun = self._begun.get(sign_in)
-        if begun is not None and begun.ends_at - now > ENOUGH_S:
-            waits = await ask(self._find, begun.id)
-            if isinstance(waits, PendingStepUp) and waits.tries_left > 0:
-                return begun.told
+        last = self._last_step_ups.get(sign_in)
+        if last is not None and last.ends_at - now > ENOUGH_S:
+            pending = await ask(self._find, last.id)
+            if isinstance(pending, PendingStepUp) and pending.tries_left > 0:
+                return last.instruction
         id_, letters = secrets.token_urlsafe(9), random_letters(secrets.token_bytes(64))
         step_up = PendingStepUp(
             id_,
@@ -104,17 +111,19 @@ class StepUpService:
             now + PENDING_S,
         )
         if await ask(step_ups.add, self._database, step_up, now, OF_SIGN_IN) is not True:
-            return None  # the refusal itself says where to go
-        told = (
+            return None  # the refusal itself says where to prove it
+        instruction = (
             f"open {self._url}/{id_} and type {shown_letters(letters)} there, within "
             f"{PENDING_S / MINUTE_S:.3g} min"
         )
-        self._begun = {one: at for one, at in self._begun.items() if at.ends_at > now}
-        self._begun[sign_in] = _Begun(id_, step_up.ends_at, told)
-        return told
+        self._last_step_ups = {
+            id_: last for id_, last in self._last_step_ups.items() if last.ends_at > now
+        }
+        self._last_step_ups[sign_in] = _LastStepUp(id_, step_up.ends_at, instruction)
+        return instruction
 
     def _label(self, sign_in: bytes) -> str:
-        """What its machine is called, if it is one's."""
+        """Return the name of the machine that has the sign-in, or a general name for other sign-ins."""
         for shown in self._policy().bound_keys.values():
             if shown.sign_in is not None and shown.sign_in.id == sign_in:
                 return folded(shown.label or "") or "a machine"
@@ -122,6 +131,7 @@ class StepUpService:
 
     @contextmanager
     def waiting(self, identity: Identity) -> Iterator[bool]:
+        """Count a connection that waits. Yield False if too many of the same sign-in wait in this worker."""
         id_ = b"" if identity.sign_in is None else identity.sign_in.id
         if self._waiting[id_] >= MOST_WAITING:
             yield False
@@ -136,21 +146,21 @@ class StepUpService:
 
     # The browser's side.
 
-    async def look(self, identity: Identity, id_: str) -> PendingStepUp | Denial:
-        """What waits, for the page of the person whose it is."""
-        found = await ask(self._find, id_)
-        if found is None or (
-            isinstance(found, PendingStepUp) and not is_open(found, identity.name, self._now())
+    async def find(self, identity: Identity, id_: str) -> PendingStepUp | Denial:
+        """Return the user's step-up that waits under `id_`. Refuse another user's as if there were none."""
+        step_up = await ask(self._find, id_)
+        if step_up is None or (
+            isinstance(step_up, PendingStepUp) and not is_open(step_up, identity.name, self._now())
         ):
             return Denial(Reason.NO_APP, OVER)
-        return found
+        return step_up
 
     async def check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
-        """The same, for who has typed its letters. Wrong ones cost a try."""
+        """Return the user's step-up if its letters are right. Wrong letters use up one of its tries."""
         return await ask(self._check, identity, id_, letters)
 
     def is_done(self, step_up: PendingStepUp) -> bool:
-        """Whether its sign-in was proved since it began."""
+        """Return whether the step-up's sign-in was proved since the step-up began."""
         at = self._policy().stepped_up.get(step_up.sign_in)
         return at is not None and at >= step_up.created_at
 
@@ -159,21 +169,21 @@ class StepUpService:
             return step_ups.find(transaction, id_)
 
     def _check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
-        """Raises RefusedError, StoreError. In a thread."""
-        found = self._find(id_)
-        if found is None or not is_open(found, identity.name, self._now()):
+        """Check the letters of a step-up. Runs in a thread. Raises RefusedError, StoreError."""
+        step_up = self._find(id_)
+        if step_up is None or not is_open(step_up, identity.name, self._now()):
             raise RefusedError(OVER)
-        right, after = try_letters(found, letters)
-        if right:
-            return found
+        is_right, after = try_letters(step_up, letters)
+        if is_right:
+            return step_up
         service = on_the_web(self._settings, self._database, identity.name)
         with service.change("step-up.letters") as change:
             change.unchanged = True
-            if not step_ups.tried(change.transaction, found, after):
+            if not step_ups.tried(change.transaction, step_up, after):
                 raise RefusedError("another try came at the same time; type the letters again")
             change.fields |= {
                 "user": identity.name,
-                "from": found.source,
+                "from": step_up.source,
                 "tries_left": after.tries_left,
             }
         left = after.tries_left

@@ -87,7 +87,7 @@ class WebApp:
         self.pending = PendingConnections(limits.max_pending)
         self.visits: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access, max_upload_bytes)
-        pages = Pages(self._guard, passes, sign_ins, passkeys=passkeys.sign_in_possible)
+        pages = Pages(self._guard, passes, sign_ins, passkeys=passkeys.is_sign_in_possible)
         self._notifier = WatchNotifier(access.presence, lambda: self.visits)
         self._refusal = partial(refusal, logins=logins.logins.possible)
         self._terminals = Terminals(

@@ -46,8 +46,8 @@ class PassIssuer(Protocol):
         person; None where they signed out themselves."""
         ...
 
-    def over(self, identity: Identity) -> Denial | None:
-        """Why the web session behind it is over; None while it lasts. From memory, at once."""
+    def why_ended(self, identity: Identity) -> Denial | None:
+        """Return why the identity's web session is over, or None while it lasts. Reads memory only."""
         ...
 
 
@@ -71,8 +71,8 @@ class SignIns(Protocol):
         a step-up."""
         ...
 
-    def proves(self, identity: Identity) -> bool:
-        """Whether the provider that they signed in by can prove that they are there."""
+    def can_prove_presence(self, identity: Identity) -> bool:
+        """Return whether the user's provider can prove that the user is present."""
         ...
 
     async def begin_step_up(

@@ -56,7 +56,7 @@ class StepUpPages:
         identity = await self._person(request)
         if isinstance(identity, Response):
             return identity
-        waiting = await self._step_ups.look(identity, request.path_params["id"])
+        waiting = await self._step_ups.find(identity, request.path_params["id"])
         if isinstance(waiting, Denial):
             return self._pages.denied(request, waiting, identity)
         if self._step_ups.is_done(waiting):
@@ -110,7 +110,9 @@ class StepUpPages:
             waiting=waiting,
             same_network=same,
             letters_count=LETTERS_COUNT,
-            provider=identity.credential_id if self._sign_ins.proves(identity) else None,
+            provider=identity.credential_id
+            if self._sign_ins.can_prove_presence(identity)
+            else None,
             proved=waiting is None and self._passkeys.proved_lately(identity),
         )
         return HTMLResponse(page)

@@ -193,7 +193,9 @@ class Replay:
             os.close(fd)
 
     def _may_go_on(self, identity: Identity, take: UserRecording) -> bool:
-        return self._passes.over(identity) is None and self._recordings.may_play(identity, take)
+        return self._passes.why_ended(identity) is None and self._recordings.may_play(
+            identity, take
+        )
 
 
 class _Played(StreamingResponse):
