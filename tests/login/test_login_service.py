@@ -227,7 +227,7 @@ async def test_it_ends_after_three_minutes(here: Installation, key: Key) -> None
     begun = await here.begin(key)
     letters = await here.letters(begun, key)
     here.ahead_s = PENDING_S + 1
-    assert isinstance(await here.approval.look(here.alice, begun.id), Denial)
+    assert isinstance(await here.approval.find(here.alice, begun.id), Denial)
     assert isinstance(await here.approve(begun, letters), Denial)
     assert isinstance(await here.poll(begun), Denial)
 
@@ -241,7 +241,7 @@ async def test_only_a_person_lets_a_machine_in(here: Installation, key: Key) -> 
         replace(here.alice, scopes=("connect:app01",)),
     ):
         for answer in (
-            await here.approval.look(who, begun.id),
+            await here.approval.find(who, begun.id),
             await here.approve(begun, letters, who),
         ):
             assert isinstance(answer, Denial)

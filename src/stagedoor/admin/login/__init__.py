@@ -1,1 +1,1 @@
-"""`stagedoor login` and a key's first login by SSH: a machine gets a sign-in once its person approves."""
+"""`stagedoor login` and a key's first login by SSH: a machine gets a sign-in once its user approves."""

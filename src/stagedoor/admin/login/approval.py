@@ -1,4 +1,4 @@
-"""`stagedoor login`, the person's side: a page where somebody who is signed in lets a machine in, or not."""
+"""`stagedoor login`, the user's side: a page where a signed-in user approves or denies a machine's login."""
 
 import secrets
 import time
@@ -16,7 +16,7 @@ from stagedoor.store.sign_in import pending_logins
 
 
 class LoginApproval:
-    """The person's side of a login. The store is asked in a thread; one that fails is a Denial."""
+    """The user's side of a login. It uses the store in a thread; a store that fails is a Denial."""
 
     def __init__(
         self, settings: Settings, database: Database, now: Callable[[], float] = time.time
@@ -25,9 +25,9 @@ class LoginApproval:
         self._database = database
         self._now = now
 
-    async def look(self, identity: Identity, id_: str) -> PendingLogin | Denial:
-        """One that lasts, for the page of somebody who may approve it."""
-        if (denial := _no_person(identity)) is not None:
+    async def find(self, identity: Identity, id_: str) -> PendingLogin | Denial:
+        """Return a login that still waits and that this user may approve."""
+        if (denial := _not_a_person(identity)) is not None:
             return denial
         login = await ask(pending_logins.find, self._database, id_)
         if login is None or (
@@ -43,11 +43,12 @@ class LoginApproval:
     async def approve(
         self, identity: Identity, id_: str, letters: str | None, gateway: str
     ) -> tuple[PendingLogin, str | None] | Denial:
-        """Approve a login by its letters or, without any, return the code for the port of the same machine.
+        """Approve a login by its letters; without letters, return a code for the client's port.
 
-        `gateway` is the address of the page that the person sees. Wrong letters are a denial, and cost a try.
+        The code is for a client on the same machine as the browser. `gateway` is the address of the page that
+        the user sees. Wrong letters are refused, and use up one of the login's tries.
         """
-        if (denial := _no_person(identity)) is not None:
+        if (denial := _not_a_person(identity)) is not None:
             return denial
         code = secrets.token_urlsafe(32) if letters is None else None
 
@@ -71,7 +72,7 @@ class LoginApproval:
         )
 
     async def deny(self, identity: Identity, id_: str) -> Denial | None:
-        """The person did not want it."""
+        """Refuse a login that the user did not want."""
 
         def step(login: PendingLogin) -> PendingLogin:
             return pending_login.deny(login, self._now())
@@ -82,7 +83,7 @@ class LoginApproval:
     def _change(
         self, identity: Identity, id_: str, step: Callable[[PendingLogin], PendingLogin]
     ) -> PendingLogin:
-        """Raises RefusedError. In a thread."""
+        """Change a login by `step` and store it. Runs in a thread. Raises RefusedError, StoreError."""
         login = pending_logins.find(self._database, id_)
         if login is None or login.wanted_user not in (None, identity.name):
             raise RefusedError(OVER)
@@ -102,8 +103,11 @@ class LoginApproval:
         return after
 
 
-def _no_person(identity: Identity) -> Denial | None:
-    """A login outlives the token or link that would approve it, and knows nothing of its scopes."""
+def _not_a_person(identity: Identity) -> Denial | None:
+    """Return why this identity may not approve logins, or None if it is a person's sign-in.
+
+    A login would outlive the token or link that approves it, and would not be limited to its scopes.
+    """
     if identity.is_person and identity.sign_in is not None:
         return None
     return Denial(

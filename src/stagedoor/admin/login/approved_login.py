@@ -1,4 +1,4 @@
-"""The sign-in that a login gets once its person has approved it in a browser."""
+"""The sign-in that a login gets once its user has approved it in a browser."""
 
 from stagedoor.admin.asking import on_the_web
 from stagedoor.admin.sign_in.sign_ins import shown_id
@@ -19,11 +19,12 @@ def open_approved(
     now: float,
     changed: str,
 ) -> tuple[str, WebPass]:
-    """Spend it: the new sign-in's secret, and itself, bound to the login's key. Blocks.
+    """Spend an approved login: open a sign-in bound to its key, and return the sign-in with its secret.
 
-    Raises NotFoundError, StoreError, and RefusedError with the words `changed` where another was faster.
+    The sign-in lasts `session_s` seconds. It blocks. Raises NotFoundError, StoreError, and RefusedError with
+    the text `changed` if the login has changed meanwhile.
     """
-    assert login.sign_in is not None, "an approved one has it"
+    assert login.sign_in is not None, "an approved login has it"
     service = on_the_web(settings, database, login.wanted_user or "")
     with service.change("login") as change:
         if not pending_logins.change(change.transaction, login, pending_login.spend(login)):

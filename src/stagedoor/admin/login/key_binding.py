@@ -1,4 +1,4 @@
-"""A key that nobody knows waits until its person signs in: then it is bound to a sign-in of its own."""
+"""Binding an unknown SSH key: the connection waits until its user signs in, and the key gets a sign-in."""
 
 import asyncio
 import secrets
@@ -23,15 +23,15 @@ from stagedoor.store.sign_in import pending_logins
 from stagedoor.wire.oneline import folded
 
 LOOK_EVERY_S = 0.1
-"""How often the store is asked about all who wait: one query, and a person sees no delay."""
+"""The interval of the one query for all logins that wait: so short that users notice no delay."""
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
-"""Of a source: each is a row in the store. Who signs in gives theirs back."""
+"""The logins that a source may begin: each is a row in the store. One that succeeds is given back."""
 MAX_NAME_CHARS = 40
 PATH = "/sign-in/sso"
 
 
 class KeyBinding:
-    """Belongs to one event loop; the store is asked in a thread."""
+    """Binds unknown keys to sign-ins. Belongs to one event loop, and uses the store in a thread."""
 
     def __init__(
         self, settings: Settings, database: Database, now: Callable[[], float] = time.time
@@ -44,24 +44,25 @@ class KeyBinding:
         self._watching: asyncio.Task[None] | None = None
 
     @property
-    def possible(self) -> bool:
+    def is_possible(self) -> bool:
+        """Return whether there is an identity provider, and connections may wait (`ssh.hold_s`)."""
         return bool(self._settings.sso) and self._settings.ssh.hold_s > 0
 
     async def bind(
         self, key: UnknownKey, wanted_user: str | None, show: Callable[[str], None]
     ) -> Denial | None:
-        """See `listeners.ssh.seam.SshSignIns.bind`. `wanted_user` is the only one who may approve."""
+        """Bind a key as `listeners.ssh.seam.SshSignIns.bind` says. Only `wanted_user` may approve it."""
         hold_s = min(self._settings.ssh.hold_s, PENDING_S)
-        begun = await self._begin(key, wanted_user)
-        if isinstance(begun, Denial):
-            return begun
-        login, letters = begun
+        pending = await self._begin(key, wanted_user)
+        if isinstance(pending, Denial):
+            return pending
+        login, letters = pending
         url = f"{self._settings.sso[0].redirect_uri.removesuffix(PATH)}/login/{login.id}"
-        said = (
+        instructions = (
             f"stagedoor: to sign in, open\r\n  {url}\r\n"
             f"and type the letters {letters} there, within {hold_s / 60:.3g} min.\r\n"
         )
-        approved = await self._answer(login, hold_s, partial(show, said))
+        approved = await self._wait_for_answer(login, hold_s, partial(show, instructions))
         if isinstance(approved, Denial):
             return approved
         opened = await ask(self._open, approved)
@@ -73,6 +74,7 @@ class KeyBinding:
     async def _begin(
         self, key: UnknownKey, wanted_user: str | None
     ) -> tuple[PendingLogin, str] | Denial:
+        """Store a login that waits for approval; return it with the letters to show."""
         network, now = source_network(key.source.address), self._now()
         if self._beginnings.take(network, now) is None:
             return Denial(
@@ -100,10 +102,10 @@ class KeyBinding:
             return Denial(Reason.THROTTLED, why)
         return login, shown_letters(letters)
 
-    async def _answer(
+    async def _wait_for_answer(
         self, login: PendingLogin, hold_s: float, show: Callable[[], None]
     ) -> PendingLogin | Denial:
-        """What became of it once it was shown: approved, or why not."""
+        """Show the instructions and wait up to `hold_s` seconds. Return the approved login, or a denial."""
         answer: asyncio.Future[PendingLogin | Denial] = asyncio.get_running_loop().create_future()
         self._waiting[login.id] = answer
         if self._watching is None or self._watching.done():
@@ -117,7 +119,7 @@ class KeyBinding:
         finally:
             del self._waiting[login.id]
             if approved is None:
-                # Nobody waits for it any more, be it that ssh went: who looks at its page is told so.
+                # The connection no longer waits, perhaps because ssh was closed: its page says so.
                 asyncio.get_running_loop().run_in_executor(None, self._give_up, login)
         return approved or Denial(
             Reason.CREDENTIAL_WRONG,
@@ -126,25 +128,26 @@ class KeyBinding:
         )
 
     async def _watch(self) -> None:
-        """As long as somebody waits. A store that fails is asked again; their time runs meanwhile."""
+        """Read the answers as long as a connection waits. A store that fails is tried again meanwhile."""
         while self._waiting:
             await asyncio.sleep(LOOK_EVERY_S)
-            asked = tuple(self._waiting.items())  # more may come, and go, while the store is asked
-            ids = [id_ for id_, _ in asked]
-            found = await ask(pending_logins.find_answered, self._database, ids)
-            if isinstance(found, Denial):
+            waiting = tuple(self._waiting.items())  # `_waiting` may change during the query
+            ids = [id_ for id_, _ in waiting]
+            answered = await ask(pending_logins.find_answered, self._database, ids)
+            if isinstance(answered, Denial):
                 continue
-            for id_, answer in asked:
-                if id_ in found and not answer.done():
-                    answer.set_result(self._said(found[id_]))
+            for id_, answer in waiting:
+                if id_ in answered and not answer.done():
+                    answer.set_result(self._outcome(answered[id_]))
 
-    def _said(self, login: PendingLogin | None) -> PendingLogin | Denial:
+    def _outcome(self, login: PendingLogin | None) -> PendingLogin | Denial:
+        """Return an answered login if it was approved, else why not. None is a login that was deleted."""
         if login is None:
             return Denial(
                 Reason.OVERLOADED,
                 "the login was given up: more of your network than of any other wait; connect again",
             )
-        # It has no port, so no code: once approved it is due.
+        # The client has no port, so no code is needed: an approved login is due.
         if pending_login.is_due(login, self._now()):
             return login
         return Denial(
@@ -153,16 +156,17 @@ class KeyBinding:
         )
 
     def _open(self, login: PendingLogin) -> None:
-        """Bind the key. Raises RefusedError, NotFoundError, StoreError. In a thread."""
+        """Bind the key. Runs in a thread. Raises RefusedError, NotFoundError, StoreError."""
         changed = "this login has just changed; connect again"
         session_s = self._settings.web.session_s
         open_approved(self._settings, self._database, login, session_s, self._now(), changed)
 
     def _give_up(self, login: PendingLogin) -> None:
-        with suppress(StoreError, RefusedError):  # its time runs out by itself
-            found = pending_logins.find(self._database, login.id)
-            if found is not None and found.state is LoginState.WAITING:
+        """Deny a login that still waits, so that its page says so. Runs in a thread."""
+        with suppress(StoreError, RefusedError):  # it expires anyway
+            current = pending_logins.find(self._database, login.id)
+            if current is not None and current.state is LoginState.WAITING:
                 with self._database.write() as transaction:
                     pending_logins.change(
-                        transaction, found, pending_login.deny(found, self._now())
+                        transaction, current, pending_login.deny(current, self._now())
                     )

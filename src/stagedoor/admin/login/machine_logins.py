@@ -1,4 +1,4 @@
-"""A machine logs in by a token of its own: nobody approves it, and it ends by itself."""
+"""Machine logins: a machine logs in with its own ID token. No user approves the login, and it expires."""
 
 import hashlib
 import math
@@ -39,11 +39,11 @@ from stagedoor.wire.oneline import folded
 from stagedoor.wire.sshkey import PublicKey
 
 TRIES = Rate(burst=50, interval_s=3.0)
-"""Of one source network: each may make us ask the issuer. Who logs in gives theirs back, so a CI's many jobs
-behind one address are not counted."""
+"""The attempts of one source network: each may make the gateway ask the issuer. One that succeeds is given
+back, so the many jobs of a CI behind one address are not counted."""
 OF_A_RULE = Rate(burst=300, interval_s=0.5)
-"""Logins by one `[[machines]]` table, in each worker: each is a change of the policy, and in the memory of
-every worker while it lasts. A matrix of a CI has 256 jobs at most."""
+"""The logins by one `[[machines]]` table, in each worker: each changes the policy, and is in the memory of
+every worker while it lasts. A CI matrix has 256 jobs at most."""
 RETRY_S = 10
 _NONE_HERE = Denial(
     Reason.BAD_REQUEST,
@@ -54,7 +54,7 @@ _log = structlog.get_logger()
 
 
 class MachineLoginService:
-    """Belongs to one event loop; the store is asked in a thread."""
+    """Logs machines in. Belongs to one event loop, and uses the store in a thread."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class MachineLoginService:
         refused: RefusedKeys,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Reads the files that `[[machines]]` names. Raises SettingsError."""
+        """Read the files that `[[machines]]` names. Raises SettingsError."""
         self._settings = settings
         self._database = database
         self._certificates = certificates
@@ -77,12 +77,12 @@ class MachineLoginService:
     async def log_in(
         self, origin: str, token: str, signature: str, source: Source
     ) -> LoginResult | Denial:
-        """A sign-in for the key that signed `machine_text`, if a `[[machines]]` table takes the token."""
+        """Open a sign-in for the key that signed `machine_text`, if a table accepts the token."""
         if not self._settings.machines:
             return _NONE_HERE
         if self._certificates is None:
             return NO_CERTIFICATES
-        if (denial := self._too_often(source)) is not None:
+        if (denial := self._limit_source(source)) is not None:
             return denial
         key = signed_by(signature, NAMESPACE, machine_text(origin, token))
         if key is None:
@@ -94,11 +94,11 @@ class MachineLoginService:
         if (denial := self._refused(key.line)) is not None:
             return denial
         try:
-            machine, claims = await self._tokens.judge(token)
+            machine, claims = await self._tokens.verify(token)
         except OidcError as error:
-            return _refused(error, source)
+            return _log_refusal(error, source)
         self._tries.give_back(source_network(source.address))
-        if (denial := self._too_many(machine)) is not None:
+        if (denial := self._limit_rule(machine)) is not None:
             return denial
         opened = await ask(self._open, machine, claims, key, source)
         if isinstance(opened, Denial):
@@ -109,7 +109,7 @@ class MachineLoginService:
     def _open(
         self, machine: Machine, claims: MachineClaims, key: PublicKey, source: Source
     ) -> tuple[str, WebPass]:
-        """Raises RefusedError, StoreError. In a thread."""
+        """Open a sign-in and return it with its secret. Runs in a thread. Raises RefusedError, StoreError."""
         now = self._now()
         service = AdminService(
             self._database, self._settings.data_dir, f"{machine.name} (machine)", self._now
@@ -149,6 +149,7 @@ class MachineLoginService:
     async def _with_certificate(
         self, certificates: UserCertificates, login: WebPass, public_key: str, secret: str
     ) -> LoginResult:
+        """Return the login's result with a certificate for its key, or with why none was signed."""
         assert login.sign_in is not None, "a sign-in names itself"
         try:
             certificate = await certificates.sign(
@@ -158,7 +159,8 @@ class MachineLoginService:
             return uncertified(login, secret, error)
         return LoginResult(login.name, login.expires_at, secret, certificate)
 
-    def _too_many(self, machine: Machine) -> Denial | None:
+    def _limit_rule(self, machine: Machine) -> Denial | None:
+        """Count a login by this table. Return a denial if there were too many, else None."""
         name, now = machine.name, self._now()
         if self._of_rules.take(name, now) is not None:
             return None
@@ -170,7 +172,8 @@ class MachineLoginService:
             wait_s,
         )
 
-    def _too_often(self, source: Source) -> Denial | None:
+    def _limit_source(self, source: Source) -> Denial | None:
+        """Count an attempt of the source. Return a denial if there were too many, else None."""
         network, now = source_network(source.address), self._now()
         if self._tries.take(network, now) is not None:
             return None
@@ -183,12 +186,13 @@ class MachineLoginService:
 
 
 def machine_text(origin: str, token: str) -> bytes:
-    """What a machine signs: for this gateway and this token alone."""
+    """Return the text that a machine signs; it is valid only for this gateway and this token."""
     digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
     return f"stagedoor machine\n{origin}\n{digest}\n".encode()
 
 
-def _refused(error: OidcError, source: Source) -> Denial:
+def _log_refusal(error: OidcError, source: Source) -> Denial:
+    """Log why a token is refused, and return the denial for the machine."""
     _log.warning("machine login refused", why=str(error), source=str(source.address))
     if isinstance(error, UnavailableError):
         return Denial(

@@ -1,4 +1,4 @@
-"""Whose a machine's token is, by the tables `[[machines]]` and the keys that issuers publish."""
+"""Verifying machines' tokens by the `[[machines]]` tables and the keys that issuers publish."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,63 +27,68 @@ from stagedoor.settings.machines import Machine
 
 
 class MachineTokens:
-    """Belongs to one event loop. `now` is seconds since the epoch."""
+    """Verifies the tokens of machines. Belongs to one event loop."""
 
     def __init__(self, machines: tuple[Machine, ...], now: Callable[[], float]) -> None:
-        """Reads the files that the tables name. Raises SettingsError."""
+        """Read the files that the tables name. Raises SettingsError. `now` is in seconds since the epoch."""
         self._now = now
-        self._machines = {each.name: each for each in machines}
+        self._machines = {machine.name: machine for machine in machines}
         self._rules: dict[str, list[Rule]] = {}
         self._keys: dict[str, IssuerKeys[str]] = {}
-        for each in machines:
-            allowed = {claim: each.allowed(claim) for claim in each.claims}
-            self._rules.setdefault(each.issuer, []).append(Rule(each.name, each.audience, allowed))
-            if each.issuer not in self._keys:
-                self._keys[each.issuer] = _published(each, now)
+        for machine in machines:
+            allowed = {claim: machine.allowed(claim) for claim in machine.claims}
+            rule = Rule(machine.name, machine.audience, allowed)
+            self._rules.setdefault(machine.issuer, []).append(rule)
+            if machine.issuer not in self._keys:
+                self._keys[machine.issuer] = _issuer_keys(machine, now)
 
-    async def judge(self, token: str) -> tuple[Machine, MachineClaims]:
-        """The table that takes the token. Raises OidcError, whose line is for the log and for the machine."""
+    async def verify(self, token: str) -> tuple[Machine, MachineClaims]:
+        """Return the table that accepts the token, and the token's claims.
+
+        Raises OidcError, whose text may be logged and shown to the machine.
+        """
         issuer = issuer_of(token) if len(token) <= MOST_TOKEN_CHARS else None
         keys = self._keys.get(issuer or "")
         if issuer is None or keys is None:
             raise OidcError(
                 "this is no ID token of an issuer that a [[machines]] table of this gateway names (iss)"
             )
-        claims = await keys.verified(partial(self._verified, token, issuer))
+        claims = await keys.verified(partial(self._check_token, token, issuer))
         return self._machines[rule_for(claims, self._rules[issuer]).name], claims
 
-    def _verified(self, token: str, issuer: str, keys: KeySet) -> MachineClaims:
+    def _check_token(self, token: str, issuer: str, keys: KeySet) -> MachineClaims:
         return verify_machine(token, keys, issuer=issuer, now=self._now())
 
 
-def _published(machine: Machine, now: Callable[[], float]) -> IssuerKeys[str]:
-    """The keys of the machine's issuer. Raises SettingsError."""
+def _issuer_keys(machine: Machine, now: Callable[[], float]) -> IssuerKeys[str]:
+    """Return the keys of the machine's issuer, from `keys_file` or from the issuer. Raises SettingsError."""
     if machine.keys_file is not None:
         _check_file(machine.keys_file)
-        return IssuerKeys(partial(_named, str(machine.keys_file)), _in_file, now)
+        return IssuerKeys(partial(_path_of, str(machine.keys_file)), _read_file, now)
     fetch = HttpsFetch(trust_in(machine.ca_file, "machines.ca_file"))
-    return IssuerKeys(partial(_discovered, fetch, machine.issuer), partial(_get, fetch), now)
+    return IssuerKeys(partial(_find_keys, fetch, machine.issuer), partial(_get, fetch), now)
 
 
 def _check_file(file: Path) -> None:
+    """Raise SettingsError if the file holds no keys."""
     try:
         read_keys(file.read_bytes())
     except (OSError, OidcError) as error:
         raise SettingsError(f"cannot read machines.keys_file {file}: {error}") from None
 
 
-async def _named(file: str) -> str:
+async def _path_of(file: str) -> str:
     return file
 
 
-async def _in_file(file: str) -> bytes:
+async def _read_file(file: str) -> bytes:
     try:
         return await asyncio.to_thread(Path(file).read_bytes)
     except OSError as error:
         raise UnavailableError(f"cannot read machines.keys_file {file}: {error}") from None
 
 
-async def _discovered(fetch: HttpsFetch, issuer: str) -> str:
+async def _find_keys(fetch: HttpsFetch, issuer: str) -> str:
     return read_key_place(await _get(fetch, discovery_url(issuer)), issuer)
 
 

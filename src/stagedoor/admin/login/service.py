@@ -1,4 +1,4 @@
-"""`stagedoor login`, the machine's side: it asks, waits for approval, and has its key signed."""
+"""`stagedoor login`, the machine's side: it begins a login, waits for approval, and gets a certificate."""
 
 import math
 import secrets
@@ -34,27 +34,28 @@ from stagedoor.store.sign_in import logins, passes, pending_logins
 from stagedoor.wire.oneline import folded
 
 NAMESPACE = "login@stagedoor"
-"""Of the signatures, so that one that was made for something else is worth nothing here."""
+"""The namespace of the signatures, so that a signature for another purpose is refused here."""
 MAX_LABEL_CHARS = 64
 CLOCK_S = 5 * MINUTE_S
-"""How far a client's clock may be from ours. For so long a signature renews, and its own key alone."""
+"""How far a client's clock may differ from the gateway's. A signature can renew its own key for this time."""
 RETRY_S = 10
 BEGINNINGS = Rate(burst=20, interval_s=5.0)
 QUESTIONS = Rate(burst=600, interval_s=0.02)
-"""Of a source, which may be an office: each login that waits asks five times a second for three minutes."""
+"""The questions of a source, which may be an office: each login that waits asks five times a second for three
+minutes."""
 NO_CERTIFICATES = Denial(
     Reason.OVERLOADED,
     "certificates are not set up on this gateway (keys.user_ca_file), so `stagedoor login` cannot be used; "
     "an administrator sets them up",
 )
-_NOBODY = Denial(
+_NO_LOGIN = Denial(
     Reason.CREDENTIAL_WRONG, "no login with this key lasts; log in with: stagedoor login"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StartedLogin:
-    """A login that waits for approval. `ends_at`: seconds since the epoch."""
+    """A login that waits for approval. `ends_at` is seconds since the epoch."""
 
     id: str
     ends_at: float
@@ -62,10 +63,10 @@ class StartedLogin:
 
 @dataclass(frozen=True, slots=True)
 class LoginResult:
-    """What a machine gets.
+    """The result of a login or renewal for the machine.
 
-    `secret` is None where the machine has one already. `certificate` is None where none is signed now: `why`
-    is then the reason, and `no_grant` says that the user may enter no app. `ends_at` is the sign-in's end,
+    `secret` is None if the machine has it already. `certificate` is None if none is signed now: `why` is
+    then the reason, and `no_grant` is true if the user may enter no app. `ends_at` is the sign-in's end in
     seconds since the epoch.
     """
 
@@ -78,8 +79,10 @@ class LoginResult:
 
 
 class LoginService:
-    """The machine's side of a login. Belongs to one event loop; the store is asked in a thread, and one that
-    fails is a Denial."""
+    """The machine's side of a login. Belongs to one event loop.
+
+    It uses the store in a thread; a store that fails is a Denial.
+    """
 
     def __init__(
         self,
@@ -102,8 +105,8 @@ class LoginService:
         self._questions = SourceRates(QUESTIONS)
 
     @property
-    def possible(self) -> bool:
-        """Whether this gateway certifies keys."""
+    def is_possible(self) -> bool:
+        """Return whether this gateway certifies keys."""
         return self._certificates is not None
 
     async def begin(
@@ -115,10 +118,10 @@ class LoginService:
         port: int | None,
         source: Source,
     ) -> StartedLogin | Denial:
-        """A login that waits for approval, for the key that signed `login_text`."""
+        """Begin a login for the key that signed `login_text`. It waits for approval."""
         if self._certificates is None:
             return NO_CERTIFICATES
-        if (denial := self._too_often(self._beginnings, source)) is not None:
+        if (denial := self._limit_source(self._beginnings, source)) is not None:
             return denial
         key = signed_by(signature, NAMESPACE, login_text(origin, challenge))
         if key is None:
@@ -158,23 +161,23 @@ class LoginService:
 
         `gateway` is the address that the client asked at, and its letters are bound to.
         """
-        if (denial := self._too_often(self._questions, source)) is not None:
+        if (denial := self._limit_source(self._questions, source)) is not None:
             return denial
-        opened = await ask(self._opened, id_, verifier, code, gateway)
+        opened = await ask(self._open_if_approved, id_, verifier, code, gateway)
         if isinstance(opened, LoginState | Denial):
             return opened
         secret, login, public_key = opened
         return await self._with_certificate(login, public_key, secret)
 
-    def _opened(
+    def _open_if_approved(
         self, id_: str, verifier: str, code: str | None, gateway: str
     ) -> tuple[str, WebPass, str] | LoginState:
-        """Open the sign-in of an approved login; return its secret, itself, and the key.
+        """Open the sign-in of an approved login; return its secret, the sign-in, and the login's public key.
 
         Raises RefusedError, NotFoundError. Runs in a thread.
         """
         login, now = pending_logins.find(self._database, id_), self._now()
-        # The same words for an unknown one and for somebody else's: an id is no secret.
+        # The same words for an unknown login and for one of another client: an id is no secret.
         if login is None or not pending_login.holds_verifier(login, verifier):
             raise RefusedError(OVER)
         state = login.state_at(now)
@@ -193,8 +196,10 @@ class LoginService:
         return secret, opened, login.public_key
 
     def _keep_letters(self, login: PendingLogin, derived: PendingLogin) -> None:
-        """Store the letters of a login at the first question of its client. Where the row has just changed,
-        its next question does. Raises StoreError."""
+        """Store the letters of a login at its client's first poll. Raises StoreError.
+
+        If the row has just changed, the client's next poll stores them.
+        """
         if derived is not login:
             with self._database.write() as transaction:
                 pending_logins.change(transaction, login, derived)
@@ -202,10 +207,13 @@ class LoginService:
     async def renew(
         self, origin: str, at: int, nonce: str, signature: str, source: Source
     ) -> LoginResult | Denial:
-        """A new certificate for the key that signed, whose login lasts still."""
+        """Return a new certificate for the key that signed `renewal_text` and whose login still lasts.
+
+        `at` is the client's time in seconds since the epoch; `nonce` is chosen by the client.
+        """
         if self._certificates is None:
             return NO_CERTIFICATES
-        if (denial := self._too_often(self._questions, source)) is not None:
+        if (denial := self._limit_source(self._questions, source)) is not None:
             return denial
         key = signed_by(signature, NAMESPACE, renewal_text(origin, at, nonce))
         if key is None:
@@ -214,25 +222,25 @@ class LoginService:
             return denial
         ahead_s = at - self._now()
         if abs(ahead_s) > CLOCK_S:
-            way = "ahead" if ahead_s > 0 else "behind"
+            direction = "ahead" if ahead_s > 0 else "behind"
             return Denial(
                 Reason.BAD_REQUEST,
-                f"your clock is {abs(ahead_s) / MINUTE_S:.0f} min {way} of the gateway's; set it",
+                f"your clock is {abs(ahead_s) / MINUTE_S:.0f} min {direction} of the gateway's; set it",
             )
         shown = await ask(logins.sign_in_of_key, self._database, key.fingerprint, self._now())
         if shown is None:
-            return _NOBODY
+            return _NO_LOGIN
         identity = shown if isinstance(shown, Denial) else await self._passes.identity_of(shown)
         if isinstance(identity, Denial):
             return identity
         assert not isinstance(shown, Denial)
-        used = await ask(self._used, shown)
-        if isinstance(used, Denial):
-            return used
-        return await self._with_certificate(used, key.line, None)
+        login = await ask(self._renew, shown)
+        if isinstance(login, Denial):
+            return login
+        return await self._with_certificate(login, key.line, None)
 
-    def _used(self, shown: WebPass) -> WebPass:
-        """With its end moved, as by use of a browser's. In a thread."""
+    def _renew(self, shown: WebPass) -> WebPass:
+        """Move the login's end, as use of a browser's session does, and return it. Runs in a thread."""
         now = self._now()
         end = renewed_end(shown, now, self._lifetimes)
         assert shown.sign_in is not None, "a sign-in names itself"
@@ -248,8 +256,12 @@ class LoginService:
     async def _with_certificate(
         self, login: WebPass, public_key: str, secret: str | None
     ) -> LoginResult | Denial:
+        """Return the login's result with a certificate for its key.
+
+        If none is signed, a new login (`secret` is given) gets the reason in its result, a renewal a denial.
+        """
         assert login.sign_in is not None, "a sign-in names itself"
-        assert self._certificates is not None, "none begins without"
+        assert self._certificates is not None, "no login begins without"
         try:
             certificate = await self._certificates.sign(
                 login.name, login.sign_in.number, public_key, login.expires_at
@@ -261,20 +273,20 @@ class LoginService:
         return LoginResult(login.name, login.expires_at, secret, certificate)
 
     async def state(self, secret: str, source: Source) -> LoginResult | Denial:
-        """Return whose login has that secret and until when it lasts, without a certificate."""
-        if (denial := self._too_often(self._questions, source)) is not None:
+        """Return the user and the end of the login with that secret, without a certificate."""
+        if (denial := self._limit_source(self._questions, source)) is not None:
             return denial
         login = await ask(passes.find, self._database, PassKind.LOGIN, secret)
         if login is None or isinstance(login, Denial):
-            return login or _NOBODY
+            return login or _NO_LOGIN
         identity = await self._passes.identity_of(login)
         if isinstance(identity, Denial):
             return identity
         return LoginResult(login.name, login.expires_at, None, None)
 
     async def end(self, secret: str, source: Source) -> Denial | None:
-        """End the login of that secret, and what it opened; nothing where there is none."""
-        if (denial := self._too_often(self._questions, source)) is not None:
+        """End the login with that secret, and all that it opened; do nothing if there is none."""
+        if (denial := self._limit_source(self._questions, source)) is not None:
             return denial
 
         def end() -> None:
@@ -289,7 +301,8 @@ class LoginService:
 
         return await ask(end)
 
-    def _too_often(self, rates: SourceRates, source: Source) -> Denial | None:
+    def _limit_source(self, rates: SourceRates, source: Source) -> Denial | None:
+        """Count a request of the source. Return a denial if there were too many, else None."""
         network, now = source_network(source.address), self._now()
         if rates.take(network, now) is not None:
             return None
@@ -299,17 +312,17 @@ class LoginService:
 
 
 def login_text(origin: str, challenge: bytes) -> bytes:
-    """What a client signs to begin: for this gateway and this login alone."""
+    """Return the text that a client signs to begin; it is valid only for this gateway and this login."""
     return f"stagedoor login\n{origin}\n{challenge.hex()}\n".encode()
 
 
 def renewal_text(origin: str, at: int, nonce: str) -> bytes:
-    """What a client signs to have its key certified again."""
+    """Return the text that a client signs to have its key certified again."""
     return f"stagedoor renew\n{origin}\n{at}\n{nonce}\n".encode()
 
 
 def uncertified(login: WebPass, secret: str, error: CertificateError) -> LoginResult:
-    """Return what a machine gets of a new sign-in whose certificate was refused."""
+    """Return the result of a login whose certificate was refused with `error`."""
     no_grant = isinstance(error, NoGrantError)
     return LoginResult(login.name, login.expires_at, secret, None, str(error), no_grant)
 

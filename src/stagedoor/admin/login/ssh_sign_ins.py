@@ -1,4 +1,4 @@
-"""What people who log in by SSH may do with their sign-in: have its key certified, and end it."""
+"""Sign-ins of users who log in by SSH: binding their keys, certifying them, and logging out."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ _NO_SIGN_IN = Denial(
 
 
 class SshSignInService:
-    """Satisfies `listeners.ssh.seam.SshSignIns`. Belongs to one event loop."""
+    """Implements `listeners.ssh.seam.SshSignIns`. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -55,16 +55,18 @@ class SshSignInService:
         self._binding = KeyBinding(settings, database, now)
 
     def holds(self, public_key: str) -> bool:
-        return self._binding.possible and self._refused(public_key) is None
+        """Return whether a connection with this unknown key may wait until its user signs in."""
+        return self._binding.is_possible and self._refused(public_key) is None
 
     async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
+        """Bind the key once its user has signed in. `show` shows the instructions in the terminal."""
         return await self._binding.bind(key, self._wanted_user(key.login_name), show)
 
     def _wanted_user(self, name: str) -> str | None:
-        """Return the one user who may approve a login as `name`, or None where any user may.
+        """Return the only user who may approve a login as `name`, or None if any user may.
 
-        The name of an app means the app, also where a user has the same name. Otherwise that user would keep
-        all new keys of other users out of the app.
+        A name that an app and a user share means the app. Otherwise that user would keep the new keys of all
+        other users out of the app.
         """
         if names_app(name, self._apps()):
             return None
@@ -72,10 +74,11 @@ class SshSignInService:
         return name if is_user else None
 
     async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
+        """Return an OpenSSH user certificate for the key of the identity's sign-in, one line."""
         sign_in = identity.sign_in
         if sign_in is None:
             return _NO_SIGN_IN
-        # The connection may be older than a change that ended what it came by.
+        # The connection may be older than a change that ended its sign-in.
         ends_at = known(self._policy(), identity, self._now())
         if isinstance(ends_at, Denial):
             return ends_at
@@ -90,6 +93,7 @@ class SshSignInService:
             return Denial(Reason.BAD_REQUEST, str(error))
 
     async def log_out(self, identity: Identity) -> Denial | None:
+        """End the identity's sign-in, and all that it opened."""
         sign_in = identity.sign_in
         if sign_in is None:
             return _NO_SIGN_IN
@@ -102,14 +106,16 @@ class SshSignInService:
                     passes.end(change.transaction, sign_in.id, LOGGED_OUT, service.clock())
                     change.fields |= {"user": identity.name, "sign_in": str(sign_in.number)}
             except NotFoundError:
-                pass  # it is over, which is what was wanted
+                pass  # it is over already
 
         return await ask(end)
 
     def ends_at(self, identity: Identity) -> float | None:
+        """Return the end of the identity's sign-in in seconds since the epoch; None without a sign-in."""
         sign_in = identity.sign_in
         return None if sign_in is None else self._policy().end_of(sign_in)
 
     def groups(self, identity: Identity) -> tuple[str, ...]:
+        """Return the names of the user's groups, sorted."""
         user = self._policy().users.get(identity.name)
         return tuple(sorted(user.groups)) if user else ()

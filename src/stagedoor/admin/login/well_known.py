@@ -1,4 +1,4 @@
-"""What a new machine has to know of this gateway: `/.well-known/stagedoor` (RFC 8615). Nothing secret."""
+"""The facts about this gateway that a new machine needs, none secret: `/.well-known/stagedoor` (RFC 8615)."""
 
 from ipaddress import ip_address
 
@@ -11,15 +11,16 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 
 NAMES = ("*.ssh", "*-ssh")
-"""By which shells are called, as ssh's patterns."""
+"""The host names of shells, as patterns for ssh."""
 
 
 def describe(settings: Settings, host: str, *, logins: bool) -> dict[str, object] | Denial:
-    """The document for who has asked by the name `host`. `logins`: whether a machine can log in.
+    """Return the document for a machine that reaches this gateway by the name `host`.
 
-    `ssh` is HOST:PORT of the SSH listener, `connect` the URL for CONNECT; None where there is none that is
-    reached from other machines by that name. Where the settings tell no public address, they are `host` and
-    the port that is listened on. Reads the host CA's key.
+    `logins` is true if a machine can log in here. In the document, `ssh` is HOST:PORT of the SSH listener,
+    and `connect` the URL for CONNECT; None if other machines cannot reach it by that name. If the settings
+    have no public address, they are made of `host` and the port that is listened on. It reads the host CA's
+    key.
     """
     try:
         host_ca = host_ca_line(settings)
@@ -59,15 +60,15 @@ def _connect(settings: Settings, host: str) -> str | None:
 
 
 def _port_for(addresses: tuple[str, ...], host: str) -> int | None:
-    """That of the first address which somebody who calls this machine `host` can reach."""
+    """Return the port of the first address that a client can reach by the name `host`, or None."""
     for address in addresses:
         name, port = split_address(address)
-        if port and (_loopback(host) or not _loopback(name)):
+        if port and (_is_loopback(host) or not _is_loopback(name)):
             return port
     return None
 
 
-def _loopback(name: str) -> bool:
+def _is_loopback(name: str) -> bool:
     try:
         return ip_address(name).is_loopback
     except ValueError:

@@ -278,7 +278,7 @@ class PasskeyService:
 
     @property
     def is_sign_in_possible(self) -> bool:
-        """Whether the settings let any user sign in with a password, and so with a passkey instead of it."""
+        """Return whether any user may sign in with a password, for which a passkey can stand in."""
         return self._settings.accounts.passwords_for != frozenset()
 
     async def begin_sign_in(self, rp: RelyingParty, source: Source) -> Options | Denial:

@@ -26,7 +26,7 @@ class ProviderState:
 
     @property
     def is_failing(self) -> bool:
-        """Whether it has confirmed no sign-in since it failed."""
+        """Return whether it has confirmed no sign-in since it failed."""
         return self.failed_at is not None and (self.answered_at or 0.0) < self.failed_at
 
     def __str__(self) -> str:

@@ -89,7 +89,7 @@ class WebApp:
         self.files = Files(self._guard, passes, access, max_upload_bytes)
         pages = Pages(self._guard, passes, sign_ins, passkeys=passkeys.is_sign_in_possible)
         self._notifier = WatchNotifier(access.presence, lambda: self.visits)
-        self._refusal = partial(refusal, logins=logins.logins.possible)
+        self._refusal = partial(refusal, logins=logins.logins.is_possible)
         self._terminals = Terminals(
             self._guard, passes, access, pages, shares, self._identity, self._refusal
         )

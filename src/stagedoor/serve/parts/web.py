@@ -91,7 +91,7 @@ def web_listener(
                 logins,
                 LoginApproval(settings, database),
                 MachineLoginService(settings, database, certificates, refused),
-                partial(describe, settings, logins=logins.possible),
+                partial(describe, settings, logins=logins.is_possible),
                 RevocationList(settings, database, policy).bytes,
                 client_file(),
             ),

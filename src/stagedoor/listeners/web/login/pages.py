@@ -50,7 +50,7 @@ class LoginPages:
         return await self._page(request, identity)
 
     async def _page(self, request: Request, identity: Identity, wrong: str = "") -> Response:
-        login = await self._approval.look(identity, request.path_params["id"])
+        login = await self._approval.find(identity, request.path_params["id"])
         if isinstance(login, Denial):
             return self._pages.denied(request, login, identity)
         same = login.source == source_network(self._guard.source_of(request).address)
@@ -91,7 +91,7 @@ class LoginPages:
     async def _wrong(self, request: Request, identity: Identity, denial: Denial) -> Response:
         """Wrong letters: written down, and the form again."""
         refused = self._pages.denied(request, denial, identity)
-        shown = await self._approval.look(identity, request.path_params["id"])
+        shown = await self._approval.find(identity, request.path_params["id"])
         if isinstance(shown, Denial):
             return refused
         return await self._page(request, identity, denial.line)
