@@ -102,7 +102,7 @@ class Running:
     def counts(self) -> Counts:
         return Counts(1, 2)
 
-    def granted(self, grant: Grant) -> None:
+    def change_grant(self, grant: Grant) -> None:
         self.script.asked.append(f"relay.granted {to_words(grant.permissions)}")
 
     def close(self, end: End, detail: str = "") -> None:

@@ -113,7 +113,7 @@ async def test_a_server_that_was_stopped_is_seen_to_be(monkeypatch: pytest.Monke
     assert await looking.answers(STATIC)
     server.alive.clear()
     assert await looking.answers(STATIC), "for a while, what was seen holds"
-    monkeypatch.setattr(connect, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(connect, "PROBE_AGAIN_S", 0.0)
     assert not await looking.answers(STATIC)
 
 

@@ -345,5 +345,5 @@ async def test_what_no_policy_decides_looks_at_nothing() -> None:
 async def test_a_guest_is_asked_for_a_proof_as_everybody_else() -> None:
     guest = replace(GRANT, guest=Guest("main", "host", "s1"))
     script = Script(step_ups=[NEEDS_PROOF])
-    assert await flow_of(script).stepped_up(DEV, guest) is NEEDS_PROOF
-    assert await flow_of(script).stepped_up(DEV, guest) is guest
+    assert await flow_of(script).check_step_up(DEV, guest) is NEEDS_PROOF
+    assert await flow_of(script).check_step_up(DEV, guest) is guest

@@ -86,7 +86,7 @@ def test_a_session_asked_to_leave_before_its_relay_runs_leaves_when_it_does() ->
     inside = Inside()
     session = opened("a")
     inside.registry.register(session)
-    assert inside.registry.close("a", End.EVICTED, "by hand")
+    assert inside.registry.close_session("a", End.EVICTED, "by hand")
     inside.registry.attach(session, inside.link(session))
     assert inside.ended == [("a", End.EVICTED, "by hand")]
 
@@ -113,7 +113,7 @@ def test_only_sessions_with_an_end_are_asked_as_time_passes() -> None:
 
 
 def test_closing_a_session_that_is_elsewhere_says_so() -> None:
-    assert not Inside().registry.close("nobody", End.EVICTED, "")
+    assert not Inside().registry.close_session("nobody", End.EVICTED, "")
 
 
 def test_everybody_can_be_asked_to_leave_and_bytes_are_told_until_then() -> None:
@@ -131,7 +131,7 @@ def test_bytes_are_told_again_only_once_more_have_moved() -> None:
     inside.registry.register(session)
     link = Moving(inside.script, lambda ended: None)
     inside.registry.attach(session, link)
-    inside.registry.told(inside.registry.counts())
+    inside.registry.mark_reported(inside.registry.counts())
     assert inside.registry.counts() == []
     link.sent = 7
     assert inside.registry.counts() == [("a", Counts(7, 2))]

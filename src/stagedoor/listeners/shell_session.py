@@ -125,7 +125,7 @@ class ShellSession:
     def counts(self) -> Counts:
         return Counts(self.sent, self.received)
 
-    def granted(self, grant: Grant) -> None:
+    def change_grant(self, grant: Grant) -> None:
         """From any thread: what may be done has changed."""
         with suppress(RuntimeError):  # as below
             self._loop.call_soon_threadsafe(self._granted, grant.permissions)

@@ -131,7 +131,7 @@ class Tunnel:
         """Return the bytes moved so far."""
         return Counts(self.sent.moved, self.received.moved)
 
-    def granted(self, grant: Grant) -> None:
+    def change_grant(self, grant: Grant) -> None:
         """Do nothing: SSH goes end to end, so the relay cannot see what it is used for."""
 
     def close(self, end: End, detail: str = "") -> None:

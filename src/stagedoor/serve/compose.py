@@ -255,7 +255,7 @@ class Gateway:
         if self._cluster is not None:
             refused = await self._cluster.not_allowed(self.registry.grants())
             for session_id, denial in refused.items():
-                self.registry.close(session_id, End.REVOKED, denial.line)
+                self.registry.close_session(session_id, End.REVOKED, denial.line)
 
     def renew_keys(self) -> None:
         """Keep the keys in local shells from ending; most of the time there is nothing to do. Blocks.
@@ -273,7 +273,7 @@ class Gateway:
 
     def _on_close_requests(self, requests: tuple[CloseRequest, ...]) -> None:
         for request in requests:
-            self.registry.close(request.session, End.EVICTED, request.reason)
+            self.registry.close_session(request.session, End.EVICTED, request.reason)
 
     def write_counts(self) -> None:
         """Tell the store how many bytes live sessions have moved. Raises StoreError; blocks."""
@@ -281,7 +281,7 @@ class Gateway:
         counts = self.registry.counts()
         self.measured_ledger.moved(counts)
         update_live(self.database, [Live(name, c.sent, c.received, now) for name, c in counts])
-        self.registry.told(counts)
+        self.registry.mark_reported(counts)
 
     def gauges(self) -> dict[Series, float]:
         """What is measured of this worker as it is now."""

@@ -1,6 +1,7 @@
-"""The story of one login, from the first parsed byte to the last line of the audit.
+"""The course of one session, from the parsed request to the last event in the audit.
 
-`flow` tells it; `connect` finds the shell's address, `registry` knows who is inside, `revoke` decides
-who has to leave, `line` says in one log line how it went. No protocol, socket, table or clock
-enters here: listeners bring the first, `ports` names the rest.
+`flow` has the steps in their order. `connect` finds the shell's address, `registry` keeps the live
+sessions, `revoke` decides which of them must end, and `line` makes the log line. No protocol,
+socket, table or clock enters this package: listeners translate the protocols, and `ports` names
+the rest.
 """

@@ -1,4 +1,4 @@
-"""One attempt to get in, as its trace has it: which steps there were, and how long each took."""
+"""The trace of one login: its steps, and how long each took."""
 
 import secrets
 from asyncio import CancelledError
@@ -13,19 +13,21 @@ from stagedoor.model.trace import LoginStep, LoginTrace, TraceContext
 OPENED, CANCELLED, FAULT = "opened", "cancelled", "fault"
 SHELL = "shell"
 MAX_STEPS = 32
-"""Of a shell's start: it may come to the same step again and again."""
+"""The most steps of a shell's start that a trace has: a start may repeat steps without end."""
 OnTrace = Callable[[LoginTrace], None]
-"""Called once for each attempt that is over; must not block."""
+"""Called once at the end of each attempt; must not block."""
 
 
 def new_trace() -> TraceContext:
-    """One that no caller has begun."""
+    """Return a new trace, for a caller that has begun none."""
     return TraceContext(secrets.token_hex(16))
 
 
 class LoginAttempt:
-    """`origin` has a trace, its caller's or a new one. `identity`, `target`, `session` and `outcome` are set
-    as the attempt comes to know them."""
+    """An attempt to log in, whose `origin` has a trace: the caller's or a new one.
+
+    `identity`, `target`, `session` and `outcome` are empty until the flow knows them and sets them.
+    """
 
     def __init__(
         self, origin: Origin, now: Callable[[], float], new: Callable[[], TraceContext] = new_trace
@@ -40,6 +42,7 @@ class LoginAttempt:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
+        """Record the block as one step of the trace."""
         began = self._now()
         try:
             yield
@@ -48,8 +51,11 @@ class LoginAttempt:
 
     @contextmanager
     def start(self, progress: Progress) -> Iterator[Progress]:
-        """The step that waits for the shell: what is yielded notes each step of its start, and tells
-        `progress`."""
+        """Record the block as the step that waits for the shell.
+
+        Yields a progress callback that records each step of the shell's start and passes it on to
+        `progress`.
+        """
         begun: list[tuple[str, float]] = []
 
         def note(step: StartStep) -> None:
@@ -68,8 +74,8 @@ class LoginAttempt:
                 ]
 
     @contextmanager
-    def reported_to(self, on_trace: OnTrace) -> Iterator[None]:
-        """Around the whole attempt: `on_trace` has it in the end, however that comes."""
+    def report_to(self, on_trace: OnTrace) -> Iterator[None]:
+        """Call `on_trace` with the trace when the block ends, in whatever way."""
         try:
             yield
         except BaseException as error:
@@ -79,7 +85,7 @@ class LoginAttempt:
             on_trace(self.trace())
 
     def trace(self) -> LoginTrace:
-        """As far as it has come."""
+        """Return the trace of the steps so far."""
         return LoginTrace(
             self.context,
             self.origin.way,
@@ -95,4 +101,4 @@ class LoginAttempt:
 
 
 def no_trace(trace: LoginTrace) -> None:
-    """Where traces go nowhere."""
+    """Discard a trace."""

@@ -1,4 +1,4 @@
-"""From an opened session to a TCP connection to its shell, past the filter of addresses."""
+"""The TCP connection to a session's shell: look up the host, filter its addresses, dial."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,25 +14,27 @@ from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Dialer, Resolver
 from stagedoor.shells.address import decide
 
-LOOK_TIMEOUT_S = 1.0
-"""A page waits for it."""
-LOOK_AGAIN_S = 10.0
-"""How long it counts that a shell answered. sshd counts each look as a connection that did not log in, with
-one second of its `PerSourcePenalties`: so ten workers that look come to no penalty."""
+PROBE_TIMEOUT_S = 1.0
+"""Short, because a page waits for it."""
+PROBE_AGAIN_S = 10.0
+"""How long the result of a probe is used. sshd counts each probe as a connection that did not log in, and
+gives it one second of its `PerSourcePenalties`: ten workers that probe at this interval incur no penalty."""
 DIAL_TIMEOUT_S = 5.0
-"""The TCP connection to a shell must stand within this time: less than a client waits, and ample for a
-cluster's network."""
+"""The TCP connection to a shell must be established within this time: less than a client waits, and ample
+for a cluster's network."""
 AGAIN_S = 0.2
-"""How soon a shell that we started is looked for again, where it was not at the address it had."""
+"""The pause before a shell that we started is looked up again, if it was not at its address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """Resolve once, filter every address, dial only what passed: a second look-up could lie.
+    """The connector of the gateway to shells.
 
-    `is_gateway` says whether an address and port are this gateway's own listener. `find` says where a
-    shell that we started is now (`Shells.resolve`): its pod may be replaced between being ready and
-    being dialled. None: where it was is where it is.
+    It resolves a host once, filters the addresses, and dials only those that passed: a second
+    look-up could return others. `is_gateway` returns whether an address and port are this gateway's
+    own listener. `find` returns the current address of a shell that we started (`Shells.resolve`),
+    whose pod may be replaced after it was ready and before it is dialled; without `find`, a shell is
+    dialled only where it was.
     """
 
     resolver: Resolver
@@ -40,45 +42,45 @@ class Connector:
     is_gateway: Callable[[Address, int], bool]
     dial_timeout_s: float = DIAL_TIMEOUT_S
     find: Callable[[Target], Awaitable[Shell | None]] | None = None
-    _looks: dict[Target, tuple[float, asyncio.Future[bool]]] = field(
+    _probes: dict[Target, tuple[float, asyncio.Future[bool]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     async def answers(self, shell: Shell) -> bool:
-        """Return whether the shell accepts a connection, or has accepted one in the last `LOOK_AGAIN_S`.
+        """Return whether the shell accepts a connection, or has accepted one in the last `PROBE_AGAIN_S`.
 
-        Any number of callers cause one connection; it is closed at once. A session that was connected since
-        counts as a look, and so does one that was refused.
+        All callers share one connection, which is closed at once. Connecting a session counts as a
+        probe, whether it succeeds or fails.
         """
         now = asyncio.get_running_loop().time()
-        at, look = self._looks.get(shell.target, (0.0, None))
-        if look is None or now - at >= LOOK_AGAIN_S:
-            look = asyncio.create_task(self._look(shell))
-            self._looks[shell.target] = (now, look)
-        return await asyncio.shield(look)
+        at, probe = self._probes.get(shell.target, (0.0, None))
+        if probe is None or now - at >= PROBE_AGAIN_S:
+            probe = asyncio.create_task(self._probe(shell))
+            self._probes[shell.target] = (now, probe)
+        return await asyncio.shield(probe)
 
-    def _note(self, shell: Shell, answers: bool) -> None:
-        """Record what a session has found out, in place of a look."""
+    def _record(self, shell: Shell, answers: bool) -> None:
+        """Record whether a session could connect, in place of a probe."""
         loop = asyncio.get_running_loop()
-        seen: asyncio.Future[bool] = loop.create_future()
-        seen.set_result(answers)
-        self._looks[shell.target] = (loop.time(), seen)
+        result: asyncio.Future[bool] = loop.create_future()
+        result.set_result(answers)
+        self._probes[shell.target] = (loop.time(), result)
 
-    async def _look(self, shell: Shell) -> bool:
-        stream = await self._try(shell, LOOK_TIMEOUT_S)
+    async def _probe(self, shell: Shell) -> bool:
+        stream = await self._try(shell, PROBE_TIMEOUT_S)
         if isinstance(stream, Denial):
             return False
         stream.close()
         return True
 
     async def connect(self, opened: Opened) -> Stream | Denial:
-        """A stream to the shell's sshd, or why there is none after `dial_timeout_s`."""
+        """Connect to the shell's sshd within `dial_timeout_s`, or return why it could not be reached."""
         shell = opened.ready.shell
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.dial_timeout_s
         while True:
             reached = await self._try(shell, deadline - loop.time())
-            self._note(shell, not isinstance(reached, Denial))
+            self._record(shell, not isinstance(reached, Denial))
             if not isinstance(reached, Denial) or not shell.started_by_us or self.find is None:
                 return reached
             if reached.reason is Reason.ADDRESS_NOT_ALLOWED:
@@ -96,7 +98,7 @@ class Connector:
     async def _try(self, shell: Shell, timeout_s: float) -> Stream | Denial:
         name = shell.target.shell_name
         try:
-            found = (
+            addresses = (
                 (ip_address(shell.host),)
                 if shell.started_by_us
                 else await self.resolver.resolve(shell.host)
@@ -107,7 +109,7 @@ class Connector:
                 f"the host name of the shell {name} has no address: {error.strerror or error}",
                 retry_after_s=5,
             )
-        allowed, _ = decide(found, shell)
+        allowed, _ = decide(addresses, shell)
         candidates = tuple(a for a in allowed if not self.is_gateway(a, shell.port))
         if not candidates:
             return Denial.with_mend(

@@ -1,4 +1,4 @@
-"""The last proof of the flow: a session that is open, until whatever carries it is over."""
+"""The result of a successful login: an open session, and the ways in which it is carried to its end."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ from stagedoor.session.ports import Link, SessionOwner
 
 
 class Entered:
-    """A session that is open in the audit, with a `stream` to its shell. Made by `Flow` only.
+    """A session that is open in the audit, with a `stream` to its shell. Only `Flow` makes one.
 
-    A session that lasts as long as a block is carried by `carried_by`. One that goes on after the task that
-    entered it is handed over by `carry`, and ends when its relay calls `leave`, exactly once, in any thread.
-    Thousands of idle sessions hold one each, hence the slots.
+    Use `carried_by` for a session that lasts as long as a block. Use `carry` to hand the session over to a
+    relay that goes on after the task that entered it; the session ends when the relay calls `leave`,
+    exactly once, in any thread. Each of thousands of idle sessions holds one of these, hence the slots.
     """
 
     __slots__ = ("_owner", "opened", "stream")
@@ -28,7 +28,7 @@ class Entered:
 
     @property
     def grant(self) -> Grant:
-        """The grant by which this session was let in."""
+        """Return the grant that opened this session."""
         return self.opened.ready.grant
 
     @contextmanager
@@ -38,8 +38,8 @@ class Entered:
             with entered.carry() as hand_over:
                 hand_over(relay.start(…, entered.stream, entered.leave))
 
-        A block that ends before it has handed over, by an error or without, ends the session. From the end of
-        the block on the relay is asked to close when the session has to end; at once if it has to now.
+        If the block ends without handing over, with or without an error, the session ends. After the
+        block, the relay is asked to close as soon as the session must end; at once if it must end now.
         """
         links: list[Link] = []
         try:
@@ -75,13 +75,13 @@ class Entered:
         self._owner.leave(self.opened, ended)
 
     def give_up(self, why: str) -> None:
-        """End a session that was opened, but cannot be carried."""
+        """End a session that was opened but cannot be carried, because of `why`."""
         self.stream.abort()
         self.leave(Ended(End.UNREACHED, detail=why))
 
 
 def never_carried(error: BaseException) -> Ended:
-    """Return how a session ends that could not be handed over because of `error`."""
+    """Return the end of a session that could not be handed over because of `error`."""
     match error:
         case asyncio.CancelledError():
             return Ended(End.UNREACHED, detail="the gateway stopped")

@@ -1,10 +1,10 @@
-"""The one flow of every access method, from a name and a credential to a stream to the shell.
+"""The one flow of all access methods, from a name and a credential to a stream to the shell.
 
     parse → authenticate → authorise → ensure → audit.open → connect → (carried) → audit.close
 
-Each step takes what the step before it proved, and `enter` returns the last proof: `Entered`, or the
-`Denial` of the step that said no. A listener translates its protocol on both sides of that call. It
-cannot start in the middle: no method here takes a grant.
+Each step takes the result of the step before it, and `enter` returns the last one: an `Entered`, or
+the `Denial` of the step that refused. A listener translates its protocol on both sides of that
+call. It cannot start in the middle: `enter` takes an identity, never a grant.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from stagedoor.wire.target import parse_target
 
 FIRST_STEP = StartStep("asked for")
 _BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
-"""The refusals that a change of the policy can turn into a yes."""
+"""The refusals that a change of the policy can lift."""
 _Proof = TypeVar("_Proof")
 _Wanted = TypeVar("_Wanted", Grant, Target)
 
@@ -43,8 +43,8 @@ _Wanted = TypeVar("_Wanted", Grant, Target)
 class Flow:
     """The stages in their order.
 
-    `now` gives seconds since the epoch; `write_line` writes a log line from any thread; `on_trace` has
-    the steps of each attempt.
+    `now` returns seconds since the epoch; `write_line` writes a log line, from any thread; `on_trace`
+    gets the trace of each attempt.
     """
 
     authenticator: Authenticator
@@ -58,16 +58,19 @@ class Flow:
     write_line: Callable[[Line], None]
     start_timeout_s: float
     step_ups: StepUps | None = None
-    """None where nobody can be asked: then users who have to prove it are refused."""
+    """None if users cannot be asked for a fresh proof: then those who need one are refused."""
     on_trace: OnTrace = no_trace
 
-    # Who somebody is, and what they may do.
+    # Identities, and what they may do.
 
     async def authenticate(
         self, credential: Credential | None, source: Source
     ) -> Identity | Denial:
-        """Verify a credential. The listener decides whether a denial is written down (`deny`): an
-        SSH client offers many keys before one fits."""
+        """Verify a credential.
+
+        The listener decides whether a denial goes into the audit (`deny`): an SSH client offers many
+        keys before one is accepted.
+        """
 
         async def verdict() -> Identity | Denial:
             return await self.authenticator.authenticate(credential, source)
@@ -75,41 +78,43 @@ class Flow:
         return await self.by_newest_policy(verdict)
 
     def present_now(self, identity: Identity) -> Identity:
-        """`identity`, whose security key says that it asked for a PIN or a finger. The listener has verified
-        that: the key signed so."""
+        """Return `identity` as present now, because its security key asked for a PIN or a finger.
+
+        The listener has verified the key's signature of that.
+        """
         return self.authenticator.present_now(identity)
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
-        """Why a connection that was authenticated has to end now; None if it may stay."""
+        """Return why an authenticated connection must end now, or None if it may stay."""
         return self.authenticator.still_holds(credential, identity)
 
     async def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
-        """What the policy says now, for a listener to show; `enter` asks by itself."""
+        """Return the grant for a claim, for a listener to show. `enter` authorises by itself."""
 
         async def verdict() -> Grant | Denial:
-            return self.authorised(identity, claim)
+            return self.authorise_in_memory(identity, claim)
 
         return await self.by_newest_policy(verdict)
 
     async def by_newest_policy(
         self, verdict: Callable[[], Awaitable[_Proof | Denial]]
     ) -> _Proof | Denial:
-        """`verdict`, asked for again if it is a refusal by a policy that has changed in the store.
+        """Return the verdict, asked for again if it is a refusal and the policy in the store is newer.
 
-        The policy in memory may be half a second old. A token or a grant that was made meanwhile must
-        let in at once; a right that was taken away is found at the next poll, as ever. A policy that lets
-        nobody in, since it could not be read for too long, says nothing of anybody.
+        The policy in memory may be half a second old. A token or grant that was created meanwhile must
+        work at once; a right that was removed meanwhile is noticed at the next poll. A policy that could
+        not be read for too long refuses every login, with `UNREAD`: it does not know what is true now.
         """
         version, unread = self.policy.version, self.policy.unread
-        found = await verdict()
-        if not isinstance(found, Denial) or found.reason not in _BY_POLICY:
-            return found
-        if unread or self.policy.unread:  # it may have become so, or be read again, meanwhile
+        proof = await verdict()
+        if not isinstance(proof, Denial) or proof.reason not in _BY_POLICY:
+            return proof
+        if unread or self.policy.unread:  # the store may have failed, or recovered, meanwhile
             return UNREAD
-        return await verdict() if await self.policy.newer_than(version) else found
+        return await verdict() if await self.policy.newer_than(version) else proof
 
-    async def stepped_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
-        """`wanted`, unless its target asks for a fresh proof that a person is there, and there is none."""
+    async def check_step_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
+        """Return `wanted`, or a denial if its target requires a fresh proof that the person is there."""
         target = wanted.target if isinstance(wanted, Grant) else wanted
 
         async def verdict() -> _Wanted | Denial:
@@ -117,7 +122,7 @@ class Flow:
 
         return await self.by_newest_policy(verdict)
 
-    async def proved(
+    async def wait_for_step_up(
         self,
         identity: Identity,
         grant: Grant,
@@ -125,16 +130,19 @@ class Flow:
         progress: Progress | None = None,
         wait_s: float = step_up.STEP_UP_WAIT_S,
     ) -> Grant | Denial:
-        """The same, for a terminal at `source`, which is told where its person gives a proof; with
-        `progress` it waits for that."""
-        found = await self.stepped_up(identity, grant)
-        if isinstance(found, Grant) or self.step_ups is None:
-            return found
-        ask = step_up.StepUpRequest(self.step_ups, self.authoriser, identity, grant)
-        return await ask.answered(found, source, progress, wait_s)
+        """Return `grant`, or a denial, after asking the person at a terminal for a fresh proof if needed.
 
-    def authorised(self, identity: Identity, claim: Claim) -> Grant | Denial:
-        """What the policy in memory says, at once: for lists, where a refusal is the normal case."""
+        The denial has the address at which to give the proof. With `progress`, the terminal shows the
+        address and waits up to `wait_s` seconds for the proof.
+        """
+        verdict = await self.check_step_up(identity, grant)
+        if isinstance(verdict, Grant) or self.step_ups is None:
+            return verdict
+        request = step_up.StepUpRequest(self.step_ups, self.authoriser, identity, grant)
+        return await request.wait(verdict, source, progress, wait_s)
+
+    def authorise_in_memory(self, identity: Identity, claim: Claim) -> Grant | Denial:
+        """Authorise by the policy in memory, at once: for lists, where refusals are the normal case."""
         match claim:
             case Target():
                 return self.authoriser.authorise(identity, claim)
@@ -144,14 +152,14 @@ class Flow:
                 return self.authoriser.to_watch(identity, target, terminal, host)
 
     def grants(self, identity: Identity) -> Iterator[Grant]:
-        """The apps that `identity` may enter now, in order of name."""
+        """Yield the grants for the apps that `identity` may enter now, in order of name."""
         for target in self.shells.targets():
             grant = self.authoriser.authorise(identity, target)
             if isinstance(grant, Grant):
                 yield grant
 
     async def observe(self, target: Target) -> ShellState:
-        """The state of a target's shell; of one that we do not start, whether it answers."""
+        """Return the state of a target's shell. A shell that we do not start is probed."""
         state = await self.shells.observe(target)
         if state is not ShellState.UNKNOWN:
             return state
@@ -162,10 +170,10 @@ class Flow:
         return ShellState.READY if answers else ShellState.UNREACHABLE
 
     def notice(self, target: Target) -> str | None:
-        """What people should know of a target's shell as it runs now, in one line."""
+        """Return a line that people should read about a target's shell as it runs now, or None."""
         return self.shells.notice(target)
 
-    # In, and out.
+    # Sessions: from `enter` to `leave`.
 
     async def enter_by_name(
         self,
@@ -177,12 +185,12 @@ class Flow:
         *,
         waits: bool = False,
     ) -> Entered | Denial:
-        """`enter` for a protocol that brings name and credential in one request (CONNECT)."""
+        """Enter by a protocol that has name and credential in one request (CONNECT). See `enter`."""
         target = parse_target(host, port)
         if isinstance(target, Denial):
             return self.deny(target, origin)
         attempt = LoginAttempt(origin, self.now)
-        with attempt.reported_to(self.on_trace):
+        with attempt.report_to(self.on_trace):
             attempt.target = target.host_name
             with attempt.step("authenticate"):
                 identity = await self.authenticate(credential, origin.source)
@@ -202,18 +210,19 @@ class Flow:
         needs: Permission | None = None,
         waits: bool = False,
     ) -> Entered | Denial:
-        """Let somebody in: the session as it was opened, or why not, which is then written down.
+        """Open a session and return it, or a denial, which is in the audit and the log.
 
-        It ends as well when what it `needs` besides entering is not permitted any more.
+        `needs` is a permission that the session requires besides entering: without it the login is
+        refused, and the session ends when it is withdrawn.
 
-        Where the target wants a proof that somebody is there, one who `waits` is told by `progress` how to
-        give it; others are refused with the same line.
+        If the target requires a fresh proof that the person is there, `progress` shows a client that
+        `waits` how to give one, and the call waits for it. Other clients are refused with the same line.
 
         With `start` False, and for guests, a shell that does not run is not started. A cancelled
         call leaves nothing behind.
         """
         attempt = LoginAttempt(origin, self.now)
-        with attempt.reported_to(self.on_trace):
+        with attempt.report_to(self.on_trace):
             return await self._enter(
                 identity, claim, attempt, progress, start=start, needs=needs, waits=waits
             )
@@ -233,33 +242,33 @@ class Flow:
         with attempt.step("authorise"):
             grant = needed(needs, await self.authorise(identity, claim))
             if isinstance(grant, Grant):
-                if origin.way is AccessMethod.WEB:  # the page has asked for it
-                    grant = await self.stepped_up(identity, grant)
+                if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
+                    grant = await self.check_step_up(identity, grant)
                 else:
-                    asking = progress if waits else None
-                    grant = await self.proved(identity, grant, origin.source, asking)
+                    shown = progress if waits else None
+                    grant = await self.wait_for_step_up(identity, grant, origin.source, shown)
         if isinstance(grant, Denial):
-            return self._refused(grant, attempt, identity, target_of(claim))
+            return self._refuse(grant, attempt, identity, target_of(claim))
         attempt.target = grant.target.host_name
-        with attempt.start(progress) as told:
+        with attempt.start(progress) as on_step:
             if start and grant.guest is None:
-                ready = await self._ensure(grant, told)
+                ready = await self._ensure(grant, on_step)
             else:
-                ready = await self._find(grant, told)
+                ready = await self._find(grant, on_step)
         if isinstance(ready, Denial):
-            return self._refused(ready, attempt, identity, grant.target)
+            return self._refuse(ready, attempt, identity, grant.target)
         ready = replace(ready, trace_id=attempt.context.trace_id)
         with attempt.step("audit"):
             opened = await self.ledger.open(ready, attempt.origin.way, attempt.origin.source)
         if isinstance(opened, Denial):
-            return self._refused(opened, attempt, identity, grant.target)
+            return self._refuse(opened, attempt, identity, grant.target)
         attempt.session = opened.id
         with attempt.step("connect"):
             entered = await self._connect(opened, needs)
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
 
-    def _refused(
+    def _refuse(
         self, denial: Denial, attempt: LoginAttempt, identity: Identity, target: Target | None
     ) -> Denial:
         attempt.outcome = denial.reason
@@ -272,30 +281,30 @@ class Flow:
         identity: Identity | None = None,
         target: Target | None = None,
     ) -> Denial:
-        """Write down that somebody was not let in; returns `denial`."""
+        """Record a refused login in the audit and the log, and return `denial`."""
         name = identity.name if identity else None
         self.ledger.deny(denial, origin.way, origin.source, identity=name, target=target)
         self.write_line(denied_line(denial, origin, name, target))
         return denial
 
-    # What `Entered` asks for (`ports.SessionOwner`).
+    # For `Entered` (`ports.SessionOwner`).
 
     def attach(self, opened: Opened, link: Link) -> None:
-        """Have `link` close when the session has to end."""
+        """Ask `link` to close when the session must end."""
         self.registry.attach(opened, link)
 
     def leave(self, opened: Opened, ended: Ended) -> None:
-        """End a session, in whatever thread its stream was carried."""
+        """End a session. May be called from any thread."""
         try:
             self.ledger.close(opened, ended)
             self.shells.release(opened.ready.grant.target)
             self.write_line(ended_line(opened, ended, self.now()))
         finally:
-            # Last: a gateway that stops waits until nobody is in, and then closes what records.
+            # Last: a gateway that stops waits until no session is left, and then closes the audit.
             self.registry.unregister(opened)
 
     async def _ensure(self, grant: Grant, progress: Progress) -> Ready | Denial:
-        """The shell, started if need be; and the grant again, which may be gone by then."""
+        """Start the shell if it does not run, then check that the grant still holds."""
         last = FIRST_STEP
         began, allowed_s = asyncio.get_running_loop().time(), self.start_timeout_s
 
@@ -323,7 +332,7 @@ class Flow:
         return still if isinstance(still, Denial) else Ready(still, shell)
 
     async def _find(self, grant: Grant, progress: Progress) -> Ready | Denial:
-        """The shell as it runs. A guest who only watches enters on the host's grant."""
+        """Find the shell that runs now. A guest who only watches enters by the host's grant."""
         shell = await self.shells.resolve(grant.target)
         if shell is None:
             return Denial(
@@ -335,7 +344,7 @@ class Flow:
         return await self._ensure(grant, progress)
 
     async def _connect(self, opened: Opened, needs: Permission | None) -> Entered | Denial:
-        """From the durable record to a stream; every other way out of here closes the record."""
+        """Connect a session that is open in the audit. If that fails, end it there."""
         self.shells.touch(opened.ready.grant.target)
         self.registry.register(opened, needs)
         try:

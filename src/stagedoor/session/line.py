@@ -1,4 +1,4 @@
-"""The canonical log line: all that there is to say of one login, in one line of fields."""
+"""The canonical log line of one login: all of its fields in one line."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ Line = Mapping[str, str | int | float | None]
 
 
 def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
-    """A session that was let in, when it is over. `duration_s` counts from the audit's opening."""
+    """Return the line for a session that has ended. `duration_s` counts from its opening in the audit."""
     grant = opened.ready.grant
     return {
         "event": "session",
@@ -34,7 +34,7 @@ def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
 def denied_line(
     denial: Denial, origin: Origin, identity: str | None, target: Target | None
 ) -> Line:
-    """Somebody who was not let in."""
+    """Return the line for a login that was refused."""
     return {
         "event": "session",
         "outcome": "denied",

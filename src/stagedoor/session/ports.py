@@ -1,4 +1,4 @@
-"""What the flow needs from outside. A stage that is not here cannot be run by a listener."""
+"""The interfaces that the flow needs from other packages, and gives to them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,46 +19,54 @@ class Authenticator(Protocol):
 
     async def authenticate(
         self, credential: Credential | None, source: Source
-    ) -> Identity | Denial: ...
+    ) -> Identity | Denial:
+        """Verify a credential, None if the client sent none."""
+        ...
 
     def present_now(self, identity: Identity) -> Identity:
-        """The same person, whose credential has just proved that they are there."""
+        """Return `identity` as present now, because its credential has just proved that."""
         ...
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
-        """Why a session has to end now; None if it may go on."""
+        """Return why a session must end now, or None if it may go on."""
         ...
 
 
 class Authoriser(Protocol):
     """The authz stage: answers from memory, at once."""
 
-    def authorise(self, identity: Identity, target: Target) -> Grant | Denial: ...
+    def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
+        """Return the grant to enter `target`."""
+        ...
 
-    def by_share(self, identity: Identity, share_id: str) -> Grant | Denial: ...
+    def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
+        """Return the grant to enter a shared terminal."""
+        ...
 
     def to_watch(
         self, identity: Identity, target: Target, terminal: str, host: str
-    ) -> Grant | Denial: ...
+    ) -> Grant | Denial:
+        """Return the grant to watch the terminal of the user `host`."""
+        ...
 
     def step_up_needed(self, identity: Identity, target: Target) -> Denial | None:
-        """Why a grant does not suffice until somebody proves that they are there; None: it does."""
+        """Return a denial if a fresh proof that the person is there is needed, or None."""
         ...
 
     def again(self, grant: Grant) -> Grant | Denial:
-        """Whether what a grant was given for still holds."""
+        """Return the grant for the same claim by the policy as it is now."""
         ...
 
 
 class StepUps(Protocol):
-    """How people who are not at a page of ours prove that they are there."""
+    """The requests for a fresh proof to people who are not at one of our pages."""
 
     async def begin(self, identity: Identity, target: Target, source: Source) -> str | None:
-        """What the person has to do, in one line that must not be written down; None: they cannot."""
+        """Return how to give the proof, in one line that must not be logged, or None if they cannot."""
         ...
 
     def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
-        """Around a wait for the proof; False where too many wait already."""
+        """Count a wait for the proof, for the length of a block; False if too many wait already."""
         ...
 
 
@@ -66,24 +74,30 @@ class PolicyReader(Protocol):
     """The policy in memory, which may be older than the one in the store."""
 
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """Return the version of the policy in memory."""
+        ...
 
     @property
     def unread(self) -> bool:
-        """Whether the store has been out of reach for so long that the policy in memory lets nobody in."""
+        """Return whether logins are refused because the store has been out of reach for too long."""
         ...
 
     async def newer_than(self, version: int) -> bool:
-        """Look at the store, and say whether the policy in memory is now newer than `version`."""
+        """Read the store, and return whether the policy in memory is now newer than `version`."""
         ...
 
 
 class Ledger(Protocol):
     """The audit stage. `close` and `deny` may be called from any thread and never block."""
 
-    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial: ...
+    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
+        """Open a session in the audit, durable when this returns."""
+        ...
 
-    def close(self, opened: Opened, ended: Ended) -> None: ...
+    def close(self, opened: Opened, ended: Ended) -> None:
+        """End a session in the audit."""
+        ...
 
     def deny(
         self,
@@ -93,41 +107,51 @@ class Ledger(Protocol):
         *,
         identity: str | None = None,
         target: Target | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Record a refused login in the audit."""
+        ...
 
 
 class Resolver(Protocol):
-    """Names to addresses. Raises OSError when the name has none."""
+    """A resolver of host names."""
 
-    async def resolve(self, host: str) -> tuple[Address, ...]: ...
+    async def resolve(self, host: str) -> tuple[Address, ...]:
+        """Return the addresses of `host`. Raises OSError if it has none."""
+        ...
 
 
 class Dialer(Protocol):
-    """Opens TCP to the first of the addresses that answers (RFC 8305), within `timeout_s`.
+    """A dialer of TCP connections."""
 
-    Raises TimeoutError or another OSError when none does.
-    """
+    async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> Stream:
+        """Connect to the first of the addresses that answers (RFC 8305), within `timeout_s`.
 
-    async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> Stream: ...
+        Raises TimeoutError or another OSError if none does.
+        """
+        ...
 
 
 class Link(Protocol):
-    """A running relay, as seen from outside. All may be called from any thread."""
+    """The outside of a running relay. All methods may be called from any thread."""
 
-    def counts(self) -> Counts: ...
-
-    def granted(self, grant: Grant) -> None:
-        """The permissions have changed: the session goes on by `grant`."""
+    def counts(self) -> Counts:
+        """Return the bytes relayed so far."""
         ...
 
-    def close(self, end: End, detail: str = "") -> None: ...
+    def change_grant(self, grant: Grant) -> None:
+        """Go on by `grant`, whose permissions differ from the earlier ones."""
+        ...
+
+    def close(self, end: End, detail: str = "") -> None:
+        """End the relay soon, with this end."""
+        ...
 
 
 class SessionOwner(Protocol):
-    """What a session that is open needs of the flow. From any thread; never blocks."""
+    """The part of the flow that an open session needs. Callable from any thread; never blocks."""
 
     def attach(self, opened: Opened, link: Link) -> None:
-        """Ask `link` to close when the session has to end; at once if it has to now."""
+        """Ask `link` to close when the session must end; at once if it must end now."""
         ...
 
     def leave(self, opened: Opened, ended: Ended) -> None:
@@ -136,4 +160,4 @@ class SessionOwner(Protocol):
 
 
 OnEnd = Callable[[Ended], None]
-"""Called exactly once when a relay is over, in whatever thread it ran; must not block."""
+"""Called exactly once when a relay has ended, in the thread in which it ran; must not block."""

@@ -1,4 +1,4 @@
-"""Who is inside this process now, and how they are asked to leave."""
+"""The registry of this process's live sessions, which reviews them and ends those that must end."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,142 +12,153 @@ from stagedoor.session.ports import Link
 from stagedoor.session.revoke import Removal, needed, removal
 
 Judge = Callable[[Grant], Grant | Denial]
-"""What the policy as it is now says of a grant's identity and target."""
+"""Returns the grant for the same identity and target by the policy as it is now."""
 
 
 @dataclass(slots=True)
-class _Seat:
+class _Entry:
     grant: Grant
-    """What the session is in by: at first what let it in, later what covers it still."""
+    """The grant that covers the session now: at first the one that opened it."""
     needs: Permission | None
-    """What the session is for: it ends when that is not permitted any more."""
+    """The session ends when this is not permitted any more."""
     link: Link | None = None
     removal: Removal | None = None
-    told: int = 0
-    """Bytes, both ways, that were told of it."""
+    reported: int = 0
+    """The bytes, in both directions, at the last `mark_reported`."""
 
 
 class Registry:
-    """Live sessions by id; every method may be called from any thread.
+    """The live sessions by id. Every method may be called from any thread.
 
-    A session registers before its relay starts, and one that is asked to leave in between
-    leaves as soon as there is a link to close. Taking a seat asks the policy once more: a change
-    either finds the session seated or is seen by it.
+    A session registers before its relay starts. If it must end in between, its link is closed as
+    soon as there is one. `attach` judges the session once more, so that no change of the policy is
+    missed: either the review of that change finds the session, or `attach` sees the new policy.
     """
 
     def __init__(self, judge: Judge, now: Callable[[], float]) -> None:
-        """`now` gives seconds since the epoch."""
+        """`now` returns seconds since the epoch."""
         self._judge = judge
         self._now = now
-        self._seats: dict[str, _Seat] = {}
+        self._entries: dict[str, _Entry] = {}
         self._expiring: set[str] = set()
         self._lock = Lock()
 
     def __len__(self) -> int:
-        return len(self._seats)
+        return len(self._entries)
 
     def ids(self) -> tuple[str, ...]:
-        """The sessions that are in."""
-        return tuple(self._seats)
+        """Return the ids of the live sessions."""
+        return tuple(self._entries)
 
     def register(self, opened: Opened, needs: Permission | None = None) -> None:
+        """Add a session, which ends when `needs` is not permitted any more."""
         with self._lock:
-            self._seats[opened.id] = _Seat(opened.ready.grant, needs)
-            self._remember(opened.id, opened.ready.grant)
+            self._entries[opened.id] = _Entry(opened.ready.grant, needs)
+            self._track_expiry(opened.id, opened.ready.grant)
 
     def attach(self, opened: Opened, link: Link) -> None:
-        """The relay runs. If it is over already, or has to be, that is seen to here."""
-        found = self._look_at(opened.id)
+        """Add the link of a session whose relay now runs. If the session must end, close the link."""
+        reviewed = self._judge_again(opened.id)
         with self._lock:
-            seat = self._seats.get(opened.id)
-            if seat is None:
+            entry = self._entries.get(opened.id)
+            if entry is None:
                 return
-            seat.link = link
-            found = seat.removal or found
-            if seat.grant.permissions != opened.ready.grant.permissions:
-                link.granted(seat.grant)
-        if found is not None:
-            link.close(*found)
+            entry.link = link
+            due = entry.removal or reviewed
+            if entry.grant.permissions != opened.ready.grant.permissions:
+                link.change_grant(entry.grant)
+        if due is not None:
+            link.close(*due)
 
     def unregister(self, opened: Opened) -> None:
+        """Remove a session that has ended."""
         with self._lock:
-            self._seats.pop(opened.id, None)
+            self._entries.pop(opened.id, None)
             self._expiring.discard(opened.id)
 
-    def close(self, session_id: str, end: End, detail: str) -> bool:
-        """Ask one session to leave; False if it is not in this process."""
-        asked = Removal(end, detail)
+    def close_session(self, session_id: str, end: End, detail: str) -> bool:
+        """Ask one session to end. Return False if it is not in this process."""
+        requested = Removal(end, detail)
         with self._lock:
-            seat = self._seats.get(session_id)
-            if seat is None:
+            entry = self._entries.get(session_id)
+            if entry is None:
                 return False
-            seat.removal = asked
-            link = seat.link
+            entry.removal = requested
+            link = entry.link
         if link is not None:
-            link.close(*asked)
+            link.close(*requested)
         return True
 
     def close_all(self, end: End, detail: str) -> int:
-        """Ask everybody to leave; returns how many there were."""
-        everybody = tuple(self._seats)
-        return sum(self.close(session_id, end, detail) for session_id in everybody)
+        """Ask all sessions to end, and return how many there were."""
+        session_ids = tuple(self._entries)
+        return sum(self.close_session(session_id, end, detail) for session_id in session_ids)
 
     def review(self) -> int:
-        """The policy has changed: ask those to leave whom it no longer lets in; returns how many."""
-        return self._review(tuple(self._seats))
+        """End the sessions that a changed policy no longer allows, and return how many."""
+        return self._review(tuple(self._entries))
 
     def expire(self) -> int:
-        """Time has passed: the same for those whose grant ends, or loses a permission, by itself."""
+        """End the sessions whose grant has expired, and return how many.
+
+        This also applies changes of permissions that are due. Call it from time to time.
+        """
         return self._review(tuple(self._expiring))
 
     def _review(self, session_ids: tuple[str, ...]) -> int:
         closed = 0
         for session_id in session_ids:
-            found = self._look_at(session_id)
-            if found is not None:
-                closed += self.close(session_id, *found)
+            due = self._judge_again(session_id)
+            if due is not None:
+                closed += self.close_session(session_id, *due)
         return closed
 
-    def _look_at(self, session_id: str) -> Removal | None:
-        """Judge a session again; if it may stay, remember by what and until when, and tell its link."""
-        # Judged under the lock: of two threads, the one with the older policy must not have the last word.
+    def _judge_again(self, session_id: str) -> Removal | None:
+        """Judge a session by the current policy. Return its removal, or None if it may stay.
+
+        If it may stay, keep the new grant, and pass it to the link if its permissions differ.
+        """
+        # Judged under the lock: of two threads, the one with the older policy must not be the last.
         with self._lock:
-            seat = self._seats.get(session_id)
-            if seat is None:
+            entry = self._entries.get(session_id)
+            if entry is None:
                 return None
-            before = seat.grant
-            decision = needed(seat.needs, self._judge(before))
+            before = entry.grant
+            decision = needed(entry.needs, self._judge(before))
             if isinstance(decision, Grant):
-                seat.grant = decision
-                self._remember(session_id, decision)
-                if seat.link is not None and decision.permissions != before.permissions:
-                    seat.link.granted(decision)
+                entry.grant = decision
+                self._track_expiry(session_id, decision)
+                if entry.link is not None and decision.permissions != before.permissions:
+                    entry.link.change_grant(decision)
         return removal(before, decision, self._now())
 
-    def _remember(self, session_id: str, grant: Grant) -> None:
+    def _track_expiry(self, session_id: str, grant: Grant) -> None:
         if grant.expires_at is None and grant.changes_at is None:
             self._expiring.discard(session_id)
         else:
             self._expiring.add(session_id)
 
     def grants(self) -> dict[str, Grant]:
-        """By what each session is in."""
-        return {session_id: seat.grant for session_id, seat in tuple(self._seats.items())}
+        """Return the grant that covers each session now."""
+        return {session_id: entry.grant for session_id, entry in tuple(self._entries.items())}
 
     def counts(self) -> list[tuple[str, Counts]]:
-        """Bytes so far of each session over which some have moved since it was last `told`."""
-        found = []
-        for session_id, seat in tuple(self._seats.items()):
-            if seat.link is not None:
-                counts = seat.link.counts()
-                if counts.sent + counts.received != seat.told:
-                    found.append((session_id, counts))
-        return found
+        """Return the bytes of each session that has moved some since its last `mark_reported`."""
+        changed = []
+        for session_id, entry in tuple(self._entries.items()):
+            if entry.link is not None:
+                counts = entry.link.counts()
+                if counts.sent + counts.received != entry.reported:
+                    changed.append((session_id, counts))
+        return changed
 
-    def told(self, counts: Iterable[tuple[str, Counts]]) -> None:
-        """These are for readers that look when they want to know. Most sessions are idle at any time, and
-        to write all of them down again and again would take the time of those who come in."""
+    def mark_reported(self, counts: Iterable[tuple[str, Counts]]) -> None:
+        """Leave these counts out of `counts` until more bytes move.
+
+        The counts are stored for administrators to read at any time. Most sessions are idle, and
+        storing all of them each time would delay logins.
+        """
         for session_id, now in counts:
-            seat = self._seats.get(session_id)
-            if seat is not None:
-                seat.told = now.sent + now.received
+            entry = self._entries.get(session_id)
+            if entry is not None:
+                entry.reported = now.sent + now.received

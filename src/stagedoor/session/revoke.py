@@ -1,4 +1,4 @@
-"""Who has to leave: a live session held against the policy as it is now. Pure."""
+"""The decision whether a live session must end by the policy as it is now. Pure."""
 
 from typing import NamedTuple
 
@@ -9,24 +9,24 @@ from stagedoor.model.session import End
 
 
 class Removal(NamedTuple):
-    """Why a session is closed from outside, and the line that its person is told."""
+    """The end of a session that is closed from outside, and the line that its user sees."""
 
     end: End
     detail: str
 
 
 def needed(permission: Permission | None, decision: Grant | Denial) -> Grant | Denial:
-    """`decision`, unless it does not permit what a session is for; None: being in is enough."""
+    """Return `decision`, or a denial if it lacks `permission`. None requires no permission."""
     if permission is None or isinstance(decision, Denial) or permission in decision.permissions:
         return decision
     return not_granted(permission, decision.identity.name, decision.target)
 
 
 def removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | None:
-    """None if the session that is in by `grant` may stay.
+    """Return the removal of a session with this `grant`, or None if it may stay.
 
-    `decision` is what authz says of the same identity and target now. A session outlives the rule
-    that let it in when another rule covers it: then `decision` is what it is in by from now on.
+    `decision` is the verdict of authz on the same identity and target now. A session stays when its
+    rule is removed but another rule covers it: then the grant in `decision` replaces `grant`.
     """
     if isinstance(decision, Grant):
         return None

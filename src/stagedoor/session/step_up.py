@@ -1,4 +1,4 @@
-"""A terminal's login that waits until its person has proved in a browser that they are there."""
+"""The wait of a terminal's login until its user has proved in a browser that they are there."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -12,45 +12,50 @@ from stagedoor.model.units import MINUTE_S
 from stagedoor.session.ports import Authoriser, StepUps
 
 STEP_UP = "step-up"
-"""The step of a login that waits for its person's proof."""
+"""The name of the step that waits for the proof."""
 STEP_UP_WAIT_S = 180.0
 STEP_UP_LOOK_S = 0.2
-"""So often the policy in memory is looked at: a person sees no delay."""
-STEP_UP_TELL_S = 10.0
-"""So often it is said again, so that a client that counts silence goes on waiting."""
+"""The interval at which the policy in memory is checked; too short for a person to notice."""
+STEP_UP_REPEAT_S = 10.0
+"""The interval at which the instruction is repeated, so that a client which times out on silence waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepUpRequest:
-    """Put to the person behind `identity`, who has the `grant` and lacks a fresh proof."""
+    """A request to the user `identity`, who has the `grant` and lacks a fresh proof."""
 
     step_ups: StepUps
     authoriser: Authoriser
     identity: Identity
     grant: Grant
 
-    async def answered(
+    async def wait(
         self, refused: Denial, source: Source, progress: Progress | None, wait_s: float
     ) -> Grant | Denial:
-        """The grant once they have proved it. Without `progress` nobody waits: `refused`, and where to go.
-        One who waits for less than `STEP_UP_WAIT_S` is `refused` too, and asks again."""
-        told = await self.step_ups.begin(self.identity, self.grant.target, source)
-        if told is None:
+        """Return the grant once the user has given the proof, or a denial.
+
+        Without `progress` this does not wait, but returns `refused` with the address to go to. A wait
+        shorter than `STEP_UP_WAIT_S` also ends with `refused`, and the caller asks again.
+        """
+        instruction = await self.step_ups.begin(self.identity, self.grant.target, source)
+        if instruction is None:
             return refused
         refused = replace(
-            refused, person_message=f"step-up: {told}, then connect again. {refused.message}"
+            refused, person_message=f"step-up: {instruction}, then connect again. {refused.message}"
         )
         if progress is None:
             return refused
-        with self.step_ups.waiting(self.identity) as allowed:
-            found = await self._waited(told, progress, wait_s) if allowed else refused
-        return found or (refused if wait_s < STEP_UP_WAIT_S else self._late)
+        with self.step_ups.waiting(self.identity) as may_wait:
+            verdict = await self._poll(instruction, progress, wait_s) if may_wait else refused
+        return verdict or (refused if wait_s < STEP_UP_WAIT_S else self._late)
 
-    async def _waited(self, told: str, progress: Progress, wait_s: float) -> Grant | Denial | None:
-        """Until somebody has proved that they are there, or may not enter any more; None: neither in time."""
-        for look in range(max(1, round(wait_s / STEP_UP_LOOK_S))):
-            if look % int(STEP_UP_TELL_S / STEP_UP_LOOK_S) == 0:
-                progress(StartStep(STEP_UP, told))
+    async def _poll(
+        self, instruction: str, progress: Progress, wait_s: float
+    ) -> Grant | Denial | None:
+        """Wait until the user has given the proof or may not enter any more. Return None on time-out."""
+        for count in range(max(1, round(wait_s / STEP_UP_LOOK_S))):
+            if count % int(STEP_UP_REPEAT_S / STEP_UP_LOOK_S) == 0:
+                progress(StartStep(STEP_UP, instruction))
             await asyncio.sleep(STEP_UP_LOOK_S)
             still = self.authoriser.again(self.grant)
             if isinstance(still, Denial):

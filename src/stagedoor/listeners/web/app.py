@@ -170,9 +170,9 @@ class WebApp:
         if isinstance(grant, Grant) and "authorization" in request.headers:
             # A program, which shows what its person has to do, and asks again to wait for that.
             wait_s = _PROOF_WAIT_S if asked.get("waits") is True else 0.0
-            grant = await self._flow.proved(identity, grant, source, steps.append, wait_s)
+            grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
         elif isinstance(grant, Grant):
-            grant = await self._flow.stepped_up(identity, grant)
+            grant = await self._flow.check_step_up(identity, grant)
         if isinstance(grant, Denial):
             return refused(grant, identity, target, steps)
         secret = await self._passes.issue(PassKind.TICKET, identity, str(target))

@@ -91,7 +91,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     def counts(self) -> Counts:
         return Counts(self._sent, self._received)
 
-    def granted(self, grant: Grant) -> None:
+    def change_grant(self, grant: Grant) -> None:
         """Nothing to do: SSH goes end to end, and nobody here can tell one use of it from another."""
 
     def close(self, end: End, detail: str = "") -> None:

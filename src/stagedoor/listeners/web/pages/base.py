@@ -239,7 +239,7 @@ class Pages:
         if isinstance(grant, Denial):
             self._flow.deny(grant, web(self._guard.source_of(request)), identity, target)
             return self.said("Not let in", grant.line, status_of(grant.reason))
-        if isinstance(await self._flow.stepped_up(identity, grant), Denial):
+        if isinstance(await self._flow.check_step_up(identity, grant), Denial):
             wanted = urlencode({"next": _back_to(request, self._home_path)})
             return RedirectResponse(f"{self._place.path}/step-up?{wanted}", SEE_OTHER)
         if "terminal.js" not in self._assets:

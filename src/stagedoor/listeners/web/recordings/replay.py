@@ -174,7 +174,7 @@ class Replay:
         """Why somebody may not see yet what a terminal showed: its app wants a fresh proof of who enters."""
         if take.target is None:
             return None
-        found = await self._guard.flow.stepped_up(identity, take.target)
+        found = await self._guard.flow.check_step_up(identity, take.target)
         return found if isinstance(found, Denial) else None
 
     async def _bytes(

@@ -151,7 +151,7 @@ class Terminals:
         found = await self._granted(identity, asked, source)
         if isinstance(found, Denial):
             return found
-        grant = await self._flow.stepped_up(identity, found)
+        grant = await self._flow.check_step_up(identity, found)
         if isinstance(grant, Denial):
             return self._denied(grant, source, identity, found.target)
         state = await self._flow.observe(grant.target)
@@ -201,7 +201,7 @@ class Terminals:
         if isinstance(found, Denial):
             return found
         # Else a stolen cookie would open to a friend what it does not open itself.
-        proved = await self._flow.stepped_up(identity, found[0])
+        proved = await self._flow.check_step_up(identity, found[0])
         if isinstance(proved, Denial):
             return self._denied(proved, source, identity, found[0].target)
         grant, name = found
@@ -250,11 +250,11 @@ class Terminals:
             if isinstance(found, Denial):
                 return found
             claim, good_for = found
-            return self._flow.authorised(identity, claim)
+            return self._flow.authorise_in_memory(identity, claim)
 
         grant = await self._flow.by_newest_policy(verdict)
         if isinstance(grant, Grant):
-            grant = await self._flow.stepped_up(identity, grant)
+            grant = await self._flow.check_step_up(identity, grant)
         if isinstance(grant, Denial):
             return self._denied(grant, source, identity)
         ticket = await self._passes.issue(PassKind.TICKET, identity, good_for)
@@ -324,7 +324,7 @@ class Terminals:
             if isinstance(target, Denial):
                 continue
             claim = WatchedTerminal(target, each.terminal, each.name)
-            if isinstance(self._flow.authorised(identity, claim), Grant):
+            if isinstance(self._flow.authorise_in_memory(identity, claim), Grant):
                 found.append(each)
         return found
 
