@@ -26,7 +26,7 @@ from stagedoor.settings.step_up import StepUp
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, read_entries
-from stagedoor.wire.sshsig import Signature, armoured, signed_bytes
+from stagedoor.wire.sshsig import Signature, armour, encode_signed
 from tests.ssh.signed_in import log_in
 from tests.ssh.test_credentials import TOUCHED, VERIFIED, SecurityKey
 
@@ -146,8 +146,8 @@ async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
     """It may be one of software, which says of each signature that it asked for a PIN."""
     key, ann = SecurityKey(), desk.person("ann")
     line = f"{line_to_sign(ann, HOST)}\n".encode()
-    raw = key.sign(signed_bytes(line, NAMESPACE), TOUCHED | VERIFIED)
-    shown = armoured(Signature(key.blob, NAMESPACE, raw))
+    raw = key.sign(encode_signed(line, NAMESPACE), TOUCHED | VERIFIED)
+    shown = armour(Signature(key.blob, NAMESPACE, raw))
 
     async def add(targets: tuple[str, ...], *, proved: bool) -> Denial | None:
         settings = Settings(

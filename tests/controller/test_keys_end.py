@@ -15,7 +15,7 @@ from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.shells.authorized import KEYS_LEASE_S, in_force
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
-from stagedoor.wire.krl import revoked_serials
+from stagedoor.wire.krl import encode_revoked_serials
 from tests.controller.test_stories import APP01, SETTLED_S, Story, now, story
 from tests.virtual_time import in_virtual_time
 
@@ -122,13 +122,13 @@ async def test_the_certificates_of_a_sign_in_that_has_ended_are_listed(volumes: 
         def listed() -> bytes:
             return b64decode(it.cluster.objects[CONFIG]["binaryData"][objects.REVOKED])
 
-        assert listed() == revoked_serials(b"", [], 0)
+        assert listed() == encode_revoked_serials(b"", [], 0)
         it.admitted[:] = [replace(ALICE, revoked=(7,))]
         await asyncio.sleep(HOUR_S)
-        assert listed() == revoked_serials(b"", [7], 0)
+        assert listed() == encode_revoked_serials(b"", [7], 0)
         it.admitted[:] = [ALICE]
         await asyncio.sleep(HOUR_S)
-        assert listed() == revoked_serials(b"", [], 0)
+        assert listed() == encode_revoked_serials(b"", [], 0)
 
 
 @in_virtual_time

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stagedoor.keys.signing import signed_by
 from stagedoor.wire.blob import string
-from stagedoor.wire.sshsig import Signature, armoured, read_signature, signed_bytes
+from stagedoor.wire.sshsig import Signature, armour, encode_signed, read_signature
 
 SPACE, MESSAGE = "key@stagedoor", b"a message"
 TOUCHED, UNTOUCHED = 0x01, 0x00
@@ -59,7 +59,7 @@ def test_a_signature_is_of_one_key_and_whole(tmp_path: Path) -> None:
     file, _ = made(tmp_path, "-t", "ed25519")
     text = sign(file)
     good = read_signature(text)
-    assert armoured(good) == text
+    assert armour(good) == text
     (tmp_path / "other").mkdir()
     other, _ = made(tmp_path / "other", "-t", "ed25519")
     stranger = read_signature(sign(other))
@@ -74,12 +74,12 @@ def test_a_signature_is_of_one_key_and_whole(tmp_path: Path) -> None:
         Signature(b"", SPACE, b""),
     ]
     for one in bad:
-        assert signed_by(armoured(one), SPACE, MESSAGE, None) is None
+        assert signed_by(armour(one), SPACE, MESSAGE, None) is None
 
 
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_anything_may_be_in_a_signature(key: bytes, signature: bytes) -> None:
-    assert signed_by(armoured(Signature(key, SPACE, signature)), SPACE, MESSAGE, None) is None
+    assert signed_by(armour(Signature(key, SPACE, signature)), SPACE, MESSAGE, None) is None
 
 
 @pytest.mark.parametrize("flags", [TOUCHED, UNTOUCHED], ids=["touched", "untouched"])
@@ -87,7 +87,7 @@ def test_anything_may_be_in_a_signature(key: bytes, signature: bytes) -> None:
 def test_a_security_key_has_to_be_touched(tmp_path: Path, curve: bool, flags: int) -> None:
     """No machine of tests has one: made here as PROTOCOL.u2f says, and shown to ssh-keygen as well."""
     application, counter = b"ssh:", (7).to_bytes(4)
-    signed = signed_bytes(MESSAGE, SPACE)
+    signed = encode_signed(MESSAGE, SPACE)
     covered = hashlib.sha256(application).digest() + bytes([flags]) + counter
     covered += hashlib.sha256(signed).digest()
     if curve:
@@ -101,7 +101,7 @@ def test_a_security_key_has_to_be_touched(tmp_path: Path, curve: bool, flags: in
         point = edwards.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         kind, fields, raw = b"sk-ssh-ed25519@openssh.com", string(point), edwards.sign(covered)
     key = string(kind) + fields + string(application)
-    text = armoured(Signature(key, SPACE, string(kind) + string(raw) + bytes([flags]) + counter))
+    text = armour(Signature(key, SPACE, string(kind) + string(raw) + bytes([flags]) + counter))
     found = signed_by(text, SPACE, MESSAGE, None)
     assert (found is not None) == (flags == TOUCHED)
     (tmp_path / "sig").write_text(text)

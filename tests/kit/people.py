@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.wire.krl import revoked_serials
+from stagedoor.wire.krl import encode_revoked_serials
 
 SERIAL = 2**62 + 1
 
@@ -52,7 +52,7 @@ class People:
         (shell / "user_ca.pub").write_text(self.public("user_ca"))
         (shell / "authorized_principals").write_text("alice\n")
         (shell / "authorized_keys").write_text(self.public("bob"))
-        (shell / "revoked_keys").write_bytes(revoked_serials(b"", (), 0))
+        (shell / "revoked_keys").write_bytes(encode_revoked_serials(b"", (), 0))
 
     def _certify(self, authority: str, name: str) -> None:
         public = self.key(name).with_suffix(".pub")

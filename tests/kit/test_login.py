@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from stagedoor.wire.krl import revoked_serials
+from stagedoor.wire.krl import encode_revoked_serials
 from tests.kit.conftest import Make
 from tests.kit.container import ROOT_CAPABILITIES
 from tests.kit.people import SERIAL, People
@@ -78,7 +78,7 @@ def test_a_certificate_that_is_revoked_while_it_runs_is_refused_at_once(make: Ma
     assert container.ssh("true").returncode == 0
     revoked = container.file("/etc/stagedoor/shell/revoked_keys")
     none = revoked.read_bytes()
-    revoked.write_bytes(revoked_serials(b"", [1, SERIAL], 0))
+    revoked.write_bytes(encode_revoked_serials(b"", [1, SERIAL], 0))
     assert container.ssh("true").returncode == 255
     assert container.ssh("true", person="bob").returncode == 0
     revoked.write_bytes(none)

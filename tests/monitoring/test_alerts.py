@@ -12,7 +12,7 @@ import yaml
 from stagedoor.controller.metrics import METRICS as CONTROLLER
 from stagedoor.model.metric import Metric
 from stagedoor.serve.metrics.definitions import METRICS as GATEWAY
-from stagedoor.wire.openmetrics import exposition
+from stagedoor.wire.openmetrics import format_metrics
 from tests.docs.pages import ROOT
 
 RULES = ROOT / "deploy/chart/monitoring/rules.yaml"
@@ -142,7 +142,7 @@ def need_promtool() -> str:
 
 def test_promtool_has_nothing_against_the_names() -> None:
     """It reads the older text format, in which a counter's help stands under its whole name."""
-    page = exposition((*GATEWAY, *CONTROLLER), {})
+    page = format_metrics((*GATEWAY, *CONTROLLER), {})
     done = subprocess.run(
         [need_promtool(), "check", "metrics"], input=page, capture_output=True, text=True
     )

@@ -33,7 +33,7 @@ from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, messages
 from stagedoor.serve.supervisor.control import MetricsMessage, line, read_from_worker
 from stagedoor.shells.kubernetes.live import diagnose
 from stagedoor.store.database import open_database
-from stagedoor.wire.openmetrics import exposition
+from stagedoor.wire.openmetrics import format_metrics
 from tests.audit.sample import READY, SOURCE
 
 PIPE_BUF = 4096
@@ -85,7 +85,7 @@ def test_only_what_the_program_or_its_settings_name_has_labels_of_any_value() ->
 
 
 def test_the_whole_page_stays_small_however_many_people_there_are() -> None:
-    assert len(exposition(of.METRICS, {}).splitlines()) < 600
+    assert len(format_metrics(of.METRICS, {}).splitlines()) < 600
 
 
 def test_the_steps_of_a_start_are_those_that_shells_have() -> None:

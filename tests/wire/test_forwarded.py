@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.source import Source
-from stagedoor.wire.forwarded import last_forwarded
+from stagedoor.wire.forwarded import parse_last_forwarded
 
 READ = {
     "203.0.113.9": Source.of("203.0.113.9", 0),
@@ -29,14 +29,14 @@ REFUSED = [
 
 @pytest.mark.parametrize("entry", READ)
 def test_what_proxies_write_is_read(entry: str) -> None:
-    assert last_forwarded([entry]) == READ[entry]
-    assert last_forwarded(["198.51.100.1", entry]) == READ[entry], "the last line counts"
+    assert parse_last_forwarded([entry]) == READ[entry]
+    assert parse_last_forwarded(["198.51.100.1", entry]) == READ[entry], "the last line counts"
 
 
 @pytest.mark.parametrize("entry", REFUSED)
 def test_all_else_is_nobody(entry: str) -> None:
-    assert last_forwarded([entry]) is None
-    assert last_forwarded([f"10.0.0.1, {entry}"]) is None, "and not who was named before"
+    assert parse_last_forwarded([entry]) is None
+    assert parse_last_forwarded([f"10.0.0.1, {entry}"]) is None, "and not who was named before"
 
 
 ADDRESSES = st.one_of(
@@ -50,11 +50,11 @@ def test_any_address_is_read_back_with_or_without_its_port(
 ) -> None:
     host = f"[{address}]" if address.version == 6 and port is not None else str(address)
     entry = host if port is None else f"{host}:{port}"
-    assert last_forwarded([f"{before}, {entry}"]) == Source(address, port or 0)
+    assert parse_last_forwarded([f"{before}, {entry}"]) == Source(address, port or 0)
 
 
 @given(st.text())
 def test_any_text_is_an_address_that_it_names_or_nobody(text: str) -> None:
-    source = last_forwarded([text])
+    source = parse_last_forwarded([text])
     if source is not None:
         assert set(text.rpartition(",")[2].strip(" \t")) <= set("0123456789abcdefABCDEF:.[]")

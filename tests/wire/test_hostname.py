@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.hostname import valid_host_pattern
-from stagedoor.wire.hostname import is_known, name_in, names_address
+from stagedoor.wire.hostname import is_known, names_address, parse_host
 
 NAMES = frozenset({"shell.example.com", "*.apps.example.com"})
 
@@ -58,7 +58,7 @@ def test_names_for_the_settings() -> None:
 
 @given(st.text(max_size=80))
 def test_anything_has_an_answer(host: str) -> None:
-    name = name_in(host)
+    name = parse_host(host)
     assert name is None or name == name.lower()
     if is_known(host, frozenset()):
         assert name == "localhost" or (name is not None and names_address(name))

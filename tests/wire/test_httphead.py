@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.httphead import fault_in
+from stagedoor.wire.httphead import find_fault
 
 PLAIN = b"GET /sign-in HTTP/1.1\r\nHost: gw.example\r\nAccept: text/html\r\n\r\n"
 
@@ -14,10 +14,10 @@ def head(*fields: bytes, line: bytes = b"POST / HTTP/1.1") -> bytes:
 
 
 def test_a_head_as_browsers_write_it_has_no_fault() -> None:
-    assert fault_in(PLAIN) is None
-    assert fault_in(PLAIN + b"whatever\nfollows\r it") is None
-    assert fault_in(head(b"Content-Length: 4") + b"body") is None
-    assert fault_in(head(b"Transfer-Encoding: chunked")) is None
+    assert find_fault(PLAIN) is None
+    assert find_fault(PLAIN + b"whatever\nfollows\r it") is None
+    assert find_fault(head(b"Content-Length: 4") + b"body") is None
+    assert find_fault(head(b"Transfer-Encoding: chunked")) is None
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_head_as_browsers_write_it_has_no_fault() -> None:
     ],
 )
 def test_what_may_be_read_in_two_ways_is_named(received: bytes, why: str) -> None:
-    fault = fault_in(received)
+    fault = find_fault(received)
     assert fault is not None
     assert why in fault
 
@@ -54,14 +54,14 @@ def test_a_fault_in_a_part_stays_a_fault_of_the_whole(first: bytes, data: st.Dat
     pieces = st.sampled_from([b"\r", b"\n", b"\r\n", b" ", b":", b"ab", b"Host: a", b"\r\n\r\n"])
     received = first
     for _ in range(data.draw(st.integers(0, 12))):
-        if fault_in(received) is not None and b"\r\n\r\n" not in received:
-            assert fault_in(received + data.draw(pieces)) is not None
+        if find_fault(received) is not None and b"\r\n\r\n" not in received:
+            assert find_fault(received + data.draw(pieces)) is not None
         received += data.draw(pieces)
 
 
 @given(st.binary(max_size=200))
 def test_anything_has_an_answer_and_no_bare_end_of_line_passes(received: bytes) -> None:
     head_of_it, end, _ = received.partition(b"\r\n\r\n")
-    if fault_in(received) is None and end:
+    if find_fault(received) is None and end:
         assert b"\n" not in head_of_it.replace(b"\r\n", b"")
         assert b"\r" not in head_of_it.replace(b"\r\n", b"")

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.wire.blob import string
-from stagedoor.wire.kexinit import ciphers, wrong_guess
+from stagedoor.wire.kexinit import is_wrong_guess, parse_ciphers
 
 
 def kexinit(kex: bytes, host_key: bytes, *, follows: bool = False) -> bytes:
@@ -26,19 +26,19 @@ SERVER = kexinit(b"b,a", b"x,y")
 def test_a_guess_is_right_only_if_both_like_the_same_best(
     kex: bytes, host_key: bytes, wrong: bool
 ) -> None:
-    assert wrong_guess(kexinit(kex, host_key, follows=True), SERVER) is wrong
-    assert not wrong_guess(kexinit(kex, host_key), SERVER), "nothing follows"
+    assert is_wrong_guess(kexinit(kex, host_key, follows=True), SERVER) is wrong
+    assert not is_wrong_guess(kexinit(kex, host_key), SERVER), "nothing follows"
 
 
 @given(st.binary(), st.binary())
 def test_any_bytes_raise_nothing(client: bytes, server: bytes) -> None:
-    wrong_guess(client, server)
-    ciphers(client)
-    wrong_guess(kexinit(b"a", b"b", follows=True)[: len(client)], SERVER)
+    is_wrong_guess(client, server)
+    parse_ciphers(client)
+    is_wrong_guess(kexinit(b"a", b"b", follows=True)[: len(client)], SERVER)
 
 
 def test_the_ciphers_of_each_direction_are_read() -> None:
     lists = [b"k", b"h", b"a,b", b"b,c", *[b"none"] * 6]
     whole = b"\x14" + bytes(16) + b"".join(map(string, lists)) + bytes(5)
-    assert ciphers(whole) == ({b"a", b"b"}, {b"b", b"c"})
-    assert ciphers(whole[:30]) == (frozenset(), frozenset())
+    assert parse_ciphers(whole) == ({b"a", b"b"}, {b"b", b"c"})
+    assert parse_ciphers(whole[:30]) == (frozenset(), frozenset())

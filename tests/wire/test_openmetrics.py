@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from stagedoor.model.metric import OTHER, SUM, Metric, MetricKind
-from stagedoor.wire.openmetrics import exposition
+from stagedoor.wire.openmetrics import format_metrics
 
 LOGINS = Metric("x_logins", MetricKind.COUNTER, "Logins.", {"method": ("connect", "web")})
 OPEN = Metric("x_open", MetricKind.GAUGE, "Open now.", {"reason": ()})
@@ -23,7 +23,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 def test_a_counter_is_there_before_anything_is_counted() -> None:
-    read = samples(exposition(ALL, {}))
+    read = samples(format_metrics(ALL, {}))
     assert read[("x_logins_total", (("method", "web"),))] == 0
     assert read[("x_took_seconds_count", ())] == 0
     assert not [name for name, _ in read if name == "x_open"]
@@ -31,7 +31,7 @@ def test_a_counter_is_there_before_anything_is_counted() -> None:
 
 def test_buckets_are_cumulative_and_end_in_the_count() -> None:
     values = {TOOK.series(part=TOOK.bucket(took)): 1.0 for took in (0.1, 0.5, 7.0)}
-    read = samples(exposition(ALL, values | {TOOK.series(part=SUM): 7.6}))
+    read = samples(format_metrics(ALL, values | {TOOK.series(part=SUM): 7.6}))
     buckets = [read[("x_took_seconds_bucket", (("le", le),))] for le in ("0.1", "1.0", "+Inf")]
     assert buckets == [1, 2, 3]
     assert read[("x_took_seconds_count", ())] == 3
@@ -45,6 +45,6 @@ def test_a_label_that_nobody_knows_makes_no_series_of_its_own() -> None:
 
 @given(st.text(), st.floats(allow_nan=False, allow_infinity=False))
 def test_any_label_and_number_come_back_as_they_were(label: str, value: float) -> None:
-    read = samples(exposition(ALL, {OPEN.series(label): value, BUILD.series(label): 1}))
+    read = samples(format_metrics(ALL, {OPEN.series(label): value, BUILD.series(label): 1}))
     assert read[("x_open", (("reason", label),))] == value
     assert read[("x_build_info", (("version", label),))] == 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.scp import ScpDirection, ScpWatch, scp_way
+from stagedoor.wire.scp import ScpDirection, ScpWatch, parse_scp_direction
 from stagedoor.wire.sftp import FileEvent
 
 
@@ -25,7 +25,7 @@ from stagedoor.wire.sftp import FileEvent
 def test_only_what_an_scp_runs_at_the_other_end_is_watched(
     command: str, way: ScpDirection | None
 ) -> None:
-    assert scp_way(command) is way
+    assert parse_scp_direction(command) is way
 
 
 def test_a_file_that_was_sent_is_told_with_its_name_and_size() -> None:

@@ -56,7 +56,7 @@ def test_any_bytes_are_heard_within_the_bound_and_explained_in_one_printable_lin
     for piece in pieces:
         if not preface.hear(piece):
             return
-        assert len(preface._heard) <= MAX_BYTES
+        assert len(preface._received) <= MAX_BYTES
     why = preface.refusal()
     assert why is None or why.isprintable()
 

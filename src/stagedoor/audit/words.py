@@ -9,7 +9,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.session import AccessMethod, Ended, Opened
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.wire.oneline import escaped, one_line
+from stagedoor.wire.oneline import escape, one_line
 
 Fields = Mapping[str, str | int | float | bool | None]
 _TEXT_LIMIT = 500
@@ -103,7 +103,7 @@ def noted_event(opened: Opened, kind: Kind, fields: Fields, instance: str, now: 
 
 
 def _noted(name: str, value: str) -> str:
-    return escaped(value) if name in _WHOLE else plain(value)
+    return escape(value) if name in _WHOLE else plain(value)
 
 
 def denied_event(

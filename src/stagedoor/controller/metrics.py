@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stagedoor.model.metric import Metric, MetricKind, Series
-from stagedoor.wire.openmetrics import exposition
+from stagedoor.wire.openmetrics import format_metrics
 
 DECISIONS = Metric(
     "stagedoor_controller_decisions",
@@ -96,4 +96,4 @@ class Metrics:
             REQUESTS.series(verb, kind, str(status)): count
             for (verb, kind, status), count in self.requests.items()
         }
-        return exposition(METRICS, values)
+        return format_metrics(METRICS, values)

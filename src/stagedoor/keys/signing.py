@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from stagedoor.keys.files import public_line
 from stagedoor.wire.blob import Reader, fingerprint, string
 from stagedoor.wire.sshkey import PublicKey, parse_public_key
-from stagedoor.wire.sshsig import Signature, armoured, read_signature, signed_bytes
+from stagedoor.wire.sshsig import Signature, armour, encode_signed, read_signature
 
 ED25519 = frozenset({"ssh-ed25519"})
 _RSA = {b"rsa-sha2-256": SHA256(), b"rsa-sha2-512": SHA512()}
@@ -33,9 +33,9 @@ def fingerprint_of(line: str) -> str:
 def sign(key: Ed25519PrivateKey, message: str, namespace: str) -> tuple[str, str]:
     """The signature, in its text form, and the fingerprint of the key."""
     line = public_line(key)
-    raw = key.sign(signed_bytes(message.encode(), namespace))
+    raw = key.sign(encode_signed(message.encode(), namespace))
     made = Signature(b64decode(line.split()[1]), namespace, string(b"ssh-ed25519") + string(raw))
-    return armoured(made), fingerprint_of(line)
+    return armour(made), fingerprint_of(line)
 
 
 def signer_of(message: str, text: str, namespace: str) -> str | None:
@@ -56,7 +56,7 @@ def signed_by(
             return None
         key = parse_public_key(f"{kind} {b64encode(made.key).decode('ascii')}")
         if isinstance(key, PublicKey):
-            _verify(key, made, signed_bytes(message, namespace, made.hashed))
+            _verify(key, made, encode_signed(message, namespace, made.hash_name))
             return key
     except (ValueError, InvalidSignature, UnsupportedAlgorithm):
         pass

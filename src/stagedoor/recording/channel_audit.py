@@ -15,7 +15,7 @@ from stagedoor.recording.files import Fields, FileCounts
 from stagedoor.recording.recorder import Recording
 from stagedoor.wire.asciicast import Header
 from stagedoor.wire.oneline import one_line
-from stagedoor.wire.scp import ScpWatch, scp_way
+from stagedoor.wire.scp import ScpWatch, parse_scp_direction
 from stagedoor.wire.sftp import FileEvent, SftpWatch, is_sftp_server
 
 Note = Callable[[Opened, Kind, Fields], None]
@@ -103,7 +103,9 @@ def _file_watch(asked: ChannelRequest) -> SftpWatch | ScpWatch | None:
         return SftpWatch()
     if asked.kind == "exec" and is_sftp_server(asked.what):
         return SftpWatch()
-    way = scp_way(asked.what) if asked.kind == "exec" and asked.terminal is None else None
+    way = (
+        parse_scp_direction(asked.what) if asked.kind == "exec" and asked.terminal is None else None
+    )
     return None if way is None else ScpWatch(way)
 
 

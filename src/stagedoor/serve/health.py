@@ -12,7 +12,7 @@ from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.supervisor.audit_output import SinkState
 from stagedoor.settings.form import split_address
 from stagedoor.settings.listeners import Health
-from stagedoor.wire.openmetrics import CONTENT_TYPE, exposition
+from stagedoor.wire.openmetrics import CONTENT_TYPE, format_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +103,4 @@ def metrics(condition: Condition, measured: Mapping[Series, float]) -> str:
         values[of.SINK_FAILING.series(sink.name)] = int(sink.failing)
         values[of.SINK_BACKLOG.series(sink.name)] = sink.backlog
     values[of.BUILD.series(__version__, platform.python_version())] = 1
-    return exposition(of.METRICS, {**values, **measured})
+    return format_metrics(of.METRICS, {**values, **measured})

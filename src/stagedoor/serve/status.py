@@ -26,7 +26,7 @@ from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
 from stagedoor.store.liveness.instances import instances_folder, known_instances, live_signs
 from stagedoor.wire.finding import Finding, fail, warn
-from stagedoor.wire.openmetrics import plain_samples
+from stagedoor.wire.openmetrics import parse_plain_samples
 from stagedoor.wire.rfc3339 import show_time
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _measured(settings: Settings) -> tuple[Mapping[str, float], str]:
         status, text = fetch_page(*split_address(address), "/metrics", PAGE_TIMEOUT_S)
     except (OSError, ValueError) as error:
         return {}, f"{address} (health.address) does not answer: {error}"
-    return (plain_samples(text), "") if status == 200 else ({}, f"{address} answers {status}")
+    return (parse_plain_samples(text), "") if status == 200 else ({}, f"{address} answers {status}")
 
 
 async def _shells(settings: Settings) -> Mapping[str, int]:

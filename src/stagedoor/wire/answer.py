@@ -1,4 +1,4 @@
-"""What we say back to a CONNECT request (RFC 9110 §15, RFC 9112 §4): yes, or why not."""
+"""The answers to a CONNECT request (RFC 9110 §15, RFC 9112 §4): success, progress or a refusal."""
 
 import re
 
@@ -7,9 +7,9 @@ from stagedoor.model.shell import StartStep
 from stagedoor.wire.oneline import folded
 
 RETRY_AFTER_S = 5
-"""What 429 and 503 advise where the denial names nothing better (RFC 9110 §10.2.3)."""
+"""The advice of 429 and 503 if the denial has none of its own (RFC 9110 §10.2.3)."""
 MAX_REASON_PHRASE_CHARS = 160
-"""nc, corkscrew, socat and proxytunnel show the status line alone, so the message is in it too."""
+"""nc, corkscrew, socat and proxytunnel show only the status line, so it repeats the message."""
 MAX_MESSAGE_CHARS = 500
 MAX_STEP_CHARS = 200
 
@@ -41,8 +41,8 @@ _STATUS = {
     Reason.OVERLOADED: _SERVICE_UNAVAILABLE,
     Reason.INTERNAL: (500, "Internal Server Error"),
 }
-# Two lines, Basic first: connect-proxy and proxytunnel read one scheme a line, and pass over
-# those that they don't know (RFC 9110 §11.7.1 allows both forms).
+# Two lines, Basic first: connect-proxy and proxytunnel read one scheme per line, and skip
+# unknown schemes (RFC 9110 §11.7.1 allows both forms).
 _CHALLENGES = (
     'Proxy-Authenticate: Basic realm="Stagedoor", charset="UTF-8"\r\n'
     'Proxy-Authenticate: Bearer realm="Stagedoor"\r\n'
@@ -51,12 +51,12 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 def established(session_id: str | None = None, token_ends_at: float | None = None) -> bytes:
-    """Return the answer after which the tunnel's bytes follow.
+    """Return the answer that opens the tunnel; the tunnel's bytes follow it.
 
-    RFC 9110 §9.3.6: neither Content-Length nor Transfer-Encoding. With `session_id` a
-    `Stagedoor-Session` header names the session, so that a developer can name it to an
-    administrator; with `token_ends_at` (seconds since the epoch) another says when the token ends.
-    Raises ValueError for an id that cannot stand in a header.
+    It has neither Content-Length nor Transfer-Encoding (RFC 9110 §9.3.6). With `session_id`, a
+    `Stagedoor-Session` header names the session, so that a developer can quote it to an administrator.
+    With `token_ends_at` (seconds since the epoch), another header says when the token ends. Raises
+    ValueError for an id that is not allowed in a header.
     """
     head = "HTTP/1.1 200 Connection established\r\n"
     if session_id is not None:
@@ -69,10 +69,10 @@ def established(session_id: str | None = None, token_ends_at: float | None = Non
 
 
 def interim(step: StartStep) -> bytes:
-    """Return an interim answer (RFC 9110 §15.2) that says how far the start of a shell has come.
+    """Return an interim answer (RFC 9110 §15.2) that reports the progress of a shell's start.
 
-    102 is RFC 2518's, for just this: accepted, and not done yet. Only for a client that asked for it
-    with a `Stagedoor-Progress` header of its own: stock clients take any 1xx for a refusal.
+    RFC 2518 defines 102 for this case: accepted, but not done yet. Send it only to a client that
+    requested it with a `Stagedoor-Progress` header: stock clients take any 1xx for a refusal.
     """
     text = f"{step.name}: {step.detail}" if step.detail else step.name
     line = text.encode("ascii", "replace").decode("ascii")
@@ -82,15 +82,15 @@ def interim(step: StartStep) -> bytes:
 
 
 def status_of(reason: Reason) -> int:
-    """The status code that a denial has in HTTP; a proxy's 407 is 401 elsewhere (RFC 9110 §15.5)."""
+    """Return the HTTP status code of a reason. A proxy's 407 is 401 elsewhere (RFC 9110 §15.5)."""
     return _STATUS[reason][0]
 
 
 def refusal(denial: Denial) -> bytes:
-    """Return the whole answer to a request that is refused; the connection is closed after it.
+    """Return the whole answer to a refused request; the connection is closed after it.
 
-    The body is the denial's line. No byte of a message can end a header: line ends
-    and control characters become spaces, in the status line all that is not ASCII becomes `?`.
+    The body is the denial's line. No byte of a message can end a header: line ends and control
+    characters become spaces, and in the status line every character outside of ASCII becomes `?`.
     """
     status, phrase = _STATUS[denial.reason]
     message = folded(denial.line)

@@ -1,7 +1,8 @@
 """asciicast v2, the format of recorded terminals (https://docs.asciinema.org/manual/asciicast/v2/).
 
-A header line, then one line for each event, each a JSON document. Lines are only ever appended, so
-what was written before a power cut stays readable: a last line that was cut off is passed over.
+A file has a header line, then one line for each event; each line is a JSON document. Lines are only
+ever appended, so everything written before a power cut stays readable: an incomplete last line is
+skipped.
 """
 
 import json
@@ -14,15 +15,15 @@ from types import MappingProxyType
 
 VERSION = 2
 LINE_LIMIT = 4 * 1024 * 1024
-"""Bytes in one line; a longer one is no recording of ours, and is not held in memory to find out."""
+"""The maximum length of a line in bytes. A longer line is refused without holding it in memory."""
 
 
 class AsciicastError(ValueError):
-    """What was read is no asciicast v2. `str(error)` names the line."""
+    """The input is not asciicast v2. `str(error)` names the line."""
 
 
 class Code(StrEnum):
-    """What an event is. Players pass over codes that they don't know, as the format asks."""
+    """The kinds of events. Players ignore unknown codes, as the format requires."""
 
     OUTPUT = "o"
     INPUT = "i"
@@ -32,9 +33,9 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`width` and `height` are columns and rows; `timestamp` seconds since the epoch, whole.
+    """The first line. `width` and `height` are columns and rows, `timestamp` whole seconds since the epoch.
 
-    `env` holds plain strings (`TERM`, `SHELL`). `extra` are keys beyond the format's own, which
+    `env` holds plain strings (`TERM`, `SHELL`). `extra` are keys that the format does not define, which
     players ignore; their values are JSON.
     """
 
@@ -49,14 +50,14 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`at` is seconds since the recording began; `code` one of `Code`, or one that came later."""
+    """An event, `at` seconds after the recording began. `code` is one of `Code`, or a later addition."""
 
     at: float
     code: str
     data: str
 
     def size(self) -> tuple[int, int] | None:
-        """Columns and rows of a resize; None for anything else."""
+        """Return the columns and rows of a resize, or None for any other event."""
         if self.code != Code.RESIZE:
             return None
         columns, _, rows = self.data.partition("x")
@@ -66,28 +67,30 @@ class Event:
 
 
 def resize(at: float, columns: int, rows: int) -> Event:
+    """Return the event of a resize."""
     return Event(at, Code.RESIZE, f"{columns}x{rows}")
 
 
 class Text:
-    """Bytes of a terminal as the text that the format holds; characters may span pieces.
+    """Decodes a terminal's bytes into the text of the format. A character may span pieces.
 
-    What is no UTF-8 becomes U+FFFD: the format has no place for other bytes.
+    Bytes that are not UTF-8 become U+FFFD, because the format cannot represent them.
     """
 
     def __init__(self) -> None:
         self._decoder = getincrementaldecoder("utf-8")("replace")
 
     def feed(self, data: bytes) -> str:
+        """Return the text of the characters that `data` completes."""
         return self._decoder.decode(data)
 
     def end(self) -> str:
-        """What is left of a character that never came to its end."""
+        """Return the text for a character that is still incomplete at the end."""
         return self._decoder.decode(b"", final=True)
 
 
 def encode_header(header: Header) -> bytes:
-    """One line with its end. Raises ValueError for an `extra` key that the format has."""
+    """Return the header's line with its line end. Raises ValueError if `extra` has a key of the format."""
     document: dict[str, object] = {
         "version": VERSION,
         "width": header.width,
@@ -107,13 +110,13 @@ def encode_header(header: Header) -> bytes:
 
 
 def encode_event(event: Event) -> bytes:
-    """One line with its end. Times have microseconds, as asciinema's own."""
-    # repr, not a fixed format: 0.1 stays short, and reading gives the same number back.
+    """Return the event's line with its line end. Times have microseconds, as in asciinema's own files."""
+    # repr, not a fixed format: 0.1 stays short, and parsing returns the same number.
     return _line([round(event.at, 6), event.code, event.data])
 
 
 def decode_header(line: bytes) -> Header:
-    """Raises AsciicastError."""
+    """Parse the header's line. Raises AsciicastError."""
     document = _document(line, 1)
     if not isinstance(document, dict):
         raise AsciicastError("line 1: the header is no JSON object")
@@ -124,7 +127,7 @@ def decode_header(line: bytes) -> Header:
     numbers = {}
     for key in ("width", "height", "timestamp"):
         value = document.get(key, 0 if key == "timestamp" else None)
-        # bool is an int in Python, and no size; asciinema writes whole timestamps, others don't.
+        # bool is an int in Python, but no size; asciinema writes whole timestamps, others don't.
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
             raise AsciicastError(f"line 1: {key} is {value!r}")
         numbers[key] = int(value)
@@ -143,14 +146,14 @@ def decode_header(line: bytes) -> Header:
         timestamp=numbers["timestamp"],
         command=texts["command"],
         title=texts["title"],
-        # Some recorders write null for a variable that was not set.
+        # Some recorders write null for an unset variable.
         env={key: value for key, value in env.items() if isinstance(value, str)},
         extra={key: value for key, value in document.items() if key not in _KEYS},
     )
 
 
 def decode_event(line: bytes, number: int) -> Event:
-    """`number` is the line's, for the message. Raises AsciicastError."""
+    """Parse an event's line. `number` is the line's, for the message. Raises AsciicastError."""
     document = _document(line, number)
     if not isinstance(document, list) or len(document) != 3:
         raise AsciicastError(f"line {number}: an event has a time, a code and data")
@@ -168,10 +171,10 @@ def decode_event(line: bytes, number: int) -> Event:
 
 
 def last_event_at(tail: bytes) -> float | None:
-    """When the last event was, seconds, by the last bytes of a file; None where they hold no whole line.
+    """Return the time of the last event in seconds, or None if `tail` has no whole line.
 
-    The first line counts for nothing, since it may be cut off or the header; so does a last one that is
-    being written.
+    `tail` is the end of a file. Its first line does not count, because it may be cut off or the header;
+    neither does an unterminated last line, which is still being written.
     """
     for line in reversed(tail.split(b"\n")[1:-1]):
         try:
@@ -182,10 +185,13 @@ def last_event_at(tail: bytes) -> float | None:
 
 
 class Reader:
-    """Lines to a header and events. `cut_off` is True once a last line without its end was met."""
+    """A reader of a recording: its header, then its events.
+
+    `cut_off` is True once the last line turned out to have no line end.
+    """
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
-        """`pieces` are the bytes of the recording, split anywhere. Raises AsciicastError."""
+        """Read the header from `pieces`, the recording's bytes split anywhere. Raises AsciicastError."""
         self.cut_off = False
         self._lines = self._split(pieces)
         first = next(self._lines, None)
@@ -194,7 +200,7 @@ class Reader:
         self.header = decode_header(first)
 
     def events(self) -> Iterator[Event]:
-        """In the order of writing; once. Raises AsciicastError."""
+        """Yield the events in the order of the file. It can be iterated once. Raises AsciicastError."""
         for number, line in enumerate(self._lines, start=2):
             if line.strip():
                 yield decode_event(line, number)
@@ -220,7 +226,7 @@ def _is_count(text: str) -> bool:
 
 
 def _line(document: object) -> bytes:
-    # ASCII: a lone surrogate stays an escape, and no terminal is spoken to by `cat`.
+    # ASCII: a lone surrogate stays an escape, and `cat` sends no control sequence to a terminal.
     return json.dumps(document, separators=(", ", ": "), allow_nan=False).encode("ascii") + b"\n"
 
 

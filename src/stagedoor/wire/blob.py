@@ -6,21 +6,22 @@ from base64 import b64encode
 
 
 class TruncatedError(ValueError):
-    """There is less than was announced, or more than there should be."""
+    """The data ends too early, or continues after its end."""
 
 
 class Reader:
-    """Reads one value after the other. Raises TruncatedError."""
+    """Reads values one after another. All methods raise TruncatedError."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.at = 0
-        """How many bytes have been read."""
+        """The number of bytes that have been read."""
 
     def __bool__(self) -> bool:
         return self.at < len(self._data)
 
     def take(self, size: int) -> bytes:
+        """Read `size` bytes."""
         end = self.at + size
         if end > len(self._data):
             raise TruncatedError("it ends too early")
@@ -29,27 +30,32 @@ class Reader:
         return taken
 
     def byte(self) -> int:
+        """Read a `byte`."""
         return self.take(1)[0]
 
     def uint32(self) -> int:
+        """Read a `uint32`."""
         return int.from_bytes(self.take(4), "big")
 
     def uint64(self) -> int:
+        """Read a `uint64`."""
         return int.from_bytes(self.take(8), "big")
 
     def string(self) -> bytes:
+        """Read a `string`."""
         return self.take(self.uint32())
 
     def end(self) -> None:
+        """Check that all bytes have been read."""
         if self:
             raise TruncatedError("something follows its end")
 
 
 def string(data: bytes) -> bytes:
-    """The bytes of a `string`."""
+    """Encode a `string`."""
     return struct.pack("!I", len(data)) + data
 
 
 def fingerprint(key: bytes) -> str:
-    """`SHA256:…` of a public key's blob, as `ssh-keygen -l` prints it."""
+    """Return the `SHA256:…` of a public key's blob, as `ssh-keygen -l` prints it."""
     return "SHA256:" + b64encode(hashlib.sha256(key).digest()).decode("ascii").rstrip("=")

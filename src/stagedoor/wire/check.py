@@ -1,4 +1,4 @@
-"""A list of checks, and how they are run."""
+"""Checks, and the loop that runs them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,14 +9,17 @@ from stagedoor.wire.finding import Finding, Result, fail
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`run` looks at one thing; it may find several, and a StagedoorError or OSError is a failure."""
+    """A named check. `run` may yield several findings; a StagedoorError or OSError counts as a failure."""
 
     name: str
     run: Callable[[], Iterable[Finding]]
 
 
 def run_checks(checks: Iterable[Check]) -> Iterator[Result]:
-    """What each finds, in order, as it is found. No fault in one keeps the others from running."""
+    """Yield the findings of each check, in order and as soon as they are known.
+
+    An error in one check does not keep the others from running.
+    """
     for check in checks:
         try:
             for finding in check.run():

@@ -1,7 +1,7 @@
-"""The head of a CONNECT request, byte by byte or all at once (RFC 9110 §9.3.6, RFC 9112).
+"""A parser for the head of a CONNECT request, fed in pieces of any size (RFC 9110 §9.3.6, RFC 9112).
 
-Strict, because nothing is gained by guessing: every stock client writes plain, well-formed lines.
-`wire.answer` has what we say back.
+It is strict, because tolerance would gain nothing: every stock client writes plain, well-formed lines.
+The answers are in `wire.answer`.
 """
 
 import re
@@ -15,15 +15,15 @@ from stagedoor.wire.credential import parse_credential
 from stagedoor.wire.traceparent import parse_traceparent
 
 MAX_HEADER_BYTES = 8 * KIB
-"""The request line, the fields and the empty line, all line ends included."""
+"""The limit for the request line, the fields and the empty line, with all line ends."""
 MAX_HEADER_LINES = 64
-"""The request line and the fields. nc sends 1 line, curl 5, a browser about 10."""
+"""The limit for the request line and the fields. nc sends 1 line, curl 5, a browser about 10."""
 MAX_USER_AGENT_CHARS = 200
 
 _CONNECT = b"CONNECT "
 _SPEAKS_CONNECT = "this is an SSH gateway; it speaks CONNECT only"
-# What other protocols begin with. None begins another or CONNECT, so that the shortest prefix which
-# tells gives the same answer as the whole.
+# The first bytes of other protocols. None is a prefix of another or of CONNECT, so the first bytes
+# that decide give the same answer as the whole.
 _STRANGERS = {
     b"\x16": "this looks like TLS, but this port speaks plain HTTP;"
     " use the gateway's TLS port, or http:// in place of https://",
@@ -43,11 +43,11 @@ _STRANGERS = {
     for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
 }
 
-# Possessive quantifiers: there is nothing to go back for, so every match is linear.
+# Possessive quantifiers: there is no backtracking, so every match is linear.
 # RFC 9112 §3: single spaces, no tab; the target is the authority-form (§3.2.3), split at its last
-# colon here and judged by `parse_target`.
+# colon here and checked by `parse_target`.
 _REQUEST_LINE = re.compile(rb"CONNECT ([!-~]++) HTTP/1\.([01])")
-# RFC 9110 §5.1, §5.5: a token, a colon right behind it, and no control character but tab.
+# RFC 9110 §5.1, §5.5: a token, a colon right after it, and no control character but tab.
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([^\x00-\x08\x0a-\x1f\x7f]*+)")
 _UNPRINTABLE = re.compile("[^ -~]")
 
@@ -56,14 +56,14 @@ _UNPRINTABLE = re.compile("[^ -~]")
 class Request:
     """A request for a tunnel, well-formed but neither authenticated nor allowed.
 
-    `host` and `port` are what stood before and after the last colon, raw, either may be empty:
-    they are for `parse_target` only. The Host header is not kept: nothing may be decided on it.
-    `early` is every byte after the head: the tunnel's first, to be relayed before all others.
-    `bare_line_feed`: the request line ended in LF alone, as corkscrew 2.0 writes it before
-    Proxy-Authorization. That program throws away whatever comes in one read with the 200, so
-    who answers it does well to leave a gap before the shell's first byte.
-    `wants_progress`: the client reads interim answers (`Stagedoor-Progress`), which others choke on.
-    `trace`: the client's own, if it sends a `traceparent` that is one.
+    `host` and `port` are the raw text before and after the last colon, and either may be empty: only
+    `parse_target` may use them. The Host header is not kept, because no decision may depend on it.
+    `early` is every byte after the head: the tunnel's first bytes, to be relayed before all others.
+    `bare_line_feed`: the request line ended in LF alone, which corkscrew 2.0 sends before
+    Proxy-Authorization. That program discards whatever it reads together with the 200, so the gateway
+    should pause before the shell's first byte. `wants_progress`: the client reads interim answers
+    (`Stagedoor-Progress`), which other clients cannot handle. `trace`: the client's own trace, if it
+    sends a valid `traceparent`.
     """
 
     host: str
@@ -78,10 +78,10 @@ class Request:
 
 
 class HeadParser:
-    """Reads one request head; linear in the bytes fed, however they are split.
+    """Parses one request head, in time linear in the bytes fed, however they are split.
 
-    A Denial comes as soon as the bytes tell, not only at the end of the head, and is the same
-    for every split. Time is the caller's: it holds the header's deadline.
+    A Denial is returned as soon as the bytes decide it, not only at the end of the head, and is the
+    same for every split. The caller keeps the deadline of the header.
     """
 
     __slots__ = (
@@ -92,15 +92,15 @@ class HeadParser:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._start = 0  # of the line that is being read
+        self._start = 0  # of the current line
         self._scanned = 0  # no LF between _start and here
-        self._stranger = True  # until it has begun with CONNECT
+        self._stranger = True  # until the head begins with CONNECT
         self._lines = 0
         self._host = ""
         self._port = ""
         self._version = (1, 0)
         self._bare_line_feed = False
-        self._seen: set[bytes] = set()  # names of fields that may come only once
+        self._seen: set[bytes] = set()  # names of fields that may occur only once
         self._credential: Credential | None = None
         self._user_agent: str | None = None
         self._wants_progress = False
@@ -108,10 +108,10 @@ class HeadParser:
         self._outcome: Request | Denial | None = None
 
     def feed(self, received: bytes) -> Request | Denial | None:
-        """Take the next bytes; None means that more are needed.
+        """Take the next bytes. Return None if more are needed.
 
-        After a Denial nothing more is parsed and it is returned again. After a Request the bytes
-        belong to the tunnel, and feeding them here raises RuntimeError.
+        After a Denial nothing more is parsed, and the same Denial is returned again. After a Request
+        the bytes belong to the tunnel, and feeding them here raises RuntimeError.
         """
         if self._outcome is None:
             self._buffer += received
@@ -124,7 +124,7 @@ class HeadParser:
         buffer = self._buffer
         if self._stranger:
             if not buffer.startswith(_CONNECT):
-                return _stranger(bytes(buffer))
+                return _refuse_stranger(bytes(buffer))
             self._stranger = False
         while True:
             end = buffer.find(b"\n", self._scanned, MAX_HEADER_BYTES)
@@ -141,7 +141,7 @@ class HeadParser:
             if line.endswith(b"\r"):
                 line = line[:-1]
             elif self._lines == 0:
-                # RFC 9112 §2.2 lets us take LF alone. We do so here only, for corkscrew.
+                # RFC 9112 §2.2 permits LF alone. It is accepted only here, for corkscrew.
                 self._bare_line_feed = True
             else:
                 return _bad("a header line ends in LF alone; end every line with CRLF")
@@ -177,7 +177,7 @@ class HeadParser:
         name = match[1].lower()
         match name:
             case b"proxy-authorization" | b"host" | b"content-length":
-                # RFC 9112 §3.2 for Host; for the others two could be read two ways.
+                # RFC 9112 §3.2 for Host; two of the others would be ambiguous.
                 if name in self._seen:
                     return _bad(f"there is more than one {name.decode('ascii').title()} header")
                 self._seen.add(name)
@@ -194,7 +194,7 @@ class HeadParser:
             case b"stagedoor-progress":
                 self._wants_progress = True
             case b"traceparent":
-                # Two of them are none: which one holds could be read two ways.
+                # Two of them count as none, because they are ambiguous.
                 again, self._trace = name in self._seen, None
                 self._seen.add(name)
                 if not again:
@@ -225,8 +225,8 @@ class HeadParser:
         )
 
 
-def _stranger(start: bytes) -> Denial | None:
-    """What the first bytes are, if not CONNECT; None while that cannot be said yet."""
+def _refuse_stranger(start: bytes) -> Denial | None:
+    """Return a Denial for first bytes that are not CONNECT, or None while that is undecided."""
     for prefix, message in _STRANGERS.items():
         if start.startswith(prefix):
             return _bad(message)

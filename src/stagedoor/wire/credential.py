@@ -1,4 +1,4 @@
-"""What stands in a Proxy-Authorization header, read but not believed (RFC 9110 §11.7.2).
+"""The value of a Proxy-Authorization header, parsed but not verified (RFC 9110 §11.7.2).
 
 No message here repeats a byte of the header: whatever was typed there may be the secret.
 """
@@ -11,22 +11,22 @@ from stagedoor.model.denial import Denial, Reason
 
 # RFC 6750 §2.1: b64token.
 _BEARER = re.compile(rb"[A-Za-z0-9._~+/-]++=*+")
-# RFC 7617 §2 forbids control characters; those of Latin-1 would pass through UTF-8 into a terminal.
+# RFC 7617 §2 forbids control characters; Latin-1's would pass through UTF-8 into a terminal.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def parse_credential(value: bytes) -> Credential | Denial:
-    """Read the header's value, without the white space around it.
+    """Parse the header's value, without the white space around it.
 
-    A scheme that we don't speak is CREDENTIAL_WRONG, so that the answer's challenges tell the
-    other end which we do. Basic or Bearer that is broken is BAD_REQUEST: the program is wrong,
-    not the password, and asking for another would not mend it.
+    An unknown scheme is CREDENTIAL_WRONG, so that the answer's challenges list the supported schemes. A
+    malformed Basic or Bearer is BAD_REQUEST: the program is wrong, not the password, and prompting for
+    another password would not help.
     """
     scheme, _, rest = value.partition(b" ")
     # RFC 9110 §11.1: the scheme is case-insensitive; §11.4: one or more spaces follow it.
     match scheme.lower():
         case b"basic":
-            return _basic(rest.strip(b" \t"))
+            return _parse_basic(rest.strip(b" \t"))
         case b"bearer":
             token = rest.strip(b" \t")
             if not _BEARER.fullmatch(token):
@@ -39,8 +39,8 @@ def parse_credential(value: bytes) -> Credential | Denial:
             )
 
 
-def _basic(encoded: bytes) -> PasswordCredential | Denial:
-    """RFC 7617: base64 of UTF-8 of `name ":" password`; only the name may hold no colon."""
+def _parse_basic(encoded: bytes) -> PasswordCredential | Denial:
+    """Parse base64 of the UTF-8 of `name ":" password` (RFC 7617). Only the password may contain a colon."""
     try:
         text = a2b_base64(encoded, strict_mode=True).decode("utf-8")
     except UnicodeDecodeError:

@@ -10,7 +10,7 @@ _PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
 
 
 def parse_duration(text: str) -> int | None:
-    """Seconds in `90s`, `15m`, `8h`, `30d`, `2w`, or several of them (`1d12h`); else None."""
+    """Return the seconds in `90s`, `15m`, `8h`, `30d`, `2w` or several of them (`1d12h`); otherwise None."""
     if not _DURATION.fullmatch(text):
         return None
     return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))

@@ -1,6 +1,6 @@
-"""What was found when something was looked at: whether it is well, and what mends it.
+"""Findings: the results of checks, with the remedy for a problem.
 
-Standard library only, Python 3.8 or later: it is part of the one-file client.
+Standard library only, Python 3.8 or later: this module is part of the one-file client.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 
 class Level(str, Enum):  # noqa: UP042
+    """The severity of a finding."""
+
     OK = "ok"
     WARN = "warn"
-    """It works, and will be a problem."""
+    """It works now, but will become a problem."""
     FAIL = "fail"
 
     def __str__(self) -> str:
@@ -28,9 +30,10 @@ class Level(str, Enum):  # noqa: UP042
 
 @dataclass(frozen=True)
 class Finding:
-    """`what` is one line without a secret; `fix` is what mends it, "" where nothing has to be.
+    """A result of a check.
 
-    What a server said may stand in them, so that what no terminal should be told is taken out.
+    `what` is one line without a secret; `fix` is the remedy, "" if none is needed. Both may quote a
+    server, so characters that a terminal must not receive are removed.
     """
 
     level: Level
@@ -43,35 +46,38 @@ class Finding:
 
 
 Result = Tuple[str, Finding]  # noqa: UP006
-"""A check's name and what it found."""
+"""The name of a check, and one of its findings."""
 
 
 def result_row(result: Result) -> dict[str, str]:
-    """For JSON."""
-    name, found = result
-    return {"check": name, "level": str(found.level), "what": found.what, "fix": found.fix}
+    """Return a result as a row of JSON."""
+    name, finding = result
+    return {"check": name, "level": str(finding.level), "what": finding.what, "fix": finding.fix}
 
 
 def result_text(result: Result) -> str:
-    """For a terminal: one line, and one more with what mends it."""
-    name, found = result
-    line = f"{str(found.level).upper():<5} {name}: {found.what}\n"
-    return line if found.level is Level.OK or not found.fix else f"{line}      {found.fix}\n"
+    """Return a result for a terminal: one line, and a second one with the remedy."""
+    name, finding = result
+    line = f"{str(finding.level).upper():<5} {name}: {finding.what}\n"
+    return line if finding.level is Level.OK or not finding.fix else f"{line}      {finding.fix}\n"
 
 
 def ok(what: str) -> Finding:
+    """Return a finding of level OK."""
     return Finding(Level.OK, what)
 
 
 def warn(what: str, fix: str) -> Finding:
+    """Return a warning and its remedy."""
     return Finding(Level.WARN, what, fix)
 
 
 def fail(what: str, fix: str) -> Finding:
+    """Return a failure and its remedy."""
     return Finding(Level.FAIL, what, fix)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 where all is well, 1 for warnings, 2 for failures."""
+    """Return a command's exit status: 0 if all is well, 1 for warnings, 2 for failures."""
     levels = {finding.level for finding in findings}
     return 2 if Level.FAIL in levels else 1 if Level.WARN in levels else 0

@@ -1,8 +1,8 @@
-"""The last entry of X-Forwarded-For: who spoke to the reverse proxy that added it.
+"""The last entry of X-Forwarded-For: the client of the reverse proxy that added it.
 
-There is no standard for it. Proxies write an address, or an address and a port (Azure's Application
-Gateway, IIS), an IPv6 address in brackets or bare. `unknown` (squid) and a made-up name as in RFC 7239
-§6.3 are nobody's address.
+The header has no standard. Proxies write an address, or an address and a port (Azure's Application
+Gateway, IIS); an IPv6 address is in brackets or bare. `unknown` (squid) and an obfuscated name as in
+RFC 7239 §6.3 are no address.
 """
 
 import re
@@ -15,10 +15,11 @@ _BARE_V6 = re.compile(r"([0-9A-Fa-f:.]{2,45})()")
 _MOST_PORTS = 65535
 
 
-def last_forwarded(shown: list[str]) -> Source | None:
-    """Read the header's lines, in order; `shown` has one at least. None if the last entry is no address.
+def parse_last_forwarded(shown: list[str]) -> Source | None:
+    """Return the address in the last entry of the header's lines, or None if that is no address.
 
-    The port is 0 where none is said. Entries before the last are not looked at: anybody can write them.
+    `shown` has the lines in order, at least one. The port is 0 if the entry has none. Earlier entries
+    are ignored, because any client can write them.
     """
     entry = shown[-1].rpartition(",")[2].strip(" \t")
     for form in (_V4_AND_PORT, _BRACKETED, _BARE_V6):

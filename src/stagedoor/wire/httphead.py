@@ -1,8 +1,8 @@
-"""Is the head of an HTTP/1.1 request beyond doubt? What two programs could read in two ways is refused.
+"""A check that the head of an HTTP/1.1 request is unambiguous.
 
-A proxy in front of us that reads a head otherwise than we do can be made to take one request for two
-(request smuggling). Sources: RFC 9112 §2.2 (bare LF and CR), §5.2 (folded lines), §6.1 and §6.3 (a
-length and a transfer coding), §3.2 (Host).
+If a proxy in front of the gateway reads a head differently, it can be made to take one request for two
+(request smuggling). So any head that two programs could read differently is refused. Sources: RFC 9112
+§2.2 (bare LF and CR), §5.2 (folded lines), §6.1 and §6.3 (a length and a transfer coding), §3.2 (Host).
 """
 
 import re
@@ -15,21 +15,21 @@ _CODING = b"transfer-encoding"
 _ONCE = (_LENGTH, _CODING, b"host")
 
 
-def fault_in(received: bytes) -> str | None:
-    """What is wrong with the head that `received` begins with, None if nothing is, as far as it goes.
+def find_fault(received: bytes) -> str | None:
+    """Return the fault of the head at the start of `received`, or None if it has none so far.
 
-    An incomplete head is judged by what is there, a complete one as a whole; what follows it is not
-    looked at. Besides this a parser of HTTP has to do its own part.
+    An incomplete head is judged by the part that has arrived. Bytes after the head are ignored. The
+    HTTP parser still has to check everything else.
     """
     head, end, _ = received.partition(b"\r\n\r\n")
     if _BARE.search(head) or (end and head.endswith(b"\r")):
         return "a line of the header ends in LF or CR alone, and not in CR LF"
     if _FOLDED.search(head):
         return "a line of the header is folded: it begins with a space or a tab"
-    return _fault_in_fields(head) if end else None
+    return _find_fault_in_fields(head) if end else None
 
 
-def _fault_in_fields(head: bytes) -> str | None:
+def _find_fault_in_fields(head: bytes) -> str | None:
     line, *fields = head.split(b"\r\n")
     if not _REQUEST_LINE.match(line):
         return "the first line is no METHOD PATH HTTP/1.1"

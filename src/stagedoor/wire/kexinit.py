@@ -1,4 +1,4 @@
-"""What a client proposes in a key exchange (RFC 4253 §7.1): its guess, and its ciphers."""
+"""A client's proposal for a key exchange (RFC 4253 §7.1): its guess and its ciphers."""
 
 from stagedoor.wire.blob import Reader, TruncatedError
 
@@ -6,23 +6,23 @@ _COOKIE_BYTES = 16
 _LISTS_AFTER_THE_FIRST_TWO = 8
 
 
-def wrong_guess(client: bytes, server: bytes) -> bool:
-    """Whether the client has sent a first packet of a key exchange that must be passed over.
+def is_wrong_guess(client: bytes, server: bytes) -> bool:
+    """Return True if the client has sent a guessed first packet that the server must ignore.
 
-    Both are SSH_MSG_KEXINIT, whole, with the message's number in front. A guess is wrong if the two
-    sides differ in what they would like best, be it the key exchange or the host key algorithm,
-    whatever they agree on in the end.
+    Both arguments are a whole SSH_MSG_KEXINIT that begins with the message's number. A guess is wrong
+    if the first choices of the two sides differ, for the key exchange or for the host key algorithm,
+    whatever they finally agree on.
     """
     try:
-        wanted, follows = _read(client)
-        offered, _ = _read(server)
+        client_choices, follows = _read(client)
+        server_choices, _ = _read(server)
     except TruncatedError:
         return False
-    return follows and wanted != offered
+    return follows and client_choices != server_choices
 
 
-def ciphers(kexinit: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """The ciphers in an SSH_MSG_KEXINIT, to the server and to the client; none if it is damaged."""
+def parse_ciphers(kexinit: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Return the ciphers in an SSH_MSG_KEXINIT, to the server and to the client; none if it is damaged."""
     reader = Reader(kexinit)
     try:
         reader.take(1 + _COOKIE_BYTES)
@@ -35,7 +35,7 @@ def ciphers(kexinit: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
 
 
 def _read(kexinit: bytes) -> tuple[tuple[bytes, bytes], bool]:
-    """The first key exchange and host key algorithms, and first_kex_packet_follows."""
+    """Return the first key exchange and host key algorithms, and first_kex_packet_follows."""
     reader = Reader(kexinit)
     reader.take(1 + _COOKIE_BYTES)
     first = (_first(reader.string()), _first(reader.string()))

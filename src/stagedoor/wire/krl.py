@@ -1,4 +1,4 @@
-"""What was revoked: a key revocation list as `ssh-keygen -k` makes it, or public keys as text.
+"""Revoked keys: a key revocation list as `ssh-keygen -k` makes it, or public keys as text.
 
 Sources: OpenSSH's PROTOCOL.krl, ssh-keygen(1) KEY REVOCATION LISTS, sshd_config(5) RevokedKeys.
 """
@@ -19,11 +19,11 @@ _EXTENSION = 255
 _SERIAL_LIST, _SERIAL_RANGE, _SERIAL_BITMAP, _KEY_ID = 0x20, 0x21, 0x22, 0x23
 _CERTIFICATE_EXTENSION = 0x39
 _ANY_CA = b""
-"""The CA of a section that names none: it holds for every CA."""
+"""The CA of a section that names none; it applies to every CA."""
 
 
 class RevocationError(ValueError):
-    """The list cannot be read; the text says why in one line."""
+    """The list cannot be read. The text is the reason, in one line."""
 
 
 @dataclass(slots=True)
@@ -33,11 +33,11 @@ class _Certificates:
     bitmaps: list[tuple[int, int]] = field(default_factory=list)
     key_ids: set[str] = field(default_factory=set)
 
-    def holds(self, certificate: Certificate) -> bool:
+    def has(self, certificate: Certificate) -> bool:
         serial = certificate.serial
         if certificate.key_id in self.key_ids:
             return True
-        if serial == 0:  # PROTOCOL.krl: zero means that the CA gave no serial
+        if serial == 0:  # PROTOCOL.krl: zero means that the CA assigned no serial
             return False
         return (
             serial in self.serials
@@ -51,7 +51,7 @@ class _Certificates:
 
 
 class Revocations:
-    """What a list holds; empty until it is read."""
+    """The contents of a revocation list; a new instance is empty."""
 
     def __init__(self) -> None:
         self._keys: set[bytes] = set()
@@ -60,7 +60,7 @@ class Revocations:
         self._by_ca: dict[bytes, _Certificates] = {}
 
     def holds_key(self, key: bytes) -> bool:
-        """Whether a public key, as a blob, was revoked."""
+        """Return True if a public key, given as a blob, is revoked."""
         return (
             key in self._keys
             or hashlib.sha256(key).digest() in self._sha256
@@ -68,11 +68,11 @@ class Revocations:
         )
 
     def holds_certificate(self, certificate: Certificate) -> bool:
-        """Whether a certificate was revoked, by its serial, its key id or its CA."""
+        """Return True if a certificate is revoked, by its serial, its key id or its CA."""
         if self.holds_key(certificate.ca):
             return True
         return any(
-            ca in self._by_ca and self._by_ca[ca].holds(certificate)
+            ca in self._by_ca and self._by_ca[ca].has(certificate)
             for ca in (certificate.ca, _ANY_CA)
         )
 
@@ -81,15 +81,15 @@ class Revocations:
         reader.take(len(_MAGIC))
         if reader.uint32() != _FORMAT:
             raise RevocationError("its format is not version 1")
-        reader.uint64()  # the list's own version
-        reader.uint64()  # when it was made
+        reader.uint64()  # the list's version
+        reader.uint64()  # the time of creation
         reader.uint64()  # flags, of which none is defined
         reader.string()  # reserved
         reader.string()  # comment
         while reader:
             kind = reader.byte()
             if kind == _SIGNATURE:
-                # Only signatures follow; the writer of the file is trusted.
+                # Only signatures follow, and the writer of the file is trusted anyway.
                 return
             section = Reader(reader.string())
             if kind == _CERTIFICATES:
@@ -106,15 +106,17 @@ class Revocations:
     def _read_certificates(self, section: Reader) -> None:
         ca = section.string()
         section.string()  # reserved
-        found = self._by_ca.setdefault(ca, _Certificates())
+        certificates = self._by_ca.setdefault(ca, _Certificates())
         readers: dict[int, Callable[[Reader], None]] = {
-            _SERIAL_LIST: lambda part: _until_end(part, lambda: found.serials.add(part.uint64())),
-            _SERIAL_RANGE: lambda part: found.ranges.append((part.uint64(), part.uint64())),
-            _SERIAL_BITMAP: lambda part: found.bitmaps.append(
+            _SERIAL_LIST: lambda part: _until_end(
+                part, lambda: certificates.serials.add(part.uint64())
+            ),
+            _SERIAL_RANGE: lambda part: certificates.ranges.append((part.uint64(), part.uint64())),
+            _SERIAL_BITMAP: lambda part: certificates.bitmaps.append(
                 (part.uint64(), int.from_bytes(part.string(), "big"))
             ),
             _KEY_ID: lambda part: _until_end(
-                part, lambda: found.key_ids.add(part.string().decode("utf-8"))
+                part, lambda: certificates.key_ids.add(part.string().decode("utf-8"))
             ),
             _CERTIFICATE_EXTENSION: _refuse_if_critical,
         }
@@ -137,42 +139,42 @@ class Revocations:
 
 
 def parse_revocations(data: bytes) -> Revocations:
-    """Read a list. Raises RevocationError: a list that is half understood would let somebody in."""
-    found = Revocations()
+    """Parse a list. Raises RevocationError, because a partly understood list would admit revoked keys."""
+    revocations = Revocations()
     try:
         if data.startswith(_MAGIC):
-            found._read_krl(data)
+            revocations._read_krl(data)
         else:
-            found._read_text(data.decode("ascii"))
+            revocations._read_text(data.decode("ascii"))
     except TruncatedError as error:
         raise RevocationError(str(error)) from None
     except UnicodeDecodeError:
         raise RevocationError("it is neither a list of ssh-keygen -k nor public keys") from None
-    return found
+    return revocations
 
 
-def revoked_serials(ca: bytes, serials: Iterable[int], made_at: int) -> bytes:
-    """A list that revokes certificates by their serials: those of the CA whose public key is `ca`; if that
-    is empty, of every CA.
+def encode_revoked_serials(ca: bytes, serials: Iterable[int], made_at: int) -> bytes:
+    """Return a list that revokes certificates by their serials.
 
-    `made_at` is seconds since the epoch, and the list's version.
+    `ca` is the public key of the CA that signed them; if it is empty, they are revoked for every CA.
+    `made_at`, seconds since the epoch, is also the list's version.
     """
-    written = _MAGIC + _FORMAT.to_bytes(4, "big")
-    written += made_at.to_bytes(8, "big") * 2  # the list's version, and when it was made
-    written += bytes(8)  # flags
-    written += string(b"") + string(b"stagedoor")  # reserved, comment
-    # PROTOCOL.krl: zero is no serial, and they are in ascending order.
+    krl = _MAGIC + _FORMAT.to_bytes(4, "big")
+    krl += made_at.to_bytes(8, "big") * 2  # the list's version, and the time of creation
+    krl += bytes(8)  # flags
+    krl += string(b"") + string(b"stagedoor")  # reserved, comment
+    # PROTOCOL.krl: zero is no serial, and serials are in ascending order.
     ordered = sorted({serial for serial in serials if serial})
     if not ordered:
-        return written
+        return krl
     numbers = b"".join(serial.to_bytes(8, "big") for serial in ordered)
     section = string(ca) + string(b"") + bytes([_SERIAL_LIST]) + string(numbers)
-    return written + bytes([_CERTIFICATES]) + string(section)
+    return krl + bytes([_CERTIFICATES]) + string(section)
 
 
-def _until_end(part: Reader, read_one: Callable[[], object]) -> None:
+def _until_end(part: Reader, read_value: Callable[[], object]) -> None:
     while part:
-        read_one()
+        read_value()
 
 
 def _refuse_if_critical(part: Reader) -> None:

@@ -1,19 +1,19 @@
-"""What a program has switched on in a terminal, as its output tells, and how to undo or redo it.
+"""The terminal modes that a program has set, parsed from its output, and the bytes to undo or redo them.
 
-A client that leaves a terminal in the middle of a full-screen program must leave its own screen as it
-was; one that enters must get the modes that the program believes are set. Only modes are
-followed here, never the screen.
+A client that leaves a terminal in the middle of a full-screen program must restore its own screen. A
+client that enters must get the modes that the program believes are set. Only modes are followed, never
+the contents of the screen.
 
-Sources: ECMA-48, and "XTerm Control Sequences" (ctlseqs), cited as CS with the name that it gives.
+Sources: ECMA-48, and "XTerm Control Sequences" (ctlseqs), cited as CS with the name given there.
 """
 
 import re
 
 MAX_SEQUENCE_BYTES = 128
-"""A sequence that is longer sets no mode that we know; its beginning is not waited on."""
+"""A longer sequence sets no known mode, so its beginning is not kept for later."""
 
 MAX_PUSHED = 16
-"""Keyboard settings that a program may stack; no terminal keeps more."""
+"""The number of keyboard settings that a program may stack; no terminal keeps more."""
 
 _SEQUENCE = re.compile(
     rb"\x1b(?:"
@@ -25,7 +25,7 @@ _UNFINISHED = re.compile(rb"\x1b(?:\[[?><=]?[0-9;:]*[ -/]*)?\Z")
 
 MOUSE = (9, 1000, 1001, 1002, 1003)
 _DEFAULT_ON = frozenset({7, 25})
-"""Autowrap and the cursor are set where nobody has said anything (CS DECAWM, DECTCEM)."""
+"""Autowrap and the cursor are on by default (CS DECAWM, DECTCEM)."""
 _ALTERNATE = (1049, 1047, 47)
 FOLLOWED = frozenset(
     {
@@ -51,15 +51,13 @@ FOLLOWED = frozenset(
         *MOUSE,
     }
 )
-"""Private modes (CS DECSET) that change what the keyboard or the mouse sends, or what is seen.
-
-12 (a blinking cursor) is here since cursor shapes are undone together; 2026 (synchronized output)
-freezes a screen on which it is left on.
-"""
+"""Private modes (CS DECSET) that change the input from keyboard or mouse, or the display. 12 (a
+blinking cursor) is included because cursor shapes are undone together, and 2026 (synchronized output)
+because it freezes a screen on which it is left on."""
 
 
 class Modes:
-    """Follows one terminal's output. `feed` may be called with any pieces of it."""
+    """Follows the output of one terminal. `feed` may be called with any pieces of it."""
 
     def __init__(self) -> None:
         self._set: dict[int, bool] = {}
@@ -70,10 +68,10 @@ class Modes:
         self._fed = 0
         self._tail = b""
         self.primary_end = 0
-        """Up to this offset of the output the primary screen was drawn, if the other is shown now."""
+        """The offset in the output where the primary screen was left, if the alternate is shown now."""
 
     def feed(self, data: bytes) -> None:
-        """Follow the next bytes of output, whatever they are."""
+        """Follow the next bytes of output, whatever they contain."""
         start = self._fed - len(self._tail)
         self._fed += len(data)
         if self._tail:
@@ -81,24 +79,24 @@ class Modes:
             self._tail = b""
         if b"\x1b" not in data:
             return
-        for found in _SEQUENCE.finditer(data):
-            if found["escape"] is not None:
-                self._escape(found["escape"])
+        for match in _SEQUENCE.finditer(data):
+            if match["escape"] is not None:
+                self._escape(match["escape"])
             else:
                 self._control(
-                    start + found.start(),
-                    *found.group("marker", "parameters", "intermediate", "final"),
+                    start + match.start(),
+                    *match.group("marker", "parameters", "intermediate", "final"),
                 )
         unfinished = _UNFINISHED.search(data[-MAX_SEQUENCE_BYTES:])
         self._tail = unfinished[0] if unfinished else b""
 
     @property
     def alternate_screen(self) -> bool:
-        """Whether the program draws on the screen that has no scrollback."""
+        """Return True if the program draws on the screen without scrollback."""
         return any(self._set.get(mode) for mode in _ALTERNATE)
 
     def redo(self) -> bytes:
-        """What sets a fresh terminal to these modes."""
+        """Return the bytes that set a fresh terminal to these modes."""
         parts = [
             b"\x1b[?%d%c" % (mode, b"h" if on else b"l")
             for mode, on in sorted(self._set.items(), key=lambda item: item[0] not in _ALTERNATE)
@@ -114,9 +112,10 @@ class Modes:
         return b"".join(parts)
 
     def undo(self) -> bytes:
-        """What a terminal needs after this output to be as it was before; nothing if nothing was set.
+        """Return the bytes that restore a terminal after this output; empty if no mode was changed.
 
-        The alternate screen is left last, so that all else is undone on the screen that it was set on.
+        The alternate screen is left last, so that everything else is undone on the screen where it was
+        set.
         """
         parts = [
             b"\x1b[?%d%c" % (mode, b"h" if mode in _DEFAULT_ON else b"l")
@@ -144,7 +143,7 @@ class Modes:
             case b"c":
                 self._forget()  # CS RIS
             case _:
-                pass  # DECSC, DECRC: the cursor's position, no mode
+                pass  # DECSC, DECRC: the cursor's position, not a mode
 
     def _control(
         self, at: int, marker: bytes, parameters: bytes, intermediate: bytes, final: bytes
@@ -160,7 +159,7 @@ class Modes:
             case b"", b" ", b"q":
                 self._cursor_shape = b"" if parameters in (b"", b"0") else parameters  # CS DECSCUSR
             case b"", b"!", b"p":
-                self._soften()
+                self._soft_reset()
             case b">", b"", b"m":  # CS XTMODKEYS
                 resource, _, value = parameters.partition(b";")
                 if resource == b"4":
@@ -169,14 +168,14 @@ class Modes:
                     self._modify_keys = b""
             case b">", b"", b"u":  # the progressive keyboard enhancement of kitty: push
                 self._keyboard = [*self._keyboard, parameters][-MAX_PUSHED:]
-            case b"<", b"", b"u":  # … and pop
+            case b"<", b"", b"u":  # and pop
                 count = int(parameters) if parameters.isdigit() and len(parameters) < 6 else 1
                 del self._keyboard[max(len(self._keyboard) - max(count, 1), 0) :]
             case _:
                 pass
 
-    def _soften(self) -> None:
-        """CS DECSTR: the cursor is shown, and keys send what they send by default."""
+    def _soft_reset(self) -> None:
+        """Apply CS DECSTR: the cursor is shown, and keys send their defaults."""
         for mode in (1, 6, 66, 7, 25):
             self._set.pop(mode, None)
         self._keypad = False

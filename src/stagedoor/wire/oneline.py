@@ -1,35 +1,37 @@
-"""What somebody else wrote, on one line that any terminal and database can take. Pure."""
+"""Foreign text on one line that any terminal and database accepts. Pure."""
 
 
-def escaped(text: str) -> str:
-    """`text` on one line with nothing left out: what cannot be printed stands as `\\xNN` or `\\uNNNN`."""
+def escape(text: str) -> str:
+    r"""Return `text` on one line and complete: unprintable characters become `\xNN` or `\uNNNN`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(text: str, limit: int) -> str:
-    """`text` in at most `limit` characters; what was cut off leaves an ellipsis.
+    """Return `text` in at most `limit` characters, ending in an ellipsis if it was cut.
 
-    A lone surrogate would make an event unwritable for ever, and an escape sequence would speak to the
-    terminal that shows it.
+    Unprintable characters are replaced: a lone surrogate could never be written to the audit, and an
+    escape sequence would control the terminal that shows it.
     """
     return printable(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 def printable(text: str) -> str:
-    """`text` with a mark for each character that is not."""
+    """Return `text` with U+FFFD in place of each unprintable character."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def is_word(text: str) -> bool:
-    """Whether it can be the name of a row: one that was made up may have what no database takes (a NUL, a
-    lone surrogate)."""
+    """Return True if `text` can be the name of a row.
+
+    A made-up name may contain characters that no database accepts (a NUL, a lone surrogate).
+    """
     return text.isascii() and text.isprintable()
 
 
 def folded(text: str) -> str:
-    """`text` with a space for all that is between its printable words, line ends among it."""
+    """Return `text` with a single space for each run of white space, line ends and unprintable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

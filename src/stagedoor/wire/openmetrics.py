@@ -8,9 +8,11 @@ from stagedoor.model.metric import INFINITE, SUM, Metric, MetricKind, Series, bo
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def exposition(metrics: Iterable[Metric], values: Mapping[Series, float]) -> str:
-    """One page. A counter or histogram of which nothing was counted is 0, a gauge without a value is left
-    out; `values` of other metrics are ignored.
+def format_metrics(metrics: Iterable[Metric], values: Mapping[Series, float]) -> str:
+    """Return the text of all metrics.
+
+    A counter or histogram without a value is 0, and a gauge without a value is left out. `values` of
+    other metrics are ignored.
     """
     by_metric: dict[str, dict[tuple[str, ...], dict[str, float]]] = defaultdict(dict)
     for (name, labels, part), value in values.items():
@@ -25,27 +27,29 @@ def exposition(metrics: Iterable[Metric], values: Mapping[Series, float]) -> str
     return "\n".join([*lines, "# EOF", ""])
 
 
-def plain_samples(text: str) -> dict[str, float]:
-    """The samples of a page of ours that have no labels, by name."""
-    found = {}
+def parse_plain_samples(text: str) -> dict[str, float]:
+    """Return the samples without labels from a text that `format_metrics` wrote, by name."""
+    samples = {}
     for line in text.splitlines():
         name, _, value = line.partition(" ")
         if not line.startswith("#") and "{" not in name:
             try:
-                found[name] = float(value)
+                samples[name] = float(value)
             except ValueError:
                 continue
-    return found
+    return samples
 
 
-def _samples(metric: Metric, found: Mapping[tuple[str, ...], Mapping[str, float]]) -> Iterator[str]:
+def _samples(
+    metric: Metric, by_labels: Mapping[tuple[str, ...], Mapping[str, float]]
+) -> Iterator[str]:
     counted = metric.kind in (MetricKind.COUNTER, MetricKind.HISTOGRAM)
     combinations = dict.fromkeys(metric.label_values if counted else ())
-    for values in [*combinations, *sorted(found.keys() - combinations.keys())]:
+    for values in [*combinations, *sorted(by_labels.keys() - combinations.keys())]:
         labels = [
             f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, values, strict=True)
         ]
-        parts = found.get(values, {})
+        parts = by_labels.get(values, {})
         if metric.kind is MetricKind.HISTOGRAM:
             yield from _histogram(metric, labels, parts)
         else:

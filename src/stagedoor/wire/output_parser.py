@@ -1,9 +1,9 @@
-"""Somebody else's output made fit for one's own terminal: what draws, and nothing else. Pure.
+"""A filter that passes only the drawing sequences of another person's terminal. Pure.
 
 A terminal does more than draw: it writes the clipboard, answers queries as if its user had typed the
-answer, prints, moves its window, hands on what a multiplexer passes through. A person who watches the
-terminal of somebody else, or plays its recording, wants none of that in their own. So what is known to
-draw is written again, and the rest is left out.
+answer, prints, moves its window, and forwards sequences that a multiplexer passes through. A person who
+watches another person's terminal, or plays its recording, wants none of that in their own. So sequences
+that are known to draw are written out again, and the rest is dropped.
 
 Sources: ECMA-48; "XTerm Control Sequences" (ctlseqs), cited as CS; the states are those of the parser
 for DEC's terminals by Paul Williams (vt100.net/emu/dec_ansi_parser).
@@ -15,25 +15,25 @@ from enum import Enum, auto
 
 _UNDO = "\x0f\x1b(B\x1b[4l\x1b[?69l\x1b7\x1b[r\x1b8"
 UNDO = _UNDO.encode()
-"""What a terminal needs after such output: its own characters, no insertion, no margins. Modes that
-`wire.modes` follows are undone by that."""
+"""The bytes that restore a terminal after such output: the default character sets, no insert mode, no
+margins. `wire.modes` undoes the modes that it follows."""
 
 _RESET = _UNDO + "\x1b[?1049l\x1b[?6l\x1b[?7;25h\x1b[m\x1b[H\x1b[2J"
-"""Goes on for CS RIS, which takes the scrollback as well, and more than drawing."""
+"""The replacement for CS RIS, which would also clear the scrollback and do more than draw."""
 
 _MAX_SEQUENCE = 128
-"""No sequence that draws is longer; one that is does nothing."""
+"""No sequence that draws is longer; a longer one is dropped."""
 
 _C1 = re.compile("[\x80-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _PLAIN = re.compile("[\x20-\x7e\xa0-\U0010ffff\a\b\t\n\v\f\r\x0e\x0f]+")
 _CONTROLS = frozenset("\a\b\t\n\v\f\r\x0e\x0f")
-"""Not ENQ, which is answered."""
+"""The control characters that draw. ENQ is not among them, because a terminal answers it."""
 _BODY = re.compile("[\x20-\x3f]+")
 _ENDS_STRING = re.compile("[\a\x18\x1a\x1b]")
 _STRINGS = frozenset("P]^_Xk")
-"""What begins DCS, OSC, PM, APC and SOS, and the title of screen(1): none of them draws text."""
+"""The characters that begin DCS, OSC, PM, APC and SOS, and the title of screen(1), which draw no text."""
 _ESCAPES = frozenset(
     ["7", "8", "D", "E", "H", "M", "#3", "#4", "#5", "#6", "#8"]
     + [place + charset for place in "()*+" for charset in "0B"]
@@ -42,7 +42,8 @@ _PARTS = re.compile(r"(\??)([0-9;:]*)([ !]?)")
 _NUMBER_TOO_LONG = re.compile("[0-9]{6}")
 _MOVING = frozenset("@ABCDEFGHIJKLMPSTXZ`abdefgmrsu")
 _MODES = frozenset({"5", "6", "7", "12", "25", "45", "47", "69", "1047", "1048", "1049", "2026"})
-"""CS DECSET: none of the keyboard, the mouse or the focus, which make a terminal speak."""
+"""The modes of CS DECSET that draw. Those of the keyboard, mouse and focus are left out, because they
+make a terminal send."""
 
 
 class _State(Enum):
@@ -53,29 +54,32 @@ class _State(Enum):
 
 
 class OutputParser:
-    """Follows one terminal's output. `feed` may be called with any pieces of it."""
+    """Filters the output of one terminal. `feed` may be called with any pieces of it."""
 
     def __init__(self, *, utf8: bool) -> None:
-        """Without `utf8` the terminal may take a byte of a character for a control (CS, C1): then
-        every character beyond ASCII is shown as `?`."""
+        """Start at the beginning of the output.
+
+        Without `utf8` the terminal may take a byte of a character for a control (CS, C1), so every
+        character outside of ASCII is shown as `?`.
+        """
         self._utf8 = utf8
         self.begin()
 
     def begin(self) -> None:
-        """What follows does not go on where the last piece ended."""
+        """Reset the parser: the next piece does not continue the last one."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._state = _State.GROUND
         self._body = ""
 
     def feed(self, data: bytes) -> bytes:
-        """What of the next bytes draws. Whole sequences only, so that nothing behind them is changed."""
+        """Return the part of `data` that draws, in whole sequences so that later output is unaffected."""
         return self.draw(self._decoder.decode(data)).encode()
 
     def draw(self, text: str) -> str:
-        """The same for text; what cannot be encoded is shown as U+FFFD."""
+        """Filter text as `feed` does bytes. Characters that cannot be encoded are shown as U+FFFD."""
         text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
-        # Whatever is decoded as a control of C1 is one, to a terminal that knows them.
-        text = _C1.sub(lambda found: "\x1b" + chr(ord(found[0]) - 0x40), text)
+        # A terminal that knows C1 controls acts on every character that decodes to one.
+        text = _C1.sub(lambda control: "\x1b" + chr(ord(control[0]) - 0x40), text)
         parts: list[str] = []
         at = 0
         while at < len(text):
@@ -99,7 +103,7 @@ class OutputParser:
         return at + 1
 
     def _string(self, text: str, at: int) -> int:
-        """Nothing of it goes on. Any ESC ends it, as in xterm; what follows is judged by itself."""
+        """Skip a string. Any ESC ends it, as in xterm, and begins a sequence of its own."""
         end = _ENDS_STRING.search(text, at)
         if end is None:
             return len(text)
@@ -117,7 +121,7 @@ class OutputParser:
         if char == "\x1b":
             self._escape()
         elif char < " ":
-            # Done at once, as a terminal does; CAN and SUB give the sequence up.
+            # Acted on immediately, as a terminal does; CAN and SUB abort the sequence.
             if char in "\x18\x1a":
                 self._state = _State.GROUND
             elif char in _CONTROLS:
@@ -145,21 +149,21 @@ class OutputParser:
         self._body = (self._body + more)[: _MAX_SEQUENCE + 1]
 
 
-def _escape(said: str) -> str:
-    if said == "c":
+def _escape(body: str) -> str:
+    if body == "c":
         return _RESET
-    return "\x1b" + said if said in _ESCAPES else ""
+    return "\x1b" + body if body in _ESCAPES else ""
 
 
 def _control(body: str, final: str) -> str:
-    """A control sequence (ECMA-48 §5.4) as it may go on; empty where it may not."""
+    """Return a control sequence (ECMA-48 §5.4) as it may be written, or "" if it may not."""
     parts = _PARTS.fullmatch(body)
     if parts is None or len(body) > _MAX_SEQUENCE or _NUMBER_TOO_LONG.search(body):
         return ""
     marker, parameters, intermediate = parts.groups()
     match marker, intermediate, final:
         case "" | "?", "", "J":
-            # CS ED: 3 takes the scrollback, which is the watcher's.
+            # CS ED: 3 would clear the scrollback, which is the watcher's.
             draws = parameters in ("", "0", "1", "2")
         case "?", "", "h" | "l":
             modes = [mode for mode in parameters.split(";") if mode in _MODES]
@@ -167,7 +171,7 @@ def _control(body: str, final: str) -> str:
         case "", "", "h" | "l":
             draws = parameters == "4"  # CS IRM
         case "", "", "T":
-            draws = ";" not in parameters  # with more it tracks the mouse
+            draws = ";" not in parameters  # with more parameters it tracks the mouse
         case "", "", "u":
             draws = not parameters
         case ("?", "", "K") | ("", " ", "q") | ("", "!", "p"):

@@ -1,5 +1,8 @@
-"""Times of RFC 3339: in seconds or microseconds, as the Kubernetes API writes them (`Time`, `MicroTime`), and
-in milliseconds, as our lists do."""
+"""Times of RFC 3339.
+
+The Kubernetes API writes them in seconds or microseconds (`Time`, `MicroTime`), Stagedoor's lists in
+milliseconds.
+"""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -12,12 +15,12 @@ _TIME = re.compile(
 
 
 def parse_time(text: str) -> float | None:
-    """Seconds since the epoch, None for anything that RFC 3339 section 5.6 does not allow."""
-    found = _TIME.fullmatch(text)
-    if found is None:
+    """Return the seconds since the epoch, or None for text that RFC 3339 section 5.6 does not allow."""
+    match = _TIME.fullmatch(text)
+    if match is None:
         return None
-    year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
-    offset_hours, offset_minutes = int(found[9] or 0), int(found[10] or 0)
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    offset_hours, offset_minutes = int(match[9] or 0), int(match[10] or 0)
     if offset_hours > 23 or offset_minutes > 59 or second > 60:
         return None
     # Section 5.7: second 60 is a leap second, which the epoch's count does not have.
@@ -25,20 +28,22 @@ def parse_time(text: str) -> float | None:
     try:
         instant = datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=UTC)
         offset = timedelta(hours=offset_hours, minutes=offset_minutes)
-        instant += -offset if found[8] == "+" else offset
+        instant += -offset if match[8] == "+" else offset
     except (ValueError, OverflowError):
         return None
-    return instant.timestamp() + leap + float(found[7] or 0)
+    return instant.timestamp() + leap + float(match[7] or 0)
 
 
 def show_time(at: float, *, micro: bool = False) -> str:
-    """`2026-11-26T09:06:33Z`, rounded down; `micro` gives six digits of the second, as a Lease's
-    times must have."""
+    """Format a time, rounded down, as `2026-11-26T09:06:33Z`.
+
+    `micro` adds six digits of the second, which the times of a Lease must have.
+    """
     instant = datetime.fromtimestamp(at, UTC)
     return instant.strftime("%Y-%m-%dT%H:%M:%S" + (".%fZ" if micro else "Z"))
 
 
 def show_milliseconds(at: float) -> str:
-    """`2026-11-26T09:06:33.250Z`, for programs that read our lists."""
+    """Format a time as `2026-11-26T09:06:33.250Z`, for programs that read Stagedoor's lists."""
     text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

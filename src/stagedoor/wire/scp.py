@@ -1,8 +1,8 @@
-"""What `scp -O` does, seen from beside it: file names and sizes, never contents.
+"""An observer of `scp -O`: it reports file names and sizes, never contents.
 
 The protocol is that of rcp and has no standard; this follows OpenSSH's scp.c (`source`, `sink`). The
-sender says a line (`C0644 12 name`), the sink answers a byte, the sender gives the bytes and one
-more, and so on in turns. Other traffic is not understood, and never disturbed.
+sender writes a line (`C0644 12 name`), the sink answers with a byte, the sender writes the file and one
+more byte, and so on in turns. Other traffic is reported as not understood, and never disturbed.
 """
 
 import re
@@ -12,22 +12,24 @@ from enum import Enum
 from stagedoor.wire.sftp import FileEvent
 
 _LINE = 9 * 1024
-"""Bytes of a line: a name of PATH_MAX and what stands around it."""
+"""The maximum length of a line in bytes: a name of PATH_MAX and the text around it."""
 _DEPTH = 256
-"""Folders within each other whose names are kept in mind."""
+"""The depth of nested folders whose names are remembered."""
 _COPY = re.compile(rb"([CD])[0-7]{1,5} ([0-9]+) ([^/\0]+)")
 _MOST = 2**64 - 1
-"""What scp.c's strtoull makes of a larger number; it takes any count of zeros before one."""
+"""The value that scp.c's strtoull returns for a larger number; it accepts any count of leading zeros."""
 
 
 class ScpDirection(Enum):
-    """Where files go: `scp -t` takes them, `scp -f` gives them."""
+    """The direction of files: `scp -t` receives them, `scp -f` sends them."""
 
     TO_SHELL = "t"
     FROM_SHELL = "f"
 
 
 class _Now(Enum):
+    """The part of the protocol that comes next."""
+
     LINE = "a line"
     ANSWER = "whether the sink wants the file"
     BYTES = "the file's bytes"
@@ -35,8 +37,8 @@ class _Now(Enum):
     LOST = "nothing that is understood"
 
 
-def scp_way(command: str) -> ScpDirection | None:
-    """How a command that an scp runs at the other end moves files; None if it is no such command."""
+def parse_scp_direction(command: str) -> ScpDirection | None:
+    """Return the direction of a command that a remote scp runs, or None for any other command."""
     try:
         program, *words = shlex.split(command)
     except ValueError:
@@ -46,56 +48,56 @@ def scp_way(command: str) -> ScpDirection | None:
     for word in words:
         if not word.startswith("-") or word == "--":
             return None
-        for way in ScpDirection:
-            if way.value in word[1:]:
-                return way
+        for direction in ScpDirection:
+            if direction.value in word[1:]:
+                return direction
     return None
 
 
 class ScpWatch:
-    """Feed it both directions; it returns what was done. Raises nothing.
+    """Takes the bytes of both directions, and returns the completed file events. Raises nothing.
 
-    Paths are as the sender named them: below the place that stands in the command.
+    Paths are as the sender named them: below the place that the command names.
     """
 
-    def __init__(self, way: ScpDirection) -> None:
-        self._to_shell = way is ScpDirection.TO_SHELL
+    def __init__(self, direction: ScpDirection) -> None:
+        self._to_shell = direction is ScpDirection.TO_SHELL
         self._now = _Now.LINE
         self._line = bytearray()
         self._folders: list[str] = []
         self._deeper = 0
-        """Folders beyond `_DEPTH`, whose names are not kept."""
+        """The number of folders beyond `_DEPTH`, whose names are not remembered."""
         self._path = ""
         self._size = 0
         self._left = 0
 
     def sent(self, data: bytes) -> list[FileEvent]:
-        """From the client."""
-        return self._said(data) if self._to_shell else self._answered(data)
+        """Take bytes from the client."""
+        return self._read_sender(data) if self._to_shell else self._read_sink(data)
 
     def received(self, data: bytes) -> list[FileEvent]:
-        """From the shell."""
-        return self._answered(data) if self._to_shell else self._said(data)
+        """Take bytes from the shell."""
+        return self._read_sink(data) if self._to_shell else self._read_sender(data)
 
     def end(self) -> list[FileEvent]:
-        """The channel is closed."""
+        """Return the event of an unfinished file, at the end of the channel."""
         under_way = self._now in (_Now.BYTES, _Now.LAST)
         self._now = _Now.LOST
         return [self._transfer(whole=False)] if under_way else []
 
-    def _said(self, data: bytes) -> list[FileEvent]:
-        """By the sender."""
-        done = []
+    def _read_sender(self, data: bytes) -> list[FileEvent]:
+        """Take bytes from the sender."""
+        events = []
         at = 0
         while at < len(data) and self._now is not _Now.LOST:
             match self._now:
                 case _Now.LINE:
-                    at, understood = self._line_from(data, at)
+                    at, understood = self._read_line(data, at)
                     if not understood:
                         self._now = _Now.LOST
-                        done.append(FileEvent("lost", "/".join(self._folders), whole=False))
+                        events.append(FileEvent("lost", "/".join(self._folders), whole=False))
                 case _Now.ANSWER:
-                    # It did not wait to be asked; then these are the bytes.
+                    # The sender did not wait for the answer, so these are the file's bytes.
                     self._now = _Now.BYTES if self._left else _Now.LAST
                 case _Now.BYTES:
                     taken = min(self._left, len(data) - at)
@@ -104,15 +106,15 @@ class ScpWatch:
                     if not self._left:
                         self._now = _Now.LAST
                 case _Now.LAST:
-                    # 0, or a message why not all of it could be read.
+                    # 0, or a message why the file could not be read to its end.
                     whole = data[at] == 0
                     at += whole
-                    done.append(self._transfer(whole=whole))
+                    events.append(self._transfer(whole=whole))
                     self._now = _Now.LINE
-        return done
+        return events
 
-    def _line_from(self, data: bytes, at: int) -> tuple[int, bool]:
-        """Where in `data` to go on, and whether it was understood so far."""
+    def _read_line(self, data: bytes, at: int) -> tuple[int, bool]:
+        """Return the offset in `data` to continue at, and False if a line is not understood."""
         end = data.find(b"\n", at)
         self._line += data[at : end if end >= 0 else len(data)]
         if len(self._line) > _LINE:
@@ -148,8 +150,8 @@ class ScpWatch:
             self._deeper += 1
         return True
 
-    def _answered(self, data: bytes) -> list[FileEvent]:
-        """By the sink: 0 is yes, all else a message why not (and no bytes follow)."""
+    def _read_sink(self, data: bytes) -> list[FileEvent]:
+        """Take bytes from the sink: 0 accepts the file; an error message means that no bytes follow."""
         if self._now is _Now.ANSWER and data:
             if data[0] != 0:
                 self._now = _Now.LINE

@@ -1,12 +1,13 @@
-"""What an sftp channel does, seen from beside it: file names and sizes, never contents.
+"""An observer of an sftp channel: it reports file names and sizes, never contents.
 
-Of each packet (draft-ietf-secsh-filexfer-02 §3, which OpenSSH speaks, with the extensions of its
-PROTOCOL) only the head is kept, so memory stays bounded whatever is transferred. A client that speaks
-something else is not understood, and never disturbed.
+Only the head of each packet is kept (draft-ietf-secsh-filexfer-02 §3, which OpenSSH speaks, with the
+extensions in its PROTOCOL), so memory stays bounded whatever is transferred. A client that speaks
+another protocol is reported as not understood, and never disturbed.
 
-A client must not be able to do something beside what is told of it. So a change is told when it is
-answered, or when the channel ends without an answer; and a client that has too many requests under way, or
-two by one number, is told of as it asks, since answers cannot be matched to its requests any more.
+A client must not be able to do anything that is not reported. So a change is reported when the server
+answers it, or when the channel ends without an answer. If a client has too many requests in flight, or
+two with the same number, answers cannot be matched to requests any more; from then on its requests are
+reported as it makes them.
 """
 
 import shlex
@@ -16,30 +17,30 @@ from dataclasses import dataclass, replace
 _VERSION = 3
 _OK = 0
 _HEAD = 9 * 1024
-"""Bytes of a packet that are looked at: two paths of PATH_MAX and what stands before them."""
+"""The bytes of a packet that are examined: two paths of PATH_MAX and the fields before them."""
 _OUTSTANDING = 4096
-"""Requests without an answer, and open files, that are kept in mind."""
+"""The limit on unanswered requests, and on open files, that are remembered."""
 _NAMES = 1024 * 1024
-"""Characters of names that are kept in mind for them."""
+"""The limit on the characters of their names that are remembered."""
 _PATH_BYTES = 4096
-"""PATH_MAX of Linux. No longer name is one of a file; where it is cut, an ellipsis stands."""
+"""PATH_MAX of Linux. No file has a longer name; a longer one is cut, and ends in an ellipsis."""
 _PATHS = {13: "remove", 14: "mkdir", 15: "rmdir"}
-"""Requests that change what is at one path (§6.5, §6.6)."""
+"""Requests that change the file at one path (§6.5, §6.6)."""
 _PAIRS = {18: "rename", 20: "symlink"}
-"""Those that change two (§6.5, §6.10)."""
+"""Requests that have two paths (§6.5, §6.10)."""
 _EXTENDED_PAIRS = {b"posix-rename@openssh.com": "rename", b"hardlink@openssh.com": "hardlink"}
 
 
 @dataclass(frozen=True, slots=True)
 class FileEvent:
-    """`did` is `transfer`, `remove`, `rename`, `symlink`, `hardlink`, `mkdir`, `rmdir`, `setstat`,
-    `copy` (within the shell, by a copy-data request), or `lost`: what follows in this channel is not
-    understood.
+    """A change to a file, or a transfer.
 
-    `path` is as the client named it, what is no UTF-8 escaped; `to` the new name of a rename, a link or a
-    copy. `sent` and `received` are bytes written to and read from it. `attributes` are those that were set,
-    as `mode=0644 size=0`. `whole` is False for a file that was still open when the channel ended, and for
-    what was asked for with no answer seen.
+    `did` is `transfer`, `remove`, `rename`, `symlink`, `hardlink`, `mkdir`, `rmdir`, `setstat`, `copy`
+    (within the shell, by a copy-data request) or `lost`: the rest of the channel is not understood.
+    `path` is as the client named it, with bytes that are not UTF-8 escaped; `to` is the new name of a
+    rename, a link or a copy. `sent` and `received` are the bytes written to and read from the file.
+    `attributes` are those that were set, such as `mode=0644 size=0`. `whole` is False for a file that
+    was still open when the channel ended, and for a request whose answer was not seen.
     """
 
     did: str
@@ -60,7 +61,7 @@ class _File:
 
 
 def is_sftp_server(command: str) -> bool:
-    """Whether a command runs OpenSSH's sftp-server, instead of asking for the subsystem."""
+    """Return True if a command runs OpenSSH's sftp-server, instead of requesting the subsystem."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -69,34 +70,34 @@ def is_sftp_server(command: str) -> bool:
 
 
 class SftpWatch:
-    """Feed it both directions; it returns what was done. Raises nothing."""
+    """Takes the bytes of both directions, and returns the completed file events. Raises nothing."""
 
     def __init__(self) -> None:
-        self._asked = _Packets()
-        self._answered = _Packets()
+        self._requests = _Packets()
+        self._answers = _Packets()
         self._pending: dict[int, FileEvent] = {}
-        """Changes, and `transfer` for a file that is being opened, by the number of the request."""
+        """Changes, and a `transfer` for each file that is being opened, by the request's number."""
         self._reading: dict[int, bytes] = {}
         self._files: dict[bytes, _File] = {}
         self._names = 0
-        """Characters of names in `_pending` and `_files`."""
+        """The characters of names in `_pending` and `_files`."""
         self._unmatched = False
-        """Answers cannot be matched to requests any more."""
+        """True once answers cannot be matched to requests any more."""
 
     def sent(self, data: bytes) -> list[FileEvent]:
-        """From the client."""
-        return [event for head in self._asked.feed(data) for event in self._ask(head)]
+        """Take bytes from the client."""
+        return [event for head in self._requests.feed(data) for event in self._read_request(head)]
 
     def received(self, data: bytes) -> list[FileEvent]:
-        """From the server."""
-        return [event for head in self._answered.feed(data) for event in self._answer(head)]
+        """Take bytes from the server."""
+        return [event for head in self._answers.feed(data) for event in self._read_answer(head)]
 
     def end(self) -> list[FileEvent]:
-        """The channel is closed."""
+        """Return the events of unanswered requests and open files, at the end of the channel."""
         left, self._files = list(self._files.values()), {}
-        return [*self._all_pending(), *(_transfer(file, whole=False) for file in left)]
+        return [*self._report_pending(), *(_transfer(file, whole=False) for file in left)]
 
-    def _ask(self, head: bytes) -> Iterator[FileEvent]:
+    def _read_request(self, head: bytes) -> Iterator[FileEvent]:
         words = _Words(head)
         kind, request = words.byte(), words.number(4)
         match kind:
@@ -142,49 +143,49 @@ class SftpWatch:
             yield from self._keep(request, changed)
         elif name == b"copy-data":
             source = self._files.get(words.string())
-            words.number(16)  # where from, and how much
+            words.number(16)  # offset and length
             target = self._files.get(words.string())
             if source is not None and target is not None:
                 yield from self._keep(request, FileEvent("copy", source.path, target.path))
 
     def _keep(self, request: int, event: FileEvent) -> Iterator[FileEvent]:
-        """Until it is answered."""
+        """Keep an event until its request is answered. Yield it now if answers cannot be matched."""
         size = _size(event)
         full = len(self._pending) >= _OUTSTANDING or self._names + size > _NAMES
         if request in self._pending or full:
             self._unmatched = True
-            yield from self._all_pending()
+            yield from self._report_pending()
         if self._unmatched:
             yield _unanswered(event)
         else:
             self._pending[request] = event
             self._names += size
 
-    def _answered_one(self, request: int) -> FileEvent | None:
+    def _take_pending(self, request: int) -> FileEvent | None:
         event = self._pending.pop(request, None)
         if event is not None:
             self._names -= _size(event)
         return event
 
-    def _all_pending(self) -> Iterator[FileEvent]:
+    def _report_pending(self) -> Iterator[FileEvent]:
         pending, self._pending = self._pending, {}
         for event in pending.values():
             self._names -= _size(event)
             yield _unanswered(event)
 
-    def _answer(self, head: bytes) -> Iterator[FileEvent]:
+    def _read_answer(self, head: bytes) -> Iterator[FileEvent]:
         words = _Words(head)
         kind, request = words.byte(), words.number(4)
         match kind:
             case 2 if request != _VERSION:  # SSH_FXP_VERSION, §4
                 yield FileEvent("lost", "", whole=False)
             case 101:  # SSH_FXP_STATUS, §7
-                changed = self._answered_one(request)
+                changed = self._take_pending(request)
                 self._reading.pop(request, None)
                 if changed is not None and changed.did != "transfer" and words.number(4) == _OK:
                     yield changed
             case 102:  # SSH_FXP_HANDLE
-                opened = self._answered_one(request)
+                opened = self._take_pending(request)
                 if opened is not None and opened.did == "transfer":
                     name = words.string()
                     if len(self._files) < _OUTSTANDING and name not in self._files:
@@ -193,7 +194,9 @@ class SftpWatch:
                     else:
                         yield _unanswered(opened)
                 elif opened is not None:
-                    yield _unanswered(opened)  # no answer to that: it says nothing
+                    yield _unanswered(
+                        opened
+                    )  # not an answer to such a request, so it proves nothing
             case 103:  # SSH_FXP_DATA
                 file = self._files.get(self._reading.pop(request, b""))
                 if file is not None:
@@ -201,12 +204,12 @@ class SftpWatch:
 
 
 class _Packets:
-    """Bytes to the heads of packets: what follows a length (§3)."""
+    """Splits bytes into packets, which follow a length (§3), and keeps the head of each."""
 
     def __init__(self) -> None:
         self._head = bytearray()
         self._wanted = -1
-        """Bytes of this packet that have not come; -1 before its length is known."""
+        """The bytes of this packet that are still missing; -1 before its length is known."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         at = 0
@@ -219,7 +222,7 @@ class _Packets:
                     return
                 self._wanted = int.from_bytes(self._head, "big")
                 self._head.clear()
-                if not self._wanted:  # a packet without anything in it
+                if not self._wanted:  # an empty packet
                     self._wanted = -1
                 continue
             take = min(self._wanted, len(data) - at)
@@ -236,7 +239,7 @@ class _Packets:
 
 
 class _Words:
-    """The data types of §3, read one by one; what is not there reads as nothing."""
+    """Reads the data types of §3 one after another. A missing value reads as 0 or as empty."""
 
     def __init__(self, head: bytes) -> None:
         self._head = head
@@ -246,15 +249,15 @@ class _Words:
         return self.number(1)
 
     def number(self, size: int) -> int:
-        found = self._head[self._at : self._at + size]
+        value = self._head[self._at : self._at + size]
         self._at += size
-        return int.from_bytes(found, "big") if len(found) == size else 0
+        return int.from_bytes(value, "big") if len(value) == size else 0
 
     def string(self) -> bytes:
         size = self.number(4)
-        found = self._head[self._at : self._at + size]
+        value = self._head[self._at : self._at + size]
         self._at += size
-        return found
+        return value
 
 
 def _text(path: bytes) -> str:
@@ -267,19 +270,19 @@ def _size(event: FileEvent) -> int:
 
 
 def _attributes(words: _Words) -> str:
-    """Those of §5 that are there, in their order."""
+    """Return the attributes of §5 that are present, in their order."""
     flags = words.number(4)
-    found = []
+    texts = []
     if flags & 1:
-        found.append(f"size={words.number(8)}")
+        texts.append(f"size={words.number(8)}")
     if flags & 2:
-        found.append(f"uid={words.number(4)} gid={words.number(4)}")
+        texts.append(f"uid={words.number(4)} gid={words.number(4)}")
     if flags & 4:
-        found.append(f"mode={words.number(4) & 0o7777:04o}")
+        texts.append(f"mode={words.number(4) & 0o7777:04o}")
     if flags & 8:
         words.number(4)
-        found.append(f"mtime={words.number(4)}")
-    return " ".join(found)
+        texts.append(f"mtime={words.number(4)}")
+    return " ".join(texts)
 
 
 def _unanswered(event: FileEvent) -> FileEvent:

@@ -1,7 +1,7 @@
-"""What an SSH server says before its identification (RFC 4253 §4.2), and what it means if nothing else comes.
+"""The bytes that an SSH server sends before its identification (RFC 4253 §4.2), and what they mean.
 
-sshd(8) refuses a client that it does not want to serve with one line of text in place of its identification.
-ssh(1) hides such a line and prints `Connection closed`; so the gateway explains it.
+If sshd(8) refuses to serve a client, it sends one line of text in place of its identification. ssh(1)
+hides that line and prints `Connection closed`, so the gateway explains it.
 """
 
 import secrets
@@ -12,12 +12,13 @@ from stagedoor.wire.oneline import one_line
 
 IDENTIFICATION = b"SSH-"
 MAX_BYTES = 512
-"""The preface of a refusal: sshd's own lines have 26 bytes at most."""
+"""The limit on a refusal's preface; sshd's own lines have 26 bytes at most."""
 SAID_CHARS = 100
 
 PARTING_S = 5.0
-"""How long the client has to read a farewell. Were its connection closed at once, then ssh(1) would fail to
-write its next message before it reads this one; behind a ProxyCommand or `ssh -W` it always might."""
+"""The time that the client has to read a farewell. If its connection were closed at once, ssh(1) would
+fail to write its next message before it reads this one; behind a ProxyCommand or `ssh -W` it always
+might."""
 
 _TOO_MANY_CONNECTIONS = 12
 """SSH_DISCONNECT_TOO_MANY_CONNECTIONS (RFC 4253 §11.1)."""
@@ -36,45 +37,47 @@ _MEANINGS = {
 
 
 class SshPreface:
-    """The first bytes of the shell `name`, as they come; holds no more than `MAX_BYTES`."""
+    """The first bytes from the shell `name`, at most `MAX_BYTES` of them."""
 
-    __slots__ = ("_heard", "_name")
+    __slots__ = ("_name", "_received")
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._heard = b""
+        self._received = b""
 
     def hear(self, data: bytes) -> bool:
-        """Take the next bytes; False once they cannot be a refusal, and no more need be heard."""
-        self._heard += data[: MAX_BYTES + 1]
-        return len(self._heard) <= MAX_BYTES and not any(
-            line.startswith(IDENTIFICATION) for line in self._heard.splitlines()
+        """Take the next bytes. Return False once they cannot be a refusal; no more bytes are needed then."""
+        self._received += data[: MAX_BYTES + 1]
+        return len(self._received) <= MAX_BYTES and not any(
+            line.startswith(IDENTIFICATION) for line in self._received.splitlines()
         )
 
     def refusal(self) -> str | None:
-        """Why the shell let nobody in, if it hung up now; None if what it said is not one line of text.
+        """Return why the shell refused, if it has closed the connection; None if it did not send one line.
 
-        Empty lines may follow it: an HTTP server ends its answer with one.
-
-        Only for as long as `hear` has returned True.
+        Empty lines may follow that line, since an HTTP server ends its answer with one. Call this only
+        while `hear` returns True.
         """
-        line, end, more = self._heard.partition(b"\n")
+        line, end, more = self._received.partition(b"\n")
         text = line.decode("latin-1").strip()
-        # What is no text, or more of it, was for somebody else: nothing may be put behind it.
+        # Anything else belongs to another protocol, and nothing may be appended to it.
         if not end or more.strip() or not (text.isascii() and text.isprintable() and text):
             return None
-        said = one_line(text, SAID_CHARS)
-        meaning = _MEANINGS.get(said, "its own log says why")
-        return f"the SSH server of the shell {self._name} refused ({said!r}): {meaning}"
+        line_text = one_line(text, SAID_CHARS)
+        meaning = _MEANINGS.get(line_text, "its own log says why")
+        return f"the SSH server of the shell {self._name} refused ({line_text!r}): {meaning}"
 
     def farewell(self, why: str) -> bytes:
-        """As the function `farewell`."""
+        """Return the bytes of the function `farewell`."""
         return farewell(why)
 
 
 def farewell(why: str) -> bytes:
-    """What to send after a preface so that any SSH client shows `why`: a line that `ssh -v` and `nc` show, an
-    identification, and SSH_MSG_DISCONNECT (RFC 4253 §11.1), which needs no key exchange."""
+    """Return the bytes after a preface that make any SSH client show `why`.
+
+    They are a line that `ssh -v` and `nc` show, an identification, and SSH_MSG_DISCONNECT (RFC 4253
+    §11.1), which needs no key exchange.
+    """
     payload = bytes([_DISCONNECT]) + struct.pack(">I", _TOO_MANY_CONNECTIONS)
     payload += string(why.encode()) + string(b"en")
     # RFC 4253 §6: at least four bytes of padding, and a multiple of the block in all.

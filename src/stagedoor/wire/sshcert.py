@@ -1,11 +1,11 @@
-"""OpenSSH certificates, version 01, read from the blob that a client shows (PROTOCOL.certkeys).
+"""OpenSSH certificates, version 01, parsed from the blob that a client presents (PROTOCOL.certkeys).
 
     string type, string nonce, the key's own fields, uint64 serial, uint32 kind, string key id,
     string principals, uint64 valid after, uint64 valid before, string critical options,
     string extensions, string reserved, string CA key, string signature
 
-Reading, and the bytes to sign: whether the CA is believed says `authn`, and whether its signature is right
-the caller, who has the cryptography.
+This module parses certificates and produces the bytes to sign. `authn` decides whether the CA is
+trusted, and the caller, which has the cryptography, verifies the signature.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ from stagedoor.model.certificate import Certificate
 from stagedoor.wire.blob import Reader, TruncatedError, fingerprint, string
 
 MAX_PRINCIPALS = 256
-"""What OpenSSH takes at most."""
+"""The maximum that OpenSSH accepts."""
 USER, HOST = 1, 2
 """The kinds of certificates."""
 _SUFFIX = b"-cert-v01@openssh.com"
-# How many strings make up the key, by the type of the key (RFC 4253 §6.6, RFC 5656 §3.1,
+# The number of strings in a key, by its type (RFC 4253 §6.6, RFC 5656 §3.1,
 # RFC 8709 §4, OpenSSH's PROTOCOL.u2f).
 _KEY_STRINGS = {
     b"ssh-ed25519": 1,
@@ -35,7 +35,10 @@ _KEY_STRINGS = {
 
 @dataclass(frozen=True, slots=True)
 class SignedCertificate:
-    """`key` is the certified public key as a blob; `signature` is the CA's over `signed`."""
+    """A certificate and its signature, not verified.
+
+    `key` is the certified public key as a blob; `signature` is the CA's signature over `signed`.
+    """
 
     key: bytes
     certificate: Certificate
@@ -45,10 +48,10 @@ class SignedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class UnsignedCertificate:
-    """What a CA is to sign for `key`, a public key's blob.
+    """The contents of a certificate that a CA is to sign for `key`, a public key's blob.
 
-    `nonce` is random, 32 bytes, so that nobody can choose what is signed. Times are seconds since the
-    epoch; from `valid_after` until before `valid_before`.
+    `nonce` is 32 random bytes, so that the requester cannot choose the bytes to sign. The certificate
+    is valid from `valid_after` until before `valid_before`, in seconds since the epoch.
     """
 
     kind: int
@@ -64,12 +67,12 @@ class UnsignedCertificate:
 
     @property
     def type(self) -> str:
-        """As in the first word of its line: `ssh-ed25519-cert-v01@openssh.com`."""
+        """Return the first word of the certificate's line: `ssh-ed25519-cert-v01@openssh.com`."""
         plain = Reader(self.key).string().removesuffix(b"@openssh.com")
         return (plain + _SUFFIX).decode("ascii")
 
     def to_sign(self, ca: bytes) -> bytes:
-        """The bytes that the CA with the public key `ca` signs; its signature follows as a `string`."""
+        """Return the bytes that the CA with the public key `ca` signs. Its signature follows as a string."""
         reader = Reader(self.key)
         reader.string()
         extensions = ((name, "") for name in self.extensions)
@@ -84,8 +87,8 @@ class UnsignedCertificate:
                 string(b"".join(string(name.encode()) for name in self.principals)),
                 self.valid_after.to_bytes(8, "big"),
                 self.valid_before.to_bytes(8, "big"),
-                string(_packed(self.critical_options.items())),
-                string(_packed(extensions)),
+                string(_pack(self.critical_options.items())),
+                string(_pack(extensions)),
                 string(b""),
                 string(ca),
             )
@@ -93,7 +96,7 @@ class UnsignedCertificate:
 
 
 def is_certificate(blob: bytes) -> bool:
-    """Whether the blob of a public key announces a certificate."""
+    """Return True if the blob of a public key announces a certificate."""
     try:
         return _SUFFIX in Reader(blob).string()
     except TruncatedError:
@@ -101,14 +104,14 @@ def is_certificate(blob: bytes) -> bool:
 
 
 def parse_certificate(blob: bytes) -> SignedCertificate | None:
-    """Read a user certificate; None if it is none, is damaged or is a host's."""
+    """Parse a user certificate. Return None if it is damaged, or is no user certificate."""
     try:
-        return _parsed(blob)
+        return _parse(blob)
     except (TruncatedError, UnicodeDecodeError):
         return None
 
 
-def _parsed(blob: bytes) -> SignedCertificate | None:
+def _parse(blob: bytes) -> SignedCertificate | None:
     reader = Reader(blob)
     kind = reader.string()
     key_type = kind.removesuffix(_SUFFIX)
@@ -131,7 +134,7 @@ def _parsed(blob: bytes) -> SignedCertificate | None:
     signed = blob[: reader.at]
     signature = reader.string()
     reader.end()
-    # A CA's key is plain: PROTOCOL.certkeys forbids chains.
+    # A CA's key is a plain key: PROTOCOL.certkeys forbids chains.
     if is_certificate(ca) or len(principals) > MAX_PRINCIPALS:
         return None
     certificate = Certificate(
@@ -150,30 +153,30 @@ def _parsed(blob: bytes) -> SignedCertificate | None:
 
 def _strings(packed: bytes) -> tuple[str, ...]:
     reader = Reader(packed)
-    found = []
+    texts = []
     while reader:
-        found.append(reader.string().decode("utf-8"))
-    return tuple(found)
+        texts.append(reader.string().decode("utf-8"))
+    return tuple(texts)
 
 
 def _options(packed: bytes) -> Mapping[str, str]:
-    """Names and values, in order of name, each once; a value is a string within a string."""
+    """Parse names and values, ordered by name and without repetition. A value is a string within a string."""
     reader = Reader(packed)
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     last = ""
     while reader:
         name = reader.string().decode("utf-8")
         value = Reader(reader.string())
-        if name in found or name < last:
+        if name in options or name < last:
             raise TruncatedError("its options are not in order")
-        found[name] = value.string().decode("utf-8") if value else ""
+        options[name] = value.string().decode("utf-8") if value else ""
         value.end()
         last = name
-    return MappingProxyType(found)
+    return MappingProxyType(options)
 
 
-def _packed(options: Iterable[tuple[str, str]]) -> bytes:
-    """In lexical order, as PROTOCOL.certkeys wants it; one without a value has an empty string."""
+def _pack(options: Iterable[tuple[str, str]]) -> bytes:
+    """Encode options in lexical order (PROTOCOL.certkeys). One without a value has an empty string."""
     return b"".join(
         string(name.encode()) + string(string(value.encode()) if value else b"")
         for name, value in sorted(options)

@@ -1,7 +1,7 @@
 """OpenSSH public keys in their one-line form, as `ssh-keygen` writes them to a `.pub` file.
 
-Sources: RFC 4253 §6.6 (RSA), RFC 5656 §3.1 (ECDSA), RFC 8709 §4 (Ed25519), OpenSSH's
-PROTOCOL.u2f (security keys) and PROTOCOL.certkeys, sshd(8) AUTHORIZED_KEYS FILE FORMAT.
+Sources: RFC 4253 §6.6 (RSA), RFC 5656 §3.1 (ECDSA), RFC 8709 §4 (Ed25519), OpenSSH's PROTOCOL.u2f
+(security keys) and PROTOCOL.certkeys, sshd(8) AUTHORIZED_KEYS FILE FORMAT.
 """
 
 import hashlib
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 16384
-"""What OpenSSH takes at most."""
+"""The maximum that OpenSSH accepts."""
 MAX_RSA_EXPONENT_BITS = 32
-"""To check a signature costs time in proportion to them, also for a key that a stranger made up. Key
-programs make 3, 17, 37 or 65537 (RFC 8017 §3.1 allows any)."""
+"""The time to verify a signature is proportional to the exponent's bits, and a stranger can make up the
+key. Key programs use 3, 17, 37 or 65537 (RFC 8017 §3.1 allows any)."""
 MAX_LINE_CHARS = 16 * 1024
 MAX_COMMENT_CHARS = 200
 
@@ -24,8 +24,8 @@ MAX_COMMENT_CHARS = 200
 class PublicKey:
     """A key that may be registered.
 
-    `line` is `type base64` without comment, the same for every spelling of one key; `fingerprint`
-    is `SHA256:…` as `ssh-keygen -lf` prints it; `comment` holds printable characters only.
+    `line` is `type base64` without comment, the same for every spelling of one key. `fingerprint` is
+    `SHA256:…` as `ssh-keygen -lf` prints it. `comment` has printable characters only.
     """
 
     type: str
@@ -37,7 +37,7 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyRefused:
-    """`reason` is one line for the person who offered the key; it never repeats what they gave."""
+    """A refused key. `reason` is one line for the person, and never repeats their input."""
 
     reason: str
 
@@ -78,9 +78,9 @@ _OURS = (
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
-# A key type that stands behind something else: then what stands before it are options.
+# A key type after other text, which is then the key's options.
 _TYPE_INSIDE = re.compile(r"[\s,](?:ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)[a-z0-9@.-]+\s")
-# The beginning of a private key's body, "openssh-key-v1", in base64.
+# The start of a private key's body, "openssh-key-v1", in base64.
 _PRIVATE_BODY = "b3BlbnNzaC1rZXktdj"
 _MALFORMED = "the key is damaged: {}; copy the whole line of the .pub file again"
 
@@ -90,11 +90,11 @@ class _DamagedError(ValueError):
 
 
 class _ExponentError(Exception):
-    """An RSA key's public exponent is too large; one line for the person."""
+    """An RSA key's public exponent is too large; the text is one line for the person."""
 
 
 def parse_public_key(line: str) -> PublicKey | KeyRefused:
-    """Read one line of a `.pub` file; white space around it is ignored."""
+    """Parse one line of a `.pub` file; white space around it is ignored."""
     text = line.strip()
     if not text or text.startswith("#"):
         return KeyRefused("there is no key; give the line of a .pub file, such as id_ed25519.pub")
@@ -165,7 +165,7 @@ def _read(key_type: str, encoded: str, comment: str) -> PublicKey | KeyRefused:
 
 
 class _Fields:
-    """The strings of a key's blob, one after the other (RFC 4251 §5)."""
+    """The strings of a key's blob, one after another (RFC 4251 §5)."""
 
     def __init__(self, blob: bytes) -> None:
         self._blob = blob
@@ -180,7 +180,7 @@ class _Fields:
         return self._blob[start:end]
 
     def positive(self) -> int:
-        """RFC 4251 §5, mpint: two's complement, big-endian, without needless leading bytes."""
+        """Read a positive mpint (RFC 4251 §5): two's complement, big-endian, in the shortest form."""
         text = self.string()
         if not text or text[0] >= 0x80 or (text[0] == 0 and (len(text) == 1 or text[1] < 0x80)):
             raise _DamagedError("a number in it is not positive, or not in its shortest form")
@@ -192,13 +192,13 @@ class _Fields:
 
 
 def _bits(key_type: str, fields: _Fields) -> int:
-    """The key's size, once every field is found to be what its type says."""
+    """Return the key's size in bits, after checking that every field fits its type."""
     if fields.string() != key_type.encode("ascii"):
         raise _DamagedError("its base64 is that of another type")
     if key_type == "ssh-rsa":
         bits = _rsa_bits(exponent=fields.positive(), modulus=fields.positive())
     elif "ed25519" in key_type:
-        # RFC 8709 §4: 32 bytes, of which any may be a point's encoding.
+        # RFC 8709 §4: 32 bytes, any of which may be a point's encoding.
         if len(fields.string()) != 32:
             raise _DamagedError("an Ed25519 key has 32 bytes")
         bits = 256
@@ -226,7 +226,7 @@ def _ecdsa_bits(key_type: str, curve_name: bytes, point: bytes) -> int:
     curve = _CURVES.get(curve_name)
     if curve is None or curve_name.decode("ascii") not in key_type:
         raise _DamagedError("its curve is not the one that its type names")
-    # RFC 5656 §3.1, SEC 1 §2.3.3: 4, then x and y; OpenSSH takes no compressed points.
+    # RFC 5656 §3.1, SEC 1 §2.3.3: 4, then x and y; OpenSSH accepts no compressed points.
     size = (curve.bits + 7) // 8
     x = int.from_bytes(point[1 : 1 + size], "big")
     y = int.from_bytes(point[1 + size :], "big")

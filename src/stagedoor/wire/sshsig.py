@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stagedoor.wire.blob import Reader, string
 
 MAX_CHARS = 8192
-"""Armoured. One of an Ed25519 key has 300, one of the largest RSA key 5,800."""
+"""The limit on an armoured signature. An Ed25519 key's has 300 characters, the largest RSA key's 5,800."""
 _MAGIC, _VERSION = b"SSHSIG", 1
 _HASHES = {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
 _HASH = b"sha512"
@@ -18,24 +18,33 @@ _LINE = 70
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`key` is the public key's blob (RFC 4253 §6.6), `signature` that of a signature. `hashed` is how the
-    message was hashed."""
+    """A signature of a message.
+
+    `key` is the public key's blob (RFC 4253 §6.6), `signature` the blob of the signature. `hash_name` is
+    the name of the hash of the message.
+    """
 
     key: bytes
     namespace: str
     signature: bytes
-    hashed: bytes = _HASH
+    hash_name: bytes = _HASH
 
 
-def signed_bytes(message: bytes, namespace: str, hashed: bytes = _HASH) -> bytes:
-    """What the key signs for a message."""
-    parts = (namespace.encode(), b"", hashed, _HASHES[hashed](message).digest())
+def encode_signed(message: bytes, namespace: str, hash_name: bytes = _HASH) -> bytes:
+    """Return the bytes that the key signs for a message."""
+    parts = (namespace.encode(), b"", hash_name, _HASHES[hash_name](message).digest())
     return _MAGIC + b"".join(map(string, parts))
 
 
-def armoured(made: Signature) -> str:
-    """The text of a `.sig` file."""
-    parts = (made.key, made.namespace.encode(), b"", made.hashed, made.signature)
+def armour(signature: Signature) -> str:
+    """Return the text of a `.sig` file."""
+    parts = (
+        signature.key,
+        signature.namespace.encode(),
+        b"",
+        signature.hash_name,
+        signature.signature,
+    )
     blob = _MAGIC + _VERSION.to_bytes(4) + b"".join(map(string, parts))
     text = b64encode(blob).decode("ascii")
     rows = [text[at : at + _LINE] for at in range(0, len(text), _LINE)]
@@ -43,16 +52,16 @@ def armoured(made: Signature) -> str:
 
 
 def read_signature(text: str) -> Signature:
-    """White space does not count. Raises ValueError for what is no signature."""
-    armour = text.strip() if len(text) <= MAX_CHARS else ""
-    if not (armour.startswith(_BEGIN) and armour.endswith(_END)):
+    """Parse the text of a `.sig` file; white space does not count. Raises ValueError for any other text."""
+    armoured = text.strip() if len(text) <= MAX_CHARS else ""
+    if not (armoured.startswith(_BEGIN) and armoured.endswith(_END)):
         raise ValueError("no SSH signature")
-    body = armour.removeprefix(_BEGIN).removesuffix(_END)
+    body = armoured.removeprefix(_BEGIN).removesuffix(_END)
     reader = Reader(a2b_base64("".join(body.split()), strict_mode=True))
     if reader.take(len(_MAGIC)) != _MAGIC or reader.uint32() != _VERSION:
         raise ValueError("no SSH signature of version 1")
-    key, namespace, reserved, hashed, signature = (reader.string() for _ in range(5))
+    key, namespace, reserved, hash_name, signature = (reader.string() for _ in range(5))
     reader.end()
-    if reserved or hashed not in _HASHES:
+    if reserved or hash_name not in _HASHES:
         raise ValueError("no SSH signature by a hash that is known")
-    return Signature(key, namespace.decode(), signature, hashed)
+    return Signature(key, namespace.decode(), signature, hash_name)

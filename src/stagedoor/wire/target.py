@@ -1,14 +1,14 @@
-"""The names that may be asked for, and nothing else: the allow list is this grammar.
+"""The names that a client may request; this grammar is the allow list.
 
     target      = app "-ssh" [ "." environment ]      ; app01-ssh, app01-ssh.staging
                 / app [ "." environment ] ".ssh"      ; app01.ssh, app01.staging.ssh
     app         = label     ; not ending in "-ssh", and app "-ssh" is a label too (63 characters)
     environment = label     ; not "ssh"
-    label       = what RFC 1123 §2.1 and Kubernetes call a label: [a-z0-9-], at most 63,
+    label       = as in RFC 1123 §2.1 and Kubernetes: [a-z0-9-], at most 63,
                   no hyphen at either end
 
-Upper-case ASCII is folded first; a trailing dot is refused. The two rules on "ssh" see to it that
-no name has two readings. An address in any notation never matches, because no address ends in ssh.
+Upper-case ASCII is folded first; a trailing dot is refused. The two rules on "ssh" ensure that no name
+has two readings. An address in any notation never matches, because no address ends in ssh.
 """
 
 import re
@@ -18,21 +18,21 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import SHELL_SUFFIX, SSH_PORT, Target, valid_app, valid_environment
 
 MAX_SHOWN_CHARS = 100
-"""How much of an offered name a message repeats."""
+"""The number of characters of a requested name that a message repeats."""
 
 # Every pattern here is used with `fullmatch`: `match` with `$` would take a trailing newline.
-# What inet_aton(3) takes for an address: one to four decimal, octal or hexadecimal numbers.
+# An address of inet_aton(3): one to four decimal, octal or hexadecimal numbers.
 _INET_ATON = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\.?")
 _DIGITS = re.compile(r"[0-9]+")
 
 
 def parse_target(host: str, port: str | int | None = None) -> Target | Denial:
-    """Read the target that somebody asked for.
+    """Parse the name and port that a client requests.
 
-    `port` is text as it stood on the wire, or None where the protocol writes none (SSH, where the
-    port is the gateway's own). What is no `uri-host ":" port` at all (RFC 9112 §3.2.3: a URL, a
-    user part, `*`, no port, a port that is no number) is a BAD_REQUEST; what is one, but is not
-    ours, is TARGET_NOT_ALLOWED.
+    `port` is the text from the wire, or None if the protocol has none (SSH, where the port is the
+    gateway's own). A request that is no `uri-host ":" port` (RFC 9112 §3.2.3: a URL, a user part, `*`,
+    no port, a port that is no number) is a BAD_REQUEST. A well-formed name that is not an app's is
+    TARGET_NOT_ALLOWED.
     """
     malformed = _malformed(host, port)
     if malformed is not None:
@@ -42,7 +42,7 @@ def parse_target(host: str, port: str | int | None = None) -> Target | Denial:
         return _not_allowed(
             f"{shown(host)}: addresses are not allowed; use the app's name, such as app01.ssh"
         )
-    # One spelling only: int() would take "+22", " 22", "2_2" and digits of other scripts.
+    # One spelling only: int() would accept "+22", " 22", "2_2" and digits of other scripts.
     if port is not None and str(port) != str(SSH_PORT):
         return _not_allowed(
             f"{shown(host)}: port {_shown_port(port)} is not allowed; only port {SSH_PORT} is"
@@ -59,9 +59,9 @@ def parse_target(host: str, port: str | int | None = None) -> Target | Denial:
 
 
 def parse_login(name: str) -> Target | None:
-    """Read a login name as a target: `app01`, `app01.staging`, or a name that `parse_target` takes.
+    """Parse a login name as a target: `app01`, `app01.staging`, or a name that `parse_target` accepts.
 
-    The shorter forms are for a place where nothing but an app can be meant (`ssh app01@gateway`).
+    The short forms are for places where only an app can be meant (`ssh app01@gateway`).
     """
     name = name.lower() if name.isascii() else ""
     target = _read(name)
@@ -74,19 +74,22 @@ def parse_login(name: str) -> Target | None:
 
 
 def names_app(name: str, apps: Iterable[Target]) -> bool:
-    """Return whether a login as `name` may mean one of `apps`: `app01` in any environment of it, or
-    `app01.staging`, in any form that `parse_login` reads."""
-    wanted = parse_login(name)
-    return wanted is not None and any(
-        app.app == wanted.app and wanted.environment in (None, app.environment) for app in apps
+    """Return True if a login as `name` may mean one of `apps`.
+
+    `app01` means the app in any environment, and `app01.staging` in that environment. Every form that
+    `parse_login` accepts counts.
+    """
+    target = parse_login(name)
+    return target is not None and any(
+        app.app == target.app and target.environment in (None, app.environment) for app in apps
     )
 
 
 def shown(name: str) -> str:
-    """Return an offered name, quoted, as it may stand in a message, a log or a terminal.
+    """Return a requested name, quoted, in a form that is safe in a message, a log or a terminal.
 
-    Printable ASCII, at most 100 characters. A name with a user part is not repeated, for a
-    password may be in it.
+    The result is printable ASCII of at most 100 characters. A name with a user part is not repeated,
+    because it may contain a password.
     """
     if "@" in name or "%40" in name:
         return "the name asked for"
@@ -115,7 +118,7 @@ def _read(name: str) -> Target | None:
 
 
 def _malformed(host: str, port: str | int | None) -> str | None:
-    """Why this is no authority (RFC 9112 §3.2.3), or None."""
+    """Return why this is no authority (RFC 9112 §3.2.3), or None."""
     if not host:
         return "no name was asked for; use a name such as app01.ssh"
     # Before lower(): it maps the Kelvin sign to k, and IDNA maps ſ to s and 。 to a dot.
@@ -135,7 +138,7 @@ def _malformed(host: str, port: str | int | None) -> str | None:
 
 
 def _is_address(name: str) -> bool:
-    """Whether `name` is written as an address; only so that the message can say so."""
+    """Return True if `name` is written as an address, which the message points out."""
     return ":" in name or name.startswith("[") or _INET_ATON.fullmatch(name) is not None
 
 

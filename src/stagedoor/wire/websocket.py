@@ -1,6 +1,6 @@
-"""The client's half of a WebSocket (RFC 6455) as bytes: whole messages, read by the websockets library.
+"""The client's side of a WebSocket (RFC 6455) as bytes, in whole messages, on top of the websockets library.
 
-No extension is offered, so none may come.
+No extension is offered, so the server must not use one.
 """
 
 from websockets.client import ClientProtocol
@@ -13,11 +13,11 @@ from websockets.uri import WebSocketURI
 
 
 class WebSocketError(Exception):
-    """What came is no WebSocket of ours; one line that says what."""
+    """The peer does not speak the expected WebSocket protocol; the text is one line with the reason."""
 
 
 class WebSocket:
-    """Messages are binary, and none is longer than `max_bytes`."""
+    """A connection with binary messages of at most `max_bytes`."""
 
     def __init__(self, host: str, port: int, path: str, subprotocol: str, max_bytes: int) -> None:
         self._subprotocol = subprotocol
@@ -30,22 +30,22 @@ class WebSocket:
 
     @property
     def is_open(self) -> bool:
-        """Whether the other side has agreed, and nothing has ended it since."""
+        """Return True if the server has accepted the handshake and the connection has not ended."""
         return self._protocol.state is State.OPEN
 
     def unsent(self) -> bytes:
-        """What to send now: the opening, what `send` was given, and answers to what came."""
+        """Return the bytes to send now: the handshake, messages from `send`, and answers to the peer."""
         return b"".join(self._protocol.data_to_send())
 
     def send(self, data: bytes) -> None:
-        """One message. Raises WebSocketError once it is closed."""
+        """Queue one message. Raises WebSocketError if the connection is closed."""
         try:
             self._protocol.send_binary(data)
         except WebSocketException:
             raise WebSocketError("the WebSocket is closed") from None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that `data` completes. Raises WebSocketError, and then is of no more use."""
+        """Return the messages that `data` completes. Raises WebSocketError; do not use this after that."""
         self._protocol.receive_data(data)
         messages = []
         for event in self._protocol.events_received():
@@ -67,7 +67,7 @@ class WebSocket:
         return messages
 
     def _check_opening(self) -> None:
-        # What the library says holds words of the other side, which are not for a terminal.
+        # The library's messages quote the peer, whose text must not reach a terminal.
         match self._protocol.handshake_exc:
             case None:
                 if self.is_open and self._protocol.subprotocol != self._subprotocol:

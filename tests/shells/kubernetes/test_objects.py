@@ -11,7 +11,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
-from stagedoor.wire.krl import revoked_serials
+from stagedoor.wire.krl import encode_revoked_serials
 from tests.shells.kubernetes.world import app
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"
@@ -68,8 +68,8 @@ def test_a_config_map_lists_the_certificates_of_sign_ins_that_are_over() -> None
         return b64decode(text)
 
     dev, ops = Admission("dev", revoked=(9, 7)), Admission("ops", revoked=(8,))
-    assert listed(dev, ops) == revoked_serials(b"", [7, 8, 9], 0) == listed(ops, dev)
-    assert listed() == revoked_serials(b"", [], 0)
+    assert listed(dev, ops) == encode_revoked_serials(b"", [7, 8, 9], 0) == listed(ops, dev)
+    assert listed() == encode_revoked_serials(b"", [], 0)
 
 
 def test_what_an_app_asks_for_stands_in_the_settings() -> None:

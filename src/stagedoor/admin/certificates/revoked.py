@@ -14,7 +14,7 @@ from stagedoor.model.selector import subjects_of
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified
-from stagedoor.wire.krl import revoked_serials
+from stagedoor.wire.krl import encode_revoked_serials
 
 FRESH_S = 5.0
 """For so long a list is handed out again: anybody may ask for it, and each is a reading of the store."""
@@ -61,5 +61,5 @@ class RevocationList:
         if isinstance(found, Denial):
             return found
         numbers = chain.from_iterable(found.values())
-        self._made = (now, revoked_serials(self._ca, numbers, int(now)))
+        self._made = (now, encode_revoked_serials(self._ca, numbers, int(now)))
         return self._made[1]

@@ -16,7 +16,7 @@ from stagedoor.listeners.ssh.options import AES_GCM
 from stagedoor.listeners.ssh.packets import PacketConnection
 from stagedoor.model.units import KIB, MIB
 from stagedoor.wire.blob import string
-from stagedoor.wire.kexinit import ciphers, wrong_guess
+from stagedoor.wire.kexinit import is_wrong_guess, parse_ciphers
 
 UNREAD_BEFORE_LOGIN = 256 * KIB
 """How much may come in while a login is being judged; an honest client sends one packet."""
@@ -222,7 +222,7 @@ class Connection(PacketConnection):
         if waiting is None or waiting.cancelled() or self.is_closed():
             return
         waiting.cancel()
-        if client is not None and all(names.intersection(_GCM) for names in ciphers(client)):
+        if client is not None and all(names.intersection(_GCM) for names in parse_ciphers(client)):
             self._enc_algs = _GCM
         super()._send_kexinit()
 
@@ -237,7 +237,7 @@ class Connection(PacketConnection):
             return
         self._propose(packet.get_full_payload())
         await self._process_kexinit(kind, number, packet)
-        self._ignore_first_kex = wrong_guess(self._client_kexinit, self._server_kexinit)
+        self._ignore_first_kex = is_wrong_guess(self._client_kexinit, self._server_kexinit)
 
     @property
     def _phase(self) -> Phase:

@@ -12,7 +12,7 @@ from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
-from stagedoor.wire.forwarded import last_forwarded
+from stagedoor.wire.forwarded import parse_last_forwarded
 from stagedoor.wire.hostname import is_known, is_loopback, is_named
 from stagedoor.wire.target import parse_login
 
@@ -83,7 +83,7 @@ class RequestGuard:
         shown = connection.headers.getlist("x-forwarded-for")
         if not shown or not self.rules.is_reverse_proxy(peer):
             return peer
-        return last_forwarded(shown)
+        return parse_last_forwarded(shown)
 
     def barred(self, source: Source) -> Denial | None:
         """Why nobody from there is answered now."""

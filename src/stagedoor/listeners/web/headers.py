@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.model.denial import Reason
 from stagedoor.wire.answer import status_of
-from stagedoor.wire.hostname import name_in, names_address
+from stagedoor.wire.hostname import names_address, parse_host
 
 STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -99,7 +99,7 @@ class GuardMiddleware:
     def _tls_alone(self, connection: HTTPConnection) -> bool:
         """Whether to say so. It is for a whole name: not ours to say below a path of another site,
         nor of an address, where no browser heeds it (RFC 6797 §8.1.1)."""
-        host = name_in(connection.headers.get("host", ""))
+        host = parse_host(connection.headers.get("host", ""))
         return (
             self._guard.secure(connection)
             and not self._guard.limits.path

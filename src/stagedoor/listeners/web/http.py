@@ -12,7 +12,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
 from stagedoor.model.units import KIB
 from stagedoor.wire.answer import refusal
-from stagedoor.wire.httphead import fault_in
+from stagedoor.wire.httphead import find_fault
 
 MAX_HEADER_BYTES = 16 * KIB
 """The request line and the fields. A browser behind a proxy that adds cookies of its own sends 8."""
@@ -33,7 +33,7 @@ class StrictConnection(h11.Connection):
         """As h11 has it. Raises h11.RemoteProtocolError."""
         if self.their_state is h11.IDLE:
             received, _ = self.trailing_data
-            self._refuse(fault_in(received))
+            self._refuse(find_fault(received))
         try:
             event = super().next_event()
         except h11.RemoteProtocolError as error:

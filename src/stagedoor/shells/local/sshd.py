@@ -19,7 +19,7 @@ from stagedoor.shells.local.process import Account, Children
 from stagedoor.shells.local.session import Session
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import ShellFolder
-from stagedoor.wire.kexinit import wrong_guess
+from stagedoor.wire.kexinit import is_wrong_guess
 from stagedoor.wire.sshcert import parse_certificate
 
 LOGIN_TIMEOUT_S = 60.0
@@ -261,7 +261,7 @@ async def _process_proposal(
     asyncssh takes a guess for right if it is what both agree on. The SSH listener mends the same.
     """
     await conn._process_kexinit(kind, number, packet)
-    conn._ignore_first_kex = wrong_guess(conn._client_kexinit, conn._server_kexinit)
+    conn._ignore_first_kex = is_wrong_guess(conn._client_kexinit, conn._server_kexinit)
 
 
 def _of_sign_in(key: bytes) -> bool:

@@ -26,7 +26,7 @@ from stagedoor.shells.kubernetes.names import (
     shell_object,
 )
 from stagedoor.shells.kubernetes.sentences import plain
-from stagedoor.wire.krl import revoked_serials
+from stagedoor.wire.krl import encode_revoked_serials
 from stagedoor.wire.rfc3339 import parse_time, show_time
 
 KEYS_END = "keys_until"
@@ -116,7 +116,7 @@ def keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, s
     """That part of the ConfigMap that says who may log in, and `KEYS_END`: `data` and `binaryData`."""
     admitted = ending_by(admissions, until)
     # No time is in it: what says the same must not be written again.
-    revoked = revoked_serials(b"", chain.from_iterable(one.revoked for one in admitted), 0)
+    revoked = encode_revoked_serials(b"", chain.from_iterable(one.revoked for one in admitted), 0)
     return {
         "data": {
             "authorized_principals": authorized_principals(admitted),
