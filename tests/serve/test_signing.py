@@ -41,14 +41,14 @@ def channel(service: SigningService) -> SupervisorCertificates:
         assert isinstance(asked, Sign)
         answer = read_to_worker(line(await service.answer(asked)))
         assert isinstance(answer, Signed)
-        asking.answered(answer)
+        asking.resolve(answer)
 
-    def tell(request: Sign) -> None:
+    def send(request: Sign) -> None:
         task = asyncio.get_running_loop().create_task(carry(request))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    asking = SupervisorCertificates(tell)
+    asking = SupervisorCertificates(send)
     return asking
 
 
@@ -125,12 +125,12 @@ async def test_nobody_waits_for_a_supervisor_that_is_gone(monkeypatch: pytest.Mo
     asking = SupervisorCertificates(lambda _: None)
     waiting = asyncio.create_task(asking.sign("alice", 1, "key", 9.0))
     await asyncio.sleep(0)
-    asking.supervisor_gone()
+    asking.fail_all()
     with pytest.raises(CertificateError, match="stopping"):
         await waiting
     with pytest.raises(CertificateError, match="stopping"):
         await asking.sign("alice", 1, "key", 9.0)
-    asking.answered(Signed(1, "late"))
+    asking.resolve(Signed(1, "late"))
     monkeypatch.setattr(certificates, "ANSWER_S", 0.01)
     with pytest.raises(CertificateError, match="not signed in time"):
         await SupervisorCertificates(lambda _: None).sign("alice", 1, "key", 9.0)

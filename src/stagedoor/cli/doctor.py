@@ -99,9 +99,9 @@ def _extra(settings: "Settings | None") -> dict[str, str]:
     if settings is None:
         return {}
     from stagedoor.serve.doctor.bundle import as_json
-    from stagedoor.serve.status import look
+    from stagedoor.serve.status import read_status
 
-    return {"status.json": as_json(asdict(look(settings)))}
+    return {"status.json": as_json(asdict(read_status(settings)))}
 
 
 def _shown(results: Iterable[Result], *, silent: bool) -> list[Result]:

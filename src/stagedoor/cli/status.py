@@ -10,7 +10,7 @@ from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.model.session import AccessMethod
 from stagedoor.serve.metrics import definitions as of
-from stagedoor.serve.status import Status, look, problems
+from stagedoor.serve.status import Status, problems, read_status
 from stagedoor.wire.finding import Finding, exit_code
 
 CODES = (
@@ -36,7 +36,7 @@ def status(installation: Installation, as_json: bool) -> None:
     Looks at the store, at this machine, with health.address at the gateway's metrics, and with
     kubernetes.namespaces at the lease of the controllers. Changes nothing.
     """
-    seen = look(installation.settings)
+    seen = read_status(installation.settings)
     found = problems(seen)
     code = exit_code(found)
     if as_json:

@@ -1,4 +1,4 @@
-"""Putting the parts together, and running them: the only place that names concrete classes.
+"""Construction and running of the parts: the only package that names concrete classes.
 
 Processes and signals live here; protocols, decisions, SQL and sockets do not.
 """

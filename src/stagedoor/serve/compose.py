@@ -1,4 +1,4 @@
-"""One worker's parts, put together: the only file that names the concrete classes."""
+"""The construction of one worker's parts: the only module that names their concrete classes."""
 
 import time
 from collections.abc import Callable
@@ -69,13 +69,13 @@ if TYPE_CHECKING:
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
 
 SOURCE_INTERVAL_S = 3.0
-"""After `throttle.source_tries` wrong passwords of a source, one more each so many seconds."""
+"""Seconds until a source may try one more password, after `throttle.source_tries` wrong ones."""
 FLUSH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """That the web is answered, and with which TLS, None for none."""
+    """The settings of a worker that answers the web: its TLS, or None for plain HTTP."""
 
     tls: ServerTls | None
 
@@ -84,21 +84,21 @@ T = TypeVar("T")
 
 
 class _Topic(Generic[T]):
-    """Published by a part that is made early, heard by those that are made later."""
+    """A topic that an early part publishes to, and that parts made later subscribe to."""
 
     def __init__(self) -> None:
-        self._heard_by: list[Callable[[T], None]] = []
+        self._subscribers: list[Callable[[T], None]] = []
 
-    def subscribe(self, hear: Callable[[T], None]) -> None:
-        self._heard_by.append(hear)
+    def subscribe(self, subscriber: Callable[[T], None]) -> None:
+        self._subscribers.append(subscriber)
 
     def publish(self, news: T) -> None:
-        for hear in self._heard_by:
-            hear(news)
+        for subscriber in self._subscribers:
+            subscriber(news)
 
 
 class Gateway:
-    """The running parts of one worker. Each is made of those above it, and names none below."""
+    """The running parts of one worker. Each part uses only those above it."""
 
     def __init__(
         self,
@@ -109,16 +109,16 @@ class Gateway:
         web: Web | None = None,
         certificates: UserCertificates | None = None,
     ) -> None:
-        """Make the parts and start their threads.
+        """Create the parts and start their threads.
 
-        `ports` are those that this gateway itself listens on, `ssh_addresses` where it answers SSH.
-        `web` is None where it does not answer the web, `certificates` where nobody signs any.
-        Raises StagedoorError.
+        `ports` are the ports that this gateway listens on, `ssh_addresses` the addresses on which it
+        answers SSH. `web` is None if it does not answer the web, and `certificates` if no certificates
+        are signed. Raises StagedoorError.
         """
         self._log = structlog.get_logger()
         self._instance = instance
         self.certificates = certificates
-        """Signs for sign-ins; None where nobody does."""
+        """Signs certificates for sign-ins; None if none are signed."""
         self._problems = ProblemLog(self._log)
         self._audit = settings.audit
         self.held = hold_instance(instances_folder(settings.data_dir), instance)
@@ -128,7 +128,7 @@ class Gateway:
         policy_changes, close_requests = _Topic[Policy](), _Topic[tuple[CloseRequest, ...]]()
         self.watch = self._policy_watch(settings, policy_changes, close_requests)
         self.authenticator = _authenticator(settings, self.watch, self.database)
-        # By the policy as it was last read: a store that fails lets nobody in, but cuts nobody off.
+        # Uses the policy as it was last read: a failing store refuses logins, but ends no session.
         judge = Authoriser(lambda: self.watch.last_policy, time.time)
         self.registry = Registry(judge.again, time.time)
         self.ledger = AuditLedger(
@@ -137,10 +137,10 @@ class Gateway:
         self.measured_ledger = MetricsLedger(self.ledger, self.tally)
         self._note = measured_note(self.ledger.note, self.tally)
         self._cluster = kubernetes = _kubernetes(settings, instance, self._problems)
-        # Those who may log in to a shell stay written there while the store is away.
+        # The users who may log in to a shell stay written there while the store is unreachable.
         shells = shells_of(settings, lambda: self.watch.last_policy, kubernetes)
         self.shells: Shells = shells.shells
-        """Closed by the event loop that they belong to, before `close`."""
+        """The event loop that they belong to closes them, before `close`."""
         self._local = shells.local
         self._local.refresh()
         policy_changes.subscribe(self._on_policy)
@@ -152,7 +152,7 @@ class Gateway:
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
         self.recorder = recorder_of(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
-        """None, as `web`, where the settings name no address for it."""
+        """None, as `web` is, if the settings name no address for it."""
         self._refresh: RefreshService | None = None
         self.web = self._web(settings, flow, web)
         for part in (self.ledger, self.watch, self.recorder):
@@ -216,7 +216,7 @@ class Gateway:
     def _web(self, settings: Settings, flow: Flow, web: Web | None) -> "WebListener | None":
         if web is None:
             return None
-        # Here, since its libraries cost every worker memory.
+        # Imported here, since its libraries would cost every worker memory.
         from stagedoor.serve.parts.web import sign_ins_of, web_listener
 
         sign_ins, self._refresh = sign_ins_of(settings, self.database, self.shells.targets)
@@ -236,13 +236,13 @@ class Gateway:
         )
 
     async def ask_providers(self) -> None:
-        """Ask the identity providers again about the sign-ins that last, until this is cancelled."""
+        """Confirm the open sign-ins with their identity providers again and again, until cancelled."""
         if self._refresh is not None:
             await self._refresh.run()
 
     def _on_policy(self, policy: Policy) -> None:
         closed = self.registry.review()
-        self._refresh_keys()  # what it raises has it tried again at the next look
+        self._refresh_keys()  # if it raises, the policy watch tries again at its next read
         self._log.info(
             "policy changed",
             version=policy.version,
@@ -251,15 +251,17 @@ class Gateway:
         )
 
     async def review_rights(self) -> None:
-        """Ask those to leave whom the cluster no longer lets in (`kubernetes.authorise`)."""
+        """Close the sessions that the cluster no longer allows (`kubernetes.authorise`)."""
         if self._cluster is not None:
             refused = await self._cluster.not_allowed(self.registry.grants())
             for session_id, denial in refused.items():
                 self.registry.close_session(session_id, End.REVOKED, denial.line)
 
     def renew_keys(self) -> None:
-        """Keep the keys in local shells from ending; most of the time there is nothing to do. Blocks.
-        Raises OSError."""
+        """Renew the keys in local shells before they expire. Usually none is due.
+
+        Blocks. Raises OSError.
+        """
         if self._local.keys_are_due():
             self._refresh_keys()
 
@@ -276,7 +278,7 @@ class Gateway:
             self.registry.close_session(request.session, End.EVICTED, request.reason)
 
     def write_counts(self) -> None:
-        """Tell the store how many bytes live sessions have moved. Raises StoreError; blocks."""
+        """Write to the store how many bytes live sessions have moved. Raises StoreError; blocks."""
         now = time.time()
         counts = self.registry.counts()
         self.measured_ledger.moved(counts)
@@ -284,7 +286,7 @@ class Gateway:
         self.registry.mark_reported(counts)
 
     def gauges(self) -> dict[Series, float]:
-        """What is measured of this worker as it is now."""
+        """Return this worker's gauges as they are now."""
         gauges: dict[Series, float] = {
             of.AUDIT_BACKLOG.series(): self.ledger.backlog,
             of.AUDIT_FAILING.series(): float(self.ledger.problem is not None),
@@ -298,8 +300,10 @@ class Gateway:
         return gauges | {of.SESSIONS.series(way): count for way, count in inside.items()}
 
     def check_deliveries(self) -> None:
-        """Let nobody in while a sink of the audit is too far behind (`audit.refuse_after_s`). Raises
-        StoreError; blocks."""
+        """Refuse logins while an audit sink is further behind than `audit.refuse_after_s`.
+
+        Blocks. Raises StoreError.
+        """
         limit_s = self._audit.refuse_after_s
         if limit_s is None:
             return
@@ -313,7 +317,7 @@ class Gateway:
         )
 
     def close(self) -> int:
-        """Let go of everything, in order; how many audit events could not be written. Blocks."""
+        """Close everything in order, and return how many audit events could not be written. Blocks."""
         self.relay.close()
         if self._traces is not None:
             self._traces.close()
@@ -325,7 +329,7 @@ class Gateway:
             self.heartbeat.stop(in_order=unwritten == 0)
         self.database.close()
         if unwritten == 0:
-            # A sign that is taken down says that all ended in order; else the next start looks.
+            # A removed file means that everything ended in order; otherwise the next start checks.
             self.held.close()
         return unwritten
 
@@ -340,17 +344,17 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
         last_policy=lambda: watch.last_policy,
         find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),
         find_login=lambda secret: ask(passes.find, database, PassKind.LOGIN, secret),
-        stale_s={each.name: each.stale_s for each in settings.sso},
+        stale_s={provider.name: provider.stale_s for provider in settings.sso},
     )
 
 
 def _kubernetes(
     settings: Settings, instance: str, problems: ProblemLog
 ) -> "KubernetesShells | None":
-    """The cluster's shells, if the settings name any."""
+    """Return the cluster's shells, started, or None if the settings name no namespace."""
     if not settings.kubernetes.namespaces:
         return None
-    # Here, since its libraries are an extra and cost every worker memory.
+    # Imported here, since its libraries are an extra and would cost every worker memory.
     from stagedoor.admin.kubernetes import kubernetes_shells
 
     shells = kubernetes_shells(settings, instance, problems)
@@ -359,10 +363,10 @@ def _kubernetes(
 
 
 def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceExporter | None":
-    """Where logins' steps are exported, if the settings name a place."""
+    """Return the exporter of logins' steps, or None if `traces.url` is not set."""
     if settings.traces.url is None:
         return None
-    # Here, since its libraries are an extra and cost every worker memory.
+    # Imported here, since its libraries are an extra and would cost every worker memory.
     from stagedoor.serve.traces import TraceExporter
 
     return TraceExporter(settings.traces, instance, partial(problems, "traces"))

@@ -1,4 +1,4 @@
-"""`stagedoor controller`: the controller's parts, put together and run."""
+"""The process of `stagedoor controller`: it constructs the controller's parts and runs them."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ from stagedoor.serve import log
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import run_process
 from stagedoor.serve.supervisor.control import Failed, StartMessage, line, read_to_worker
-from stagedoor.serve.waiting import once_reachable
+from stagedoor.serve.waiting import call_when_reachable
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
@@ -46,14 +46,14 @@ from stagedoor.store.watch import PolicyWatch
 from stagedoor.wire.openmetrics import CONTENT_TYPE
 
 HOST_CERTIFICATE_S = 365 * DAY_S
-"""A shell gets a new one at each start from zero; one that is kept warm lives long."""
+"""Long enough for a shell that is kept warm. Any other gets a new one each time it starts from zero."""
 
 
 class ControllerManager:
-    """Stands by, leads, and works while it leads. One in a process. Raises StagedoorError."""
+    """A controller replica: it stands by until it leads, and works while it leads. One per process."""
 
     def __init__(self, settings: Settings, *, health: bool) -> None:
-        """`health`: answer probes where the settings say."""
+        """Create the parts. `health`: answer probes at `health.address`. Raises StagedoorError."""
         self._settings = settings
         self._log = structlog.get_logger()
         kit = kit_of(settings)
@@ -65,7 +65,7 @@ class ControllerManager:
         self._kit: Kit = kit
         self._on_problem = ProblemLog(self._log)
         self._identity = f"{replica()}-{new_instance_id()}"
-        # First what must be there already: on a machine without it no second host CA may be made.
+        # The user CA comes first, since it must exist: a machine without it must not create a second host CA.
         self._user_ca = _user_ca_line(settings)
         self._host_ca: CertificateAuthority = host_ca(settings)
         self._cluster: KubeCluster = cluster_of(
@@ -74,7 +74,7 @@ class ControllerManager:
         self.database: Database | None = None
         self.watch: PolicyWatch | None = None
         self._revoked: Mapping[str, Sequence[int]] = {}
-        """`Admission.revoked` by user, as of the last change of the policy: the end of a sign-in is one."""
+        """`Admission.revoked` by user, read at each change of the policy, such as the end of a sign-in."""
         self._metrics = Metrics()
         self._election = election_of(
             settings,
@@ -88,7 +88,7 @@ class ControllerManager:
         self._health = HealthListener(self._pages()) if health else None
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT. The lease is let go then, so that another takes over at once."""
+        """Run until SIGTERM or SIGINT, then release the lease, so that another replica takes over at once."""
         settings, stop = self._settings, asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,7 +97,7 @@ class ControllerManager:
         if self._health is not None and settings.health.address is not None:
             await self._health.start(*split_address(settings.health.address))
         try:
-            await once_reachable(self.read_policy, self._on_store_problem, stop)
+            await call_when_reachable(self.read_policy, self._on_store_problem, stop)
             if not stop.is_set():
                 await self._work_until(stop)
         finally:
@@ -105,7 +105,7 @@ class ControllerManager:
         self._log.info("controller stopped")
 
     async def close(self) -> None:
-        """Let go of the probes' listener, the cluster and the store."""
+        """Close the probes' listener, the connections to the cluster, and the store."""
         if self._health is not None:
             await self._health.close()
         await self._cluster.close()
@@ -126,7 +126,7 @@ class ControllerManager:
             stopping.cancel()
 
     def read_policy(self) -> None:
-        """Open the store and read the policy from now on. Raises StoreError."""
+        """Open the store, read the policy and keep it up to date. Raises StoreError."""
         database = open_database(self._settings.place)
         try:
             watch = PolicyWatch(
@@ -144,15 +144,18 @@ class ControllerManager:
         watch.start()
 
     def admitted(self, target: Target) -> tuple[Admission, ...]:
-        """Who may log in to a shell, by the policy as it was last read: a store that is away must not
-        empty the keys of shells with people in them. Whom the gateway lets in is for the gateway."""
+        """Return the users who may log in to a shell, by the policy as it was last read.
+
+        An unreachable store must not empty the keys of shells in which people work. The gateway still
+        decides about each login by itself.
+        """
         assert self.watch is not None, "nothing is made before the policy was read"
         policy, revoked = self.watch.last_policy, self._revoked
         prefix = self._settings.keys.principal_prefix or ""
         return admitted(policy, target, time.time(), revoked=revoked, prefix=prefix)
 
     async def _lead(self) -> None:
-        """Work until somebody else leads, or it is over."""
+        """Run the controller until this is cancelled, since another replica leads or this one stops."""
         self._log.info("controller leads", identity=self._identity)
         cluster = LeaderOnly(self._cluster, lambda: self._election.leads)
         controller = Controller(
@@ -186,7 +189,7 @@ class ControllerManager:
         return private_text(key), certificate
 
     def _on_policy(self, policy: Policy) -> None:
-        assert self.database is not None, "nothing is told before the store was read"
+        assert self.database is not None, "no policy is published before the store was read"
         self._revoked = revoked_sign_ins(self.database, policy, time.time())
         self._log.info("policy changed", version=policy.version)
         controller = self._controller
@@ -197,7 +200,7 @@ class ControllerManager:
         self._on_problem("policy", problem)
         controller = self._controller
         if problem is None and controller is not None:
-            controller.refresh()  # what was to be written meanwhile may have been put off
+            controller.refresh()  # writes that were due meanwhile may have been put off
 
     def _on_store_problem(self, problem: str | None) -> None:
         self._waits_for_store = problem is not None
@@ -222,7 +225,7 @@ class ControllerManager:
         }
 
     def _annotations(self) -> Mapping[str, str | None]:
-        """Return what the lease says of the namespaces; the next leader says it of its own."""
+        """Return the lease's annotation about the served namespaces; each leader writes its own."""
         controller = self._controller
         if controller is None:
             return {NAMESPACES: None}
@@ -230,8 +233,11 @@ class ControllerManager:
         return {NAMESPACES: report_of(served, controller.unserved())}
 
     def _readiness(self) -> Page:
-        """Return whether this replica is of use: one that stands by is, one that leads once it serves a
-        namespace. One namespace that cannot be listed must not hold up a roll-out."""
+        """Return the answer to a readiness probe.
+
+        A replica that stands by is ready. A leader is ready once it serves a namespace: a single
+        namespace that cannot be listed must not hold up a roll-out.
+        """
         controller = self._controller
         if self._waits_for_store:
             text = "waiting for the store, which cannot be reached; the log says why\n"
@@ -261,7 +267,7 @@ class ControllerManager:
 
 
 def _user_ca_line(settings: Settings) -> str:
-    """The user CA's public key. Raises StagedoorError."""
+    """Return the user CA's public key as a line. Raises StagedoorError."""
     file = settings.user_ca_file
     try:
         return public_half(file)
@@ -273,13 +279,13 @@ def _user_ca_line(settings: Settings) -> str:
 
 
 async def run_controller(settings: Settings) -> None:
-    """Run the controller until a signal ends it. Raises StagedoorError when it cannot start."""
+    """Run the controller until a signal ends it. Raises StagedoorError if it cannot start."""
     log.configure(settings.log)
     await ControllerManager(settings, health=True).run()
 
 
-async def _beside(begin: StartMessage) -> None:
-    """The same as a process of `stagedoor serve`, whose end is ours."""
+async def _run_beside_workers(begin: StartMessage) -> None:
+    """Run the controller as a process of `stagedoor serve`, and stop when that closes our stdin."""
     settings = parse_settings(begin.settings, begin.settings_name)
     log.configure(settings.log)
     reader = asyncio.StreamReader()
@@ -287,22 +293,24 @@ async def _beside(begin: StartMessage) -> None:
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     running = asyncio.create_task(ControllerManager(settings, health=False).run())
-    alone = asyncio.create_task(reader.read())
-    await asyncio.wait((running, alone), return_when=asyncio.FIRST_COMPLETED)
+    parent_end = asyncio.create_task(reader.read())
+    await asyncio.wait((running, parent_end), return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         running.cancel()
-    alone.cancel()
+    parent_end.cancel()
     with suppress(asyncio.CancelledError):
         await running
 
 
 def main() -> None:
-    """Entry point of the process that `controller_process` starts: `StartMessage` comes on stdin, what keeps
-    us from starting goes to stdout."""
+    """Run the process that `controller_process` starts.
+
+    It reads a `StartMessage` from stdin, and writes `Failed` to stdout if it cannot start.
+    """
     first = read_to_worker(sys.stdin.buffer.readline())
     try:
         assert isinstance(first, StartMessage), "the start message comes first"
-        run_process(_beside(first))
+        run_process(_run_beside_workers(first))
     except (StagedoorError, OSError) as error:
         os.write(sys.stdout.fileno(), line(Failed(str(error))))
         sys.exit(error.exit_code if isinstance(error, StagedoorError) else 1)

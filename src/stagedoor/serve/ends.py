@@ -1,4 +1,4 @@
-"""When the certificates of this gateway expire."""
+"""The expiry times of this gateway's certificates."""
 
 from contextlib import suppress
 
@@ -10,8 +10,10 @@ from stagedoor.settings.settings import Settings
 
 
 def certificate_ends(settings: Settings) -> dict[str, float]:
-    """By certificate, seconds since the epoch. One that cannot be read, or never expires, is left out:
-    the start of the gateway has said why.
+    """Return the expiry of each certificate by name, in seconds since the epoch.
+
+    A certificate that cannot be read or never expires is left out. The gateway logged at its start
+    why it cannot be read.
     """
     ends: dict[str, float] = {}
     with suppress(OSError, ValueError):
@@ -26,5 +28,5 @@ def certificate_ends(settings: Settings) -> dict[str, float]:
 
 
 def certificate_gauges(settings: Settings, now: float) -> dict[Series, float]:
-    """How long each still holds; `now` is seconds since the epoch."""
+    """Return the seconds until each certificate expires; `now` is seconds since the epoch."""
     return {CERTIFICATE.series(name): at - now for name, at in certificate_ends(settings).items()}

@@ -1,4 +1,4 @@
-"""Whether the gateway lives and lets people in, for probes: told by the supervisor."""
+"""The supervisor's HTTP endpoint for probes and metrics."""
 
 import platform
 from collections.abc import Callable, Mapping
@@ -17,9 +17,11 @@ from stagedoor.wire.openmetrics import CONTENT_TYPE, format_metrics
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the supervisor is. `workers` accept now; `deaths` have died since the start, unasked;
-    `left` sessions are still open in workers that drain. `waits_for_store`: it has not started yet.
-    `sinks` are those of the audit.
+    """The condition of the supervisor and its workers.
+
+    `workers` is how many accept connections now, of `wanted`. `deaths` counts the workers that died
+    since the start, `left` the sessions that are still open in draining workers. `waits_for_store`:
+    the gateway has not started yet. `sinks` are the audit's.
     """
 
     draining: bool
@@ -32,7 +34,7 @@ class Condition:
 
 
 class HealthEndpoint:
-    """Listens where the settings say; `condition` and `measured` are asked for each answer."""
+    """The listener at `health.address`. It calls `condition` and `measured` for each answer."""
 
     def __init__(
         self,
@@ -45,7 +47,10 @@ class HealthEndpoint:
         self._address: str | None = None
 
     async def listen(self, wanted: Health) -> None:
-        """Listen there, and nowhere else any more. Raises StagedoorError and changes nothing then."""
+        """Listen at the address in `wanted` instead of the present one, or stop if it is None.
+
+        Raises StagedoorError, and then nothing has changed.
+        """
         if wanted.address == self._address:
             return
         fresh = None
@@ -65,14 +70,16 @@ class HealthEndpoint:
             await old.close()
 
     def addresses(self) -> list[tuple[str, int]]:
+        """Return the addresses and ports that it listens on."""
         return [] if self._listener is None else self._listener.addresses()
 
     async def close(self) -> None:
+        """Stop listening."""
         await self.listen(Health())
 
 
 def readiness(condition: Condition) -> Page:
-    """Ready while at least one worker accepts; a draining worker must get no new connection."""
+    """Return the readiness page: ready while at least one worker accepts and the gateway does not drain."""
     if condition.draining:
         text = f"draining, {condition.left} sessions left\n"
         return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -89,7 +96,7 @@ def readiness(condition: Condition) -> Page:
 
 
 def metrics(condition: Condition, measured: Mapping[Series, float]) -> str:
-    """In OpenMetrics text; `measured` is what the workers have counted."""
+    """Return the metrics as OpenMetrics text; `measured` holds the values from the workers."""
     own = {
         of.READY_NOW: int(readiness(condition).status == HTTPStatus.OK),
         of.DRAINING: int(condition.draining),

@@ -13,7 +13,7 @@ from stagedoor.settings.settings import Log
 
 
 def configure(settings: Log) -> None:
-    """Set the format and level for this process. May be called again."""
+    """Set the log's format and level for this process. May be called again."""
     terminal = sys.stderr.isatty()
     as_json = settings.format == "json" or (settings.format == "auto" and not terminal)
     last: Any = (
@@ -33,36 +33,40 @@ def configure(settings: Log) -> None:
         logger_factory=_Stderr,
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(handlers=[_FromOthers()], level=max(level, logging.WARNING), force=True)
+    logging.basicConfig(handlers=[_LibraryHandler()], level=max(level, logging.WARNING), force=True)
 
 
 def write_line(line: Line) -> None:
-    """Write a session's canonical line: what was refused is a warning, the rest is information."""
+    """Write a session's canonical line, as a warning if the login was denied, else as information."""
     log = structlog.get_logger()
     write = log.warning if line.get("outcome") == "denied" else log.info
     write(**{key: value for key, value in line.items() if value is not None})
 
 
 class _Stderr:
-    """Writes each line by one call, and never fails: a full disk or a reader that has gone costs a
-    line of the log, which is not the audit; it must not cost somebody's session."""
+    """A logger that writes each line with one system call and never fails.
+
+    A full disk or a closed pipe loses a line of the log, which is not the audit. It must not end a
+    session.
+    """
 
     def __init__(self, *_: object) -> None:
         pass
 
     def msg(self, message: str) -> None:
-        # Past Python's own buffer: what could not be written would be tried again at the exit, and
-        # turn its code into 120.
+        # This bypasses Python's own buffer, which would try a failed write again at the exit and turn
+        # the exit code into 120.
         with suppress(OSError, ValueError):
             os.write(sys.stderr.fileno(), message.encode("utf-8", "backslashreplace") + b"\n")
 
     debug = info = warning = error = critical = exception = log = fatal = msg
 
 
-class _FromOthers(logging.Handler):
-    """What asyncio and the libraries tell by `logging` goes into the same log."""
+class _LibraryHandler(logging.Handler):
+    """A handler that forwards what asyncio and the libraries log by `logging` to the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write `record` to structlog's log."""
         with suppress(Exception):  # a library's broken message is no reason to fail
             structlog.get_logger().log(
                 record.levelno, record.getMessage(), part=record.name, exc_info=record.exc_info

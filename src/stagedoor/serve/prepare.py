@@ -1,4 +1,4 @@
-"""What must be right before a worker is started: settings, folders, store, keys, sockets."""
+"""The preparation of a start: settings, folders, the store, keys and sockets are checked or created."""
 
 import os
 import pwd
@@ -25,14 +25,14 @@ from stagedoor.store.liveness.instances import instances_folder, take_down
 from stagedoor.wire.rfc3339 import show_time
 
 CERTIFICATE_SOON_S = 14 * DAY_S
-"""Before this, a renewal should have happened by itself."""
+"""Time left at which an automatic renewal should have happened already."""
 Bound = dict[tuple[str, str, int], Listening]
-"""By kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`), address in the settings, and slot."""
+"""Sockets by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`), address in the settings, and slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedSettings:
-    """Settings that were checked, and the text that they were read from; `name` is for messages."""
+    """Checked settings, with the text that they were read from and its name for messages."""
 
     settings: Settings
     text: str
@@ -40,13 +40,13 @@ class VerifiedSettings:
 
 
 def check(settings_file: Path | None) -> VerifiedSettings:
-    """Read the settings and look at every file that they name.
+    """Read the settings and check every file that they name. Changes nothing.
 
-    Raises SettingsError or another StagedoorError with one line; changes nothing.
+    Raises SettingsError or another StagedoorError, with a message of one line.
     """
     text, name = read_settings(settings_file)
     settings = parse_settings(text, name)
-    _refuse_root_in_anothers_folder(settings.data_dir)
+    _refuse_root_in_foreign_folder(settings.data_dir)
     tunnel = settings.tunnel
     if tunnel.certificate_file and tunnel.key_file:
         _refuse_if_exposed(tunnel.key_file)
@@ -59,7 +59,10 @@ def check(settings_file: Path | None) -> VerifiedSettings:
 
 
 def check_traces(traces: Traces) -> None:
-    """Raises SettingsError where the libraries are missing or the token cannot be read."""
+    """Check that traces can be exported.
+
+    Raises SettingsError if the libraries are missing or the token cannot be read.
+    """
     if find_spec("opentelemetry") is None:
         raise SettingsError(
             "traces.url needs OpenTelemetry's libraries, which are not installed; install them with: "
@@ -70,7 +73,7 @@ def check_traces(traces: Traces) -> None:
 
 
 def check_kubernetes(settings: Settings) -> None:
-    """Look at what `[kubernetes]` names. Raises SettingsError, also where its libraries are missing."""
+    """Check what `[kubernetes]` names. Raises SettingsError, also if its libraries are missing."""
     try:
         from stagedoor.admin import kubernetes
     except ModuleNotFoundError as error:
@@ -81,12 +84,12 @@ def check_kubernetes(settings: Settings) -> None:
     kubernetes.check_settings(settings)
 
 
-def _refuse_root_in_anothers_folder(data_dir: Path) -> None:
-    """What a gateway that runs as root writes there, the account that owns it could not read."""
+def _refuse_root_in_foreign_folder(data_dir: Path) -> None:
+    """Refuse to run as root in another account's folder, which could not read the files written there."""
     try:
         owner = data_dir.stat().st_uid
     except OSError:
-        return  # it is not there yet, or `prepare` says it better
+        return  # it does not exist yet, or `prepare` reports it better
     if os.geteuid() == 0 != owner:
         try:
             name = pwd.getpwuid(owner).pw_name
@@ -99,7 +102,10 @@ def _refuse_root_in_anothers_folder(data_dir: Path) -> None:
 
 
 def certificate_warning(settings: Settings, now: float) -> str | None:
-    """What to say of a TLS certificate that has ended or ends soon; `now` is seconds since the epoch."""
+    """Return a warning about a TLS certificate that is invalid now or expires soon, else None.
+
+    `now` is seconds since the epoch.
+    """
     file = settings.tunnel.certificate_file
     if file is None:
         return None
@@ -116,11 +122,11 @@ def certificate_warning(settings: Settings, now: float) -> str | None:
 
 
 def _refuse_if_exposed(key_file: Path) -> None:
-    """A group may share the key, as Debian's `ssl-cert` does; the world may not."""
+    """Refuse a key file that every account can read. A group may, as Debian's `ssl-cert` does."""
     try:
         exposed = key_file.stat().st_mode & 0o007
     except OSError:
-        return  # `server_context` says it better
+        return  # `server_context` reports it better
     if exposed:
         raise SettingsError(
             f"tunnel.key_file: everybody may read {key_file}; mend it with: chmod o= {key_file}"
@@ -128,13 +134,13 @@ def _refuse_if_exposed(key_file: Path) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the folder, the store and the keys where they are not there yet; bury the dead.
+    """Create the folder, the store and the keys that are missing, and close lost sessions in the audit.
 
     Raises StagedoorError.
     """
     with open_service(settings) as service:
         ensure_cas(settings)
-        host_ca_line(settings)  # where it is a public half, that it can be read
+        host_ca_line(settings)  # if it is only a public half, check that it can be read
         lost = find_lost(service)
     if lost:
         structlog.get_logger().warning(
@@ -143,9 +149,9 @@ def prepare(settings: Settings) -> None:
 
 
 def bind_all(settings: Settings, held: Bound) -> Bound:
-    """A socket for each kind, address and slot; those held already are kept as they are.
+    """Return a listening socket for each kind, address and slot, reusing those in `held`.
 
-    Raises StagedoorError, and then has bound none.
+    Raises StagedoorError, and then no new socket stays bound.
     """
     bound: Bound = {}
     fresh: list[Listening] = []
@@ -176,8 +182,11 @@ def bind_all(settings: Settings, held: Bound) -> Bound:
     return bound
 
 
-def bury(settings: Settings, instance: str) -> list[str]:
-    """Close in the audit what a worker that has died left open; the sessions' ids. Raises StoreError."""
+def close_lost_sessions(settings: Settings, instance: str) -> list[str]:
+    """Close in the audit the sessions that a dead worker left open, and remove its lock file.
+
+    Returns the sessions' ids. Raises StoreError.
+    """
     with open_service(settings, create=False) as service:
         lost = find_lost(service)
     take_down(instances_folder(settings.data_dir), instance)

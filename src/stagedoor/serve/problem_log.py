@@ -1,18 +1,20 @@
-"""What does not work at the moment, in the log: each trouble once, however often it is tried again."""
+"""The logging of parts that fail: each problem is logged once, however often the part tries again."""
 
 from typing import Protocol
 
 
 class Log(Protocol):
-    """What is needed of a structlog logger."""
+    """The methods of a structlog logger that are used here."""
 
-    def info(self, event: str, /, *, part: str) -> object: ...
+    def info(self, event: str, /, *, part: str) -> object:
+        """Log that a part works again."""
 
-    def error(self, event: str, /, *, part: str, reason: str) -> object: ...
+    def error(self, event: str, /, *, part: str, reason: str) -> object:
+        """Log that a part fails."""
 
 
 class ProblemLog:
-    """Called with a part and why it fails, or None when it works again. Any thread."""
+    """A callable that logs why a part fails, and that it works again (None). Use it from any thread."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

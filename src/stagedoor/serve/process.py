@@ -1,4 +1,4 @@
-"""The event loop of a process that signals stop."""
+"""The event loop of a process that ends on a signal."""
 
 import asyncio
 import signal
@@ -11,12 +11,12 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run_process(main: Coroutine[Any, Any, Result]) -> Result:
-    """As `asyncio.run`, in the main thread; `STOP_SIGNALS` are ignored from the loop's end on.
+    """Run `main` as `asyncio.run` does, in the main thread, and ignore `STOP_SIGNALS` once the loop ends.
 
     asyncio closes the pipe that signals are written to before it removes their handlers. A signal
-    between the two, such as an impatient second SIGTERM, would put a fault into the log. The process is
-    about to end, and one that comes later would turn its success into a death by that signal. Only where
-    `main` raises are they as before, for the caller to report.
+    between the two, such as an impatient second SIGTERM, would log an error. A later one would kill a
+    process that is about to exit successfully. If `main` raises, the previous handlers are restored, so
+    that the caller can report the error.
     """
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
@@ -29,7 +29,7 @@ def run_process(main: Coroutine[Any, Any, Result]) -> Result:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
         raise
-    _ignore()  # again: with its handlers the loop took that back
+    _ignore()  # again, since the loop undid it when it removed its handlers
     return result
 
 

@@ -1,4 +1,4 @@
-"""How an installation is now, for `stagedoor status`: what the store, this machine and the gateway say."""
+"""An installation's status for `stagedoor status`, from the store, this machine and the gateway."""
 
 import asyncio
 import shlex
@@ -46,8 +46,11 @@ UNNAMED = "health.address names no port"
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """`answer_s` is how long one transaction took. `sessions` are those that are open, by access method;
-    `workers` those of all machines that share the store."""
+    """The status of the store.
+
+    `answer_s` is how long one transaction took. `sessions` counts the open sessions by access method.
+    `workers` are the workers of all machines that share the store.
+    """
 
     answer_s: float
     policy_version: int
@@ -59,10 +62,14 @@ class StoreStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`gateways` and `workers` live on this machine. `measured` has the gateway's metrics without labels;
-    empty where `health.address` is not set or nobody answers there, and then `unmeasured` says why.
-    `certificates` expire at these seconds since the epoch; `shells` counts them by kind. `controller` is what
-    the cluster says of the controllers, or why it says nothing; None where no shells are on a cluster."""
+    """The status of an installation at one moment.
+
+    `gateways` and `workers` run on this machine. `measured` has the gateway's metrics without labels. It
+    is empty if `health.address` is not set or does not answer; `unmeasured` is then the reason.
+    `certificates` maps each to its expiry in seconds since the epoch, and `shells` counts shells by kind.
+    `controller` is what the cluster reports about the controllers, or the reason why it does not; None if
+    no shells are on a cluster.
+    """
 
     at: float
     gateways: Sequence[str]
@@ -77,12 +84,12 @@ class Status:
     controller: "LeaderReport | str | None" = None
 
     def value(self, metric: str) -> float | None:
-        """A metric without labels, by its sample's name."""
+        """Return the value of a metric without labels, by its sample's name; None if there is none."""
         return self.measured.get(metric)
 
 
-def look(settings: Settings) -> Status:
-    """Look once. Changes nothing, and needs no running gateway. Blocks."""
+def read_status(settings: Settings) -> Status:
+    """Read the status once. Changes nothing, and needs no running gateway. Blocks."""
     store, problem = None, ""
     try:
         with open_service(settings, create=False, upgrade=False) as service:
@@ -108,7 +115,7 @@ def look(settings: Settings) -> Status:
 def _controller(settings: Settings) -> "LeaderReport | str | None":
     if not settings.kubernetes.namespaces:
         return None
-    # Only now: its libraries are an extra.
+    # Imported here, since its libraries are an extra.
     from stagedoor.admin.kubernetes import leader_report
 
     try:
@@ -121,10 +128,10 @@ def _store(service: AdminService, settings: Settings) -> StoreStatus:
     began = time.monotonic()
     workers = known_instances(service.database)
     answer_s = time.monotonic() - began
-    sessions = Counter(one.way for one in list_sessions(service, limit=None))
+    sessions = Counter(session.way for session in list_sessions(service, limit=None))
     version = policy(service).version
     sign_ins = list_sign_ins(service)
-    providers = provider_states([each.name for each in settings.sso], sign_ins)
+    providers = provider_states([provider.name for provider in settings.sso], sign_ins)
     return StoreStatus(answer_s, version, sessions, len(sign_ins), workers, providers)
 
 
@@ -151,8 +158,8 @@ async def _shells(settings: Settings) -> Mapping[str, int]:
 
 
 def problems(status: Status) -> list[Finding]:
-    """What is wrong, the worst first. Pure."""
-    found = [
+    """Return the problems that a status shows, the worst first. Pure."""
+    findings = [
         *_without_gateway(status),
         *_of_store(status),
         *_of_measures(status),
@@ -162,10 +169,10 @@ def problems(status: Status) -> list[Finding]:
         left = at - status.at
         fix = f"renew it ({_SETTING[name]}), then: {reload_command()}"
         if left <= 0:
-            found.append(fail(f"the certificate {name} expired at {show_time(at)}", fix))
+            findings.append(fail(f"the certificate {name} expired at {show_time(at)}", fix))
         elif left < CERTIFICATE_SOON_S:
-            found.append(warn(f"the certificate {name} expires at {show_time(at)}", fix))
-    return sorted(found, key=lambda finding: finding.level)
+            findings.append(warn(f"the certificate {name} expires at {show_time(at)}", fix))
+    return sorted(findings, key=lambda finding: finding.level)
 
 
 _SETTING = {"tls": "tunnel.certificate_file", "ssh_host": "ssh.host_certificate_file"}
@@ -206,43 +213,45 @@ def _of_controller(report: "LeaderReport | str | None") -> list[Finding]:
     if not report.holder:
         what = "no controller leads, so no shell is started on the cluster"
         return [fail(what, "see the controllers' log: kubectl logs, or stagedoor controller")]
-    found = [
+    findings = [
         warn(f"the controller does not serve the namespace {name}: {why}", NAMESPACE_FIX)
         for name, why in report.reasons.items()
     ]
     if report.unserved and not report.served:
-        found.insert(0, fail("the controller serves no namespace", NAMESPACE_FIX))
+        findings.insert(0, fail("the controller serves no namespace", NAMESPACE_FIX))
     elif report.unserved > len(report.reasons):
         more = report.unserved - len(report.reasons)
-        found.append(warn(f"the controller does not serve {more} more namespaces", NAMESPACE_FIX))
-    return found
+        findings.append(
+            warn(f"the controller does not serve {more} more namespaces", NAMESPACE_FIX)
+        )
+    return findings
 
 
 def _of_measures(status: Status) -> list[Finding]:
-    found = []
+    findings = []
     if not status.measured:
         if status.gateways and status.unmeasured != UNNAMED:
-            found.append(
+            findings.append(
                 warn(status.unmeasured, "check that no other program has the port; see the log")
             )
-        return found
+        return findings
     backlog = status.value(of.AUDIT_BACKLOG.name) or 0
     age = status.value(of.POLICY_AGE.name) or 0
     workers, wanted = status.value(of.WORKERS.name), status.value(of.WANTED.name)
     if status.value(of.AUDIT_FAILING.name):
         what = "the audit cannot be written, so every login is denied"
-        found.append(fail(what, "see `audit` in the gateway's log: as a rule a full disk"))
+        findings.append(fail(what, "see `audit` in the gateway's log: as a rule a full disk"))
     elif backlog > LONG_BACKLOG:
         what = f"{backlog:g} audit events wait to be written"
-        found.append(warn(what, "look for a slow disk: stagedoor doctor"))
+        findings.append(warn(what, "look for a slow disk: stagedoor doctor"))
     if age > OLD_POLICY_S:
         what = f"the policy was read {age:.0f} s ago; after 30 s nobody is let in"
-        found.append(fail(what, "see `policy` in the gateway's log"))
+        findings.append(fail(what, "see `policy` in the gateway's log"))
     if status.value(of.DRAINING.name):
-        found.append(warn("the gateway is draining", "wait, or start it again"))
+        findings.append(warn("the gateway is draining", "wait, or start it again"))
     elif not status.value(of.READY_NOW.name):
-        found.append(fail("the gateway lets nobody in", "see /readyz and its log"))
+        findings.append(fail("the gateway lets nobody in", "see /readyz and its log"))
     elif workers is not None and wanted is not None and workers < wanted:
         what = f"only {workers:g} of {wanted:g} workers accept connections"
-        found.append(warn(what, "see `worker died` in the gateway's log"))
-    return found
+        findings.append(warn(what, "see `worker died` in the gateway's log"))
+    return findings

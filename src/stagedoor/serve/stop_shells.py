@@ -1,4 +1,4 @@
-"""`stagedoor controller --stop-shells`: what an uninstall does first."""
+"""`stagedoor controller --stop-shells`: the first step of an uninstall."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store.liveness.instances import new_instance_id
 
 
-async def stop_shells(settings: Settings, tell: Callable[[str], None]) -> None:
+async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None:
     """Take the controllers' Lease, so that none starts a shell again, and stop all shells of the settings.
 
-    The Lease is not given back: controllers that still run work again when it has run out. Raises
-    StagedoorError.
+    `report` is called with one line for each step or problem. The Lease is not released: controllers that
+    still run resume their work once it expires. Raises StagedoorError.
     """
 
     def problem(_: str, text: str | None) -> None:
         if text is not None:
-            tell(text)
+            report(text)
 
     wanted = settings.kubernetes
     identity = f"{replica()}-{new_instance_id()}"
@@ -33,9 +33,9 @@ async def stop_shells(settings: Settings, tell: Callable[[str], None]) -> None:
     )
 
     async def work() -> None:
-        await asyncio.sleep(timing.renew_within_s)  # so long who led before may still write
+        await asyncio.sleep(timing.renew_within_s)  # until then the previous leader may still write
         namespaces = (*wanted.namespaces.values(), *wanted.leaving)
-        await stop_all(LeaderOnly(cluster, lambda: election.leads), namespaces, tell)
+        await stop_all(LeaderOnly(cluster, lambda: election.leads), namespaces, report)
 
     try:
         await election.run(work)

@@ -1,7 +1,7 @@
-"""The one place that makes OpenTelemetry spans: of a login and of its steps, after they are over.
+"""The export of finished logins and their steps as OpenTelemetry spans.
 
-Its libraries are an extra (`otel`). They queue in memory and send from a thread of their own; what is bounded
-here is how much is queued, how long one request takes, and how long a worker that stops waits for them.
+The libraries are an extra (`otel`). They queue spans in memory and send them from their own thread. This
+module bounds the queue, the time of one request, and how long a stopping worker waits for the rest.
 """
 
 import logging
@@ -26,21 +26,24 @@ from stagedoor.settings.careful import read_secret
 from stagedoor.settings.traces import Traces
 
 MAX_QUEUED = 4096
-"""Spans, some six for a login: what a collector that is away for a second may miss of a busy gateway."""
+"""The queue's bound in spans. A login has about six, so this covers one second of a busy gateway."""
 AT_ONCE = 512
 SEND_EVERY_S, TIMEOUT_S = 1.0, 5.0
 STOP_S = 2.0
-"""A worker that stops waits so long for the last of them; a collector that is away holds up no reload."""
+"""How long a stopping worker waits for the last spans, so that an absent collector holds up no reload."""
 _NS = 1_000_000_000
 Report = Callable[[str | None], None]
-"""Why the collector takes nothing, None once it does. Any thread."""
+"""Called with the reason why the collector takes no spans, and with None once it does. Any thread."""
 
 
 class TraceExporter:
-    """Called with each attempt that is over; never blocks. Belongs to one event loop, but for `close`."""
+    """A callable that exports each finished attempt, without blocking.
+
+    It belongs to one event loop, except for `close`.
+    """
 
     def __init__(self, settings: Traces, instance: str, report: Report) -> None:
-        """`instance` names this worker. Raises SettingsError."""
+        """Set up the export. `instance` names this worker. Raises SettingsError."""
         assert settings.url is not None, "made only where traces are exported"
         headers = {}
         if settings.token_file is not None:
@@ -79,7 +82,7 @@ class TraceExporter:
     def __call__(self, trace: LoginTrace) -> None:
         given = trace.context
         if given.span_id and not trace.identity and random.random() >= self._ratio:  # noqa: S311
-            return  # a stranger does not decide what is exported
+            return  # an unauthenticated client does not decide what is exported
         parent = api.set_span_in_context(api.INVALID_SPAN)
         if given.span_id:
             flags = api.TraceFlags(api.TraceFlags.SAMPLED if given.sampled else 0)
@@ -99,7 +102,7 @@ class TraceExporter:
         login.end(_ns(trace.ended))
 
     def close(self) -> None:
-        """Send what is queued, and give up after STOP_S."""
+        """Send the queued spans, and give up after STOP_S."""
         stopping = Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
         stopping.join(STOP_S)
@@ -110,7 +113,7 @@ class TraceExporter:
         for name, step in whole.items():
             span = self._tracer.start_span(name, context=inside, start_time=_ns(step.began))
             within = api.set_span_in_context(span)
-            for part in (one for one in steps if one.of == name):
+            for part in (step for step in steps if step.of == name):
                 child = self._tracer.start_span(
                     part.name, context=within, start_time=_ns(part.began)
                 )
@@ -119,7 +122,7 @@ class TraceExporter:
 
 
 def _attributes(trace: LoginTrace) -> dict[str, str | int]:
-    """By OpenTelemetry's semantic conventions where they have a name."""
+    """Return a login's attributes, named by OpenTelemetry's semantic conventions where they have a name."""
     known: dict[str, str | int] = {
         "client.address": str(trace.source.address),
         "client.port": trace.source.port,
@@ -137,22 +140,26 @@ def _ns(at: float) -> int:
 
 
 class _GivenIds(IdGenerator):
-    """A trace that begins here has the id that the log has."""
+    """A generator that gives a trace the id that the log shows."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()
         self.trace_id = 0
 
     def generate_trace_id(self) -> int:
+        """Return the id that was set last."""
         return self.trace_id
 
     def generate_span_id(self) -> int:
+        """Return a random id."""
         return self._random.generate_span_id()
 
 
 class _ReportingExporter(SpanExporter):
-    """`exporter`, and a collector that takes nothing is told once: the library would write lines of its own,
-    with the URL, which may be a secret."""
+    """An exporter that reports failures to `report` instead of the library's own log.
+
+    The library's lines contain the URL, which may be a secret.
+    """
 
     def __init__(self, exporter: OTLPSpanExporter, where: str, report: Report) -> None:
         self._exporter = exporter
@@ -163,9 +170,10 @@ class _ReportingExporter(SpanExporter):
         logger.handlers, logger.propagate = [self._status], False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send `spans` and report whether the collector took them."""
         try:
             result = self._exporter.export(spans)
-        except Exception:  # of the library's HTTP client, in versions that do not catch it
+        except Exception:  # from the HTTP client, in versions of the library that do not catch it
             result = SpanExportResult.FAILURE
         status = self._status.take()
         if result is SpanExportResult.SUCCESS:
@@ -176,23 +184,27 @@ class _ReportingExporter(SpanExporter):
         return result
 
     def shutdown(self) -> None:
+        """Shut down the wrapped exporter."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush the wrapped exporter."""
         return self._exporter.force_flush(timeout_millis)
 
 
 class _LastStatus(logging.Handler):
-    """The HTTP status in the library's last complaint."""
+    """A handler that keeps the HTTP status from the library's last error."""
 
     def __init__(self) -> None:
         super().__init__()
         self._status = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        found = re.search(r"code: (\d{3})\b", record.getMessage())
-        self._status = found[1] if found else ""
+        """Keep the status that `record` contains, or none."""
+        match = re.search(r"code: (\d{3})\b", record.getMessage())
+        self._status = match[1] if match else ""
 
     def take(self) -> str:
+        """Return the last status and forget it; "" if there was none."""
         status, self._status = self._status, ""
         return status

@@ -1,6 +1,6 @@
-"""A store that cannot be reached as a process starts is waited for inside the process.
+"""Waiting for a store that cannot be reached while a process starts.
 
-To end and be started again costs more than the outage: a service manager or a cluster waits longer each time.
+The process waits itself instead of exiting: a service manager or a cluster would delay each restart more.
 """
 
 import asyncio
@@ -11,31 +11,31 @@ from typing import TypeVar
 from stagedoor.model.errors import StoreUnavailableError
 
 AGAIN_S = 1.0
-"""How long until the next try. A try that finds a server gone takes up to five seconds itself."""
+"""Seconds until the next attempt. An attempt to reach a dead server takes up to five seconds itself."""
 
 Result = TypeVar("Result")
 
 
-async def once_reachable(
+async def call_when_reachable(
     do: Callable[[], Result],
     on_problem: Callable[[str | None], None],
     stop: asyncio.Event,
     *,
     again_s: float = AGAIN_S,
 ) -> Result | None:
-    """What `do` returns, which is called in a thread, and again while the store is away; None if `stop`
-    is set before it works.
+    """Call `do` in a thread, again and again while the store is unreachable, and return its result.
 
-    `on_problem` gets one line for each try that fails, and None when one works. Raises what `do` raises.
+    Returns None if `stop` is set first. `on_problem` is called with one line for each failed attempt, and
+    with None once an attempt succeeds. Other exceptions of `do` are raised.
     """
     while not stop.is_set():
         try:
-            found = await asyncio.to_thread(do)
+            result = await asyncio.to_thread(do)
         except StoreUnavailableError as error:
             on_problem(f"{error}; waiting for it")
         else:
             on_problem(None)
-            return found
+            return result
         with suppress(TimeoutError):
             async with asyncio.timeout(again_s):
                 await stop.wait()

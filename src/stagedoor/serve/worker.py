@@ -1,4 +1,4 @@
-"""One worker process: `python -m stagedoor.serve.worker`, started by the supervisor only."""
+"""The worker process, `python -m stagedoor.serve.worker`, which only the supervisor starts."""
 
 import asyncio
 import os
@@ -36,20 +36,20 @@ from stagedoor.settings.settings import Settings
 TICK_S = 1.0
 COUNTS_EVERY_S = 2.0
 RIGHTS_EVERY_S = 20.0
-"""How often the cluster is asked about those inside: whom it refuses is out within half a minute."""
+"""Seconds between reviews of open sessions by the cluster, so that it ends one within half a minute."""
 END_WITHIN_S = 5.0
-"""How long sessions that were told to close may take to do so."""
+"""How long sessions may take to close once they were asked to."""
 
 
 class Worker:
-    """From the supervisor's first line to the end of the last session."""
+    """A worker, from the supervisor's first message to the end of its last session."""
 
     def __init__(self, begin: StartMessage) -> None:
         self._settings: Settings = parse_settings(begin.settings, begin.settings_name)
         log.configure(self._settings.log)
         self._log = structlog.get_logger()
         self._sockets = ListeningSockets(begin.sockets, self._settings)
-        self._certificates = SupervisorCertificates(tell)
+        self._certificates = SupervisorCertificates(send)
         self._gateway = Gateway(
             self._settings,
             begin.instance,
@@ -65,9 +65,9 @@ class Worker:
         self._orphan = False
 
     async def run(self, messages: asyncio.StreamReader) -> int:
-        """Serve until told to stop; how many audit events are unwritten at the end."""
+        """Serve until the supervisor stops it, and return how many audit events are unwritten at the end."""
         loop = asyncio.get_running_loop()
-        # A service manager may signal every process, but how to stop is the supervisor's to say.
+        # A service manager may signal every process, but the supervisor decides how workers stop.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
         loop.add_signal_handler(signal.SIGTERM, self._on_term)
@@ -77,17 +77,17 @@ class Worker:
         reviewing = asyncio.create_task(self._review_rights())
         refreshing = asyncio.create_task(self._gateway.ask_providers())
         self._sockets.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
-        tell(Up())
+        send(Up())
         try:
             while self._drain is None and not self._close:
                 await self._wait()
             self._sockets.close()
-            tell(DrainReport(self._inside()))
+            send(DrainReport(self._open_count()))
             if self._drain is not None and self._gateway.ssh is not None:
                 self._gateway.ssh.drain(self._drain.timeout_s)
             if self._gateway.web is not None:
                 self._gateway.web.drain()
-            await self._drained()
+            await self._wait_until_drained()
             await self._gateway.listener.close()
             await self._close_all()
             if self._gateway.ssh is not None:
@@ -110,18 +110,18 @@ class Worker:
             )
         return unwritten
 
-    async def _drained(self) -> None:
-        """Until nobody is inside, the time is up, or somebody is out of patience."""
+    async def _wait_until_drained(self) -> None:
+        """Wait until no session is left, the drain times out, or the supervisor wants to close at once."""
         loop = asyncio.get_running_loop()
-        while not self._close and (left := self._inside()):
-            tell(DrainReport(left))
+        while not self._close and (left := self._open_count()):
+            send(DrainReport(left))
             assert self._drain is not None, "only a drain leads here without a close"
             timeout_s = self._drain.timeout_s
             if timeout_s is not None and loop.time() - self._drain_since >= timeout_s:
                 break
             await self._wait(TICK_S)
 
-    def _inside(self) -> int:
+    def _open_count(self) -> int:
         gateway = self._gateway
         return (
             len(gateway.registry) + gateway.listener.busy + (gateway.ssh.busy if gateway.ssh else 0)
@@ -131,13 +131,13 @@ class Worker:
         self._gateway.registry.close_all(End.DRAINED, "the gateway is stopping")
         with suppress(TimeoutError):
             async with asyncio.timeout(END_WITHIN_S):
-                # The relay's thread empties it, and has no event of this loop to set.
+                # The relay's thread empties the registry, and cannot set an event of this loop.
                 while len(self._gateway.registry):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-        tell(DrainReport(len(self._gateway.registry)))
+        send(DrainReport(len(self._gateway.registry)))
 
     async def _wait(self, timeout_s: float | None = None) -> None:
-        """Until the supervisor, a signal or the clock says something."""
+        """Wait for news from the supervisor or a signal, or until the timeout."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._news.wait()
@@ -152,16 +152,16 @@ class Worker:
                     self._close = True
                     self._news.set()
                 case Signed() as signed:
-                    self._certificates.answered(signed)
+                    self._certificates.resolve(signed)
                 case StartMessage():
                     self._log.error("told to begin twice")
         self._orphan = True
-        self._certificates.supervisor_gone()
+        self._certificates.fail_all()
         self._log.error("the supervisor is gone; draining")
         self._on_term()
 
     def _on_term(self) -> None:
-        """Heeded only where there is no supervisor any more: first drain, then close."""
+        """Drain, and at the second signal close. Ignored while there is a supervisor."""
         if not self._orphan:
             return
         if self._drain is None or self._drain.timeout_s is None:
@@ -176,7 +176,7 @@ class Worker:
         self._news.set()
 
     async def _tick(self) -> None:
-        """What passes with time: grants that expire, byte counts for `session list`."""
+        """Do the periodic work: expire grants, renew keys, write byte counts for `session list`."""
         loop = asyncio.get_running_loop()
         counted_at = loop.time()
         while True:
@@ -191,38 +191,40 @@ class Worker:
             try:
                 self._gateway.tally.observe(LAG, late_s)
                 self._gateway.registry.expire()
-                with suppress(OSError):  # told by the gateway, and tried again at the next tick
+                with suppress(OSError):  # the gateway logs it, and the next tick tries again
                     await asyncio.to_thread(self._gateway.renew_keys)
-                with suppress(StoreError):  # then the ledger lets nobody in
+                with suppress(StoreError):  # then the ledger refuses logins
                     await asyncio.to_thread(self._gateway.check_deliveries)
                 if loop.time() - counted_at >= COUNTS_EVERY_S:
                     counted_at = loop.time()
-                    # A store that cannot be written is told of by the ledger; counts can wait.
+                    # The ledger reports a store that cannot be written; counts can wait.
                     with suppress(StoreError):
                         await asyncio.to_thread(self._gateway.write_counts)
                 self._measure()
-            except Exception as error:  # grants must go on to expire, whatever one tick met
+            except Exception as error:  # grants must go on expiring, whatever fails in one tick
                 self._on_fault(loop, {"message": "a tick failed", "exception": error})
 
     def _measure(self) -> None:
-        """Tell the supervisor what was counted, where somebody may ask for it."""
+        """Send the counts and gauges to the supervisor, if metrics are served."""
         if self._settings.health.address is None:
             return
         tally, now = self._gateway.tally, self._gateway.gauges()
         for message in messages(tally.take(), now):
-            if can_tell():
-                tell(message)
+            if can_send():
+                send(message)
             else:
                 tally.put_back(message.added)
 
     async def _review_rights(self) -> None:
-        """What no policy of ours tells: whom the cluster itself lets in. In a task of its own, since the
-        cluster may take its time."""
+        """Review open sessions by the cluster's own rules, again and again.
+
+        This runs in its own task, since the cluster may be slow to answer.
+        """
         while True:
             await asyncio.sleep(RIGHTS_EVERY_S)
             try:
                 await self._gateway.review_rights()
-            except Exception as error:  # the next look is for what this one missed
+            except Exception as error:  # the next review catches what this one missed
                 self._on_fault(
                     asyncio.get_running_loop(), {"message": "a review failed", "exception": error}
                 )
@@ -232,7 +234,7 @@ class Worker:
 
 
 async def _cancel_the_rest() -> None:
-    """Logins that are not through stop here, and are audited as long as there is a ledger."""
+    """Cancel the logins that are still in progress, while the ledger can still audit their end."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()
@@ -240,16 +242,18 @@ async def _cancel_the_rest() -> None:
         await asyncio.wait(rest, timeout=END_WITHIN_S)
 
 
-def tell(message: FromWorker) -> None:
-    """Say something to the supervisor; if it is gone, there is nobody to tell."""
-    # Unbuffered, so that nothing is left to fail at exit; a line fits a pipe whole, pipe(7).
+def send(message: FromWorker) -> None:
+    """Send a message to the supervisor. It is lost if the supervisor is gone."""
+    # Unbuffered, so that no write is left to fail at exit. A line fits into a pipe whole, pipe(7).
     with suppress(OSError):
         os.write(sys.stdout.fileno(), line(message))
 
 
-def can_tell() -> bool:
-    """Whether the supervisor reads what it is told. A hung one must not hold us up: a pipe that can be
-    written takes PIPE_BUF bytes at once (pipe(7)), and no line is longer."""
+def can_send() -> bool:
+    """Return whether a message can be sent without blocking, so that a hung supervisor holds up no worker.
+
+    A writable pipe takes PIPE_BUF bytes at once (pipe(7)), and no line is longer.
+    """
     _, writable, _ = select.select([], [sys.stdout.fileno()], [], 0)
     return bool(writable)
 
@@ -261,7 +265,7 @@ async def _main() -> int:
     )
     first = await reader.readline()
     if not first:
-        return 0  # the supervisor went as we started
+        return 0  # the supervisor ended while this worker started
     begin = read_to_worker(first)
     if not isinstance(begin, StartMessage):
         raise StagedoorError("the supervisor said something else than to begin")
@@ -269,17 +273,15 @@ async def _main() -> int:
 
 
 def main() -> None:
-    """Entry point; exits with 0 when every session is written down, 1 otherwise."""
+    """Run a worker. Exit with 0 if the end of every session is in the audit, with 1 otherwise."""
     try:
         sys.exit(1 if run_process(_main()) else 0)
     except (StagedoorError, OSError) as error:
-        tell(Failed(str(error)))
+        send(Failed(str(error)))
         sys.exit(error.exit_code if isinstance(error, StagedoorError) else 1)
-    except (
-        Exception
-    ) as error:  # a bug in Stagedoor: its place goes into the log, one line to the parent
+    except Exception as error:  # a bug in Stagedoor: its traceback goes into the log
         structlog.get_logger().error("worker failed", exc_info=error)
-        tell(Failed(f"a fault in a worker: {type(error).__name__}: {error}"))
+        send(Failed(f"a fault in a worker: {type(error).__name__}: {error}"))
         sys.exit(1)
 
 

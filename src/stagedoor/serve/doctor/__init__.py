@@ -1,1 +1,1 @@
-"""`stagedoor doctor` on a gateway: looks at each part by itself, and changes nothing."""
+"""`stagedoor doctor` on a gateway: it checks each part separately, and changes nothing."""

@@ -1,4 +1,4 @@
-"""What a bug report needs of a gateway, in one tar, without a secret."""
+"""A tar file with what a bug report needs to know of a gateway, without secrets."""
 
 import io
 import json
@@ -33,16 +33,19 @@ app host environment directory login_shell kubeconfig context authorise leaving 
 kit_way kit_pull_policy priority_class
 """
 _SHOWN = frozenset(_NAMES.split())
-"""Settings whose text is shown, by name; numbers and switches always are. The text of any other is hidden: a
-new setting cannot give a secret away before it is listed here."""
+"""Names of settings whose text is shown. Numbers and switches are always shown; any other text is hidden, so
+that a new setting cannot reveal a secret before it is listed here."""
 _IN_URL = re.compile(r"""(://)[^/\s"]*@|(?<=\?)[^\s"]+""")
-"""The name and password of a URL, and its query, which may be a key, by whatever name."""
+"""A URL's user name and password, and its query, which may contain a key under any name."""
 
 
 def write_bundle(
     file: Path, settings: Settings | None, results: Sequence[Result], extra: Mapping[str, str]
 ) -> None:
-    """Raises RefusedError where the file is there already or cannot be made. `extra`: text by name."""
+    """Write a new tar file. `extra` maps more file names to their text.
+
+    Raises RefusedError if the file exists already or cannot be created.
+    """
     pages = {
         "doctor.json": as_json([result_row(result) for result in results]),
         "versions.json": as_json(versions()),
@@ -62,11 +65,12 @@ def write_bundle(
 
 
 def as_json(value: object) -> str:
+    """Return indented JSON with a final newline; unknown types become text."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def shown_settings(settings: Settings) -> object:
-    """The settings without the values that may hold a secret."""
+    """Return the settings without the values that may contain a secret."""
     plain: dict[str, Any] = _shown_table(settings)
     for row, sink in zip(plain["audit"]["sinks"], settings.audit.sinks, strict=True):
         row["url"] = sink.shown_url
@@ -90,11 +94,12 @@ def _shown(name: str, value: object) -> object:
 
 
 def without_secrets(text: str) -> str:
-    """`text` without what may be a credential in a URL; JSON stays JSON."""
-    return _IN_URL.sub(lambda found: f"://{HIDDEN}@" if found[1] else HIDDEN, text)
+    """Return `text` without the parts of URLs that may be credentials; JSON stays valid JSON."""
+    return _IN_URL.sub(lambda match: f"://{HIDDEN}@" if match[1] else HIDDEN, text)
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of Stagedoor, Python, the system and the main libraries."""
     names = (
         "asyncssh",
         "cryptography",

@@ -1,4 +1,4 @@
-"""The checks of a cluster's API: reachable, and what this account may do there."""
+"""The checks of a cluster's API: whether it can be reached, and the rights of this account."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from stagedoor.wire.finding import Finding, fail, ok
 
 ANSWER_S = 10.0
 AT_ONCE = 8
-"""Questions that are open at the same time."""
+"""The most requests at the same time."""
 _READ = ("get", "list", "watch")
 _LEASES = "leases.coordination.k8s.io"
 GATEWAY: Mapping[str, Sequence[str]] = {
@@ -30,7 +30,7 @@ GATEWAY: Mapping[str, Sequence[str]] = {
     "cronjobs.batch": ("list",),
     "networkpolicies.networking.k8s.io": ("list",),
 }
-"""What a gateway does in an app's namespace; the chart's Role has the same."""
+"""The rights that a gateway needs in an app's namespace; the chart's Role has the same."""
 CONTROLLER: Mapping[str, Sequence[str]] = {
     "deployments.apps": ("create", "patch", "delete"),
     "pods": ("patch",),
@@ -41,7 +41,7 @@ CONTROLLER: Mapping[str, Sequence[str]] = {
     "events.events.k8s.io": ("create", "patch"),
     _LEASES: ("delete",),
 }
-"""What a controller does there besides."""
+"""The rights that a controller needs there besides."""
 REGISTER = ("patch", "configmaps", "stagedoor-apps")
 REVIEW = ("create", "subjectaccessreviews.authorization.k8s.io", "")
 Right = tuple[str, str, str]
@@ -49,12 +49,12 @@ Right = tuple[str, str, str]
 
 
 def cluster_findings(settings: Settings) -> Sequence[Finding]:
-    """Of every namespace that the settings name. Raises SettingsError. Blocks."""
-    return asyncio.run(_look(settings))
+    """Check the rights in every namespace that the settings name. Raises SettingsError. Blocks."""
+    return asyncio.run(_check(settings))
 
 
 def rights(settings: Settings) -> Iterator[Right]:
-    """What a gateway with these settings does in an app's namespace."""
+    """Yield the rights that a gateway with these settings needs in an app's namespace."""
     yield from ((verb, resource, "") for resource, verbs in GATEWAY.items() for verb in verbs)
     if settings.kubernetes.controller:
         yield from (
@@ -64,29 +64,31 @@ def rights(settings: Settings) -> Iterator[Right]:
         yield REGISTER
 
 
-async def _look(settings: Settings) -> Sequence[Finding]:
+async def _check(settings: Settings) -> Sequence[Finding]:
     cluster = cluster_of(settings, "stagedoor-doctor", replica(), lambda part, problem: None)
     wanted = list(rights(settings))
     namespaces = settings.kubernetes.namespaces.values()
     try:
-        found = [await _rights(cluster, namespace, wanted) for namespace in namespaces]
+        findings = [await _rights(cluster, namespace, wanted) for namespace in namespaces]
         if settings.kubernetes.authorise:
-            found.append(await _rights(cluster, "", [REVIEW]))
+            findings.append(await _rights(cluster, "", [REVIEW]))
         if settings.kubernetes.controller:
             own = settings.controller.namespace or os.environ.get("POD_NAMESPACE")
             leads = [
                 ("create", _LEASES, ""),
                 *((verb, _LEASES, CONTROLLER_LEASE) for verb in ("get", "patch")),
             ]
-            found.append(await _rights(cluster, own or cluster.namespace, leads))
+            findings.append(await _rights(cluster, own or cluster.namespace, leads))
     finally:
         await cluster.close()
     kit = kit_of(settings)
     if kit is not None:
-        found.append(ok(f"shells get the kit {kit.image}"))
+        findings.append(ok(f"shells get the kit {kit.image}"))
     elif settings.kubernetes.controller:
-        found.append(fail("controller.kit_image is not set", "name the image of deploy/kit there"))
-    return found
+        findings.append(
+            fail("controller.kit_image is not set", "name the image of deploy/kit there")
+        )
+    return findings
 
 
 async def _rights(cluster: KubeCluster, namespace: str, wanted: Sequence[Right]) -> Finding:
@@ -100,7 +102,7 @@ async def _rights(cluster: KubeCluster, namespace: str, wanted: Sequence[Right])
 
     try:
         async with asyncio.timeout(ANSWER_S):
-            # All of them end here, so that no connection outlives the loop.
+            # All requests end here, so that no connection outlives the loop.
             answers = await asyncio.gather(*map(lacks, wanted), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):

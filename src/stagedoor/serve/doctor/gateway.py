@@ -36,12 +36,12 @@ from stagedoor.wire.check import Check
 from stagedoor.wire.finding import Finding, Level, fail, ok, warn
 
 ANSWER_S = 3.0
-"""How long a static shell may take."""
+"""How long a static shell may take to answer."""
 FSYNCS = 5
 
 
 def settings_finding(file: Path | None) -> tuple[Settings | None, Finding]:
-    """The settings, unless they are wrong; then the line of the file that is."""
+    """Read the settings, and return them with a finding; None and the wrong line if they are bad."""
     try:
         text, name = read_settings(file)
         return parse_settings(text, name), ok(f"{name} can be read")
@@ -51,7 +51,7 @@ def settings_finding(file: Path | None) -> tuple[Settings | None, Finding]:
 
 
 def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
-    """Everything that a gateway with these settings needs."""
+    """Return the checks of everything that a gateway with these settings needs."""
     checks = [
         Check("settings", partial(_named_files, file)),
         Check("data folder", partial(data_folder, settings)),
@@ -76,20 +76,20 @@ def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
 
 
 def _named_files(file: Path | None) -> Iterator[Finding]:
-    """What `serve` looks at before it starts."""
+    """Check the files that `serve` checks before it starts."""
     checked: VerifiedSettings = check(file)
     yield ok(f"the files that {checked.name} names can be used")
 
 
 def data_folder(settings: Settings) -> Iterator[Finding]:
-    """Look whether the data folder is the gateway's own, and can be written."""
+    """Check that only the gateway's account may enter the data folder, and that it can be written."""
     folder = settings.data_dir
     try:
-        seen = folder.stat()
+        status = folder.stat()
     except FileNotFoundError:
         yield warn(f"{folder} is not there yet", "`stagedoor serve` makes it at its first start")
         return
-    mode = stat.S_IMODE(seen.st_mode)
+    mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         yield fail(f"{folder} has mode {mode:04o}: others may look into it", f"chmod 700 {folder}")
     elif not os.access(folder, os.W_OK | os.X_OK):
@@ -168,7 +168,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield judge.clock(time.time(), server_time(database))
         try:
             with database.write():
-                pass  # nothing: each login waits for its turn to write
+                pass  # just the lock that each login waits for
         except StoreError as error:
             yield fail(
                 str(error),
@@ -235,15 +235,15 @@ def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
 def _static_shell(settings: Settings, entry: StaticShell) -> Iterator[Finding]:
     shell = f"{entry.app} at {entry.host}"
     try:
-        heard = greeting(entry.host, entry.port, ANSWER_S)
+        banner = greeting(entry.host, entry.port, ANSWER_S)
     except OSError as error:
         why = error.strerror or str(error)
         fix = f"start its sshd, or correct host and port of the [[shells.static]] entry {entry.app}"
         yield fail(f"{shell} port {entry.port} cannot be reached: {why}", fix)
         return
-    spoken = judge.ssh_greeting(shell, heard)
-    yield spoken
-    if spoken.level is not Level.OK:
+    finding = judge.ssh_greeting(shell, banner)
+    yield finding
+    if finding.level is not Level.OK:
         return
     place = (entry.host, entry.port)
     if entry.host_keys:
@@ -259,14 +259,14 @@ def _static_shell(settings: Settings, entry: StaticShell) -> Iterator[Finding]:
 
 
 def _provider(settings: Settings, provider: SingleSignOn) -> Iterator[Finding]:
-    # Here, since its libraries take a while to load.
+    # Imported here, since its libraries take a while to load.
     from stagedoor.serve.doctor.providers import provider_findings
 
     yield from provider_findings(settings, provider)
 
 
 def _cluster(settings: Settings) -> Iterator[Finding]:
-    # Here, since its libraries are an extra.
+    # Imported here, since its libraries are an extra.
     from stagedoor.serve.doctor.cluster import cluster_findings
 
     run: Callable[[Settings], Sequence[Finding]] = cluster_findings

@@ -1,4 +1,4 @@
-"""What measured values mean for a gateway. Pure."""
+"""The judgement of measured values: which are fine, and which need attention. Pure."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,19 +8,19 @@ from stagedoor.wire.finding import Finding, fail, ok, warn
 from stagedoor.wire.rfc3339 import show_time
 
 SLOW_FSYNC_S, HANGING_FSYNC_S = 0.05, 1.0
-"""Every login waits for one; after 5 s it is denied."""
+"""Every login waits for one fsync, and is denied after 5 s."""
 SLOW_STORE_S, HANGING_STORE_S = 0.1, 2.0
 LITTLE_SPACE, NO_SPACE = 512 * MIB, 32 * MIB
 SKEW_S, WRONG_SKEW_S = 2.0, 30.0
-"""Certificates are made valid five minutes back; tokens and grants expire by each gateway's own clock."""
+"""Certificates are valid from five minutes ago; tokens and grants expire by each gateway's own clock."""
 FEW_DESCRIPTORS = 8192
-"""A tunnel takes two."""
+"""A tunnel takes two descriptors."""
 BUILT_AT = 1_764_000_000.0
 """A clock before this (November 2025) is wrong."""
 
 
 def fsync_time(took_s: Sequence[float], folder: str) -> Finding:
-    """`took_s`: several tries, seconds."""
+    """Judge the median of several fsyncs; `took_s` are their times in seconds."""
     median = sorted(took_s)[len(took_s) // 2]
     what = f"an fsync in {folder} takes {median * 1000:.1f} ms"
     fix = "put data_dir on a local disk that is not busy; every login waits for one fsync"
@@ -30,6 +30,7 @@ def fsync_time(took_s: Sequence[float], folder: str) -> Finding:
 
 
 def store_time(took_s: float, place: str) -> Finding:
+    """Judge how long the store took to answer, in seconds."""
     what = f"{place} answers in {took_s * 1000:.1f} ms"
     fix = "look for a busy disk or database, or a slow network to it"
     if took_s >= HANGING_STORE_S:
@@ -38,6 +39,7 @@ def store_time(took_s: float, place: str) -> Finding:
 
 
 def space(free_bytes: int, folder: str) -> Finding:
+    """Judge the free space in `folder`."""
     what = f"{free_bytes // MIB} MiB are free in {folder}"
     fix = "free some space: on a full disk nobody is let in; recording.keep_days removes old recordings"
     if free_bytes < NO_SPACE:
@@ -46,7 +48,10 @@ def space(free_bytes: int, folder: str) -> Finding:
 
 
 def clock(now: float, store_now: float | None) -> Finding:
-    """Seconds since the epoch; `store_now` is the database server's, None for a file on this machine."""
+    """Judge this machine's clock against the database server's; both are seconds since the epoch.
+
+    `store_now` is None for a store in a file on this machine.
+    """
     fix = "set the clock by NTP: timedatectl set-ntp true"
     if now < BUILT_AT:
         return fail(f"the clock says {show_time(now)}, which is past", fix)
@@ -60,6 +65,7 @@ def clock(now: float, store_now: float | None) -> Finding:
 
 
 def descriptors(hard_limit: int) -> Finding:
+    """Judge the limit of open file descriptors."""
     what = f"{hard_limit} file descriptors for each process"
     if hard_limit < FEW_DESCRIPTORS:
         tunnels = hard_limit // 2
@@ -69,7 +75,7 @@ def descriptors(hard_limit: int) -> Finding:
 
 
 def certificate(name: str, begins_at: float, ends_at: float, now: float, fix: str) -> Finding:
-    """Seconds since the epoch."""
+    """Judge a certificate's validity; all times are seconds since the epoch."""
     if now < begins_at:
         what = f"the certificate {name} is not valid before {show_time(begins_at)}"
         return fail(what, f"check this machine's clock, or {fix}")
@@ -80,7 +86,7 @@ def certificate(name: str, begins_at: float, ends_at: float, now: float, fix: st
 
 
 def certificate_name(file: str, name: str, names: Collection[str]) -> Finding:
-    """Whether `names`, which may begin with `*.`, cover the name that links lead to (RFC 9525 §6.3)."""
+    """Judge whether `names` cover the name that links lead to (RFC 9525 §6.3); they may begin with `*.`."""
     parent = name.partition(".")[2]
     if name.lower() in names or (parent and f"*.{parent.lower()}" in names):
         return ok(f"{file} is for {name}")
@@ -91,7 +97,7 @@ def certificate_name(file: str, name: str, names: Collection[str]) -> Finding:
 
 
 def ssh_greeting(shell: str, heard: bytes) -> Finding:
-    """The first line of a static shell's server."""
+    """Judge the first line from a static shell's server."""
     if heard.startswith(b"SSH-2.0-"):
         return ok(f"{shell} says {heard.decode('ascii', 'replace')}")
     if heard.startswith(b"Not allowed at this time"):
@@ -109,7 +115,10 @@ def ssh_greeting(shell: str, heard: bytes) -> Finding:
 
 
 def host_key(shell: str, expected: Sequence[str], shown: str | None) -> Finding:
-    """`expected` are lines `type base64 …`, as the settings have them."""
+    """Judge the host key that a server shows.
+
+    `expected` are lines `type base64 …`, as in the settings. `shown` is None if the server showed none.
+    """
     if shown is not None and shown in {" ".join(line.split()[:2]) for line in expected}:
         return ok(f"{shell} has the host key of its entry")
     return fail(
@@ -119,7 +128,10 @@ def host_key(shell: str, expected: Sequence[str], shown: str | None) -> Finding:
 
 
 def host_certificate(shell: str, name: str, fault: str | None) -> Finding:
-    """Of a server without `host_keys`. `fault` is why ssh would not accept it as `name`."""
+    """Judge the host certificate of a server without `host_keys`.
+
+    `fault` is why ssh would not accept it as `name`, or None.
+    """
     if fault is None:
         return ok(f"{shell} has a certificate of the host CA for {name}")
     return warn(
@@ -130,7 +142,7 @@ def host_certificate(shell: str, name: str, fault: str | None) -> Finding:
 
 
 def holder(shell: str, holder: str | None) -> Finding:
-    """What the WebShell does there."""
+    """Judge whether the WebShell can be used in a shell, which needs a holder's command."""
     if holder is None:
         return ok(f"{shell} has no holder in its entry: the WebShell is refused there")
     return ok(f"{shell} holds terminals by {holder!r}: stagedoor doctor APP --how web tries it")

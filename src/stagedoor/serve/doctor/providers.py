@@ -1,4 +1,4 @@
-"""The doctor's check of an identity provider: whether it answers, and what it said of sign-ins."""
+"""The doctor's check of an identity provider: whether it answers, and confirms sign-ins."""
 
 import asyncio
 import shlex

@@ -1,1 +1,1 @@
-"""What is measured of a gateway: in its workers, counted together by the supervisor."""
+"""The gateway's metrics: measured in its workers, and added up by the supervisor."""

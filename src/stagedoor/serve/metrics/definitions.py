@@ -1,7 +1,8 @@
-"""Every metric of the gateway. `docs/reference/metrics.md` and the dashboard are made from this.
+"""The definitions of all metrics of the gateway.
 
-No label names a user, an app or an address: how many series there are must not depend on how many
-people there are, and a metrics page asks nobody who they are.
+`docs/reference/metrics.md` and the dashboard are generated from this. No label names a user, an app or
+an address: the number of series must not grow with the number of users, and the metrics page has no
+login.
 """
 
 from stagedoor.model.denial import Reason
@@ -26,11 +27,11 @@ STEPS = (
     "waiting for sshd",
     OTHER,
 )
-"""As the kinds of shells name them."""
+"""The steps of a start, with the names that the kinds of shells give them."""
 QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""From a commit on a fast disk to the time after which a login is refused."""
+"""Buckets in seconds, from a commit on a fast disk to the time after which a login is refused."""
 STARTS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""From a local shell to a node that the cluster adds first."""
+"""Buckets in seconds, from a local shell to a pod for which the cluster first adds a node."""
 LENGTHS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
 OPENED, DENIED = "opened", "denied"
 READY, CANCELLED = "ready", "cancelled"

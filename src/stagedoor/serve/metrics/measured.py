@@ -1,4 +1,4 @@
-"""The flow's ports with a measure on them: what passes is counted, and nothing else is changed."""
+"""Wrappers of the flow's ports that count what passes through them and change nothing else."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ Clock = Callable[[], float]
 
 
 class MetricsLedger:
-    """Satisfies `session.ports.Ledger`: who was let in, who was not, and who is inside."""
+    """A `session.ports.Ledger` that counts logins, denials and open sessions."""
 
     def __init__(self, ledger: Ledger, tally: MetricCounts, clock: Clock = time.monotonic) -> None:
         self._ledger = ledger
@@ -35,10 +35,11 @@ class MetricsLedger:
         self._clock = clock
         self._lock = Lock()
         self._inside: dict[str, tuple[AccessMethod, float, Counts]] = {}
-        """By session: how and when it was opened, and the bytes of it that were counted."""
+        """By session: its access method, when it was opened, and its bytes counted so far."""
         self._open: Counter[AccessMethod] = Counter()
 
     async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
+        """Open a session in the ledger, and count and time it."""
         began = self._clock()
         opened = await self._ledger.open(ready, way, source)
         if isinstance(opened, Opened):
@@ -50,6 +51,7 @@ class MetricsLedger:
         return opened
 
     def close(self, opened: Opened, ended: Ended) -> None:
+        """Close a session in the ledger, and count its end, its bytes and its length."""
         self._ledger.close(opened, ended)
         with self._lock:
             inside = self._inside.pop(opened.id, None)
@@ -70,12 +72,13 @@ class MetricsLedger:
         identity: str | None = None,
         target: Target | None = None,
     ) -> None:
+        """Record a denial in the ledger, and count it."""
         self._ledger.deny(denial, way, source, identity=identity, target=target)
         self._tally.add(of.LOGINS, way, of.DENIED)
         self._tally.add(of.DENIALS, way, denial.reason)
 
     def moved(self, counts: Iterable[tuple[str, Counts]]) -> None:
-        """So many bytes live sessions have moved by now."""
+        """Count the bytes that open sessions have moved since the last call; `counts` are their totals."""
         for session, now in counts:
             with self._lock:
                 inside = self._inside.get(session)
@@ -86,7 +89,7 @@ class MetricsLedger:
             self._count_bytes(now, counted)
 
     def inside(self) -> dict[AccessMethod, int]:
-        """How many sessions are open, by access method."""
+        """Return the number of open sessions by access method."""
         with self._lock:
             return {way: self._open[way] for way in AccessMethod}
 
@@ -96,7 +99,7 @@ class MetricsLedger:
 
 
 class MetricsShells:
-    """Satisfies `shells.ports.Shells`: how long people wait for one that does not run yet."""
+    """A `shells.ports.Shells` that measures how long developers wait for a shell to start."""
 
     def __init__(self, shells: Shells, tally: MetricCounts, clock: Clock = time.monotonic) -> None:
         self._shells = shells
@@ -112,9 +115,10 @@ class MetricsShells:
         self.close = shells.close
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return await self._started(self._shells.ensure, grant, progress)
+        """Have the shell run, and measure each step of its start."""
+        return await self._measure_start(self._shells.ensure, grant, progress)
 
-    async def _started(
+    async def _measure_start(
         self,
         start: Callable[[Grant, Progress], Awaitable[Shell | Denial]],
         grant: Grant,
@@ -133,21 +137,24 @@ class MetricsShells:
             result = of.DENIED if isinstance(shell, Denial) else of.READY
             return shell
         finally:
-            if steps:  # else it runs already
+            if steps:  # otherwise it was running already
                 self._tally.add(of.STARTED, result)
             for name, took in durations(steps, self._clock()):
                 self._tally.observe(of.START_STEP, took, name)
 
 
 def durations(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[str, float]]:
-    """How long each step took: `steps` with the time at which each began, in order."""
+    """Return how long each step took, in seconds.
+
+    `steps` are the names with the time at which each began, in order; the last one ended at `end`.
+    """
     listed = list(steps)
     ends = [began for _, began in [*listed, ("", end)][1:]]
     return [(name, until - began) for (name, began), until in zip(listed, ends, strict=True)]
 
 
 def measured_note(note: Note, tally: MetricCounts) -> Note:
-    """`note`, and recordings that are over are counted."""
+    """Return a `Note` that calls `note` and counts the recordings that end."""
     results = {Kind.RECORDING_ENDED: "complete", Kind.RECORDING_FAILED: "failed"}
 
     def counted(opened: Opened, kind: Kind, fields: Fields) -> None:
@@ -159,7 +166,7 @@ def measured_note(note: Note, tally: MetricCounts) -> Note:
 
 
 def sign_in_counter(tally: MetricCounts) -> Callable[[PassKind, Identity], None]:
-    """For the passes that are given out on the web: a browser's session is a sign-in."""
+    """Return a callback that counts the browser sessions among the passes that are issued."""
 
     def issued(kind: PassKind, identity: Identity) -> None:
         if kind is PassKind.SESSION:
@@ -169,7 +176,7 @@ def sign_in_counter(tally: MetricCounts) -> Callable[[PassKind, Identity], None]
 
 
 def store_timer(tally: MetricCounts) -> Callable[[str, float, bool], None]:
-    """For `Database.on_transaction`."""
+    """Return a callback for `Database.on_transaction` that times transactions and counts failures."""
 
     def ended(operation: str, took_s: float, failed: bool) -> None:
         tally.observe(of.STORE_TIME, took_s, operation)

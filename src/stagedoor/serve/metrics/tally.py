@@ -1,7 +1,7 @@
-"""A worker's counts, handed to the supervisor as differences; and the supervisor's sums of them.
+"""A worker's counts, sent to the supervisor as differences, and the supervisor's sums of them.
 
-The supervisor adds up what workers say, so that a counter goes on when its worker has gone: a reload
-is no reset.
+The supervisor adds up what its workers report, so a counter keeps its value when a worker ends, for
+example at a reload.
 """
 
 from collections import Counter
@@ -14,35 +14,35 @@ from stagedoor.serve.metrics.definitions import METRICS
 from stagedoor.serve.supervisor.control import MetricsMessage
 
 MOST_IN_A_LINE = 20
-"""Series in one message: so that it is shorter than what a pipe takes at once, PIPE_BUF of pipe(7)."""
+"""The most series in one message, so that a pipe takes it at once: it is shorter than PIPE_BUF (pipe(7))."""
 
 
 class MetricCounts:
-    """Counts since they were last taken. Every method may be called from any thread, and is quick."""
+    """The counts since they were last taken. All methods are quick, and safe in any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts: Counter[Series] = Counter()
 
     def add(self, metric: Metric, *labels: str, by: float = 1) -> None:
-        """Count; `labels` are the values of the metric's labels, in order."""
+        """Add to a counter; `labels` are the values of the metric's labels, in order."""
         with self._lock:
             self._counts[metric.series(*labels)] += by  # type: ignore[assignment]  # a Counter of floats
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """One more measurement of a histogram."""
+        """Add a measurement to a histogram."""
         with self._lock:
             self._counts[metric.series(*labels, part=metric.bucket(value))] += 1
             self._counts[metric.series(*labels, part=SUM)] += value  # type: ignore[assignment]
 
     def put_back(self, counted: Iterable[tuple[Series, float]]) -> None:
-        """What was taken and could not be told: it is taken again."""
+        """Add back counts that were taken and could not be sent."""
         with self._lock:
             for series, by in counted:
                 self._counts[series] += by  # type: ignore[assignment]
 
     def take(self) -> dict[Series, float]:
-        """What has been counted since the last call."""
+        """Return the counts since the last call, and start again from zero."""
         with self._lock:
             taken, self._counts = self._counts, Counter()
         return dict(taken)
@@ -51,11 +51,11 @@ class MetricCounts:
 def messages(
     added: Mapping[Series, float], now: Mapping[Series, float]
 ) -> Iterator[MetricsMessage]:
-    """What a worker says of its counts and its gauges, in lines that a pipe takes at once."""
-    for some in _pieces(added.items()):
-        yield MetricsMessage(added=some)
-    for some in _pieces(now.items()):
-        yield MetricsMessage(now=some)
+    """Yield a worker's counts and gauges as messages that a pipe takes at once."""
+    for piece in _pieces(added.items()):
+        yield MetricsMessage(added=piece)
+    for piece in _pieces(now.items()):
+        yield MetricsMessage(now=piece)
 
 
 def _pieces(series: Iterable[tuple[Series, float]]) -> Iterator[tuple[tuple[Series, float], ...]]:
@@ -65,23 +65,25 @@ def _pieces(series: Iterable[tuple[Series, float]]) -> Iterator[tuple[tuple[Seri
 
 
 class MetricTotals:
-    """What all workers have counted, and the gauges of those that live."""
+    """The sums of what all workers have counted, and the gauges of the running ones."""
 
     def __init__(self) -> None:
         self._counts: Counter[Series] = Counter()
         self._gauges: dict[int, dict[Series, float]] = {}
 
     def add(self, worker: int, measured: MetricsMessage) -> None:
+        """Add the counts of a worker's message, and replace its gauges."""
         for series, by in measured.added:
             self._counts[series] += by  # type: ignore[assignment]  # a Counter of floats
         if measured.now:
             self._gauges.setdefault(worker, {}).update(measured.now)
 
     def forget(self, worker: int) -> None:
-        """It has ended: what it counted stays, what it saw does not."""
+        """Drop the gauges of a worker that has ended. Its counts stay."""
         self._gauges.pop(worker, None)
 
     def values(self) -> dict[Series, float]:
+        """Return all series. Gauges of several workers are added, or the greatest is taken."""
         values: dict[Series, float] = dict(self._counts)
         for gauges in self._gauges.values():
             for series, value in gauges.items():

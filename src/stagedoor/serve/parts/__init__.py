@@ -1,1 +1,1 @@
-"""The parts of one worker, each made of the settings; `serve.compose` puts them together."""
+"""The construction of a worker's parts from the settings; `serve.compose` puts them together."""

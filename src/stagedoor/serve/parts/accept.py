@@ -1,4 +1,4 @@
-"""Which sources the listeners answer, by the settings."""
+"""The rules by which the listeners accept sources, from the settings."""
 
 from stagedoor.listeners.accept import AcceptRules
 from stagedoor.model.source import Network
@@ -6,7 +6,7 @@ from stagedoor.settings.settings import Settings, networks
 
 
 def accept_rules(settings: Settings, forwarded_from: tuple[Network, ...] = ()) -> AcceptRules:
-    """Return the rules of a listener; `forwarded_from` are the reverse proxies that it believes."""
+    """Return the rules of a listener; `forwarded_from` are the reverse proxies that it trusts."""
     listen = settings.listen
     return AcceptRules(
         networks(listen.networks), networks(listen.proxy_protocol_from), forwarded_from

@@ -1,4 +1,4 @@
-"""How a worker has certificates signed: by the supervisor, which alone gives them to sign-ins."""
+"""The signing of certificates for a worker, by the supervisor."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,37 +13,40 @@ from stagedoor.serve.supervisor.control import Sign, Signed
 
 STOPPING = "the gateway is stopping; connect again"
 ANSWER_S = 20.0
-"""Longer than the store and an agent take to say that they do not answer."""
+"""Seconds to wait for an answer: longer than the timeouts of the store and of an agent."""
 
 
 class SupervisorCertificates:
     """The user CA as a worker reaches it, through the supervisor. Belongs to one event loop.
 
-    `tell` writes to the supervisor.
+    `send` writes a request to the supervisor.
     """
 
-    def __init__(self, tell: Callable[[Sign], None]) -> None:
-        self._tell = tell
+    def __init__(self, send: Callable[[Sign], None]) -> None:
+        self._send = send
         self._numbers = count(1)
-        self._asked: dict[int, asyncio.Future[Signed]] = {}
-        self._gone = False
+        self._pending: dict[int, asyncio.Future[Signed]] = {}
+        self._is_stopping = False
 
     async def sign(self, user: str, sign_in_number: int, public_key: str, ends_at: float) -> str:
-        """Raises CertificateError: TooManyCertificatesError where it helps to ask again later, NoGrantError
-        where the user may enter no app."""
-        if self._gone:
+        """Have a certificate signed for `public_key`, valid until `ends_at` (seconds since the epoch).
+
+        Raises CertificateError: as TooManyCertificatesError if a later request may succeed, as NoGrantError
+        if the user may enter no app.
+        """
+        if self._is_stopping:
             raise CertificateError(STOPPING)
         request = Sign(next(self._numbers), user, sign_in_number, public_key, ends_at)
         answer: asyncio.Future[Signed] = asyncio.get_running_loop().create_future()
-        self._asked[request.id] = answer
+        self._pending[request.id] = answer
         try:
-            self._tell(request)
+            self._send(request)
             async with asyncio.timeout(ANSWER_S):
                 signed = await answer
         except TimeoutError:
             raise CertificateError("the certificate was not signed in time; try again") from None
         finally:
-            del self._asked[request.id]
+            del self._pending[request.id]
         if signed.certificate is None:
             if signed.retry_after_s is not None:
                 raise TooManyCertificatesError(signed.message, signed.retry_after_s)
@@ -52,13 +55,14 @@ class SupervisorCertificates:
             raise CertificateError(signed.message)
         return signed.certificate
 
-    def answered(self, signed: Signed) -> None:
-        """From the supervisor. Nobody may wait for it any more."""
-        answer = self._asked.get(signed.id)
+    def resolve(self, signed: Signed) -> None:
+        """Pass the supervisor's answer to the request that waits for it, if that still waits."""
+        answer = self._pending.get(signed.id)
         if answer is not None and not answer.done():
             answer.set_result(signed)
 
-    def supervisor_gone(self) -> None:
-        self._gone = True
-        for number in tuple(self._asked):
-            self.answered(Signed(number, None, STOPPING))
+    def fail_all(self) -> None:
+        """Refuse all pending and later requests, since the supervisor has ended."""
+        self._is_stopping = True
+        for number in tuple(self._pending):
+            self.resolve(Signed(number, None, STOPPING))

@@ -1,4 +1,4 @@
-"""Direct login's parts: how the gateway logs in to shells, who may have what, and the recorder."""
+"""The parts of direct login: the gateway's own login to shells, its limits, and the recorder."""
 
 import time
 from collections.abc import Sequence
@@ -24,8 +24,7 @@ from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 
 def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:
-    """What serves `ssh app01@gateway`. Raises StagedoorError."""
-
+    """Return the part that serves `ssh app01@gateway`. Raises StagedoorError."""
     return Direct(
         upstream_of(settings),
         note,
@@ -37,7 +36,7 @@ def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:
 
 
 def recording_plan(settings: Settings, recorder: Recorder) -> RecordingPlan:
-    """As the settings want it, for users whose sessions are recorded."""
+    """Return the plan for users whose sessions are recorded, from `[recording]`."""
     return RecordingPlan(
         recorder,
         go_on=settings.recording.on_failure == "continue",
@@ -47,7 +46,7 @@ def recording_plan(settings: Settings, recorder: Recorder) -> RecordingPlan:
 
 
 def recorder_of(settings: Settings, note: Note) -> Recorder:
-    """Writes into `recordings` in the data folder. Raises StagedoorError."""
+    """Return a recorder that writes to `recordings` in the data folder. Raises StagedoorError."""
     log = structlog.get_logger()
 
     def over(opened: Opened, ended: RecordingEnded) -> None:
@@ -69,16 +68,16 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
         )
         note(opened, Kind.RECORDING_FAILED, {**fields, "why": ended.why})
 
-    def removed(gone: Sequence[Removed]) -> None:
-        for one in gone:
+    def log_removed(removed: Sequence[Removed]) -> None:
+        for old in removed:
             log.info(
-                "recording removed", recording=one.file.path.name, size=one.file.size, why=one.why
+                "recording removed", recording=old.file.path.name, size=old.file.size, why=old.why
             )
 
     keeper = FolderRetention(
         settings.recordings_folder,
         retention_of(settings),
-        removed,
+        log_removed,
         lambda problem: log.error("old recordings cannot be removed", reason=problem),
     )
     recipients = settings.recording.recipients
@@ -91,7 +90,7 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
 
 
 def retention_of(settings: Settings) -> Retention:
-    """How long recordings are kept, as `[recording]` says."""
+    """Return how long and how many recordings are kept, from `[recording]`."""
     days, gib = settings.recording.keep_days, settings.recording.keep_gib
     return Retention(
         None if days is None else days * DAY_S, None if gib is None else int(gib * GIB)
@@ -99,7 +98,10 @@ def retention_of(settings: Settings) -> Retention:
 
 
 def upstream_of(settings: Settings) -> Upstream:
-    """By the gateway's own user CA, and accounts as the settings name them. Raises StagedoorError."""
+    """Return the gateway's login to shells, by its own user CA and the accounts of the settings.
+
+    Raises StagedoorError.
+    """
     accounts = {
         Target(entry.app, entry.environment): Account(entry.login_name, entry.host_keys)
         for entry in settings.shells.static
@@ -109,9 +111,9 @@ def upstream_of(settings: Settings) -> Upstream:
             key = parse_public_key(line)
             if isinstance(key, KeyRefused):
                 raise SettingsError(f"host_keys of the shell {entry.app}: {key.reason}")
-    ours = Account()
+    default = Account()
     return Upstream(
         user_ca(settings).sign_user,
         (host_ca_line(settings),),
-        lambda target: accounts.get(target, ours),
+        lambda target: accounts.get(target, default),
     )

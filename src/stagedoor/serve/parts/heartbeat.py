@@ -1,4 +1,4 @@
-"""A worker's sign of life in a store that machines share."""
+"""The heartbeat of a worker in a store that several machines share."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ def heartbeat_of(
     registry: Registry,
     on_problem: Callable[[str, str | None], None],
 ) -> Heartbeat | None:
-    """One that beats already; None for a store of this machine alone, which has the lock files.
+    """Return a started heartbeat, or None for a store of this machine alone, where lock files suffice.
 
     Raises StoreError.
     """
@@ -31,11 +31,11 @@ def heartbeat_of(
     def on_lost(lost: Sequence[str]) -> None:
         log.warning("sessions of a gateway that died were closed", lost=len(lost))
 
-    def on_reclaimed(found: Sequence[str]) -> None:
+    def on_reclaimed(sessions: Sequence[str]) -> None:
         log.warning(
             "others took this process for dead while it could not reach the store; its sessions "
             "are open again",
-            sessions=len(found),
+            sessions=len(sessions),
         )
 
     def on_odd(other: str, setting: str) -> None:
@@ -46,7 +46,7 @@ def heartbeat_of(
             other=other,
         )
 
-    made = Heartbeat(
+    heartbeat = Heartbeat(
         database,
         instances_folder(settings.data_dir),
         instance,
@@ -61,9 +61,9 @@ def heartbeat_of(
             "keys.principal_prefix": settings.keys.principal_prefix or "",
         },
     )
-    made.announce()
-    made.start()
-    return made
+    heartbeat.announce()
+    heartbeat.start()
+    return heartbeat
 
 
 def _fingerprint(line: str) -> str:

@@ -1,4 +1,4 @@
-"""A worker's listening sockets, and how each is answered."""
+"""A worker's listening sockets, with the listener that answers each."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -21,9 +21,10 @@ _WEB = ("web", "web-tls")
 
 
 class ListeningSockets:
-    """Opened once everything behind them is ready; closed to let nobody more in.
+    """The sockets that a worker accepts connections from.
 
     `sockets` pairs a kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`) with an inherited descriptor.
+    Call `open` once the listeners are ready, and `close` to accept no more.
     """
 
     def __init__(self, sockets: Iterable[tuple[str, int]], settings: Settings) -> None:
@@ -34,12 +35,12 @@ class ListeningSockets:
 
     @property
     def ssh_addresses(self) -> tuple[str, ...]:
-        """The addresses that SSH is answered on."""
+        """The addresses on which SSH is answered."""
         return tuple(str(sock.getsockname()[0]) for kind, sock in self._sockets if kind == "ssh")
 
     @property
     def has_web(self) -> bool:
-        """Whether the WebShell is answered anywhere."""
+        """Return whether any socket serves the WebShell."""
         return any(kind in _WEB for kind, _ in self._sockets)
 
     def open(
@@ -48,7 +49,7 @@ class ListeningSockets:
         ssh: SshListener | None = None,
         web: "WebListener | None" = None,
     ) -> None:
-        """Begin to accept, on the running event loop."""
+        """Start accepting, on the running event loop."""
         if web is not None:
             web.start()
         for kind, sock in self._sockets:
@@ -61,28 +62,29 @@ class ListeningSockets:
                 answer = ssh.accepted
             else:
                 secure = self._secure if kind == "tunnel-tls" else None
-                answer = partial(_accepted, tunnel, secure)
-            self._acceptors.append(Acceptor(sock, answer, partial(_paused, kind)))
+                answer = partial(_accept, tunnel, secure)
+            self._acceptors.append(Acceptor(sock, answer, partial(_log_pause, kind)))
 
     def close(self) -> None:
+        """Stop accepting. Connections that were accepted go on."""
         for acceptor in self._acceptors:
             acceptor.close()
 
 
-def _accepted(
+def _accept(
     tunnel: TunnelListener, secure: Secure | None, stream: TcpStream, source: Source
 ) -> None:
     tunnel.accepted(stream, source, secure)
 
 
-def _paused(kind: str, why: str) -> None:
+def _log_pause(kind: str, why: str) -> None:
     structlog.get_logger().error(
         "accepting pauses; raise the limit of open files (LimitNOFILE=)", kind=kind, reason=why
     )
 
 
 def _tls(settings: Settings) -> ServerTls | None:
-    """TLS as the settings want it, None if they want none. Raises SettingsError."""
+    """Return the TLS context of the settings, or None if they name no certificate. Raises SettingsError."""
     tunnel = settings.tunnel
     if tunnel.certificate_file is None or tunnel.key_file is None:
         return None

@@ -1,4 +1,4 @@
-"""The policy in memory for one event loop: how old it is, and a look at the store before a refusal."""
+"""The policy in memory, for one event loop, with a read of the store before a refusal."""
 
 import asyncio
 from contextlib import suppress
@@ -6,11 +6,11 @@ from contextlib import suppress
 from stagedoor.store.watch import PolicyWatch
 
 LOOK_WITHIN_S = 1.0
-"""How long a refusal waits for the look. A store that hangs must not hold up those who are refused."""
+"""Seconds that a refusal waits for the read. A hanging store must not hold up refusals."""
 
 
 class WatchedPolicy:
-    """Satisfies `session.ports.PolicyReader`."""
+    """A `session.ports.PolicyReader` that reads from a `PolicyWatch`."""
 
     def __init__(self, watch: PolicyWatch, within_s: float = LOOK_WITHIN_S) -> None:
         self._watch = watch
@@ -18,22 +18,25 @@ class WatchedPolicy:
 
     @property
     def version(self) -> int:
+        """Return the version of the policy in memory."""
         return self._watch.policy.version
 
     @property
     def unread(self) -> bool:
+        """Return whether the store was unreachable for so long that all logins are refused."""
         return self._watch.closed
 
     async def newer_than(self, version: int) -> bool:
+        """Read the store, and return whether its policy is another than `version`."""
         loop = asyncio.get_running_loop()
-        looked = asyncio.Event()
+        read = asyncio.Event()
 
         def done() -> None:
             with suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(looked.set)
+                loop.call_soon_threadsafe(read.set)
 
         self._watch.look(done)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._within_s):
-                await looked.wait()
+                await read.wait()
         return self.version != version

@@ -1,4 +1,4 @@
-"""The shells that the settings name, as one source, and what holds terminals in them."""
+"""The shells that the settings name, as one source, and the holders of terminals in them."""
 
 import shlex
 import sys
@@ -22,13 +22,13 @@ from stagedoor.shells.static import StaticShell, StaticShells
 
 HOST_CERTIFICATE_S = 365 * DAY_S
 IN_THE_KIT = ("/kit/bin/hold",)
-"""Where `deploy/kit` puts it, in every pod: read-only, and nothing that an app's image could name."""
+"""The holder that `deploy/kit` puts into every pod, read-only, so that no app's image can replace it."""
 HERE = (sys.executable, "-m", "stagedoor.holder")
 
 
 @dataclass(frozen=True, slots=True)
 class AllShells:
-    """Every kind as one source, and the local ones by themselves: they have files to keep fresh."""
+    """All shells as one source, and the local ones separately, whose files must be refreshed."""
 
     shells: Shells
     local: LocalShells
@@ -37,9 +37,9 @@ class AllShells:
 def shells_of(
     settings: Settings, policy: Callable[[], Policy], kubernetes: Shells | None = None
 ) -> AllShells:
-    """The shells of `settings`, and those of a cluster; `policy` returns the policy as it is now.
+    """Return the shells of `settings`, together with those of a cluster.
 
-    Raises StagedoorError.
+    `policy` returns the policy as it is now. Raises StagedoorError.
     """
     static = StaticShells(
         StaticShell(
@@ -72,7 +72,7 @@ def shells_of(
         idle_stop_s=settings.shells.idle_stop_s,
         start_timeout_s=settings.shells.start_timeout_s,
     )
-    # A cluster comes last: what nobody has is for it to refuse, since it says what would be done.
+    # A cluster comes last: it refuses unknown apps, and its refusal says how to add one.
     cluster = [] if kubernetes is None else [kubernetes]
     return AllShells(ShellDirectory([static, local, *cluster]), local)
 
@@ -80,14 +80,14 @@ def shells_of(
 def _admitting(
     policy: Callable[[], Policy], prefix: str
 ) -> Callable[[Target], tuple[Admission, ...]]:
-    """Return what finds the users that may enter a local shell now, by the policy of now."""
+    """Return a function that finds the users who may enter a local shell, by the policy of that moment."""
     keys = BoundKeys()
 
-    def admitting(target: Target) -> tuple[Admission, ...]:
+    def find_admitted(target: Target) -> tuple[Admission, ...]:
         present, now = policy(), time.time()
         return admitted(present, target, now, keys.of(present, now), prefix=prefix)
 
-    return admitting
+    return find_admitted
 
 
 def stop_local_shells(settings: Settings) -> None:
@@ -96,7 +96,7 @@ def stop_local_shells(settings: Settings) -> None:
 
 
 def holders_of(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
-    """The command for a target; None for a server of whose we have been told none."""
+    """Return a function from a target to its holder's command; None for a server without one."""
     known: dict[Target, Sequence[str] | None] = {
         Target(entry.app, entry.environment): shlex.split(entry.holder) if entry.holder else None
         for entry in settings.shells.static

@@ -1,4 +1,4 @@
-"""The SSH listener's parts: its host key and certificate, whom it trusts, and its limits."""
+"""The SSH listener's parts: its host key and certificate, the CAs that it trusts, and its limits."""
 
 import platform
 from collections.abc import Callable, Iterable
@@ -32,12 +32,12 @@ from stagedoor.store.database import Database
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
-"""Signed again each day; so long for a worker that is stopped and goes on."""
+"""The certificate is signed again each day. The rest is for a worker that is suspended for a long time."""
 
 HANDSHAKE_BURST_S = 5.0
-"""After a quiet time, what comes in so many seconds may come at once."""
+"""After a quiet time, as many handshakes may come at once as are allowed in so many seconds."""
 HANDSHAKE_PATIENCE_S = 15.0
-"""A handshake may wait so long: people who share an address all come back at once after a restart."""
+"""Seconds that a handshake may wait: after a restart, clients that share an address return all at once."""
 
 
 def ssh_listener(
@@ -47,7 +47,7 @@ def ssh_listener(
     direct: DirectLogin,
     page: PageParts,
 ) -> SshListener:
-    """The listener that answers on `addresses`. Raises StagedoorError."""
+    """Return the listener that answers on `addresses`. Raises StagedoorError."""
     names = host_names(settings, addresses)
 
     def host_key() -> HostKey:
@@ -80,9 +80,9 @@ def page_parts(
     certificates: UserCertificates | None,
     apps: Callable[[], Iterable[Target]],
 ) -> PageParts:
-    """Return what people find at the gateway itself: their apps and their sign-in.
+    """Return the parts of the gateway's own page over SSH, where developers find their apps and sign in.
 
-    `policy` returns the policy as it is now, `apps` the apps that exist; without `certificates` no key is
+    `policy` returns the policy as it is now, `apps` the apps that exist. Without `certificates` no key is
     bound to a sign-in.
     """
     refused = RevokedKeysFile(settings.ssh.revoked_keys_file).refused
@@ -93,7 +93,7 @@ def page_parts(
 
 
 def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """What stands in the host certificate: a name that is not there would make ssh ask."""
+    """Return the names of the host certificate. ssh would ask about any other name."""
     if settings.ssh.host_names:
         return settings.ssh.host_names
     shown = [a for a in addresses if not ip_address(a.partition("%")[0]).is_unspecified]
@@ -102,7 +102,7 @@ def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...
 
 
 def user_ca_fingerprints(settings: Settings) -> frozenset[str]:
-    """Our own user CA and those that the settings trust besides. Raises StagedoorError."""
+    """Return the fingerprints of our user CA and of `ssh.trusted_user_ca_files`. Raises StagedoorError."""
     lines = [user_ca_line(settings)]
     for file in settings.ssh.trusted_user_ca_files:
         try:
@@ -110,17 +110,20 @@ def user_ca_fingerprints(settings: Settings) -> frozenset[str]:
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"ssh.trusted_user_ca_files: cannot read {file}: {error}") from None
         lines += [x for x in text.splitlines() if x.strip() and not x.lstrip().startswith("#")]
-    found = set()
+    fingerprints = set()
     for line in lines:
         key = parse_public_key(line)
         if isinstance(key, KeyRefused):
             raise SettingsError(f"ssh.trusted_user_ca_files: {key.reason}")
-        found.add(key.fingerprint)
-    return frozenset(found)
+        fingerprints.add(key.fingerprint)
+    return frozenset(fingerprints)
 
 
 def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
-    """Whom to trust, asked at each login. Raises StagedoorError for what is wrong now."""
+    """Return a function that returns the trusted CAs and the revocations, for each login.
+
+    Raises StagedoorError if the user CA or a trusted file cannot be read now.
+    """
     own = parse_public_key(user_ca_line(settings))
     assert not isinstance(own, KeyRefused), "our own keys are of a kind that we take"
     trust = Trust(
@@ -130,8 +133,10 @@ def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
     )
     file = RevokedKeysFile(settings.ssh.revoked_keys_file)
 
-    def now() -> Trust | Denial:
-        found = file.now()
-        return found if isinstance(found, Denial) else replace(trust, revocations=found)
+    def current_trust() -> Trust | Denial:
+        revocations = file.now()
+        if isinstance(revocations, Denial):
+            return revocations
+        return replace(trust, revocations=revocations)
 
-    return now
+    return current_trust

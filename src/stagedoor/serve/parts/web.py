@@ -1,4 +1,4 @@
-"""The WebShell's parts: how terminals are reached in each shell, and passes over the store."""
+"""The WebShell's parts: access to terminals in shells, sign-ins, and passes in the store."""
 
 import os
 import time
@@ -62,8 +62,11 @@ def web_listener(
     certificates: UserCertificates | None,
     refused: RefusedKeys,
 ) -> WebListener:
-    """The WebShell. `policy` is the policy as it is now; `issued` hears of passes that are given out. Without
-    `certificates` no machine logs in. Raises StagedoorError."""
+    """Return the WebShell's listener.
+
+    `policy` returns the policy as it is now. `issued` is called for each pass that is issued. Without
+    `certificates` no machine can log in. Raises StagedoorError.
+    """
     allowance = ChangeRateLimit()
     passes = PassService(
         settings,
@@ -129,11 +132,11 @@ def _lifetimes(settings: Settings) -> Lifetimes:
 def sign_ins_of(
     settings: Settings, database: Database, apps: Callable[[], Iterable[Target]]
 ) -> tuple[SignInService, RefreshService]:
-    """Return single sign-on, and what asks its providers again; `apps` returns the apps that exist now.
+    """Return the services of single sign-on and of the repeated check of its sign-ins.
 
-    Raises StagedoorError.
+    `apps` returns the apps that exist now. Raises StagedoorError.
     """
-    # Where there is no provider nothing is sealed, and no file is made.
+    # Without a provider nothing is sealed, so no key file is created.
     key = SealingKey(os.urandom(KEY_BYTES))
     if settings.sso:
         key = load_or_create_sealing_key(settings.sign_in_key_file)
@@ -145,8 +148,11 @@ def sign_ins_of(
 
 
 def host_names(settings: Settings) -> frozenset[str]:
-    """The names that are set, that links lead to, and those in the certificate, where the WebShell itself
-    speaks TLS."""
+    """Return the host names under which the WebShell answers.
+
+    They are `web.host_names`, the name in `web.public_url`, and, if the WebShell itself serves TLS, the
+    names in its certificate.
+    """
     names = frozenset(settings.web.host_names)
     public = urlsplit(settings.web.public_url or "").hostname
     if public is not None:

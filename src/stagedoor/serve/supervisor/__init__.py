@@ -1,1 +1,1 @@
-"""The supervisor: it owns the sockets, keeps the workers, and decides in a pure `fleet`."""
+"""The supervisor: it owns the sockets and keeps the workers running, as the pure `fleet` decides."""

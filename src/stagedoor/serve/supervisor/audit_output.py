@@ -1,6 +1,6 @@
-"""The audit's own care, in threads of the supervisor: checkpoints, sinks, and what is kept for long enough.
+"""The audit's checkpoints, sinks and removal of old events, in threads of the supervisor.
 
-Nobody's login waits for any of it. Of several gateways with one store one does it at a time.
+No login waits for this work. If several gateways share a store, one of them does it at a time.
 """
 
 import os
@@ -24,31 +24,31 @@ from stagedoor.store.journal import last_seq
 
 CHECKPOINT_EVENTS = 1000
 CHECKPOINT_S = 5 * MINUTE_S
-"""A checkpoint is due after so many events, or so long after the first of them."""
+"""A checkpoint is due after so many events, or so many seconds after the first of them."""
 
 TICK_S = 1.0
 POLL_S = 0.3
-"""How often a sink that has everything looks for more."""
+"""Seconds until a sink that has every event checks for new ones."""
 
 RETRY_S = (0.5, 10.0)
-"""First and longest wait between two tries of a sink."""
+"""The first and the longest wait between two attempts to send to a sink."""
 
 CLAIM_S = 60.0
-"""For so long one gateway is the one that delivers; it says so again after a third of that."""
+"""How long a gateway's claim to deliver lasts. It is renewed after a third of that."""
 
 REMOVE_EVERY_S = HOUR_S
 PERSIST_S = 1.0
-"""How often it is written down how far a sink has come: so much is delivered again after a crash."""
+"""Seconds between two writes of a sink's position. After a crash that much is delivered again."""
 
 STOP_S = 3.0
-"""What is not delivered at the end by then is at the next start."""
+"""How long the end waits for deliveries. The next start delivers the rest."""
 
 OnProblem = Callable[[str, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SinkState:
-    """For health and metrics. `backlog` counts the events that it has not got."""
+    """The state of a sink, for health and metrics. `backlog` counts the events that it does not have yet."""
 
     name: str
     failing: bool
@@ -56,24 +56,28 @@ class SinkState:
 
 
 class AuditOutput:
-    """Runs by the settings given last."""
+    """The audit's output, which runs by the settings that it was given last."""
 
     def __init__(self, on_problem: OnProblem) -> None:
-        """`on_problem` gets a part and one line when it fails, None when it works again; in threads."""
+        """Create it, stopped. `on_problem` is called in threads.
+
+        Its arguments are a part and why it fails in one line, or None when it works again.
+        """
         self._on_problem = on_problem
         self._run: _Run | None = None
 
     def follow(self, settings: Settings) -> None:
-        """Blocks for `STOP_S` at most."""
+        """Stop, and run by `settings` from now on. Blocks for `STOP_S` at most."""
         self.close()
         self._run = _Run(settings, self._on_problem)
         self._run.start()
 
     def states(self) -> tuple[SinkState, ...]:
+        """Return the state of each sink."""
         return () if self._run is None else self._run.states
 
     def close(self) -> None:
-        """Deliver the rest, if that is quick. Blocks for `STOP_S` at most."""
+        """Stop, after delivering what remains if that is quick. Blocks for `STOP_S` at most."""
         if self._run is not None:
             self._run.stop()
             self._run = None
@@ -111,7 +115,7 @@ class _Run:
         for delivery in self._deliveries:
             delivery.start()
         try:
-            self._care(database)
+            self._maintain(database)
         finally:
             for delivery in self._deliveries:
                 delivery.join(STOP_S)
@@ -129,8 +133,8 @@ class _Run:
             if self._stopping.wait(2.0):
                 return None
 
-    def _care(self, database: Database) -> None:
-        caring = _Care(self._settings, database)
+    def _maintain(self, database: Database) -> None:
+        maintenance = _Maintenance(self._settings, database)
         claim_at = 0.0
         while True:
             problem = None
@@ -139,8 +143,8 @@ class _Run:
                     claim_at = time.monotonic() + CLAIM_S / 3
                     self._claim(database)
                 if self._leads.is_set():
-                    caring.tick(time.time())
-                    problem = caring.problem
+                    maintenance.tick(time.time())
+                    problem = maintenance.problem
                 self.states = tuple(delivery.state() for delivery in self._deliveries)
             except StagedoorError as error:
                 problem = str(error)
@@ -151,15 +155,18 @@ class _Run:
                 return
 
     def _claim(self, database: Database) -> None:
-        """Whether it is us. Without sinks every gateway may: a checkpoint is written once in any case."""
+        """Claim the delivery for this gateway, or note that another gateway has it.
+
+        Without sinks every gateway may go ahead, since a checkpoint is written only once anyway.
+        """
         if not self._deliveries or claim(database, self._holder, now=time.time(), for_s=CLAIM_S):
             self._leads.set()
         else:
             self._leads.clear()
 
 
-class _Care:
-    """Checkpoints and removals."""
+class _Maintenance:
+    """The signing of checkpoints and the removal of delivered events."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -170,9 +177,9 @@ class _Care:
         self.problem: str | None = None
 
     def tick(self, now: float) -> None:
-        """Raises StagedoorError."""
+        """Write a checkpoint and remove events if that is due. Raises StagedoorError."""
         if self._signing is None:
-            # The key is made once something is to be signed.
+            # The key is created when the first checkpoint is signed.
             self._signing = Checkpoints(
                 self._database, lambda: audit_key(self._settings), self._instance
             )
@@ -204,7 +211,7 @@ class _Care:
 
 
 class SinkWriter:
-    """Brings one sink up to date, and keeps it so."""
+    """A thread that sends events to one sink."""
 
     def __init__(
         self,
@@ -223,21 +230,23 @@ class SinkWriter:
         self._reader: ChainReader | None = None
         self._sent: int | None = None
         self._recent: deque[tuple[float, int]] = deque()
-        """When the last batches were sent (monotonic), and the last number before each."""
+        """When the last batches were sent (monotonic), and the sequence number before each."""
         self._persisted: int | None = None
         self._persist_at = 0.0
         self._failures = 0
         self._thread = threading.Thread(target=self._main, name=f"audit-{sink.name}", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
+        """Wait until the thread has ended, if it was started."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
     def state(self) -> SinkState:
-        """Raises StagedoorError."""
+        """Return the sink's state. Raises StagedoorError."""
         sent = self._sent
         with self._database.read() as transaction:
             if sent is None:
@@ -248,16 +257,16 @@ class SinkWriter:
     def _main(self) -> None:
         while True:
             is_last = self._stopping.is_set()
-            wait_s = self._turn()
+            wait_s = self._deliver_or_retry()
             if is_last and wait_s > 0:
                 break
             self._stopping.wait(wait_s)
         self._close()
 
-    def _turn(self) -> float:
-        """Deliver some lines; how long to wait before the next turn, seconds."""
+    def _deliver_or_retry(self) -> float:
+        """Deliver some lines, and return the seconds to wait before the next call."""
         if not self._leads.is_set():
-            self._close()  # another gateway has it: where that came to is read when it is our turn
+            self._close()  # another gateway delivers: its position is read when this one takes over
             return POLL_S
         try:
             more = self._deliver()
@@ -279,7 +288,7 @@ class SinkWriter:
 
     @property
     def _is_failing(self) -> bool:
-        """A server may close a connection that nothing was sent over. That is no problem yet."""
+        """Return whether the sink failed twice in a row. A server may close an idle connection once."""
         return self._failures > 1
 
     @property
@@ -287,7 +296,7 @@ class SinkWriter:
         return f"audit sink {self._settings.name}"
 
     def _deliver(self) -> bool:
-        """Whether there was something. Raises StagedoorError."""
+        """Send the next lines, and return whether there were any. Raises StagedoorError."""
         if self._sink is None:
             self._sink = open_sink(self._settings)
         if self._reader is None:
@@ -319,12 +328,12 @@ class SinkWriter:
             return
         if at_once or time.monotonic() >= self._persist_at:
             self._persist_at = time.monotonic() + PERSIST_S
-            with suppress(StagedoorError):  # a full disk: the next start delivers some of it again
+            with suppress(StagedoorError):  # a full disk: the next start delivers some events again
                 set_position(self._database, self._settings.name, self._sent)
                 self._persisted = self._sent
 
     def _go_back(self) -> None:
-        """To before what may be lost. A file is asked what it has."""
+        """Return to the position before the batches that may be lost. A file reports its own position."""
         sent = self._recent[0][1] if self._recent else self._sent
         self._close()
         self._sent = None if self._settings.scheme == "file" else sent

@@ -1,6 +1,6 @@
-"""What the supervisor and a worker say to each other: JSON lines over the worker's stdin and stdout.
+"""The messages between the supervisor and a worker: JSON lines over the worker's stdin and stdout.
 
-The end of the worker's stdin means that the supervisor is gone: the worker then drains by itself.
+The end of the worker's stdin means that the supervisor has ended. The worker then drains on its own.
 """
 
 from typing import Literal
@@ -11,10 +11,10 @@ from stagedoor.model.metric import Series
 
 
 class StartMessage(msgspec.Struct, frozen=True, tag="begin"):
-    """First line to a worker: the settings as they were checked, and the sockets that it inherits.
+    """The first message to a worker: the checked settings, and the sockets that it inherits.
 
-    `sockets` pairs a listener's kind with a file descriptor. `own_ports` are those of every listener
-    of this gateway, whichever process answers there.
+    `sockets` pairs a listener's kind with a file descriptor. `own_ports` are the ports of all listeners
+    of this gateway, in whichever process.
     """
 
     settings: str
@@ -25,33 +25,33 @@ class StartMessage(msgspec.Struct, frozen=True, tag="begin"):
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """Accept no more. `timeout_s`: close what is left after it; None: wait until all have left."""
+    """A request to accept no more. Sessions left after `timeout_s` are closed; None waits for all of them."""
 
     timeout_s: float | None
 
 
 class Close(msgspec.Struct, frozen=True, tag="close"):
-    """Close everything now and exit."""
+    """A request to close everything now and exit."""
 
 
 class Up(msgspec.Struct, frozen=True, tag="up"):
-    """From a worker: it accepts connections."""
+    """A worker's message that it accepts connections."""
 
 
 class DrainReport(msgspec.Struct, frozen=True, tag="left"):
-    """From a worker that drains, and so accepts no more: how many sessions are left."""
+    """A draining worker's message with the number of sessions left. It accepts no more."""
 
     sessions: int
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """From a worker that cannot start: one line that says why."""
+    """A message from a worker that cannot start, with the reason in one line."""
 
     message: str
 
 
 class Sign(msgspec.Struct, frozen=True, tag="sign"):
-    """From a worker: a certificate is wanted for the key of a sign-in (`admin.certificates.user_signer`)."""
+    """A worker's request for a certificate for a sign-in's key (`admin.certificates.user_signer`)."""
 
     id: int
     user: str
@@ -61,10 +61,10 @@ class Sign(msgspec.Struct, frozen=True, tag="sign"):
 
 
 class Signed(msgspec.Struct, frozen=True, tag="signed"):
-    """To the worker that asked by `id`.
+    """The answer to the worker's request `id`.
 
-    A certificate of None was not signed: then `message` is for the person. A `retry_after_s` that is set says
-    that it was asked for too often, `no_grant` that the person may enter no app.
+    If the certificate was not signed, it is None, and `message` is for the developer. `retry_after_s` is set
+    if there were too many requests, and `no_grant` if the developer may enter no app.
     """
 
     id: int
@@ -75,7 +75,7 @@ class Signed(msgspec.Struct, frozen=True, tag="signed"):
 
 
 class MetricsMessage(msgspec.Struct, frozen=True, tag="measured"):
-    """From a worker: what it has counted since it last said so, and what it sees `now` (`serve.metrics`)."""
+    """A worker's counts since its last such message, and its gauges `now` (`serve.metrics`)."""
 
     added: tuple[tuple[Series, float], ...] = ()
     now: tuple[tuple[Series, float], ...] = ()
@@ -90,12 +90,15 @@ _from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker
 
 
 def line(message: ToWorker | FromWorker) -> bytes:
+    """Encode a message as a line."""
     return _encoder.encode(message) + b"\n"
 
 
 def read_to_worker(text: bytes) -> ToWorker:
+    """Decode a line to a worker. Raises msgspec.DecodeError."""
     return _to_worker.decode(text)
 
 
 def read_from_worker(text: bytes) -> FromWorker:
+    """Decode a line from a worker. Raises msgspec.DecodeError."""
     return _from_worker.decode(text)

@@ -1,7 +1,7 @@
 """The controller as a process beside the workers, for an installation on one machine.
 
-A process of its own, because what it does may keep a CPU busy for a moment, and nobody's keystrokes
-must wait for that.
+It has its own process because its work may keep a CPU busy for a moment, and no keystroke must wait for
+that.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ from stagedoor.serve.supervisor.control import Failed, StartMessage, line, read_
 from stagedoor.store.liveness.instances import new_instance_id
 
 END_WITHIN_S = 10.0
-"""How long the controller may take to end: a request that is under way, and its lease let go."""
+"""How long the controller may take to finish a request and release its lease at the end."""
 
 
 class ControllerProcess:
-    """Runs the controller while it is wanted, and starts it again if it dies."""
+    """The controller's process, restarted if it dies."""
 
     def __init__(self) -> None:
         self._keeping: asyncio.Task[None] | None = None
 
     async def follow(self, checked: VerifiedSettings) -> None:
-        """Run it by these settings, or not at all if they want none."""
+        """Stop the controller, and run it by these settings if they want one."""
         await self.close()
         wanted = checked.settings.kubernetes
         if (wanted.namespaces or wanted.leaving) and wanted.controller:
-            self._keeping = asyncio.create_task(_keep(checked))
+            self._keeping = asyncio.create_task(_keep_running(checked))
 
     async def close(self) -> None:
-        """End it, and wait for its end."""
+        """Stop the controller, and wait for its end."""
         if self._keeping is not None:
             self._keeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -43,13 +43,13 @@ class ControllerProcess:
             self._keeping = None
 
 
-async def _keep(checked: VerifiedSettings) -> None:
+async def _keep_running(checked: VerifiedSettings) -> None:
     deaths = 0
     log = structlog.get_logger()
     while True:
         born = time.monotonic()
         try:
-            why = await _live(checked)
+            why = await _run_once(checked)
         except OSError as error:
             why = str(error.strerror)
         deaths = restart.deaths_after(deaths, time.monotonic() - born)
@@ -57,15 +57,15 @@ async def _keep(checked: VerifiedSettings) -> None:
         await asyncio.sleep(restart.delay_s(deaths))
 
 
-async def _live(checked: VerifiedSettings) -> str:
-    """One life of it; why it ended."""
+async def _run_once(checked: VerifiedSettings) -> str:
+    """Run one process of the controller, and return why it ended."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "stagedoor.serve.controller",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        # Ctrl-C is the supervisor's alone.
+        # Ctrl-C is for the supervisor only.
         process_group=0,
     )
     assert process.stdin is not None
@@ -75,14 +75,14 @@ async def _live(checked: VerifiedSettings) -> str:
         why = ""
         async for text in process.stdout:
             with suppress(msgspec.DecodeError):
-                told = read_from_worker(text)
-                if isinstance(told, Failed):
-                    why = told.message
+                message = read_from_worker(text)
+                if isinstance(message, Failed):
+                    why = message.message
         code = await process.wait()
         return why or f"it ended with code {code}"
     finally:
         if process.returncode is None:
-            # The end of its stdin ends it.
+            # The process ends when its stdin does.
             process.stdin.close()
             try:
                 async with asyncio.timeout(END_WITHIN_S):

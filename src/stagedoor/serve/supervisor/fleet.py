@@ -1,14 +1,14 @@
-"""The worker processes: what happens to them, and what has to be done then. Pure.
+"""The state of the worker processes: it takes events and decides what has to be done. Pure.
 
 `Fleet.event` takes an event and the time and returns actions; the supervisor carries them out in
-their order. A generation is all workers of one start or reload; one generation is in force.
+order. A generation is all workers of one start or reload; one generation is in force.
 
-    Launch                 Spawn for each slot of a new generation
-    all of them say Up     Publish(InForce); workers of older generations are told to drain
-    one fails, or time     Publish(Refused); the new ones are told to close
-    a worker exits         Publish(Gone); in force and unasked: Publish(Died), and Spawn after a delay
-    Stop, and Stop again   Tell(Drain), then Tell(Close); Kill for a worker that does not end in time
-    nobody is left         Publish(Stopped)
+    Launch                Spawn for each slot of a new generation
+    all of them are Up    Publish(InForce); SendMessage(Drain) to workers of older generations
+    one fails or is late  Publish(Refused); SendMessage(Close) to the new ones
+    a worker exits        Publish(WorkerExited); unasked and in force: WorkerFailed too, Spawn later
+    Stop, and Stop again  SendMessage(Drain), then SendMessage(Close); Kill for a worker that is late
+    no worker is left     Publish(Stopped)
 
 Time is in seconds on one monotonic clock. `next_at` is when the next `Tick` is due.
 """
@@ -20,15 +20,15 @@ from stagedoor.serve.supervisor.control import Close, Drain, DrainReport, Failed
 
 START_TIMEOUT_S = 60.0
 SHUT_TIMEOUT_S = 5.0
-"""How long a reload waits for the old workers to say that they accept no more."""
+"""How long a reload waits until the old workers report that they accept no more."""
 CLOSE_GRACE_S = 15.0
-"""How long a worker may take to end once it was told to: longer than its sessions and its audit may."""
+"""How long a worker may take to end when asked: longer than its sessions and its audit may take."""
 STOPPING = "the gateway is stopping"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the settings want of the workers."""
+    """The settings of the workers."""
 
     workers: int
     drain_timeout_s: float
@@ -36,14 +36,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Start a generation by this plan. Not before the last one is in force or refused."""
+    """The start of a generation by this plan. The previous launch must be in force or refused."""
 
     plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
 class SpawnFailed:
-    """The process of a `Spawn` cannot be started; `reason` is one line."""
+    """A failure to start the process of a `Spawn`; `reason` is one line."""
 
     worker: int
     reason: str
@@ -59,7 +59,7 @@ class WorkerMessage:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """A worker's process has ended, and all that it said was told before."""
+    """The end of a worker's process. All its messages came before."""
 
     worker: int
     code: int
@@ -67,12 +67,12 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Drain; the second time, close everything at once."""
+    """A request to drain. The second one closes everything at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed."""
+    """The passing of time."""
 
 
 Event = Launch | SpawnFailed | WorkerMessage | Exited | Stop | Tick
@@ -80,7 +80,7 @@ Event = Launch | SpawnFailed | WorkerMessage | Exited | Stop | Tick
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start a process for the slot. It may be told something before it runs."""
+    """An action: start a process for the slot. Messages to it may follow before it runs."""
 
     worker: int
     slot: int
@@ -89,7 +89,7 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """Send a worker a message."""
+    """An action: send a worker a message."""
 
     worker: int
     message: Drain | Close
@@ -97,33 +97,33 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End the process of a worker that did not end when it was told to."""
+    """An action: kill the process of a worker that did not end in time."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """Every worker of the launch accepts; `draining` workers of older generations do not any more."""
+    """News that every worker of the launch accepts, and that `draining` older workers no longer do."""
 
     draining: int
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The launch failed, and nothing has changed."""
+    """News that the launch failed, and that nothing has changed."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class OldClosed:
-    """The workers of older generations accept no more, or had the time to say so."""
+    """News that the workers of older generations accept no more, or did not report in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerDrains:
-    """A worker that drains has so many sessions; only told when the number changes."""
+    """News of the number of sessions in a draining worker, published when it changes."""
 
     worker: int
     sessions: int
@@ -131,14 +131,14 @@ class WorkerDrains:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """A worker's process has ended, whatever the reason: what it left open has to be closed."""
+    """News that a worker's process has ended, for any reason. Sessions that it left open must be closed."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailed:
-    """A worker in force ended unasked; another is started in its slot."""
+    """News that a worker in force ended unasked. Another one will be started in its slot."""
 
     worker: int
     code: int
@@ -148,7 +148,7 @@ class WorkerFailed:
 
 @dataclass(frozen=True, slots=True)
 class CannotRestart:
-    """No process can be started for a slot now; it is tried again."""
+    """News that no process can be started for a slot now. It will be tried again."""
 
     reason: str
     again_in_s: float
@@ -156,7 +156,7 @@ class CannotRestart:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """No worker is left, and none is started any more."""
+    """News that no worker is left, and that none will be started."""
 
 
 WorkerNews = OldClosed | WorkerDrains | WorkerExited | WorkerFailed
@@ -165,7 +165,7 @@ News = InForce | Refused | WorkerNews | CannotRestart | Stopped
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Tell the log and those who wait."""
+    """An action: log the news, and pass it to the tasks that wait for it."""
 
     news: News
 
@@ -181,7 +181,7 @@ class _Worker:
     born: float
     is_up: bool = False
     is_discarded: bool = False
-    """Of a launch that failed."""
+    """Whether its launch failed."""
     left: int | None = None
     failure: str = ""
     kill_at: float | None = None
@@ -195,13 +195,13 @@ class _Launching:
 
 
 class Fleet:
-    """All workers, from the first launch until `Stopped`. Not thread-safe."""
+    """The state of all workers, from the first launch until `Stopped`. Not thread-safe."""
 
     def __init__(self) -> None:
         self.generation = 0
-        """The one in force; 0 before the first."""
+        """The generation in force; 0 before the first."""
         self.died = 0
-        """Workers that have ended unasked."""
+        """How many workers have ended unasked."""
         self.is_stopping = False
         self._plan = Plan(0, 0.0)
         self._launching: _Launching | None = None
@@ -211,7 +211,7 @@ class Fleet:
         self._deaths: dict[int, int] = {}
         """Early deaths in a row, by slot."""
         self._restarts: dict[int, float] = {}
-        """When the slot of a worker that died is filled again."""
+        """When the slots of workers that died are filled again."""
         self._shutting: set[int] = set()
         """Workers of older generations that may still accept."""
         self._handover_until: float | None = None
@@ -219,35 +219,35 @@ class Fleet:
 
     @property
     def accepting(self) -> int:
-        """Workers in force that accept connections."""
-        return sum(one.is_up for one in self._workers.values() if self._in_force(one))
+        """How many workers in force accept connections."""
+        return sum(worker.is_up for worker in self._workers.values() if self._in_force(worker))
 
     @property
     def sessions_left(self) -> int:
-        """Open sessions in workers that drain."""
+        """How many sessions are open in draining workers."""
         return sum(worker.left or 0 for worker in self._workers.values())
 
     @property
     def next_at(self) -> float | None:
-        """When the next `Tick` is due; None: not before another event."""
-        times = [one.kill_at for one in self._workers.values()]
+        """Return when the next `Tick` is due; None if none is due before another event."""
+        times = [worker.kill_at for worker in self._workers.values()]
         times += [self._launching.until if self._launching else None, self._handover_until]
         return min(
             (at for at in [*times, *self._restarts.values()] if at is not None), default=None
         )
 
     def event(self, event: Event, now: float) -> list[Action]:
-        """What has to be done, in order."""
+        """Take an event, and return the actions to carry out, in order."""
         actions: list[Action] = []
         match event:
             case Launch(plan):
                 actions += self._launch(plan, now)
             case SpawnFailed(number, reason):
-                actions += self._spawn_failed(self._workers.pop(number), reason, now)
+                actions += self._on_spawn_failed(self._workers.pop(number), reason, now)
             case WorkerMessage(number, message):
-                actions += self._said(self._workers[number], message)
+                actions += self._on_message(self._workers[number], message)
             case Exited(number, code):
-                actions += self._exited(self._workers.pop(number), code, now)
+                actions += self._on_exit(self._workers.pop(number), code, now)
             case Stop():
                 actions += self._stop(now)
             case Tick():
@@ -273,7 +273,7 @@ class Fleet:
         return [self._spawn(slot, self._last_generation, now) for slot in range(plan.workers)]
 
     def _refuse(self, reason: str, now: float) -> list[Action]:
-        """End the launch, and close what was started for it."""
+        """End the launch, and close the workers that were started for it."""
         assert self._launching is not None
         generation, self._launching = self._launching.generation, None
         actions: list[Action] = [Publish(Refused(reason))]
@@ -292,7 +292,7 @@ class Fleet:
             worker.kill_at = _sooner(worker.kill_at, now + timeout_s + CLOSE_GRACE_S)
         return [SendMessage(worker.id, Drain(timeout_s))]
 
-    def _said(self, worker: _Worker, message: FromWorker) -> list[Action]:
+    def _on_message(self, worker: _Worker, message: FromWorker) -> list[Action]:
         match message:
             case Up():
                 worker.is_up = True
@@ -305,33 +305,33 @@ class Fleet:
                     return [Publish(WorkerDrains(worker.id, sessions))]
         return []
 
-    def _spawn_failed(self, worker: _Worker, reason: str, now: float) -> list[Action]:
+    def _on_spawn_failed(self, worker: _Worker, reason: str, now: float) -> list[Action]:
         self._shutting.discard(worker.id)
         if self._launching is not None and worker.generation == self._launching.generation:
             return self._refuse(reason, now)
         if self.is_stopping or not self._in_force(worker):
             return []
-        # No memory, no process left: it may pass.
+        # The cause, such as a lack of memory or processes, may be temporary.
         deaths = self._deaths.get(worker.slot, 0) + 1
         return [Publish(CannotRestart(reason, self._restart_later(worker.slot, deaths, now)))]
 
-    def _exited(self, worker: _Worker, code: int, now: float) -> list[Action]:
+    def _on_exit(self, worker: _Worker, code: int, now: float) -> list[Action]:
         self._shutting.discard(worker.id)
-        gone = Publish(WorkerExited(worker.id))
+        news = Publish(WorkerExited(worker.id))
         if self._launching is not None and worker.generation == self._launching.generation:
             why = worker.failure or f"a worker ended with code {code} as it started"
             if worker.is_up:
                 why = "a worker ended as it started; its log lines say why"
-            return [gone, *self._refuse(why, now)]
+            return [news, *self._refuse(why, now)]
         if self.is_stopping or not self._in_force(worker):
-            return [gone]
+            return [news]
         self.died += 1
         deaths = restart.deaths_after(self._deaths.get(worker.slot, 0), now - worker.born)
         delay_s = self._restart_later(worker.slot, deaths, now)
-        return [gone, Publish(WorkerFailed(worker.id, code, worker.failure or None, delay_s))]
+        return [news, Publish(WorkerFailed(worker.id, code, worker.failure or None, delay_s))]
 
     def _restart_later(self, slot: int, deaths: int, now: float) -> float:
-        """How long that is, in seconds."""
+        """Schedule a restart of the slot, and return the delay in seconds."""
         self._deaths[slot] = deaths
         self._restarts[slot] = now + restart.delay_s(deaths)
         return restart.delay_s(deaths)
@@ -352,7 +352,7 @@ class Fleet:
         return actions
 
     def _settle(self, now: float) -> list[Action]:
-        """What follows from the state and the time."""
+        """Return the actions that follow from the state and the time."""
         actions = self._settle_launch(now)
         for worker in self._workers.values():
             if worker.kill_at is not None and now >= worker.kill_at:
@@ -375,7 +375,9 @@ class Fleet:
         launch = self._launching
         if launch is None:
             return []
-        started = [one for one in self._workers.values() if one.generation == launch.generation]
+        started = [
+            worker for worker in self._workers.values() if worker.generation == launch.generation
+        ]
         if not all(worker.is_up for worker in started):
             if now < launch.until:
                 return []
@@ -383,8 +385,8 @@ class Fleet:
         self._launching = None
         self._plan, self.generation = launch.plan, launch.generation
         self._restarts.clear()
-        # By generation, so that one that died and was replaced meanwhile is among them.
-        older = [one for one in self._workers.values() if not self._in_force(one)]
+        # By generation, so that replacements of workers that died meanwhile are included.
+        older = [worker for worker in self._workers.values() if not self._in_force(worker)]
         self._shutting = {worker.id for worker in older}
         self._handover_until = now + SHUT_TIMEOUT_S
         actions: list[Action] = [Publish(InForce(len(older)))]
@@ -394,5 +396,5 @@ class Fleet:
         return actions
 
 
-def _sooner(one: float | None, other: float) -> float:
-    return other if one is None else min(one, other)
+def _sooner(at: float | None, other: float) -> float:
+    return other if at is None else min(at, other)

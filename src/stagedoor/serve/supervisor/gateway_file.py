@@ -1,6 +1,6 @@
-"""Which other gateways serve from the same `data_dir`, and whether by the same settings.
+"""The detection of other gateways that serve from the same `data_dir` by other settings.
 
-Each keeps a locked file there, as workers do (`store.liveness.instances`).
+Each gateway keeps a locked file there, as workers do (`store.liveness.instances`).
 """
 
 import hashlib
@@ -23,22 +23,22 @@ _NOTE_BYTES = 4096
 
 
 class GatewayFile:
-    """One gateway's file among the others'."""
+    """The file by which this gateway shows its settings to other gateways."""
 
     def __init__(self) -> None:
         self._held: InstanceLock | None = None
 
     def announce(self, checked: VerifiedSettings) -> list[str]:
-        """Show by what settings this gateway serves now; one line for each other one with others.
+        """Write which settings this gateway serves by, and warn of other gateways.
 
-        Raises StoreError.
+        Returns one line for each gateway that has other settings. Raises StoreError.
         """
         folder = checked.settings.data_dir / "gateways"
         if self._held is None:
             self._held = hold_instance(folder, new_instance_id())
         digest = hashlib.sha256(repr(checked.settings).encode()).hexdigest()
         own = folder / f"{self._held.instance}.lock"
-        with suppress(OSError):  # a full disk: the others are not told, and that is all
+        with suppress(OSError):  # a full disk: other gateways just do not warn
             own.write_text(json.dumps({"settings": digest, "file": checked.name}))
         return [
             f"the gateway {file.stem} serves from the same data_dir by other settings ({name}): users, "
@@ -48,13 +48,14 @@ class GatewayFile:
         ]
 
     def close(self) -> None:
+        """Remove the file, if there is one."""
         if self._held is not None:
             self._held.close()
             self._held = None
 
 
 def _other(file: Path, digest: str) -> str | None:
-    """Of which file a gateway that lives has its settings, if they are others."""
+    """Return the settings file of a running gateway if its settings differ, else None."""
     try:
         if sign_of(file.parent, file.stem) is not Sign.LIVES:
             take_down(file.parent, file.stem)
@@ -63,4 +64,4 @@ def _other(file: Path, digest: str) -> str | None:
             note = json.loads(text.read(_NOTE_BYTES))
         return None if note["settings"] == digest else str(note["file"])
     except (OSError, StoreError, ValueError, KeyError, TypeError):
-        return None  # it is just starting, or somebody else's
+        return None  # it is just starting, or the file belongs to another account

@@ -1,7 +1,7 @@
-"""Certificates for sign-ins, in the one process of a gateway that gives them: the supervisor.
+"""The signing of certificates for sign-ins, in the only process of a gateway that does it: the supervisor.
 
-Workers ask over the control channel (`control`). Requests are judged, written to the audit and signed one
-after the other, in a thread of their own.
+Workers ask over the control channel (`control`). A thread checks, audits and signs the requests one after
+the other.
 """
 
 import asyncio
@@ -22,14 +22,16 @@ from stagedoor.serve.supervisor.control import Sign, Signed
 from stagedoor.settings.settings import Settings
 
 WAITING = 1000
-"""Requests that wait at most. A signature takes some milliseconds, most of them the audit's."""
+"""The most requests that may wait. A signature takes some milliseconds, most of them for the audit."""
 BUSY_S = 5
 _BUSY = "the gateway has too many certificates to sign now; try again in a moment"
 
 
 class SigningService:
-    """Belongs to one event loop. `open_signer` may raise StagedoorError; it is called in the thread, once
-    there is something to sign."""
+    """A service that signs certificates in its own thread. Belongs to one event loop.
+
+    `open_signer` is called in the thread for the first request. It may raise StagedoorError.
+    """
 
     def __init__(self, open_signer: Callable[[Settings], UserSigner] = UserSigner.open) -> None:
         self._open_signer = open_signer
@@ -41,11 +43,11 @@ class SigningService:
         self._log = structlog.get_logger()
 
     def follow(self, settings: Settings) -> None:
-        """From now on by these."""
+        """Sign by these settings from now on."""
         self._thread.submit(self._follow, settings)
 
     async def answer(self, request: Sign) -> Signed:
-        """Sign, or say why not. Raises nothing."""
+        """Sign a certificate, or return why it is refused. Raises nothing."""
         if self._waiting >= WAITING:
             return Signed(request.id, None, _BUSY, BUSY_S)
         self._waiting += 1
@@ -56,14 +58,14 @@ class SigningService:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Let go of the store. What is being signed is waited for. May be called again."""
+        """Close the store, after the requests that wait. May be called again."""
         if self._closed:
             return
         self._closed = True
         self._thread.submit(self._close_signer)
         self._thread.shutdown()
 
-    # In the thread.
+    # The methods below run in the thread.
 
     def _follow(self, settings: Settings) -> None:
         if settings != self._settings:
@@ -98,6 +100,6 @@ class SigningService:
             return Signed(
                 request.id, None, "the gateway's user CA does not sign now; its log says why"
             )
-        except Exception as error:  # a bug in Stagedoor must not leave somebody waiting
+        except Exception as error:  # a bug in Stagedoor must not leave a developer waiting
             self._log.error("a certificate was not signed", exc_info=error)
             return Signed(request.id, None, Denial.internal().message)

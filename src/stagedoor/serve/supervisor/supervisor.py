@@ -1,8 +1,8 @@
-"""The small process that owns the sockets and keeps the workers: start, restart, reload, drain.
+"""The supervisor process: it owns the sockets and starts, restarts, reloads and drains the workers.
 
-It binds every socket, so that a worker that dies leaves its accept queue to the next one, and a
-reload starts a new generation of workers on the same sockets while the old one drains. What has to
-be done is decided in `fleet`; this is the I/O around it.
+It binds every socket, so that the accept queue of a worker that dies is left to the next one, and a
+reload starts a new generation of workers on the same sockets while the old one drains. `fleet`
+decides what has to be done; this module is the I/O around it.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ from stagedoor.serve.prepare import (
     Bound,
     VerifiedSettings,
     bind_all,
-    bury,
     certificate_warning,
     check,
+    close_lost_sessions,
     prepare,
 )
 from stagedoor.serve.problem_log import ProblemLog
@@ -56,17 +56,18 @@ from stagedoor.serve.supervisor.fleet import (
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.serve.supervisor.signing import SigningService
 from stagedoor.serve.supervisor.worker_process import WorkerProcess
-from stagedoor.serve.waiting import once_reachable
+from stagedoor.serve.waiting import call_when_reachable
 from stagedoor.store.liveness.instances import new_instance_id
 
-BURY_AGAIN_S = 2.0
-"""How long until the next try, where the store cannot be written."""
+CLOSE_LOST_AGAIN_S = 2.0
+"""Seconds until lost sessions are closed again, if the store could not be written."""
 
 
 class Supervisor:
-    """Starts with `checked`; `load` reads and checks the settings again for a reload.
+    """The supervisor of one gateway, started with the settings in `checked`.
 
-    `load` raises StagedoorError with one line if they are bad.
+    For a reload, `load` reads and checks the settings again. It raises StagedoorError, with a message
+    of one line, if they are bad.
     """
 
     def __init__(self, checked: VerifiedSettings, load: Callable[[], VerifiedSettings]) -> None:
@@ -74,7 +75,7 @@ class Supervisor:
         self._log = structlog.get_logger()
         self._checked = checked
         self._launching = checked
-        """The settings of the launch that is under way, or of the last one."""
+        """The settings of the launch in progress, or of the last one."""
         self._sockets: Bound = {}
         self._fleet = Fleet()
         self._workers: dict[int, WorkerProcess] = {}
@@ -84,34 +85,35 @@ class Supervisor:
         self._stopped = asyncio.Event()
         self._reload_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[object]] = set()
-        self._burials: set[asyncio.Task[object]] = set()
+        self._closing_lost: set[asyncio.Task[object]] = set()
         self._waits_for_store = False
         self._problems = ProblemLog(self._log)
         self._totals = MetricTotals()
         self._health = HealthEndpoint(self._condition, self._measured)
         self._controller = ControllerProcess()
-        self._beside = GatewayFile()
+        self._gateway_file = GatewayFile()
         self._signing = SigningService()
         self._signing.follow(checked.settings)
         self._audit = AuditOutput(self._problems)
 
     def addresses(self) -> dict[str, list[tuple[str, int]]]:
-        """What is listened on, by kind (`tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls`, `health`): the
-        ports that 0 became included.
+        """Return the addresses and ports that are listened on, with the real port where 0 was set.
+
+        The kinds are `tunnel`, `tunnel-tls`, `ssh`, `web`, `web-tls` and `health`.
         """
-        found: dict[str, list[tuple[str, int]]] = {}
+        addresses: dict[str, list[tuple[str, int]]] = {}
         for (kind, _, slot), listening in self._sockets.items():
             if slot == 0:
-                found.setdefault(kind, []).extend(listening.names())
+                addresses.setdefault(kind, []).extend(listening.names())
         if health := self._health.addresses():
-            found["health"] = health
-        return found
+            addresses["health"] = health
+        return addresses
 
     def _own_ports(self) -> tuple[int, ...]:
         return tuple(sorted({port for names in self.addresses().values() for _, port in names}))
 
     def _condition(self) -> Condition:
-        """For probes."""
+        """Return the condition that probes see."""
         return Condition(
             draining=self._fleet.is_stopping,
             workers=0 if self._fleet.is_stopping else self._fleet.accepting,
@@ -123,21 +125,21 @@ class Supervisor:
         )
 
     def _measured(self) -> dict[Series, float]:
-        """For Prometheus: what the workers have counted, and when certificates expire."""
+        """Return the metrics of the workers, and the time until certificates expire."""
         return self._totals.values() | certificate_gauges(self._checked.settings, time.time())
 
     async def start(self, prepare: Callable[[], None] = lambda: None) -> bool:
-        """Prepare as soon as the store can be reached, bind, start the first generation, and return once
-        every worker accepts; False if a signal came before.
+        """Call `prepare`, bind, start the first generation, and wait until every worker accepts.
 
-        Raises StagedoorError when an address cannot be had or a worker cannot start.
+        While the store cannot be reached, `prepare` is called again. Returns False if a signal came first.
+        Raises StagedoorError if an address cannot be bound or a worker cannot start.
         """
         await self._health.listen(self._checked.settings.health)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        await once_reachable(prepare, self._on_store_problem, self._stopped)
+        await call_when_reachable(prepare, self._on_store_problem, self._stopped)
         if self._fleet.is_stopping:
             await self.wait()
             return False
@@ -146,7 +148,7 @@ class Supervisor:
         try:
             await self._launch(self._checked)
         except StagedoorError:
-            if self._fleet.is_stopping:  # a signal came as we started
+            if self._fleet.is_stopping:  # a signal came during the start
                 return True
             self.stop()
             await self.wait()
@@ -167,37 +169,37 @@ class Supervisor:
 
     def _on_store_problem(self, problem: str | None) -> None:
         self._waits_for_store = problem is not None
-        if problem is not None:  # sd_notify(3): a start that waits is not one that hangs
+        if problem is not None:  # sd_notify(3): the start waits, and does not hang
             notify_service_manager("EXTEND_TIMEOUT_USEC=30000000")
         self._problems("store", problem)
 
     async def wait(self) -> None:
-        """Return when every worker has gone after `stop`, and what the dead left open is closed."""
+        """Wait until every worker has ended after `stop`, and lost sessions are closed in the audit."""
         await self._stopped.wait()
-        await asyncio.gather(*self._burials)
+        await asyncio.gather(*self._closing_lost)
         await self._health.close()
         await self._controller.close()
         await asyncio.to_thread(self._audit.close)
-        self._beside.close()
+        self._gateway_file.close()
         await asyncio.to_thread(self._signing.close)
 
     def _warn(self, checked: VerifiedSettings) -> None:
-        """Say what works now, and will be a problem."""
+        """Log what works now and will become a problem."""
         warnings = [certificate_warning(checked.settings, time.time())]
         try:
-            warnings += self._beside.announce(checked)
+            warnings += self._gateway_file.announce(checked)
         except StagedoorError as error:
             warnings.append(str(error))
         for warning in filter(None, warnings):
             self._log.warning(warning)
 
     def stop(self) -> None:
-        """First call: drain. Second: close everything at once."""
+        """Drain. The second call closes everything at once."""
         if self._fleet.is_stopping:
             self._log.warning("closing at once", sessions=self._fleet.sessions_left)
         else:
             notify_service_manager("STOPPING=1")
-            # Ours too: else the kernel would go on to answer, and nobody would ever accept.
+            # Our copies too, or the kernel would still take connections that no worker accepts.
             for listening in self._sockets.values():
                 listening.close()
             timeout_s = self._checked.settings.workers.drain_timeout_s
@@ -208,7 +210,7 @@ class Supervisor:
         self._spawn(self.reload(), self._tasks)
 
     async def reload(self) -> bool:
-        """Take new settings, keys and certificates into force, or change nothing and say why."""
+        """Put new settings, keys and certificates in force, or change nothing and log why."""
         async with self._reload_lock:
             if self._fleet.is_stopping or self._waits_for_store:
                 return False
@@ -229,7 +231,7 @@ class Supervisor:
                 if not isinstance(error, StagedoorError):
                     raise
                 if self._fleet.is_stopping:
-                    # `stop` has closed those of the launch; nobody accepts from these any more.
+                    # `stop` has closed the launch's sockets; no worker accepts from these any more.
                     for listening in held.values():
                         listening.close()
                     return False
@@ -241,7 +243,7 @@ class Supervisor:
             self._warn(checked)
             await self._controller.follow(checked)
             await asyncio.to_thread(self._audit.follow, checked.settings)
-            # Until then an old worker may still answer by the old settings.
+            # Until the handover an old worker may still answer by the old settings.
             await self._handed_over.wait()
             for key in held.keys() - fresh.keys():
                 held[key].close()
@@ -251,7 +253,10 @@ class Supervisor:
             return True
 
     async def _launch(self, checked: VerifiedSettings) -> int:
-        """Bring a generation into force; how many older workers drain. Raises StagedoorError."""
+        """Put a new generation in force, and return how many older workers drain.
+
+        Raises StagedoorError.
+        """
         self._launching = checked
         self._handed_over.clear()
         self._launched = asyncio.get_running_loop().create_future()
@@ -260,23 +265,23 @@ class Supervisor:
         return await self._launched
 
     def _event(self, event: fleet.Event) -> None:
-        """Carry out what the fleet says, and come back when time is the next event."""
+        """Pass an event to the fleet, carry out its actions, and schedule the next tick."""
         for action in self._fleet.event(event, time.monotonic()):
             match action:
                 case Spawn(number):
                     process = WorkerProcess(
-                        number, new_instance_id(), self._reported, self._signing.answer
+                        number, new_instance_id(), self._on_worker, self._signing.answer
                     )
                     self._workers[number] = process
                     self._spawn(process.run(partial(self._begin, action)), self._tasks)
                 case SendMessage(number, message):
-                    self._workers[number].tell(message)
+                    self._workers[number].send(message)
                 case Kill(number):
                     process = self._workers[number]
                     self._log.error("worker does not end; killed", worker=process.pid)
                     process.kill()
                 case Publish(news):
-                    self._published(news)
+                    self._on_news(news)
         if isinstance(event, Exited | SpawnFailed):
             del self._workers[event.worker]
         if self._timer is not None:
@@ -285,8 +290,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         self._timer = None if at is None else loop.call_at(at, self._event, Tick())
 
-    def _reported(self, event: SpawnFailed | WorkerMessage | Exited) -> None:
-        """From a worker's process."""
+    def _on_worker(self, event: SpawnFailed | WorkerMessage | Exited) -> None:
+        """Handle an event of a worker's process."""
         if isinstance(event, WorkerMessage) and isinstance(event.message, MetricsMessage):
             self._totals.add(event.worker, event.message)
             return
@@ -295,7 +300,7 @@ class Supervisor:
         self._event(event)
 
     def _begin(self, spawn: Spawn) -> StartMessage | None:
-        """What a worker is started with; None if the gateway stops."""
+        """Return the message that starts a worker; None if the gateway is stopping."""
         if self._fleet.is_stopping:
             return None
         in_force = spawn.generation == self._fleet.generation
@@ -309,7 +314,7 @@ class Supervisor:
         instance = self._workers[spawn.worker].instance
         return StartMessage(checked.text, checked.name, instance, sockets, self._own_ports())  # type: ignore[arg-type]  # the kinds are the literals that `bind_all` writes
 
-    def _published(self, news: fleet.News) -> None:
+    def _on_news(self, news: fleet.News) -> None:
         match news:
             case fleet.InForce(draining):
                 self._checked = self._launching
@@ -334,25 +339,27 @@ class Supervisor:
             case fleet.CannotRestart(reason, again_in_s):
                 self._log.error(reason, again_in_s=again_in_s)
             case fleet.WorkerExited(number):
-                self._spawn(self._bury(self._workers[number].instance), self._burials)
+                self._spawn(self._close_lost(self._workers[number].instance), self._closing_lost)
             case fleet.Stopped():
                 self._stopped.set()
 
-    async def _bury(self, instance: str) -> None:
-        """Close in the audit what a worker that has died left open, as soon as the store lets us."""
-        told = False
+    async def _close_lost(self, instance: str) -> None:
+        """Close in the audit the sessions that a dead worker left open, once the store can be written."""
+        is_logged = False
         while True:
             try:
-                lost = await asyncio.to_thread(bury, self._checked.settings, instance)
+                lost = await asyncio.to_thread(
+                    close_lost_sessions, self._checked.settings, instance
+                )
             except StagedoorError as error:
-                if not told:
-                    told = True
+                if not is_logged:
+                    is_logged = True
                     self._log.error(
                         "lost sessions cannot be closed in the audit yet", reason=str(error)
                     )
-                if self._fleet.is_stopping:  # the next start will
+                if self._fleet.is_stopping:  # the next start closes them
                     return
-                await asyncio.sleep(BURY_AGAIN_S)
+                await asyncio.sleep(CLOSE_LOST_AGAIN_S)
             else:
                 if lost:
                     self._log.warning("sessions were lost with their worker", lost=len(lost))
@@ -361,16 +368,16 @@ class Supervisor:
     def _spawn(
         self, coroutine: Coroutine[object, object, object], among: set[asyncio.Task[object]]
     ) -> None:
-        """Run it as a task that is kept until it is done."""
+        """Run a coroutine as a task, and keep a reference to it in `among` until it is done."""
         task = asyncio.get_running_loop().create_task(coroutine)
         among.add(task)
         task.add_done_callback(among.discard)
 
 
 async def serve_forever(settings_file: Path | None) -> None:
-    """Run until a signal ends it.
+    """Run a gateway until a signal ends it.
 
-    Raises SettingsError or another StagedoorError when it cannot start.
+    Raises SettingsError or another StagedoorError if it cannot start.
     """
     # A tunnel takes two descriptors, and the customary soft limit is 1024 (systemd.exec(5) on why).
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""One worker's process, for the supervisor: started, told, listened to, and killed."""
+"""One worker's process as the supervisor handles it."""
 
 import asyncio
 import sys
@@ -22,9 +22,9 @@ Report = Callable[[SpawnFailed | WorkerMessage | Exited], None]
 
 
 class WorkerProcess:
-    """Reports what happens to it as events of the fleet. `run` is one task, from start to end.
+    """The process of one worker. It reports what happens to it to `report`, as events of the fleet.
 
-    `sign` is asked for the certificates that the worker wants.
+    `run` is one task, from start to end. `sign` is called for the certificates that the worker requests.
     """
 
     def __init__(
@@ -40,27 +40,32 @@ class WorkerProcess:
         self._sign = sign
         self._signing: set[asyncio.Task[None]] = set()
         self._process: asyncio.subprocess.Process | None = None
-        self._untold: list[bytes] = []
+        self._unsent: list[bytes] = []
         """Messages to a process that does not run yet."""
 
     @property
     def pid(self) -> int | None:
+        """The process id; None until it is started."""
         return None if self._process is None else self._process.pid
 
-    def tell(self, message: Drain | Close | Signed) -> None:
-        """Send it a message, as soon as it runs; a process that has gone misses it."""
+    def send(self, message: Drain | Close | Signed) -> None:
+        """Send a message, once the process runs. It is lost if the process has ended."""
         if self._process is None:
-            self._untold.append(line(message))
+            self._unsent.append(line(message))
         elif self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(line(message))
 
     def kill(self) -> None:
+        """Kill the process, if it runs."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
     async def run(self, begin: Callable[[], StartMessage | None]) -> None:
-        """Start it by `begin`, and report until it has ended. None: it is to be started no more."""
-        first = begin()  # not before: its sockets may be closed until this task runs
+        """Start the process with the message from `begin`, and report until it has ended.
+
+        If `begin` returns None, the gateway is stopping, and the process is not started.
+        """
+        first = begin()  # not earlier: the sockets may be closed until this task runs
         if first is None:
             self._report(SpawnFailed(self._number, STOPPING))
             return
@@ -72,7 +77,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=[fd for _, fd in first.sockets],
-                # Ctrl-C is the supervisor's alone: how workers stop is for it to say.
+                # Ctrl-C is for the supervisor only, which decides how workers stop.
                 process_group=0,
             )
         except OSError as error:
@@ -82,15 +87,15 @@ class WorkerProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
-        process.stdin.writelines([line(first), *self._untold])
+        process.stdin.writelines([line(first), *self._unsent])
         async for text in process.stdout:
             try:
                 message = read_from_worker(text)
-            except msgspec.DecodeError:  # somebody printed there; it must not cost us the worker
+            except msgspec.DecodeError:  # printed by other code; it must not end the worker
                 structlog.get_logger().error("worker says what is no message", worker=process.pid)
                 continue
             if isinstance(message, Sign):
-                # A task, so that whatever else it says is heard meanwhile.
+                # A task, so that other messages are read meanwhile.
                 task = asyncio.create_task(self._answer(message))
                 self._signing.add(task)
                 task.add_done_callback(self._signing.discard)
@@ -99,4 +104,4 @@ class WorkerProcess:
         self._report(Exited(self._number, await process.wait()))
 
     async def _answer(self, request: Sign) -> None:
-        self.tell(await self._sign(request))
+        self.send(await self._sign(request))
