@@ -1,4 +1,4 @@
-"""A cluster in which only a leader writes: who was stopped for a while wakes up as one of two."""
+"""A cluster API in which only the leader writes, for a process may be suspended and resume after it lost."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
@@ -6,15 +6,15 @@ from typing import Any, ParamSpec, TypeVar
 from stagedoor.model.cluster import ClusterError, Object
 from stagedoor.shells.kubernetes.ports import Cluster
 
-Given = ParamSpec("Given")
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 class LeaderOnly:
-    """Satisfies `Cluster`: as `cluster`, but each write asks `leads` first.
+    """A `Cluster` that passes every call on to `cluster`, and refuses writes unless `leads()` is true.
 
-    An election ends the task of a controller that lost, but only when the loop reaches it; a process that was
-    suspended goes on in the middle of what it did.
+    An election cancels the task of a controller that lost, but only when its event loop runs again. A process
+    that was suspended first continues with the write that it was about to make.
     """
 
     def __init__(self, cluster: Cluster, leads: Callable[[], bool]) -> None:
@@ -22,25 +22,26 @@ class LeaderOnly:
         self._leads = leads
         self.get, self.list, self.logs = cluster.get, cluster.list, cluster.logs
         self.watch, self.may, self.close = cluster.watch, cluster.may, cluster.close
-        self.apply = self._leading(cluster.apply)
-        self.create = self._leading(cluster.create)
-        self.merge = self._leading(cluster.merge)
-        self.delete = self._leading(cluster.delete)
+        self.apply = self._guard(cluster.apply)
+        self.create = self._guard(cluster.create)
+        self.merge = self._guard(cluster.merge)
+        self.delete = self._guard(cluster.delete)
 
-    def _leading(
-        self, write: Callable[Given, Coroutine[Any, Any, Result]]
-    ) -> Callable[Given, Coroutine[Any, Any, Result]]:
-        async def written(*args: Given.args, **named: Given.kwargs) -> Result:
+    def _guard(
+        self, write: Callable[Arguments, Coroutine[Any, Any, Result]]
+    ) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
+        async def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             if not self._leads():
                 raise ClusterError(
                     "this replica leads no more", status=None, reason="NotLeading", retry=True
                 )
-            return await write(*args, **named)
+            return await write(*args, **kwargs)
 
-        return written
+        return guarded
 
     async def report(
         self, about: Object, *, reason: str, message: str, warning: bool = False
     ) -> None:
+        """Create an Event as `Cluster.report` does; do nothing in a replica that does not lead."""
         if self._leads():
             await self._cluster.report(about, reason=reason, message=message, warning=warning)

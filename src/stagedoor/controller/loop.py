@@ -1,4 +1,4 @@
-"""The controller's loop: changes and times name keys, a few keys at once are looked at."""
+"""The controller's loop: changes and timers queue apps, and a few apps at once are reconciled."""
 
 import asyncio
 import time
@@ -19,18 +19,19 @@ from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, App
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.ports import Cluster
 
-AT_ONCE = 8
-"""Keys that are looked at at the same time. Most of a look is waiting for the API."""
+CONCURRENCY = 8
+"""The most apps that are reconciled at the same time. Most of that time is waiting for the API."""
 
 OnProblem = Callable[[Target, str, float], None]
-"""Told what went wrong with a target, and in how many seconds it is tried again."""
+"""Called with a target, what went wrong with it, and the seconds until the next attempt."""
 
 
 class Controller:
-    """Keeps the shells of some namespaces as they should be, for as long as `run` runs.
+    """A controller that keeps the shells of some namespaces as they should be while `run` runs.
 
-    `namespaces` go by environment; in those of `leaving` no shell is offered. An app's annotations
-    come before `defaults`. `now` is seconds since the epoch, `clock` is monotonic.
+    `namespaces` maps an environment to its namespace. In the `leaving` namespaces no shell is offered, so
+    those that exist are removed. An app's annotations take precedence over `defaults`. `now` returns seconds
+    since the epoch, `clock` monotonic seconds.
     """
 
     def __init__(
@@ -53,69 +54,74 @@ class Controller:
         self._clock = clock
         self._queue: WorkQueue[Target] = WorkQueue()
         self._wake = asyncio.Event()
-        self._worlds = {
-            environment: NamespaceMirrors(cluster, namespace, partial(self._named, environment))
-            for environment, namespace in namespaces.items()
+        self._namespaces = {
+            environment: NamespaceMirrors(cluster, name, partial(self._app_changed, environment))
+            for environment, name in namespaces.items()
         }
-        for namespace in leaving:
-            # By a name that no environment can have: people have none for such a shell any more.
-            key = f"({namespace})"
-            self._worlds[key] = NamespaceMirrors(
-                cluster, namespace, partial(self._named, key), offers=False
+        for name in leaving:
+            # A key that is no valid environment, for such a shell has no name that a developer could use.
+            key = f"({name})"
+            self._namespaces[key] = NamespaceMirrors(
+                cluster, name, partial(self._app_changed, key), offers=False
             )
-        self._reconciler = Reconciler(cluster, maker, kit, self._worlds, defaults, now)
+        self._reconciler = Reconciler(cluster, maker, kit, self._namespaces, defaults, now)
         self._opt_ins = OptIns(cluster, kit.pod_labels)
         self._requests: dict[Target, object] = {}
-        """How often each shell was asked for, and whether its lease says why it failed, as they were last
-        seen. A renewal asks for nothing."""
+        """For each shell, the number of requests for it and whether its lease has a failure, as last seen.
+        A renewal of the lease is no request."""
         self._apps: dict[Target, object] = {}
-        """What was last seen of each app of which there is no shell, its status left aside."""
+        """The last seen state, without the status, of each app that has no shell."""
         self._loop = asyncio.get_running_loop()
 
     def unserved(self) -> dict[str, str]:
-        """Return why each namespace that is not served at the moment is not, in one line."""
-        problems = {world.namespace: world.problem for world in self._worlds.values()}
+        """Return the reason, in one line, for each namespace that is not served at the moment."""
+        problems = {
+            namespace.namespace: namespace.problem for namespace in self._namespaces.values()
+        }
         return {name: problem for name, problem in problems.items() if problem is not None}
 
     async def run(self) -> None:
-        """Watch and work until cancelled; a write that is under way then may or may not be done."""
+        """Watch and work until cancelled. A write that is under way then may or may not take effect."""
         async with asyncio.TaskGroup() as tasks:
-            for environment, world in self._worlds.items():
-                for mirror in world.mirrors:
+            for environment, namespace in self._namespaces.items():
+                for mirror in namespace.mirrors:
                     tasks.create_task(mirror.run())
-                tasks.create_task(self._begin(environment, world))
+                tasks.create_task(self._serve(environment, namespace))
             await self._work(tasks)
 
-    async def _begin(self, environment: str | None, world: NamespaceMirrors) -> None:
-        """Work in a namespace from when it is listed: what is not seen yet is not gone."""
-        await world.wait_until_synced()
-        self._look_at_all_in(environment, world)
-        await self._opt_ins.run(world)
+    async def _serve(self, environment: str | None, namespace: NamespaceMirrors) -> None:
+        """Wait until a namespace is listed, queue its apps, and check its opt-ins until cancelled.
+
+        Nothing is decided before, for an object that is not listed yet would count as deleted.
+        """
+        await namespace.wait_until_synced()
+        self._queue_namespace(environment, namespace)
+        await self._opt_ins.run(namespace)
 
     def refresh(self) -> None:
-        """The policy has changed: every shell's ConfigMap is looked at. Any thread."""
-        with suppress(RuntimeError):  # the loop is closed: nobody works any more
-            self._loop.call_soon_threadsafe(self.look_at_all)
+        """Bring every shell's ConfigMap up to date after a policy change. May be called in any thread."""
+        with suppress(RuntimeError):  # the loop is closed: this controller has ended
+            self._loop.call_soon_threadsafe(self.queue_all)
 
-    def look_at_all(self) -> None:
-        """Queue every app, and whatever is left of one, in the namespaces that are listed."""
-        for environment, world in self._worlds.items():
-            if world.is_synced:
-                self._look_at_all_in(environment, world)
+    def queue_all(self) -> None:
+        """Queue every app, and every deleted app with objects left, in the namespaces that are listed."""
+        for environment, namespace in self._namespaces.items():
+            if namespace.is_synced:
+                self._queue_namespace(environment, namespace)
 
-    def _look_at_all_in(self, environment: str | None, world: NamespaceMirrors) -> None:
-        for app in world.concerned():
+    def _queue_namespace(self, environment: str | None, namespace: NamespaceMirrors) -> None:
+        for app in namespace.app_names():
             self._add(Target(app, environment))
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
-        room = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(CONCURRENCY)
         while True:
-            await room.acquire()
+            await slots.acquire()
             target = await self._next()
-            tasks.create_task(self._look_at(target)).add_done_callback(lambda _: room.release())
+            tasks.create_task(self._reconcile(target)).add_done_callback(lambda _: slots.release())
 
     async def _next(self) -> Target:
-        """The next key that is due, waiting for it."""
+        """Wait until a target is due, and take it from the queue."""
         while (target := self._queue.take(self._clock())) is None:
             self._wake.clear()
             next_at = self._queue.next_at()
@@ -126,58 +132,59 @@ class Controller:
                     await self._wake.wait()
         return target
 
-    async def _look_at(self, target: Target) -> None:
-        began = self._clock()
+    async def _reconcile(self, target: Target) -> None:
+        started_at = self._clock()
         try:
-            looked = await self._reconciler.reconcile(target)
+            result = await self._reconciler.reconcile(target)
         except (StepError, ClusterError) as error:
-            await self._failed(target, error)
-        except Exception as error:  # a bug with one app is no reason to leave the others
+            await self._handle_failure(target, error)
+        except Exception as error:  # a bug that one app triggers must not stop the others
             self.metrics.failures["Fault"] += 1
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"a fault in the controller at {target}", "exception": error}
             )
             self._queue.failed(target, self._clock())
         else:
-            self.metrics.decisions[looked.decision] += 1
-            again_at = looked.again_at
+            self.metrics.decisions[result.decision] += 1
+            again_at = result.again_at
             at = None if again_at is None else self._clock() + max(0.0, again_at - self._now())
             self._queue.done(target, at)
         finally:
-            self.metrics.reconcile_seconds += self._clock() - began
+            self.metrics.reconcile_seconds += self._clock() - started_at
             self._wake.set()
 
-    async def _failed(self, target: Target, error: StepError | ClusterError) -> None:
-        refused = error.error if isinstance(error, StepError) else error
-        self.metrics.failures[refused.reason] += 1
-        # A conflict or a lost connection is nobody's fault; what the API says is for who waits.
-        is_told = refused.status is not None and refused.reason != "Conflict"
-        if isinstance(error, StepError) and is_told:
+    async def _handle_failure(self, target: Target, error: StepError | ClusterError) -> None:
+        refusal = error.error if isinstance(error, StepError) else error
+        self.metrics.failures[refusal.reason] += 1
+        # The waiting logins show the API's answers, but not a conflict or a lost connection: those pass.
+        is_reported = refusal.status is not None and refusal.reason != "Conflict"
+        if isinstance(error, StepError) and is_reported:
             await self._reconciler.fail(target, error)
         now = self._clock()
         self._on_problem(target, str(error), self._queue.failed(target, now) - now)
 
-    def _named(self, environment: str | None, app: str, kind: Kind) -> None:
-        world = self._worlds.get(environment)
-        if world is None or not world.is_synced or not valid_app(app):
+    def _app_changed(self, environment: str | None, app: str, kind: Kind) -> None:
+        namespace = self._namespaces.get(environment)
+        if namespace is None or not namespace.is_synced or not valid_app(app):
             return
         target = Target(app, environment)
         if kind is Kind.LEASE:
-            lease = world.lease(app)
-            asked = lease and (objects.asked(lease), objects.failure_of(lease) is not None)
+            lease = namespace.lease(app)
+            request = lease and (objects.asked(lease), objects.failure_of(lease) is not None)
             before = self._requests.get(target)
-            # What has failed is written by ourselves; that it is gone says that somebody asks, too.
-            if asked and before == (asked[0], False) and asked[1]:
-                self._requests[target] = asked
-            self._forgive_if_other(self._requests, target, asked or None)
-        elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and world.shell(app) is None:
-            self._forgive_if_other(self._apps, target, _written(world.app(app)))
+            # The controller wrote the failure itself, so that is no change. A gateway that asks for the shell
+            # removes it, so that is one.
+            if request and before == (request[0], False) and request[1]:
+                self._requests[target] = request
+            self._forgive_if_changed(self._requests, target, request or None)
+        elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and namespace.shell(app) is None:
+            self._forgive_if_changed(self._apps, target, _without_status(namespace.app(app)))
         self._add(target)
 
-    def _forgive_if_other(
+    def _forgive_if_changed(
         self, known: dict[Target, object], target: Target, now: object | None
     ) -> None:
-        """The next try is not put off, if something has really changed."""
+        """Forget the failures of a target if its state `now` differs from the `known` one."""
         if known.get(target) == now:
             return
         if now is None:
@@ -191,18 +198,18 @@ class Controller:
         self._wake.set()
 
     def measure(self) -> Metrics:
-        """Return the counts as they are now."""
+        """Return the metrics with the gauges brought up to date."""
         unserved = len(self.unserved())
         self.metrics.unserved = unserved
-        self.metrics.served = len(self._worlds) - unserved
+        self.metrics.served = len(self._namespaces) - unserved
         self.metrics.queue = len(self._queue)
-        self.metrics.apps = sum(world.apps() for world in self._worlds.values())
-        self.metrics.shells = sum(world.shells() for world in self._worlds.values())
+        self.metrics.apps = sum(namespace.apps() for namespace in self._namespaces.values())
+        self.metrics.shells = sum(namespace.shells() for namespace in self._namespaces.values())
         return self.metrics
 
 
-def _written(app: Object | None) -> object:
-    """What people write of an app: its status changes with every pod of it."""
+def _without_status(app: Object | None) -> object:
+    """Return the parts of an app that its author writes; its status changes with every pod."""
     if app is None:
         return None
     meta = app["metadata"]

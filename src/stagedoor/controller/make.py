@@ -1,7 +1,7 @@
-"""The controller's writes: what belongs to a shell is made and removed here, in this order only.
+"""The controller's writes: a shell's objects are created and removed here, in this order only.
 
-The lease is there before anything else and goes last, so whatever a controller that died half-way
-has left is found by its lease, or at the latest by the Service; and all of it is owned by the app.
+The lease is created first and deleted last. So whatever a controller that died half-way leaves behind is
+found by its lease, or at the latest by the Service. All objects are owned by the app.
 """
 
 import asyncio
@@ -30,19 +30,20 @@ from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.wire.rfc3339 import show_time
 
 POLICY = PREFIX + "policy"
-"""Annotation of a shell's pod: the hash of its ConfigMap. Writing it makes the kubelet bring the
-pod's files up to date at once, which it does once a minute otherwise."""
+"""An annotation of a shell's pod: the hash of its ConfigMap. Writing it makes the kubelet update the
+pod's files at once, which it otherwise does once a minute."""
 
 APPROVAL_S = (0.02, 0.04, 0.08, 0.16, 0.32, *[0.5] * 14)
-"""How long to wait after each refusal of a start by the cluster's own fence: a gateway has to look at
+"""Seconds to wait after each refusal of a start by the cluster's admission policy: a gateway has to approve
 the Deployment first, which takes some 50 ms."""
 
 NewHostKey = Callable[[tuple[str, ...]], tuple[bytes, str]]
-"""Makes a host key with a certificate for some names: OpenSSH's private text, the certificate's line."""
+"""Makes a host key with a certificate for some names. Returns OpenSSH's private key text and the
+certificate's line."""
 
 
 class StepError(Exception):
-    """A write was refused: `step` says which, `error` why."""
+    """A refused write: `step` describes the write, `error` is the API's reason."""
 
     def __init__(self, step: str, error: ClusterError) -> None:
         super().__init__(f"{step}: {error.message}")
@@ -52,11 +53,11 @@ class StepError(Exception):
 
 @dataclass(frozen=True)
 class ShellWriter:
-    """Makes and removes the objects of shells.
+    """The writer of shells' objects: it creates, updates and removes them.
 
-    `admitted` says who may enter a target by the policy of now; `user_cas` are the public keys of
-    the user CAs; `holder` is this replica's name; `keys_lease_s` is how long keys are good without
-    being renewed. `now` is seconds since the epoch.
+    `admitted` returns the users that the current policy admits to a target; `user_cas` are the public keys of
+    the user CAs; `holder` is this replica's name; `keys_lease_s` is how long keys are valid unless they are
+    renewed. `now` returns seconds since the epoch.
     """
 
     cluster: Cluster
@@ -70,9 +71,9 @@ class ShellWriter:
     async def make(
         self, app: Object, target: Target, settings: AppSettings, derived: Derived
     ) -> list[Object]:
-        """A shell with a fresh host key and one replica: its objects as they are now, but the Secret.
+        """Create a shell with a new host key and one replica.
 
-        Raises StepError.
+        Return its objects as the API has them now, without the Secret. Raises StepError.
         """
         until = self.keys_until(None)
         config = self.config(app, target, settings, derived.image, until)
@@ -83,21 +84,23 @@ class ShellWriter:
         names = (target.host_name, target.shell_name)
         key, certificate = await asyncio.to_thread(self.new_host_key, names)
         await self._apply("creating the host key", objects.secret(app, key, certificate))
-        made = await self._without_pods(derived)
-        return [await self._started(made, derived.asked, until), service, config]
+        deployment = await self._apply_without_pods(derived)
+        return [await self._start(deployment, derived.asked, until), service, config]
 
-    async def _without_pods(self, derived: Derived) -> Object:
-        """The Deployment of no replicas: the fence lets one start that was looked at, and only as it
-        stands. Raises StepError."""
+    async def _apply_without_pods(self, derived: Derived) -> Object:
+        """Apply the Deployment with no replicas, and return it. Raises StepError.
+
+        The admission policy lets a Deployment start only if a gateway has approved it in exactly this form.
+        """
         step, manifest = "creating the Deployment", with_replicas(derived.deployment, 0)
-        made = await self._apply(step, manifest)
-        if not differences(derived.deployment, made):
-            return made
-        meta = made["metadata"]
+        deployment = await self._apply(step, manifest)
+        if not differences(derived.deployment, deployment):
+            return deployment
+        meta = deployment["metadata"]
         if meta.get("generation") == 1:
-            # Just made, so the cluster's own webhooks want it so; the fence judges that.
-            return made
-        # Fields of another manager: an apply would leave them there for ever.
+            # It is new, so the cluster's own webhooks made the differences; the admission policy judges them.
+            return deployment
+        # The differences belong to another field manager: an apply would leave them there for ever.
         try:
             if meta.get("finalizers"):
                 patch = {"metadata": {"finalizers": None}}
@@ -109,15 +112,17 @@ class ShellWriter:
             raise StepError("deleting the Deployment that somebody changed", error) from error
         return await self._apply(step, manifest)
 
-    async def _started(self, made: Object, asked: str, until: float) -> Object:
-        """One replica of the Deployment as it stands; waits until a gateway has looked at it. Raises
-        StepError. `asked` is `Derived.asked`."""
-        meta = made["metadata"]
+    async def _start(self, deployment: Object, asked_image: str, until: float) -> Object:
+        """Scale the Deployment to one replica once a gateway has approved it, and return it.
+
+        `asked_image` is `Derived.asked`; `until` is when the keys end. Raises StepError.
+        """
+        meta = deployment["metadata"]
         patch = {
             "metadata": {
                 "annotations": {
-                    SPEC: spec_hash(made),
-                    ASKED_IMAGE: asked,
+                    SPEC: spec_hash(deployment),
+                    ASKED_IMAGE: asked_image,
                     KEYS_UNTIL: show_time(until),
                 }
             },
@@ -129,14 +134,14 @@ class ShellWriter:
                     Kind.DEPLOYMENT, meta["namespace"], meta["name"], patch
                 )
             except ClusterError as error:
-                unseen = error.status == 403 and REGISTER in error.message
-                if not unseen or wait_s is None:
+                is_unapproved = error.status == 403 and REGISTER in error.message
+                if not is_unapproved or wait_s is None:
                     raise StepError("starting the Deployment", error) from error
                 await asyncio.sleep(wait_s)
         raise AssertionError("the last try returns or raises")
 
     def keys_until(self, known: float | None) -> float:
-        """When keys end that are written now; `known` as in `authorized.keys_until`."""
+        """Return when keys end that are written now; `known` as in `authorized.keys_until`."""
         return keys_until(known, self.now(), self.keys_lease_s)
 
     def config(
@@ -148,7 +153,7 @@ class ShellWriter:
         until: float,
         notice: str = "",
     ) -> Object:
-        """The ConfigMap as it should be now, of a shell that runs `image`, with keys that end at `until`."""
+        """Return the ConfigMap of a shell that runs `image`, as it should be now; its keys end at `until`."""
         return objects.config_map(
             app,
             target,
@@ -161,38 +166,39 @@ class ShellWriter:
         )
 
     def keys(self, target: Target, *, offered: bool, until: float) -> dict[str, dict[str, str]]:
-        """Of the ConfigMap that part alone that says who may log in: nobody where no shell is offered."""
+        """Return only the keys in the ConfigMap, which decide who may log in; none if no shell is offered."""
         return objects.keys(self.admitted(target) if offered else (), until)
 
     async def refresh(self, config: Object, pods: Sequence[Object]) -> Object:
-        """Write the ConfigMap, and have the pods take note of it. Raises StepError."""
+        """Write the ConfigMap, make the kubelet update the pods' files, and return it. Raises StepError."""
         written = await self._apply("updating the ConfigMap", config)
-        await self._take_note(pods, digest(config))
+        await self._update_files(pods, digest(config))
         return written
 
     async def refresh_keys(
         self, namespace: str, app: str, keys: Object, pods: Sequence[Object]
     ) -> Object:
-        """The same of `keys` alone. Raises StepError."""
+        """Write only the `keys` in the ConfigMap, and then as `refresh` does. Raises StepError."""
         try:
             written = await self.cluster.merge(Kind.CONFIG_MAP, namespace, shell_object(app), keys)
         except ClusterError as error:
             raise StepError("updating the ConfigMap", error) from error
-        await self._take_note(pods, digest(written))
+        await self._update_files(pods, digest(written))
         return written
 
-    async def _take_note(self, pods: Sequence[Object], policy: str) -> None:
+    async def _update_files(self, pods: Sequence[Object], policy: str) -> None:
+        """Make the kubelet update the files in `pods` at once; `policy` is the ConfigMap's digest."""
         mark = {"metadata": {"annotations": {POLICY: policy}}}
         for pod in pods:
             meta = pod["metadata"]
             try:
                 await self.cluster.merge(Kind.POD, meta["namespace"], meta["name"], mark)
             except ClusterError:
-                # Without the right to, or when the pod is just going: it takes the minute then.
+                # No right to patch pods, or the pod is being deleted. The files follow within a minute.
                 continue
 
     async def lease(self, app: Object, now: float) -> Object:
-        """The lease of a shell that nobody has asked for (a warm one). Raises StepError."""
+        """Create the lease of a shell that no login has asked for (a warm one). Raises StepError."""
         manifest = objects.lease(app, self.holder, now)
         try:
             return await self.cluster.create(manifest)
@@ -200,15 +206,18 @@ class ShellWriter:
             raise StepError("creating the lease", error) from error
 
     async def patch_shell(self, namespace: str, app: str, patch: Object) -> Object:
-        """A merge patch of the shell's Deployment. Raises StepError."""
+        """Apply a merge patch to the shell's Deployment, and return it. Raises StepError."""
         try:
             return await self.cluster.merge(Kind.DEPLOYMENT, namespace, shell_object(app), patch)
         except ClusterError as error:
             raise StepError("changing the Deployment", error) from error
 
     async def remove(self, namespace: str, app: str, lease: Object | None) -> None:
-        """All that belongs to the shell; `lease` only if it has not changed since: somebody who asks
-        meanwhile must not be forgotten. Raises StepError."""
+        """Delete all objects of the shell. Raises StepError.
+
+        The `lease` is deleted only in the version given, so that a login that asks for the shell meanwhile is
+        not lost.
+        """
         kinds = [Kind.SECRET, Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP]
         version = None
         if lease is not None:

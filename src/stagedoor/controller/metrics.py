@@ -1,4 +1,4 @@
-"""What the controller counts, and how Prometheus reads it. Pure."""
+"""The controller's metrics, and their text for Prometheus. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -56,31 +56,31 @@ METRICS = (DECISIONS, FAILURES, SHELLS, APPS, QUEUE, LEADING, NAMESPACES, RECONC
 
 @dataclass
 class Metrics:
-    """Changed by the controller in its event loop, read by the metrics page."""
+    """The controller's counts, which its event loop changes and the metrics page reads."""
 
     decisions: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     reconcile_seconds: float = 0.0
     requests: Mapping[tuple[str, str, int], int] = field(default_factory=dict)
-    """By verb, kind and status."""
+    """The number of requests by verb, kind and status."""
     shells: int = 0
     apps: int = 0
     queue: int = 0
     served: int = 0
-    """Namespaces that the leader sees; `unserved` those that it does not."""
+    """The number of namespaces that the leader sees; `unserved` counts the others."""
     unserved: int = 0
 
     @property
     def leading(self) -> bool:
-        """Whether this replica leads and works."""
+        """Return whether this replica leads and serves a namespace at least."""
         return self.served > 0
 
     def stand_by(self) -> None:
-        """Set what only a replica that leads counts to nothing."""
+        """Set the gauges that only a leading replica has to zero."""
         self.shells = self.apps = self.queue = self.served = self.unserved = 0
 
     def text(self) -> str:
-        """One page."""
+        """Return the metrics page in the OpenMetrics text format."""
         values: dict[Series, float] = {
             SHELLS.series(): self.shells,
             APPS.series(): self.apps,

@@ -1,5 +1,7 @@
-"""What the authors of apps should know though no login asks for a shell: opt-ins that cannot work, and
-NetworkPolicies that do not select a shell."""
+"""Problems that an app's author should know before a login asks for a shell.
+
+These are opt-ins that cannot work, and NetworkPolicies that do not select the shell.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,66 +14,68 @@ from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell
 from stagedoor.shells.kubernetes.live.opt_in import UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.ports import Cluster
 
-LOOK_S = 60.0
-"""How soon somebody who writes such an opt-in has the Event. Two short lists a namespace each time."""
+CHECK_EVERY_S = 60.0
+"""The longest time until the author of an opt-in sees the Event. Each check lists a few short kinds."""
 
 
 class OptIns:
-    """Reports each of them once, by an Event on the object.
+    """The checks of opt-ins, which report each problem once, by an Event on the object.
 
-    What the controller before has reported is not reported again: the first look reads Events for that.
+    The first check reads the Events of each object, so that problems which the previous leader reported are
+    not reported again.
     """
 
     def __init__(self, cluster: Cluster, pod_labels: Mapping[str, str]) -> None:
         self._cluster = cluster
         self._pod_labels = pod_labels
-        self._looked: set[str] = set()
-        """The namespaces that were looked at before, by this controller."""
-        self._told: dict[tuple[str, str, str], str] = {}
-        """What was said, by kind, namespace and name."""
+        self._checked: set[str] = set()
+        """The namespaces that this controller has checked before."""
+        self._reported: dict[tuple[str, str, str], str] = {}
+        """The reported problems, by kind, namespace and name."""
 
-    async def run(self, world: NamespaceMirrors) -> None:
-        """Look at a namespace that is listed until cancelled."""
+    async def run(self, namespace: NamespaceMirrors) -> None:
+        """Check a namespace that is listed, once a minute until cancelled."""
         while True:
-            await self._look(world)
-            await asyncio.sleep(LOOK_S)
+            await self._check(namespace)
+            await asyncio.sleep(CHECK_EVERY_S)
 
-    async def _look(self, world: NamespaceMirrors) -> None:
-        found = list(world.opted_in())
+    async def _check(self, namespace: NamespaceMirrors) -> None:
+        name = namespace.namespace
+        workloads = list(namespace.opted_in())
         for kind in UNSUITABLE:
-            found += await self._listed(world.namespace, kind)
-        policies = await self._listed(world.namespace, Kind.NETWORK_POLICY)
-        told: dict[tuple[str, str, str], str] = {}
-        for one in found:
-            problem, reason = opt_in_problem(one), "ShellImpossible"
-            if problem is None and offers_shell(one):
-                problem = egress_problem(one, policies, self._pod_labels)
+            workloads += await self._list(name, kind)
+        policies = await self._list(name, Kind.NETWORK_POLICY)
+        problems: dict[tuple[str, str, str], str] = {}
+        for workload in workloads:
+            problem, reason = opt_in_problem(workload), "ShellImpossible"
+            if problem is None and offers_shell(workload):
+                problem = egress_problem(workload, policies, self._pod_labels)
                 reason = "ShellOutsidePolicy"
             if problem is None:
                 continue
-            key = (str(one["kind"]), world.namespace, str(one["metadata"]["name"]))
-            told[key] = problem
-            if self._told.get(key) == problem:
+            key = (str(workload["kind"]), name, str(workload["metadata"]["name"]))
+            problems[key] = problem
+            if self._reported.get(key) == problem:
                 continue
-            if world.namespace in self._looked or not await self._is_reported(one, problem):
-                await self._cluster.report(one, reason=reason, message=problem, warning=True)
-        self._looked.add(world.namespace)
-        others = {key: said for key, said in self._told.items() if key[1] != world.namespace}
-        self._told = others | told
+            if name in self._checked or not await self._is_reported(workload, problem):
+                await self._cluster.report(workload, reason=reason, message=problem, warning=True)
+        self._checked.add(name)
+        others = {key: problem for key, problem in self._reported.items() if key[1] != name}
+        self._reported = others | problems
 
-    async def _is_reported(self, found: Object, problem: str) -> bool:
-        """Return whether an Event on the object says this already."""
-        meta = found["metadata"]
+    async def _is_reported(self, workload: Object, problem: str) -> bool:
+        """Return whether an Event on the object has this problem already."""
+        meta = workload["metadata"]
         try:
-            on_it = await self._cluster.list(
+            candidates = await self._cluster.list(
                 Kind.EVENT, meta["namespace"], fields=f"regarding.name={meta['name']}"
             )
         except ClusterError:
             return False
-        return any(events.note(event) == problem for event in events.about(on_it, found))
+        return any(events.note(event) == problem for event in events.about(candidates, workload))
 
-    async def _listed(self, namespace: str, kind: Kind) -> Sequence[Object]:
+    async def _list(self, namespace: str, kind: Kind) -> Sequence[Object]:
         try:
             return await self._cluster.list(kind, namespace)
         except ClusterError:
-            return ()  # a Role of an earlier chart does not let us look
+            return ()  # the Role of an earlier chart lacks the right to list them

@@ -1,4 +1,4 @@
-"""Which keys are to be looked at, and when: each once, however often it was named. Pure."""
+"""A work queue: each key is in it once, however often it is added, with the time at which it is due. Pure."""
 
 import heapq
 from collections.abc import Hashable
@@ -8,14 +8,14 @@ Key = TypeVar("Key", bound=Hashable)
 
 FIRST_RETRY_S = 0.2
 LONGEST_RETRY_S = 60.0
-"""A cluster that refuses (a quota, an admission webhook) is asked once a minute at most."""
+"""A cluster that refuses a write (a quota, an admission webhook) gets it once a minute at most."""
 
 
 class WorkQueue(Generic[Key]):
-    """Keys with the time at which they are due; time is an argument, in monotonic seconds.
+    """A queue of keys, each with the time at which it is due. Times are arguments, in monotonic seconds.
 
-    A key that is being worked on is not handed out again; if it is named meanwhile, it is due once
-    more afterwards. The taker of a key says `done` or `failed`.
+    A key that is being worked on is not handed out again. If it is added meanwhile, it becomes due once the
+    work ends. The worker that takes a key calls `done` or `failed`.
     """
 
     def __init__(
@@ -30,17 +30,17 @@ class WorkQueue(Generic[Key]):
         self._again: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
         self._forgiven: set[Key] = set()
-        """Of those that are worked on: something has changed since they were taken."""
+        """The keys being worked on that were forgiven since they were taken."""
 
     def __len__(self) -> int:
-        """How many keys wait."""
+        """Return the number of keys that wait."""
         return len(self._due)
 
     def add(self, key: Key, at: float) -> None:
-        """The key is due at `at`, or sooner if it was so already.
+        """Make a key due at `at`, unless it is due sooner already.
 
-        One that waits to be tried again is not hurried: what names it may be the trace of its own
-        failure. `forgive` it first where something has really changed.
+        A key that waits for a retry keeps its time, for its own failure may have caused the change. Call
+        `forgive` first if something else has changed.
         """
         if key in self._working:
             self._again[key] = min(at, self._again.get(key, at))
@@ -52,13 +52,13 @@ class WorkQueue(Generic[Key]):
             heapq.heappush(self._heap, (at, self._count, key))
 
     def forgive(self, key: Key) -> None:
-        """Forget earlier failures: something has changed, so the next try is not put off."""
+        """Forget a key's failures after a real change, so that its next attempt is not delayed."""
         self._failures.pop(key, None)
         if key in self._working:
             self._forgiven.add(key)
 
     def take(self, now: float) -> Key | None:
-        """The key that has been due longest, None if none is."""
+        """Take the key that has been due longest, or return None if none is due."""
         while self._heap and self._heap[0][0] <= now:
             at, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == at:
@@ -69,33 +69,36 @@ class WorkQueue(Generic[Key]):
         return None
 
     def next_at(self) -> float | None:
-        """When the next key will be due; None if nothing waits."""
+        """Return when the next key is due; None if the queue is empty."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def done(self, key: Key, again_at: float | None = None) -> None:
-        """It was looked at; `again_at` is when it should be without being named."""
+        """End the work on a key; it is due again at `again_at`, or when it is added."""
         self._failures.pop(key, None)
         self._free(key, again_at)
 
     def failed(self, key: Key, now: float) -> float:
-        """It could not be seen to; when it is tried again. Each further failure doubles the wait."""
+        """End the work on a key that failed, and return when it is retried.
+
+        Each failure in a row doubles the wait.
+        """
         failures = 0 if key in self._forgiven else self._failures.get(key, 0)
         self._failures[key] = failures + 1
         at = now + min(self._first_retry_s * 2.0 ** min(failures, 60), self._longest_retry_s)
-        # What was named meanwhile waits as well: it is the same that fails.
+        # If it was added meanwhile, it waits as well, for the same work would fail again.
         self._again.pop(key, None)
         self._free(key, at)
         return at
 
     def failures(self, key: Key) -> int:
-        """Failures in a row."""
+        """Return the number of a key's failures in a row."""
         return self._failures.get(key, 0)
 
     def _free(self, key: Key, at: float | None) -> None:
         self._working.discard(key)
-        named = self._again.pop(key, None)
-        times = [time for time in (at, named) if time is not None]
+        added_at = self._again.pop(key, None)
+        times = [time for time in (at, added_at) if time is not None]
         if times:
             self.add(key, min(times))

@@ -1,4 +1,4 @@
-"""One app looked at: what is seen of it, what is decided, and that done."""
+"""The reconciliation of one app: read its state, decide, and carry out the decision."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -35,46 +35,51 @@ from stagedoor.shells.kubernetes.sentences import refusal
 from stagedoor.wire.rfc3339 import show_time
 
 AGAIN_S = 1.0
-"""When an app is looked at again that nothing could be decided of."""
+"""Seconds until an app is reconciled again when no decision was possible."""
 REPORT_EVERY_S = 60.0
-"""Events tell of a shell's failures no more often. A lease shows each to the waiting logins."""
+"""The shortest time between two Events for a shell's failures. Its lease shows every failure to the waiting
+logins."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """The name of the decision that was carried out, and when to look again (epoch seconds), None if not
-    before something changes."""
+    """The result of a reconciliation."""
 
     decision: str
+    """The name of the decision that was carried out."""
     again_at: float | None
+    """When to reconcile again (epoch seconds); None if not before something changes."""
 
 
 @dataclass
 class Reconciler:
-    """Reads one app, decides, and does that one thing. `worlds` go by environment; `now` is seconds since
-    the epoch."""
+    """The part of the controller that reads an app, decides, and does the one next thing for its shell.
+
+    `namespaces` maps an environment to its mirrors; `now` returns seconds since the epoch.
+    """
 
     cluster: Cluster
     maker: ShellWriter
     kit: Kit
-    worlds: Mapping[str | None, NamespaceMirrors]
+    namespaces: Mapping[str | None, NamespaceMirrors]
     defaults: AppSettings = DEFAULT_SETTINGS
     now: Callable[[], float] = time.time
-    _complained: dict[Target, tuple[str, ...]] = field(default_factory=dict)
-    _tried: dict[Target, int] = field(default_factory=dict)
-    """Of each that is looked at: how often it had been asked for when that began."""
-    _reported: dict[Target, float] = field(default_factory=dict)
-    """When an Event last said that it failed."""
+    _problems: dict[Target, tuple[str, ...]] = field(default_factory=dict)
+    """The errors in each app's annotations for which there are Events."""
+    _requests: dict[Target, int] = field(default_factory=dict)
+    """The number of requests for each shell when its last reconciliation began."""
+    _failure_events: dict[Target, float] = field(default_factory=dict)
+    """When the last Event for each shell's failure was written."""
 
     async def reconcile(self, target: Target) -> ReconcileResult:
-        """Look at one app, and do the next thing for it. Raises StepError, ClusterError."""
-        mirrors = self.worlds[target.environment]
-        self._tried[target] = objects.asked(mirrors.lease(target.app))
+        """Decide on one app, and do the next thing for it. Raises StepError, ClusterError."""
+        mirrors = self.namespaces[target.environment]
+        self._requests[target] = objects.asked(mirrors.lease(target.app))
         seen = read_app(target, mirrors, self.kit, self.defaults)
-        await self._complain(seen)
+        await self._report_problems(seen)
         decision = decide(seen.state, self.now())
         if isinstance(decision, AskLog | Replace | ScaleToZero | Delete):
-            # A shell may end: log and lease count as the API has them now, not as a watch last said.
+            # The shell may end, so read its log and its lease from the API: a mirror may lag behind.
             log = await self._read_log(seen) if isinstance(decision, AskLog) else None
             await self._read_lease(seen)
             seen = read_app(target, mirrors, self.kit, self.defaults, log)
@@ -82,19 +87,19 @@ class Reconciler:
         return ReconcileResult(type(decision).__name__, await self._do(decision, seen))
 
     async def fail(self, target: Target, error: StepError) -> None:
-        """Tell the waiting logins why a shell cannot be made. Raises nothing."""
-        # A quota or an admission says no in its own words, with whatever status its author chose.
+        """Report to the waiting logins why a shell cannot be created. Raises nothing."""
+        # A quota or an admission webhook refuses in its own words, with any status that its author chose.
         cause = Cause(*(refusal(error.error.message) or (error.step, error.error.message)))
         await self._write_failure(target, cause)
-        app = self.worlds[target.environment].app(target.app)
-        known_at = self._reported.get(target)
-        if app is not None and (known_at is None or self.now() - known_at >= REPORT_EVERY_S):
-            self._reported[target] = self.now()
-            told = f"{cause.step}: {cause.message}"
-            await self.cluster.report(app, reason="ShellFailed", message=told, warning=True)
+        app = self.namespaces[target.environment].app(target.app)
+        reported_at = self._failure_events.get(target)
+        if app is not None and (reported_at is None or self.now() - reported_at >= REPORT_EVERY_S):
+            self._failure_events[target] = self.now()
+            message = f"{cause.step}: {cause.message}"
+            await self.cluster.report(app, reason="ShellFailed", message=message, warning=True)
 
     async def _do(self, decision: lifecycle.Decision, seen: AppSnapshot) -> float | None:
-        """Carry out a decision. Return when to look again: at once after a change, None never."""
+        """Carry out a decision. Return when to reconcile again: at once after a change, None for never."""
         name, now = seen.target.app, self.now()
         match decision:
             case Keep(again_at):
@@ -127,14 +132,14 @@ class Reconciler:
         assert seen.app is not None, "a shell is started of an app"
         assert isinstance(seen.derived, Derived), "a shell is started of what could be derived"
         assert isinstance(seen.settings, AppSettings), "and its settings were right"
-        world, name = seen.mirrors, seen.target.app
-        if world.lease(name) is None:
-            world.put(await self.maker.lease(seen.app, self.now()))
+        mirrors, name = seen.mirrors, seen.target.app
+        if mirrors.lease(name) is None:
+            mirrors.put(await self.maker.lease(seen.app, self.now()))
         shell = seen.state.shell
         if shell is not None and (shell.stale, shell.idle_since) != (None, None):
             await self._mark(seen, None, None)
         for written in await self.maker.make(seen.app, seen.target, seen.settings, seen.derived):
-            world.put(written)
+            mirrors.put(written)
         await self._write_failure(seen.target, None)
         if shell is not None and shell.bent and isinstance(decision, Replace):
             changed = (
@@ -147,17 +152,20 @@ class Reconciler:
             await self._report(seen, "ShellStarted", "somebody asked for the shell")
 
     async def _keep_config(self, seen: AppSnapshot) -> float | None:
-        """A shell that runs has the policy of now, and its waiting logins see no old failure; when its
-        keys are to be renewed."""
-        world, name, maker = seen.mirrors, seen.target.app, self.maker
-        shell = world.shell(name)
+        """Bring a running shell's keys up to date with the policy, and clear an old failure in its lease.
+
+        Return when its keys have to be renewed (epoch seconds), None if the shell does not run. Raises
+        StepError.
+        """
+        mirrors, name, maker = seen.mirrors, seen.target.app, self.maker
+        shell = mirrors.shell(name)
         if shell is None or not shell["spec"].get("replicas", 1):
             return None
-        written, ends_at = world.keys(name)
-        until, pods = maker.keys_until(ends_at), world.shell_pods(name)
+        written, ends_at = mirrors.keys(name)
+        until, pods = maker.keys_until(ends_at), mirrors.shell_pods(name)
         if isinstance(seen.derived, Derived) and isinstance(seen.settings, AppSettings):
             assert seen.app is not None, "what is derived is derived of an app"
-            # What runs, which is not what would be made now while the shell is outdated.
+            # The image that runs. An outdated shell runs another one than a new shell would.
             config = maker.config(
                 seen.app,
                 seen.target,
@@ -166,47 +174,50 @@ class Reconciler:
                 until,
                 self._notice(seen),
             )
-            if world.config(name) != digest(config):
-                world.put(await maker.refresh(config, pods))
+            if mirrors.config(name) != digest(config):
+                mirrors.put(await maker.refresh(config, pods))
             await self._write_failure(seen.target, None)
         elif written is not None:
-            # No shell could be made of the app now, or it offers none. Who loses a right loses it here too.
+            # The app's annotations have errors, or it offers no shell. Revoked rights must still be removed.
             keys = maker.keys(seen.target, offered=seen.derived is not None, until=until)
             if written != digest_of(keys):
-                world.put(await maker.refresh_keys(world.namespace, name, keys, pods))
-        said = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
-        if said != show_time(until):
+                mirrors.put(await maker.refresh_keys(mirrors.namespace, name, keys, pods))
+        annotation = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
+        if annotation != show_time(until):
             await self._patch(seen, {"metadata": {"annotations": {KEYS_UNTIL: show_time(until)}}})
         return until - RENEW_AT * maker.keys_lease_s
 
     async def _write_failure(self, target: Target, cause: Cause | None) -> None:
-        """Write to the lease why the shell cannot be made, or that it can; once. Raises nothing."""
-        world, name = self.worlds[target.environment], target.app
-        lease = world.lease(name)
+        """Write to the lease why the shell cannot be created, or clear it (None). Raises nothing.
+
+        Nothing is written if the lease already has it.
+        """
+        mirrors, name = self.namespaces[target.environment], target.app
+        lease = mirrors.lease(name)
         if lease is None:
             return
-        answers = self._tried.get(target, 0)
+        answers = self._requests.get(target, 0)
         known = objects.answered_failure(lease)
         if known == (None if cause is None else (cause, answers)):
             return
         patch = objects.failure_patch(cause, self.now(), answers)
         try:
             written = await self.cluster.merge(
-                Kind.LEASE, world.namespace, shell_object(name), patch
+                Kind.LEASE, mirrors.namespace, shell_object(name), patch
             )
         except ClusterError:
-            return  # it is told again at the next try, and the lease may be gone
-        world.put(written)
+            return  # the next attempt writes it again; the lease may be deleted
+        mirrors.put(written)
 
-    async def _complain(self, seen: AppSnapshot) -> None:
-        """Wrong annotations are reported where their author looks: in an Event, once for each text."""
+    async def _report_problems(self, seen: AppSnapshot) -> None:
+        """Report errors in the app's annotations to its author by Events, once for each text."""
         problems = seen.problems
-        if self._complained.get(seen.target, ()) == problems:
+        if self._problems.get(seen.target, ()) == problems:
             return
         if not problems:
-            self._complained.pop(seen.target, None)
+            self._problems.pop(seen.target, None)
             return
-        self._complained[seen.target] = problems
+        self._problems[seen.target] = problems
         assert seen.app is not None, "annotations are those of an app"
         for problem in problems:
             await self.cluster.report(
@@ -214,7 +225,7 @@ class Reconciler:
             )
 
     async def _read_lease(self, seen: AppSnapshot) -> None:
-        """Put the lease into the mirrors as the API has it now, if it has changed. Raises ClusterError."""
+        """Read the lease from the API, and put it into the mirrors if it was renewed. Raises ClusterError."""
         mirrors, name = seen.mirrors, seen.target.app
         known = mirrors.lease(name)
         if known is None:
@@ -224,8 +235,10 @@ class Reconciler:
             mirrors.put(lease)
 
     async def _read_log(self, seen: AppSnapshot) -> str:
-        """Return the end of the shell's log, empty if it cannot be read. Raises ClusterError while it may
-        be read later."""
+        """Return the end of the shell's log, empty if it cannot be read.
+
+        Raises ClusterError if a later attempt may succeed.
+        """
         for pod in seen.mirrors.shell_pods(seen.target.app):
             if not pod["metadata"].get("deletionTimestamp"):
                 try:
@@ -241,12 +254,12 @@ class Reconciler:
         return ""
 
     def _notice(self, seen: AppSnapshot) -> str:
-        """That the shell is outdated, as a line for people; empty if it is not."""
-        found = outdated(seen.mirrors.shell(seen.target.app))
-        return notice(seen.target.app, found) if found else ""
+        """Return the line that sessions show in an outdated shell; empty if it is up to date."""
+        marks = outdated(seen.mirrors.shell(seen.target.app))
+        return notice(seen.target.app, marks) if marks else ""
 
     async def _mark(self, seen: AppSnapshot, stale: str | None, idle_since: float | None) -> None:
-        """Write the marks of the shell. That its app has moved on is told once, by an Event."""
+        """Write the marks of the shell, and report by one Event that it has become outdated."""
         shell = seen.mirrors.shell(seen.target.app)
         assert shell is not None, "what is marked is there"
         wanted = seen.derived.asked if isinstance(seen.derived, Derived) else ""
@@ -258,13 +271,13 @@ class Reconciler:
             await self._report(seen, "ShellOutdated", sentence(seen.target.app, now))
 
     async def _patch(self, seen: AppSnapshot, patch: Object) -> None:
-        world, name = seen.mirrors, seen.target.app
-        world.put(await self.maker.patch_shell(world.namespace, name, patch))
+        mirrors, name = seen.mirrors, seen.target.app
+        mirrors.put(await self.maker.patch_shell(mirrors.namespace, name, patch))
 
     async def _report(self, seen: AppSnapshot, reason: str, message: str) -> None:
         if seen.app is not None:
             await self.cluster.report(seen.app, reason=reason, message=message)
 
 
-def _sooner(one: float | None, other: float | None) -> float | None:
-    return min((at for at in (one, other) if at is not None), default=None)
+def _sooner(first: float | None, second: float | None) -> float | None:
+    return min((at for at in (first, second) if at is not None), default=None)

@@ -1,4 +1,4 @@
-"""One app as it is seen: what a reconcile reads before it decides."""
+"""The state of one app, which a reconcile reads before it decides."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,8 +24,11 @@ from stagedoor.wire.rfc3339 import parse_time
 
 @dataclass(frozen=True, slots=True)
 class AppSnapshot:
-    """One app at one moment. `app` is its Deployment or StatefulSet, None if it is gone; `derived` is the
-    shell as it would be made now, None where none is offered; `state` is what the decision depends on."""
+    """The state of one app at one moment.
+
+    `app` is its Deployment or StatefulSet, None if it is deleted; `derived` is the shell that would be
+    created now, None if the app offers none; `state` is all that the decision depends on.
+    """
 
     target: Target
     mirrors: NamespaceMirrors
@@ -36,7 +39,7 @@ class AppSnapshot:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with the app's annotations."""
+        """Return the errors in the app's annotations, empty if there are none."""
         return self.derived.problems if isinstance(self.derived, WrongSettings) else ()
 
 
@@ -47,14 +50,14 @@ def read_app(
     defaults: AppSettings,
     log: str | None = None,
 ) -> AppSnapshot:
-    """Read one app from the mirrors; `log` as in `LifecycleState`."""
+    """Read the state of one app from the mirrors; `log` is as in `LifecycleState`."""
     app, shell = mirrors.app(target.app), mirrors.shell(target.app)
     offered = mirrors.offers and app is not None and is_offered(app)
     settings: AppSettings | WrongSettings = defaults
     derived: Derived | WrongSettings | None = None
     if app is not None and offered:
         settings = read_settings(app, defaults)
-        derived = _derived(app, settings, kit, mirrors)
+        derived = _derive(app, settings, kit, mirrors)
     lease = mirrors.lease(target.app)
     renewed_at = objects.renewed_at(lease) if lease else None
     state = LifecycleState(
@@ -70,7 +73,7 @@ def read_app(
     return AppSnapshot(target, mirrors, app, settings, derived, state)
 
 
-def _derived(
+def _derive(
     app: Object, settings: AppSettings | WrongSettings, kit: Kit, mirrors: NamespaceMirrors
 ) -> Derived | WrongSettings:
     if isinstance(settings, WrongSettings):
@@ -82,12 +85,12 @@ def _derived(
 def _status(shell: Object | None, running: bool) -> ShellStatus | None:
     if shell is None:
         return None
-    said = shell["metadata"].get("annotations") or {}
+    annotations = shell["metadata"].get("annotations") or {}
     return ShellStatus(
         replicas=int(shell["spec"].get("replicas", 1)),
-        template=str(said.get(TEMPLATE, "")),
-        stale=said.get(STALE),
-        idle_since=parse_time(str(said.get(IDLE_SINCE, ""))),
+        template=str(annotations.get(TEMPLATE, "")),
+        stale=annotations.get(STALE),
+        idle_since=parse_time(str(annotations.get(IDLE_SINCE, ""))),
         running=running,
-        bent=said.get(SPEC) != spec_hash(shell),
+        bent=annotations.get(SPEC) != spec_hash(shell),
     )

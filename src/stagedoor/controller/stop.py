@@ -1,4 +1,4 @@
-"""Stop every shell of some namespaces, even with people inside: before what fences them goes."""
+"""The removal of every shell in some namespaces, sessions included, before their policies are removed."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -9,24 +9,24 @@ from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
 
 AGAIN_S = 1.0
-_FOUND_BY = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.LEASE)
+_LISTED = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.LEASE)
 _REMOVED = (Kind.DEPLOYMENT, Kind.SECRET, Kind.SERVICE, Kind.CONFIG_MAP, Kind.LEASE)
 
 
 async def stop_all(
-    cluster: Cluster, namespaces: Iterable[str], tell: Callable[[str], None]
+    cluster: Cluster, namespaces: Iterable[str], report: Callable[[str], None]
 ) -> None:
-    """Delete all that belongs to shells, and return when the last of their pods is gone.
+    """Delete all objects of shells, and return when the last of their pods is gone.
 
-    Who is inside has the grace of the shell's pod. `tell` gets a line whenever something else is waited
-    for. No controller may work meanwhile. Raises ClusterError when the cluster refuses; while it does not
-    answer, it is asked again.
+    Sessions have the grace period of the shell's pod to end. `report` is called with a line whenever the
+    wait is for something new. No controller may run meanwhile. While the cluster does not answer, the
+    deletion is repeated. Raises ClusterError if the cluster refuses it.
     """
-    told = ""
-    spaces = tuple(namespaces)
+    reported = ""
+    names = tuple(namespaces)
     while True:
         try:
-            left = [pod for space in spaces for pod in await _removed(cluster, space)]
+            left = [pod for name in names for pod in await _remove(cluster, name)]
         except ClusterError as error:
             if not error.retry:
                 raise
@@ -35,17 +35,17 @@ async def stop_all(
             if not left:
                 return
             waits_for = f"the sessions in {', '.join(sorted(left))} to end"
-        if waits_for != told:
-            told = waits_for
-            tell(f"waiting for {waits_for}")
+        if waits_for != reported:
+            reported = waits_for
+            report(f"waiting for {waits_for}")
         await asyncio.sleep(AGAIN_S)
 
 
-async def _removed(cluster: Cluster, namespace: str) -> Sequence[str]:
-    """Delete once; the pods that are left, as `namespace/name`."""
+async def _remove(cluster: Cluster, namespace: str) -> Sequence[str]:
+    """Delete all objects of shells once. Return the pods that are left, as `namespace/name`."""
     apps = set()
-    for kind in _FOUND_BY:
-        apps |= {shell_of(one) for one in await cluster.list(kind, namespace, SHELL_OF)}
+    for kind in _LISTED:
+        apps |= {shell_of(item) for item in await cluster.list(kind, namespace, SHELL_OF)}
     for app in apps - {None}:
         for kind in _REMOVED:
             await cluster.delete(kind, namespace, shell_object(str(app)))
