@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.source import Address
 from stagedoor.net import dial as dial_module
-from stagedoor.net.dial import Dialer, _interleaved
+from stagedoor.net.dial import Dialer, _interleave
 from stagedoor.net.local import is_this_machine
 from stagedoor.net.resolve import Resolver
 from tests.net.peers import HAS_IPV6
@@ -146,7 +146,7 @@ ADDRESSES = st.lists(st.ip_addresses(), min_size=1, unique=True).map(tuple)
 def test_the_families_take_turns_and_no_address_is_lost_or_added(
     addresses: tuple[Address, ...],
 ) -> None:
-    order = _interleaved(addresses)
+    order = _interleave(addresses)
     assert sorted(map(str, order)) == sorted(map(str, addresses))
     assert order[0] == addresses[0]
     shorter = min(sum(a.version == v for a in addresses) for v in (4, 6))

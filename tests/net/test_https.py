@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from stagedoor.net import https
-from stagedoor.net.https import ANSWER_LIMIT_BYTES, Https, NoAnswerError, trust_in
+from stagedoor.net.https import ANSWER_LIMIT_BYTES, Https, NoAnswerError, load_trust
 from tests.waiting import BOUND_S
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-TRUST = trust_in(None, "ca_file")
+TRUST = load_trust(None, "ca_file")
 
 
 class Server:
@@ -213,6 +213,6 @@ async def test_a_certificate_is_verified_by_the_authorities_given(
     context.load_cert_chain(file, key)
     async with serving(Server(), context) as server:
         url = server.url.replace("http:", "https:").replace("127.0.0.1", "localhost")
-        assert await Https(trust_in(file, "ca_file")).ask("GET", url) == (200, b"hello")
+        assert await Https(load_trust(file, "ca_file")).ask("GET", url) == (200, b"hello")
         with pytest.raises(NoAnswerError, match="certificate"):
             await Https(TRUST).ask("GET", url)

@@ -135,7 +135,7 @@ async def test_who_waits_when_one_worker_stops_is_let_in_by_the_next() -> None:
 
 def test_a_second_worker_shares_the_port() -> None:
     first = bind("127.0.0.1", 0)
-    second = bind("127.0.0.1", 0, again=first.names())
+    second = bind("127.0.0.1", 0, names=first.names())
     assert second.names() == first.names()
     assert second.fds() != first.fds()
     first.close()

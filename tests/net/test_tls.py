@@ -53,7 +53,7 @@ async def test_bytes_pass_both_ways(shaken: Ends) -> None:
 async def test_our_half_close_leaves_the_peer_free_to_send(shaken: Ends) -> None:
     peer, stream = shaken
     peer.send(b"sent before, read after")
-    await aio.readable(stream.fileno())
+    await aio.wait_readable(stream.fileno())
     await aio.write_all(stream, b"last")
     stream.shutdown_write()
     assert await asyncio.to_thread(peer.read_to_end) == b"last"

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from stagedoor.admin.sign_in.single_sign_on import HttpsFetch
-from stagedoor.net.https import trust_in
+from stagedoor.net.https import load_trust
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError
 from stagedoor.oidc.request import Client, new_attempt
@@ -41,7 +41,7 @@ def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
 
 @pytest.fixture
 def fetch() -> HttpsFetch:
-    return HttpsFetch(trust_in(None, "sso.ca_file"))
+    return HttpsFetch(load_trust(None, "sso.ca_file"))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.units import DAY_S
-from stagedoor.net.tls import validity
+from stagedoor.net.tls import read_validity
 from stagedoor.serve.prepare import VerifiedSettings, certificate_warning, check
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.settings.listeners import Tunnel
@@ -32,7 +32,7 @@ def test_root_does_not_serve_from_another_accounts_folder(tmp_path: Path) -> Non
 def test_a_certificate_that_has_ended_or_ends_soon_is_told(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     settings = Settings(tunnel=Tunnel(certificate_file=certificate, key_file=key))
-    begins_at, ends_at = validity(certificate)
+    begins_at, ends_at = read_validity(certificate)
     said = [
         certificate_warning(settings, at)
         for at in (begins_at - 1, ends_at - 20 * DAY_S, ends_at - DAY_S, ends_at + 1)

@@ -1,6 +1,6 @@
-"""The only place for raw sockets: it listens, resolves, dials, and speaks TLS.
+"""Raw sockets: this package listens, resolves, dials and speaks TLS, and no other does.
 
-What leaves it are `TcpStream` and `TlsStream`, which the listeners read and write on the event
-loop (`net.aio`) and then hand to the relay. What may never enter: HTTP, names and their policy,
-which addresses may be dialled (`shells.address` says that), or the moving of a tunnel's bytes.
+It hands out `TcpStream` and `TlsStream`, which the listeners read and write on the event loop
+(`net.aio`) before they pass them to the relay. HTTP, policy on names and the bytes of a tunnel stay
+outside, and so does the choice of addresses that may be dialled (`shells.address` decides that).
 """

@@ -1,7 +1,7 @@
-"""Streams on the event loop, before the relay has them: each await tries at once and waits if it must.
+"""Awaitable reads and writes of streams on the event loop, for use before the relay takes them over.
 
-A descriptor is registered with the loop only while somebody waits, so that none is left there when
-the relay takes the stream over.
+Each await tries the operation first and waits only if it must. A descriptor is registered with the loop
+only during a wait, so that none is left there when the relay takes the stream over.
 """
 
 import asyncio
@@ -12,22 +12,30 @@ from stagedoor.net.tcp import TcpStream
 
 
 class Waitable(Protocol):
-    """What is needed of a stream here (a part of `relay.ports.Stream`)."""
+    """The part of `relay.ports.Stream` that this module needs."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        ...
 
-    def recv(self, limit: int) -> bytes | None: ...
+    def recv(self, limit: int) -> bytes | None:
+        """Return up to `limit` bytes; b"" at the end of the stream; None if nothing is there yet."""
+        ...
 
-    def send(self, data: bytes | memoryview) -> int: ...
+    def send(self, data: bytes | memoryview) -> int:
+        """Send, and return the number of bytes that were taken."""
+        ...
 
-    def flush(self) -> bool: ...
+    def flush(self) -> bool:
+        """Send what `send` took. Return True if nothing of it is left."""
+        ...
 
 
 class Tasks:
-    """Tasks that nothing awaits. Belongs to one event loop.
+    """Tasks that are not awaited one by one. An instance belongs to one event loop.
 
-    They are kept, so that none is garbage-collected before its end, and a fault in one is reported to the
-    loop's exception handler with `message`.
+    It keeps references, so that no task is garbage-collected before its end. An exception in a task is
+    reported to the loop's exception handler with `message`.
     """
 
     def __init__(self, message: str) -> None:
@@ -42,24 +50,24 @@ class Tasks:
         work: Coroutine[Any, Any, None],
         at_end: Callable[[asyncio.Task[None]], None] | None = None,
     ) -> asyncio.Task[None]:
-        """Run `work`. `at_end` is called when it is over, even if it was cancelled before it began."""
+        """Run `work` as a task. `at_end` is called when it ends, even if it was cancelled before it began."""
         task = asyncio.create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._end)
         if at_end is not None:
             task.add_done_callback(at_end)
         return task
 
     def cancel(self) -> None:
-        """Cancel all of them."""
+        """Cancel all tasks."""
         for task in tuple(self._running):
             task.cancel()
 
     async def wait(self) -> None:
-        """Wait until all of them are over, however they end."""
+        """Wait until all tasks have ended, however they end."""
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             report_fault(self._message, error)
@@ -71,9 +79,9 @@ def report_fault(message: str, error: BaseException) -> None:
 
 
 async def read(stream: Waitable, limit: int) -> bytes:
-    """Up to `limit` bytes, at least one; b"" at the end of the stream. Raises OSError."""
+    """Return up to `limit` bytes, at least one; b"" at the end of the stream. Raises OSError."""
     while (data := stream.recv(limit)) is None:
-        await readable(stream.fileno())
+        await wait_readable(stream.fileno())
     return data
 
 
@@ -81,16 +89,16 @@ async def write_all(stream: Waitable, data: bytes) -> None:
     """Return when the kernel has taken all of `data`. Raises OSError."""
     taken = stream.send(data)
     while taken < len(data):
-        await writable(stream.fileno())
+        await wait_writable(stream.fileno())
         taken += stream.send(memoryview(data)[taken:])
     while not stream.flush():
-        await writable(stream.fileno())
+        await wait_writable(stream.fileno())
 
 
 async def hand_over(stream: TcpStream, protocol: asyncio.Protocol, received: bytes) -> None:
-    """Let an asyncio protocol have an accepted stream, and `received`, which was read from it.
+    """Give an accepted stream to an asyncio protocol, with the bytes `received` that were read from it.
 
-    The stream is the protocol's from the first moment on. Raises OSError.
+    The protocol owns the stream from now on, even if this fails. Raises OSError.
     """
     loop = asyncio.get_running_loop()
     sock = stream.detach()
@@ -103,8 +111,8 @@ async def hand_over(stream: TcpStream, protocol: asyncio.Protocol, received: byt
         protocol.data_received(received)
 
 
-async def readable(fd: int) -> None:
-    """Wait until there is something to read, the end and an error included."""
+async def wait_readable(fd: int) -> None:
+    """Wait until a read would not block; the end of the stream and an error count too."""
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
     loop.add_reader(fd, _wake, waiter)
@@ -114,8 +122,8 @@ async def readable(fd: int) -> None:
         loop.remove_reader(fd)
 
 
-async def writable(fd: int) -> None:
-    """Wait until something can be written, or a connect has come to its end."""
+async def wait_writable(fd: int) -> None:
+    """Wait until a write would not block, or a connect has finished."""
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
     loop.add_writer(fd, _wake, waiter)

@@ -1,4 +1,4 @@
-"""Dial: TCP to the first of several addresses that answers (RFC 8305, Happy Eyeballs)."""
+"""A dialler: TCP to the first of several addresses that answers (RFC 8305, Happy Eyeballs)."""
 
 import asyncio
 import errno
@@ -11,18 +11,18 @@ from stagedoor.net import aio, sockopts
 from stagedoor.net.tcp import TcpStream
 
 STAGGER_S = 0.25
-"""RFC 8305 §5: how long an attempt has before the next address is tried beside it."""
+"""The head start of an attempt before the next address is tried in parallel (RFC 8305 §5)."""
 ATTEMPT_TIMEOUT_S = 2.0
-"""A dead address is given up after this: a pod that was replaced answers nothing at all."""
+"""An address without an answer is given up after this time: a pod that was replaced never answers."""
 
 
 class Dialer:
-    """Satisfies `session.ports.Dialer`."""
+    """The implementation of `session.ports.Dialer`."""
 
     async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> TcpStream:
-        """A connection to the first that answers; the losers are closed.
+        """Return a connection to the first address that answers; the other attempts are closed.
 
-        Raises TimeoutError when nobody answered in time, or the OSError of the last refusal.
+        Raises TimeoutError if none answers in time, or the OSError of the last refusal.
         """
         if not addresses:
             raise OSError(errno.EHOSTUNREACH, "there is no address to dial")
@@ -33,8 +33,8 @@ class Dialer:
 
 
 async def _race(addresses: tuple[Address, ...], port: int, timeout_s: float) -> socket.socket:
-    """Start one attempt after the other, `STAGGER_S` apart or as soon as all so far have failed."""
-    waiting = _interleaved(addresses)
+    """Start attempts one after another, `STAGGER_S` apart or as soon as all earlier ones have failed."""
+    waiting = _interleave(addresses)
     running: set[asyncio.Task[socket.socket]] = set()
     last: OSError = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
     refused = False
@@ -55,7 +55,7 @@ async def _race(addresses: tuple[Address, ...], port: int, timeout_s: float) -> 
                 elif error is None:
                     task.result().close()
                 elif isinstance(error, OSError):
-                    # A refusal says more than a silence does.
+                    # A refusal explains more than a timeout does.
                     last = last if isinstance(error, TimeoutError) and refused else error
                     refused = refused or not isinstance(error, TimeoutError)
                 else:
@@ -68,11 +68,14 @@ async def _race(addresses: tuple[Address, ...], port: int, timeout_s: float) -> 
             task.cancel()
         for task in running:
             with suppress(asyncio.CancelledError, OSError):
-                (await task).close()  # it may have connected in that very moment
+                (await task).close()  # it may have connected just now
 
 
 async def _attempt(address: Address, port: int, timeout_s: float) -> socket.socket:
-    """Raises TimeoutError after `timeout_s` or `ATTEMPT_TIMEOUT_S`, or connect(2)'s OSError."""
+    """Connect to one address.
+
+    Raises TimeoutError after `timeout_s` or `ATTEMPT_TIMEOUT_S`, or connect(2)'s OSError.
+    """
     sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
     try:
         sock.setblocking(False)
@@ -80,23 +83,23 @@ async def _attempt(address: Address, port: int, timeout_s: float) -> socket.sock
         at = (str(address), port)
         number = sock.connect_ex(at)
         if number == errno.EINPROGRESS:
-            # On this machine it is done by the time that the call returns, and asking again says
-            # so (connect(2)) at a tenth of what a turn of the event loop costs.
+            # A local connect is complete when the call returns, and a second call reports it
+            # (connect(2)) at a tenth of the cost of a turn of the event loop.
             number = sock.connect_ex(at)
         if number == errno.EALREADY:
             async with asyncio.timeout(min(timeout_s, ATTEMPT_TIMEOUT_S)):
-                await aio.writable(sock.fileno())
+                await aio.wait_writable(sock.fileno())
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number not in (0, errno.EISCONN):
-            raise OSError(number, os.strerror(number))  # Python makes its subclass of it
+            raise OSError(number, os.strerror(number))  # Python picks the subclass
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _interleaved(addresses: tuple[Address, ...]) -> list[Address]:
-    """RFC 8305 §4: the families in turn, beginning with that of the first."""
+def _interleave(addresses: tuple[Address, ...]) -> list[Address]:
+    """Return the addresses with the families alternating, starting with that of the first (RFC 8305 §4)."""
     first = [a for a in addresses if a.version == addresses[0].version]
     other = [a for a in addresses if a.version != addresses[0].version]
     order: list[Address] = []

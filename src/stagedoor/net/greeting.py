@@ -1,33 +1,33 @@
-"""What a server says first, and whose a listening port is; for commands that may block."""
+"""A server's first line, and the process behind a listening port; for commands, which may block."""
 
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 MOST_BYTES = 255
-"""Of an SSH server's line (RFC 4253 §4.2)."""
+"""The maximum length of an SSH server's line (RFC 4253 §4.2)."""
 _LISTEN = "0A"
-"""The state of proc_net_tcp(5)."""
+"""The state of a listening socket in proc_net_tcp(5)."""
 
 
-def greeting(host: str, port: int, timeout_s: float) -> bytes:
-    """The first line from there, without its end; b"" from a server that says nothing before it hangs up.
+def read_greeting(host: str, port: int, timeout_s: float) -> bytes:
+    """Return the first line from a server, without its end; b"" if the server closes without one.
 
-    Raises OSError: the name has no address, nobody listens, or nothing comes in time.
+    Raises OSError if the name has no address, no server listens, or nothing arrives in time.
     """
     with socket.create_connection((host, port), timeout_s) as sock:
         sock.settimeout(timeout_s)
-        heard = b""
-        while b"\n" not in heard and len(heard) < MOST_BYTES:
-            data = sock.recv(MOST_BYTES - len(heard))
+        received = b""
+        while b"\n" not in received and len(received) < MOST_BYTES:
+            data = sock.recv(MOST_BYTES - len(received))
             if not data:
                 break
-            heard += data
-    return heard.partition(b"\n")[0].rstrip(b"\r")
+            received += data
+    return received.partition(b"\n")[0].rstrip(b"\r")
 
 
-def listens(pid: int, port: int) -> bool:
-    """Whether this process holds a listening socket at `port`; False where that may not be looked at."""
+def is_listening(pid: int, port: int) -> bool:
+    """Return True if the process `pid` has a listening socket on `port`; False if that cannot be read."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):

@@ -1,7 +1,7 @@
-"""HTTP/1.1 requests (RFC 9112) to servers that the settings name, by h11. Each has a connection of its own.
+"""HTTP/1.1 requests (RFC 9112) to servers that the settings name, by h11, one connection for each request.
 
-Nothing is kept between requests: a request that is cancelled, or takes too long, closes its connection and
-takes nothing from the next.
+Nothing is kept between requests. A request that is cancelled or times out closes its connection, and
+does not affect the next one.
 """
 
 import asyncio
@@ -19,38 +19,39 @@ from stagedoor.model.source import is_address
 from stagedoor.net.tls import client_context
 
 ANSWER_LIMIT_S = 10.0
-"""For a whole request: until a place is free, until it is connected, and until all of the answer is there."""
+"""The time limit of a whole request: to wait for a slot, to connect and to receive the whole answer."""
 ANSWER_LIMIT_BYTES = 256 * 1024
 MOST_AT_ONCE = 8
-"""Of one `Https`."""
+"""The number of concurrent requests of one `Https`."""
 _HEAD_LIMIT_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 Headers = Sequence[tuple[str, str]]
 Trust = ssl.SSLContext
-"""Which authorities vouch for a server; made by `trust_in`. Any number of clients may share one."""
+"""The authorities that may vouch for a server, from `load_trust`. Any number of clients may share one."""
 
 
 class NoAnswerError(Exception):
-    """No whole answer came. The message says why, in one line without the URL and the headers."""
+    """There was no complete answer. The message is the reason, in one line without the URL and headers."""
 
 
 class Https:
-    """A client of one server. At most `MOST_AT_ONCE` requests are under way; the others wait.
+    """A client of one server. At most `MOST_AT_ONCE` requests run concurrently; the others wait.
 
-    Follows no redirects: an endpoint is where the settings say it is. Belongs to one event loop.
+    It follows no redirects: an endpoint is where the settings say it is. An instance belongs to one
+    event loop.
     """
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
-        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def ask(
         self, method: str, url: str, headers: Headers = (), body: bytes = b""
     ) -> tuple[int, bytes]:
         """Return the status and the body of the answer, at most 256 KiB. Raises NoAnswerError."""
         try:
-            async with asyncio.timeout(ANSWER_LIMIT_S), self._places:
+            async with asyncio.timeout(ANSWER_LIMIT_S), self._slots:
                 status, answer = await _exchange(self._trust, method, url, headers, body)
         except TimeoutError:
             raise NoAnswerError(f"no answer within {ANSWER_LIMIT_S:g} s") from None
@@ -59,10 +60,10 @@ class Https:
         return status, answer
 
 
-def trust_in(ca_file: Path | None, setting: str) -> Trust:
-    """Return a context that trusts the authorities in `ca_file` (PEM); None: the system's.
+def load_trust(ca_file: Path | None, setting: str) -> Trust:
+    """Return a context that trusts the authorities in `ca_file` (PEM), or the system's if it is None.
 
-    `setting` names the file in the message. Raises SettingsError for a file that cannot be read.
+    `setting` names the file in messages. Raises SettingsError if the file cannot be read.
     """
     try:
         context = client_context(ca_file)
@@ -75,7 +76,7 @@ def trust_in(ca_file: Path | None, setting: str) -> Trust:
 def post(trust: Trust, url: str, headers: Headers, body: bytes, limit_s: float) -> int:
     """Send `body` and return the status of the answer. Blocks; for a thread without an event loop.
 
-    Raises NoAnswerError if the answer is not there within `limit_s`.
+    Raises NoAnswerError if the answer does not arrive within `limit_s`.
     """
 
     async def ask() -> int:
@@ -92,7 +93,7 @@ def post(trust: Trust, url: str, headers: Headers, body: bytes, limit_s: float) 
 async def _exchange(
     trust: Trust, method: str, url: str, headers: Headers, body: bytes
 ) -> tuple[int, bytes]:
-    """Return the status and the body. Stop reading once more than `ANSWER_LIMIT_BYTES` have come.
+    """Return the status and the body. Stop reading after `ANSWER_LIMIT_BYTES` of the body.
 
     Raises NoAnswerError.
     """
@@ -103,7 +104,7 @@ async def _exchange(
     except (
         ValueError,
         h11.LocalProtocolError,
-    ):  # whose message has the header in it, and so a secret
+    ):  # its message contains the header, and so a secret
         raise NoAnswerError("the URL or a header has characters that may not be sent") from None
     for part in (h11.Data(body), h11.EndOfMessage()):
         request += http.send(part) or b""
@@ -111,9 +112,9 @@ async def _exchange(
         reader, writer = await _connect(trust, parts)
         try:
             writer.write(request)
-            with suppress(ConnectionError):  # it may have answered before it read all
+            with suppress(ConnectionError):  # it may answer before it has read everything
                 await writer.drain()
-            return await _answer(http, reader)
+            return await _read_answer(http, reader)
         finally:
             writer.transport.abort()
     except h11.RemoteProtocolError:
@@ -123,18 +124,18 @@ async def _exchange(
 
 
 def _request(method: str, parts: SplitResult, headers: Headers, body: bytes) -> h11.Request:
-    """Raises ValueError, LocalProtocolError."""
-    first = [("Host", parts.netloc), ("Connection", "close")]
+    """Build the request. Raises ValueError, LocalProtocolError."""
+    required = [("Host", parts.netloc), ("Connection", "close")]
     if body or method != "GET":
-        first.append(("Content-Length", str(len(body))))
+        required.append(("Content-Length", str(len(body))))
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return h11.Request(method=method, target=target, headers=[*first, *headers])
+    return h11.Request(method=method, target=target, headers=[*required, *headers])
 
 
 async def _connect(
     trust: Trust, parts: SplitResult
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Raises OSError, UnicodeError."""
+    """Connect to the server of a URL. Raises OSError, UnicodeError."""
     tls = parts.scheme == "https"
     host = parts.hostname or ""
     return await asyncio.open_connection(
@@ -147,8 +148,8 @@ async def _connect(
     )
 
 
-async def _answer(http: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Raises RemoteProtocolError, OSError."""
+async def _read_answer(http: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read the status and the body. Raises RemoteProtocolError, OSError."""
     status, body = 0, bytearray()
     while len(body) <= ANSWER_LIMIT_BYTES:
         event = http.next_event()
@@ -172,4 +173,4 @@ def _why(error: OSError | UnicodeError) -> str:
         return f"no TLS: {error.reason.lower().replace('_', ' ')}"
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
-    return error.strerror or str(error)  # a name that is not known, or one with several addresses
+    return error.strerror or str(error)  # an unknown name, or one with several addresses

@@ -1,4 +1,4 @@
-"""Listening sockets: bound by the supervisor, inherited and accepted from by workers."""
+"""Listening sockets: the supervisor binds them, workers inherit them and accept from them."""
 
 import asyncio
 import contextlib
@@ -13,51 +13,55 @@ from stagedoor.net import sockopts
 from stagedoor.net.tcp import TcpStream
 
 BACKLOG = 4096
-"""How many finished handshakes may wait for an accept; the kernel caps it at net.core.somaxconn."""
+"""The number of finished handshakes that may wait for an accept; the kernel caps it at
+net.core.somaxconn."""
 ACCEPTS_PER_TURN = 64
-"""So that a flood of accepts leaves the event loop time for those who are in already."""
+"""The limit leaves the event loop time for accepted connections during a flood of new ones."""
 PAUSE_S = 0.1
+"""The pause of accepting when descriptors or memory run out."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 Socket = socket.socket
-"""A listening socket, for what accepts from it by itself."""
+"""A listening socket, for code that accepts from it directly."""
 
 
 class Listening:
-    """The sockets of one address: one for each family that the name stands for."""
+    """The sockets of one address: one for each family that the name resolves to."""
 
     def __init__(self, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
 
     def fds(self) -> list[int]:
+        """Return the descriptor of each socket."""
         return [sock.fileno() for sock in self._sockets]
 
     def names(self) -> list[tuple[str, int]]:
-        """Address and port of each socket."""
+        """Return the address and port of each socket."""
         return [sock.getsockname()[:2] for sock in self._sockets]
 
     def close(self) -> None:
+        """Close the sockets."""
         for sock in self._sockets:
             sock.close()
 
 
 def bind(
-    host: str, port: int, *, again: list[tuple[str, int]] | None = None, setting: str = ""
+    host: str, port: int, *, names: list[tuple[str, int]] | None = None, setting: str = ""
 ) -> Listening:
-    """Listen on every address of `host` ("" for all interfaces, IPv4 and IPv6 apart).
+    """Listen on every address of `host` ("" for all interfaces, IPv4 and IPv6 separately).
 
-    With SO_REUSEPORT, so that each worker can have a socket of its own on one port: for the second
-    worker pass the `names` of the first as `again`, which also tells what port 0 has become.
-    `setting` names where the address comes from, for messages. Raises StagedoorError.
+    SO_REUSEPORT lets each worker have its own socket on the same port. For the second worker, pass the
+    `names` of the first, which also contain the port that was chosen for port 0. `setting` names the
+    origin of the address in messages. Raises StagedoorError.
     """
     sockets: list[socket.socket] = []
     try:
-        for family, (address, wanted) in _addresses(host, port, again):
-            # All families on the port that the first one got.
-            at = (address, wanted or (sockets[0].getsockname()[1] if sockets else 0))
-            sockets.append(_bound(family, at, first=again is None))
+        for family, (address, own_port) in _addresses(host, port, names):
+            # All families use the port that the first one got.
+            at = (address, own_port or (sockets[0].getsockname()[1] if sockets else 0))
+            sockets.append(_bind_socket(family, at, first=names is None))
     except OSError as error:
         for sock in sockets:
             sock.close()
@@ -72,23 +76,23 @@ def bind(
 
 
 def _addresses(
-    host: str, port: int, again: list[tuple[str, int]] | None
+    host: str, port: int, names: list[tuple[str, int]] | None
 ) -> list[tuple[int, tuple[str, int]]]:
-    if again is not None:
-        return [(int(socket.AF_INET6 if ":" in h else socket.AF_INET), (h, p)) for h, p in again]
+    if names is not None:
+        return [(int(socket.AF_INET6 if ":" in h else socket.AF_INET), (h, p)) for h, p in names]
     if not host:
-        found = [(int(socket.AF_INET), ("0.0.0.0", port))]
-        return [*found, (int(socket.AF_INET6), ("::", port))] if socket.has_ipv6 else found
+        v4 = [(int(socket.AF_INET), ("0.0.0.0", port))]
+        return [*v4, (int(socket.AF_INET6), ("::", port))] if socket.has_ipv6 else v4
     infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((int(info[0]), (str(info[4][0]), port)) for info in infos))
 
 
-def _bound(family: int, address: tuple[str, int], *, first: bool) -> socket.socket:
-    """A listening socket. The `first` on a port must have it for itself alone.
+def _bind_socket(family: int, address: tuple[str, int], *, first: bool) -> socket.socket:
+    """Return a listening socket. The `first` socket on a port requires exclusive use of it.
 
-    SO_REUSEPORT would let any other process of ours share the port unseen, a second gateway too. So
-    the first one takes the port without it, and opens it to the others (socket(7)) only then: of
-    two gateways that start at once, one is told by listen(2).
+    SO_REUSEPORT would let any other process of the same user share the port unnoticed, even a second
+    gateway. So the first socket binds without it, and sets it for the others (socket(7)) only after
+    listen(2), which reports an error to one of two gateways that start at the same time.
     """
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -110,7 +114,7 @@ def _bound(family: int, address: tuple[str, int], *, first: bool) -> socket.sock
 
 
 def adopt(fd: int) -> socket.socket:
-    """A listening socket that was inherited as `fd`."""
+    """Return the listening socket that was inherited as `fd`."""
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     return sock
@@ -119,36 +123,37 @@ def adopt(fd: int) -> socket.socket:
 class Acceptor:
     """Accepts from one listening socket on the event loop, until it is closed.
 
-    When descriptors or memory run out (accept(2): EMFILE and the like) it pauses and goes on by
-    itself; those who wait stay in the backlog meanwhile. `on_pause` is told why, once a pause.
+    When descriptors or memory run out (accept(2): EMFILE and similar) it pauses, and resumes
+    automatically; clients stay in the backlog meanwhile. `on_pause` is called with the reason, once for
+    each shortage.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        accepted: Callable[[TcpStream, Source], None],
+        on_accept: Callable[[TcpStream, Source], None],
         on_pause: Callable[[str], None],
     ) -> None:
         self._sock = sock
-        self._accepted = accepted
+        self._on_accept = on_accept
         self._on_pause = on_pause
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
-        self._told = False
+        self._reported = False
         self._loop.add_reader(sock.fileno(), self._accept)
 
     def _accept(self) -> bool:
-        """Accept one turn's worth; whether there may be more."""
+        """Accept up to `ACCEPTS_PER_TURN` connections. Return True if there may be more."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 sock, peer = self._sock.accept()
             except (BlockingIOError, InterruptedError):
-                self._told = False
+                self._reported = False
                 return False
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._rest(error)
-                # Otherwise it is the error of a connection that is gone already (accept(2)).
+                    self._pause_accepting(error)
+                # Otherwise it is the error of a connection that is closed already (accept(2)).
                 return False
             try:
                 sock.setblocking(False)
@@ -156,22 +161,22 @@ class Acceptor:
             except (OSError, ValueError):
                 sock.close()
                 continue
-            self._accepted(TcpStream(sock), source)
+            self._on_accept(TcpStream(sock), source)
         return True
 
-    def _rest(self, error: OSError) -> None:
+    def _pause_accepting(self, error: OSError) -> None:
         self._loop.remove_reader(self._sock.fileno())
-        self._pause = self._loop.call_later(PAUSE_S, self._go_on)
-        if not self._told:
-            self._told = True
+        self._pause = self._loop.call_later(PAUSE_S, self._resume)
+        if not self._reported:
+            self._reported = True
             self._on_pause(os.strerror(error.errno or 0))
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._pause = None
         self._loop.add_reader(self._sock.fileno(), self._accept)
 
     def close(self) -> None:
-        """Accept those who wait already, whom a close would reset, and no more."""
+        """Stop accepting. Connections in the backlog are accepted first, since a close would reset them."""
         if self._pause is not None:
             self._pause.cancel()
         for _ in range(BACKLOG // ACCEPTS_PER_TURN):

@@ -1,4 +1,4 @@
-"""Is an address one of this machine's own?"""
+"""A test whether an address belongs to this machine."""
 
 import errno
 import socket
@@ -10,12 +10,13 @@ _ELSEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 
 
 def is_this_machine(address: Address) -> bool:
-    """Whether a connect to `address` reaches this machine itself.
+    """Return True if a connect to `address` reaches this machine itself.
 
-    Loopback and the unspecified address (to which a connect reaches loopback) do. Any other is ours
-    if a socket can be bound to it, ip(7); except where `net.ipv4.ip_nonlocal_bind` lets it be bound
-    to anything (fail-over pairs set it): there it is ours if the kernel would speak to it from it.
-    What cannot be found out (no descriptors are left) counts as ours: the caller asks so as to refuse.
+    Loopback and the unspecified address, to which a connect reaches loopback, do. Any other address is
+    local if a socket can be bound to it, ip(7). With `net.ipv4.ip_nonlocal_bind`, which fail-over pairs
+    set, a socket can be bound to anything; then an address is local if the kernel would use it as the
+    source of packets to itself. If this cannot be determined because no descriptors are left, the
+    answer is True: callers ask in order to refuse.
     """
     if address.is_loopback or address.is_unspecified:
         return True
@@ -39,11 +40,11 @@ def _can_bind(version: int, address: str) -> bool:
 
 
 def _speaks_from(address: Address) -> bool:
-    """The kernel's choice of source; connect(2) on UDP sends nothing."""
+    """Return True if the kernel chooses `address` as the source. connect(2) on UDP sends nothing."""
     with socket.socket(_family(address.version), socket.SOCK_DGRAM) as sock:
         try:
             sock.connect((str(address), 9))
-        except OSError:  # there is no way to it
+        except OSError:  # there is no route to it
             return False
         return str(sock.getsockname()[0]) == str(address)
 

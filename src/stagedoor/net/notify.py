@@ -1,4 +1,4 @@
-"""Word to the service manager: sd_notify(3), as systemd's `Type=notify` expects it."""
+"""Messages to the service manager: sd_notify(3), as systemd's `Type=notify` expects."""
 
 import os
 import socket
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def reload_command() -> str:
-    """Return the command that has the gateway read its settings again, for the administrator.
+    """Return the command with which an administrator makes the gateway reload its settings.
 
-    Where systemd does not run (sd_booted(3)), as in a container, it is a signal.
+    Where systemd does not run (sd_booted(3)), as in a container, the command sends a signal.
     """
     if Path("/run/systemd/system").is_dir():
         return "systemctl reload stagedoor"

@@ -1,4 +1,4 @@
-"""One page of an HTTP server on this machine, for commands that may block."""
+"""A page of an HTTP server on this machine; for commands, which may block."""
 
 import http.client
 from contextlib import closing
@@ -7,7 +7,10 @@ MOST_BYTES = 1024 * 1024
 
 
 def fetch_page(host: str, port: int, path: str, timeout_s: float) -> tuple[int, str]:
-    """Status and body, at most 1 MiB. `host` "" or a wildcard is this machine. Raises OSError, ValueError."""
+    """Return the status and the body, at most 1 MiB. Raises OSError, ValueError.
+
+    A `host` of "" or a wildcard stands for this machine.
+    """
     at = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     with closing(http.client.HTTPConnection(at, port, timeout=timeout_s)) as connection:
         try:

@@ -1,4 +1,4 @@
-"""Names to addresses, without blocking the event loop."""
+"""Resolution of names to addresses, without blocking the event loop."""
 
 import asyncio
 import socket
@@ -13,13 +13,13 @@ TIMEOUT_S = 5.0
 
 
 class Resolver:
-    """Satisfies `session.ports.Resolver`. Belongs to one event loop."""
+    """The implementation of `session.ports.Resolver`. An instance belongs to one event loop."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="resolve")
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
-        """Each address of `host` once, in the system's order; a literal stands for itself.
+        """Return each address of `host` once, in the system's order; an address literal stands for itself.
 
         IPv4-mapped addresses are unmapped. Raises OSError (TimeoutError after `TIMEOUT_S`).
         """
@@ -28,13 +28,13 @@ class Resolver:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                found = await loop.run_in_executor(self._pool, _look_up, host)
-        except ValueError:  # no IDNA, or a NUL in it
+                addresses = await loop.run_in_executor(self._pool, _look_up, host)
+        except ValueError:  # invalid IDNA, or a NUL
             raise OSError(f"{host!r} is no host name") from None
-        return tuple(dict.fromkeys(unmapped(ip_address(address)) for address in found))
+        return tuple(dict.fromkeys(unmapped(ip_address(address)) for address in addresses))
 
     def close(self) -> None:
-        """Let the threads go; look-ups that still wait are dropped."""
+        """Release the threads; look-ups that have not started are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

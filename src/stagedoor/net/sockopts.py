@@ -7,14 +7,15 @@ from functools import cache
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """When a peer counts as dead. tcp(7): TCP_KEEPIDLE, _KEEPINTVL, _KEEPCNT, _USER_TIMEOUT.
+    """The limits after which a peer is considered dead.
 
-    `idle_s`: probes start after so long a silence; 60 s is shorter than what middleboxes remember.
-    `interval_s` and `probes`: how often and how many of them; together with `idle_s` five minutes.
-    `user_timeout_s`: how long bytes may stay unacknowledged; where the machine has it, it also
-    decides for the probes. Since Linux 5.11 it counts for a peer that lives but takes nothing (an
-    ssh stopped by Ctrl-Z while output waits), hence five minutes and not one. None leaves it to the
-    kernel: about 15 minutes for data in flight.
+    They are set as TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT, tcp(7). Probes start
+    after `idle_s` of silence; 60 s is shorter than the memory of middleboxes. `probes` of them are
+    sent, one every `interval_s`; together with `idle_s` that takes five minutes. Bytes may stay
+    unacknowledged for `user_timeout_s`; where the system supports it, this limit also decides for the
+    probes. Since Linux 5.11 it counts for a peer that is alive but reads nothing (an ssh stopped by
+    Ctrl-Z while output waits), hence five minutes and not one. None leaves it to the kernel: about 15
+    minutes for data in flight.
     """
 
     idle_s: int = 60
@@ -27,15 +28,18 @@ DEFAULT = KeepAlive()
 
 
 def apply(sock: socket.socket, keep_alive: KeepAlive) -> None:
-    """Set them. Accepted sockets inherit those of the listening one (Linux, the BSDs), so it is
-    enough to set them there. Raises OSError."""
+    """Set the options. Raises OSError.
+
+    Accepted sockets inherit them from the listening socket (Linux, the BSDs), so it is enough to set
+    them there.
+    """
     for level, option, value in _options(keep_alive):
         sock.setsockopt(level, option, value)
 
 
 @cache
 def _options(keep_alive: KeepAlive) -> tuple[tuple[int, int, int], ...]:
-    """Level, option and value of each that this machine has."""
+    """Return the level, option and value of each option that this system has."""
     timeout_s = keep_alive.user_timeout_s
     by_name: dict[str, int] = {
         # A keystroke must not wait for the last one's acknowledgement (Nagle, RFC 896).

@@ -1,4 +1,4 @@
-"""A key that an ssh-agent keeps, for signing: in a PKCS #11 token, for one, which never lets it out.
+"""A signing key held by an ssh-agent, for example in a PKCS #11 token that never exports it.
 
 Source: draft-ietf-sshm-ssh-agent §3 (framing), §4.6 (signing).
 """
@@ -11,19 +11,19 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.wire.blob import Reader, TruncatedError, string
 
 ANSWER_S = 10.0
-"""A token may take a second; one that waits for a touch is no use for a gateway."""
+"""A token may take a second; a gateway cannot use one that waits for a touch."""
 _SIGN_REQUEST, _SIGN_RESPONSE = 13, 14
 _RSA_SHA2_512 = 4
-"""Else an agent signs by SHA-1 (RFC 8332 §1)."""
+"""Without this flag an agent signs with SHA-1 (RFC 8332 §1)."""
 _MOST_BYTES = 64 * 1024
 
 
 class AgentError(StagedoorError):
-    """The agent does not sign; the message says why."""
+    """The agent did not sign; the message is the reason."""
 
 
 class AgentKey:
-    """Satisfies `keys.ca.SigningKey`. `line` is the public key, `type base64`."""
+    """The implementation of `keys.ca.SigningKey`. `line` is the public key, `type base64`."""
 
     def __init__(self, agent: Path, line: str) -> None:
         self._agent = agent
@@ -32,10 +32,11 @@ class AgentKey:
 
     @property
     def line(self) -> str:
+        """Return the public key, `type base64`."""
         return self._line
 
     def sign(self, data: bytes) -> bytes:
-        """Blocks for up to ANSWER_S. Raises AgentError."""
+        """Return the agent's signature over `data`. Blocks for up to ANSWER_S. Raises AgentError."""
         flags = _RSA_SHA2_512 if self._line.startswith("ssh-rsa ") else 0
         request = (
             bytes([_SIGN_REQUEST]) + string(self.blob) + string(data) + flags.to_bytes(4, "big")
@@ -63,17 +64,17 @@ class AgentKey:
             agent.settimeout(ANSWER_S)
             agent.connect(str(self._agent))
             agent.sendall(string(request))
-            length = int.from_bytes(_exactly(agent, 4), "big")
+            length = int.from_bytes(_receive_exactly(agent, 4), "big")
             if length > _MOST_BYTES:
                 raise TruncatedError("it is longer than any answer")
-            return _exactly(agent, length)
+            return _receive_exactly(agent, length)
 
 
-def _exactly(agent: socket.socket, size: int) -> bytes:
-    found = b""
-    while len(found) < size:
-        more = agent.recv(size - len(found))
+def _receive_exactly(agent: socket.socket, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        more = agent.recv(size - len(received))
         if not more:
             raise TruncatedError("it ends too early")
-        found += more
-    return found
+        received += more
+    return received

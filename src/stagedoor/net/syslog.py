@@ -13,13 +13,13 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import client_context
 
 WAIT_S = 10.0
-"""For a connection, a handshake, and for what was sent to be acknowledged."""
+"""The time limit of a connect, of a handshake, and of the acknowledgement of sent bytes."""
 
 
 def syslog_context(
     ca_file: Path | None, certificate_file: Path | None, key_file: Path | None
 ) -> ssl.SSLContext:
-    """Raises SettingsError."""
+    """Return a TLS context for a client, with its certificate if it has one. Raises SettingsError."""
     try:
         context = client_context(ca_file)
         if certificate_file is not None:
@@ -32,7 +32,10 @@ def syslog_context(
 
 
 class SyslogConnection:
-    """For one thread. Syslog has no answers: what the server's kernel has acknowledged counts as sent."""
+    """A connection for use by one thread.
+
+    Syslog has no answers, so messages count as sent once the server's kernel has acknowledged them.
+    """
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._host = host
@@ -41,7 +44,10 @@ class SyslogConnection:
         self._socket: socket.socket | None = None
 
     def send(self, frames: bytes) -> None:
-        """Raises StagedoorError; the connection is closed then, and made again by the next call."""
+        """Send messages, connecting first if necessary.
+
+        Raises StagedoorError after closing the connection; the next call opens another one.
+        """
         self.check()
         try:
             if self._socket is None:
@@ -58,7 +64,10 @@ class SyslogConnection:
         raise StagedoorError(f"{host_port(self._host, self._port)}: {why}")
 
     def check(self) -> None:
-        """Raises StagedoorError where the server has closed the connection: nobody knows what it has read."""
+        """Check that the server has not closed the connection. Raises StagedoorError.
+
+        After such a close it is unknown which messages the server has read.
+        """
         if self._socket is not None and _has_ended(self._socket):
             self.close()
             raise StagedoorError(
@@ -66,37 +75,41 @@ class SyslogConnection:
             )
 
     def close(self) -> None:
+        """Close the connection."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.close()
             self._socket = None
 
     def _connect(self) -> socket.socket:
-        made = socket.create_connection((self._host, self._port), timeout=WAIT_S)
+        connection = socket.create_connection((self._host, self._port), timeout=WAIT_S)
         try:
-            sockopts.apply(made, sockopts.DEFAULT)
+            sockopts.apply(connection, sockopts.DEFAULT)
             if self._context is not None:
-                return self._context.wrap_socket(made, server_hostname=self._host)
+                return self._context.wrap_socket(connection, server_hostname=self._host)
         except BaseException:
-            made.close()
+            connection.close()
             raise
-        return made
+        return connection
 
-    def _await_acknowledged(self, sent: socket.socket) -> None:
+    def _await_acknowledged(self, connection: socket.socket) -> None:
         deadline = time.monotonic() + WAIT_S
         wait_s = 0.0005
-        stream = TcpStream(sent)  # not closed: it is not the owner here
+        stream = TcpStream(connection)  # not closed: it is not the owner here
         while stream.unacknowledged():
             if time.monotonic() > deadline:
                 raise TimeoutError
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, 0.05)
-        if _has_ended(sent):
+        if _has_ended(connection):
             raise ConnectionResetError("the server closed the connection")
 
 
 def _has_ended(open_socket: socket.socket) -> bool:
-    """Whether the server has closed it. A TLS server sends session tickets; anything else is dropped."""
+    """Return True if the server has closed the connection.
+
+    Bytes from the server are dropped. A TLS server sends session tickets, and syslog has no answers.
+    """
     open_socket.settimeout(0)
     try:
         while data := open_socket.recv(4096):

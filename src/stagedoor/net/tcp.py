@@ -1,4 +1,4 @@
-"""A plain TCP end."""
+"""Plain TCP streams."""
 
 import contextlib
 import fcntl
@@ -8,11 +8,11 @@ import sys
 import termios
 
 _RST = struct.pack("ii", 1, 0)
-"""SO_LINGER on, 0 s: close(2) sends RST and forgets what was not sent (socket(7))."""
+"""SO_LINGER on, 0 s: close(2) sends RST and discards unsent bytes (socket(7))."""
 
 
 class TcpStream:
-    """A non-blocking TCP socket as the relay wants it (`relay.ports.Stream`). It owns `sock`."""
+    """A non-blocking TCP socket as a `relay.ports.Stream`. It owns `sock`."""
 
     __slots__ = ("_sock",)
 
@@ -21,37 +21,43 @@ class TcpStream:
 
     @property
     def spliceable(self) -> bool:
+        """Return True: the kernel may move the bytes."""
         return True
 
     def detach(self) -> socket.socket:
-        """Give the socket away, to code that reads it by other means; this end is then closed."""
+        """Return the socket, for code that uses it by other means. This stream is closed afterwards."""
         return socket.socket(fileno=self._sock.detach())
 
     def fileno(self) -> int:
+        """Return the socket's descriptor, -1 once it is closed."""
         return self._sock.fileno()
 
     def recv(self, limit: int) -> bytes | None:
+        """Return up to `limit` bytes; b"" at the end; None if nothing is there yet. Raises OSError."""
         try:
             return self._sock.recv(limit)
         except BlockingIOError:
             return None
 
     def send(self, data: bytes | memoryview) -> int:
+        """Send, and return the number of bytes that the kernel took. Raises OSError."""
         try:
             return self._sock.send(data)
         except BlockingIOError:
             return 0
 
     def flush(self) -> bool:
+        """Return True: nothing is buffered outside the kernel."""
         return True
 
     def shutdown_write(self) -> None:
+        """Send FIN; the other direction stays open. Raises OSError."""
         self._sock.shutdown(socket.SHUT_WR)
 
     def unacknowledged(self) -> int:
-        """Bytes that were sent and that the peer has not acknowledged (tcp(7), SIOCOUTQ).
+        """Return the number of sent bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ).
 
-        0 where this system does not say. Raises OSError.
+        The result is 0 on systems that do not report it. Raises OSError.
         """
         if not sys.platform.startswith("linux"):
             return 0
@@ -60,16 +66,19 @@ class TcpStream:
         )
 
     def set_option(self, level: int, option: int, value: int) -> None:
-        """As setsockopt(2). Raises OSError."""
+        """Set a socket option, as setsockopt(2) does. Raises OSError."""
         self._sock.setsockopt(level, option, value)
 
     def error(self) -> int:
+        """Return and clear the socket's pending errno (SO_ERROR), 0 if there is none."""
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def abort(self) -> None:
+        """Close with RST."""
         with contextlib.suppress(OSError):  # it is closed already
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
         self._sock.close()
 
     def close(self) -> None:
+        """Close in order."""
         self._sock.close()

@@ -1,7 +1,7 @@
-"""The server's end of TLS over a non-blocking stream, with half-close both ways.
+"""The server's side of TLS over a non-blocking stream, with half-close in both directions.
 
-The `ssl` module's own sockets cannot half-close: their `unwrap` waits for the peer's close_notify
-and takes what comes before it for an error. Here TLS runs in memory (`ssl.SSLObject`).
+The `ssl` module's sockets cannot half-close: their `unwrap` waits for the peer's close_notify, and
+treats data before it as an error. Here TLS runs in memory (`ssl.SSLObject`).
 """
 
 import contextlib
@@ -15,18 +15,18 @@ from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 
 _RECORD = 16 * 1024
-"""The most plain text in one record (RFC 8446 §5.1). We hold no more than that on the way out."""
+"""The most plain text in one record (RFC 8446 §5.1), and in the output buffer."""
 
 _READ = 64 * 1024
 _MOST_UNSENT = 64 * 1024
-"""More than a record and a handshake's flight: beyond it stand answers to messages of TLS itself
-(KeyUpdate, RFC 8446 §4.6.3), and a peer that asks for those and reads none is cut off."""
+"""More than a record and a handshake's flight. Anything beyond it answers messages of TLS itself
+(KeyUpdate, RFC 8446 §4.6.3); a peer that requests such answers and does not read them is cut off."""
 
 
 class TlsStream:
-    """TLS over `stream`, which it owns, as the relay wants it (`relay.ports.Stream`).
+    """TLS over `stream`, which it owns, as a `relay.ports.Stream`.
 
-    `await handshake()` comes first.
+    Call `await handshake()` first.
     """
 
     __slots__ = ("_in", "_out", "_read_bytes", "_ready", "_shut", "_tcp", "_tcp_ended", "_tls")
@@ -41,7 +41,7 @@ class TlsStream:
         self._tls = context.wrap_bio(self._in, self._out, server_side=True)
         self._in.write(received)
         self._ready = b""
-        """Deciphered before our close_notify went out, and not yet read."""
+        """Decrypted before our close_notify was sent, and not yet read."""
         self._shut = False
         self._tcp_ended = False
 
@@ -53,7 +53,7 @@ class TlsStream:
         received: bytes = b"",
         read_bytes: int = _READ,
     ) -> "TlsStream":
-        """Take over a stream from which `received` was read already.
+        """Start TLS on a stream from which `received` was read already.
 
         At most `read_bytes` are read at once. OpenSSL keeps a buffer of that size for each stream.
         """
@@ -61,21 +61,26 @@ class TlsStream:
 
     @property
     def spliceable(self) -> bool:
+        """Return False: the bytes have to be encrypted."""
         return False
 
     def fileno(self) -> int:
+        """Return the socket's descriptor, -1 once it is closed."""
         return self._tcp.fileno()
 
     async def handshake(self) -> None:
-        """Raises OSError (`ssl.SSLError` is one) when the peer speaks no TLS that we do, or leaves."""
-        while not self._shake():
-            if self.flush():
-                await aio.readable(self.fileno())
-            else:
-                await aio.writable(self.fileno())
+        """Complete the handshake.
 
-    def _shake(self) -> bool:
-        """Go on with the handshake as far as can be now; whether it is done."""
+        Raises OSError, of which `ssl.SSLError` is one, if the peer speaks no supported TLS, or leaves.
+        """
+        while not self._continue_handshake():
+            if self.flush():
+                await aio.wait_readable(self.fileno())
+            else:
+                await aio.wait_writable(self.fileno())
+
+    def _continue_handshake(self) -> bool:
+        """Continue the handshake as far as possible without waiting. Return True if it is complete."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -86,16 +91,20 @@ class TlsStream:
                     raise ConnectionResetError("the peer left in the TLS handshake") from None
                 return False
             except ssl.SSLError:
-                self._say_why()
+                self._send_alert()
                 raise
             return self.flush()
 
     def recv(self, limit: int) -> bytes | None:
+        """Return up to `limit` decrypted bytes; b"" at the peer's close_notify; None if nothing is there yet.
+
+        Raises OSError, also for an end without close_notify.
+        """
         if self._ready:
             data, self._ready = self._ready[:limit], self._ready[limit:]
             return data
         while True:
-            data_or_none = self._decipher(limit)
+            data_or_none = self._decrypt(limit)
             if data_or_none is not None:
                 return data_or_none
             if not self._fill():
@@ -105,7 +114,10 @@ class TlsStream:
                 return None
 
     def send(self, data: bytes | memoryview) -> int:
-        """Nothing is taken while the socket has not taken the last record."""
+        """Encrypt and send, and return the number of bytes taken. Raises OSError.
+
+        Nothing is taken while a part of the last record is still unsent.
+        """
         taken = 0
         while taken < len(data) and self.flush():
             taken += self._tls.write(data[taken : taken + _RECORD])
@@ -113,9 +125,10 @@ class TlsStream:
         return taken
 
     def flush(self) -> bool:
+        """Send what is left of the last record. Return True if nothing is left. Raises OSError."""
         if not self._out.pending:
             return True
-        # A BIO forgets what it gives. What the socket does not take is put back into an empty one.
+        # Reading empties the BIO, so bytes that the socket does not take can be put back.
         data = self._out.read()
         taken = self._tcp.send(data)
         if taken < len(data):
@@ -126,16 +139,16 @@ class TlsStream:
         return True
 
     def shutdown_write(self) -> None:
-        """Send close_notify (RFC 8446 §6.1), then FIN; what the peer still sends can be read.
+        """Send close_notify (RFC 8446 §6.1), then FIN. The peer's data can still be read.
 
-        SSL_shutdown(3) takes data that it meets as it reads for an error, so all that is there is
-        deciphered first. Then it finds nothing, wants to read, and our close_notify is out.
+        SSL_shutdown(3) reports an error if it comes across unread data, so everything that has arrived
+        is decrypted first. Then it finds nothing and wants to read, and our close_notify is sent.
         """
         if self._shut:
             return
         self.flush()
         ready = bytearray(self._ready)
-        while chunk := self._decipher(_READ):
+        while chunk := self._decrypt(_READ):
             ready += chunk
         self._ready = bytes(ready)
         with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
@@ -144,39 +157,42 @@ class TlsStream:
         self.flush()
 
     def unacknowledged(self) -> int:
-        """As `TcpStream.unacknowledged`, of what is enciphered."""
+        """Return `TcpStream.unacknowledged`, in encrypted bytes."""
         return self._tcp.unacknowledged()
 
     def set_option(self, level: int, option: int, value: int) -> None:
-        """As `TcpStream.set_option`."""
+        """Set a socket option, as `TcpStream.set_option` does."""
         self._tcp.set_option(level, option, value)
 
     def error(self) -> int:
+        """Return and clear the socket's pending errno (SO_ERROR), 0 if there is none."""
         return self._tcp.error()
 
     def abort(self) -> None:
+        """Close with RST."""
         self._tcp.abort()
 
     def close(self) -> None:
+        """Close the TCP connection. This sends no close_notify."""
         self._tcp.close()
 
-    def _decipher(self, limit: int) -> bytes | None:
-        """Up to `limit` bytes of what is in memory; b"" at the peer's close_notify; None: nothing."""
+    def _decrypt(self, limit: int) -> bytes | None:
+        """Decrypt up to `limit` bytes from memory; b"" at the peer's close_notify; None if there are none."""
         try:
             return self._tls.read(limit)
         except ssl.SSLWantReadError:
-            # Reading may have made an answer to a KeyUpdate (RFC 8446 §4.6.3).
+            # Reading may have produced an answer to a KeyUpdate (RFC 8446 §4.6.3).
             if self._out.pending and not self._shut:
                 self.flush()
             return None
         except ssl.SSLZeroReturnError:
             return b""
         except ssl.SSLError:
-            self._say_why()
+            self._send_alert()
             raise
 
     def _fill(self) -> bool:
-        """Take more from the socket; whether there was any."""
+        """Read from the socket. Return True if there were any bytes."""
         if self._out.pending > _MOST_UNSENT and not self.flush():
             raise ConnectionResetError("the peer asks for more than it reads")
         data = self._tcp.recv(self._read_bytes)
@@ -188,28 +204,28 @@ class TlsStream:
         self._in.write(data)
         return True
 
-    def _say_why(self) -> None:
-        """Send the alert that TLS has made of an error, if it can be sent now."""
+    def _send_alert(self) -> None:
+        """Send the alert that TLS has produced for an error, if it can be sent now."""
         with contextlib.suppress(OSError):
             self.flush()
 
 
 ServerTls = ssl.SSLContext
-"""TLS for those who are accepted, as `server_context` makes it."""
+"""The TLS context for accepting connections, from `server_context`."""
 
 
 def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
-    """A context for accepting TLS 1.2 and 1.3, from a PEM chain and its unencrypted key.
+    """Return a context for accepting TLS 1.2 and 1.3, from a PEM chain and its unencrypted key.
 
-    Raises SettingsError with one line that names the file, what is wrong and the setting.
+    Raises SettingsError with one line that names the file, the fault and the setting.
     """
-    _holds(cert_file, b"-----BEGIN CERTIFICATE-----", "tunnel.certificate_file", "certificate")
-    _holds(key_file, b"PRIVATE KEY-----", "tunnel.key_file", "private key")
+    _check_pem(cert_file, b"-----BEGIN CERTIFICATE-----", "tunnel.certificate_file", "certificate")
+    _check_pem(key_file, b"PRIVATE KEY-----", "tunnel.key_file", "private key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Renegotiation lets a peer make us work for nothing; compression leaks (RFC 9325 §3.3, §3.5).
+    # Renegotiation lets a peer cause work for free; compression leaks (RFC 9325 §3.3, §3.5).
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    # No tickets: a peer that only writes, and then closes, would meet them with an RST.
+    # No tickets: a peer that only writes, and then closes, would answer them with an RST.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
@@ -222,15 +238,16 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
             "and set tunnel.key_file"
         ) from None
     except ssl.SSLError as error:
-        raise SettingsError(_wrong(error, cert_file, key_file)) from None
+        raise SettingsError(_describe_error(error, cert_file, key_file)) from None
     return context
 
 
 def client_context(ca_file: Path | None) -> ssl.SSLContext:
-    """A context for connecting to a server that the authorities in `ca_file` vouch for; None: the system's.
+    """Return a context for connecting to a server that the authorities in `ca_file` vouch for.
 
-    As OpenSSL, curl and Go have it. Since 3.13 Python asks of every certificate what RFC 5280 asks of those
-    of public CAs (VERIFY_X509_STRICT); a company's own often lack key identifiers or key usage. Raises
+    None stands for the system's authorities. Certificates are checked as OpenSSL, curl and Go do. Since
+    3.13 Python requires of every certificate what RFC 5280 requires of those of public CAs
+    (VERIFY_X509_STRICT); a company's own certificates often lack key identifiers or key usage. Raises
     OSError, of which ssl.SSLError is one.
     """
     context = ssl.create_default_context(cafile=ca_file)
@@ -238,10 +255,10 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def names_in(cert_file: Path) -> frozenset[str]:
-    """The DNS names that a certificate is for (RFC 5280 §4.2.1.6), in lower case.
+def read_names(cert_file: Path) -> frozenset[str]:
+    """Return the DNS names in a certificate (RFC 5280 §4.2.1.6), in lower case.
 
-    Of a file that `server_context` takes. Raises OSError, ValueError.
+    `cert_file` is a file that `server_context` accepts. Raises OSError, ValueError.
     """
     certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
     try:
@@ -251,9 +268,11 @@ def names_in(cert_file: Path) -> frozenset[str]:
     return frozenset(name.lower() for name in names.get_values_for_type(x509.DNSName))
 
 
-def validity(cert_file: Path) -> tuple[float, float]:
-    """From when to when the first certificate of a file is valid (RFC 5280 §4.1.2.5), seconds since the
-    epoch. Of a file that `server_context` takes. Raises OSError, ValueError.
+def read_validity(cert_file: Path) -> tuple[float, float]:
+    """Return the start and the end of the validity of a certificate, in seconds since the epoch.
+
+    `cert_file` is a file that `server_context` accepts; its first certificate counts (RFC 5280
+    §4.1.2.5). Raises OSError, ValueError.
     """
     certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
     return (
@@ -263,14 +282,14 @@ def validity(cert_file: Path) -> tuple[float, float]:
 
 
 class _EncryptedError(Exception):
-    """OpenSSL asks for a passphrase."""
+    """OpenSSL asked for a passphrase."""
 
 
 def _no_password() -> str:
     raise _EncryptedError
 
 
-def _holds(path: Path, marker: bytes, setting: str, what: str) -> None:
+def _check_pem(path: Path, marker: bytes, setting: str, what: str) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -279,7 +298,7 @@ def _holds(path: Path, marker: bytes, setting: str, what: str) -> None:
         raise SettingsError(f"{path} holds no {what} in PEM ({setting})")
 
 
-def _wrong(error: ssl.SSLError, cert_file: Path, key_file: Path) -> str:
+def _describe_error(error: ssl.SSLError, cert_file: Path, key_file: Path) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         return (
             f"the private key {key_file} does not belong to the certificate {cert_file} "

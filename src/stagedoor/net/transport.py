@@ -1,8 +1,8 @@
-"""A transport of asyncio (PEP 3156) over an accepted stream, plain or TLS, that bounds what a peer holds.
+"""An asyncio transport (PEP 3156) over an accepted stream, plain or TLS, that bounds a peer's resources.
 
-asyncio's own keeps 256 KiB for each TLS connection, copies all that is unsent, waits without end for a
-peer that does not read, and goes on reading from it meanwhile. This one keeps what is unsent by
-reference, does not read from a peer that leaves too much unread, and demands a minimum rate.
+asyncio's own transport keeps 256 KiB for each TLS connection, copies all unsent data, waits for ever
+for a peer that does not read, and keeps reading from it meanwhile. This one keeps unsent data by
+reference, stops reading from a peer that leaves too much unread, and requires a minimum rate.
 """
 
 import asyncio
@@ -19,28 +19,29 @@ from stagedoor.net.tls import TlsStream
 
 READ_BYTES = 16 * KIB
 STRANGER_BYTES = 4 * KIB
-"""What is read or sent at once for a peer that has not proved who it is: so much TLS keeps of it."""
+"""The bytes to read or send at once for an unauthenticated peer, which is also what TLS keeps for it."""
 READS_PER_TURN = 16
-"""So that one peer that sends without end leaves the event loop time for the others."""
+"""The limit leaves the event loop time for others while one peer sends without pause."""
 HIGH_WATER_BYTES = 64 * KIB
-"""With more unsent the protocol is told to pause; it may go on at a quarter (as asyncio's own)."""
+"""With more unsent, the protocol is paused, until a quarter of it is left (as in asyncio)."""
 LOW_WATER_BYTES = 16 * KIB
 UNREAD_BY_STRANGER_BYTES = 4 * KIB
-"""With more unsent, a peer that has not proved who it is is not read from."""
+"""With more unsent, an unauthenticated peer is not read from."""
 UNREAD_BYTES = 256 * KIB
-"""The same for one that has. A protocol that pauses leaves less; answers to PINGs do not pause."""
+"""The same for an authenticated peer. A protocol that pauses leaves less; answers to PINGs do not pause."""
 RATE_EVERY_S = 10.0
 LEAST_BYTES = 10 * KIB
-"""So much must be acknowledged each `RATE_EVERY_S` while more waits: 1 KiB/s, a tenth of GPRS' best."""
+"""The bytes that the peer must acknowledge every `RATE_EVERY_S` while more wait: 1 KiB/s, a tenth of
+the best rate of GPRS."""
 ORPHAN_S = 30.0
-"""How long the kernel keeps what was sent before a close and is not acknowledged (TCP_USER_TIMEOUT)."""
+"""The time for which the kernel keeps unacknowledged bytes after a close (TCP_USER_TIMEOUT)."""
 
 
 class StreamTransport(asyncio.Transport):
     """Carries one connection for `protocol`, which it calls as asyncio does. It owns `stream`.
 
-    `source` is the peer, as `peername` says it; `secure` is what `sslcontext` says, None without TLS.
-    Belongs to the running event loop. `start` comes first.
+    `source` is the peer, returned as `peername`; `secure` is returned as `sslcontext`, None without
+    TLS. An instance belongs to the running event loop. Call `start` first.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class StreamTransport(asyncio.Transport):
             {"peername": (str(source.address), source.port), "sslcontext": secure, "socket": None}
         )
         self.on_lost: Callable[[], None] = _nothing
-        """Called once, when nothing is held any more."""
+        """Called once, after everything is released."""
         self._loop = asyncio.get_running_loop()
         self._stream = stream
         self._fd = stream.fileno()
@@ -76,83 +77,93 @@ class StreamTransport(asyncio.Transport):
         protocol.connection_made(self)
         if received and not self._closing:
             protocol.data_received(received)
-        self._look()
+        self._update_reading()
 
     def trust(self) -> None:
-        """The peer has proved who it is: no rate is demanded, and it may leave more unread."""
+        """Treat the peer as authenticated: no rate is required, and it may leave more unread."""
         self._trusted = True
-        self._look()
+        self._update_reading()
 
-    # What a protocol asks for (asyncio.Transport).
+    # The methods of asyncio.Transport.
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Replace the protocol."""
         assert isinstance(protocol, asyncio.Protocol)
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
         assert self._protocol is not None
         return self._protocol
 
     def is_closing(self) -> bool:
+        """Return True once the transport is closing or closed."""
         return self._closing
 
     def is_reading(self) -> bool:
+        """Return True unless the protocol has paused reading, or the transport is closing."""
         return not self._paused and not self._closing
 
     def pause_reading(self) -> None:
+        """Stop reading from the peer."""
         self._paused = True
-        self._look()
+        self._update_reading()
 
     def resume_reading(self) -> None:
+        """Resume reading from the peer."""
         if not self._paused:
             return
         self._paused = False
-        self._look()
+        self._update_reading()
 
     def get_write_buffer_size(self) -> int:
+        """Return the number of unsent bytes."""
         return self._unsent_bytes
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Bytes are kept by reference until they are sent."""
+        """Send `data`, or keep a reference to it until it can be sent."""
         if self._closing or not data:
             return
-        # What is not `bytes` may change under our hands.
+        # The caller may modify anything but `bytes`.
         self._unsent.append(memoryview(data if isinstance(data, bytes) else bytes(data)))
         self._unsent_bytes += len(data)
         if not self._writing:
             self._write()
         else:
-            self._tell_protocol()
-            self._look()
+            self._notify_protocol()
+            self._update_reading()
 
     def can_write_eof(self) -> bool:
+        """Return False: a half-close is not supported."""
         return False
 
     def close(self) -> None:
-        """Send what is unsent, at the least rate at least, and hang up."""
+        """Send unsent data, at the minimum rate or faster, and close the connection."""
         if self._closing:
             return
         self._closing = True
-        self._look()
+        self._update_reading()
         if not self._writing:
             self._loop.call_soon(self._hang_up, None)
 
     def abort(self) -> None:
-        """Forget what is unsent, and reset the connection."""
+        """Discard unsent data, and reset the connection."""
         self._lose(None)
 
-    # How.
+    # Implementation.
 
-    def _look(self) -> None:
-        """Wait for what the peer sends, or do not, as things are now."""
+    def _update_reading(self) -> None:
+        """Start or stop waiting for the peer's bytes, according to the current state."""
         most = UNREAD_BYTES if self._trusted else UNREAD_BY_STRANGER_BYTES
-        wanted = not (self._paused or self._closing or self._lost or self._unsent_bytes > most)
-        if wanted == self._reading:
+        should_read = not (self._paused or self._closing or self._lost or self._unsent_bytes > most)
+        if should_read == self._reading:
             return
-        self._reading = wanted
-        if wanted:
+        self._reading = should_read
+        if should_read:
             self._loop.add_reader(self._fd, self._read)
-            self._loop.call_soon(self._read)  # TLS may have more in memory; no socket tells of that
+            self._loop.call_soon(
+                self._read
+            )  # TLS may have more in memory, which epoll does not report
         elif not self._lost:
             self._loop.remove_reader(self._fd)
 
@@ -207,13 +218,13 @@ class StreamTransport(asyncio.Transport):
         if waits and self._rate is None:
             self._acknowledged = self._count_acknowledged()
             self._rate = self._loop.call_later(self._rate_every_s, self._check_rate)
-        self._tell_protocol()
+        self._notify_protocol()
         if self._closing and not waits:
             self._hang_up(None)
         else:
-            self._look()
+            self._update_reading()
 
-    def _tell_protocol(self) -> None:
+    def _notify_protocol(self) -> None:
         assert self._protocol is not None
         if not self._protocol_paused and self._unsent_bytes > HIGH_WATER_BYTES:
             self._protocol_paused = True
@@ -240,7 +251,7 @@ class StreamTransport(asyncio.Transport):
         self._rate = self._loop.call_later(self._rate_every_s, self._check_rate)
 
     def _hang_up(self, error: Exception | None) -> None:
-        """All is sent: close so that the kernel keeps what is under way for a while, and no longer."""
+        """Close after everything is sent. The kernel keeps bytes in flight for `ORPHAN_S`, and no longer."""
         if self._lost:
             return
         with suppress(OSError, AttributeError):  # no such option on this system
@@ -251,14 +262,14 @@ class StreamTransport(asyncio.Transport):
             self._stream.shutdown_write()
         self._forget()
         self._stream.close()
-        self._tell_lost(error)
+        self._notify_lost(error)
 
     def _lose(self, error: Exception | None) -> None:
         if self._lost:
             return
         self._forget()
         self._stream.abort()
-        self._loop.call_soon(self._tell_lost, error)
+        self._loop.call_soon(self._notify_lost, error)
 
     def _forget(self) -> None:
         self._closing = self._lost = True
@@ -271,15 +282,15 @@ class StreamTransport(asyncio.Transport):
         self._unsent.clear()
         self._unsent_bytes = 0
 
-    def _tell_lost(self, error: Exception | None) -> None:
+    def _notify_lost(self, error: Exception | None) -> None:
         try:
             if self._protocol is not None:
                 self._protocol.connection_lost(error)
         finally:
-            # So that nothing refers in a circle, and all is free at once.
-            lost, self.on_lost, self._protocol = self.on_lost, _nothing, None
-            lost()
+            # Break the reference cycle, so that memory is freed at once.
+            on_lost, self.on_lost, self._protocol = self.on_lost, _nothing, None
+            on_lost()
 
 
 def _nothing() -> None:
-    """For a transport that is gone."""
+    """Do nothing, in place of `on_lost` once that has been called."""

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from stagedoor.keys.ca import certificate_end
 from stagedoor.model.metric import Series
-from stagedoor.net.tls import validity
+from stagedoor.net.tls import read_validity
 from stagedoor.serve.metrics.definitions import CERTIFICATE
 from stagedoor.settings.settings import Settings
 
@@ -18,7 +18,7 @@ def certificate_ends(settings: Settings) -> dict[str, float]:
     ends: dict[str, float] = {}
     with suppress(OSError, ValueError):
         if settings.tunnel.certificate_file is not None:
-            ends["tls"] = validity(settings.tunnel.certificate_file)[1]
+            ends["tls"] = read_validity(settings.tunnel.certificate_file)[1]
     with suppress(OSError, ValueError):
         if settings.ssh.host_certificate_file is not None:
             line = settings.ssh.host_certificate_file.read_bytes()

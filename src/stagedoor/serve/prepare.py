@@ -15,7 +15,7 @@ from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.extra import install_extra
 from stagedoor.model.units import DAY_S
 from stagedoor.net.listen import Listening, bind
-from stagedoor.net.tls import server_context, validity
+from stagedoor.net.tls import read_validity, server_context
 from stagedoor.settings.careful import read_secret
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
@@ -109,7 +109,7 @@ def certificate_warning(settings: Settings, now: float) -> str | None:
     file = settings.tunnel.certificate_file
     if file is None:
         return None
-    begins_at, ends_at = validity(file)
+    begins_at, ends_at = read_validity(file)
     if now < begins_at:
         wrong = f"is not valid before {show_time(begins_at)}: clients refuse it until then"
     elif now >= ends_at:
@@ -172,7 +172,7 @@ def bind_all(settings: Settings, held: Bound) -> Bound:
                         bound[key] = held[key]
                         continue
                     again = first.names() if first else None
-                    bound[key] = bind(host, port, again=again, setting=setting)
+                    bound[key] = bind(host, port, names=again, setting=setting)
                     fresh.append(bound[key])
                     first = first or bound[key]
     except StagedoorError:

@@ -10,7 +10,7 @@ from stagedoor.admin.login.machine_tokens import MachineTokens
 from stagedoor.admin.sign_in.single_sign_on import HttpsFetch
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.http import Request
-from stagedoor.net.https import trust_in
+from stagedoor.net.https import load_trust
 from stagedoor.oidc.errors import OidcError
 from stagedoor.settings.machines import Machine
 from tests.kube.api.lone import LoneApi
@@ -40,7 +40,7 @@ async def test_the_token_of_a_service_account_is_taken(
 
     discovery = json.loads(await ask("GET", "/.well-known/openid-configuration"))
     keys_file = tmp_path / "keys.json"
-    fetch = HttpsFetch(trust_in(api.folder / "ca.crt", "machines.ca_file"))
+    fetch = HttpsFetch(load_trust(api.folder / "ca.crt", "machines.ca_file"))
     status, keys = await fetch.get(f"{api.url}/openid/v1/jwks", api.token())
     assert status == 200, keys
     keys_file.write_bytes(keys)

@@ -495,14 +495,14 @@ def test_a_url_loses_its_credential(text: str) -> None:
 
 
 def test_the_doctor_of_a_gateway_that_runs_knows_its_ports(machine: Machine) -> None:
-    from stagedoor.net.greeting import listens
+    from stagedoor.net.greeting import is_listening
 
     with socket.create_server(("127.0.0.1", 0)) as own:
         port = own.getsockname()[1]
-        assert listens(os.getpid(), port)
-        assert not listens(1, port) or os.getpid() == 1
+        assert is_listening(os.getpid(), port)
+        assert not is_listening(1, port) or os.getpid() == 1
     deadline = time.monotonic() + 5
-    while listens(os.getpid(), port):
+    while is_listening(os.getpid(), port):
         assert time.monotonic() < deadline
 
 

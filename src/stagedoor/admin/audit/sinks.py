@@ -110,11 +110,11 @@ class HttpsSink:
 
     def __init__(self, sink: Sink) -> None:
         # Only here: a gateway without such a sink does not load the library in the supervisor.
-        from stagedoor.net.https import trust_in
+        from stagedoor.net.https import load_trust
 
         self._url = sink.url
         self._token_file = sink.token_file
-        self._trust = trust_in(sink.ca_file, "audit.sinks.ca_file")
+        self._trust = load_trust(sink.ca_file, "audit.sinks.ca_file")
 
     def resume(self, stored: int | None) -> int:
         return stored or 0

@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet
 
 from stagedoor.admin.sign_in.single_sign_on import HttpsFetch
 from stagedoor.model.errors import SettingsError
-from stagedoor.net.https import trust_in
+from stagedoor.net.https import load_trust
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.id_token import read_keys
 from stagedoor.oidc.logout import issuer_of
@@ -65,7 +65,7 @@ def _issuer_keys(machine: Machine, now: Callable[[], float]) -> IssuerKeys[str]:
     if machine.keys_file is not None:
         _check_file(machine.keys_file)
         return IssuerKeys(partial(_path_of, str(machine.keys_file)), _read_file, now)
-    fetch = HttpsFetch(trust_in(machine.ca_file, "machines.ca_file"))
+    fetch = HttpsFetch(load_trust(machine.ca_file, "machines.ca_file"))
     return IssuerKeys(partial(_find_keys, fetch, machine.issuer), partial(_get, fetch), now)
 
 

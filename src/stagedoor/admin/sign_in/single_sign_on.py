@@ -10,7 +10,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.selector import subjects_of
-from stagedoor.net.https import Https, NoAnswerError, Trust, trust_in
+from stagedoor.net.https import Https, NoAnswerError, Trust, load_trust
 from stagedoor.oidc.client import Answer, OidcClient
 from stagedoor.oidc.errors import UnavailableError
 from stagedoor.oidc.mapping import Mapped, Rules
@@ -121,7 +121,7 @@ def open_clients(settings: Settings, now: Callable[[], float]) -> ProviderClient
     clients = ProviderClients({}, {})
     for provider in settings.sso:
         if provider.ca_file not in trusts:
-            trusts[provider.ca_file] = trust_in(provider.ca_file, "sso.ca_file")
+            trusts[provider.ca_file] = load_trust(provider.ca_file, "sso.ca_file")
         for by_name in (clients.signing_in, clients.refreshing):
             by_name[provider.name] = open_client(provider, now, trusts[provider.ca_file])
     return clients
@@ -134,7 +134,7 @@ def open_client(
 
     Raises SettingsError.
     """
-    trust = trust or trust_in(provider.ca_file, "sso.ca_file")
+    trust = trust or load_trust(provider.ca_file, "sso.ca_file")
     return OidcClient(provider.issuer, client_of(provider), HttpsFetch(trust), now)
 
 

@@ -17,10 +17,10 @@ from stagedoor.keys.ca import certificate_end
 from stagedoor.keys.files import load, public_line, read_public_line
 from stagedoor.model.errors import SettingsError, StagedoorError, StoreError
 from stagedoor.model.target import Target
-from stagedoor.net.greeting import greeting, listens
+from stagedoor.net.greeting import is_listening, read_greeting
 from stagedoor.net.listen import bind
 from stagedoor.net.notify import reload_command
-from stagedoor.net.tls import names_in, validity
+from stagedoor.net.tls import read_names, read_validity
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.prepare import VerifiedSettings, check
 from stagedoor.settings.file import parse_settings, read_settings
@@ -130,7 +130,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
     reload = reload_command()
     if (file := settings.tunnel.certificate_file) is not None:
         try:
-            begins_at, ends_at = validity(file)
+            begins_at, ends_at = read_validity(file)
         except (OSError, ValueError, IndexError) as error:
             yield fail(
                 f"{file} (tunnel.certificate_file) cannot be read: {error}", "write it again"
@@ -139,7 +139,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
             fix = f"renew {file} (tunnel.certificate_file), then: {reload}"
             yield judge.certificate(str(file), begins_at, ends_at, now, fix)
             if (public := urlsplit(settings.web.public_url or "")).scheme == "https":
-                yield judge.certificate_name(str(file), public.hostname or "", names_in(file))
+                yield judge.certificate_name(str(file), public.hostname or "", read_names(file))
     if (file := settings.ssh.host_certificate_file) is not None:
         try:
             end = certificate_end(file.read_bytes())
@@ -223,7 +223,7 @@ def _sockets(settings: Settings) -> Iterator[Finding]:
 
 def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
     host, port = split_address(text)
-    if any(listens(pid, port) for pid in gateways):
+    if any(is_listening(pid, port) for pid in gateways):
         return ok(f"{text} ({setting}) is the running gateway's")
     try:
         bind(host, port, setting=setting).close()
@@ -235,7 +235,7 @@ def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
 def _static_shell(settings: Settings, entry: StaticShell) -> Iterator[Finding]:
     shell = f"{entry.app} at {entry.host}"
     try:
-        banner = greeting(entry.host, entry.port, ANSWER_S)
+        banner = read_greeting(entry.host, entry.port, ANSWER_S)
     except OSError as error:
         why = error.strerror or str(error)
         fix = f"start its sshd, or correct host and port of the [[shells.static]] entry {entry.app}"

@@ -37,7 +37,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.model.units import MIB
 from stagedoor.model.webpass import PassKind
-from stagedoor.net.tls import ServerTls, names_in
+from stagedoor.net.tls import ServerTls, read_names
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
 from stagedoor.serve.parts.accept import accept_rules
@@ -159,4 +159,4 @@ def host_names(settings: Settings) -> frozenset[str]:
         names |= {public}
     if not settings.web.tls_addresses or settings.tunnel.certificate_file is None:
         return names
-    return names | names_in(settings.tunnel.certificate_file)
+    return names | read_names(settings.tunnel.certificate_file)
