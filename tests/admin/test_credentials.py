@@ -79,7 +79,7 @@ class Desk:
         return await (by or self.service).add_key(who, HOST, shown, "laptop", proved=False)
 
     async def held(self, name: str) -> AccountState:
-        held = await self.service.held(self.person(name))
+        held = await self.service.account_state(self.person(name))
         assert isinstance(held, AccountState)
         return held
 
@@ -213,7 +213,7 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
         assert isinstance(await desk.service.end_sign_ins(ann, wanted), Denial)
     own = await passes.show(PassKind.SESSION, secrets["ann"][0])
     assert isinstance(own, Identity)
-    held = await desk.service.held(own)
+    held = await desk.service.account_state(own)
     assert isinstance(held, AccountState)
     assert held.sign_in in {one.id for one in held.sign_ins}
     assert await desk.service.end_sign_ins(own, "others") == 2

@@ -1,5 +1,5 @@
-"""What an administrator does: users, keys, grants, sessions, shares, recordings, apps, links.
+"""Administration: users, keys, grants, sessions, shares, recordings, apps and sign-ins.
 
-Functions over an opened store. The commands, the home page of the WebShell and the API are skins
-over them: none of them changes the store by itself, and every change is audited here.
+The functions work on an opened store. The commands, the WebShell and the API call them: none of these
+changes the store in another way, and every change is audited here.
 """

@@ -1,4 +1,4 @@
-"""What a person sees of their own on the home page, from the store."""
+"""A user's own keys, sessions and ssh commands, for the WebShell's home page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LAST_SESSIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class AccountSession:
-    """A session of somebody's: `at` and `until` in seconds since the epoch, None while it is open."""
+    """A session of a user. `at` and `until` are seconds since the epoch; `until` is None while it is open."""
 
     target: str
     way: str
@@ -29,9 +29,9 @@ class AccountSession:
 
 
 class AccountService:
-    """What a person sees of their own on the home page.
+    """The data of the home page for a user.
 
-    The store is asked in a thread; one that fails is a Denial.
+    It uses the store in a thread; a store that fails is a Denial.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -39,17 +39,17 @@ class AccountService:
         self._database = database
 
     async def keys(self, identity: Identity) -> Sequence[KeyRecord] | Denial:
-        """The keys by which the shells know them."""
+        """Return the user's registered SSH keys."""
 
         def load() -> Sequence[KeyRecord]:
-            # From the store, not from memory: somebody who has just added one wants to see it.
+            # From the store, not from memory: a user who has just added a key wants to see it.
             with self._database.read() as transaction:
                 return keys_of(transaction, identity.name)
 
         return await ask(load)
 
     async def sessions(self, identity: Identity) -> Sequence[AccountSession] | Denial:
-        """Their last sessions, the newest first."""
+        """Return the user's last sessions, the newest first."""
         records = await ask(
             list_sessions,
             self._database,
@@ -64,39 +64,45 @@ class AccountService:
         ]
 
     def ssh_line(self, identity: Identity, target: Target) -> str:
-        """The command that enters `target` by ssh: by direct login where SSH is answered; else by what
-        `ssh_setup` has set up."""
+        """Return the ssh command that enters `target`.
+
+        It uses direct login if SSH has a public address, else the configuration that `ssh_setup` writes.
+        """
         public = self._settings.ssh.public_at
         if public is None:
             return f"ssh {target.host_name}"
         name, port = public
-        at = f"{target.login_name}@{name}"
-        return f"ssh {at}" if port == SSH_PORT else f"ssh -p {port} {at}"
+        login = f"{target.login_name}@{name}"
+        return f"ssh {login}" if port == SSH_PORT else f"ssh -p {port} {login}"
 
     def ssh_setup(self, identity: Identity, host: str) -> str | None:
-        """The command that has to be run once before; None where ssh needs nothing. `host` is the name by
-        which the person reaches this gateway."""
+        """Return the command to run once before using ssh, or None if ssh needs no setup.
+
+        `host` is the name by which the user reaches this gateway.
+        """
         ssh, tunnel = self._settings.ssh, self._settings.tunnel
         if ssh.public_at is not None:
             return None
         if self._ssh_port:
-            way = f"--jump {_at(host, ssh.public_port or self._ssh_port)}"
+            option = f"--jump {_address(host, ssh.public_port or self._ssh_port)}"
         elif tunnel.public_url is not None:
-            way = f"--gateway {tunnel.public_url}"
+            option = f"--gateway {tunnel.public_url}"
         else:
             secure = bool(tunnel.tls_addresses)
             first = (tunnel.tls_addresses or tunnel.addresses or (":0",))[0]
-            at = _at(host, split_address(first)[1])
-            way = f"--gateway {'https://' if secure else ''}{at}"
-        return f"stagedoor ssh-config {way} --user {identity.name} --host-ca host_ca.pub --include"
+            address = _address(host, split_address(first)[1])
+            option = f"--gateway {'https://' if secure else ''}{address}"
+        return (
+            f"stagedoor ssh-config {option} --user {identity.name} --host-ca host_ca.pub --include"
+        )
 
     @property
     def _ssh_port(self) -> int:
-        """Where SSH is answered; 0 for nowhere, or for a port that is not known beforehand."""
+        """The port of the SSH listener; 0 if there is none, or if the system chooses the port."""
         addresses = self._settings.ssh.addresses
         return split_address(addresses[0])[1] if addresses else 0
 
 
-def _at(host: str, port: int) -> str:
-    """As it is typed; a port that the system chooses is known to nobody beforehand."""
+def _address(host: str, port: int) -> str:
+    """Return HOST:PORT as a user types it. A port that the system chooses (0) is shown as PORT."""
     return host_port(host, port) if port else f"{host}:PORT"

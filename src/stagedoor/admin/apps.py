@@ -1,6 +1,6 @@
-"""The apps and their shells, as an administrator asks for them: `stagedoor app`.
+"""The apps of a cluster and their shells, for `stagedoor app`.
 
-Nothing here needs a running gateway: a cluster's API tells what there is.
+It needs no running gateway, because it reads the cluster's API.
 """
 
 import asyncio
@@ -29,16 +29,19 @@ from stagedoor.shells.kubernetes.live.reading import derived_now
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
 
 SYNC_S = 15.0
-"""How long the cluster may take to tell what there is."""
+"""The time within which the cluster has to list its objects."""
 STOP_S = 60.0
 UNNAMED_KIT = Kit("(controller.kit_image)")
-"""Stands in an explanation where only the controller's settings name the kit."""
+"""The kit in an explanation if only the controller's settings name it."""
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One app that offers a shell. `kind` is `kubernetes`, or that of an object that can have none.
-    `detail` says how far a start is, why it failed, or that the shell is of an older version."""
+    """An app that offers a shell.
+
+    `kind` is `kubernetes`, or the kind of an object that can have no shell. `detail` is the progress of a
+    start, the reason why it failed, or a note that the shell is of an older version.
+    """
 
     target: Target
     kind: str
@@ -49,7 +52,7 @@ class App:
 
 
 class Apps:
-    """The apps of a cluster, for as long as `looking_at` has it open."""
+    """The apps of a cluster, while `open_apps` keeps it open."""
 
     def __init__(self, settings: Settings, cluster: KubeCluster, shells: KubernetesShells) -> None:
         self._settings = settings
@@ -58,41 +61,40 @@ class Apps:
         self._namespaces = settings.kubernetes.by_environment
 
     async def list(self, inside: Mapping[str, Sequence[str]]) -> list[App]:
-        """All of them, in order of name; `inside` has the user of each open session, by target."""
+        """List all apps by name. `inside` has the user of each open session, by target."""
         rows = [
-            await self._seen(target, inside.get(str(target), ()))
+            await self._describe(target, inside.get(str(target), ()))
             for target in self._shells.targets()
         ]
-        found = [*rows, *await self._impossible()]
-        return sorted(found, key=lambda row: str(row.target))
+        return sorted([*rows, *await self._unsuitable()], key=lambda row: str(row.target))
 
     def unserved(self) -> dict[str, tuple[str | None, str]]:
         """Return environment and reason for each namespace that the cluster does not show, by name."""
         reasons = self._shells.unserved()
         return {self._namespaces[name]: (name, why) for name, why in reasons.items()}
 
-    async def _impossible(self) -> Sequence[App]:
-        """Those that offer a shell and can have none, with why."""
+    async def _unsuitable(self) -> Sequence[App]:
+        """Return the objects that offer a shell but can have none, with the reason."""
         rows = []
         for environment, namespace in self._namespaces.items():
             for kind in (*SUITABLE, *UNSUITABLE):
                 try:
-                    found = await self._cluster.list(kind, namespace)
+                    objects_ = await self._cluster.list(kind, namespace)
                 except ClusterError:
-                    continue  # without the right to look there is nothing to say
+                    continue  # no right to list them
                 rows += [
                     App(
-                        Target(one["metadata"]["name"], environment),
+                        Target(object_["metadata"]["name"], environment),
                         str(kind),
                         ShellState.FAILED,
                         why,
                     )
-                    for one in found
-                    if (why := opt_in_problem(one)) is not None
+                    for object_ in objects_
+                    if (why := opt_in_problem(object_)) is not None
                 ]
         return rows
 
-    async def _seen(self, target: Target, inside: Sequence[str] = ()) -> App:
+    async def _describe(self, target: Target, inside: Sequence[str] = ()) -> App:
         stands = self._shells.stands(target)
         behind = self._shells.outdated(target)
         detail = ""
@@ -108,7 +110,7 @@ class Apps:
         return App(target, "kubernetes", state, detail, address, len(inside))
 
     async def explain(self, target: Target) -> ShellReport:
-        """What the shell is made of, or would be. Raises NotFoundError, ClusterError."""
+        """Report how the shell is made, or would be. Raises NotFoundError, ClusterError."""
         namespace = self._namespace(target)
         app = await self._app(namespace, target)
         settings = read_settings(app, defaults_of(self._settings))
@@ -124,20 +126,23 @@ class Apps:
         try:
             policies = await self._cluster.list(Kind.NETWORK_POLICY, namespace)
         except ClusterError:
-            return None  # without the right to look there is nothing to say
+            return None  # no right to list them
         return egress_problem(app, policies, self._settings.controller.pod_labels)
 
     async def start(self, target: Target, progress: Progress) -> App:
-        """Have the shell started, and wait for it. Raises NotFoundError, StagedoorError."""
-        self._must_know(target)
+        """Request the shell's start, and wait for it. Raises NotFoundError, StagedoorError."""
+        self._require_known(target)
         outcome = await self._shells.enter(target, progress)
         if isinstance(outcome, Denial):
             raise StagedoorError(outcome.message)
-        return await self._seen(target)
+        return await self._describe(target)
 
     async def stop(self, target: Target) -> bool:
-        """Have the shell stopped, even with people inside, and wait until it is; False if none was up."""
-        self._must_know(target)
+        """Stop the shell, even with open sessions, and wait until it is gone. Return False if none was up.
+
+        Raises NotFoundError, StagedoorError.
+        """
+        self._require_known(target)
         namespace = self._namespace(target)
         if await self._shells.observe(target) is ShellState.ABSENT:
             return False
@@ -146,7 +151,7 @@ class Apps:
                 Kind.LEASE, namespace, shell_object(target.app), objects.stop_request()
             )
             async with asyncio.timeout(STOP_S):
-                # There is no event for what many mirrors show together.
+                # There is no event for a state that several mirrors show together.
                 while await self._shells.observe(target) is not ShellState.ABSENT:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
         except TimeoutError:
@@ -157,7 +162,7 @@ class Apps:
         return True
 
     async def logs(self, target: Target, lines: int) -> str:
-        """The last lines of the shell's log. Raises NotFoundError, ClusterError."""
+        """Return the last lines of the shell's log. Raises NotFoundError, ClusterError."""
         namespace = self._namespace(target)
         pods = await self._cluster.list(Kind.POD, namespace, f"{SHELL_OF}={target.app}")
         if not pods:
@@ -169,7 +174,8 @@ class Apps:
             namespace, str(newest["metadata"]["name"]), CONTAINER, lines=lines
         )
 
-    def _must_know(self, target: Target) -> None:
+    def _require_known(self, target: Target) -> None:
+        """Raise StagedoorError if the cluster cannot be asked, NotFoundError if it has no such app."""
         why = self._shells.unserved().get(target.environment)
         if why is not None:
             raise StagedoorError(f"the cluster cannot be asked: {why}")
@@ -188,17 +194,17 @@ class Apps:
 
     async def _app(self, namespace: str, target: Target) -> Object:
         for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET):
-            found = await self._cluster.get(kind, namespace, target.app)
-            if found is not None:
-                return found
+            app = await self._cluster.get(kind, namespace, target.app)
+            if app is not None:
+                return app
         raise NotFoundError(
             f"there is no Deployment or StatefulSet {target.app} in the namespace {namespace}"
         )
 
 
 @asynccontextmanager
-async def looking_at(settings: Settings) -> AsyncIterator[Apps]:
-    """Open the cluster's apps as they are now. Raises StagedoorError when no namespace can be listed."""
+async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
+    """Open the cluster's apps as they are now. Raises StagedoorError if no namespace can be listed."""
     cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
     shells = KubernetesShells(cluster, settings.kubernetes.by_environment, f"{replica()}/admin")
     shells.start()
@@ -216,8 +222,8 @@ async def looking_at(settings: Settings) -> AsyncIterator[Apps]:
         await cluster.close()
 
 
-async def offered(settings: Settings, *, within_s: float) -> list[Target]:
-    """The names alone, as far as they are known in time. Raises SettingsError."""
+async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
+    """List the targets that are known within `within_s` seconds. Raises SettingsError."""
     cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
     shells = KubernetesShells(cluster, settings.kubernetes.by_environment, f"{replica()}/admin")
     shells.start()

@@ -1,4 +1,4 @@
-"""How a listener asks an administrator's function: in a thread, and with a denial where it fails."""
+"""Calling administration functions from a listener: in a thread, with errors as denials."""
 
 import asyncio
 import time
@@ -16,29 +16,29 @@ T = TypeVar("T")
 
 
 async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Denial:
-    """What `function` returns, called in a thread; a store that fails or a refusal is a Denial."""
+    """Call `function` in a thread and return its result. A store that fails or a refusal is a Denial."""
     try:
         return await asyncio.to_thread(function, *args, **kwargs)
     except StoreError as error:
-        return unavailable(error)
+        return store_unavailable(error)
     except (RefusedError, NotFoundError, ConflictError) as error:
         return Denial(Reason.BAD_REQUEST, str(error))
 
 
-def on_the_web(settings: Settings, database: Database, name: str) -> AdminService:
-    """For somebody who is signed in on the web; the audit names them with `(web)`."""
+def web_service(settings: Settings, database: Database, name: str) -> AdminService:
+    """Return a service for a user who is signed in on the web; the audit names the user with `(web)`."""
     return AdminService(database, settings.data_dir, f"{name} (web)", time.time)
 
 
-def by_provider_itself(
+def provider_service(
     settings: Settings, database: Database, provider: str, now: Callable[[], float]
 ) -> AdminService:
-    """For what an identity provider changes; the audit names it with `(sso)`."""
+    """Return a service for the changes of an identity provider; the audit names it with `(sso)`."""
     return AdminService(database, settings.data_dir, f"{provider} (sso)", now)
 
 
-def unavailable(error: StoreError) -> Denial:
-    """Why nothing can be looked up now."""
+def store_unavailable(error: StoreError) -> Denial:
+    """Return the denial for a store that fails."""
     return Denial(
         Reason.AUDIT_UNAVAILABLE,
         f"the gateway cannot use its store, so nobody is let in ({error.public}); try again",

@@ -1,8 +1,8 @@
-"""How much a user may have changed in the store: a pure rate, with time as an argument.
+"""A limit on how fast a user may change the store: a pure rate, with time as an argument.
 
-Each change makes every worker read what is new and judge every session again. So what gives somebody
-something (a key, a share, a sign-in) is counted. What takes away is not: it must work at any time, and there
-is never more to take away than was given. Each worker counts for itself.
+Each change makes every worker read the policy again and check every session again. So changes that give a
+user something (a key, a share, a sign-in) are counted. Changes that take something away are not: they must
+work at any time, and no more can be taken away than was given. Each worker counts on its own.
 """
 
 import math
@@ -11,11 +11,11 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 
 AT_ONCE = 60
-"""Changes that nobody waits for: an administrator's script, or a browser with many tabs."""
+"""The changes in a row that need not wait, for a script or for a browser with many tabs."""
 EACH_S = 1.0
-"""After those, one in so long. A worker looks for changes twice a second."""
+"""The time per change after those. A worker looks for changes twice a second."""
 REMEMBERED = 10_000
-"""Users that are remembered at most; each has been let in by a credential before."""
+"""The users that are remembered at most. Each of them has authenticated before."""
 
 
 class ChangeRateLimit:
@@ -28,7 +28,7 @@ class ChangeRateLimit:
         """When each user's changes so far would be done, one after the other."""
 
     def take(self, name: str, now: float) -> float:
-        """0 where `name` may change something now, which is counted; else how long to wait, seconds.
+        """Count a change by the user `name` and return 0, or return how many seconds they have to wait.
 
         `now` is monotonic.
         """
@@ -37,13 +37,13 @@ class ChangeRateLimit:
         if wait_s > 0:
             return wait_s
         if len(self._due) >= REMEMBERED:
-            self._due = {one: at for one, at in self._due.items() if at > now}
+            self._due = {user: due_at for user, due_at in self._due.items() if due_at > now}
         self._due[name] = due + self._each_s
         return 0.0
 
 
-def too_much(allowance: ChangeRateLimit, identity: Identity, now: float) -> Denial | None:
-    """Why this user may be given nothing more now; None if they may."""
+def count_change(allowance: ChangeRateLimit, identity: Identity, now: float) -> Denial | None:
+    """Count a change that gives this user something. Return why it has to wait, or None if it need not."""
     wait_s = allowance.take(identity.name, now)
     if wait_s == 0:
         return None

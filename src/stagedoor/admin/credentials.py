@@ -1,7 +1,7 @@
-"""What people sign in by, as they change it themselves on the web; each change is audited in their name.
+"""The credentials that users change themselves on the web; each change is audited in the user's name.
 
-What gives something is allowed by `accounts.self_service` and counted. What takes away works always: a token
-or a key that got into other hands must not wait for an administrator.
+`accounts.self_service` says what users may add, and additions are counted. Removing always works: a token
+or key that was stolen must not wait for an administrator.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.asking import ask, web_service
 from stagedoor.admin.certificates.certificates import RefusedKeys
 from stagedoor.admin.certificates.revoked_keys import require_unrevoked
-from stagedoor.admin.change_rate import ChangeRateLimit, too_much
+from stagedoor.admin.change_rate import ChangeRateLimit, count_change
 from stagedoor.admin.key_proof import line_to_sign, proved_key
 from stagedoor.admin.sign_in.invitations import accept, invited_user
 from stagedoor.admin.sign_in.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
@@ -32,17 +32,18 @@ from stagedoor.wire.oneline import folded
 
 MOST_TOKENS = 50
 MOST_KEYS = 100
-"""Of one user. Every worker has them all in memory."""
+"""The keys of one user. Every worker has them all in memory, as it has the tokens."""
 MOST_SIGN_INS = 100
-"""Shown, those that end last: programs that sign in make as many as they like."""
+"""The sign-ins that are shown, those that end last: programs may open any number."""
 ENDED = "you ended this sign-in on your account's page"
 
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """What somebody can sign in by, and where they are signed in. `may` is what they may set and add.
+    """A user's credentials and sign-ins. `may` is what the user may set and add.
 
-    `sign_in` is the id of the sign-in that asks, as `SignInRecord.id` has it.
+    `sign_in` is the id of the browser's own sign-in, as `SignInRecord.id` has it. `now` is seconds since the
+    epoch.
     """
 
     groups: Sequence[str]
@@ -58,7 +59,7 @@ class AccountState:
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """`text` is shown once, and kept nowhere. `expires_at` is seconds since the epoch."""
+    """A new token. `text` is shown once and not stored. `expires_at` is seconds since the epoch."""
 
     id: str
     text: str = field(repr=False)
@@ -66,9 +67,9 @@ class NewToken:
 
 
 class CredentialService:
-    """What a person signs in by, and may change themselves. Belongs to one event loop.
+    """Shows and changes the credentials of users who are signed in. Belongs to one event loop.
 
-    The store is asked in a thread; one that fails is a Denial.
+    It uses the store in a thread; a store that fails is a Denial.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class CredentialService:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`policy` is the policy as it is now; `now` gives seconds since the epoch."""
+        """Keep the dependencies. `policy` returns the current policy, `now` seconds since the epoch."""
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -92,12 +93,12 @@ class CredentialService:
         self._hashing = asyncio.Semaphore()
         """A password costs 64 MiB to hash; see `authn.passwords`."""
 
-    async def held(self, identity: Identity) -> AccountState | Denial:
-        """All of it."""
+    async def account_state(self, identity: Identity) -> AccountState | Denial:
+        """Return the user's credentials and sign-ins."""
 
-        def look() -> AccountState:
+        def read() -> AccountState:
             service = self._service(identity)
-            # From the store, not from memory: somebody who has just added one wants to see it.
+            # From the store, not from memory: a user who has just added a key wants to see it.
             with self._database.read() as transaction:
                 user = user_of(transaction, identity.name)
                 tokens = tokens_of(transaction, identity.name)
@@ -116,11 +117,11 @@ class CredentialService:
                 service.clock(),
             )
 
-        return await ask(look)
+        return await ask(read)
 
     async def set_password(self, proved: Identity, password: str) -> Identity | Denial:
-        """A new one for the person who was `proved` by the present one; who they are by the new one."""
-        denial = self._may("password", proved)
+        """Set a new password for the user who was `proved` by the present one. Return their new identity."""
+        denial = self._why_not_allowed("password", proved)
         if denial is not None:
             return denial
         assert proved.method is Method.PASSWORD, "the present one was verified"
@@ -135,13 +136,13 @@ class CredentialService:
             return await ask(change)
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
-        """Set the password of the person whom that secret invited; it is used up. Returns who they are."""
+        """Set the password of the invited user, use up the invitation, and return the user's identity."""
         name = await ask(invited_user, self._database, secret, self._now())
         if isinstance(name, Denial):
             return name
 
         def change() -> Identity:
-            service = on_the_web(self._settings, self._database, name)
+            service = web_service(self._settings, self._database, name)
             return on_password_of(accept(service, name, secret, password))
 
         async with self._hashing:
@@ -150,8 +151,11 @@ class CredentialService:
     async def add_token(
         self, identity: Identity, apps: Sequence[str], days: float
     ) -> NewToken | Denial:
-        """A new one, for these apps alone; for none: for all that they may enter."""
-        denial = self._may("tokens", identity)
+        """Create a token for these apps only; with no apps, for all that the user may enter.
+
+        It expires after `days`, at most `accounts.token_max_days`.
+        """
+        denial = self._why_not_allowed("tokens", identity)
         if denial is not None:
             return denial
         most = self._settings.accounts.token_max_days
@@ -168,20 +172,20 @@ class CredentialService:
         def make() -> NewToken:
             service = self._service(identity)
             end = service.clock() + days * DAY_S
-            made = admin.create_token(
+            token = admin.create_token(
                 service, user.name, scopes=scopes or None, expires_at=end, most=MOST_TOKENS
             )
-            return NewToken(made.id, made.text, end)
+            return NewToken(token.id, token.text, end)
 
         return await ask(make)
 
     async def revoke_token(self, identity: Identity, token_id: str) -> Denial | None:
-        """Remove one of theirs."""
+        """Revoke one of the user's tokens."""
 
         def revoke() -> None:
             with self._database.read() as transaction:
-                theirs = [token.id for token in tokens_of(transaction, identity.name)]
-            if token_id not in theirs:
+                ids = [token.id for token in tokens_of(transaction, identity.name)]
+            if token_id not in ids:
                 raise NotFoundError(f"{identity.name} has no token {token_id[:64]!r}")
             admin.revoke_token(self._service(identity), token_id)
 
@@ -190,12 +194,13 @@ class CredentialService:
     async def add_key(
         self, identity: Identity, host: str, signature: str, label: str, *, proved: bool
     ) -> Denial | None:
-        """Register the key that signed the line of `key_proof` at `host`; `label` is for their list.
+        """Register the key that signed the line of `key_proof` at `host`; `label` is its name in the list.
 
-        `proved`: this sign-in has proved lately that its person is there. A security key proves that by
-        itself, and one is made in software: a cookie's thief would add one, and step up by it.
+        `proved` is true if the user proved their presence with this sign-in lately. An `sk-` key counts as a
+        proof of presence, and may be emulated in software: the thief of a cookie could add one and step up
+        with it.
         """
-        if (denial := self._may("keys", identity)) is not None:
+        if (denial := self._why_not_allowed("keys", identity)) is not None:
             return denial
 
         def add() -> None:
@@ -210,7 +215,7 @@ class CredentialService:
             try:
                 admin.add_keys(self._service(identity), identity.name, [line], most=MOST_KEYS)
             except ConflictError:
-                # Whose it is, if it is another's, is none of their business.
+                # The message does not say whether the key is another user's.
                 raise RefusedError(
                     "this key is registered here already; if it is not in your list below, use another one, "
                     "or ask an administrator"
@@ -219,26 +224,31 @@ class CredentialService:
         return await ask(add)
 
     async def remove_key(self, identity: Identity, fingerprint: str) -> Denial | None:
-        """Remove one of theirs."""
+        """Remove one of the user's keys."""
 
         def remove() -> None:
             with self._database.read() as transaction:
-                theirs = [key.fingerprint for key in keys_of(transaction, identity.name)]
-            if fingerprint not in theirs:
+                fingerprints = [key.fingerprint for key in keys_of(transaction, identity.name)]
+            if fingerprint not in fingerprints:
                 raise NotFoundError(f"{identity.name} has no key {fingerprint[:64]!r}")
             admin.remove_key(self._service(identity), fingerprint)
 
         return await ask(remove)
 
     async def end_sign_ins(self, identity: Identity, wanted: str) -> int | Denial:
-        """End one of theirs, or all but the one that asks (`others`); how many lasted."""
+        """End the user's sign-in with the id `wanted`, or all but the browser's own (`others`).
+
+        Return how many still lasted.
+        """
 
         def end() -> int:
             service = self._service(identity)
             own = None if identity.sign_in is None else identity.sign_in.id.hex()
             lasting = list_sign_ins(service, identity.name)
             chosen = [
-                one for one in lasting if one.id == wanted or (wanted == "others" and one.id != own)
+                sign_in
+                for sign_in in lasting
+                if sign_in.id == wanted or (wanted == "others" and sign_in.id != own)
             ]
             if not chosen and wanted != "others":
                 raise NotFoundError("this sign-in is over already")
@@ -246,7 +256,8 @@ class CredentialService:
 
         return await ask(end)
 
-    def _may(self, what: SelfService, identity: Identity) -> Denial | None:
+    def _why_not_allowed(self, what: SelfService, identity: Identity) -> Denial | None:
+        """Return why the user may not add this now, or None if they may. It counts the change."""
         if what not in self._settings.accounts.self_service:
             return Denial.with_mend(
                 Reason.NO_GRANT,
@@ -255,10 +266,10 @@ class CredentialService:
                 "accounts.self_service",
                 "ask an administrator",
             )
-        return too_much(self._allowance, identity, self._monotonic())
+        return count_change(self._allowance, identity, self._monotonic())
 
     def _service(self, identity: Identity) -> admin.AdminService:
-        return on_the_web(self._settings, self._database, identity.name)
+        return web_service(self._settings, self._database, identity.name)
 
 
 def _refused(why: str) -> Denial:

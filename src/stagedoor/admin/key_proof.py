@@ -1,7 +1,7 @@
-"""What shows that people hold the SSH keys that they add to their accounts: each signs a line of ours.
+"""Proof that users hold the SSH keys that they add to their accounts: the key signs a line of the gateway.
 
-A public key is public. Without a proof, anybody could register the key of somebody else, who could not
-register it any more, and whose `ssh app01@gateway` would lead to a stranger's account.
+A public key is public. Without a proof, a user could register another user's key. The other user could then
+not register it, and their `ssh app01@gateway` would lead to the wrong account.
 """
 
 import hashlib
@@ -12,16 +12,18 @@ from stagedoor.model.identity import Identity
 from stagedoor.wire.sshkey import PublicKey
 
 NAMESPACE = "key@stagedoor"
-"""Of the signatures, so that one that was made for something else is worth nothing here."""
+"""The namespace of the signatures, so that a signature for another purpose is refused here."""
 _BEGIN = "-----BEGIN SSH SIGNATURE-----"
-_ENDS = (b"\n", b"\r\n", b" \r\n")
-"""What `echo` writes behind a line: in a shell, in PowerShell, in cmd."""
+_LINE_ENDS = (b"\n", b"\r\n", b" \r\n")
+"""The line ends that `echo` writes in a Unix shell, in PowerShell, and in cmd."""
 _NOT_SIGNED_IN = "keys are added by somebody who is signed in; sign in again"
 
 
 def line_to_sign(identity: Identity, host: str) -> str:
-    """For this person at this gateway, and as long as their sign-in lasts. No shell reads it as anything
-    but a word. Raises RefusedError for who is not signed in."""
+    """Return the line that a key has to sign. It is bound to the user, the gateway and the sign-in.
+
+    Every shell reads it as one plain word. Raises RefusedError if the identity has no sign-in.
+    """
     if identity.sign_in is None:
         raise RefusedError(_NOT_SIGNED_IN)
     nonce = hashlib.sha256(b"add a key\n" + identity.sign_in.id).hexdigest()[:32]
@@ -29,12 +31,12 @@ def line_to_sign(identity: Identity, host: str) -> str:
 
 
 def command_to_sign(line: str) -> str:
-    """What a person types, on Unix and on Windows; the key's file may be another."""
+    """Return the command that signs the line, for Unix and Windows. The user may name another key file."""
     return f"echo {line} | ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519"
 
 
 def proved_key(line: str, signature: str) -> PublicKey:
-    """The key by which this line was signed. Raises RefusedError."""
+    """Return the key that signed this line. Raises RefusedError."""
     if "PRIVATE KEY" in signature:
         raise RefusedError(
             "this is a private key, which must never leave its owner's machine; make another "
@@ -45,7 +47,7 @@ def proved_key(line: str, signature: str) -> PublicKey:
             f"paste what the command prints, which begins with {_BEGIN}; a public key alone does not show "
             "that you hold it"
         )
-    for end in _ENDS:
+    for end in _LINE_ENDS:
         key = signed_by(signature, NAMESPACE, line.encode() + end, None)
         if key is not None:
             return key

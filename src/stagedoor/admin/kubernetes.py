@@ -1,5 +1,7 @@
-"""Shells on Kubernetes as the settings want them. Imported only where they do: its libraries are an
-extra (`kubernetes`)."""
+"""Shells on Kubernetes, opened by the settings.
+
+Import it only if the settings name a cluster: its libraries are an extra (`kubernetes`).
+"""
 
 import asyncio
 import json
@@ -26,18 +28,18 @@ from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.names import FIELD_MANAGER
 
 OnProblem = Callable[[str, str | None], None]
-"""Told of a part and why it fails, and None when it works again."""
+"""Called with the name of a part and why it fails, or None when it works again."""
 
 
 def replica() -> str:
-    """How this machine or pod is called among its like."""
+    """Return the name of this machine or pod among the gateway's replicas."""
     return os.environ.get("POD_NAME") or platform.node() or "localhost"
 
 
 def cluster_of(
     settings: Settings, component: str, instance: str, on_problem: OnProblem
 ) -> KubeCluster:
-    """The cluster that the settings name. Raises SettingsError."""
+    """Return the cluster that the settings name. Raises SettingsError."""
     access = load(settings.kubernetes.kubeconfig, settings.kubernetes.context)
     return KubeCluster(
         access,
@@ -58,7 +60,7 @@ def election_of(
     seizes: bool = False,
     annotations: Callable[[], Mapping[str, str | None]] = dict,
 ) -> Election:
-    """Return the election of the controller that works; `seizes` and `annotations` as `Election` has them."""
+    """Return the election of the leading controller; `seizes` and `annotations` as `Election` has them."""
     return Election(
         cluster.urgent(),
         _lease_namespace(settings, cluster),
@@ -74,8 +76,10 @@ def election_of(
 async def leader_report(
     settings: Settings, within_s: float, now: Callable[[], float] = time.time
 ) -> LeaderReport | str:
-    """Read who of the controllers leads and which namespaces it serves, or return why the cluster does
-    not say so in `within_s`."""
+    """Return which controller leads and the namespaces it serves, or why the cluster did not answer.
+
+    It waits at most `within_s` seconds.
+    """
     cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
     try:
         async with asyncio.timeout(within_s):
@@ -91,12 +95,12 @@ async def leader_report(
 
 
 def _lease_namespace(settings: Settings, cluster: KubeCluster) -> str:
-    named = settings.controller.namespace or os.environ.get("POD_NAMESPACE")
-    return named or cluster.namespace
+    namespace = settings.controller.namespace or os.environ.get("POD_NAMESPACE")
+    return namespace or cluster.namespace
 
 
 def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) -> KubernetesShells:
-    """The gateway's side, in the running event loop; `start` is for the caller. Raises SettingsError."""
+    """Return the gateway's shells in the running event loop. The caller starts them. Raises SettingsError."""
     holder = f"{replica()}/{instance}"
     cluster = cluster_of(settings, "stagedoor-gateway", holder, on_problem)
     authorise = settings.kubernetes.authorise
@@ -105,12 +109,12 @@ def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) 
         settings.kubernetes.by_environment,
         holder,
         rights=ClusterAccess(cluster, authorise) if authorise else None,
-        judging=_judging(settings, on_problem),
+        judging=_derive_context(settings, on_problem),
         on_problem=lambda problem: on_problem("leases of shells", problem),
     )
 
 
-def _judging(settings: Settings, on_problem: OnProblem) -> DeriveContext | None:
+def _derive_context(settings: Settings, on_problem: OnProblem) -> DeriveContext | None:
     kit = kit_of(settings)
     if not settings.kubernetes.register or kit is None:
         return None
@@ -120,7 +124,7 @@ def _judging(settings: Settings, on_problem: OnProblem) -> DeriveContext | None:
 
 
 def kit_of(settings: Settings) -> Kit | None:
-    """The kit that shells are given, None where the settings name none. Raises SettingsError."""
+    """Return the kit for shells, or None if the settings name none. Raises SettingsError."""
     wanted = settings.controller
     if wanted.kit_image is None:
         return None
@@ -141,7 +145,7 @@ def kit_of(settings: Settings) -> Kit | None:
 
 
 def defaults_of(settings: Settings) -> AppSettings:
-    """What holds for an app whose annotations say nothing."""
+    """Return the settings of an app without annotations."""
     wanted = settings.controller
     return AppSettings(
         idle_stop_s=wanted.idle_stop_s,

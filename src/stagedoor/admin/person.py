@@ -1,4 +1,4 @@
-"""One user: everything that is known of them, and whether they may log in at all."""
+"""One user: all that the store has about the user, and disabling or enabling them."""
 
 from dataclasses import dataclass
 
@@ -20,13 +20,17 @@ from stagedoor.store.sign_in.sign_ins import SignInRecord
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """One user with their rights: `provided` are the groups from identity providers, which the groups of
-    `user` include; `grants` are all grants about the user, expired ones too; `sessions` are the open ones."""
+    """One user with their rights.
+
+    `provided` are the groups from identity providers, which the groups of `user` include. `accounts` are the
+    user's accounts at providers. `grants` are all grants about the user, including expired ones; `sessions`
+    are the open ones.
+    """
 
     user: User
     disabled: bool
     provided: frozenset[str]
-    persons: list[ProviderAccount]
+    accounts: list[ProviderAccount]
     grants: list[GrantRule]
     keys: list[KeyRecord]
     tokens: list[TokenState]
@@ -35,7 +39,7 @@ class UserState:
 
 
 def user_state(service: AdminService, name: str) -> UserState:
-    """Raises NotFoundError, StoreError."""
+    """Return all that the store has about the user. Raises NotFoundError, StoreError."""
     with service.database.read() as transaction:
         policy = read_policy(transaction)
         user = policy.all_users.get(name)
@@ -43,14 +47,16 @@ def user_state(service: AdminService, name: str) -> UserState:
             raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
         subjects = subjects_of(name, user.groups)
         provided = identities.provided_groups_of(transaction, name)
-        persons = [person for who, person in identities.everybody(transaction) if who == name]
+        accounts = [
+            account for owner, account in identities.everybody(transaction) if owner == name
+        ]
         keys = people.keys_of(transaction, name)
         tokens = people.tokens_of(transaction, name)
     return UserState(
         user,
         name in policy.disabled,
         provided,
-        persons,
+        accounts,
         [rule for rule in policy.grants if rule.subject in subjects],
         keys,
         tokens,
@@ -60,9 +66,10 @@ def user_state(service: AdminService, name: str) -> UserState:
 
 
 def set_disabled(service: AdminService, name: str, *, disabled: bool) -> bool:
-    """Keep a user out, or let them in again; whether that changed anything. Nothing of theirs is removed.
+    """Disable a user, or enable them again. Return whether that changed anything.
 
-    The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
+    Nothing of the user's is removed. The workers close a disabled user's sessions within seconds. Raises
+    NotFoundError, StoreError.
     """
     action = "user.disable" if disabled else "user.enable"
     with service.change(action, revokes=disabled) as change:

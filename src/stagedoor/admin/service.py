@@ -1,7 +1,7 @@
-"""What an administrator may do to the policy, each as one function. Every change is audited.
+"""The changes of the policy, each as one function. Every change is audited.
 
-The commands, the demo and, in time, the API call these; nothing else changes the policy. What is
-given is checked here, so no caller can store a name or a pattern that means something else later.
+The commands, the demo and, in time, the API call these functions; nothing else changes the policy. Arguments
+are checked here, so no caller can store a name or a pattern that means something else later.
 """
 
 import os
@@ -36,7 +36,7 @@ _PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,100}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class AdminService:
-    """An opened store, and who is at the desk. `actor` is written into the audit."""
+    """An opened store for one administrator or user. `actor` names them in the audit."""
 
     database: Database
     data_dir: Path
@@ -45,11 +45,14 @@ class AdminService:
 
     @property
     def instance(self) -> str:
-        """How the audit names this process."""
+        """The name of this process in the audit."""
         return f"administration-{os.getpid()}"
 
     def change(self, action: str, *, revokes: bool = False) -> AbstractContextManager[Change]:
-        """`revokes`: rights are taken away and none given, which works on a full disk too."""
+        """Begin a change of the policy, which is written to the audit as `action`.
+
+        `revokes` is true if rights are only taken away, which works on a full disk too.
+        """
         return change_policy(
             self.database,
             at=self.clock(),
@@ -69,11 +72,10 @@ def open_service(
     actor: str | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[AdminService]:
-    """Open the store that the settings name, and make it if `create` allows, or bring it up to date if
-    `upgrade` does. Raises StoreError.
+    """Open the store that the settings name. Raises StoreError.
 
-    A path is a `data_dir` with default settings. `actor` is by default the account that this
-    process runs under.
+    `create` allows to create a store that is missing, `upgrade` to update its schema. A path is a `data_dir`
+    with default settings. `actor` is by default the account that this process runs under.
     """
     settings = Settings(data_dir=where) if isinstance(where, Path) else where
     database = open_database(settings.place, create=create, upgrade=upgrade)
@@ -85,28 +87,28 @@ def open_service(
 
 
 def account() -> str:
-    """`NAME@MACHINE` of this process; root by sudo is told apart (`root(alice)@MACHINE`).
+    """Return the account of this process as `NAME@MACHINE`, or `root(alice)@MACHINE` under sudo.
 
-    SUDO_USER counts only for root, who could write anything into the store anyway.
+    SUDO_USER counts only for root, which could write anything into the store anyway.
     """
     uid = os.geteuid()
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = str(uid)
-    behind = os.environ.get("SUDO_USER", "")
-    if uid == 0 and valid_name(behind):
-        name = f"{name}({behind})"
+    sudo_user = os.environ.get("SUDO_USER", "")
+    if uid == 0 and valid_name(sudo_user):
+        name = f"{name}({sudo_user})"
     return f"{name}@{platform.node()}"
 
 
 def policy(service: AdminService) -> Policy:
-    """The whole policy now. Raises StoreError."""
+    """Return the whole policy as it is now. Raises StoreError."""
     return load_policy(service.database)
 
 
 def require_user(service: AdminService, name: str) -> User:
-    """Raises NotFoundError, StoreError."""
+    """Return the user `name`. Raises NotFoundError, StoreError."""
     with service.database.read() as transaction:
         people.require_user(transaction, name)
     return policy(service).all_users[name]
@@ -115,7 +117,7 @@ def require_user(service: AdminService, name: str) -> User:
 def add_user(
     service: AdminService, name: str, *, groups: Iterable[str] = (), password: str | None = None
 ) -> None:
-    """Raises RefusedError, ConflictError, StoreError. None: a user without a password."""
+    """Add a user, without a password if it is None. Raises RefusedError, ConflictError, StoreError."""
     check_name(name, "user")
     wanted = _groups(groups)
     password_hash = None if password is None else checked_hash(password)
@@ -131,9 +133,10 @@ def add_user(
 def set_password(
     service: AdminService, name: str, password: str | None, *, before: str | None = None
 ) -> str | None:
-    """Its new hash. None takes the password away. `before` is the hash that it must have had, None for any.
+    """Set the user's password, or remove it if it is None, and return its new hash.
 
-    Raises NotFoundError, RefusedError, StoreError.
+    `before` is the hash that the present password must have, None for any. Raises NotFoundError,
+    RefusedError, StoreError.
     """
     password_hash = None if password is None else checked_hash(password)
     with service.change("user.password", revokes=password is None) as change:
@@ -145,7 +148,7 @@ def set_password(
 def change_groups(
     service: AdminService, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
 ) -> frozenset[str]:
-    """The groups that the user is in afterwards. Raises NotFoundError, RefusedError, StoreError."""
+    """Change the user's groups and return the new ones. Raises NotFoundError, RefusedError, StoreError."""
     joined = _groups(add)
     left = frozenset(remove)
     with service.change("user.groups", revokes=not joined) as change:
@@ -160,7 +163,7 @@ def change_groups(
 
 
 def remove_user(service: AdminService, name: str) -> dict[str, int]:
-    """Remove a user with all keys, tokens and grants of the name; how many of each went.
+    """Remove a user with all keys, tokens and grants of the name. Return how many of each there were.
 
     The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
     """
@@ -173,29 +176,29 @@ def remove_user(service: AdminService, name: str) -> dict[str, int]:
 def add_keys(
     service: AdminService, user: str, lines: Iterable[str], *, most: int | None = None
 ) -> list[KeyRecord]:
-    """Register OpenSSH public keys, given as lines of `.pub` files; all or none. `most` is how many the
-    user may have.
+    """Register OpenSSH public keys, given as lines of `.pub` files: all of them or none.
 
-    Raises RefusedError with the reason, NotFoundError, ConflictError, StoreError.
+    `most` is the number of keys that the user may have. Raises RefusedError with the reason, NotFoundError,
+    ConflictError, StoreError.
     """
-    found = []
+    records = []
     for line in lines:
         key = parse_public_key(line)
         if isinstance(key, KeyRefused):
             raise RefusedError(f"this key is not taken for {user}: {key.reason}")
-        found.append(KeyRecord(user, key.fingerprint, key.line, key.comment))
-    if not found:
+        records.append(KeyRecord(user, key.fingerprint, key.line, key.comment))
+    if not records:
         raise RefusedError("there is no key; give the line of a .pub file, such as id_ed25519.pub")
     with service.change("key.add") as change:
-        for record in found:
+        for record in records:
             people.add_key(change.transaction, record, service.clock(), most)
-        fingerprints = " ".join(record.fingerprint for record in found)
+        fingerprints = " ".join(record.fingerprint for record in records)
         change.fields |= {"user": user, "key": fingerprints}
-    return found
+    return records
 
 
 def remove_key(service: AdminService, fingerprint: str) -> str:
-    """Whose key it was. Raises NotFoundError, StoreError."""
+    """Remove a key and return the name of its user. Raises NotFoundError, StoreError."""
     with service.change("key.remove", revokes=True) as change:
         user = people.remove_key(change.transaction, fingerprint)
         change.fields |= {"user": user, "key": fingerprint}
@@ -210,9 +213,10 @@ def create_token(
     expires_at: float | None = None,
     most: int | None = None,
 ) -> MintedToken:
-    """A new token, whose text is nowhere kept. None: all that the user's grants allow; no end; any number.
+    """Create a token. Its text is not stored.
 
-    Raises NotFoundError, RefusedError, StoreError.
+    `scopes` None allows all that the user's grants allow; `expires_at` None means no end; `most` is the
+    number of tokens that the user may have, None for any. Raises NotFoundError, RefusedError, StoreError.
     """
     limits = None if scopes is None else tuple(scopes)
     for scope in limits or ():
@@ -232,7 +236,10 @@ def create_token(
 
 
 def revoke_token(service: AdminService, given: str) -> str:
-    """Whose token it was. `given` is its id, or the whole token. Raises NotFoundError, StoreError."""
+    """Revoke a token and return the name of its user. `given` is its id, or the whole token.
+
+    Raises NotFoundError, StoreError.
+    """
     name = token_id(given) or given
     with service.change("token.revoke", revokes=True) as change:
         user = people.remove_token(change.transaction, name)
@@ -250,9 +257,9 @@ def add_grant(
     permissions: Permissions = DEFAULT,
     prolong: bool = False,
 ) -> GrantRule:
-    """Give `user:NAME`, `group:NAME` or `everybody` permissions. Patterns as in `model.grant.GrantRule`.
+    """Give permissions to `user:NAME`, `group:NAME` or `everybody`. Patterns as in `model.grant.GrantRule`.
 
-    A grant of the same that is over is replaced; with `prolong` one that ends earlier gets the new end.
+    An expired grant of the same is replaced; with `prolong`, a grant that ends earlier gets the new end.
     Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
     """
     _check_subject(subject)
@@ -278,9 +285,10 @@ def change_grant(
     allow: Permissions = NOTHING,
     without: Permissions = NOTHING,
 ) -> GrantRule:
-    """The grant afterwards. Live sessions lose what it does not permit any more, within seconds.
+    """Change the permissions of a grant and return it.
 
-    Raises NotFoundError, RefusedError, StoreError.
+    Live sessions lose within seconds what it no longer permits. Raises NotFoundError, RefusedError,
+    StoreError.
     """
     if both := allow & without:
         raise RefusedError(f"{to_words(both)}: both allowed and taken away")
@@ -302,7 +310,7 @@ def change_grant(
 
 
 def remove_grant(service: AdminService, number: int) -> GrantRule:
-    """The grant that is gone. Raises NotFoundError, StoreError."""
+    """Remove a grant and return it. Raises NotFoundError, StoreError."""
     with service.change("grant.remove", revokes=True) as change:
         rule = people.remove_grant(change.transaction, number)
         change.fields |= _grant_fields(number, rule)
@@ -323,17 +331,17 @@ def _check_subject(subject: str) -> None:
 
 
 def check_name(name: str, kind: str) -> None:
-    """Raises RefusedError unless `name` is fit for a user or a group.
+    """Raise RefusedError unless `name` is a valid name for a user or a group.
 
-    Lower case only, so that no two names look alike; no colon, which ends the name in HTTP Basic
-    (RFC 7617 §2).
+    A name has lower case only, so that no two names look alike, and no colon, which ends the name in HTTP
+    Basic (RFC 7617 §2).
     """
     if not valid_name(name):
         raise RefusedError(f"{name!r} is no {kind} name: {FORM}")
 
 
 def check_password(password: str) -> None:
-    """Raises RefusedError, which never repeats the password."""
+    """Raise RefusedError unless the password may be used. Its text never repeats the password."""
     if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
         raise RefusedError(
             f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters; "
@@ -346,7 +354,10 @@ def check_password(password: str) -> None:
 
 
 def checked_hash(password: str) -> str:
-    """The hash of a new password. Raises RefusedError, which never repeats it. Costs an argon2 hash."""
+    """Check a new password and return its argon2 hash, which takes time to compute.
+
+    Raises RefusedError, whose text never repeats the password.
+    """
     check_password(password)
     return hash_password(password)
 

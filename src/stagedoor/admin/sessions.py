@@ -1,4 +1,4 @@
-"""What an administrator may see and stop: sessions and the audit."""
+"""Sessions and the audit: listing, closing and reading them."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ __all__ = [
     "Entry",
     "Filter",
     "SessionRecord",
+    "close_orphaned_sessions",
     "entries",
-    "find_lost",
     "find_session",
     "follow",
     "last_opened",
@@ -27,7 +27,7 @@ __all__ = [
 
 FOLLOW_POLL_S = 0.3
 MIN_PREFIX = 6
-"""An id may be shortened to this many characters where it stays unique."""
+"""An id may be shortened to this many characters if it stays unique."""
 
 
 def list_sessions(
@@ -37,7 +37,7 @@ def list_sessions(
     identity: str | None = None,
     limit: int | None = 1000,
 ) -> list[SessionRecord]:
-    """The newest sessions, oldest first. Raises StoreError."""
+    """List the newest sessions, the oldest first. Raises StoreError."""
     return rows.list_sessions(service.database, open_only=open_only, identity=identity, limit=limit)
 
 
@@ -47,35 +47,38 @@ def last_opened(service: AdminService) -> Mapping[str, float]:
 
 
 def find_session(service: AdminService, given: str) -> SessionRecord:
-    """The session with this id, or whose id alone begins so. Raises NotFoundError, RefusedError."""
+    """Return the session with this id, or the only one whose id begins so.
+
+    Raises NotFoundError, RefusedError, StoreError.
+    """
     if len(given) < MIN_PREFIX:
         raise RefusedError(f"{given!r} is too short for a session's id: {MIN_PREFIX} characters")
-    found = rows.find_sessions(service.database, given, limit=2)
-    if not found:
+    matches = rows.find_sessions(service.database, given, limit=2)
+    if not matches:
         raise NotFoundError(f"there is no session {given}; see `stagedoor session list`")
-    if len(found) > 1:
+    if len(matches) > 1:
         raise RefusedError(f"more than one session begins with {given}; write more of the id")
-    return found[0]
+    return matches[0]
 
 
 def request_close(service: AdminService, session_ids: Sequence[str], reason: str) -> int:
-    """Ask the workers to close sessions, audited; how many of them were open and not asked yet.
+    """Ask the workers to close sessions. Return how many were open and not asked for before. Audited.
 
-    Every worker sees it within a second. Sessions of workers that died are closed here and now.
+    Every worker sees the request within a second. Sessions of workers that died are closed at once.
     """
-    with suppress(StoreError):  # on a full disk; what it finds is closed by nobody's wish
-        find_lost(service)
+    with suppress(StoreError):  # on a full disk, where the request itself still works
+        close_orphaned_sessions(service)
     with service.change("session.close", revokes=True) as change:
-        asked = rows.request_close(
+        count = rows.request_close(
             change.transaction, session_ids, at=service.clock(), reason=reason
         )
         change.unchanged = True
         change.fields |= {"sessions": " ".join(session_ids), "reason": reason}
-    return asked
+    return count
 
 
-def find_lost(service: AdminService) -> list[str]:
-    """Close in the audit what belonged to workers that died; the sessions' ids."""
+def close_orphaned_sessions(service: AdminService) -> list[str]:
+    """Write to the audit the ends of sessions whose workers died. Return the sessions' ids."""
     return close_lost(
         service.database,
         instances_folder(service.data_dir),
@@ -91,7 +94,7 @@ def wait_closed(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[str]:
-    """Wait until these sessions are closed; the ids of those that are not by then."""
+    """Wait until these sessions are closed. Return the ids of those still open after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
         still = rows.still_open(service.database, session_ids)
@@ -101,7 +104,7 @@ def wait_closed(
 
 
 def entries(service: AdminService, wanted: Filter, *, last: int | None = None) -> Iterator[Entry]:
-    """The audit's entries in the order of writing; `last`: only so many of the newest."""
+    """Yield the audit's entries in the order of writing; with `last`, only so many of the newest."""
     after = 0 if last is None else before_last(service.database, wanted, last)
     while page := read_entries(service.database, wanted, after=after):
         yield from page
@@ -115,7 +118,7 @@ def follow(
     last: int | None = 10,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Entry | None]:
-    """The same for ever; None after each time that there was no more, for the caller to flush."""
+    """Yield entries without end. Yield None when there are no more for now, so that the caller can flush."""
     after = 0 if last is None else before_last(service.database, wanted, last)
     while True:
         page = read_entries(service.database, wanted, after=after)

@@ -233,10 +233,10 @@ def _ask(settings: Settings, question: "Callable[[Apps], Awaitable[Result]]") ->
     """Ask the cluster. Raises StagedoorError."""
     check_kubernetes(settings)
     # Only now: its libraries are an extra.
-    from stagedoor.admin.apps import looking_at
+    from stagedoor.admin.apps import open_apps
 
     async def asked() -> Result:
-        async with looking_at(settings) as apps:
+        async with open_apps(settings) as apps:
             return await question(apps)
 
     return asyncio.run(asked())

@@ -132,9 +132,9 @@ def targets_of_the_cluster(settings: Settings) -> list[Target]:
 
     check_kubernetes(settings)
     # Only now: its libraries are an extra.
-    from stagedoor.admin.apps import offered
+    from stagedoor.admin.apps import list_targets
 
-    return list(asyncio.run(offered(settings, within_s=COMPLETE_S)))
+    return list(asyncio.run(list_targets(settings, within_s=COMPLETE_S)))
 
 
 def app_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -42,7 +42,9 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
     # A lone surrogate stands for what is not UTF-8: no key has it, so the parser refuses the line.
     lines = content.decode(errors="surrogateescape").splitlines()
     wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    require_unrevoked(wanted, RevokedKeysFile(installation.settings.ssh.revoked_keys_file).refused)
+    require_unrevoked(
+        wanted, RevokedKeysFile(installation.settings.ssh.revoked_keys_file).why_refused
+    )
     with open_service(installation.settings, create=False) as service:
         added = admin.add_keys(service, user, wanted)
     for record in added:

@@ -44,7 +44,7 @@ def _head(found: UserState, *, counts: bool) -> None:
     groups = [f"{one} (provider)" if one in found.provided else one for one in sorted(user.groups)]
     has = user.password_hash is not None
     password = ("yes" if counts else "yes, but in no accounts.password_groups") if has else "no"
-    who = [f"{person.subject} at {person.issuer}" for person in found.persons]
+    who = [f"{account.subject} at {account.issuer}" for account in found.accounts]
     for name, value in (
         ("name", user.name),
         ("disabled", f"yes; stagedoor user enable {user.name}" if found.disabled else "no"),
@@ -85,7 +85,7 @@ def _document(found: UserState, now: float) -> dict[str, object]:
         "password": user.password_hash is not None,
         "groups": sorted(user.groups),
         "provided_groups": sorted(found.provided),
-        "persons": [{"issuer": one.issuer, "subject": one.subject} for one in found.persons],
+        "persons": [{"issuer": one.issuer, "subject": one.subject} for one in found.accounts],
         "grants": [grant.document(one) for one in found.grants],
         "keys": [_key(one) for one in found.keys],
         "tokens": [

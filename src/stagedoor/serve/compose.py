@@ -232,7 +232,7 @@ class Gateway:
             self.step_ups,
             sign_in_counter(self.tally),
             self.certificates,
-            RevokedKeysFile(settings.ssh.revoked_keys_file).refused,
+            RevokedKeysFile(settings.ssh.revoked_keys_file).why_refused,
         )
 
     async def ask_providers(self) -> None:

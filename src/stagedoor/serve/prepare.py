@@ -10,7 +10,7 @@ import structlog
 
 from stagedoor.admin.certificates.authorities import ensure_cas, host_ca_line
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sessions import find_lost
+from stagedoor.admin.sessions import close_orphaned_sessions
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.extra import install_extra
 from stagedoor.model.units import DAY_S
@@ -141,7 +141,7 @@ def prepare(settings: Settings) -> None:
     with open_service(settings) as service:
         ensure_cas(settings)
         host_ca_line(settings)  # if it is only a public half, check that it can be read
-        lost = find_lost(service)
+        lost = close_orphaned_sessions(service)
     if lost:
         structlog.get_logger().warning(
             "sessions of a gateway that died were closed", lost=len(lost)
@@ -188,6 +188,6 @@ def close_lost_sessions(settings: Settings, instance: str) -> list[str]:
     Returns the sessions' ids. Raises StoreError.
     """
     with open_service(settings, create=False) as service:
-        lost = find_lost(service)
+        lost = close_orphaned_sessions(service)
     take_down(instances_folder(settings.data_dir), instance)
     return lost

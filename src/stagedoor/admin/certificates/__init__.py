@@ -1,1 +1,1 @@
-"""The installation's certificate authorities, what they sign for people, and what was revoked."""
+"""The installation's certificate authorities, the certificates that they sign for users, and revocation."""

@@ -21,8 +21,9 @@ from stagedoor.settings.settings import Settings
 
 
 def ensure_cas(settings: Settings) -> None:
-    """Make both CAs where they are not there yet. For the start of a gateway, and for nothing else:
-    a CA made anywhere else is one that no shell and no client knows. Raises StagedoorError.
+    """Create the CAs that do not exist yet. Raises StagedoorError.
+
+    Call this only when a gateway starts: no shell and no client would know a CA that was created elsewhere.
     """
     if settings.keys.user_ca_agent is None:
         load_or_create(settings.user_ca_file, "stagedoor user CA")
@@ -31,7 +32,7 @@ def ensure_cas(settings: Settings) -> None:
 
 
 def check_keys(settings: Settings) -> None:
-    """Look at the keys that a start loads. Those that are not there yet are made by it.
+    """Check the keys that a start loads. Missing ones are fine, because the start creates them.
 
     Raises KeyFileError.
     """
@@ -46,51 +47,52 @@ def check_keys(settings: Settings) -> None:
 
 
 def user_ca(settings: Settings) -> CertificateAuthority:
-    """Return what signs user certificates; one in an agent blocks.
+    """Return the CA that signs user certificates. Signing blocks if the key is held by an ssh-agent.
 
-    Raises SettingsError where it is missing, KeyFileError.
+    Raises KeyFileError, and SettingsError if the key is missing.
     """
     agent = settings.keys.user_ca_agent
     if agent is not None:
         key: PrivateKey | SigningKey = AgentKey(agent, user_ca_line(settings))
     else:
-        key = _made_by_serve(settings.user_ca_file, "user CA")
+        key = _load_ca_key(settings.user_ca_file, "user CA")
     return CertificateAuthority(key, time.time, settings.keys.principal_prefix or "")
 
 
 def user_ca_line(settings: Settings) -> str:
-    """The user CA's public key. Raises StagedoorError."""
+    """Return the user CA's public key, one line. Raises StagedoorError."""
     if settings.keys.user_ca_agent is not None:
         return read_public_line(settings.user_ca_file)
     return user_ca(settings).public_line()
 
 
 def host_ca(settings: Settings) -> CertificateAuthority:
-    """Signs host certificates. Raises SettingsError where it is missing, or where the settings name
-    its public half only; KeyFileError.
+    """Return the CA that signs host certificates.
+
+    Raises KeyFileError, and SettingsError if the key is missing or the settings name only its public half.
     """
     if settings.host_ca_public_only:
         raise SettingsError(
             f"nothing can be signed by the host CA here: keys.host_ca_file ({settings.host_ca_file}) "
             "is its public half"
         )
-    return CertificateAuthority(_made_by_serve(settings.host_ca_file, "host CA"), time.time)
+    return CertificateAuthority(_load_ca_key(settings.host_ca_file, "host CA"), time.time)
 
 
 def ca_in(file: Path) -> CertificateAuthority:
-    """The CA whose private key is in `file`, which must be there. Raises StagedoorError."""
-    return CertificateAuthority(_existing(file), time.time)
+    """Return the CA whose private key is in `file`, which must exist. Raises StagedoorError."""
+    return CertificateAuthority(_load_existing(file), time.time)
 
 
 def public_half(file: Path) -> str:
-    """The public line of a key, from either of its files. Raises StagedoorError."""
+    """Return the public line of a key, from its public or its private file. Raises StagedoorError."""
     try:
         return read_public_line(file)
     except KeyFileError:
-        return public_line(_existing(file))
+        return public_line(_load_existing(file))
 
 
-def _made_by_serve(file: Path, which: str) -> PrivateKey:
+def _load_ca_key(file: Path, which: str) -> PrivateKey:
     try:
         return load(file)
     except FileNotFoundError:
@@ -100,7 +102,7 @@ def _made_by_serve(file: Path, which: str) -> PrivateKey:
         ) from None
 
 
-def _existing(file: Path) -> PrivateKey:
+def _load_existing(file: Path) -> PrivateKey:
     try:
         return load(file)
     except FileNotFoundError:
@@ -108,15 +110,16 @@ def _existing(file: Path) -> PrivateKey:
 
 
 def host_ca_line(settings: Settings) -> str:
-    """The host CA's public key, `ssh-ed25519 AAAA…`. Raises StagedoorError."""
+    """Return the host CA's public key, `ssh-ed25519 AAAA…`. Raises StagedoorError."""
     if settings.host_ca_public_only:
         return read_public_line(settings.host_ca_file)
     return host_ca(settings).public_line()
 
 
 def ssh_host_certificate(settings: Settings, names: Sequence[str], valid_s: float) -> str:
-    """The SSH listener's certificate: from the file that the settings name, or signed now for
-    `names`. Raises StagedoorError.
+    """Return the SSH listener's certificate, one line. Raises StagedoorError.
+
+    It comes from the file that the settings name, or is signed now for `names` and `valid_s` seconds.
     """
     file = settings.ssh.host_certificate_file
     if file is not None:
@@ -126,14 +129,14 @@ def ssh_host_certificate(settings: Settings, names: Sequence[str], valid_s: floa
 
 
 def ensure_ssh_host_key(settings: Settings) -> tuple[bytes, str]:
-    """The SSH listener's own key: the private half for asyncssh, and the public line.
+    """Return the SSH listener's own key: the private half for asyncssh, and the public line.
 
-    Made at the first use. Raises StagedoorError.
+    The first call creates it. Raises StagedoorError.
     """
     key = load_or_create(settings.ssh_host_key_file, "stagedoor ssh host key")
     return private_text(key), public_line(key)
 
 
 def user_key(path: Path) -> str:
-    """The public line of a user's own key at `path`, which is made if need be. Raises StagedoorError."""
+    """Return the public line of a user's key at `path`, created if it is missing. Raises StagedoorError."""
     return public_line(load_or_create(path, path.stem))

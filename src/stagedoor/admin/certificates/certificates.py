@@ -1,4 +1,4 @@
-"""Certificates for people's keys: what the login needs of the signer."""
+"""Certificates for users' keys: the interface between logins and the signer."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,19 +7,19 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StagedoorError
 
 RefusedKeys = Callable[[str], Denial | None]
-"""Why a key, `type base64`, is taken from nobody: it was revoked, or whether it was cannot be told."""
+"""Returns why a key, `type base64`, is refused: it was revoked, or the list cannot be read. Else None."""
 
 
 class CertificateError(StagedoorError):
-    """No certificate can be had now. The text is for the person, and names no file of the gateway."""
+    """No certificate can be signed now. The text is for the user, and names no file of the gateway."""
 
 
 class NoGrantError(CertificateError):
-    """The user may enter no app now. Servers that trust the user CA ask nobody else, so none is signed."""
+    """The user may enter no app now. Servers that trust the user CA check no grants, so none is signed."""
 
 
 class TooManyCertificatesError(CertificateError):
-    """So many were signed that the next one has to wait, for `retry_after_s` seconds."""
+    """Too many certificates were signed; the next one has to wait for `retry_after_s` seconds."""
 
     def __init__(self, text: str, retry_after_s: int) -> None:
         super().__init__(text)
@@ -27,10 +27,12 @@ class TooManyCertificatesError(CertificateError):
 
 
 class UserCertificates(Protocol):
-    """Signs the keys of people who are signed in."""
+    """Signs the keys of users who are signed in."""
 
     async def sign(self, user: str, sign_in_number: int, public_key: str, ends_at: float) -> str:
-        """An OpenSSH user certificate, one line. `public_key` is `type base64`, whose holder the caller knows
-        to be `user`; its serial is `sign_in_number`. It ends by `ends_at`, seconds since the epoch, and after
-        an hour at the latest. Raises CertificateError."""
+        """Return an OpenSSH user certificate, one line, with the serial `sign_in_number`.
+
+        `public_key` is `type base64`; the caller knows that `user` holds it. The certificate expires at
+        `ends_at` (seconds since the epoch), or after an hour if that is earlier. Raises CertificateError.
+        """
         ...

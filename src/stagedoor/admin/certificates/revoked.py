@@ -1,4 +1,4 @@
-"""The key revocation list for servers that trust the user CA, and ask nobody at a login."""
+"""The key revocation list for servers that trust the user CA and do not ask the gateway at a login."""
 
 import time
 from base64 import b64decode
@@ -17,13 +17,13 @@ from stagedoor.store.sign_in import certified
 from stagedoor.wire.krl import encode_revoked_serials
 
 FRESH_S = 5.0
-"""For so long a list is handed out again: anybody may ask for it, and each is a reading of the store."""
+"""The time for which a list is reused: any client may request it, and making one reads the store."""
 
 
 def revoked_sign_ins(database: Database, policy: Policy, now: float) -> Mapping[str, Sequence[int]]:
     """Return, by user, the numbers of the sign-ins whose certificates are refused before they expire.
 
-    Their sign-in is over by that policy, or their user may enter no app any more. Blocks. Raises StoreError.
+    The sign-in is over by that policy, or its user may no longer enter any app. It blocks. Raises StoreError.
     """
     entering = subjects_who_enter(policy, now)
     void = [
@@ -36,7 +36,7 @@ def revoked_sign_ins(database: Database, policy: Policy, now: float) -> Mapping[
 
 
 class RevocationList:
-    """Belongs to one event loop. `policy` is the policy as it is now."""
+    """The revocation list as it is served. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -45,21 +45,21 @@ class RevocationList:
         policy: Callable[[], Policy],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Reads the user CA's public key. Raises StagedoorError."""
+        """Read the user CA's public key. Raises StagedoorError. `policy` returns the current policy."""
         self._ca = b64decode(user_ca_line(settings).split()[1])
         self._database = database
         self._policy = policy
         self._now = now
-        self._made: tuple[float, bytes] | None = None
+        self._latest: tuple[float, bytes] | None = None
 
     async def bytes(self) -> bytes | Denial:
         """Return the list as OpenSSH's `RevokedKeys` reads it, at most `FRESH_S` old."""
         now = self._now()
-        if self._made is not None and 0 <= now - self._made[0] < FRESH_S:
-            return self._made[1]
-        found = await ask(revoked_sign_ins, self._database, self._policy(), now)
-        if isinstance(found, Denial):
-            return found
-        numbers = chain.from_iterable(found.values())
-        self._made = (now, encode_revoked_serials(self._ca, numbers, int(now)))
-        return self._made[1]
+        if self._latest is not None and 0 <= now - self._latest[0] < FRESH_S:
+            return self._latest[1]
+        revoked = await ask(revoked_sign_ins, self._database, self._policy(), now)
+        if isinstance(revoked, Denial):
+            return revoked
+        numbers = chain.from_iterable(revoked.values())
+        self._latest = (now, encode_revoked_serials(self._ca, numbers, int(now)))
+        return self._latest[1]

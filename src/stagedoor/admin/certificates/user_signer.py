@@ -1,7 +1,7 @@
-"""Certificates for the keys of sign-ins: who gets one is read from the store, and written there first.
+"""Signing certificates for the keys of sign-ins, after the store confirms each and the audit records it.
 
-For the one process that gives them. It believes no worker that asks: the store says which sign-in lasts,
-whose it is, which key it is bound to, and what the user's grants permit.
+It runs in the one process that signs. This process does not trust the workers that ask: it reads from the
+store which sign-in lasts, its user, the key that it is bound to, and what the user's grants permit.
 """
 
 import math
@@ -32,16 +32,16 @@ from stagedoor.store.sign_in.logins import sign_in_numbered
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 OF_A_USER = Rate(burst=60, interval_s=10.0)
-"""Fifty hosts at once on the first morning of many machines; a laptop renews twice an hour."""
+"""The certificates of one user: enough for fifty new machines at once; a laptop renews twice an hour."""
 OF_ALL = Rate(burst=2000, interval_s=0.05)
-"""20 a second: 10,000 sign-ins renew at a third of that."""
+"""The certificates of all users, 20 a second: 10,000 sign-ins renew at a third of that."""
 _ALL = ""
 _CERTIFIED = frozenset({Permission.ENTER, Permission.FORWARD, Permission.AGENT})
-"""What a server that trusts the user CA takes from a certificate."""
+"""The permissions that a server that trusts the user CA takes from a certificate."""
 
 
 class SignSignIn(Protocol):
-    """As `keys.ca.CertificateAuthority.sign_sign_in`."""
+    """The signature of `keys.ca.CertificateAuthority.sign_sign_in`."""
 
     def __call__(
         self,
@@ -50,11 +50,16 @@ class SignSignIn(Protocol):
         serial: int,
         valid_before: float,
         extensions: Collection[str],
-    ) -> str: ...
+    ) -> str:
+        """Return the certificate, one line. Raises StagedoorError."""
+        ...
 
 
 class UserSigner:
-    """Belongs to one thread. `valid_s` is how long a certificate is good at most."""
+    """Signs certificates for sign-ins. Belongs to one thread.
+
+    `valid_s` is the longest time for which a certificate is valid.
+    """
 
     def __init__(
         self,
@@ -75,26 +80,27 @@ class UserSigner:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """By the user CA and the store of the settings. Raises StagedoorError."""
+        """Open a signer with the user CA and the store of the settings. Raises StagedoorError."""
         authority = user_ca(settings)
         database = open_database(settings.place, create=False)
         return cls(database, authority.sign_sign_in, settings.keys.user_certificate_s)
 
     def close(self) -> None:
+        """Close the store."""
         self._database.close()
 
     def sign(self, user: str, number: int, public_key: str, ends_at: float) -> str:
-        """Return the certificate, one line, once the audit has it. Blocks.
+        """Return a certificate, one line, after the audit has recorded it. It blocks.
 
-        `public_key` must be the key of the sign-in `number` of `user`, which lasts, and a grant must let the
-        user enter an app. Raises CertificateError, StoreError where the audit cannot be written,
-        StagedoorError where the CA does not sign.
+        `public_key` must be the key of the sign-in `number` of `user`, which must last, and a grant must let
+        the user enter an app. Raises CertificateError, StoreError if the audit cannot be written, and
+        StagedoorError if the CA does not sign.
         """
         key = parse_public_key(public_key)
         if isinstance(key, KeyRefused):
             raise CertificateError(f"this key is not signed: {key.reason}")
         now = self._now()
-        self._limit(user, now)
+        self._check_rate(user, now)
         sign_in = sign_in_numbered(self._database, number, now)
         if sign_in is None or sign_in.name != user:
             raise CertificateError("your sign-in is over; sign in again")
@@ -102,17 +108,17 @@ class UserSigner:
             raise CertificateError(
                 f"the key {key.fingerprint} is not the one of your sign-in; sign in again with it"
             )
-        granted, granted_until = self._granted(user, now)
+        granted, granted_until = self._granted_permissions(user, now)
         ends = min(ends_at, sign_in.expires_at, now + self._valid_s, granted_until)
         if ends <= now:
             raise CertificateError("your sign-in is over; sign in again")
-        self._write_down(user, number, key.fingerprint, now, ends)
+        self._audit(user, number, key.fingerprint, now, ends)
         return self._sign(key.line, user, number, ends, extensions_for(granted))
 
-    def _granted(self, user: str, now: float) -> tuple[Permissions, float]:
-        """Return what a certificate can say of the user's grants, whatever the app, and until when.
+    def _granted_permissions(self, user: str, now: float) -> tuple[Permissions, float]:
+        """Return the permissions for a certificate, from the user's grants for any app, and their end.
 
-        The time is in seconds since the epoch, infinite for grants without an end. Raises CertificateError.
+        The end is in seconds since the epoch, infinite for grants without an end. Raises CertificateError.
         """
         with self._database.read() as transaction:
             if people.is_disabled(transaction, user):
@@ -129,7 +135,7 @@ class UserSigner:
         until = earliest(*(rule.expires_at for rule in ends if rule is not None))
         return granted, math.inf if until is None else until
 
-    def _limit(self, user: str, now: float) -> None:
+    def _check_rate(self, user: str, now: float) -> None:
         for rates, name, whose in (
             (self._of_a_user, user, "you"),
             (self._of_all, _ALL, "all together"),
@@ -141,9 +147,7 @@ class UserSigner:
                     wait_s,
                 )
 
-    def _write_down(
-        self, user: str, number: int, fingerprint: str, now: float, ends: float
-    ) -> None:
+    def _audit(self, user: str, number: int, fingerprint: str, now: float, ends: float) -> None:
         event = Event(
             now,
             Kind.CERTIFICATE_SIGNED,

@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.asking import ask, web_service
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -88,7 +88,7 @@ class LoginApproval:
         if login is None or login.wanted_user not in (None, identity.name):
             raise RefusedError(OVER)
         after = step(login)
-        service = on_the_web(self._settings, self._database, identity.name)
+        service = web_service(self._settings, self._database, identity.name)
         with service.change("login.answer") as change:
             if not pending_logins.change(change.transaction, login, after):
                 raise RefusedError("this login has just changed; load the page again")

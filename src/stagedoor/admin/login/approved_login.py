@@ -1,6 +1,6 @@
 """The sign-in that a login gets once its user has approved it in a browser."""
 
-from stagedoor.admin.asking import on_the_web
+from stagedoor.admin.asking import web_service
 from stagedoor.admin.sign_in.sign_ins import shown_id
 from stagedoor.model import pending_login
 from stagedoor.model.errors import RefusedError
@@ -25,7 +25,7 @@ def open_approved(
     the text `changed` if the login has changed meanwhile.
     """
     assert login.sign_in is not None, "an approved login has it"
-    service = on_the_web(settings, database, login.wanted_user or "")
+    service = web_service(settings, database, login.wanted_user or "")
     with service.change("login") as change:
         if not pending_logins.change(change.transaction, login, pending_login.spend(login)):
             raise RefusedError(changed)

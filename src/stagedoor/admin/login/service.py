@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.asking import ask, web_service
 from stagedoor.admin.certificates.certificates import (
     CertificateError,
     NoGrantError,
@@ -246,7 +246,7 @@ class LoginService:
         assert shown.sign_in is not None, "a sign-in names itself"
         if end is None:
             return shown
-        service = on_the_web(self._settings, self._database, shown.name)
+        service = web_service(self._settings, self._database, shown.name)
         with suppress(NotFoundError), service.change("web.renew") as change:
             passes.renew_sign_in(change.transaction, shown.sign_in.id, end, now)
             change.fields |= {"user": shown.name, "expires_at": end}
@@ -293,7 +293,7 @@ class LoginService:
             login = passes.find(self._database, PassKind.LOGIN, secret)
             if login is None or login.sign_in is None:
                 return
-            service = on_the_web(self._settings, self._database, login.name)
+            service = web_service(self._settings, self._database, login.name)
             with suppress(NotFoundError), service.change("logout", revokes=True) as change:
                 why = "you logged out on this machine; log in again with: stagedoor login"
                 passes.end(change.transaction, login.sign_in.id, why, service.clock())

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import structlog
 
-from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.change_rate import ChangeRateLimit, too_much
+from stagedoor.admin.asking import ask, web_service
+from stagedoor.admin.change_rate import ChangeRateLimit, count_change
 from stagedoor.authn.passes import (
     SIGN_IN_AGAIN,
     Lifetimes,
@@ -74,7 +74,7 @@ class PassService:
         """
         # A ticket lasts seconds and changes no policy.
         counted = kind is not PassKind.TICKET
-        if counted and (denial := too_much(self._allowance, identity, self._monotonic())):
+        if counted and (denial := count_change(self._allowance, identity, self._monotonic())):
             return denial
         if kind is PassKind.SESSION and self._is_local_exception(identity):
             denial = await ask(self._audit_local_sign_in, identity, source)
@@ -94,7 +94,7 @@ class PassService:
 
     def _audit_local_sign_in(self, identity: Identity, source: str | None) -> None:
         """Write the sign-in to the audit, durably, before the session is opened. Raises StoreError."""
-        service = on_the_web(self._settings, self._database, identity.name)
+        service = web_service(self._settings, self._database, identity.name)
         with service.change("web.local-sign-in") as change:
             change.unchanged = True
             change.fields |= {"user": identity.name, "source": source}
@@ -134,7 +134,7 @@ class PassService:
             session = passes.find(self._database, PassKind.SESSION, secret)
             if session is None:
                 return
-            service = on_the_web(self._settings, self._database, session.name)
+            service = web_service(self._settings, self._database, session.name)
             with (
                 suppress(NotFoundError),
                 service.change("web.sign-out", revokes=True) as change,
@@ -158,7 +158,7 @@ class PassService:
             end = renewed_end(session, now, self._lifetimes) if used else None
             if end is None:
                 return session
-            service = on_the_web(self._settings, self._database, session.name)
+            service = web_service(self._settings, self._database, session.name)
             with suppress(NotFoundError), service.change("web.renew") as change:
                 passes.renew(change.transaction, secret, end, now)
                 change.fields |= {"user": session.name, "expires_at": end}

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.change_rate import ChangeRateLimit, too_much
+from stagedoor.admin.asking import ask, web_service
+from stagedoor.admin.change_rate import ChangeRateLimit, count_change
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.passkeys import remove_passkey
 from stagedoor.admin.sign_in.sign_ins import shown_id
@@ -267,7 +267,7 @@ class PasskeyService:
         An answer that is sent a second time has an old counter as well, and is no sign of a copy: then
         `take` returns nothing. Raises RefusedError in that case, StoreError.
         """
-        service = on_the_web(self._settings, self._database, passkey.user)
+        service = web_service(self._settings, self._database, passkey.user)
         with service.change("passkey.cloned") as change:
             if not take(change.transaction):
                 raise RefusedError(NOT_RIGHT.message)
@@ -327,7 +327,7 @@ class PasskeyService:
                 f"a passkey signs in those who have a password here, and {passkey.user} has none; sign in at "
                 "your identity provider",
             )
-        service = on_the_web(self._settings, self._database, passkey.user)
+        service = web_service(self._settings, self._database, passkey.user)
         with service.change("passkey.sign-in") as change:
             change.unchanged = True
             if not (
@@ -347,7 +347,7 @@ class PasskeyService:
         waiting: PendingStepUp | None = None,
     ) -> bytes | Denial:
         """Store a new challenge for this user and sign-in, and return it (32 bytes)."""
-        if (denial := too_much(self._allowance, identity, self._monotonic())) is not None:
+        if (denial := count_change(self._allowance, identity, self._monotonic())) is not None:
             return denial
         sign_in = _personal_sign_in(identity)
         if isinstance(sign_in, Denial):
@@ -387,7 +387,7 @@ class PasskeyService:
             return stored.list_passkeys(transaction, user)
 
     def _service(self, identity: Identity) -> AdminService:
-        return on_the_web(self._settings, self._database, identity.name)
+        return web_service(self._settings, self._database, identity.name)
 
 
 def _personal_sign_in(identity: Identity) -> SignIn | Denial:

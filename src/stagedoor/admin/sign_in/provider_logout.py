@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from stagedoor.admin.asking import ask, by_provider_itself
+from stagedoor.admin.asking import ask, provider_service
 from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, log_refusal
 from stagedoor.admin.sign_in.sign_ins import end_all_by_provider
 from stagedoor.model.denial import Denial, Reason
@@ -67,7 +67,7 @@ class ProviderLogout:
 
         Raises RefusedError if the token was used before, StoreError.
         """
-        service = by_provider_itself(self._settings, self._database, provider.name, self._now)
+        service = provider_service(self._settings, self._database, provider.name, self._now)
         with service.change("sso.logout", revokes=True) as change:
             is_new = answers.use_logout_token(
                 change.transaction, logout.id, logout.expires_at, self._now()

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import structlog
 
-from stagedoor.admin.asking import by_provider_itself
+from stagedoor.admin.asking import provider_service
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.sign_ins import end_by_provider
 from stagedoor.admin.sign_in.single_sign_on import rules_of
@@ -207,7 +207,7 @@ class RefreshService:
 
     def _service(self, provider: SingleSignOn) -> AdminService:
         """Return a service whose changes the audit records under the provider's name."""
-        return by_provider_itself(self._settings, self._database, provider.name, self._now)
+        return provider_service(self._settings, self._database, provider.name, self._now)
 
     def _log_problem(self, provider: SingleSignOn, about: str, why: str | None) -> None:
         """Log a problem when it begins, changes or ends, rather than once for each sign-in.

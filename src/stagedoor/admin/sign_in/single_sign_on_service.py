@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
-from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.asking import ask, web_service
 from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, log_refusal
 from stagedoor.admin.sign_in.provider_logout import ProviderLogout
 from stagedoor.admin.sign_in.sign_ins import shown_id
@@ -204,7 +204,7 @@ class SignInService:
         with self._database.read() as transaction:
             name = identities.user_of(transaction, account)
         if name is not None:
-            with on_the_web(self._settings, self._database, name).change("sso.asked") as change:
+            with web_service(self._settings, self._database, name).change("sso.asked") as change:
                 identities.ask_again(change.transaction, name, None)
                 change.unchanged = True
                 change.fields["user"] = name
@@ -278,7 +278,7 @@ class SignInService:
                 Reason.CREDENTIAL_WRONG,
                 f"at {provider.name} you are somebody else than {prompt.user}; sign in there as yourself",
             )
-        with on_the_web(self._settings, self._database, user).change("step-up") as change:
+        with web_service(self._settings, self._database, user).change("step-up") as change:
             passes.step_up(change.transaction, sign_in, now)
             change.fields |= {
                 "user": user,
@@ -331,7 +331,7 @@ class SignInService:
 
         Runs in a thread. Raises RefusedError, ConflictError, StoreError.
         """
-        service = on_the_web(self._settings, self._database, mapped.name)
+        service = web_service(self._settings, self._database, mapped.name)
         with service.change("sso.sign-in") as change:
             transaction = change.transaction
             try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask, on_the_web
+from stagedoor.admin.asking import ask, web_service
 from stagedoor.admin.sign_in.links import site_or_none
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
@@ -176,7 +176,7 @@ class StepUpService:
         is_right, after = try_letters(step_up, letters)
         if is_right:
             return step_up
-        service = on_the_web(self._settings, self._database, identity.name)
+        service = web_service(self._settings, self._database, identity.name)
         with service.change("step-up.letters") as change:
             change.unchanged = True
             if not step_ups.tried(change.transaction, step_up, after):

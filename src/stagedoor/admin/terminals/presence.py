@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.asking import ask, on_the_web
-from stagedoor.admin.change_rate import ChangeRateLimit, too_much
+from stagedoor.admin.asking import ask, web_service
+from stagedoor.admin.change_rate import ChangeRateLimit, count_change
 from stagedoor.admin.terminals.shares import end_share, make_share
 from stagedoor.authz.replay import has_somewhere
 from stagedoor.model.denial import Denial, Reason
@@ -118,7 +118,7 @@ class PresenceService:
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
     ) -> tuple[Share, str] | Denial:
         """A new share, and its secret, which is nowhere kept."""
-        if (denial := too_much(self._allowance, identity, self._monotonic())) is not None:
+        if (denial := count_change(self._allowance, identity, self._monotonic())) is not None:
             return denial
         service = self._service(identity)
         return await ask(make_share, service, identity, target, terminal, lasts_s, typing=typing)
@@ -153,7 +153,7 @@ class PresenceService:
         return has_somewhere(self._policy(), identity, Permission.WATCH, self._now())
 
     def _service(self, identity: Identity) -> admin.AdminService:
-        return on_the_web(self._settings, self._database, identity.name)
+        return web_service(self._settings, self._database, identity.name)
 
 
 def _present(found: Sequence[visits.AttachmentRecord]) -> list[PresenceEntry]:

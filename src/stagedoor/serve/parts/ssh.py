@@ -85,7 +85,7 @@ def page_parts(
     `policy` returns the policy as it is now, `apps` the apps that exist. Without `certificates` no key is
     bound to a sign-in.
     """
-    refused = RevokedKeysFile(settings.ssh.revoked_keys_file).refused
+    refused = RevokedKeysFile(settings.ssh.revoked_keys_file).why_refused
     sign_ins = None
     if certificates is not None:
         sign_ins = SshSignInService(settings, database, policy, apps, certificates, refused)
@@ -134,7 +134,7 @@ def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
     file = RevokedKeysFile(settings.ssh.revoked_keys_file)
 
     def current_trust() -> Trust | Denial:
-        revocations = file.now()
+        revocations = file.read()
         if isinstance(revocations, Denial):
             return revocations
         return replace(trust, revocations=revocations)

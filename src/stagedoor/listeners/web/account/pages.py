@@ -108,7 +108,7 @@ class AccountPages:
         said: FormOutcome | None = None,
         status: int = 200,
     ) -> Response:
-        held = await self._credentials.held(identity)
+        held = await self._credentials.account_state(identity)
         passkeys = await self._passkeys.of(identity)
         for failed in (held, passkeys):
             if isinstance(failed, Denial):
