@@ -14,7 +14,7 @@ from stagedoor.client.login_files import (
 )
 from stagedoor.client.login_web import parse_object
 from stagedoor.client.tunnel import TunnelError
-from stagedoor.keys.signing import signed_by
+from stagedoor.keys.signing import find_signing_key
 
 MAX_BYTES = 4096
 URL = "https://gw.example"
@@ -30,7 +30,7 @@ def check(received: bytes) -> None:
             case b"c":
                 assert 0 <= ends_at(text) <= 2**40
             case b"s":
-                assert signed_by(text, "login@stagedoor", b"nobody signs this") is None
+                assert find_signing_key(text, "login@stagedoor", b"nobody signs this") is None
             case _:
                 _known(rest)
     except TunnelError as error:

@@ -9,7 +9,7 @@ from stagedoor.admin.audit.chain import ChainReader, Checkpoints, remove_deliver
 from stagedoor.audit.chain import NAMESPACE
 from stagedoor.audit.verify import Report, verify
 from stagedoor.keys.files import new_key
-from stagedoor.keys.signing import signer_of
+from stagedoor.keys.signing import find_signer
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import position, set_position
 from stagedoor.store.journal import StoreJournal, append
@@ -40,7 +40,7 @@ def lines_after(database: Database, after: int = 0) -> list[str]:
 
 def report(lines: list[str]) -> Report:
     numbered = [("f", number, line.encode()) for number, line in enumerate(lines, 1)]
-    return verify(numbered, lambda message, sig: signer_of(message, sig, NAMESPACE))
+    return verify(numbered, lambda message, sig: find_signer(message, sig, NAMESPACE))
 
 
 def fail(database: Database) -> None:

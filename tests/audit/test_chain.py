@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stagedoor.audit.chain import NAMESPACE, Chain, Line, Link, checkpoint_event, statement
 from stagedoor.audit.verify import Report, checkpoints, verify
 from stagedoor.keys.files import load_or_create, new_key, public_line
-from stagedoor.keys.signing import sign, signer_of
+from stagedoor.keys.signing import find_signer, sign
 from stagedoor.model.event import Event, Kind
 
 KEY = new_key()
@@ -20,7 +20,7 @@ KEY_NAME = sign(KEY, "", NAMESPACE)[1]
 
 
 def check(message: str, signature: str) -> str | None:
-    return signer_of(message, signature, NAMESPACE)
+    return find_signer(message, signature, NAMESPACE)
 
 
 def chain_of(events: Sequence[Event], *, each: int, gap: int = 1, key: object = KEY) -> list[Line]:
@@ -215,7 +215,7 @@ def test_ssh_keygen_agrees_on_the_signature(tmp_path: Path) -> None:
     made = ["ssh-keygen", "-q", "-Y", "sign", "-f", "audit_key", "-n", NAMESPACE, "message"]
     subprocess.run(made, check=True, cwd=tmp_path, capture_output=True)
     assert check(claim, (tmp_path / "message.sig").read_text()) == mark.fields["key"]
-    assert signer_of(claim, (tmp_path / "message.sig").read_text(), "file") is None
+    assert find_signer(claim, (tmp_path / "message.sig").read_text(), "file") is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[" * 100_000, '{"seq": true, "prev": "0"}', "\xff"])

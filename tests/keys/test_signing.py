@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.keys.signing import signed_by
+from stagedoor.keys.signing import find_signing_key
 from stagedoor.wire.blob import string
 from stagedoor.wire.sshsig import Signature, armour, encode_signed, read_signature
 
@@ -47,12 +47,12 @@ def test_a_key_of_each_kind_shows_who_holds_it(tmp_path: Path, kind: tuple[str, 
     for options in ((), ("-O", "hashalg=sha256")):
         text = sign(file, *options)
         for way in (text, text.replace("\n", "\r\n"), f"\n{text}\n  "):
-            key = signed_by(way, SPACE, MESSAGE, None)
+            key = find_signing_key(way, SPACE, MESSAGE, None)
             assert key is not None
             assert key.fingerprint == fingerprint
-        assert signed_by(text, SPACE, b"another message", None) is None
-        assert signed_by(text, "login@stagedoor", MESSAGE, None) is None
-        assert (signed_by(text, SPACE, MESSAGE) is not None) == ("ed25519" in kind)
+        assert find_signing_key(text, SPACE, b"another message", None) is None
+        assert find_signing_key(text, "login@stagedoor", MESSAGE, None) is None
+        assert (find_signing_key(text, SPACE, MESSAGE) is not None) == ("ed25519" in kind)
 
 
 def test_a_signature_is_of_one_key_and_whole(tmp_path: Path) -> None:
@@ -74,12 +74,12 @@ def test_a_signature_is_of_one_key_and_whole(tmp_path: Path) -> None:
         Signature(b"", SPACE, b""),
     ]
     for one in bad:
-        assert signed_by(armour(one), SPACE, MESSAGE, None) is None
+        assert find_signing_key(armour(one), SPACE, MESSAGE, None) is None
 
 
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_anything_may_be_in_a_signature(key: bytes, signature: bytes) -> None:
-    assert signed_by(armour(Signature(key, SPACE, signature)), SPACE, MESSAGE, None) is None
+    assert find_signing_key(armour(Signature(key, SPACE, signature)), SPACE, MESSAGE, None) is None
 
 
 @pytest.mark.parametrize("flags", [TOUCHED, UNTOUCHED], ids=["touched", "untouched"])
@@ -102,7 +102,7 @@ def test_a_security_key_has_to_be_touched(tmp_path: Path, curve: bool, flags: in
         kind, fields, raw = b"sk-ssh-ed25519@openssh.com", string(point), edwards.sign(covered)
     key = string(kind) + fields + string(application)
     text = armour(Signature(key, SPACE, string(kind) + string(raw) + bytes([flags]) + counter))
-    found = signed_by(text, SPACE, MESSAGE, None)
+    found = find_signing_key(text, SPACE, MESSAGE, None)
     assert (found is not None) == (flags == TOUCHED)
     (tmp_path / "sig").write_text(text)
     argv = ["ssh-keygen", "-Y", "check-novalidate", "-n", SPACE, "-s", str(tmp_path / "sig")]

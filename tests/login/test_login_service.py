@@ -26,7 +26,7 @@ from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.admin.sign_in.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
-from stagedoor.keys.signing import signed_by
+from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import login_letters, shown_letters
@@ -96,7 +96,7 @@ class Installation:
     async def letters(self, begun: StartedLogin, key: Key) -> str:
         """What its terminal shows; the gateway knows them by its first question."""
         assert await self.poll(begun) is LoginState.WAITING
-        signed = signed_by(key.sign(b"text"), NAMESPACE, b"text")
+        signed = find_signing_key(key.sign(b"text"), NAMESPACE, b"text")
         assert signed is not None
         return login_letters(ORIGIN, begun.id, signed.fingerprint, VERIFIER)
 
@@ -262,10 +262,10 @@ async def test_a_key_is_certified_for_who_holds_it_alone(
         assert isinstance(got, Denial)
         assert "does not hold" in got.message
     good = key.sign(login_text(ORIGIN, challenge))
-    assert signed_by(good, NAMESPACE, login_text(ORIGIN, challenge)) is not None
+    assert find_signing_key(good, NAMESPACE, login_text(ORIGIN, challenge)) is not None
     lines = good.splitlines()
     for bad in ("", good[:100], good.replace(lines[2], lines[2][::-1]), "A" * 5000, good + "x"):
-        assert signed_by(bad, NAMESPACE, login_text(ORIGIN, challenge)) is None
+        assert find_signing_key(bad, NAMESPACE, login_text(ORIGIN, challenge)) is None
 
 
 async def test_pending_logins_of_a_source_are_bounded(here: Installation, key: Key) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.audit.chain import NAMESPACE
 from stagedoor.audit.verify import Report, verify
-from stagedoor.keys.signing import signer_of
+from stagedoor.keys.signing import find_signer
 from stagedoor.serve.health import Condition, metrics, readiness
 from stagedoor.serve.supervisor import audit_output
 from stagedoor.serve.supervisor.audit_output import AuditOutput
@@ -97,7 +97,7 @@ def sink(url: str, *more: str, name: str = "siem") -> str:
 
 def report(lines: list[str]) -> Report:
     numbered = [("f", number, line.encode()) for number, line in enumerate(lines, 1)]
-    return verify(numbered, lambda message, text: signer_of(message, text, NAMESPACE))
+    return verify(numbered, lambda message, text: find_signer(message, text, NAMESPACE))
 
 
 def is_whole(lines: list[str], last: int) -> bool:

@@ -6,7 +6,7 @@ not register it, and their `ssh app01@gateway` would lead to the wrong account.
 
 import hashlib
 
-from stagedoor.keys.signing import signed_by
+from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.wire.sshkey import PublicKey
@@ -48,7 +48,7 @@ def proved_key(line: str, signature: str) -> PublicKey:
             "that you hold it"
         )
     for end in _LINE_ENDS:
-        key = signed_by(signature, NAMESPACE, line.encode() + end, None)
+        key = find_signing_key(signature, NAMESPACE, line.encode() + end, None)
         if key is not None:
             return key
     raise RefusedError(

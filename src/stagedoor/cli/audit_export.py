@@ -15,7 +15,7 @@ from stagedoor.audit.verify import verify as verify_lines
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.keys.files import public_line
-from stagedoor.keys.signing import fingerprint_of, signer_of
+from stagedoor.keys.signing import find_signer, fingerprint_of
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
@@ -136,7 +136,7 @@ def verify(
 
 
 def _signer(message: str, signature: str) -> str | None:
-    return signer_of(message, signature, NAMESPACE)
+    return find_signer(message, signature, NAMESPACE)
 
 
 def _fingerprints(files: tuple[Path, ...]) -> Iterator[str]:

@@ -1,6 +1,5 @@
-"""Key files, the two certificate authorities, and the sealing of recordings; the only place that
-imports `cryptography` and `pyrage`.
+"""Private keys: their files, the two certificate authorities, signatures, and the sealing of recordings.
 
-What may never enter: who may have a certificate (the caller has decided that), policy, sockets.
-A private key never leaves this package except into its own file.
+A private key leaves this package only into its own file, or to a library that speaks SSH in this
+process. Sockets and policy stay outside; the caller has already decided who may have a certificate.
 """

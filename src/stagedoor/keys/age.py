@@ -1,8 +1,8 @@
-"""Sealing recordings for age recipients (https://age-encryption.org/v1).
+"""Encryption of recordings for age recipients (https://age-encryption.org/v1).
 
-Each piece is an age file of its own in armour, one after the other: what was written before a
-power cut can be opened, the recording gateway holds no key that opens, and the `age` program can open
-each piece without us.
+Each piece is an age file of its own in armour, and the pieces follow one another. So everything written
+before a power cut can be decrypted, the recording gateway holds no key that decrypts, and the `age`
+program can decrypt each piece without Stagedoor.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ SUFFIX = ".age"
 _BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _END = b"-----END AGE ENCRYPTED FILE-----"
 _LINE_LIMIT = 256
-"""Bytes: armour has lines of 64 characters."""
+"""The maximum length of a line in bytes; armour has lines of 64 characters."""
 _PIECE_LIMIT = 32 * 1024 * 1024
 
 Recipient = pyrage.x25519.Recipient | pyrage.ssh.Recipient
@@ -24,10 +24,10 @@ Identity = pyrage.x25519.Identity | pyrage.ssh.Identity
 
 
 class AgeSeal:
-    """Satisfies `recording.ports.Seal`.
+    """The implementation of `recording.ports.Seal`.
 
-    `recipients` are `age1…` or OpenSSH public keys (ssh-ed25519, ssh-rsa); who holds any of their
-    private keys can open. Raises StagedoorError for one that is neither.
+    `recipients` are `age1…` or OpenSSH public keys (ssh-ed25519, ssh-rsa); any of their private keys
+    can decrypt. Raises StagedoorError for any other recipient.
     """
 
     suffix = SUFFIX
@@ -38,25 +38,26 @@ class AgeSeal:
             raise StagedoorError("recordings cannot be sealed for nobody; name a recipient")
 
     def seal(self, plain: bytes) -> bytes:
+        """Return `plain` encrypted, as one armoured piece."""
         armour: bytes = pyrage.encrypt(plain, self._recipients, armored=True)
         return armour if armour.endswith(b"\n") else armour + b"\n"
 
 
 class AgeOpener:
-    """Opens what `AgeSeal` sealed.
+    """Decrypts pieces from `AgeSeal`.
 
     `files` hold age identities (as `age-keygen` writes them) or one OpenSSH private key without a
     passphrase each. Raises StagedoorError.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._identities = [one for file in files for one in _identities(file)]
+        self._identities = [identity for file in files for identity in _identities(file)]
 
     def open(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Plain bytes from sealed ones that were split anywhere.
+        """Yield the decrypted bytes of `pieces`, which may be split anywhere.
 
-        Raises StagedoorError: no key fits, or something was changed. A last piece that was cut off is
-        passed over.
+        An incomplete last piece is skipped. Raises StagedoorError if no key fits, or if a piece was
+        modified.
         """
         for number, armour in enumerate(_armours(pieces), start=1):
             try:
@@ -99,7 +100,7 @@ def _identities(file: Path) -> Iterator[Identity]:
         for key in keys:
             yield pyrage.x25519.Identity.from_str(key)
     except (pyrage.IdentityError, UnicodeDecodeError):
-        # Not the library's words: they could hold a part of the key.
+        # Not the library's message: it could contain a part of the key.
         raise StagedoorError(
             f"{file} is no identity file: it holds what age-keygen wrote, or an OpenSSH private "
             "key without a passphrase"
@@ -107,7 +108,7 @@ def _identities(file: Path) -> Iterator[Identity]:
 
 
 def _armours(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Whole armoured files; one that was cut off at the end is passed over."""
+    """Yield complete armoured files. An incomplete file at the end is skipped."""
     rest = b""
     armour: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""A certificate authority: OpenSSH certificates (PROTOCOL.certkeys), signed by a key here or an agent's."""
+"""A certificate authority for OpenSSH certificates (PROTOCOL.certkeys). Its key is a file or in an agent."""
 
 import secrets
 from base64 import b64decode, b64encode
@@ -23,16 +23,20 @@ _NONCE_BYTES = 32
 
 
 class SigningKey(Protocol):
-    """`line` is the public half, `type base64`; `blob` the same, decoded."""
+    """A key that can sign. `line` is the public key, `type base64`; `blob` is the same, decoded."""
 
     @property
-    def line(self) -> str: ...
+    def line(self) -> str:
+        """Return the public key, `type base64`."""
+        ...
 
     @property
-    def blob(self) -> bytes: ...
+    def blob(self) -> bytes:
+        """Return the public key as a blob (RFC 4253 §6.6)."""
+        ...
 
     def sign(self, data: bytes) -> bytes:
-        """A signature over `data` as SSH has it (RFC 4253 §6.6). May block. Raises StagedoorError."""
+        """Return a signature over `data` in SSH's form (RFC 4253 §6.6). May block. Raises StagedoorError."""
         ...
 
 
@@ -47,10 +51,10 @@ class _FileKey:
 
 
 class CertificateAuthority:
-    """Signs host and user keys. `now` gives seconds since the epoch.
+    """Signs host and user keys. `now` returns seconds since the epoch.
 
-    `principal_prefix` stands before each user's name in a user certificate (`keys.principal_prefix`). Serial
-    numbers are random, 63 bits, so that several processes with one key need not agree.
+    `principal_prefix` precedes each user's name in a user certificate (`keys.principal_prefix`). Serial
+    numbers are random, 63 bits, so that several processes with the same key need no coordination.
     """
 
     def __init__(
@@ -64,14 +68,14 @@ class CertificateAuthority:
         self._prefix = principal_prefix
 
     def public_line(self) -> str:
-        """The CA's public key, for `TrustedUserCAKeys` or after `@cert-authority PATTERN`."""
+        """Return the CA's public key, for `TrustedUserCAKeys` or after `@cert-authority PATTERN`."""
         return self._key.line
 
     def sign_host(self, public_key: str, principals: Sequence[str], valid_s: float) -> str:
-        """A host certificate, one line: `ssh-ed25519-cert-v01@openssh.com AAAA…`.
+        """Return a host certificate as one line: `ssh-ed25519-cert-v01@openssh.com AAAA…`.
 
-        `public_key` is `type base64`; `principals` are the names that clients may ask for, of
-        which there must be one: a host certificate without any holds for every name. Raises
+        `public_key` is `type base64`. `principals` are the names that clients may connect to; at least
+        one is required, because a host certificate without principals is valid for every name. Raises
         StagedoorError for a key that cannot be signed.
         """
         key_id = f"host {principals[0]}" if principals else ""
@@ -87,10 +91,10 @@ class CertificateAuthority:
         extensions: Sequence[str] = tuple(sorted(EVERYTHING)),
         critical_options: Mapping[str, str] | None = None,
     ) -> str:
-        """Return a user certificate for these users' names; `identity` is its key id, which sshd logs.
+        """Return a user certificate for the names `users`; `identity` is its key id, which sshd logs.
 
-        `critical_options` are such as `{"source-address": "192.0.2.0/24"}` and
-        `{"force-command": "…"}`. Raises StagedoorError.
+        Examples of `critical_options` are `{"source-address": "192.0.2.0/24"}` and `{"force-command":
+        "…"}`. Raises StagedoorError.
         """
         return self._sign(
             USER,
@@ -110,9 +114,10 @@ class CertificateAuthority:
         valid_before: float,
         extensions: Collection[str],
     ) -> str:
-        """Return a certificate for the key of a sign-in, whose number is `serial`; good for `user` alone.
+        """Return a certificate for the key of a sign-in, valid for `user` alone.
 
-        `valid_before` is seconds since the epoch. Raises StagedoorError.
+        `serial` is the number of the sign-in. `valid_before` is seconds since the epoch. Raises
+        StagedoorError.
         """
         return self._sign(
             USER,
@@ -165,9 +170,9 @@ def _blob(public_key: str) -> bytes:
 
 
 def certificate_end(line: bytes) -> float | None:
-    """Until when the certificate of a public line holds, seconds since the epoch; None: for ever.
+    """Return the end of a certificate's validity in seconds since the epoch, or None if it never expires.
 
-    Raises ValueError for what is no certificate.
+    `line` is the certificate's public line. Raises ValueError for anything else.
     """
     try:
         certificate = load_ssh_public_identity(line)

@@ -1,6 +1,6 @@
-"""Private keys on disk: OpenSSH's own format, mode 0600, made once however many start at once.
+"""Private key files: OpenSSH's format, mode 0600, created once however many processes start together.
 
-What others made may be PKCS #8 in PEM (RFC 7468) too, as openssl and Helm write it.
+Keys from other sources may also be PKCS #8 in PEM (RFC 7468), as openssl and Helm write it.
 """
 
 import errno
@@ -25,23 +25,23 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.settings.careful import is_planted, open_unplanted, planted_link_error
 
 PrivateKey = Ed25519PrivateKey
-"""For those who hand one on without looking into it."""
+"""The type for code that passes a key on without using it."""
 
 _PKCS8 = (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
 
 
 class KeyFileError(StagedoorError):
-    """A key file cannot be used; the message says why and what mends it."""
+    """A key file cannot be used; the message has the reason and the remedy."""
 
     exit_code = 2
 
 
 def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
-    """Load the ed25519 key at `path`, or make it there, with its public half in `path`.pub.
+    """Load the ed25519 key at `path`, or create it there, with its public key in `path`.pub.
 
-    Any number of processes may do so at once and all get the same key: a new file is linked into
-    place whole, and only if none is there. Made by root in a folder of the account that runs the
-    gateway, they are given to that account. Raises KeyFileError.
+    Any number of processes may do this concurrently, and all get the same key: a new file is linked
+    into place when it is complete, and only if there is none. If root creates the files in a folder of
+    the account that runs the gateway, they are given to that account. Raises KeyFileError.
     """
     try:
         return load(path)
@@ -50,8 +50,8 @@ def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
     try:
         _make_folder(path.parent)
         key = Ed25519PrivateKey.generate()
-        written = _write(path, _private_bytes(key), 0o600)
-        key = key if written else load(path)
+        is_new = _write(path, _private_bytes(key), 0o600)
+        key = key if is_new else load(path)
         _write(
             path.with_name(path.name + ".pub"), f"{public_line(key)} {comment}\n".encode(), 0o644
         )
@@ -63,11 +63,11 @@ def load_or_create(path: Path, comment: str = "stagedoor") -> Ed25519PrivateKey:
 def load(path: Path) -> Ed25519PrivateKey:
     """Load an unencrypted ed25519 key, in OpenSSH's format or PKCS #8.
 
-    Raises FileNotFoundError if there is none, and KeyFileError when it cannot be read, others
-    than its owner may read or write it, its owner is neither we nor root, or it is another kind
-    of key. Root may use what the owner of the folder has there: the gateway's keys, as the
-    administrator. What root lets a group of ours read is taken: so Kubernetes hands a Secret to a pod that
-    has an `fsGroup`.
+    Raises FileNotFoundError if there is none. Raises KeyFileError if the file cannot be read, if users
+    other than its owner may read or write it, if its owner is neither this user nor root, or if it is
+    another kind of key. There are two exceptions. Root may use the keys of the folder's owner: an
+    administrator runs commands with the gateway's keys. A file of root's may be readable by one of this
+    process's groups: Kubernetes hands a Secret to a pod with an `fsGroup` in that way.
     """
     content = read_private_file(path)
     if content is None:
@@ -91,8 +91,10 @@ def load(path: Path) -> Ed25519PrivateKey:
 
 
 def read_private_file(path: Path) -> bytes | None:
-    """A file that nobody else may read, at most 64 KiB; None where there is none. Raises KeyFileError as
-    `load` does."""
+    """Return the contents of a private file, at most 64 KiB, or None if there is none.
+
+    Raises KeyFileError as `load` does.
+    """
     try:
         with os.fdopen(open_unplanted(path, os.O_RDONLY), "rb") as file:
             _refuse_if_exposed(path, os.fstat(file.fileno()))
@@ -104,7 +106,7 @@ def read_private_file(path: Path) -> bytes | None:
 
 
 def write_private_file(path: Path, content: bytes) -> None:
-    """Make the file unless one is there, whole and durable. Raises KeyFileError."""
+    """Create a private file, complete and durable, unless it exists. Raises KeyFileError."""
     try:
         _make_folder(path.parent)
         _write(path, content, 0o600)
@@ -113,17 +115,17 @@ def write_private_file(path: Path, content: bytes) -> None:
 
 
 def new_key() -> Ed25519PrivateKey:
-    """A key that lies in no file."""
+    """Return a new key that is in no file."""
     return Ed25519PrivateKey.generate()
 
 
 def public_line(key: Ed25519PrivateKey) -> str:
-    """The public half in OpenSSH's form: `ssh-ed25519 AAAA…`."""
+    """Return the public key in OpenSSH's form: `ssh-ed25519 AAAA…`."""
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
 
 
 def read_public_line(path: Path) -> str:
-    """The public key or certificate in a `.pub` file, without its comment: `type base64`.
+    """Return the public key or certificate in a `.pub` file without its comment: `type base64`.
 
     Raises KeyFileError.
     """
@@ -140,7 +142,7 @@ def read_public_line(path: Path) -> str:
 
 
 def private_text(key: Ed25519PrivateKey) -> bytes:
-    """The key in OpenSSH's format, unencrypted, for a library that speaks SSH in this process."""
+    """Return the key in OpenSSH's format, unencrypted, for a library that speaks SSH in this process."""
     return _private_bytes(key)
 
 
@@ -168,7 +170,7 @@ def _private_bytes(key: Ed25519PrivateKey) -> bytes:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make `folder` with its parents, unless it is there. Raises OSError, also for a planted link."""
+    """Create `folder` and its parents if they do not exist. Raises OSError, also for a planted link."""
     if is_planted(folder):
         raise planted_link_error(folder)
     if folder.is_dir():
@@ -178,7 +180,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         return
-    # No link is followed: the folder around it is another's, who could put one in its place.
+    # No link is followed: another user owns the parent folder, and could replace this one by a link.
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _give(fd, folder)
@@ -187,14 +189,17 @@ def _make_folder(folder: Path) -> None:
 
 
 def _give(fd: int, path: Path) -> None:
-    """What root makes is for the account whose folder it is in: else the gateway could not read it."""
+    """Give a file or folder that root creates to the owner of its parent folder.
+
+    Otherwise the gateway could not read it.
+    """
     around = path.parent.stat()
     if os.geteuid() == 0 and around.st_uid != 0:
         os.fchown(fd, around.st_uid, around.st_gid)
 
 
 def _write(path: Path, content: bytes, mode: int) -> bool:
-    """Put a whole, durable file at `path` unless one is there; whether we did."""
+    """Create a complete, durable file at `path`. Return False if there was one already."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
@@ -204,7 +209,7 @@ def _write(path: Path, content: bytes, mode: int) -> bool:
             _give(file.fileno(), path)
             os.fsync(file.fileno())
         try:
-            # link, unlike rename, never replaces what another process has put there.
+            # link, unlike rename, never replaces a file that another process has created.
             os.link(draft, path)
         except FileExistsError:
             return False

@@ -1,4 +1,4 @@
-"""Small secrets sealed by a key of the gateway's, so that others may keep them: AES-256-GCM (RFC 5116)."""
+"""Small secrets encrypted with a key of the gateway, for storage elsewhere: AES-256-GCM (RFC 5116)."""
 
 import os
 import secrets
@@ -17,22 +17,22 @@ _NONCE_BYTES = 12
 
 
 class SealingKey:
-    """Seals for a purpose: what is sealed for one cannot be opened as another's.
+    """A key that encrypts for a purpose: the result cannot be decrypted for another purpose.
 
-    Each purpose has a key of its own, derived by HKDF (RFC 5869), so random nonces do not meet.
+    Each purpose has its own key, derived by HKDF (RFC 5869), so random nonces do not collide.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def seal(self, purpose: str, data: bytes) -> str:
-        """As text for a cookie: base64url of nonce, cipher text and tag."""
+        """Return `data` encrypted, as text for a cookie: base64url of nonce, cipher text and tag."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = nonce + self._cipher(purpose).encrypt(nonce, data, None)
         return urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def open(self, purpose: str, text: str) -> bytes | None:
-        """What was sealed; None for what this key has not sealed for this purpose."""
+        """Return the decrypted data, or None if this key did not seal `text` for this purpose."""
         try:
             sealed = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
             nonce, cipher = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
@@ -46,7 +46,7 @@ class SealingKey:
 
 
 def load_or_create_sealing_key(path: Path) -> SealingKey:
-    """The key in the file at `path`, made there if there is none. Raises KeyFileError."""
+    """Return the key in the file at `path`, which is created if there is none. Raises KeyFileError."""
     content = read_private_file(path)
     if content is None:
         write_private_file(path, os.urandom(KEY_BYTES))

@@ -1,4 +1,4 @@
-"""Signatures that `ssh-keygen -Y sign` and `-Y verify` make and check: who holds a key?"""
+"""Signatures compatible with `ssh-keygen -Y sign` and `-Y verify`, which prove that a signer holds a key."""
 
 import hashlib
 from base64 import b64decode, b64encode
@@ -18,57 +18,62 @@ from stagedoor.wire.sshsig import Signature, armour, encode_signed, read_signatu
 
 ED25519 = frozenset({"ssh-ed25519"})
 _RSA = {b"rsa-sha2-256": SHA256(), b"rsa-sha2-512": SHA512()}
-"""No `ssh-rsa`, which hashes by SHA-1 (RFC 8332 §1)."""
+"""`ssh-rsa`, which uses SHA-1, is not among them (RFC 8332 §1)."""
 _ECDSA = {256: SHA256(), 384: SHA384(), 521: SHA512()}
-"""By the bits of the curve (RFC 5656 §6.2.1)."""
+"""The hash by the bits of the curve (RFC 5656 §6.2.1)."""
 _TOUCHED = 0x01
-"""The flag of a security key that somebody was there (PROTOCOL.u2f)."""
+"""The flag of a security key for the presence of a person (PROTOCOL.u2f)."""
 
 
 def fingerprint_of(line: str) -> str:
-    """`SHA256:…` of a public key in one line, `type base64`."""
+    """Return the `SHA256:…` of a public key in one line, `type base64`."""
     return fingerprint(b64decode(line.split()[1]))
 
 
 def sign(key: Ed25519PrivateKey, message: str, namespace: str) -> tuple[str, str]:
-    """The signature, in its text form, and the fingerprint of the key."""
+    """Return the signature in its text form, and the fingerprint of the key."""
     line = public_line(key)
     raw = key.sign(encode_signed(message.encode(), namespace))
-    made = Signature(b64decode(line.split()[1]), namespace, string(b"ssh-ed25519") + string(raw))
-    return armour(made), fingerprint_of(line)
+    signature = Signature(
+        b64decode(line.split()[1]), namespace, string(b"ssh-ed25519") + string(raw)
+    )
+    return armour(signature), fingerprint_of(line)
 
 
-def signer_of(message: str, text: str, namespace: str) -> str | None:
-    """The fingerprint of the Ed25519 key that made this signature of the message; None where none did."""
-    key = signed_by(text, namespace, message.encode())
+def find_signer(message: str, text: str, namespace: str) -> str | None:
+    """Return the fingerprint of the Ed25519 key that signed `message`, or None if the signature is wrong."""
+    key = find_signing_key(text, namespace, message.encode())
     return None if key is None else key.fingerprint
 
 
-def signed_by(
+def find_signing_key(
     text: str, namespace: str, message: bytes, types: Collection[str] | None = ED25519
 ) -> PublicKey | None:
-    """The key that signed `message` for `namespace`; None where it is no such signature, or the key is of
-    none of `types` (None: of none that may be registered). Whose key it is, the caller knows."""
+    """Return the key that signed `message` for `namespace`, or None if the signature is wrong.
+
+    The key must be of one of `types`; None allows every type that may be registered. The caller has to
+    check whose key it is.
+    """
     try:
-        made = read_signature(text)
-        kind = Reader(made.key).string().decode("ascii")
-        if made.namespace != namespace or (types is not None and kind not in types):
+        signature = read_signature(text)
+        kind = Reader(signature.key).string().decode("ascii")
+        if signature.namespace != namespace or (types is not None and kind not in types):
             return None
-        key = parse_public_key(f"{kind} {b64encode(made.key).decode('ascii')}")
+        key = parse_public_key(f"{kind} {b64encode(signature.key).decode('ascii')}")
         if isinstance(key, PublicKey):
-            _verify(key, made, encode_signed(message, namespace, made.hash_name))
+            _verify(key, signature, encode_signed(message, namespace, signature.hash_name))
             return key
     except (ValueError, InvalidSignature, UnsupportedAlgorithm):
         pass
     return None
 
 
-def _verify(key: PublicKey, made: Signature, signed: bytes) -> None:
-    """Raises InvalidSignature, ValueError, UnsupportedAlgorithm."""
-    reader = Reader(made.signature)
+def _verify(key: PublicKey, signature: Signature, signed: bytes) -> None:
+    """Verify a signature. Raises InvalidSignature, ValueError, UnsupportedAlgorithm."""
+    reader = Reader(signature.signature)
     algorithm, raw = reader.string(), reader.string()
     if key.type.startswith("sk-"):
-        signed = _signed_by_security_key(made.key, reader.take(1) + reader.take(4), signed)
+        signed = _signed_by_security_key(signature.key, reader.take(1) + reader.take(4), signed)
     reader.end()
     public = load_ssh_public_key(key.line.encode())
     if isinstance(public, rsa.RSAPublicKey) and algorithm in _RSA:
@@ -88,9 +93,12 @@ def _verify(key: PublicKey, made: Signature, signed: bytes) -> None:
 
 
 def _signed_by_security_key(key: bytes, flags_and_counter: bytes, message: bytes) -> bytes:
-    """PROTOCOL.u2f, *SSH U2F Signatures*. Raises ValueError where nobody touched it."""
+    """Return the bytes that a security key signs (PROTOCOL.u2f, *SSH U2F Signatures*).
+
+    Raises ValueError if the key was not touched.
+    """
     if not flags_and_counter[0] & _TOUCHED:
-        raise ValueError("nobody touched the security key")
+        raise ValueError("the security key was not touched")
     fields, application = Reader(key), b""
     while fields:
         application = fields.string()  # the last one

@@ -23,7 +23,7 @@ from stagedoor.admin.login.service import (
 )
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_in.sign_ins import shown_id
-from stagedoor.keys.signing import signed_by
+from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.rate import Rate, SourceRates
@@ -84,7 +84,7 @@ class MachineLoginService:
             return NO_CERTIFICATES
         if (denial := self._limit_source(source)) is not None:
             return denial
-        key = signed_by(signature, NAMESPACE, machine_text(origin, token))
+        key = find_signing_key(signature, NAMESPACE, machine_text(origin, token))
         if key is None:
             return Denial(
                 Reason.BAD_REQUEST,

@@ -19,7 +19,7 @@ from stagedoor.admin.login.approved_login import open_approved
 from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.admin.sign_in.sign_ins import shown_id
 from stagedoor.authn.passes import Lifetimes, renewed_end
-from stagedoor.keys.signing import signed_by
+from stagedoor.keys.signing import find_signing_key
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
@@ -123,7 +123,7 @@ class LoginService:
             return NO_CERTIFICATES
         if (denial := self._limit_source(self._beginnings, source)) is not None:
             return denial
-        key = signed_by(signature, NAMESPACE, login_text(origin, challenge))
+        key = find_signing_key(signature, NAMESPACE, login_text(origin, challenge))
         if key is None:
             return Denial(
                 Reason.BAD_REQUEST,
@@ -215,7 +215,7 @@ class LoginService:
             return NO_CERTIFICATES
         if (denial := self._limit_source(self._questions, source)) is not None:
             return denial
-        key = signed_by(signature, NAMESPACE, renewal_text(origin, at, nonce))
+        key = find_signing_key(signature, NAMESPACE, renewal_text(origin, at, nonce))
         if key is None:
             return Denial(Reason.CREDENTIAL_WRONG, f"the signature does not hold for {origin}")
         if (denial := self._refused(key.line)) is not None:
