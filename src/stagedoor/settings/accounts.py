@@ -1,4 +1,4 @@
-"""The settings of people's own accounts: what they may change without an administrator."""
+"""The settings of people's own accounts: the changes that need no administrator."""
 
 from typing import Annotated, Literal
 
@@ -11,15 +11,15 @@ SelfService = Literal["password", "tokens", "keys", "passkeys"]
 
 
 class Accounts(Table, frozen=True):
-    """What people may do by themselves on the WebShell's page `/account`."""
+    """The changes that people may make to their accounts on the WebShell's page `/account`."""
 
     self_service: Annotated[
         tuple[SelfService, ...],
         Meta(
-            description="What people may set and add: `password` (the present one is asked for), `tokens` "
-            "(of an end, and for apps that they may enter), `keys` (SSH), `passkeys`. Removing their own "
-            "tokens, keys and passkeys and ending their own sign-ins is always allowed. Empty: nothing but "
-            "that."
+            description="What people may set and add: `password` (the page asks for the current one), "
+            "`tokens` (which expire, and are for apps that the person may enter), `keys` (SSH), `passkeys`. "
+            "People may always remove their own tokens, keys and passkeys and end their own sign-ins. "
+            "Empty: nothing but that."
         ),
     ] = ("password", "keys", "passkeys")
     token_max_days: Annotated[
@@ -27,17 +27,17 @@ class Accounts(Table, frozen=True):
         Meta(
             gt=0,
             le=3650,
-            description="The longest life, in days, of a token that a person makes. Tokens of "
-            "`stagedoor token create` have the end that they are given.",
+            description="The longest lifetime, in days, of a token that a person makes. It does not limit "
+            "the tokens of `stagedoor token create`.",
         ),
     ] = 90.0
     password_groups: Annotated[
         tuple[str, ...] | None,
         Meta(
-            description="With `[[sso]]`: only users in these groups have passwords, by every access method. "
-            "The passwords of all others are refused; their tokens and keys still work. Name the group of "
-            "those who must log in when the identity provider does not answer. Empty: nobody. None: "
-            "everybody who has a password."
+            description="With `[[sso]]`: only users in these groups may use a password, by any access "
+            "method. The passwords of all other users are refused; their tokens and keys still work. Name "
+            "the group of users who must be able to log in while the identity provider does not answer. "
+            "Empty: no user may. None: all users may."
         ),
     ] = None
 
@@ -50,4 +50,5 @@ class Accounts(Table, frozen=True):
 
     @property
     def passwords_for(self) -> frozenset[str] | None:
+        """Return the groups whose users may use a password, or None for all users."""
         return None if self.password_groups is None else frozenset(self.password_groups)

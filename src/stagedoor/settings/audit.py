@@ -1,4 +1,4 @@
-"""The settings of the audit: where else it goes, and for how long the store keeps it."""
+"""The settings of the audit: its sinks, and how long the store keeps it."""
 
 import re
 from ipaddress import ip_address
@@ -13,19 +13,22 @@ from stagedoor.settings.form import Table
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
 _PORTS = {"syslog+tls": 6514, "syslog+tcp": 514}
-"""RFC 5425 §4.1; RFC 6587 names none, and this is what servers have."""
+"""RFC 5425 §4.1. RFC 6587 names no port; servers commonly use 514."""
 
 
 class Sink(Table, frozen=True):
-    """A place where the audit goes as well, from its first event on, in chained lines. At least once each,
-    in order; what cannot be delivered is kept in the store and tried again.
+    """A copy of the audit elsewhere, from its first event on, in chained lines.
+
+    Each event is delivered in order, at least once. Events that cannot be delivered stay in the store
+    and are sent again.
     """
 
     name: Annotated[
         str,
         Meta(
-            description="What commands, the log and metrics call it: letters, digits and inner hyphens. The "
-            "store keeps by this name how far it has come; another name begins at the first event."
+            description="The sink's name in commands, the log and metrics: lower-case letters, digits and "
+            "inner hyphens. The store keeps the sink's position by this name; under another name it starts "
+            "at the first event."
         ),
     ]
     url: Annotated[
@@ -41,7 +44,7 @@ class Sink(Table, frozen=True):
     ca_file: Annotated[
         Path | None,
         Meta(
-            description="The authorities (PEM) that the server's certificate is verified by. None: the "
+            description="PEM file with the authorities that verify the server's certificate. None: the "
             "system's."
         ),
     ] = None
@@ -55,8 +58,8 @@ class Sink(Table, frozen=True):
     token_file: Annotated[
         Path | None,
         Meta(
-            description="A file with one line, sent as `Authorization: Bearer …` to an `https://` URL. It is "
-            "refused if everybody may read it."
+            description="A file with one line, sent as `Authorization: Bearer …` to an `https://` URL. A "
+            "world-readable file is refused."
         ),
     ] = None
 
@@ -103,17 +106,18 @@ class Sink(Table, frozen=True):
 
     @property
     def scheme(self) -> str:
+        """Return the scheme of the URL, in lower case."""
         return self.url.partition(":")[0].lower()
 
     @property
     def shown_url(self) -> str:
-        """For people, logs and reports. That of HTTP may have a secret behind its host."""
+        """Return the URL for people, logs and reports. An HTTP URL may have a secret in its path."""
         whole = self.scheme in ("file", "syslog+tls", "syslog+tcp")
         return self.url if whole else shown_url(self.url)
 
     @property
     def server(self) -> tuple[str, int]:
-        """Host and port of a syslog server. Raises ValueError."""
+        """Return the host and port of a syslog server. Raises ValueError."""
         parts = urlsplit(self.url)
         if not parts.hostname or parts.path.strip("/") or parts.query or parts.username is not None:
             raise ValueError(f"{self.url!r} is no syslog server; write {self.scheme}://HOST:PORT")
@@ -121,33 +125,33 @@ class Sink(Table, frozen=True):
 
     @property
     def path(self) -> Path:
-        """Of a `file://` URL."""
+        """Return the path of a `file://` URL."""
         return Path(urlsplit(self.url).path)
 
 
 class Audit(Table, frozen=True):
-    """Copies of the audit elsewhere, and for how long the store keeps it."""
+    """Copies of the audit elsewhere, and how long the store keeps it."""
 
     sinks: Annotated[
         tuple[Sink, ...],
         Meta(
-            description="Where the audit goes as well, one `[[audit.sinks]]` each. None: it is in the store "
-            "alone."
+            description="The copies of the audit, one `[[audit.sinks]]` each. None: the audit is only in the "
+            "store."
         ),
     ] = ()
     keep_days: Annotated[
         Annotated[float, Meta(gt=0, le=36525)] | None,
         Meta(
-            description="An event is removed from the store so many days after it was written, once every "
+            description="An event is removed from the store this many days after it was written, once every "
             "sink has it. Needs a sink. None: never."
         ),
     ] = None
     refuse_after_s: Annotated[
         Annotated[float, Meta(ge=5)] | None,
         Meta(
-            description="When an event has not reached every sink for so many seconds, nobody is let in "
-            "until it has. None: a sink that fails never stops a login; the log, `/readyz` and `/metrics` "
-            "tell of it."
+            description="When an event has not reached every sink after this many seconds, all logins are "
+            "refused until it has. None: a sink that fails never stops a login; the log, `/readyz` and "
+            "`/metrics` report it."
         ),
     ] = None
 

@@ -1,8 +1,8 @@
-"""Files that are opened with care: one secret each, or in the folders of the gateway's account.
+"""The careful opening of files: of secrets, and of files in the folders of the gateway's account.
 
-The account may put a link wherever it may write. Root, who runs a command there, would follow it to files
-that the account can neither read nor write. So root follows a link only if root has made it: administrators
-keep recordings on a larger disk that way.
+The account may create a symbolic link wherever it may write. A command that root runs there would follow
+it to files that the account can neither read nor write. So root follows a link only if root owns it:
+administrators use such links to keep recordings on a larger disk.
 """
 
 import errno
@@ -16,7 +16,7 @@ LIMIT_CHARS = 4096
 
 
 def read_secret(path: Path, setting: str, what: str) -> str:
-    """The one line of a file that not everybody may read.
+    """Return the one line of a file that must not be world-readable.
 
     `setting` and `what` (`the password`) are for messages. Raises SettingsError, never with the line.
     """
@@ -36,11 +36,11 @@ def read_secret(path: Path, setting: str, what: str) -> str:
 
 
 def open_unplanted(path: Path | str, flags: int, *, folder: int | None = None) -> int:
-    """Open as open(2) does; as root, follow no link at the end of `path` that another account has made.
+    """Open as open(2) does, but as root follow no link at the end of `path` that another account owns.
 
-    `folder` is a descriptor that a relative path begins at. The owner of a link and where it leads are read
-    from one inode, so a link that is exchanged meanwhile changes nothing. Raises OSError, with ELOOP for a
-    planted link.
+    `folder` is the descriptor of the folder that a relative path starts from. The owner and the target of a
+    link are read from one inode, so replacing the link meanwhile changes nothing. Raises OSError, with
+    ELOOP for a planted link.
     """
     flags |= os.O_CLOEXEC
     if os.geteuid() != 0:
@@ -48,7 +48,7 @@ def open_unplanted(path: Path | str, flags: int, *, folder: int | None = None) -
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:
-        # ENOTDIR: O_DIRECTORY is looked at first (open(2)).
+        # ENOTDIR: O_DIRECTORY is checked before O_NOFOLLOW (open(2)).
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):
             raise
     else:
@@ -75,5 +75,5 @@ def planted_link_error(path: Path | str) -> OSError:
 
 
 def is_planted(path: Path) -> bool:
-    """Return True for a link that root must not follow."""
+    """Return whether `path` is a link that root must not follow."""
     return os.geteuid() == 0 and path.is_symlink() and path.lstat().st_uid != 0

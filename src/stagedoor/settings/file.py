@@ -1,4 +1,4 @@
-"""The settings file: where it lies, how it is read, and how a mistake in it is told."""
+"""The settings file: its default place, its parser, and the messages about mistakes in it."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from stagedoor.model.errors import SettingsError
-from stagedoor.settings.meant import plain
+from stagedoor.settings.mistakes import explain
 from stagedoor.settings.settings import Settings
 
 SYSTEM = Path("/etc/stagedoor/stagedoor.toml")
@@ -21,21 +21,23 @@ _KEY = re.compile(r"\s*([\w-]+)\s*=")
 
 
 def default_settings_file() -> Path:
-    """Where the file is looked for when nobody names one.
+    """Return the path of the settings file if no option names one.
 
-    An account's own comes before the machine's, so that the account of a gateway finds that gateway's.
+    An account's own file comes before the machine's, so that a gateway's account finds its gateway's file.
     """
     if os.geteuid() == 0:
         return SYSTEM
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     own = Path(base) / "stagedoor" / "stagedoor.toml"
-    # `access`, since $HOME may be another's: under `runuser -u` it is root's.
+    # `access`, since $HOME may be another account's: under `runuser -u` it is root's.
     return own if os.access(own, os.F_OK) or not SYSTEM.exists() else SYSTEM
 
 
 def read_settings(path: Path | None) -> tuple[str, str]:
-    """The text of the file at `path` and its name for messages; None: of the one in the default
-    place, which may be missing. Raises SettingsError.
+    """Return the text of the settings file and its name for messages.
+
+    If `path` is None, this is the file in the default place, which may be missing.
+    Raises SettingsError.
     """
     file = path or default_settings_file()
     try:
@@ -49,12 +51,12 @@ def read_settings(path: Path | None) -> tuple[str, str]:
 
 
 def load_settings(path: Path | None) -> Settings:
-    """The settings from `read_settings`. Raises SettingsError, which names the setting at fault."""
+    """Read and parse the settings file. Raises SettingsError, which names the wrong setting."""
     return parse_settings(*read_settings(path))
 
 
 def parse_settings(text: str, name: str) -> Settings:
-    """Settings from TOML `text`; `name` stands for the file in messages.
+    """Parse settings from TOML `text`. Messages call the file `name`.
 
     Raises SettingsError, with the line.
     """
@@ -64,12 +66,12 @@ def parse_settings(text: str, name: str) -> Settings:
         place = _place(name, text, str(error))
         raise SettingsError(f"{place}: this is not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
-        why = plain(str(error), Settings)
+        why = explain(str(error), Settings)
         raise SettingsError(f"{_place(name, text, why)}: {why}") from None
 
 
 def _place(name: str, text: str, message: str) -> str:
-    """The file, and its line where one is at fault."""
+    """Return the file's name with the line that `message` is about, if there is one."""
     line = line_of(text, message)
     return name if line is None else f"{name}:{line}"
 
@@ -95,7 +97,7 @@ def line_of(text: str, message: str) -> int | None:
 
 
 def _places(text: str) -> dict[str, int]:
-    """Map the full name of each setting and table to the line where it first stands."""
+    """Map the full name of each setting and table to its first line."""
     places: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,4 +1,4 @@
-"""What the tables of the settings share: their form, units, and checks of names and networks."""
+"""The common parts of the settings' tables: their base class, units, and checks of names and networks."""
 
 from collections.abc import Iterable
 from ipaddress import ip_network
@@ -12,12 +12,13 @@ from stagedoor.model.target import valid_app, valid_environment
 from stagedoor.model.units import DAY_S
 
 Seconds = Annotated[float, Meta(gt=0, le=366 * DAY_S)]
-"""Finite: no timer takes infinity."""
+"""Bounded, because timers do not accept infinity."""
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 def check_networks(texts: Iterable[str], name: str) -> None:
+    """Raise ValueError if a text is no network (CIDR). `name` is the setting, for the message."""
     for text in texts:
         try:
             ip_network(text)
@@ -26,6 +27,7 @@ def check_networks(texts: Iterable[str], name: str) -> None:
 
 
 def check_addresses(addresses: Iterable[str], name: str) -> None:
+    """Raise ValueError if an address is not one that `split_address` takes. `name` is the setting."""
     for address in addresses:
         try:
             split_address(address)
@@ -34,7 +36,7 @@ def check_addresses(addresses: Iterable[str], name: str) -> None:
 
 
 def check_labels(app: str, environment: str | None) -> None:
-    """Nobody could ask for what is none (`wire.target`)."""
+    """Raise ValueError for names by which clients could not reach the app (`wire.target`)."""
     if not valid_app(app):
         raise ValueError(
             f"app {app!r} is no name for an app: use lower-case letters, digits and inner hyphens, "
@@ -48,7 +50,7 @@ def check_labels(app: str, environment: str | None) -> None:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """`127.0.0.1:8022`, `[::1]:8022` or `:8022` as host ("" for every interface) and port.
+    """Split `127.0.0.1:8022`, `[::1]:8022` or `:8022` into host ("" for every interface) and port.
 
     Raises ValueError.
     """
@@ -62,7 +64,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def check_url(text: str | None, name: str) -> None:
-    """That it is the address of a site, as people type it. Raises ValueError."""
+    """Raise ValueError if `text` is no URL of a site, as people type it. None is accepted."""
     if text is None:
         return
     parts = urlsplit(text)
@@ -72,4 +74,4 @@ def check_url(text: str | None, name: str) -> None:
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A TOML table; a key that is not named here is an error, never ignored."""
+    """A TOML table. Unknown keys are errors, never ignored."""

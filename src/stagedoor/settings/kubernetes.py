@@ -25,22 +25,23 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     namespaces: Annotated[
         dict[str, str],
         Meta(
-            description='Where apps are: the namespace of each environment. The environment `""` is that '
-            "of names without one (`app01.ssh`). Empty: no shells on Kubernetes."
+            description="Where apps are: the namespace of each environment. Names without an environment "
+            '(`app01.ssh`) are in the environment `""`. Empty: no shells on Kubernetes.'
         ),
     ] = field(default_factory=dict)
     leaving: Annotated[
         tuple[str, ...],
         Meta(
-            description="Namespaces whose apps offer no shells any more, though they say so: the controller "
-            "lets nobody new into those that are left, and removes each when the last has gone."
+            description="Namespaces whose apps offer no shells any more, whatever their annotations say: the "
+            "controller accepts no new sessions in the shells that are left, and removes each after its "
+            "last session has ended."
         ),
     ] = ()
     kubeconfig: Annotated[
         Path | None,
         Meta(
-            description="How to reach the cluster. None: as the pod's own service account; outside a "
-            "cluster `$KUBECONFIG`, then `~/.kube/config`."
+            description="The kubeconfig file for access to the cluster. None: the pod's service account; "
+            "outside a cluster `$KUBECONFIG`, then `~/.kube/config`."
         ),
     ] = None
     context: Annotated[
@@ -49,25 +50,25 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     authorise: Annotated[
         str | None,
         Meta(
-            description="Ask the cluster too whether somebody may enter: they must be allowed to `create` "
-            "this resource in the app's namespace (`pods/exec`), under their name and groups here. A grant "
-            "is needed as well. None: grants decide alone."
+            description="Users also need a permission of the cluster to enter: to `create` this resource "
+            "(`pods/exec`) in the app's namespace, by their name and groups here. They need a grant as "
+            "well. None: grants decide alone."
         ),
     ] = None
     register: Annotated[
         bool,
         Meta(
-            description="Whether the gateway says in the ConfigMap `stagedoor-apps` of each namespace "
-            "which shells may start: those that the controller made as the gateway would. The chart "
-            "makes these, and a policy of the cluster's that looks there. Needs `[controller]` with "
-            "the same values as the controller's."
+            description="Whether the gateway lists in the ConfigMap `stagedoor-apps` of each namespace the "
+            "shells that may start: those that the controller made as the gateway would. The chart makes "
+            "these ConfigMaps, and a policy of the cluster that reads them. Needs `[controller]` with the "
+            "same values as the controller's."
         ),
     ] = False
     controller: Annotated[
         bool,
         Meta(
-            description="Whether `stagedoor serve` runs the controller too, as a process of its own. For an "
-            "installation on one machine; the chart runs it in pods of its own."
+            description="Whether `stagedoor serve` also runs the controller, in a separate process. For an "
+            "installation on one machine; the chart runs the controller in separate pods."
         ),
     ] = False
 
@@ -99,41 +100,45 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def by_environment(self) -> dict[str | None, str]:
-        """The namespaces, as targets name their environment."""
+        """Return the namespaces by environment as targets have it: None for names without one."""
         return {name or None: namespace for name, namespace in self.namespaces.items()}
 
 
 CONTROLLER_LEASE = "stagedoor-controller"
-"""The lease by which the controller's replicas agree on one that works, as the chart's rules name it."""
+"""The lease by which the controller's replicas elect a leader. The chart's rules name it too."""
 
 
 class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What makes and removes shells on Kubernetes. An app's own annotations come before these."""
+    """The controller, which makes and removes shells on Kubernetes.
+
+    An app's own annotations take precedence over these settings.
+    """
 
     kit_image: Annotated[
         str | None,
         Meta(
-            description="The image with sshd that every shell is given (`deploy/kit`). The controller needs "
-            "it; a digest is better than a tag."
+            description="The image with the sshd for every shell (`deploy/kit`). The controller needs it; "
+            "a digest is better than a tag."
         ),
     ] = None
     kit_way: Annotated[
         Literal["init", "sibling", "image-volume"],
         Meta(
-            description="How the kit comes into a pod: copied by an init container; by a container beside "
-            "the shell's, which spares the kubelet a turn; or mounted (Kubernetes 1.33 or later with "
-            "image volumes)."
+            description="How the kit gets into a pod: copied by an init container; copied by a container "
+            "beside the shell's, which starts sooner; or mounted (Kubernetes 1.33 or later with image "
+            "volumes)."
         ),
     ] = "sibling"
     kit_pull_policy: Annotated[
-        Literal["IfNotPresent", "Always", "Never"], Meta(description="Of the kit's image.")
+        Literal["IfNotPresent", "Always", "Never"],
+        Meta(description="The pull policy of the kit's image."),
     ] = "IfNotPresent"
     kit_resources: Annotated[
         dict[str, dict[str, str]] | None,
         Meta(
-            description="Of the containers that copy the kit into a pod, in place of all defaults: "
-            '`{ requests = { cpu = "50m", memory = "64Mi" }, limits = { memory = "64Mi" } }`. For '
-            "namespaces whose LimitRange has a minimum above it. None: 10m and 16Mi, 64Mi at most."
+            description="The resources of the containers that copy the kit into a pod, in place of all "
+            'defaults: `{ requests = { cpu = "50m", memory = "64Mi" }, limits = { memory = "64Mi" } }`. '
+            "For namespaces whose LimitRange has a higher minimum. None: 10m and 16Mi, 64Mi at most."
         ),
     ] = None
     kit_uid: Annotated[
@@ -141,16 +146,15 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Meta(
             ge=0,
             le=2**31 - 1,
-            description="What these containers run as where the app's pod names no uid. 0: nothing is said, "
-            "and the cluster chooses one: OpenShift gives each namespace uids of its own, and refuses "
-            "others.",
+            description="The uid of these containers if the app's pod names none. 0: the pod names no uid, "
+            "and the cluster chooses one: OpenShift gives each namespace its own uids, and refuses others.",
         ),
     ] = 65532
     pod_labels: Annotated[
         dict[str, str],
         Meta(
-            description="Labels of every shell's pod besides its own, for policies that demand some. A "
-            "Service or NetworkPolicy that selects by one of them has the shells too."
+            description="Additional labels of every shell's pod, for policies that require some. A Service "
+            "or NetworkPolicy that selects by one of them also selects the shells."
         ),
     ] = field(default_factory=dict)
     pod_annotations: Annotated[
@@ -168,42 +172,42 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     privileges: Annotated[
         tuple[Literal["service-account", "capabilities", "host-path"], ...],
         Meta(
-            description="What an app may ask for by `stagedoor.dev/privileges`, and its shell lacks "
-            "otherwise: the token of its service account, capabilities above those that containers have by "
-            "default, folders of the node. The last two may open the node to all who may enter."
+            description="What an app may request by `stagedoor.dev/privileges`, and its shell does not get "
+            "otherwise: the token of its service account, more capabilities than containers have by "
+            "default, folders of the node. The last two may give all users of the shell access to the node."
         ),
     ] = ("service-account",)
     idle_stop_s: Annotated[
         WholeSeconds,
-        Meta(description="A shell that nobody was in for this time is scaled to zero."),
+        Meta(description="A shell without a session for this time is scaled to zero."),
     ] = int(30 * MINUTE_S)
     idle_delete_s: Annotated[
         WholeSeconds,
-        Meta(description="After this time at zero all that belongs to it is deleted."),
+        Meta(description="After this time at zero, the shell and all its objects are deleted."),
     ] = int(DAY_S)
     tmux_grace_s: Annotated[
         WholeSeconds,
-        Meta(description="A tmux that nobody is attached to keeps its shell for this time."),
+        Meta(description="A tmux without an attached client keeps its shell for this time."),
     ] = int(8 * HOUR_S)
     grace_s: Annotated[
         WholeSeconds,
         Meta(
-            description="Sessions have this time to end when their pod is told to (a drain of the node)."
+            description="Sessions have this time to end when their pod is terminated (a drain of the node)."
         ),
     ] = int(10 * MINUTE_S)
     keys_lease_s: Annotated[
         Annotated[int, Meta(ge=300, le=7 * DAY_S)],
         Meta(
-            description="How long the keys in a shell are good. They are renewed when a quarter of that has "
-            "passed, so a controller or an API server that is away for three quarters of it shuts "
-            "nobody out; without a controller nobody logs in after this time."
+            description="The lifetime of the keys in a shell. They are renewed after a quarter of it, so "
+            "users can log in while the controller or the API server is down for up to three quarters of "
+            "it. After this time without a controller, logins fail."
         ),
     ] = int(80 * MINUTE_S)
     namespace: Annotated[
         str | None,
         Meta(
-            description="Where the lease is by which replicas of the controller agree on one that works. "
-            "None: `$POD_NAMESPACE`, else the namespace of the service account or of the kubeconfig."
+            description="The namespace of the lease by which the controller's replicas elect a leader. "
+            "None: `$POD_NAMESPACE`, or else the namespace of the service account or of the kubeconfig."
         ),
     ] = None
 
@@ -223,7 +227,7 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 def _check_key(key: str, setting: str) -> None:
-    """That it is a label's or annotation's key, and not one that says what a shell is. Raises ValueError."""
+    """Raise ValueError unless `key` is a label's or annotation's key, and not one that Stagedoor sets."""
     prefix, _, name = key.rpartition("/")
     if (prefix and not valid_subdomain(prefix)) or not name or not _LABEL_VALUE.fullmatch(name):
         raise ValueError(f"{setting}: {key!r} is no key; write NAME or example.com/NAME")

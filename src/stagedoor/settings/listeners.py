@@ -1,4 +1,4 @@
-"""The settings of the access methods but the web: which networks connect, where each listener answers."""
+"""The settings of all listeners but the web's: their networks and addresses."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,44 +26,45 @@ PRIVATE_NETWORKS = (
     "fc00::/7",
     "fe80::/10",
 )
-"""Loopback, RFC 1918, RFC 4193 and link-local: what cannot be reached from the internet."""
+"""Loopback, RFC 1918, RFC 4193 and link-local: the networks that the internet cannot reach."""
 
 
 class Listen(Table, frozen=True):
-    """Source networks that may connect at all, by whichever access method."""
+    """The source networks that may connect at all, by any access method."""
 
     networks: Annotated[
         tuple[str, ...],
         Meta(
             description="Only these source networks (CIDR) are answered; others get 403, and over TLS no "
-            "handshake. "
-            "The default is loopback and private ranges, so that a gateway that is "
-            "bound to a public address by mistake lets nobody in."
+            "handshake. The default is loopback and private ranges, so that a gateway which is bound to a "
+            "public address by mistake refuses the internet."
         ),
     ] = PRIVATE_NETWORKS
     proxy_protocol_from: Annotated[
         tuple[str, ...],
         Meta(
             description="Connections from these networks (your load balancer) must begin with a PROXY "
-            "protocol header (v1 or v2), and the address that it names is taken as the source; to the "
-            "WebShell, a proxy in `web.forwarded_from` sends none. "
-            "Empty: a PROXY line is refused, since anybody could write one."
+            "protocol header (v1 or v2), whose address is taken as the source; to the WebShell, a proxy in "
+            "`web.forwarded_from` sends none. Empty: a PROXY line is refused, since any client could send "
+            "one."
         ),
     ] = ()
     header_timeout_s: Annotated[
         Seconds,
         Meta(
-            description="A request's header must be complete within this time of the accept; bytes that "
-            "drip in do not extend it. Ten seconds is ample for a slow line and bores an attacker."
+            description="A request's header must be complete within this time after the connection was "
+            "accepted; a slow trickle of bytes does not extend it. Ten seconds is ample for a slow line, and "
+            "too short for an attacker to hold many connections."
         ),
     ] = 10.0
     max_pending: Annotated[
         Count,
         Meta(
             description="Connections in one worker that have not yet sent a whole header. When one more "
-            "arrives the oldest of the source with most of them is closed, so that slow clients cannot lock "
-            "others out. The WebShell counts those that have said nothing, a quarter of them at most from "
-            "one source, and keeps at most 768 that have, and 384 over TLS, until they prove who they are."
+            "arrives, the oldest of the source with the most of them is closed, so that slow clients cannot "
+            "lock others out. The WebShell applies this limit to connections that have sent nothing, of "
+            "which one source may have a quarter. Of those that have sent something but are not yet "
+            "authenticated, it keeps at most 768 over plain HTTP and 384 over TLS."
         ),
     ] = 4096
 
@@ -78,22 +79,23 @@ class Tunnel(Table, frozen=True):
     addresses: Annotated[
         tuple[str, ...],
         Meta(
-            description="Where plain HTTP CONNECT is answered: `HOST:PORT`, `[IPV6]:PORT` or `:PORT` for "
-            "every interface. Port 0 takes a free one. The default is loopback: to "
-            "listen on a network is a decision."
+            description="The addresses for plain HTTP CONNECT: `HOST:PORT`, `[IPV6]:PORT`, or `:PORT` for "
+            "every interface. Port 0 takes a free port. The default is loopback: listening on a network "
+            "should be a decision."
         ),
     ] = ("127.0.0.1:8022",)
     tls_addresses: Annotated[
         tuple[str, ...],
         Meta(
-            description="Where the same is answered over TLS. Needs `certificate_file` and `key_file`."
+            description="The addresses for CONNECT over TLS. Needs `certificate_file` and `key_file`."
         ),
     ] = ()
     public_url: Annotated[
         str | None,
         Meta(
-            description="Where people reach CONNECT, as `https://gw.example` or `http://gw.example:8022`: "
-            "what `stagedoor ssh-config` writes unless an option says otherwise. None: not known."
+            description="The URL at which people reach CONNECT, as `https://gw.example` or "
+            "`http://gw.example:8022`. `stagedoor ssh-config` writes it unless an option names another. "
+            "None: not known."
         ),
     ] = None
     certificate_file: Annotated[
@@ -103,8 +105,8 @@ class Tunnel(Table, frozen=True):
     key_file: Annotated[
         Path | None,
         Meta(
-            description="PEM file with the certificate's private key, without a passphrase. It is refused if "
-            "everybody may read it."
+            description="PEM file with the certificate's private key, without a passphrase. A "
+            "world-readable file is refused."
         ),
     ] = None
 
@@ -124,24 +126,23 @@ class Ssh(Table, frozen=True):
     addresses: Annotated[
         tuple[str, ...],
         Meta(
-            description="Where SSH is answered, in the form of `tunnel.addresses`. Empty: nowhere. A second "
-            "access method is a decision, and port 22 is the machine's own sshd's as a rule."
+            description="The addresses for SSH, in the form of `tunnel.addresses`. Empty: none. A second "
+            "access method should be a decision, and port 22 usually belongs to the machine's own sshd."
         ),
     ] = ()
     host_names: Annotated[
         tuple[str, ...],
         Meta(
-            description="The names and addresses by which people reach this listener: they stand in the "
-            "host certificate, and the first in the commands that the gateway prints. Empty: this "
-            "machine's name and the addresses that are listened on."
+            description="The names and addresses by which people reach this listener. All are in the host "
+            "certificate, and the first is in the commands that the gateway prints. Empty: this machine's "
+            "name and the addresses that are listened on."
         ),
     ] = ()
     public_port: Annotated[
         Port | None,
         Meta(
-            description="The port by which people reach this listener, in the commands that the gateway "
-            "prints: a load balancer's or a Service's, where that is another one. None: that of "
-            "`addresses`."
+            description="The port by which people reach this listener, for the commands that the gateway "
+            "prints: that of a load balancer or a Service, if it differs. None: the port in `addresses`."
         ),
     ] = None
     host_key_file: Annotated[
@@ -155,32 +156,35 @@ class Ssh(Table, frozen=True):
     host_certificate_file: Annotated[
         Path | None,
         Meta(
-            description="The host key's certificate (made by `stagedoor ca sign-host`), where the host CA's "
-            "private key is kept from the gateway; read again each day. None: the gateway signs one."
+            description="The host key's certificate (made by `stagedoor ca sign-host`), if the gateway does "
+            "not have the host CA's private key; read again each day. None: the gateway signs one."
         ),
     ] = None
     trusted_user_ca_files: Annotated[
         tuple[Path, ...],
         Meta(
-            description="Public keys of further CAs whose user certificates are accepted, besides the "
-            "user CA. Principals are users' names."
+            description="The public keys of further CAs, besides the user CA, whose user certificates are "
+            "accepted. Their principals are users' names."
         ),
     ] = ()
     revoked_keys_file: Annotated[
         Path | None,
         Meta(
             description="Keys and certificates that are refused: a list made by `ssh-keygen -k`, or public "
-            "keys, one a line. Read again whenever it changes, and live sessions of what it names are "
-            "closed. While it cannot be read, no key is taken. None: nothing is revoked but by "
+            "keys, one per line. It is read again whenever it changes, and the live sessions of revoked keys "
+            "are closed. While it cannot be read, all keys are refused. None: keys are revoked only by "
             "`stagedoor key remove`."
         ),
     ] = None
     passwords: Annotated[
-        bool, Meta(description="Whether a password, or a token in its place, may be used.")
+        bool,
+        Meta(description="Whether clients may log in by password, or by a token in its place."),
     ] = False
     keyboard_interactive: Annotated[
         bool,
-        Meta(description="The same by the method that asks: some clients know only this one."),
+        Meta(
+            description="The same by the method `keyboard-interactive`: some clients know no other one."
+        ),
     ] = False
     login_grace_s: Annotated[
         Seconds,
@@ -194,9 +198,9 @@ class Ssh(Table, frozen=True):
         Meta(
             ge=0,
             le=180,
-            description="For how long a key that nobody knows waits for its person to sign in with a "
-            "browser, where `[[sso]]` is set up, seconds. 0: not at all. With `passwords` too, a user who "
-            "has an unknown key is asked for the password only with `ssh -o PubkeyAuthentication=no`.",
+            description="With `[[sso]]`: how long a login with an unknown key waits for its user to sign in "
+            "with a browser, seconds. 0: not at all. If `passwords` is on too, a user with an unknown key is "
+            "asked for the password only with `ssh -o PubkeyAuthentication=no`.",
         ),
     ] = 180.0
     max_startups: Annotated[
@@ -204,8 +208,8 @@ class Ssh(Table, frozen=True):
         Meta(
             description="START:RATE:FULL, connections in one worker that have not logged in yet. Above "
             "START, each new connection drops a waiting one with a probability of RATE %, which grows to "
-            "100 % at FULL. The one that is dropped is of the source (an IPv4 address, an IPv6 /64) that "
-            "has the most of them."
+            "100 % at FULL. It drops one of the source (an IPv4 address, an IPv6 /64) that has the most of "
+            "them."
         ),
     ] = "100:30:500"
     handshakes_per_s: Annotated[
@@ -213,34 +217,36 @@ class Ssh(Table, frozen=True):
         Meta(
             gt=0,
             le=10_000,
-            description="SSH handshakes a second of one source (an IPv4 address, an IPv6 /64) in one worker: "
-            "each costs the worker some 10 ms before anybody has logged in. An IPv6 /48 has four times as "
-            "many. Five seconds' worth may come at once; more wait for their turn, up to 15 s, and beyond "
-            "that are cut off. Raise it where many people share an address.",
+            description="SSH handshakes per second of one source (an IPv4 address, an IPv6 /64) in one "
+            "worker: each costs the worker some 10 ms before the login. An IPv6 /48 may have four times as "
+            "many. Five seconds' worth may arrive at once; more wait for up to 15 s, and those that would "
+            "wait longer are disconnected. Raise it if many people share an address.",
         ),
     ] = 20.0
     alive_interval_s: Annotated[
         Seconds,
         Meta(
-            description="A client that was silent for so long is asked whether it is there; after two "
-            "questions without an answer it is cut off at the third. The default finds one that "
+            description="A client that was silent for so long is sent a keepalive request. After two "
+            "requests without an answer, it is disconnected at the third. The default detects a client that "
             "vanished in 75 s."
         ),
     ] = 25.0
     max_channels: Annotated[
-        Count, Meta(description="Channels open at once on one connection (ControlMaster has many).")
+        Count,
+        Meta(description="Channels open at once on one connection (ControlMaster opens many)."),
     ] = 256
     accept_env: Annotated[
         tuple[str, ...],
         Meta(
-            description="Direct login: variables of the client that are handed on to the shell, as in sshd's "
-            "AcceptEnv; its sshd has a list of its own. Others could change what runs."
+            description="Direct login: the client's environment variables that are passed on to the shell, "
+            "as in sshd's AcceptEnv; the shell's sshd has its own list. Other variables could change what "
+            "runs."
         ),
     ] = ("LANG", "LC_*", "COLORTERM")
 
     @property
     def public_at(self) -> tuple[str, int] | None:
-        """By which name and port people reach it, as far as the settings tell."""
+        """Return the name and port by which people reach SSH, or None if the settings do not say."""
         listened = split_address(self.addresses[0])[1] if self.addresses else 0
         port = self.public_port or listened
         return (self.host_names[0], port) if self.addresses and self.host_names and port else None
@@ -260,15 +266,17 @@ class Ssh(Table, frozen=True):
 
 
 class Health(Table, frozen=True):
-    """HTTP for probes: `/healthz` (it runs), `/readyz` (it lets people in; not while it drains) and
-    `/metrics` (Prometheus).
+    """HTTP for probes and monitoring.
+
+    `/healthz` succeeds while the gateway runs, `/readyz` while it accepts logins (not while it drains),
+    and `/metrics` is for Prometheus.
     """
 
     address: Annotated[
         str | None,
         Meta(
-            description="`HOST:PORT`, `[IPV6]:PORT` or `:PORT`. It asks nobody who they are, so keep it off "
-            "the internet. None: no such listener."
+            description="`HOST:PORT`, `[IPV6]:PORT` or `:PORT`. It does not authenticate clients, so keep it "
+            "off the internet. None: no such listener."
         ),
     ] = None
 

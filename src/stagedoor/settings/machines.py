@@ -1,4 +1,4 @@
-"""The settings of machines that log in by a token of their own: jobs of a CI, pods of Kubernetes."""
+"""The settings of machines that log in by their own tokens: CI jobs, pods on Kubernetes."""
 
 import re
 from pathlib import Path
@@ -33,35 +33,35 @@ SHARED = {
     "https://accounts.google.com": ("sub", "hd"),
     "https://oidc.vercel.com": ("sub", "owner", "owner_id", "project_id"),
 }
-"""Issuers of whom every customer can have tokens, with the claims that say whose a token is. GitHub's
-`job_workflow_ref` does not: every customer may call a public workflow of another's."""
+"""Issuers whose customers can all get tokens, with the claims that identify a token's owner. GitHub's
+`job_workflow_ref` does not identify it: every customer may call another's public workflow."""
 OWNER = ("sub",)
-"""The claims that say it for any other issuer (RFC 7519 §4.1.2)."""
+"""The claims that identify it for any other issuer (RFC 7519 §4.1.2)."""
 ANY = "*"
 
 
 class Machine(Table, frozen=True):
-    """A rule for machines: whose token has these claims is this user. The first table that fits counts."""
+    """A rule for machines: a machine whose token has these claims is this user. The first match counts."""
 
     name: Annotated[
         str,
         Meta(
             min_length=1,
             max_length=40,
-            description="What lists, the log and the audit call the rule.",
+            description="The rule's name in lists, the log and the audit.",
         ),
     ]
     user: Annotated[
         str,
         Meta(
-            description="The user that the machine is, whose grants count: "
+            description="The machine's user, whose grants it has: "
             "`stagedoor user add ci-shop --no-password`."
         ),
     ]
     issuer: Annotated[
         str,
         Meta(
-            description="Who signs the token, letter by letter as its `iss` has it: "
+            description="The issuer of the token, exactly as in its `iss`: "
             "`https://token.actions.githubusercontent.com`, `https://gitlab.com`, a cluster's "
             "`--service-account-issuer`."
         ),
@@ -70,39 +70,39 @@ class Machine(Table, frozen=True):
         str,
         Meta(
             min_length=1,
-            description="Whom the token must be for (`aud`), which the job asks for: the gateway's address "
-            "and nobody else's, so that no other service can use the token here.",
+            description="The audience that the token must have (`aud`), which the job requests: the address "
+            "of this gateway and of no other service, so that no other service can use the token here.",
         ),
     ]
     claims: Annotated[
         dict[str, str | tuple[str, ...]],
         Meta(
             min_length=1,
-            description="What the token must say, all of it: a claim's text, or a list of those allowed. A "
-            "`*` at the end stands for anything: `refs/tags/v*`. Numbers, `true` and `false` are compared as "
-            "text. A claim inside another is written with a dot.",
+            description="The claims that the token must have, all of them: each with its text, or with a "
+            "list of allowed texts. A `*` at the end matches anything: `refs/tags/v*`. Numbers, `true` and "
+            "`false` are compared as text. A claim inside another is written with a dot.",
         ),
     ]
     own_issuer: Annotated[
         bool,
         Meta(
-            description="The issuer signs for you alone, as your own GitLab or cluster does: `claims` need "
-            "not say whose the token is. Where it is false, they must: for an issuer that is not known here, "
-            "by `sub`."
+            description="Whether the issuer signs for you alone, as your own GitLab or cluster does. Then "
+            "`claims` need not identify the token's owner. Otherwise they must; for an issuer that Stagedoor "
+            "does not know, by `sub`."
         ),
     ] = False
     keys_file: Annotated[
         Path | None,
         Meta(
-            description="The issuer's keys (a JWK set), for one that the gateway cannot ask: "
-            "`kubectl get --raw /openid/v1/jwks`. Read again when a token names an unknown key. None: they "
-            "are found by the issuer's discovery document."
+            description="A file with the issuer's keys (a JWK set), if the gateway cannot reach the issuer: "
+            "`kubectl get --raw /openid/v1/jwks`. It is read again when a token names an unknown key. None: "
+            "the gateway fetches them by the issuer's discovery document."
         ),
     ] = None
     ca_file: Annotated[
         Path | None,
         Meta(
-            description="The authorities (PEM) that the issuer's TLS certificate is verified by. None: the "
+            description="PEM file with the authorities that verify the issuer's TLS certificate. None: the "
             "system's."
         ),
     ] = None
@@ -111,8 +111,8 @@ class Machine(Table, frozen=True):
         Meta(
             ge=MINUTE_S,
             le=HOUR_S,
-            description="How long a login lasts, seconds. It is not renewed, and what it opened ends with "
-            "it; a job logs in again with a new token.",
+            description="How long a login lasts, seconds. It is not renewed, and its sessions end with it; "
+            "a job logs in again with a new token.",
         ),
     ] = 15 * MINUTE_S
 
@@ -134,7 +134,7 @@ class Machine(Table, frozen=True):
         self._require_owner()
 
     def _require_owner(self) -> None:
-        """Raises ValueError unless the claims say whose the token is, or the issuer is one's own."""
+        """Raise ValueError unless the claims identify the token's owner, or the issuer has only one."""
         known = SHARED.get(self.issuer.rstrip("/"))
         if self.own_issuer:
             if known is not None:
@@ -153,14 +153,14 @@ class Machine(Table, frozen=True):
         )
 
     def allowed(self, claim: str) -> tuple[str, ...]:
-        """What the claim may be."""
+        """Return the allowed values of a claim."""
         value = self.claims[claim]
         return (value,) if isinstance(value, str) else value
 
     def _narrows(self, claim: str) -> bool:
-        """Return whether it names one owner: `acme*` would be each whose name begins so.
+        """Return whether the claim allows one owner only: `acme*` would allow all that begin with it.
 
-        A subject has the kind first: `repo:acme/*`, `organization:acme:*`.
+        The first part of a subject is its kind: `repo:acme/*`, `organization:acme:*`.
         """
         return claim in self.claims and all(
             not value.endswith(ANY) or _names_owner(value, 2 if claim == "sub" else 1)
@@ -169,25 +169,28 @@ class Machine(Table, frozen=True):
 
 
 def _names_owner(pattern: str, parts: int) -> bool:
-    """Return whether so many whole parts are before the `*`."""
+    """Return whether the pattern has at least `parts` whole parts before the `*`."""
     *whole, last = re.split("[:/]", pattern.removesuffix(ANY))
     return not last and len(whole) >= parts and all(whole)
 
 
 def check_machines(machines: tuple[Machine, ...], clients: frozenset[tuple[str, str]]) -> None:
-    """Raises ValueError. `clients` are issuers of people, with what each calls this gateway."""
-    names = [each.name for each in machines]
+    """Check all rules together. Raises ValueError.
+
+    `clients` has the issuer of each `[[sso]]` with its client id.
+    """
+    names = [machine.name for machine in machines]
     if len(set(names)) < len(names):
         raise ValueError("two [[machines]] tables have the same name")
     sources: dict[str, tuple[Path | None, Path | None]] = {}
-    for each in machines:
-        if (each.issuer, each.audience) in clients:
-            # GitLab is both: what it signs for a person must not log a machine in, nor the other way.
+    for machine in machines:
+        if (machine.issuer, machine.audience) in clients:
+            # GitLab signs for both: a person's token must not log in a machine, nor a machine's a person.
             raise ValueError(
-                f"machines.audience of {each.name!r} is sso.client_id of the same issuer; choose another"
+                f"machines.audience of {machine.name!r} is sso.client_id of the same issuer; choose another"
             )
-        source = (each.keys_file, each.ca_file)
-        if sources.setdefault(each.issuer, source) != source:
+        source = (machine.keys_file, machine.ca_file)
+        if sources.setdefault(machine.issuer, source) != source:
             raise ValueError(
-                f"two [[machines]] tables of {each.issuer} differ in keys_file or ca_file"
+                f"two [[machines]] tables of {machine.issuer} differ in keys_file or ca_file"
             )

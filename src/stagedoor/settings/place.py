@@ -1,4 +1,4 @@
-"""Where a store is: a file of this machine, or a PostgreSQL server. Pure."""
+"""The place of a store: a file on this machine, or a PostgreSQL server. Pure."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,17 @@ SCHEMES = ("postgresql", "postgres")
 class Server:
     """A database of a PostgreSQL server.
 
-    `url` is a connection URI as libpq takes it
-    (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS), without a
-    password: that is the one line of `password_file`, read at each connection; None: libpq finds
-    it (PGPASSWORD, PGPASSFILE, `~/.pgpass`) or none is needed.
+    `url` is a connection URI for libpq without a password
+    (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS). The password
+    is the one line of `password_file`, read at each connection; if that is None, libpq finds it
+    (PGPASSWORD, PGPASSFILE, `~/.pgpass`) or none is needed.
     """
 
     url: str
     password_file: Path | None = None
 
     def __str__(self) -> str:
-        """What messages call it: who, where and which database; parameters left out."""
+        """Return the server's name for messages: role, host and database, without parameters."""
         return self.url.partition("?")[0]
 
 
@@ -30,13 +30,13 @@ Place = Path | Server
 
 
 def check_url(url: str) -> None:
-    """Raises ValueError for what is no PostgreSQL URI, and for one with a password in it.
+    """Raise ValueError if `url` is no PostgreSQL URI, or has a password in it.
 
-    Settings are read by many, shown in tickets and kept under version control. The message never
-    repeats the URI, since what is wrong with it may be that it holds a secret.
+    Settings are read by many people, shown in tickets and kept under version control. The message
+    never repeats the URI, which may hold a secret.
     """
-    scheme, found, rest = url.partition("://")
-    if not found or scheme not in SCHEMES:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in SCHEMES:
         raise ValueError("write postgresql://ROLE@HOST/DATABASE")
     if not url.isprintable() or " " in url:
         raise ValueError("a URI holds no spaces and no control characters; write %20 for a space")
@@ -45,9 +45,9 @@ def check_url(url: str) -> None:
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise ValueError("it is no URI; write postgresql://ROLE@HOST/DATABASE") from None
-    who, at, _ = parts.netloc.rpartition("@")
+    role, at, _ = parts.netloc.rpartition("@")
     names = {unquote(name).lower() for name, _ in query}
-    if (at and ":" in who) or names & {"password", "sslpassword", "oauth_client_secret"}:
+    if (at and ":" in role) or names & {"password", "sslpassword", "oauth_client_secret"}:
         raise ValueError(
             "no password may stand in it; put it into a file and name store.password_file"
         )

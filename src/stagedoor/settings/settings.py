@@ -1,7 +1,7 @@
-"""Every setting: its name, its unit, what leaving it out means, and why the default is what it is.
+"""All settings: the name of each, its unit, its default, and the reason for the default.
 
-The file is TOML (see `settings_file`). Its reference page is made from the descriptions below
-(`script/reference`).
+The file is TOML (see `settings.file`). `script/reference` makes its reference page from the
+descriptions below.
 """
 
 import os
@@ -36,16 +36,18 @@ STORE_FILE = "stagedoor.db"
 
 
 class Recording(Table, frozen=True):
-    """Recordings of terminals, where they end at the gateway (direct login, WebShell), into `recordings` in
-    `data_dir`. Grants say whose (`--allow record`) and who may play them (`--allow replay`). Nothing else can
-    be recorded: what goes through CONNECT or a jump is encrypted from end to end.
+    """Recordings of the terminals that end at the gateway (direct login, WebShell).
+
+    They are in `recordings` in `data_dir`. Grants select the users who are recorded (`--allow record`) and
+    those who may play recordings (`--allow replay`). CONNECT and jumps are encrypted from end to end and
+    cannot be recorded.
     """
 
     on_failure: Annotated[
         Literal["end", "continue"],
         Meta(
-            description="What happens to a session that cannot be recorded any more (disk full): it ends, or "
-            "goes on unrecorded. Either way the audit and the log say so."
+            description="What happens to a session that can no longer be recorded (disk full): it ends, or "
+            "continues unrecorded. Either way, the audit and the log report it."
         ),
     ] = "end"
     notice: Annotated[
@@ -54,41 +56,43 @@ class Recording(Table, frozen=True):
     record_input: Annotated[
         bool,
         Meta(
-            description="Whether what is typed is kept too. Off: it has passwords in it that no screen shows."
+            description="Whether what is typed is recorded too. Off, because it contains passwords that no "
+            "screen shows."
         ),
     ] = False
     recipients: Annotated[
         tuple[str, ...],
         Meta(
-            description="Encrypt recordings for these: age recipients (`age1…`) or OpenSSH public keys "
-            "(ed25519 or RSA). The private keys can play them; the gateway cannot. "
-            "Empty: they are not encrypted, mode 0600."
+            description="The keys that recordings are encrypted for: age recipients (`age1…`) or OpenSSH "
+            "public keys (ed25519 or RSA). Only the private keys can decrypt them; the gateway cannot. "
+            "Empty: recordings are not encrypted, mode 0600."
         ),
     ] = ()
     keep_days: Annotated[
         Annotated[float, Meta(gt=0, le=36525)] | None,
         Meta(
-            description="A recording is removed so many days after its last byte, by an hourly look. One "
-            "that is still being written is not. None: never."
+            description="A recording is removed this many days after its last byte, by an hourly check, "
+            "unless it is still being written. None: never."
         ),
     ] = None
     keep_gib: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(
-            description="From so many GiB on, all recordings together, those that ended longest ago are "
-            "removed. None: there is no such limit."
+            description="When all recordings together exceed this many GiB, those that ended longest ago "
+            "are removed. None: there is no such limit."
         ),
     ] = None
 
 
 class Workers(Table, frozen=True):
-    """The processes."""
+    """The worker processes."""
 
     count: Annotated[
         Count,
         Meta(
-            description="Worker processes, each with its own socket on the same port (SO_REUSEPORT). One "
-            "for each core that the gateway may use; one relays some GiB/s already."
+            description="The number of worker processes, each with its own socket on the same port "
+            "(SO_REUSEPORT). Use one for each core that the gateway may have; one worker already relays "
+            "some GiB/s."
         ),
     ] = 1
     drain_timeout_s: Annotated[
@@ -101,35 +105,36 @@ class Workers(Table, frozen=True):
 
 
 class Relay(Table, frozen=True):
-    """The moving of bytes."""
+    """The relay of bytes between clients and shells."""
 
     idle_timeout_s: Annotated[
         Seconds | None,
         Meta(
             description="A session that moved no byte for this long is closed. None: never, since an ssh "
-            "left open over lunch or over a week-end is no fault; a dead peer is found by "
-            "keepalives anyway."
+            "left open over lunch or over a weekend is no fault, and keepalives find a dead peer anyway."
         ),
     ] = None
 
 
 class Throttle(Table, frozen=True):
-    """Wrong passwords."""
+    """The limit on wrong passwords."""
 
     source_tries: Annotated[
         Count,
         Meta(
-            description="Wrong passwords from one address (an IPv6 /64 is one), whatever the names, before "
-            "it has to wait; then one more each three seconds. An IPv6 /48 has four times as many. Counted "
-            "by each worker for itself. Raise it where many people share an address; name reverse proxies in "
-            "`web.forwarded_from` and `listen.proxy_protocol_from`."
+            description="The number of wrong passwords from one address (an IPv6 /64 is one), whatever the "
+            "names, before it has to wait; after that, one more every three seconds. An IPv6 /48 has four "
+            "times as many. Each worker counts for itself. Raise it if many people share an address; name "
+            "reverse proxies in `web.forwarded_from` and `listen.proxy_protocol_from`."
         ),
     ] = 50
 
 
 class Keys(Table, frozen=True):
-    """The certificate authorities: ed25519, OpenSSH or PKCS #8 private key files, mode 0600. A
-    group may read a file of root's: so a Kubernetes Secret comes to a container.
+    """The gateway's own keys, in files of mode 0600.
+
+    Those that sign are ed25519, OpenSSH or PKCS #8 private keys. A file that root owns may be
+    readable by a group, as a Kubernetes Secret in a container is.
     """
 
     user_ca_file: Annotated[
@@ -142,8 +147,9 @@ class Keys(Table, frozen=True):
     user_ca_agent: Annotated[
         Path | None,
         Meta(
-            description="The socket of an ssh-agent that has the user CA's private key, in a PKCS #11 token "
-            "for one (`ssh-add -s`). It signs without asking anybody. None: `user_ca_file` is the key."
+            description="The socket of an ssh-agent that holds the user CA's private key, for example in a "
+            "PKCS #11 token (`ssh-add -s`). It must sign without asking for confirmation. None: "
+            "`user_ca_file` is the key."
         ),
     ] = None
     user_certificate_s: Annotated[
@@ -151,34 +157,35 @@ class Keys(Table, frozen=True):
         Meta(
             ge=300,
             le=HOUR_S,
-            description="How long the certificate of a sign-in is good, seconds. It never outlasts the "
-            "sign-in, and a new one is free: what a sign-in may do is looked up at each login.",
+            description="The lifetime of a sign-in's certificate, seconds. It never outlasts the sign-in. "
+            "Renewing it is cheap: the permissions of a sign-in are checked at each login.",
         ),
     ] = HOUR_S
     principal_prefix: Annotated[
         Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,31}:\Z")] | None,
         Meta(
-            description="Stands before the user's name in each certificate that the gateway signs with the "
-            "user CA, and ends with a colon: with `sd:`, the principal is `sd:alice`. No account has such a "
-            "name, so a server that trusts the CA lets in only what its `AuthorizedPrincipalsFile` lists. "
-            "Gateways that share a store, and the controller, have the same. None: the name alone, which a "
-            "server that trusts the CA takes for the account of that name."
+            description="A prefix of the user's name in each certificate that the gateway signs with the "
+            "user CA. It ends with a colon: with `sd:`, the principal is `sd:alice`. No account has such a "
+            "name, so a server that trusts the CA accepts only the principals in its "
+            "`AuthorizedPrincipalsFile`. Gateways that share a store, and the controller, need the same "
+            "prefix. None: the name alone, which a server that trusts the CA accepts for the account of "
+            "that name."
         ),
     ] = None
     host_ca_file: Annotated[
         Path | None,
         Meta(
-            description="Signs the shells' host keys, which clients accept without a question. None: "
-            "`keys/host_ca` in `data_dir`, made at the first start. A name that ends in `.pub` stands "
-            "for the public half only: then nothing is signed here, so `ssh.host_certificate_file` is "
-            "needed for SSH, and there are no local shells."
+            description="Signs the shells' host keys, so that clients accept them without a question. None: "
+            "`keys/host_ca` in `data_dir`, made at the first start. A name that ends in `.pub` is the "
+            "public half only: then the gateway signs no host keys, SSH needs `ssh.host_certificate_file`, "
+            "and there are no local shells."
         ),
     ] = None
     sign_in_key_file: Annotated[
         Path | None,
         Meta(
-            description="Seals what a browser keeps while its person signs in at an identity provider: 32 "
-            "random bytes. Gateways that share a store and a name share it. None: `keys/sign_in_key` in "
+            description="Encrypts the cookie of a browser whose user is signing in at an identity provider: "
+            "32 random bytes. Gateways that share a store and a name share it. None: `keys/sign_in_key` in "
             "`data_dir`, made when it is needed."
         ),
     ] = None
@@ -200,23 +207,24 @@ class Keys(Table, frozen=True):
 
 
 class Store(Table, frozen=True):
-    """Where users, keys, tokens, grants, sessions and the audit are kept."""
+    """The store of users, keys, tokens, grants, sessions and the audit."""
 
     url: Annotated[
         str | None,
         Meta(
             description="A PostgreSQL database that several gateways share: "
-            "`postgresql://ROLE@HOST/DATABASE`, with any parameter of libpq after a `?`, but no "
-            "password. The server's certificate is verified "
-            "(`sslmode=verify-full`) unless the URL says otherwise or the server is on this machine. "
-            "None: SQLite, the file `stagedoor.db` in `data_dir`, for one machine."
+            "`postgresql://ROLE@HOST/DATABASE`, with any parameters of libpq after a `?`, but no password. "
+            "The server's certificate is verified (`sslmode=verify-full`) unless the URL says otherwise or "
+            "the server is on this machine. None: SQLite, the file `stagedoor.db` in `data_dir`, for one "
+            "machine."
         ),
     ] = None
     password_file: Annotated[
         Path | None,
         Meta(
-            description="A file with one line, the role's password, read at each connection. It is refused "
-            "if everybody may read it. None: libpq looks for one (`PGPASSFILE`, `PGPASSWORD`, `~/.pgpass`)."
+            description="A file with one line, the role's password, read at each connection. A "
+            "world-readable file is refused. None: libpq looks for a password (`PGPASSFILE`, `PGPASSWORD`, "
+            "`~/.pgpass`)."
         ),
     ] = None
 
@@ -231,19 +239,23 @@ class Store(Table, frozen=True):
 
 
 class Log(Table, frozen=True):
-    """One line for each session, on stderr."""
+    """The log: one line for each session, on stderr."""
 
     format: Annotated[
         Literal["auto", "json", "console"],
         Meta(description="`auto`: console on a terminal, JSON otherwise."),
     ] = "auto"
     level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="The least to be told.")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The lowest level that is logged."),
     ] = "info"
 
 
 def default_data_dir() -> Path:
-    """`/var/lib/stagedoor` for root, `$XDG_DATA_HOME/stagedoor` (XDG base directories) for others."""
+    """Return the default `data_dir`.
+
+    It is `/var/lib/stagedoor` for root, `$XDG_DATA_HOME/stagedoor` (XDG base directories) for others.
+    """
     if os.geteuid() == 0:
         return Path("/var/lib/stagedoor")
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
@@ -251,7 +263,7 @@ def default_data_dir() -> Path:
 
 
 class Settings(Table, frozen=True):
-    """The whole file."""
+    """The whole settings file."""
 
     data_dir: Annotated[
         Path,
@@ -275,8 +287,8 @@ class Settings(Table, frozen=True):
     machines: Annotated[
         tuple[Machine, ...],
         Meta(
-            description="Machines that log in by a token of their CI or cluster, one `[[machines]]` for each "
-            "user that they may be. None: machines use keys and `stagedoor token create`."
+            description="The machines that log in by a token of their CI or cluster, one `[[machines]]` for "
+            "each rule. None: machines use keys and `stagedoor token create`."
         ),
     ] = ()
     accounts: Accounts = Accounts()
@@ -295,10 +307,11 @@ class Settings(Table, frozen=True):
     traces: Traces = Traces()
 
     def __post_init__(self) -> None:
-        names = [each.name for each in self.sso]
+        names = [provider.name for provider in self.sso]
         if len(set(names)) < len(names):
             raise ValueError("two [[sso]] tables have the same name")
-        check_machines(self.machines, frozenset((each.issuer, each.client_id) for each in self.sso))
+        clients = frozenset((provider.issuer, provider.client_id) for provider in self.sso)
+        check_machines(self.machines, clients)
         if self.accounts.password_groups is not None and not self.sso:
             raise ValueError(
                 "accounts.password_groups needs an [[sso]] table: without one, others could not sign in"
@@ -321,40 +334,47 @@ class Settings(Table, frozen=True):
 
     @property
     def host_ca_public_only(self) -> bool:
+        """Return whether the gateway has only the public half of the host CA."""
         return self.host_ca_file.suffix == ".pub"
 
     @property
     def place(self) -> Place:
-        """Where the store is."""
+        """Return the place of the store."""
         if self.store.url is None:
             return self.data_dir / STORE_FILE
         return Server(self.store.url, self.store.password_file)
 
     @property
     def recordings_folder(self) -> Path:
+        """Return the folder of the recordings."""
         return self.data_dir / "recordings"
 
     @property
     def user_ca_file(self) -> Path:
+        """Return the file of the user CA."""
         return self.keys.user_ca_file or self.data_dir / "keys" / "user_ca"
 
     @property
     def host_ca_file(self) -> Path:
+        """Return the file of the host CA."""
         return self.keys.host_ca_file or self.data_dir / "keys" / "host_ca"
 
     @property
     def sign_in_key_file(self) -> Path:
+        """Return the file of the key for cookies of sign-ins at identity providers."""
         return self.keys.sign_in_key_file or self.data_dir / "keys" / "sign_in_key"
 
     @property
     def audit_key_file(self) -> Path:
+        """Return the file of the key that signs the audit's checkpoints."""
         return self.keys.audit_key_file or self.data_dir / "keys" / "audit_key"
 
     @property
     def ssh_host_key_file(self) -> Path:
+        """Return the file of the SSH listener's host key."""
         return self.ssh.host_key_file or self.data_dir / "keys" / "ssh_host_key"
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Networks from their (already checked) texts."""
+    """Parse networks from texts that `check_networks` has accepted."""
     return tuple(ip_network(text) for text in texts)

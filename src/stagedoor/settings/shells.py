@@ -1,4 +1,4 @@
-"""The settings of shells that are no app's on a cluster: on this machine, or there already."""
+"""The settings of shells outside Kubernetes: on this machine, or on existing servers."""
 
 import shlex
 from pathlib import Path
@@ -10,7 +10,7 @@ from stagedoor.settings.form import Seconds, Table, check_labels, check_networks
 
 
 class StaticShell(Table, frozen=True):
-    """An SSH server that is there already."""
+    """An existing SSH server."""
 
     app: Annotated[str, Meta(description="The app's name: `app01` is reached as `app01.ssh`.")]
     host: Annotated[str, Meta(min_length=1, description="Name or address of the SSH server.")]
@@ -21,7 +21,7 @@ class StaticShell(Table, frozen=True):
     networks: Annotated[
         tuple[str, ...],
         Meta(
-            description="Networks (CIDR) in which `host` may lie although they are forbidden by default: "
+            description="Networks (CIDR) in which `host` may be although they are forbidden by default: "
             "loopback, link-local and the like. Empty: none."
         ),
     ] = ()
@@ -29,8 +29,8 @@ class StaticShell(Table, frozen=True):
         Annotated[str, Meta(min_length=1)] | None,
         Meta(
             description="Direct login: the account on that server. None: the user's own name. The "
-            "certificate that the gateway shows has the user's name as its principal, so an account "
-            "for all needs `AuthorizedPrincipalsFile` (sshd_config(5)).",
+            "certificate that the gateway shows has the user's name as its principal, so an account for "
+            "all users needs `AuthorizedPrincipalsFile` (sshd_config(5)).",
         ),
     ] = None
     host_keys: Annotated[
@@ -38,17 +38,17 @@ class StaticShell(Table, frozen=True):
         Meta(
             description="Direct login: the server's host keys, as `ssh-keyscan` prints them without the name "
             "(`ssh-ed25519 AAAA…`). Empty: only a host certificate of the host CA for this app's name is "
-            "taken. Direct login to a server that shows neither is refused."
+            "accepted. Direct login to a server that shows neither is refused."
         ),
     ] = ()
 
     holder: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         Meta(
-            description="WebShell: the command that holds terminals on that server, as `attach NAME` "
-            "behind it will be run: `python3 -m stagedoor.holder` where Stagedoor is installed, or the "
-            "kit's program `/usr/local/lib/stagedoor/hold`, one static file. None: the WebShell is "
-            "refused there."
+            description="WebShell: the command that holds terminals on that server; the gateway appends "
+            "`attach NAME` to it. Use `python3 -m stagedoor.holder` where Stagedoor is installed, or the "
+            "kit's program `/usr/local/lib/stagedoor/hold`, one static file. None: the WebShell refuses "
+            "this app."
         ),
     ] = None
 
@@ -64,7 +64,7 @@ class StaticShell(Table, frozen=True):
 
 
 class LocalShell(Table, frozen=True):
-    """A shell on this machine, by an sshd of our own on loopback."""
+    """A shell on this machine, served by Stagedoor's own sshd on loopback."""
 
     app: Annotated[str, Meta(description="The app's name: `app01` is reached as `app01.ssh`.")]
     environment: Annotated[
@@ -74,11 +74,12 @@ class LocalShell(Table, frozen=True):
         dict[str, str], Meta(description="The app's environment variables inside the shell.")
     ] = field(default_factory=dict)
     directory: Annotated[
-        Path | None, Meta(description="Where a login starts. None: the home directory.")
+        Path | None,
+        Meta(description="The working directory of a login. None: the home directory."),
     ] = None
     login_shell: Annotated[
         Path | None,
-        Meta(description="The login shell. None: that of the user who runs the gateway."),
+        Meta(description="The login shell. None: that of the account that runs the gateway."),
     ] = None
     agent_forward: Annotated[
         bool,
@@ -97,17 +98,15 @@ class Shells(Table, frozen=True):
     start_timeout_s: Annotated[
         Seconds,
         Meta(
-            description="A CONNECT waits this long for a shell that is being started, then gets 504. While "
-            "an autoscaler adds a node for it, up to ten minutes more."
+            description="A CONNECT waits this long for a shell that is being started, then gets 504. It "
+            "waits up to ten minutes more while an autoscaler adds a node for the shell."
         ),
     ] = 60.0
     idle_stop_s: Annotated[
         Seconds,
         Meta(description="A local shell stops itself after this time without a session."),
     ] = 600.0
-    static: Annotated[
-        tuple[StaticShell, ...], Meta(description="SSH servers that are there already.")
-    ] = ()
+    static: Annotated[tuple[StaticShell, ...], Meta(description="Existing SSH servers.")] = ()
     local: Annotated[
         tuple[LocalShell, ...], Meta(description="Shells on this machine, started on demand.")
     ] = ()

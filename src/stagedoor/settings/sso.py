@@ -1,4 +1,4 @@
-"""The settings of single sign-on: the identity providers that people may sign in by."""
+"""The settings of single sign-on: the identity providers at which people may sign in."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,51 +12,51 @@ from stagedoor.settings.form import Table
 
 
 class SingleSignOn(Table, frozen=True):
-    """An identity provider that speaks OpenID Connect. The gateway is a confidential client of it."""
+    """An identity provider that speaks OpenID Connect. The gateway is one of its confidential clients."""
 
     name: Annotated[
         str,
         Meta(
             min_length=1,
             max_length=40,
-            description="What the button says: `Sign in with NAME`. Commands name the provider by it.",
+            description="The provider's name, on the button `Sign in with NAME` and in commands.",
         ),
     ]
     issuer: Annotated[
         str,
         Meta(
-            description="The provider's issuer, letter by letter as its discovery document has it: "
+            description="The provider's issuer, exactly as in its discovery document: "
             "`https://id.example.com/realms/company`."
         ),
     ]
     client_id: Annotated[
-        str, Meta(min_length=1, description="What the provider calls this gateway.")
+        str, Meta(min_length=1, description="The gateway's client id at the provider.")
     ]
     client_secret_file: Annotated[
         Path,
         Meta(
-            description="A file with one line, the client's secret, mode 0600. A group may read a file of "
-            "root's."
+            description="A file with one line, the client's secret, mode 0600. If root owns the file, a "
+            "group may read it."
         ),
     ]
     redirect_uri: Annotated[
         str,
         Meta(
-            description="Where the provider sends browsers back to, as it is registered there: the "
+            description="The URL to which the provider sends browsers back, as registered there: the "
             "WebShell's address and `/sign-in/sso`, as in `https://shell.example.com/sign-in/sso`."
         ),
     ]
     scopes: Annotated[
         tuple[str, ...],
         Meta(
-            description="What is asked for. `openid` must be among them; Keycloak and Okta send groups only "
-            "if a scope of theirs is. Most providers give a refresh token only with `offline_access`."
+            description="The scopes to request. `openid` must be among them. Keycloak and Okta send groups "
+            "only for a scope of theirs, and most providers give a refresh token only for `offline_access`."
         ),
     ] = ("openid", "profile", "email")
     name_claim: Annotated[
         str,
         Meta(
-            description="The claim that has a person's name. One inside another is written with a dot "
+            description="The claim that has a person's name. A claim inside another is written with a dot "
             "(`custom.login`). An `email` is refused unless the provider sends `email_verified` as true."
         ),
     ] = "preferred_username"
@@ -64,25 +64,26 @@ class SingleSignOn(Table, frozen=True):
         Literal["refuse", "accept"],
         Meta(
             description='With `name_claim = "email"`, for a provider that never sends `email_verified`, such '
-            "as Entra ID. `accept` trusts the address all the same: a person who may change their address "
-            "there chooses their name here, so use it only where administrators alone set addresses. An "
-            "`email_verified` that is sent must be true in either case."
+            "as Entra ID. `accept` trusts the address anyway: a person who can change their address there "
+            "can choose their name here, so use it only if addresses are set by administrators alone. If "
+            "`email_verified` is sent, it must be true in either case."
         ),
     ] = "refuse"
     name_domain: Annotated[
         str | None,
         Meta(
-            description="The domain behind the `@` of every name, which is left out: with `example.com`, "
-            "`alice@example.com` is the user `alice`, and a name of another domain is refused. None: a "
-            "name is taken whole."
+            description="The domain after the `@` of all names, which is removed: with `example.com`, "
+            "`alice@example.com` is the user `alice`, and a name of another domain is refused. None: names "
+            "are used whole."
         ),
     ] = None
     reserved_names: Annotated[
         tuple[str, ...],
         Meta(
-            description="Names that no person gets by a first sign-in, besides those of system accounts "
-            "(`root`, `postgres`, `ubuntu` …) and of apps: the accounts that your servers have. They hold "
-            "for all providers. A user that an administrator adds may have any name."
+            description="Names that no person may get by a first sign-in, for example the accounts on your "
+            "servers. The names of system accounts (`root`, `postgres`, `ubuntu` …) and of apps are always "
+            "reserved. The list applies to all providers. A user that an administrator adds may have any "
+            "name."
         ),
     ] = ()
     groups_claim: Annotated[
@@ -92,30 +93,30 @@ class SingleSignOn(Table, frozen=True):
     groups_missing: Annotated[
         Literal["keep", "none"],
         Meta(
-            description="What it means when the claim is missing. `keep`: nothing is known, and memberships "
-            "stay. `none`: the person is in no group; for Keycloak, which leaves the claim out then."
+            description="What a missing claim means. `keep`: nothing is known, and memberships stay. `none`: "
+            "the person is in no group; use this for Keycloak, which then leaves the claim out."
         ),
     ] = "keep"
     groups: Annotated[
         dict[str, str],
         Meta(
-            description='The group here for a group there: `{ "/teams/shop" = "shop" }`. Entra ID sends '
-            "the groups' object ids."
+            description='The groups here by the provider\'s groups: `{ "/teams/shop" = "shop" }`. Entra ID '
+            "sends the groups' object ids."
         ),
     ] = field(default_factory=dict)
     group_prefix: Annotated[
         str | None,
         Meta(
-            description="Other groups keep the name that they have there, behind this prefix: with `idp-`, "
-            "`ops` is `idp-ops`. None: they are left out."
+            description="Other groups keep the provider's name, after this prefix: with `idp-`, `ops` is "
+            "`idp-ops`. None: other groups are left out."
         ),
     ] = None
     refresh_s: Annotated[
         float,
         Meta(
             ge=10,
-            description="So often the provider is asked again about each sign-in that lasts, seconds: "
-            "whether it holds, and which groups the person is in. Only where it gives a refresh token (see "
+            description="The interval at which the provider is asked about each live sign-in, seconds: "
+            "whether it is still valid, and which groups the person is in. This needs a refresh token (see "
             "`scopes`).",
         ),
     ] = 10 * MINUTE_S
@@ -123,31 +124,31 @@ class SingleSignOn(Table, frozen=True):
         float,
         Meta(
             ge=60,
-            description="For how long a sign-in opens something new although the provider does not answer, "
-            "seconds. What is open goes on.",
+            description="How long a sign-in can open new sessions while the provider does not answer, "
+            "seconds. Open sessions go on.",
         ),
     ] = 4 * HOUR_S
     auth_time: Annotated[
         bool,
         Meta(
-            description="Whether the provider says when a person has proved themselves (`auth_time` in the "
-            "ID token, where `max_age` asks for it). Without it nobody can tell whether it has asked. Then "
-            "it is no step-up, and after an administrator has ended a sign-in the person is sent there to "
-            "prove themselves, and believed."
+            description="Whether the provider reports when a person last authenticated (`auth_time` in the "
+            "ID token, requested by `max_age`). Without it, the gateway cannot check whether the provider "
+            "has asked the person. Then it cannot be used for step-up, and after an administrator has ended "
+            "a sign-in, the person is sent to the provider to authenticate, which is not verified."
         ),
     ] = True
     step_up_acr: Annotated[
         tuple[str, ...],
         Meta(
-            description="What a step-up asks the provider for (`acr_values`), and one of which it must say "
-            "that it was (`acr`): `phr` for something that resists phishing, or the provider's own words. "
-            "Empty: any way to prove oneself will do."
+            description="The authentication classes that a step-up requests from the provider "
+            "(`acr_values`), which must report one of them (`acr`): `phr` for phishing-resistant, or the "
+            "provider's own names. Empty: any authentication will do."
         ),
     ] = ()
     ca_file: Annotated[
         Path | None,
         Meta(
-            description="The authorities (PEM) that the provider's TLS certificate is verified by. None: the "
+            description="PEM file with the authorities that verify the provider's TLS certificate. None: the "
             "system's."
         ),
     ] = None

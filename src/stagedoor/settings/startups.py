@@ -1,12 +1,15 @@
-"""How many SSH connections may be open that have not logged in: `ssh.max_startups`."""
+"""The limit on SSH connections that have not logged in: `ssh.max_startups`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class StartupLimits:
-    """`start`: so many may wait. From there on `rate` per cent of the newcomers cost a place, and
-    linearly more, up to all of them at `full`."""
+    """The limits of `ssh.max_startups`.
+
+    Up to `start` connections may wait. Above that, each new one drops a waiting one with a
+    probability of `rate` per cent, which grows linearly to 100 per cent at `full`.
+    """
 
     start: int = 100
     rate: int = 30

@@ -1,4 +1,4 @@
-"""The settings of step-up: where a grant is not enough."""
+"""The settings of step-up: the apps for which a grant is not enough."""
 
 from typing import Annotated
 
@@ -10,21 +10,21 @@ from stagedoor.settings.form import Seconds, Table
 
 
 class StepUp(Table, frozen=True):
-    """Apps that want a fresh proof that a person is there, for every user and every grant."""
+    """The apps that require a fresh proof that the person is there, for all users and grants."""
 
     targets: Annotated[
         tuple[str, ...],
         Meta(
-            description="The apps, by patterns: `shop`, `*.production`. Asked by every access method when "
-            "somebody enters; a session that is open goes on."
+            description="The apps, by patterns: `shop`, `*.production`. All access methods require the proof "
+            "when a user enters; an open session goes on without a new one."
         ),
     ] = ()
     fresh_s: Annotated[
         Seconds,
         Meta(
-            description="A proof counts for so many seconds, for all that the same sign-in opens. A "
-            "registered security key that asked for a PIN or a finger (an `sk-` key, user verification) "
-            "counts for its own connection, from the login on."
+            description="A proof counts for this many seconds, for all sessions that the same sign-in "
+            "opens. A registered security key that asked for a PIN or a finger (an `sk-` key, user "
+            "verification) counts for its own connection, from the login on."
         ),
     ] = 15 * MINUTE_S
 
@@ -37,4 +37,5 @@ class StepUp(Table, frozen=True):
 
     @property
     def patterns(self) -> tuple[TargetPattern, ...]:
+        """Return the parsed `targets`."""
         return tuple(p for p in map(parse_target_pattern, self.targets) if p is not None)

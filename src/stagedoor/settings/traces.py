@@ -1,4 +1,4 @@
-"""The settings of traces: where the steps of logins are exported to."""
+"""The settings of traces: the collector that gets the steps of logins."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,29 +10,31 @@ from stagedoor.settings.form import Table
 
 
 class Traces(Table, frozen=True):
-    """The steps of each login as an OpenTelemetry trace, by OTLP over HTTP. Needs the extra `otel`. What a
-    collector does not take in time is dropped; no login ever waits for it.
+    """The steps of each login as an OpenTelemetry trace, by OTLP over HTTP. Needs the extra `otel`.
+
+    Traces that the collector does not accept in time are dropped; no login ever waits for it.
     """
 
     url: Annotated[
         str | None,
         Meta(
-            description="Where the collector takes traces, such as `https://otel.example.com/v1/traces`; "
-            "http to this machine only. None: nothing is exported, and the log has trace ids all the same."
+            description="The URL at which the collector accepts traces, such as "
+            "`https://otel.example.com/v1/traces`; http to this machine only. None: nothing is exported; the "
+            "log has trace ids anyway."
         ),
     ] = None
     ca_file: Annotated[
         Path | None,
         Meta(
-            description="The authorities (PEM) that the collector's certificate is verified by. None: the "
+            description="PEM file with the authorities that verify the collector's certificate. None: the "
             "public ones."
         ),
     ] = None
     token_file: Annotated[
         Path | None,
         Meta(
-            description="A file with one line, sent as `Authorization: Bearer …`. It is refused if everybody "
-            "may read it."
+            description="A file with one line, sent as `Authorization: Bearer …`. A world-readable file is "
+            "refused."
         ),
     ] = None
     ratio: Annotated[
@@ -40,8 +42,9 @@ class Traces(Table, frozen=True):
         Meta(
             ge=0,
             le=1,
-            description="Which part of the traces that begin here is exported, and of those whose client was "
-            "not let in. Of one that another client began, the client says whether (`traceparent`).",
+            description="The part of the traces that is exported: of those that begin at the gateway, and of "
+            "those whose client was refused. For other traces, the client that began them decides "
+            "(`traceparent`).",
         ),
     ] = 1.0
 

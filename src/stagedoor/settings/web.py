@@ -1,4 +1,4 @@
-"""The settings of the web: the WebShell's terminals, and the pages round them."""
+"""The settings of the web: the WebShell's terminals, and the pages around them."""
 
 import re
 from typing import Annotated
@@ -24,89 +24,89 @@ class Web(Table, frozen=True):
     addresses: Annotated[
         tuple[str, ...],
         Meta(
-            description="Where plain HTTP is answered, in the form of `tunnel.addresses`: for a reverse "
-            "proxy that does TLS, or for loopback. Empty: nowhere."
+            description="The addresses for plain HTTP, in the form of `tunnel.addresses`: for a reverse "
+            "proxy that does TLS, or for loopback. Empty: none."
         ),
     ] = ()
     tls_addresses: Annotated[
         tuple[str, ...],
         Meta(
-            description="Where the same is answered over TLS, with `tunnel.certificate_file` and "
+            description="The addresses for HTTP over TLS, with `tunnel.certificate_file` and "
             "`tunnel.key_file`."
         ),
     ] = ()
     forwarded_from: Annotated[
         tuple[str, ...],
         Meta(
-            description="Networks (CIDR) of reverse proxies: the last address in the X-Forwarded-For of "
-            "theirs is taken as the source. A request whose last entry is not an address is refused. "
-            "Empty: nobody is believed."
+            description="The networks (CIDR) of reverse proxies: the last address in their X-Forwarded-For "
+            "is taken as the source. A request whose last entry is not an address is refused. Empty: no "
+            "X-Forwarded-For is trusted."
         ),
     ] = ()
     host_names: Annotated[
         tuple[str, ...],
         Meta(
             description="The names by which browsers reach the WebShell (`shell.example.com`; "
-            "`*.example.com` stands for one label more): a request for another name is answered 421. "
-            "Addresses, `localhost`, `domain` with all below it, the name in `public_url`, and with "
-            "`tls_addresses` those in the certificate, are known without being named."
+            "`*.example.com` stands for one label more). A request for another name is answered 421. "
+            "Addresses, `localhost`, `domain` and all names below it, the name in `public_url`, and with "
+            "`tls_addresses` the names in the certificate, are accepted without being listed."
         ),
     ] = ()
     public_url: Annotated[
         str | None,
         Meta(
-            description="Where browsers reach the WebShell, `path` included: what links begin with "
-            "(`stagedoor web-link`, `stagedoor share`). None: https:// and `domain`, else the first of "
+            description="The URL at which browsers reach the WebShell, with `path`. Links begin with it "
+            "(`stagedoor web-link`, `stagedoor share`). None: https:// and `domain`, or else the first of "
             "`tls_addresses` or `addresses`."
         ),
     ] = None
     origins: Annotated[
         tuple[str, ...],
         Meta(
-            description="Sites whose pages may open terminals here (`https://portal.example.com`), besides "
-            "those that this gateway serves itself. Empty: none."
+            description="Other sites whose pages may open terminals here (`https://portal.example.com`), "
+            "besides this gateway's own pages. Empty: none."
         ),
     ] = ()
     domain: Annotated[
         str | None,
         Meta(
-            description="Below this name each app has a site of its own (`shell.example.com`: app01 is at "
-            "`https://app01.shell.example.com/`); needs wildcard DNS and a certificate to match. One "
-            "signing in holds for all of it. None: apps are at `/app/app01`."
+            description="The name below which each app has its own site (`shell.example.com`: app01 is at "
+            "`https://app01.shell.example.com/`). It needs wildcard DNS and a matching certificate. One "
+            "sign-in is valid for all of these sites. None: apps are at `/app/app01`."
         ),
     ] = None
     path: Annotated[
         str,
         Meta(
-            description="What a reverse proxy serves this gateway below (`/stagedoor`) and passes on as it "
-            "came. Empty: a site of its own."
+            description="The path below which a reverse proxy serves this gateway (`/stagedoor`), and which "
+            "it passes on unchanged. Empty: the gateway has the whole site."
         ),
     ] = ""
     tmux: Annotated[
         bool,
         Meta(
-            description="Whether the page starts tmux in a new terminal, where the shell has it; a person "
-            "may choose otherwise in the page's settings. Else it is the login shell. `stagedoor attach` "
-            "starts tmux unless it has `--shell`."
+            description="Whether the page starts tmux in a new terminal, if the shell has it; otherwise it "
+            "starts the login shell. A person may choose otherwise in the page's settings. "
+            "`stagedoor attach` starts tmux unless it has `--shell`."
         ),
     ] = True
     max_upload_mib: Annotated[
         int,
-        Meta(ge=0, description="The largest file that may be sent so, in MiB. 0: any."),
+        Meta(ge=0, description="The largest file that may be uploaded, in MiB. 0: no limit."),
     ] = 0
     ping_s: Annotated[
         Seconds,
         Meta(
-            description="How often each open terminal is sent a WebSocket PING, seconds. The browser answers "
-            "it, so no proxy closes the connection as idle; most do so after 60 s. A missing answer ends "
-            "nothing."
+            description="The interval at which each open terminal is sent a WebSocket PING, seconds. The "
+            "browser answers it, so no proxy closes the connection as idle; most do so after 60 s. A missing "
+            "answer does not close the terminal."
         ),
     ] = 20.0
     share_s: Annotated[
         float,
         Meta(
             ge=0,
-            description="For how long at most a link may show somebody's terminal to others who sign in "
+            description="The longest time that a link may share a terminal with other people who sign in "
             "here, seconds. 0: no terminal may be shared.",
         ),
     ] = 8 * HOUR_S
@@ -114,18 +114,19 @@ class Web(Table, frozen=True):
         float,
         Meta(
             ge=60,
-            description="How long a browser stays signed in after it was used last, seconds. Opening a page "
-            "and typing in a terminal are use; a terminal that only shows output is not. Terminals that "
-            "the sign-in opened end with it, and go on after the next one. The page warns 10 minutes before.",
+            description="How long a browser stays signed in after it was last used, seconds. Opening a page "
+            "and typing in a terminal count as use; output in a terminal does not. The terminals of a "
+            "sign-in are disconnected when it ends, and continue after the next one. The page warns 10 "
+            "minutes before.",
         ),
     ] = 12 * HOUR_S
     session_max_s: Annotated[
         float,
         Meta(
             ge=60,
-            description="How long a browser stays signed in at most, however much it is used, seconds: for "
-            "so long a stolen cookie is good. A day is what NIST SP 800-63B-4 recommends for AAL2. A "
-            "machine that the browser let in by `stagedoor login` is logged in for no longer.",
+            description="The longest time that a browser stays signed in, however much it is used, seconds. "
+            "A stolen cookie is valid for as long. NIST SP 800-63B-4 recommends a day for AAL2. A machine "
+            "that the browser has logged in by `stagedoor login` stays logged in for no longer.",
         ),
     ] = 24 * HOUR_S
 

@@ -1,4 +1,4 @@
-"""What is wrong in the settings, in the words of who wrote them, and what was meant. Pure."""
+"""Messages about mistakes in the settings, in TOML's terms and with suggestions. Pure."""
 
 import re
 from difflib import get_close_matches
@@ -24,17 +24,19 @@ _KINDS = {
 """TOML's types (https://toml.io) by msgspec's names."""
 
 
-def plain(message: str, whole: type[msgspec.Struct]) -> str:
-    """msgspec's message about settings of the type `whole`: the setting, what is wrong with it, and what is
-    allowed there. What we wrote ourselves stays as it is.
+def explain(message: str, whole: type[msgspec.Struct]) -> str:
+    """Rewrite msgspec's message about settings of the type `whole`.
+
+    The result has the setting, its mistake and the allowed values. Messages of our own checks keep
+    their words.
     """
     what, _, at = message.partition(" - at `$.")
     place = at.rstrip("`")
-    text = _what(what, place, whole) + meant(message, whole)
+    text = _reword(what, place, whole) + suggest(message, whole)
     return f"{place}: {text}" if place and not what.startswith(f"{place}.") else text
 
 
-def _what(what: str, place: str, whole: type[msgspec.Struct]) -> str:
+def _reword(what: str, place: str, whole: type[msgspec.Struct]) -> str:
     if unknown := _UNKNOWN.fullmatch(what):
         return f"there is no setting `{unknown['name']}`"
     if missing := _MISSING.fullmatch(what):
@@ -50,19 +52,19 @@ def _what(what: str, place: str, whole: type[msgspec.Struct]) -> str:
 
 
 def _kinds(names: str) -> str:
-    """`float | null` in words; TOML has no null."""
+    """Return `float | null` in words. TOML has no null, so that is left out."""
     known = [_KINDS.get(name, name) for name in names.split(" | ") if name != "null"]
     return " or ".join(known) or "nothing"
 
 
 def _choices(kind: inspect.Type, path: str) -> list[str]:
-    """The values that the setting at `path` may have."""
+    """Return the values that the setting at `path` may have."""
     for name in filter(None, path.split(".")):
         table = _table(kind)
-        found = {field.encode_name: field.type for field in table.fields} if table else {}
-        if name not in found:
+        fields = {field.encode_name: field.type for field in table.fields} if table else {}
+        if name not in fields:
             return []
-        kind = found[name]
+        kind = fields[name]
     return [str(value) for value in _literals(kind)]
 
 
@@ -75,12 +77,12 @@ def _literals(kind: inspect.Type) -> tuple[object, ...]:
         case inspect.VarTupleType(item_type=item):
             return _literals(item)
         case inspect.UnionType(types=types):
-            return tuple(value for one in types for value in _literals(one))
+            return tuple(value for member in types for value in _literals(member))
     return ()
 
 
-def meant(message: str, whole: type[msgspec.Struct]) -> str:
-    """What to add to msgspec's message about an unknown field of `whole`: `; did you mean …?`, or nothing."""
+def suggest(message: str, whole: type[msgspec.Struct]) -> str:
+    """Return `; did you mean …?` for msgspec's message about an unknown field of `whole`, or ""."""
     unknown = _UNKNOWN.fullmatch(message)
     if unknown is None:
         return ""
@@ -90,7 +92,7 @@ def meant(message: str, whole: type[msgspec.Struct]) -> str:
 
 
 def _names(kind: inspect.Type, path: str) -> list[str]:
-    """The settings of the table at `path` (`shells.local`), none where that is no table."""
+    """Return the settings of the table at `path` (`shells.local`), or none if that is no table."""
     table = _table(kind)
     if table is None:
         return []
@@ -102,7 +104,7 @@ def _names(kind: inspect.Type, path: str) -> list[str]:
 
 
 def _table(kind: inspect.Type) -> inspect.StructType | None:
-    """A table, or that of which the setting is a list."""
+    """Return the table itself, or the table that the setting is a list of."""
     match kind:
         case inspect.StructType():
             return kind
