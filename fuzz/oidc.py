@@ -60,10 +60,10 @@ def _check(kind: bytes, rest: bytes) -> None:
             found = machine.MachineClaims(
                 "x", (RULE.audience,), provider.read_object(rest, "claims")
             )
-            machine.rule_for(found, [RULE])
+            machine.find_rule(found, [RULE])
             assert found.all["ref"] == "main"
         case b"p":
-            assert check_secure_url(machine.read_key_place(rest, ISSUER)) is None
+            assert check_secure_url(machine.read_jwks_uri(rest, ISSUER)) is None
         case _:
             mapped = mapping.map_claims(
                 provider.read_object(rest, "claims"), mapping.Rules(group_prefix="")

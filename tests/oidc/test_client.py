@@ -10,7 +10,7 @@ from joserfc.jwk import ECKey
 
 from stagedoor.oidc.client import Answer, OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
-from stagedoor.oidc.published import FRESH_S, LOOK_S, RETRY_S
+from stagedoor.oidc.published import FRESH_S, REFETCH_S, RETRY_S
 from stagedoor.oidc.request import Attempt, Client, FormRequest
 
 ISSUER = "https://id.example"
@@ -83,7 +83,7 @@ async def test_rotated_keys_are_fetched_and_a_flood_of_unknown_ones_is_not(
     provider: Provider, client: OidcClient
 ) -> None:
     await client.finish(QUERY, ATTEMPT)
-    provider.now += LOOK_S
+    provider.now += REFETCH_S
     provider.published = provider.signs_by = ECKey.generate_key("P-256", {"kid": "two"})
     await client.finish(QUERY, ATTEMPT)
     provider.signs_by = ECKey.generate_key("P-256", {"kid": "three"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagedoor.oidc.fresh import MARGIN_S, proof_age_s, proved_since
+from stagedoor.oidc.fresh import MARGIN_S, is_fresh, proof_age_s
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.pending import LoginPrompt, Pending, decode, encode
 from stagedoor.oidc.request import Attempt
@@ -22,14 +22,14 @@ def test_a_clock_that_is_wrong_changes_nothing() -> None:
 @pytest.mark.identity(35)
 def test_a_session_from_before_the_question_is_no_proof() -> None:
     asked_s = 20.0
-    assert proved_since(claims(NOW - 5), asked_s)
-    assert proved_since(claims(NOW - asked_s - MARGIN_S), asked_s)
-    assert proved_since(claims(NOW - asked_s - MARGIN_S - 1), asked_s) is False
+    assert is_fresh(claims(NOW - 5), asked_s)
+    assert is_fresh(claims(NOW - asked_s - MARGIN_S), asked_s)
+    assert is_fresh(claims(NOW - asked_s - MARGIN_S - 1), asked_s) is False
 
 
 @pytest.mark.parametrize("silent", [claims(None), claims(NOW, None), claims(NOW, "now")])
 def test_a_provider_that_does_not_say_proves_nothing(silent: Claims) -> None:
-    assert proved_since(silent, 1e9) is None
+    assert is_fresh(silent, 1e9) is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
 from stagedoor.oidc.errors import OidcError, UnknownKeyError
-from stagedoor.oidc.id_token import SKEW_S, Claims, read_keys, verify, with_userinfo
+from stagedoor.oidc.id_token import SKEW_S, Claims, merge_userinfo, read_keys, verify
 from stagedoor.oidc.request import Tokens
 
 ISSUER, CLIENT, NONCE, NOW = "https://id.example", "stagedoor", "n-0S6_WzA2Mj", 1_800_000_000.0
@@ -195,12 +195,12 @@ def test_keys_that_cannot_verify_are_left_out() -> None:
 def test_userinfo_adds_what_the_token_leaves_out_and_changes_nothing() -> None:
     claims = told(signed({**GOOD, "email": "alice@example.com"}))
     more = {"sub": GOOD["sub"], "groups": ["ops"], "email": "root@example.com", "iss": "x"}
-    merged = with_userinfo(claims, json.dumps(more).encode())
+    merged = merge_userinfo(claims, json.dumps(more).encode())
     assert merged.all["groups"] == ["ops"]
     assert (merged.all["email"], merged.all["iss"]) == ("alice@example.com", ISSUER)
     for other in ({"sub": "x"}, {"groups": ["ops"]}):
         with pytest.raises(OidcError, match="somebody else"):
-            with_userinfo(claims, json.dumps(other).encode())
+            merge_userinfo(claims, json.dumps(other).encode())
 
 
 JSON = st.recursive(

@@ -17,8 +17,8 @@ from stagedoor.oidc.machine import (
     AGE_S,
     MachineClaims,
     Rule,
-    read_key_place,
-    rule_for,
+    find_rule,
+    read_jwks_uri,
     verify_machine,
 )
 
@@ -57,7 +57,7 @@ def by_hand(algorithm: str, secret: bytes) -> str:
 
 
 def judged(text: str, keys: KeySet = KEYS) -> Rule:
-    return rule_for(verify_machine(text, keys, issuer=ISSUER, now=NOW), [MAIN])
+    return find_rule(verify_machine(text, keys, issuer=ISSUER, now=NOW), [MAIN])
 
 
 @pytest.mark.identity(37)
@@ -128,10 +128,10 @@ def test_nothing_is_taken_that_the_issuer_did_not_sign() -> None:
 def test_the_first_rule_that_fits_counts_and_the_nearest_is_named() -> None:
     tags = Rule("tags", "https://gw.example", {"ref": ["refs/tags/*"], "protected": ["true"]})
     claims = MachineClaims("x", ("https://gw.example",), {"ref": "refs/tags/1", "protected": True})
-    assert rule_for(claims, [MAIN, tags]) is tags
+    assert find_rule(claims, [MAIN, tags]) is tags
     claims = MachineClaims("x", ("https://gw.example",), {"ref": "refs/tags/1", "protected": 0})
     with pytest.raises(OidcError, match="nearest is 'tags', but claim protected is '0'"):
-        rule_for(claims, [MAIN, tags])
+        find_rule(claims, [MAIN, tags])
 
 
 @given(
@@ -149,7 +149,7 @@ def test_whatever_the_claims_they_fit_whole_or_are_refused_on_one_line(
 ) -> None:
     found = MachineClaims("x", (MAIN.audience,), claims)
     try:
-        rule_for(found, [MAIN])
+        find_rule(found, [MAIN])
     except OidcError as error:
         assert str(error).isprintable()  # noqa: PT017 - it is what must be
     else:
@@ -160,7 +160,7 @@ def test_whatever_the_claims_they_fit_whole_or_are_refused_on_one_line(
 def test_a_discovery_document_without_endpoints_for_people_is_enough() -> None:
     """As GitHub's and a Kubernetes API server's are."""
     document = {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/.well-known/jwks"}
-    assert read_key_place(json.dumps(document).encode(), ISSUER) == document["jwks_uri"]
+    assert read_jwks_uri(json.dumps(document).encode(), ISSUER) == document["jwks_uri"]
     for wrong in ({"issuer": "https://x.example"}, {"jwks_uri": "http://x.example/keys"}):
         with pytest.raises(OidcError):
-            read_key_place(json.dumps(document | wrong).encode(), ISSUER)
+            read_jwks_uri(json.dumps(document | wrong).encode(), ISSUER)

@@ -29,7 +29,7 @@ from stagedoor.model.permission import in_order
 from stagedoor.model.target import Target
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import Claims
-from stagedoor.oidc.mapping import claim_named, map_claims
+from stagedoor.oidc.mapping import find_claim, map_claims
 from stagedoor.oidc.provider import Provider
 from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.oidc.reserved_names import why_reserved
@@ -174,7 +174,7 @@ def scope_hints(
 ) -> list[str]:
     """Return a line for each thing that a scope would bring. Pure."""
     hints = []
-    names_groups = claim_named(claims.all, settings.groups_claim) is not None
+    names_groups = find_claim(claims.all, settings.groups_claim) is not None
     if not names_groups and "groups" in offered.scopes - set(settings.scopes):
         hints.append("the provider offers the scope groups, which sso.scopes lacks: add it")
     if tokens.refresh_token is not None:

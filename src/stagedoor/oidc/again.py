@@ -1,4 +1,4 @@
-"""What comes of asking a provider again about a sign-in that lasts. Pure."""
+"""The outcome of asking a provider again about a lasting sign-in. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +13,19 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import Rules, map_groups
 
 RETRY_S = 30.0
-"""After the first failure; twice as long after each further one."""
+"""The delay after the first failure; it doubles after each further one."""
 SPREAD = 0.2
-"""So much sooner, at most, each is asked: those who signed in together do not stay together."""
+"""The largest fraction by which a request is made early, so that users who signed in together spread
+out."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInAlive:
-    """The sign-in lasts. `groups` are those here, None where they are not known and so stay; `warning` is a
-    line for the log."""
+    """The sign-in continues.
+
+    `groups` are the user's groups in Stagedoor, None if they are unknown and so stay as they are.
+    `warning` is a line for the log.
+    """
 
     groups: frozenset[str] | None
     warning: str | None = None
@@ -29,14 +33,14 @@ class SignInAlive:
 
 @dataclass(frozen=True, slots=True)
 class SignInEnded:
-    """It ends. `why` is a line for the log."""
+    """The sign-in ends. `why` is a line for the log."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nothing is known, and nothing ends. `why` is a line for the log."""
+    """The provider gave no usable answer, and the sign-in continues. `why` is a line for the log."""
 
     why: str
 
@@ -51,14 +55,16 @@ def judge(
     previous: str | None = None,
     others_hold: bool = False,
 ) -> Outcome:
-    """Judge what the provider says of a sign-in of the person `subject`. An error is what asking raised.
+    """Decide what a provider's answer means for the sign-in of the person `subject`.
 
-    `previous` is the reason of the last outcome, if that was `Unknown`; `others_hold` says whether the
-    provider has since answered that another sign-in lasts.
+    `answer` is the claims, or the error that the request raised. `previous` is the reason of the last
+    outcome if that was `Unknown`. `others_hold` is True if the provider has since confirmed another
+    sign-in.
 
-    `invalid_grant` and another subject end the sign-in at once; another refusal does if it comes twice in a
-    row. So does a failure that the provider reports twice in a row while it answers for others: it is about
-    this person. What is about the client ends nothing: a wrong secret is the administrator's fault.
+    `invalid_grant` and another subject end the sign-in at once. Another refusal ends it if it comes
+    twice in a row. So does a failure that the provider reports twice in a row while it answers for
+    other users, because then it concerns this person. An error about the client ends nothing: a wrong
+    secret is the administrator's mistake.
     """
     if isinstance(answer, GrantEndedError):
         return SignInEnded(str(answer))
@@ -83,7 +89,9 @@ def judge(
 
 
 def wait_s(refresh_s: float, failures: int, random: Callable[[], float]) -> float:
-    """Return the seconds until the provider is asked again, after so many failures in a row. `random` is from
-    0 to 1."""
+    """Return the seconds until the next request, after `failures` failures in a row.
+
+    `random` returns a number from 0 to 1.
+    """
     whole = refresh_s if failures == 0 else min(refresh_s, RETRY_S * 2.0 ** min(failures - 1, 20))
     return whole * (1 - SPREAD * random())

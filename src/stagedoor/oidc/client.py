@@ -1,4 +1,4 @@
-"""One provider, asked: its discovery document and keys are kept, and fetched again when they are old."""
+"""A client of one provider. It keeps the discovery document and the keys, and fetches them again in time."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -12,21 +12,26 @@ from stagedoor.oidc.published import IssuerKeys
 from stagedoor.oidc.request import Attempt, Client, FormRequest, Tokens
 
 Answer = tuple[int, bytes]
-"""A status, and a body."""
+"""A status and a body."""
 
 
 class Fetch(Protocol):
-    """HTTP, as far as it is needed here. Both raise UnavailableError where no whole answer comes."""
+    """The HTTP requests that the client needs. Both raise UnavailableError if there is no complete answer."""
 
     async def get(self, url: str, bearer: str | None = None) -> Answer:
-        """`bearer` is an access token (RFC 6750 §2.1)."""
+        """Return the answer to a GET; `bearer` is an access token (RFC 6750 §2.1)."""
         ...
 
-    async def post(self, form: FormRequest) -> Answer: ...
+    async def post(self, form: FormRequest) -> Answer:
+        """Return the answer to a POST of a form."""
+        ...
 
 
 class OidcClient:
-    """Belongs to one event loop. `now` is seconds since the epoch."""
+    """A client of the provider `issuer`. It belongs to one event loop.
+
+    `now` returns seconds since the epoch.
+    """
 
     def __init__(self, issuer: str, client: Client, fetch: Fetch, now: Callable[[], float]) -> None:
         self._issuer = issuer
@@ -36,59 +41,64 @@ class OidcClient:
         self._published = IssuerKeys(self._discover, self._key_set, now)
 
     async def provider(self) -> Provider:
-        """Return the provider as it describes itself; its keys have been read as well. Raises OidcError."""
+        """Return the provider's description of itself, once its keys have been read too. Raises OidcError."""
         return await self._published.issuer()
 
     async def authorization_url(
         self, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
     ) -> str:
-        """Where to send the browser. Raises OidcError."""
+        """Return the URL to redirect the browser to. Raises OidcError."""
         provider = await self._published.issuer()
         return request.authorization_url(provider, self._client, attempt, extra)
 
     async def finish(
         self, parameters: Iterable[tuple[str, str]], attempt: Attempt
     ) -> tuple[Claims, Tokens]:
-        """Who came back by the callback with this query. Raises OidcError."""
+        """Complete a sign-in from the callback's query, and return the person's claims and tokens.
+
+        Raises OidcError.
+        """
         provider = await self._published.issuer()
         code = request.read_callback(parameters, provider, attempt)
         tokens = await self._exchange(request.code_request(provider, self._client, code, attempt))
-        claims = await self._verified(tokens, attempt.nonce)
-        return await self._completed(claims, tokens, provider), tokens
+        claims = await self._verify(tokens, attempt.nonce)
+        return await self._add_userinfo(claims, tokens, provider), tokens
 
     async def ask_again(self, refresh_token: str) -> Tokens:
-        """Ask whether a sign-in lasts. What comes is to be kept before anything else is done: the token that
-        was shown may be good no more.
+        """Ask the provider whether a sign-in still holds, and return its new tokens.
 
-        Raises GrantEndedError if the sign-in is over, UnavailableError if nothing is known.
+        Store the result before doing anything else, because the old token may no longer be valid.
+        Raises GrantEndedError if the sign-in is over, UnavailableError if the answer is unknown.
         """
         provider = await self._published.issuer()
         return await self._exchange(request.refresh_request(provider, self._client, refresh_token))
 
     async def read_again(self, tokens: Tokens) -> Claims:
-        """What `ask_again` brought. A provider need send no new ID token (Core §12.2): then userinfo alone
-        says who it is. Raises OidcError."""
+        """Return the claims for tokens from `ask_again`. Raises OidcError.
+
+        A provider may omit a new ID token (Core §12.2); then userinfo alone identifies the person.
+        """
         provider = await self._published.issuer()
         if tokens.id_token is not None:
-            return await self._completed(await self._verified(tokens, None), tokens, provider)
+            return await self._add_userinfo(await self._verify(tokens, None), tokens, provider)
         if provider.userinfo_endpoint is None or tokens.access_token is None:
             raise OidcError("the provider answers a refresh without an ID token or userinfo")
         body = await self._get(provider.userinfo_endpoint, "userinfo", tokens.access_token)
-        return id_token.of_userinfo(self._issuer, body)
+        return id_token.read_userinfo(self._issuer, body)
 
-    async def _completed(self, claims: Claims, tokens: Tokens, provider: Provider) -> Claims:
-        """With what the provider tells beside the ID token: Core §5.4 has names and groups there."""
+    async def _add_userinfo(self, claims: Claims, tokens: Tokens, provider: Provider) -> Claims:
+        """Return the claims with those of userinfo, where Core §5.4 puts names and groups."""
         if provider.userinfo_endpoint is None or tokens.access_token is None:
             return claims
         body = await self._get(provider.userinfo_endpoint, "userinfo", tokens.access_token)
-        return id_token.with_userinfo(claims, body)
+        return id_token.merge_userinfo(claims, body)
 
     async def _exchange(self, form: FormRequest) -> Tokens:
         return request.read_tokens(*await self._fetch.post(form))
 
     async def read_logout(self, token: str) -> Logout:
-        """What a logout token says that came from wherever. Raises OidcError."""
-        return await self._published.verified(
+        """Parse and verify a logout token from an untrusted source. Raises OidcError."""
+        return await self._published.verify(
             lambda keys: verify_logout(
                 token,
                 keys,
@@ -98,8 +108,8 @@ class OidcClient:
             )
         )
 
-    async def _verified(self, tokens: Tokens, nonce: str | None) -> Claims:
-        return await self._published.verified(
+    async def _verify(self, tokens: Tokens, nonce: str | None) -> Claims:
+        return await self._published.verify(
             lambda keys: id_token.verify(
                 tokens,
                 keys,

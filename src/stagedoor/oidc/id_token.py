@@ -1,4 +1,4 @@
-"""ID tokens: who signed in, as the provider signed it (Core §2, §3.1.3.7; RFC 7519; RFC 8725)."""
+"""ID tokens: the provider's signed statement of who signed in (Core §2, §3.1.3.7; RFC 7519; RFC 8725)."""
 
 import hashlib
 import hmac
@@ -31,21 +31,21 @@ ALGORITHMS = (
     "EdDSA",
     "Ed25519",
 )
-"""Signatures only: with a MAC the key set, which everybody may read, would be the key (RFC 8725 §2.1)."""
+"""Only signatures: for a MAC, the public key set would be the secret key (RFC 8725 §2.1)."""
 SKEW_S = 5 * MINUTE_S
-"""Clocks of the provider and the gateway may differ by so much."""
+"""The accepted difference between the clocks of the provider and the gateway."""
 MOST_KEYS = 50
 MOST_CHARS = 255
-"""Of a subject (Core §2), and of what else is kept."""
+"""The maximum length of a subject (Core §2), and of other claims that are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified ID token says. Times are seconds since the epoch.
+    """The contents of a verified ID token. Times are seconds since the epoch.
 
-    `subject` is the person's name at the issuer, which never changes; `session_id` (`sid`) is the
-    provider's own session, which back-channel logout names; `auth_time` is when they last proved
-    themselves. `all` are all claims, for the mapping of names and groups.
+    `subject` is the person's identifier at the issuer, which never changes. `session_id` (`sid`) is the
+    provider's own session, which back-channel logout names. `auth_time` is when the person last
+    authenticated. `all` has all claims, for mapping names and groups.
     """
 
     issuer: str
@@ -57,12 +57,12 @@ class Claims:
 
 
 def read_keys(document: bytes) -> KeySet:
-    """A JWK set (RFC 7517 §5). Keys of kinds that we do not know are left out. Raises OidcError."""
+    """Parse a JWK set (RFC 7517 §5). Keys of unknown kinds are left out. Raises OidcError."""
     fields = read_object(document, "the key set")
     listed = fields.get("keys")
     if not isinstance(listed, list) or len(listed) > MOST_KEYS:
         raise OidcError("the key set has no list of keys, or too many")
-    keys = [key for one in listed if (key := _public_key(one)) is not None]
+    keys = [key for value in listed if (key := _public_key(value)) is not None]
     if not keys:
         raise OidcError("the key set has no key that can verify a signature")
     return KeySet(keys)
@@ -71,73 +71,76 @@ def read_keys(document: bytes) -> KeySet:
 def verify(
     tokens: Tokens, keys: KeySet, *, issuer: str, client_id: str, nonce: str | None, now: float
 ) -> Claims:
-    """The claims of an ID token for us, from `issuer`, that is good at `now`.
+    """Return the claims of an ID token for this client, issued by `issuer` and valid at `now`.
 
-    `nonce` is that of the attempt; None for a token that came by a refresh token (Core §12.2), which
-    need not repeat it. Raises UnknownKeyError where the keys may have been rotated, else OidcError.
+    `nonce` is that of the attempt, or None for a token from a refresh (Core §12.2), which need not
+    repeat it. Raises UnknownKeyError if the keys may have been rotated, and otherwise OidcError.
     """
-    algorithm, claims = signed(tokens.id_token, keys)
+    algorithm, claims = verify_signature(tokens.id_token, keys)
     if claims.get("iss") != issuer:
         raise OidcError("the ID token is of another issuer (iss)")
     check_audience(claims, client_id)
     check_times(claims, now)
-    if nonce is not None and not _same(claims.get("nonce"), nonce):
+    if nonce is not None and not _is_equal(claims.get("nonce"), nonce):
         raise OidcError("the ID token's nonce is not that of this sign-in")
-    if "at_hash" in claims and not _same(
+    if "at_hash" in claims and not _is_equal(
         claims["at_hash"], _half_hash(tokens.access_token, algorithm)
     ):
         raise OidcError("the ID token is not of the access token beside it (at_hash)")
     return Claims(
         issuer,
         _subject(claims),
-        text_of(claims, "sid"),
-        number_of(claims, "auth_time"),
-        text_of(claims, "acr"),
+        get_text(claims, "sid"),
+        get_number(claims, "auth_time"),
+        get_text(claims, "acr"),
         claims,
     )
 
 
-def with_userinfo(claims: Claims, document: bytes) -> Claims:
-    """`claims` with those of the userinfo endpoint, which came over TLS from the issuer (Core §5.3).
+def merge_userinfo(claims: Claims, document: bytes) -> Claims:
+    """Return `claims` with those of the userinfo endpoint, which came over TLS from the issuer (Core §5.3).
 
-    What the ID token says itself counts. Raises OidcError.
+    Claims of the ID token take precedence. Raises OidcError.
     """
-    found = read_object(document, "the answer of userinfo")
-    # Core §5.3.2: else somebody's access token could bring somebody else's names.
-    if found.get("sub") != claims.subject:
+    userinfo = read_object(document, "the answer of userinfo")
+    # Core §5.3.2: otherwise one person's access token could bring another person's names.
+    if userinfo.get("sub") != claims.subject:
         raise OidcError("userinfo speaks of somebody else (sub)")
-    return replace(claims, all={**found, **claims.all})
+    return replace(claims, all={**userinfo, **claims.all})
 
 
-def of_userinfo(issuer: str, document: bytes) -> Claims:
-    """Who it is by userinfo alone, which came over TLS from `issuer`. Raises OidcError."""
-    found = read_object(document, "the answer of userinfo")
-    return Claims(issuer, _subject(found), None, None, None, found)
+def read_userinfo(issuer: str, document: bytes) -> Claims:
+    """Return the claims of userinfo alone, which came over TLS from `issuer`. Raises OidcError."""
+    userinfo = read_object(document, "the answer of userinfo")
+    return Claims(issuer, _subject(userinfo), None, None, None, userinfo)
 
 
-def signed(
+def verify_signature(
     token: str | None, keys: KeySet, name: str = "the ID token"
 ) -> tuple[str, dict[str, Any]]:
-    """The algorithm and the claims of a token whose signature is right. Raises UnknownKeyError, OidcError."""
+    """Verify a token's signature, and return the algorithm and the claims.
+
+    Raises UnknownKeyError, OidcError.
+    """
     if token is None:
         raise OidcError("the provider sent no ID token: sso.scopes must have openid")
     registry = JWSRegistry(algorithms=list(ALGORITHMS))
     try:
-        signed = jwt.decode(token, keys, algorithms=list(ALGORITHMS), registry=registry)
+        decoded = jwt.decode(token, keys, algorithms=list(ALGORITHMS), registry=registry)
     except InvalidKeyIdError:
         raise UnknownKeyError(
             f"{name} is signed by a key that the provider does not publish"
         ) from None
     except JoseError as error:
-        # Its text may repeat what is in the token.
+        # Its text may quote the token.
         raise OidcError(f"{name} is refused: {error.error}") from None
     except (ValueError, TypeError, RecursionError):
         raise OidcError(f"{name} is no JWT") from None
-    return str(signed.header.get("alg")), signed.claims
+    return str(decoded.header.get("alg")), decoded.claims
 
 
 def _subject(claims: Mapping[str, Any]) -> str:
-    """Core §2: at most 255 ASCII characters."""
+    """Return the subject: at most 255 ASCII characters (Core §2)."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= MOST_CHARS or not subject.isascii():
         raise OidcError("the provider names no subject (sub)")
@@ -145,7 +148,7 @@ def _subject(claims: Mapping[str, Any]) -> str:
 
 
 def check_audience(claims: Mapping[str, Any], client_id: str, name: str = "the ID token") -> None:
-    """Core §3.1.3.7, items 3 to 5. Raises OidcError."""
+    """Check the audience (Core §3.1.3.7, items 3 to 5). Raises OidcError."""
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or client_id not in named:
@@ -156,8 +159,8 @@ def check_audience(claims: Mapping[str, Any], client_id: str, name: str = "the I
 
 
 def check_times(claims: Mapping[str, Any], now: float) -> None:
-    """That it says when it was made and when it ends, and is good at `now`. Raises OidcError."""
-    ends, issued = number_of(claims, "exp"), number_of(claims, "iat")
+    """Check that the token has an issue time and an end, and is valid at `now`. Raises OidcError."""
+    ends, issued = get_number(claims, "exp"), get_number(claims, "iat")
     if ends is None or issued is None:
         raise OidcError("the ID token does not say when it was issued and when it ends (iat, exp)")
     if issued > now + SKEW_S:
@@ -170,20 +173,20 @@ def check_times(claims: Mapping[str, Any], now: float) -> None:
             f"the ID token ended {_minutes(now - ends)} ago: the gateway's clock is ahead, or the "
             "provider's is behind"
         )
-    begins = number_of(claims, "nbf")
+    begins = get_number(claims, "nbf")
     if begins is not None and begins > now + SKEW_S:
         raise OidcError(f"the ID token is not good for another {_minutes(begins - now)} (nbf)")
 
 
 def _half_hash(access_token: str | None, algorithm: str) -> str:
-    """Core §3.1.3.6: the left half of the access token's hash."""
+    """Return the left half of the access token's hash (Core §3.1.3.6)."""
     name = "sha512" if algorithm in ("EdDSA", "Ed25519") else f"sha{algorithm[-3:]}"
     digest = hashlib.new(name, (access_token or "").encode()).digest()
     return urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
 def _public_key(value: object) -> Key | None:
-    """A key that verifies signatures, None for any other."""
+    """Return a key that verifies signatures, or None for any other key."""
     if not isinstance(value, dict) or value.get("use", "sig") != "sig" or value.get("kty") == "oct":
         return None
     try:
@@ -192,20 +195,20 @@ def _public_key(value: object) -> Key | None:
         return None
 
 
-def _same(found: object, expected: str) -> bool:
-    return isinstance(found, str) and hmac.compare_digest(
-        found.encode(errors="replace"), expected.encode()
+def _is_equal(value: object, expected: str) -> bool:
+    return isinstance(value, str) and hmac.compare_digest(
+        value.encode(errors="replace"), expected.encode()
     )
 
 
-def text_of(claims: Mapping[str, Any], name: str) -> str | None:
-    """A claim that is a name; None for anything else."""
+def get_text(claims: Mapping[str, Any], name: str) -> str | None:
+    """Return a claim that is a name, or None for anything else."""
     value = claims.get(name)
     return value if isinstance(value, str) and 0 < len(value) <= MOST_CHARS else None
 
 
-def number_of(claims: Mapping[str, Any], name: str) -> float | None:
-    """A claim that is a time, seconds since the epoch; None for anything else."""
+def get_number(claims: Mapping[str, Any], name: str) -> float | None:
+    """Return a claim that is a time in seconds since the epoch, or None for anything else."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None

@@ -1,4 +1,4 @@
-"""From a provider's claims to a user's name and groups here."""
+"""The mapping from a provider's claims to a user name and groups in Stagedoor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,22 +8,22 @@ from stagedoor.model.name import FORM, valid_name
 from stagedoor.oidc.errors import OidcError
 
 MOST_GROUPS = 1000
-"""Of one person; Entra ID sends 200 in a token."""
+"""The maximum number of a person's groups; Entra ID sends 200 in a token."""
 
 MOST_SHOWN = 20
-"""Claims that one message names."""
+"""The maximum number of claims that a message lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to read claims.
+    """The settings for reading claims.
 
-    `name_claim` and `groups_claim` name a claim, or one inside another (`realm_access.roles`).
-    `name_domain`: what stands behind the `@` of every name, and is left out (`alice@example.com` is
-    `alice`). `missing_is_none`: whether a missing claim of groups says that there are none. `groups`: the
-    group here for a group there. `group_prefix`: what other groups are named here, this before their name;
-    None: they are left out. `trust_email`: whether an `email` is accepted as a name although the provider
-    sends no `email_verified`.
+    `name_claim` and `groups_claim` name a claim, or a claim inside another one (`realm_access.roles`).
+    `name_domain` is the domain that every name must have after its `@`, and that is removed
+    (`alice@example.com` becomes `alice`). With `missing_is_none`, a missing claim of groups stands for
+    no groups. `groups` maps the provider's groups to Stagedoor's. Other groups get the prefix
+    `group_prefix`, or are left out if that is None. With `trust_email`, an `email` is accepted as a
+    name even if the provider sends no `email_verified`.
     """
 
     name_claim: str = "preferred_username"
@@ -37,9 +37,9 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """`groups` is None where the claim is missing, which is no empty list: what was known is kept.
+    """The result of the mapping. `groups` is None if the claim is missing; then the known groups stay.
 
-    `left_out` are the provider's groups that become none here, as they came.
+    `left_out` are the provider's groups that map to no group in Stagedoor, as the provider names them.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Mapped:
 
 
 def map_claims(claims: Mapping[str, Any], rules: Rules) -> Mapped:
-    """Who that is here. Raises OidcError, which names the claim and the setting.
+    """Return the user name and groups for `claims`. Raises OidcError, which names the claim and the setting.
 
-    A name is taken as it is or not at all: lower case is not made of upper case, so that two people
-    of the provider never meet in one name here.
+    A name is taken unchanged or refused. It is never converted to lower case, so that two people of the
+    provider cannot get the same name.
     """
     name = _name(claims, rules)
     groups, left_out = map_groups(claims, rules)
@@ -61,29 +61,29 @@ def map_claims(claims: Mapping[str, Any], rules: Rules) -> Mapped:
 def map_groups(
     claims: Mapping[str, Any], rules: Rules
 ) -> tuple[frozenset[str] | None, tuple[str, ...]]:
-    """The groups here, and those of the provider that become none, as in `Mapped`. Raises OidcError."""
-    found = claim_named(claims, rules.groups_claim)
-    if found is None:
+    """Return the groups, and the provider's groups that are left out, as in `Mapped`. Raises OidcError."""
+    value = find_claim(claims, rules.groups_claim)
+    if value is None:
         return (frozenset() if rules.missing_is_none else None), ()
-    named = [found] if isinstance(found, str) else found
-    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise OidcError(f"claim {rules.groups_claim!r} is no list of names; see sso.groups_claim")
-    if len(named) > MOST_GROUPS:
+    if len(names) > MOST_GROUPS:
         raise OidcError(
-            f"claim {rules.groups_claim!r} has {len(named)} groups, more than {MOST_GROUPS}; have the "
+            f"claim {rules.groups_claim!r} has {len(names)} groups, more than {MOST_GROUPS}; have the "
             "provider send only those that matter here"
         )
-    mapped = {one: _group(one, rules) for one in named}
+    mapped = {name: _group(name, rules) for name in names}
     return (
         frozenset(group for group in mapped.values() if group is not None),
-        tuple(sorted(one for one, group in mapped.items() if group is None)),
+        tuple(sorted(name for name, group in mapped.items() if group is None)),
     )
 
 
 def _name(claims: Mapping[str, Any], rules: Rules) -> str:
-    value = claim_named(claims, rules.name_claim)
+    value = find_claim(claims, rules.name_claim)
     if not isinstance(value, str) or not value:
-        named = sorted(name for name, each in claims.items() if isinstance(each, str))
+        named = sorted(name for name, claim in claims.items() if isinstance(claim, str))
         known = ", ".join(repr(name) for name in named[:MOST_SHOWN])
         raise OidcError(
             f"there is no claim {rules.name_claim!r} with a name; set sso.name_claim to one of: {known}"
@@ -103,9 +103,10 @@ def _name(claims: Mapping[str, Any], rules: Rules) -> str:
 
 
 def _require_verified_email(claims: Mapping[str, Any], rules: Rules) -> None:
-    """Refuse an address that its person may have made up. Raises OidcError.
+    """Refuse an address that the person may have made up. Raises OidcError.
 
-    OpenID Connect Core §5.1 has `email_verified` as a JSON boolean, so a text or a number is no proof.
+    OpenID Connect Core §5.1 defines `email_verified` as a JSON boolean, so a text or a number is no
+    proof.
     """
     if "email_verified" not in claims:
         if not rules.trust_email:
@@ -128,8 +129,11 @@ def _group(name: str, rules: Rules) -> str | None:
     return ours if valid_name(ours) else None
 
 
-def claim_named(claims: Mapping[str, Any], name: str) -> Any:
-    """The claim of that name (which may have dots: `https://example.com/groups`), or the one inside."""
+def find_claim(claims: Mapping[str, Any], name: str) -> Any:
+    """Return the claim `name`, or the one inside another claim if `name` is a path; None if there is none.
+
+    A claim's own name may contain dots: `https://example.com/groups`.
+    """
     if name in claims:
         return claims[name]
     at: Any = claims

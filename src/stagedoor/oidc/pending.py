@@ -1,4 +1,4 @@
-"""A sign-in under way: what the gateway has to know again when the browser comes back."""
+"""Sign-ins in progress: the data that the gateway needs when the browser returns from the provider."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,16 +10,16 @@ from stagedoor.oidc.request import Attempt
 
 _Encoded = tuple[str, str, str, str, str, float, tuple[float, str | None, str | None, bool] | None]
 PENDING_S = 15 * MINUTE_S
-"""For a person to sign in at the provider, who may have to find their phone first."""
+"""The time that a person has to sign in at the provider; they may have to find their phone first."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginPrompt:
-    """The person has to prove themselves there once more, after `begun_at`, seconds since the epoch.
+    """A request that the person authenticate again, after `begun_at` (seconds since the epoch).
 
-    With a `sign_in` (its id, in hexadecimal) it is a step-up: nobody is signed in, and the proof counts for
-    that sign-in, which is `user`'s. `forget`: the provider says when only where it is asked, so this one
-    proof has to be enough for all later sign-ins.
+    With a `sign_in` (its id, in hexadecimal) it is a step-up: it creates no sign-in, and the proof
+    counts for that sign-in of `user`. `forget` is True if the provider reports the time of
+    authentication only on request; then this one proof has to suffice for all later sign-ins.
     """
 
     begun_at: float
@@ -30,9 +30,13 @@ class LoginPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """`provider` is its name here; `wanted` the path that the person asked for; `ends_at` seconds since the
-    epoch. Kept by the browser, sealed: so a stranger who begins sign-ins costs no memory, and any
-    gateway that has the key can finish one. `again` is None where any session at the provider will do."""
+    """A sign-in in progress.
+
+    `provider` is its name in the settings, `wanted` the path that the person requested, and `ends_at`
+    seconds since the epoch. The browser keeps it, sealed: strangers who begin sign-ins use no memory,
+    and any gateway with the key can finish one. `again` is None if any session at the provider is
+    sufficient.
+    """
 
     provider: str
     attempt: Attempt
@@ -42,6 +46,7 @@ class Pending:
 
 
 def encode(pending: Pending) -> bytes:
+    """Return the bytes of a pending sign-in, for sealing."""
     attempt, again = pending.attempt, pending.again
     return msgspec.json.encode(
         [
@@ -57,12 +62,12 @@ def encode(pending: Pending) -> bytes:
 
 
 def decode(data: bytes, now: float) -> Pending | None:
-    """Of what `encode` made; None if its time is over."""
+    """Parse bytes from `encode`. Return None if the sign-in has expired."""
     provider, state, nonce, verifier, wanted, ends_at, again = _fields(data)
     if ends_at <= now:
         return None
-    asked = None if again is None else LoginPrompt(*again)
-    return Pending(provider, Attempt(state, nonce, verifier), wanted, ends_at, asked)
+    prompt = None if again is None else LoginPrompt(*again)
+    return Pending(provider, Attempt(state, nonce, verifier), wanted, ends_at, prompt)
 
 
 def _fields(data: bytes) -> Any:

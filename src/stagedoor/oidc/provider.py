@@ -9,17 +9,18 @@ from stagedoor.oidc.errors import OidcError
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 DOCUMENT_LIMIT_BYTES = 256 * 1024
-"""Of a discovery document, a key set and a token answer: real ones have some kilobytes."""
+"""The maximum size of a discovery document, a key set and a token response: real ones have a few
+kilobytes."""
 BASIC, POST = "client_secret_basic", "client_secret_post"
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Endpoints are absolute URLs.
+    """A provider. Endpoints are absolute URLs.
 
-    `sends_issuer`: its answer names the issuer (RFC 9207). `secret_by_post`: the client's secret goes
-    into the form, since the provider does not take it in the header (Core §9). `scopes` are those that it
-    says it supports, which need not be all.
+    `sends_issuer`: its response names the issuer (RFC 9207). `secret_by_post`: the client's secret goes
+    into the form, because the provider does not accept it in the header (Core §9). `scopes` are the
+    scopes that it lists, which may be incomplete.
     """
 
     issuer: str
@@ -33,17 +34,20 @@ class Provider:
 
 
 def discovery_url(issuer: str) -> str:
-    """Discovery §4: the path goes behind the issuer's own, whose last slash is dropped."""
+    """Return the URL of the discovery document (Discovery §4).
+
+    Its path follows the issuer's own, without a final slash.
+    """
     return issuer.rstrip("/") + DISCOVERY_PATH
 
 
 def read_provider(document: bytes, issuer: str) -> Provider:
-    """Read a discovery document (Discovery §3, §4.3). Raises OidcError."""
+    """Parse a discovery document (Discovery §3, §4.3). Raises OidcError."""
     fields = read_object(document, "the discovery document")
-    found = fields.get("issuer")
-    if found != issuer:
+    named = fields.get("issuer")
+    if named != issuer:
         raise OidcError(
-            f"the discovery document is of issuer {found!r}, and sso.issuer is {issuer!r}: "
+            f"the discovery document is of issuer {named!r}, and sso.issuer is {issuer!r}: "
             "they must be equal, letter by letter"
         )
     methods = _texts(fields, "token_endpoint_auth_methods_supported") or [BASIC]
@@ -54,10 +58,10 @@ def read_provider(document: bytes, issuer: str) -> Provider:
         raise OidcError("the provider does not support PKCE with S256 (RFC 7636)")
     return Provider(
         issuer,
-        endpoint_in(fields, "authorization_endpoint"),
-        endpoint_in(fields, "token_endpoint"),
-        endpoint_in(fields, "jwks_uri"),
-        endpoint_in(fields, "userinfo_endpoint") if "userinfo_endpoint" in fields else None,
+        read_endpoint(fields, "authorization_endpoint"),
+        read_endpoint(fields, "token_endpoint"),
+        read_endpoint(fields, "jwks_uri"),
+        read_endpoint(fields, "userinfo_endpoint") if "userinfo_endpoint" in fields else None,
         fields.get("authorization_response_iss_parameter_supported") is True,
         BASIC not in methods,
         frozenset(_texts(fields, "scopes_supported")),
@@ -65,7 +69,7 @@ def read_provider(document: bytes, issuer: str) -> Provider:
 
 
 def read_object(document: bytes, name: str) -> dict[str, Any]:
-    """A JSON object within the limit. Raises OidcError, which repeats nothing of it."""
+    """Parse a JSON object within the size limit. Raises OidcError, which quotes nothing of it."""
     if len(document) > DOCUMENT_LIMIT_BYTES:
         raise OidcError(f"{name} is larger than {DOCUMENT_LIMIT_BYTES} bytes")
     try:
@@ -77,8 +81,8 @@ def read_object(document: bytes, name: str) -> dict[str, Any]:
     return value
 
 
-def endpoint_in(fields: dict[str, Any], name: str) -> str:
-    """A URL of a discovery document that secrets may be sent to. Raises OidcError."""
+def read_endpoint(fields: dict[str, Any], name: str) -> str:
+    """Return a URL of a discovery document to which secrets may be sent. Raises OidcError."""
     value = fields.get(name)
     if not isinstance(value, str):
         raise OidcError(f"the discovery document has no {name}")
@@ -91,4 +95,4 @@ def endpoint_in(fields: dict[str, Any], name: str) -> str:
 
 def _texts(fields: dict[str, Any], name: str) -> list[str]:
     value = fields.get(name)
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []

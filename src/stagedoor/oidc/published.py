@@ -1,4 +1,4 @@
-"""What an issuer publishes, kept: who it is and its keys, fetched again when they are old or unknown."""
+"""The metadata and keys that an issuer publishes, fetched again when they are old or a key is unknown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,14 +12,15 @@ from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
 from stagedoor.oidc.id_token import read_keys
 
 FRESH_S = HOUR_S
-"""For so long a discovery document and a key set are good without another look."""
-LOOK_S = 30.0
-"""A token with an unknown key makes us fetch the keys again, but once in so many seconds at most."""
+"""The time for which a discovery document and a key set are used without fetching them again."""
+REFETCH_S = 30.0
+"""The shortest time between fetches of the keys for tokens with unknown keys."""
 RETRY_S = 5.0
-"""For so long after a fetch that failed the issuer is not asked again: it fails for all at once."""
+"""For this time after a failed fetch the issuer is not contacted again: the failure counts for all
+callers."""
 
 Issuer = TypeVar("Issuer")
-"""What is known of an issuer beside its keys."""
+"""The type of an issuer's metadata."""
 Verified = TypeVar("Verified")
 
 
@@ -31,10 +32,11 @@ class _Known(Generic[Issuer]):
 
 
 class IssuerKeys(Generic[Issuer]):
-    """The keys of one issuer. All who need them at the same time share one fetch, whatever becomes of them.
+    """The keys of one issuer. Concurrent callers share one fetch, which continues if they are cancelled.
 
-    Belongs to one event loop. `find` returns where the issuer says that its keys are, and `read` the key set
-    from there; both raise OidcError. `now` is seconds since the epoch.
+    An instance belongs to one event loop. `find` returns the issuer's metadata, which has the place of
+    its keys, and `read` the key set from there; both raise OidcError. `now` returns seconds since the
+    epoch.
     """
 
     def __init__(
@@ -48,26 +50,28 @@ class IssuerKeys(Generic[Issuer]):
         self._now = now
         self._known: _Known[Issuer] | None = None
         self._fetching: asyncio.Task[_Known[Issuer]] | None = None
-        self._fetched_at = -LOOK_S
+        self._fetched_at = -REFETCH_S
         self._failure: OidcError | None = None
-        """Of the last fetch."""
+        """The failure of the last fetch."""
 
     async def issuer(self) -> Issuer:
-        """Return what is known of the issuer. Raises OidcError."""
-        return (await self._fresh()).issuer
+        """Return the issuer's metadata. Raises OidcError."""
+        return (await self._load()).issuer
 
-    async def verified(self, verify: Callable[[KeySet], Verified]) -> Verified:
-        """Return what `verify` returns by the keys; where it knows none, by those that are published now.
-        Raises OidcError."""
-        known = await self._fresh()
+    async def verify(self, verify: Callable[[KeySet], Verified]) -> Verified:
+        """Return the result of `verify` with the kept keys, or with newly fetched ones if a key is unknown.
+
+        Raises OidcError.
+        """
+        known = await self._load()
         try:
             return verify(known.keys)
         except UnknownKeyError:
-            if self._fetching is None and self._now() - self._fetched_at < LOOK_S:
+            if self._fetching is None and self._now() - self._fetched_at < REFETCH_S:
                 raise
         return verify((await self._fetch()).keys)
 
-    async def _fresh(self) -> _Known[Issuer]:
+    async def _load(self) -> _Known[Issuer]:
         known = self._known
         if known is not None and self._now() - known.at < FRESH_S:
             return known
@@ -76,23 +80,23 @@ class IssuerKeys(Generic[Issuer]):
                 raise type(self._failure)(*self._failure.args)
             return await self._fetch()
         except UnavailableError:
-            # What was known is better than nothing: keys do not end by the clock.
+            # Old keys are better than none: keys do not expire with time.
             if known is None:
                 raise
             return known
 
     async def _fetch(self) -> _Known[Issuer]:
-        """Wait for the fetch that is under way, or begin one. It goes on if the caller is cancelled."""
+        """Wait for the current fetch, or start one. It continues if the caller is cancelled."""
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch_now())
-            self._fetching.add_done_callback(self._fetched)
+            self._fetching.add_done_callback(self._end_fetch)
         return await asyncio.shield(self._fetching)
 
     async def _fetch_now(self) -> _Known[Issuer]:
         issuer = await self._find()
         return _Known(issuer, read_keys(await self._read(issuer)), self._now())
 
-    def _fetched(self, task: "asyncio.Task[_Known[Issuer]]") -> None:
+    def _end_fetch(self, task: "asyncio.Task[_Known[Issuer]]") -> None:
         self._fetching = None
         self._fetched_at = self._now()
         if task.cancelled():

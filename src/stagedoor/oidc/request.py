@@ -1,4 +1,4 @@
-"""The authorization code flow with PKCE: what is sent to the provider, and what comes back."""
+"""The authorization code flow with PKCE: requests to the provider, and its responses."""
 
 import hashlib
 import hmac
@@ -18,15 +18,15 @@ from stagedoor.oidc.errors import (
 from stagedoor.oidc.provider import Provider, read_object
 
 RANDOM_BYTES = 32
-"""Of a state, a nonce and a verifier: 256 bits (RFC 7636 §7.1)."""
+"""The size of a state, a nonce and a verifier: 256 bits (RFC 7636 §7.1)."""
 TOKEN_LIMIT_CHARS = 64 * 1024
 CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
-"""What the token endpoint says of the gateway itself (RFC 6749 §5.2): it says nothing of a person."""
+"""Errors of the token endpoint about the gateway itself (RFC 6749 §5.2), which do not concern a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What the provider knows the gateway by. `redirect_uri` is registered there, letter by letter."""
+    """The gateway's registration at the provider. `redirect_uri` must match the registered one exactly."""
 
     client_id: str
     secret: str = field(repr=False)
@@ -36,8 +36,11 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to sign in. `state` comes back in the URL; `nonce` in the ID token; `verifier` never
-    leaves the gateway until the code is exchanged."""
+    """One attempt to sign in.
+
+    `state` comes back in the URL, and `nonce` in the ID token. `verifier` stays in the gateway until
+    the code is exchanged.
+    """
 
     state: str
     nonce: str = field(repr=False)
@@ -55,7 +58,7 @@ class FormRequest:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a code or a refresh token was exchanged for. None where the provider sent none."""
+    """The tokens from a code or a refresh token. A token that the provider did not send is None."""
 
     id_token: str | None = field(repr=False)
     access_token: str | None = field(default=None, repr=False)
@@ -63,7 +66,7 @@ class Tokens:
 
 
 def new_attempt(random: Callable[[int], bytes]) -> Attempt:
-    """`random` returns so many unpredictable bytes."""
+    """Return a new attempt. `random` returns the given number of unpredictable bytes."""
     state, nonce, verifier = (_base64url(random(RANDOM_BYTES)) for _ in range(3))
     return Attempt(state, nonce, verifier)
 
@@ -71,7 +74,10 @@ def new_attempt(random: Callable[[int], bytes]) -> Attempt:
 def authorization_url(
     provider: Provider, client: Client, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
 ) -> str:
-    """Where the browser is sent (Core §3.1.2.1). `extra`: `prompt`, `max_age`, `acr_values`."""
+    """Return the URL to redirect the browser to (Core §3.1.2.1).
+
+    `extra` has parameters such as `prompt`, `max_age` and `acr_values`.
+    """
     challenge = _base64url(hashlib.sha256(attempt.verifier.encode()).digest())
     fields = [
         ("response_type", "code"),
@@ -91,10 +97,10 @@ def authorization_url(
 def read_callback(
     parameters: Iterable[tuple[str, str]], provider: Provider, attempt: Attempt
 ) -> str:
-    """The code from the callback's query (RFC 6749 §4.1.2, RFC 9207 §2.4).
+    """Return the code from the callback's query (RFC 6749 §4.1.2, RFC 9207 §2.4).
 
-    Raises SignInDeniedError if the person or the provider said no, OidcError for what is none of ours.
-    A parameter that comes twice is refused (RFC 6749 §3.1).
+    Raises SignInDeniedError if the person or the provider refused, OidcError if the query does not
+    belong to this attempt. A repeated parameter is refused (RFC 6749 §3.1).
     """
     fields: dict[str, str] = {}
     for name, value in parameters:
@@ -116,7 +122,7 @@ def read_callback(
 
 
 def code_request(provider: Provider, client: Client, code: str, attempt: Attempt) -> FormRequest:
-    """Exchange the code (RFC 6749 §4.1.3, RFC 7636 §4.5)."""
+    """Return the request that exchanges the code (RFC 6749 §4.1.3, RFC 7636 §4.5)."""
     return _token_request(
         provider,
         client,
@@ -128,50 +134,51 @@ def code_request(provider: Provider, client: Client, code: str, attempt: Attempt
 
 
 def refresh_request(provider: Provider, client: Client, refresh_token: str) -> FormRequest:
-    """Ask again who somebody is (RFC 6749 §6)."""
+    """Return the request that refreshes the tokens of a person (RFC 6749 §6)."""
     return _token_request(
         provider, client, ("grant_type", "refresh_token"), ("refresh_token", refresh_token)
     )
 
 
 def read_tokens(status: int, body: bytes) -> Tokens:
-    """Read the token endpoint's answer (RFC 6749 §5).
+    """Parse the token endpoint's response (RFC 6749 §5).
 
-    Raises GrantEndedError for `invalid_grant`, RefusedRequestError for another error that is not about the
-    client, FailedRequestError and UnavailableError where trying again may help, OidcError for the rest.
+    Raises GrantEndedError for `invalid_grant`, RefusedRequestError for another error that does not
+    concern the client, FailedRequestError and UnavailableError if a retry may help, and OidcError for
+    the rest.
     """
     if status != 200:
-        raise _error_of(status, body)
+        raise _parse_error(status, body)
     fields = read_object(body, "the token endpoint's answer")
     return Tokens(
         _token(fields, "id_token"), _token(fields, "access_token"), _token(fields, "refresh_token")
     )
 
 
-def _error_of(status: int, body: bytes) -> OidcError:
-    """Return what an answer other than 200 means (RFC 6749 §5.2)."""
+def _parse_error(status: int, body: bytes) -> OidcError:
+    """Return the error for a response other than 200 (RFC 6749 §5.2)."""
     answered = f"the token endpoint answered {status}"
     try:
         error = read_object(body, "the token endpoint's answer").get("error")
     except OidcError:
         error = None
     if error is None:
-        return UnavailableError(answered) if _may_pass(status) else OidcError(answered)
+        return UnavailableError(answered) if _is_transient(status) else OidcError(answered)
     word = _code_word(error)
     if word == "invalid_grant" and status < 500:
         return GrantEndedError("the provider says invalid_grant: the code or the sign-in is over")
     answered = f"{answered}, {word}"
     if status == 429 or word == "temporarily_unavailable":
         return UnavailableError(answered)
-    if _may_pass(status):
+    if _is_transient(status):
         return FailedRequestError(answered)
     if word in CLIENT_ERRORS:
         return OidcError(f"{answered}; check sso.client_id and sso.client_secret_file")
     return RefusedRequestError(answered) if status >= 400 else OidcError(answered)
 
 
-def _may_pass(status: int) -> bool:
-    """Return whether a request that was answered by this status may be answered otherwise later."""
+def _is_transient(status: int) -> bool:
+    """Return True if a request with this status may succeed later."""
     return status >= 500 or status == 429
 
 
@@ -184,7 +191,7 @@ def _token_request(provider: Provider, client: Client, *fields: tuple[str, str])
     if provider.secret_by_post:
         form += [("client_id", client.client_id), ("client_secret", client.secret)]
     else:
-        # RFC 6749 §2.3.1: both parts are form-encoded before they are joined.
+        # RFC 6749 §2.3.1: both parts are form-encoded and then joined.
         pair = f"{quote(client.client_id, safe='')}:{quote(client.secret, safe='')}"
         headers.append(("Authorization", "Basic " + b64encode(pair.encode()).decode()))
     return FormRequest(provider.token_endpoint, tuple(headers), urlencode(form).encode())
@@ -200,7 +207,7 @@ def _token(fields: dict[str, object], name: str) -> str | None:
 
 
 def _code_word(value: object) -> str:
-    """An error code (RFC 6749 §5.2), which goes into the log: nothing else that somebody sent does."""
+    """Return an error code (RFC 6749 §5.2) for the log; other text from outside is not logged."""
     known = isinstance(value, str) and 0 < len(value) <= 64 and value.isascii()
     if known and isinstance(value, str) and value.replace("_", "").replace("-", "").isalnum():
         return value

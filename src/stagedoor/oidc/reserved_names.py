@@ -1,8 +1,8 @@
-"""User names that a person of an identity provider does not get at their first sign-in. Pure.
+"""User names that people of an identity provider do not get at their first sign-in. Pure.
 
-A user's name here is an account's name elsewhere: servers that trust the user CA let the certificate of
-`root` in as root, and `ssh app01@gateway` is about an app. At many providers people choose their name
-themselves, so these names are given by an administrator only (`stagedoor user add`).
+A user's name in Stagedoor is an account's name elsewhere: servers that trust the user CA accept the
+certificate of `root` as root, and `ssh app01@gateway` means an app. With many providers people choose
+their own names, so only an administrator can assign these (`stagedoor user add`).
 """
 
 from collections.abc import Collection, Iterable
@@ -55,18 +55,19 @@ toor su super superuser sysadmin system service support helpdesk security mainte
 user username test tester demo app apps application server default public everybody stagedoor
 """
 SYSTEM_ACCOUNTS = frozenset("".join((_SYSTEM, _CLOUD, _DATA, _NETWORK, _TOOLS, _ROLES)).split())
-"""Names that an account of a Unix system or of a usual service has. No list is complete:
-`sso.reserved_names` adds the accounts that one's own servers have besides."""
+"""Account names of Unix systems and of common services. No list is complete: `sso.reserved_names` adds
+the accounts of an organisation's own servers."""
 
 _SYSTEM_PREFIXES = ("_", "systemd-")
-"""Debian's policy (§9.2.1) and macOS begin system accounts with the first, systemd with the second."""
+"""Debian's policy (§9.2.1) and macOS begin the names of system accounts with the first, systemd with
+the second."""
 
 
 def why_reserved(name: str, own: Collection[str], apps: Iterable[Target]) -> str | None:
-    """Return why `name` is given by an administrator only, as the end of a sentence about it, or None.
+    """Return why only an administrator can assign `name`, as the end of a sentence about it, or None.
 
-    `name` is a valid name of a user, so it is in lower case and ASCII. `own` are the names of
-    `sso.reserved_names`; `apps` are those that exist.
+    `name` is a valid user name, and so lower-case ASCII. `own` are the names in `sso.reserved_names`;
+    `apps` are the existing apps.
     """
     if name in SYSTEM_ACCOUNTS or name.startswith(_SYSTEM_PREFIXES):
         return "is the name of a system account"

@@ -12,13 +12,13 @@ from stagedoor.model.errors import SettingsError
 from stagedoor.net.https import load_trust
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.id_token import read_keys
-from stagedoor.oidc.logout import issuer_of
+from stagedoor.oidc.logout import read_unverified_issuer
 from stagedoor.oidc.machine import (
     MOST_TOKEN_CHARS,
     MachineClaims,
     Rule,
-    read_key_place,
-    rule_for,
+    find_rule,
+    read_jwks_uri,
     verify_machine,
 )
 from stagedoor.oidc.provider import discovery_url
@@ -47,14 +47,14 @@ class MachineTokens:
 
         Raises OidcError, whose text may be logged and shown to the machine.
         """
-        issuer = issuer_of(token) if len(token) <= MOST_TOKEN_CHARS else None
+        issuer = read_unverified_issuer(token) if len(token) <= MOST_TOKEN_CHARS else None
         keys = self._keys.get(issuer or "")
         if issuer is None or keys is None:
             raise OidcError(
                 "this is no ID token of an issuer that a [[machines]] table of this gateway names (iss)"
             )
-        claims = await keys.verified(partial(self._check_token, token, issuer))
-        return self._machines[rule_for(claims, self._rules[issuer]).name], claims
+        claims = await keys.verify(partial(self._check_token, token, issuer))
+        return self._machines[find_rule(claims, self._rules[issuer]).name], claims
 
     def _check_token(self, token: str, issuer: str, keys: KeySet) -> MachineClaims:
         return verify_machine(token, keys, issuer=issuer, now=self._now())
@@ -89,7 +89,7 @@ async def _read_file(file: str) -> bytes:
 
 
 async def _find_keys(fetch: HttpsFetch, issuer: str) -> str:
-    return read_key_place(await _get(fetch, discovery_url(issuer)), issuer)
+    return read_jwks_uri(await _get(fetch, discovery_url(issuer)), issuer)
 
 
 async def _get(fetch: HttpsFetch, url: str) -> bytes:

@@ -10,7 +10,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.source import Source
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError
-from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, issuer_of
+from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, read_unverified_issuer
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store.database import Database
@@ -39,7 +39,7 @@ class ProviderLogout:
 
     async def log_out(self, token: str, source: Source) -> Denial | None:
         """End the sign-ins that the token names. Return None, or why the token is refused."""
-        issuer = issuer_of(token) if len(token) <= MOST_TOKEN_CHARS else None
+        issuer = read_unverified_issuer(token) if len(token) <= MOST_TOKEN_CHARS else None
         providers = [provider for provider in self._settings.sso if provider.issuer == issuer]
         if not providers:
             return _invalid_token(

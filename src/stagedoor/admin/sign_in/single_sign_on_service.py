@@ -246,7 +246,7 @@ class SignInService:
         """
         if not provider.auth_time and prompt.sign_in is None:
             return None
-        proved = fresh.proved_since(claims, self._now() - prompt.begun_at)
+        proved = fresh.is_fresh(claims, self._now() - prompt.begun_at)
         if proved is None:
             return Denial.with_mend(
                 Reason.NO_GRANT,
