@@ -83,5 +83,5 @@ def test_a_user_is_linked_once_and_goes_with_all(database: Database) -> None:
     with change(database, "x") as c:
         people.remove_user(c.transaction, "bob")
     with database.read() as transaction:
-        assert identities.everybody(transaction) == []
+        assert identities.list_accounts(transaction) == []
     assert admit(database, ALICE, "alice") == "alice"

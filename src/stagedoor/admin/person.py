@@ -48,7 +48,7 @@ def user_state(service: AdminService, name: str) -> UserState:
         subjects = subjects_of(name, user.groups)
         provided = identities.provided_groups_of(transaction, name)
         accounts = [
-            account for owner, account in identities.everybody(transaction) if owner == name
+            account for owner, account in identities.list_accounts(transaction) if owner == name
         ]
         keys = people.keys_of(transaction, name)
         tokens = people.tokens_of(transaction, name)

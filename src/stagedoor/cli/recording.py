@@ -148,7 +148,7 @@ def play(
     known to draw is left out: titles, the clipboard, printing, mouse modes, questions to the terminal.
     """
     with open_service(installation.settings, create=False) as service:
-        found = recordings.find(service, recording_id)
+        found = recordings.find_recording(service, recording_id)
         _note_viewed(service, found)
         changed = _told_if_changed(service, found)
     reader = recordings.open_recording(found, identities)
@@ -190,7 +190,7 @@ def export(
     Any player takes it.
     """
     with open_service(installation.settings, create=False) as service:
-        found = recordings.find(service, recording_id)
+        found = recordings.find_recording(service, recording_id)
         _note_viewed(service, found)
         changed = _told_if_changed(service, found)
     reader = recordings.open_recording(found, identities)
@@ -206,7 +206,7 @@ def export(
 
 def _note_viewed(service: AdminService, found: Recorded) -> None:
     session = found.session
-    recordings.note_viewed(
+    recordings.audit_view(
         service, found.file.session, session.target if session else None, found.file.path.name
     )
 

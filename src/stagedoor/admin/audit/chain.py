@@ -1,4 +1,4 @@
-"""The audit as chained lines: read from any place on, signed, and removed once it was delivered."""
+"""The audit as chained lines: reading them from any number, signing them, and removing delivered ones."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,21 +22,21 @@ from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append, last_of_kind, remove_entries, select_entries
 
 PAGE = 200
-"""Events that are in memory at once. One may have 64 KiB of command lines."""
+"""The events that are in memory at once. One may have 64 KiB of command lines."""
 
 REMOVE_AT_ONCE = 5000
-"""Events that one transaction removes: meanwhile nobody is written down."""
+"""The events that one transaction removes: no event can be written meanwhile."""
 
 
 def audit_key(settings: Settings) -> PrivateKey:
-    """What signs checkpoints, made if there is none. Raises KeyFileError."""
+    """Return the key that signs checkpoints, and create it if there is none. Raises KeyFileError."""
     return load_or_create(settings.audit_key_file, "stagedoor audit")
 
 
 class ChainReader:
-    """Makes the lines after `after`, in order. For one thread at a time.
+    """Reads the audit's lines after the number `after`, in order. For one thread at a time.
 
-    It begins at the last checkpoint before that, so that no start has to read the whole audit.
+    It begins at the last checkpoint before that, so it need not read the whole audit.
     """
 
     def __init__(self, database: Database, after: int = 0) -> None:
@@ -46,12 +46,12 @@ class ChainReader:
 
     @property
     def chain(self) -> Chain:
-        """How far it has come. Not before the first `read`."""
+        """The chain up to the last line that was read. Use it after the first `read`."""
         assert self._chain is not None, "something was read"
         return self._chain
 
     def read(self) -> list[Line]:
-        """The next lines, at most `PAGE`; none where there are no more now. Raises StoreError."""
+        """Return the next lines, at most `PAGE`, or none if there are no more now. Raises StoreError."""
         while True:
             with self._database.read() as transaction:
                 page = self.read_in(transaction)
@@ -61,14 +61,17 @@ class ChainReader:
                 return wanted
 
     def read_in(self, transaction: Transaction) -> list[Line] | None:
-        """The same in a transaction, lines before the first wanted one included; None at the end."""
+        """Return the next lines in a transaction, or None at the end.
+
+        They include the lines between the checkpoint and the first wanted line.
+        """
         if self._chain is None:
-            self._chain = Chain(_anchor(transaction, self._after))
+            self._chain = Chain(_start_of_chain(transaction, self._after))
         page = select_entries(transaction, after=self._chain.link.seq, limit=PAGE)
         if not page:
             return None
         if page[0].seq > self._chain.link.seq + 1:
-            # Numbers are left out where a transaction was rolled back, or events were removed.
+            # Numbers are missing if a transaction was rolled back or events were removed.
             removed = last_of_kind(transaction, Kind.AUDIT_REMOVED)
             claim = claim_of(removed.event.fields) if removed else None
             if claim is not None and self._chain.link.seq < claim.seq < page[0].seq:
@@ -76,7 +79,8 @@ class ChainReader:
         return [self._chain.add(entry.seq, entry.event) for entry in page]
 
 
-def _anchor(transaction: Transaction, at_most: int) -> Link:
+def _start_of_chain(transaction: Transaction, at_most: int) -> Link:
+    """Return the link of the last checkpoint up to the number `at_most`, or the chain's beginning."""
     checkpoint = last_of_kind(transaction, Kind.AUDIT_CHECKPOINT, at_most) if at_most else None
     claim = claim_of(checkpoint.event.fields) if checkpoint else None
     return claim or Link()
@@ -90,7 +94,10 @@ def export(
     sleep: Callable[[float], None] = time.sleep,
     poll_s: float = 0.3,
 ) -> Iterator[Line | None]:
-    """The lines after a `seq`; `follow`: for ever, None each time that there was no more."""
+    """Yield the lines after the number `after`.
+
+    With `follow` it does not end, and yields None when there are no more lines for now.
+    """
     reader = ChainReader(service.database, after)
     while True:
         if lines := reader.read():
@@ -103,17 +110,17 @@ def export(
 
 
 class Checkpoints:
-    """Signs how far the audit has come. For one thread at a time; any number of processes."""
+    """Signs the audit's chain up to now. For one thread at a time, and any number of processes."""
 
     def __init__(self, database: Database, key: Callable[[], PrivateKey], instance: str) -> None:
-        """`key` is called where something is to be signed; what it raises, `write` raises."""
+        """Keep the dependencies. `key` is called when a checkpoint is signed; `write` raises its errors."""
         self._database = database
         self._key = key
         self._instance = instance
         self._reader: ChainReader | None = None
 
-    def look(self) -> Chain:
-        """The chain as it stands now. Raises StoreError."""
+    def current_chain(self) -> Chain:
+        """Read the chain up to now and return it. Raises StoreError."""
         if self._reader is None:
             with self._database.read() as transaction:
                 newest = last_of_kind(transaction, Kind.AUDIT_CHECKPOINT)
@@ -123,12 +130,15 @@ class Checkpoints:
         return self._reader.chain
 
     def write(self, now: float) -> bool:
-        """Write a checkpoint unless nothing has happened since the last. Raises StoreError."""
-        self.look()
-        assert self._reader is not None, "it looked"
+        """Write a checkpoint and return True, or return False if there is no event since the last one.
+
+        Raises StoreError.
+        """
+        self.current_chain()
+        assert self._reader is not None, "the chain was read"
         with self._database.write() as transaction:
-            # The rest under the write lock, so that the checkpoint comes right after what it signs, and
-            # of several processes one writes it.
+            # Read the rest under the write lock, so that the checkpoint directly follows what it signs, and
+            # only one of several processes writes it.
             while self._reader.read_in(transaction) is not None:
                 pass
             chain = self._reader.chain
@@ -143,14 +153,17 @@ class Checkpoints:
 def remove_delivered(
     database: Database, *, through: int, before: float, instance: str, now: float
 ) -> int:
-    """Remove events up to the number `through` that are from before `before` (seconds since the epoch),
-    at most `REMOVE_AT_ONCE`, and write that down; how many there were. Raises StoreError."""
+    """Remove events up to the number `through` that are older than `before`, and return how many.
+
+    `before` is in seconds since the epoch. At most `REMOVE_AT_ONCE` are removed, which is written to the
+    audit. Raises StoreError.
+    """
     reader = ChainReader(database)
     last: Link | None = None
     count = 0
     while count < REMOVE_AT_ONCE and (lines := reader.read()):
         for line in lines:
-            # In order: of an event that is younger than those after it, these are kept as well.
+            # In order: if an event is too young, all events after it are kept as well.
             if line.link.seq > through or line.event.at >= before or count == REMOVE_AT_ONCE:
                 break
             last, count = line.link, count + 1
@@ -161,7 +174,7 @@ def remove_delivered(
         return 0
     with database.write() as transaction:
         count = remove_entries(transaction, last.seq)
-        if count == 0:  # another gateway was before us
+        if count == 0:  # another gateway has removed them
             return 0
         append(transaction, [removed_event(last, count, instance, now)])
     return count

@@ -1,4 +1,4 @@
-"""The places where the audit goes as well: each takes chained lines, in order, at least once."""
+"""The audit's sinks: syslog, HTTPS and files. Each gets the chained lines in order, at least once."""
 
 import fcntl
 import json
@@ -19,9 +19,9 @@ from stagedoor.settings.careful import read_secret
 from stagedoor.wire import syslog
 
 REQUEST_BYTES = 1024 * 1024
-"""Most in one request, unless one line alone is longer."""
+"""The longest body of a request, unless a single line is longer."""
 POST_LIMIT_S = 30.0
-"""For one request, until its answer is there."""
+"""The time limit for a request and its answer."""
 
 _BEGINS = b'{"seq": '
 _TAIL_BYTES = 16 * 1024 * 1024
@@ -29,32 +29,40 @@ _WARNINGS = frozenset({Kind.SESSION_DENIED, Kind.RECORDING_FAILED})
 
 
 class LineSink(Protocol):
-    """For one thread."""
+    """A sink for the audit's lines. For one thread."""
 
     rewind_s: float
-    """What was sent in so many seconds before a failure may be lost, and is sent again."""
+    """Lines that were sent within this time before a failure may be lost, and are sent again."""
 
     def resume(self, stored: int | None) -> int:
-        """After which `seq` it goes on; `stored` is what was kept of it. Raises StagedoorError."""
+        """Return the number (`seq`) after which to send on; `stored` is the one in the store, if any.
+
+        Raises StagedoorError.
+        """
         ...
 
     def send(self, lines: Sequence[Line]) -> None:
-        """Returns once they are there. Raises StagedoorError with one line; they may be there then."""
+        """Send lines, and return once they have arrived.
+
+        Raises StagedoorError with a message of one line; the lines may have arrived even then.
+        """
         ...
 
     def check(self) -> None:
-        """Raises StagedoorError where what was sent before may be lost. While there is nothing to send."""
+        """Raise StagedoorError if sent lines may be lost. It is called while there is nothing to send."""
         ...
 
     def probe(self, newest: Line) -> None:
-        """Try it by a line that was sent already, or without one. Raises StagedoorError."""
+        """Test the sink with a line that was sent already, or without a line. Raises StagedoorError."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the sink's connection or file."""
+        ...
 
 
 def open_sink(sink: Sink) -> LineSink:
-    """Raises StagedoorError where a file that the settings name cannot be used."""
+    """Open a sink. Raises StagedoorError if a file that the settings name cannot be used."""
     if sink.scheme == "file":
         return FileSink(sink.path)
     if sink.scheme in ("https", "http"):
@@ -63,10 +71,10 @@ def open_sink(sink: Sink) -> LineSink:
 
 
 class SyslogSink:
-    """A line is one message; what is a refusal or a failure is a warning.
+    """A sink that sends each line as one syslog message; refusals and failures are warnings.
 
-    Syslog acknowledges nothing, and what a server's kernel has taken the server may never read. So a
-    connection that ends costs half a minute's lines once more.
+    Syslog acknowledges nothing, and a server may never read what its kernel has received. So after a
+    connection ends, the lines of the last half minute are sent again.
     """
 
     rewind_s = 30.0
@@ -79,21 +87,26 @@ class SyslogSink:
         self._connection = SyslogConnection(*sink.server, context)
 
     def resume(self, stored: int | None) -> int:
+        """Return the stored number, or 0."""
         return stored or 0
 
     def send(self, lines: Sequence[Line]) -> None:
-        self._connection.send(b"".join(map(self._frame, lines)))
+        """Send each line as a message. Raises StagedoorError."""
+        self._connection.send(b"".join(map(self._message, lines)))
 
     def check(self) -> None:
+        """Raise StagedoorError if the server has closed the connection."""
         self._connection.check()
 
     def probe(self, newest: Line) -> None:
+        """Send the newest line again. Raises StagedoorError."""
         self.send([newest])
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
-    def _frame(self, line: Line) -> bytes:
+    def _message(self, line: Line) -> bytes:
         return syslog.frame(
             line.text,
             severity=syslog.WARNING if line.event.kind in _WARNINGS else syslog.INFORMATIONAL,
@@ -104,12 +117,12 @@ class SyslogSink:
 
 
 class HttpsSink:
-    """POST of lines, each with its newline. What was answered was taken."""
+    """A sink that POSTs lines, each with its newline. An answer with a status of 2xx confirms them."""
 
     rewind_s = 0.0
 
     def __init__(self, sink: Sink) -> None:
-        # Only here: a gateway without such a sink does not load the library in the supervisor.
+        # Imported here, so that the supervisor does not load the library without such a sink.
         from stagedoor.net.https import load_trust
 
         self._url = sink.url
@@ -117,9 +130,11 @@ class HttpsSink:
         self._trust = load_trust(sink.ca_file, "audit.sinks.ca_file")
 
     def resume(self, stored: int | None) -> int:
+        """Return the stored number, or 0."""
         return stored or 0
 
     def send(self, lines: Sequence[Line]) -> None:
+        """Send lines in requests of at most `REQUEST_BYTES`. Raises StagedoorError."""
         headers = [("Content-Type", "application/x-ndjson")]
         if self._token_file is not None:
             # Read each time, so that a token may be renewed.
@@ -131,7 +146,7 @@ class HttpsSink:
             self._post(headers, body)
 
     def _post(self, headers: Sequence[tuple[str, str]], body: bytes) -> None:
-        """Raises StagedoorError unless the server answers that it has taken it (2xx)."""
+        """Send one request. Raises StagedoorError unless the server confirms it (2xx)."""
         from stagedoor.net.https import NoAnswerError, post
 
         try:
@@ -142,17 +157,18 @@ class HttpsSink:
             raise StagedoorError(f"{shown_url(self._url)}: it answered {status}")
 
     def check(self) -> None:
-        """Nothing was sent that was not answered."""
+        """Do nothing: every request was confirmed."""
 
     def probe(self, newest: Line) -> None:
+        """Send the newest line again. Raises StagedoorError."""
         self.send([newest])
 
     def close(self) -> None:
-        """Each request has closed its connection."""
+        """Do nothing: each request closes its connection."""
 
 
 def bodies(lines: Sequence[Line]) -> Iterator[bytes]:
-    """The lines in requests of at most `REQUEST_BYTES`, if no line alone is longer."""
+    """Yield the lines in bodies of at most `REQUEST_BYTES`; a longer line has a body of its own."""
     body = bytearray()
     for line in lines:
         text = line.text.encode() + b"\n"
@@ -165,9 +181,9 @@ def bodies(lines: Sequence[Line]) -> Iterator[bytes]:
 
 
 class FileSink:
-    """Appends to a file, which may be renamed at any time: then another is made. Mode 0600.
+    """A sink that appends to a file with mode 0600. If the file is renamed, a new one is created.
 
-    A line that was cut by a crash or a full disk is taken back, so the file has whole lines only.
+    A line that was cut off by a crash or a full disk is removed, so the file has whole lines only.
     """
 
     rewind_s = 0.0
@@ -177,7 +193,7 @@ class FileSink:
         self._fd = -1
 
     def resume(self, stored: int | None) -> int:
-        """After the last line of the file, which knows best; an empty one goes on where the last ended."""
+        """Return the number of the file's last line, or the stored number if the file is empty."""
         self._open()
         try:
             size = os.fstat(self._fd).st_size
@@ -186,7 +202,7 @@ class FileSink:
             seq, whole = last_seq_of(tail)
             os.ftruncate(self._fd, start + whole)
         except OSError as error:
-            raise self._fault(error) from None
+            raise self._error(error) from None
         except ValueError:
             raise StagedoorError(
                 f"{self._path} holds something else than the audit; name another file"
@@ -194,6 +210,7 @@ class FileSink:
         return (stored or 0) if seq is None else seq
 
     def send(self, lines: Sequence[Line]) -> None:
+        """Append lines and sync the file. Raises StagedoorError."""
         data = "".join(f"{line.text}\n" for line in lines).encode()
         try:
             if self._fd < 0 or self._was_renamed():
@@ -208,23 +225,27 @@ class FileSink:
                     os.ftruncate(self._fd, size)
                 raise
         except OSError as error:
-            raise self._fault(error) from None
+            raise self._error(error) from None
 
     def check(self) -> None:
-        """What was sent is on the disk."""
+        """Do nothing: all lines are on the disk."""
 
     def probe(self, newest: Line) -> None:
-        """That it can be written, without doing so: the gateway may be at it. None is made, since it would
-        belong to the process that tries."""
+        """Check that the file can be written. Raises StagedoorError.
+
+        It writes nothing, because the gateway may have the file open, and creates no file, because the file
+        would belong to the account that tests.
+        """
         try:
             os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC))
         except FileNotFoundError:
             if not os.access(self._path.parent, os.W_OK):
                 raise StagedoorError(f"{self._path} cannot be made: no access") from None
         except OSError as error:
-            raise self._fault(error) from None
+            raise self._error(error) from None
 
     def close(self) -> None:
+        """Close the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -239,23 +260,26 @@ class FileSink:
             self.close()
             raise StagedoorError(f"{self._path} is written by another gateway") from None
         except OSError as error:
-            raise self._fault(error) from None
+            raise self._error(error) from None
 
     def _was_renamed(self) -> bool:
-        ours = os.fstat(self._fd)
+        own = os.fstat(self._fd)
         try:
-            there = self._path.lstat()
+            current = self._path.lstat()
         except FileNotFoundError:
             return True
-        return (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino)
+        return (own.st_dev, own.st_ino) != (current.st_dev, current.st_ino)
 
-    def _fault(self, error: OSError) -> StagedoorError:
+    def _error(self, error: OSError) -> StagedoorError:
         return StagedoorError(f"{self._path} cannot be written: {error.strerror or error}")
 
 
 def last_seq_of(tail: bytes) -> tuple[int | None, int]:
-    """The number of the last whole line at the end of a file, None for an empty one; and how many bytes are
-    whole lines. Raises ValueError unless it is a line of the chain, and what follows the beginning of one."""
+    """Return the number of the last whole line of a file, and the length of its whole lines in bytes.
+
+    `tail` is the end of the file. The number is None if there is no whole line. Raises ValueError unless that
+    line is one of the chain, followed by nothing or by the beginning of another.
+    """
     whole = tail.rfind(b"\n") + 1
     cut = tail[whole:].rstrip(b"\0")  # a power cut may leave blocks that were never written
     if not cut.startswith(_BEGINS) and not _BEGINS.startswith(cut):

@@ -1,1 +1,1 @@
-"""Recordings, as an administrator finds them and as people play them."""
+"""Recordings: finding and checking them for administrators, and playing them for users."""

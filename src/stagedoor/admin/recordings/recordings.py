@@ -1,11 +1,11 @@
-"""What an administrator may do with recordings: find, read and compare them with the audit."""
+"""Recordings for administrators: finding and reading them, and comparing them with the audit."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.admin import sessions as oversight
+from stagedoor.admin import sessions
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sessions import Filter
 from stagedoor.keys.age import SUFFIX, AgeOpener
@@ -20,9 +20,9 @@ FOLDER = "recordings"
 __all__ = [
     "Recorded",
     "RecordingEntry",
-    "find",
+    "audit_view",
+    "find_recording",
     "list_recordings",
-    "note_viewed",
     "open_recording",
     "was_changed",
 ]
@@ -30,50 +30,54 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A recording and whose it is; `session` is None where the store no longer knows it."""
+    """A recording and its session; `session` is None if the store no longer has it."""
 
     file: RecordingEntry
     session: SessionRecord | None
 
     @property
     def sealed(self) -> bool:
+        """Return whether the recording is encrypted."""
         return self.file.suffix == SUFFIX
 
 
 def list_recordings(service: AdminService, *, identity: str | None = None) -> list[Recorded]:
-    """Oldest first. Raises StagedoorError."""
+    """List the recordings of all users, or of `identity`, the oldest first. Raises StagedoorError."""
     known: dict[str, SessionRecord | None] = {}
-    found = []
-    for file in _kept(service):
+    recordings = []
+    for file in _list_files(service):
         if file.session not in known:
             rows = find_sessions(service.database, file.session, limit=1)
             known[file.session] = rows[0] if rows and rows[0].id == file.session else None
         session = known[file.session]
         if identity is None or (session is not None and session.identity == identity):
-            found.append(Recorded(file, session))
-    return found
+            recordings.append(Recorded(file, session))
+    return recordings
 
 
-def find(service: AdminService, given: str) -> Recorded:
-    """The one whose id, or session's id, alone begins so. Raises NotFoundError, RefusedError."""
-    if len(given) < oversight.MIN_PREFIX:
+def find_recording(service: AdminService, given: str) -> Recorded:
+    """Return the recording with this id, or the only one whose id begins so.
+
+    The id begins with the session's id. Raises NotFoundError, RefusedError, StagedoorError.
+    """
+    if len(given) < sessions.MIN_PREFIX:
         raise RefusedError(
-            f"{given!r} is too short for a recording's id: {oversight.MIN_PREFIX} characters"
+            f"{given!r} is too short for a recording's id: {sessions.MIN_PREFIX} characters"
         )
-    every = list_recordings(service)
-    found = [one for one in every if one.file.id == given]
-    found = found or [one for one in every if one.file.id.startswith(given)]
-    if not found:
+    recordings = list_recordings(service)
+    matches = [recorded for recorded in recordings if recorded.file.id == given]
+    matches = matches or [recorded for recorded in recordings if recorded.file.id.startswith(given)]
+    if not matches:
         raise NotFoundError(f"there is no recording {given}; see `stagedoor recording list`")
-    if len(found) > 1:
+    if len(matches) > 1:
         raise RefusedError(f"more than one recording begins with {given}; write more of the id")
-    return found[0]
+    return matches[0]
 
 
 def open_recording(recorded: Recorded, identities: Sequence[Path]) -> Reader:
-    """Read it, opened with the keys in `identities` if it is sealed. Raises StagedoorError.
+    """Open a recording for reading, with the keys in the files `identities` if it is encrypted.
 
-    Reading on raises AsciicastError or StagedoorError where the file is damaged.
+    Raises StagedoorError. Reading further raises AsciicastError or StagedoorError if the file is damaged.
     """
     pieces = _read(recorded.file.path)
     if recorded.sealed:
@@ -90,12 +94,12 @@ def open_recording(recorded: Recorded, identities: Sequence[Path]) -> Reader:
 
 
 def was_changed(service: AdminService, recorded: Recorded) -> bool | None:
-    """Whether the file differs from what the audit says of it; None while the audit says nothing.
+    """Return whether the file differs from its digest in the audit; None if the audit has no digest yet.
 
-    The audit has it once a recording has ended. Reads the whole file. Raises StagedoorError.
+    The audit gets the digest when a recording ends. It reads the whole file. Raises StagedoorError.
     """
     name = recorded.file.path.name
-    for entry in oversight.entries(service, Filter(session=recorded.file.session)):
+    for entry in sessions.entries(service, Filter(session=recorded.file.session)):
         event = entry.event
         ended = event.kind in (Kind.RECORDING_ENDED, Kind.RECORDING_FAILED)
         if ended and event.fields.get("recording") == name:
@@ -106,13 +110,13 @@ def was_changed(service: AdminService, recorded: Recorded) -> bool | None:
     return None
 
 
-def note_viewed(
+def audit_view(
     service: AdminService, session: str, target: str | None, name: str, **who: str
 ) -> None:
-    """Write to the audit, before anything is shown, that somebody reads the recording in file `name`.
+    """Write to the audit that the recording in file `name` is viewed. Call it before anything is shown.
 
-    `who` are `identity`, `source` and `way` of the person on the web; without them it is the actor
-    at the desk. When this returns it is durable. Raises StoreError.
+    `who` has `identity`, `source` and `way` of a user on the web; without it the viewer is the service's
+    actor. The event is durable when this returns. Raises StoreError.
     """
     fields: dict[str, str | int | float | bool | None] = {"recording": name}
     if not who:
@@ -129,7 +133,7 @@ def note_viewed(
     StoreJournal(service.database).append([event])
 
 
-def _kept(service: AdminService) -> list[RecordingEntry]:
+def _list_files(service: AdminService) -> list[RecordingEntry]:
     try:
         return kept(service.data_dir / FOLDER)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Recordings for those who may play them on the web: the folder, the store, and the setting."""
+"""Recordings for users who may play them on the web."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -27,23 +27,23 @@ from stagedoor.wire.target import parse_login
 
 PAGE = 50
 """Recordings on one page."""
-LOOKED_AT = 1000
-"""Recordings that one request looks at, for a page of those that fit: one row of the store each."""
+SCANNED = 1000
+"""The recordings that one request reads to fill a page: one row of the store each."""
 _TAIL_BYTES = (64 * 1024, 1024 * 1024)
-"""How much of a recording's end is read for its last event: more where that is a long one."""
-NOTED_S = 3600.0
-"""Somebody who looks on is written down again after so long: a player asks for a recording in pieces."""
-_NOTED = 1000
+"""The bytes of a recording's end that are read for its last event; the second if that event is a long one."""
+AUDIT_AGAIN_S = 3600.0
+"""The time after which a view by the same user is audited again: a player requests a recording in pieces."""
+_MOST_VIEWS = 1000
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class UserRecording:
-    """A recording: `id` names it in a path, `path` is its file of `size` bytes.
+    """A recording: `id` names it in URLs, `path` is its file of `size` bytes.
 
-    `user` and `target` are None where nobody knows any more whose it is; `opened_at` and
-    `written_at` are seconds since the epoch, of the login and of the last byte so far. `sealed` ones
-    are encrypted, and cannot be read by the gateway.
+    `user` and `target` are None if the store no longer has the session. `opened_at` and `written_at` are the
+    times of the login and of the last byte so far, in seconds since the epoch. A `sealed` recording is
+    encrypted, and the gateway cannot read it.
     """
 
     id: str
@@ -56,13 +56,13 @@ class UserRecording:
     opened_at: float | None
     written_at: float
     lasts_s: float | None = None
-    """Until its last event; None for one that cannot be read, or that nobody has measured."""
+    """The time until its last event; None if it cannot be read or was not measured."""
 
 
 class RecordingService:
-    """The recordings of this gateway, for those who may play them. Default deny.
+    """The recordings of this gateway for users who may play them. Denies by default.
 
-    Belongs to one event loop; the disk and the store are asked in a thread.
+    Belongs to one event loop. It uses the disk and the store in a thread; a failure is a Denial.
     """
 
     def __init__(
@@ -73,72 +73,78 @@ class RecordingService:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`policy` is the policy as it is now; `now` gives seconds since the epoch."""
+        """Keep the dependencies. `policy` returns the current policy, `now` seconds since the epoch."""
         self._now = now
         self._monotonic = monotonic
         self._settings = settings
         self._database = database
         self._policy = policy
-        self._noted: dict[tuple[str, str, str], float] = {}
+        self._audited_at: dict[tuple[str, str, str], float] = {}
 
-    def viewer(self, identity: Identity) -> bool:
-        """Whether there are any that they might play."""
+    def has_recordings(self, identity: Identity) -> bool:
+        """Return whether a grant lets the user play recordings of any app."""
         return has_somewhere(self._policy(), identity, Permission.REPLAY, self._now())
 
-    def may_play(self, identity: Identity, take: UserRecording) -> bool:
-        """Whether they still may. From memory, at once."""
-        return may_replay(self._policy(), identity, take.target, self._now())
+    def may_play(self, identity: Identity, recording: UserRecording) -> bool:
+        """Return whether the user may play the recording now. Reads memory only."""
+        return may_replay(self._policy(), identity, recording.target, self._now())
 
-    async def listed(
+    async def list_page(
         self, identity: Identity, before: str, wanted: str
     ) -> tuple[Sequence[UserRecording], str] | Denial:
-        """Those that they may play, the newest first, older than the id `before` ("" for all).
+        """Return a page of the recordings that the user may play, the newest first.
 
-        `wanted` is a part of a user's or an app's name. Some at a time: with the id to go on before, "" at
-        the end.
+        They are older than the id `before` ("" for all); `wanted` is a part of the name of their user or app.
+        The second value is the id to pass as `before` for the next page, "" at the end.
         """
 
-        def look() -> tuple[Sequence[UserRecording], str]:
-            files = [one for one in reversed(self._kept()) if not before or one.id < before]
-            found: list[UserRecording] = []
+        def read() -> tuple[Sequence[UserRecording], str]:
+            files = [
+                file for file in reversed(self._list_files()) if not before or file.id < before
+            ]
+            page: list[UserRecording] = []
             for at, file in enumerate(files):
-                if len(found) == PAGE or at == LOOKED_AT:
-                    return found, files[at - 1].id
-                take = self._take(file)
-                if self.may_play(identity, take) and _fits(take, wanted):
-                    found.append(_measured(take))
-            return found, ""
+                if len(page) == PAGE or at == SCANNED:
+                    return page, files[at - 1].id
+                recording = self._load(file)
+                if self.may_play(identity, recording) and _fits(recording, wanted):
+                    page.append(_with_duration(recording))
+            return page, ""
 
-        return await _asked(look)
+        return await _read(read)
 
-    async def found(self, identity: Identity, id_: str) -> UserRecording | Denial | None:
-        """One of them; None for what is not there, or is there and they may not play it."""
+    async def find(self, identity: Identity, id_: str) -> UserRecording | Denial | None:
+        """Return a recording that the user may play. None if there is none, or the user may not play it."""
 
-        def look() -> UserRecording | None:
-            # Its name comes out of the folder, so no path of the developer's making is opened.
-            file = next((one for one in self._kept() if one.id == id_), None)
-            take = None if file is None else self._take(file)
-            return _measured(take) if take is not None and self.may_play(identity, take) else None
+        def read() -> UserRecording | None:
+            # The file's name comes from the folder, so no path that the browser sent is opened.
+            file = next((file for file in self._list_files() if file.id == id_), None)
+            recording = None if file is None else self._load(file)
+            return (
+                _with_duration(recording)
+                if recording is not None and self.may_play(identity, recording)
+                else None
+            )
 
-        return await _asked(look)
+        return await _read(read)
 
-    async def viewed(
-        self, identity: Identity, take: UserRecording, source: Source
+    async def audit_view(
+        self, identity: Identity, recording: UserRecording, source: Source
     ) -> Denial | None:
-        """Write down that they look at it; when this returns None, it is durable."""
-        key = (identity.name, take.id, str(source.address))
+        """Write the user's view of the recording to the audit. It is durable when this returns None."""
+        key = (identity.name, recording.id, str(source.address))
         now = self._monotonic()
-        if now - self._noted.get(key, -NOTED_S) < NOTED_S:
+        if now - self._audited_at.get(key, -AUDIT_AGAIN_S) < AUDIT_AGAIN_S:
             return None
 
         def note() -> None:
             service = admin.AdminService(self._database, self._settings.data_dir, "", self._now)
-            target = None if take.target is None else str(take.target)
-            recordings.note_viewed(
+            target = None if recording.target is None else str(recording.target)
+            recordings.audit_view(
                 service,
-                take.session,
+                recording.session,
                 target,
-                take.path.name,
+                recording.path.name,
                 identity=identity.name,
                 source=str(source),
                 way=AccessMethod.WEB.value,
@@ -147,15 +153,15 @@ class RecordingService:
         refused = await ask(note)
         if refused is not None:
             return refused
-        if len(self._noted) >= _NOTED:
-            self._noted.clear()  # then some are written down once more
-        self._noted[key] = now
+        if len(self._audited_at) >= _MOST_VIEWS:
+            self._audited_at.clear()  # some views are then audited once more
+        self._audited_at[key] = now
         return None
 
-    def _kept(self) -> list[RecordingEntry]:
+    def _list_files(self) -> list[RecordingEntry]:
         return kept(self._settings.recordings_folder)
 
-    def _take(self, file: RecordingEntry) -> UserRecording:
+    def _load(self, file: RecordingEntry) -> UserRecording:
         rows = find_sessions(self._database, file.session, limit=1)
         session = rows[0] if rows and rows[0].id == file.session else None
         return UserRecording(
@@ -175,26 +181,27 @@ def _target(session: SessionRecord | None) -> Target | None:
     return None if session is None else parse_login(session.target)
 
 
-def _fits(take: UserRecording, wanted: str) -> bool:
-    return wanted in (take.user or "") or wanted in str(take.target or "")
+def _fits(recording: UserRecording, wanted: str) -> bool:
+    return wanted in (recording.user or "") or wanted in str(recording.target or "")
 
 
-async def _asked(look: Callable[[], _T]) -> _T | Denial:
+async def _read(function: Callable[[], _T]) -> _T | Denial:
+    """Call `function` in a thread. A store or a folder that cannot be read is a Denial."""
     try:
-        return await ask(look)
+        return await ask(function)
     except OSError as error:
         return Denial(Reason.INTERNAL, f"the gateway cannot read its recordings ({error.strerror})")
 
 
-def _measured(take: UserRecording) -> UserRecording:
-    """With its duration, where it can be read."""
-    if take.sealed:
-        return take
+def _with_duration(recording: UserRecording) -> UserRecording:
+    """Return the recording with its duration, if it can be read."""
+    if recording.sealed:
+        return recording
     for most in _TAIL_BYTES:
         try:
-            lasts_s = last_event_at(ending(take.path, take.size, most))
+            lasts_s = last_event_at(ending(recording.path, recording.size, most))
         except OSError:
-            return take  # removed while we look
-        if lasts_s is not None or most >= take.size:
-            return replace(take, lasts_s=lasts_s)
-    return take
+            return recording  # removed meanwhile
+        if lasts_s is not None or most >= recording.size:
+            return replace(recording, lasts_s=lasts_s)
+    return recording

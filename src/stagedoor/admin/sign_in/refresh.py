@@ -196,7 +196,7 @@ class RefreshService:
             change_of("sso.refresh", revokes=groups < before) as change,
         ):
             if not answers.settle(change.transaction, candidate, ask_at=ask_at, answered_at=now):
-                raise NotFoundError("somebody else has asked since")
+                raise NotFoundError("another process has refreshed it since")
             identities.set_provided_groups(change.transaction, candidate.user, groups)
             change.fields |= {
                 "user": candidate.user,

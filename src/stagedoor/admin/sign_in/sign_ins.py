@@ -89,7 +89,7 @@ def end_by_provider(service: AdminService, candidate: RefreshCandidate, why: str
                 change.transaction, candidate, ask_at=candidate.turn, failures=candidate.failures
             )
             if not has_turn:
-                raise NotFoundError("somebody else has asked since")
+                raise NotFoundError("another process has refreshed it since")
             # The answer holds for all followers too; each must end before another takes over its token.
             for follower in answers.followers(change.transaction, sign_in):
                 with suppress(NotFoundError):

@@ -48,7 +48,7 @@ def unlink(service: AdminService, provider: SingleSignOn, subject: str) -> str:
 def list_links(service: AdminService) -> list[tuple[str, ProviderAccount]]:
     """List users with their accounts at providers, ordered by user name. Raises StoreError."""
     with service.database.read() as transaction:
-        return identities.everybody(transaction)
+        return identities.list_accounts(transaction)
 
 
 class HttpsFetch:

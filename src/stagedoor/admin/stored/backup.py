@@ -1,6 +1,6 @@
-"""Backups: the store, the keys, the recordings and the settings in one file, and back again.
+"""Backups of the store, the keys, the recordings and the settings in one file, and restoring them.
 
-The store first: what it speaks of is in the files that are copied after it.
+The store is copied first, so that the files it refers to are copied after it.
 """
 
 import errno
@@ -37,7 +37,7 @@ _MANIFEST_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """`outside` are files that the settings name elsewhere, which are not in it."""
+    """A backup in `file`. `outside` are files that the settings name elsewhere; it does not contain them."""
 
     file: Path
     outside: tuple[Path, ...]
@@ -53,8 +53,8 @@ def make_backup(
 ) -> Backup:
     """Write a backup into a new file, or into a file named by the date in the folder `into`. Audited.
 
-    Gateways may run. It is there whole or not at all, mode 0600. On a full disk it is made without a word in
-    the audit. Raises ConflictError, StoreError, StagedoorError.
+    Gateways may run meanwhile. The file appears whole or not at all, with mode 0600. On a full disk the
+    backup is made although the audit cannot record it. Raises ConflictError, StoreError, StagedoorError.
     """
     now = service.clock()
     if into.is_dir():
@@ -66,7 +66,7 @@ def make_backup(
         change.fields |= {"file": str(into)}
     draft = into.with_name(f".{into.name}.{secrets.token_hex(4)}")
     dumped = into.with_name(f"{draft.name}.store")
-    outside = tuple(_outside(settings))
+    outside = tuple(_files_outside(settings))
     try:
         stores.dump(settings.place, dumped)
         manifest = {
@@ -88,7 +88,7 @@ def make_backup(
                     _add_folder(tar, settings.data_dir, folder)
             file.flush()
             os.fsync(file.fileno())
-        os.link(draft, into)  # never over another's
+        os.link(draft, into)  # never replaces a file
     except FileExistsError:
         raise ConflictError(f"there is a file {into}; name another") from None
     except OSError as error:
@@ -100,7 +100,7 @@ def make_backup(
 
 
 def _owner(folder: Path) -> str:
-    """Return the account's name; an empty string where it has none, as in a container, or no folder."""
+    """Return the name of the account of the folder; "" without a folder, or a name as in a container."""
     try:
         return folder.owner()
     except (FileNotFoundError, KeyError):
@@ -128,7 +128,7 @@ def _add_folder(tar: tarfile.TarFile, data_dir: Path, name: str) -> None:
     try:
         tar.addfile(_member(name, os.fstat(folder)))
         for entry in sorted(entry.name for entry in os.scandir(folder)):
-            # A file that is gone meanwhile was removed by retention.
+            # Retention may remove a file meanwhile.
             with suppress(FileNotFoundError):
                 _add_file(tar, folder, entry, name)
     finally:
@@ -136,7 +136,7 @@ def _add_folder(tar: tarfile.TarFile, data_dir: Path, name: str) -> None:
 
 
 def _add_file(tar: tarfile.TarFile, folder: int, entry: str, name: str) -> None:
-    """Add `entry` if it is a file of the account's. A file that grows is cut where it began."""
+    """Add `entry` if it is a file of the account. Of a file that grows, the length at the start is copied."""
     try:
         fd = os.open(
             entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
@@ -147,7 +147,7 @@ def _add_file(tar: tarfile.TarFile, folder: int, entry: str, name: str) -> None:
         raise
     with os.fdopen(fd, "rb") as file:
         seen = os.fstat(fd)
-        # A hard link may lead to another account's file as well.
+        # A hard link may lead to a file of another account.
         foreign = seen.st_nlink > 1 and seen.st_uid != os.fstat(folder).st_uid
         if stat.S_ISREG(seen.st_mode) and not foreign:
             tar.addfile(_member(f"{name}/{entry}", seen), file)
@@ -163,8 +163,8 @@ def _member(name: str, seen: os.stat_result) -> tarfile.TarInfo:
     return member
 
 
-def _outside(settings: Settings) -> Iterator[Path]:
-    """Files that the settings name, with secrets or certificates, elsewhere than in `data_dir`."""
+def _files_outside(settings: Settings) -> Iterator[Path]:
+    """Yield the files with secrets or certificates that the settings name outside of `data_dir`."""
     tunnel, keys, ssh = settings.tunnel, settings.keys, settings.ssh
     named = [tunnel.certificate_file, tunnel.key_file, ssh.host_key_file, ssh.host_certificate_file]
     named += [keys.user_ca_file, keys.host_ca_file, keys.sign_in_key_file, keys.audit_key_file]
@@ -182,7 +182,11 @@ def _outside(settings: Settings) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """`settings_kept`: the settings file that was there is as it was. `moved` is what was put aside."""
+    """The result of restoring a backup.
+
+    `settings_kept` is true if an existing settings file was kept. `outside` are the files that the backup
+    does not contain. `moved` are the folders with the files that were put aside.
+    """
 
     settings: Settings
     settings_kept: bool
@@ -191,10 +195,10 @@ class RestoreResult:
 
 
 def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) -> RestoreResult:
-    """Bring back what `file` holds, where the settings say; where there is no settings file, the one from
-    the backup is put there first.
+    """Restore the backup `file` to the places that the settings name.
 
-    What is there already is refused, or put aside with `force`. Raises RefusedError, StagedoorError.
+    If there is no settings file, the one from the backup is written first. Existing files are an error, or
+    are put aside with `force`. Raises RefusedError, StagedoorError.
     """
     try:
         with tarfile.open(file, "r:gz") as tar:
@@ -210,7 +214,7 @@ def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) 
                     "restore it where store.url fits, and see: stagedoor store copy --help"
                 )
             _make_data_dir(settings.data_dir, str(manifest["owner"]))
-            moved = _make_room(settings, force=force, now=now)
+            moved = _put_aside(settings, force=force, now=now)
             _extract(tar, settings, force=force)
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise RefusedError(f"{file} is no backup of stagedoor, or is damaged: {error}") from None
@@ -234,7 +238,7 @@ def _read_manifest(tar: tarfile.TarFile, file: Path) -> dict[str, Any]:
 
 
 def _write_settings(tar: tarfile.TarFile, settings_file: Path) -> None:
-    member = next((one for one in tar.getmembers() if one.name == _SETTINGS), None)
+    member = next((member for member in tar.getmembers() if member.name == _SETTINGS), None)
     if member is None:
         raise RefusedError(
             f"there is no settings file {settings_file}, and none in the backup; make one, which may be "
@@ -245,6 +249,7 @@ def _write_settings(tar: tarfile.TarFile, settings_file: Path) -> None:
 
 
 def _refuse_running(settings: Settings) -> None:
+    """Raise RefusedError if a gateway runs on the data folder."""
     for folder in (instances_folder(settings.data_dir), settings.data_dir / "gateways"):
         for lock in sorted(folder.glob("*.lock")):
             if sign_of(folder, lock.stem) is Sign.LIVES:
@@ -253,28 +258,28 @@ def _refuse_running(settings: Settings) -> None:
                 )
 
 
-def _make_room(settings: Settings, *, force: bool, now: float) -> tuple[Path, ...]:
-    """Put aside what is in the way."""
+def _put_aside(settings: Settings, *, force: bool, now: float) -> tuple[Path, ...]:
+    """Move existing files into a new folder and return it, or raise RefusedError without `force`."""
     folder = settings.data_dir
     folders = [folder / name for name in _FOLDERS]
-    there = [path for path in folders if _has_files(path) or is_planted(path)]
-    there += [path for path in sorted(folder.glob(f"{STORE_FILE}*")) if path.is_file()]
-    if there and not force:
+    existing = [path for path in folders if _has_files(path) or is_planted(path)]
+    existing += [path for path in sorted(folder.glob(f"{STORE_FILE}*")) if path.is_file()]
+    if existing and not force:
         raise RefusedError(
-            f"{folder} is not empty (there is {there[0].name}); restore elsewhere, or give --force, which "
+            f"{folder} is not empty (there is {existing[0].name}); restore elsewhere, or give --force, which "
             "puts aside what is there"
         )
     aside = folder / f"before-restore-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
-    if there:
+    if existing:
         aside.mkdir(mode=0o700)
-        # By descriptor: the account may put a link to a folder of root's in its place meanwhile.
+        # By descriptor: the account may replace it by a link to a folder of root meanwhile.
         fd = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            for path in there:
+            for path in existing:
                 os.rename(path, path.name, dst_dir_fd=fd)
         finally:
             os.close(fd)
-    return (aside,) if there else ()
+    return (aside,) if existing else ()
 
 
 def _has_files(folder: Path) -> bool:
@@ -294,7 +299,7 @@ def _extract(tar: tarfile.TarFile, settings: Settings, *, force: bool) -> None:
         if not parts or parts[0] not in _FOLDERS or len(parts) > 2 or ".." in parts:
             raise ValueError(f"it has a file {name!r}")
         if (member.isdir() or member.issym()) and len(parts) == 1:
-            # A link, in older backups, is not made again: its files follow.
+            # A link, in older backups, is restored as a folder: its files follow.
             _make_folder(data_dir, name)
         elif member.isfile() and len(parts) == 2:
             folder = open_unplanted(data_dir / parts[0], os.O_RDONLY | os.O_DIRECTORY)
@@ -321,7 +326,7 @@ def _restore_store(
 
 
 def _make_data_dir(folder: Path, owner: str) -> None:
-    """Make `data_dir` for the account that had it, if there is one of that name here."""
+    """Create `data_dir` for the account that had it, if that account exists here."""
     if folder.is_dir():
         return
     folder.mkdir(mode=0o700, parents=True)
@@ -335,7 +340,7 @@ def _make_folder(data_dir: Path, name: str) -> None:
     (data_dir / name).mkdir(mode=0o700, exist_ok=True)
     fd = open_unplanted(data_dir / name, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        _give(fd, data_dir.stat())
+        _give_to_owner(fd, data_dir.stat())
     finally:
         os.close(fd)
 
@@ -354,11 +359,11 @@ def _write(
         os.fchmod(fd, member.mode & 0o755)
         file.flush()
         os.utime(fd, (member.mtime, member.mtime))
-        _give(fd, target.parent.stat() if folder is None else os.fstat(folder))
+        _give_to_owner(fd, target.parent.stat() if folder is None else os.fstat(folder))
         os.fsync(fd)
 
 
-def _give(fd: int, around: os.stat_result) -> None:
-    """Give what root restores to the account whose folder it is in."""
+def _give_to_owner(fd: int, around: os.stat_result) -> None:
+    """Give a file that root restores to the account of the folder that it is in."""
     if os.geteuid() == 0 and around.st_uid != 0:
         os.fchown(fd, around.st_uid, around.st_gid)

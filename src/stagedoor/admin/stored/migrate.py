@@ -1,4 +1,4 @@
-"""From the SQLite store of one machine to the store that the settings name."""
+"""Copying the SQLite store of one machine to the store that the settings name."""
 
 from pathlib import Path
 
@@ -10,10 +10,9 @@ from stagedoor.store.liveness.instances import Sign, instances_folder, sign_of
 
 
 def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
-    """Copy the SQLite store in `file`; how many rows, by table. Audited.
+    """Copy the SQLite store in `file`. Return how many rows were copied, by table. Audited.
 
-    Raises RefusedError where a gateway still uses `file`, or the service's store is not empty;
-    StoreError.
+    Raises StoreError, and RefusedError if a gateway still uses `file` or the service's store is not empty.
     """
     folder = instances_folder(file.parent)
     for lock in sorted(folder.glob("*.lock")):

@@ -1,1 +1,1 @@
-"""Who is at which terminal, how many may be, and shares of one."""
+"""The users at each terminal, the limits on their number, and shares of terminals."""

@@ -1,4 +1,4 @@
-"""Who is at which terminal, and what is shared, from the store; each share is audited."""
+"""The users at each terminal and the shares of terminals, from the store. Shares are audited."""
 
 import asyncio
 import secrets
@@ -23,39 +23,39 @@ from stagedoor.store import visits
 from stagedoor.store.database import Database
 from stagedoor.store.shares import hash_of, require_share
 
-# Each visit costs some processes and memory in the shell, and the holder there has a limit of its own
-# (`holder.limits`), of which those who type keep a part. These are lower, so that nobody who may only watch
-# reaches that one, and one link or one person leaves places for others who watch.
+# Each attachment costs some processes and memory in the shell. The holder there has a limit of its own
+# (`holder.limits`), which keeps a part for users who type. The limits here are lower, so that users who only
+# watch never reach that one, and a single link or user leaves room for others who watch.
 WATCHING = 32
-"""Visits of all who only watch a terminal."""
+"""The attachments of all users who only watch a terminal."""
 BY_ONE_SHARE = 24
 WATCHING_ONE_PERSON = 8
 TYPING_ONE_PERSON = 16
-"""Above the few windows that a person has: visits whose line was cut count until that is known."""
+"""More than the few windows of a user: an attachment whose connection broke counts until that is noticed."""
 
 
-def crowded(present: Sequence[PresenceEntry], session: str) -> Denial | None:
-    """Return why the visit of `session` has to end, or None.
+def why_crowded(present: Sequence[PresenceEntry], session: str) -> Denial | None:
+    """Return why the attachment of `session` has to end, or None if there is room for it.
 
-    `present` are all at its terminal, this visit included.
+    `present` are all attachments to its terminal, including this one.
     """
-    one = next((each for each in present if each.session == session), None)
-    if one is None:
+    own = next((entry for entry in present if entry.session == session), None)
+    if own is None:
         return None
-    alike = [each for each in present if each.looks == one.looks]
-    of_person = sum(each.name == one.name for each in alike)
-    of_share = sum(each.share == one.share for each in present) if one.share else 0
-    if of_person > (WATCHING_ONE_PERSON if one.looks else TYPING_ONE_PERSON):
-        does = "watches" if one.looks else "is at"
-        return _full(f"{one.name} {does} this terminal {of_person - 1} times already")
+    same_kind = [entry for entry in present if entry.looks == own.looks]
+    of_user = sum(entry.name == own.name for entry in same_kind)
+    of_share = sum(entry.share == own.share for entry in present) if own.share else 0
+    if of_user > (WATCHING_ONE_PERSON if own.looks else TYPING_ONE_PERSON):
+        does = "watches" if own.looks else "is at"
+        return _crowded(f"{own.name} {does} this terminal {of_user - 1} times already")
     if of_share > BY_ONE_SHARE:
-        return _full(f"this link is used by {BY_ONE_SHARE} at a time, which is the limit")
-    if one.looks and len(alike) > WATCHING:
-        return _full(f"this terminal is watched {WATCHING} times already, which is the limit")
+        return _crowded(f"this link is used by {BY_ONE_SHARE} at a time, which is the limit")
+    if own.looks and len(same_kind) > WATCHING:
+        return _crowded(f"this terminal is watched {WATCHING} times already, which is the limit")
     return None
 
 
-def _full(why: str) -> Denial:
+def _crowded(why: str) -> Denial:
     return Denial(
         Reason.OVERLOADED,
         f"{why}; close a window of it, or try again when somebody has left",
@@ -64,7 +64,10 @@ def _full(why: str) -> Denial:
 
 
 class PresenceService:
-    """The store is asked in a thread; one that fails is a Denial."""
+    """Records the users at terminals, and their shares.
+
+    It uses the store in a thread; a store that fails is a Denial.
+    """
 
     def __init__(
         self,
@@ -85,16 +88,17 @@ class PresenceService:
     async def arrive(
         self, session: str, target: Target, terminal: str, *, looks: bool, share: str | None
     ) -> Denial | None:
-        """Write down who is where, so that every worker can tell those whom it concerns.
+        """Store that a session is attached to a terminal, for the other users there to see.
 
-        Of reason OVERLOADED: too many are there (`crowded`), and it is not written down.
+        `looks` is true for a session that only watches. Return a denial with the reason OVERLOADED if there
+        are too many (`why_crowded`); then nothing is stored.
         """
         at = (str(target), terminal)
 
         def write() -> Denial | None:
             visits.arrive(self._database, session, *at, looks=looks, share=share)
-            # Read once it is written: of several who come at once, none is overlooked by all.
-            denial = crowded(_present(visits.list_visits(self._database, at=at)), session)
+            # Read after writing: of several sessions that come at once, each sees the ones before it.
+            denial = why_crowded(_present(visits.list_visits(self._database, at=at)), session)
             if denial is not None:
                 visits.leave(self._database, session)
             return denial
@@ -102,28 +106,35 @@ class PresenceService:
         return await ask(write)
 
     async def leave(self, session: str) -> None:
+        """Store that a session is attached no longer. A store that fails is ignored."""
         try:
             await asyncio.to_thread(visits.leave, self._database, session)
         except StoreError:
-            return  # the session's end says the same
+            return  # the end of the session removes it too
 
-    async def present(
+    async def list_present(
         self, *, looks: bool | None = None, targets: Collection[str] | None = None
     ) -> Sequence[PresenceEntry] | Denial:
-        """Everybody, or only those who look or type, or who are at terminals of these targets."""
-        found = await ask(visits.list_visits, self._database, looks=looks, targets=targets)
-        return found if isinstance(found, Denial) else _present(found)
+        """List the users at terminals.
+
+        `looks` limits it to those who only watch or to those who may type, `targets` to terminals of these
+        targets.
+        """
+        records = await ask(visits.list_visits, self._database, looks=looks, targets=targets)
+        return records if isinstance(records, Denial) else _present(records)
 
     async def share(
         self, identity: Identity, target: Target, terminal: str, lasts_s: float, *, typing: bool
     ) -> tuple[Share, str] | Denial:
-        """A new share, and its secret, which is nowhere kept."""
+        """Share a terminal for `lasts_s` seconds; return the share with its secret, which is not stored."""
         if (denial := count_change(self._allowance, identity, self._monotonic())) is not None:
             return denial
         service = self._service(identity)
         return await ask(make_share, service, identity, target, terminal, lasts_s, typing=typing)
 
     async def end_share(self, identity: Identity, share_id: str) -> Denial | None:
+        """End one of the user's shares."""
+
         def end() -> None:
             with self._database.read() as transaction:
                 require_share(transaction, share_id, identity.name)
@@ -131,8 +142,8 @@ class PresenceService:
 
         return await ask(end)
 
-    def shares(self, identity: Identity) -> Sequence[Share]:
-        """Theirs that last, by the policy as it is now."""
+    def list_shares(self, identity: Identity) -> Sequence[Share]:
+        """List the user's shares that last, by the current policy."""
         now = self._now()
         return [
             share
@@ -141,7 +152,7 @@ class PresenceService:
         ]
 
     def find_share(self, secret: str) -> Share | None:
-        """The share with this secret, by the policy as it is now."""
+        """Return the share with this secret by the current policy, or None."""
         shown = hash_of(secret)
         for share in self._policy().shares.values():
             if secrets.compare_digest(share.secret_hash, shown):
@@ -149,17 +160,24 @@ class PresenceService:
         return None
 
     def may_watch(self, identity: Identity) -> bool:
-        """Whether any rule of watching names them."""
+        """Return whether a grant lets the user watch terminals of any app."""
         return has_somewhere(self._policy(), identity, Permission.WATCH, self._now())
 
     def _service(self, identity: Identity) -> admin.AdminService:
         return web_service(self._settings, self._database, identity.name)
 
 
-def _present(found: Sequence[visits.AttachmentRecord]) -> list[PresenceEntry]:
+def _present(records: Sequence[visits.AttachmentRecord]) -> list[PresenceEntry]:
     return [
         PresenceEntry(
-            v.session, v.identity, v.source, v.target, v.terminal, v.looks, v.since, v.share
+            record.session,
+            record.identity,
+            record.source,
+            record.target,
+            record.terminal,
+            record.looks,
+            record.since,
+            record.share,
         )
-        for v in found
+        for record in records
     ]

@@ -1,4 +1,4 @@
-"""Shares of terminals: made by their hosts on the web or by an administrator, ended by both. Audited."""
+"""Shares of terminals. Their hosts on the web or an administrator create and end them. Audited."""
 
 import secrets
 from collections.abc import Sequence
@@ -22,9 +22,10 @@ def make_share(
     *,
     typing: bool,
 ) -> tuple[Share, str]:
-    """A new share and its secret, which is nowhere kept. Raises NotFoundError, RefusedError, StoreError.
+    """Create a share and return it with its secret, which is not stored.
 
-    That the host may enter `target` is judged whenever the share is used.
+    Each use of the share checks that the host may enter `target`. `lasts_s` is in seconds. Raises
+    NotFoundError, RefusedError, StoreError.
     """
     secret, secret_hash = shares.new_secret()
     now = service.clock()
@@ -48,9 +49,9 @@ def make_share(
 
 
 def end_share(service: admin.AdminService, share_id: str, *, host: str | None = None) -> Share:
-    """Its guests leave within seconds. With `host`, only one of that user's.
+    """End a share and return it; with `host`, only if it is that user's.
 
-    Raises NotFoundError, StoreError.
+    Its guests are disconnected within seconds. Raises NotFoundError, StoreError.
     """
     with service.change("share.end", revokes=True) as change:
         share = shares.remove_share(change.transaction, share_id, host)
@@ -59,7 +60,7 @@ def end_share(service: admin.AdminService, share_id: str, *, host: str | None = 
 
 
 def list_shares(service: admin.AdminService) -> Sequence[Share]:
-    """Those that last, the first to end first. Raises StoreError."""
+    """List the shares that last, the first to end first. Raises StoreError."""
     now = service.clock()
     return [share for share in admin.policy(service).shares.values() if share.expires_at > now]
 

@@ -103,7 +103,12 @@ class WebApp:
         ]
         routes = [
             *Home(
-                self._guard, pages, account, recordings.viewer, self._live, self._has_terminals
+                self._guard,
+                pages,
+                account,
+                recordings.has_recordings,
+                self._live,
+                self._has_terminals,
             ).routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,

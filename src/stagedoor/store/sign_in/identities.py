@@ -44,7 +44,7 @@ def ask_again_at(transaction: Transaction, person: ProviderAccount) -> float | N
     return transaction.execute(query).scalar()
 
 
-def everybody(transaction: Transaction) -> list[tuple[str, ProviderAccount]]:
+def list_accounts(transaction: Transaction) -> list[tuple[str, ProviderAccount]]:
     """Users and who they are elsewhere, by name."""
     query = select(identities).order_by(identities.c.user_name, identities.c.created_at)
     return [

@@ -75,7 +75,7 @@ class Replay:
     async def _viewer(self, request: Request) -> Identity | Response:
         """Who it is that may play recordings; or what to answer instead."""
         identity = await self._pages.signed_in(request)
-        if isinstance(identity, Response) or self._recordings.viewer(identity):
+        if isinstance(identity, Response) or self._recordings.has_recordings(identity):
             return identity
         denial = Denial.with_mend(
             Reason.NO_GRANT,
@@ -92,7 +92,7 @@ class Replay:
             return identity
         wanted = request.query_params.get("wanted", "").strip()[:_MAX_TEXT]
         before = request.query_params.get("before", "")[:_MAX_TEXT]
-        found = await self._recordings.listed(identity, before, wanted)
+        found = await self._recordings.list_page(identity, before, wanted)
         if isinstance(found, Denial):
             return self._pages.said("Not now", found.line, status_of(found.reason))
         takes, go_on = found
@@ -135,7 +135,7 @@ class Replay:
             return Response(f"{denial.line}\n", status_of(denial.reason))
         if take.sealed:
             return Response(f"{sealed_line(take)}\n", 409)
-        denial = await self._recordings.viewed(identity, take, self._guard.source_of(request))
+        denial = await self._recordings.audit_view(identity, take, self._guard.source_of(request))
         if denial is not None:
             return Response(f"{denial.line}\n", status_of(denial.reason))
         try:
@@ -161,7 +161,7 @@ class Replay:
         identity = await self._viewer(request)
         if isinstance(identity, Response):
             return identity
-        found = await self._recordings.found(identity, request.path_params["id"])
+        found = await self._recordings.find(identity, request.path_params["id"])
         if isinstance(found, Denial):
             return self._pages.said("Not now", found.line, status_of(found.reason))
         if found is None:

@@ -161,7 +161,7 @@ class Terminals:
             if isinstance(listed, Denial):
                 return listed
             terminals = [line.split("\t") for line in listed.splitlines() if line]
-        present = await self._presence.present()
+        present = await self._presence.list_present()
         if isinstance(present, Denial):
             return present
         return {
@@ -181,7 +181,7 @@ class Terminals:
         grant = await self._granted(identity, asked, source)
         if isinstance(grant, Denial):
             return grant
-        present = await self._presence.present()
+        present = await self._presence.list_present()
         if isinstance(present, Denial):
             return present
         return {"attached": at_terminal(present, grant.target, str(asked.get("terminal", "")))}
@@ -231,7 +231,7 @@ class Terminals:
         return {**shown(share), "fragment": secret}
 
     async def _shares(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        return {"shares": [shown(share) for share in self._presence.shares(identity)]}
+        return {"shares": [shown(share) for share in self._presence.list_shares(identity)]}
 
     async def _end_share(self, identity: Identity, asked: Asked, source: Source) -> Answer:
         share_id = str(asked.get("id", ""))[:MAX_SECRET_CHARS]
@@ -295,7 +295,7 @@ class Terminals:
     async def _watched(self, identity: Identity, session: str) -> WatchedTerminal | Denial:
         if not self._presence.may_watch(identity):
             return nothing_to_watch()
-        present = await self._presence.present(looks=False)
+        present = await self._presence.list_present(looks=False)
         if isinstance(present, Denial):
             return present
         for each in present:
@@ -315,7 +315,7 @@ class Terminals:
         """The sessions in terminals that the user may watch now."""
         if not self._presence.may_watch(identity):
             return ()
-        present = await self._presence.present(looks=False)
+        present = await self._presence.list_present(looks=False)
         if isinstance(present, Denial):
             return present
         found = []

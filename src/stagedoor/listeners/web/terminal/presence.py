@@ -68,7 +68,7 @@ class WatchNotifier:
         while visits := list(self.visits()):
             self._news.clear()
             targets = {visit.place[1] for visit in visits if visit.place is not None}
-            found = await self.presence.present(targets=targets)
+            found = await self.presence.list_present(targets=targets)
             if not isinstance(found, Denial):
                 present = by_place(found, present)
                 for visit in visits:
