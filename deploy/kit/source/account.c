@@ -1,8 +1,8 @@
-// Who the sessions are: the uid that the container runs as, by the name that the image gives it.
+// The account of the sessions: the uid that the container runs as, with the name that the image gives it.
 //
-// The line is written in passwd(5)'s format to RUN/passwd; passwd.c, which the kit's sshd is linked to, reads it
-// there. The image's own files are asked for the name only. If the image does not know the uid and lets us
-// write its /etc/passwd (as images made for arbitrary uids do), the line is added there too, so that whoami and ~ work.
+// This file writes the account to RUN/passwd, as a line of passwd(5). passwd.c, which the kit's sshd is linked to, reads
+// it there. Only the name comes from the image's own files. If the image does not know the uid and its /etc/passwd is
+// writable (as in images made for arbitrary uids), the line is added there too, so that whoami and ~ work.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 #define LINE RUN "/passwd"
 #define IMAGE "/etc/passwd"
 
-// The name that passwd(5) gives the uid, or NULL.
+// Returns the name that passwd(5) gives the uid, or NULL.
 static char *name_of(uid_t uid, bool *known_name, const char *wanted) {
   char *text = read_file(IMAGE, NULL), *rest = text, *line, *found = NULL;
   while (text && (line = strsep(&rest, "\n"))) {
@@ -37,7 +37,7 @@ void account_write(const struct settings *settings) {
   if (!name) {
     name = need(strdup(wanted));
     char *line = format("%s:x:%u:%u::%s:/bin/sh\n", name, uid, getgid(), home);
-    // One write to the end: the image's lines stay as they are, and a name that it uses is not used twice.
+    // Append in one write: the image's lines stay as they are, and a name that it uses is not used twice.
     int file = taken ? -1 : open(IMAGE, O_WRONLY | O_APPEND | O_CLOEXEC);
     if (file >= 0) {
       if (write(file, line, strlen(line)) < 0) say("cannot add %s to " IMAGE, name);
@@ -45,14 +45,14 @@ void account_write(const struct settings *settings) {
     }
     free(line);
   }
-  // sshd goes to the home folder and complains where it is missing; login goes to the right one by itself.
+  // sshd enters the home folder and complains if it is missing; login.c enters the right one later.
   char *line = format("%s:x:%u:%u::/:" KIT "/bin/login\n", name, uid, getgid());
   write_file(LINE, 0600, line, strlen(line));
   free(line);
   free(name);
 }
 
-// The login name that account_write chose.
+// Returns the login name that account_write chose.
 char *account_name(void) {
   char *line = read_file(LINE, NULL);
   if (!line) return need(strdup("app"));

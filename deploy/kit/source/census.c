@@ -1,11 +1,11 @@
-// Who is here, read from the kernel's list of processes (proc_pid_stat(5)).
+// Counts sessions, tmux servers and held terminals from the kernel's list of processes (proc_pid_stat(5)).
 //
-// OpenSSH has, for each connection, a monitor `sshd-session` whose parent is the listener, and, once somebody has
-// logged in, a second `sshd-session` under it that serves the client. That second one is a session. Before, there is
-// a second one for a moment too, until it becomes `sshd-auth`: it still has its monitor's title then. When the
-// listener has gone the monitors' parent is the process that adopts orphans, which is us.
+// For each connection OpenSSH has a monitor `sshd-session` whose parent is the listener. After the login, a second
+// `sshd-session` under the monitor serves the client: that one is a session. Before the login there is a second one for a
+// moment too, until it becomes `sshd-auth`; it has its monitor's title until then. After the listener has ended, the
+// monitors' parent is the process that adopts orphans, which is this one.
 //
-// The holder of a terminal goes by a name of its own, as a tmux server does (holder/serve.c).
+// The holder of a terminal has a process name of its own, as a tmux server does (holder/program.c).
 #include <dirent.h>
 #include <poll.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 #define BETWEEN_LOOKS_MS 20
 
 struct process {
-  pid_t pid, parent, group, foreground;  // the last is of its terminal
+  pid_t pid, parent, group, foreground;  // `foreground`: the foreground group of its terminal
   int terminal;
   char state, name[16];
 };
@@ -30,7 +30,7 @@ static bool read_process(const char *number, struct process *process) {
   char *text = read_file(path, NULL);
   free(path);
   if (!text) return false;  // it has ended meanwhile
-  // The name stands in parentheses and may hold some itself: the last one ends it.
+  // The name is in parentheses and may contain some itself: the last one ends it.
   char *open = strchr(text, '('), *close = strrchr(text, ')');
   bool whole = open && close && close > open;
   if (whole) {
@@ -62,8 +62,8 @@ static bool is_holder(const struct process *process) {
   return starts_with(process->name, "terminal: ") || starts_with(process->name, "command: ");
 }
 
-// Whether something runs in a held terminal: the command that it was made for, or one that its shell was told. A
-// shell that waits for a line sleeps.
+// Returns whether a command runs in a held terminal: the one that it was made for, or one that was typed to its shell. A
+// shell that waits for a line is asleep.
 static bool is_working(const struct process *all, size_t count, const struct process *holder) {
   if (starts_with(holder->name, "command: ")) return true;
   for (size_t i = 0; i < count; i++)

@@ -1,6 +1,6 @@
 // Fills the volume from which the app's container gets the kit: `copy FOLDER` in the kit's own image.
 //
-// With --and-stay it then waits until it is told to end, for a container that must live as long as the pod;
+// With --and-stay it then waits for SIGTERM or SIGINT, for a container that must live as long as the pod;
 // `copy --wait FOLDER` beside it returns once the folder is filled.
 #include <dirent.h>
 #include <errno.h>
@@ -20,7 +20,7 @@
 
 static void copy_file(int from_folder, int to_folder, const char *name, const struct stat *status) {
   int from = openat(from_folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  unlinkat(to_folder, name, 0);  // half a copy, by a container that was restarted
+  unlinkat(to_folder, name, 0);  // an incomplete copy of a container that was restarted
   int to = openat(to_folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, status->st_mode & 0777);
   if (from < 0 || to < 0) die("cannot copy %s: %s", name, strerror(errno));
   for (off_t left = status->st_size; left > 0;) {
@@ -32,8 +32,8 @@ static void copy_file(int from_folder, int to_folder, const char *name, const st
   close(from);
 }
 
-// A second name for what is there already: most of the kit's names are, and on some disks to make an inode takes ten
-// times as long as to copy a small file.
+// Copies a symbolic link as a hard link to the file that it names, if that is there. Most of the kit's names are such
+// links, and on some disks making an inode takes ten times as long as copying a small file.
 static void copy_link(int from_folder, int to_folder, const char *name) {
   char target[512];
   struct stat status;
@@ -46,7 +46,7 @@ static void copy_link(int from_folder, int to_folder, const char *name) {
   if (symlinkat(target, to_folder, name)) die("cannot copy %s: %s", name, strerror(errno));
 }
 
-// With `links` only those, once what they lead to is there.
+// Copies a folder: with `links` only its symbolic links, else all but these. The links come after the files they name.
 static void copy_folder(int from, int to, bool top, bool links) {
   DIR *folder = fdopendir(from);
   if (!folder) die("cannot read a folder of the kit: %s", strerror(errno));
@@ -83,7 +83,7 @@ static void fill(const char *target) {
   int there = folder_of(target);
   bool filled_before = !faccessat(there, FILLED, F_OK, 0);
   close(there);
-  if (filled_before) return;  // the container was restarted, beside a shell that uses them
+  if (filled_before) return;  // the container was restarted, beside a shell that uses the files
   copy_folder(folder_of(KIT), folder_of(target), true, false);
   copy_folder(folder_of(KIT), folder_of(target), true, true);
   int folder = folder_of(target), filled = openat(folder, FILLED, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
@@ -92,7 +92,7 @@ static void fill(const char *target) {
   close(folder);
 }
 
-// Whoever waits is ended with the container, should the one that copies fail.
+// Waits until the folder is filled. If the copying container fails, this one ends with it.
 static int wait_for(const char *target) {
   int folder = folder_of(target);
   while (faccessat(folder, FILLED, F_OK, 0)) nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);

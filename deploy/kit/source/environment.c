@@ -1,8 +1,8 @@
 // The environment of the app's container, kept as it was when the container started.
 //
-// sshd writes over its own environment (it keeps its title there) and gives its sessions one of its own
-// making; SetEnv can hold neither a newline nor 128 KiB. So the first process writes its environment down,
-// byte for byte, one NUL after each entry as in /proc/PID/environ (proc(5)), and each session reads it again.
+// sshd overwrites its own environment (it keeps its title there) and makes a new one for its sessions, and its option
+// SetEnv can hold neither a newline nor 128 KiB. So the first process saves its environment to a file, byte for byte,
+// with a NUL after each entry as in /proc/PID/environ (proc(5)), and each session reads that file.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +36,7 @@ struct strings environment_saved(void) {
   return list;
 }
 
-// Whether we are in a shell's container, whose first process has written it.
+// Returns whether this is a shell's container, whose first process has saved its environment.
 bool environment_is_saved(void) { return !access(SAVED, R_OK); }
 
 static bool is_of(const char *entry, const char *name) {
@@ -44,7 +44,7 @@ static bool is_of(const char *entry, const char *name) {
   return !strncmp(entry, name, length) && entry[length] == '=';
 }
 
-// The value, or NULL. The first entry of that name counts, as for getenv(3).
+// Returns the value, or NULL. The first entry of that name counts, as for getenv(3).
 const char *environment_get(const struct strings *list, const char *name) {
   for (size_t i = 0; i < list->count; i++)
     if (is_of(list->at[i], name)) return list->at[i] + strlen(name) + 1;
@@ -72,7 +72,7 @@ void environment_copy(struct strings *list, char **from, const char *prefix) {
   }
 }
 
-// Takes out each entry that begins with `prefix`.
+// Removes each entry that begins with `prefix`.
 void environment_unset(struct strings *list, const char *prefix) {
   size_t kept = 0;
   for (size_t i = 0; i < list->count; i++)

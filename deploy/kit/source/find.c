@@ -1,4 +1,4 @@
-// What the image has: programs, shells, terminal descriptions, locales.
+// Looks up programs, shells, terminal descriptions and locales in the image.
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static bool is_program(const char *path) {
   return !stat(path, &status) && S_ISREG(status.st_mode) && !access(path, X_OK);
 }
 
-// The first such program in `path` (as PATH), or NULL.
+// Returns the first such program in `path` (as PATH), or NULL.
 char *find_program(const char *name, const char *path) {
   if (!path) return NULL;
   for (const char *from = path;; from++) {
@@ -26,7 +26,7 @@ char *find_program(const char *name, const char *path) {
   }
 }
 
-// The image's bash, else its sh, else the kit's. Never NULL.
+// Returns the image's bash, else its sh, else the kit's. Never NULL.
 char *find_shell(const struct strings *environment) {
   static const char *const NAMES[] = {"bash", "sh"};
   for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
@@ -37,7 +37,7 @@ char *find_shell(const struct strings *environment) {
   return need(strdup(APPLETS "/sh"));
 }
 
-// Whether a folder of terminfo(5) has the terminal: by its first letter, or by that letter's code.
+// Returns whether a folder of terminfo(5) has the terminal: below its first letter, or below that letter's code.
 static bool has_terminal(const char *folder, const char *name) {
   char *plain = format("%s/%c/%s", folder, *name, name);
   char *coded = format("%s/%x/%s", folder, (unsigned char)*name, name);
@@ -47,9 +47,9 @@ static bool has_terminal(const char *folder, const char *name) {
   return found;
 }
 
-// Makes TERM one that the image's programs can find: in the image's own descriptions, else in the kit's by
-// TERMINFO_DIRS (ncurses(3X): an empty name there stands for the folders compiled in). A terminal that nobody knows
-// becomes xterm-256color, which is what new terminals speak.
+// Sets TERM to one that the image's programs can find: in the image's own descriptions, else in the kit's through
+// TERMINFO_DIRS (ncurses(3X): an empty name there means the folders compiled in). A terminal that has no description in
+// either becomes xterm-256color, which new terminals understand.
 void choose_terminal(struct strings *environment) {
   const char *name = environment_get(environment, "TERM");
   if (!name || !*name || strchr(name, '/')) return;
@@ -67,7 +67,7 @@ void choose_terminal(struct strings *environment) {
   free(longer);
 }
 
-// Whether the image has the locale, so that the programs there do not complain of it.
+// Returns whether the image has the locale, so that its programs do not complain about it.
 bool locale_is_known(const char *name) {
   if (!strcmp(name, "C") || !strcmp(name, "POSIX") || !strcasecmp(name, "C.UTF-8") || !strcasecmp(name, "C.utf8"))
     return true;
@@ -84,7 +84,7 @@ bool locale_is_known(const char *name) {
   }
   folder[at] = 0;
   if (!access(folder, R_OK)) return true;
-  // The archive's names stand in it as they are.
+  // The archive contains the names as plain text.
   char *archive = NULL;
   size_t length = 0;
   archive = read_file("/usr/lib/locale/locale-archive", &length);

@@ -1,5 +1,5 @@
-// The kit's own program: one static binary that is called by several names (main.c lists them).
-// It needs nothing of the image that it runs in: no libc, no shell, no /etc/passwd.
+// The kit's own program: one static binary with several names (main.c lists them).
+// It needs nothing from the image that it runs in: no libc, no shell, no /etc/passwd.
 #ifndef STAGEDOOR_KIT_H
 #define STAGEDOOR_KIT_H
 
@@ -7,15 +7,15 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-// Where things are. The kit is mounted at one path everywhere: its programs' interpreter and rpath name it.
+// Paths. The kit is mounted at the same path everywhere, because its programs' interpreter and rpath contain it.
 #define KIT "/kit"
 #define TOOLS KIT "/tools"            // programs for the session: tmux, rsync, scp, sftp-server
 #define APPLETS KIT "/busybox"        // busybox, one link for each applet
-#define LIBEXEC KIT "/libexec"        // what TOOLS start
+#define LIBEXEC KIT "/libexec"        // programs that TOOLS start
 #define TERMINFO KIT "/share/terminfo"
 #define RUN "/run/stagedoor"          // a small writable folder in memory
 #define HOST "/etc/stagedoor/host"    // the Secret: host key and host certificate
-#define SHELL "/etc/stagedoor/shell"  // the ConfigMap: who may log in, settings, motd, notice
+#define SHELL "/etc/stagedoor/shell"  // the ConfigMap: keys and principals that may log in, settings, motd, notice
 #define PORT 2222                     // a port that needs no privilege
 
 // A growing list of strings, ended by NULL, as execve(2) takes it.
@@ -51,7 +51,7 @@ struct settings {
 };
 struct settings settings_read(void);
 
-// account.c: the one account that the sshd of the kit knows
+// account.c: the one account that the kit's sshd knows
 void account_write(const struct settings *settings);
 char *account_name(void);
 
@@ -66,17 +66,17 @@ void sshd_prepare(const struct settings *settings);
 bool sshd_keys_changed(void);
 void sshd_run(int log) __attribute__((noreturn));
 
-// census.c: who is here
+// census.c: counts sessions, tmux servers and held terminals
 struct census {
-  int sessions, tmux;          // tmux: servers
-  int terminals, working;      // that are held, whoever looks; and those of them in which something runs
+  int sessions, tmux;          // `tmux` counts servers
+  int terminals, working;      // held terminals, with or without clients; and those in which a command runs
   pid_t *pids;                 // of `sessions`, and then of `terminals`; free() it
   bool tmux_on[1024];          // terminals that show a tmux client
 };
 struct census census_take(pid_t listener);
 
-// The same, by looking for half a second whether something runs: between two commands of a shell's loop, the loop
-// looks like a prompt.
+// The same, but looks for half a second whether a command runs: between two commands of a loop, a shell looks as if it
+// waited at its prompt.
 struct census census_take_surely(pid_t listener);
 
 // terminals.c

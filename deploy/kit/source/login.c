@@ -1,6 +1,6 @@
 // The login shell: what sshd starts for a shell, a command, sftp, scp and rsync alike.
 //
-// It puts the app's environment back, goes to the container's working directory and becomes what was asked for.
+// It restores the app's environment, enters the container's working directory and becomes the requested program.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,11 +11,11 @@
 
 extern char **environ;
 
-// Characters of a command that mean nothing to a shell.
+// Characters that have no special meaning to a shell.
 #define PLAIN "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:@%+,= "
 
-// When memory runs out, the kernel ends a session's process before sshd or the first process: raising the score is
-// everybody's right (proc_pid_oom_score_adj(5)), and children inherit it.
+// Makes the kernel end this session's processes before sshd and the first process when memory runs out. Any process may
+// raise its own score (proc_pid_oom_score_adj(5)), and children inherit it.
 static void go_first_when_memory_ends(void) {
   int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (file < 0) return;
@@ -39,8 +39,8 @@ static bool has(const char *entry, const struct strings *list) {
   return found;
 }
 
-// What the client's side adds to the app's environment. The app's own values stand, save for what describes
-// this very session.
+// Adds the client's variables to the app's environment. The app's own values take precedence, except for variables that
+// describe this session.
 static void add_session(struct strings *environment) {
   environment_copy(environment, environ, "SSH_");
   environment_copy(environment, environ, "STAGEDOOR_TERMINAL=");
@@ -58,7 +58,7 @@ static void add_session(struct strings *environment) {
   }
 }
 
-// Where programs are that the image does not bring: those of the packages image, and the kit's.
+// Returns the folders (as PATH) of programs that come from the packages image and from the kit.
 static char *more_programs(void) {
   struct settings settings = settings_read();
   if (!*settings.packages) return need(strdup(TOOLS ":" APPLETS));
@@ -72,7 +72,7 @@ static void add_to_path(struct strings *environment, const char *more) {
   free(longer);
 }
 
-// What a person at a prompt expects besides. A command gets none of it.
+// Adds the variables that a person at a prompt expects besides. A command gets none of them.
 static void add_comfort(struct strings *environment, const char *shell) {
   char *name = account_name();
   if (!environment_get(environment, "USER")) environment_set(environment, "USER", name);
@@ -88,8 +88,8 @@ static void become(const char *program, char **argv, struct strings *environment
   execve(program, argv, environment->at);
 }
 
-// A command of plain words whose first is a program needs no shell, and without one its environment is exactly the
-// app's: shells add PWD, SHLVL and _. Returns if a shell must do it after all.
+// Runs a command of plain words, whose first is a program, without a shell. Its environment is then exactly the app's:
+// shells add PWD, SHLVL and _. Returns if the command needs a shell.
 static void run_directly(const char *command, struct strings *environment) {
   if (strspn(command, PLAIN) != strlen(command)) return;
   struct strings words = {0};
@@ -101,7 +101,8 @@ static void run_directly(const char *command, struct strings *environment) {
   if (program) become(program, words.at, environment);
 }
 
-// scp, rsync and others name a program of theirs, which an image may lack and the kit may have.
+// Returns whether the image lacks the command's program and `more` has it: scp, rsync and others start their own program
+// on this side.
 static bool lacks_its_program(const char *command, const struct strings *environment, const char *more) {
   char *word = need(strndup(command, strcspn(command, " ")));
   bool plain = *word && strspn(word, PLAIN) == strlen(word) && !strchr(word, '/');
@@ -110,27 +111,27 @@ static bool lacks_its_program(const char *command, const struct strings *environ
   return lacks;
 }
 
-// Becomes the command, or what a person at a prompt gets: a shell, or the program `instead` (its words), unless NULL.
+// Becomes `command`. If that is NULL, becomes the program `instead` (its words), or a shell if that is NULL too.
 void login_as(const char *command, char **instead) {
   go_first_when_memory_ends();
   struct strings environment = environment_saved();
   add_session(&environment);
   go_to_work(&environment);
   char *shell = find_shell(&environment);
-  bool own = starts_with(shell, APPLETS);  // the image has no shell, and so hardly a program to call
+  bool own = starts_with(shell, APPLETS);  // the image has no shell, and so hardly any programs
   char *more = more_programs();
   bool longer = !command || own || lacks_its_program(command, &environment, more);
   if (longer) add_to_path(&environment, more);
   if (command) {
     run_directly(command, &environment);
-    // A shell must do it, which adds to the environment itself: the later words of its line may name our programs.
+    // The command needs a shell, which adds to the environment itself: later words of the line may name the kit's programs.
     if (!longer) add_to_path(&environment, more);
   } else {
     add_comfort(&environment, shell);
     if (instead) become(*instead, instead, &environment);
     if (getenv("SSH_TTY") && isatty(STDOUT_FILENO)) motd_print();
   }
-  // No login shell of the shell's own kind: /etc/profile would set PATH again, and so hide what the image installs.
+  // Start the shell as no login shell: /etc/profile would set PATH again, and so hide what the image installs.
   static const char *const LAST_RESORT = APPLETS "/sh";
   for (;;) {
     char *name = strrchr(shell, '/') + 1;

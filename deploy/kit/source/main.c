@@ -1,4 +1,5 @@
-// Called as KIT/bin/NAME or KIT/tools/NAME, all links to this one program.
+// Runs the function for the name that the program was called by: KIT/bin/NAME or KIT/tools/NAME, all links to this one
+// program.
 #include <string.h>
 
 #include "kit.h"

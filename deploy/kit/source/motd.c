@@ -1,10 +1,10 @@
-// What a person sees who logs in at a terminal.
+// The greeting that a person sees after a login at a terminal.
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "kit.h"
 
-// Seconds in words: "45 s", "30 min", "2 h", "1 h 30 min".
+// Returns seconds in words: "45 s", "30 min", "2 h", "1 h 30 min".
 char *duration(long seconds) {
   long hours = seconds / 3600, minutes = seconds % 3600 / 60;
   if (seconds < 120) return format("%ld s", seconds);
@@ -13,7 +13,7 @@ char *duration(long seconds) {
   return format("%ld h %ld min", hours, minutes);
 }
 
-// Prints text without what could steer the terminal, lines kept.
+// Prints text without control characters, except tabs and line ends.
 static void print_plain(const char *text) {
   for (; *text; text++) {
     unsigned char c = (unsigned char)*text;
@@ -29,7 +29,7 @@ static void print_line(const char *name, const char *value) {
   putchar('\n');
 }
 
-// The controller's text, which follows the app's settings; without one, what the settings say.
+// Prints the controller's text, which follows the app's settings, or without one a text made from the settings.
 void motd_print(void) {
   char *text = read_file(SHELL "/motd", NULL);
   putchar('\n');

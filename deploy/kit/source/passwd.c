@@ -1,13 +1,13 @@
 // A library that the kit's own glibc programs are linked to by the build (patchelf --add-needed), so that it answers
-// before the C library does. It is not preloaded, and so stands in nobody's environment.
+// before the C library does. It is not preloaded, so no session's environment contains it.
 //
-// OpenSSH looks its account up in passwd(5), where the image may have nothing for the uid that the pod runs as. Here
-// each client, under whatever login name, is the account of RUN/passwd, which start wrote: that is the only
-// one that an sshd without privileges can serve. Who may come in is decided by keys and certificates alone.
+// OpenSSH looks up the account in passwd(5), where the image may have no line for the uid that the pod runs as. This
+// library answers for every login name with the account in RUN/passwd, which `start` wrote: it is the only one that an
+// sshd without privileges can serve. Only keys and certificates decide who may log in.
 //
 // With -DSSHD it also hides root from sshd: a container's root often has no capabilities, and sshd as root would
-// chroot, change groups and look for an account of its own and die of it. It needs none of that, since it
-// and its sessions are one uid. Nothing is won or lost: the kernel decides by the real uid.
+// call chroot, change groups and look for an account of its own, and fail. It needs none of that, since it
+// and its sessions have one uid. Rights do not change: the kernel decides by the real uid.
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +33,7 @@ static uid_t shown(uid_t uid) {
 #endif
 }
 
-// The account, or NULL. It is kept: sshd's later processes may no longer open files.
+// Returns the account, or NULL. It is cached, because sshd's later processes may no longer open files.
 static struct passwd *the_account(void) {
   if (account.pw_name) return &account;
   int file = open(LINE, O_RDONLY | O_CLOEXEC);
@@ -64,7 +64,7 @@ struct passwd *getpwnam(const char *name) {
 
 struct passwd *getpwuid(uid_t uid) {
   if (uid == shown(real_uid())) return getpwnam("");
-  // Another's, as in the listing of a folder: what the image says.
+  // Other uids, as in the listing of a folder, come from the image's files.
   struct passwd *(*next)(uid_t) = (struct passwd * (*)(uid_t)) dlsym(RTLD_NEXT, "getpwuid");
   return next ? next(uid) : NULL;
 }
@@ -73,7 +73,8 @@ struct passwd *getpwuid(uid_t uid) {
 uid_t getuid(void) { return shown(real_uid()); }
 uid_t geteuid(void) { return shown((uid_t)syscall(SYS_geteuid)); }
 
-// A terminal belongs to the process that opened it, which is us; sshd would also give it the group tty, which takes a privilege.
+// Does nothing: a terminal already belongs to the process that opened it. sshd would also give it the group tty, which
+// needs a privilege.
 int chown(const char *path, uid_t owner, gid_t group) {
   if (!strncmp(path, "/dev/pts/", 9)) return 0;
   return (int)syscall(SYS_fchownat, AT_FDCWD, path, owner, group, 0);

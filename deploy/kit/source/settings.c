@@ -1,7 +1,7 @@
-// SHELL/settings: lines of KEY=VALUE, where VALUE is the rest of the line as it stands (no quotes, no escapes).
+// Reads SHELL/settings: lines of KEY=VALUE, where VALUE is the rest of the line, literally (no quotes, no escapes).
 //
-// What is not known is left alone, so that a newer controller can write for an older kit. A value that
-// is not what it must be ends the start, with the key's name.
+// Unknown keys are ignored, so that a newer controller can write for an older kit. An invalid value ends the program
+// with a message that names the key.
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static long seconds(const char *key, const char *value) {
   return number;
 }
 
-// What goes into a line of sshd's configuration: it must not bring a line of its own.
+// Checks a value for a line of sshd's configuration: it must not add a line of its own.
 static char *listen_list(const char *key, const char *value) {
   for (const char *c = value; *c; c++)
     if (!isalnum((unsigned char)*c) && !strchr(" .:*[]-", *c))
@@ -29,7 +29,7 @@ static char *listen_list(const char *key, const char *value) {
   return need(strdup(value));
 }
 
-// What goes into a line of passwd(5).
+// Checks a value for a line of passwd(5).
 static char *name(const char *key, const char *value) {
   for (const char *c = value; *c; c++)
     if (!isalnum((unsigned char)*c) && !(strchr("._-", *c) && c != value))

@@ -11,14 +11,14 @@
 #define CERTIFICATE KEY "-cert.pub"
 #define CONFIGURATION RUN "/sshd_config"
 
-// sshd_config(5). What is not said here is OpenSSH's default.
+// sshd_config(5). Options that are not listed have OpenSSH's defaults.
 static const char FIXED[] =
     "PidFile none\n"
     "SshdSessionPath " KIT "/bin/sshd-session\n"
     "SshdAuthPath " KIT "/bin/sshd-auth\n"
     "HostKey " RUN "/" KEY "\n"
-    // A certificate of the user CA for an identity that is admitted, or a key of one; never a password. These
-    // files are read at each login: who is admitted changes while the shell runs.
+    // sshd accepts a certificate of the user CA for a listed principal, or a listed key, and never a password. It reads
+    // these files at each login, since they change while the shell runs.
     "AuthenticationMethods publickey\n"
     "PasswordAuthentication no\n"
     "KbdInteractiveAuthentication no\n"
@@ -26,7 +26,7 @@ static const char FIXED[] =
     "AuthorizedPrincipalsFile " SHELL "/authorized_principals\n"
     "AuthorizedKeysFile " SHELL "/authorized_keys\n"
     "RevokedKeys " SHELL "/revoked_keys\n"
-    // The files belong to whom the kubelet likes, and there is no PAM without root.
+    // The kubelet chooses the owner of the files, and there is no PAM without root.
     "StrictModes no\n"
     "UsePAM no\n"
     "PermitRootLogin yes\n"
@@ -34,7 +34,7 @@ static const char FIXED[] =
     "MaxAuthTries 20\n"  // each key of an agent is one try
     "MaxStartups 100:30:500\n"
     "MaxSessions 256\n"
-    // Everybody comes from the gateway's address: one who fails must not lock out the others.
+    // All connections come from the gateway's address: a failed login must not block the others.
     "PerSourcePenalties no\n"
     "UseDNS no\n"
     "AllowAgentForwarding yes\n"
@@ -47,14 +47,14 @@ static const char FIXED[] =
     "AcceptEnv LANG LC_* COLORTERM\n"
     "PrintMotd no\n"
     "PrintLastLog no\n"
-    // Load balancers drop what is silent for a minute or so; who vanished is found after 75 s.
+    // Load balancers drop connections that are silent for about a minute. A lost client is detected after 75 s.
     "ClientAliveInterval 25\n"
     "ClientAliveCountMax 3\n"
     "LogLevel INFO\n"
     "Subsystem sftp " TOOLS "/sftp-server\n";
 
-// Copies a file of the Secret to where it may have the mode that sshd asks for: the kubelet makes a Secret's
-// files readable for the pod's fsGroup, and sshd refuses a private key that others can read.
+// Copies a file of the Secret to RUN, with the mode that sshd requires: the kubelet makes a Secret's files readable for
+// the pod's fsGroup, and sshd refuses a private key that others can read. Returns false if it cannot be read.
 static bool copy_in(const char *name) {
   size_t length;
   char *from = format(HOST "/%s", name), *to = format(RUN "/%s", name);
@@ -80,12 +80,12 @@ void sshd_prepare(const struct settings *settings) {
   free(text);
 }
 
-// Whether the Secret has changed since the last call. The first call only looks.
+// Returns whether the Secret has changed since the last call. The first call returns false.
 bool sshd_keys_changed(void) {
   static struct stat seen[2];
   static bool looked;
   struct stat now[2] = {0};
-  if (stat(HOST "/" KEY, &now[0])) return false;  // being replaced, or gone: what we have goes on
+  if (stat(HOST "/" KEY, &now[0])) return false;  // being replaced, or gone: sshd keeps the key it has
   if (stat(HOST "/" CERTIFICATE, &now[1])) now[1] = (struct stat){0};
   bool changed = false;
   for (int i = 0; i < 2; i++)
@@ -97,8 +97,8 @@ bool sshd_keys_changed(void) {
   return changed;
 }
 
-// Becomes sshd in the foreground, with `log` as its stderr and nothing of the app's environment: a variable like
-// LD_PRELOAD speaks of the image's libraries, and sshd has its own.
+// Becomes sshd in the foreground, with `log` as its stderr and without the app's environment: a variable like
+// LD_PRELOAD names the image's libraries, and sshd has its own.
 void sshd_run(int log) {
   char *argv[] = {KIT "/bin/sshd", "-D", "-e", "-f", CONFIGURATION, NULL};
   char *environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", NULL};

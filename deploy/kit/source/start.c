@@ -1,12 +1,13 @@
-// The first process of the shell's container: it starts sshd, buries the dead, says who is here, and when the
-// pod is told to stop lets the sessions live out their grace period.
+// The first process of the shell's container. It starts sshd, reaps ended processes and reports how many sessions there
+// are. When the pod stops, it gives the sessions their grace period.
 //
-//   SERVING --SIGTERM or the image's own--> DRAINING --nobody is here, or the grace period is over--> exit 0
-//   any     --a second one--> exit 143
+//   SERVING --SIGTERM or the image's stop signal--> DRAINING --last session ended, or grace period over--> exit 0
+//   any     --a second such signal--> exit 143
 //   SERVING --sshd ended--> DRAINING, with exit 1 at the end
 //
-// The pod tells it by a hook (`start stop`), which waits for the end: the runtime's own signal comes after that, so
-// even an image whose STOPSIGNAL is SIGKILL has its grace period, and a kubelet that begins again does not end it.
+// The pod's preStop hook (`start stop`) sends the signal and waits for the end. The runtime's own signal comes after
+// that, so even an image whose STOPSIGNAL is SIGKILL has its grace period, and so it has if the kubelet runs the hook
+// again.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,41 +25,41 @@
 
 extern char **environ;
 
-#define LOOK_BUSY_MS 1000    // how often to look who is here while somebody is
-#define LOOK_IDLE_MS 10000   // and while nobody is; a newcomer shows in sshd's log at once
+#define LOOK_BUSY_MS 1000    // between two censuses while there are sessions
+#define LOOK_IDLE_MS 10000   // and while there are none; a new session shows in sshd's log at once
 #define LOOK_LIVELY_MS 100   // and shortly after a line of sshd's log
 #define LIVELY_MS 2000
-#define LAST_MS 2000         // of the grace period, to end sessions in good order
+#define LAST_MS 2000         // the part of the grace period that is kept to end sessions in good order
 #define DRAINING RUN "/draining"
 #define OVER RUN "/over"
-#define OVER_MS 250          // for the hook to see that all is over, before it is ended with us
+#define OVER_MS 250          // for the hook to see OVER before it ends with this process
 
 static struct {
   struct settings settings;
   pid_t listener;            // 0 once it has ended
   int log;                   // sshd's stderr
   int signals;
-  bool listening;            // sshd has said so
+  bool listening;            // sshd has logged that it listens
   bool draining;
   int exit_status;
   long long deadline, lively_until;
-  int warned;                // how many of WARN_AT have been said
-  int sessions, tmux;        // as last said: what is here, and what stays when its session goes
+  int warned;                // how many of WARN_AT have been shown
+  int sessions, tmux;        // as last reported; `tmux` counts what stays when its session ends
 } shell;
 
-// Seconds before the end at which each terminal is told once more.
+// Seconds before the end at which the warning is shown again in each terminal.
 static const long WARN_AT[] = {300, 60, 30, 10};
 #define WARNINGS ((int)(sizeof WARN_AT / sizeof *WARN_AT))
 
 #define SYSTEMD_STOP 37      // SIGRTMIN+3 as runtimes count it; musl's SIGRTMIN is another
 
-// What tells us to stop. The runtime sends what the image's STOPSIGNAL says: SIGQUIT for nginx, SIGINT for
-// PostgreSQL, SIGWINCH for Apache, SIGRTMIN+3 for systemd, and a first process is dealt none by default.
+// Fills `set` with the signals that mean stop. The runtime sends the image's STOPSIGNAL: SIGQUIT for nginx, SIGINT for
+// PostgreSQL, SIGWINCH for Apache, SIGRTMIN+3 for systemd. The kernel applies no default action to a first process.
 static void stop_signals(sigset_t *set) {
   const int signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPWR, SYSTEMD_STOP};
   sigemptyset(set);
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaddset(set, signals[i]);
-  if (!isatty(STDIN_FILENO)) sigaddset(set, SIGWINCH);  // on a terminal it says that a window has changed
+  if (!isatty(STDIN_FILENO)) sigaddset(set, SIGWINCH);  // on a terminal it means that the window has changed size
 }
 
 static long long now_ms(void) {
@@ -84,7 +85,7 @@ static void start_sshd(void) {
   shell.log = ends[0];
 }
 
-// sshd's lines, each ended by CR LF, as ours. One that comes with each terminal and means nothing here is left out.
+// Logs a line of sshd's, which ends in CR LF. Leaves out a line that comes with each terminal and means nothing here.
 static void forward_line(char *line) {
   line[strcspn(line, "\r")] = 0;
   if (starts_with(line, "Server listening on")) shell.listening = true;
@@ -111,7 +112,7 @@ static void forward_log(void) {
       line = end + 1;
     }
     used = strlen(line);
-    if (used == sizeof held - 1) {  // no such line should be: say it in pieces
+    if (used == sizeof held - 1) {  // sshd writes no line of this length: log it in pieces
       forward_line(line);
       used = 0;
     } else {
@@ -121,7 +122,7 @@ static void forward_log(void) {
   }
 }
 
-// The first line says also that one can log in.
+// Reports the sessions when they have changed. The first report also means that logins are possible.
 static void say_state(const struct census *census) {
   int staying = census->tmux + census->terminals;
   if (!shell.listening) return;
@@ -182,7 +183,7 @@ static void take_signals(void) {
   bury();
 }
 
-// Ends the sessions and what is held: sshd and the holders hang up the terminals, so that shells can write their history.
+// Ends the sessions and the held terminals: sshd and the holders hang up, so that shells can write their history.
 static void end(struct census *census) {
   if (census->sessions || census->working)
     say("the grace period is over: ending %d sessions and %d terminals", census->sessions, census->terminals);
@@ -202,7 +203,7 @@ static void end(struct census *census) {
 
 static void go_on_draining(struct census *census) {
   long long left = shell.deadline - now_ms();
-  // Nobody can come back to a held terminal; what was left running in it may still come to its end.
+  // No client can return to a held terminal, but a command that runs in it may still finish.
   if (!census->sessions && !census->working) {
     free(census->pids);
     *census = census_take_surely(shell.listener);
@@ -212,8 +213,8 @@ static void go_on_draining(struct census *census) {
   if (shell.warned < WARNINGS && until_the_end <= WARN_AT[shell.warned] * 1000LL) warn(census, WARN_AT[shell.warned++]);
 }
 
-// A line of the controller's for those inside, such as that the app has moved on: told whenever it changes. What
-// stands there at the start nobody has missed, for it is in the greeting.
+// Shows the controller's notice in each terminal whenever it changes, for example that the app has moved on. The notice
+// at the start is not shown: it is in the greeting.
 static void tell_notice(const struct census *census) {
   static char *told;
   char *notice = read_file(SHELL "/notice", NULL);
@@ -233,7 +234,7 @@ static int wait_ms(void) {
   return shell.sessions > 0 || shell.tmux > 0 ? LOOK_BUSY_MS : LOOK_IDLE_MS;
 }
 
-// The copying is done by a process of its own: if it fails, what we have goes on.
+// Gives sshd the new host key. A child process copies it: if that fails, sshd keeps the old one.
 static void read_keys_anew(void) {
   pid_t copier = fork();
   if (!copier) {
@@ -268,7 +269,7 @@ __attribute__((noreturn)) static void serve(void) {
   }
 }
 
-// An image whose entrypoint makes the environment: run that first, and let it start us again.
+// Runs `command`, for an image whose entrypoint makes the environment. It starts this program again as `start set-up`.
 static void set_up(const char *command, char **argv) {
   struct strings environment = {0};
   environment_copy(&environment, environ, "");
@@ -280,7 +281,8 @@ static void set_up(const char *command, char **argv) {
   die("cannot run STAGEDOOR_SETUP with %s: %s", shell_program, strerror(errno));
 }
 
-// The pod's preStop hook: ends when the first process has nothing left to wait for. Told again, it only waits.
+// Runs as the pod's preStop hook: asks the first process to stop, and returns when it has nothing left to wait for. When
+// the hook runs again, it only waits.
 static int stop(void) {
   if (access(DRAINING, F_OK) && kill(1, SIGTERM)) return 1;
   while (access(OVER, F_OK) && !kill(1, 0)) poll(NULL, 0, 50);
@@ -293,7 +295,7 @@ int start_main(int argc, char **argv) {
   bool is_set_up = argc > 1 && !strcmp(argv[1], "set-up");
   if (*shell.settings.setup && !is_set_up) set_up(shell.settings.setup, argv);
 
-  // Blocked before anything is started: a signal that comes this early waits until it can be obeyed.
+  // Block signals before anything is started: one that comes this early waits until `serve` handles it.
   sigset_t ours;
   stop_signals(&ours);
   sigaddset(&ours, SIGCHLD);
@@ -301,9 +303,9 @@ int start_main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   shell.signals = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
   if (shell.signals < 0) die("cannot take signals: %s", strerror(errno));
-  // The sessions are of the same uid: they shall not write our lines to the controller by /proc/1/fd/1.
+  // The sessions have the same uid: they must not write lines for the controller through /proc/1/fd/1.
   prctl(PR_SET_DUMPABLE, 0);
-  prctl(PR_SET_CHILD_SUBREAPER, 1);  // where the pod shares its processes we are not the first
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // where the pod shares its process namespace, this is not process 1
 
   unlink(DRAINING);
   unlink(OVER);
@@ -314,7 +316,7 @@ int start_main(int argc, char **argv) {
   account_write(&shell.settings);
   sshd_prepare(&shell.settings);
   sshd_keys_changed();
-  shell.sessions = shell.tmux = -1;  // so that the first look is said
+  shell.sessions = shell.tmux = -1;  // so that the first census is reported
   start_sshd();
   serve();
 }

@@ -1,4 +1,4 @@
-// A word to everybody who sits at a terminal.
+// Messages to all open terminals.
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -7,8 +7,8 @@
 
 #include "kit.h"
 
-// Writes `message` on each terminal. One that a tmux client has is left out: tmux would paint over it, and its
-// panes are terminals of their own. A terminal that takes nothing (Ctrl-S) is passed over, never waited for.
+// Writes `message` to each terminal. A terminal of a tmux client is left out: tmux would paint over it, and its panes are
+// terminals of their own. A terminal that accepts no output (Ctrl-S) is skipped without waiting.
 void terminals_tell(const struct census *census, const char *message) {
   DIR *folder = opendir("/dev/pts");
   if (!folder) return;

@@ -1,4 +1,4 @@
-// Strings, files, and the last words of a program that cannot go on.
+// Strings, files, and messages on stderr.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -21,7 +21,7 @@ void die(const char *text, ...) {
   exit(1);
 }
 
-// One line on stderr.
+// Writes one line to stderr.
 void say(const char *text, ...) {
   va_list arguments;
   va_start(arguments, text);
@@ -31,13 +31,13 @@ void say(const char *text, ...) {
   va_end(arguments);
 }
 
-// The memory that was asked for, or the end.
+// Returns `memory`, or ends the program if it is NULL.
 void *need(void *memory) {
   if (!memory) die("out of memory");
   return memory;
 }
 
-// As asprintf(3), but it cannot fail.
+// Like asprintf(3), but ends the program if it fails.
 char *format(const char *text, ...) {
   va_list arguments;
   char *result;
@@ -60,7 +60,7 @@ bool starts_with(const char *text, const char *prefix) {
   return !strncmp(text, prefix, strlen(prefix));
 }
 
-// Takes out in place what could steer a terminal, line ends included.
+// Removes control characters in place, line ends included, so that the text cannot control a terminal.
 void make_plain(char *text) {
   char *to = text;
   for (const char *from = text; *from; from++) {
@@ -70,7 +70,7 @@ void make_plain(char *text) {
   *to = 0;
 }
 
-// The whole file with a NUL after it, or NULL with errno set. `length` may be NULL.
+// Returns the whole file with a NUL after it, or NULL with errno set. `length` may be NULL.
 char *read_file(const char *path, size_t *length) {
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return NULL;
@@ -96,7 +96,7 @@ char *read_file(const char *path, size_t *length) {
   return bytes;
 }
 
-// Makes or replaces a file in one step, so that nobody reads half of it.
+// Makes or replaces a file in one step, so that no reader sees half of it.
 void write_file(const char *path, mode_t mode, const char *bytes, size_t length) {
   char *fresh = format("%s.new", path);
   unlink(fresh);

@@ -1,7 +1,7 @@
 // The kit's tools, and the shell in the panes of its tmux.
 //
-// A tool has libraries of its own. What the app's environment says about libraries is for the image's programs, and
-// could be of another libc: it is taken away from the tool, and given back to what runs in a tmux pane.
+// A tool has its own libraries. The app's variables about libraries are for the image's programs, which may use another
+// libc: they are removed from the tool's environment, and restored for programs in a tmux pane.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
