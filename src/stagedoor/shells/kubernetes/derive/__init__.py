@@ -1,1 +1,1 @@
-"""What a shell is made of: its Deployment, and its other objects, out of those of its app. Pure."""
+"""The derivation of a shell's Deployment and other objects from its app's Deployment or StatefulSet. Pure."""

@@ -1,7 +1,7 @@
-"""What an app's own annotations say of its shell, taken whole or not at all. Pure.
+"""The settings of a shell in its app's annotations. Pure.
 
-One wrong value and there is no shell: a shell that has half of what was asked for would be a
-surprise to the developers who enter it. `docs/reference/annotations.md` is the page for people.
+If one value is wrong, the app has no shell: a shell with half of its settings would surprise the developers
+who log in to it. `docs/reference/annotations.md` describes each annotation.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,16 +23,16 @@ SERVICE_ACCOUNT = "service-account"
 CAPABILITIES = "capabilities"
 HOST_PATH = "host-path"
 PRIVILEGES = (SERVICE_ACCOUNT, CAPABILITIES, HOST_PATH)
-"""What of its app a shell has only where the app asks for it, and the installation permits that."""
+"""The things of its app that a shell has only if the app asks for them and the installation permits it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppSettings:
-    """The settings of one app's shell; `docs/reference/annotations.md` tells what each does.
+    """The settings of one app's shell; `docs/reference/annotations.md` describes each.
 
-    None means as the app has it. Durations are seconds. `init_containers` and `sidecars` are names,
-    or `*` alone for all. `host_aliases` are pairs of an address and its names. `privileges`
-    are those that the app asks for, `permitted` those that the installation lets an app ask for.
+    None means as in the app. Durations are in seconds. `init_containers` and `sidecars` are names, or only
+    `*` for all. `host_aliases` are pairs of an address and its names. `privileges` are those that the app
+    asks for, `permitted` those that the installation lets an app ask for.
     """
 
     container: str | None = None
@@ -64,17 +64,17 @@ DEFAULT_SETTINGS = AppSettings()
 
 @dataclass(frozen=True, slots=True)
 class WrongSettings:
-    """Why no shell can be made of an app: one sentence for each thing that is wrong.
+    """The errors because of which an app has no shell, one sentence each.
 
-    Each names the annotation, the app, the value and what is allowed. `instead` are the settings by
-    which a shell lives that is there already.
+    Each sentence names the annotation, the app, the value and the allowed values. `instead` are the settings
+    that apply to a shell which exists already.
     """
 
     problems: tuple[str, ...]
     instead: AppSettings = DEFAULT_SETTINGS
 
 
-# What an annotation is read by, and the fields that it fills, in the order of what is read.
+# The reader of each annotation, and the fields that it fills, in the order of the reader's values.
 _Reader = Callable[[str], Any]
 _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
     "container": (values.label, ("container",)),
@@ -100,75 +100,75 @@ _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
 }
 
 NAMES = (OPT_IN, *(PREFIX + name for name in _SETTINGS))
-"""Every annotation that an app may bear, for the page that tells of them."""
+"""Every annotation that an app may have, for the reference page."""
 
 
 def is_offered(app: Object) -> bool:
-    """Whether a Deployment or StatefulSet offers a shell: `names.OPT_IN` is `true` as a label or
-    annotation of its own (its pods' do not count).
+    """Return whether a Deployment or StatefulSet offers a shell.
 
-    Anything but `true` on either withdraws the offer: `false` is never outvoted.
+    It does if its own label or annotation `names.OPT_IN` is `true`; those of its pods do not count. If it has
+    both, both must be `true`.
     """
     metadata = app.get("metadata") or {}
-    said = [
+    values = [
         place[OPT_IN]
         for place in (metadata.get("labels") or {}, metadata.get("annotations") or {})
         if OPT_IN in place
     ]
-    return bool(said) and all(value == "true" for value in said)
+    return bool(values) and all(value == "true" for value in values)
 
 
 def read_settings(
     app: Object, defaults: AppSettings = DEFAULT_SETTINGS
 ) -> AppSettings | WrongSettings:
-    """Every `stagedoor.dev/…` annotation of an app over `defaults`, or all that is wrong with them."""
-    given = {
+    """Read the `stagedoor.dev/…` annotations of an app over `defaults`, or return all errors in them."""
+    annotations = {
         name.removeprefix(PREFIX): value
         for name, value in ((app.get("metadata") or {}).get("annotations") or {}).items()
         if isinstance(name, str) and name.startswith(PREFIX) and name != OPT_IN
     }
-    read: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     problems = []
-    for name, value in sorted(given.items()):
+    for name, value in sorted(annotations.items()):
         try:
             fields = _read(name, value)
         except WrongValueError as error:
             problems.append(f"annotation {PREFIX}{plain(name, 100)} of {describe(app)}: {error}")
         else:
-            read.update(fields)
+            changes.update(fields)
     problems += [
         f'annotation {PREFIX}privileges of {describe(app)}: "{name}" is not permitted here; '
         "an administrator permits it by controller.privileges"
-        for name in sorted(read.get("privileges", frozenset()) - defaults.permitted)
+        for name in sorted(changes.get("privileges", frozenset()) - defaults.permitted)
     ]
     if problems:
         return WrongSettings(tuple(problems), defaults)
-    return replace(defaults, **read)
+    return replace(defaults, **changes)
 
 
 def describe(app: Object) -> str:
-    """The app for a message: `Deployment app01`."""
+    """Return the app as messages name it, for example `Deployment app01`."""
     name = (app.get("metadata") or {}).get("name", "?")
     return f"{kind_of(app)} {name}"
 
 
 def kind_of(app: Object) -> str:
-    """`Deployment` or `StatefulSet`; the items of a list answer do not say their kind themselves."""
-    said = app.get("kind")
-    if isinstance(said, str):
-        return said
-    # apps/v1: `updateStrategy` is a StatefulSet's, `strategy` a Deployment's; both are defaulted.
+    """Return `Deployment` or `StatefulSet`, also for an item of a list, which has no `kind`."""
+    kind = app.get("kind")
+    if isinstance(kind, str):
+        return kind
+    # apps/v1: a StatefulSet has `updateStrategy`, a Deployment has `strategy`; the API fills in both.
     return "StatefulSet" if "updateStrategy" in (app.get("spec") or {}) else "Deployment"
 
 
 def _read(name: str, value: object) -> Mapping[str, Any]:
-    known = _SETTINGS.get(name)
-    if known is None:
+    setting = _SETTINGS.get(name)
+    if setting is None:
         like = get_close_matches(name, _SETTINGS, n=1)
         meant = f"did you mean {PREFIX}{like[0]}?" if like else f"known are: {', '.join(_SETTINGS)}"
         raise WrongValueError(f"there is no such setting; {meant}")
     if not isinstance(value, str):
         raise WrongValueError("the value is no text; put it in quotes")
-    reader, fields = known
-    found = reader(value.strip())
-    return dict(zip(fields, found, strict=True)) if len(fields) > 1 else {fields[0]: found}
+    reader, fields = setting
+    result = reader(value.strip())
+    return dict(zip(fields, result, strict=True)) if len(fields) > 1 else {fields[0]: result}

@@ -1,8 +1,8 @@
-"""Whether a shell's Deployment, as the API has it, is the one that was derived. Pure.
+"""The comparison of a shell's Deployment in the API with the derived one. Pure.
 
-Every field counts, known to us or not: what the API has beyond what was derived is a difference,
-unless it is a default that the API server itself fills in. So a field of a future Kubernetes is
-one too. Fields: apps/v1 Deployment.
+Every field counts, also fields that this version does not know: a field that only the API has is a
+difference, unless it is a default that the API server fills in. So a field of a future Kubernetes is a
+difference too. Fields: apps/v1 Deployment.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,10 @@ from stagedoor.shells.kubernetes.duration import parse_quantity
 from stagedoor.shells.kubernetes.names import TEMPLATE
 
 MAX_DIFFERENCES = 5
-"""As many are named: a person needs the first, and a ConfigMap has 1 MiB."""
+"""The most differences that are named: a reader needs the first, and a ConfigMap has 1 MiB."""
 
-# What the API server fills in where `derive` makes something (pkg/apis/core/v1/defaults.go); what is
-# copied from the app was filled in there already.
+# The defaults that the API server fills in (pkg/apis/core/v1/defaults.go) in the parts that `derive` writes
+# itself. The parts copied from the app have their defaults already.
 _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "dnsPolicy": ("ClusterFirst",),
     "imagePullPolicy": ("Always", "IfNotPresent"),
@@ -29,63 +29,67 @@ _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "terminationMessagePolicy": ("File",),
 }
 _ROLL_BACK = "deprecated.deployment.rollback.to"
-"""apps/v1 DeprecatedRollbackTo: with this annotation the deployment controller itself puts the template
-of an older ReplicaSet in place."""
+"""apps/v1 DeprecatedRollbackTo: this annotation makes the deployment controller restore the template of an
+older ReplicaSet."""
 
 Path = tuple[str, ...]
-"""Of fields; an item of a list is `[NAME]`, or `[NUMBER]` if it has no name."""
+"""A path of fields; an item of a list is `[NAME]`, or `[NUMBER]` if it has no name."""
 
 
-def differences(wanted: Object, found: Object) -> tuple[str, ...]:
-    """Paths at which the Deployment `found` is not `wanted` (`Derived.deployment`); a few of them.
+def differences(wanted: Object, actual: Object) -> tuple[str, ...]:
+    """Return the first few paths at which the Deployment `actual` differs from `wanted`.
 
-    The number of replicas is not compared. Values are not named: they may be secret.
+    `wanted` is `Derived.deployment`. The number of replicas is not compared. The values are left out, since
+    they may be secret.
     """
-    paths = islice(_of_deployment(wanted, found), MAX_DIFFERENCES)
+    paths = islice(_of_deployment(wanted, actual), MAX_DIFFERENCES)
     return tuple(".".join(path).replace(".[", "[") for path in paths)
 
 
 def spec_hash(deployment: Object) -> str:
-    """Of the whole spec as the API has it, but for the number of replicas."""
+    """Return the hash of the whole spec as the API has it, without the number of replicas."""
     return template_hash(_without_replicas(deployment))
 
 
-def _of_deployment(wanted: Object, found: Object) -> Iterator[Path]:
-    ours, theirs = wanted["metadata"], found["metadata"]
+def _of_deployment(wanted: Object, actual: Object) -> Iterator[Path]:
+    ours, theirs = wanted["metadata"], actual["metadata"]
     for field in ("ownerReferences", "finalizers"):
         yield from _differ(ours.get(field) or [], theirs.get(field) or [], ("metadata", field))
-    said, says = ours.get("annotations") or {}, theirs.get("annotations") or {}
-    if said.get(TEMPLATE) != says.get(TEMPLATE):
+    our_annotations, their_annotations = (
+        ours.get("annotations") or {},
+        theirs.get("annotations") or {},
+    )
+    if our_annotations.get(TEMPLATE) != their_annotations.get(TEMPLATE):
         yield ("metadata", "annotations", TEMPLATE)
-    if _ROLL_BACK in says:
+    if _ROLL_BACK in their_annotations:
         yield ("metadata", "annotations", _ROLL_BACK)
-    yield from _differ(_without_replicas(wanted), _without_replicas(found), ("spec",))
+    yield from _differ(_without_replicas(wanted), _without_replicas(actual), ("spec",))
 
 
 def _without_replicas(deployment: Object) -> dict[str, Any]:
     return {field: value for field, value in deployment["spec"].items() if field != "replicas"}
 
 
-def _differ(wanted: Any, found: Any, path: Path) -> Iterator[Path]:
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        for field in sorted({*wanted, *found}):
+def _differ(wanted: Any, actual: Any, path: Path) -> Iterator[Path]:
+    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
+        for field in sorted({*wanted, *actual}):
             here = (*path, field)
-            if field not in found:
-                # The API leaves an empty text or list away; False and 0 say something.
+            if field not in actual:
+                # The API leaves out an empty text, list or object, but keeps False and 0.
                 if not (wanted[field] is None or wanted[field] in ("", [], {})):
                     yield here
             elif field not in wanted:
-                if not _is_default(field, found[field], wanted):
+                if not _is_default(field, actual[field], wanted):
                     yield here
             else:
-                yield from _differ(wanted[field], found[field], here)
-    elif isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
-        if len(wanted) != len(found):
+                yield from _differ(wanted[field], actual[field], here)
+    elif isinstance(wanted, list | tuple) and isinstance(actual, list | tuple):
+        if len(wanted) != len(actual):
             yield path
             return
-        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
-            yield from _differ(one, other, (*path, _item(one, number)))
-    elif not _is_same(wanted, found, path):
+        for number, (ours, theirs) in enumerate(zip(wanted, actual, strict=True)):
+            yield from _differ(ours, theirs, (*path, _item(ours, number)))
+    elif not _is_same(wanted, actual, path):
         yield path
 
 
@@ -97,17 +101,17 @@ def _is_default(field: str, value: Any, beside: Mapping[str, Any]) -> bool:
     return value in _DEFAULTS.get(field, ())
 
 
-def _is_same(wanted: Any, found: Any, path: Path) -> bool:
-    # In Python True is 1. And the API server rewrites quantities: `0.5` is `500m`.
-    if type(wanted) is type(found) and wanted == found:
+def _is_same(wanted: Any, actual: Any, path: Path) -> bool:
+    # In Python True == 1, so the types count too. The API server rewrites quantities: `0.5` becomes `500m`.
+    if type(wanted) is type(actual) and wanted == actual:
         return True
     is_quantity = path[-1] in ("sizeLimit", "divisor") or (
         path[-3:-2] == ("resources",) and path[-2] in ("requests", "limits")
     )
-    if not is_quantity or not isinstance(wanted, str) or not isinstance(found, str):
+    if not is_quantity or not isinstance(wanted, str) or not isinstance(actual, str):
         return False
     amount = parse_quantity(wanted)
-    return amount is not None and amount == parse_quantity(found)
+    return amount is not None and amount == parse_quantity(actual)
 
 
 def _item(item: Any, number: int) -> str:

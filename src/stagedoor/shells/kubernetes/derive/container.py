@@ -1,6 +1,6 @@
-"""A shell's own container: the app's, with sshd in the place of the app's process. Pure.
+"""The shell's own container: the app's, with sshd in the place of the app's process. Pure.
 
-Every field of core/v1 Container is named here: copied, made, or left out and why.
+Every field of core/v1 Container is listed here: copied, written, or left out with the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.environment import shell_environment
 from stagedoor.shells.kubernetes.derive.kit import START
-from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, unnamed, warning
+from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, note_omitted, warning
 from stagedoor.shells.kubernetes.derive.security import shell_security
 from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX, SSHD_PORT
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-"""Annotation of a pod: the container that kubectl takes where none is named."""
+"""An annotation of a pod: the container that kubectl uses unless another is named."""
 
 _CONTAINER_COPIED = ("imagePullPolicy", "workingDir")
 _CONTAINER_MADE = frozenset(
@@ -52,13 +52,16 @@ _CONTAINER_LEFT_OUT: Mapping[str, str] = {
 def app_container(
     containers: Sequence[Object], metadata: Object, settings: AppSettings, notes: list[Note]
 ) -> Object | None:
-    """The app's container: the one that is named, or kubectl's default, or the first."""
+    """Return the app's container: the one in the settings, else kubectl's default, else the first.
+
+    Return None if there is no container of the name in the settings. Adds to `notes`.
+    """
     if settings.container is not None:
-        return next((each for each in containers if each["name"] == settings.container), None)
+        return next((item for item in containers if item["name"] == settings.container), None)
     default = (metadata.get("annotations") or {}).get(DEFAULT_CONTAINER)
-    for each in containers:
-        if each["name"] == default:
-            return each
+    for container in containers:
+        if container["name"] == default:
+            return container
     if len(containers) > 1:
         notes.append(
             warning(
@@ -78,15 +81,17 @@ def shell_container(
     present: frozenset[str],
     notes: list[Note],
 ) -> dict[str, Any]:
-    """sshd's container but for its mounts; adds to `notes`. `present` are the app's other containers
-    that come along, the rest as in `derive`."""
+    """Return sshd's container without its mounts; adds to `notes`.
+
+    `present` are the app's other containers in the shell's pod; the other arguments are as in `derive`.
+    """
     made = {field: container[field] for field in _CONTAINER_COPIED if field in container}
     made["name"] = CONTAINER
     made["command"] = [*settings.command, START]
-    # The image's STOPSIGNAL may be one that leaves no time.
+    # The image's STOPSIGNAL may be a signal that ends sshd at once.
     made["lifecycle"] = {"preStop": {"exec": {"command": [START, "stop"]}}}
     made["ports"] = [{"name": "ssh", "containerPort": SSHD_PORT, "protocol": "TCP"}]
-    # So that the pod's status itself has the last lines of a start that failed.
+    # The pod's status then has the last lines of a failed start.
     made["terminationMessagePolicy"] = "FallbackToLogsOnError"
     _image(made, container, settings, digests, notes)
     environment, environment_notes = shell_environment(container, metadata, settings, present)
@@ -99,7 +104,9 @@ def shell_container(
     _resources(made, container, settings, notes)
     if settings.command:
         notes.append(changed("command", f"{PREFIX}command runs before sshd"))
-    notes += unnamed(container, "", {*_CONTAINER_COPIED, *_CONTAINER_MADE}, _CONTAINER_LEFT_OUT)
+    notes += note_omitted(
+        container, "", {*_CONTAINER_COPIED, *_CONTAINER_MADE}, _CONTAINER_LEFT_OUT
+    )
     return made
 
 
@@ -113,7 +120,7 @@ def _image(
     made["image"] = container.get("image", "")
     if settings.image is not None:
         made["image"] = settings.image
-        # The policy was chosen for another image; the API has a default for this one.
+        # The app's policy was meant for its own image; the API has a default for this one.
         made.pop("imagePullPolicy", None)
         notes.append(changed("image", f"{settings.image} by {PREFIX}image"))
     elif container["name"] in digests:

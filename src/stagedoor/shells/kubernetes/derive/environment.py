@@ -1,7 +1,7 @@
-"""The environment of a shell's container: the app's, entry by entry and in its order. Pure.
+"""The environment of a shell's container: the app's entries in their order. Pure.
 
-`ssh app01.ssh env` is to say what `kubectl exec` says in the app's container, so whatever speaks
-of the pod's own fields stays such a reference, unless the shell's pod would answer otherwise.
+`ssh app01.ssh env` should print what `kubectl exec` prints in the app's container. So a reference to a field
+of the pod stays a reference, unless the field has another value in the shell's pod.
 """
 
 import re
@@ -20,11 +20,11 @@ _KEYED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 def shell_environment(
     container: Object, template_metadata: Object, settings: AppSettings, present: frozenset[str]
 ) -> tuple[dict[str, Any], list[Note]]:
-    """`env` and `envFrom` in a mapping of those fields, with what was changed.
+    """Return the fields `env` and `envFrom` in a mapping, and notes on the changes.
 
-    `container` is the app's, `template_metadata` the metadata of its pod template; `present` are
-    the app's other containers that come along. What `env_add` sets again stays at its place, since
-    `$(NAME)` in a value sees those before it.
+    `container` is the app's, `template_metadata` the metadata of its pod template; `present` are the app's
+    other containers in the shell's pod. A variable that `env_add` overrides keeps its place, since `$(NAME)`
+    in a value refers to an entry before it.
     """
     notes: list[Note] = []
     dropped = set(settings.env_drop)
@@ -38,8 +38,8 @@ def shell_environment(
             if name in added:
                 entries.append({"name": name, "value": added.pop(name)})
         else:
-            found = _entry(entry, template_metadata, container["name"], present, notes)
-            entries += [found] if found is not None else []
+            kept = _entry(entry, template_metadata, container["name"], present, notes)
+            entries += [kept] if kept is not None else []
     entries += [{"name": name, "value": value} for name, value in added.items()]
     entries, doubled = last_wins(entries)
     notes += doubled
@@ -96,8 +96,8 @@ def _entry(
         why = f"{path} is not in the app's template; it may be empty here"
         notes.append(warning(subject, why))
         return dict(entry)
-    # The shell's pod does not bear the app's labels; the app's value is known, though. Of a
-    # literal value `$$` is the spelling of `$`.
+    # The shell's pod does not have the app's labels and annotations, but their values are known. In a
+    # literal value `$` is written `$$`.
     notes.append(changed(subject, f"the app's own {path}"))
     return {"name": entry["name"], "value": values[keyed[2]].replace("$", "$$")}
 

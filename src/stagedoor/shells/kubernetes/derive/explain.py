@@ -1,4 +1,4 @@
-"""What a shell will be made of, for people: `stagedoor app explain`. Pure."""
+"""The description of a derived shell for `stagedoor app explain`. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,10 +27,10 @@ _HEADINGS = {
 
 @dataclass(frozen=True, slots=True)
 class ShellReport:
-    """`json()` and `text()` say the same.
+    """The description of an app's shell; `json()` and `text()` have the same contents.
 
-    `facts` are names and texts for people, in the order of their showing: container, image, user,
-    volumes, times. It and `notes` are empty where there are `problems`: then no shell is made.
+    `facts` maps names to texts, in the order in which they are shown: container, image, user, volumes, times.
+    If there are `problems`, the app has no shell, and `facts` and `notes` are empty.
     """
 
     target: Target
@@ -41,7 +41,7 @@ class ShellReport:
     notes: tuple[Note, ...] = ()
 
     def json(self) -> dict[str, Any]:
-        """For `--json`: all fields are there always."""
+        """Return the object for `--json`, which always has all fields."""
         return {
             "target": str(self.target),
             "app": self.app,
@@ -55,10 +55,10 @@ class ShellReport:
         }
 
     def text(self) -> str:
-        """For a terminal: lines, without the last line's end."""
+        """Return the lines for a terminal, without the last line's end."""
         lines = [f"{self.target}: the shell of {self.app} in namespace {self.namespace}"]
         if self.problems:
-            lines += ["", "No shell can be made:", *(f"  {each}" for each in self.problems)]
+            lines += ["", "No shell can be made:", *(f"  {problem}" for problem in self.problems)]
         width = max(map(len, self.facts), default=0)
         lines += [f"  {name:{width}}  {value}" for name, value in self.facts.items()]
         for kind, heading in _HEADINGS.items():
@@ -75,7 +75,10 @@ def explain(
     derived: Derived | WrongSettings | None,
     egress: str | None = None,
 ) -> ShellReport:
-    """`derived` is None where `settings` are wrong; `egress` is what `policies.egress_problem` says."""
+    """Describe the shell of `app`.
+
+    `derived` is None if `settings` are wrong; `egress` is the result of `policies.egress_problem`.
+    """
     problems: list[str] = []
     if not is_offered(app):
         problems.append(
@@ -83,7 +86,7 @@ def explain(
         )
     for part in (settings, derived):
         if isinstance(part, WrongSettings):
-            problems += [each for each in part.problems if each not in problems]
+            problems += [problem for problem in part.problems if problem not in problems]
     namespace = app["metadata"].get("namespace", "")
     if problems or not isinstance(settings, AppSettings) or not isinstance(derived, Derived):
         return ShellReport(target, describe(app), namespace, tuple(problems))
@@ -94,14 +97,14 @@ def explain(
 
 def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, str]:
     pod = derived.deployment["spec"]["template"]["spec"]
-    container = next(each for each in pod["containers"] if each["name"] == CONTAINER)
+    container = next(item for item in pod["containers"] if item["name"] == CONTAINER)
     security = container["securityContext"]
     uid = security.get("runAsUser", (pod.get("securityContext") or {}).get("runAsUser"))
     others = [
-        each["name"]
+        item["name"]
         for field in ("initContainers", "containers")
-        for each in pod.get(field) or ()
-        if each is not container
+        for item in pod.get(field) or ()
+        if item is not container
     ]
     facts = {
         "objects": shell_object(app["metadata"]["name"]),
@@ -139,13 +142,13 @@ def _account(pod: Mapping[str, Any]) -> str:
 
 
 def _environment(container: Mapping[str, Any]) -> str:
-    """Names only: a value may be a secret."""
-    said = [entry["name"] for entry in container.get("env") or ()]
+    """Return the names of the variables and of the sources. Values are left out, since they may be secret."""
+    names = [entry["name"] for entry in container.get("env") or ()]
     for source in container.get("envFrom") or ():
         for field_, kind in (("secretRef", "secret"), ("configMapRef", "configmap")):
             if field_ in source:
-                said.append(f"all of {kind}/{source[field_].get('name', '')}")
-    return ", ".join(said)
+                names.append(f"all of {kind}/{source[field_].get('name', '')}")
+    return ", ".join(names)
 
 
 def _resources(resources: Mapping[str, Mapping[str, str]]) -> str:

@@ -1,7 +1,7 @@
-"""Names of images, and which of the names that a pod's status gives can be pulled. Pure.
+"""The names of images, and the digests of running images that can be pulled. Pure.
 
-Grammar: github.com/distribution/reference; the forms of `imageID`: what container runtimes put
-into `status.containerStatuses[].imageID`.
+Grammar: github.com/distribution/reference. The forms of `imageID` are those that container runtimes write to
+`status.containerStatuses[].imageID`.
 """
 
 import re
@@ -24,7 +24,7 @@ _SCHEME = "docker-pullable://"
 
 
 class Reference(NamedTuple):
-    """`name` as written; `tag` and `digest` are empty where none was given."""
+    """A reference to an image: `name` as written; `tag` and `digest` are empty if not given."""
 
     name: str
     tag: str
@@ -32,7 +32,7 @@ class Reference(NamedTuple):
 
     @property
     def repository(self) -> str:
-        """The name with what is implied: `busybox` is `docker.io/library/busybox`."""
+        """Return the full name: that of `busybox` is `docker.io/library/busybox`."""
         host, slash, rest = self.name.partition("/")
         if not slash or not ("." in host or ":" in host or host == "localhost"):
             host, rest = "docker.io", self.name
@@ -44,36 +44,36 @@ class Reference(NamedTuple):
 
 
 def parse_reference(text: str) -> Reference | None:
-    """`repo`, `repo:tag`, `repo@sha256:…`, `repo:tag@sha256:…`; None for anything else."""
+    """Parse `repo`, `repo:tag`, `repo@sha256:…` or `repo:tag@sha256:…`. Return None for anything else."""
     if len(text) > MAX_CHARS:
         return None
-    found = _REFERENCE.fullmatch(text)
-    return Reference(found["name"], found["tag"] or "", found["digest"] or "") if found else None
+    match = _REFERENCE.fullmatch(text)
+    return Reference(match["name"], match["tag"] or "", match["digest"] or "") if match else None
 
 
 def pinned(image: str, image_id: str) -> str | None:
-    """`image` by the digest that runs: `repo@sha256:…`; None where the status names nothing that
-    could be pulled from the same repository, and where `image` is exact already.
+    """Return `image` with the digest that runs, as `repo@sha256:…`.
 
-    `docker-pullable://repo@sha256:…` and `repo@sha256:…` name a manifest. A bare `sha256:…` (and
-    `docker://sha256:…`) is the id of an image on that one node, which no registry knows.
+    Return None if `image` has a digest already, or if the status has no name that could be pulled from the
+    same repository. `docker-pullable://repo@sha256:…` and `repo@sha256:…` name a manifest. A bare `sha256:…`
+    (and `docker://sha256:…`) is the id of an image on that one node, which no registry knows.
     """
     asked = parse_reference(image)
     runs = parse_reference(image_id.removeprefix(_SCHEME))
     if asked is None or asked.digest or runs is None or not runs.digest:
         return None
-    # An image with several names is reported by any one of them: another repository may want
-    # another pull secret, or be a registry that this app never meant.
+    # A runtime reports an image with several names under any of them. Another repository may need another
+    # pull secret, or be on a registry that the app does not use.
     if runs.repository != asked.repository:
         return None
     return f"{asked.name}@{runs.digest}"
 
 
 def running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
-    """What image each of the app's containers runs, as `pinned` spells it, by the container's name.
+    """Return the image that each of the app's containers runs, as from `pinned`, by the container's name.
 
-    `pods` may be any of the namespace: those count that the app's selector selects, that do not
-    end, and that have the image of the app's template as it is now. Of several the youngest.
+    `pods` may be all pods of the namespace. A pod counts if the app's selector selects it, if it is not being
+    deleted, and if it has the image of the app's current template. The youngest pod takes precedence.
     """
     template = app.get("spec", {}).get("template", {}).get("spec", {})
     wanted = {
@@ -81,7 +81,7 @@ def running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
         for part in ("initContainers", "containers")
         for container in template.get(part) or ()
     }
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     own = [pod for pod in pods if _belongs(pod, app)]
     own.sort(key=lambda pod: pod.get("metadata", {}).get("creationTimestamp") or "", reverse=True)
     for pod in own:
@@ -94,16 +94,16 @@ def running_digests(app: Object, pods: Iterable[Object]) -> Mapping[str, str]:
             for status in pod.get("status", {}).get(part) or ():
                 name = status.get("name", "")
                 image = wanted.get(name)
-                if name in found or image is None or images.get(name) != image:
+                if name in digests or image is None or images.get(name) != image:
                     continue
                 digest = pinned(image, status.get("imageID") or "")
                 if digest is not None:
-                    found[name] = digest
-    return found
+                    digests[name] = digest
+    return digests
 
 
 def selects(selector: Object, labels: Mapping[str, str]) -> bool:
-    """Whether a LabelSelector (`matchLabels`, `matchExpressions`) selects these labels."""
+    """Return whether a LabelSelector (`matchLabels`, `matchExpressions`) selects these labels."""
     for key, value in (selector.get("matchLabels") or {}).items():
         if labels.get(key) != value:
             return False
@@ -126,7 +126,10 @@ def selects(selector: Object, labels: Mapping[str, str]) -> bool:
 
 
 def selector_text(selector: Object) -> str:
-    """A LabelSelector as a list request has it (`labelSelector`)."""
+    """Return a LabelSelector as the parameter `labelSelector` of a list request.
+
+    Raises ValueError for an unknown operator.
+    """
     parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
     for rule in selector.get("matchExpressions") or ():
         key, values = rule["key"], ",".join(rule.get("values") or ())

@@ -1,6 +1,6 @@
-"""How the sshd kit comes into a shell's pod, and where a shell finds it. Pure.
+"""The parts of a shell's pod that bring the sshd kit into it, and the kit's paths there. Pure.
 
-The kit's side of this is `docs/reference/kit.md`.
+`docs/reference/kit.md` describes the kit itself.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ HOST_KEY_PATH = "/etc/stagedoor/host"
 SHELL_PATH = "/etc/stagedoor/shell"
 PACKAGES_PATH = "/packages"
 OWN_PATHS = (KIT_PATH, RUN_PATH, HOST_KEY_PATH, SHELL_PATH, PACKAGES_PATH)
-"""Where a shell has things of ours; nothing of the app's is mounted there or below."""
+"""The folders that belong to Stagedoor in a shell; the app's volumes are not mounted there or below."""
 
 KIT_VOLUME = "stagedoor-kit"
 RUN_VOLUME = "stagedoor-run"
@@ -31,7 +31,7 @@ OWN_VOLUMES = (KIT_VOLUME, RUN_VOLUME, HOST_KEY_VOLUME, SHELL_VOLUME, PACKAGES_V
 START = f"{KIT_PATH}/bin/start"
 
 KIT_UID = 65532
-"""By custom the uid of `nonroot`."""
+"""The customary uid of `nonroot`."""
 
 _COPY = f"{KIT_PATH}/bin/copy"
 _COPY_TO = "/kit-volume"
@@ -42,25 +42,25 @@ _CPU_REQUEST = "10m"
 
 
 class KitSource(StrEnum):
-    """How the kit comes into the pod."""
+    """The ways to bring the kit into a pod."""
 
     SIBLING = "sibling"
-    """A container listed first copies it, and its postStart hook, which waits for that, holds the next
-    one back: the kubelet starts containers in their order. It then stays as long as the pod lives."""
+    """The first container copies it. The kubelet starts containers in their order, and the postStart hook of
+    the first waits for the copy, so that the next starts after it. The container stays as long as the pod."""
     INIT = "init"
-    """An init container copies it, which costs a turn of the kubelet's loop: a second until Ready."""
+    """An init container copies it. This costs a turn of the kubelet's loop: one more second until Ready."""
     IMAGE_VOLUME = "image-volume"
     """The image is mounted (Kubernetes 1.33 with the ImageVolume gate, or later)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What an installation gives to each shell's pod: the kit's image, and how it is brought.
+    """The installation's settings for every shell's pod: the kit's image, and how it comes into the pod.
 
-    `pull_policy` is an `imagePullPolicy`. `resources` are those of the containers that copy, None for
-    small ones of ours; `uid` is what they run as where the app's pod says nothing, None for the cluster to
-    choose one, as OpenShift does. `pod_labels` and `pod_annotations` stand beside a shell's own, for the
-    cluster's policies and webhooks; `priority_class` is a PriorityClass.
+    `pull_policy` is an `imagePullPolicy`. `resources` are those of the containers that copy, None for small
+    defaults. These containers run as `uid` if the app's pod sets no user; None lets the cluster choose one,
+    as OpenShift does. `pod_labels` and `pod_annotations` are added to a shell's own, for the cluster's
+    policies and webhooks; `priority_class` is a PriorityClass.
     """
 
     image: str
@@ -74,7 +74,7 @@ class Kit:
 
 
 class KitParts(NamedTuple):
-    """What the pod gets: containers before all others, volumes, and mounts of the shell's container."""
+    """Parts to add to a pod: containers to list first, volumes, and mounts for the shell's container."""
 
     init_containers: list[dict[str, Any]]
     containers: list[dict[str, Any]]
@@ -89,10 +89,11 @@ def bring(
     pod_security: Mapping[str, Any],
     cpu_limit: str | None,
 ) -> KitParts:
-    """`name` is what the shell's Secret and ConfigMap are called.
+    """Return the parts of a shell's pod that bring the kit, the packages and the shell's files into it.
 
-    `pod_security` is the pod's securityContext, `cpu_limit` the shell's own: a quota that counts
-    limits takes no container without one.
+    `name` is that of the shell's Secret and ConfigMap. `pod_security` is the pod's securityContext.
+    `cpu_limit` is the limit of the shell's container: if it has one, so do the containers that copy, for a
+    quota on limits accepts no container without one.
     """
     copier = _copier(kit, pod_security, cpu_limit)
     the_kit = _kit(kit, copier, packages=packages_image is not None)
@@ -105,10 +106,10 @@ def bring(
 
 
 def _files(name: str) -> KitParts:
-    """What a shell has with any kit: a folder to write to, its keys, and its settings."""
+    """Return the parts that every shell has: a folder to write to, its keys, and its settings."""
     volumes: list[dict[str, Any]] = [
         {"name": RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
-        # Any uid must read them, and the pod has one container that matters: 0444.
+        # 0444, as sshd's container may run with any uid, and no other container mounts them.
         {"name": HOST_KEY_VOLUME, "secret": {"secretName": name, "defaultMode": 0o444}},
         {"name": SHELL_VOLUME, "configMap": {"name": name, "defaultMode": 0o444}},
     ]
@@ -121,7 +122,7 @@ def _files(name: str) -> KitParts:
 
 
 def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) -> dict[str, Any]:
-    """The container that copies the kit, without its command."""
+    """Return the container that copies the kit, without its command."""
     return {
         "name": KIT_CONTAINER,
         "image": kit.image,
@@ -134,17 +135,17 @@ def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) ->
 
 
 def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> KitParts:
-    """The kit itself. `packages`: an init container needs it."""
+    """Return the parts for the kit. With `packages`, an init container copies it, since another needs it."""
     if kit.way is KitSource.IMAGE_VOLUME:
         image = {"reference": kit.image, "pullPolicy": kit.pull_policy}
-        # In the image the kit is at /kit too, and a whole image is mounted.
+        # The whole image is mounted, and the kit is in its folder /kit.
         mount = {**_KIT_MOUNT, "subPath": KIT_PATH.removeprefix("/")}
         return KitParts([], [], [{"name": KIT_VOLUME, "image": image}], [mount])
     volumes: list[dict[str, Any]] = [{"name": KIT_VOLUME, "emptyDir": {}}]
-    # Another init container cannot wait for a sibling, so packages want the kit copied by one.
+    # An init container cannot wait for a sibling, so with packages an init container copies the kit.
     if kit.way is KitSource.INIT or packages:
         return KitParts([{**copier, "command": [_COPY, _COPY_TO]}], [], volumes, [dict(_KIT_MOUNT)])
-    # The hook takes a while to be started, and by then most is copied.
+    # The kubelet takes a while to start the hook, and most is copied by then.
     stays = {
         "command": [_COPY, "--and-stay", _COPY_TO],
         "lifecycle": {"postStart": {"exec": {"command": [_COPY, "--wait", _COPY_TO]}}},
@@ -153,11 +154,11 @@ def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> KitParts:
 
 
 def _packages(copier: dict[str, Any], kit_mount: dict[str, Any]) -> KitParts:
-    """An image of packages, copied by `copier`; it need not have a program of its own."""
+    """Return the parts that copy an image of packages with `copier`. The image needs no program."""
     copy = {
         **copier,
         "name": PACKAGES_CONTAINER,
-        # The kit's busybox copies.
+        # The kit's busybox does the copy.
         "command": [f"{KIT_PATH}/bin/busybox", "cp", "-dR", f"{PACKAGES_PATH}/.", _PACKAGES_TO],
         "volumeMounts": [dict(kit_mount), {"name": PACKAGES_VOLUME, "mountPath": _PACKAGES_TO}],
     }
@@ -166,7 +167,7 @@ def _packages(copier: dict[str, Any], kit_mount: dict[str, Any]) -> KitParts:
 
 
 def _restricted(pod_security: Mapping[str, Any], uid: int | None) -> dict[str, Any]:
-    """As Pod Security `restricted` demands, whatever the app is allowed."""
+    """Return a securityContext that passes Pod Security `restricted`, whatever the app has."""
     context: dict[str, Any] = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -186,15 +187,15 @@ def _resources(kit: Kit, memory: str, cpu_limit: str | None) -> dict[str, Any]:
 
 
 def _small(memory: str, cpu_limit: str | None) -> dict[str, Any]:
-    """Little for the scheduler, enough to copy quickly, and no more of a quota than need be."""
+    """Return resources with small requests for the scheduler, and limits that let the copy be quick."""
     limits, request = {"memory": memory}, _CPU_REQUEST
     if cpu_limit:
         limits["cpu"] = _lesser(cpu_limit, _CPU_LIMIT)
-        # A request that is not made is as large as the limit, and one above it is refused.
+        # Without a request, the API sets it to the limit. A request above the limit is refused.
         request = _lesser(cpu_limit, _CPU_REQUEST)
     requests = {"memory": "16Mi", "cpu": request}
     return {"requests": requests, "limits": limits}
 
 
-def _lesser(one: str, other: str) -> str:
-    return one if (parse_quantity(one) or 0) <= (parse_quantity(other) or 0) else other
+def _lesser(first: str, second: str) -> str:
+    return first if (parse_quantity(first) or 0) <= (parse_quantity(second) or 0) else second

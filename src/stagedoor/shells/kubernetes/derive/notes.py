@@ -1,4 +1,4 @@
-"""What a shell has otherwise than its app, as values that `explain` shows. Pure."""
+"""Notes on the differences between a shell and its app, which `explain` shows. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from stagedoor.model.cluster import Object
 
 
 class NoteKind(StrEnum):
-    """What a note tells."""
+    """The kinds of notes."""
 
     LEFT_OUT = "left out"
     CHANGED = "changed"
@@ -17,7 +17,7 @@ class NoteKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One difference between app and shell: `subject` is the part (`volume data`), `why` a phrase."""
+    """A difference between app and shell: `subject` is the part (`volume data`), `why` the reason."""
 
     kind: NoteKind
     subject: str
@@ -28,26 +28,29 @@ class Note:
 
 
 def left_out(subject: str, why: str) -> Note:
-    """The app has it, its shell does not."""
+    """Return a note on a part that the app has and its shell does not."""
     return Note(NoteKind.LEFT_OUT, subject, why)
 
 
 def changed(subject: str, why: str) -> Note:
-    """The shell has it in another form."""
+    """Return a note on a part that the shell has in another form."""
     return Note(NoteKind.CHANGED, subject, why)
 
 
 def warning(subject: str, why: str) -> Note:
-    """As in the app, but it may surprise."""
+    """Return a note on a part that is as in the app, but may surprise."""
     return Note(NoteKind.WARNING, subject, why)
 
 
-def unnamed(
-    given: Object, prefix: str, dealt_with: Iterable[str], reasons: Mapping[str, str]
+def note_omitted(
+    given: Object, prefix: str, handled: Iterable[str], reasons: Mapping[str, str]
 ) -> list[Note]:
-    """Notes about the fields that a shell does not have."""
+    """Return notes on the fields of `given` that a shell does not have: all but those that are `handled`.
+
+    `prefix` comes before each field's name; `reasons` maps a field to the reason why it is left out.
+    """
     return [
         left_out(f"{prefix}{field}", reasons.get(field, "it is not known to this version"))
-        for field in sorted(set(given) - set(dealt_with))
+        for field in sorted(set(given) - set(handled))
         if given[field] not in (None, False, "", [], {})
     ]

@@ -1,4 +1,4 @@
-"""The manifests of a shell's other objects, and what stands in them. Pure."""
+"""The manifests of a shell's Service, ConfigMap, Secret and lease, and the patches for them. Pure."""
 
 import json
 from base64 import b64encode
@@ -30,18 +30,18 @@ from stagedoor.wire.krl import encode_revoked_serials
 from stagedoor.wire.rfc3339 import parse_time, show_time
 
 KEYS_END = "keys_until"
-"""The file that says when those beside it end, RFC 3339."""
+"""The file with the time at which the keys beside it end (RFC 3339)."""
 
 REVOKED = "revoked_keys"
-"""The file that lists certificates which are taken no more, though the file of principals has their user."""
+"""The file that lists revoked certificates of users who are still in the file of principals."""
 
 
 MAX_FAILURE_CHARS = 2000
-"""Of a failure's message on a lease: annotations have 256 KiB together, a person has less."""
+"""The longest message of a failure on a lease. Annotations may have 256 KiB together; a reader needs less."""
 
 
 def metadata_of(app: Object) -> dict[str, Any]:
-    """`metadata` of everything that belongs to the app's shell: it goes when the app goes."""
+    """Return the `metadata` of an object of the app's shell. Its owner is the app: both end together."""
     metadata = app["metadata"]
     return {
         "name": shell_object(metadata["name"]),
@@ -61,10 +61,10 @@ def metadata_of(app: Object) -> dict[str, Any]:
 
 
 def service(app: Object) -> Object:
-    """The Service, by whose EndpointSlices the gateway finds the pod.
+    """Return the Service, in whose EndpointSlices the gateway finds the pod.
 
-    It has no address of its own: one would be told to every pod that starts after it, as
-    `APP01_SSH_SERVICE_HOST` and six more variables (see `enableServiceLinks`), the app's included.
+    It has no address of its own: the kubelet would add one as `APP01_SSH_SERVICE_HOST` and six more variables
+    to every pod that starts later, the app's included (see `enableServiceLinks`).
     """
     return {
         "apiVersion": "v1",
@@ -90,37 +90,39 @@ def config_map(
     until: float,
     notice: str = "",
 ) -> Object:
-    """What sshd and its start script read, all of it public; changes with the policy.
+    """Return the ConfigMap that sshd and its start script read. It holds no secret.
 
-    `image` is what the shell runs; `user_cas` are the user CAs' public keys, each `type base64`; `until` is
-    when all keys end unless they are renewed. `notice` is a line for those inside, empty for none: the kit
-    shows it when it changes.
+    `image` is the image that the shell runs; `user_cas` are the user CAs' public keys, each `type base64`;
+    `until` is when all keys end unless they are renewed. `notice` is a line for open sessions, empty for
+    none, which the kit shows when it changes.
     """
-    theirs = keys(admissions, until)
+    users = keys(admissions, until)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata_of(app),
         "data": {
             "user_ca.pub": "".join(f"{line}\n" for line in user_cas),
-            **theirs["data"],
+            **users["data"],
             "motd": motd(target, settings, image, notice),
             **({"notice": f"{notice}\n"} if notice else {}),
             "settings": shell_settings(target, settings, image),
         },
-        "binaryData": theirs["binaryData"],
+        "binaryData": users["binaryData"],
     }
 
 
 def keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, str]]:
-    """That part of the ConfigMap that says who may log in, and `KEYS_END`: `data` and `binaryData`."""
+    """Return the `data` and `binaryData` of the ConfigMap that decide who may log in, `KEYS_END` included."""
     admitted = ending_by(admissions, until)
-    # No time is in it: what says the same must not be written again.
-    revoked = encode_revoked_serials(b"", chain.from_iterable(one.revoked for one in admitted), 0)
+    # The time is 0, so that the list does not change while its serials stay the same.
+    revoked = encode_revoked_serials(
+        b"", chain.from_iterable(admission.revoked for admission in admitted), 0
+    )
     return {
         "data": {
             "authorized_principals": authorized_principals(admitted),
-            # Certificates are judged by that file and the user CA's, so no CA has a line here.
+            # sshd checks certificates with the file of principals and the user CAs, so no CA has a line here.
             "authorized_keys": authorized_keys(admitted, ()),
             KEYS_END: show_time(until),
         },
@@ -129,7 +131,7 @@ def keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, s
 
 
 def motd(target: Target, settings: AppSettings, image: str, notice: str = "") -> str:
-    """What a terminal shows first."""
+    """Return the text that a terminal shows first."""
     place = f"{target.app} in {target.environment}" if target.environment else target.app
     if settings.warm:
         until = "It is kept running."
@@ -148,13 +150,15 @@ def motd(target: Target, settings: AppSettings, image: str, notice: str = "") ->
 
 
 def shell_settings(target: Target, settings: AppSettings, image: str) -> str:
-    """`KEY=VALUE` lines for `/kit/bin/start`. What would be more than a line is made one: an image is
-    whatever the app's author writes, and the API lets line ends pass in it."""
+    """Return `KEY=VALUE` lines for `/kit/bin/start`.
+
+    Line ends in values are replaced: the API accepts them in an image, which the app's author writes.
+    """
     lines = {
         "STAGEDOOR_APP": target.app,
         "STAGEDOOR_ENVIRONMENT": target.environment or "",
         "STAGEDOOR_IMAGE": image,
-        # A shell that is kept warm never stops by itself.
+        # A warm shell does not stop when it is idle.
         "STAGEDOOR_IDLE_STOP_S": "" if settings.warm else str(settings.idle_stop_s),
         "STAGEDOOR_GRACE_S": str(settings.grace_s),
         "STAGEDOOR_LOGIN_NAME": settings.login_name or "",
@@ -165,7 +169,7 @@ def shell_settings(target: Target, settings: AppSettings, image: str) -> str:
 
 
 def secret(app: Object, host_key: bytes, certificate: str) -> Object:
-    """The host key (OpenSSH's PEM form) and its certificate (one line)."""
+    """Return the Secret with the host key (OpenSSH's PEM form) and its certificate (one line)."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -181,7 +185,7 @@ def secret(app: Object, host_key: bytes, certificate: str) -> Object:
 
 
 def lease(app: Object, holder: str, now: float) -> Object:
-    """A fresh lease, for `create`: somebody asks for the shell. `holder` is the gateway's replica."""
+    """Return a new lease, whose creation asks for the shell. `holder` is the replica that creates it."""
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -191,44 +195,46 @@ def lease(app: Object, holder: str, now: float) -> Object:
 
 
 def renewal(holder: str, now: float) -> Object:
-    """The merge patch that renews a lease."""
+    """Return the merge patch that renews a lease."""
     return {"spec": {"holderIdentity": holder, "renewTime": show_time(now, micro=True)}}
 
 
 def stop_request() -> Object:
-    """The merge patch of a lease that says: stop now, even with people inside (`stagedoor app stop`)."""
+    """Return the merge patch of a lease that stops the shell now, open sessions included (`app stop`)."""
     return {"spec": {"renewTime": None}}
 
 
 def renewed_at(lease: Object) -> float | None:
-    """`spec.renewTime` in seconds since the epoch, None if it has none that can be read."""
+    """Return `spec.renewTime` in seconds since the epoch, or None if it is missing or unreadable."""
     return time_of((lease.get("spec") or {}).get("renewTime"))
 
 
 def time_of(text: object) -> float | None:
-    """An RFC 3339 time, such as IDLE_SINCE has, in seconds since the epoch; None for anything else."""
+    """Return an RFC 3339 time, such as that of IDLE_SINCE, in seconds since the epoch; else None."""
     return parse_time(text) if isinstance(text, str) else None
 
 
 def asked(lease: Object | None) -> int:
-    """How often the shell was asked for (ASKED); 0 where nothing says so."""
-    said = ((lease or {}).get("metadata") or {}).get("annotations") or {}
-    text = str(said.get(ASKED, ""))
+    """Return the number of requests for the shell (ASKED), 0 if the lease has none."""
+    annotations = ((lease or {}).get("metadata") or {}).get("annotations") or {}
+    text = str(annotations.get(ASKED, ""))
     return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
 
 
 def request(holder: str, now: float, count: int) -> Object:
-    """The merge patch by which somebody asks: a renewal that takes an earlier failure away."""
-    said = {ASKED: str(count), FAILURE: None}
-    return {**renewal(holder, now), "metadata": {"annotations": said}}
+    """Return the merge patch that asks for the shell: a renewal that also removes an earlier failure."""
+    annotations = {ASKED: str(count), FAILURE: None}
+    return {**renewal(holder, now), "metadata": {"annotations": annotations}}
 
 
 def failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
-    """The merge patch of a lease that says why its shell cannot be made; None: it can. `answers` is what
-    `asked` said when it was tried."""
-    said = None
+    """Return the merge patch of a lease that has the failure of its shell, or that removes it (None).
+
+    `answers` is the result of `asked` at the start of the attempt that failed.
+    """
+    failure = None
     if cause is not None:
-        said = json.dumps(
+        failure = json.dumps(
             {
                 "step": cause.step,
                 "message": cause.message[:MAX_FAILURE_CHARS],
@@ -237,35 +243,35 @@ def failure_patch(cause: Cause | None, now: float, answers: int = 0) -> Object:
             },
             ensure_ascii=False,
         )
-    return {"metadata": {"annotations": {FAILURE: said}}}
+    return {"metadata": {"annotations": {FAILURE: failure}}}
 
 
 def failure_of(lease: Object) -> Cause | None:
-    """What `failure_patch` wrote, None if there is nothing that can be read."""
-    found = answered_failure(lease)
-    return found[0] if found is not None else None
+    """Return the failure that `failure_patch` wrote, or None if it is missing or unreadable."""
+    failure = answered_failure(lease)
+    return failure[0] if failure is not None else None
 
 
 def answered_failure(lease: Object) -> tuple[Cause, int] | None:
-    """The same, and which count of ASKED it answers."""
+    """Return the failure that `failure_patch` wrote with its `answers`, or None if missing or unreadable."""
     text = ((lease.get("metadata") or {}).get("annotations") or {}).get(FAILURE)
     try:
-        said = json.loads(text) if isinstance(text, str) else None
+        failure = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict):
+    if not isinstance(failure, dict):
         return None
-    step, message = said.get("step"), said.get("message")
+    step, message = failure.get("step"), failure.get("message")
     if not isinstance(step, str) or not isinstance(message, str):
         return None
-    answers = said.get("answers")
+    answers = failure.get("answers")
     return Cause(step, message), answers if isinstance(answers, int) else 0
 
 
 def image_of(shell: Object) -> str:
-    """What a shell's Deployment has sshd's container run."""
+    """Return the image of sshd's container in a shell's Deployment, empty if it has no such container."""
     containers = shell["spec"]["template"]["spec"]["containers"]
-    return next((str(one["image"]) for one in containers if one["name"] == CONTAINER), "")
+    return next((str(item["image"]) for item in containers if item["name"] == CONTAINER), "")
 
 
 def marks_patch(
@@ -273,13 +279,13 @@ def marks_patch(
     idle_since: float | None,
     more: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Object:
-    """The merge patch for `lifecycle.Mark`; `more` are annotations of `outdated`."""
+    """Return the merge patch for `lifecycle.Mark`; `more` are the annotations from `outdated`."""
     since = None if idle_since is None else show_time(idle_since)
     return {"metadata": {"annotations": {STALE: stale, IDLE_SINCE: since, **more}}}
 
 
 def stop_patch(now: float) -> Object:
-    """The merge patch for `lifecycle.ScaleToZero`."""
+    """Return the merge patch for `lifecycle.ScaleToZero`."""
     return {
         "metadata": {"annotations": {IDLE_SINCE: show_time(now)}},
         "spec": {"replicas": 0},

@@ -1,6 +1,6 @@
-"""A shell's pod around its containers: where it runs, and as whom. Pure.
+"""The fields of a shell's pod other than containers and volumes: its node, its account, its network. Pure.
 
-Every field of core/v1 PodSpec is named here: copied, made, or left out and why.
+Every field of core/v1 PodSpec is listed here: copied, written, or left out with the reason.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Any
 from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.annotations import SERVICE_ACCOUNT, AppSettings
 from stagedoor.shells.kubernetes.derive.container import DEFAULT_CONTAINER
-from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, unnamed, warning
-from stagedoor.shells.kubernetes.derive.unique import joined_aliases, named_once
+from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, note_omitted, warning
+from stagedoor.shells.kubernetes.derive.unique import drop_duplicates, join_aliases
 from stagedoor.shells.kubernetes.names import PREFIX
 
 _POD_COPIED = (
@@ -66,8 +66,10 @@ _POD_LEFT_OUT: Mapping[str, str] = {
 def shell_pod(
     app: Object, pod: Object, settings: AppSettings, same_node: bool, notes: list[Note]
 ) -> dict[str, Any]:
-    """The pod's fields but for containers and volumes; adds to `notes`. `same_node` binds it to the
-    node on which the app's pod has its disk."""
+    """Return the pod's fields other than containers and volumes; adds to `notes`.
+
+    `same_node` binds the pod to the node on which the app's pod has its disk.
+    """
     spec = {field: pod[field] for field in _POD_COPIED if field in pod}
     if settings.resources is not None and spec.pop("resources", None):
         notes.append(left_out("pod's resources", f"{PREFIX}resources is about the container"))
@@ -82,29 +84,29 @@ def shell_pod(
         if affinity.get(kind)
     ]
     if same_node and app["spec"].get("replicas", 1) != 0:
-        # A disk is on one node: a shell elsewhere would wait for it without end.
+        # A disk is attached to one node, so a shell on another node would wait for it for ever.
         term = {"labelSelector": app["spec"]["selector"], "topologyKey": "kubernetes.io/hostname"}
         kept["podAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
         notes.append(changed("affinity", "the shell is bound to the node of the app's disk"))
     if kept:
         spec["affinity"] = kept
     added = ({"ip": address, "hostnames": names} for address, names in settings.host_aliases)
-    aliases, said = joined_aliases([*(pod.get("hostAliases") or ()), *added])
+    aliases, alias_notes = join_aliases([*(pod.get("hostAliases") or ()), *added])
     if aliases:
         spec["hostAliases"] = aliases
-    secrets, said_too = named_once(pod.get("imagePullSecrets") or ())
+    secrets, secret_notes = drop_duplicates(pod.get("imagePullSecrets") or ())
     if secrets:
         spec["imagePullSecrets"] = secrets
-    notes += said + said_too
-    notes += unnamed(pod, "pod's ", {*_POD_COPIED, *_POD_MADE}, _POD_LEFT_OUT)
+    notes += alias_notes + secret_notes
+    notes += note_omitted(pod, "pod's ", {*_POD_COPIED, *_POD_MADE}, _POD_LEFT_OUT)
     return spec
 
 
 def _account(pod: Object, settings: AppSettings, notes: list[Note]) -> dict[str, Any]:
-    """Return the fields that say by which account the pod asks the cluster's API.
+    """Return the fields for the account with which the pod calls the cluster's API.
 
-    Without the privilege the shell is the namespace's default account, without a token. The name is left out
-    too: webhooks of clouds give a pod credentials by the name of its account.
+    Without the privilege the shell has the namespace's default account and no token. The account's name is
+    left out too, since webhooks of clouds give a pod credentials by it.
     """
     name = pod.get("serviceAccountName") or pod.get("serviceAccount")
     mounts = pod.get("automountServiceAccountToken")
@@ -120,6 +122,9 @@ def _account(pod: Object, settings: AppSettings, notes: list[Note]) -> dict[str,
 
 
 def pod_annotation_notes(metadata: Object) -> list[Note]:
-    """Admission webhooks read a pod's annotations: what they inject the shell does not get."""
+    """Return a note on the app's pod annotations, which the shell's pod does not have.
+
+    Admission webhooks read them, so a shell does not get what such a webhook injects.
+    """
     names = sorted(set(metadata.get("annotations") or {}) - {DEFAULT_CONTAINER})
     return [left_out("pod's annotations", ", ".join(names))] if names else []

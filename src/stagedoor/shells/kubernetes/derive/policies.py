@@ -1,6 +1,6 @@
-"""NetworkPolicies that bound what an app may reach, and not its shell. Pure.
+"""NetworkPolicies that restrict what an app may reach, but not what its shell may reach. Pure.
 
-A shell bears none of its app's labels, so a policy that selects by one of them does not select the shell.
+A shell has none of its app's labels, so a policy that selects by one of them does not select the shell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,17 @@ from stagedoor.shells.kubernetes.names import SHELL_OF, shell_labels
 def egress_problem(
     app: Object, policies: Sequence[Object], pod_labels: Mapping[str, str]
 ) -> str | None:
-    """Return which of the namespace's policies let the shell of `app` reach more than the app; None if it
-    does not. `pod_labels` are those of every shell's pod besides its own."""
+    """Return a sentence on the policies that let the shell of `app` reach more than the app, else None.
+
+    `policies` are all of the namespace; `pod_labels` are the labels that the installation gives every shell's
+    pod.
+    """
     name = str(app["metadata"]["name"])
     app_labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
     shell = {**pod_labels, **shell_labels(name)}
     bounding = [policy for policy in policies if _bounds_egress(policy)]
     if any(_selects(policy, shell) for policy in bounding):
-        # The namespace's default, or a twin for the shell: its author has thought of shells.
+        # A default for the namespace, or a policy for the shell: its author has considered shells.
         return None
     names = [str(policy["metadata"]["name"]) for policy in bounding if _selects(policy, app_labels)]
     if not names:
@@ -34,7 +37,7 @@ def egress_problem(
 
 
 def _bounds_egress(policy: Object) -> bool:
-    """Whether the policy is about egress (networking.k8s.io/v1 NetworkPolicySpec, `policyTypes`)."""
+    """Return whether the policy applies to egress (networking.k8s.io/v1 NetworkPolicySpec, `policyTypes`)."""
     spec = policy.get("spec") or {}
     types = spec.get("policyTypes")
     return "Egress" in types if types else bool(spec.get("egress"))

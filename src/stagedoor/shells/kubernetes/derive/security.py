@@ -1,8 +1,8 @@
-"""What a shell's containers may do: what the app's may, and less where the app said nothing. Pure.
+"""The securityContext of a shell's containers: the app's, stricter where the app sets nothing. Pure.
 
-Capabilities above a runtime's defaults come only by a privilege. An app that passes Pod Security
-`restricted` has a shell that passes it. One that runs as root keeps root's capabilities, without which
-its shell could not so much as install a package.
+A shell has capabilities above the runtime's defaults only with a privilege. The shell of an app that passes
+Pod Security `restricted` passes it too. The shell of an app that runs as root keeps root's default
+capabilities, without which it could not install a package.
 """
 
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ _DEFAULT_CAPABILITIES = frozenset(
         "SYS_CHROOT",
     }
 )
-"""Those that containerd gives a container where nothing is said (its oci package)."""
+"""The capabilities that containerd gives a container by default (its oci package)."""
 
 
 def shell_security(
     container: Mapping[str, Any], pod: Mapping[str, Any], settings: AppSettings
 ) -> tuple[dict[str, Any], list[Note]]:
-    """The securityContext of the shell's container, from the app's two (container and pod)."""
+    """Return the securityContext of the shell's container, from those of the app's container and pod."""
     notes: list[Note] = []
     context = _unprivileged("the container", container, notes)
     _limit_capabilities(context, settings, notes)
@@ -60,7 +60,7 @@ def shell_security(
         )
     if uid or non_root:
         capabilities = dict(context.get("capabilities") or {})
-        # Effective capabilities are none for such a uid anyway.
+        # A process with such a uid has no effective capabilities anyway.
         capabilities.setdefault("drop", ["ALL"])
         context["capabilities"] = capabilities
         if uid and non_root is None:
@@ -105,22 +105,22 @@ def _is_default(capability: str) -> bool:
 def companion_security(
     name: str, container: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Note]]:
-    """The securityContext of an init container or sidecar that was asked for."""
+    """Return the securityContext of an init container or sidecar of the app in the shell's pod."""
     notes: list[Note] = []
     return _unprivileged(f"container {name}", container, notes), notes
 
 
 def _unprivileged(subject: str, context: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
-    found = dict(context)
-    if found.pop("privileged", False):
+    kept = dict(context)
+    if kept.pop("privileged", False):
         notes.append(left_out(f"privileged of {subject}", "it would open the node to the shell"))
-    if found.pop("procMount", "Default") != "Default":
+    if kept.pop("procMount", "Default") != "Default":
         notes.append(left_out(f"procMount of {subject}", "it would show more of the node"))
-    return found
+    return kept
 
 
 def _adds_sys_admin(context: Mapping[str, Any]) -> bool:
-    # The API refuses the two together (core validation of SecurityContext).
+    # The API refuses SYS_ADMIN with allowPrivilegeEscalation: false (core validation of SecurityContext).
     return any(
         name in ("SYS_ADMIN", "CAP_SYS_ADMIN", "ALL")
         for name in (context.get("capabilities") or {}).get("add") or ()

@@ -1,7 +1,7 @@
-"""A shell's Deployment and Service out of its app's Deployment or StatefulSet. Pure.
+"""The derivation of a shell's Deployment and Service from its app's Deployment or StatefulSet. Pure.
 
-What a shell has is named, field by field, in `pod` and `container`; a field that is not named there
-is left out and noted, so that a newer Kubernetes brings nothing in unseen.
+`pod` and `container` list every field that a shell has. A field that is not listed there is left out with a
+note, so that no field of a newer Kubernetes gets into a shell unnoticed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,17 +50,17 @@ __all__ = [
 ]
 
 PROGRESS_DEADLINE_S = 120
-"""After this long without progress the Deployment itself says that it does not start."""
+"""Seconds without progress after which the Deployment's status reports a failed start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
     """A shell as it should be.
 
-    `deployment` has no `replicas` (see `with_replicas`); it bears `template`, the hash of all that
-    decides whether a running shell is the one wanted, as annotation `names.TEMPLATE`. `container`
-    is the app's container that it was made from, `image` what it runs, `asked` the same image as the
-    app's author wrote it, made a line.
+    `deployment` has no `replicas` (see `with_replicas`). Its annotation `names.TEMPLATE` is `template`, the
+    hash of the pod's template: a running shell with another hash is outdated. `container` is the
+    name of the app's container that the shell is derived from, `image` the image that the shell runs, and
+    `asked` the same image as the app's author wrote it, on one line.
     """
 
     deployment: Object
@@ -80,12 +80,12 @@ def derive(
     digests: Mapping[str, str],
     claims: Mapping[str, Sequence[str]],
 ) -> Derived | WrongSettings:
-    """The shell of `app`.
+    """Derive the shell of `app`, or return the reasons why it can have none.
 
-    `digests` maps the app's containers to the images that they run (see `images.running_digests`),
-    so that the shell has the same one though the tag moved on; a container that is not in it keeps
-    the template's image. `claims` maps the namespace's PersistentVolumeClaims to their access modes
-    (`spec.accessModes`); one that is not in it is taken for one that a single pod may have.
+    `digests` maps the app's containers to the images that they run (see `images.running_digests`), so that
+    the shell runs the same image even if the tag has moved. A container that is not in it keeps the image of
+    the template. `claims` maps the namespace's PersistentVolumeClaims to their access modes
+    (`spec.accessModes`). A claim that is not in it counts as one for a single pod.
     """
     template = app["spec"]["template"]
     metadata, pod = template.get("metadata") or {}, template["spec"]
@@ -96,16 +96,16 @@ def derive(
     if problems or container is None or others is None:
         return WrongSettings(tuple(problems), settings)
 
-    present = frozenset(each["name"] for each in (*others.init_containers, *others.sidecars))
+    present = frozenset(item["name"] for item in (*others.init_containers, *others.sidecars))
     used = used_volumes([container, *others.init_containers, *others.sidecars])
     volumes = shell_volumes(
         pod.get("volumes") or (), used, container["name"], present, settings, claims
     )
     known = frozenset(volume["name"] for volume in pod.get("volumes") or ())
-    others = others.mounting(volumes.gone, known)
+    others = others.with_mounts(volumes.omitted, known)
     notes += volumes.notes
     made = shell_container(container, metadata, pod, settings, digests, present, notes)
-    mounts, mount_notes = shell_mounts(container, volumes.gone, known)
+    mounts, mount_notes = shell_mounts(container, volumes.omitted, known)
     notes += mount_notes + others.notes
 
     name = shell_object(app["metadata"]["name"])
@@ -134,7 +134,7 @@ def derive(
 
 
 def _containers(brought: KitParts, shell: Object, others: Sidecars) -> dict[str, Any]:
-    """The pod's containers in the order in which the kubelet starts them."""
+    """Return the pod's containers in the order in which the kubelet starts them."""
     first = [*brought.init_containers, *others.init_containers]
     containers = {"containers": [*brought.containers, shell, *others.sidecars]}
     return {"initContainers": first, **containers} if first else containers
@@ -148,7 +148,7 @@ def _pod_metadata(app: Object, kit: Kit) -> dict[str, Any]:
 
 
 def with_replicas(deployment: Object, replicas: int) -> Object:
-    """The manifest to apply: server-side apply would make one replica where none are named."""
+    """Return the manifest to apply. Without `replicas`, a server-side apply would create one replica."""
     return {**deployment, "spec": {"replicas": replicas, **deployment["spec"]}}
 
 
@@ -160,31 +160,31 @@ def _problems(
     pod_labels: Mapping[str, str],
 ) -> list[str]:
     about = describe(app)
-    found = []
+    problems = []
     problem = name_problem(app["metadata"]["name"])
     if problem is not None:
-        found.append(f"{about} can have no shell: {problem}")
+        problems.append(f"{about} can have no shell: {problem}")
     labels = {**pod_labels, **shell_labels(app["metadata"]["name"])}
     if selects(app["spec"].get("selector") or {}, labels):
-        found.append(
+        problems.append(
             f"{about} can have no shell: its selector selects the shell's pod; "
             "let it select a label of the app's own"
         )
     if (app["spec"]["template"]["spec"].get("os") or {}).get("name") == "windows":
-        found.append(f"{about} can have no shell: its pods run Windows")
-    names = ", ".join(each["name"] for each in app["spec"]["template"]["spec"]["containers"])
+        problems.append(f"{about} can have no shell: its pods run Windows")
+    names = ", ".join(item["name"] for item in app["spec"]["template"]["spec"]["containers"])
     if container is None:
-        found.append(
+        problems.append(
             f'annotation {PREFIX}container of {about}: there is no container "{settings.container}"; '
             f"allowed: {names}"
         )
     if others is not None:
-        found += [
+        problems += [
             f'annotation {PREFIX}{setting} of {about}: there is no such container "{name}"; '
             f"allowed: {', '.join(allowed) or 'none, as it has none'}"
             for setting, name, allowed in others.unknown
         ]
-    return found
+    return problems
 
 
 def _deployment(app: Object, pod_template: dict[str, Any], digest: str) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _deployment(app: Object, pod_template: dict[str, Any], digest: str) -> dict[
         "metadata": {**metadata_of(app), "annotations": {TEMPLATE: digest}},
         "spec": {
             "selector": {"matchLabels": shell_labels(app["metadata"]["name"])},
-            # A shell that ends has its sessions still: a new one does not wait for them.
+            # A shell that is replaced keeps its sessions until its grace ends; the new one starts at once.
             "strategy": {
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},

@@ -1,7 +1,7 @@
-"""Init containers and sidecars: which of the app's come into its shell's pod. Pure.
+"""The app's init containers and sidecars that its shell's pod has too. Pure.
 
-None by default. An init container of the app's (a migration, say) runs on its rollouts, and is not
-to run whenever somebody logs in; a sidecar serves the app's process.
+There are none by default. An app's init container (a migration, say) is meant for its rollouts and must not
+run at every login; a sidecar serves the app's process.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,10 +28,11 @@ _DROPPED = ("livenessProbe", "readinessProbe", "ports")
 
 @dataclass(frozen=True, slots=True)
 class Sidecars:
-    """Both kinds, in the app's order. Sidecars that are init containers which go on running
-    (`restartPolicy: Always`) are among the init containers, as in the app.
+    """The init containers and sidecars of a shell's pod, in the app's order.
 
-    `unknown` are names that were asked for and are not there: setting, name, and what is allowed.
+    Init containers that keep running (`restartPolicy: Always`) are sidecars, but are listed among the init
+    containers, as in the app. `unknown` are the names in the settings that the app does not have, each with
+    its setting and the allowed names.
     """
 
     init_containers: tuple[Mapping[str, Any], ...]
@@ -39,13 +40,13 @@ class Sidecars:
     notes: list[Note]
     unknown: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
-    def mounting(self, gone: frozenset[str], known: frozenset[str]) -> "Sidecars":
-        """The same with the mounts that are left; see `volumes.shell_mounts`."""
+    def with_mounts(self, omitted: frozenset[str], known: frozenset[str]) -> "Sidecars":
+        """Return a copy with the mounts that a shell has; the arguments are as in `volumes.shell_mounts`."""
         notes = list(self.notes)
 
-        def mounted(container: Mapping[str, Any]) -> dict[str, Any]:
-            mounts, said = shell_mounts(container, gone, known)
-            notes.extend(said)
+        def mount(container: Mapping[str, Any]) -> dict[str, Any]:
+            mounts, mount_notes = shell_mounts(container, omitted, known)
+            notes.extend(mount_notes)
             rest = {
                 field: value
                 for field, value in container.items()
@@ -55,8 +56,8 @@ class Sidecars:
 
         return replace(
             self,
-            init_containers=tuple(mounted(each) for each in self.init_containers),
-            sidecars=tuple(mounted(each) for each in self.sidecars),
+            init_containers=tuple(map(mount, self.init_containers)),
+            sidecars=tuple(map(mount, self.sidecars)),
             notes=notes,
         )
 
@@ -64,30 +65,30 @@ class Sidecars:
 def companions(
     pod: Object, container: Object, settings: AppSettings, digests: Mapping[str, str]
 ) -> Sidecars:
-    """Those of the app's pod template that its settings ask for; `digests` as in `derive`."""
+    """Return the init containers and sidecars that the app's settings ask for; `digests` as in `derive`."""
     notes: list[Note] = []
     initial = pod.get("initContainers") or ()
-    init_names = tuple(each["name"] for each in initial if not _goes_on(each))
+    init_names = tuple(item["name"] for item in initial if not _keeps_running(item))
     sidecar_names = (
-        *(each["name"] for each in initial if _goes_on(each)),
-        *(each["name"] for each in pod["containers"] if each is not container),
+        *(item["name"] for item in initial if _keeps_running(item)),
+        *(item["name"] for item in pod["containers"] if item is not container),
     )
     chosen = {
-        *_chosen(settings.init_containers, init_names),
-        *_chosen(settings.sidecars, sidecar_names),
+        *_choose(settings.init_containers, init_names),
+        *_choose(settings.sidecars, sidecar_names),
     }
 
-    def kept(containers: Iterable[Object]) -> tuple[Mapping[str, Any], ...]:
+    def keep(containers: Iterable[Object]) -> tuple[Mapping[str, Any], ...]:
         return tuple(
-            _copied(each, digests, notes)
-            for each in containers
-            if each is not container
-            and _is_kept(each, each["name"] in chosen, _kind(each, initial), notes)
+            _copy(item, digests, notes)
+            for item in containers
+            if item is not container
+            and _is_kept(item, item["name"] in chosen, _kind(item, initial), notes)
         )
 
     return Sidecars(
-        kept(initial),
-        kept(pod["containers"]),
+        keep(initial),
+        keep(pod["containers"]),
         notes,
         tuple(
             (setting, name, allowed)
@@ -101,17 +102,17 @@ def companions(
     )
 
 
-def _goes_on(container: Object) -> bool:
+def _keeps_running(container: Object) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
 def _kind(container: Object, initial: Iterable[Object]) -> str:
-    starts_first = any(container is each for each in initial)
-    return "init container" if starts_first and not _goes_on(container) else "sidecar"
+    is_initial = any(container is item for item in initial)
+    return "init container" if is_initial and not _keeps_running(container) else "sidecar"
 
 
-def _chosen(names: Sequence[str], there: Sequence[str]) -> Sequence[str]:
-    return there if ALL in names else names
+def _choose(names: Sequence[str], available: Sequence[str]) -> Sequence[str]:
+    return available if ALL in names else names
 
 
 def _is_kept(container: Object, chosen: bool, kind: str, notes: list[Note]) -> bool:
@@ -127,16 +128,16 @@ def _is_kept(container: Object, chosen: bool, kind: str, notes: list[Note]) -> b
     return True
 
 
-def _copied(container: Object, digests: Mapping[str, str], notes: list[Note]) -> dict[str, Any]:
-    made = {field: value for field, value in container.items() if field not in _DROPPED}
-    if "env" in made:
-        made["env"], doubled = last_wins(made["env"] or ())
-        notes += doubled
+def _copy(container: Object, digests: Mapping[str, str], notes: list[Note]) -> dict[str, Any]:
+    copy = {field: value for field, value in container.items() if field not in _DROPPED}
+    if "env" in copy:
+        copy["env"], env_notes = last_wins(copy["env"] or ())
+        notes += env_notes
     if container["name"] in digests:
-        made |= {"image": digests[container["name"]], "imagePullPolicy": "IfNotPresent"}
+        copy |= {"image": digests[container["name"]], "imagePullPolicy": "IfNotPresent"}
     if container.get("securityContext"):
-        made["securityContext"], said = companion_security(
+        copy["securityContext"], security_notes = companion_security(
             container["name"], container["securityContext"]
         )
-        notes += said
-    return made
+        notes += security_notes
+    return copy

@@ -1,4 +1,4 @@
-"""The hash by which a running shell is known to be the one wanted, or not. Pure."""
+"""The hash that decides whether a running shell is up to date. Pure."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def template_hash(wanted: Any) -> str:
-    """Of a JSON value, the same for every order of keys and on every machine: 32 hex digits."""
+    """Return the hash of a JSON value (32 hex digits). It does not depend on the order of keys."""
     canonical = json.dumps(
         wanted, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )

@@ -1,7 +1,7 @@
-"""Lists in which an app may name a thing twice, and its shell may not. Pure.
+"""The removal of duplicates from lists in which an app may have them, but its shell may not. Pure.
 
-The API server takes such lists from `kubectl replace` or a controller's update, and refuses them in a
-server-side apply, by which shells are made (`x-kubernetes-list-map-keys` in its OpenAPI document).
+The API server accepts duplicates from `kubectl replace` or a controller's update, but refuses them in a
+server-side apply, which creates shells (`x-kubernetes-list-map-keys` in its OpenAPI document).
 """
 
 import re
@@ -13,35 +13,37 @@ from stagedoor.model.cluster import Object
 from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, warning
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
-"""`$$` stands for `$`, and `$(NAME)` for the value of an entry before (kubelet, third_party/forked/golang/
-expansion)."""
+"""`$$` expands to `$`, and `$(NAME)` to the value of an earlier entry (kubelet,
+third_party/forked/golang/expansion)."""
 
 
 def last_wins(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
-    """Of the entries of `env` the last of each name, as the kubelet has it.
+    """Return the last entry of each name in `env`, which is the one that the kubelet uses.
 
-    What speaks of an earlier one, as in `PATH=$(PATH):/opt/bin`, gets its value in place.
+    A reference to an earlier entry of the same name, as in `PATH=$(PATH):/opt/bin`, is replaced by its value.
     """
-    given = list(entries)
-    last = {entry["name"]: number for number, entry in enumerate(given)}
+    entries = list(entries)
+    last = {entry["name"]: number for number, entry in enumerate(entries)}
     earlier: dict[str, _Earlier | None] = {}
     kept: dict[str, dict[str, Any]] = {}
     notes: list[Note] = []
-    for number, entry in enumerate(given):
+    for number, entry in enumerate(entries):
         name = entry["name"]
-        made, lost = _in_place(entry, earlier, kept)
+        expanded, lost = _expand(entry, earlier, kept)
         notes += [
             warning(
-                f"variable {name}", f"it speaks of an earlier {one}, which is not a plain value"
+                f"variable {name}",
+                f"it speaks of an earlier {variable}, which is not a plain value",
             )
-            for one in lost
+            for variable in lost
         ]
         if last[name] == number:
-            kept[name] = made
+            kept[name] = expanded
             earlier.pop(name, None)
         else:
-            plain = not made.get("valueFrom")
-            earlier[name] = _Earlier(made.get("value") or "", frozenset(kept)) if plain else None
+            is_plain = not expanded.get("valueFrom")
+            text = expanded.get("value") or ""
+            earlier[name] = _Earlier(text, frozenset(kept)) if is_plain else None
             notes.append(
                 changed(f"variable {name}", "the app has it more than once; the last counts")
             )
@@ -50,43 +52,48 @@ def last_wins(entries: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Not
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
-    """An entry's text, and the names to which it could refer."""
+    """The text of an entry that is dropped, and the names to which it could refer."""
 
     text: str
     known: frozenset[str]
 
     def at(self, known: Container[str]) -> str:
-        """The text for a place where `known` are: what stood for itself goes on to do so."""
+        """Return the text for a later entry, which may refer to `known` names.
+
+        A reference to a name that was not known before is not expanded, so it is escaped.
+        """
         return _REFERENCE.sub(
-            lambda one: f"${one[0]}" if one[1] in known and one[1] not in self.known else one[0],
+            lambda match: (
+                f"${match[0]}" if match[1] in known and match[1] not in self.known else match[0]
+            ),
             self.text,
         )
 
 
-def _in_place(
+def _expand(
     entry: Object, earlier: Mapping[str, _Earlier | None], known: Container[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The entry with the values of `earlier` ones in it, and the names of those that have none."""
+    """Return the entry with references to `earlier` entries expanded, and the names that have no value."""
     lost: list[str] = []
 
-    def replaced(reference: re.Match[str]) -> str:
+    def expand(reference: re.Match[str]) -> str:
         name = reference[1]
         if name is None or name not in earlier:
             return reference[0]
-        one = earlier[name]
-        if one is None:
+        dropped = earlier[name]
+        if dropped is None:
             lost.append(name)
             return reference[0]
-        return one.at(known)
+        return dropped.at(known)
 
     text = entry.get("value")
     if not earlier or not isinstance(text, str):
         return dict(entry), lost
-    return {**entry, "value": _REFERENCE.sub(replaced, text)}, lost
+    return {**entry, "value": _REFERENCE.sub(expand, text)}, lost
 
 
-def joined_aliases(aliases: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
-    """Of `hostAliases` one for each address, with the names of all."""
+def join_aliases(aliases: Iterable[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
+    """Join `hostAliases` with the same address, and return one alias for each."""
     names: dict[str, list[str]] = {}
     notes = []
     for alias in aliases:
@@ -94,14 +101,18 @@ def joined_aliases(aliases: Iterable[Object]) -> tuple[list[dict[str, Any]], lis
         if address in names:
             notes.append(changed(f"host alias {address}", "the app has it more than once; joined"))
         names[address] = list(dict.fromkeys([*names.get(address, ()), *alias.get("hostnames", ())]))
-    return [{"ip": address, "hostnames": them} for address, them in names.items()], notes
+    return [{"ip": address, "hostnames": hosts} for address, hosts in names.items()], notes
 
 
-def named_once(references: Sequence[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
-    """Of `imagePullSecrets` each once; one without a name speaks of nothing."""
-    kept = {one["name"]: dict(one) for one in reversed(references) if one.get("name")}
-    found = list(reversed(kept.values()))
-    if len(found) == len(references):
-        return found, []
+def drop_duplicates(references: Sequence[Object]) -> tuple[list[dict[str, Any]], list[Note]]:
+    """Return `imagePullSecrets` without duplicates, and without references that have no name."""
+    by_name = {
+        reference["name"]: dict(reference)
+        for reference in reversed(references)
+        if reference.get("name")
+    }
+    kept = list(reversed(by_name.values()))
+    if len(kept) == len(references):
+        return kept, []
     why = "those that the app names more than once, or without a name"
-    return found, [left_out("imagePullSecrets", why)]
+    return kept, [left_out("imagePullSecrets", why)]

@@ -1,7 +1,7 @@
-"""How the value of each kind of annotation is written. Pure.
+"""Readers for the values of annotations. Pure.
 
-Every reader takes the text without surrounding blanks and returns the value, or raises
-WrongValueError, which says what was given and what is allowed.
+Every reader takes the text without surrounding blanks and returns the value. It raises WrongValueError, which
+names the value and the allowed ones.
 """
 
 import json
@@ -18,12 +18,12 @@ from stagedoor.shells.kubernetes.derive.images import parse_reference
 from stagedoor.shells.kubernetes.duration import parse_duration, parse_quantity, show_duration
 
 MAX_SHOWN = 60
-"""Characters of a wrong value that a message repeats."""
+"""The most characters of a wrong value that a message repeats."""
 
 ALL = "*"
-"""In a list of containers: all of them."""
+"""The item that stands for all containers in a list of containers."""
 
-# apimachinery validation.IsEnvVarName, which every version of Kubernetes takes.
+# apimachinery validation.IsEnvVarName: names that every version of Kubernetes accepts.
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*", re.ASCII)
 _LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 _USER = re.compile(r"(\d{1,10})(?::(\d{1,10}))?", re.ASCII)
@@ -33,28 +33,31 @@ _RESOURCE = re.compile(
     re.ASCII,
 )
 _SOURCE = re.compile(rf"(?:secret|configmap)/(?:{SUBDOMAIN})", re.ASCII)
-_MAX_ID = 2**31 - 1  # what the kubelet takes for runAsUser
+_MAX_ID = 2**31 - 1  # the highest runAsUser that the kubelet accepts
 
 
 class WrongValueError(ValueError):
-    """`str(error)` says what was given and what is allowed; it repeats no value of a variable."""
+    """A wrong value of an annotation.
+
+    The message names the value and the allowed ones, but never the value of an environment variable.
+    """
 
 
 def show(text: str) -> str:
-    """A wrong value for a message: printable, and not longer than anybody reads."""
+    """Return a wrong value as messages show it: in quotes, printable, and cut to MAX_SHOWN characters."""
     cut = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
     return json.dumps(cut, ensure_ascii=not cut.isprintable())
 
 
 def boolean(text: str) -> bool:
-    """`true` or `false`."""
+    """Read `true` or `false`."""
     if text not in ("true", "false"):
         raise WrongValueError(f'{show(text)} is neither "true" nor "false"')
     return text == "true"
 
 
 def label(text: str) -> str:
-    """The name of a container (RFC 1123 label)."""
+    """Read the name of a container (RFC 1123 label)."""
     if not valid_label(text):
         raise WrongValueError(
             f"{show(text)} is no container's name; allowed: a-z, 0-9 and - inside, 63 at most"
@@ -63,7 +66,7 @@ def label(text: str) -> str:
 
 
 def image(text: str) -> str:
-    """An image's name, with a tag or digest or without."""
+    """Read the name of an image, with or without tag and digest."""
     if parse_reference(text) is None:
         raise WrongValueError(
             f"{show(text)} is no image; allowed: REPOSITORY:TAG or REPOSITORY@sha256:DIGEST"
@@ -72,43 +75,43 @@ def image(text: str) -> str:
 
 
 def duration(least_s: int, most_s: int) -> Callable[[str], int]:
-    """A reader of durations between two, both included."""
+    """Return a reader for durations from `least_s` to `most_s` seconds, both included."""
     allowed = (
         f"allowed: {show_duration(least_s)} to {show_duration(most_s)}, such as 30m, 1h30m or 2d"
     )
 
     def read(text: str) -> int:
-        found = parse_duration(text)
-        if found is None:
+        seconds = parse_duration(text)
+        if seconds is None:
             raise WrongValueError(f"{show(text)} is no duration; {allowed}")
-        if not least_s <= found <= most_s:
+        if not least_s <= seconds <= most_s:
             raise WrongValueError(f"{show(text)} is out of range; {allowed}")
-        return found
+        return seconds
 
     return read
 
 
 def words(text: str) -> tuple[str, ...]:
-    """A command: a JSON list, or words as a POSIX shell splits them, without any expansion."""
+    """Read a command: a JSON list, or words as a POSIX shell splits them, without any expansion."""
     allowed = 'allowed: words such as /entrypoint.sh --env, or a JSON list such as ["/a b.sh"]'
     if text.startswith("["):
-        found = _json(text, allowed)
-        if not all(isinstance(word, str) for word in found):
+        command = _json(text, allowed)
+        if not all(isinstance(word, str) for word in command):
             raise WrongValueError(f"{show(text)} holds other things than texts; {allowed}")
     else:
         try:
-            found = shlex.split(text)
+            command = shlex.split(text)
         except ValueError:
             raise WrongValueError(f"{show(text)} has an open quote; {allowed}") from None
-    if not found or not found[0]:
+    if not command or not command[0]:
         raise WrongValueError(f"{show(text)} names no program; {allowed}")
-    if not all(_sayable(word) for word in found):
+    if not all(_is_passable(word) for word in command):
         raise WrongValueError(f"{show(text)} holds a NUL or half a character; {allowed}")
-    return tuple(found)
+    return tuple(command)
 
 
 def directory(text: str) -> str:
-    """An absolute path."""
+    """Read an absolute path."""
     if not text.startswith("/") or not text.isprintable() or len(text) > 4095:
         raise WrongValueError(
             f"{show(text)} is no directory; allowed: an absolute path, as /srv/app"
@@ -117,7 +120,7 @@ def directory(text: str) -> str:
 
 
 def login_name(text: str) -> str:
-    """A name as useradd(8) takes it."""
+    """Read a login name that useradd(8) accepts."""
     if not _LOGIN.fullmatch(text):
         raise WrongValueError(
             f"{show(text)} is no login name; allowed: a-z, 0-9, _ and -, 32 at most, no digit first"
@@ -126,9 +129,9 @@ def login_name(text: str) -> str:
 
 
 def user(text: str) -> tuple[int, int | None]:
-    """`UID` or `UID:GID`. Root is refused: what the app is not, its shell does not become."""
-    found = _USER.fullmatch(text)
-    ids = [int(part) for part in found.groups() if part is not None] if found else []
+    """Read `UID` or `UID:GID`. Root is refused, since an annotation must not make a shell root."""
+    match = _USER.fullmatch(text)
+    ids = [int(part) for part in match.groups() if part is not None] if match else []
     if not ids or ids[0] == 0 or max(ids) > _MAX_ID:
         raise WrongValueError(
             f"{show(text)} is no user; allowed: UID or UID:GID in digits, from 1 to {_MAX_ID}"
@@ -137,12 +140,12 @@ def user(text: str) -> tuple[int, int | None]:
 
 
 def resources(text: str) -> Mapping[str, Mapping[str, str]]:
-    """ResourceRequirements in JSON: `requests` and `limits`."""
+    """Read ResourceRequirements in JSON: `requests` and `limits`."""
     allowed = 'allowed: JSON such as {"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}}'
-    found = _json(text, allowed)
-    if not isinstance(found, dict) or not found or set(found) - {"requests", "limits"}:
+    parts = _json(text, allowed)
+    if not isinstance(parts, dict) or not parts or set(parts) - {"requests", "limits"}:
         raise WrongValueError(f"{show(text)} is not made of requests and limits; {allowed}")
-    for part, amounts in found.items():
+    for part, amounts in parts.items():
         if not isinstance(amounts, dict):
             raise WrongValueError(f"its {part} are no object; {allowed}")
         for name, amount in amounts.items():
@@ -151,18 +154,20 @@ def resources(text: str) -> Mapping[str, Mapping[str, str]]:
             if not isinstance(amount, str) or parse_quantity(amount) is None:
                 shown = show(amount if isinstance(amount, str) else json.dumps(amount))
                 raise WrongValueError(f"{shown} for {name} in {part} is no quantity; {allowed}")
-    for name, limit in found.get("limits", {}).items():
-        request = found.get("requests", {}).get(name)
+    for name, limit in parts.get("limits", {}).items():
+        request = parts.get("requests", {}).get(name)
         if request is not None and (parse_quantity(request) or 0) > (parse_quantity(limit) or 0):
             raise WrongValueError(
                 f"the request of {show(request)} for {name} is above the limit of {show(limit)}"
             )
-    return MappingProxyType({part: MappingProxyType(found[part]) for part in sorted(found)})
+    return MappingProxyType({part: MappingProxyType(parts[part]) for part in sorted(parts)})
 
 
 def variables(text: str) -> Mapping[str, str]:
-    """`NAME=VALUE` lines, or a JSON object. Values are taken as they are, blanks at the ends too,
-    but for the blanks around the whole text."""
+    """Read `NAME=VALUE` lines, or a JSON object.
+
+    Values keep their leading and trailing blanks, except those around the whole text.
+    """
     allowed = 'allowed: lines NAME=VALUE, or JSON such as {"NAME": "VALUE"}'
     pairs: list[tuple[str, str]] = []
     if text.startswith("{"):
@@ -181,57 +186,57 @@ def variables(text: str) -> Mapping[str, str]:
     for name, value in pairs:
         if not _VARIABLE.fullmatch(name):
             raise WrongValueError(f"{show(name)} is no variable's name; {allowed}")
-        if not _sayable(value):
+        if not _is_passable(value):
             raise WrongValueError(f"the value of {name} holds a NUL or half a character; {allowed}")
-    found = dict(pairs)
-    if not found:
+    values = dict(pairs)
+    if not values:
         raise WrongValueError(f"it names no variable; {allowed}")
-    if len(found) < len(pairs):
+    if len(values) < len(pairs):
         raise WrongValueError(f"it names a variable twice; {allowed}")
-    return MappingProxyType(found)
+    return MappingProxyType(values)
 
 
 def dropped_variables(text: str) -> tuple[str, ...]:
-    """Variables, and sources of `envFrom` as `secret/NAME` or `configmap/NAME`."""
-    found = _list(text)
-    for name in found:
+    """Read names of variables, and sources of `envFrom` as `secret/NAME` or `configmap/NAME`."""
+    names = _list(text)
+    for name in names:
         if not (_VARIABLE.fullmatch(name) or _SOURCE.fullmatch(name)):
             raise WrongValueError(
                 f"{show(name)} is no variable; allowed: a list such as "
                 "DATABASE_URL, secret/payments, configmap/flags"
             )
-    return found
+    return names
 
 
 def choices(*known: str) -> Callable[[str], frozenset[str]]:
-    """A reader of lists of given words."""
+    """Return a reader for lists of the `known` words."""
 
     def read(text: str) -> frozenset[str]:
-        for word in (found := _list(text)):
+        for word in (chosen := _list(text)):
             if word not in known:
                 raise WrongValueError(f"{show(word)} is unknown; allowed: {', '.join(known)}")
-        return frozenset(found)
+        return frozenset(chosen)
 
     return read
 
 
 def container_names(text: str) -> tuple[str, ...]:
-    """`none`, `all`, or names of containers."""
+    """Read `none`, `all`, or names of containers."""
     if text in ("none", "all"):
         return (ALL,) if text == "all" else ()
-    found = _list(text)
-    for name in found:
+    names = _list(text)
+    for name in names:
         if not valid_label(name):
             raise WrongValueError(
                 f"{show(name)} is no container's name; allowed: none, all, or names such as one, two"
             )
-    return found
+    return names
 
 
 def host_aliases(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Lines as in hosts(5): an address and its names; `;` parts lines too."""
+    """Read lines as in hosts(5): an address and its names. A `;` ends a line too."""
     allowed = "allowed: lines such as 10.0.0.5 db.internal db"
-    found = []
+    aliases = []
     for line in re.split(r"[\n;]", text):
         address, *names = line.split() or [""]
         if not address:
@@ -247,32 +252,32 @@ def host_aliases(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         for name in names:
             if not valid_subdomain(name):
                 raise WrongValueError(f"{show(name)} is no host's name; {allowed}")
-        found.append((address, tuple(names)))
-    if not found:
+        aliases.append((address, tuple(names)))
+    if not aliases:
         raise WrongValueError(f"it is empty; {allowed}")
-    return tuple(found)
+    return tuple(aliases)
 
 
-def _sayable(text: str) -> bool:
-    # execve(2) takes no NUL; a lone surrogate, which JSON can write, has no UTF-8.
+def _is_passable(text: str) -> bool:
+    # execve(2) accepts no NUL; a lone surrogate, which JSON can express, has no UTF-8.
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _list(text: str) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(re.split(r"[,\s]+", text.strip(", \t\r\n"))))
-    if found == ("",):
+    items = tuple(dict.fromkeys(re.split(r"[,\s]+", text.strip(", \t\r\n"))))
+    if items == ("",):
         raise WrongValueError("it is empty; remove the annotation, or name something")
-    return found
+    return items
 
 
 def _json(text: str, allowed: str, *, secret: bool = False) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         shown = "it" if secret else show(text)
         raise WrongValueError(f"{shown} is no JSON; {allowed}") from None
 
 
-def _no_constant(name: str) -> Any:
-    # NaN and Infinity are Python's, not JSON's (RFC 8259 section 6).
+def _refuse_constant(name: str) -> Any:
+    # Python's parser accepts NaN and Infinity, which are not JSON (RFC 8259 section 6).
     raise ValueError(name)

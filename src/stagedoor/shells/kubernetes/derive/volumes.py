@@ -1,7 +1,7 @@
-"""Which of an app's volumes its shell may have too, and where they are mounted. Pure.
+"""The app's volumes that its shell has too, and their mounts. Pure.
 
-A volume that one pod only may have would be taken from the app, or would keep the shell from
-starting; a scratch volume is the pod's own. The rest is shared by nature.
+A volume for a single pod is left out: the shell would take it from the app, or could not start. A scratch
+volume belongs to one pod, so the shell has an empty one. All other kinds can be shared.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ _SHARED = frozenset(
         "secret",
     }
 )
-"""core/v1 VolumeSource: read from the API, from a registry, or a network file system."""
+"""Fields of core/v1 VolumeSource that come from the API, from a registry, or from a network file system."""
 
 _DISKS = frozenset(
     {
@@ -52,21 +52,24 @@ _DISKS = frozenset(
         "vsphereVolume",
     }
 )
-"""core/v1 VolumeSource: a disk, which one node has at a time."""
+"""Fields of core/v1 VolumeSource that are a disk, which is attached to one node at a time."""
 
 _SOURCES = frozenset({"configMap", "downwardAPI", "secret", "serviceAccountToken"})
-"""core/v1 VolumeProjection: those that a shell may have too."""
+"""Fields of core/v1 VolumeProjection that a shell may have too."""
 
 _BRING_RWO = f"the annotation {PREFIX}volumes: {READ_WRITE_ONCE} brings it, on the app's node"
 _BRING_HOST = f"the annotation {PREFIX}privileges: {HOST_PATH} brings it"
 
 
 class Volumes(NamedTuple):
-    """`volumes` of the shell's pod; `gone` are the names of those left out; `same_node` says that
-    one of them binds the shell to the node of the app's pod."""
+    """The volumes of a shell's pod.
+
+    `omitted` are the names of the app's volumes that are left out; `same_node` is True if a volume binds the
+    shell to the node of the app's pod.
+    """
 
     volumes: list[dict[str, Any]]
-    gone: frozenset[str]
+    omitted: frozenset[str]
     same_node: bool
     notes: list[Note]
 
@@ -79,13 +82,14 @@ def shell_volumes(
     settings: AppSettings,
     claims: Mapping[str, Sequence[str]],
 ) -> Volumes:
-    """Of `volumes` (of a pod template) those whose names are in `used` by what the shell has.
+    """Return the volumes that a shell's pod has.
 
-    `container` is the app's container, which is called CONTAINER in the shell; `present` are the
-    app's other containers that come along; `claims` as in `derive`.
+    `volumes` are those of the app's pod template, `used` the names of those that the pod's containers mount.
+    `container` is the app's container, which is called CONTAINER in the shell; `present` are the app's other
+    containers in the shell's pod; `claims` is as in `derive`.
     """
     kept: list[dict[str, Any]] = []
-    gone: set[str] = set()
+    omitted: set[str] = set()
     same_node = False
     notes: list[Note] = []
     for volume in volumes:
@@ -99,35 +103,35 @@ def shell_volumes(
         if verdict is not None:
             notes.append(verdict)
         if verdict is not None and verdict.kind is NoteKind.LEFT_OUT:
-            gone.add(name)
+            omitted.add(name)
         elif kind == "ephemeral":
             kept.append({"name": name, "emptyDir": {}})
         elif kind == "downwardAPI":
-            kept.append({"name": name, kind: _renamed(volume[kind], container, present)})
+            kept.append({"name": name, kind: _rename_container(volume[kind], container, present)})
         elif kind == "projected":
             projected = volume[kind]
             given = _without_tokens(name, projected.get("sources") or (), settings, notes)
             sources, unknown = _sources(given, container, present)
             notes += [
                 changed(
-                    f"volume {name}", f"sources of the kind {one} are not known to this version"
+                    f"volume {name}", f"sources of the kind {field} are not known to this version"
                 )
-                for one in unknown
+                for field in unknown
             ]
             kept.append({"name": name, kind: {**projected, "sources": sources}})
         else:
             kept.append(dict(volume))
             same_node = same_node or kind in _DISKS or _is_single(kind, volume, claims)
-    return Volumes(kept, frozenset(gone), same_node, notes)
+    return Volumes(kept, frozenset(omitted), same_node, notes)
 
 
 def shell_mounts(
-    container: Object, gone: frozenset[str], known: frozenset[str]
+    container: Object, omitted: frozenset[str], known: frozenset[str]
 ) -> tuple[dict[str, Any], list[Note]]:
-    """`volumeMounts` and `volumeDevices` as a shell has them, in a mapping of those fields.
+    """Return a shell's `volumeMounts` and `volumeDevices` for the app's `container`, in a mapping, and notes.
 
-    `known` are the names of the pod template's volumes: a StatefulSet mounts others, out of its
-    volumeClaimTemplates.
+    `omitted` is as in `Volumes`. `known` are the names of the pod template's volumes: the other mounts of a
+    StatefulSet are of its volumeClaimTemplates.
     """
     notes = []
     mounts = []
@@ -141,7 +145,7 @@ def shell_mounts(
                     "it is out of the StatefulSet's volumeClaimTemplates, one for each of its pods",
                 )
             )
-        elif name in gone:
+        elif name in omitted:
             continue
         elif any(_overlap(path, own) for own in OWN_PATHS):
             notes.append(left_out(f"mount {path}", "the shell has things of its own there"))
@@ -153,14 +157,14 @@ def shell_mounts(
     for device in container.get("volumeDevices") or ():
         if device["name"] not in known:
             notes.append(left_out(f"volume {device['name']}", "a block device of the app's own"))
-        elif device["name"] not in gone:
+        elif device["name"] not in omitted:
             devices.append(dict(device))
-    found = {"volumeMounts": mounts, "volumeDevices": devices}
-    return {field: value for field, value in found.items() if value}, notes
+    fields = {"volumeMounts": mounts, "volumeDevices": devices}
+    return {field: value for field, value in fields.items() if value}, notes
 
 
 def used_volumes(containers: Iterable[Object]) -> frozenset[str]:
-    """The names of all volumes that these containers mount."""
+    """Return the names of all volumes that these containers mount."""
     return frozenset(
         mount["name"]
         for container in containers
@@ -203,7 +207,7 @@ def _judge_claim(
     modes = claims.get(claim)
     if modes is None:
         why = f"the access modes of the claim {claim} are not known"
-    elif _shareable(modes):
+    elif _is_shareable(modes):
         return None
     elif "ReadWriteOncePod" in modes:
         return left_out(subject, f"the claim {claim} is ReadWriteOncePod: for one pod alone")
@@ -214,41 +218,45 @@ def _judge_claim(
     return left_out(subject, f"{why}; {_BRING_RWO}")
 
 
-def _shareable(modes: Sequence[str]) -> bool:
-    # A disk may be ReadWriteOnce and ReadOnlyMany: written to, it is on one node.
+def _is_shareable(modes: Sequence[str]) -> bool:
+    # A disk may be both ReadWriteOnce and ReadOnlyMany. While it is written to, it is on one node.
     return "ReadWriteMany" in modes or ("ReadOnlyMany" in modes and "ReadWriteOnce" not in modes)
 
 
 def _is_single(kind: str, volume: Object, claims: Mapping[str, Sequence[str]]) -> bool:
     if kind != "persistentVolumeClaim":
         return False
-    return not _shareable(claims.get(volume[kind].get("claimName", ""), ()))
+    return not _is_shareable(claims.get(volume[kind].get("claimName", ""), ()))
 
 
-def _renamed(source: Object, container: str, present: frozenset[str]) -> dict[str, Any]:
-    """A downwardAPI source, whose `resourceFieldRef` names the container it speaks of: as the pod
-    has it. A file about a container that is not there cannot be made."""
+def _rename_container(source: Object, container: str, present: frozenset[str]) -> dict[str, Any]:
+    """Return a downwardAPI source in which each `resourceFieldRef` names a container of the shell's pod.
+
+    Items about containers that the shell's pod does not have are left out.
+    """
     items = []
     for item in source.get("items") or ():
-        of = item.get("resourceFieldRef")
-        if of is None or of.get("containerName") in present:
+        resource = item.get("resourceFieldRef")
+        if resource is None or resource.get("containerName") in present:
             items.append(item)
-        elif of.get("containerName") == container:
-            items.append({**item, "resourceFieldRef": {**of, "containerName": CONTAINER}})
+        elif resource.get("containerName") == container:
+            items.append({**item, "resourceFieldRef": {**resource, "containerName": CONTAINER}})
     return {**source, "items": items}
 
 
 def _sources(
     sources: Iterable[Object], container: str, present: frozenset[str]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Of a projected volume those that the shell has too, and the kinds of the others."""
+    """Return the sources of a projected volume that the shell has too, and the kinds of the others."""
     kept: list[dict[str, Any]] = []
     unknown: list[str] = []
     for source in sources:
         if strange := sorted(set(source) - _SOURCES):
             unknown += strange
         elif "downwardAPI" in source:
-            kept.append({"downwardAPI": _renamed(source["downwardAPI"], container, present)})
+            kept.append(
+                {"downwardAPI": _rename_container(source["downwardAPI"], container, present)}
+            )
         else:
             kept.append(dict(source))
     return kept, unknown
@@ -258,10 +266,10 @@ def _without_tokens(
     name: str, sources: Iterable[Object], settings: AppSettings, notes: list[Note]
 ) -> list[Object]:
     """Return a projected volume's `sources` without tokens of the app's account, unless it asks for them."""
-    found = list(sources)
-    kept = [source for source in found if "serviceAccountToken" not in source]
-    if SERVICE_ACCOUNT in settings.privileges or len(kept) == len(found):
-        return found
+    sources = list(sources)
+    kept = [source for source in sources if "serviceAccountToken" not in source]
+    if SERVICE_ACCOUNT in settings.privileges or len(kept) == len(sources):
+        return sources
     why = f"without its token; the annotation {PREFIX}privileges: {SERVICE_ACCOUNT} brings it"
     notes.append(changed(f"volume {name}", why))
     return kept
@@ -269,5 +277,5 @@ def _without_tokens(
 
 def _overlap(path: str, own: str) -> bool:
     clean = "/" + path.strip("/")
-    # Above one of ours (`/etc/stagedoor`, `/run`) is fine: the kubelet mounts the deeper ones later.
+    # A mount above a path of Stagedoor (`/etc`, `/run`) is fine: the kubelet mounts deeper paths later.
     return clean == own or clean.startswith(f"{own}/")
