@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.permission import Permission
+from tests.missing import missing
 from tests.ports import free_port
 from tests.ssh.world import BOUND_S, SSH_TABLE, World, new_key, static, wait_until
 
@@ -143,3 +144,20 @@ def test_what_a_command_leaves_behind_does_not_hold_the_client(world: World) -> 
     done = world.ssh("app01@gw", "sleep 60 >/dev/null 2>&1 & echo started")
     assert done.stdout == b"started\n"
     assert time.monotonic() - began < 50
+
+
+def test_rclone_copies_and_checks(world: World, tmp_path: Path) -> None:
+    """rclone 1.60 sends bytes behind its last packet of a file, which OpenSSH's server passes over."""
+    if shutil.which("rclone") is None:
+        missing("rclone is not installed; apt install rclone")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "file").write_bytes(os.urandom(300_000))
+    remote = (
+        f":sftp,host=127.0.0.1,port={world.port},user=app01,key_file={world.key},"
+        f"shell_type=unix:{tmp_path}/there"
+    )
+    for verb in ("copy", "check"):
+        command = ["rclone", "--config=/dev/null", verb, tmp_path / "here", remote]
+        done = subprocess.run(command, capture_output=True, timeout=BOUND_S, check=False)
+        assert done.returncode == 0, done.stderr.decode()[-1500:]
+    assert (tmp_path / "there" / "file").stat().st_size == 300_000

@@ -1,0 +1,145 @@
+"""Clients other than OpenSSH, by each access method that they can take: the table of other-clients.md."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.missing import missing
+from tests.path.gateway import PASSWORD
+from tests.ssh.world import BOUND_S, SSH_TABLE, World, local, open_world
+
+METHODS = ("connect", "jump", "direct")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with open_world(tmp_path_factory.mktemp("clients"), SSH_TABLE + local("app01")) as world:
+        yield world
+
+
+def run(*words: str | Path, home: Path | None = None, input: bytes = b"") -> bytes:
+    """Run a client to its end and return what it prints."""
+    if shutil.which(str(words[0])) is None:
+        missing(f"{words[0]} is not installed")
+    environment = {**os.environ, **({"HOME": str(home)} if home else {})}
+    done = subprocess.run(
+        words, input=input, capture_output=True, timeout=BOUND_S, env=environment, check=False
+    )
+    assert done.returncode == 0, (done.stdout[-500:], done.stderr[-1500:])
+    return done.stdout
+
+
+def tunnel(world: World) -> str:
+    """Return a ProxyCommand to app01 by HTTP CONNECT with a stock client; no `%` in it."""
+    netrc = world.folder / "ncat"
+    netrc.write_text(f"#!/bin/sh\nexport NCAT_PROXY_AUTH='dev:{PASSWORD}'\nexec ncat --proxy-type http "
+                     f"--proxy 127.0.0.1:{world.gateway.port()} app01.ssh 22\n")  # fmt: skip
+    netrc.chmod(0o700)
+    return str(netrc)
+
+
+def ssh_command(world: World, method: str) -> tuple[str, str]:
+    """Return how OpenSSH is called by a client that runs it, and the host to name."""
+    options = [f"ProxyCommand {tunnel(world)}", "ProxyUseFdpass no"] if method == "connect" else []
+    config = world.config(*options) if method != "connect" else own_config(world, options)
+    host = "app01@gw" if method == "direct" else "app01.ssh"
+    return f"ssh -a -x -F {config}", host
+
+
+def own_config(world: World, options: Sequence[str]) -> Path:
+    """Write an ssh_config whose ProxyCommand comes before the jump of the world's own."""
+    config = world.config()
+    lines = "".join(f"  {option}\n" for option in options)
+    config.write_text(
+        f"Host app01.ssh\n{lines}" + config.read_text().replace("  ProxyJump gw\n", "")
+    )
+    return config
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lftp_mirrors_a_folder(world: World, method: str, tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / "here" / f"{number}").mkdir(parents=True)
+        (tmp_path / "here" / f"{number}" / "file").write_bytes(os.urandom(1000))
+    command, host = ssh_command(world, method)
+    user, _, name = host.rpartition("@")
+    run(
+        "lftp",
+        "-c",
+        f'set sftp:connect-program "{command}"; set net:max-retries 1; '
+        f"open -u {user or 'dev'}, sftp://{name}; "
+        f"mirror -R {tmp_path}/here {tmp_path}/there; mirror {tmp_path}/there {tmp_path}/back",
+    )
+    run("diff", "-r", tmp_path / "here", tmp_path / "back")
+
+
+Putty = Callable[[str, str], list[str | Path]]
+
+
+@pytest.fixture(scope="module")
+def putty(world: World) -> Putty:
+    """Return how a program of PuTTY is called for a method, with its own kind of key and of session."""
+    home = world.folder / "putty"
+    (home / ".putty" / "sessions").mkdir(parents=True)
+    key = home / "key.ppk"
+    run("puttygen", world.key, "-O", "private", "-o", key)
+    session = home / ".putty" / "sessions" / "gateway"
+    session.write_text(
+        f"ProxyMethod=3\nProxyHost=127.0.0.1\nProxyPort={world.gateway.port()}\n"
+        f"ProxyUsername=dev\nProxyPassword={PASSWORD}\nProxyLocalhost=1\nPublicKeyFile={key}\n"
+    )
+
+    def command(program: str, method: str) -> list[str | Path]:
+        plink = f"plink -batch -hostkey {host_key(world)} -i {key} -P {world.port} dev@127.0.0.1"
+        common: list[str | Path] = [program, "-batch", "-i", key]
+        if method == "direct":
+            at = ["-P", str(world.port), "app01@127.0.0.1"]
+            return [*common, "-hostkey", host_key(world), *at]
+        way = (
+            ["-proxycmd", f"{plink} -nc app01.ssh:22"] if method == "jump" else ["-load", "gateway"]
+        )
+        first = fingerprint_shown(["plink", *common[1:], *way, "dev@app01.ssh", "true"], home)
+        return [*common, "-hostkey", first, *way, "dev@app01.ssh"]
+
+    return command
+
+
+def host_key(world: World) -> str:
+    """Return the fingerprint of the gateway's host key."""
+    key = world.gateway.data_dir / "keys" / "ssh_host_key.pub"
+    return run("ssh-keygen", "-lf", key).split()[1].decode()
+
+
+def fingerprint_shown(command: Sequence[str | Path], home: Path) -> str:
+    """Return the host key that PuTTY shows at a first login, as a person reads and accepts it."""
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        timeout=BOUND_S,
+        env={**os.environ, "HOME": str(home)},
+        check=False,
+    )
+    shown = re.search(r"SHA256:\S+", done.stderr.decode())
+    assert shown, done.stderr
+    return shown.group()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_plink_runs_a_command_and_psftp_moves_a_file(
+    world: World, putty: Putty, method: str, tmp_path: Path
+) -> None:
+    home = world.folder / "putty"
+    assert run(*putty("plink", method), "cat; echo end", home=home, input=b"in ") == b"in end\n"
+    sent = os.urandom(100_000)
+    (tmp_path / "here").write_bytes(sent)
+    batch = tmp_path / "batch"
+    batch.write_text(
+        f"put {tmp_path}/here {tmp_path}/there\nget {tmp_path}/there {tmp_path}/back\n"
+    )
+    run(*putty("psftp", method), "-b", batch, home=home)
+    assert (tmp_path / "back").read_bytes() == sent
