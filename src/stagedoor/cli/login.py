@@ -55,4 +55,4 @@ def whoami(**given: Any) -> None:
 def _run(command: str, given: dict[str, Any]) -> None:
     """Run a command as the client that gateways serve does."""
     program = list(this_program())
-    sys.exit(laptop.told(lambda: laptop.run_command(command, given, program)))
+    sys.exit(laptop.report_errors(lambda: laptop.run_command(command, given, program)))

@@ -1,6 +1,6 @@
-"""The developer's end: what runs on a laptop, beside ssh.
+"""The developer's side: the programs that run on a laptop, beside ssh.
 
-Nothing of the gateway's story may enter here: no flow, no stage, no store, no CA's private key.
-`tunnel` goes further: it is one file that imports the standard library only, because it runs on
-every ssh and must work when copied to a machine that has no Stagedoor.
+No part of the gateway may be imported here: no flow, no stage, no store, no CA's private key.
+`tunnel` goes further: it is one file that imports only the standard library, because it runs on
+every ssh and must work when copied to a machine without Stagedoor.
 """

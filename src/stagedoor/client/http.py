@@ -1,6 +1,6 @@
-"""The gateway's web, as a laptop's program asks it: HTTP over one connection, and whether a WebSocket passes.
+"""A client for the gateway's web: HTTP requests over one connection, and a check that a WebSocket passes.
 
-The way there (a corporate proxy, TLS) and the search for the secret are those of `client.tunnel`. Standard
+`client.tunnel` makes the connection (a corporate proxy, TLS) and finds the secret. Standard
 library only, Python 3.8 or later: it is part of the one-file client.
 """
 
@@ -25,13 +25,13 @@ BODY_LIMIT = 64 * 1024
 ANSWER_S = 25.0
 """Longer than a shell takes to end a terminal."""
 SUBPROTOCOL = "stagedoor.terminal.v2"
-"""That of `wire.terminal`, which is written for a newer Python."""
+"""The same as in `wire.terminal`, which needs a newer Python than this module."""
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 §1.3."""
 
 
 class LostError(Exception):
-    """The connection is gone, or of no use any more; another one may do. One line says why."""
+    """The connection was lost or is no longer usable; a new one may work. One line says why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class HttpConnection:
     """One connection to the gateway's web."""
 
     def __init__(self, options: tunnel.Options, path: str = "") -> None:
-        """`path` is what the gateway's own stand below. Raises TunnelError."""
+        """Connect to the gateway. `path` is the prefix of the gateway's own paths. Raises TunnelError."""
         self._path = path
         self._wire = tunnel.reach(options)
         gateway = options.gateway
@@ -60,7 +60,7 @@ class HttpConnection:
         self._received = b""
 
     def ask(self, what: str, asked: Mapping[str, object], user: str, secret: str | None) -> Answer:
-        """Ask for something by POST and JSON. Raises LostError."""
+        """POST a JSON document to `/api/WHAT` and return the answer. Raises LostError."""
         body = json.dumps(asked).encode()
         head = (
             f"POST {self._path}/api/{what} HTTP/1.1\r\nHost: {self._host}\r\n"
@@ -73,13 +73,13 @@ class HttpConnection:
         return self._answer()
 
     def login_mend(self, refused: Mapping[str, object]) -> str:
-        """What else a machine without a credential can do, where the gateway's refusal offers it."""
+        """Return a hint to log in, to append to a refusal that offers it; else an empty string."""
         if refused.get("login") is not True or "stagedoor login" in str(refused.get("message")):
             return ""
         return f"; or log in: stagedoor login {self._url}"
 
     def upgrade(self, what: str, subprotocol: str) -> None:
-        """Have it become a WebSocket, and read none of its messages: does one pass? Raises LostError."""
+        """Upgrade to a WebSocket, to check that one passes; read no messages. Raises LostError."""
         key = b64encode(os.urandom(16)).decode()
         self._send_now(
             (
@@ -103,11 +103,11 @@ class HttpConnection:
 
     @property
     def wire(self) -> tunnel.Plain:
-        """What it goes over."""
+        """The connection's TCP or TLS wire."""
         return self._wire
 
     def flush(self) -> None:
-        """Send what can be sent now. Raises LostError."""
+        """Send as much as is possible without blocking. Raises LostError."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._wire.send(memoryview(self._unsent)) :]
@@ -118,10 +118,10 @@ class HttpConnection:
             raise LostError(error.strerror or str(error)) from None
 
     def close(self) -> None:
-        """Hang up. May be called again."""
+        """Close the connection. It may be called again."""
         self._wire.sock.close()
 
-    # HTTP, waiting.
+    # Blocking HTTP.
 
     def _send_now(self, data: bytes) -> None:
         self._unsent += data

@@ -1,7 +1,7 @@
-"""Runs ssh-keygen, which makes a login's key and signs with it.
+"""A runner for ssh-keygen, which makes a login's key and signs with it.
 
-By hand, since `subprocess` would cost each renewal 6 ms of the processor. Standard library only, Python 3.8
-or later.
+It uses `posix_spawnp`, since `subprocess` would cost each renewal 6 ms of CPU time. Standard library only,
+Python 3.8 or later.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from stagedoor.client.tunnel import TunnelError
 
 
 def run(command: list[str], text: str = "") -> str:
-    """What it prints, given a short `text`. Raises TunnelError."""
+    """Run `command` with a short `text` on its stdin and return its stdout. Raises TunnelError."""
     pipes = [os.pipe() for _ in range(3)]  # not inherited, but for the ends that become 0, 1 and 2
     (theirs_in, ours_in), (ours_out, theirs_out), (ours_err, theirs_err) = pipes
     theirs, left = (theirs_in, theirs_out, theirs_err), {fd for pipe in pipes for fd in pipe}
 
-    def close(*fds: int) -> None:
+    def close_fds(*fds: int) -> None:
         for fd in fds:
             left.discard(fd)
             os.close(fd)
@@ -30,10 +30,10 @@ def run(command: list[str], text: str = "") -> str:
     pid = 0
     try:
         pid = os.posix_spawnp(command[0], command, os.environ, file_actions=ends)
-        close(*theirs)
-        with suppress(BrokenPipeError):  # why it reads nothing, it says itself
+        close_fds(*theirs)
+        with suppress(BrokenPipeError):  # the program's stderr says why it read nothing
             os.write(ours_in, text.encode())  # a pipe takes 4 KiB at once (pipe(7))
-        close(ours_in)
+        close_fds(ours_in)
         out, err = (_read_all(fd, time.monotonic() + 30) for fd in (ours_out, ours_err))
         _, status = os.waitpid(pid, 0)
         pid = 0
@@ -44,7 +44,7 @@ def run(command: list[str], text: str = "") -> str:
         if pid:
             os.kill(pid, 9)
             os.waitpid(pid, 0)
-        close(*left)
+        close_fds(*left)
     if status != 0:
         why = tunnel.clean(err.decode("utf-8", "replace"), 200)
         raise TunnelError(tunnel.USAGE, f"{command[0]} failed: {why}")
@@ -73,13 +73,13 @@ def fingerprint_of(signature: str) -> str:
 
 
 def _read_all(fd: int, deadline: float) -> bytes:
-    """Until its end. Raises OSError, TimeoutError."""
-    got = b""
+    """Read from `fd` to its end, until `deadline` (monotonic seconds). Raises OSError, TimeoutError."""
+    output = b""
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([fd], [], [], left)[0]:
             raise TimeoutError("it takes too long")
         more = os.read(fd, 65536)
         if not more:
-            return got
-        got += more
+            return output
+        output += more

@@ -1,4 +1,4 @@
-"""The client that a gateway serves, as one file: `tunnel`, `login`, `logout`, `whoami` and `doctor`.
+"""The commands of the client file that a gateway serves: `tunnel`, `login`, `logout`, `whoami` and `doctor`.
 
 Standard library only, Python 3.8 or later.
 """
@@ -21,25 +21,28 @@ if TYPE_CHECKING:
 
 OK, INTERNAL, INTERRUPTED = 0, 70, 130
 ID_TOKEN_LIMIT = 8 * 1024
-"""The gateway takes no longer one."""
+"""The gateway refuses a longer one."""
 
 
 def main(argv: list[str], program: list[str]) -> int:
-    """Run with `argv`, the program's name left out; the exit code. `program` runs this client, by whole
-    paths."""
+    """Run with `argv`, without the program's name, and return the exit code.
+
+    `program` is the command that runs this client, with absolute paths.
+    """
     if argv[:1] == ["tunnel"]:
         from stagedoor.client.tunnel import main as tunnel
 
         return tunnel(argv[1:])
     folder = folder_in(argv)
-    if folder is not None:  # by ssh, which waits
-        return told(lambda: if_needed(folder, since_in(argv)))
-    return told(lambda: run(argv, program))
+    if folder is not None:  # run by ssh, which waits for it
+        return report_errors(lambda: if_needed(folder, since_in(argv)))
+    return report_errors(lambda: run(argv, program))
 
 
 def if_needed(folder: str, began: float) -> None:
-    """A good certificate. Of many that run at once one sees to it, and the others import none of that.
+    """Make sure that the folder has a valid certificate.
 
+    When several processes run at once, one logs in; the others wait for it and import nothing for a login.
     `began` is in seconds since the epoch. Raises TunnelError, OSError.
     """
     from stagedoor.client.turn import LoginLock
@@ -53,13 +56,13 @@ def if_needed(folder: str, began: float) -> None:
 
             take_turn(Path(folder), turn)
     finally:
-        turn.leave()
+        turn.release()
 
 
 def run(argv: list[str], program: list[str]) -> int:
     """Run a command line; return the exit code.
 
-    Raises TunnelError, OSError; SystemExit for a usage that is wrong.
+    Raises TunnelError, OSError; SystemExit for wrong usage.
     """
     given = vars(parser().parse_args(argv))
     return run_command(given.pop("command"), given, program)
@@ -155,12 +158,12 @@ def walk_the_path(given: Mapping[str, Any]) -> int:
     if given["json"]:
         import json
 
-        sys.stdout.write(json.dumps([result_row(each) for each in results], indent=2) + "\n")
+        sys.stdout.write(json.dumps([result_row(result) for result in results], indent=2) + "\n")
     return exit_code(finding for _, finding in results)
 
 
 def log_in(given: Mapping[str, Any], program: list[str]) -> None:
-    """Log in by the options `LOGIN`. Raises TunnelError, OSError."""
+    """Log in with the options of `LOGIN`. Raises TunnelError, OSError."""
     from stagedoor.client import login, tunnel
 
     if given["if_needed"]:
@@ -188,8 +191,10 @@ def log_in(given: Mapping[str, Any], program: list[str]) -> None:
 
 
 def id_token(variable: str | None, file: str | Path | None) -> str | None:
-    """What the machine logs in by, of whichever is named; None: a person lets it in. Raises TunnelError,
-    OSError."""
+    """Return the ID token in the environment variable or the file; None if neither is named.
+
+    Without a token, a person has to approve the login. Raises TunnelError, OSError.
+    """
     from stagedoor.client import tunnel
 
     if variable is None and file is None:
@@ -197,18 +202,18 @@ def id_token(variable: str | None, file: str | Path | None) -> str | None:
     if variable is not None and file is not None:
         raise tunnel.TunnelError(tunnel.USAGE, "name --id-token-env or --id-token-file, not both")
     if variable is not None:
-        found, where = os.environ.get(variable, ""), f"the variable {variable}"
+        text, where = os.environ.get(variable, ""), f"the variable {variable}"
     else:
         with open(str(file), encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
-            found, where = lines.read(ID_TOKEN_LIMIT), str(file)
-    token = found.strip()
+            text, where = lines.read(ID_TOKEN_LIMIT), str(file)
+    token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or len(token) >= ID_TOKEN_LIMIT:
         raise tunnel.TunnelError(tunnel.USAGE, f"{where} has no ID token")
     return token
 
 
 def log_out(gateway: str | None, *, forget: bool) -> None:
-    """Of one gateway or of all. Raises TunnelError, OSError."""
+    """End the login at one gateway, or at all if `gateway` is None. Raises TunnelError, OSError."""
     from stagedoor.client import login
 
     for folder in _folders(gateway):
@@ -217,50 +222,50 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
 
 
 def whoami(gateway: str | None, *, as_json: bool) -> None:
-    """Show each login that lasts. Raises TunnelError: NOT_LOGGED_IN where none does."""
+    """Print the logins of this machine. Raises TunnelError (NOT_LOGGED_IN) if none is valid."""
     from stagedoor.client import login, tunnel
     from stagedoor.client.whoami import who
 
-    found = [who(folder) for folder in _folders(gateway)]
+    logins = [who(folder) for folder in _folders(gateway)]
     if as_json:
         import json
 
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        sys.stdout.write(json.dumps(logins, indent=1) + "\n")
     else:
-        for one in found:
-            if one["logged_in"]:
-                sys.stdout.write(f"{one['user']} at {one['gateway']} until {login.clock(one)}\n")
+        for row in logins:
+            if row["logged_in"]:
+                sys.stdout.write(f"{row['user']} at {row['gateway']} until {login.clock(row)}\n")
             for name in ("why", "unasked"):
-                if name in one:
-                    tunnel.show(f"stagedoor: {tunnel.clean(str(one[name]))}\n")
-    if not any(one["logged_in"] for one in found):
+                if name in row:
+                    tunnel.show(f"stagedoor: {tunnel.clean(str(row[name]))}\n")
+    if not any(row["logged_in"] for row in logins):
         line = "no login lasts on this machine; run: stagedoor login https://HOST"
         raise tunnel.TunnelError(login.NOT_LOGGED_IN, line)
 
 
 def _folders(gateway: str | None) -> list[Path]:
-    """Of the gateway, or all. Raises TunnelError where there is none."""
+    """Return the folder of the gateway, or all folders if it is None. Raises TunnelError if there is none."""
     from stagedoor.client import login, login_files, tunnel
     from stagedoor.client.login_web import Gateway
 
     if gateway is not None:
         return [login_files.folder_of(Gateway(gateway).place)]
-    found = login_files.folders()
-    if not found:
+    folders = login_files.folders()
+    if not folders:
         line = "this machine has never logged in; run: stagedoor login https://HOST"
         raise tunnel.TunnelError(login.NOT_LOGGED_IN, line)
-    return found
+    return folders
 
 
-def told(call: Callable[[], int | None]) -> int:
-    """The exit code; what went wrong is one line on stderr."""
+def report_errors(call: Callable[[], int | None]) -> int:
+    """Run `call` and return the exit code. An error is reported as one line on stderr."""
     try:
         return call() or OK
     except (Exception, KeyboardInterrupt) as error:
-        return _told(error)
+        return _report(error)
 
 
-def _told(error: BaseException) -> int:
+def _report(error: BaseException) -> int:
     from stagedoor.client import tunnel
 
     if isinstance(error, tunnel.TunnelError):

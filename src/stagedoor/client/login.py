@@ -1,8 +1,8 @@
-"""`stagedoor login`: one sign-in in a browser, and afterwards ssh alone.
+"""`stagedoor login`: sign in once in a browser; afterwards plain ssh is enough.
 
-`onefile` names the modules of the client that the gateway serves, of which it is one.
-Standard library only, Python 3.8 or later. What went wrong is one line on stderr and an exit code of its own.
-A renewal is waited for by ssh, so what it does not need is imported where it is used.
+This module is part of the client file that the gateway serves (`onefile`): standard library only, Python 3.8
+or later. Each error is one line on stderr with its own exit code. ssh waits for a renewal, so modules that a
+renewal does not need are imported where they are used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXITS = {
 }
 PENDING_S = 180.0
 POLL_S = 0.2
-"""The person has typed the letters somewhere else, and looks at this terminal."""
+"""A short interval: the person typed the letters on another machine and is watching this terminal."""
 _NAMESPACE = "login@stagedoor"
 WRONG = 401
 
@@ -43,99 +43,102 @@ def log_in(
     id_token: str | None = None,
     program: list[str],
 ) -> None:
-    """Set this machine up for the gateway, whole: key, sign-in, certificate, ssh.
+    """Set this machine up for the gateway: key, sign-in, certificate and ssh's configuration.
 
-    `id_token` is that of a job of a CI, or of a Kubernetes service account: then no person is asked.
+    With `id_token`, from a CI job or a Kubernetes service account, no person has to approve.
     Raises TunnelError, OSError; then nothing is changed.
     """
     import shutil
 
     gateway = Gateway(url, str(Path(ca_file).resolve()) if ca_file else None)
-    known = _known(gateway)
+    document = _fetch_document(gateway)
     folder = login_files.folder_of(gateway.place)
     login_files.render_config(
-        known, folder, "name", program, gateway.place
-    )  # or say why not, first
-    label = label or _machine()
-    made, key = _key_for(folder)
+        document, folder, "name", program, gateway.place
+    )  # fail before the sign-in if ssh cannot be configured
+    label = label or _machine_label()
+    new_folder, key = _find_or_make_key(folder)
     try:
-        got = (
-            _taken(gateway, key, id_token) if id_token else _approved(gateway, key, label, browser)
+        login = (
+            _log_in_by_token(gateway, key, id_token)
+            if id_token
+            else _log_in_by_browser(gateway, key, label, browser)
         )
-        user = str(got["user"])
-        config = login_files.render_config(known, folder, user, program, gateway.place)
-        if got.get("certificate"):
-            login_files.ends_at(str(got["certificate"]))
-        elif not got.get("no_grant"):
+        user = str(login["user"])
+        config = login_files.render_config(document, folder, user, program, gateway.place)
+        if login.get("certificate"):
+            login_files.ends_at(str(login["certificate"]))
+        elif not login.get("no_grant"):
             with suppress(TunnelError):
-                gateway.post("/login/end", {"secret": got.get("secret")})
-            raise _unsigned(got)
+                gateway.post("/login/end", {"secret": login.get("secret")})
+            raise _unsigned(login)
         ssh_files.make_private(folder)
-        if made is not None:
+        if new_folder is not None:
             for name in (KEY, f"{KEY}.pub"):
-                shutil.move(str(made / name), str(folder / name))
+                shutil.move(str(new_folder / name), str(folder / name))
     finally:
-        if made is not None:
-            shutil.rmtree(str(made), ignore_errors=True)
-    _keep(folder, gateway, got, label, by_token=id_token is not None)
+        if new_folder is not None:
+            shutil.rmtree(str(new_folder), ignore_errors=True)
+    _store(folder, gateway, login, label, by_token=id_token is not None)
     ssh_files.replace(
-        folder / login_files.KNOWN_HOSTS, login_files.render_known_hosts(known), 0o644
+        folder / login_files.KNOWN_HOSTS, login_files.render_known_hosts(document), 0o644
     )
     ssh_files.replace(folder / login_files.CONFIG, config, 0o600)
     included = login_files.include(folder)
-    _say(f"You are logged in as {user} until {clock(got)}.")
+    _say(f"You are logged in as {user} until {clock(login)}.")
     _say(
         f"Wrote {folder}"
         + (" and the Include line at the top of ~/.ssh/config." if included else ".")
     )
-    if got.get("certificate"):
+    if login.get("certificate"):
         _say("Now ssh alone is enough, as in: ssh app01.ssh")
     else:
-        _say(f"{_why_unsigned(got)}. Once you have it, ssh alone is enough, as in: ssh app01.ssh")
+        _say(f"{_why_unsigned(login)}. Once you have it, ssh alone is enough, as in: ssh app01.ssh")
 
 
 def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> str:
-    """What `log_in` would write for ssh. Raises TunnelError."""
+    """Return the files that `log_in` would write for ssh, as text. Raises TunnelError."""
     gateway = Gateway(url, ca_file)
-    known = _known(gateway)
+    document = _fetch_document(gateway)
     folder = login_files.folder_of(gateway.place)
     config = login_files.render_config(
-        known, folder, tunnel.login_name(dict(os.environ)), program, gateway.place
+        document, folder, tunnel.login_name(dict(os.environ)), program, gateway.place
     )
     hosts = folder / login_files.KNOWN_HOSTS
-    return f"# {folder / login_files.CONFIG}\n{config}\n# {hosts}\n{login_files.render_known_hosts(known)}"
+    known_hosts = login_files.render_known_hosts(document)
+    return f"# {folder / login_files.CONFIG}\n{config}\n# {hosts}\n{known_hosts}"
 
 
 def take_turn(folder: Path, turn: LoginLock) -> None:
-    """Log in by what asks the person least, unless another still does, or has just failed.
+    """Renew the certificate, or log in again if the gateway refuses that. `turn` has been waited for.
 
-    Raises TunnelError, OSError.
+    Raises TunnelError, OSError, also if another process still logs in or has just failed.
     """
-    if not turn.ours:
+    if not turn.is_held:
         raise TunnelError(EXPIRED, "another login of this machine takes too long; try again")
-    code = turn.failed_meanwhile()
+    code = turn.recent_failure()
     if code:
         raise TunnelError(
             code, "the login of this machine did not succeed; see the first line of it"
         )
     try:
-        _make_good(folder)
+        _renew_or_log_in(folder)
     except TunnelError as error:
-        turn.fail(error.code)
+        turn.record_failure(error.code)
         raise
     except KeyboardInterrupt:
-        turn.fail(tunnel.INTERRUPTED)
+        turn.record_failure(tunnel.INTERRUPTED)
         raise
 
 
-def _make_good(folder: Path) -> None:
+def _renew_or_log_in(folder: Path) -> None:
     state = login_files.read_state(folder)
     ca_file = state.get("ca_file")
     gateway = Gateway(str(state["gateway"]), str(ca_file) if ca_file else None)
     status, said = renew(gateway, folder / KEY)
     if status == 200:
         by_token = bool(state.get("by_token"))
-        _keep(folder, gateway, said, str(state.get("label")), by_token=by_token)
+        _store(folder, gateway, said, str(state.get("label")), by_token=by_token)
         return
     if status != WRONG:
         raise refusal(gateway, status, said)
@@ -145,21 +148,28 @@ def _make_good(folder: Path) -> None:
     if why:
         over = tunnel.clean(str(said.get("message", "")))
         raise TunnelError(NOT_LOGGED_IN, f"{over} ({why}, so nobody was asked)")
-    got = _approved(gateway, folder / KEY, str(state.get("label") or _machine()), True)
-    _keep(folder, gateway, got, str(state.get("label")))
-    _say(f"You are logged in as {got['user']} until {clock(got)}.")
+    label = str(state.get("label") or _machine_label())
+    login = _log_in_by_browser(gateway, folder / KEY, label, True)
+    _store(folder, gateway, login, str(state.get("label")))
+    _say(f"You are logged in as {login['user']} until {clock(login)}.")
 
 
 def renew(gateway: Gateway, key: Path) -> tuple[int, dict[str, object]]:
-    """A certificate for the key that signs, while its sign-in lasts. Raises TunnelError, OSError."""
+    """Ask the gateway for a new certificate for `key`; return its status and JSON answer.
+
+    The request is signed with the key, whose sign-in must still be valid. Raises TunnelError, OSError.
+    """
     at, nonce = int(time.time()), os.urandom(16).hex()
     signature = _sign(key, f"stagedoor renew\n{gateway.origin}\n{at}\n{nonce}\n")
-    asked: dict[str, object] = {"at": at, "nonce": nonce, "signature": signature}
-    return gateway.post("/login/renew", asked)
+    request: dict[str, object] = {"at": at, "nonce": nonce, "signature": signature}
+    return gateway.post("/login/renew", request)
 
 
 def log_out(folder: Path, *, forget: bool) -> None:
-    """End the login, at the gateway first. What is here goes in any case. Raises TunnelError, OSError."""
+    """End the login at the gateway, then remove its files, even if the gateway fails.
+
+    `forget` removes the key and ssh's configuration too. Raises TunnelError, OSError.
+    """
     state = login_files.read_state(folder)
     ca_file = state.get("ca_file")
     try:
@@ -180,23 +190,25 @@ def log_out(folder: Path, *, forget: bool) -> None:
 # ---- the steps -----------------------------------------------------------------------------------
 
 
-def _known(gateway: Gateway) -> login_files.GatewayDocument:
+def _fetch_document(gateway: Gateway) -> login_files.GatewayDocument:
     status, said = gateway.get("/.well-known/stagedoor")
     if status != 200:
         raise refusal(gateway, status, said)
     return login_files.GatewayDocument(said, gateway.url)
 
 
-def _key_for(folder: Path) -> tuple[Path | None, Path]:
-    """A key, and the folder in which it was made, if it is a new one: near its place, until it is known that
-    the login succeeds."""
+def _find_or_make_key(folder: Path) -> tuple[Path | None, Path]:
+    """Return the temporary folder of a new key, None for a key that exists already, and the key's path.
+
+    The temporary folder is near `folder`; the key moves there once the login has succeeded.
+    """
     if (folder / KEY).is_file():
         return None, folder / KEY
     import shutil
     import tempfile
 
-    near = next(each for each in folder.parents if each.is_dir())
-    made = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(near)))
+    near = next(parent for parent in folder.parents if parent.is_dir())
+    new_folder = Path(tempfile.mkdtemp(prefix=".stagedoor-", dir=str(near)))
     try:
         run(
             [
@@ -209,21 +221,24 @@ def _key_for(folder: Path) -> tuple[Path | None, Path]:
                 "-C",
                 "stagedoor",
                 "-f",
-                str(made / KEY),
+                str(new_folder / KEY),
             ]
         )
     except BaseException:
-        shutil.rmtree(str(made), ignore_errors=True)
+        shutil.rmtree(str(new_folder), ignore_errors=True)
         raise
-    return made, made / KEY
+    return new_folder, new_folder / KEY
 
 
 def _sign(key: Path, text: str) -> str:
     return run(["ssh-keygen", "-Y", "sign", "-q", "-n", _NAMESPACE, "-f", str(key)], text)
 
 
-def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[str, object]:
-    """Return the gateway's answer once the person has approved, by either way. Raises TunnelError."""
+def _log_in_by_browser(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[str, object]:
+    """Return the gateway's answer once the person has approved, here or on another machine.
+
+    Raises TunnelError.
+    """
     import hashlib
 
     from stagedoor.model.letters import login_letters, shown_letters
@@ -231,23 +246,23 @@ def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[st
     verifier = os.urandom(32).hex()
     challenge = hashlib.sha256(verifier.encode()).hexdigest()
     signature = _sign(key, f"stagedoor login\n{gateway.origin}\n{challenge}\n")
-    back = LoopbackListener(gateway.url)
+    listener = LoopbackListener(gateway.url)
     try:
-        asked: dict[str, object] = {
+        request: dict[str, object] = {
             "challenge": challenge,
             "signature": signature,
             "label": label,
-            "port": back.port,
+            "port": listener.port,
         }
-        status, begun = gateway.post("/login/start", asked)
+        status, begun = gateway.post("/login/start", request)
         if status != 200:
             raise refusal(gateway, status, begun)
         id_ = login_id(begun)
-        mine: dict[str, object] = {"id": id_, "verifier": verifier}
-        status, said = gateway.post("/login/poll", mine)  # of which it derives the letters
+        poll: dict[str, object] = {"id": id_, "verifier": verifier}
+        status, said = gateway.post("/login/poll", poll)  # the gateway derives the letters from it
         if status != 200:
             raise refusal(gateway, status, said)
-        back.done = url = f"{gateway.url}/login/{id_}"
+        listener.done = url = f"{gateway.url}/login/{id_}"
         fingerprint = fingerprint_of(signature)
         letters = shown_letters(login_letters(gateway.url, id_, fingerprint, verifier))
         _say(f"Sign in at:  {url}")
@@ -255,13 +270,13 @@ def _approved(gateway: Gateway, key: Path, label: str, browser: bool) -> dict[st
         _say(f"In a browser on another machine, type:  {letters}")
         if browser:
             login_ask.open_browser(url)
-        return _wait(gateway, mine, back)
+        return _wait(gateway, poll, listener)
     finally:
-        back.close()
+        listener.close()
 
 
-def _taken(gateway: Gateway, key: Path, id_token: str) -> dict[str, object]:
-    """What the gateway gives a machine that shows a token of its own. Raises TunnelError."""
+def _log_in_by_token(gateway: Gateway, key: Path, id_token: str) -> dict[str, object]:
+    """Log in with the machine's ID token and return the gateway's answer. Raises TunnelError."""
     import hashlib
 
     digest = hashlib.sha256(id_token.encode()).hexdigest()
@@ -274,19 +289,21 @@ def _taken(gateway: Gateway, key: Path, id_token: str) -> dict[str, object]:
     return said
 
 
-def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> dict[str, object]:
+def _wait(
+    gateway: Gateway, poll: dict[str, object], listener: LoopbackListener
+) -> dict[str, object]:
     deadline = time.monotonic() + PENDING_S
     while time.monotonic() < deadline:
-        code = back.wait(POLL_S)
-        asked = dict(mine, code=code) if code else mine
+        code = listener.wait(POLL_S)
+        request = dict(poll, code=code) if code else poll
         try:
-            status, said = gateway.post("/login/poll", asked)
+            status, said = gateway.post("/login/poll", request)
         except TunnelError as error:
             if error.code not in (tunnel.UNREACHABLE, tunnel.NO_ANSWER):
                 raise
-            continue  # a gateway that starts again, or a network that is away at times
+            continue  # the gateway restarts, or the network fails for a moment
         finally:
-            back.lead_on()
+            listener.redirect_browser()
         state = said.get("state")
         if status == 200 and state == "logged-in" and isinstance(said.get("user"), str):
             return said
@@ -301,60 +318,62 @@ def _wait(gateway: Gateway, mine: dict[str, object], back: LoopbackListener) -> 
     )
 
 
-def _keep(
-    folder: Path, gateway: Gateway, got: dict[str, object], label: str, *, by_token: bool = False
+def _store(
+    folder: Path, gateway: Gateway, login: dict[str, object], label: str, *, by_token: bool = False
 ) -> None:
-    """Write down what the gateway gave; without a certificate, only for a user who may enter no app yet.
+    """Store a login that the gateway granted: secret, state and certificate.
 
-    Raises TunnelError, OSError; then nothing of it is kept.
+    Only a login of a user without a grant for any app may lack a certificate.
+    Raises OSError and TunnelError: for a malformed answer before anything is stored, for a missing or invalid
+    certificate after the secret and the state are.
     """
-    login_files.check_login(got)
-    if isinstance(got.get("secret"), str):
-        ssh_files.replace(folder / SECRET, f"{got['secret']}\n", 0o600)
+    login_files.check_login(login)
+    if isinstance(login.get("secret"), str):
+        ssh_files.replace(folder / SECRET, f"{login['secret']}\n", 0o600)
     state = {
         "gateway": gateway.url,
-        "user": got.get("user"),
-        "ends_at": got.get("ends_at"),
+        "user": login.get("user"),
+        "ends_at": login.get("ends_at"),
         "label": label,
         "ca_file": gateway.options.ca_file,
         "by_token": by_token,
     }
     ssh_files.replace(folder / STATE, json.dumps(state, indent=1) + "\n", 0o600)
-    login_files.keep_code(folder)
-    if got.get("certificate"):
-        login_files.write_certificate(folder, str(got["certificate"]), to_its_end=by_token)
-    elif got.get("no_grant"):
+    login_files.cache_modules(folder)
+    if login.get("certificate"):
+        login_files.write_certificate(folder, str(login["certificate"]), to_its_end=by_token)
+    elif login.get("no_grant"):
         login_files.remove(folder, CERTIFICATE, FRESH)
     else:
-        raise _unsigned(got)
+        raise _unsigned(login)
 
 
 def refusal(gateway: Gateway, status: int, said: dict[str, object]) -> TunnelError:
-    """Return the error for a gateway's answer that is not the one that was asked for."""
+    """Return the error for an answer of the gateway that is not a success."""
     code = {401: tunnel.CREDENTIAL, 403: tunnel.FORBIDDEN, 429: tunnel.BUSY}
     code.update(dict.fromkeys(LATER, tunnel.BUSY))
     message = tunnel.clean(str(said.get("message") or f"it answered {status}"), tunnel.REASON_LIMIT)
     return TunnelError(code.get(status, tunnel.REFUSED), f"{gateway.url}: {message}")
 
 
-def _unsigned(got: dict[str, object]) -> TunnelError:
-    return TunnelError(tunnel.BUSY, _why_unsigned(got))
+def _unsigned(login: dict[str, object]) -> TunnelError:
+    return TunnelError(tunnel.BUSY, _why_unsigned(login))
 
 
-def _why_unsigned(got: dict[str, object]) -> str:
-    return tunnel.clean(str(got.get("why") or "the gateway signed no certificate"))
+def _why_unsigned(login: dict[str, object]) -> str:
+    return tunnel.clean(str(login.get("why") or "the gateway signed no certificate"))
 
 
-def clock(got: dict[str, object]) -> str:
-    """When a login ends, for a person here."""
-    ends = got.get("ends_at")
+def clock(login: dict[str, object]) -> str:
+    """Return the end of a login in local time, as `2026-01-31 18:00`."""
+    ends = login.get("ends_at")
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(ends if isinstance(ends, float) else 0))
 
 
-def _machine() -> str:
+def _machine_label() -> str:
     return f"{tunnel.login_name(dict(os.environ))}@{os.uname().nodename}"
 
 
 def _say(line: str) -> None:
-    """To the person: ssh gives us its stderr, and stdout is not ours."""
+    """Write a line to stderr, which ssh shows to the person; stdout belongs to ssh."""
     tunnel.show(f"{line}\n")

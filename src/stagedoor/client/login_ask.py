@@ -1,4 +1,4 @@
-"""May a person be asked now, and who is it that runs ssh? Never a browser for a program.
+"""Checks that a person can approve a login now, so that no browser opens for an unattended program.
 
 Standard library only, Python 3.8 or later.
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 _ANCESTORS = 6
-"""ssh starts a shell that starts this; a wrapper or two may be between."""
+"""How many parent processes to search for ssh: it starts this by a shell, and perhaps by a wrapper or two."""
 _SSH = re.compile(r"(?:^|/)ssh(?:\s|$)")
 _ONLY_PRINTS = re.compile(r"\s-[46AaCfgKkMNnqsTtVvXxYy]*G")
 _BATCH = re.compile(r"\s-o\s*BatchMode[\s=]\s*yes", re.IGNORECASE)
@@ -19,7 +19,7 @@ _NO_PERSON = ("CI", "CRON_TZ")
 
 
 def why_not_ask() -> str:
-    """Why nobody may be asked now; empty where somebody may."""
+    """Return the reason not to ask a person for a login now; empty if one may be asked."""
     if any(os.environ.get(name) for name in _NO_PERSON):
         return "this is no terminal of a person's (CI)"
     command = ssh_above()
@@ -33,7 +33,7 @@ def why_not_ask() -> str:
 
 
 def has_terminal() -> bool:
-    """Whether there is one, and we may speak on it."""
+    """Return True if this process has a terminal that it can read and write."""
     try:
         fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
@@ -43,7 +43,7 @@ def has_terminal() -> bool:
 
 
 def has_desktop() -> bool:
-    """Whether a browser that is started here is seen by who started it."""
+    """Return True if a browser started here appears on the desktop of the person who started this."""
     env = os.environ
     if env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"):
         return True
@@ -51,12 +51,15 @@ def has_desktop() -> bool:
 
 
 def open_browser(url: str) -> bool:
-    """Whether one was started. Never one that draws into the terminal, where ssh is."""
+    """Open `url` in a graphical browser. Return True if one started.
+
+    A browser in the terminal is never started, since ssh uses the terminal.
+    """
     if not has_desktop() and not os.environ.get("BROWSER"):
         return False
     import webbrowser
 
-    # What a browser prints is not for the terminal.
+    # Keep the browser's output off the terminal.
     saved, null = [os.dup(fd) for fd in (1, 2)], os.open(os.devnull, os.O_WRONLY)
     try:
         for fd in (1, 2):
@@ -72,7 +75,7 @@ def open_browser(url: str) -> bool:
 
 
 def ssh_above() -> str:
-    """The command line of the ssh that runs us; empty where none does."""
+    """Return the command line of the ssh that runs this process; empty if none does."""
     pid = os.getppid()
     for _ in range(_ANCESTORS):
         if pid <= 1:
@@ -85,7 +88,7 @@ def ssh_above() -> str:
 
 
 def _process(pid: int) -> tuple[int, str]:
-    """Its parent and its command line."""
+    """Return the pid of a process's parent and its command line; (0, "") if they are unknown."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")

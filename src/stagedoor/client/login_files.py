@@ -1,6 +1,6 @@
-"""What a login keeps on a machine: one folder for each gateway, and a line in ssh's configuration.
+"""The files of a login on a machine: one folder for each gateway, and a line in ssh's configuration.
 
-Standard library only, Python 3.8 or later. Everything is private, and written whole or not at all.
+Standard library only, Python 3.8 or later. All files are private, and each write is atomic.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
 KEY, SECRET, STATE = "id", "secret", "state.json"
 CONFIG, KNOWN_HOSTS = "ssh_config", "known_hosts"
 RENEW_S = 30 * 60
-"""A certificate that is good for longer is used without a word."""
+"""A certificate that is valid for longer than this is used without a renewal."""
 AGAIN_S = 60
-"""So long a certificate that could not be made to last longer is not asked about again."""
+"""The pause between renewals when the gateway grants no certificate that is valid for longer than that."""
 _HEADER = "# Written by 'stagedoor login', which overwrites what is changed here.\n"
 _CERTIFICATE = re.compile(r"ssh-ed25519-cert-v01@openssh\.com ([A-Za-z0-9+/]+={0,2})")
 _KEY_LINE = re.compile(
     r"(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) [A-Za-z0-9+/]+={0,2}"
 )
 _NAME = re.compile(r"\*[.-]ssh")
-"""Of shells alone: a gateway must not catch a person's other hosts, such as build-ssh.example.com."""
+"""Matches shells alone: a gateway must not catch a person's other hosts, such as build-ssh.example.com."""
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 _PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*):[0-9]{1,5}")
 
 
 def home() -> Path:
-    """Where the folders are (XDG base directories)."""
+    """Return the parent of all gateways' folders (XDG base directories)."""
     base = Path(os.environ.get("XDG_CONFIG_HOME") or "")
     return (base if base.is_absolute() else Path.home() / ".config") / "stagedoor"
 
 
 def folder_of(place: str) -> Path:
-    """That of the gateway at `HOST[:PORT]`."""
+    """Return the folder of the gateway at `HOST[:PORT]`."""
     return home() / re.sub(r"[^A-Za-z0-9.-]", "_", place)
 
 
 def folders() -> list[Path]:
-    """Those of gateways that were logged in to."""
+    """Return the folders of all gateways that this machine has logged in to."""
     try:
         return sorted(folder for folder in home().iterdir() if (folder / STATE).is_file())
     except OSError:
@@ -58,10 +58,10 @@ def folders() -> list[Path]:
 
 
 class GatewayDocument:
-    """What the well-known document says, checked: it goes into ssh's configuration."""
+    """The gateway's well-known document, checked, because its values go into ssh's configuration."""
 
     def __init__(self, said: dict[str, object], url: str) -> None:
-        """Raises TunnelError."""
+        """Check the document `said` of the gateway at `url`. Raises TunnelError."""
         self.host_ca = _texts(said, "host_ca", _KEY_LINE)
         self.names = _texts(said, "names", _NAME)
         ssh, connect = said.get("ssh"), said.get("connect")
@@ -95,18 +95,20 @@ def _host_port(place: str) -> tuple[str, int]:
 
 
 def _texts(said: dict[str, object], name: str, form: re.Pattern[str]) -> list[str]:
-    found = said.get(name)
-    if not isinstance(found, list) or len(found) > 16:
+    texts = said.get(name)
+    if not isinstance(texts, list) or len(texts) > 16:
         return []
     return [
-        one for one in found if isinstance(one, str) and len(one) < 2000 and form.fullmatch(one)
+        text
+        for text in texts
+        if isinstance(text, str) and len(text) < 2000 and form.fullmatch(text)
     ]
 
 
 def render_config(
-    known: GatewayDocument, folder: Path, user: str, program: list[str], place: str
+    document: GatewayDocument, folder: Path, user: str, program: list[str], place: str
 ) -> str:
-    """Return the Include file. `program` runs this client by whole paths. Raises TunnelError."""
+    """Return the Include file. `program` runs this client, with absolute paths. Raises TunnelError."""
     if not _USER.fullmatch(user):
         raise TunnelError(tunnel.REFUSED, f"ssh cannot be given the user name {user!r}")
     known_hosts = folder / KNOWN_HOSTS
@@ -115,45 +117,48 @@ def render_config(
         f"  CertificateFile {ssh_files.path_word(folder / CERTIFICATE)}",
         "  IdentitiesOnly yes",
     ]
-    # Without the name: one with a quote in it would end ours, and an old ssh takes it (CVE-2023-51385).
-    lines = [f'Match host {",".join(known.names)} exec "{_needed(folder, program)}"', ""]
-    if known.jump is not None:
+    # Without the host name: a quote in it would end ours, and an old ssh accepts one (CVE-2023-51385).
+    lines = [f'Match host {",".join(document.names)} exec "{_needed(folder, program)}"', ""]
+    if document.jump is not None:
         jump = "stagedoor-" + re.sub(r"[^A-Za-z0-9.-]", "-", place)
-        # Whom to ask is decided by `--if-needed`, which sees BatchMode: ssh does not pass it on to a jump.
+        # `--if-needed` decides whether to ask, as it sees BatchMode: ssh does not pass it on to a jump host.
         more = ["  KbdInteractiveAuthentication no", *key]
-        lines += ssh_files.jump_host(jump, *known.jump, user, more, known_hosts)
+        lines += ssh_files.jump_host(jump, *document.jump, user, more, known_hosts)
         way = f"  ProxyJump {jump}"
     else:
-        words = ["tunnel", "--gateway", known.connect or "", "--user", user]
+        words = ["tunnel", "--gateway", document.connect or "", "--user", user]
         way = ssh_files.proxy_command([*program, *words, "--token-file", str(folder / SECRET)])
-    lines += ssh_files.shell_hosts(known.names, [way, *key], known_hosts)
+    lines += ssh_files.shell_hosts(document.names, [way, *key], known_hosts)
     return _HEADER + "\n".join(lines) + "\n"
 
 
-def check_login(got: dict[str, object]) -> None:
-    """What a gateway says of a login is shown on terminals and read again. Raises TunnelError."""
-    user, ends = got.get("user"), got.get("ends_at")
+def check_login(login: dict[str, object]) -> None:
+    """Check a gateway's answer about a login, which is shown on terminals and stored. Raises TunnelError."""
+    user, ends = login.get("user"), login.get("ends_at")
     if not isinstance(user, str) or not _USER.fullmatch(user):
         raise TunnelError(tunnel.REFUSED, f"the gateway names no user, but {user!r}")
     if not isinstance(ends, (int, float)) or not 0 <= ends < 2**40:
         raise TunnelError(tunnel.REFUSED, "the gateway names no end of this login")
 
 
-def render_known_hosts(known: GatewayDocument) -> str:
+def render_known_hosts(document: GatewayDocument) -> str:
     """Return the known_hosts with the gateway's host CAs."""
-    return _HEADER + "\n".join(ssh_files.authorities(known.host_ca, known.jump)) + "\n"
+    return _HEADER + "\n".join(ssh_files.authorities(document.host_ca, document.jump)) + "\n"
 
 
 def _needed(folder: Path, program: list[str]) -> str:
-    """What each ssh runs. Where it can be written, a shell says by itself that the certificate is good, as
-    `needed.is_fresh` does, and waits by itself while another ssh's client asks: a Python costs ten times as
-    much, and 50 of them a second of two processors. The file is a hint alone, and `turn.LoginLock` decides:
-    a pid that is not of a client, as after a crash, is believed for ten seconds."""
+    """Return the command that each ssh runs for a valid certificate.
+
+    Unless a path has a quote, it is a shell script that checks the certificate as `needed.is_fresh` does, and
+    waits while another ssh's client logs in. Python would cost ten times as much, and 50 of them a second of
+    two processors. The pid file is only a hint, and `turn.LoginLock` decides: a pid that belongs to no
+    client, as after a crash, is believed for ten seconds.
+    """
     command = ssh_files.exec_command([*program, "login", "--if-needed", "--folder", str(folder)])
     if "'" in command:
         return command
     good = f"read t < $f/{FRESH} && [ -e $f/{CERTIFICATE} ] && [ $t -gt $n ]"
-    # Made by one alone (-C), who goes on as the client by the same pid.
+    # -C lets one shell alone create the file; it execs the client, which keeps the pid.
     first = f"set -C; echo $$ > $f/{ASKING}"
     pause = f"s={SINCE}$n; i=$((i+1)); sleep 0.2 || sleep 1"
     wait = f"read p < $f/{ASKING} && while kill -0 $p && [ $i -lt 50 ]; do {pause}; done"
@@ -165,7 +170,10 @@ def _needed(folder: Path, program: list[str]) -> str:
 
 
 def ends_at(certificate: str) -> int:
-    """When an ed25519 certificate ends, seconds since the epoch (PROTOCOL.certkeys). Raises TunnelError."""
+    """Return the end of an ed25519 certificate, seconds since the epoch (PROTOCOL.certkeys).
+
+    Raises TunnelError.
+    """
     match = _CERTIFICATE.fullmatch(certificate)
     try:
         if match is None:
@@ -186,21 +194,23 @@ def ends_at(certificate: str) -> int:
 
 
 def fresh_until(end: int, now: float) -> int:
-    """Until when a certificate that ends then is used without a word."""
+    """Return the time until which a certificate that ends at `end` is used without a renewal."""
     return max(end - RENEW_S, min(int(now) + AGAIN_S, end - AGAIN_S))
 
 
 def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = False) -> None:
-    """It, and until when it is fresh: to its end where none can be had that ends later. Raises TunnelError,
-    OSError."""
+    """Write the certificate, and the time until which it is fresh.
+
+    With `to_its_end`, it is fresh until it ends, because it cannot be renewed. Raises TunnelError, OSError.
+    """
     end = ends_at(certificate)
     fresh = end - AGAIN_S if to_its_end else fresh_until(end, time.time())
     ssh_files.replace(folder / CERTIFICATE, certificate + "\n", 0o644)
-    ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # whole lines: a shell reads it
+    ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # with a newline: a shell reads it
 
 
-def keep_code(folder: Path) -> None:
-    """Put the modules of a client that is one file where `needed.use_compiled` looks. Raises OSError."""
+def cache_modules(folder: Path) -> None:
+    """Compile the modules of a one-file client into the folder for `needed.use_compiled`. Raises OSError."""
     archive = getattr(sys.modules["stagedoor.client"].__loader__, "archive", None)
     if archive is None:
         return
@@ -213,20 +223,23 @@ def keep_code(folder: Path) -> None:
 
     shutil.rmtree(str(place), ignore_errors=True)
     place.mkdir(mode=0o700)
-    with zipfile.ZipFile(archive) as whole:
-        for name in whole.namelist():
-            before, _, module = name.rpartition("/")
-            if before == "stagedoor/client":
-                (place / module).write_bytes(whole.read(name))
+    with zipfile.ZipFile(archive) as file:
+        for name in file.namelist():
+            package, _, module = name.rpartition("/")
+            if package == "stagedoor/client":
+                (place / module).write_bytes(file.read(name))
                 py_compile.compile(str(place / module))
     ssh_files.replace(
         place / CODE_OF, stamp, 0o600
-    )  # last: what is half written counts for nothing
+    )  # last, so that an unfinished folder is not used
 
 
 def login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """The user and the secret of this machine's login at the gateway of the options `given`, as options too;
-    none where those or `env` name somebody or another secret."""
+    """Return the user and the secret file of this machine's login at a gateway, as options.
+
+    The gateway is that of the options `given`. The result is empty if there is no login, or if `given` or
+    `env` names a user or a token file.
+    """
     named = ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE")
     if "--user" in given or "--token-file" in given or any(env.get(name) for name in named):
         return {}
@@ -242,32 +255,35 @@ def login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str,
 
 
 def read_state(folder: Path) -> dict[str, object]:
-    """Raises TunnelError where there is none to be read."""
+    """Return the stored state of the folder's login. Raises TunnelError if there is none."""
     try:
-        found = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("gateway"), str):
+        state = None
+    if not isinstance(state, dict) or not isinstance(state.get("gateway"), str):
         raise TunnelError(
             tunnel.USAGE, f"nobody is logged in here ({folder}); run stagedoor login URL"
         )
-    return found
+    return state
 
 
 def remove(folder: Path, *names: str) -> None:
-    """Remove these files of the folder, as far as they are there. Raises OSError."""
+    """Remove files from the folder; missing ones are ignored. Raises OSError."""
     for name in names:
         if (folder / name).exists():
             (folder / name).unlink()
 
 
 def include(folder: Path) -> bool:
-    """Have `~/.ssh/config` read the folder's configuration. Return True if it did not. Raises OSError."""
+    """Make `~/.ssh/config` include the folder's configuration. Return False if it did so before.
+
+    Raises OSError.
+    """
     return ssh_files.add_include(folder / CONFIG, Path.home() / ".ssh" / "config")
 
 
 def forget(folder: Path) -> None:
-    """Take the folder and its Include line away. Raises OSError."""
+    """Remove the folder and its Include line. Raises OSError."""
     import shutil
 
     ssh_files.remove_include(folder / CONFIG, Path.home() / ".ssh" / "config")

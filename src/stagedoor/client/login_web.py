@@ -1,6 +1,6 @@
-"""How a machine asks the gateway to log it in: JSON over HTTP, and a port that the browser comes back to.
+"""The HTTP side of a login: JSON requests to the gateway, and a loopback port for the browser's redirect.
 
-Standard library only, Python 3.8 or later. The way there (TLS, a corporate proxy) is that of `client.tunnel`.
+Standard library only, Python 3.8 or later. `client.tunnel` makes the connections (TLS, a corporate proxy).
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 BODY_LIMIT = 64 * 1024
 ANSWER_S = 20.0
 LOOPBACK_S = 5.0
-"""For a request to our port, which a browser on this machine sends at once."""
+"""The time limit of a request to the loopback port, which a local browser sends at once."""
 LOOPBACK_LIMIT = 8192
 LATER = (502, 503, 504)
-"""A reverse proxy says so with a page of its own, while the gateway behind it starts again."""
+"""Statuses that a reverse proxy answers, with its own page, while the gateway behind it restarts."""
 AT_ONCE = 8
-"""Connections to our port: others on this machine may open it as well, and must stop nothing."""
+"""Connections to the loopback port: other users of this machine may connect too, and must block nothing."""
 _TRUST = "trust its CA with: stagedoor login --ca-file FILE GATEWAY"
-"""Every command that a login brings ends here: what to do about a certificate that is not trusted."""
+"""The advice about an untrusted certificate for all commands that use a login."""
 _URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CODE = re.compile(
     rb"GET /\?code=([A-Za-z0-9_-]{16,128})&iss=([A-Za-z0-9._~%-]{1,1024}) HTTP/1\.[01]\r\n"
 )
-"""What `listeners.web.login.pages` sends the browser to; `iss` is of RFC 9207."""
+"""The address to which `listeners.web.login.pages` redirects the browser; `iss` is of RFC 9207."""
 _IN_A_PAGE = re.compile(rb"\r\nsec-fetch-dest:(?! *document\r\n)", re.IGNORECASE)
-"""Browsers send it with what a page loads, and not with a page of its own (Fetch Metadata)."""
+"""Matches requests for a part of some page, such as an image, and not for a page itself (Fetch Metadata)."""
 _USUAL = {"https": ":443", "http": ":80"}
 
 
 class Gateway:
-    """A gateway's web. `url` has no slash at its end; `origin` is what signatures are made for."""
+    """A gateway's web. `url` has no slash at its end; `origin` is part of the texts that are signed."""
 
     def __init__(self, url: str, ca_file: str | None = None) -> None:
-        """Raises TunnelError for what is no address that secrets may be sent to."""
+        """Check the address `url`. Raises TunnelError unless secrets may be sent to it."""
         match = _URL.fullmatch(url)
         if match is None:
             raise TunnelError(
@@ -53,7 +53,7 @@ class Gateway:
             )
         scheme, place, self.path = match.groups()
         place = place.lower()
-        if place.endswith(_USUAL[scheme]):  # no browser shows it (RFC 6454 §4)
+        if place.endswith(_USUAL[scheme]):  # an origin has no default port (RFC 6454 §4)
             place = place[: -len(_USUAL[scheme])]
         self.origin = f"{scheme}://{place}"
         self.url = self.origin + self.path
@@ -71,12 +71,12 @@ class Gateway:
         self.place = place
 
     def get(self, path: str) -> tuple[int, dict[str, object]]:
-        """The status and the JSON object. Raises TunnelError."""
+        """GET `path`; return the status and the JSON object of the answer. Raises TunnelError."""
         return self._ask("GET", path, b"")
 
-    def post(self, path: str, asked: dict[str, object]) -> tuple[int, dict[str, object]]:
-        """The same of a JSON object that is sent."""
-        return self._ask("POST", path, json.dumps(asked).encode())
+    def post(self, path: str, request: dict[str, object]) -> tuple[int, dict[str, object]]:
+        """POST a JSON object; return the status and the JSON object of the answer. Raises TunnelError."""
+        return self._ask("POST", path, json.dumps(request).encode())
 
     def _ask(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, object]]:
         wire = tunnel.reach(self.options)
@@ -106,27 +106,28 @@ class Gateway:
 
 
 def login_id(begun: dict[str, object]) -> str:
-    """Return the id in the answer to `/login/start`, which goes into an address. Raises TunnelError."""
-    found = begun.get("id")
-    if not isinstance(found, str) or _ID.fullmatch(found) is None:
+    """Return the id in the answer to `/login/start`, checked for use in a URL. Raises TunnelError."""
+    id_ = begun.get("id")
+    if not isinstance(id_, str) or _ID.fullmatch(id_) is None:
         raise TunnelError(tunnel.REFUSED, "the gateway names no login; get its client again")
-    return found
+    return id_
 
 
 def loopback(host: str) -> bool:
+    """Return True for `localhost` and loopback addresses."""
     return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
 
 
 def parse_object(text: bytes, url: str) -> dict[str, object]:
-    """A JSON object, of a length that is bounded. Raises TunnelError."""
+    """Parse a JSON object of at most `BODY_LIMIT` bytes, received from `url`. Raises TunnelError."""
     try:
-        found = json.loads(text) if len(text) <= BODY_LIMIT else None
+        document = json.loads(text) if len(text) <= BODY_LIMIT else None
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        document = None
+    if not isinstance(document, dict):
         line = f"what answers at {url} is no Stagedoor gateway of this kind; check the address"
         raise TunnelError(tunnel.NOT_PROXY, line)
-    return found
+    return document
 
 
 def _send(wire: tunnel.Plain, data: bytes, deadline: float) -> None:
@@ -138,38 +139,43 @@ def _send(wire: tunnel.Plain, data: bytes, deadline: float) -> None:
 
 
 def _receive(wire: tunnel.Plain, wanted: int, deadline: float) -> bytes:
-    got = b""
-    while len(got) < wanted:
-        left = wanted - len(got)
+    data = b""
+    while len(data) < wanted:
+        left = wanted - len(data)
         more = tunnel.settle(wire, lambda: wire.recv(left), select.POLLIN, deadline)  # noqa: B023
         if not more:
             break
-        got += more
-    return got
+        data += more
+    return data
 
 
 class LoopbackListener:
-    """The port on 127.0.0.1 that the browser brings a code to (RFC 8252 §7.3). Any other client gets a
-    refusal, and holds up nothing."""
+    """The port on 127.0.0.1 to which the browser is redirected with a code (RFC 8252 §7.3).
+
+    Any other client is refused, and delays nothing.
+    """
 
     def __init__(self, gateway: str) -> None:
-        """`gateway` is the address whose codes are taken. Raises OSError."""
-        import socket  # which costs a renewal 8 ms
+        """Listen for codes that the gateway with this address issued. Raises OSError."""
+        import socket  # its import would cost a renewal 8 ms
 
         self._gateway = gateway
         self.done = f"{gateway}/"
-        """The gateway's page where the browser goes on."""
+        """The gateway's page to which the browser is redirected at the end."""
         self._listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listening.bind(("127.0.0.1", 0))
         self._listening.listen(AT_ONCE)
         self._listening.setblocking(False)
         self.port = int(self._listening.getsockname()[1])
         self._open: dict[socket.socket, tuple[float, bytes]] = {}
-        self._brought: socket.socket | None = None
+        self._browser: socket.socket | None = None
 
     def wait(self, for_s: float) -> str | None:
-        """Return a code that a browser brings within `for_s` seconds, or None. The caller tries what it is
-        worth, and then calls `lead_on`. Raises TunnelError for the code of another gateway."""
+        """Return a code that a browser brings within `for_s` seconds, or None.
+
+        The caller sends the code to the gateway, and then calls `redirect_browser`. Raises TunnelError for
+        the code of another gateway.
+        """
         deadline = time.monotonic() + for_s
         while True:
             left = deadline - time.monotonic()
@@ -201,25 +207,27 @@ class LoopbackListener:
             return None
         except OSError:
             more = b""
-        got = before + more
-        if not more or len(got) > LOOPBACK_LIMIT:
+        request = before + more
+        if not more or len(request) > LOOPBACK_LIMIT:
             self._close(sock)
             return None
-        self._open[sock] = (due, got)
-        if b"\r\n\r\n" not in got:
+        self._open[sock] = (due, request)
+        if b"\r\n\r\n" not in request:
             return None
-        match = _CODE.match(got)
-        if match is None or _IN_A_PAGE.search(got):
+        match = _CODE.match(request)
+        if match is None or _IN_A_PAGE.search(request):
             self._answer(sock, 404)
             return None
         self._require_own(sock, match.group(2).decode("ascii"))
         del self._open[sock]
-        self._brought = sock
+        self._browser = sock
         return match.group(1).decode("ascii")
 
     def _require_own(self, sock: socket.socket, issuer: str) -> None:
-        """Refuse a code that another gateway issued (RFC 9207 §2.4): the gateway to which it would be sent
-        began a login of its own there. Raises TunnelError."""
+        """Refuse a code that another gateway issued (RFC 9207 §2.4). Raises TunnelError.
+
+        A hostile gateway could begin a login at another one, and would get the code for it.
+        """
         from urllib.parse import unquote
 
         issuer = tunnel.clean(unquote(issuer), 200)
@@ -232,11 +240,11 @@ class LoopbackListener:
         self._answer(sock, 403, line)
         raise TunnelError(tunnel.REFUSED, line)
 
-    def lead_on(self) -> None:
-        """Send the browser that brought a code to the gateway's page, which says now what became of it."""
-        if self._brought is not None:
-            self._answer(self._brought, 303)
-            self._brought = None
+    def redirect_browser(self) -> None:
+        """Redirect the browser that brought a code to the gateway's page, which shows the result."""
+        if self._browser is not None:
+            self._answer(self._browser, 303)
+            self._browser = None
 
     def _answer(self, sock: socket.socket, status: int, text: str = "") -> None:
         where = f"Location: {self.done}\r\n" if status == 303 else ""
@@ -259,7 +267,8 @@ class LoopbackListener:
         sock.close()
 
     def close(self) -> None:
-        self.lead_on()
+        """Redirect a browser that still waits, and close all sockets."""
+        self.redirect_browser()
         for sock in list(self._open):
             self._close(sock)
         self._listening.close()

@@ -1,6 +1,6 @@
-"""`stagedoor login --if-needed`, the usual case: the certificate is good, and ssh goes on at once.
+"""The usual case of `stagedoor login --if-needed`: the certificate is valid, and ssh continues at once.
 
-It runs on every ssh, so it imports nothing but what has been imported already, and asks no network.
+It runs on every ssh, so it imports only modules that Python has loaded already, and it uses no network.
 Python 3.8 or later.
 """
 
@@ -11,18 +11,18 @@ import sys
 import time
 
 CODE, CODE_OF = "code", "of"
-"""In the gateway's folder: the client's modules as files, which Python keeps compiled; and which client's."""
+"""In the gateway's folder: the client's modules, compiled; in it, the stamp of the client they are from."""
 FRESH, CERTIFICATE = "fresh_until", "id-cert.pub"
-"""In the gateway's folder: until when the certificate is used without a word, seconds since the epoch; and
-itself."""
+"""In the gateway's folder: the time until which the certificate is used without a check, in seconds since the
+epoch; and the certificate."""
 ASKING = "asking"
-"""In the gateway's folder: the pid of the client that asks, as the shells have it that wait for it."""
+"""In the gateway's folder: the pid of the client that logs in, for the shells that wait for it."""
 SINCE = "--since="
-"""Told by a shell that has waited: since when."""
+"""An option from a shell that has waited: when it began, in seconds since the epoch."""
 
 
 def is_fresh(folder: str) -> bool:
-    """Whether the certificate in the folder is good for a while yet."""
+    """Return True if the folder's certificate needs no renewal yet."""
     try:
         with open(os.path.join(folder, FRESH), encoding="ascii") as file:  # noqa: PTH118, PTH123
             until = int(file.read(32))
@@ -33,25 +33,27 @@ def is_fresh(folder: str) -> bool:
 
 
 def file_stamp(file: str) -> str:
-    """What changes when the file is replaced. Raises OSError."""
-    known = os.stat(file)  # noqa: PTH116
-    return f"{known.st_size} {known.st_mtime_ns}"
+    """Return a text that changes when the file is replaced. Raises OSError."""
+    status = os.stat(file)  # noqa: PTH116
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def use_compiled(folder: str, file: str) -> None:
-    """Have the rest of the client imported from the folder, where that is of this `file`, an archive: what is
-    in one is compiled again each time, which costs more than all else that a renewal does here."""
+    """Import the rest of the client from the compiled modules in the folder, if they match this archive.
+
+    Python compiles modules in an archive on every start, which is the largest cost of a renewal here.
+    """
     place = os.path.join(folder, CODE)  # noqa: PTH118
     try:
-        with open(os.path.join(place, CODE_OF), encoding="ascii") as said:  # noqa: PTH118, PTH123
-            if said.read() == file_stamp(file):
+        with open(os.path.join(place, CODE_OF), encoding="ascii") as stamp:  # noqa: PTH118, PTH123
+            if stamp.read() == file_stamp(file):
                 sys.modules["stagedoor.client"].__path__.insert(0, place)
     except OSError:
         pass
 
 
 def folder_in(argv: list[str]) -> str | None:
-    """What `--folder` names among the arguments of `login --if-needed`; None for another call."""
+    """Return the value of `--folder` in a `login --if-needed` command line; None for any other command."""
     if argv[:1] != ["login"] or "--if-needed" not in argv:
         return None
     for at, word in enumerate(argv):
@@ -61,6 +63,6 @@ def folder_in(argv: list[str]) -> str | None:
 
 
 def since_in(argv: list[str]) -> float:
-    """What `SINCE` says there: seconds since the epoch; now, where a shell has not waited before."""
-    said = [word[len(SINCE) :] for word in argv if word.startswith(SINCE)]
-    return float(said[0]) if said and said[0].isdecimal() else time.time()
+    """Return when the calling shell began to wait, seconds since the epoch; now if it has not waited."""
+    values = [word[len(SINCE) :] for word in argv if word.startswith(SINCE)]
+    return float(values[0]) if values and values[0].isdecimal() else time.time()

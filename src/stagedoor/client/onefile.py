@@ -22,8 +22,8 @@ MODULES = (
     *("client.doctor.judge", "client.doctor.path", "client.doctor.walk"),
     *("model.letters", "model.units", "wire.finding", "wire.oneline"),
 )
-"""Below `stagedoor`; with their packages, which are empty there."""
-# With -I and -S it starts sooner, and no package of the person's can break it.
+"""The modules in the file, below `stagedoor`. Their packages are empty there."""
+# -I and -S make it start sooner, and keep the person's own packages from breaking it.
 _MAIN = """\
 import os
 import sys
@@ -39,11 +39,11 @@ if folder is None or not is_fresh(folder):
     sys.exit(main(sys.argv[1:], [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0])]))
 """
 _DATE = (1980, 1, 1, 0, 0, 0)
-"""The first that a zip file knows."""
+"""The earliest date that a zip file can hold."""
 
 
 def client_file() -> bytes:
-    """An executable file for a machine that has Python 3.8 or later, and ssh."""
+    """Return the client as an executable file for a machine with ssh and Python 3.8 or later."""
     sources = {
         "__main__.py": _MAIN,
         "stagedoor/__init__.py": f'__version__ = "{__version__}"\n',
@@ -54,10 +54,10 @@ def client_file() -> bytes:
         sources[f"{folder}/__init__.py"] = ""
         text = (files(package) / f"{module}.py").read_text(encoding="utf-8")
         sources[f"{folder}/{module}.py"] = text
-    made = io.BytesIO(SHEBANG)
-    made.seek(0, io.SEEK_END)
-    # Stored, not packed: unpacking would cost each start more than reading.
-    with zipfile.ZipFile(made, "a", zipfile.ZIP_STORED) as whole:
+    file = io.BytesIO(SHEBANG)
+    file.seek(0, io.SEEK_END)
+    # Stored, not compressed: decompression would cost each start more than reading does.
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
         for name, text in sources.items():
-            whole.writestr(zipfile.ZipInfo(name, _DATE), text)
-    return made.getvalue()
+            archive.writestr(zipfile.ZipInfo(name, _DATE), text)
+    return file.getvalue()

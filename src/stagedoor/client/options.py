@@ -1,6 +1,6 @@
-"""The commands of a developer's machine and their options, once for both programs that have them.
+"""The commands of a developer's machine and their options, shared by both programs that have them.
 
-The one-file client parses them by argparse (`client.laptop`), the installed program by click
+The one-file client parses them with argparse (`client.laptop`), the installed program with click
 (`cli.laptop_command`). Standard library only, Python 3.8 or later.
 """
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Option:
     """An option of a command, or its argument if `name` has no dashes.
 
-    `value` is how the help calls its value; without one it is a flag. A `file` has to exist. `within` are the
-    least and the most of a number. A `hidden` one is in no help.
+    `value` is the name of its value in the help; an option without one is a flag. With `file`, the value is a
+    file that exists. `within` is the range of a number, both ends included. A `hidden` option is in no help.
     """
 
     def __init__(
@@ -40,10 +40,12 @@ class Option:
 
     @property
     def is_argument(self) -> bool:
+        """True if it is a positional argument."""
         return not self.name.startswith("-")
 
     @property
     def is_flag(self) -> bool:
+        """True if it is an option without a value."""
         return not (self.is_argument or self.value or self.choices)
 
 

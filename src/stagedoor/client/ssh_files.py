@@ -1,8 +1,8 @@
-"""What is written for ssh: an `Include` file, its known_hosts, and the line in `~/.ssh/config`.
+"""The parts of ssh's configuration: an `Include` file, its known_hosts, and the line in `~/.ssh/config`.
 
-`stagedoor login` and `stagedoor ssh-config` compose their files of these parts, so that both quote, replace
-and include alike. Standard library only, Python 3.8 or later. Raises TunnelError for what ssh could not be
-given.
+`stagedoor login` and `stagedoor ssh-config` compose their files from these parts, so that both quote, replace
+and include alike. Standard library only, Python 3.8 or later. A value that ssh's files cannot hold raises
+TunnelError.
 
 Sources: ssh_config(5) for the keywords, their quoting and tokens; sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 """
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NO_QUOTE = '"!*\'*"'
-"""A pattern of ssh's: no name with a quote. ProxyCommand puts the name in quotes, for the person's shell."""
+"""An ssh pattern that excludes names with a quote: ProxyCommand puts the name in quotes for the shell."""
 NAMES = ("*.ssh", "*-ssh")
-"""Of shells alone: `*-ssh.*` would catch a real host such as build-ssh.example.com."""
+"""Patterns of shells alone: `*-ssh.*` would catch a real host such as build-ssh.example.com."""
 ALIVE_INTERVAL_S = 30
 ALIVE_COUNT = 4
-"""A dead session is noticed in two minutes; a NAT that forgets idle flows after one is kept awake."""
+"""A dead session is noticed in two minutes, and a NAT that drops idle flows after one keeps the flow."""
 
 
 def shell_hosts(names: Sequence[str], way: Sequence[str], known_hosts: Path) -> list[str]:
-    """Return the `Host` block of the shells; `way` are the lines that lead to them."""
+    """Return the `Host` block of the shells; `way` are the lines that connect to them."""
     return [
         f"Host {NO_QUOTE} {' '.join(names)}",
         *way,
@@ -44,13 +44,13 @@ def shell_hosts(names: Sequence[str], way: Sequence[str], known_hosts: Path) -> 
 def jump_host(
     name: str, host: str, port: int, user: str | None, more: Sequence[str], known_hosts: Path
 ) -> list[str]:
-    """Return the `Host` block of the gateway that ssh jumps over, an empty line behind it."""
+    """Return the `Host` block of the gateway as a jump host, with an empty line after it."""
     return [
         f"Host {name}",
         f"  HostName {host}",
         f"  Port {port}",
         *([] if user is None else [f"  User {plain(user)}"]),
-        # The gateway only sees what is encrypted already; the fastest cipher is enough for it.
+        # The gateway only relays data that is already encrypted, so the fastest cipher is enough.
         "  Ciphers ^aes128-gcm@openssh.com",
         *more,
         *trust(known_hosts),
@@ -59,7 +59,7 @@ def jump_host(
 
 
 def trust(known_hosts: Path) -> list[str]:
-    """Return the lines by which ssh trusts this known_hosts, and asks about no other key."""
+    """Return the lines that make ssh trust this known_hosts alone, and refuse other keys unasked."""
     return [
         f"  UserKnownHostsFile {path_word(known_hosts)}",
         "  GlobalKnownHostsFile /dev/null",
@@ -70,7 +70,7 @@ def trust(known_hosts: Path) -> list[str]:
 
 def authorities(keys: Sequence[str], jump: tuple[str, int] | None) -> list[str]:
     """Return the known_hosts lines of host CAs, for the shells and the gateway at `jump`."""
-    # Wider than `Host`: this file is read for those hosts only.
+    # These may be wider than the `Host` patterns, since ssh reads this file for those hosts only.
     names = ",".join([*NAMES, "*-ssh.*"])
     if jump is not None:
         host, port = jump
@@ -81,19 +81,19 @@ def authorities(keys: Sequence[str], jump: tuple[str, int] | None) -> list[str]:
 def proxy_command(words: Sequence[str]) -> str:
     """Return the line that opens the tunnel; ssh appends the shell's name.
 
-    The quotes keep a name that an old ssh does not check from the shell (CVE-2023-51385), but for one that
-    has a quote in it: see `NO_QUOTE`.
+    The quotes protect the shell from a name that an old ssh does not check (CVE-2023-51385). `NO_QUOTE`
+    excludes names that have a quote themselves.
     """
     return f"  ProxyCommand {command(words)} -- '%h' %p"
 
 
 def command(words: Sequence[str]) -> str:
-    """Return a command for ProxyCommand: ssh expands `%`, then the person's shell takes it apart."""
+    """Return a command for ProxyCommand: ssh expands `%`, then the person's shell splits it."""
     return " ".join(_word(word) for word in words)
 
 
 def exec_command(words: Sequence[str]) -> str:
-    """Return a command for `Match exec "…"`, in which ssh knows no escape for a quote."""
+    """Return a command for `Match exec "…"`, in which ssh has no escape for a quote."""
     for word in words:
         if any(c in word for c in "'\"\\"):
             raise TunnelError(
@@ -109,7 +109,7 @@ def _word(word: str) -> str:
 
 
 def path_word(path: Path) -> str:
-    """Return a path as ssh_config's argument; ssh expands `%` and `${…}` in it, and knows no escape."""
+    """Return a path as an argument for ssh_config, where ssh expands `%` and `${…}` and has no escapes."""
     text = plain(str(path))
     if any(c in text for c in "\"'\\%$*?["):
         line = f"ssh cannot be given the path {text}: choose one without \" ' \\ % $ * ? ["
@@ -118,19 +118,19 @@ def path_word(path: Path) -> str:
 
 
 def plain(text: str) -> str:
-    """Return `text`, which adds no line of its own. Raises TunnelError for control characters."""
+    """Return `text` unchanged. Raises TunnelError if it is empty or has line breaks or control characters."""
     if not text or not text.isprintable():
         raise TunnelError(tunnel.USAGE, f"{text!r} is empty or holds a control character")
     return text
 
 
 def replace(path: Path, text: str, mode: int) -> None:
-    """Put `text` in the place of what the file held, all of it, also after a power cut. Raises OSError."""
+    """Replace the file's content with `text`, atomically even in a power cut. Raises OSError."""
     fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     fd = os.open(str(fresh), os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
-            os.fchmod(fd, mode)  # the umask must neither widen nor narrow it
+            os.fchmod(fd, mode)  # regardless of the umask
             file.write(text)
             file.flush()
             os.fsync(fd)
@@ -141,19 +141,19 @@ def replace(path: Path, text: str, mode: int) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder, and those above it that are not there, each private. Raises OSError."""
-    for each in [*reversed(folder.parents), folder]:
-        if not each.exists():
-            each.mkdir(mode=0o700)
+    """Make the folder and its missing parents, all private (0700). Raises OSError."""
+    for missing in [*reversed(folder.parents), folder]:
+        if not missing.exists():
+            missing.mkdir(mode=0o700)
 
 
 def include_line(config: Path) -> str:
-    """Return the line by which ssh reads `config`."""
+    """Return the line that makes ssh read `config`."""
     return f"Include {path_word(config)}"
 
 
 def is_included(config: Path, ssh_config: Path) -> bool:
-    """Return True if `ssh_config` reads `config` for every host, so before any `Host` or `Match`.
+    """Return True if `ssh_config` includes `config` for all hosts: before any `Host` or `Match`.
 
     Raises OSError.
     """
@@ -168,9 +168,9 @@ def is_included(config: Path, ssh_config: Path) -> bool:
 
 
 def add_include(config: Path, ssh_config: Path) -> bool:
-    """Put the Include line at the top of `ssh_config`, unless it is in force. Return True if it was not.
+    """Put the Include line at the top of `ssh_config`. Return False if it is in force already.
 
-    What was there stays as it was, byte for byte. Raises OSError.
+    The rest of the file stays the same, byte for byte. Raises OSError.
     """
     if is_included(config, ssh_config):
         return False
@@ -180,7 +180,7 @@ def add_include(config: Path, ssh_config: Path) -> bool:
 
 
 def remove_include(config: Path, ssh_config: Path) -> None:
-    """Take the line of `add_include` out again. Raises OSError."""
+    """Remove the line that `add_include` added. Raises OSError."""
     before, line = _text(ssh_config), include_line(config)
     kept = before.replace(f"{line}\n\n", "", 1).replace(f"{line}\n", "", 1)
     if kept != before:
@@ -194,12 +194,12 @@ def _text(ssh_config: Path) -> str:
 
 
 def _rewrite(ssh_config: Path, text: str) -> None:
-    place = ssh_config.resolve()  # through a link: people keep it in a repository
+    place = ssh_config.resolve()  # follow links: some people keep the file in a repository
     make_private(place.parent)
     replace(place, text, place.stat().st_mode & 0o777 if place.exists() else 0o600)
 
 
 def _keyword(line: str) -> tuple[str, str]:
-    """`Include "x"`, `include=x` and `Include x` are one: the keyword is folded, quotes go."""
+    """Return keyword and value alike for `Include "x"`, `include=x` and `Include x`."""
     keyword, _, value = line.strip().replace("=", " ", 1).replace("\t", " ").partition(" ")
     return keyword.lower(), value.strip().strip('"')

@@ -1,12 +1,12 @@
-"""What ssh is told about Stagedoor's shells: an `Include` file and a known_hosts of the host CA.
+"""The files of `stagedoor ssh-config`: an `Include` file and a known_hosts with the host CA.
 
 With both, `ssh app01.ssh` goes through the gateway and never asks about a host key: only hosts
 with a certificate of the host CA are known, and `StrictHostKeyChecking yes` refuses all others.
-A host certificate must hold the very name that was given to ssh (ssh(1), "CERTIFICATES"), so each
+A host certificate must hold the exact name that was given to ssh (ssh(1), "CERTIFICATES"), so each
 shell's must hold both spellings of its target: `app01.ssh` and `app01-ssh`, or
 `app01.staging.ssh` and `app01-ssh.staging` (see `principals`).
 
-`client.ssh_files` writes what this has in common with the files of `stagedoor login`.
+`client.ssh_files` has the parts that these files share with those of `stagedoor login`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 CONFIG_NAME = "config"
 KNOWN_HOSTS_NAME = "known_hosts"
 JUMP_HOST = "stagedoor-gateway"
-"""What the gateway is called in the file, for ssh alone."""
+"""The gateway's name in the file, which only ssh uses."""
 _HOST_PORT = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*))(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -35,17 +35,16 @@ _HEADER = "# Written by 'stagedoor ssh-config', which overwrites what is changed
 
 @dataclass(frozen=True, slots=True)
 class SshAccess:
-    """Everything that the two files are made from.
+    """The values from which the two files are written.
 
-    `gateway` is as for `stagedoor tunnel --gateway`; with `jump` it is `HOST:PORT` of the gateway's
-    SSH listener instead, and ssh needs no other program (`ProxyJump`). `user` is who one is at the
-    gateway, None for the login name. `host_ca` are public key lines (`ssh-ed25519 AAAA…`), several while a CA
-    is replaced. `client` is the command that runs the tunnel, as arguments, and
-    `client_options` are further options of it (`("--ca-file", "/etc/…")`). `environments` are
-    those whose shells shall be reached as `app01-ssh.ENVIRONMENT` too; `app01.ENVIRONMENT.ssh`
-    always is. `login_name` is who one is in the shell, None to leave that to ssh. `fdpass` lets
-    ssh take the socket over, which is faster; over https there is no gain in it, and it is left
-    out. `host_keys` are known_hosts lines of shells that have no certificate.
+    `gateway` is an address as for `stagedoor tunnel --gateway`; with `jump` it is the `HOST:PORT` of the
+    gateway's SSH listener instead, and ssh needs no other program (`ProxyJump`). `user` is the user name at
+    the gateway, None for the login name. `host_ca` are public key lines (`ssh-ed25519 AAAA…`), several while
+    a CA is replaced. `client` is the command that runs the tunnel, as arguments, and `client_options` are
+    more options for it (`("--ca-file", "/etc/…")`). `environments` are those whose shells can also be
+    reached as `app01-ssh.ENVIRONMENT`; `app01.ENVIRONMENT.ssh` always works. `login_name` is the account in
+    the shell, None to leave that to ssh. `fdpass` passes the socket to ssh, which is faster; over https
+    there is no gain, so it is left out. `host_keys` are known_hosts lines of shells without a certificate.
     """
 
     gateway: str
@@ -62,8 +61,11 @@ class SshAccess:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What `write` did. `include_line` must stand at the top of the person's own ssh config;
-    `included` says whether it now does, `added` whether this call put it there."""
+    """The result of `write`.
+
+    `include_line` belongs at the top of the person's own ssh config. `included` is True if it is there now,
+    `added` if this call put it there.
+    """
 
     config: Path
     known_hosts: Path
@@ -73,12 +75,12 @@ class WriteResult:
 
 
 def principals(target: Target) -> tuple[str, str]:
-    """The names that the host certificate of the target's shell must hold."""
+    """Return the names that the host certificate of the target's shell must hold."""
     return target.host_name, target.shell_name
 
 
 def render_config(access: SshAccess, known_hosts: Path) -> str:
-    """Return the `Include` file. Raises SettingsError for what ssh_config could not hold."""
+    """Return the `Include` file. Raises SettingsError for values that ssh_config cannot hold."""
     for environment in access.environments:
         if not valid_environment(environment):
             raise SettingsError(f"{environment!r} is not an environment's name")
@@ -92,8 +94,8 @@ def render_config(access: SshAccess, known_hosts: Path) -> str:
 
 
 def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
-    """Return what precedes the shells' `Host`, and how they are reached: by `stagedoor tunnel`."""
-    tunnel.parse_gateway(access.gateway, "--gateway")  # each ssh would end so
+    """Return the lines before the shells' `Host`, and those that connect by `stagedoor tunnel`."""
+    tunnel.parse_gateway(access.gateway, "--gateway")  # or every ssh would fail with this error
     fdpass = access.fdpass and not access.gateway.lower().startswith("https://")
     command = [*access.client, "--gateway", access.gateway, *access.client_options]
     if access.user is not None:
@@ -107,17 +109,17 @@ def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
 
 
 def _jump(access: SshAccess, known_hosts: Path) -> tuple[list[str], list[str]]:
-    """Return the same by ssh alone, with the gateway as a host of its own."""
+    """Return the lines before the shells' `Host`, and those that connect by ssh's own `ProxyJump`."""
     host, port = _host_and_port(access.gateway)
     lines = ssh_files.jump_host(JUMP_HOST, host, port, access.user, (), known_hosts)
-    # What the gateway prints names it by its own name and port, where people's own known_hosts stay in
-    # force: the machine may have an sshd of its own.
+    # Commands that the gateway prints use its real name. Ours must not replace the person's own known_hosts
+    # for that name, since the machine may also run an sshd of its own.
     own = f"  UserKnownHostsFile {_OWN_KNOWN_HOSTS} {ssh_files.path_word(known_hosts)}"
     return [*lines, f"Host {host}", own, ""], [f"  ProxyJump {JUMP_HOST}"]
 
 
 def _host_and_port(gateway: str) -> tuple[str, int]:
-    """`HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`; port 22 by default. Raises SettingsError."""
+    """Parse `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`; port 22 by default. Raises SettingsError."""
     match = _HOST_PORT.fullmatch(gateway)
     if match is None or not 0 < int(match["port"] or SSH_PORT) <= 65535:
         raise SettingsError(f"{gateway!r} is no HOST:PORT of a gateway to jump over")
@@ -125,7 +127,7 @@ def _host_and_port(gateway: str) -> tuple[str, int]:
 
 
 def render_known_hosts(access: SshAccess) -> str:
-    """Return the known_hosts text. Raises SettingsError for a host CA line that is no public key."""
+    """Return the known_hosts. Raises SettingsError for a host CA line that is not a public key."""
     if not access.host_ca:
         raise SettingsError("no host CA is given, so ssh could know no shell")
     keys = []
@@ -143,7 +145,7 @@ def render_known_hosts(access: SshAccess) -> str:
 
 
 def trusted_cas(known_hosts: Path) -> frozenset[str]:
-    """The CAs (`ssh-ed25519 AAAA…`) that a file written here trusts. None: it is not there.
+    """Return the CAs (`ssh-ed25519 AAAA…`) that a file written here trusts; empty if the file is missing.
 
     Raises StagedoorError.
     """
@@ -166,11 +168,11 @@ def write(
     ssh_config: Path | None = None,
     add_include: bool = False,
 ) -> WriteResult:
-    """Write both files into `directory` (`~/.ssh/stagedoor`), each whole or not at all.
+    """Write both files into `directory` (default `~/.ssh/stagedoor`), each atomically.
 
-    With `add_include` the `Include` line is put at the top of `ssh_config` (`~/.ssh/config`)
-    unless it stands there already; what was there stays as it was, byte for byte. Raises
-    SettingsError for values that cannot be written, StagedoorError when the disk refuses.
+    `add_include` puts the `Include` line at the top of `ssh_config` (default `~/.ssh/config`), unless
+    it is there already; the rest of that file stays the same, byte for byte. Raises SettingsError
+    for values that cannot be written, StagedoorError when the disk fails.
     """
     directory = (directory or Path.home() / ".ssh" / "stagedoor").absolute()
     ssh_config = ssh_config or Path.home() / ".ssh" / "config"
@@ -194,7 +196,7 @@ def write(
 
 @contextlib.contextmanager
 def _as_settings() -> Iterator[None]:
-    """Raise SettingsError for what ssh could not be given."""
+    """Raise SettingsError in place of TunnelError, for values that ssh's files cannot hold."""
     try:
         yield
     except tunnel.TunnelError as error:
@@ -203,7 +205,7 @@ def _as_settings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Raise StagedoorError, with the path, where the disk refuses."""
+    """Raise StagedoorError, which names the path, in place of OSError."""
     try:
         yield
     except OSError as error:

@@ -2,11 +2,11 @@
 
 This one file runs alone (`stagedoor tunnel --print-script > tun.py`), on Linux and macOS, Python
 3.8 or later. It imports nothing of Stagedoor, and at start only what every run needs: ssh waits
-for it. stdout carries the tunnel and nothing else; what went wrong is one line on stderr and a
+for it. stdout carries the tunnel and nothing else; each error is one line on stderr and a
 distinct exit code (see `EXITS`).
 """
-# It is longer than a module of ours may be, because one file is what can be copied to a laptop.
-# pathlib and contextlib would cost a start as much again as all that is imported here:
+# It is longer than our modules may be, so that a single file can be copied to a laptop.
+# Importing pathlib and contextlib would double the time of all imports at start:
 # ruff: noqa: PTH110, PTH111, PTH118, PTH123, SIM105
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import select
 import sys
 import time
 
-TYPE_CHECKING = False  # as `typing` has it, whose import costs 4 ms
+TYPE_CHECKING = False  # in place of that of `typing`, whose import costs 4 ms
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 else:
     try:
-        import _socket as socket  # socket's lower half holds all that is used here, 8 ms sooner
+        import _socket as socket  # the C part of `socket` is enough here, and loads 8 ms faster
     except ImportError:
         import socket
 
@@ -115,16 +115,16 @@ HELPER_LIMIT = 64 * 1024  # bytes that a helper may print; a secret is one line
 HELPER_TIMEOUT_S = 60.0  # a keyring may ask its owner to unlock it
 STAGGER_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
 TRIES = 3  # at 429 and 503; at a prompt
-LONGEST_RETRY_S = 30.0  # a longer Retry-After is told, not waited for
-PATIENT_S = 2.0  # a log is told how far a start is once it takes longer than this
-STEP_SHOWN = 60  # characters of it that fit beside the rest in a terminal's line
-HEARD = 2048  # bytes: a refusal in SSH's place, the gateway's words on it included
-EXPLAINED = b"stagedoor: "  # how the gateway's line on such a refusal begins
-GONE_TIMEOUT_S = 10.0  # to send what is left once ssh has gone
+LONGEST_RETRY_S = 30.0  # a longer Retry-After is reported, not waited for
+PATIENT_S = 2.0  # a start that takes longer has its progress shown in a log too
+STEP_SHOWN = 60  # characters of a step that fit beside the rest in a terminal's line
+HEARD = 2048  # bytes: a refusal in place of SSH, with the gateway's explanation
+EXPLAINED = b"stagedoor: "  # the beginning of the gateway's explanation of such a refusal
+GONE_TIMEOUT_S = 10.0  # to send the remaining data once ssh has exited
 
 
 class TunnelError(Exception):
-    """`line` is for the person: what happened, to whom, and what mends it."""
+    """An error with an exit code, and a `line` for the person: what happened, and how to fix it."""
 
     def __init__(self, code: int, line: str) -> None:
         super().__init__(line)
@@ -137,13 +137,13 @@ class LocalClosedError(Exception):
 
 
 def clean(text: str, limit: int = LINE_LIMIT) -> str:
-    """One printable line: control, format and bidi characters become `?`, blanks collapse."""
+    """Return one printable line: control, format and bidi characters become `?`, blanks collapse."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else "?" for c in line)[:limit]
 
 
 def show(text: str) -> bool:
-    """Write to stderr; that nobody reads it must not end the tunnel."""
+    """Write to stderr; return False if that fails. A closed stderr must not end the tunnel."""
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
@@ -152,11 +152,11 @@ def show(text: str) -> bool:
     return True
 
 
-# ---- what was asked for ------------------------------------------------------------------------
+# ---- command line and environment --------------------------------------------------------------
 
 
 class Address:
-    """Where an HTTP proxy listens. `source` says who named it: an option or a variable."""
+    """The address of an HTTP proxy. `source` is the option or variable that named it."""
 
     def __init__(self, scheme: str, host: str, port: int, userinfo: str, source: str) -> None:
         self.scheme = scheme
@@ -180,8 +180,11 @@ class Options:
         gateway_option: str = "--gateway",
         trust: str = "give --ca-file, or --server-name if it is known by another name",
     ) -> None:
-        """What errors say, by the options that the command has: `gateway_option` gave the gateway, and
-        `trust` is what to do about a certificate that is not trusted."""
+        """Check the options. Raises TunnelError.
+
+        Errors use the words of the command that runs: `gateway_option` is its option for the gateway, and
+        `trust` its advice about an untrusted certificate.
+        """
         self.trust = trust
         self.env = env
         if not target or len(target) > 2:
@@ -217,12 +220,15 @@ class Options:
 
 
 def first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
-    """The first (value, its source) whose value is not empty; two empty strings if none is."""
+    """Return the first (value, source) with a value that is not empty, or two empty strings."""
     return next(((value, source) for value, source in candidates if value), ("", ""))
 
 
 def parse_argv(argv: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Options by name, `""` for those without a value, and the other words in order."""
+    """Return the options by name, `""` for those without a value, and the other words in order.
+
+    Raises TunnelError.
+    """
     given: dict[str, str] = {}
     words: list[str] = []
     rest = iter(argv)
@@ -248,12 +254,12 @@ def parse_argv(argv: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def authority(host: str, port: int) -> str:
-    """`host:port`, an IPv6 literal in brackets (RFC 3986 §3.2.2)."""
+    """Return `host:port`, with an IPv6 literal in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def checked_host(text: str, what: str) -> str:
-    """A name or address that can stand in a request line; brackets are taken off."""
+    """Return a host that is valid in a request line, without brackets. Raises TunnelError."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if not host or not all("!" <= c <= "~" and c not in "/\\@[]?#" for c in host):
         raise TunnelError(USAGE, f"{what} {text!r} is not a host name")
@@ -261,13 +267,14 @@ def checked_host(text: str, what: str) -> str:
 
 
 def checked_port(text: str, what: str) -> int:
+    """Return a port as a number. Raises TunnelError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):
         raise TunnelError(USAGE, f"{what} {text!r} is not a port: give 1 to 65535")
     return int(text)
 
 
 def parse_address(text: str, source: str) -> Address:
-    """Read `HOST:PORT`, `http://HOST[:PORT]` or `https://HOST[:PORT]`."""
+    """Parse `HOST:PORT`, `http://HOST[:PORT]` or `https://HOST[:PORT]`. Raises TunnelError."""
     scheme, slashes, rest = text.strip().partition("://")
     if not slashes:
         scheme, rest = "", text.strip()
@@ -292,16 +299,20 @@ def parse_address(text: str, source: str) -> Address:
 
 
 def parse_gateway(text: str, source: str) -> Address:
-    """The same for a gateway, without a name: that and a password would stand in the process list."""
-    found = parse_address(text, source)
-    if found.userinfo:
+    """Parse a gateway's address; refuse a name and password, which the process list would show.
+
+    Raises TunnelError.
+    """
+    gateway = parse_address(text, source)
+    if gateway.userinfo:
         raise TunnelError(
             USAGE, f"{source} must not hold a name or password: use --user and a token file"
         )
-    return found
+    return gateway
 
 
 def login_name(env: dict[str, str]) -> str:
+    """Return the user's name at the gateway: STAGEDOOR_USER or the login name. Raises TunnelError."""
     name = env.get("STAGEDOOR_USER") or env.get("LOGNAME") or env.get("USER")
     if not name:
         import pwd
@@ -314,7 +325,7 @@ def login_name(env: dict[str, str]) -> str:
 
 
 def corporate_proxy(option: str | None, gateway: Address, env: dict[str, str]) -> Address | None:
-    """The proxy between here and the gateway, as curl would choose it; None for a direct way.
+    """Return the proxy in front of the gateway, chosen as curl does; None for a direct connection.
 
     `HTTP_PROXY` in capitals is not read: a CGI script's caller can set it (httpoxy).
     """
@@ -342,12 +353,15 @@ def corporate_proxy(option: str | None, gateway: Address, env: dict[str, str]) -
 
 
 def via_named(source: str) -> str:
-    """How another corporate proxy is named than that of `source`: not every command has the option."""
+    """Return the option or variable to name another proxy with: not all commands have the option."""
     return "--via " if source == "--via" else "STAGEDOOR_VIA="
 
 
 def bypassed(gateway: Address, no_proxy: str) -> bool:
-    """Whether `no_proxy` (comma-separated names, domains, addresses, networks) spares it."""
+    """Return True if the gateway is reached without a proxy: it is local, or `no_proxy` lists it.
+
+    `no_proxy` has names, domains, addresses and networks, separated by commas.
+    """
     host = gateway.host.rstrip(".")
     if host == "localhost" or host == "::1" or host.startswith("127."):
         return True
@@ -370,7 +384,7 @@ def bypassed(gateway: Address, no_proxy: str) -> bool:
 
 
 class Secret:
-    """A secret, where it was found, and what its owner does when it is refused."""
+    """A secret, its source, and the fix to suggest when the gateway refuses it."""
 
     def __init__(self, value: str, source: str, fix: str) -> None:
         self.value = value
@@ -379,12 +393,13 @@ class Secret:
 
 
 def default_token_file(env: dict[str, str]) -> str:
+    """Return the path of the token file in the person's configuration folder."""
     home = env.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     return os.path.join(home, "stagedoor", "token")
 
 
 def find_secret(options: Options) -> Secret | None:
-    """The first secret that can be had without asking a person."""
+    """Return the first secret available without asking a person, or None. Raises TunnelError."""
     return (
         from_token_file(options)
         or from_helper(options)
@@ -394,7 +409,7 @@ def find_secret(options: Options) -> Secret | None:
 
 
 def checked_secret(text: str, source: str, fix: str) -> Secret | None:
-    """The first line of `text`; None if it is empty."""
+    """Return the first line of `text` as a secret; None if it is empty. Raises TunnelError."""
     value = text.strip("\r\n").split("\n")[0].rstrip("\r")
     if any(c < " " or c == "\x7f" for c in value):  # RFC 7617 §2
         raise TunnelError(CREDENTIAL, f"{source} holds a control character; {fix}")
@@ -402,6 +417,7 @@ def checked_secret(text: str, source: str, fix: str) -> Secret | None:
 
 
 def from_token_file(options: Options) -> Secret | None:
+    """Read the token file; None if the default one does not exist. Raises TunnelError."""
     path = options.token_file or default_token_file(options.env)
     source = f"the token file {path}"
     try:
@@ -427,7 +443,7 @@ def from_token_file(options: Options) -> Secret | None:
 
 
 def output_of(command: list[str], env: dict[str, str], quiet: bool) -> tuple[int, str]:
-    """Exit status and stdout of a program that never sees ssh's stdin. Raises OSError."""
+    """Run a program without ssh's stdin; return its exit status and stdout. Raises OSError."""
     import subprocess
 
     deadline = time.monotonic() + HELPER_TIMEOUT_S
@@ -450,7 +466,7 @@ def output_of(command: list[str], env: dict[str, str], quiet: bool) -> tuple[int
                 status = program.wait(max(deadline - time.monotonic(), 0.0))
                 return status, text.decode("utf-8", "replace")
     except subprocess.TimeoutExpired:
-        pass  # it closed its output, and goes on
+        pass  # it closed its output, but still runs
     finally:
         program.kill()
         program.wait()
@@ -459,14 +475,15 @@ def output_of(command: list[str], env: dict[str, str], quiet: bool) -> tuple[int
 
 
 def from_helper(options: Options) -> Secret | None:
+    """Run the credential helper; None if there is none. Raises TunnelError."""
     if not options.helper:
         return None
     import shlex
 
     source = f"the credential helper '{options.helper}'"
-    asked = dict(options.env, STAGEDOOR_GATEWAY=str(options.gateway), STAGEDOOR_USER=options.user)
+    env = dict(options.env, STAGEDOOR_GATEWAY=str(options.gateway), STAGEDOOR_USER=options.user)
     try:
-        status, text = output_of(shlex.split(options.helper), asked, quiet=False)
+        status, text = output_of(shlex.split(options.helper), env, quiet=False)
     except (OSError, ValueError, IndexError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TunnelError(CREDENTIAL, f"{source} could not be run: {reason}") from None
@@ -476,6 +493,7 @@ def from_helper(options: Options) -> Secret | None:
 
 
 def from_keyring(options: Options) -> Secret | None:
+    """Look the secret up in the keyring; None if there is no keyring or no entry."""
     gateway, user, env = str(options.gateway), options.user, options.env
     if sys.platform == "darwin":
         service = f"stagedoor:{gateway}"
@@ -494,11 +512,12 @@ def from_keyring(options: Options) -> Secret | None:
     try:
         status, text = output_of(command, env, quiet=True)
     except OSError:
-        return None  # a keyring that is broken or locked is one that holds nothing
+        return None  # a broken or locked keyring counts as an empty one
     return checked_secret(text, "the keyring", fix) if status == 0 else None
 
 
 def from_environment(options: Options) -> Secret | None:
+    """Return the secret in STAGEDOOR_TOKEN or STAGEDOOR_PASSWORD, or None."""
     value, name = first(
         *((options.env.get(n), n) for n in ("STAGEDOOR_TOKEN", "STAGEDOOR_PASSWORD"))
     )
@@ -508,8 +527,8 @@ def from_environment(options: Options) -> Secret | None:
 def ask_person(options: Options, rejected: str = "") -> Secret | None:
     """Ask as ssh(1) does: SSH_ASKPASS or the terminal, never stdin. None if there is neither.
 
-    `rejected` is why the last answer was not accepted. It is shown to somebody who is asked again only:
-    the error that follows otherwise says it too.
+    `rejected` is why the last answer was not accepted. It is shown only if the person is asked again;
+    otherwise the error that follows has it.
     """
     notice = f"stagedoor: not accepted: {clean(rejected)}\n" if rejected else ""
     question = f"Password or token of {options.user} at {options.gateway}: "
@@ -550,6 +569,7 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
 
 
 def ask_program(program: str, question: str, env: dict[str, str]) -> Secret | None:
+    """Ask by an SSH_ASKPASS program; None if the person cancels. Raises TunnelError."""
     try:
         status, text = output_of([program, question], env, quiet=False)
     except OSError as error:
@@ -560,7 +580,10 @@ def ask_program(program: str, question: str, env: dict[str, str]) -> Secret | No
 
 
 def via_credential(via: Address, env: dict[str, str]) -> str | None:
-    """`name:password` for the corporate proxy, from its variable's URL or from ~/.netrc."""
+    """Return `name:password` for the corporate proxy, from its URL or ~/.netrc; None if neither has it.
+
+    Raises TunnelError.
+    """
     if via.userinfo:
         from urllib.parse import unquote
 
@@ -571,49 +594,53 @@ def via_credential(via: Address, env: dict[str, str]) -> str | None:
     import netrc
 
     try:
-        found = netrc.netrc(path).authenticators(via.host)
+        entry = netrc.netrc(path).authenticators(via.host)
     except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:
         raise TunnelError(VIA, f"cannot read {path} for the corporate proxy: {error}") from None
-    return f"{found[0]}:{found[2]}" if found else None
+    return f"{entry[0]}:{entry[2]}" if entry else None
 
 
 # ---- the two ends ------------------------------------------------------------------------------
 
 
 class Plain:
-    """TCP to a proxy. Every call takes what can be had now or raises BlockingIOError."""
+    """A TCP connection to a proxy. Each call does what is possible now, or raises BlockingIOError."""
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self.sock = sock
         self.name = name
         self.read_fd = self.write_fd = sock.fileno()
-        self.awaited = ""  # what a person is told that we wait for
-        self.step = ""  # how far the gateway says that it has come
-        self.session = ""  # the gateway's name for the tunnel, by which an administrator finds it
-        self.heard = b""  # what came first through the tunnel
+        self.awaited = ""  # the target that a person is waiting for
+        self.step = ""  # the last step of a start that the gateway reported
+        self.session = ""  # the gateway's id of the tunnel, by which an administrator finds it
+        self.heard = b""  # the first bytes that came through the tunnel
 
     def peek(self, limit: int) -> bytes:
+        """Return received bytes and leave them in place."""
         return self.sock.recv(limit, socket.MSG_PEEK)
 
     def recv(self, limit: int) -> bytes:
+        """Return received bytes; none at the end."""
         return self.sock.recv(limit)
 
     def send(self, view: memoryview) -> int:
+        """Send bytes; return how many were taken."""
         return self.sock.send(view)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing is buffered."""
 
     def end(self) -> None:
+        """End the sending direction."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            if error.errno != errno.ENOTCONN:  # reset already: `recv` tells it better
+            if error.errno != errno.ENOTCONN:  # reset already: the error of `recv` is clearer
                 raise
 
 
 class Sealed(Plain):
-    """The same over TLS, through memory, so that the two directions never wait for each other."""
+    """A TLS connection, through memory, so that the two directions never wait for each other."""
 
     def __init__(self, sock: socket.socket, name: str, options: Options) -> None:
         import ssl
@@ -622,7 +649,7 @@ class Sealed(Plain):
         self.errors = ssl
         try:
             context = ssl.create_default_context(cafile=options.ca_file)
-            # As curl has it: since 3.13 Python asks of a company's own CA what RFC 5280 asks of a public one.
+            # As curl does: since 3.13 Python demands of private CAs what RFC 5280 demands of public ones.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         except OSError as error:  # ssl.SSLError too
             reason = error.strerror if error.errno == errno.ENOENT else "no PEM certificate in it"
@@ -634,12 +661,13 @@ class Sealed(Plain):
         self.tls = context.wrap_bio(
             self.incoming, self.outgoing, server_hostname=options.server_name
         )
-        self.clear = b""  # decrypted and not yet taken
+        self.clear = b""  # decrypted and not yet read
         self.cipher = b""  # encrypted and not yet sent
         self.ended = False
         self.shake_hands(options.trust)
 
     def shake_hands(self, trust: str) -> None:
+        """Perform the TLS handshake. Raises TunnelError."""
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         try:
             while True:
@@ -660,7 +688,7 @@ class Sealed(Plain):
         raise TunnelError(TLS, line)
 
     def fill(self) -> None:
-        """Take what the socket has; after its end every read finds the end."""
+        """Feed received bytes, or their end, to the TLS layer."""
         data = self.sock.recv(CHUNK)
         if data:
             self.incoming.write(data)
@@ -668,12 +696,13 @@ class Sealed(Plain):
             self.incoming.write_eof()
 
     def flush(self) -> None:
+        """Send encrypted bytes that wait."""
         self.cipher += self.outgoing.read()
         while self.cipher:
             self.cipher = self.cipher[self.sock.send(self.cipher) :]
 
     def decrypt(self, limit: int) -> bytes | None:
-        """What is there without the socket; None if more must be received first."""
+        """Return decrypted bytes; None if the socket must be read first."""
         try:
             return self.tls.read(limit)
         except self.errors.SSLWantReadError:
@@ -681,54 +710,57 @@ class Sealed(Plain):
         except self.errors.SSLZeroReturnError:
             return b""
         except self.errors.SSLError:
-            # A peer that hangs up without close_notify: SSH has its own proof of completeness.
+            # The peer closed without close_notify: SSH itself detects truncated data.
             if self.incoming.eof:
                 return b""
             raise
 
     def recv(self, limit: int) -> bytes:
+        """Return decrypted bytes; none at the end."""
         if self.clear:
             data, self.clear = self.clear[:limit], self.clear[limit:]
             return data
         while True:
-            found = self.decrypt(limit)
-            if found is not None:
-                return found
+            decrypted = self.decrypt(limit)
+            if decrypted is not None:
+                return decrypted
             try:
                 self.flush()  # an answer to a key update
             except BlockingIOError:
-                pass  # it goes with what is sent next
+                pass  # it is sent with the next data
             self.fill()
 
     def peek(self, limit: int) -> bytes:
+        """Return decrypted bytes and keep them for the next read."""
         data = self.recv(limit)
         self.clear = data + self.clear
         return data
 
     def send(self, view: memoryview) -> int:
+        """Encrypt bytes once earlier ones are sent; return how many were taken."""
         self.flush()
         return self.tls.write(view)
 
     def end(self) -> None:
-        """close_notify, then FIN; what the other side still sends can be received."""
+        """Send close_notify, then FIN; the other side's data can still be received."""
         if not self.ended:
             # Undecrypted bytes would make OpenSSL's shutdown fail and lose them.
             while True:
-                found = self.decrypt(CHUNK)
-                if not found:
+                data = self.decrypt(CHUNK)
+                if not data:
                     break
-                self.clear += found
+                self.clear += data
             try:
                 self.tls.unwrap()
             except self.errors.SSLError:
-                pass  # it wants the peer's close_notify, for which `recv` waits
+                pass  # the peer's close_notify is missing; `recv` waits for it
             self.ended = True
         self.flush()
         super().end()
 
 
 class Local:
-    """ssh's end: two pipes, or one socket in both places."""
+    """The end towards ssh: two pipes, or one socket for both directions."""
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         import stat
@@ -738,17 +770,19 @@ class Local:
         kinds = {fd: os.fstat(fd).st_mode for fd in (read_fd, write_fd)}
         self.is_socket = stat.S_ISSOCK(kinds[write_fd])
         for fd, mode in kinds.items():
-            # A terminal's flags are shared with the person's shell, so they stay as they are.
+            # A terminal's flags are shared with the person's shell, so they are not changed.
             if (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and os.get_blocking(fd):
                 os.set_blocking(fd, False)
                 self.restore.append(fd)
         self.blocks = os.get_blocking(read_fd)
 
     def close(self) -> None:
+        """Restore the descriptors' blocking mode."""
         for fd in self.restore:
             os.set_blocking(fd, True)
 
     def recv(self, limit: int) -> bytes:
+        """Return bytes from ssh; none at the end."""
         if self.blocks and not ready(self.read_fd, select.POLLIN, 0.0):
             raise BlockingIOError
         try:
@@ -759,6 +793,7 @@ class Local:
             return b""
 
     def send(self, view: memoryview) -> int:
+        """Send bytes to ssh; return how many were taken. Raises LocalClosedError."""
         try:
             return os.write(self.write_fd, view)
         except BlockingIOError:
@@ -767,9 +802,10 @@ class Local:
             raise LocalClosedError from None
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing is buffered."""
 
     def end(self) -> None:
+        """End the direction towards ssh. Raises LocalClosedError."""
         if self.is_socket:
             try:
                 sock = socket.socket(fileno=os.dup(self.write_fd))
@@ -778,18 +814,18 @@ class Local:
             except OSError:
                 raise LocalClosedError from None
         else:
-            # Not closed: the number must not come to mean something else.
+            # Not closed, or another file could get the same descriptor.
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.write_fd)
             os.close(null)
 
-    def gone(self) -> bool:
-        """Whether nobody is left to read."""
+    def is_gone(self) -> bool:
+        """Return True if ssh no longer reads."""
         return ready(self.write_fd, 0, 0.0)
 
 
 def ready(fd: int, event: int, wait_s: float) -> bool:
-    """Whether `event`, an error or a hang-up is there within `wait_s` seconds."""
+    """Wait up to `wait_s` seconds for `event`, an error or a hang-up; return True if it came."""
     poller = select.poll()
     poller.register(fd, event)
     return bool(poller.poll(max(0.0, wait_s) * 1000))
@@ -798,10 +834,10 @@ def ready(fd: int, event: int, wait_s: float) -> bool:
 def settle(wire: Plain, call: Callable[[], Result], event: int, deadline: float) -> Result:
     """Repeat `call` until it does not block. Raises TunnelError (NO_ANSWER) at the deadline.
 
-    On a terminal, what is awaited is told after a second, and wiped away at the end.
+    On a terminal, the awaited target is shown after a second, and erased at the end.
     """
     start = time.monotonic()
-    told = False
+    is_shown = False
     try:
         while True:
             try:
@@ -810,26 +846,27 @@ def settle(wire: Plain, call: Callable[[], Result], event: int, deadline: float)
                 now = time.monotonic()
             if now >= deadline:
                 raise TunnelError(NO_ANSWER, f"{wire.name} gave no answer in time")
-            telling = wire.awaited and os.isatty(2)
-            step_s = min(1.0, deadline - now) if telling else deadline - now
-            if not ready(wire.read_fd, event, step_s) and telling:
+            may_show = wire.awaited and os.isatty(2)
+            step_s = min(1.0, deadline - now) if may_show else deadline - now
+            if not ready(wire.read_fd, event, step_s) and may_show:
                 waited_s = time.monotonic() - start
                 step = f" ({wire.step[:STEP_SHOWN]})" if wire.step else ""
                 line = f"stagedoor: waiting for {clean(wire.awaited)}{step}, {waited_s:.0f} s"
-                told = show(f"\r{line}\x1b[K")
+                is_shown = show(f"\r{line}\x1b[K")
     finally:
-        if told:
+        if is_shown:
             show("\r\x1b[K")
 
 
 class PrefaceReader:
-    """The wire, of which the first bytes are kept in `heard`."""
+    """A reader of the wire that keeps its first bytes in `Plain.heard`."""
 
     def __init__(self, wire: Plain) -> None:
         self.wire = wire
         self.read_fd = wire.read_fd
 
     def recv(self, limit: int) -> bytes:
+        """Return received bytes; none at the end."""
         data = self.wire.recv(limit)
         if len(self.wire.heard) <= HEARD:
             self.wire.heard += data[: HEARD + 1]
@@ -837,7 +874,7 @@ class PrefaceReader:
 
 
 def carry(source: PrefaceReader | Local, sink: Plain | Local) -> Iterator[tuple[int, int] | None]:
-    """Bring one direction's bytes over, then its end. Yields what it waits for: (fd, event).
+    """Copy one direction's bytes, then its end. Yield each (fd, event) that it has to wait for.
 
     Yields None after each chunk, so that a fast direction never starves the other.
     """
@@ -864,10 +901,10 @@ def carry(source: PrefaceReader | Local, sink: Plain | Local) -> Iterator[tuple[
 
 
 def pump(wire: Plain, local: Local) -> None:
-    """Carry both directions until both have ended. Raises OSError when the gateway is lost."""
+    """Copy both directions until both have ended. Raises OSError if the gateway is lost."""
     upward, downward = carry(local, wire), carry(PrefaceReader(wire), local)
     live = [upward, downward]
-    deadline = None  # set once ssh has gone
+    deadline = None  # set once ssh has exited
     try:
         while live:
             waits: dict[int, int] = {}
@@ -885,19 +922,19 @@ def pump(wire: Plain, local: Local) -> None:
             if moved:
                 continue
             if downward in live:
-                waits.setdefault(local.write_fd, 0)  # to hear that ssh has gone
+                waits.setdefault(local.write_fd, 0)  # to notice that ssh has exited
             poller = select.poll()
             for fd, event in waits.items():
                 poller.register(fd, event)
             wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            found = poller.poll(None if wait_s is None else wait_s * 1000)
-            if not found:
+            events = poller.poll(None if wait_s is None else wait_s * 1000)
+            if not events:
                 return
-            if downward in live and local.gone():
+            if downward in live and local.is_gone():
                 live.remove(downward)
                 deadline = time.monotonic() + GONE_TIMEOUT_S
     except OSError:
-        if not local.gone():
+        if not local.is_gone():
             raise
 
 
@@ -908,14 +945,14 @@ def open_tcp(address: Address, name: str) -> socket.socket:
     """Connect to the first address that answers (RFC 8305). Raises TunnelError (UNREACHABLE)."""
     try:
         # As bytes: for a string Python would load its IDNA tables first.
-        found = socket.getaddrinfo(
+        results = socket.getaddrinfo(
             address.host.encode("ascii"), address.port, type=socket.SOCK_STREAM
         )
     except OSError as error:
         line = f"cannot reach {name}: its name does not resolve ({error.strerror or error})"
         raise TunnelError(UNREACHABLE, f"{line}; check {address.source}") from None
-    leading = [i for i in found if i[0] == found[0][0]]
-    others = [i for i in found if i[0] != found[0][0]]
+    leading = [i for i in results if i[0] == results[0][0]]
+    others = [i for i in results if i[0] != results[0][0]]
     queue = [i for pair in zip(leading, others) for i in pair]  # noqa: B905 - Python 3.8 runs this
     queue += leading[len(others) :] + others[len(leading) :]  # RFC 8305 §4: families alternate
     trying: dict[int, socket.socket] = {}
@@ -960,7 +997,10 @@ def open_tcp(address: Address, name: str) -> socket.socket:
 
 
 def tuned(sock: socket.socket) -> socket.socket:
-    """No delay for keystrokes; a dead peer is noticed in three minutes, a short sleep survived."""
+    """Return the socket, set to send keystrokes at once and to notice a dead peer in three minutes.
+
+    A shorter sleep of the laptop is survived.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -976,7 +1016,7 @@ def tuned(sock: socket.socket) -> socket.socket:
 
 
 class Answer:
-    """A proxy's answer: status, and of a refusal the reason as one line."""
+    """A proxy's answer; `reason` is one line that explains a refusal."""
 
     def __init__(self, status: int, phrase: str, fields: dict[str, str]) -> None:
         self.status = status
@@ -986,17 +1026,18 @@ class Answer:
 
     @property
     def opened(self) -> bool:
+        """True if the proxy opened the tunnel."""
         return 200 <= self.status < 300  # RFC 9110 §9.3.6: any 2xx
 
 
 def end_of_head(data: bytes, start: int) -> int:
-    """Where the empty line ends, or -1. A lone LF ends a line as well (RFC 9112 §2.2)."""
+    """Return the index after the empty line, or -1. A lone LF ends a line too (RFC 9112 §2.2)."""
     ends = [(data.find(mark, start), len(mark)) for mark in (b"\n\r\n", b"\n\n")]
     return min((at + size for at, size in ends if at >= 0), default=-1)
 
 
 def read_head(wire: Plain, limit: int, answer_by: float) -> bytes:
-    """Take exactly one header, its empty line included, and leave what follows in place."""
+    """Read exactly one header with its empty line, and nothing after it. Raises TunnelError."""
     head = b""
     deadline = answer_by
     while len(head) < limit:
@@ -1025,17 +1066,18 @@ def read_head(wire: Plain, limit: int, answer_by: float) -> bytes:
     raise TunnelError(NOT_PROXY, f"{wire.name} sent a header of more than {HEAD_LIMIT} bytes")
 
 
-def not_proxy(wire: Plain, got: bytes) -> str:
-    line = f"{wire.name} is not an HTTP proxy (got {clean(got[:60].decode('latin-1'))!r})"
-    if got.startswith(b"SSH-"):
+def not_proxy(wire: Plain, data: bytes) -> str:
+    """Return the error for an answer, `data`, that is not HTTP."""
+    line = f"{wire.name} is not an HTTP proxy (got {clean(data[:60].decode('latin-1'))!r})"
+    if data.startswith(b"SSH-"):
         line += "; an SSH server answers there: check the port"
-    elif got[:1] == b"\x15":
+    elif data[:1] == b"\x15":
         line += "; it speaks TLS: give its address as https://"
     return line
 
 
 def parse_head(wire: Plain, head: bytes) -> Answer:
-    """RFC 9112 §4 and §5, leniently: only what is needed is looked at."""
+    """Parse a header by RFC 9112 §4 and §5, but check only what is needed. Raises TunnelError."""
     lines = head.decode("latin-1").split("\n")
     version, _, rest = lines[0].rstrip("\r").partition(" ")
     status, _, phrase = rest.partition(" ")
@@ -1051,7 +1093,7 @@ def parse_head(wire: Plain, head: bytes) -> Answer:
 
 
 def read_answer(wire: Plain, answer_by: float) -> Answer:
-    """The final answer, and of a refusal its reason."""
+    """Read the final answer, with the reason of a refusal. Raises TunnelError."""
     room = HEAD_LIMIT
     began = time.monotonic()
     patient_until, patience_s = began + PATIENT_S, answer_by - began
@@ -1059,18 +1101,18 @@ def read_answer(wire: Plain, answer_by: float) -> Answer:
         head = read_head(wire, room, answer_by)
         room -= len(head)
         answer = parse_head(wire, head)
-        # RFC 9110 §15.2: interim answers are passed over. 101 would be final, but was not asked for.
+        # RFC 9110 §15.2: interim answers are skipped. 101 would be final, but was not requested.
         if answer.status >= 200 or answer.status == 101:
             break
         step = clean(answer.fields.get("stagedoor-progress", ""))
         if step:
             for_person = step.startswith(
                 "step-up: "
-            )  # who has to do something: said at once, and once
+            )  # a person has to act: shown at once, and once
             if for_person and step != wire.step:
                 show(f"stagedoor: {clean(wire.awaited)}: {step}\n")
             wire.step = step
-            # A gateway that says what is going on may take its time: a node is added in minutes.
+            # A gateway that reports progress gets more time: adding a node takes minutes.
             answer_by = time.monotonic() + patience_s
             if not (for_person or os.isatty(2)) and time.monotonic() >= patient_until:
                 show(f"stagedoor: {clean(wire.awaited)}: {step}\n")
@@ -1080,7 +1122,7 @@ def read_answer(wire: Plain, answer_by: float) -> Answer:
 
 
 def read_body(wire: Plain, answer: Answer) -> str:
-    """The first line of a refusal in plain text; empty if there is none in time."""
+    """Return the first line of a refusal in plain text; empty if none arrives in time."""
     if not answer.fields.get("content-type", "").lower().startswith("text/plain"):
         return ""
     size = answer.fields.get("content-length", "")
@@ -1096,14 +1138,14 @@ def read_body(wire: Plain, answer: Answer) -> str:
                 break
             body += more
     except (OSError, TunnelError):
-        pass  # what came is told
+        pass  # use what was received
     return next((line for line in body.decode("utf-8", "replace").splitlines() if line.strip()), "")
 
 
 def ask(wire: Plain, target: str, credential: str | None, answer_by: float) -> Answer:
-    """Send the request in one write and return the answer."""
+    """Send the CONNECT request, in one write if possible, and return the answer. Raises TunnelError."""
     request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: stagedoor-tunnel\r\n"
-    if wire.awaited:  # it is the gateway: others would not know what to make of it
+    if wire.awaited:  # only for the gateway; a corporate proxy has no use for these
         request += "Stagedoor-Progress: 1\r\n"
         # https://opentelemetry.io/docs/specs/otel/context/env-carriers/
         trace = os.environ.get("TRACEPARENT", "")
@@ -1130,7 +1172,10 @@ def ask(wire: Plain, target: str, credential: str | None, answer_by: float) -> A
 
 
 def reach(options: Options) -> Plain:
-    """A wire to the gateway: TCP, through the corporate proxy if there is one, then TLS."""
+    """Connect to the gateway, by a corporate proxy if there is one, with TLS for https.
+
+    Raises TunnelError.
+    """
     gateway, via = options.gateway, options.via
     name = f"the gateway {gateway}"
     proxy = "" if via is None else f"the corporate proxy {via} (from {via.source})"
@@ -1145,7 +1190,7 @@ def reach(options: Options) -> Plain:
 
 
 def pass_by(options: Options, via: Address, proxy: str, sock: socket.socket) -> None:
-    """Have the corporate proxy open the way to the gateway. Raises TunnelError."""
+    """Ask the corporate proxy to connect to the gateway. Raises TunnelError."""
     credential = via_credential(via, options.env)
     patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
     answer = ask(Plain(sock, proxy), str(options.gateway), credential, patience)
@@ -1160,7 +1205,7 @@ def pass_by(options: Options, via: Address, proxy: str, sock: socket.socket) -> 
 
 
 def open_tunnel(options: Options) -> Plain:
-    """A wire on which the target's bytes come next. Raises TunnelError."""
+    """Open a tunnel to the target; the target's bytes come next on it. Raises TunnelError."""
     target = authority(options.host, options.port)
     secret = find_secret(options)
     prompts = busy = 0
@@ -1181,13 +1226,13 @@ def open_tunnel(options: Options) -> Plain:
             if secret is not None:
                 deadline = (
                     time.monotonic() + options.timeout_s
-                )  # a person's time is not the gateway's
+                )  # the time that the person took is not counted
                 continue
         if answer.status in (429, 503):
             busy += 1
             pause_s = retry_after_s(answer, busy)
             if busy < TRIES and pause_s <= min(LONGEST_RETRY_S, deadline - time.monotonic()):
-                if os.isatty(2):  # a log gets the last answer only
+                if os.isatty(2):  # a log gets only the last answer
                     show(f"stagedoor: {answer.reason}; once more in {pause_s:.0f} s\n")
                 time.sleep(pause_s)
                 continue
@@ -1195,7 +1240,7 @@ def open_tunnel(options: Options) -> Plain:
 
 
 def warn_of_end(ends: str) -> None:
-    """Tell a person, and no log, when the token ends: `ends` is seconds since the epoch."""
+    """Show on a terminal, but not in a log, when the token ends: `ends` is seconds since the epoch."""
     if not (ends.isascii() and ends.isdigit() and len(ends) < 12 and os.isatty(2)):
         return
     left_s = int(ends) - time.time()
@@ -1208,7 +1253,7 @@ def warn_of_end(ends: str) -> None:
 
 
 def retry_after_s(answer: Answer, tries: int) -> float:
-    """RFC 9110 §10.2.3: seconds or a date; without either one second, then two."""
+    """Return Retry-After in seconds (RFC 9110 §10.2.3: seconds or a date); `tries` seconds without one."""
     text = answer.fields.get("retry-after", "")
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -1218,12 +1263,12 @@ def retry_after_s(answer: Answer, tries: int) -> float:
         try:
             return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
         except (TypeError, ValueError, IndexError, OverflowError):
-            pass  # a date that is none counts for nothing
+            pass  # an invalid date is ignored
     return float(tries)
 
 
 def refusal(options: Options, answer: Answer, secret: Secret | None) -> TunnelError:
-    """The one line for a refusal: who, what, why, and what mends it."""
+    """Return the error for a refusal, in one line: who refused what, why, and how to fix it."""
     status, reason = answer.status, answer.reason or "no reason given"
     place = f"the gateway {options.gateway}"
     target = authority(options.host, options.port)
@@ -1253,7 +1298,7 @@ def refusal(options: Options, answer: Answer, secret: Secret | None) -> TunnelEr
     return TunnelError(REFUSED, f"{place} refused {target}: {status} {reason}")
 
 
-# ---- the way to ssh ----------------------------------------------------------------------------
+# ---- the tunnel to ssh -------------------------------------------------------------------------
 
 
 def pass_socket(sock: socket.socket) -> None:
@@ -1270,14 +1315,17 @@ def pass_socket(sock: socket.socket) -> None:
 
 
 LAST_WORDS = 300
-"""ssh prints 400 bytes of them."""
+"""Bytes of a last message: ssh prints 400."""
 LAST_WORDS_S = 5.0
 DISCONNECT = 1
 BY_APPLICATION = 11
 
 
 def hand_over(wire: Plain) -> int:
-    """Give ssh the socket itself, or for TLS one end of a pair whose other end we carry."""
+    """Pass ssh the socket itself; for TLS pass one end of a socket pair, and relay at the other end.
+
+    Return the exit code. Raises TunnelError.
+    """
     if not isinstance(wire, Sealed):
         wire.sock.setblocking(True)
         pass_socket(wire.sock)
@@ -1287,9 +1335,9 @@ def hand_over(wire: Plain) -> int:
 
 
 def stay_behind() -> socket.socket | None:
-    """Give ssh one end of a pair. Return the other in a child process, and None in this one.
+    """Pass ssh one end of a socket pair. Return the other end in a child process, and None in this one.
 
-    ssh waits for this process to end before it goes on.
+    ssh waits for this process to end before it continues.
     """
     ours, theirs = socket.socketpair()
     pass_socket(theirs)
@@ -1298,18 +1346,18 @@ def stay_behind() -> socket.socket | None:
         return None
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
-        # Only a terminal is kept: a pipe held open here would keep its reader waiting for us.
+        # Keep only a terminal: the reader of a pipe would wait until this process ends.
         if fd < 2 or not os.isatty(2):
             os.dup2(null, fd)
     return ours
 
 
 def have_ssh_say(line: str) -> None:
-    """Let ssh print `line` as what its server said last (RFC 4253 §11.1), in place of words about sockets."""
+    """Make ssh print `line` as its server's last message (RFC 4253 §11.1), not an error about sockets."""
     try:
         ours = stay_behind()
     except TunnelError:
-        return  # ssh does not run us, and the line is on stderr
+        return  # not run by ssh; the line is on stderr
     if ours is None:
         return
     said = clean(line).encode("utf-8", "replace")[:LAST_WORDS]
@@ -1328,13 +1376,14 @@ def have_ssh_say(line: str) -> None:
 
 
 def pack_uint(number: int) -> bytes:
+    """Return a uint32 of the SSH protocol."""
     return number.to_bytes(4, "big")
 
 
 def refused_by(heard: bytes) -> str:
-    """Why the shell's SSH server let nobody in, if all that it said is a line in SSH's place (RFC 4253 §4.2).
+    """Return why the shell's SSH server refused, if it sent one line in place of SSH (RFC 4253 §4.2).
 
-    The gateway adds a line of its own, which says what mends it.
+    Otherwise return an empty string. The gateway adds its own line, which says how to fix it.
     """
     if heard.startswith(b"SSH-") or len(heard) > HEARD:
         return ""
@@ -1347,6 +1396,7 @@ def refused_by(heard: bytes) -> str:
 
 
 def carry_on(wire: Plain, local: Local) -> int:
+    """Relay between the gateway and ssh to the end; return the exit code. Raises TunnelError."""
     start = time.monotonic()
     lost = None
     try:
@@ -1368,6 +1418,7 @@ def carry_on(wire: Plain, local: Local) -> int:
 
 
 def help_text() -> str:
+    """Return the text of `--help`."""
     options = [(f"{name} {value}".strip(), text) for name, (value, text) in OPTIONS.items()]
     return HELP.format(
         options="\n".join(f"  {name:28} {text}" for name, text in options),
@@ -1376,6 +1427,7 @@ def help_text() -> str:
 
 
 def run(argv: list[str]) -> int:
+    """Run with `argv` and return the exit code. Raises TunnelError."""
     given, words = parse_argv(argv)
     if "--help" in given:
         sys.stdout.write(help_text())
@@ -1397,8 +1449,8 @@ def run(argv: list[str]) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Run with `argv`, the program's name left out, and return the exit code (see `EXITS`)."""
-    for fd in (0, 1, 2):  # a socket must never be given the number of a closed stdin or stderr
+    """Run with `argv`, without the program's name, and return the exit code (see `EXITS`)."""
+    for fd in (0, 1, 2):  # or a socket could get the number of a closed stdin or stderr
         try:
             os.fstat(fd)
         except OSError:
@@ -1410,7 +1462,7 @@ def main(argv: list[str]) -> int:
         return error.code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # no traceback reaches a person who only wanted to log in
+    except Exception as error:  # a person who only wants to log in gets no traceback
         line = f"a fault in stagedoor tunnel: {type(error).__name__}: {error}; please report it"
         show(f"stagedoor: {clean(line)}\n")
         return INTERNAL

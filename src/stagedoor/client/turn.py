@@ -1,7 +1,7 @@
-"""Of many `stagedoor login --if-needed` at once one logs in, and the others wait for what comes of it.
+"""A lock by which one of many `stagedoor login --if-needed` logs in, while the others wait for its result.
 
-Each ssh runs one, 50 at once with Ansible, so it imports next to nothing. Standard library only, Python 3.8
-or later.
+Every ssh runs one, and Ansible starts 50 at once, so this module imports next to nothing. Standard library
+only, Python 3.8 or later.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ LOCK = "lock"
 """In the gateway's folder."""
 LOOK_S = 0.1
 WAIT_S = 190.0
-"""A little longer than a person has for a login."""
+"""A little longer than the time that a person has for a login."""
 
 
 class LoginLock:
-    """Goes with its process, so a dead one is followed at once."""
+    """A file lock on a gateway's folder. It ends with its process, so a crash releases it at once."""
 
     def __init__(self, folder: str, began: float) -> None:
-        """`began`: since when ssh waits, seconds since the epoch."""
+        """Make a lock that `wait` acquires. `began` is when ssh began to wait, seconds since the epoch."""
         self._folder = folder
         self._fd = -1
         self._began = began
-        self.ours = False
+        self.is_held = False
 
     def wait(self) -> bool:
-        """Whether it is ours, and still needed. It is not ours after `WAIT_S`. Raises OSError."""
+        """Acquire the lock, for up to `WAIT_S`. Return True if it is held and the certificate is not fresh.
+
+        Raises OSError.
+        """
         import fcntl
 
         self._fd = os.open(os.path.join(self._folder, LOCK), os.O_RDWR | os.O_CREAT, 0o600)  # noqa: PTH118
@@ -41,12 +44,12 @@ class LoginLock:
                 if is_fresh(self._folder) or time.monotonic() > deadline:
                     return False
             else:
-                self.ours = True
+                self.is_held = True
                 return not is_fresh(self._folder)
             time.sleep(LOOK_S)
 
-    def failed_meanwhile(self) -> int:
-        """The exit code of who had it before, where that failed after we began to wait; else 0."""
+    def recent_failure(self) -> int:
+        """Return the exit code of the last holder if it failed after ssh began to wait; else 0."""
         text = os.pread(self._fd, 64, 0).decode("ascii", "replace")
         try:
             at, code = text.split()
@@ -54,17 +57,18 @@ class LoginLock:
         except ValueError:
             return 0
 
-    def fail(self, code: int) -> None:
-        """Those who wait for it fail too, and ask nobody again."""
+    def record_failure(self, code: int) -> None:
+        """Record an exit code, with which the waiting processes fail too, without asking a person again."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{time.time()} {code}\n".encode("ascii"), 0)
 
-    def leave(self) -> None:
-        if self.ours:
+    def release(self) -> None:
+        """Release the lock, and remove the pid file that a shell may have written for this client."""
+        if self.is_held:
             try:  # noqa: SIM105
                 os.unlink(os.path.join(self._folder, ASKING))  # noqa: PTH108, PTH118
             except OSError:
-                pass  # not every client was begun by such a shell
+                pass  # not every client is started by such a shell
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -1,4 +1,4 @@
-"""`stagedoor whoami`: the logins of this machine, as their gateways say.
+"""`stagedoor whoami`: the logins of this machine, as their gateways report them.
 
 Standard library only, Python 3.8 or later.
 """
@@ -17,10 +17,10 @@ from stagedoor.client.tunnel import TunnelError
 
 
 def who(folder: Path) -> dict[str, object]:
-    """Return the login of this machine at a gateway, as the gateway says now.
+    """Return this machine's login at a gateway, as the gateway reports it now.
 
-    `why` says why it has ended. `unasked` says why the gateway was not asked; the rest is then what this
-    machine knew before. Raises TunnelError.
+    `why` is the reason that the login ended. `unasked` is the reason that the gateway was not asked; the
+    other fields are then those that this machine stored before. Raises TunnelError.
     """
     state = login_files.read_state(folder)
     said = _state_now(folder, state)
@@ -41,7 +41,7 @@ def who(folder: Path) -> dict[str, object]:
 
 
 def _state_now(folder: Path, state: dict[str, object]) -> dict[str, object]:
-    """Return the `user` and `ends_at` of this login by its gateway, or `why` it is over, or `unasked`."""
+    """Ask the gateway. Return `user` and `ends_at`, or `why` the login ended, or `unasked`: see `who`."""
     ca_file = state.get("ca_file")
     try:
         secret = (folder / SECRET).read_text(encoding="ascii").strip()

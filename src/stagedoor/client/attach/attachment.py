@@ -1,6 +1,6 @@
-"""The developer's side of a terminal: what was typed and not taken yet, what was seen, and what next.
+"""The developer's side of a terminal: the input not yet taken, the output seen, and the next frames to send.
 
-Pure: frames and what was typed go in, frames and what to do come out. It outlives connections.
+Pure: frames and input go in, frames and events come out. An attachment outlives its connections.
 """
 
 from dataclasses import dataclass, field
@@ -27,12 +27,12 @@ from stagedoor.wire.terminal import (
 )
 
 TYPED_BYTES = 64 * 1024
-"""Typed and not sent: beyond it, no more of the input is read."""
+"""The most bytes that are typed and not sent; at this limit, no more input is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteOutput:
-    """Write this to the terminal; once that is done, tell `shown`, if it `counts`."""
+    """Output to write to the terminal. If it `counts`, send the frame of `shown` afterwards."""
 
     data: bytes = field(repr=False)
     counts: bool = True
@@ -40,9 +40,9 @@ class WriteOutput:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """So many bytes of output were not kept while nobody looked; a new screen follows.
+    """A gap of `count` bytes in the output, which were not kept while this client was away.
 
-    0: nobody knows what was seen here, by a terminal that has forgotten us or is another one.
+    A new screen follows. 0: the size is unknown, as the terminal has forgotten this client or is a new one.
     """
 
     count: int
@@ -50,7 +50,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class NoticeLine:
-    """A word to the person."""
+    """A notice for the person."""
 
     word: NoticeKind
     text: str
@@ -58,7 +58,7 @@ class NoticeLine:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The program has ended, and all its output was shown."""
+    """The end of the program, after all its output."""
 
     code: int
     signal: str
@@ -68,7 +68,7 @@ Event = WriteOutput | Skipped | NoticeLine | Ended | Sized | People
 
 
 class Attachment:
-    """One person's hold on one terminal."""
+    """One person's attachment to one terminal."""
 
     def __init__(
         self, terminal: str, size: Size, mode: Mode, term: str, lang: str, command: str
@@ -88,7 +88,7 @@ class Attachment:
         self._sent = self._ever_sent = 0
 
     def hello(self, ticket: str) -> Hello:
-        """The first frame of a new connection."""
+        """Return the first frame of a new connection."""
         self.attached = False
         return Hello(
             ticket, self.terminal, self._name, self.seen, self.size, self.mode, self._term,
@@ -96,13 +96,13 @@ class Attachment:
         )  # fmt: skip
 
     def forget(self) -> None:
-        """Come as a newcomer next time, who is shown the whole screen."""
+        """Attach as a new client next time, which is sent the whole screen."""
         del self._typed[: self._sent - self._taken]
         self._taken = self._sent
         self._name = ""
 
     def received(self, frame: Upstream) -> list[Event]:
-        """What to do about a frame. Raises TerminalError for one that cannot be."""
+        """Return the events of a frame. Raises TerminalError for one that cannot follow the earlier ones."""
         match frame:
             case Welcome():
                 return self._welcomed(frame)
@@ -131,26 +131,26 @@ class Attachment:
         return []
 
     def shown(self) -> Ack:
-        """All that was to be shown has been."""
+        """Return the frame that acknowledges all output so far as shown."""
         return Ack(self.seen)
 
     def type(self, data: bytes) -> None:
-        """Something was typed. It is kept until the terminal has taken it; of one who watches, nothing is."""
+        """Keep typed bytes until the terminal has taken them. Those of a watching client are dropped."""
         if self.mode is not Mode.WATCH:
             self._typed += data
 
     @property
     def has_room(self) -> bool:
-        """Whether more of the input should be read."""
+        """True if more input should be read."""
         return len(self._typed) - (self._sent - self._taken) < TYPED_BYTES
 
     @property
     def waits(self) -> int:
-        """How many bytes were typed that the terminal has not taken."""
+        """How many typed bytes the terminal has not taken."""
         return len(self._typed)
 
     def sendable(self) -> list[In]:
-        """What was typed and may be sent now; it counts as sent."""
+        """Return the typed bytes that may be sent now, as frames, and count them as sent."""
         frames = []
         while self.attached:
             start = self._sent - self._taken
@@ -166,7 +166,7 @@ class Attachment:
     def _welcomed(self, welcome: Welcome) -> list[Event]:
         is_other = self._name not in ("", welcome.attachment)
         if welcome.attachment != self._name:
-            # A newcomer, or one whom the terminal has forgotten: counting begins again.
+            # A new client, or one that the terminal has forgotten: counting begins again.
             if self._name:
                 self.forget()
             self._name = welcome.attachment
@@ -179,11 +179,11 @@ class Attachment:
         self._took(welcome.in_at)
         self._sent = self._taken
         if welcome.mode is Mode.WATCH:
-            # The gateway may let us only watch, whatever we asked for; then nothing waits for our input.
+            # The gateway may allow watching only, whatever was requested; input is then dropped.
             self.mode = Mode.WATCH
             self._typed.clear()
         elif self.mode is Mode.TAKE_OVER:
-            # Once: a line that was cut meanwhile sends nobody away again.
+            # Take over only once: a reconnect must not detach the other clients again.
             self.mode = Mode.MIRROR
         self.window = welcome.window
         self.attached = True
@@ -195,5 +195,5 @@ class Attachment:
         if to > self._taken:
             del self._typed[: to - self._taken]
             self._taken = to
-            # What was on its way when the line was cut may have come, and need not be sent again.
+            # Input that was on its way when the line was cut may have arrived, and is not sent again.
             self._sent = max(self._sent, to)

@@ -1,4 +1,4 @@
-"""What is done about a line that keeps silent: say so, and try for another one beside it."""
+"""The reaction to a silent line: show that it is silent, and dial another one beside it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from stagedoor.client.attach.work_thread import WorkThread
 from stagedoor.client.http import LostError
 
 PING_S = 20.0
-"""Silence for so long is broken by a PING: proxies drop what is idle for 60 s."""
+"""After this much silence a PING is sent: proxies drop connections that are idle for 60 s."""
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
-"""Between tries for a connection; the last again and again."""
+"""The pauses between tries for a connection; the last one repeats."""
 
 Reached = tuple[Connection, str]
 Reach = Callable[[], Reached]
 
 
 class LineWatch:
-    """`reach` makes a connection, and is run in a thread; `note` shows how the line is, `log` notes it."""
+    """A watch over the line to the gateway.
+
+    `reach` makes a connection, in a thread; `note` shows the person the state of the line, `log` records it.
+    """
 
     def __init__(
         self, reach: Reach, note: Callable[[str], None], log: Callable[[str], None]
@@ -35,24 +38,24 @@ class LineWatch:
 
     @property
     def done_fd(self) -> int | None:
-        """Can be read once a try for another line is over; None while there is none."""
+        """The descriptor that becomes readable once a dial is over; None while none runs."""
         return None if self._aside is None else self._aside.done_fd
 
     def due(self, now: float) -> float:
-        """When to call `tick` next."""
+        """Return when to call `tick` next."""
         return now + TICK_S if self._liveness.waits else self._heard_at + PING_S
 
     def sent(self, now: float, *, hello: bool = False) -> None:
-        """Input went out, or our HELLO, which needs no PING after it."""
+        """Record that input was sent, or a HELLO, which needs no PING after it."""
         self._liveness.sent(now, ping=hello)
 
     def heard(self, now: float) -> None:
-        """The line that we have answers: nobody needs another."""
+        """Record that the line answers, and give up dialling another."""
         self._heard_at = now
         self.give_up()
 
     def give_up(self) -> None:
-        """There is no line to watch. What is reached now is closed, whenever that is."""
+        """Stop watching and dialling. A connection that a running dial still makes is closed."""
         self._liveness.heard()
         self._note("")
         self._tries, self._next_at = 0, 0.0
@@ -61,23 +64,23 @@ class LineWatch:
             self._aside = None
 
     def tick(self, now: float) -> bool:
-        """Whether to send a PING."""
-        judged = self._liveness.tick(now)
-        self._note(f"not answering for {judged.silent_s} s" if judged.silent_s else "")
-        if judged.dial and self._aside is None and now >= self._next_at:
-            self._log(f"no answer for {judged.silent_s} s; dialling beside it")
+        """Show a silence, dial another line if it lasts, and return True if a PING has to be sent."""
+        check = self._liveness.tick(now)
+        self._note(f"not answering for {check.silent_s} s" if check.silent_s else "")
+        if check.dial and self._aside is None and now >= self._next_at:
+            self._log(f"no answer for {check.silent_s} s; dialling beside it")
             self._aside = WorkThread(self._reach)
-        if judged.probe or (not self._liveness.waits and now - self._heard_at >= PING_S):
+        if check.probe or (not self._liveness.waits and now - self._heard_at >= PING_S):
             self._liveness.sent(now, ping=True)
             return True
         return False
 
     def reached(self, now: float) -> Reached | None:
-        """The other line, which takes the silent one's place; None: another try follows.
+        """Return the line that replaces the silent one; None if the dial failed and another follows.
 
-        Raises AttachError where none would help.
+        Raises AttachError if another dial would not help.
         """
-        assert self._aside is not None, "nobody is being dialled"
+        assert self._aside is not None, "no line is being dialled"
         aside, self._aside = self._aside, None
         try:
             reached = aside.result()

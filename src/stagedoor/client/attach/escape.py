@@ -1,4 +1,4 @@
-"""Keys that are for us and not for the program: `~` after Enter, as ssh has it (ssh(1))."""
+"""Keys for this client and not for the program: `~` after Enter, as in ssh(1)."""
 
 from enum import Enum
 
@@ -6,7 +6,7 @@ TILDE = 0x7E
 
 
 class Escape(Enum):
-    """What is asked of us, by the key after the tilde."""
+    """A command to this client, by the key after the tilde."""
 
     DETACH = b"."
     SUSPEND = b"\x1a"
@@ -23,26 +23,26 @@ HELP_TEXT = (
 
 
 class Escapes:
-    """Divides what is typed into what goes on and what is for us."""
+    """A splitter of typed bytes into input for the program and commands to this client."""
 
     def __init__(self) -> None:
         self._at_start = True
         self._after_tilde = False
 
     def feed(self, data: bytes) -> list[bytes | Escape]:
-        """In order; bytes that go on are joined."""
-        found: list[bytes | Escape] = []
+        """Return input and commands in order, with adjacent input joined."""
+        parts: list[bytes | Escape] = []
         plain = bytearray()
         for byte in data:
             if self._after_tilde:
                 self._after_tilde = False
-                asked = next((each for each in Escape if each.value[0] == byte), None)
-                if asked is not None:
+                command = next((escape for escape in Escape if escape.value[0] == byte), None)
+                if command is not None:
                     if plain:
-                        found.append(bytes(plain))
+                        parts.append(bytes(plain))
                         plain.clear()
-                    found.append(asked)
-                    # `~?` again and again is for us each time, with no Enter between.
+                    parts.append(command)
+                    # Another command may follow at once, without Enter between.
                     self._at_start = True
                     continue
                 if byte != TILDE:
@@ -53,5 +53,5 @@ class Escapes:
             plain.append(byte)
             self._at_start = byte in b"\r\n"
         if plain:
-            found.append(bytes(plain))
-        return found
+            parts.append(bytes(plain))
+        return parts

@@ -1,26 +1,31 @@
-"""Whether the gateway still answers, so that a dead line is said after seconds. Pure; the clock comes in.
+"""A check that the gateway still answers, which notices a dead line after seconds.
 
-Something is unanswered from when it was sent until anything at all comes back. Input need not be
-acknowledged soon (a program may not read), so after `PROBE_S` a PING asks for an answer that is. The same
-as `web/src/terminal/liveness.ts`; both are held to `tests/wire/liveness.json`.
+Pure: the caller passes the time.
+
+Anything sent is unanswered until anything at all comes back. Input may be acknowledged late (a program
+may not read it), so after `PROBE_S` a PING requests an answer that comes at once. The logic is the same
+as in `web/src/terminal/liveness.ts`; `tests/wire/liveness.json` tests both.
 """
 
 from dataclasses import dataclass
 
 TICK_S = 0.5
-"""`tick` is to be called so often while something is unanswered."""
+"""The interval for calls of `tick` while something is unanswered."""
 PROBE_S = 1.0
 SILENT_S = 2.0
-"""From here on the person is told."""
+"""After this silence, the person is notified."""
 DIAL_S = 8.0
-"""From here on another connection is tried beside this one."""
+"""After this silence, another connection is dialled beside this one."""
 _MOST_S = 1.0
-"""A tick that comes later than this was held up, and so perhaps was the answer: only so much counts."""
+"""The most that one tick counts: a later tick was delayed, and so perhaps was the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class LivenessCheck:
-    """`silent_s`: for so many whole seconds there is no answer, 0 while that is no news."""
+    """The result of a `tick`: whether to send a PING (`probe`) and to `dial` another line.
+
+    `silent_s` is how many whole seconds the line has not answered; 0 below `SILENT_S`.
+    """
 
     probe: bool = False
     silent_s: int = 0
@@ -28,7 +33,7 @@ class LivenessCheck:
 
 
 class Liveness:
-    """Of one connection. All times are in seconds of any monotonic clock."""
+    """The liveness of one connection. All times are in seconds of any monotonic clock."""
 
     def __init__(self) -> None:
         self._ticked_at: float | None = None
@@ -37,22 +42,22 @@ class Liveness:
 
     @property
     def waits(self) -> bool:
-        """Whether something is unanswered."""
+        """True if something is unanswered."""
         return self._ticked_at is not None
 
     def sent(self, now: float, *, ping: bool = False) -> None:
-        """Something that wants an answer went out: input, or a PING."""
+        """Record that something was sent that will be answered: input, or a PING."""
         self._probed = self._probed or ping
         if self._ticked_at is None:
             self._ticked_at, self._waited = now, 0.0
 
     def heard(self) -> None:
-        """Something came."""
+        """Record that something was received."""
         self._ticked_at = None
         self._probed = False
 
     def tick(self, now: float) -> LivenessCheck:
-        """What to do now. `probe` is said once."""
+        """Return what to do now. `probe` is True once in a silence."""
         if self._ticked_at is None:
             return LivenessCheck()
         self._waited += min(max(now - self._ticked_at, 0.0), _MOST_S)

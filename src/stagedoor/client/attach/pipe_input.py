@@ -1,10 +1,10 @@
-"""What is piped into a terminal, and how a program there is told that it has ended; pure.
+"""Piped input for a terminal, and the keys that signal its end to the program there; pure.
 
-A pipe has an end, a terminal only a key for it (termios(3), VEOF). A reader of lines of the terminal's
-has that key twice within a line: the first hands the line over. A line editor (readline) ignores it there, is
-given the line by Enter, and ends then. And a program that was not reading yet may have lost the key: a
-terminal keeps none when it becomes a line editor's (Linux, n_tty.c, n_tty_set_termios). So it is said again,
-until it is heard.
+A pipe has an end; a terminal only has a key for it (termios(3), VEOF). A program that reads lines from the
+terminal needs that key twice within a line: the first one delivers the line. A line editor (readline) ignores
+the key within a line, so Enter delivers the line, and the key after it ends the input. A program that did not
+read yet may have lost the key: a terminal drops its input when a line editor takes over (Linux, n_tty.c,
+n_tty_set_termios). So the key is repeated until the program ends.
 """
 
 import math
@@ -15,7 +15,7 @@ _END_IN_LINE = _END + _END + b"\n" + _END
 
 
 class PipeInput:
-    """`stays` is of a terminal that is not for us alone: it does not end with what is piped in."""
+    """Input from a pipe. With `stays`, the terminal is shared, and does not end with the pipe."""
 
     def __init__(self, *, stays: bool) -> None:
         self._stays = stays
@@ -24,7 +24,7 @@ class PipeInput:
         self.ended = False
 
     def feed(self, data: bytes, now: float) -> bytes:
-        """What is typed for `data`, which is empty at the end."""
+        """Return the keys to type for `data`, which is empty at the end of the pipe."""
         if data:
             self._in_line = not data.endswith(b"\n")
             return data
@@ -35,12 +35,14 @@ class PipeInput:
 
     @property
     def due(self) -> float:
-        """When the end is to be said again, on the clock of `now`; long ago for one that stays."""
+        """The time to type the end again, on the clock of `now`; in the past for a terminal that stays."""
         return -math.inf if self._stays else self._said_at + AGAIN_S
 
     def again(self, now: float) -> bytes | None:
-        """What is typed once the terminal has taken all, empty if it is too early; None: nothing is left
-        to do there."""
+        """Return the keys that signal the end again, once the terminal has taken all input.
+
+        The result is empty if it is too early, and None for a terminal that stays, where no end is needed.
+        """
         if self._stays:
             return None
         if now < self.due:

@@ -1,4 +1,4 @@
-"""`stagedoor attach`: a terminal of the app in this one, which a cut line does not end."""
+"""`stagedoor attach`: shows a terminal of an app in this one, and reconnects when the line is cut."""
 
 from __future__ import annotations
 
@@ -50,41 +50,41 @@ _CAUGHT = (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signa
 
 
 class Attach:
-    """One run, over as many connections as it takes."""
+    """One run of `stagedoor attach`, over one connection after another."""
 
-    def __init__(self, wanted: AttachRequest, attachment: Attachment, screen: Screen) -> None:
-        self._wanted = wanted
+    def __init__(self, request: AttachRequest, attachment: Attachment, screen: Screen) -> None:
+        self._request = request
         self._attachment = attachment
         self._screen = screen
-        self._drawing = OutputParser(utf8=wanted.utf8) if attachment.mode is Mode.WATCH else None
+        self._parser = OutputParser(utf8=request.utf8) if attachment.mode is Mode.WATCH else None
         self._escapes = Escapes()
-        self._asker = SecretPrompt(wanted.options)
-        self._company = PresenceReport()
+        self._prompt = SecretPrompt(request.options)
+        self._presence = PresenceReport()
         self._size_notice = SizeNotice(screen, attachment)
         self._connection: Connection | None = None
-        self._piped = PipeInput(stays=wanted.stays)
+        self._piped = PipeInput(stays=request.stays)
         self._interrupted = False
-        self._line = LineWatch(self._reach, screen.note, wanted.log)
-        self._news = Signals()
+        self._line = LineWatch(self._reach, screen.note, request.log)
+        self._signals = Signals()
         self._result: int | None = None
         self._redraw = False
 
     def run(self) -> int:
-        """Until the program has ended, or somebody detaches; the exit code. Raises AttachError."""
-        self._news.start(*_CAUGHT)
+        """Run until the program ends or the person detaches; return the exit code. Raises AttachError."""
+        self._signals.start(*_CAUGHT)
         try:
             try:
                 self._begin(*self._reach())
             except LostError as error:
                 raise AttachError(str(error)) from None
             self._screen.enter()
-            if not (self._screen.is_terminal or self._wanted.stays):
-                self._news.catch(signal.SIGINT)
+            if not (self._screen.is_terminal or self._request.stays):
+                self._signals.catch(signal.SIGINT)
             while self._result is None:
                 try:
-                    self._turn()
+                    self._run_once()
                 except LostError as error:
-                    self._lost(str(error))
+                    self._recover(str(error))
             return self._result
         finally:
             self._screen.leave()
@@ -95,32 +95,32 @@ class Attach:
     # Logging in.
 
     def _begin(self, connection: Connection, ticket: str) -> None:
-        """Raises LostError where it is worth another try, AttachError where it is not."""
+        """Attach over a new connection. Raises LostError if a retry may help, else AttachError."""
         self._connection = connection
-        self._size_notice.ours()
+        self._size_notice.forget_size()
         try:
             connection.send(self._attachment.hello(ticket))
             self._line.heard(now := time.monotonic())
             if self._attachment.window:
-                # A client that was in before waits for no shell that starts.
+                # The client was attached before, so no shell has to start, and an answer comes soon.
                 self._line.sent(now, hello=True)
-            self._take(connection.early())
+            self._handle(connection.early())
         except LostError:
             connection.close()
             self._connection = None
             raise
 
-    def _connect_again(self) -> None:
-        """The same, with an ear for the keys that are for us, however long an answer takes."""
-        reaching = WorkThread(self._reach)
-        self._pause(math.inf, reaching.done_fd)
+    def _reconnect(self) -> None:
+        """Connect and attach again; keep handling keys for this client, however long the answer takes."""
+        thread = WorkThread(self._reach)
+        self._pause(math.inf, thread.done_fd)
         if self._result is None:
-            self._begin(*reaching.result())
+            self._begin(*thread.result())
 
     def _reach(self) -> tuple[Connection, str]:
-        """The way to the gateway, and the ticket to show there."""
+        """Connect to the gateway; return the connection and a ticket. Raises LostError, AttachError."""
         try:
-            connection = Connection(self._wanted.options, self._wanted.path)
+            connection = Connection(self._request.options, self._request.path)
         except tunnel.TunnelError as error:
             raise LostError(error.line) from None
         try:
@@ -132,24 +132,24 @@ class Attach:
         return connection, ticket
 
     def _ticket(self, connection: Connection) -> str:
-        wanted = self._wanted
-        been_in = bool(self._attachment.window)
-        if wanted.session:
-            about = f"{wanted.session} may not be watched by {wanted.options.user}"
-            asked: dict[str, object] = {"watch": wanted.session}
-            said = self._asker.ask(connection, "guest-ticket", asked, about, been_in=been_in)
+        request = self._request
+        is_again = bool(self._attachment.window)
+        if request.session:
+            about = f"{request.session} may not be watched by {request.options.user}"
+            body: dict[str, object] = {"watch": request.session}
+            said = self._prompt.ask(connection, "guest-ticket", body, about, is_again=is_again)
             self._attachment.terminal = str(said["terminal"])
-            if not been_in and os.isatty(2):
-                who, where = (tunnel.clean(str(said[name])) for name in ("host", "app"))
-                self._screen.tell(f"stagedoor: watching {who} in {where}; Enter ~. ends it")
+            if not is_again and os.isatty(2):
+                user, app = (tunnel.clean(str(said[name])) for name in ("host", "app"))
+                self._screen.print(f"stagedoor: watching {user} in {app}; Enter ~. ends it")
             return str(said["ticket"])
-        about = f"{wanted.target} is not open to {wanted.options.user}"
-        asked = {"target": wanted.target}
-        return str(self._asker.ask(connection, "ticket", asked, about, been_in=been_in)["ticket"])
+        about = f"{request.target} is not open to {request.options.user}"
+        body = {"target": request.target}
+        return str(self._prompt.ask(connection, "ticket", body, about, is_again=is_again)["ticket"])
 
-    def _lost(self, why: str) -> None:
-        """The line is cut: come back, for as long as it takes."""
-        self._wanted.log(f"lost: {why}")
+    def _recover(self, why: str) -> None:
+        """Reconnect after the line was cut, for as long as it takes. Raises AttachError."""
+        self._request.log(f"lost: {why}")
         self._line.give_up()
         self._screen.note("line lost; trying again")
         if self._connection is not None:
@@ -164,34 +164,34 @@ class Attach:
             if self._result is not None:
                 return
             try:
-                self._connect_again()
+                self._reconnect()
             except LostError as error:
-                self._wanted.log(f"try {tries}: {error}")
+                self._request.log(f"try {tries}: {error}")
         if self._connection is not None:
-            self._wanted.log(f"back after {time.monotonic() - lost_at:.1f} s")
+            self._request.log(f"back after {time.monotonic() - lost_at:.1f} s")
 
-    def _pause(self, seconds: float, news: int = -1) -> None:
-        """Wait for so long, or for the descriptor `news`, with an ear for the keys that are for us."""
+    def _pause(self, seconds: float, done_fd: int = -1) -> None:
+        """Wait for some seconds, or until `done_fd` is readable; handle keys and signals meanwhile."""
         until = time.monotonic() + seconds
         while self._result is None and (left := until - time.monotonic()) > 0:
             poll = select.poll()
-            poll.register(self._news.fd, select.POLLIN)
-            if news >= 0:
-                poll.register(news, select.POLLIN)
+            poll.register(self._signals.fd, select.POLLIN)
+            if done_fd >= 0:
+                poll.register(done_fd, select.POLLIN)
             if not self._piped.ended and self._attachment.has_room:
                 poll.register(0, select.POLLIN)
             for fd, _ in poll.poll(None if left == math.inf else left * 1000):
-                if fd == news:
+                if fd == done_fd:
                     return
-                self._signals() if fd == self._news.fd else self._typed()
+                self._handle_signals() if fd == self._signals.fd else self._read_input()
 
     # One turn of the loop.
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         connection = self._connection
-        assert connection is not None, "a turn is taken only while connected"
+        assert connection is not None, "the loop runs only while connected"
         poll = select.poll()
-        poll.register(self._news.fd, select.POLLIN)
+        poll.register(self._signals.fd, select.POLLIN)
         poll.register(
             connection.read_fd, select.POLLIN | (select.POLLOUT if connection.has_unsent else 0)
         )
@@ -204,8 +204,8 @@ class Attach:
         if self._input_is_over:
             due = min(due, self._piped.due)
         for fd, events in poll.poll(max(due - now, 0.0) * 1000):
-            if fd == self._news.fd:
-                self._signals()
+            if fd == self._signals.fd:
+                self._handle_signals()
             elif fd == self._line.done_fd:
                 if (reached := self._line.reached(time.monotonic())) is not None:
                     connection.close()
@@ -213,21 +213,21 @@ class Attach:
                     self._begin(*reached)
                 return
             elif fd == 0:
-                self._typed()
+                self._read_input()
             else:
                 if events & select.POLLOUT:
                     connection.flush()
                 if events & ~select.POLLOUT:
                     frames = connection.receive()
                     self._line.heard(time.monotonic())
-                    self._take(frames)
+                    self._handle(frames)
             if self._result is not None:
                 return
         if self._input_is_over:
             self._end_input()
         self._send_typed()
         if self._redraw:
-            # Only somebody new is shown the whole screen.
+            # Only a new client is sent the whole screen.
             self._redraw = False
             self._attachment.forget()
             raise LostError("to be redrawn")
@@ -236,51 +236,51 @@ class Attach:
 
     @property
     def _input_is_over(self) -> bool:
-        """Whether what is piped in has ended, and the terminal has taken all that came of it."""
+        """True if the pipe has ended and the terminal has taken all its input."""
         attachment = self._attachment
-        taken = attachment.attached and not attachment.waits
-        return self._piped.ended and taken and attachment.mode is not Mode.WATCH
+        is_taken = attachment.attached and not attachment.waits
+        return self._piped.ended and is_taken and attachment.mode is not Mode.WATCH
 
     def _send_typed(self) -> None:
         if self._connection is not None:
             for frame in self._attachment.sendable():
-                self._size_notice.ours()
+                self._size_notice.forget_size()
                 self._connection.send(frame)
                 self._line.sent(time.monotonic())
 
-    def _take(self, frames: list[Upstream]) -> None:
-        shown = False
+    def _handle(self, frames: list[Upstream]) -> None:
+        is_shown = False
         for frame in frames:
             try:
                 events = self._attachment.received(frame)
             except TerminalError as error:
                 raise LostError(str(error)) from None
             for event in events:
-                shown = self._do(event) or shown
-        if shown and self._connection is not None and self._result is None:
+                is_shown = self._apply(event) or is_shown
+        if is_shown and self._connection is not None and self._result is None:
             self._connection.send(self._attachment.shown())
 
-    def _do(self, event: Event) -> bool:
-        """Whether it was output that is to be acknowledged."""
+    def _apply(self, event: Event) -> bool:
+        """Apply an event; return True for output that must be acknowledged. Raises AttachError."""
         match event:
             case WriteOutput(data, counts):
-                if self._drawing is not None:
-                    data = self._drawing.feed(data)
+                if self._parser is not None:
+                    data = self._parser.feed(data)
                 try:
                     self._screen.show(data)
                 except OSError as error:
                     self._finish(FAILED)
                     kind = UnreadError if isinstance(error, BrokenPipeError) else AttachError
                     raise kind(f"what it shows cannot be written: {error.strerror}") from None
-                self._size_notice.look()
-                if self._wanted.record is not None:
-                    self._wanted.record(data)
+                self._size_notice.update()
+                if self._request.record is not None:
+                    self._request.record(data)
                 return counts
             case Skipped(count):
-                if self._drawing is not None:
-                    self._drawing.begin()
+                if self._parser is not None:
+                    self._parser.begin()
                 self._screen.clear()
-                self._wanted.log(
+                self._request.log(
                     f"{count} bytes of output were not kept"
                     if count
                     else "the terminal is another one"
@@ -288,27 +288,27 @@ class Attach:
             case Ended(code, _):
                 self._finish(code)
             case NoticeLine(word, text):
-                self._said(word, text)
+                self._handle_notice(word, text)
             case Sized(size):
                 self._size_notice.sized(size)
             case people:
-                if (news := self._company.news(people)) is not None:
+                if (news := self._presence.news(people)) is not None:
                     self._screen.mark(*news)
         return False
 
-    def _said(self, word: NoticeKind, text: str) -> None:
-        shown = tunnel.clean(text)
-        self._wanted.log(f"{word.name.lower()}: {shown}")
+    def _handle_notice(self, word: NoticeKind, text: str) -> None:
+        line = tunnel.clean(text)
+        self._request.log(f"{word.name.lower()}: {line}")
         match word:
             case NoticeKind.PROGRESS:
                 if not self._attachment.window and os.isatty(2):
-                    self._screen.tell(f"stagedoor: {self._wanted.target}: {shown}")
+                    self._screen.print(f"stagedoor: {self._request.target}: {line}")
             case NoticeKind.DENIED | NoticeKind.REVOKED | NoticeKind.FAULT:
-                raise AttachError(shown)
+                raise AttachError(line)
             case NoticeKind.DETACHED if "taken over" in text:
-                raise AttachError(f"detached: {shown}")
+                raise AttachError(f"detached: {line}")
             case _:
-                pass  # RECORDED is a mark of a page; a stopping gateway hangs up next
+                pass  # only the page shows RECORDED; a gateway that stops closes the line next
 
     def _finish(self, code: int) -> None:
         if self._connection is not None:
@@ -317,60 +317,65 @@ class Attach:
                 self._connection.send(Detach())
         self._result = code
 
-    # What the person does.
+    # The person's input and signals.
 
-    def _typed(self) -> None:
+    def _read_input(self) -> None:
         try:
             data = os.read(0, _READ)
         except OSError:
             data = b""
         if not data and self._screen.is_terminal:
-            self._finish(FAILED)  # its window was closed; SIGHUP may come later, or to others only
+            self._finish(FAILED)  # the window was closed; SIGHUP may come later, or not to us
             return
         if not self._screen.is_terminal:
             self._attachment.type(self._piped.feed(data, time.monotonic()))
             return
-        for each in self._escapes.feed(data):
-            match each:
+        for part in self._escapes.feed(data):
+            match part:
                 case bytes() if self._screen.is_covered:
-                    self._size_notice.pressed()  # it goes no further: nobody would see what it does
+                    self._size_notice.dismiss()  # the key is dropped: its effect would be invisible
                     self._redraw = True
                 case bytes():
-                    self._attachment.type(each)
+                    self._attachment.type(part)
                 case Escape.DETACH:
                     self._finish(0)
                     self._screen.leave()
-                    self._screen.tell(
-                        f"stagedoor: detached from {self._attachment.terminal} of {self._wanted.target}"
+                    terminal = self._attachment.terminal
+                    self._screen.print(
+                        f"stagedoor: detached from {terminal} of {self._request.target}"
                     )
                     return
                 case Escape.SUSPEND:
                     self._suspend()
                 case Escape.HELP:
-                    self._screen.tell(HELP_TEXT)
+                    self._screen.print(HELP_TEXT)
 
     def _end_input(self) -> None:
-        """The program is to end as well."""
+        """Signal the end of the piped input to the program, or finish if the terminal stays."""
         end = self._piped.again(time.monotonic())
         if end is None:
             self._finish(0)
         else:
             self._attachment.type(end)
 
-    def _signals(self) -> None:
-        news = self._news.take()
-        if {signal.SIGTERM, signal.SIGHUP} & news:
+    def _handle_signals(self) -> None:
+        numbers = self._signals.take()
+        if {signal.SIGTERM, signal.SIGHUP} & numbers:
             self._finish(FAILED)
             return
-        if signal.SIGINT in news:
+        if signal.SIGINT in numbers:
             self._interrupt()
-        if signal.SIGTSTP in news:
+        if signal.SIGTSTP in numbers:
             self._suspend()
-        if signal.SIGWINCH in news or signal.SIGCONT in news:
+        if signal.SIGWINCH in numbers or signal.SIGCONT in numbers:
             self._resize()
 
     def _interrupt(self) -> None:
-        """Ctrl-C where no key is handed on: it is for the program, which would run on, seen by nobody."""
+        """Send a first Ctrl-C to the program, which would otherwise run on unseen.
+
+        It is called only with piped input; a key typed in a terminal reaches the program anyway. Raises
+        KeyboardInterrupt for a second Ctrl-C, and where no input can be sent.
+        """
         attachment = self._attachment
         if self._interrupted or not attachment.attached or attachment.mode is Mode.WATCH:
             raise KeyboardInterrupt
@@ -389,7 +394,7 @@ class Attach:
         if size != self._attachment.size:
             self._attachment.size = size
             if self._attachment.mode is not Mode.WATCH:
-                self._size_notice.ours()
-            self._redraw |= self._size_notice.look()
+                self._size_notice.forget_size()
+            self._redraw |= self._size_notice.update()
             if self._connection is not None:
                 self._connection.send(Resize(size))

@@ -1,4 +1,4 @@
-"""What `stagedoor attach` is asked for."""
+"""The request of a `stagedoor attach` command line."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from stagedoor.client import tunnel
 
 FAILED = 255
-"""As ssh: the program's own exit codes are from 0 to 254, as a rule."""
+"""The exit code of a failure, as ssh's: programs' own exit codes are usually from 0 to 254."""
 
 
 @dataclass(frozen=True)
 class AttachRequest:
-    """What was asked for on the command line. `path` is what the gateway's own paths stand below, empty
-    or `/stagedoor`; `log` writes a line for somebody who looks for a fault. With a `session`, that one is
-    watched, and `target` is not asked for. `utf8` says whether this terminal takes UTF-8. `stays` is of a
-    terminal that is not for us alone: it does not end with what is piped in."""
+    """The checked options of a command line.
+
+    `path` is the prefix of the gateway's own paths, empty or such as `/stagedoor`. `log` writes a line for
+    troubleshooting. With a `session`, that session is watched and `target` is not requested. `utf8` is True
+    if this terminal takes UTF-8. `stays` is True for a shared terminal, which does not end with piped input.
+    """
 
     target: str
     options: tunnel.Options

@@ -1,4 +1,4 @@
-"""This person's own terminal: raw while somebody else's is shown in it, and as it was afterwards.
+"""The person's own terminal: raw while a remote one is shown in it, and restored afterwards.
 
 Sources: termios(3), ioctl_tty(2).
 """
@@ -24,9 +24,9 @@ _WRAP, _NO_WRAP = b"\x1b[?7h", b"\x1b[?7l"
 
 
 class Screen:
-    """stdin and stdout, terminals or not. `leave` may be called again.
+    """The person's stdin and stdout, terminals or not.
 
-    With `watches` it shows what somebody else's terminal does.
+    With `watches`, it shows another user's terminal.
     """
 
     def __init__(self, *, watches: bool = False) -> None:
@@ -40,7 +40,7 @@ class Screen:
         self._cut = False
 
     def size(self) -> Size:
-        """The window's size; 80 by 24 where there is no window, or one without a size."""
+        """Return the window's size; 80 by 24 without a window, or for a window without a size."""
         for fd in (1, 0, 2):
             try:
                 packed = fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8))
@@ -53,32 +53,32 @@ class Screen:
 
     @property
     def is_full(self) -> bool:
-        """Whether what is shown is a full-screen program's, which must redraw it after a break."""
+        """True if a full-screen program is shown, which must redraw the screen after a break."""
         return self._modes.alternate_screen
 
     def enter(self) -> None:
-        """Hand every key on as it is. What was set here before by the program is set again."""
+        """Make the terminal raw, and set the modes again that the program had set before `leave`."""
         if self.is_terminal and self._before is None:
             self._before = termios.tcgetattr(0)
             tty.setraw(0, termios.TCSADRAIN)
             self._write(self._modes.redo())
 
     def leave(self) -> None:
-        """As it was: the terminal's settings, and every mode that the program has set."""
+        """Restore the terminal's settings and modes. It may be called again."""
         before, self._before = self._before, None
         if before is not None:
             own = drawing.UNDO if self._watches else b""
             own += _WRAP if self._cut else b""
-            with suppress(OSError, termios.error):  # its window was closed
+            with suppress(OSError, termios.error):  # the window was closed
                 self._write(own + self._modes.undo() + (b"\x1b[23;2t" if self._marked else b""))
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
             self._marked = self._cut = False
             self._cover = b""
 
     def show(self, data: bytes) -> None:
-        """Write, and return once it is written. Raises OSError if nobody reads any more.
+        """Write output, and return once it is written. Raises OSError if stdout was closed.
 
-        Of what is covered only the modes are followed, until the full-screen program ends.
+        While the screen is covered, only the output's modes are tracked, until the full-screen program ends.
         """
         self._modes.feed(data)
         if self._cover and not self.is_full:
@@ -89,17 +89,18 @@ class Screen:
 
     @property
     def is_covered(self) -> bool:
+        """True while `cover` hides a full-screen program."""
         return bool(self._cover)
 
     def cover(self, drawn: bytes) -> None:
-        """Show this in the place of a full-screen program, whose modes do not hold meanwhile."""
+        """Show `drawn` in place of a full-screen program, with the program's modes off meanwhile."""
         if self.is_terminal and drawn != self._cover:
             undone = b"" if self._cover else self._modes.undo() + b"\x1b[?1049h" + drawing.UNDO
             self._write(undone + b"\x1b[?7;25h\x1b[m\x1b[H\x1b[2J" + drawn)
             self._cover = drawn
 
     def uncover(self) -> bool:
-        """Whether it was covered. Somebody has to draw it again."""
+        """Remove the cover; return True if there was one. The screen must then be redrawn."""
         if not self._cover:
             return False
         self._cover = b""
@@ -107,48 +108,51 @@ class Screen:
         return True
 
     def cut(self, on: bool) -> None:
-        """Leave out what is beyond the right edge, rather than write it below."""
+        """Turn on or off that text beyond the right edge is cut off instead of wrapped."""
         if on is not self._cut:
             self._write(_NO_WRAP if on else _WRAP)
             self._cut = on
 
     def clear(self) -> None:
-        """For a screen that is redrawn: all modes off, and nothing on it."""
+        """Turn all modes off and clear the screen, which is then redrawn."""
         undone = self._modes.undo()
         self._modes = Modes()
         if self.is_terminal:
             self._write(undone + b"\x1b[H\x1b[2J")
 
     def clear_beyond(self) -> None:
-        """The terminal has the size of another window: what stood outside it would stay there. A
-        full-screen program draws the rest again."""
+        """Clear a full-screen program's screen once the terminal has the size of another window.
+
+        Text outside that size would otherwise remain. The program redraws the rest.
+        """
         if self.is_terminal and self.is_full:
             self._write(b"\x1b[2J")
 
-    def tell(self, line: str) -> None:
-        """A line of ours, between what is shown."""
+    def print(self, line: str) -> None:
+        """Print a line of this client between the output, on stderr."""
         end = "\r\n" if self._before is not None else "\n"
         sys.stderr.write(line + end)
         sys.stderr.flush()
 
     def mark(self, text: str, line: bool) -> None:
-        """Who else is here, for as long as that lasts; empty: nobody any more. `line`: say it aloud too.
+        """Show the other people at the terminal in the window's title; an empty `text` ends that.
 
-        A full-screen program's rows are its own, so it stands in the window's title there, with a bell.
+        With `line` it is announced too: by a bell, and by a printed line unless a full-screen program is
+        shown, whose rows must not be overwritten.
         """
         self._mark = text
         self._title(bell=bool(text) and line)
         if line and not self.is_full:
-            self.tell(f"stagedoor: {text or 'nobody else is here any more'}")
+            self.print(f"stagedoor: {text or 'nobody else is here any more'}")
 
     def note(self, text: str) -> None:
-        """How the line is, in the window's title alone, before any mark; empty: well."""
+        """Show the state of the line in the window's title, before any mark; empty if all is well."""
         if text != self._note:
             self._note = text
             self._title()
 
     def _title(self, *, bell: bool = False) -> None:
-        """Ours, and in the end the one that was before (XTWINOPS 22 and 23 of xterm's ctlseqs)."""
+        """Set the window's title, or restore the one before (XTWINOPS 22 and 23 of xterm's ctlseqs)."""
         if not self.is_terminal or self._before is None:
             return
         if text := self._note or self._mark:
@@ -166,5 +170,5 @@ class Screen:
         while view:
             try:
                 view = view[os.write(1, view[:_PIECE]) :]
-            except BlockingIOError:  # somebody else has made it so
+            except BlockingIOError:  # another process has made stdout non-blocking
                 poll.poll()

@@ -1,4 +1,4 @@
-"""Asks the gateway's web for something in a user's name: their secret, and the answer."""
+"""Requests to the gateway's web with the user's secret, which is found or asked for."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from stagedoor.client.http import LostError
 
 _LATER = (429, 502, 503, 504)
 PROOF_S = 180.0
-"""As long as the letters for a proof of presence are good."""
+"""How long the letters for a proof of presence are valid."""
 ASK_S = 0.2
-"""Between two questions for it. The gateway itself takes its time for the answer."""
+"""The pause between two requests while waiting for it; the gateway also delays its answer."""
 
 
 class AttachError(Exception):
-    """It cannot go on, and trying again would not help; one line that says why."""
+    """An error that a retry would not fix, with one line that says why."""
 
 
 class UnreadError(AttachError):
-    """The program that read what is shown, in a pipe, has gone."""
+    """The program that read the output from a pipe has ended."""
 
 
 class StepUpPrompt:
-    """A person has to prove in a browser that they are there, and the terminal waits for it."""
+    """A prompt to prove in a browser that the person is present, while the terminal waits."""
 
     def __init__(self, about: str) -> None:
         self._about = about
-        self._told = ""
+        self._hint = ""
         self._until = time.monotonic() + PROOF_S
 
-    def shown(self, refused: Mapping[str, object]) -> bool:
-        """Whether it is worth waiting for, once the person was told what to do."""
-        told = refused.get("step_up")
-        if not isinstance(told, str) or time.monotonic() >= self._until:
+    def show(self, refusal: Mapping[str, object]) -> bool:
+        """Show the person the refusal's hint once. Return False if it has none, or the time is over."""
+        hint = refusal.get("step_up")
+        if not isinstance(hint, str) or time.monotonic() >= self._until:
             return False
-        if told != self._told:
-            self._told = told
-            tunnel.show(f"stagedoor: {self._about}: step-up: {tunnel.clean(told)}\n")
+        if hint != self._hint:
+            self._hint = hint
+            tunnel.show(f"stagedoor: {self._about}: step-up: {tunnel.clean(hint)}\n")
         return True
 
 
 class SecretPrompt:
-    """Finds the person's secret, or asks for it."""
+    """A sender of requests with the person's secret, which is found or asked for."""
 
     def __init__(self, options: tunnel.Options) -> None:
         self._options = options
@@ -56,21 +56,21 @@ class SecretPrompt:
         self,
         connection: Connection,
         what: str,
-        asked: Mapping[str, object],
+        body: Mapping[str, object],
         about: str,
         *,
-        been_in: bool = False,
+        is_again: bool = False,
     ) -> dict[str, Any]:
-        """The answer. Raises AttachError, and LostError where it is worth another try.
+        """POST `body` to `/api/WHAT` and return the JSON answer. Raises AttachError, LostError.
 
-        `about` begins the line that says why not. With `been_in` nobody is asked for a secret, and
-        comes back when the gateway can be reached again.
+        `about` begins the line of an error. With `is_again`, for a reconnect, no person is asked for a secret
+        or a proof, and a gateway that is busy or away raises LostError, after which the caller retries.
         """
         tries = 0
         proof = StepUpPrompt(about)
         while True:
             secret = None if self._secret is None else self._secret.value
-            answer = connection.ask(what, asked, self._options.user, secret)
+            answer = connection.ask(what, body, self._options.user, secret)
             try:
                 said = json.loads(answer.body)
                 assert isinstance(said, dict)
@@ -79,18 +79,18 @@ class SecretPrompt:
             if answer.status == 200:
                 return said
             why = tunnel.clean(str(said.get("message", f"it answers {answer.status}")))
-            if answer.status == 403 and not been_in and proof.shown(said):
-                asked = {**asked, "waits": True}
+            if answer.status == 403 and not is_again and proof.show(said):
+                body = {**body, "waits": True}
                 time.sleep(ASK_S)
                 continue
-            if answer.status == 401 and not been_in and tries < tunnel.TRIES:
-                shown = tries or self._secret is not None
+            if answer.status == 401 and not is_again and tries < tunnel.TRIES:
+                was_refused = tries or self._secret is not None
                 tries += 1
-                found = tunnel.ask_person(self._options, why if shown else "")
-                if found is not None:
-                    self._secret = found
+                typed = tunnel.ask_person(self._options, why if was_refused else "")
+                if typed is not None:
+                    self._secret = typed
                     continue
-            if answer.status in _LATER and been_in:
+            if answer.status in _LATER and is_again:
                 raise LostError(why)
             if answer.status == 401:
                 why += connection.login_mend(said)
@@ -98,12 +98,12 @@ class SecretPrompt:
 
 
 def once(
-    options: tunnel.Options, path: str, what: str, asked: Mapping[str, object], about: str,
+    options: tunnel.Options, path: str, what: str, body: Mapping[str, object], about: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """One question, by a connection of its own. Raises AttachError, TunnelError."""
+    """Send one request, over its own connection, and return the answer. Raises AttachError, TunnelError."""
     connection = Connection(options, path)
     try:
-        return SecretPrompt(options).ask(connection, what, asked, about)
+        return SecretPrompt(options).ask(connection, what, body, about)
     except LostError as error:
         raise AttachError(str(error)) from None
     finally:

@@ -1,9 +1,9 @@
-"""What stands in a window that is too small for the terminal.
+"""The notice in a window that is too small for the terminal.
 
-A terminal has one size for everybody, that of the window in which somebody typed last, and a
+A terminal has one size for all its clients, that of the window in which a person typed last, and a
 full-screen program draws to its edges. In a smaller window its lines would wrap and its rows would
-fall onto each other, and a terminal cannot draw smaller. So the screen is covered by a word on what
-to do, until it fits.
+overwrite each other, and a terminal cannot scale its text. So a notice that says what to do covers the
+screen until the window is large enough.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WIDTH = 60
 
 
 class SizeNotice:
-    """Covers one screen, where `attachment` is shown."""
+    """The cover of one screen, in which `attachment` is shown."""
 
     def __init__(self, screen: Screen, attachment: Attachment) -> None:
         self._screen = screen
@@ -27,47 +27,47 @@ class SizeNotice:
         self._anyway: Size | None = None
 
     def sized(self, terminal: Size) -> None:
-        """The terminal has the size of another window, in which a full-screen program redraws."""
+        """Record that the terminal has the size of another window; a full-screen program then redraws."""
         self._terminal = terminal
         if not self._screen.is_covered:
             self._screen.clear_beyond()
-        self.look()
+        self.update()
 
-    def ours(self) -> None:
-        """The terminal has the size of our window, or will be said to have another."""
+    def forget_size(self) -> None:
+        """Assume that the terminal has the size of this window, until the gateway reports another."""
         self._terminal = None
 
-    def look(self) -> bool:
-        """Cover the screen, or uncover it. Whether it was uncovered."""
+    def update(self) -> bool:
+        """Cover or uncover the screen. Return True if it was uncovered."""
         terminal, attachment = self._terminal, self._attachment
         if terminal is None:
             return self._screen.uncover()
-        small = is_too_small(attachment.size, terminal) and self._screen.is_full
-        if small and terminal != self._anyway:
+        is_small = is_too_small(attachment.size, terminal) and self._screen.is_full
+        if is_small and terminal != self._anyway:
             watches = attachment.mode is Mode.WATCH
             self._screen.cover(notice(attachment.size, terminal, watches=watches))
             return False
-        uncovered = self._screen.uncover()
-        self._screen.cut(small)
-        return uncovered
+        was_covered = self._screen.uncover()
+        self._screen.cut(is_small)
+        return was_covered
 
-    def pressed(self) -> None:
-        """A key, while it is covered: uncover it. It has to be redrawn."""
+    def dismiss(self) -> None:
+        """Uncover the screen after a key. The screen must then be redrawn."""
         if self._attachment.mode is Mode.WATCH:
             self._anyway = self._terminal
         else:
-            self.ours()
-        self.look()
+            self.forget_size()
+        self.update()
 
 
 def is_too_small(window: Size, terminal: Size) -> bool:
-    """Whether some of the terminal has no place in the window."""
+    """Return True if a part of the terminal does not fit in the window."""
     return window.columns < terminal.columns or window.rows < terminal.rows
 
 
 def notice(window: Size, terminal: Size, *, watches: bool) -> bytes:
-    """What draws it, in the middle of an empty window."""
-    theirs, yours = (f"{each.columns} by {each.rows}" for each in (terminal, window))
+    """Return the bytes that draw the notice in the middle of an empty window."""
+    theirs, yours = (f"{size.columns} by {size.rows}" for size in (terminal, window))
     lines = [
         f"This terminal is {theirs} now, the size of the window where somebody typed last.",
         f"Your window is {yours}, too small to show it.",

@@ -1,4 +1,4 @@
-"""The gateway's web, as a laptop's program speaks to it: a ticket by HTTP, then the WebSocket."""
+"""A client's connection to the gateway's web: a ticket by HTTP, then the WebSocket."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ UNSENT_LIMIT = 4 * 1024 * 1024
 
 
 class Connection(HttpConnection):
-    """One connection to the gateway's web: requests, and then a WebSocket."""
+    """One connection to the gateway's web: HTTP requests, and then a WebSocket."""
 
     def __init__(self, options: tunnel.Options, path: str = "") -> None:
-        """`path` is what the gateway's own stand below. Raises TunnelError."""
+        """Connect to the gateway. `path` is the prefix of the gateway's own paths. Raises TunnelError."""
         super().__init__(options, path)
         gateway = options.gateway
         self._socket = WebSocket(
@@ -33,16 +33,16 @@ class Connection(HttpConnection):
         self._early: list[Upstream] = []
 
     def open(self) -> None:
-        """Make it a WebSocket. Raises LostError."""
+        """Upgrade to a WebSocket. Raises LostError."""
         self._send_now(self._socket.unsent())
         deadline = time.monotonic() + ANSWER_S
-        heard = 0
+        received = 0
         while not self._socket.is_open:
-            if heard > HEAD_LIMIT:
+            if received > HEAD_LIMIT:
                 raise LostError(f"what answers as {self._wire.name} is no web server")
             self._more(deadline)
             data, self._received = self._received, b""
-            heard += len(data)
+            received += len(data)
             try:
                 self._early += self._frames(data)
             except (WebSocketError, TerminalError) as error:
@@ -52,24 +52,25 @@ class Connection(HttpConnection):
 
     @property
     def read_fd(self) -> int:
+        """The descriptor to poll for reading and, with `has_unsent`, for writing."""
         return self._wire.read_fd
 
     @property
     def has_unsent(self) -> bool:
-        """Whether `flush` should be called once the descriptor can be written to."""
+        """True if `flush` must be called once the descriptor is writable."""
         return bool(self._unsent)
 
-    def send(self, said: Downstream) -> None:
-        """Send a frame, now or by `flush`. Raises LostError."""
+    def send(self, frame: Downstream) -> None:
+        """Send a frame, now or in a later `flush`. Raises LostError."""
         try:
-            self._socket.send(encode(said))
+            self._socket.send(encode(frame))
         except WebSocketError as error:
             raise LostError(str(error)) from None
         self._unsent += self._socket.unsent()
         self.flush()
 
     def receive(self) -> list[Upstream]:
-        """The frames that have come. Raises LostError."""
+        """Return the frames that have come. Raises LostError."""
         frames: list[Upstream] = []
         try:
             while True:
@@ -84,13 +85,13 @@ class Connection(HttpConnection):
                     return frames
         except OSError as error:
             if frames:
-                return frames  # the next call finds it again
+                return frames  # the next call gets the error again
             raise LostError(error.strerror or str(error)) from None
         except (WebSocketError, TerminalError) as error:
             raise LostError(str(error)) from None
 
     def early(self) -> list[Upstream]:
-        """What came together with the answer that opened it."""
+        """Return the frames that came together with the answer to the upgrade."""
         frames, self._early = self._early, []
         return frames
 
@@ -100,10 +101,10 @@ class Connection(HttpConnection):
             raise WebSocketError("the gateway asks without end, and reads no answer")
         self._unsent += answers
         self.flush()
-        return [_of_the_gateway(frame) for frame in frames]
+        return [_check_direction(frame) for frame in frames]
 
 
-def _of_the_gateway(frame: Frame) -> Upstream:
+def _check_direction(frame: Frame) -> Upstream:
     if not isinstance(frame, Upstream):
         raise TerminalError(f"{type(frame).__name__} is not for the gateway to say")
     return frame

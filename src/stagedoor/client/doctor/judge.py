@@ -1,4 +1,4 @@
-"""What an answer on the path to a shell means: which hop failed, and what mends it. Pure."""
+"""The findings for answers on the path to a shell: which hop failed, and how to fix it. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 How = Literal["connect", "jump", "direct", "web"]
 SOON_S = 14 * DAY_S
 SKEW_S, WRONG_SKEW_S = 30.0, 300.0
-"""User certificates are made valid five minutes back."""
+"""In seconds. User certificates are valid from five minutes before they are signed."""
 NAME, PROXY, GATEWAY, TLS = "name", "corporate proxy", "gateway", "TLS"
 CREDENTIAL, GRANT, SHELL, SSHD = "credential", "grant", "shell", "sshd"
 HOST_KEY, KEY, CLOCK, CONFIG = "host certificate", "key", "clock", "ssh configuration"
@@ -55,12 +55,12 @@ _MEND = {
 
 
 def failed(hop: str, what: str, fix: str = "", also: str = "") -> Result:
-    """`also` is one more mend, behind a semicolon of its own."""
+    """Return a failure at `hop`. `also` is one more fix, with its own semicolon at the beginning."""
     return hop, fail(what, (fix or _MEND[hop]) + also)
 
 
 def tunnel_failed(error: tunnel.TunnelError) -> Result:
-    """The hop that the tunnel's client could not pass."""
+    """Return the failure at the hop that the tunnel's client could not pass."""
     hop = _HOP.get(error.code, GATEWAY)
     if error.code == tunnel.UNREACHABLE:
         if "does not resolve" in error.line:
@@ -71,7 +71,7 @@ def tunnel_failed(error: tunnel.TunnelError) -> Result:
 
 
 def certificate(name: str, ends_at: float, now: float) -> Finding:
-    """A gateway's certificate that is trusted; seconds since the epoch."""
+    """Judge how long a trusted certificate of a gateway is still valid; times are seconds since the epoch."""
     left_s = ends_at - now
     if left_s < SOON_S:
         return warn(
@@ -82,7 +82,7 @@ def certificate(name: str, ends_at: float, now: float) -> Finding:
 
 
 def clock(theirs: float, ours: float, whose: str) -> Finding:
-    """Seconds since the epoch."""
+    """Judge the difference of two clocks, both in seconds since the epoch."""
     skew_s = ours - theirs
     what = f"this clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {whose}"
     if abs(skew_s) >= WRONG_SKEW_S:
@@ -91,7 +91,7 @@ def clock(theirs: float, ours: float, whose: str) -> Finding:
 
 
 def greeting(host: str, heard: bytes) -> Result:
-    """What came first through the way to an sshd."""
+    """Judge the first line that came from an sshd."""
     if heard.startswith(b"SSH-2.0-"):
         return SSHD, ok(f"{host} says {tunnel.clean(heard.decode('ascii', 'replace'), 80)}")
     if heard.startswith(b"Not allowed at this time"):
@@ -114,10 +114,10 @@ _BEHIND = (
 )
 _SSH: Sequence[tuple[str, str, str]] = (
     (r"(?m)^stagedoor: (?P<what>.+)$", SHELL, ""),
-    # By a jump: RFC 4254 §5.1, as OpenSSH words it. What follows in ssh's words is only its consequence.
+    # A jump's refusal (RFC 4254 §5.1) in OpenSSH's words. What ssh prints after it is only a consequence.
     (r"(?m)open failed: administratively prohibited: (?P<what>.*\bgrant\b.*)$", GRANT, ""),
     (r"(?m)open failed: [a-z ]+: (?P<what>.+)$", SHELL, ""),
-    # Before "No … host key is known", to which it leads.
+    # Before "No … host key is known", which ssh prints as a result of it.
     (r"Certificate invalid: not yet valid", CLOCK, _BEHIND),
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", HOST_KEY, ""),
     (r"Host key verification failed|No \S+ host key is known", HOST_KEY, ""),
@@ -142,12 +142,12 @@ _SSH: Sequence[tuple[str, str, str]] = (
 
 
 def ssh_ended(host: str, code: int, stderr: str) -> Result:
-    """How a login with the person's own ssh ended; its words are OpenSSH's."""
+    """Judge how a login with the person's own ssh ended, by its exit code and OpenSSH's messages."""
     if code == 0:
         return KEY, ok(f"ssh {host} logs in with your key")
     for pattern, hop, fix in _SSH:
-        if found := re.search(pattern, stderr):
-            said = found.groupdict().get("what") or _line_with(stderr, found.start())
+        if match := re.search(pattern, stderr):
+            said = match.groupdict().get("what") or _line_with(stderr, match.start())
             return failed(hop, f"ssh {host}: {tunnel.clean(said)}", fix)
     last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no word why")
     return failed(SHELL, f"ssh {host} ended with {code}: {tunnel.clean(last)}")
@@ -159,7 +159,7 @@ def _line_with(text: str, at: int) -> str:
 
 
 def web_refused(app: str, status: int, message: str, login: str = "") -> Result:
-    """The web's answer to the wish for a terminal. `login` is that mend, where the gateway offers it."""
+    """Judge the web's refusal of a terminal. `login` is the hint to log in, if the gateway offers it."""
     hop = {401: CREDENTIAL, 429: CREDENTIAL, 403: GRANT, 404: GRANT}.get(status, SHELL)
     if not message:
         return failed(GATEWAY, f"what answers {status} is not Stagedoor's web")
@@ -167,7 +167,7 @@ def web_refused(app: str, status: int, message: str, login: str = "") -> Result:
 
 
 def terminals(app: str, status: int, body: bytes) -> Result:
-    """The web's answer to the wish for a list of terminals: whether the shell can hold any."""
+    """Judge the web's answer to a request for the list of terminals."""
     said = document(body)
     if status != 200:
         return web_refused(app, status, message(body))
@@ -178,12 +178,12 @@ def terminals(app: str, status: int, body: bytes) -> Result:
 
 
 def message(body: bytes) -> str:
-    """The line of a refusal in JSON; "" if it is not Stagedoor's."""
+    """Return the message of a refusal in JSON; "" if it is not Stagedoor's."""
     return str(document(body).get("message", ""))
 
 
 def document(body: bytes) -> dict[str, Any]:
-    """What a JSON answer says; nothing where it is none."""
+    """Parse a JSON object; return an empty one for anything else."""
     try:
         said = json.loads(body)
     except ValueError:
@@ -193,8 +193,10 @@ def document(body: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plan:
-    """How `ssh HOST` goes: `given` are options as of `stagedoor tunnel`, `address` HOST:PORT of an SSH
-    listener."""
+    """The way that `ssh HOST` takes.
+
+    `given` are options as of `stagedoor tunnel`; `address` is the host and port of an SSH listener.
+    """
 
     how: How
     given: Mapping[str, str] = field(default_factory=dict)
@@ -202,8 +204,11 @@ class Plan:
 
 
 def plan_of(config: Mapping[str, str]) -> Plan:
-    """From what `ssh -G HOST` prints, by keyword in lower case. The jump host's own address is not in it:
-    then `address` has its name alone. Raises TunnelError for a wrong ProxyCommand of ours."""
+    """Return the way that ssh takes, by the output of `ssh -G HOST` (keywords in lower case).
+
+    That output lacks the address of a jump host, so `address` then has its name and port 0. Raises
+    TunnelError if the ProxyCommand is Stagedoor's and wrong.
+    """
     words = shlex.split(config.get("proxycommand", "none"))
     for place, word in enumerate(words):
         if word == "tunnel" or word.endswith(".py"):
@@ -216,16 +221,16 @@ def plan_of(config: Mapping[str, str]) -> Plan:
 
 
 def ssh_config(text: str) -> dict[str, str]:
-    """The first value of each keyword in the output of `ssh -G`."""
-    found: dict[str, str] = {}
+    """Return the first value of each keyword in the output of `ssh -G`."""
+    values: dict[str, str] = {}
     for line in text.splitlines():
         keyword, _, value = line.partition(" ")
-        found.setdefault(keyword.lower(), value)
-    return found
+        values.setdefault(keyword.lower(), value)
+    return values
 
 
 def idle_measured(survived_s: float, cut_s: float | None) -> Finding:
-    """The longest silence that lived, and the shortest that did not."""
+    """Judge the longest silence that a connection survived, and the shortest that cut it, if any."""
     if cut_s is None:
         return ok(f"a silence of {survived_s:.0f} s is survived")
     return warn(

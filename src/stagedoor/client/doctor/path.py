@@ -1,4 +1,4 @@
-"""Which walk a person's wish leads to: by what they name, or by what their ssh is told."""
+"""The choice of the hops to check, by the options that a person gave or by the configuration of their ssh."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PathOptions:
-    """`given` are options as of `stagedoor tunnel`; `url` is that of the WebShell, with `path` behind it.
-    `idle_s` None: the idle timeout is not measured."""
+    """The path to check.
+
+    `given` are options as of `stagedoor tunnel`. `path` is the prefix of the WebShell's paths in its URL.
+    `idle_s` is the longest silence to try, in seconds; None does not measure the idle timeout.
+    """
 
     host: str
     how: judge.How | None
@@ -38,8 +41,11 @@ def path_options(
     config_file: str | None,
     idle_s: float | None,
 ) -> PathOptions:
-    """From a command line. For the web the gateway is a URL, which may have a path, and this machine's login
-    there says who somebody is unless they say it, as with `stagedoor attach`."""
+    """Return the path for the options of a command line.
+
+    For the web, the gateway is a URL, which may have a path; and this machine's login there names the user
+    and the secret unless the options do, as for `stagedoor attach`.
+    """
     path = ""
     if how == "web" and "--gateway" in given:
         url = urlsplit(given["--gateway"])
@@ -50,7 +56,7 @@ def path_options(
 
 
 def walk_to(wish: PathOptions) -> Iterator[Result]:
-    """Every hop, up to the first that fails."""
+    """Check and yield every hop, up to the first failure."""
     try:
         for result in _hops(wish):
             yield result
@@ -80,7 +86,7 @@ def _hops(wish: PathOptions) -> Iterator[Result]:
         how, address = plan.how, plan.address
         given = {**plan.given, **given}
         if how == "connect" or (how == "direct" and address[0] == wish.host):
-            how = "connect"  # a host of which ssh knows nothing is reached by STAGEDOOR_GATEWAY
+            how = "connect"  # ssh has no configuration for this host, so STAGEDOOR_GATEWAY leads to it
     if how in ("jump", "direct"):
         if named:
             gateway = tunnel.parse_gateway(named, "--gateway")

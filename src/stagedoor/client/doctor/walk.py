@@ -1,4 +1,4 @@
-"""The walk itself: sockets and ssh around `judge`. It ends at the first hop that fails."""
+"""The checks of each hop, with sockets and ssh, judged by `judge`. They end at the first failure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 SSH_S = 60.0
 BULK_BYTES = 512 * 1024
-"""More than all that lies between the ends before a packet of full size has to pass."""
+"""More than all buffers on the way hold, so that packets of full size have to pass."""
 BULK_S = 30.0
 IDLE_S = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0)
 GREETING_S = 15.0
 
 
 def connect(options: tunnel.Options) -> Iterator[Result]:
-    """Name, corporate proxy, gateway, TLS, credential, grant, shell, sshd: by HTTP CONNECT."""
+    """Check name, corporate proxy, gateway, TLS, credential, grant, shell and sshd by HTTP CONNECT."""
     try:
         secret = tunnel.find_secret(options)
         began = time.monotonic()
@@ -56,7 +56,7 @@ def connect(options: tunnel.Options) -> Iterator[Result]:
 
 
 def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
-    """The same for the WebShell, to a WebSocket that stays open and a shell that holds terminals."""
+    """Check the hops to the WebShell: as `connect`, then a WebSocket and the shell's list of terminals."""
     try:
         secret = tunnel.find_secret(options)
         began = time.monotonic()
@@ -95,7 +95,7 @@ def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
 
 
 def ssh_port(host: str, port: int) -> Iterator[Result]:
-    """Name, gateway, and that SSH answers there: for a jump and a direct login."""
+    """Check name and gateway, and that SSH answers there: for a jump or a direct login."""
     address = tunnel.Address("http", host, port, "", "the ssh configuration")
     try:
         began = time.monotonic()
@@ -123,17 +123,17 @@ def _reached(options: tunnel.Options, wire: tunnel.Plain, took_s: float) -> Iter
 
 
 def _first_line(wire: tunnel.Plain) -> bytes:
-    heard = b""
+    received = b""
     deadline = time.monotonic() + GREETING_S
     try:
-        while b"\n" not in heard and len(heard) < 255:
+        while b"\n" not in received and len(received) < 255:
             more = tunnel.settle(wire, lambda: wire.recv(255), select.POLLIN, deadline)
             if not more:
                 break
-            heard += more
+            received += more
     except (OSError, tunnel.TunnelError):
-        pass  # what came is judged
-    return heard.partition(b"\n")[0].rstrip(b"\r")
+        pass  # judge what was received
+    return received.partition(b"\n")[0].rstrip(b"\r")
 
 
 def _clock_of(fields: Mapping[str, str]) -> Iterator[Result]:
@@ -145,23 +145,24 @@ def _clock_of(fields: Mapping[str, str]) -> Iterator[Result]:
 
 
 class Ssh:
-    """The person's own ssh, with their own configuration or that of `config_file`."""
+    """The person's own ssh, with their own configuration or with `config_file`."""
 
     def __init__(self, host: str, config_file: str | None = None) -> None:
+        """Prepare for `host`. Raises ValueError for a host that ssh would read as an option."""
         if host.startswith("-"):
             raise ValueError(f"{host!r} is no host: it would be an option of ssh")
         self.host = host
         self._head = ["ssh", *(("-F", config_file) if config_file else ())]
 
     def config(self, host: str | None = None) -> dict[str, str]:
-        """What ssh makes of its configuration for a host. Raises OSError."""
+        """Return the configuration that ssh would use for a host, by `ssh -G`. Raises OSError."""
         done = self._run([*self._head, "-G", host or self.host], b"", SSH_S)
         if done.returncode:
             raise OSError(done.stderr.decode(errors="replace").strip())
         return judge.ssh_config(done.stdout.decode(errors="replace"))
 
     def login(self) -> Iterator[Result]:
-        """Host certificate and key, then the shell's clock."""
+        """Check the host certificate and the key by a login, then the shell's clock."""
         before = time.time()
         done = self.run(["date", "+%s"], b"", SSH_S)
         ended = judge.ssh_ended(self.host, done.returncode, done.stderr.decode(errors="replace"))
@@ -174,7 +175,7 @@ class Ssh:
             yield judge.CLOCK, judge.clock(float(said), ours, "the shell's")
 
     def bulk(self) -> Iterator[Result]:
-        """Packets of full size, both ways: a black hole lets small ones pass only (RFC 2923)."""
+        """Check that packets of full size pass both ways: an MTU black hole drops them (RFC 2923)."""
         began = time.monotonic()
         try:
             done = self.run(["cat"], bytes(BULK_BYTES), BULK_S)
@@ -196,7 +197,7 @@ class Ssh:
             )
 
     def idle(self, limit_s: float) -> Iterator[Result]:
-        """How long a silence may last. Takes longer than `limit_s`."""
+        """Measure how long a silence the path survives, up to `limit_s`. It takes longer than `limit_s`."""
         survived_s = 0.0
         for silent_s in (s for s in (*IDLE_S, limit_s) if s <= limit_s):
             if silent_s <= survived_s:
