@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from stagedoor.admin.apps import Apps
-from stagedoor.cli.apps import listed
+from stagedoor.cli.apps import app_rows
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import ShellWriter
 from stagedoor.model.cluster import Kind
@@ -112,7 +112,7 @@ async def test_when_a_namespace_is_deleted_and_all_restart_logins_elsewhere_work
         settings = parse_settings(
             '[kubernetes]\nnamespaces = { "" = "apps", lost = "apps-lost" }\n', "the test's"
         )
-        rows = await listed(Apps(settings, cast("Any", it.cluster), shells), {})
+        rows = await app_rows(Apps(settings, cast("Any", it.cluster), shells), {})
         assert [(row["target"], row["kind"], row["state"]) for row in rows] == [
             ("app01.ssh", "kubernetes", "ready"),
             ("*.lost.ssh", "namespace", "failed"),

@@ -1,5 +1,5 @@
-"""From argv to calls, and from values to what a person or a script reads.
+"""The command line: commands parse their arguments, call other packages, and print the results.
 
-Nothing is decided here: commands call `serve` and `client`. Only `main` is imported for
-`stagedoor tunnel`, which starts on every ssh.
+No decision is made here: commands call `admin`, `serve` and `client`. `stagedoor tunnel`, which starts with
+every ssh, imports only `main`.
 """

@@ -1,4 +1,4 @@
-"""The command tree, and how its errors are told."""
+"""The command tree, and the reporting of its errors."""
 
 import errno
 import os
@@ -44,16 +44,18 @@ COMMANDS = {
     "web-link": ("stagedoor.cli.web_link", "web_link"),
     "whoami": ("stagedoor.cli.login", "whoami"),
 }
-"""Where each command is. Imported when it is needed: a completion must not wait for all of them."""
+"""The module and name of each command. They are imported when needed, so that a completion is quick."""
 
 
 class Commands(click.Group):
-    """A group whose commands are imported one by one."""
+    """A group that imports each command when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name]
@@ -64,15 +66,17 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command, and suggest similar names if there is none."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            # click looks for what was meant among commands that it knows, and here it knows none.
+            # click suggests names of registered commands, and here none is registered.
             raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
 
 
-def show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
-    if asked and not ctx.resilient_parsing:
+def show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Print the version and exit, if the flag is given."""
+    if value and not ctx.resilient_parsing:
         click.echo(f"stagedoor {full_version()}")
         ctx.exit()
 
@@ -105,7 +109,7 @@ def stagedoor(ctx: click.Context, settings_file: Path | None) -> None:
 
 
 def run() -> None:
-    """Run the tree; an error becomes one line on stderr and its own exit code."""
+    """Run the command in argv. An error becomes one line on stderr and its exit code."""
     try:
         stagedoor.main(prog_name="stagedoor", standalone_mode=False)
     except StagedoorError as error:
@@ -121,29 +125,31 @@ def run() -> None:
         click.echo("stagedoor: stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        _give_up_stdout()
+        _discard_stdout()
         sys.exit(141)
     except OSError as error:
         if error.errno not in _FULL:
-            _fault(error)
-        _give_up_stdout()
+            _report_fault(error)
+        _discard_stdout()
         click.echo(
             f"stagedoor: the output cannot be written: {error.strerror}; what was done is done",
             err=True,
         )
         sys.exit(1)
     except Exception as error:
-        _fault(error)
+        _report_fault(error)
 
 
-def _give_up_stdout() -> None:
-    """Python writes at its end what is left for stdout, and exits with 120 where that cannot be written
-    (library/signal, "Note on SIGPIPE")."""
+def _discard_stdout() -> None:
+    """Discard what is still buffered for stdout.
+
+    Python would write it at the exit, and exit with 120 if that failed (library/signal, "Note on SIGPIPE").
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _one_line(error: click.ClickException) -> str:
-    """click's message as ours are: on one line, and with what helps."""
+    """Return click's message in the form of ours: on one line, with a hint at the help."""
     text = " ".join(error.format_message().split()).removesuffix(".")
     text = text[:1].lower() + text[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -152,8 +158,8 @@ def _one_line(error: click.ClickException) -> str:
     return f"{text}; try '{context.command_path} --help'"
 
 
-def _fault(error: Exception) -> NoReturn:
-    """Ours to mend, and no help to the person who typed the command."""
+def _report_fault(error: Exception) -> NoReturn:
+    """Report a bug in Stagedoor in one line and exit, or raise it for a traceback."""
     if os.environ.get("STAGEDOOR_TRACEBACK"):
         raise error
     click.echo(

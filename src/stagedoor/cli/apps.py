@@ -1,4 +1,4 @@
-"""`stagedoor app`: which apps there are, how their shells are, and what can be done with them."""
+"""`stagedoor app`: list the apps and the state of their shells, and start, stop and explain shells."""
 
 import asyncio
 import sys
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from stagedoor.admin import sessions as oversight
+from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
-from stagedoor.cli.ask import sure
+from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import app_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.denial import Denial
@@ -44,12 +44,12 @@ def app() -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
-    """List the apps, and how their shells are now."""
+    """List the apps and the state of their shells."""
     settings = installation.settings
-    inside = _inside(settings)
-    rows = _of_the_settings(settings, Counter({at: len(who) for at, who in inside.items()}))
+    inside = _users_inside(settings)
+    rows = _settings_rows(settings, Counter({at: len(who) for at, who in inside.items()}))
     if settings.kubernetes.namespaces:
-        rows += _ask(settings, lambda apps: listed(apps, inside))
+        rows += _query_cluster(settings, lambda apps: app_rows(apps, inside))
     rows.sort(key=lambda row: str(row["target"]))
     if json_:
         return show.as_json(rows)
@@ -66,18 +66,18 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def explain(installation: Installation, name: str, json_: bool) -> None:
-    """Explain what the shell of APP is made of.
+    """Explain how the shell of APP is made.
 
-    And what was left out of it, and why.
+    It also shows what was left out of the app's own pods, and why.
     """
     target = app_target(name)
     _refuse_own(installation.settings, target, "explained")
-    found = _ask(installation.settings, lambda apps: apps.explain(target))
+    explanation = _query_cluster(installation.settings, lambda apps: apps.explain(target))
     if json_:
-        show.as_json(found.json())
+        show.as_json(explanation.json())
     else:
-        click.echo(found.text())
-    if found.problems:
+        click.echo(explanation.text())
+    if explanation.problems:
         sys.exit(1)
 
 
@@ -85,18 +85,15 @@ def explain(installation: Installation, name: str, json_: bool) -> None:
 @click.argument("name", metavar="APP", shell_complete=app_names)
 @click.pass_obj
 def start(installation: Installation, name: str) -> None:
-    """Start the shell of APP, and wait for it.
-
-    As a login would.
-    """
+    """Start the shell of APP, and wait for it, as a login does."""
     target = app_target(name)
     _refuse_own(installation.settings, target, "started")
 
     def progress(step: StartStep) -> None:
         show.note(f"{step.name}: {step.detail}" if step.detail else step.name)
 
-    found = _ask(installation.settings, lambda apps: apps.start(target, progress))
-    show.note(f"{target} answers at {found.address}.")
+    shell = _query_cluster(installation.settings, lambda apps: apps.start(target, progress))
+    show.note(f"{target} answers at {shell.address}.")
 
 
 @app.command(
@@ -120,20 +117,20 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
         raise click.UsageError("--reason is one line of 200 characters at most")
     with open_service(settings, create=False) as service:
         inside = [
-            one.id
-            for one in oversight.list_sessions(service, limit=100_000)
-            if one.target == str(target)
+            session.id
+            for session in admin_sessions.list_sessions(service, limit=100_000)
+            if session.target == str(target)
         ]
         if inside:
-            sure(f"Close {show.count(len(inside), 'session')} in {target}?", yes=yes)
-            oversight.request_close(service, inside, reason)
-            still = oversight.wait_closed(service, inside, _CLOSE_S)
+            confirm(f"Close {show.count(len(inside), 'session')} in {target}?", yes=yes)
+            admin_sessions.request_close(service, inside, reason)
+            still = admin_sessions.wait_closed(service, inside, _CLOSE_S)
             if still:
                 raise StagedoorError(
                     f"{show.count(len(still), 'session')} still open after {_CLOSE_S:g} s "
                     f"({' '.join(still[:3])}); see the gateway's log"
                 )
-    if _ask(settings, lambda apps: apps.stop(target)):
+    if _query_cluster(settings, lambda apps: apps.stop(target)):
         show.note(f"Stopped the shell of {target}.")
     else:
         show.note(f"{target} has no shell that runs.")
@@ -151,21 +148,23 @@ def logs(installation: Installation, name: str, lines: int) -> None:
     """Print the last lines of the sshd in the shell of APP."""
     target = app_target(name)
     _refuse_own(installation.settings, target, "asked for its log")
-    click.echo(_ask(installation.settings, lambda apps: apps.logs(target, lines)), nl=False)
+    click.echo(
+        _query_cluster(installation.settings, lambda apps: apps.logs(target, lines)), nl=False
+    )
 
 
 def app_target(name: str) -> Target:
-    """`app01`, `app01.staging`, or either as ssh has it."""
+    """Parse `app01` or `app01.staging`, with or without `.ssh`. Raises RefusedError."""
     given = name if name.endswith(".ssh") else f"{name}.ssh"
-    found = parse_target(given)
-    if isinstance(found, Denial):
-        raise RefusedError(f"{name!r} is no app's name: {found.message}")
-    return found
+    target = parse_target(given)
+    if isinstance(target, Denial):
+        raise RefusedError(f"{name!r} is no app's name: {target.message}")
+    return target
 
 
 def _refuse_own(settings: Settings, target: Target, what: str) -> None:
-    """Only shells on a cluster can be dealt with."""
-    if any(row["target"] == str(target) for row in _of_the_settings(settings, Counter())):
+    """Refuse a target that is not on a cluster. Raises RefusedError, NotFoundError."""
+    if any(row["target"] == str(target) for row in _settings_rows(settings, Counter())):
         raise RefusedError(
             f"{target} is an entry of the settings and cannot be {what} here: a static shell is another "
             "server's, and a local one starts with a login and stops by itself "
@@ -175,17 +174,17 @@ def _refuse_own(settings: Settings, target: Target, what: str) -> None:
         raise NotFoundError(f"there is no app {target}; see: stagedoor app list")
 
 
-def _inside(settings: Settings) -> dict[str, list[str]]:
-    """The user of each open session, by target."""
-    found = defaultdict[str, list[str]](list)
+def _users_inside(settings: Settings) -> dict[str, list[str]]:
+    """Return the users of the open sessions, by target."""
+    users = defaultdict[str, list[str]](list)
     with open_service(settings) as service:
-        for one in oversight.list_sessions(service, limit=100_000):
-            found[one.target].append(one.identity)
-    return dict(found)
+        for session in admin_sessions.list_sessions(service, limit=100_000):
+            users[session.target].append(session.identity)
+    return dict(users)
 
 
-def _of_the_settings(settings: Settings, sessions: Counter[str]) -> list[dict[str, object]]:
-    """The static and local shells."""
+def _settings_rows(settings: Settings, sessions: Counter[str]) -> list[dict[str, object]]:
+    """Return a row for each static and local shell."""
     rows = []
     for entry in settings.shells.static:
         target = Target(entry.app, entry.environment)
@@ -199,11 +198,13 @@ def _of_the_settings(settings: Settings, sessions: Counter[str]) -> list[dict[st
     return rows
 
 
-async def listed(apps: "Apps", inside: Mapping[str, Sequence[str]]) -> list[dict[str, object]]:
-    """Return a row for each app of the cluster, and for each namespace that it does not show."""
+async def app_rows(apps: "Apps", inside: Mapping[str, Sequence[str]]) -> list[dict[str, object]]:
+    """Return a row for each app of the cluster, and for each namespace that cannot be listed."""
     rows = [
-        _row(one.target, one.kind, one.state.value, one.address, one.detail, one.sessions)
-        for one in await apps.list(inside)
+        _row(
+            entry.target, entry.kind, entry.state.value, entry.address, entry.detail, entry.sessions
+        )
+        for entry in await apps.list(inside)
     ]
     for namespace, (environment, why) in apps.unserved().items():
         detail = f"the namespace {namespace} is not served: {why}"
@@ -229,14 +230,14 @@ def _row(
     }
 
 
-def _ask(settings: Settings, question: "Callable[[Apps], Awaitable[Result]]") -> Result:
-    """Ask the cluster. Raises StagedoorError."""
+def _query_cluster(settings: Settings, question: "Callable[[Apps], Awaitable[Result]]") -> Result:
+    """Return what `question` returns for the cluster's apps. Raises StagedoorError."""
     check_kubernetes(settings)
-    # Only now: its libraries are an extra.
+    # Imported here, since its libraries are an extra.
     from stagedoor.admin.apps import open_apps
 
-    async def asked() -> Result:
+    async def query() -> Result:
         async with open_apps(settings) as apps:
             return await question(apps)
 
-    return asyncio.run(asked())
+    return asyncio.run(query())

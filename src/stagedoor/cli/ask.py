@@ -1,4 +1,4 @@
-"""Asking for a password, and for a yes, without ever guessing either."""
+"""Prompts for a password and for a confirmation."""
 
 import sys
 
@@ -6,9 +6,9 @@ import click
 
 
 def new_password(name: str, *, from_stdin: bool) -> str:
-    """A password for `name`: typed twice without echo, or the first line of stdin.
+    """Ask for a new password for `name`, twice without echo, or read the first line of stdin.
 
-    Raises click.UsageError where there is no terminal to ask at.
+    Raises click.UsageError if there is no terminal to ask at, or no password on stdin.
     """
     if from_stdin:
         return _first_line()
@@ -30,8 +30,8 @@ def _first_line() -> str:
     return password
 
 
-def sure(question: str, *, yes: bool) -> None:
-    """Go on only after a yes. Raises click.Abort after a no, UsageError without a terminal."""
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask `question` unless `yes` is set. Raises click.Abort after a no, UsageError without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from stagedoor.cli import show
-from stagedoor.cli.ask import sure
+from stagedoor.cli.ask import confirm
 from stagedoor.model.errors import StagedoorError
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 URL = "STAGEDOOR_URL"
 _NAME_MAX = 255
-"""As of a file, which both are names of (limits.h)."""
+"""The longest name of a locale or a terminal type. Both name files, so this is NAME_MAX of limits.h."""
 EXIT_CODES = (
     "\b\nExit codes:\n  N    that of the program; 0 if you detach\n  1    --list or --end failed\n"
     "  2    wrong usage\n  255  this program itself failed: the line on stderr says why"
 )
 
 
-def reaching(command: Callable[..., None]) -> Callable[..., None]:
-    """The options by which a gateway's web is reached."""
+def gateway_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how to reach a gateway on the web."""
     for option in reversed((
         click.option("--url", envvar=URL, metavar="URL", help=f"The gateway's web address (${URL})."),
         click.option("--user", metavar="NAME",
@@ -57,23 +57,25 @@ def reaching(command: Callable[..., None]) -> Callable[..., None]:
         codes=EXIT_CODES,
     ),
 )
-@reaching
+@gateway_options
 @click.option(
-    "--name", metavar="NAME", help="Which terminal; `main` unless a command is given, or piped in."
+    "--name",
+    metavar="NAME",
+    help="The terminal's name. Default: `main`, unless a command is given or piped in.",
 )
-@click.option("--shell", "plain", is_flag=True, help="The login shell, also where tmux is there.")
-@click.option("--watch", is_flag=True, help="Only look; nothing that is typed goes on.")
+@click.option("--shell", "plain", is_flag=True, help="The login shell, even if tmux is available.")
+@click.option("--watch", is_flag=True, help="Only watch; what you type is not sent.")
 @click.option("--take-over", is_flag=True, help="Detach others who are attached to it.")
 @click.option(
-    "--list", "list_", is_flag=True, help="List the terminals that are there, and who is at them."
+    "--list", "list_", is_flag=True, help="List the open terminals, and who is attached to each."
 )
 @click.option("--json", "json_", is_flag=True, help="With --list: print one JSON document.")
-@click.option("--end", is_flag=True, help="End the terminal, and all that runs in it.")
-@click.option("--yes", is_flag=True, help="Do not ask, with --end.")
+@click.option("--end", is_flag=True, help="End the terminal and every program in it.")
+@click.option("--yes", is_flag=True, help="With --end: do not ask.")
 @click.option("--record", "record_file", metavar="FILE", type=click.Path(path_type=Path),
-              help="Write what is shown into an asciicast file.")  # fmt: skip
+              help="Write what the terminal shows to an asciicast file.")  # fmt: skip
 @click.option("--log", "log_file", metavar="FILE", type=click.Path(path_type=Path),
-              help="Write there when the line was cut and came back.")  # fmt: skip
+              help="Log to FILE when the connection is lost and restored.")  # fmt: skip
 @click.argument("app", metavar="APP")
 @click.argument("command", nargs=-1, metavar="[-- COMMAND…]")
 def attach(
@@ -91,14 +93,14 @@ def attach(
     command: tuple[str, ...],
     **reach: str | None,
 ) -> None:
-    """Open a terminal in APP that outlives a cut line.
+    """Open a terminal in APP that survives a lost connection.
 
-    It stays when the line is cut or you go away.
+    It stays open when the connection is lost or you detach.
 
-    Come back by the same command. `~?` after Enter lists the keys that are for this program. The exit
-    code is that of the program; 255 is a failure of this one.
+    Run the same command to come back. `~?` after Enter lists the keys that this program understands. The
+    exit code is that of the program in the terminal; 255 is a failure of this one.
     """
-    # Here, since a completion must not wait for it.
+    # Imported here, since a completion must not wait for it.
     from stagedoor.holder import tmux
     from stagedoor.holder.folder import FolderError, check_name
     from stagedoor.wire.terminal import Mode
@@ -107,7 +109,7 @@ def attach(
         raise click.UsageError("--watch, --take-over, --list and --end do not go together")
     if json_ and not list_:
         raise click.UsageError("--json goes with --list")
-    # What is piped in is for a shell that ends with it, not for one that somebody has come to know.
+    # Piped input is for a shell of its own that ends with the input, not for a terminal already in use.
     piped = not (os.isatty(0) or name or command or watch or take_over or end)
     terminal = name or ("run-" + secrets.token_hex(4) if command or piped else "main")
     try:
@@ -138,8 +140,11 @@ def run(
     stays: bool = False,
     own: bool = False,
 ) -> None:
-    """Attach, until the end of it; never returns. With a `session`, that one is watched; a terminal that
-    `stays` does not end with what is piped in, and our `own` ends with who reads what it shows."""
+    """Attach to a terminal until the end, and exit.
+
+    With a `session`, its terminal is watched. A terminal that `stays` does not end with the piped input,
+    and one that is our `own` ends with the reader of our output.
+    """
     from stagedoor.client import tunnel
     from stagedoor.client.attach.attachment import Attachment
     from stagedoor.client.attach.program import (
@@ -156,7 +161,7 @@ def run(
     locale = language()
     attachment = Attachment(terminal, screen.size(), mode, _variable("TERM"), locale, command)
     try:
-        options, path = _reached(app, reach)
+        options, path = _resolve_gateway(app, reach)
         record = _record(record_file, screen.size())
         log, utf8 = _log(log_file), is_utf8(locale)
         wanted = AttachRequest(app, options, path, log, record, session, utf8, stays)
@@ -166,13 +171,13 @@ def run(
         screen.leave()
         print(f"stagedoor: {line}", file=sys.stderr)
         if own and isinstance(error, UnreadError):
-            # As SIGPIPE would end the program here: its terminal has a name that nobody knows.
+            # As SIGPIPE would end a local program: no user knows the terminal's random name.
             with suppress(StagedoorError):
-                _asked(app, reach, "terminals/end", {"target": app, "terminal": terminal})
+                _request(app, reach, "terminals/end", {"target": app, "terminal": terminal})
         sys.exit(FAILED)
 
 
-def _reached(app: str, reach: Mapping[str, str | None]) -> "tuple[tunnel.Options, str]":
+def _resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[tunnel.Options, str]":
     from stagedoor.client import tunnel
     from stagedoor.client.login_files import login_options
 
@@ -189,30 +194,30 @@ def _reached(app: str, reach: Mapping[str, str | None]) -> "tuple[tunnel.Options
     return tunnel.Options(given, [app], dict(os.environ), "--url"), path
 
 
-def _asked(
-    app: str, reach: Mapping[str, str | None], what: str, asked: Mapping[str, object]
+def _request(
+    app: str, reach: Mapping[str, str | None], what: str, parameters: Mapping[str, object]
 ) -> dict[str, Any]:
     from stagedoor.client import tunnel
     from stagedoor.client.attach.secret_prompt import AttachError, once
 
     try:
-        options, path = _reached(app, reach)
+        options, path = _resolve_gateway(app, reach)
         about = f"{app} is not open to {options.user}"
-        return once(options, path, what, asked, about)
+        return once(options, path, what, parameters, about)
     except (tunnel.TunnelError, AttachError) as error:
         line = error.line if isinstance(error, tunnel.TunnelError) else str(error)
         raise StagedoorError(line) from None
 
 
 def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
-    """The terminals of the app; no shell is started for it."""
+    """Print the terminals of the app. No shell is started for it."""
     from stagedoor.client.tunnel import clean
 
-    found = _asked(app, reach, "terminals", {"target": app})
+    answer = _request(app, reach, "terminals", {"target": app})
     terminals: list[dict[str, Any]] = [
         {
-            "name": clean(str(one["name"])),
-            "locked": bool(one["locked"]),
+            "name": clean(str(terminal["name"])),
+            "locked": bool(terminal["locked"]),
             "attached": [
                 {
                     "name": clean(str(person["name"])),
@@ -220,37 +225,40 @@ def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
                     "watches": bool(person["looks"]),
                     "since": show.iso(float(person["since"])),
                 }
-                for person in one["attached"]
+                for person in terminal["attached"]
             ],
         }
-        for one in found["terminals"]
+        for terminal in answer["terminals"]
     ]
     if json_:
         return show.as_json(terminals)
     return show.table(
         [
             {
-                "name": str(one["name"]) + (" (locked)" if one["locked"] else ""),
+                "name": str(terminal["name"]) + (" (locked)" if terminal["locked"] else ""),
                 "attached": ", ".join(
                     person["name"] + (" (watches)" if person["watches"] else "")
-                    for person in one["attached"]
+                    for person in terminal["attached"]
                 )
                 or "-",
             }
-            for one in terminals
+            for terminal in terminals
         ],
         show.no("terminals", None, f"open one: stagedoor attach {app}"),
     )
 
 
 def _end(app: str, terminal: str, reach: Mapping[str, str | None], *, yes: bool) -> None:
-    sure(f"End the terminal {terminal} of {app}, and all that runs in it?", yes=yes)
-    _asked(app, reach, "terminals/end", {"target": app, "terminal": terminal})
+    confirm(f"End the terminal {terminal} of {app}, and all that runs in it?", yes=yes)
+    _request(app, reach, "terminals/end", {"target": app, "terminal": terminal})
     show.note(f"Ended {terminal} of {app}.")
 
 
 def _address(url: str) -> tuple[str, str]:
-    """The gateway as `https://HOST[:PORT]`, and the path that a reverse proxy has it below, or nothing."""
+    """Split a URL into the gateway, as `https://HOST[:PORT]`, and the path below which a proxy serves it.
+
+    The path is "" if there is none. Raises click.UsageError.
+    """
     scheme, slashes, rest = url.partition("://")
     if not slashes:
         raise click.UsageError(f"{url!r} is no web address; write https://{url}")
@@ -267,14 +275,17 @@ def _address(url: str) -> tuple[str, str]:
 
 
 def language() -> str:
-    """The locale that says which characters this terminal shows (locale(7))."""
-    around = _given()
+    """Return the name of the locale, which says which characters this terminal shows (locale(7))."""
+    environment = _initial_environment()
     names = ("LC_ALL", "LC_CTYPE", "LANG")
-    return next((found for name in names if (found := _variable(name, around))), "")
+    return next((value for name in names if (value := _variable(name, environment))), "")
 
 
-def _given() -> Mapping[str, str]:
-    """The environment as it came: where there is no locale, Python sets LC_CTYPE for itself (PEP 538)."""
+def _initial_environment() -> Mapping[str, str]:
+    """Return the environment as this process received it.
+
+    Without a locale, Python sets LC_CTYPE for itself (PEP 538).
+    """
     try:
         pairs = os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0")
     except OSError:
@@ -282,9 +293,9 @@ def _given() -> Mapping[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
-def _variable(name: str, around: Mapping[str, str] = os.environ) -> str:
-    """A locale's or a terminal type's name; what can be none is as one that is not set."""
-    value = around.get(name, "")
+def _variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return a variable that names a locale or a terminal type; "" if it is not set or cannot be a name."""
+    value = environment.get(name, "")
     return value if value.isascii() and len(value) <= _NAME_MAX else ""
 
 
@@ -305,17 +316,17 @@ def _command(words: tuple[str, ...]) -> str:
 
 
 def is_utf8(locale: str) -> bool:
-    """Whether a terminal of this locale takes UTF-8."""
+    """Return whether a terminal of this locale takes UTF-8."""
     return "utf-8" in locale.lower() or "utf8" in locale.lower()
 
 
 def _log(file: Path | None) -> Callable[[str], None]:
     if file is None:
         return lambda _: None
-    stream = _opened(file, "ab")
+    stream = _open_file(file, "ab")
 
     def log(line: str) -> None:
-        with suppress(OSError):  # it is beside the point, and a full disk ends nobody's work
+        with suppress(OSError):  # the log is optional, and a full disk must not end the terminal
             stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n".encode())
 
     return log
@@ -329,7 +340,7 @@ def _record(file: Path | None, size: object) -> Callable[[bytes], None] | None:
     from stagedoor.wire.terminal import Size
 
     assert isinstance(size, Size), "it is the screen's"
-    stream = _opened(file, "wb")
+    stream = _open_file(file, "wb")
     text, began = Text(), time.monotonic()
 
     def write(line: bytes) -> None:
@@ -347,8 +358,8 @@ def _record(file: Path | None, size: object) -> Callable[[bytes], None] | None:
     return record
 
 
-def _opened(file: Path, mode: Literal["ab", "wb"]) -> FileIO:
-    """`file`, made with mode 0600 if it is not there: what is shown may be secret."""
+def _open_file(file: Path, mode: Literal["ab", "wb"]) -> FileIO:
+    """Open `file`, created with mode 0600 if it is missing: terminal output may be secret."""
     from stagedoor.client.attach.program import AttachError
 
     try:

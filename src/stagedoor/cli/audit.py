@@ -1,4 +1,4 @@
-"""`stagedoor audit`: what was done, by whom, from where."""
+"""`stagedoor audit`: print the audit's events."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 import click
 from click.core import ParameterSource
 
-from stagedoor.admin import sessions as oversight
+from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import Entry, Filter
 from stagedoor.audit.chain import document
@@ -23,7 +23,7 @@ from stagedoor.model.target import Target
 from stagedoor.wire.oneline import one_line
 
 _LONGEST = 500
-"""Characters of a field in a line for a person."""
+"""The most characters of a field in a line for people."""
 
 _COLOURS = {
     Kind.SESSION_OPENED: "green",
@@ -45,7 +45,7 @@ _COLOURS = {
 
 
 def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | None:
-    """An option's callback: the app."""
+    """Parse the option --app, as its callback."""
     if value is None:
         return None
     try:
@@ -66,24 +66,28 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
         "stagedoor audit --since 2026-01-01 --json | jq -r .source | sort | uniq -c",
     ),
 )
-@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--follow", "-f", is_flag=True, help="Print new events as they come, until Ctrl-C.")
 @click.option(
-    "--since", metavar="WHEN", callback=begin, help="From then on: 8h (ago), 2026-12-31, …"
+    "--since", metavar="WHEN", callback=begin, help="Events since then: 8h (ago), 2026-12-31, …"
 )
 @click.option(
     "--until",
     metavar="WHEN",
     callback=begin,
-    help="Up to then, in the same forms; not with --follow.",
+    help="Events until then, in the same forms; not with --follow.",
 )
-@click.option("--session", help="Of this session; the id's beginning.", shell_complete=session_ids)
-@click.option("--user", help="Of this user.", shell_complete=user_names)
+@click.option(
+    "--session",
+    help="Events of this session; the beginning of the ID is enough.",
+    shell_complete=session_ids,
+)
+@click.option("--user", help="Events of this user.", shell_complete=user_names)
 @click.option(
     "--app",
     "target",
     metavar="APP[.ENVIRONMENT]",
     callback=_target,
-    help="Of this app's sessions.",
+    help="Events of this app's sessions.",
     shell_complete=app_names,
 )
 @click.option(
@@ -92,13 +96,13 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
     multiple=True,
     type=click.Choice([kind.value for kind in Kind]),
     metavar="KIND",
-    help="Of this kind, as session.denied; may be given more than once.",
+    help="Events of this kind, such as session.denied. May be given more than once.",
 )
 @click.option(
     "--lines",
     "-n",
     type=click.IntRange(min=0),
-    help="Only the newest so many. Default: all; with --follow 10, unless --since is given.",
+    help="Only so many of the newest. Default: all; with --follow 10, unless --since is given.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print JSON, one event a line.")
 @click.pass_context
@@ -126,7 +130,7 @@ def audit(
     with open_service(installation.settings, create=False) as service:
         if not follow:
             shown = False
-            for entry in oversight.entries(service, wanted, last=lines):
+            for entry in admin_sessions.entries(service, wanted, last=lines):
                 write(entry)
                 shown = True
             if not shown and lines != 0 and not json_:
@@ -134,13 +138,13 @@ def audit(
             return
         last = lines if lines is not None else None if since is not None else 10
         try:
-            for news in oversight.follow(service, wanted, last=last):
+            for news in admin_sessions.follow(service, wanted, last=last):
                 if news is None:
                     sys.stdout.flush()
                 else:
                     write(news)
         except KeyboardInterrupt:
-            return  # the way to end it, not a failure
+            return  # the normal way to end it, not a failure
 
 
 def _none(wanted: Filter) -> str:
@@ -150,7 +154,7 @@ def _none(wanted: Filter) -> str:
 
 
 def _refuse_options(ctx: click.Context) -> None:
-    """They are for the printing, and mean nothing to the commands below."""
+    """Refuse options of `audit` itself before a subcommand, where they mean nothing."""
     given = [
         param.opts[0]
         for param in ctx.command.params
@@ -170,7 +174,7 @@ audit.add_command(verify)
 
 
 def _write_json(entry: Entry) -> None:
-    # Escaped to ASCII, so that no terminal is spoken to by what somebody sent.
+    # Escaped to ASCII, so that text from a client sends no control sequence to a terminal.
     print(json.dumps({"seq": entry.seq, **document(entry.event)}))
 
 

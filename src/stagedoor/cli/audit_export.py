@@ -1,4 +1,4 @@
-"""`stagedoor audit export`, `verify` and `key`: the audit as lines that prove that none was changed."""
+"""`stagedoor audit export`, `verify` and `key`: the audit as a chain of lines that proves its integrity."""
 
 import sys
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from stagedoor.settings.settings import Settings
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
 
 _LONGEST = 16 * 1024 * 1024
-"""Bytes of a line: what is longer was never written by a gateway."""
+"""The most bytes of a line. A gateway never writes a longer one."""
 _KEYS = 64 * 1024
 
 
 class NotVerifiedError(StagedoorError):
-    """Nothing is wrong with the lines, and no checkpoint says that they are the gateway's."""
+    """No line is wrong, but no checkpoint confirms that the gateway wrote them."""
 
     exit_code = 5
 
@@ -42,8 +42,8 @@ _Numbered = tuple[str, int, bytes]
     ),
 )
 @click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ",
-              help="Only what comes after the event of this number.")  # fmt: skip
-@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+              help="Only events after the one with this number.")  # fmt: skip
+@click.option("--follow", "-f", is_flag=True, help="Print new events as they come, until Ctrl-C.")
 @click.pass_obj
 def export(installation: Installation, after: int, follow: bool) -> None:
     """Print every event as a line of the chain.
@@ -61,11 +61,11 @@ def export(installation: Installation, after: int, follow: bool) -> None:
                 else:
                     print(line.text)
         except KeyboardInterrupt:
-            return  # the way to end it, not a failure
+            return  # the normal way to end it, not a failure
 
 
 def _sign(service: AdminService, settings: Settings) -> None:
-    """A full disk or a key that is not there must not keep the audit from being read."""
+    """Sign a checkpoint if possible. A full disk or a missing key must not prevent the export."""
     try:
         signing = audit_chain.Checkpoints(
             service.database, lambda: audit_chain.audit_key(settings), service.instance
@@ -91,11 +91,11 @@ def key(installation: Installation) -> None:
 )
 @click.argument("files", nargs=-1, required=True, type=_FILES, metavar="FILE…")
 @click.option("--key", "keys", multiple=True, type=_FILES,
-              help="Holds public keys that may sign, as `stagedoor audit key` prints them.")  # fmt: skip
+              help="File with the public keys that may sign, from `stagedoor audit key`.")  # fmt: skip
 @click.option("--against", type=_FILES,
-              help="Another copy: what its checkpoints speak of must be in FILE.")  # fmt: skip
+              help="Another copy; FILE must have all that its checkpoints cover.")  # fmt: skip
 @click.option("--from-start", is_flag=True,
-              help="The first line must be the first that the gateway wrote.")  # fmt: skip
+              help="Fail unless the first line is the first that the gateway wrote.")  # fmt: skip
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 def verify(
     files: tuple[Path, ...],
@@ -106,11 +106,10 @@ def verify(
 ) -> None:
     """Check that exported lines are complete and unchanged.
 
-    It needs the files alone, oldest first: no gateway, no settings. It names the first line that was
-    changed, removed, inserted or put elsewhere, and ends with 1. It ends with 5 if no line is confirmed
-    by a checkpoint. Lines that were cut off at the beginning are found by --from-start, and at the end by
-    --against. Without --key anybody's signature is taken, and the fingerprints are printed for you to
-    compare.
+    It needs only the files, oldest first: no gateway and no settings. It exits with 1 and names the first
+    line that was changed, removed, inserted or moved. It exits with 5 if no checkpoint confirms a line.
+    --from-start detects lines that were cut off at the beginning, and --against those at the end. Without
+    --key every signature is accepted, and the fingerprints are printed for you to compare.
     """
     trusted = frozenset(_fingerprints(keys)) if keys else None
     others = checkpoints(_lines((against,)), _signer, trusted=trusted) if against else []
@@ -122,7 +121,7 @@ def verify(
     if json_:
         show.as_json(_document(report))
     else:
-        _tell(report, trusted is not None)
+        _print_report(report, trusted is not None)
     if report.fault is not None:
         raise StagedoorError(f"these are not the lines that the gateway wrote: {report.fault}")
     if not report.confirmed:
@@ -145,29 +144,29 @@ def _fingerprints(files: tuple[Path, ...]) -> Iterator[str]:
             for text in lines.read(_KEYS).splitlines():
                 if not text.strip() or text.startswith("#"):
                     continue
-                found = parse_public_key(text)
-                if isinstance(found, KeyRefused):
-                    raise RefusedError(f"{file} holds no public key: {found.reason}")
-                yield fingerprint_of(found.line)
+                public_key = parse_public_key(text)
+                if isinstance(public_key, KeyRefused):
+                    raise RefusedError(f"{file} holds no public key: {public_key.reason}")
+                yield fingerprint_of(public_key.line)
 
 
 def _lines(files: tuple[Path, ...]) -> Iterator[_Numbered]:
     for file in files:
         if str(file) == "-":
-            yield from _of_one("stdin", sys.stdin.buffer)
+            yield from _numbered("stdin", sys.stdin.buffer)
         else:
             with file.open("rb") as opened:
-                yield from _of_one(str(file), opened)
+                yield from _numbered(str(file), opened)
 
 
-def _of_one(name: str, file: BinaryIO) -> Iterator[_Numbered]:
+def _numbered(name: str, file: BinaryIO) -> Iterator[_Numbered]:
     number = 0
     while text := file.readline(_LONGEST):
         number += 1
         yield name, number, text.removesuffix(b"\n")
 
 
-def _tell(report: Report, are_keys_given: bool) -> None:
+def _print_report(report: Report, are_keys_given: bool) -> None:
     if report.lines:
         click.echo(
             f"{show.count(report.lines, 'line')}, seq {report.first} to {report.last}"

@@ -1,4 +1,4 @@
-"""`stagedoor audit sink`: the places where the audit goes as well."""
+"""`stagedoor audit sink`: the places that the audit is copied to."""
 
 import click
 
@@ -15,37 +15,42 @@ from stagedoor.store.journal import last_seq
 
 @click.group()
 def sink() -> None:
-    """Show and test where the audit goes as well."""
+    """Show and test the places that the audit is copied to."""
 
 
 @sink.command("list", epilog=show.examples("stagedoor audit sink list"))
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
-    """List the sinks, and how far each has come."""
+    """List the sinks, and the backlog of each."""
     sinks = installation.settings.audit.sinks
     with (
         open_service(installation.settings, create=False) as service,
         service.database.read() as transaction,
     ):
         last = last_seq(transaction)
-        found = [(one, position(transaction, one.name)) for one in sinks]
+        positions = [(entry, position(transaction, entry.name)) for entry in sinks]
     if json_:
         return show.as_json(
             [
-                {"name": one.name, "url": one.shown_url, "seq": seq, "backlog": last - (seq or 0)}
-                for one, seq in found
+                {
+                    "name": entry.name,
+                    "url": entry.shown_url,
+                    "seq": seq,
+                    "backlog": last - (seq or 0),
+                }
+                for entry, seq in positions
             ]
         )
     return show.table(
         [
             {
-                "name": one.name,
-                "url": one.shown_url,
+                "name": entry.name,
+                "url": entry.shown_url,
                 "seq": "-" if seq is None else str(seq),
                 "backlog": str(last - (seq or 0)),
             }
-            for one, seq in found
+            for entry, seq in positions
         ],
         show.no("sinks", None, "add one to the settings, as [[audit.sinks]]"),
     )
@@ -60,10 +65,10 @@ def list_(installation: Installation, json_: bool) -> None:
 def test(installation: Installation, names: tuple[str, ...]) -> None:
     """Send the newest event to each sink once more.
 
-    A line that comes twice is the same twice, and `stagedoor audit verify` takes it. Of a file it is only
-    tried whether it can be written.
+    The line is the same both times, and `stagedoor audit verify` accepts it twice. A file is only checked
+    for being writable.
     """
-    sinks = {one.name: one for one in installation.settings.audit.sinks}
+    sinks = {entry.name: entry for entry in installation.settings.audit.sinks}
     for name in names:
         if name not in sinks:
             there = ", ".join(sinks) or "none"

@@ -19,7 +19,9 @@ from stagedoor.model.errors import SettingsError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _OUTPUT = click.option(
-    "--output", type=_FILE, help="Write it to this file instead of stdout; replaced if it is there."
+    "--output",
+    type=_FILE,
+    help="Write to this file instead of stdout. It is replaced if it exists.",
 )
 
 
@@ -35,7 +37,9 @@ def ca() -> None:
     ),
 )
 @click.argument("which", type=click.Choice(["user", "host"]))
-@click.option("--ca", "ca_file", type=_FILE, help="The CA's key file. Default: of the settings.")
+@click.option(
+    "--ca", "ca_file", type=_FILE, help="The CA's key file. Default: the one in the settings."
+)
 @_OUTPUT
 @click.pass_obj
 def show_(
@@ -67,13 +71,17 @@ def show_(
     "names",
     multiple=True,
     required=True,
-    help="A name or address that people use for the server. Repeat it for several.",
+    help="A name or address that people use for the server. May be given more than once.",
 )
 @click.option(
-    "--expires", default="365d", show_default=True, callback=end, help="When it ends, as a time."
+    "--expires",
+    default="365d",
+    show_default=True,
+    callback=end,
+    help="When the certificate expires.",
 )
 @click.option(
-    "--ca", "ca_file", type=_FILE, help="The host CA's key file. Default: of the settings."
+    "--ca", "ca_file", type=_FILE, help="The host CA's key file. Default: the one in the settings."
 )
 @_OUTPUT
 @click.pass_obj
@@ -87,9 +95,9 @@ def sign_host(
 ) -> None:
     """Sign a server's host key for its names.
 
-    FILE holds it: the public key, or the private one for its public half.
+    FILE has the public key, or the private key, of which only the public half is used.
 
-    The certificate goes beside the server's key; sshd_config(5) names it as HostCertificate.
+    Put the certificate beside the server's key, and name it as HostCertificate in sshd_config(5).
     """
     if expires is None:
         raise click.BadParameter("a host certificate must end some day", param_hint="--expires")

@@ -1,6 +1,6 @@
-"""What the shell's completion offers for names that stand in the store.
+"""Completions of names from the store, for the shell.
 
-Each command imports this module, so what only a completion needs is imported when the tab key is pressed.
+Every command imports this module, so imports that only a completion needs happen when the tab key is pressed.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 
 COMPLETE_S = 2.0
-"""How long somebody who presses the tab key waits for a cluster."""
+"""How long a press of the tab key waits for a cluster."""
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -29,7 +29,7 @@ def _offer(read: Callable[[AdminService], Iterable[tuple[str, str]]]) -> Complet
     def complete(
         ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        # While completing, click parses the options but runs no callback: there is no ctx.obj.
+        # During a completion click parses the options but runs no callback, so there is no ctx.obj.
         given = ctx.find_root().params.get("settings_file")
         installation = Installation(Path(given) if given else None)
         try:
@@ -40,7 +40,7 @@ def _offer(read: Callable[[AdminService], Iterable[tuple[str, str]]]) -> Complet
                     if name.startswith(incomplete)
                 ]
         except StagedoorError:
-            return []  # there is nobody to tell between two key presses
+            return []  # an error message would break the command line
 
     return complete
 
@@ -94,9 +94,9 @@ passkey_ids = _offer(_passkeys)
 sign_in_ids = _offer(_sign_ins)
 
 
-def _subjects(found: Policy) -> list[tuple[str, str]]:
-    groups = {group for user in found.all_users.values() for group in user.groups}
-    names = [f"user:{name}" for name in found.all_users] + [
+def _subjects(current: Policy) -> list[tuple[str, str]]:
+    groups = {group for user in current.all_users.values() for group in user.groups}
+    names = [f"user:{name}" for name in current.all_users] + [
         f"group:{name}" for name in sorted(groups)
     ]
     return [(name, "") for name in (*names, ALL_USERS)]
@@ -108,42 +108,45 @@ subjects = _of_policy(_subjects)
 def permissions(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The last of several between commas."""
+    """Complete the last one of several permissions between commas."""
     before, comma, last = incomplete.rpartition(",")
     there = before.split(",")
     return [
-        CompletionItem(f"{before}{comma}{one}")
-        for one in Permission
-        if one.startswith(last) and one not in there
+        CompletionItem(f"{before}{comma}{permission}")
+        for permission in Permission
+        if permission.startswith(last) and permission not in there
     ]
 
 
-def targets_of_the_settings(settings: Settings) -> list[Target]:
-    """The static and the local shells."""
-    found = [Target(entry.app, entry.environment) for entry in settings.shells.static]
-    return found + [Target(entry.app, entry.environment) for entry in settings.shells.local]
+def settings_targets(settings: Settings) -> list[Target]:
+    """Return the targets of the static and the local shells."""
+    targets = [Target(entry.app, entry.environment) for entry in settings.shells.static]
+    return targets + [Target(entry.app, entry.environment) for entry in settings.shells.local]
 
 
-def targets_of_the_cluster(settings: Settings) -> list[Target]:
-    """None where the settings name no cluster. Raises StagedoorError where it does not answer at once."""
+def cluster_targets(settings: Settings) -> list[Target]:
+    """Return the targets of the cluster, none if the settings name no cluster.
+
+    Raises StagedoorError if the cluster does not answer within COMPLETE_S.
+    """
     if not settings.kubernetes.namespaces:
         return []
     from stagedoor.serve.prepare import check_kubernetes
 
     check_kubernetes(settings)
-    # Only now: its libraries are an extra.
+    # Imported here, since its libraries are an extra.
     from stagedoor.admin.apps import list_targets
 
     return list(asyncio.run(list_targets(settings, within_s=COMPLETE_S)))
 
 
 def app_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The apps of the settings, and those of the cluster if it answers between two key presses."""
+    """Complete the apps of the settings, and those of the cluster if it answers within COMPLETE_S."""
     given = ctx.find_root().params.get("settings_file")
     try:
         settings = Installation(Path(given) if given else None).settings
-        names = targets_of_the_settings(settings) + targets_of_the_cluster(settings)
+        names = settings_targets(settings) + cluster_targets(settings)
     except StagedoorError:
-        return []  # there is nobody to tell between two key presses
+        return []  # an error message would break the command line
     shown = sorted({str(target).removesuffix(".ssh") for target in names})
     return [CompletionItem(name) for name in shown if name.startswith(incomplete)]

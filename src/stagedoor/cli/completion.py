@@ -1,4 +1,4 @@
-"""`stagedoor completion`: what a shell needs to complete commands and options."""
+"""`stagedoor completion`: print the script by which a shell completes commands and options."""
 
 import click
 from click.shell_completion import get_completion_class

@@ -13,23 +13,23 @@ from stagedoor.serve.process import run_process
     epilog="\b\nExamples:\n  stagedoor controller\n"
     "  stagedoor --config ./stagedoor.toml controller\n"
     "  stagedoor controller --stop-shells\n\n"
-    "Several may run at once: one works, the others stand by and take over within 15 s. Small\n"
+    "Several may run at once: one works, and the others stand by to take over within 15 s. Small\n"
     "installations let `stagedoor serve` run it (kubernetes.controller = true).\n\n"
-    "\b\nSignals:\n  TERM, INT  let another take over, and end\n\n"
+    "\b\nSignals:\n  TERM, INT  let another controller take over, and exit\n\n"
     "\b\nExit codes:\n  0  stopped by a signal; the shells are gone\n  1  could not start\n"
     "  2  the settings are wrong"
 )
 @click.option(
     "--stop-shells",
     is_flag=True,
-    help="Stop all shells, wait until they are gone, and end. Controllers that run do nothing meanwhile; "
-    "sessions have their grace. Before an uninstall: what fences the shells goes with it.",
+    help="Stop all shells, wait until they are gone, and exit. Running controllers do nothing meanwhile, and "
+    "sessions have their grace period. Run it before an uninstall, which also removes the shells' fences.",
 )
 @click.pass_obj
 def controller(installation: Installation, stop_shells: bool) -> None:
     """Run the controller of shells on Kubernetes.
 
-    It runs until it is told to stop.
+    It runs until a signal stops it.
     """
     settings = installation.settings
     if not (settings.kubernetes.namespaces or settings.kubernetes.leaving):
@@ -37,7 +37,7 @@ def controller(installation: Installation, stop_shells: bool) -> None:
             "there is no namespace to look after: name one in [kubernetes] namespaces"
         )
     check_kubernetes(settings)
-    # Only now: its libraries are an extra.
+    # Imported here, since its libraries are an extra.
     if stop_shells:
         from stagedoor.serve.stop_shells import stop_shells as stop
 

@@ -1,4 +1,4 @@
-"""`stagedoor demo`: the whole path on this machine, to try."""
+"""`stagedoor demo`: a gateway with apps on this machine, to try."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`stagedoor doctor`: what is wrong, where, and what mends it."""
+"""`stagedoor doctor`: find faults, and print how to correct them."""
 
 import os
 import sys
@@ -59,9 +59,9 @@ def doctor(
 ) -> None:
     """Find what is wrong with a gateway, or with the way to HOST.
 
-    Without HOST: looks at the settings, files, keys, store, disk, sockets and shells of this machine as
-    the account that runs the gateway, and changes nothing. With HOST, on a developer's machine: walks
-    the way to that shell, from the gateway's name to a login, and names the first hop that fails.
+    Without HOST it checks the settings, files, keys, store, disk, sockets and shells of this machine, and
+    changes nothing; run it as the gateway's account. With HOST, on a developer's machine, it follows the way
+    to that shell, from the gateway's name to a login, and names the first step that fails.
     """
     given = {f"--{name.replace('_', '-')}": value for name, value in reach.items() if value}
     if host is None:
@@ -71,9 +71,9 @@ def doctor(
     else:
         config_file = None if ssh_config is None else str(ssh_config)
         wish = path_options(host, how, given, os.environ, config_file, idle)
-        settings, results = None, _shown(walk_to(wish), silent=json)
+        settings, results = None, _print_results(walk_to(wish), silent=json)
     if bundle is not None:
-        # Here, since nobody else needs it.
+        # Imported here, since only this option needs it.
         from stagedoor.serve.doctor.bundle import write_bundle
 
         write_bundle(bundle, settings, results, _extra(settings))
@@ -84,14 +84,14 @@ def doctor(
 
 
 def _gateway(installation: Installation, *, silent: bool) -> "tuple[Settings | None, list[Result]]":
-    # Here, since it loads every protocol, and a developer's machine need not have the gateway's libraries.
+    # Imported here, since it loads every protocol, and a developer's machine may lack those libraries.
     from stagedoor.serve.doctor.gateway import gateway_checks, settings_finding
 
     settings, finding = settings_finding(installation.settings_file)
-    results = _shown([("settings", finding)], silent=silent)
+    results = _print_results([("settings", finding)], silent=silent)
     if settings is not None:
         checks = gateway_checks(settings, installation.settings_file)
-        results += _shown(run_checks(checks), silent=silent)
+        results += _print_results(run_checks(checks), silent=silent)
     return settings, results
 
 
@@ -104,8 +104,8 @@ def _extra(settings: "Settings | None") -> dict[str, str]:
     return {"status.json": as_json(asdict(read_status(settings)))}
 
 
-def _shown(results: Iterable[Result], *, silent: bool) -> list[Result]:
-    """All of them; each is printed as it is found, unless `silent`."""
+def _print_results(results: Iterable[Result], *, silent: bool) -> list[Result]:
+    """Return all results, after printing each as soon as it is there, unless `silent`."""
     listed = []
     for result in results:
         listed.append(result)

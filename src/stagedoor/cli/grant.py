@@ -1,4 +1,4 @@
-"""`stagedoor grant`: who may do what with which apps."""
+"""`stagedoor grant`: manage the users' permissions for apps."""
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -12,11 +12,11 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import (
+    cluster_targets,
     grant_ids,
     permissions,
+    settings_targets,
     subjects,
-    targets_of_the_cluster,
-    targets_of_the_settings,
     user_names,
 )
 from stagedoor.cli.installation import Installation
@@ -53,7 +53,7 @@ def grant() -> None:
     """
 
 
-def _parsed(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Permissions:
+def _parse(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Permissions:
     try:
         return parse_permissions(value) if value else frozenset()
     except ValueError as error:
@@ -61,23 +61,23 @@ def _parsed(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
 
 
 def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The two options that say what a grant permits."""
+    """Add the two options that say what a grant permits."""
     for decorator in (
         click.option(
             "--without",
             metavar="PERMISSION,…",
             multiple=True,
-            callback=_parsed,
+            callback=_parse,
             shell_complete=permissions,
-            help="What to take away from what it permits.",
+            help="Permissions to take away.",
         ),
         click.option(
             "--allow",
             metavar="PERMISSION,…",
             multiple=True,
-            callback=_parsed,
+            callback=_parse,
             shell_complete=permissions,
-            help=f"What it permits besides: {', '.join(p for p in Permission if p not in DEFAULT)}.",
+            help=f"Permissions to add: {', '.join(p for p in Permission if p not in DEFAULT)}.",
         ),
     ):
         command = decorator(command)
@@ -122,12 +122,12 @@ def add(
 ) -> None:
     """Give SUBJECT permissions for APP.
 
-    SUBJECT is user:NAME, group:NAME or everybody; APP a name, or a pattern as 'app*'.
+    SUBJECT is user:NAME, group:NAME or everybody. APP is a name, or a pattern such as 'app*'.
 
-    Without more it permits to enter, and to move files through the page. With `--without enter` it lets
-    nobody in: it adds to what other grants permit. It holds at once, in every worker.
+    By default it permits entering, and moving files through the terminal's page. With `--without enter` it
+    only adds to what other grants permit. It takes effect at once, in every worker.
 
-    A grant of the same that is over is replaced. With --expires one that ends earlier gets the new end.
+    An expired grant for the same is replaced. With --expires, one that expires earlier is prolonged.
     """
     given = click.get_current_context().get_parameter_source
     try:
@@ -160,7 +160,7 @@ def add(
         show.note(unknown)
     if json_:
         return show.as_json(document(rule))
-    return _say(rule)
+    return _print_grant(rule)
 
 
 @grant.command(
@@ -183,13 +183,13 @@ def change(
 ) -> None:
     """Change what the grant ID permits, besides entering.
 
-    Live sessions keep running. What they may not do any more stops within seconds.
+    Live sessions keep running. What is no longer permitted in them stops within seconds.
     """
     if not allow and not without:
         raise click.UsageError("say what to change: --allow PERMISSION or --without PERMISSION")
     with open_service(installation.settings, create=False) as service:
         rule = admin.change_grant(service, _id(number), allow=allow, without=without)
-    return show.as_json(document(rule)) if json_ else _say(rule)
+    return show.as_json(document(rule)) if json_ else _print_grant(rule)
 
 
 @grant.command(
@@ -217,7 +217,7 @@ def list_(
     user: str | None,
     json_: bool,
 ) -> None:
-    """List the grants; with options, those that all of them fit."""
+    """List the grants; with options, only those that match."""
     with open_service(installation.settings, create=False) as service:
         groups = admin.require_user(service, user).groups if user is not None else ()
         subjects = None if user is None else subjects_of(user, groups)
@@ -243,7 +243,7 @@ def _covers(rule: GrantRule, app: str | None, environment: str | None) -> bool:
 
 
 def row(rule: GrantRule, now: float) -> dict[str, str]:
-    """A line of `grant list`."""
+    """Return a line of `grant list`."""
     return {
         "id": str(rule.id),
         "subject": rule.subject,
@@ -265,14 +265,14 @@ def remove(installation: Installation, number: str) -> None:
 
 
 def _unknown(settings: Settings, rule: GrantRule) -> str | None:
-    """What to say of a rule that covers no app that is known now."""
-    known = targets_of_the_settings(settings)
+    """Return a warning about a rule that covers no known app, else None."""
+    known = settings_targets(settings)
     if _is_any_covered(rule, known):
         return None
     try:
-        known += targets_of_the_cluster(settings)
+        known += cluster_targets(settings)
     except StagedoorError:
-        return None  # nobody knows
+        return None  # the cluster may have such an app
     if _is_any_covered(rule, known):
         return None
     close = get_close_matches(rule.app_pattern, {target.app for target in known}, n=1)
@@ -291,11 +291,11 @@ def _is_any_covered(rule: GrantRule, known: Iterable[Target]) -> bool:
 
 
 def _environments(settings: Settings) -> list[str]:
-    """Those that the settings name; apps without one are an environment as well."""
-    found = set(settings.kubernetes.namespaces)
-    found |= {entry.environment or "" for entry in settings.shells.static}
-    found |= {entry.environment or "" for entry in settings.shells.local}
-    return [name or "apps without one" for name in sorted(found)]
+    """Return the environments that the settings name. Apps without one count as an environment."""
+    environments = set(settings.kubernetes.namespaces)
+    environments |= {entry.environment or "" for entry in settings.shells.static}
+    environments |= {entry.environment or "" for entry in settings.shells.local}
+    return [name or "apps without one" for name in sorted(environments)]
 
 
 def _id(number: str) -> int:
@@ -309,7 +309,7 @@ def _list(rule: GrantRule) -> str:
     return ", ".join(in_order(rule.permissions))
 
 
-def _say(rule: GrantRule) -> None:
+def _print_grant(rule: GrantRule) -> None:
     until = "for good" if rule.expires_at is None else "until " + show.local(rule.expires_at)
     entering = "" if Permission.ENTER in rule.permissions else "; it lets nobody in by itself"
     show.note(

@@ -1,4 +1,4 @@
-"""Which installation a command speaks to."""
+"""The installation that a command works on."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,21 +11,26 @@ if TYPE_CHECKING:
 
 @dataclass
 class Installation:
-    """`settings_file` is None for the default place. The `obj` of every command's context."""
+    """An installation, given by its settings file. It is the `obj` of every command's context.
+
+    `settings_file` is None for the default file.
+    """
 
     settings_file: Path | None
 
     @property
     def file(self) -> Path:
-        """The settings file, which need not be there."""
+        """The path of the settings file, which need not exist."""
         from stagedoor.settings.file import default_settings_file
 
         return self.settings_file or default_settings_file()
 
     @cached_property
     def settings(self) -> "Settings":
-        """Read at the first use, so that `--help` needs no readable file, and `attach` no settings at all.
-        Raises SettingsError."""
+        """The settings, read at the first use. Raises SettingsError.
+
+        So `--help` needs no readable file, and `attach` no settings at all.
+        """
         from stagedoor.settings.file import load_settings
 
         return load_settings(self.settings_file)

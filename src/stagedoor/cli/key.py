@@ -1,4 +1,4 @@
-"""`stagedoor key`: the public keys by which users are known to the shells."""
+"""`stagedoor key`: manage users' SSH public keys."""
 
 from typing import BinaryIO
 
@@ -33,13 +33,13 @@ def key() -> None:
 def add(installation: Installation, user: str, file: BinaryIO) -> None:
     """Register the public keys in FILE for USER.
 
-    FILE is a .pub file, or - for stdin. All are taken, or none.
+    FILE is a .pub file, or - for stdin. Either all keys are registered, or none.
 
-    DSA keys, RSA keys under 2048 bits, and what ssh.revoked_keys_file names are refused.
-    Whose keys they are is not proved: take them from where only USER can put them.
+    DSA keys, RSA keys under 2048 bits, and keys in ssh.revoked_keys_file are refused.
+    The owner of a key is not verified: take it from a place where only USER can put it.
     """
     content = file.read(_MAX_FILE_BYTES)
-    # A lone surrogate stands for what is not UTF-8: no key has it, so the parser refuses the line.
+    # A byte that is not UTF-8 becomes a lone surrogate, which no key has, so the parser refuses the line.
     lines = content.decode(errors="surrogateescape").splitlines()
     wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     require_unrevoked(
@@ -63,13 +63,13 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
         policy = admin.policy(service)
     rows = [
         {
-            "user": one.user,
-            "type": one.public_key.partition(" ")[0],
-            "fingerprint": one.fingerprint,
-            "comment": one.comment,
+            "user": record.user,
+            "type": record.public_key.partition(" ")[0],
+            "fingerprint": record.fingerprint,
+            "comment": record.comment,
         }
-        for one in policy.keys.values()
-        if user in (None, one.user)
+        for record in policy.keys.values()
+        if user in (None, record.user)
     ]
     none = show.no("keys", user, f"add one: stagedoor key add {user or 'USER'} FILE")
     return show.as_json(rows) if json_ else show.table(rows, none)

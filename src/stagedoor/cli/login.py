@@ -1,4 +1,4 @@
-"""`stagedoor login`, `logout` and `whoami`: the developer's machine and its gateways."""
+"""`stagedoor login`, `logout` and `whoami`: the login of a developer's machine at gateways."""
 
 import sys
 from typing import Any
@@ -13,8 +13,8 @@ from stagedoor.client.login import DENIED, EXITS, EXPIRED, NOT_LOGGED_IN
 from stagedoor.client.options import LOGIN, LOGOUT, WHOAMI
 
 _CODES = (
-    f"Exit codes of their own: {DENIED}, {EXITS[DENIED]}; {EXPIRED}, {EXITS[EXPIRED]}; {NOT_LOGGED_IN}, "
-    f"{EXITS[NOT_LOGGED_IN]}. Others are those of `stagedoor tunnel`."
+    f"Its own exit codes: {DENIED}, {EXITS[DENIED]}; {EXPIRED}, {EXITS[EXPIRED]}; {NOT_LOGGED_IN}, "
+    f"{EXITS[NOT_LOGGED_IN]}. The others are those of `stagedoor tunnel`."
 )
 
 
@@ -26,21 +26,22 @@ _CODES = (
         "stagedoor login --id-token-env CI_TOKEN https://gw.example   # a job of a CI",
     ),
     help="Log this machine in at a gateway, and set up ssh.\n\n"
-    "It opens GATEWAY in a browser, where you sign in and allow the machine. Where the browser is on another "
-    "machine, you type the letters that are printed here. A job of a CI or a pod shows an ID token of its "
-    "own, and nobody is asked. Afterwards `ssh app01.ssh` is enough. " + _CODES,
+    "It opens GATEWAY in a browser, where you sign in and allow the machine. If the browser is on another "
+    "machine, you type the letters that are printed here. A CI job or a pod presents its own ID token, "
+    "without questions. Afterwards `ssh app01.ssh` is enough. " + _CODES,
 )
 @with_options(LOGIN)
 def login(**given: Any) -> None:
+    """Log this machine in at a gateway."""
     _run("login", given)
 
 
 @click.command(epilog=examples("stagedoor logout", "stagedoor logout --forget https://gw.example"))
 @with_options(LOGOUT)
 def logout(**given: Any) -> None:
-    """End this machine's login, at GATEWAY or at all.
+    """End this machine's login, at GATEWAY or at all gateways.
 
-    What it opened ends within seconds.
+    Sessions that it opened end within seconds.
     """
     _run("logout", given)
 
@@ -53,6 +54,6 @@ def whoami(**given: Any) -> None:
 
 
 def _run(command: str, given: dict[str, Any]) -> None:
-    """Run a command as the client that gateways serve does."""
+    """Run a command the same way as the client that gateways serve."""
     program = list(this_program())
     sys.exit(laptop.report_errors(lambda: laptop.run_command(command, given, program)))

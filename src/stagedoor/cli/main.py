@@ -1,12 +1,15 @@
-"""The program `stagedoor`. `tunnel` and `login --if-needed` are dispatched before
-anything else is imported: each ssh waits for them."""
+"""The program `stagedoor`.
+
+`tunnel` and `login --if-needed` are dispatched before anything else is imported, since every ssh waits for
+them.
+"""
 
 import os
 import sys
 
 
 def main() -> None:
-    """Entry point; exits with the command's code."""
+    """Run the command in argv, and exit with its code."""
     _fill_closed()
     if sys.argv[1:2] == ["tunnel"]:
         from stagedoor.client.tunnel import main as tunnel
@@ -27,15 +30,19 @@ def main() -> None:
 
 
 def _fill_closed() -> None:
-    """The parent process may have closed stdin, stdout or stderr (`>&-`). The next file or connection
-    that is opened would get the number, and then what is for people to read."""
+    """Open /dev/null in place of a closed stdin, stdout or stderr (`>&-`).
+
+    Otherwise the next file or connection would get that number, and then the output meant for people.
+    """
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free (open(2))
-            os.set_inheritable(fd, True)  # else what we start, a worker, would find it closed again
-        if getattr(sys, name) is None:  # what Python makes of a closed one
+            os.set_inheritable(
+                fd, True
+            )  # otherwise a program that we start would find it closed again
+        if getattr(sys, name) is None:  # Python sets a closed one to None
             setattr(sys, name, open(fd, "w" if fd else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays open
 
 

@@ -1,4 +1,4 @@
-"""`stagedoor passkey`: what people prove by, in a browser, that they are there."""
+"""`stagedoor passkey`: list and remove users' passkeys."""
 
 import click
 
@@ -24,37 +24,37 @@ def passkey() -> None:
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the passkeys, of USER or of all.
 
-    People add them on their account's page. FOR is the name of the site that each was made at.
+    People add them on their account page. FOR is the name of the site where each was created.
     """
     with open_service(installation.settings, create=False) as service:
         if user is not None:
             admin.require_user(service, user)
-        found = list_passkeys(service, user)
+        records = list_passkeys(service, user)
     if json_:
         return show.as_json(
             [
                 {
-                    "id": one.id,
-                    "user": one.user,
-                    "name": one.name,
-                    "for": one.rp_id,
-                    "created_at": show.iso(one.created_at),
-                    "used_at": show.iso(one.used_at),
+                    "id": record.id,
+                    "user": record.user,
+                    "name": record.name,
+                    "for": record.rp_id,
+                    "created_at": show.iso(record.created_at),
+                    "used_at": show.iso(record.used_at),
                 }
-                for one in found
+                for record in records
             ]
         )
     return show.table(
         [
             {
-                "id": one.id,
-                "user": one.user,
-                "name": one.name,
-                "for": one.rp_id,
-                "made": show.local(one.created_at),
-                "used": "never" if one.used_at is None else show.local(one.used_at),
+                "id": record.id,
+                "user": record.user,
+                "name": record.name,
+                "for": record.rp_id,
+                "made": show.local(record.created_at),
+                "used": "never" if record.used_at is None else show.local(record.used_at),
             }
-            for one in found
+            for record in records
         ],
         show.no("passkeys", user, "people add theirs in the browser, on their account's page"),
     )
@@ -66,7 +66,7 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 def remove(installation: Installation, id_: str) -> None:
     """Remove the passkey with this ID (from `passkey list`).
 
-    The sign-ins that it opened end. What was opened on its proof goes on: see `sign-in end`.
+    The sign-ins that it opened end. Sessions that it only confirmed go on; to end them, see `sign-in end`.
     """
     with open_service(installation.settings, create=False) as service:
         removed = remove_passkey(service, id_)

@@ -1,4 +1,4 @@
-"""`stagedoor recording`: what terminals showed."""
+"""`stagedoor recording`: list, play and export recordings of terminals."""
 
 import os
 import select
@@ -34,7 +34,7 @@ _IDENTITY = click.option(
     "identities",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File with a recipient's private key, for encrypted recordings. May be given often.",
+    help="File with a recipient's private key, for encrypted recordings. May be given more than once.",
 )
 _QUIT = (b"q", b"\x03", b"\x04")
 
@@ -58,54 +58,57 @@ def recording() -> None:
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the recordings, oldest first. A login has one for each terminal in it."""
     with open_service(installation.settings, create=False) as service:
-        found = recordings.list_recordings(service, identity=user)
+        entries = recordings.list_recordings(service, identity=user)
     keep_days = installation.settings.recording.keep_days
     if json_:
-        return show.as_json([_document(one, keep_days) for one in found])
+        return show.as_json([_document(entry, keep_days) for entry in entries])
     duty = "stagedoor grant add everybody '*' --allow record --without enter"
     none = show.no("recordings", user, f"to have terminals recorded: {duty}")
-    return show.table([_row(one, keep_days) for one in found], none)
+    return show.table([_row(entry, keep_days) for entry in entries], none)
 
 
-def _kept_until(one: Recorded, keep_days: float | None) -> float | None:
-    """Seconds since the epoch; None for one that is kept for ever, or written still."""
-    is_open = one.session is not None and one.session.end is None
-    return None if keep_days is None or is_open else one.file.changed_at + keep_days * DAY_S
+def _kept_until(entry: Recorded, keep_days: float | None) -> float | None:
+    """Return when a recording may be removed, in seconds since the epoch.
+
+    None stands for a recording that is kept for ever, or is still being written.
+    """
+    is_open = entry.session is not None and entry.session.end is None
+    return None if keep_days is None or is_open else entry.file.changed_at + keep_days * DAY_S
 
 
-def _row(one: Recorded, keep_days: float | None) -> dict[str, str]:
-    session = one.session
+def _row(entry: Recorded, keep_days: float | None) -> dict[str, str]:
+    session = entry.session
     return {
-        "id": one.file.id,
+        "id": entry.file.id,
         "user": session.identity if session else "-",
         "target": session.target if session else "-",
         "from": session.source if session else "-",
         "opened": show.local(session.opened_at if session else None),
-        "last written": show.local(one.file.changed_at),
-        "kept until": show.local(_kept_until(one, keep_days)),
-        "size": size(one.file.size),
-        "encrypted": "yes" if one.sealed else "no",
+        "last written": show.local(entry.file.changed_at),
+        "kept until": show.local(_kept_until(entry, keep_days)),
+        "size": size(entry.file.size),
+        "encrypted": "yes" if entry.sealed else "no",
         "end": "-" if session is None else session.end or "open",
     }
 
 
-def _document(one: Recorded, keep_days: float | None) -> dict[str, object]:
-    session = one.session
+def _document(entry: Recorded, keep_days: float | None) -> dict[str, object]:
+    session = entry.session
     return {
-        "id": one.file.id,
-        "session": one.file.session,
-        "channel": one.file.number,
+        "id": entry.file.id,
+        "session": entry.file.session,
+        "channel": entry.file.number,
         "user": session.identity if session else None,
         "target": session.target if session else None,
         "source": session.source if session else None,
         "opened_at": show.iso(session.opened_at if session else None),
         "closed_at": show.iso(session.closed_at if session else None),
         "end": session.end if session else None,
-        "written_at": show.iso(one.file.changed_at),
-        "kept_until": show.iso(_kept_until(one, keep_days)),
-        "size": one.file.size,
-        "encrypted": one.sealed,
-        "file": str(one.file.path),
+        "written_at": show.iso(entry.file.changed_at),
+        "kept_until": show.iso(_kept_until(entry, keep_days)),
+        "size": entry.file.size,
+        "encrypted": entry.sealed,
+        "file": str(entry.file.path),
     }
 
 
@@ -140,20 +143,20 @@ def play(
     idle_limit_s: float | None,
     identities: tuple[Path, ...],
 ) -> None:
-    """Play the recording ID as it went.
+    """Play the recording ID at its original pace.
 
     The beginning of the ID is enough.
 
-    Space pauses, q or Ctrl-C ends. Where stdout is no terminal, all is written at once. What is not
-    known to draw is left out: titles, the clipboard, printing, mouse modes, questions to the terminal.
+    Space pauses, and q or Ctrl-C ends. If stdout is no terminal, everything is written at once. Only known
+    drawing sequences are played; titles, the clipboard, printing, mouse modes and queries are left out.
     """
     with open_service(installation.settings, create=False) as service:
-        found = recordings.find_recording(service, recording_id)
-        _note_viewed(service, found)
-        changed = _told_if_changed(service, found)
-    reader = recordings.open_recording(found, identities)
+        entry = recordings.find_recording(service, recording_id)
+        _note_viewed(service, entry)
+        changed = _warn_if_changed(service, entry)
+    reader = recordings.open_recording(entry, identities)
     _about(reader.header)
-    with _damage(found):
+    with _damage(entry):
         if sys.stdout.isatty():
             _play(reader, speed, idle_limit_s)
         else:
@@ -161,7 +164,7 @@ def play(
                 click.echo(text, nl=False)
     _about_end(reader)
     if changed:
-        raise StagedoorError(f"the recording {found.file.id} was changed after it was made")
+        raise StagedoorError(f"the recording {entry.file.id} was changed after it was made")
 
 
 @recording.command(
@@ -185,45 +188,42 @@ def export(
     output: Path | None,
     identities: tuple[Path, ...],
 ) -> None:
-    """Write the recording ID as plain asciicast v2.
-
-    Any player takes it.
-    """
+    """Write the recording ID as asciicast v2, for any player."""
     with open_service(installation.settings, create=False) as service:
-        found = recordings.find_recording(service, recording_id)
-        _note_viewed(service, found)
-        changed = _told_if_changed(service, found)
-    reader = recordings.open_recording(found, identities)
-    with _target(output) as file, _damage(found):
+        entry = recordings.find_recording(service, recording_id)
+        _note_viewed(service, entry)
+        changed = _warn_if_changed(service, entry)
+    reader = recordings.open_recording(entry, identities)
+    with _target(output) as file, _damage(entry):
         file.write(encode_header(reader.header))
         for event in reader.events():
             file.write(encode_event(event))
         file.flush()
     _about_end(reader)
     if changed:
-        raise StagedoorError(f"the recording {found.file.id} was changed after it was made")
+        raise StagedoorError(f"the recording {entry.file.id} was changed after it was made")
 
 
-def _note_viewed(service: AdminService, found: Recorded) -> None:
-    session = found.session
+def _note_viewed(service: AdminService, entry: Recorded) -> None:
+    session = entry.session
     recordings.audit_view(
-        service, found.file.session, session.target if session else None, found.file.path.name
+        service, entry.file.session, session.target if session else None, entry.file.path.name
     )
 
 
-def _told_if_changed(service: AdminService, found: Recorded) -> bool:
-    changed = recordings.was_changed(service, found)
+def _warn_if_changed(service: AdminService, entry: Recorded) -> bool:
+    changed = recordings.was_changed(service, entry)
     if changed:
-        show.note(f"Attention: {found.file.id} is not what the audit says that was recorded.")
+        show.note(f"Attention: {entry.file.id} is not what the audit says that was recorded.")
     return bool(changed)
 
 
 @contextmanager
-def _damage(found: Recorded) -> Iterator[None]:
+def _damage(entry: Recorded) -> Iterator[None]:
     try:
         yield
     except AsciicastError as error:
-        raise StagedoorError(f"the recording {found.file.id} is damaged: {error}") from None
+        raise StagedoorError(f"the recording {entry.file.id} is damaged: {error}") from None
 
 
 @contextmanager
@@ -258,7 +258,7 @@ def _about_end(reader: Reader) -> None:
 
 
 def _play(reader: Reader, speed: float, idle_limit_s: float | None) -> None:
-    """On a terminal, with its keys."""
+    """Play a recording in this terminal, with keys to pause and end it."""
     modes = Modes()
     pieces = paced(
         reader.events(), speed=speed, idle_limit_s=idle_limit_s, utf8=is_utf8(language())
@@ -278,13 +278,13 @@ def _play(reader: Reader, speed: float, idle_limit_s: float | None) -> None:
 
 
 class _Keys:
-    """The viewer's keys; `fd` None where there is no keyboard."""
+    """The viewer's keys; `fd` is None if there is no keyboard."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
 
     def wait(self, wait_s: float) -> bool:
-        """Let time pass, longer if the viewer wishes so; False once it is enough."""
+        """Wait `wait_s` seconds, and longer while the viewer pauses. Return False once the viewer quits."""
         paused = False
         while paused or wait_s > 0:
             began = time.monotonic()
@@ -304,14 +304,15 @@ class _Keys:
             return b""
         key = os.read(self._fd, 1)
         if not key:
-            self._fd = None  # nobody will press anything any more
+            self._fd = None  # the keyboard is gone
         return key
 
 
 @contextmanager
 def _keys() -> Iterator[_Keys]:
-    """The keyboard without echo. What a terminal answered to the recording is thrown away: left
-    there, the shell would take it for typed.
+    """Yield the keyboard, without echo.
+
+    Answers of the terminal to the recording are discarded, or the shell would take them for typed input.
     """
     if not sys.stdin.isatty():
         yield _Keys(None)

@@ -16,7 +16,7 @@ from stagedoor.serve.supervisor.supervisor import serve_forever
     epilog="\b\nExamples:\n  stagedoor serve\n  stagedoor --config ./stagedoor.toml serve\n"
     "  stagedoor serve --check\n\n"
     "\b\nSignals:\n  TERM, INT  stop listening, let sessions finish for workers.drain_timeout_s,\n"
-    "             then close them; a second one closes them at once\n"
+    "             then close them; a second signal closes them at once\n"
     "  HUP        read settings, keys and certificates again; bad ones change nothing\n\n"
     "\b\nExit codes:\n  0  stopped by a signal; with --check: the settings are right\n  1  could not start\n"
     "  2  the settings are wrong"

@@ -1,13 +1,13 @@
-"""`stagedoor session`: who is in, and out with them."""
+"""`stagedoor session`: list, close and watch sessions."""
 
 import click
 
-from stagedoor.admin import sessions as oversight
+from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import SessionRecord
 from stagedoor.cli import show
-from stagedoor.cli.ask import sure
-from stagedoor.cli.attach import reaching, run
+from stagedoor.cli.ask import confirm
+from stagedoor.cli.attach import gateway_options, run
 from stagedoor.cli.complete import session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
@@ -18,7 +18,7 @@ _WAIT_S = 10.0
 
 @click.group()
 def session() -> None:
-    """Show who is inside; close sessions."""
+    """List, close and watch sessions."""
 
 
 @session.command(
@@ -36,7 +36,7 @@ def session() -> None:
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="At most so many, the newest.",
+    help="At most so many of the newest.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -45,57 +45,62 @@ def list_(
 ) -> None:
     """List the open sessions, oldest first. Byte counts are some seconds old."""
     with open_service(installation.settings, create=False) as service:
-        found = oversight.list_sessions(service, open_only=not all_, identity=user, limit=limit)
+        records = admin_sessions.list_sessions(
+            service, open_only=not all_, identity=user, limit=limit
+        )
         now = service.clock()
         shared = service.database.shared
     if json_:
-        return show.as_json([document(one) for one in found])
+        return show.as_json([document(record) for record in records])
     if all_:
         none = show.no("sessions", user, "a login by a grant opens one: stagedoor grant list")
     else:
         whose = "" if user is None else f" --user {user}"
         none = show.no("open sessions", user, f"closed ones: stagedoor session list --all{whose}")
-    return show.table([row(one, now, state=all_, instance=shared) for one in found], none)
+    return show.table([row(record, now, state=all_, instance=shared) for record in records], none)
 
 
-def row(one: SessionRecord, now: float, *, state: bool, instance: bool) -> dict[str, str]:
-    """A line of `session list`; `state`: whether it has ended, `instance`: which process has it."""
-    until = now if one.closed_at is None else one.closed_at
+def row(record: SessionRecord, now: float, *, state: bool, instance: bool) -> dict[str, str]:
+    """Return a line of `session list`.
+
+    `state` adds whether the session has ended, and `instance` the process that carries it.
+    """
+    until = now if record.closed_at is None else record.closed_at
     cells = {
-        "id": one.id,
-        "user": one.identity,
-        "target": one.target,
-        "from": one.source,
-        "way": one.way,
-        # Which process of which machine has it, where there is more than one of them.
-        **({"instance": one.instance} if instance else {}),
-        "opened": show.local(one.opened_at),
-        "lasting": show.lasting(until - one.opened_at),
-        "sent": size(one.sent),
-        "received": size(one.received),
+        "id": record.id,
+        "user": record.identity,
+        "target": record.target,
+        "from": record.source,
+        "way": record.way,
+        # The process and the machine, for a store that several machines share.
+        **({"instance": record.instance} if instance else {}),
+        "opened": show.local(record.opened_at),
+        "lasting": show.lasting(until - record.opened_at),
+        "sent": size(record.sent),
+        "received": size(record.received),
     }
     if state:
-        cells["end"] = one.end or ("closing" if one.close_requested_at else "open")
+        cells["end"] = record.end or ("closing" if record.close_requested_at else "open")
     return cells
 
 
-def document(one: SessionRecord) -> dict[str, object]:
-    """One of `session list --json`."""
+def document(record: SessionRecord) -> dict[str, object]:
+    """Return an entry of `session list --json`."""
     return {
-        "id": one.id,
-        "user": one.identity,
-        "target": one.target,
-        "source": one.source,
-        "way": one.way,
-        "instance": one.instance,
-        "opened_at": show.iso(one.opened_at),
-        "closed_at": show.iso(one.closed_at),
-        "end": one.end,
-        "sent": one.sent,
-        "received": one.received,
-        "last_active_at": show.iso(one.last_active_at),
-        "close_requested_at": show.iso(one.close_requested_at),
-        "close_reason": one.close_reason,
+        "id": record.id,
+        "user": record.identity,
+        "target": record.target,
+        "source": record.source,
+        "way": record.way,
+        "instance": record.instance,
+        "opened_at": show.iso(record.opened_at),
+        "closed_at": show.iso(record.closed_at),
+        "end": record.end,
+        "sent": record.sent,
+        "received": record.received,
+        "last_active_at": show.iso(record.last_active_at),
+        "close_requested_at": show.iso(record.close_requested_at),
+        "close_reason": record.close_reason,
     }
 
 
@@ -114,9 +119,9 @@ def document(one: SessionRecord) -> dict[str, object]:
     "--reason",
     default="closed by an administrator",
     show_default=True,
-    help="The reason, for the person and the audit. One line.",
+    help="The reason, for the user and the audit. One line.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask, with --user and --all.")
+@click.option("--yes", is_flag=True, help="With --user or --all: do not ask.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until they are closed.")
 @click.pass_obj
 def close(
@@ -132,7 +137,7 @@ def close(
 
     The beginning of an ID is enough.
 
-    Users may come back at once: to keep somebody out, remove the grant, the token or the user.
+    Users may log in again at once. To prevent that, remove the grant, the token or the user.
     """
     if bool(ids) + (user is not None) + all_ != 1:
         raise click.UsageError("name sessions, or give --user or --all, and only one of these")
@@ -140,21 +145,21 @@ def close(
         raise click.UsageError("--reason is one line of 200 characters at most")
     with open_service(installation.settings, create=False) as service:
         if ids:
-            found = [oversight.find_session(service, one) for one in dict.fromkeys(ids)]
+            records = [admin_sessions.find_session(service, id_) for id_ in dict.fromkeys(ids)]
         else:
-            found = oversight.list_sessions(service, identity=user, limit=None)
-            if found:
-                sure(f"Close {show.count(len(found), 'session')}?", yes=yes)
-        wanted = [one.id for one in found if one.closed_at is None]
-        for one in found:
-            if one.closed_at is not None:
-                show.note(f"{one.id} was closed before ({one.end}).")
+            records = admin_sessions.list_sessions(service, identity=user, limit=None)
+            if records:
+                confirm(f"Close {show.count(len(records), 'session')}?", yes=yes)
+        wanted = [record.id for record in records if record.closed_at is None]
+        for record in records:
+            if record.closed_at is not None:
+                show.note(f"{record.id} was closed before ({record.end}).")
         if not wanted:
             return show.note("There is no open session to close.")
-        oversight.request_close(service, wanted, reason)
+        admin_sessions.request_close(service, wanted, reason)
         if no_wait:
             return show.note(f"Asked to close {show.count(len(wanted), 'session')}.")
-        still = oversight.wait_closed(service, wanted, _WAIT_S)
+        still = admin_sessions.wait_closed(service, wanted, _WAIT_S)
         elsewhere = service.database.shared
     if still:
         raise StagedoorError(
@@ -176,17 +181,17 @@ def close(
         "STAGEDOOR_URL=https://shell.example.com stagedoor session watch 0199f2c81a7b",
     ),
 )
-@reaching
+@gateway_options
 @click.argument("id_", metavar="ID")
 def watch(id_: str, **reach: str | None) -> None:
     """Watch the terminal of the open session ID.
 
     The ID is from `session list`. It works on any machine.
 
-    It takes a grant to watch (`stagedoor grant add … --allow watch`), and the person who is watched sees
-    your name. Only the WebShell's sessions can be watched: ssh by a tunnel or a jump is encrypted end to end.
+    You need a grant with `watch` (`stagedoor grant add … --allow watch`), and the person you watch sees your
+    name. Only WebShell sessions can be watched: ssh through a tunnel or a jump is encrypted end to end.
     """
     from stagedoor.wire.terminal import Mode
 
-    # Which terminal it is, the gateway says with the ticket.
+    # The gateway returns the terminal's name with the ticket.
     run(id_, reach, "", Mode.WATCH, "", session=id_)

@@ -1,4 +1,4 @@
-"""`stagedoor share`: links that show somebody's terminal to others, by an administrator's hand."""
+"""`stagedoor share`: links by which an administrator shows a user's terminal to others."""
 
 import click
 
@@ -15,7 +15,7 @@ from stagedoor.wire.duration import parse_duration
 
 @click.group()
 def share() -> None:
-    """Show a terminal to others by a link that expires."""
+    """Share a terminal with others by a link that expires."""
 
 
 @share.command(
@@ -27,9 +27,9 @@ def share() -> None:
 )
 @click.argument("user", shell_complete=user_names)
 @click.argument("app")
-@click.option("--name", default="main", show_default=True, help="Which terminal.")
+@click.option("--name", default="main", show_default=True, help="The terminal's name.")
 @click.option("--for", "lasts", default="1h", show_default=True, help="How long: 15m, 8h, 1d12h.")
-@click.option("--typing", is_flag=True, help="Those who may enter APP themselves may type.")
+@click.option("--typing", is_flag=True, help="Let guests type who may enter APP themselves.")
 @click.option("--url", help="Where browsers reach the WebShell, as for `web-link`.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -43,12 +43,12 @@ def create(
     url: str | None,
     json_: bool,
 ) -> None:
-    """Print a link to a terminal of USER's in APP.
+    """Print a link to a terminal of USER in APP.
 
-    Anybody who has it and signs in can open it.
+    Any user who has the link and signs in can open it.
 
-    It shows that terminal and nothing else, and lasts no longer than the right of USER to enter APP.
-    USER sees who watches. Its secret is behind the `#`, which browsers send to no server.
+    It shows only that terminal, and lasts no longer than USER's right to enter APP. USER sees who watches.
+    The secret is behind the `#`, which browsers send to no server.
     """
     seconds = parse_duration(lasts)
     if not seconds:
@@ -58,35 +58,35 @@ def create(
     except FolderError as error:
         raise click.UsageError(str(error)) from None
     with open_service(installation.settings, create=False) as service:
-        made, link = make_share_link(
+        new_share, link = make_share_link(
             installation.settings, service, user, app, name, seconds, typing=typing, url=url
         )
     if json_:
-        return show.as_json({**_document(made), "url": link})
+        return show.as_json({**_document(new_share), "url": link})
     click.echo(link)
-    return show.note(f"Share {made.id}, until {show.local(made.expires_at)}.")
+    return show.note(f"Share {new_share.id}, until {show.local(new_share.expires_at)}.")
 
 
 @share.command("list", epilog=show.examples("stagedoor share list", "stagedoor share list --json"))
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
-    """List the shares that last, the first to end first."""
+    """List the open shares, the first to expire first."""
     with open_service(installation.settings, create=False) as service:
-        found = list_shares(service)
+        shares = list_shares(service)
     if json_:
-        return show.as_json([_document(one) for one in found])
+        return show.as_json([_document(entry) for entry in shares])
     return show.table(
         [
             {
-                "id": one.id,
-                "user": one.host,
-                "target": str(one.target),
-                "terminal": one.terminal,
-                "typing": "yes" if one.typing else "no",
-                "ends": show.local(one.expires_at),
+                "id": entry.id,
+                "user": entry.host,
+                "target": str(entry.target),
+                "terminal": entry.terminal,
+                "typing": "yes" if entry.typing else "no",
+                "ends": show.local(entry.expires_at),
             }
-            for one in found
+            for entry in shares
         ],
         show.no("shares", None, "make one: stagedoor share create USER APP"),
     )
@@ -96,18 +96,18 @@ def list_(installation: Installation, json_: bool) -> None:
 @click.argument("share_id", metavar="ID")
 @click.pass_obj
 def end(installation: Installation, share_id: str) -> None:
-    """End the share ID (from `share list`). Its guests leave within seconds."""
+    """End the share ID (from `share list`). Its guests are disconnected within seconds."""
     with open_service(installation.settings, create=False) as service:
-        gone = end_share(service, share_id)
-    show.note(f"Ended share {gone.id} of {gone.host}: {gone.terminal} of {gone.target}.")
+        ended = end_share(service, share_id)
+    show.note(f"Ended share {ended.id} of {ended.host}: {ended.terminal} of {ended.target}.")
 
 
-def _document(one: Share) -> dict[str, object]:
+def _document(entry: Share) -> dict[str, object]:
     return {
-        "id": one.id,
-        "user": one.host,
-        "target": str(one.target),
-        "terminal": one.terminal,
-        "typing": one.typing,
-        "expires_at": show.iso(one.expires_at),
+        "id": entry.id,
+        "user": entry.host,
+        "target": str(entry.target),
+        "terminal": entry.terminal,
+        "typing": entry.typing,
+        "expires_at": show.iso(entry.expires_at),
     }

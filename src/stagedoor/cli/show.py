@@ -1,4 +1,4 @@
-"""How results are printed: tables for people, JSON for programs, notes on stderr."""
+"""The printing of results: tables for people, JSON for programs, notes on stderr."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,22 @@ EXIT_CODES = (
 
 
 def examples(*lines: str, codes: str = EXIT_CODES) -> str:
-    """A command's epilog: how it is used, and how it ends."""
+    """Return a command's epilog: examples of its use, and its exit codes."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) + f"\n\n{codes}"
 
 
 def as_json(value: object) -> None:
-    """One JSON document on stdout."""
+    """Print a JSON document on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def note(text: str) -> None:
-    """A remark for the person, on stderr, so that stdout holds results only."""
+    """Print a remark for people on stderr, so that stdout has only results."""
     click.echo(text, err=True)
 
 
 def table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
-    """Rows in aligned columns under the keys of the first; where there are none, the note `none`."""
+    """Print rows in aligned columns under the keys of the first row, or the note `none` if there are none."""
     if not rows:
         if none:
             note(none)
@@ -38,13 +38,13 @@ def table(rows: Sequence[Mapping[str, str]], none: str = "") -> None:
     names = list(rows[0])
     widths = [max(len(name), *(len(row[name]) for row in rows)) for name in names]
     head = _line([name.upper() for name in names], widths)
-    click.echo(click.style(head, bold=True))  # click drops the style where stdout is no terminal
+    click.echo(click.style(head, bold=True))  # click drops the style if stdout is no terminal
     for row in rows:
         click.echo(_line([row[name] for name in names], widths))
 
 
 def no(things: str, of: str | None, more: str) -> str:
-    """For `table`: `No keys of alice; add one: …`. `of`: the user that the listing is about."""
+    """Return the note for an empty `table`, such as `No keys of alice; add one: …`; `of` is the user."""
     return f"No {things}{'' if of is None else f' of {of}'}; {more}"
 
 
@@ -53,31 +53,31 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def local(at: float | None, none: str = "-") -> str:
-    """An instant for people, in local time."""
+    """Format an instant for people, in local time."""
     if at is None:
         return none
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def ends(at: float | None, now: float) -> str:
-    """When something ends, for people."""
+    """Format the end of something for people; None never ends."""
     if at is None:
         return "never"
     return f"{local(at)}{' (over)' if at <= now else ''}"
 
 
 def iso(at: float | None) -> str | None:
-    """An instant for programs: ISO 8601, UTC, milliseconds."""
+    """Format an instant for programs: ISO 8601, UTC, milliseconds."""
     return None if at is None else show_milliseconds(at)
 
 
 def count(number: int, thing: str) -> str:
-    """`1 session`, `2 sessions`."""
+    """Format a number of things, such as `1 session` or `2 sessions`."""
     return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def lasting(seconds: float) -> str:
-    """A duration for people, its two largest units."""
+    """Format a duration for people by its two largest units, such as `1d12h`."""
     left = max(0, int(seconds))
     parts: list[str] = []
     for unit, name in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):

@@ -1,4 +1,4 @@
-"""`stagedoor sign-in`: browsers that are signed in, machines that are logged in, and out with them."""
+"""`stagedoor sign-in`: list and end the sign-ins of browsers and the logins of machines."""
 
 import click
 
@@ -11,7 +11,7 @@ from stagedoor.admin.sign_in.sign_ins import (
     list_sign_ins,
 )
 from stagedoor.cli import show
-from stagedoor.cli.ask import sure
+from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import sign_in_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.identity import Method
@@ -19,7 +19,7 @@ from stagedoor.model.identity import Method
 
 @click.group("sign-in")
 def sign_in() -> None:
-    """Show who is signed in; end sign-ins."""
+    """List and end sign-ins."""
 
 
 @sign_in.command(
@@ -36,55 +36,55 @@ def sign_in() -> None:
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the sign-ins of browsers and of machines.
 
-    ANSWERED is when the identity provider last said that the sign-in holds, and what it has answered since,
-    or why it did not; - where none is asked.
+    ANSWERED is when the identity provider last confirmed the sign-in, and its failure since then, if any. It
+    is - for a sign-in without a provider.
     """
     with open_service(installation.settings, create=False) as service:
-        found = list_sign_ins(service, user)
+        records = list_sign_ins(service, user)
     if json_:
-        return show.as_json([document(one) for one in found])
+        return show.as_json([document(record) for record in records])
     none = show.no("sign-ins", user, "a browser signs in on the web, a machine by: stagedoor login")
-    return show.table([row(one) for one in found], none)
+    return show.table([row(record) for record in records], none)
 
 
-def row(one: SignInRecord) -> dict[str, str]:
-    """A line of `sign-in list`."""
-    by = one.method if one.credential is None else f"{one.method} {one.credential}"
-    if one.method == Method.PASSWORD.value and one.credential is not None:
-        by = f"passkey {one.credential}"
+def row(record: SignInRecord) -> dict[str, str]:
+    """Return a line of `sign-in list`."""
+    by = record.method if record.credential is None else f"{record.method} {record.credential}"
+    if record.method == Method.PASSWORD.value and record.credential is not None:
+        by = f"passkey {record.credential}"
     return {
-        "id": one.id[:SHOWN_CHARS],
-        "user": one.user,
+        "id": record.id[:SHOWN_CHARS],
+        "user": record.user,
         "by": by,
-        "on": one.label or "browser",
-        "from": one.source or "-",
-        "since": "-" if one.opened_at is None else show.local(one.opened_at),
-        "ends": show.local(one.ends_at),
-        "answered": _answered(one),
+        "on": record.label or "browser",
+        "from": record.source or "-",
+        "since": "-" if record.opened_at is None else show.local(record.opened_at),
+        "ends": show.local(record.ends_at),
+        "answered": _answered(record),
     }
 
 
-def _answered(one: SignInRecord) -> str:
-    if one.failure is None:
-        return show.local(one.answered_at)
-    return f"{show.local(one.answered_at)}; {show.local(one.failed_at)}: {one.failure}"
+def _answered(record: SignInRecord) -> str:
+    if record.failure is None:
+        return show.local(record.answered_at)
+    return f"{show.local(record.answered_at)}; {show.local(record.failed_at)}: {record.failure}"
 
 
-def document(one: SignInRecord) -> dict[str, object]:
-    """One of `sign-in list --json`."""
+def document(record: SignInRecord) -> dict[str, object]:
+    """Return an entry of `sign-in list --json`."""
     return {
-        "id": one.id[:SHOWN_CHARS],
-        "user": one.user,
-        "method": one.method,
-        "credential": one.credential,
-        "label": one.label,
-        "key": one.key_fingerprint,
-        "source": one.source,
-        "opened_at": show.iso(one.opened_at),
-        "ends_at": show.iso(one.ends_at),
-        "answered_at": show.iso(one.answered_at),
-        "failure": one.failure,
-        "failed_at": show.iso(one.failed_at),
+        "id": record.id[:SHOWN_CHARS],
+        "user": record.user,
+        "method": record.method,
+        "credential": record.credential,
+        "label": record.label,
+        "key": record.key_fingerprint,
+        "source": record.source,
+        "opened_at": show.iso(record.opened_at),
+        "ends_at": show.iso(record.ends_at),
+        "answered_at": show.iso(record.answered_at),
+        "failure": record.failure,
+        "failed_at": show.iso(record.failed_at),
     }
 
 
@@ -101,19 +101,19 @@ def document(one: SignInRecord) -> dict[str, object]:
     "--reason",
     default="an administrator ended your sign-in",
     show_default=True,
-    help="The reason, for the person and the audit. One line.",
+    help="The reason, for the user and the audit. One line.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask, with --user.")
+@click.option("--yes", is_flag=True, help="With --user: do not ask.")
 @click.pass_obj
 def end(
     installation: Installation, ids: tuple[str, ...], user: str | None, reason: str, yes: bool
 ) -> None:
-    """End sign-ins by ID or by user, and what they opened.
+    """End sign-ins by ID or by user, and their sessions.
 
-    The beginning of an ID is enough. What they opened ends within seconds.
+    The beginning of an ID is enough. The sessions end within seconds.
 
-    The person may sign in again; to keep them out: stagedoor user disable NAME. Their identity provider asks
-    them for their password then, whatever session they have there.
+    Users may sign in again; to prevent that: stagedoor user disable NAME. At the next sign-in the identity
+    provider asks for the password, even in a browser that still has a session there.
     """
     if bool(ids) == (user is not None):
         raise click.UsageError("name sign-ins, or give --user, and only one of these")
@@ -121,10 +121,10 @@ def end(
         raise click.UsageError("--reason is one line of 200 characters at most")
     with open_service(installation.settings, create=False) as service:
         if user is None:
-            found = [find_sign_in(service, one) for one in dict.fromkeys(ids)]
+            records = [find_sign_in(service, id_) for id_ in dict.fromkeys(ids)]
         else:
-            found = list_sign_ins(service, user)
-            if found:
-                sure(f"End {show.count(len(found), 'sign-in')}?", yes=yes)
-        ended = end_sign_ins(service, found, reason, ask_again=True)
+            records = list_sign_ins(service, user)
+            if records:
+                confirm(f"End {show.count(len(records), 'sign-in')}?", yes=yes)
+        ended = end_sign_ins(service, records, reason, ask_again=True)
     show.note(f"Ended {show.count(ended, 'sign-in')}.")

@@ -1,4 +1,4 @@
-"""`stagedoor ssh-config`: write what ssh needs to reach the shells without a question."""
+"""`stagedoor ssh-config`: write the files by which ssh reaches the shells without questions."""
 
 import shlex
 from pathlib import Path
@@ -26,33 +26,33 @@ from stagedoor.settings.settings import Settings
 )
 @click.option(
     "--gateway",
-    help="HOST:PORT, http://… or https://… of the gateway. Default, on the gateway's own machine: what "
-    "its settings say people use.",
+    help="HOST:PORT, http://… or https://… of the gateway. Default, on the gateway's own machine: the public "
+    "address in its settings.",
 )
 @click.option(
     "--jump",
-    help="HOST:PORT of the gateway's SSH listener, in place of --gateway: then ssh needs nothing else.",
+    help="HOST:PORT of the gateway's SSH listener, instead of --gateway. Then ssh needs no other program.",
 )
-@click.option("--user", help="Who you are at the gateway. Default: your login name.")
+@click.option("--user", help="Your user name at the gateway. Default: your login name.")
 @click.option(
     "--host-ca",
     "host_ca_files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The host CA's public key, which `stagedoor ca show host` prints on the gateway. Default, on "
-    "the gateway's own machine: the gateway's. Several while a CA is replaced.",
+    "the gateway's own machine: its host CA. Give both keys while a CA is being replaced.",
 )
 @click.option(
     "--environment",
     "environments",
     multiple=True,
-    help="Reach `app01-ssh.ENVIRONMENT` as well; `app01.ENVIRONMENT.ssh` always works.",
+    help="Also reach `app01-ssh.ENVIRONMENT`; `app01.ENVIRONMENT.ssh` always works.",
 )
-@click.option("--login-name", help="Who you are in the shell. Default: what ssh sends by itself.")
+@click.option("--login-name", help="Your user name in the shell. Default: the one that ssh sends.")
 @click.option(
     "--client",
-    help="The program that opens the tunnel, such as `python3 /home/me/tun.py`. Taken literally. "
-    "Default: `tunnel` of this program, by its whole path.",
+    help="The command that opens the tunnel, such as `python3 /home/me/tun.py`. It is used literally. "
+    "Default: `tunnel` of this program, with its full path.",
 )
 @click.option(
     "--token-file",
@@ -71,14 +71,16 @@ from stagedoor.settings.settings import Settings
     help="A file with known_hosts lines of shells that have no host certificate, such as "
     "`app01.ssh ssh-ed25519 AAAA…` (ssh-keyscan writes them).",
 )
-@click.option("--fdpass/--no-fdpass", default=True, help="Let ssh take the socket over (faster).")
+@click.option("--fdpass/--no-fdpass", default=True, help="Pass the socket to ssh (faster).")
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the two files go. Default: ~/.ssh/stagedoor.",
+    help="The folder for the two files. Default: ~/.ssh/stagedoor.",
 )
 @click.option("--include", is_flag=True, help="Put the Include line at the top of ~/.ssh/config.")
-@click.option("--print", "print_only", is_flag=True, help="Print both files, write nothing.")
+@click.option(
+    "--print", "print_only", is_flag=True, help="Print both files instead of writing them."
+)
 @click.pass_obj
 def ssh_config(
     installation: Installation,
@@ -97,9 +99,9 @@ def ssh_config(
     include: bool,
     print_only: bool,
 ) -> None:
-    """Write an Include file for ssh, and its known_hosts.
+    """Write an Include file for ssh, and its known_hosts file.
 
-    The known_hosts has the host CA.
+    The known_hosts file has the host CA.
     """
     if gateway and jump:
         raise click.UsageError("give either --gateway or --jump")
@@ -143,7 +145,7 @@ def ssh_config(
 
 
 def _words(command: str) -> tuple[str, ...]:
-    """The words of a command line, each `~` expanded."""
+    """Split a command line into words, with `~` expanded."""
     return tuple(
         str(Path(word).expanduser()) if word.startswith("~") else word
         for word in shlex.split(command)
@@ -151,7 +153,10 @@ def _words(command: str) -> tuple[str, ...]:
 
 
 def _public(settings: Settings) -> tuple[str, bool]:
-    """The address that the settings of the gateway's own machine have, and whether to jump there."""
+    """Return the public address in the settings of the gateway's machine, and whether to jump there.
+
+    Raises click.UsageError if the settings have none.
+    """
     public = settings.ssh.public_at
     if public is not None:
         return host_port(*public), True
@@ -164,7 +169,7 @@ def _public(settings: Settings) -> tuple[str, bool]:
 
 
 def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
-    """The host CA of this machine's gateway, unless ssh trusts another one's already."""
+    """Return this gateway's host CA as a line. Raises SettingsError if ssh trusts another one already."""
     how = "give the gateway's with --host-ca FILE (on the gateway: stagedoor ca show host >FILE)"
     try:
         line = host_ca_line(settings)

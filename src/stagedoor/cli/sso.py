@@ -1,4 +1,4 @@
-"""`stagedoor sso`: the identity providers."""
+"""`stagedoor sso`: test identity providers, and link their persons to users."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from stagedoor.admin.sign_in.single_sign_on import (
     rules_of,
 )
 from stagedoor.cli import show
-from stagedoor.cli.complete import targets_of_the_cluster, targets_of_the_settings, user_names
+from stagedoor.cli.complete import cluster_targets, settings_targets, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.model.permission import in_order
@@ -39,12 +39,12 @@ from stagedoor.wire.oneline import folded
 
 MOST_CHARS = 64 * 1024
 OFFLINE = "offline_access"
-"""The scope by which most providers give a refresh token (Core §11)."""
+"""The scope for which most providers issue a refresh token (Core §11)."""
 
 
 @click.group()
 def sso() -> None:
-    """Try identity providers, and say who is who there."""
+    """Test identity providers, and link their persons to users."""
 
 
 @sso.command(
@@ -55,10 +55,10 @@ def sso() -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def test(installation: Installation, name: str | None, json_: bool) -> None:
-    """Run a whole sign-in at the provider NAME, and let nobody in.
+    """Test a whole sign-in at the provider NAME.
 
-    Shows the claims that the provider sends, which user and groups they are here, and the grants for
-    them. NAME may be left out where there is one provider.
+    It opens no session here. It shows the claims from the provider, the user and groups that they are mapped
+    to, and the grants of that user. NAME may be left out if there is only one provider.
     """
     provider = provider_named(installation.settings, name)
     try:
@@ -85,17 +85,17 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, json_: bool) -> None:
-    """List the users who come from an identity provider."""
-    names = {each.issuer: each.name for each in installation.settings.sso}
+    """List the users who are linked to an identity provider."""
+    names = {provider.issuer: provider.name for provider in installation.settings.sso}
     with open_service(installation.settings, create=False) as service:
-        found = list_links(service)
+        links = list_links(service)
     rows = [
         {
             "user": user,
             "provider": names.get(person.issuer, person.issuer),
             "subject": person.subject,
         }
-        for user, person in found
+        for user, person in links
     ]
     if names:
         more = "a sign-in there makes one, or: stagedoor sso link USER SUBJECT"
@@ -113,13 +113,13 @@ def list_(installation: Installation, json_: bool) -> None:
 )
 @click.argument("user", shell_complete=user_names)
 @click.argument("subject")
-@click.option("--provider", help="Which, where there is more than one.")
+@click.option("--provider", help="The provider's name, if there are several.")
 @click.pass_obj
 def link(installation: Installation, user: str, subject: str, provider: str | None) -> None:
-    """Say that the user USER is the person SUBJECT of a provider.
+    """Link the user USER to the person SUBJECT of a provider.
 
-    For users who were here before single sign-on: a person whom the provider calls alice is never taken
-    for the user alice by the name alone.
+    This is for users who existed before single sign-on: a person named alice at the provider is never taken
+    for the user alice because of the name alone.
     """
     named = provider_named(installation.settings, provider)
     with open_service(installation.settings, create=False) as service:
@@ -129,13 +129,13 @@ def link(installation: Installation, user: str, subject: str, provider: str | No
 
 @sso.command("unlink", epilog=show.examples("stagedoor sso unlink 248289761001"))
 @click.argument("subject")
-@click.option("--provider", help="Which, where there is more than one.")
+@click.option("--provider", help="The provider's name, if there are several.")
 @click.pass_obj
 def unlink(installation: Installation, subject: str, provider: str | None) -> None:
-    """Forget who the person SUBJECT of a provider is here.
+    """Unlink the person SUBJECT of a provider from their user.
 
-    Their groups of the provider go, and what they opened by its sign-ins ends within seconds. The user
-    stays.
+    The user stays, but loses the groups from the provider. Sessions opened by its sign-ins end within
+    seconds.
     """
     named = provider_named(installation.settings, provider)
     with open_service(installation.settings, create=False) as service:
@@ -145,14 +145,14 @@ def unlink(installation: Installation, subject: str, provider: str | None) -> No
 
 def _apps(settings: Settings) -> list[Target]:
     try:
-        return targets_of_the_settings(settings) + targets_of_the_cluster(settings)
+        return settings_targets(settings) + cluster_targets(settings)
     except StagedoorError as error:
         show.note(f"The apps of the cluster are not considered: {error}")
-        return targets_of_the_settings(settings)
+        return settings_targets(settings)
 
 
 async def _sign_in(provider: SingleSignOn) -> tuple[Claims, Tokens, Provider]:
-    """Return the person's claims, the tokens, and the provider as it describes itself.
+    """Sign in by hand. Return the person's claims, the tokens, and the provider's own description.
 
     Raises OidcError, RefusedError.
     """
@@ -172,7 +172,7 @@ async def _sign_in(provider: SingleSignOn) -> tuple[Claims, Tokens, Provider]:
 def scope_hints(
     offered: Provider, settings: SingleSignOn, claims: Claims, tokens: Tokens
 ) -> list[str]:
-    """Return a line for each thing that a scope would bring. Pure."""
+    """Return a hint for each scope that would improve sign-ins. Pure."""
     hints = []
     names_groups = find_claim(claims.all, settings.groups_claim) is not None
     if not names_groups and "groups" in offered.scopes - set(settings.scopes):
@@ -269,6 +269,6 @@ def _print(claims: Claims, outcome: Outcome) -> None:
 
 
 def _short(value: object) -> str:
-    """One line for a person; whole values are in --json."""
+    """Return a value as one short line for people; --json has it whole."""
     text = folded(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 100 else f"{text[:99]}…"

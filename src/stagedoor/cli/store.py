@@ -1,4 +1,4 @@
-"""`stagedoor store`: the database itself."""
+"""`stagedoor store`: back up, restore and copy the store."""
 
 import time
 from pathlib import Path
@@ -26,12 +26,12 @@ def store() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def copy(installation: Installation, file: Path) -> None:
-    """Copy the SQLite store FILE into the one of the settings.
+    """Copy the SQLite store FILE into the store of the settings.
 
-    That must be empty.
+    The target must be empty.
 
-    Stop the gateway first. Users, keys, tokens, grants, sessions and the audit are copied, all or
-    nothing, and FILE stays as it is. The keys of the CAs and recordings are files: move them yourself.
+    Stop the gateway first. Users, keys, tokens, grants, sessions and the audit are copied, all or nothing,
+    and FILE stays unchanged. The CAs' keys and the recordings are files: move them yourself.
     """
     with open_service(installation.settings) as service:
         copied = migrate_store(service, file)
@@ -55,15 +55,17 @@ def copy(installation: Installation, file: Path) -> None:
 def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
     """Back up store, keys, recordings and settings.
 
-    Gateways may run meanwhile. In a folder the file is named by the date. It has the private keys: keep it
-    as safe as the machine itself. A PostgreSQL store is dumped by pg_dump.
+    Gateways may run meanwhile. In a folder, the file is named after the date. It contains the private keys:
+    keep it as safe as the machine itself. A PostgreSQL store is dumped by pg_dump.
     """
     settings = installation.settings
     with open_service(settings, create=False) as service:
-        made = make_backup(service, settings, installation.file, to, recordings=not no_recordings)
-    click.echo(made.file)
+        archive = make_backup(
+            service, settings, installation.file, to, recordings=not no_recordings
+        )
+    click.echo(archive.file)
     show.note("It has private keys: anybody who can read it can pose as this gateway.")
-    for path in made.outside:
+    for path in archive.outside:
         show.note(f"Not in it, since it is elsewhere: {path}")
 
 
@@ -74,27 +76,27 @@ def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
     ),
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Put aside what is there, and restore all the same.")
+@click.option("--force", is_flag=True, help="Move existing files aside, and restore anyway.")
 @click.pass_obj
 def restore(installation: Installation, file: Path, force: bool) -> None:
     """Restore a backup; no gateway may run.
 
-    The settings say where to. Where there is no settings file, the one of the backup is put there first.
-    What was written after the backup is lost, audit events too: a copy of the audit elsewhere has them.
+    The settings name the places to restore to. If there is no settings file, the backup's is put there first.
+    Everything written after the backup is lost, audit events too; a copy of the audit elsewhere has them.
     """
-    found = restore_backup(file, installation.file, force=force, now=time.time())
+    restored = restore_backup(file, installation.file, force=force, now=time.time())
     with (
-        open_service(found.settings, create=False) as service,
+        open_service(restored.settings, create=False) as service,
         service.change("store.restore") as change,
     ):
         change.unchanged = True
         change.fields |= {"file": str(file)}
-    click.echo(f"Restored {file} to {found.settings.data_dir}.")
-    for aside in found.moved:
+    click.echo(f"Restored {file} to {restored.settings.data_dir}.")
+    for aside in restored.moved:
         show.note(f"What was there is in {aside}; remove it when all is well.")
-    if found.settings_kept:
+    if restored.settings_kept:
         show.note(
             f"{installation.file} is as it was; the backup has its own as settings.toml (tar -xzf)."
         )
-    for path in found.outside:
+    for path in restored.outside:
         show.note(f"Not in the backup, so see to it yourself: {path}")

@@ -1,11 +1,14 @@
-"""How other programs run this one."""
+"""The command by which other programs run this one."""
 
 import sys
 from pathlib import Path
 
 
 def this_program() -> tuple[str, ...]:
-    """How to run this program under any PATH. Links stay, so that an upgrade behind one is found."""
+    """Return the command that runs this program under any PATH.
+
+    Links are not resolved, so that a link to a newer version keeps working.
+    """
     called = Path(sys.argv[0])
     if called.name == "stagedoor" and called.is_file():
         return (str(called.absolute()),)

@@ -1,4 +1,4 @@
-"""`stagedoor token`: secrets that stand in a password's place, with an end and a scope."""
+"""`stagedoor token`: manage tokens, which replace a password and have a scope and an expiry."""
 
 import click
 
@@ -37,7 +37,7 @@ def token() -> None:
     "scopes",
     multiple=True,
     help="Limit it: connect, connect:APP, connect:APP.ENVIRONMENT, patterns allowed. "
-    "May be given often. Default: all that the user's grants allow.",
+    "May be given more than once. Default: all that the user's grants allow.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -48,22 +48,22 @@ def create(
     scopes: tuple[str, ...],
     json_: bool,
 ) -> None:
-    """Make a token for USER and print it. It is shown this once; only its hash is kept."""
+    """Create a token for USER and print it. It is shown only once; only its hash is stored."""
     with open_service(installation.settings, create=False) as service:
-        made = admin.create_token(service, user, scopes=scopes or None, expires_at=expires)
+        new_token = admin.create_token(service, user, scopes=scopes or None, expires_at=expires)
     if json_:
         return show.as_json(
             {
-                "id": made.id,
+                "id": new_token.id,
                 "user": user,
-                "token": made.text,
+                "token": new_token.text,
                 "scopes": list(scopes) or None,
                 "expires_at": show.iso(expires),
             }
         )
-    click.echo(made.text)
+    click.echo(new_token.text)
     return show.note(
-        f"Token {made.id} of {user} ends {show.local(expires, 'never')}. It is not shown again."
+        f"Token {new_token.id} of {user} ends {show.local(expires, 'never')}. It is not shown again."
     )
 
 
@@ -80,29 +80,29 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
             admin.require_user(service, user)
         policy = admin.policy(service)
         now = service.clock()
-    found = [one for one in policy.tokens.values() if user in (None, one.user)]
+    records = [record for record in policy.tokens.values() if user in (None, record.user)]
     if json_:
         return show.as_json(
             [
                 {
-                    "id": one.id,
-                    "user": one.user,
-                    "scopes": None if one.scopes is None else list(one.scopes),
-                    "expires_at": show.iso(one.expires_at),
-                    "expired": one.expires_at is not None and one.expires_at <= now,
+                    "id": record.id,
+                    "user": record.user,
+                    "scopes": None if record.scopes is None else list(record.scopes),
+                    "expires_at": show.iso(record.expires_at),
+                    "expired": record.expires_at is not None and record.expires_at <= now,
                 }
-                for one in found
+                for record in records
             ]
         )
     return show.table(
         [
             {
-                "id": one.id,
-                "user": one.user,
-                "scopes": "all" if one.scopes is None else " ".join(one.scopes),
-                "ends": show.ends(one.expires_at, now),
+                "id": record.id,
+                "user": record.user,
+                "scopes": "all" if record.scopes is None else " ".join(record.scopes),
+                "ends": show.ends(record.expires_at, now),
             }
-            for one in found
+            for record in records
         ],
         show.no("tokens", user, f"make one: stagedoor token create {user or 'USER'}"),
     )

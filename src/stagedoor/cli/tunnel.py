@@ -1,4 +1,4 @@
-"""`stagedoor tunnel` as the command tree knows it; `cli.main` runs it before there is a tree."""
+"""The entry of `stagedoor tunnel` in the command tree; `cli.main` runs the real one without the tree."""
 
 import click
 

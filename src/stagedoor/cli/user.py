@@ -1,16 +1,16 @@
-"""`stagedoor user`: who there is."""
+"""`stagedoor user`: manage users, their passwords and their groups."""
 
 from collections import Counter
 
 import click
 
 from stagedoor.admin import service as admin
-from stagedoor.admin import sessions as oversight
+from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sign_in.invitations import invite as make_invitation
 from stagedoor.cli import show
-from stagedoor.cli.ask import new_password, sure
+from stagedoor.cli.ask import confirm, new_password
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.user_show import show_
@@ -36,9 +36,16 @@ user.add_command(show_)
     ),
 )
 @click.argument("name")
-@click.option("--group", "groups", multiple=True, help="A group to be in. May be given often.")
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    help="A group to add the user to. May be given more than once.",
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin's first line.")
-@click.option("--no-password", is_flag=True, help="Ask for none: tokens and keys only.")
+@click.option(
+    "--no-password", is_flag=True, help="Set no password: the user logs in by tokens and keys only."
+)
 @click.pass_obj
 def add(
     installation: Installation,
@@ -47,7 +54,7 @@ def add(
     password_stdin: bool,
     no_password: bool,
 ) -> None:
-    """Add the user NAME. The password is asked for, twice, without echo."""
+    """Add the user NAME. It asks for the password twice, without echo."""
     if password_stdin and no_password:
         raise click.UsageError("--password-stdin and --no-password exclude each other")
     admin.check_name(name, "user")
@@ -66,7 +73,12 @@ def add(
     ),
 )
 @click.argument("name", shell_complete=user_names)
-@click.option("--group", "groups", multiple=True, help="A group to be in. May be given often.")
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    help="A group to add the user to. May be given more than once.",
+)
 @click.option(
     "--expires",
     metavar="WHEN",
@@ -84,20 +96,20 @@ def invite(
     expires: float | None,
     url: str | None,
 ) -> None:
-    """Print a link, good once, by which NAME sets a password. A new user is added.
+    """Print a link by which NAME sets a password, once. A new user is added.
 
-    Anybody with the link can sign in as NAME: hand it over as you would a password. Its secret is behind the
-    `#`, which browsers send to no server. An earlier invitation of NAME ends.
+    Anyone with the link can sign in as NAME: hand it over as you would a password. The secret is behind the
+    `#`, which browsers send to no server. An earlier invitation of NAME becomes invalid.
     """
     with open_service(installation.settings) as service:
-        made = make_invitation(
+        invitation = make_invitation(
             installation.settings, service, name, expires, groups=groups, url=url
         )
-    click.echo(made.url)
-    if made.added:
+    click.echo(invitation.url)
+    if invitation.added:
         show.note(f"Added {name}. Let them in somewhere: stagedoor grant add user:{name} APP")
     show.note(
-        f"The link sets the password of {name} once, until {show.local(made.expires_at, 'never')}."
+        f"The link sets the password of {name} once, until {show.local(invitation.expires_at, 'never')}."
     )
 
 
@@ -111,24 +123,24 @@ def invite(
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, group: str | None, json_: bool) -> None:
-    """List the users, with when they last logged in to a shell."""
+    """List the users, and when each last logged in to a shell."""
     with open_service(installation.settings, create=False) as service:
         policy = admin.policy(service)
-        last = oversight.last_opened(service)
+        last = admin_sessions.last_opened(service)
     keys = Counter(key.user for key in policy.keys.values())
     tokens = Counter(token.user for token in policy.tokens.values())
     rows = [
         {
-            "name": one.name,
-            "groups": sorted(one.groups),
-            "password": one.password_hash is not None,
-            "keys": keys[one.name],
-            "tokens": tokens[one.name],
-            "disabled": one.name in policy.disabled,
-            "last_login": show.iso(last.get(one.name)),
+            "name": record.name,
+            "groups": sorted(record.groups),
+            "password": record.password_hash is not None,
+            "keys": keys[record.name],
+            "tokens": tokens[record.name],
+            "disabled": record.name in policy.disabled,
+            "last_login": show.iso(last.get(record.name)),
         }
-        for one in policy.all_users.values()
-        if group is None or group in one.groups
+        for record in policy.all_users.values()
+        if group is None or group in record.groups
     ]
     if json_:
         return show.as_json(rows)
@@ -155,12 +167,12 @@ def list_(installation: Installation, group: str | None, json_: bool) -> None:
 def disable(installation: Installation, name: str) -> None:
     """Keep the user NAME out, and close their live sessions.
 
-    No password, token, key or sign-in of theirs lets anybody in, within seconds, at any gateway. Nothing is
-    removed: `stagedoor user enable NAME` gives all of it back.
+    Within seconds, every gateway refuses their password, tokens, keys and sign-ins. Nothing is removed:
+    `stagedoor user enable NAME` makes all of them valid again.
     """
     with open_service(installation.settings, create=False) as service:
         changed = set_disabled(service, name, disabled=True)
-        live = oversight.list_sessions(service, identity=name)
+        live = admin_sessions.list_sessions(service, identity=name)
     show.note(f"{name} is disabled." if changed else f"{name} is disabled already.")
     if live:
         are = "is" if len(live) == 1 else "are"
@@ -191,7 +203,7 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
     """
     with open_service(installation.settings, create=False) as service:
         policy = admin.policy(service)
-        live = oversight.list_sessions(service, identity=name)
+        live = admin_sessions.list_sessions(service, identity=name)
         if name in policy.all_users:
             held = [
                 (sum(key.user == name for key in policy.keys.values()), "key"),
@@ -200,9 +212,9 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
             ]
             what = ", ".join(show.count(number, kind) for number, kind in held)
             closing = f" and close {show.count(len(live), 'live session')}" if live else ""
-            sure(f"Remove {name} with {what}{closing}?", yes=yes)
-        gone = admin.remove_user(service, name)
-    what = ", ".join(show.count(number, kind.removesuffix("s")) for kind, number in gone.items())
+            confirm(f"Remove {name} with {what}{closing}?", yes=yes)
+        removed = admin.remove_user(service, name)
+    what = ", ".join(show.count(number, kind.removesuffix("s")) for kind, number in removed.items())
     show.note(f"Removed {name} with {what}.")
     if live:
         are = "is" if len(live) == 1 else "are"
@@ -222,10 +234,10 @@ def remove(installation: Installation, name: str, yes: bool) -> None:
 )
 @click.argument("name", shell_complete=user_names)
 @click.option("--password-stdin", is_flag=True, help="Read the password from stdin's first line.")
-@click.option("--remove", "remove_", is_flag=True, help="Take the password away.")
+@click.option("--remove", "remove_", is_flag=True, help="Remove the password.")
 @click.pass_obj
 def password(installation: Installation, name: str, password_stdin: bool, remove_: bool) -> None:
-    """Set the password of the user NAME. It is asked for, twice, without echo.
+    """Set the password of the user NAME. It asks for it twice, without echo.
 
     Live sessions go on; close them with `stagedoor session close --user NAME`.
     """
@@ -241,7 +253,7 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
 
 
 def _note_unused(installation: Installation, user: User) -> None:
-    """That the password lets nobody in, where it does not."""
+    """Print a note if `accounts.password_groups` prevents logins with the user's password."""
     if user.limited_to(installation.settings.accounts.passwords_for) != user:
         show.note(
             f"{user.name} is in none of accounts.password_groups, so this password lets nobody in."
@@ -255,8 +267,10 @@ def _note_unused(installation: Installation, user: User) -> None:
     ),
 )
 @click.argument("name", shell_complete=user_names)
-@click.option("--add", "add_", multiple=True, help="A group to join. May be given often.")
-@click.option("--remove", "remove_", multiple=True, help="A group to leave. May be given often.")
+@click.option("--add", "add_", multiple=True, help="A group to join. May be given more than once.")
+@click.option(
+    "--remove", "remove_", multiple=True, help="A group to leave. May be given more than once."
+)
 @click.pass_obj
 def group(
     installation: Installation, name: str, add_: tuple[str, ...], remove_: tuple[str, ...]
@@ -267,7 +281,7 @@ def group(
             groups = admin.change_groups(service, name, add=add_, remove=remove_)
         else:
             groups = admin.require_user(service, name).groups
-    for one in sorted(groups):
-        click.echo(one)
+    for group_name in sorted(groups):
+        click.echo(group_name)
     if not groups:
         show.note(show.no("groups", name, f"join one: stagedoor user group {name} --add GROUP"))

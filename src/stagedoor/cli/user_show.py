@@ -1,4 +1,4 @@
-"""`stagedoor user show`: everything about one person."""
+"""`stagedoor user show`: show everything about one user."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,32 +22,34 @@ from stagedoor.store.people import TokenState
 def show_(installation: Installation, name: str, json_: bool) -> None:
     """Show everything about the user NAME.
 
-    Groups, grants, keys, tokens and when they end, sign-ins, live sessions. No secret is shown.
+    It shows groups, grants, keys, tokens and their expiry, sign-ins and live sessions, but no secret.
     """
     with open_service(installation.settings, create=False) as service:
-        found, now = user_state(service, name), service.clock()
+        state, now = user_state(service, name), service.clock()
         shared = service.database.shared
     if json_:
-        return show.as_json(_document(found, now))
+        return show.as_json(_document(state, now))
     limits = installation.settings.accounts.passwords_for
-    _head(found, counts=found.user.limited_to(limits) == found.user)
-    _part("grants", [grant.row(one, now) for one in found.grants])
-    _part("keys", [_key(one) for one in found.keys])
-    _part("tokens", [_token(one, now) for one in found.tokens])
-    _part("sign-ins", [sign_in.row(one) for one in found.sign_ins])
-    rows = [session.row(one, now, state=False, instance=shared) for one in found.sessions]
+    _head(state, counts=state.user.limited_to(limits) == state.user)
+    _part("grants", [grant.row(entry, now) for entry in state.grants])
+    _part("keys", [_key(entry) for entry in state.keys])
+    _part("tokens", [_token(entry, now) for entry in state.tokens])
+    _part("sign-ins", [sign_in.row(entry) for entry in state.sign_ins])
+    rows = [session.row(entry, now, state=False, instance=shared) for entry in state.sessions]
     return _part("live sessions", rows)
 
 
-def _head(found: UserState, *, counts: bool) -> None:
-    user = found.user
-    groups = [f"{one} (provider)" if one in found.provided else one for one in sorted(user.groups)]
+def _head(state: UserState, *, counts: bool) -> None:
+    user = state.user
+    groups = [
+        f"{group} (provider)" if group in state.provided else group for group in sorted(user.groups)
+    ]
     has = user.password_hash is not None
     password = ("yes" if counts else "yes, but in no accounts.password_groups") if has else "no"
-    who = [f"{account.subject} at {account.issuer}" for account in found.accounts]
+    who = [f"{account.subject} at {account.issuer}" for account in state.accounts]
     for name, value in (
         ("name", user.name),
-        ("disabled", f"yes; stagedoor user enable {user.name}" if found.disabled else "no"),
+        ("disabled", f"yes; stagedoor user enable {user.name}" if state.disabled else "no"),
         ("groups", ", ".join(groups) or "-"),
         ("password", password),
         ("provider", ", ".join(who) or "-"),
@@ -60,44 +62,44 @@ def _part(title: str, rows: Sequence[Mapping[str, str]]) -> None:
     show.table(rows)
 
 
-def _key(one: KeyRecord) -> dict[str, str]:
+def _key(record: KeyRecord) -> dict[str, str]:
     return {
-        "type": one.public_key.partition(" ")[0],
-        "fingerprint": one.fingerprint,
-        "comment": one.comment,
+        "type": record.public_key.partition(" ")[0],
+        "fingerprint": record.fingerprint,
+        "comment": record.comment,
     }
 
 
-def _token(one: TokenState, now: float) -> dict[str, str]:
+def _token(record: TokenState, now: float) -> dict[str, str]:
     return {
-        "id": one.id,
-        "scopes": "all" if one.scopes is None else " ".join(one.scopes),
-        "made": show.local(one.created_at),
-        "ends": show.ends(one.expires_at, now),
+        "id": record.id,
+        "scopes": "all" if record.scopes is None else " ".join(record.scopes),
+        "made": show.local(record.created_at),
+        "ends": show.ends(record.expires_at, now),
     }
 
 
-def _document(found: UserState, now: float) -> dict[str, object]:
-    user = found.user
+def _document(state: UserState, now: float) -> dict[str, object]:
+    user = state.user
     return {
         "name": user.name,
-        "disabled": found.disabled,
+        "disabled": state.disabled,
         "password": user.password_hash is not None,
         "groups": sorted(user.groups),
-        "provided_groups": sorted(found.provided),
-        "persons": [{"issuer": one.issuer, "subject": one.subject} for one in found.accounts],
-        "grants": [grant.document(one) for one in found.grants],
-        "keys": [_key(one) for one in found.keys],
+        "provided_groups": sorted(state.provided),
+        "persons": [{"issuer": entry.issuer, "subject": entry.subject} for entry in state.accounts],
+        "grants": [grant.document(entry) for entry in state.grants],
+        "keys": [_key(entry) for entry in state.keys],
         "tokens": [
             {
-                "id": one.id,
-                "scopes": None if one.scopes is None else list(one.scopes),
-                "created_at": show.iso(one.created_at),
-                "expires_at": show.iso(one.expires_at),
-                "expired": one.expires_at is not None and one.expires_at <= now,
+                "id": entry.id,
+                "scopes": None if entry.scopes is None else list(entry.scopes),
+                "created_at": show.iso(entry.created_at),
+                "expires_at": show.iso(entry.expires_at),
+                "expired": entry.expires_at is not None and entry.expires_at <= now,
             }
-            for one in found.tokens
+            for entry in state.tokens
         ],
-        "sign_ins": [sign_in.document(one) for one in found.sign_ins],
-        "sessions": [session.document(one) for one in found.sessions],
+        "sign_ins": [sign_in.document(entry) for entry in state.sign_ins],
+        "sessions": [session.document(entry) for entry in state.sessions],
     }

@@ -1,15 +1,15 @@
-"""Which version this is, and of which commit."""
+"""The version of this program, with its commit."""
 
 from pathlib import Path
 
 import stagedoor
 
 COMMIT_FILE = Path(stagedoor.__file__).with_name("commit")
-"""Written by `hatch_build.py` into the sdist and the wheel; a checkout has none."""
+"""The file that `hatch_build.py` writes into the sdist and the wheel. A checkout has none."""
 
 
 def full_version(commit_file: Path = COMMIT_FILE) -> str:
-    """`0.2.0 (commit 0123456789ab)`, or `0.2.0` where nothing was built."""
+    """Return the version, such as `0.2.0 (commit 0123456789ab)`, or `0.2.0` in a checkout."""
     try:
         commit = commit_file.read_text("ascii").strip()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""`stagedoor web-link`: a way into the WebShell, once, for who has nothing to sign in with."""
+"""`stagedoor web-link`: print a link that signs a user in to the WebShell once, without a password."""
 
 import click
 
@@ -17,7 +17,7 @@ from stagedoor.cli.installation import Installation
     ),
 )
 @click.argument("user", shell_complete=user_names)
-@click.option("--app", help="APP or APP.ENVIRONMENT: leads there, and lets into nothing else.")
+@click.option("--app", help="APP or APP.ENVIRONMENT: open that app, and allow no other.")
 @click.option(
     "--url",
     help="Where browsers reach the WebShell. Default: web.public_url, else https:// and web.domain, or "
@@ -27,13 +27,13 @@ from stagedoor.cli.installation import Installation
 def web_link(installation: Installation, user: str, app: str | None, url: str | None) -> None:
     """Print a link that signs USER in on the web once.
 
-    It is good for 10 minutes.
+    It is valid for 10 minutes.
 
-    Anybody with the link can sign in as USER: hand it over as you would a password. Its secret is behind
-    the `#`, which browsers send to no server, so it reaches no log. It ends what it has opened when
-    the user's password is changed, or the user is removed.
+    Anyone with the link can sign in as USER: hand it over as you would a password. The secret is behind the
+    `#`, which browsers send to no server, so it reaches no log. The sign-in ends when the user's password is
+    changed, or the user is removed.
     """
     with open_service(installation.settings, create=False) as service:
-        made = make_link(installation.settings, service, user, app=app, url=url)
-    click.echo(made.url)
-    show.note(f"It signs {user} in once, until {show.local(made.expires_at, 'never')}.")
+        link = make_link(installation.settings, service, user, app=app, url=url)
+    click.echo(link.url)
+    show.note(f"It signs {user} in once, until {show.local(link.expires_at, 'never')}.")

@@ -1,4 +1,4 @@
-"""Times as people write them: `8h`, `30d`, `2026-12-31`, `2026-12-31T18:00`, `never`."""
+"""The parsing of times as people write them: `8h`, `30d`, `2026-12-31`, `2026-12-31T18:00`, `never`."""
 
 import re
 import time
@@ -14,9 +14,9 @@ FORMS = "8h, 30d, 1d12h, a date (2026-12-31) or a date and time (2026-12-31T18:0
 
 
 def parse_end(text: str, now: float) -> float | None:
-    """When something ends: that long from `now`, at that time, or at the end of that day.
+    """Return the end that `text` names: a duration from `now`, a time, or the end of a day.
 
-    None for `never`. Raises ValueError. A time without an offset is local.
+    It is in seconds since the epoch, None for `never`. A time without an offset is local. Raises ValueError.
     """
     if text == "never":
         return None
@@ -27,7 +27,10 @@ def parse_end(text: str, now: float) -> float | None:
 
 
 def parse_begin(text: str, now: float) -> float:
-    """When something began: that long before `now`, at that time, or at the start of that day."""
+    """Return the beginning that `text` names: a duration before `now`, a time, or the start of a day.
+
+    It is in seconds since the epoch. A time without an offset is local. Raises ValueError.
+    """
     duration = parse_duration(text)
     if duration is not None:
         return now - duration
@@ -45,7 +48,7 @@ def _instant(text: str, *, end_of_day: bool) -> float:
 
 
 def end(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
-    """An option's callback: the value as `parse_end` reads it."""
+    """Parse an option's value by `parse_end`, as its callback."""
     try:
         return parse_end(value, time.time())
     except ValueError as error:
@@ -53,7 +56,7 @@ def end(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
 
 
 def begin(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """An option's callback: the value as `parse_begin` reads it, None if it is not given."""
+    """Parse an option's value by `parse_begin`, as its callback; None if it is not given."""
     if value is None:
         return None
     try:
