@@ -3,7 +3,7 @@
 import json
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.wire.answer import refusal
+from stagedoor.wire.answer import encode_refusal
 from stagedoor.wire.connect import HeadParser, Request
 from stagedoor.wire.target import parse_target
 
@@ -50,7 +50,7 @@ def is_cut(received: bytes, end: int) -> bool:
 def answer_is_whole(denial: Denial) -> None:
     assert denial.message.isascii(), json.dumps(denial.message)
     assert denial.message.isprintable(), json.dumps(denial.message)
-    head, end, body = refusal(denial).partition(b"\r\n\r\n")
+    head, end, body = encode_refusal(denial).partition(b"\r\n\r\n")
     assert end
     assert body.count(b"\n") == 1
     assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head

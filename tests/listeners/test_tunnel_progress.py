@@ -11,7 +11,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.relay.ports import Stream
-from stagedoor.wire.answer import interim
+from stagedoor.wire.answer import encode_interim
 from stagedoor.wire.connect import HeadParser, Request
 
 HEAD = b"CONNECT app01.ssh:22 HTTP/1.1\r\nHost: app01.ssh:22\r\n"
@@ -69,7 +69,9 @@ async def test_what_does_not_go_out_at_once_comes_before_the_answer_whole() -> N
     wire.room = 10_000
     async with asyncio.timeout(60):
         await waiting.refuse(Denial(Reason.SHELL_UNAVAILABLE, "no"))
-    expected = interim(StartStep("scheduling")) + interim(StartStep("starting container"))
+    expected = encode_interim(StartStep("scheduling")) + encode_interim(
+        StartStep("starting container")
+    )
     assert wire.sent.startswith(expected + b"HTTP/1.1 503 ")
 
 
@@ -83,7 +85,7 @@ def test_a_start_that_never_ends_does_not_fill_the_clients_memory() -> None:
 
 @pytest.mark.parametrize("text", ["a\r\nX: y", "a\x1b[2J", "ünïcode", "x" * 9999, ""])
 def test_no_step_can_end_its_header(text: str) -> None:
-    told = interim(StartStep(text, text))
+    told = encode_interim(StartStep(text, text))
     assert told.count(b"\r\n") == 3
     assert told.endswith(b"\r\n\r\n")
     assert len(told) < 300

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.wire.answer import MAX_REASON_PHRASE_CHARS, established, refusal
+from stagedoor.wire.answer import MAX_REASON_PHRASE_CHARS, encode_established, encode_refusal
 
 
 class _Answer:
@@ -52,11 +52,11 @@ STATUS = {
 
 @pytest.mark.line(5)
 def test_the_yes_has_no_length_and_no_encoding() -> None:
-    assert established() == b"HTTP/1.1 200 Connection established\r\n\r\n"
-    assert established("01J-x") == (
+    assert encode_established() == b"HTTP/1.1 200 Connection established\r\n\r\n"
+    assert encode_established("01J-x") == (
         b"HTTP/1.1 200 Connection established\r\nStagedoor-Session: 01J-x\r\n\r\n"
     )
-    assert established("01J-x", 1_800_000_000.4).endswith(
+    assert encode_established("01J-x", 1_800_000_000.4).endswith(
         b"\r\nStagedoor-Session: 01J-x\r\nStagedoor-Token-Ends: 1800000000\r\n\r\n"
     )
 
@@ -64,14 +64,14 @@ def test_the_yes_has_no_length_and_no_encoding() -> None:
 @pytest.mark.parametrize("session_id", ["", "a b", "a\r\nX: y", "a\n", "é", "a" * 101])
 def test_a_session_id_cannot_bring_a_header_of_its_own(session_id: str) -> None:
     with pytest.raises(ValueError, match="session id"):
-        established(session_id)
+        encode_established(session_id)
 
 
 @pytest.mark.line(6)
 @pytest.mark.line(37)
 @pytest.mark.parametrize("reason", Reason)
 def test_a_refusal_is_one_line_of_text_and_the_end(reason: Reason) -> None:
-    answer = refusal(Denial(reason, "alice may not enter app02.ssh"))
+    answer = encode_refusal(Denial(reason, "alice may not enter app02.ssh"))
     status, phrase, headers, body = read(answer)
     assert status == STATUS[reason]
     assert phrase.endswith(": alice may not enter app02.ssh")
@@ -86,7 +86,7 @@ def test_a_refusal_is_one_line_of_text_and_the_end(reason: Reason) -> None:
 
 @pytest.mark.line(23)
 def test_a_407_names_both_schemes_basic_first() -> None:
-    headers = read(refusal(Denial(Reason.CREDENTIAL_MISSING, "who are you?")))[2]
+    headers = read(encode_refusal(Denial(Reason.CREDENTIAL_MISSING, "who are you?")))[2]
     assert headers.get_all("Proxy-Authenticate") == [
         'Basic realm="Stagedoor", charset="UTF-8"',
         'Bearer realm="Stagedoor"',
@@ -95,16 +95,16 @@ def test_a_407_names_both_schemes_basic_first() -> None:
 
 @pytest.mark.line(37)
 def test_retry_after_says_what_the_denial_says() -> None:
-    assert read(refusal(Denial(Reason.THROTTLED, "slow down", 17)))[2]["Retry-After"] == "17"
-    assert read(refusal(Denial(Reason.UPSTREAM_REFUSED, "x", 3)))[2]["Retry-After"] == "3"
-    assert read(refusal(Denial(Reason.DRAINING, "x", -1)))[2]["Retry-After"] == "0"
+    assert read(encode_refusal(Denial(Reason.THROTTLED, "slow down", 17)))[2]["Retry-After"] == "17"
+    assert read(encode_refusal(Denial(Reason.UPSTREAM_REFUSED, "x", 3)))[2]["Retry-After"] == "3"
+    assert read(encode_refusal(Denial(Reason.DRAINING, "x", -1)))[2]["Retry-After"] == "0"
 
 
 @settings(deadline=None)
 @given(st.sampled_from(Reason), st.text())
 def test_no_message_can_end_a_header_or_add_one(reason: Reason, message: str) -> None:
-    answer = refusal(Denial(reason, message))
-    plain = refusal(Denial(reason, ""))
+    answer = encode_refusal(Denial(reason, message))
+    plain = encode_refusal(Denial(reason, ""))
     status, phrase, headers, body = read(answer)
     assert status == STATUS[reason]
     assert headers.keys() == read(plain)[2].keys()
@@ -117,7 +117,7 @@ def test_no_message_can_end_a_header_or_add_one(reason: Reason, message: str) ->
 
 def test_an_attack_on_the_header_stays_in_its_line() -> None:
     status, phrase, headers, body = read(
-        refusal(Denial(Reason.NO_GRANT, "x\r\nSet-Cookie: a\r\n\r\n\x1b[2J\u2028é"))
+        encode_refusal(Denial(Reason.NO_GRANT, "x\r\nSet-Cookie: a\r\n\r\n\x1b[2J\u2028é"))
     )
     assert "Set-Cookie" not in headers
     assert phrase == "Forbidden: x Set-Cookie: a [2J ?"

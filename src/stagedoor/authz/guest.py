@@ -21,7 +21,7 @@ from stagedoor.authz.decide import (
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.permission import Permission, not_granted
+from stagedoor.model.permission import Permission, deny_permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
@@ -94,7 +94,7 @@ def by_rule(
     rules = matching(policy, user, target, now)
     rule = longest(rules, Permission.WATCH)
     if rule is None:
-        return not_granted(Permission.WATCH, user.name, target)
+        return deny_permission(Permission.WATCH, user.name, target)
     if not in_scope(identity.scopes, target):
         return _out_of_scope(identity)
     ends_at = earliest(rule.expires_at, until)

@@ -1,4 +1,4 @@
-"""A certificate authority for OpenSSH certificates (PROTOCOL.certkeys). Its key is a file or in an agent."""
+"""A certificate authority for OpenSSH (PROTOCOL.certkeys), which signs with a key file or an agent's key."""
 
 import secrets
 from base64 import b64decode, b64encode
@@ -93,8 +93,9 @@ class CertificateAuthority:
     ) -> str:
         """Return a user certificate for the names `users`; `identity` is its key id, which sshd logs.
 
-        Examples of `critical_options` are `{"source-address": "192.0.2.0/24"}` and `{"force-command":
-        "…"}`. Raises StagedoorError.
+        `critical_options` may be `{"source-address": "192.0.2.0/24"}` or `{"force-command": "…"}`.
+
+        Raises StagedoorError.
         """
         return self._sign(
             USER,

@@ -30,7 +30,7 @@ from stagedoor.relay.loop import Relay
 from stagedoor.relay.ports import Stream
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
-from stagedoor.wire.answer import established, interim, refusal
+from stagedoor.wire.answer import encode_established, encode_interim, encode_refusal
 from stagedoor.wire.connect import HeadParser, Request
 from stagedoor.wire.ssh_preface import SshPreface
 
@@ -234,7 +234,7 @@ class _Downstream:
         if self.request is None or not self.request.wants_progress or self._interims <= 0:
             return
         self._interims -= 1
-        self._unsent += interim(step)
+        self._unsent += encode_interim(step)
         with suppress(OSError):  # it has gone, which writing the answer will show
             self._unsent = self._unsent[self.stream.send(memoryview(self._unsent)) :]
 
@@ -244,7 +244,7 @@ class _Downstream:
         if self.mute:
             return
         unsent, self._unsent = self._unsent, b""
-        await say_and_linger(self.stream, unsent + refusal(denial))
+        await say_and_linger(self.stream, unsent + encode_refusal(denial))
 
     async def accept(self, entered: Entered, now: float) -> bytes:
         """Say yes; returns what the client has sent early. Raises OSError."""
@@ -253,7 +253,9 @@ class _Downstream:
         self.answered = True
         token_ends_at = entered.grant.identity.token_ends_soon(now)
         unsent, self._unsent = self._unsent, b""
-        await aio.write_all(self.stream, unsent + established(entered.opened.id, token_ends_at))
+        await aio.write_all(
+            self.stream, unsent + encode_established(entered.opened.id, token_ends_at)
+        )
         if self.request.bare_line_feed and not early:
             # corkscrew drops what comes in one read with the 200; ssh speaks first through it.
             return await self._first_bytes()

@@ -17,18 +17,14 @@ class Kind(StrEnum):
     SESSION_CLOSED = "session.closed"
     SESSION_DENIED = "session.denied"
     SESSION_FOUND = "session.found"
-    """A session that was closed as lost is alive: its gateway could not reach the shared
-    store."""
+    """A session closed as lost is alive: its gateway could not reach the shared store."""
     CHANNEL_OPENED = "channel.opened"
-    """A channel opened in a session whose SSH ends at the gateway: a shell, a command, sftp or a
-    forward."""
+    """A shell, a command, sftp or a forward began, in a session whose SSH ends at the gateway."""
     CHANNEL_CLOSED = "channel.closed"
     CHANNEL_FILE = "channel.file"
-    """A file was sent or received, or changed by sftp: removed, renamed, linked, or given other
-    attributes."""
+    """A file was sent or received, or sftp removed, renamed or linked it or set its attributes."""
     CHANNEL_FILES = "channel.files"
-    """A thousand more files in a channel that has moved very many: their count, and a hash over all of
-    them."""
+    """A thousand more files in a channel with very many: their count, and a hash over all of them."""
     RECORDING_ENDED = "recording.ended"
     RECORDING_FAILED = "recording.failed"
     """The recording failed; whatever follows in the terminal is not recorded."""
@@ -38,8 +34,7 @@ class Kind(StrEnum):
     AUDIT_CHECKPOINT = "audit.checkpoint"
     """The current end of the chain, signed; see `audit.chain`."""
     AUDIT_REMOVED = "audit.removed"
-    """Events were removed after they had been delivered to every sink and kept as long as the settings
-    require."""
+    """Events were removed, after delivery to every sink and after the retention in the settings."""
     CERTIFICATE_SIGNED = "certificate.signed"
     """A certificate was signed for the key of a sign-in. The event is written before the certificate is
     sent; the certificate's serial is `sign_in`."""

@@ -43,7 +43,7 @@ class FairQueue(Generic[Key]):
         return {source: len(keys) for source, keys in self._by_source.items()}
 
     def fullest(self) -> str | None:
-        """Return the source with the most keys; of equals, the one that has had that many for longest."""
+        """Return the source with the most keys; among equals, the one that has had that many for longest."""
         return next(iter(self._by_count[max(self._by_count)])) if self._by_count else None
 
     def add(self, key: Key, source: str) -> None:
@@ -67,8 +67,8 @@ class FairQueue(Generic[Key]):
     def enter(self, key: Key, source: str) -> Key | None:
         """Add `key`, and return the key that loses its place for it, or None.
 
-        The loser is the oldest key of the source with the most keys, or of `source` if that has used
-        all of its own places: the oldest key has had the most time to do what it is waited for.
+        That is the oldest key of the source with the most keys, or of `source` if that has used all of
+        its own places: the oldest key has had the most time to do what it is waited for.
         """
         victim: Key | None = None
         if self._room_of_source is not None and self._count(source) >= self._room_of_source:
@@ -83,9 +83,8 @@ class FairQueue(Generic[Key]):
     def line_up(self, key: Key, source: str) -> Key | None:
         """Queue `key` for its turn, and return the key that loses its place, or None.
 
-        The loser is the newest key of the source with the most keys, because the others have waited
-        longer. It is `key` itself, which is then not queued, if no other source has more keys than its
-        own.
+        That is the newest key of the source with the most keys, because the others have waited longer.
+        It is `key` itself, which is then not queued, if no other source has more keys than its own.
         """
         victim: Key | None = None
         if len(self) >= self._room:

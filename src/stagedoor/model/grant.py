@@ -56,7 +56,7 @@ class WatchedTerminal:
 
 
 Claim = Target | SharedTerminal | WatchedTerminal
-"""What a user requests access to: an app's shell, or one terminal as a guest."""
+"""The object of a request for access: an app's shell, or one terminal as a guest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def combine_permissions(allow: Permissions, without: Permissions) -> Permissions
     return permissions
 
 
-def not_granted(permission: Permission, name: str, target: Target) -> Denial:
+def deny_permission(permission: Permission, name: str, target: Target) -> Denial:
     """Return the refusal of a permission to `name`, with the administrator's command that grants it."""
     option = f" --environment {target.environment}" if target.environment else ""
     return Denial.with_mend(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class PresenceEntry:
     """A user at a terminal, whichever worker serves them.
 
-    `looks` is True for a user who watches and cannot type. `since` is seconds since the epoch; `share`
+    `is_watching` is True for a user who watches and cannot type. `since` is seconds since the epoch; `share`
     is the id of the share by which a guest came.
     """
 
@@ -16,6 +16,6 @@ class PresenceEntry:
     source: str
     target: str
     terminal: str
-    looks: bool
+    is_watching: bool
     since: float
     share: str | None = None

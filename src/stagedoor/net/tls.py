@@ -173,7 +173,7 @@ class TlsStream:
         self._tcp.abort()
 
     def close(self) -> None:
-        """Close the TCP connection. This sends no close_notify."""
+        """Close the TCP connection. Only `shutdown_write` sends close_notify."""
         self._tcp.close()
 
     def _decrypt(self, limit: int) -> bytes | None:

@@ -161,9 +161,8 @@ class StreamTransport(asyncio.Transport):
         self._reading = should_read
         if should_read:
             self._loop.add_reader(self._fd, self._read)
-            self._loop.call_soon(
-                self._read
-            )  # TLS may have more in memory, which epoll does not report
+            # TLS may have more in memory, which epoll(7) does not report.
+            self._loop.call_soon(self._read)
         elif not self._lost:
             self._loop.remove_reader(self._fd)
 

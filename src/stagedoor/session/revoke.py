@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
-from stagedoor.model.permission import Permission, not_granted
+from stagedoor.model.permission import Permission, deny_permission
 from stagedoor.model.session import End
 
 
@@ -19,7 +19,7 @@ def needed(permission: Permission | None, decision: Grant | Denial) -> Grant | D
     """Return `decision`, or a denial if it lacks `permission`. None requires no permission."""
     if permission is None or isinstance(decision, Denial) or permission in decision.permissions:
         return decision
-    return not_granted(permission, decision.identity.name, decision.target)
+    return deny_permission(permission, decision.identity.name, decision.target)
 
 
 def removal(grant: Grant, decision: Grant | Denial, now: float) -> Removal | None:

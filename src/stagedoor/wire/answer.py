@@ -50,7 +50,7 @@ _CHALLENGES = (
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
-def established(session_id: str | None = None, token_ends_at: float | None = None) -> bytes:
+def encode_established(session_id: str | None = None, token_ends_at: float | None = None) -> bytes:
     """Return the answer that opens the tunnel; the tunnel's bytes follow it.
 
     It has neither Content-Length nor Transfer-Encoding (RFC 9110 §9.3.6). With `session_id`, a
@@ -68,7 +68,7 @@ def established(session_id: str | None = None, token_ends_at: float | None = Non
     return f"{head}\r\n".encode("ascii")
 
 
-def interim(step: StartStep) -> bytes:
+def encode_interim(step: StartStep) -> bytes:
     """Return an interim answer (RFC 9110 §15.2) that reports the progress of a shell's start.
 
     RFC 2518 defines 102 for this case: accepted, but not done yet. Send it only to a client that
@@ -86,7 +86,7 @@ def status_of(reason: Reason) -> int:
     return _STATUS[reason][0]
 
 
-def refusal(denial: Denial) -> bytes:
+def encode_refusal(denial: Denial) -> bytes:
     """Return the whole answer to a refused request; the connection is closed after it.
 
     The body is the denial's line. No byte of a message can end a header: line ends and control

@@ -194,9 +194,8 @@ class SftpWatch:
                     else:
                         yield _unanswered(opened)
                 elif opened is not None:
-                    yield _unanswered(
-                        opened
-                    )  # not an answer to such a request, so it proves nothing
+                    # This is no answer to such a request, so it proves nothing.
+                    yield _unanswered(opened)
             case 103:  # SSH_FXP_DATA
                 file = self._files.get(self._reading.pop(request, b""))
                 if file is not None:

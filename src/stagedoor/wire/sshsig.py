@@ -20,8 +20,8 @@ _LINE = 70
 class Signature:
     """A signature of a message.
 
-    `key` is the public key's blob (RFC 4253 §6.6), `signature` the blob of the signature. `hash_name` is
-    the name of the hash of the message.
+    `key` is the public key's blob (RFC 4253 §6.6), and `signature` the signature's. `hash_name` names
+    the hash of the message.
     """
 
     key: bytes

@@ -42,15 +42,15 @@ def why_crowded(present: Sequence[PresenceEntry], session: str) -> Denial | None
     own = next((entry for entry in present if entry.session == session), None)
     if own is None:
         return None
-    same_kind = [entry for entry in present if entry.looks == own.looks]
+    same_kind = [entry for entry in present if entry.is_watching == own.is_watching]
     of_user = sum(entry.name == own.name for entry in same_kind)
     of_share = sum(entry.share == own.share for entry in present) if own.share else 0
-    if of_user > (WATCHING_ONE_PERSON if own.looks else TYPING_ONE_PERSON):
-        does = "watches" if own.looks else "is at"
+    if of_user > (WATCHING_ONE_PERSON if own.is_watching else TYPING_ONE_PERSON):
+        does = "watches" if own.is_watching else "is at"
         return _crowded(f"{own.name} {does} this terminal {of_user - 1} times already")
     if of_share > BY_ONE_SHARE:
         return _crowded(f"this link is used by {BY_ONE_SHARE} at a time, which is the limit")
-    if own.looks and len(same_kind) > WATCHING:
+    if own.is_watching and len(same_kind) > WATCHING:
         return _crowded(f"this terminal is watched {WATCHING} times already, which is the limit")
     return None
 

@@ -11,7 +11,7 @@ from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
 from stagedoor.model.units import KIB
-from stagedoor.wire.answer import refusal
+from stagedoor.wire.answer import encode_refusal
 from stagedoor.wire.httphead import find_fault
 
 MAX_HEADER_BYTES = 16 * KIB
@@ -96,7 +96,7 @@ class HttpServerProtocol(H11Protocol):
         """Say what is wrong with the request, write it down, and hang up."""
         self._write_down(self.conn.fault, self._pending.source)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.write(refusal(self.conn.fault))
+            self.transport.write(encode_refusal(self.conn.fault))
         self.transport.close()
 
     def _await_header(self) -> None:
@@ -117,5 +117,5 @@ class HttpServerProtocol(H11Protocol):
             )
             self._write_down(denial, self._pending.source)
             if self.conn.our_state is h11.IDLE:
-                self.transport.write(refusal(denial))
+                self.transport.write(encode_refusal(denial))
         self.transport.close()

@@ -28,7 +28,7 @@ from stagedoor.net.listen import Socket
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import ServerTls, TlsStream
 from stagedoor.net.transport import StreamTransport
-from stagedoor.wire.answer import refusal
+from stagedoor.wire.answer import encode_refusal
 from stagedoor.wire.terminal import MAX_FRAME_BYTES
 
 GOODBYE_S = 3
@@ -229,4 +229,4 @@ async def _refuse(stream: TcpStream, denial: Denial, received: bytes) -> None:
         async with asyncio.timeout(LINGER_S):
             received = received or await aio.read(stream, READ_BYTES)
     if received:
-        await say_and_linger(stream, refusal(denial))
+        await say_and_linger(stream, encode_refusal(denial))

@@ -13,7 +13,7 @@ from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
 from stagedoor.listeners.ssh.direct.state import TRANSITIONS, Phase, Step
 from stagedoor.listeners.ssh.seam import Login
 from stagedoor.model.denial import Denial
-from stagedoor.model.permission import Permission, not_granted
+from stagedoor.model.permission import Permission, deny_permission
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.oneline import one_line
@@ -215,7 +215,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         elif self._terminal is not None and self._owner.agent_refused(self._login):
             target, name = self._login.target, self._login.identity.name
             assert target is not None, "direct login has one"
-            self.say(f"stagedoor: {not_granted(Permission.AGENT, name, target).line}")
+            self.say(f"stagedoor: {deny_permission(Permission.AGENT, name, target).line}")
 
     def _why_not(self, error: asyncssh.ChannelOpenError) -> str:
         """What the shell's refusal means for the developer."""

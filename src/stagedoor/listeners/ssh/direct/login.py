@@ -20,7 +20,7 @@ from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError, 
 from stagedoor.listeners.ssh.seam import Login
 from stagedoor.model.certificate import AGENT_FORWARDING, PORT_FORWARDING
 from stagedoor.model.denial import Denial
-from stagedoor.model.permission import Permission, not_granted
+from stagedoor.model.permission import Permission, deny_permission
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import is_loopback
@@ -98,7 +98,7 @@ class Direct:
             raise _prohibited(str(error)) from None
         if not session.may(Permission.FORWARD):
             assert login.target is not None, "direct login has one"
-            denial = not_granted(Permission.FORWARD, login.identity.name, login.target)
+            denial = deny_permission(Permission.FORWARD, login.identity.name, login.target)
             raise _prohibited(denial.line)
         asked = ChannelRequest("forward", f"{host}:{port}")
         forward = Forward(session, session.shell_session.audit_channel(asked))

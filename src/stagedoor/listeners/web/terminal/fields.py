@@ -47,7 +47,12 @@ def at_terminal(
 
 def person(each: PresenceEntry) -> dict[str, object]:
     """Somebody at a terminal, as JSON; `since` is seconds since the epoch."""
-    return {"name": each.name, "from": _host(each.source), "looks": each.looks, "since": each.since}
+    return {
+        "name": each.name,
+        "from": _host(each.source),
+        "looks": each.is_watching,
+        "since": each.since,
+    }
 
 
 def _host(source: str) -> str:

@@ -20,7 +20,7 @@ for once a second."""
 def proved(told: People, present: Sequence[PresenceEntry], before: Set[int]) -> set[int]:
     """The numbers of those whom the gateways have let in; `present` are those at this terminal. Who was
     proved `before` stays it. Of more who claim a name than were let in, nobody can say who it is."""
-    let_in = Counter((each.name, each.looks) for each in present)
+    let_in = Counter((each.name, each.is_watching) for each in present)
     known = {
         each.number for each in told.people if each.number in before or each.number == told.you
     }
