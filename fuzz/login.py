@@ -6,13 +6,13 @@ The first byte says what the others are: the well-known document, a certificate,
 from pathlib import Path
 
 from stagedoor.client.login_files import (
-    NO_QUOTE,
     GatewayDocument,
     ends_at,
     render_config,
     render_known_hosts,
 )
 from stagedoor.client.login_web import parse_object
+from stagedoor.client.ssh_files import NO_QUOTE
 from stagedoor.client.tunnel import TunnelError
 from stagedoor.keys.signing import find_signing_key
 

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from stagedoor.admin.stored.backup import _outside
+from stagedoor.admin.stored.backup import _files_outside
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import Source
 from stagedoor.model.trace import LoginStep, LoginTrace, TraceContext
@@ -219,7 +219,7 @@ def test_the_url_is_in_no_report_and_the_token_in_every_backup(tmp_path: Path) -
     assert "otel.example.com" in shown
     assert "key-of-mine" not in shown
     assert "otel-token" not in shown
-    assert Path("/etc/stagedoor/otel-token") in list(_outside(settings))
+    assert Path("/etc/stagedoor/otel-token") in list(_files_outside(settings))
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
