@@ -1,7 +1,7 @@
 // `hold attach NAME | join NAME | list | end NAME`: run inside a shell by the gateway, through the shell's sshd.
 //
 // `attach` joins stdin and stdout to a terminal, whose holder it starts if there is none yet; `join` starts
-// none, and exits with NOT_THERE. Bytes of the terminal protocol go in and out and are not looked at.
+// none, and exits with NOT_THERE. Both pass the bytes of the terminal protocol on without reading them.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -20,9 +20,9 @@
 #define USAGE "usage: hold attach NAME | join NAME | list | end NAME"
 #define NOT_THERE 3
 
-// Closes everything inherited from the process that started us, but the descriptor `kept`; faults are written beside the socket.
+// Closes all inherited descriptors except `kept`. Faults are written to a file beside the socket.
 static void let_go(struct place place, const char *name, int kept) {
-  // `attach` ends when its reader does; the holder finds out that a link is gone, and lives on.
+  // `attach` ends with its reader; the holder detects that a link is gone, and goes on.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGHUP, SIG_IGN);
   char *file = place_file(name, ".faults");
@@ -30,12 +30,12 @@ static void let_go(struct place place, const char *name, int kept) {
   int faults = openat(place.folder, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
   free(file);
   if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(faults < 0 ? null : faults, 2) < 0) exit(1);
-  // The lock among them: a fork shares it, and it would never be free again (flock(2)).
+  // The lock is one of them: a fork shares it, so it would never become free (flock(2)).
   for (int fd = 3, most = (int)sysconf(_SC_OPEN_MAX); fd < most && fd < 65536; fd++)
     if (fd != kept && fd != place.folder) close(fd);
 }
 
-// Starts the holder as a daemon: it outlives us, and the connection that brought us.
+// Starts the holder as a daemon: it outlives this process and its connection.
 static void start(struct place place, const char *name) {
   int listener = place_listen(place, name);
   pid_t first = fork();
@@ -48,7 +48,7 @@ static void start(struct place place, const char *name) {
   setsid();
   if (fork()) _exit(0);
   let_go(place, name, listener);
-  listen(listener, BACKLOG);  // again: a client learns who listened last (unix(7))
+  listen(listener, BACKLOG);  // again, so that SO_PEERCRED names this process to clients (unix(7))
   serve(listener, place, name);
   char *file = place_file(name, SOCKET);
   unlinkat(place.folder, file, 0);
@@ -68,7 +68,7 @@ static bool write_all(int fd, const uint8_t *data, size_t length) {
   return true;
 }
 
-// Copies both ways, with the writer's pace as the reader's, until one side is gone.
+// Copies both ways until one side is gone. It reads no faster than it can write.
 static void carry(int connection) {
   static uint8_t data[CHUNK];
   struct pollfd from[] = {{.fd = 0, .events = POLLIN}, {.fd = connection, .events = POLLIN}};
@@ -83,7 +83,7 @@ static void carry(int connection) {
       if (got <= 0) return;
       if (write_all(to[i], data, (size_t)got)) continue;
       if (i == 1) return;
-      from[0].fd = -1;  // it has hung up: what it said last is still to be passed on
+      from[0].fd = -1;  // the holder has hung up: its last bytes still have to be passed on
     }
   }
 }
@@ -106,7 +106,7 @@ static int attach(const char *name) {
   return 0;
 }
 
-// For those to whom somebody else's terminal is shown: nothing is started for them.
+// Attaches to a terminal that another person started, and starts none.
 static int join(const char *name) {
   place_check_name(name);
   int connection = place_connect(place_open(), name);

@@ -1,4 +1,4 @@
-// The clock of all that waits.
+// The clock for all deadlines.
 #include <time.h>
 
 #include "holder.h"

@@ -1,4 +1,4 @@
-// What comes from each link: who is let in, and to whom their frames go.
+// Handles the frames of each link: admits or refuses the client, and passes its frames to state.c or people.c.
 #include "../kit.h"
 #include "holder.h"
 
@@ -14,7 +14,7 @@ static void refuse(int number, enum word word, const char *why, int64_t now) {
   people_left(number, now);
 }
 
-// Why there is no place for one more; NULL where there is one.
+// Returns why there is no place for this client, or NULL if there is one.
 static const char *no_place(const struct hello *hello) {
   int replaced = state_replaced_by(hello), watching = 0, typing = 0;
   for (int i = 0; i < MAX_LINKS; i++) {
@@ -27,14 +27,14 @@ static const char *no_place(const struct hello *hello) {
     return "this terminal is watched " TEXT(WATCHING) " times already, which is the limit; try again when somebody has left";
   if (hello->mode == MIRROR && typing >= TYPING)
     return "this terminal is open " TEXT(TYPING) " times already, which is the limit; take it over, or try again when somebody has left";
-  return NULL;  // who takes over sends the others away
+  return NULL;  // a client that takes over sends the others away
 }
 
-// A frame of one who has been let in.
+// Handles a frame of an admitted client.
 static void heed(int number, const struct frame *frame, int64_t now) {
   bool rule = frame->kind == REMOVE || frame->kind == LOCK;
   if (frame->kind == IN) people_typed(number);
-  if (!rule || !people_may_rule(number)) state_received(number, frame, now);  // which sends one away who may not
+  if (!rule || !people_may_rule(number)) state_received(number, frame, now);  // it sends away a client that may not do this
   else if (frame->kind == REMOVE) people_remove(number, frame->at, now);
   else people_lock(number, frame->at, now);
 }
@@ -64,13 +64,13 @@ static void take(int number, const struct frame *frame, int64_t now) {
   state_hello(number, &frame->hello, now);
 }
 
-// Whoever was sent away is here no more, though what they were sent last may not be written yet.
+// Removes the people who were sent away from the list, although their last frame may still be unsent.
 static void part(int64_t now) {
   for (int i = 0; i < MAX_LINKS; i++)
     if (link_is_closing(i)) people_left(i, now);
 }
 
-// Each frame stands behind its length.
+// Handles all whole frames of a link. The length comes before each frame.
 static void take_frames(int number, int64_t now) {
   struct piece come;
   while ((come = link_received(number)).length >= 4) {
@@ -97,7 +97,7 @@ static void drop(int number, int64_t now) {
   state_lost(number, now);
 }
 
-// Between events.
+// Drops the links that are over. Called between events.
 void dispatch_turn(int64_t now) {
   for (int i = 0; i < MAX_LINKS; i++)
     if (link_is_over(i, now)) drop(i, now);

@@ -1,5 +1,5 @@
-// `hold end NAME`: its program is told as by a lost line (SIGHUP), and its clients are notified of the end. What does
-// not go by itself is killed. Of tmux the whole session ends, not only what shows it.
+// `hold end NAME`: ends the program with SIGHUP, as a lost line does, and the holder notifies its clients. A process that
+// does not end is killed. With tmux the whole session ends, not only the client that shows it.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,7 +14,7 @@
 #include "../kit.h"
 #include "holder.h"
 
-#define WAIT_MS 2000  // so long the program may take to go, and the holder then to tell everybody
+#define WAIT_MS 2000  // for the program to end, and then for the holder to notify its clients
 
 extern char **environ;
 
@@ -27,14 +27,14 @@ static bool is_gone(pid_t pid) {
   return gone;
 }
 
-// Somebody else's child is no event for us: it is looked for.
+// Waits until a process has ended; false if it has not in time. It is no child of this process, so poll /proc.
 static bool goes(pid_t pid) {
   for (int64_t until = now_ms() + WAIT_MS; now_ms() < until; poll(NULL, 0, 10))
     if (is_gone(pid)) return true;
   return is_gone(pid);
 }
 
-// The session that `pid` shows, if that is tmux; by a SIGHUP it would only be left.
+// Ends the tmux session that `pid` shows, if it is tmux: after a SIGHUP it would only be detached.
 static void end_tmux(pid_t pid) {
   char *path = format("/proc/%d/cmdline", pid), *name = NULL;
   size_t length = 0;
@@ -73,7 +73,7 @@ static void end_children(pid_t holder) {
   free(children);
 }
 
-// False if there is no such terminal.
+// Ends a terminal. Returns false if there is no such terminal.
 bool end_terminal(struct place place, const char *name) {
   int connection = place_connect(place, name);
   if (connection < 0) return false;
@@ -82,7 +82,7 @@ bool end_terminal(struct place place, const char *name) {
   if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &holder, &size)) die("cannot find the holder: %s", strerror(errno));
   close(connection);
   end_children(holder.pid);
-  // Its last words are said to those who are there; for those who may return it would wait.
+  // The holder sends the last output to connected clients, but would go on waiting for those that may return.
   if (!goes(holder.pid)) {
     kill(holder.pid, SIGTERM);
     goes(holder.pid);

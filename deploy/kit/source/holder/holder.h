@@ -1,9 +1,9 @@
 // The holder: one process for each terminal, beside its program, that outlives its clients.
 //
-// It does what src/stagedoor/holder does, whose tests (tests/holder) it is held to, in a tenth of the memory. The protocol
-// is that of src/stagedoor/wire/terminal.py. A process holds one terminal, so that what is of the terminal is static.
+// It does the same as src/stagedoor/holder in a tenth of the memory, and must pass the same tests (tests/holder). The
+// protocol is that of src/stagedoor/wire/terminal.py. A process holds one terminal, so the terminal's state is static.
 //
-// No length that a peer names is ever allocated: buffers grow by what has come, up to bounds of ours.
+// Memory is never allocated by a length that a peer sends: buffers grow with the bytes received, up to fixed bounds.
 #ifndef STAGEDOOR_HOLDER_H
 #define STAGEDOOR_HOLDER_H
 
@@ -16,31 +16,31 @@
 // The protocol's limits.
 #define MAX_DATA (64 * 1024)             // of terminal bytes in one frame
 #define MAX_FRAME (MAX_DATA + 64)
-#define MAX_OFFSET ((1ULL << 53) - 1)    // JavaScript counts so far without error
+#define MAX_OFFSET ((1ULL << 53) - 1)    // JavaScript's largest exact integer
 #define MAX_TEXT 4096
 #define MAX_SIZE 10000                   // columns or rows
 #define FEATURE_PEOPLE 1u                // HELLO: the client reads PEOPLE
-#define KNOWN_FEATURES FEATURE_PEOPLE    // all of this version
+#define KNOWN_FEATURES FEATURE_PEOPLE    // all features of this version
 
-// What a terminal keeps; the reasons stand in src/stagedoor/holder/state.py.
+// What a terminal keeps; src/stagedoor/holder/state.py has the reasons.
 #define WINDOW (128 * 1024)
 #define KEEP (1024 * 1024)
 #define REPLAY (2 * MAX_DATA)
 #define RESUME_GRACE_MS 60000
 
-// How many may be at it; the reasons stand in src/stagedoor/holder/limits.py.
+// How many clients it may have; src/stagedoor/holder/limits.py has the reasons.
 #define MAX_LINKS 64
 #define WATCHING 40
 #define TYPING 20
 #define MAX_OWNER 128
 #define REMEMBERED 64
 
-// Bounds that Python's holder leaves to its memory.
+// Bounds that the holder in Python does not need.
 #define MAX_ATTACHMENTS (REMEMBERED + MAX_LINKS)
-#define MAX_TYPED (4 * WINDOW)           // input of all together that the program has not taken
-#define MAX_TYPISTS 1024                 // turns of who has typed it
-#define FULL (WINDOW + REPLAY)           // bytes for a link that does not read: then nothing more is read of it,
-#define MAX_UNSENT (4 * FULL)            // and then it is cut
+#define MAX_TYPED (4 * WINDOW)           // input of all clients that the program has not taken
+#define MAX_TYPISTS 1024                 // runs of that input, each typed by one client
+#define FULL (WINDOW + REPLAY)           // unsent bytes at which the holder stops reading from a link,
+#define MAX_UNSENT (4 * FULL)            // and at which it cuts the link
 
 enum kind {
   HELLO = 0x01, IN, ACK, RESIZE, PING, DETACH, REMOVE, LOCK,
@@ -53,7 +53,7 @@ struct size {
   uint16_t columns, rows, x_pixels, y_pixels;
 };
 
-// Text of a frame: not ended by a NUL, and without one.
+// Text of a frame. It does not end in a NUL and contains none.
 struct text {
   const char *at;
   size_t length;
@@ -67,7 +67,7 @@ struct hello {
   struct text ticket, terminal, attachment, term, lang, command;
 };
 
-// One frame of the developer's side; what its kind does not have is zero. It points into the bytes that it was read from.
+// One frame from a client. Fields that its kind does not have are zero. It points into the bytes that it was read from.
 struct frame {
   enum kind kind;
   uint64_t at;                           // IN, ACK, PING, REMOVE; LOCK: 0 or 1
@@ -105,7 +105,7 @@ void wire_exit(int link, int32_t code, const char *signal);
 void wire_size(int link, struct size size);
 void wire_notice(int link, enum word word, const char *text);
 
-// Somebody at a terminal, as PEOPLE tells.
+// A person at a terminal, as in PEOPLE.
 struct person {
   uint64_t number;
   struct text name;
@@ -123,7 +123,7 @@ uint8_t *ring_room(size_t *length);
 void ring_filled(size_t length);
 void ring_read(uint64_t at, size_t length, struct piece pieces[2]);
 
-// modes.c: what the program has switched on
+// modes.c: the modes that the program has switched on
 void modes_feed(const uint8_t *data, size_t length);
 bool modes_alternate_screen(void);
 uint64_t modes_primary_end(void);
@@ -147,7 +147,7 @@ void state_took(size_t count);
 void state_exited(int32_t code, const char *signal);
 extern struct bytes state_typed;
 
-// people.c: who is here, who typed last, and for whom the terminal is kept
+// people.c: the people at the terminal, the last one who typed, and the lock
 void people_came(int link, const struct hello *hello, int64_t now);
 void people_left(int link, int64_t now);
 void people_typed(int link);
@@ -159,7 +159,7 @@ const char *people_refusal(const struct hello *hello, int64_t now);
 int64_t people_due_at(void);
 void people_due(int64_t now);
 
-// links.c: who is connected, by bytes alone
+// links.c: the connected clients, as streams of bytes
 void links_start(int listener);
 int links_watch(struct pollfd *from);    // the listener and MAX_LINKS links
 void links_accept(int64_t now);
@@ -169,15 +169,15 @@ void link_send(int link, const struct piece *pieces, int count);
 bool link_is_full(int link);
 void link_close_soon(int link);
 bool link_is_closing(int link);
-bool link_is_over(int link, int64_t now);  // it is to be dropped
+bool link_is_over(int link, int64_t now);  // the caller should drop it
 void link_drop(int link);
-void link_attach(int link);              // it has said hello
+void link_attach(int link);              // after its HELLO
 bool link_is_attached(int link);
 bool link_serve(int link, short events);
 struct piece link_received(int link);
 void link_used(int link, size_t count);
 
-// dispatch.c: what comes of them; above state.c and people.c
+// dispatch.c: handles the frames of the links; above state.c and people.c
 void dispatch_turn(int64_t now);           // between events
 void dispatch_serve(const struct pollfd *from, int64_t now);
 
@@ -191,7 +191,7 @@ struct place {
 void serve(int listener, struct place place, const char *name);
 void serve_hang_up(void);
 
-// clock.c: one that only goes forward
+// clock.c: a clock that only goes forward
 int64_t now_ms(void);
 
 // spawn.c
@@ -203,12 +203,12 @@ bool spawn(const struct hello *hello, const char *name, struct child *child);
 void set_size(int fd, struct size size);
 const char *signal_name(int number);
 
-// program.c: the one in the terminal, and its window
+// program.c: the program in the terminal, and its window
 extern struct program {
   struct child child;     // pid 0 before it is started
   const char *name;
-  int64_t grow_at;        // 0: it need not
-  bool hung_up;           // nobody writes to the terminal any more
+  int64_t grow_at;        // when its window gets its last row back; 0: it has it
+  bool hung_up;           // no process has the terminal open any more
   bool ended;
 } program;
 const char *program_start(const struct hello *hello);

@@ -1,5 +1,5 @@
-// Who is connected to the terminal: sockets, what has come from each and is no whole frame yet, and what each has yet to be
-// sent.
+// The connected clients: their sockets, the bytes received from each that are no whole frame yet, and the unsent bytes for
+// each.
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -10,15 +10,15 @@
 #include "../kit.h"
 #include "holder.h"
 
-#define HELLO_MS 10000  // a link that has not said hello by then is closed; so is one that does not read its last words
+#define HELLO_MS 10000  // for a HELLO, and for reading the last frames: a link that takes longer is closed
 #define READ (16 * 1024)
 
 static struct link {
-  int fd;              // 0 where there is none
-  bool attached;       // it has said hello
-  bool closing;        // nothing more is read of it, and it is closed once it has been sent all
-  bool cut;            // it can be sent nothing any more
-  int64_t due_at;      // counts while it is not `attached`
+  int fd;              // 0: no link
+  bool attached;       // after its HELLO
+  bool closing;        // nothing more is read from it, and it is closed once all bytes are sent
+  bool cut;            // nothing more can be sent to it
+  int64_t due_at;      // its deadline while it is not `attached`
   struct bytes received, unsent;
 } links[MAX_LINKS];
 static int listener;
@@ -33,7 +33,7 @@ bool links_any(void) {
 
 bool link_is_full(int link) { return links[link].unsent.length > FULL; }
 
-// ---- What goes.
+// ---- Sending.
 
 static void flush(struct link *link) {
   while (link->unsent.length && !link->cut) {
@@ -44,8 +44,8 @@ static void flush(struct link *link) {
   }
 }
 
-// A frame's pieces, in order: what the socket does not take at once waits. One that does not read is cut where that
-// becomes too much.
+// Sends a frame's pieces in order. Bytes that the socket does not take at once are queued; a link with more than
+// MAX_UNSENT of them is cut.
 void link_send(int number, const struct piece *pieces, int count) {
   struct link *link = &links[number];
   if (!link->fd || link->closing || link->cut) return;
@@ -69,7 +69,7 @@ void link_send(int number, const struct piece *pieces, int count) {
   }
 }
 
-// Once what it was sent is written.
+// Closes a link once its unsent bytes are written.
 void link_close_soon(int number) {
   struct link *link = &links[number];
   link->closing = true;
@@ -87,13 +87,13 @@ void link_drop(int number) {
   *link = (struct link){0};
 }
 
-// ---- What comes.
+// ---- Receiving.
 
 void link_attach(int link) { links[link].attached = true; }
 
 bool link_is_attached(int link) { return links[link].attached; }
 
-// What has come and is not used yet; nothing of a link that is closing.
+// Returns the received bytes that are not used yet; none for a link that is closing.
 struct piece link_received(int number) {
   const struct link *link = &links[number];
   if (link->closing || !link->received.length) return (struct piece){0};
@@ -102,7 +102,7 @@ struct piece link_received(int number) {
 
 void link_used(int link, size_t count) { bytes_drop(&links[link].received, count); }
 
-// False: the line is cut.
+// Reads once from a link. Returns false if the connection is gone.
 static bool receive(struct link *link) {
   static uint8_t data[READ];
   ssize_t got = recv(link->fd, data, sizeof data, MSG_DONTWAIT);
@@ -141,7 +141,7 @@ int64_t links_wake_at(void) {
   return first;
 }
 
-// The listener, then one for each link; a place without a link is passed over (poll(2)).
+// Fills `from` with the listener and an entry for each link. An entry without a link has the fd -1, which poll(2) ignores.
 int links_watch(struct pollfd *from) {
   from[0] = (struct pollfd){.fd = listener, .events = POLLIN};
   for (int i = 0; i < MAX_LINKS; i++) {
@@ -153,12 +153,12 @@ int links_watch(struct pollfd *from) {
   return 1 + MAX_LINKS;
 }
 
-// Writes and reads what it can; false if the line is cut.
+// Writes and reads as much as possible. Returns false if the connection is gone.
 bool link_serve(int number, short events) {
   struct link *link = &links[number];
   if (!link->fd) return true;
   if (events & (POLLOUT | POLLERR | POLLHUP)) flush(link);
-  // A hang-up is found by reading, or, where nothing is read any more, by what cannot be written.
+  // Reading detects a hang-up. On a link that is no longer read, the events of poll(2) do.
   if (wants(link) && !link->cut) return !(events & (POLLIN | POLLERR | POLLHUP)) || receive(link);
   if (events & (POLLERR | POLLHUP)) link->cut = true;
   return true;

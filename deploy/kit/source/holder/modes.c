@@ -1,5 +1,5 @@
-// Which modes a program has switched on, as its output tells, so that a newcomer's terminal can be set to them.
-// src/stagedoor/wire/modes.py has the same, and says which and why.
+// Follows in the output which modes a program has switched on, so that a new client's terminal can be set to them.
+// src/stagedoor/wire/modes.py does the same, and says which modes and why.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,7 @@ static void remember(int mode, bool on) {
   modes.on[at] = on;
 }
 
-// A number of at most five digits, or -1.
+// Returns a number of at most five digits, or -1.
 static int number_of(const char *text, size_t length) {
   if (!length || length > 5 || strspn(text, "0123456789") < length) return -1;
   return atoi(text);
@@ -115,8 +115,8 @@ static void escape(char final) {
   else if (final == 'c') memset(&modes, 0, sizeof modes);  // CS RIS
 }
 
-// The parts of ESC [ MARKER PARAMETERS INTERMEDIATES FINAL come in this order; whatever does not fit ends the sequence, and
-// so does one that is too long to be any of ours.
+// Reads the next bytes of the output. The parts of ESC [ MARKER PARAMETERS INTERMEDIATES FINAL come in this order; a byte
+// that does not fit ends the sequence, and so does a part that is too long for any followed sequence.
 void modes_feed(const uint8_t *data, size_t length) {
   static enum { TEXT, ESCAPE, MARKER, PARAMETERS, INTERMEDIATES } part;
   static struct sequence found;
@@ -155,7 +155,7 @@ void modes_feed(const uint8_t *data, size_t length) {
   fed += length;
 }
 
-// Up to this offset of the output the primary screen was drawn, if the other is shown now.
+// Returns the offset in the output at which the primary screen was left, if the alternate screen is shown now.
 uint64_t modes_primary_end(void) { return primary_end; }
 
 bool modes_alternate_screen(void) {
@@ -173,7 +173,7 @@ __attribute__((format(printf, 2, 3))) static void add(struct bytes *out, const c
   bytes_add(out, (struct piece){sequence, (size_t)length});
 }
 
-// What sets a fresh terminal to these modes; the alternate screen first.
+// Adds the sequences that set a new terminal to these modes, the alternate screen first.
 void modes_redo(struct bytes *out) {
   for (int first = 1; first >= 0; first--)
     for (size_t i = 0; i < modes.known; i++)

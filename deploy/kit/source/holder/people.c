@@ -1,7 +1,7 @@
-// Who is at the terminal now, who typed last, and for whom it is kept: src/stagedoor/holder/attachments.py does the same.
+// The people at the terminal, the last one who typed, and the lock: src/stagedoor/holder/attachments.py does the same.
 //
-// Everybody who is connected is here, however they came. Names are those that a HELLO claims; the gateway knows which of
-// them it has let in.
+// All connected clients are in this list, however they came. Their names are those in their HELLO; the gateway knows which
+// of them it has let in.
 #include <stdio.h>
 #include <string.h>
 
@@ -11,15 +11,15 @@
 #define TELL_MS 500
 #define LOCK_GRACE_MS 60000
 
-// A name as it is kept: not ended by a NUL.
+// A stored name. It does not end in a NUL.
 struct owner {
   char at[MAX_OWNER];
   size_t length;
 };
 
 static struct here {
-  uint64_t number;      // 0 where nobody is; no other has had it
-  bool told;            // is sent PEOPLE
+  uint64_t number;      // unique; 0: this link has no client
+  bool told;            // it is sent PEOPLE
   enum mode mode;
   int64_t since;
   struct owner owner;
@@ -27,7 +27,7 @@ static struct here {
 static uint64_t numbers, last_typed;
 static struct owner lock;
 static bool locked, changed;
-static int64_t lock_until = -1;  // -1: its owner is here
+static int64_t lock_until = -1;  // -1: its owner is connected
 static int64_t told_at = -TELL_MS;
 
 static struct owner owner_of(struct text text) {
@@ -46,7 +46,7 @@ static bool begins(const struct owner *owner, const char *with) {
 
 static bool rules(const struct here *each) { return each->mode != WATCH && begins(&each->owner, "user:"); }
 
-// Whether the lock keeps them out. Those whom an administrator lets watch are not the owner's.
+// Returns whether the lock keeps a client out. It does not apply to people who watch by an administrator's grant.
 static bool is_out(const struct owner *owner, enum mode mode) {
   return !(mode == WATCH && begins(owner, "watch:")) && !same(owner, &lock);
 }
@@ -132,7 +132,7 @@ const char *people_refusal(const struct hello *hello, int64_t now) {
   return locked && is_out(&owner, hello->mode) ? kept(&lock) : NULL;
 }
 
-// ---- Telling.
+// ---- Notifying clients.
 
 static bool has_news(void) {
   for (int i = 0; changed && i < MAX_LINKS; i++)
@@ -140,19 +140,19 @@ static bool has_news(void) {
   return false;
 }
 
-// Returns when `people_due` should be called next; -1: only an event changes anything.
+// Returns when `people_due` should be called next, or -1 if only an event can change anything.
 int64_t people_due_at(void) {
   int64_t tell_at = has_news() ? told_at + TELL_MS : -1;
   return tell_at < 0 || (lock_until >= 0 && lock_until < tell_at) ? lock_until : tell_at;
 }
 
-// Sends PEOPLE where it is due, and ends a lock whose owner stayed away.
+// Sends PEOPLE if it is due, and ends a lock whose owner has stayed away.
 void people_due(int64_t now) {
   expire_lock(now);
   if (!has_news() || now < told_at + TELL_MS) return;
   changed = false;
   told_at = now;
-  // In the order in which they came.
+  // Sort people by the order in which they came.
   struct person people[MAX_LINKS];
   size_t count = 0;
   for (int i = 0; i < MAX_LINKS; i++) {

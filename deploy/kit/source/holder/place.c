@@ -1,6 +1,6 @@
-// Where the terminals of a shell are: a folder with a socket for each, that nobody else can enter.
+// The folder of a shell's terminals, with a socket for each. Other accounts cannot enter it.
 //
-// In the kit it is in memory, at one path. Elsewhere, as for Python's holder, the environment may name it.
+// In the kit it is in memory, at a fixed path. Elsewhere the environment may name it, as for the holder in Python.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +29,7 @@ static char *find_folder(void) {
   return format("/tmp/stagedoor-%u", getuid());
 }
 
-// The folders above it, as mkdir -p makes them.
+// Makes the folders above a path, as mkdir -p does.
 static void make_parents(const char *path) {
   char *upper = need(strdup(path));
   for (char *at = upper + 1; (at = strchr(at, '/')); *at++ = '/') {
@@ -39,14 +39,14 @@ static void make_parents(const char *path) {
   free(upper);
 }
 
-// The folder, made if need be, of mode 0700 and ours, or the end.
+// Opens the folder, and makes it if it is missing. Ends the program unless its mode is 0700 and its owner this account.
 struct place place_open(void) {
   struct place place = {.path = find_folder()};
   make_parents(place.path);
   struct stat found;
   if (mkdir(place.path, 0700) && errno != EEXIST)
     die("the folder for terminals %s cannot be used: %s; remove it, or " ELSEWHERE, place.path, strerror(errno));
-  // In a folder such as /tmp somebody else may have been first.
+  // In a folder such as /tmp, another user may have made it first.
   place.folder = open(place.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (place.folder < 0 || fstat(place.folder, &found) || found.st_uid != getuid() || found.st_mode & 077)
     die("the folder for terminals %s cannot be used: it is not ours alone; remove it, or " ELSEWHERE, place.path);
@@ -61,7 +61,7 @@ void place_check_name(const char *name) {
   if (!is) die("that is no name for a terminal: use lower-case letters, digits, - and _, %d characters at most", MAX_NAME);
 }
 
-// Its name in the folder; free() it.
+// Returns the name of a terminal's file in the folder; free() it.
 char *place_file(const char *name, const char *suffix) { return format("%s%s", name, suffix); }
 
 // Records beside the socket whether the terminal is locked, for `hold list`.
@@ -73,7 +73,7 @@ void place_mark_locked(struct place place, const char *name, bool locked) {
   free(file);
 }
 
-// The socket's address: of those it takes 107 bytes, whatever the folder is (unix(7)).
+// Returns the socket's address, through /proc, since an address has room for 107 bytes only (unix(7)).
 static struct sockaddr_un address_of(struct place place, const char *name) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s" SOCKET, place.folder, name);
@@ -86,7 +86,7 @@ static int make_socket(void) {
   return fd;
 }
 
-// A connection to a terminal; -1 if nobody listens there.
+// Returns a connection to a terminal, or -1 if no holder listens there.
 int place_connect(struct place place, const char *name) {
   struct sockaddr_un address = address_of(place, name);
   int fd = make_socket();
@@ -95,7 +95,7 @@ int place_connect(struct place place, const char *name) {
   return -1;
 }
 
-// The lock of a terminal, so that of two who want to start it one does. It is given up when the descriptor is closed.
+// Waits for the lock of a terminal, so that only one of two processes starts it. Closing the descriptor releases it.
 int place_lock(struct place place, const char *name) {
   char *file = place_file(name, ".lock");
   int lock = openat(place.folder, file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -106,7 +106,7 @@ int place_lock(struct place place, const char *name) {
   return lock;
 }
 
-// The listening socket of a new terminal. Its lock must be held.
+// Returns the listening socket of a new terminal. The caller must hold its lock.
 int place_listen(struct place place, const char *name) {
   struct sockaddr_un address = address_of(place, name);
   unlink(address.sun_path);

@@ -1,4 +1,4 @@
-// The program in the terminal: started, and its window.
+// The program in the terminal: its start, and its window.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "../kit.h"
 #include "holder.h"
 
-#define REDRAW_MS 60   // how long a window stays one row smaller: a program that looks at once must see the difference
+#define REDRAW_MS 60   // how long a window stays one row smaller, so that a program which checks at once sees the change
 
 struct program program;
 
@@ -17,7 +17,7 @@ void terminal_resize(struct size size) {
   if (program.child.pid && !program.ended) set_size(program.child.fd, size);
 }
 
-// Makes a full-screen program draw its screen again, by a window size that changes and comes back.
+// Makes a full-screen program redraw its screen by changing the window's size and restoring it.
 void terminal_redraw(struct size size) {
   if (size.rows < 2) return;
   size.rows--;
@@ -25,15 +25,16 @@ void terminal_redraw(struct size size) {
   program.grow_at = now_ms() + REDRAW_MS;
 }
 
-// Whether a job that the program has started has the terminal's foreground (tcgetpgrp(3)): 0 until the program has made the
-// terminal its own, and -1 where that cannot be told. A session's first process leads its group.
+// Returns whether a job that the program has started is in the foreground. tcgetpgrp(3) returns 0 until the program has
+// made the terminal its controlling one, and -1 on errors. A session's first process leads its group.
 bool terminal_is_busy(void) {
   if (!program.child.pid || program.ended) return false;
   pid_t group = tcgetpgrp(program.child.fd);
   return group > 0 && group != program.child.pid;
 }
 
-// The kit's first process finds us by this name, as it finds a tmux server; a command's terminal is at work until it ends.
+// Sets the name by which the kit's first process recognises a holder. A terminal that runs a command counts as working
+// until it ends.
 static void say_what_we_are(const struct hello *hello) {
   bool command = hello->command.length && !(hello->command.length == 4 && !memcmp(hello->command.at, "tmux", 4));
   char *name = format("%s: %s", command ? "command" : "terminal", program.name);
@@ -41,10 +42,10 @@ static void say_what_we_are(const struct hello *hello) {
   free(name);
 }
 
-// Starts what the first who comes asks for. NULL, or why that cannot be.
+// Starts what the first client asks for. Returns NULL, or why it cannot be started.
 const char *program_start(const struct hello *hello) {
   static char why[160];
-  if (hello->mode == WATCH) return "this terminal has not begun yet";  // and begins for its host
+  if (hello->mode == WATCH) return "this terminal has not begun yet";  // only its host starts it
   if (!spawn(hello, program.name, &program.child)) {
     snprintf(why, sizeof why, "the terminal cannot be started: %s", strerror(errno));
     return why;

@@ -1,11 +1,11 @@
-// Old output made fit to be shown again: what would ask the new screen something is left out, for it would be answered as if
-// its user had typed. src/stagedoor/holder/replay.py has the same as a pattern, and the sources.
+// Makes old output fit to be shown again by removing queries: the new terminal would answer them, and the program would
+// take the answers for typed input. src/stagedoor/holder/replay.py has the same as a pattern, and the sources.
 #include <string.h>
 
 #include "holder.h"
 
-// ESC [ MARKER PARAMETERS INTERMEDIATES FINAL (ECMA-48 §5.4): DA, DSR, XTWINOPS, DECREQTPARM, DECRQM, XTVERSION, and the
-// question for the keyboard's flags.
+// Returns the length of a query after ESC [, or 0: MARKER PARAMETERS INTERMEDIATES FINAL (ECMA-48 §5.4) of DA, DSR,
+// XTWINOPS, DECREQTPARM, DECRQM, XTVERSION, and the query for the keyboard's flags.
 static size_t question(const uint8_t *at, const uint8_t *end) {
   const uint8_t *start = at;
   uint8_t marker = 0;
@@ -22,7 +22,7 @@ static size_t question(const uint8_t *at, const uint8_t *end) {
   return asks ? (size_t)(at - start) + 1 : 0;
 }
 
-// A string up to its end, ESC \ or, for OSC, BEL. A link of OSC 8 is no question.
+// Returns the length of a string up to its end (ESC \ or, for OSC, BEL), or 0. A link by OSC 8 is no query.
 static size_t string(const uint8_t *at, const uint8_t *end, bool osc) {
   const uint8_t *start = at;
   if (osc && end - at >= 2 && at[0] == '8' && at[1] == ';') return 0;
@@ -31,7 +31,7 @@ static size_t string(const uint8_t *at, const uint8_t *end, bool osc) {
   return end - at >= 2 && at[1] == '\\' ? (size_t)(at - start) + 2 : 0;
 }
 
-// How many bytes of what begins here ask something; 0 for none.
+// Returns the length of the query that begins at `at`, or 0.
 static size_t asking(const uint8_t *at, const uint8_t *end) {
   if (*at == 5) return 1;  // ENQ
   if (*at != 0x1b || end - at < 2) return 0;
@@ -41,7 +41,7 @@ static size_t asking(const uint8_t *at, const uint8_t *end) {
   return at[1] == 'Z' ? 2 : 0;
 }
 
-// Takes out of `data` what asks; the length of what is left.
+// Removes the queries from `data` and returns the length of the rest.
 size_t replayable(uint8_t *data, size_t length) {
   uint8_t *to = data;
   for (const uint8_t *at = data, *end = data + length; at < end;) {

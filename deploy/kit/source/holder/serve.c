@@ -1,4 +1,4 @@
-// The process that holds one terminal: its program, its socket, and the attached clients. A loop over poll(2).
+// The main loop of the process that holds one terminal: its program, its socket and the attached clients.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,19 +13,19 @@
 #include "../kit.h"
 #include "holder.h"
 
-#define LAST_READS 8   // of what is left in the terminal when the program has ended; together less than KEEP
+#define LAST_READS 8   // reads of the output that is left when the program has ended; together less than KEEP
 #define WRITE (16 * 1024)
-#define LONELY_MS 10000  // a holder that nobody has told what to start is not waited for any longer
-#define HANG_UP_MS 800   // for a program to write down what it must not lose; the kit's first process waits 1 s for us
+#define LONELY_MS 10000  // a holder ends if no client has asked it to start a program by then
+#define HANG_UP_MS 800   // for a program to save its data; the kit's first process waits 1 s for a holder
 
 static struct {
   int signals;
   int64_t lonely_until;
-  bool told;  // SIGTERM: the end
+  bool told;  // SIGTERM came: end
   bool marked_locked;
 } loop;
 
-// Reads what the program has written, up to one frame's worth; false if that was nothing.
+// Reads output of the program, at most MAX_DATA. Returns false if there was none.
 static bool show(void) {
   size_t shown = 0;
   while (shown < MAX_DATA) {
@@ -35,7 +35,7 @@ static bool show(void) {
     ssize_t got = read(program.child.fd, to, room);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
-      // EIO: nobody has the other end open any more (pty(7)).
+      // EIO: no process has the other end open any more (pty(7)).
       if (got == 0 || errno != EAGAIN) program.hung_up = true;
       break;
     }
@@ -53,8 +53,8 @@ static void give_what_was_typed(void) {
   if (written > 0) state_took((size_t)written);
 }
 
-// The program is gone. Its last words are still in the terminal; what it has left running in the background may go on
-// writing without end, and is not waited for.
+// Reaps the program if it has ended. Its last output is still in the terminal. Processes that it has left in the background
+// may write without end, so they are not waited for.
 static void bury(void) {
   int status;
   if (!program.child.pid || program.ended || waitpid(program.child.pid, &status, WNOHANG) != program.child.pid) return;
@@ -92,10 +92,10 @@ static void watch(struct pollfd from[2], int64_t now) {
   if (!program.child.pid || program.ended || program.hung_up) return;
   if (state_wants_output(now)) from[1].events |= POLLIN;
   if (state_typed.length) from[1].events |= POLLOUT;
-  if (from[1].events) from[1].fd = program.child.fd;  // a hang-up is reported whatever was asked for
+  if (from[1].events) from[1].fd = program.child.fd;  // poll(2) reports a hang-up for any events
 }
 
-// Serves until the program has ended and its last words were said, or until SIGTERM.
+// Serves until the program has ended and its last output is sent, or until SIGTERM.
 void serve(int listener, struct place place, const char *name) {
   sigset_t ours;
   sigemptyset(&ours);
@@ -132,11 +132,11 @@ void serve(int listener, struct place place, const char *name) {
     if (from[1].revents & ~POLLOUT) show();
     if (from[0].revents) take_signals();
     dispatch_serve(from + 2, now);
-    state_pump();  // for those who were too full
+    state_pump();  // for links that were full
   }
 }
 
-// Hangs the program up, as a lost line does, and gives it a moment.
+// Hangs up on the program, as a lost line does, and gives it HANG_UP_MS to end.
 void serve_hang_up(void) {
   if (!program.child.pid || program.ended) return;
   close(program.child.fd);

@@ -1,5 +1,5 @@
-// Starts a program in a terminal of its own, as a login at one would: in the kit the program is the login shell that sshd
-// starts as well, told what sshd tells it; elsewhere what src/stagedoor/holder/spawn.py would start.
+// Starts a program in a terminal of its own, as a login would. In the kit the program is the login shell that sshd starts
+// too, with the variables that sshd sets; elsewhere it is the same as in src/stagedoor/holder/spawn.py.
 //
 // Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5).
 #include <errno.h>
@@ -29,7 +29,7 @@ void set_size(int fd, struct size size) {
   ioctl(fd, TIOCSWINSZ, &packed);
 }
 
-// RFC 4254 §6.10: without SIG. Empty for one that has no name of its own.
+// Returns a signal's name without SIG (RFC 4254 §6.10), or "" for a signal without a name.
 const char *signal_name(int number) {
   static const struct {
     int number;
@@ -51,7 +51,7 @@ static bool is_printable(const char *text) {
   return true;
 }
 
-// The visitor's TERM if it can be a name of terminfo(5) at all.
+// Returns the client's TERM if it can be a name of terminfo(5).
 static char *term_of(const struct hello *hello) {
   char *term = copy(hello->term);
   bool possible = *term && *term != '.' && !strchr(term, '/') && is_printable(term);
@@ -67,7 +67,7 @@ static char *lang_of(const struct hello *hello) {
 
 // ---- In the kit.
 
-// Becomes what a login by ssh at a terminal becomes. tmux is the kit's own, whichever the image has: an old one knows no -T.
+// Becomes the same program as a login by ssh at a terminal. tmux is always the kit's own: the image's may be old and lack -T.
 __attribute__((noreturn)) static void log_in(const struct hello *hello, const char *name, const char *tty) {
   static const char *const STALE[] = {"LANG", "LC_ALL", "LC_CTYPE", "TMUX", "TMUX_PANE", "LINES", "COLUMNS"};
   for (size_t i = 0; i < sizeof STALE / sizeof *STALE; i++) unsetenv(STALE[i]);
@@ -79,7 +79,7 @@ __attribute__((noreturn)) static void log_in(const struct hello *hello, const ch
   setenv("STAGEDOOR_TERMINAL", name, 1);
   char *command = copy(hello->command);
   if (tmux_is_asked(command)) {
-    // Its defaults are in the kit's own tmux.conf: a tmux that somebody starts by ssh has them too.
+    // Its defaults are in the kit's own tmux.conf, so a tmux that is started by ssh has them too.
     char *words[TMUX_WORDS];
     login_as(NULL, tmux_words(words, TOOLS "/tmux", NULL, name));
   }
@@ -97,7 +97,7 @@ static bool has_description(const char *folder, const char *term) {
   return found;
 }
 
-// Whether terminfo(5) describes it here.
+// Returns whether this machine has a terminfo(5) description of `term`.
 static bool is_known(const char *term) {
   const char *home = getenv("HOME"), *folders = getenv("TERMINFO_DIRS");
   char *own = format("%s/.terminfo", home ? home : "");
@@ -141,13 +141,13 @@ __attribute__((noreturn)) static void start(const struct hello *hello, const cha
   die("%s cannot be started: %s", tmux ? tmux : shell, strerror(errno));
 }
 
-// In the child: the terminal becomes its own, and signals are as a login has them.
+// Runs in the child: makes the terminal its controlling one, resets signals as for a login, and starts the program.
 __attribute__((noreturn)) static void become(int slave, const struct hello *hello, const char *name) {
   setsid();
   ioctl(slave, TIOCSCTTY, 0);
   for (int fd = 0; fd < 3; fd++) dup2(slave, fd);
   for (int fd = 3; fd < 1024; fd++) close(fd);
-  // Whoever started us may have ignored or blocked them, and that is inherited through exec.
+  // The parent process may have ignored or blocked signals, and exec keeps that.
   for (int number = 1; number < NSIG; number++)
     if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
   sigset_t none;
@@ -158,7 +158,7 @@ __attribute__((noreturn)) static void become(int slave, const struct hello *hell
   start(hello, name);
 }
 
-// Starts what `hello` asks for; false with errno set if it cannot.
+// Starts what `hello` asks for. Returns false with errno set if that fails.
 bool spawn(const struct hello *hello, const char *name, struct child *child) {
   int master, slave;
   struct termios modes;

@@ -1,8 +1,8 @@
-// One terminal, its output and who looks at it: all decisions, none of the I/O. src/stagedoor/holder/state.py is the same,
-// function for function, and its tests say what it must do.
+// One terminal, its output and its clients: all decisions, and no I/O. src/stagedoor/holder/state.py is the same, function
+// for function, and its tests define what this file must do.
 //
-// A link is a connection. An attachment is what outlives it: the offsets, both ways, by which somebody whose line was cut
-// goes on without losing or repeating a byte.
+// A link is a connection. An attachment outlives it: it has the offsets, in both directions, with which a client whose
+// connection was cut continues without losing or repeating a byte.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,24 +16,24 @@
 
 struct attachment {
   bool used, detached, told_exit;
-  bool told_size;            // the last size told is not this window's
+  bool told_size;            // the last SIZE sent to it is not its own window's
   char name[NAME + 1];
-  char owner[MAX_OWNER];     // for whom it is
+  char owner[MAX_OWNER];     // the person it belongs to
   size_t owner_length;
   enum mode mode;
-  int link;                  // -1 while the line is cut, since `lost_at`
+  int link;                  // -1 while it has no connection, since `lost_at`
   int64_t lost_at;
   struct size size;
   uint64_t sent, acked;      // output
-  uint64_t in_at, taken;     // input is here up to `in_at`; the program has taken it up to `taken`
-  unsigned number;           // no other has had it
+  uint64_t in_at, taken;     // input was received up to `in_at`, and the program has taken it up to `taken`
+  unsigned number;           // unique
 };
 
 static struct attachment attachments[MAX_ATTACHMENTS];
 static struct attachment *looking[MAX_LINKS];  // by link
 static unsigned numbers;
 
-// Whose the bytes of `state_typed` are, in order.
+// Who typed the bytes of `state_typed`, in order.
 static struct {
   struct attachment *who;
   unsigned number;
@@ -58,14 +58,14 @@ struct size state_size(void) { return size; }
 
 static bool same_size(struct size one, struct size other) { return !memcmp(&one, &other, sizeof one); }
 
-// Returns whether the client types, and lost its line so lately that it may come back.
+// Returns whether the client types, and lost its connection so recently that it may come back.
 static bool is_awaited(const struct attachment *each, int64_t now) {
   if (!each->used || each->mode == WATCH || each->link >= 0) return false;
   return !each->detached && now - each->lost_at < RESUME_GRACE_MS;
 }
 
-// Whether to read from the terminal: nobody who types is behind by a whole window. One whose line is cut does not hold up
-// others who type; nor anyone once it has missed output.
+// Returns whether to read from the terminal: not while a client that types is a whole window behind. A client without a
+// connection does not hold up others that type, and holds up none once it has missed output.
 bool state_wants_output(int64_t now) {
   if (ended.is) return false;
   bool anybody = false;
@@ -81,7 +81,7 @@ bool state_wants_output(int64_t now) {
   return true;
 }
 
-// When that may change by time alone, or -1.
+// Returns when that may change through time alone, or -1.
 int64_t state_wake_at(int64_t now) {
   int64_t first = -1;
   for (int i = 0; i < MAX_ATTACHMENTS; i++) {
@@ -105,8 +105,8 @@ bool state_is_over(int64_t now) {
 
 // ---- Output.
 
-// The screen for one who has not seen it come about: the last lines are shown again. A full-screen program draws its own,
-// above those which are there again when it ends.
+// Sends the last lines to a client that has not seen them. A full-screen program draws its own screen; the lines below it
+// are visible again when it ends.
 static void send_screen(int link) {
   struct bytes shown = {0};
   uint64_t first = ring_first(), end = modes_alternate_screen() ? modes_primary_end() : ring_end();
@@ -115,7 +115,7 @@ static void send_screen(int link) {
     struct piece pieces[2];
     ring_read(first, (size_t)(end - first), pieces);
     for (int i = 0; i < 2; i++) bytes_add(&shown, pieces[i]);
-    if (first) {  // from the beginning of a line, so that nothing begins in its middle
+    if (first) {  // begin with a whole line
       uint8_t *line = memchr(shown.at, '\n', shown.length);
       bytes_drop(&shown, line ? (size_t)(line + 1 - shown.at) : shown.length);
     }
@@ -126,7 +126,7 @@ static void send_screen(int link) {
   bytes_free(&shown);
 }
 
-// He has missed what is not kept any more: say so, and draw what there is to see now.
+// Sends GAP to a client that has missed output which is no longer kept, and then the present screen.
 static void skip(struct attachment *each, uint64_t start) {
   uint64_t end = ring_end();
   each->sent = each->acked = end;
@@ -137,8 +137,8 @@ static void skip(struct attachment *each, uint64_t start) {
 static void pump_one(struct attachment *each) {
   uint64_t end = ring_end();
   if (each->sent < ring_first()) {
-    // A client that only watches, or that acknowledges what it has not read. It is sent the screen once it has dealt with
-    // what it was sent: one that never does is not sent screens without end.
+    // The client only watches, or acknowledges what it has not read. Send the screen once it has acknowledged the earlier
+    // output, so that one that never does is not sent screens without end.
     if (each->acked < each->sent || link_is_full(each->link)) return;
     skip(each, each->sent);
   }
@@ -157,7 +157,7 @@ static void pump_one(struct attachment *each) {
   }
 }
 
-// Output for everybody who has room, as much as there is room.
+// Sends output to all clients, to each as much as it has room for.
 void state_pump(void) {
   for (int i = 0; i < MAX_LINKS; i++)
     if (looking[i]) pump_one(looking[i]);
@@ -171,7 +171,7 @@ void state_exited(int32_t code, const char *signal) {
   state_pump();
 }
 
-// ---- Who comes and goes.
+// ---- Clients that attach and leave.
 
 static void part(struct attachment *each, int64_t now) {
   if (each->link >= 0) looking[each->link] = NULL;
@@ -190,8 +190,8 @@ static void expel(struct attachment *each, const char *why, int64_t now) {
   link_close_soon(link);
 }
 
-// The window is that of the client that acted last; all others are told. So is that client, if it was told of another size
-// before: that may have crossed what it did, and come later.
+// Sets the window to that of the client that acted last, and sends SIZE to all others. That client gets SIZE as well if the
+// last one sent to it had another size: it may arrive after what the client did.
 static void resize(const struct attachment *by, struct size wanted) {
   if (same_size(wanted, size)) return;
   size = wanted;
@@ -227,7 +227,7 @@ static bool is_for(const struct attachment *each, struct text owner) {
   return each->owner_length == owner.length && !memcmp(each->owner, owner.at, owner.length);
 }
 
-// The attachment in which somebody goes on: only its owner can, even if others know its name.
+// Returns the attachment that a client resumes, or NULL. Only its owner can resume it, even if others know its name.
 static struct attachment *known(const struct hello *hello) {
   for (int i = 0; i < MAX_ATTACHMENTS && hello->attachment.length == NAME; i++) {
     struct attachment *each = &attachments[i];
@@ -237,20 +237,21 @@ static struct attachment *known(const struct hello *hello) {
   return NULL;
 }
 
-// The link in whose place somebody comes whose line was cut before we knew; -1 for others.
+// Returns the old link of a client that resumes before the holder knew that its connection was cut, or -1.
 int state_replaced_by(const struct hello *hello) {
   const struct attachment *each = known(hello);
   return each ? each->link : -1;
 }
 
-// Whether `each` is forgotten before `other`: those who watch may be many, and lose nothing that they cannot see again.
+// Returns whether `each` is forgotten before `other`. Clients that watch go first: they may be many, and lose nothing that
+// they cannot see again.
 static bool goes_first(const struct attachment *each, const struct attachment *other) {
   bool watches = each->mode == WATCH;
   return watches == (other->mode == WATCH) ? each->lost_at < other->lost_at : watches;
 }
 
-// A place for a newcomer: that of one who is gone, where REMEMBERED are remembered. There are more places than links and
-// those, so one is always free.
+// Returns a place for a new client: once REMEMBERED attachments are kept, that of one without a connection. There are as
+// many places as links and remembered attachments together, so one is always free.
 static struct attachment *new_attachment(void) {
   struct attachment *fresh = NULL, *oldest = NULL;
   int count = 0;
@@ -271,7 +272,7 @@ static struct attachment *new_attachment(void) {
 
 static void resume(struct attachment *each, int link, const struct hello *hello) {
   if (each->link >= 0) {
-    // The same client again, before its old line was known to be cut.
+    // The same client comes back before its old connection was known to be cut.
     looking[each->link] = NULL;
     link_close_soon(each->link);
   }
@@ -285,7 +286,7 @@ static void welcome(struct attachment *each, uint64_t out_at, uint32_t features)
   wire_welcome(each->link, each->name, out_at, each->taken, each->mode, features & KNOWN_FEATURES);
 }
 
-// Somebody comes, on a new link.
+// Attaches a client on a new link.
 void state_hello(int link, const struct hello *hello, int64_t now) {
   struct attachment *each = known(hello);
   bool back = each != NULL;
@@ -318,7 +319,7 @@ void state_hello(int link, const struct hello *hello, int64_t now) {
 
 // ---- Input.
 
-// The program has taken the first `count` bytes of what was typed.
+// Records that the program has taken the first `count` bytes of the input, and acknowledges them to those who typed them.
 void state_took(size_t count) {
   struct attachment *told[MAX_ATTACHMENTS];
   size_t tell = 0, gone = 0;
@@ -378,7 +379,7 @@ static void type(struct attachment *each, const struct frame *frame, int64_t now
   resize(each, each->size);
 }
 
-// A frame from a link that has said hello.
+// Handles a frame from a link after its HELLO.
 void state_received(int link, const struct frame *frame, int64_t now) {
   struct attachment *each = looking[link];
   if (!each) return;

@@ -1,5 +1,5 @@
-// How tmux is started in a terminal: what it is told of our ends of the line, and defaults of ours. The reasons are in
-// src/stagedoor/holder/tmux.py, which says the same.
+// How tmux is started in a terminal: the features of the clients' terminals, and Stagedoor's defaults.
+// src/stagedoor/holder/tmux.py does the same and has the reasons.
 //
 // Sources: tmux(1), its `-f`, `-T` and terminal-features.
 #include <errno.h>
@@ -32,10 +32,10 @@ static const char FILES[] =
     "%endif\n"
     "%endif\n";
 
-// The commands that ask for tmux where there is one, and for the login shell elsewhere.
+// Returns whether a command asks for tmux where there is one, and for the login shell elsewhere.
 bool tmux_is_asked(const char *command) { return !strcmp(command, "tmux") || !strcmp(command, "tmux mouse"); }
 
-// The command that shows the session called as the terminal. Without `defaults` tmux reads its own files.
+// Returns the command that shows the session with the terminal's name. Without `defaults` tmux reads its own files.
 char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name) {
   const char *all[TMUX_WORDS] = {program, "-u", "-T", FEATURES, "new-session", "-A", "-s", name};
   const char *file[] = {"-f", defaults};
@@ -47,7 +47,8 @@ char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defa
   return words;
 }
 
-// Writes the file for `-f` beside the terminal's socket: its path. `described`: terminfo(5) here describes TMUX_TERM.
+// Writes the file for `-f` beside the terminal's socket and returns its path. `described`: this machine's terminfo(5) has
+// TMUX_TERM.
 char *tmux_defaults(const char *name, bool described) {
   struct place place = place_open();
   char *file = place_file(name, ".tmux.conf"), *folder = realpath(place.path, NULL);

@@ -1,4 +1,4 @@
-// Frames of the terminal protocol as bytes, and back: src/stagedoor/wire/frames.py says the same.
+// Converts frames of the terminal protocol to bytes and back: src/stagedoor/wire/frames.py does the same.
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +16,7 @@ static uint8_t *put(uint8_t *at, uint64_t number, int bytes) {
   return at + bytes;
 }
 
-// ---- What comes. A fault is a line of text; the first one stands.
+// ---- Reading. A fault is a line of text; the first one is kept.
 
 struct fields {
   const uint8_t *at, *end;
@@ -100,8 +100,8 @@ static void take_hello(struct fields *fields, struct hello *hello) {
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) *texts[i] = take_text(fields);
 }
 
-// Reads a whole frame. NULL, or the line that says what is wrong with it. One of the terminal's own side is read no
-// further than its kind: nobody sends one here.
+// Reads a whole frame. Returns NULL, or a line that says what is wrong with it. Of a frame that only a holder sends, it
+// reads no more than the kind: clients send none.
 const char *wire_read(const uint8_t *data, size_t length, struct frame *frame) {
   struct fields fields = {.at = data, .end = data + length};
   memset(frame, 0, sizeof *frame);
@@ -142,7 +142,7 @@ const char *wire_read(const uint8_t *data, size_t length, struct frame *frame) {
   return fields.fault;
 }
 
-// The kind's name, for a person.
+// Returns the kind's name, for messages.
 const char *wire_name(unsigned kind) {
   static const char *const DOWN[] = {"HELLO", "IN", "ACK", "RESIZE", "PING", "DETACH", "REMOVE", "LOCK"};
   static const char *const UP[] = {"WELCOME", "OUT", "INACK", "GAP", "SNAPSHOT", "EXIT", "PONG", "SIZED", "NOTICE", "PEOPLE"};
@@ -151,9 +151,9 @@ const char *wire_name(unsigned kind) {
   return "a frame";
 }
 
-// ---- What goes: each behind its length.
+// ---- Writing. The length comes before each frame.
 
-#define HEAD (4 + 1 + 8 + 8 + 4 + 1 + 4 + 2)  // that of the longest, WELCOME
+#define HEAD (4 + 1 + 8 + 8 + 4 + 1 + 4 + 2)  // of the longest frame, WELCOME
 
 static void send_frame(int link, enum kind kind, uint8_t *head, uint8_t *end, struct piece first, struct piece second) {
   put(head, (uint64_t)(end - head - 4) + first.length + second.length, 4);
@@ -217,7 +217,7 @@ void wire_notice(int link, enum word word, const char *text) {
 
 #define PERSON (8 + 1 + 1 + 1 + 4 + 2)
 
-// A name is what its owner's HELLO said: CLAIMED, which is 0.
+// Each name is marked as CLAIMED, which is 0: it is the one in its owner's HELLO.
 void wire_people(int link, uint64_t you, bool rules, bool locked, const struct person *people, size_t count) {
   uint8_t head[HEAD];
   struct bytes all = {0};
