@@ -20,8 +20,8 @@ def test_one_that_speaks_counts_among_those_that_speak_and_one_that_has_proved_i
         arrived.crowded_out = lambda number=number: out.append(number)  # type: ignore[misc]
         connections.append(arrived)
     assert out == [0, 1, 2, 3]  # eight of one source
-    all_of_them.speaks(connections[4], "192.0.2.1", secure=False)
-    all_of_them.speaks(connections[5], "192.0.2.1", secure=True)
+    all_of_them.mark_spoken(connections[4], "192.0.2.1", secure=False)
+    all_of_them.mark_spoken(connections[5], "192.0.2.1", secure=True)
     counts = (len(all_of_them.silent), len(all_of_them.plain), len(all_of_them.tls))
     assert counts == (6, 1, 1)
     connections[4].prove()
@@ -50,8 +50,8 @@ def test_one_that_has_ended_is_freed_without_the_collector() -> None:
     freed = weakref.ref(tls)
     gc.disable()
     try:
-        one.ended()
-        one.ended()
+        one.release()
+        one.release()
         del one, tls
         assert freed() is None
     finally:

@@ -12,10 +12,10 @@ from stagedoor.client.attach.presence import PresenceReport
 from stagedoor.listeners.web.terminal.people import (
     DOUBT_S,
     PresenceNotifier,
-    named,
-    proved,
+    admitted_numbers,
+    with_levels,
 )
-from stagedoor.listeners.web.terminal.presence import by_place
+from stagedoor.listeners.web.terminal.presence import group_by_place
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.frames import framed
 from stagedoor.wire.terminal import (
@@ -52,18 +52,18 @@ def known(people: People) -> list[tuple[str, IdentityLevel]]:
 def after(
     people: People, here: list[PresenceEntry], before: frozenset[int] = frozenset()
 ) -> set[int]:
-    return proved(people, here, before)
+    return admitted_numbers(people, here, before)
 
 
 def test_those_whom_the_gateway_let_in_have_names() -> None:
     people = told("user:alice", "guest:bob")
     assert after(people, [present("alice"), present("bob", share="s")]) == {1, 2}
-    assert known(named(people, {1, 2}, set())) == [
+    assert known(with_levels(people, {1, 2}, set())) == [
         ("alice", IdentityLevel.USER),
         ("bob", IdentityLevel.GUEST),
     ]
-    assert known(named(people, {1}, {2}))[1] == ("bob", IdentityLevel.SSH)
-    assert known(named(people, {1}, set()))[1] == ("bob", IdentityLevel.CLAIMED)
+    assert known(with_levels(people, {1}, {2}))[1] == ("bob", IdentityLevel.SSH)
+    assert known(with_levels(people, {1}, set()))[1] == ("bob", IdentityLevel.CLAIMED)
 
 
 @pytest.mark.parametrize("owner", ["", "user:bob", "guest:bob", "bob", "root:bob", "user:alice"])
@@ -75,13 +75,13 @@ def test_of_a_crowd_only_those_are_looked_at_again_whose_terminal_has_news() -> 
     """Each of a thousand who come would else have a thousand terminals looked through."""
     alice, bob = present("alice"), present("bob")
     elsewhere = replace(present("carol"), terminal="build")
-    before = by_place([alice, elsewhere], {})
+    before = group_by_place([alice, elsewhere], {})
     assert before == {("app01/dev", "main"): [alice], ("app01/dev", "build"): [elsewhere]}
     # From the store they come as new objects each time.
-    after = by_place([replace(alice), replace(elsewhere), bob], before)
+    after = group_by_place([replace(alice), replace(elsewhere), bob], before)
     assert after["app01/dev", "main"] == [alice, bob]
     assert after["app01/dev", "build"] is before["app01/dev", "build"]
-    assert by_place([], after) == {}
+    assert group_by_place([], after) == {}
 
 
 def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> None:
@@ -89,14 +89,14 @@ def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> N
     now = 0.0
     notifier = PresenceNotifier(said.append, lambda: now)
     here = [present("alice")]
-    notifier.heard(told("user:alice", "user:bob"))
+    notifier.set_people(told("user:alice", "user:bob"))
     for _ in range(2):
-        notifier.present(here, "session of alice")
+        notifier.set_present(here, "session of alice")
     assert [known(each) for each in said if isinstance(each, People)] == [
         [("alice", IdentityLevel.USER), ("bob", IdentityLevel.CLAIMED)]
     ]
     now = DOUBT_S
-    notifier.present(here, "session of alice")
+    notifier.set_present(here, "session of alice")
     assert isinstance(said[-1], People)
     assert known(said[-1]) == [("alice", IdentityLevel.USER), ("bob", IdentityLevel.SSH)]
 
@@ -127,7 +127,7 @@ class Told:
         self.said.append(known(frame))
 
     def looks(self, *names: str) -> None:
-        self.teller.present([present(name) for name in names], "session of alice")
+        self.teller.set_present([present(name) for name in names], "session of alice")
 
 
 ALICE, BOB = ("alice", IdentityLevel.USER), ("bob", IdentityLevel.USER)
@@ -135,19 +135,19 @@ ALICE, BOB = ("alice", IdentityLevel.USER), ("bob", IdentityLevel.USER)
 
 def test_one_let_in_by_another_gateway_is_never_shown_as_by_ssh() -> None:
     client = Told()
-    client.teller.heard(told("user:alice", "user:bob"))
+    client.teller.set_people(told("user:alice", "user:bob"))
     client.looks("alice")  # asked before bob came
     client.now += DOUBT_S - 1
     client.looks("alice", "bob")
     client.now += 100
     client.looks("alice")  # and gone before the holder has heard of it
-    client.teller.heard(told("user:alice"))
+    client.teller.set_people(told("user:alice"))
     assert client.said == [[ALICE, ("bob", IdentityLevel.CLAIMED)], [ALICE, BOB], [ALICE]]
 
 
 def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
     client = Told()
-    client.teller.heard(told("user:alice", ""))
+    client.teller.set_people(told("user:alice", ""))
     client.looks("alice")
     client.now += DOUBT_S
     client.looks("alice")

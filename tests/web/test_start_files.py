@@ -59,7 +59,7 @@ class Wire:
     def __init__(self) -> None:
         self.said: list[Notice] = []
 
-    async def say(self, notice: Notice) -> None:
+    async def send(self, notice: Notice) -> None:
         self.said.append(notice)
 
 
@@ -67,12 +67,12 @@ async def test_on_a_server_what_they_print_is_named_with_what_to_do() -> None:
     """There sshd has a shell run the holder, which comes behind whatever the files print."""
     wire = Wire()
     carrier = TerminalRelay(
-        wire, None, None, None, asyncio.Event(), joins=False, looks=False, people=None
+        wire, None, None, None, asyncio.Event(), joins=False, is_watching=False, people=None
     )  # type: ignore[arg-type]
     output = asyncio.StreamReader()
     output.feed_data(b"Welcome to \x1b[1mbuild\x1b[m!\n")
     process = SimpleNamespace(stdout=output)
-    await carrier._downward(process)  # type: ignore[arg-type]
+    await carrier._relay_output(process)  # type: ignore[arg-type]
     [notice] = wire.said
     assert notice.word is NoticeKind.FAULT
     assert "Welcome to" in notice.text

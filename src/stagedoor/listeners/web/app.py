@@ -1,7 +1,7 @@
-"""The WebShell's HTTP: tickets for those who may come in, and the WebSocket that takes them.
+"""The WebShell's HTTP application: its routes, the ticket for a terminal, and the terminal's WebSocket.
 
-A credential is shown in the Authorization header (RFC 7617, RFC 6750), or was shown before and a
-cookie tells of it. Neither is ever in a URL; nor is a ticket, which stands in the first frame.
+A client authenticates with the Authorization header (RFC 7617, RFC 6750) or with the cookie of an earlier
+sign-in. Neither of them is ever in a URL, nor is a ticket, which the client sends in the first frame.
 """
 
 import asyncio
@@ -58,11 +58,11 @@ from stagedoor.wire.credential import parse_credential
 from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
 _PROOF_WAIT_S = 15.0
-"""For a proof that somebody is there: proxies cut off an answer that takes long, and clients ask again."""
+"""How long a request waits for a proof of presence. Proxies cut off slow answers, so clients ask again."""
 
 
 class WebApp:
-    """The application, and who is inside. Belongs to one event loop."""
+    """The application and its open terminals. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -85,19 +85,19 @@ class WebApp:
         self.guard = self._guard = RequestGuard(self._flow, limits)
         self.ping_s = limits.ping_s
         self.pending = PendingConnections(limits.max_pending)
-        self.visits: set[TerminalSession] = set()
+        self.sessions: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access, max_upload_bytes)
         pages = Pages(self._guard, passes, sign_ins, passkeys=passkeys.is_sign_in_possible)
-        self._notifier = WatchNotifier(access.presence, lambda: self.visits)
+        self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
         self._terminals = Terminals(
             self._guard, passes, access, pages, shares, self._identity, self._refusal
         )
-        ours: list[BaseRoute] = [
+        api: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
-            *self._terminals.ours,
+            *self._terminals.api,
             *LoginApi(self._guard, logins).routes,
             *RevokedKeys(self._guard, logins.krl).routes,
         ]
@@ -120,10 +120,10 @@ class WebApp:
             *SignInApi(self._guard, passes).routes,
             *LoginPages(self._guard, pages, logins).routes,
         ]
-        # `stagedoor attach` knows no path; a browser behind a reverse proxy may have to.
-        mounted = [Mount(limits.path, routes=[*ours, *routes])] if limits.path else routes
+        # `stagedoor attach` uses no path prefix; a browser behind a reverse proxy may need one.
+        mounted = [Mount(limits.path, routes=[*api, *routes])] if limits.path else routes
         self.app = Starlette(
-            routes=[*ours, *mounted],
+            routes=[*api, *mounted],
             middleware=[Middleware(GuardMiddleware, self._guard)],
             exception_handlers=dict.fromkeys((404, 405), pages.not_found)
             | {ClientDisconnect: _hung_up},
@@ -134,15 +134,15 @@ class WebApp:
 
     @property
     def draining(self) -> bool:
-        """Whether nobody more is let in."""
+        """Whether new requests are refused because the gateway is stopping."""
         return self._guard.draining
 
     @draining.setter
     def draining(self, draining: bool) -> None:
         self._guard.draining = draining
 
-    def write_down(self, denial: Denial, source: Source) -> None:
-        """That a client was refused before it had said what it wants."""
+    def record_denial(self, denial: Denial, source: Source) -> None:
+        """Audit the refusal of a client that had not sent a whole request."""
         self._flow.deny(denial, web(source))
 
     # A ticket for one terminal.
@@ -158,13 +158,13 @@ class WebApp:
         ) -> Response:
             return self._refusal(self._flow.deny(denial, web(source), identity, target), steps)
 
-        barred = self._guard.barred(source)
+        barred = self._guard.check_source(source)
         if barred is not None:
             return refused(barred)
-        asked = await object_of(request)
-        if isinstance(asked, Denial):
-            return refused(asked)
-        target = target_in(asked)
+        body = await object_of(request)
+        if isinstance(body, Denial):
+            return refused(body)
+        target = target_in(body)
         if isinstance(target, Denial):
             return refused(target)
         identity = await self._identity(request, source)
@@ -173,8 +173,8 @@ class WebApp:
         grant = await self._flow.authorise(identity, target)
         steps: list[StartStep] = []
         if isinstance(grant, Grant) and "authorization" in request.headers:
-            # A program, which shows what its person has to do, and asks again to wait for that.
-            wait_s = _PROOF_WAIT_S if asked.get("waits") is True else 0.0
+            # A program shows its user the steps, then repeats the request to wait for the proof.
+            wait_s = _PROOF_WAIT_S if body.get("waits") is True else 0.0
             grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
         elif isinstance(grant, Grant):
             grant = await self._flow.check_step_up(identity, grant)
@@ -186,32 +186,32 @@ class WebApp:
         return JSONResponse({"ticket": secret}, headers={"Cache-Control": "no-store"})
 
     async def _identity(self, request: Request, source: Source) -> Identity | Denial:
-        shown = request.headers.get("authorization")
-        if shown is None:
+        header = request.headers.get("authorization")
+        if header is None:
             cookie = shown_cookie(self._guard, request)
             if isinstance(cookie, Denial):
                 return cookie
             if cookie is None:
                 return Denial(Reason.CREDENTIAL_MISSING, "sign in with your password or a token")
-            denial = self._guard.not_ours(request)
+            denial = self._guard.check_own_page(request)
             if denial is not None:
                 return denial
-            shown_by = await self._passes.show(PassKind.SESSION, cookie)
-            return self._guard.proved(request, shown_by)
-        credential = parse_credential(shown.encode("latin-1"))
+            owner = await self._passes.show(PassKind.SESSION, cookie)
+            return self._guard.accept_proof(request, owner)
+        credential = parse_credential(header.encode("latin-1"))
         if isinstance(credential, Denial):
             return credential
         identity = await self._flow.authenticate(credential, source)
-        return self._guard.proved(request, identity)
+        return self._guard.accept_proof(request, identity)
 
     # The terminal.
 
     async def _terminal(self, socket: WebSocket) -> None:
         source = self._guard.source_of(socket)
-        barred = self._guard.barred(source) or self._guard.foreign(socket)
+        barred = self._guard.check_source(source) or self._guard.check_origin(socket)
         if barred is not None:
             self._flow.deny(barred, web(source))
-            # Closed before it was accepted, a WebSocket is answered with 403 (RFC 6455 §4.2.2).
+            # Closing a WebSocket before it is accepted answers 403 (RFC 6455 §4.2.2).
             await socket.close()
             return
         if SUBPROTOCOL not in socket.scope.get("subprotocols", ()):
@@ -231,14 +231,16 @@ class WebApp:
         except TerminalError as error:
             await self._turn_away(wire, NoticeKind.FAULT, str(error))
             return
-        found = self._guard.proved(socket, await self._passes.use_up(PassKind.TICKET, hello.ticket))
-        if isinstance(found, Denial):
-            self._flow.deny(found, web(source))
-            await self._turn_away(wire, NoticeKind.DENIED, found.line)
+        ticket = self._guard.accept_proof(
+            socket, await self._passes.use_up(PassKind.TICKET, hello.ticket)
+        )
+        if isinstance(ticket, Denial):
+            self._flow.deny(ticket, web(source))
+            await self._turn_away(wire, NoticeKind.DENIED, ticket.line)
             return
-        identity, good_for = found
+        identity, good_for = ticket
         claim = await self._terminals.claim(identity, good_for or "")
-        # A guest's terminal is checked by its grant. The holder would end without a word that gets here.
+        # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.
         name = terminal_named(hello.terminal) if isinstance(claim, Target) else ""
         for refused in (claim, name):
             if isinstance(refused, Denial):
@@ -246,33 +248,33 @@ class WebApp:
                 await self._turn_away(wire, NoticeKind.DENIED, refused.line)
                 return
         assert not isinstance(claim, Denial), "it was turned away"
-        terminal = TerminalSession(self._access, wire, source, hello, self._notifier.look)
-        self.visits.add(terminal)
+        terminal = TerminalSession(self._access, wire, source, hello, self._notifier.refresh)
+        self.sessions.add(terminal)
         try:
             await terminal.run(identity, claim)
         finally:
-            self.visits.discard(terminal)
+            self.sessions.discard(terminal)
 
     async def _live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial | None:
-        """What the home page shows to those who may watch."""
+        """Return the sessions that the user may watch, or None if the user may watch none."""
         live = await self._terminals.live(identity)
         if isinstance(live, Denial) or not self._access.presence.may_watch(identity):
             return live if isinstance(live, Denial) else None
         return live
 
     async def _hello(self, wire: TerminalSocket) -> Hello:
-        """Raises as `TerminalSocket.hello` does, and TimeoutError for one who has waited too long."""
+        """Return the first frame. Raises TimeoutError, or as `TerminalSocket.hello`."""
         async with asyncio.timeout(self._guard.limits.header_timeout_s):
             return await wire.hello()
 
-    async def _turn_away(self, wire: TerminalSocket, word: NoticeKind, why: str) -> None:
+    async def _turn_away(self, wire: TerminalSocket, kind: NoticeKind, why: str) -> None:
         try:
-            await wire.say(Notice(word, why))
+            await wire.send(Notice(kind, why))
         except ClientClosedError:
             return
-        await wire.close(bad=word is NoticeKind.FAULT)
+        await wire.close(bad=kind is NoticeKind.FAULT)
 
 
 async def _hung_up(_request: Request, _error: Exception) -> Response:
-    """In the middle of a form: nobody reads this answer, and it is no bug to be logged."""
+    """Answer a client that hung up in the middle of a form, so that it is not logged as a bug."""
     return Response(status_code=400)

@@ -1,4 +1,4 @@
-"""How the web says no, and the end of a developer's side, whatever it was doing."""
+"""Refusals as HTTP answers, and the exception for a client that has gone."""
 
 from collections.abc import Sequence
 
@@ -8,30 +8,30 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
 from stagedoor.wire.answer import status_of
 
-_WHO = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
+_UNAUTHENTICATED = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 
 
 class ClientClosedError(Exception):
-    """The developer's side has gone, or fell silent."""
+    """The client has closed its connection, or sends nothing any more."""
 
 
 def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = False) -> Response:
-    """Make the answer to what was denied: JSON, with the status of its reason.
+    """Return a denial as JSON, with the HTTP status of its reason.
 
-    It says what the person can do about it, where that is one of the `steps` or `stagedoor login`
-    (`logins`).
+    The answer includes the step-up among `steps`, and with `logins` that `stagedoor login` gets a
+    credential.
     """
-    status = 401 if denial.reason in _WHO else status_of(denial.reason)
+    status = 401 if denial.reason in _UNAUTHENTICATED else status_of(denial.reason)
     headers = {"Cache-Control": "no-store"}
     if denial.retry_after_s is not None:
         headers["Retry-After"] = str(denial.retry_after_s)
     if status == 401:
-        # Not Basic, though that is taken too: a browser would ask for a password itself, in the middle of
-        # a page whose session is over, and keep the page waiting meanwhile.
+        # Basic is accepted too, but not named here: on a page whose session is over the browser would show
+        # its own password dialog, and the page would wait for that.
         headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
-    said: dict[str, object] = {"reason": denial.reason.value, "message": denial.line}
+    body: dict[str, object] = {"reason": denial.reason.value, "message": denial.line}
     if status == 401 and logins:
-        said["login"] = True
+        body["login"] = True
     for step in steps:
-        said["step_up"] = step.detail
-    return JSONResponse(said, status, headers)
+        body["step_up"] = step.detail
+    return JSONResponse(body, status, headers)

@@ -1,4 +1,4 @@
-"""In which order new connections are served: one in each turn of the event loop, and sources take turns."""
+"""The order in which new connections start: one per iteration of the event loop, sources in turn."""
 
 import asyncio
 
@@ -6,8 +6,10 @@ from stagedoor.model.fair_queue import FairQueue
 
 
 class StartQueue:
-    """Of one event loop. A connection costs a millisecond from its first bytes on, so that one of a thousand
-    that came before it would wait for a second. `PendingConnections` bounds how many wait.
+    """A queue of connections that have sent their first bytes. Belongs to one event loop.
+
+    Starting a connection takes about a millisecond, so behind a thousand others it would wait for a second.
+    Sources take turns for that reason. `PendingConnections` bounds how many wait.
     """
 
     def __init__(self) -> None:
@@ -15,8 +17,9 @@ class StartQueue:
         self._next: asyncio.Handle | None = None
 
     async def turn(self, source: str, bound: asyncio.Timeout) -> None:
-        """Wait until a connection of `source` may go on. What it waits for here, others' turns, is not its
-        own slowness: `bound` ends so much later.
+        """Wait until a connection from `source` may start.
+
+        The deadline `bound` moves by the time spent here, since the client is not to blame for it.
         """
         loop = asyncio.get_running_loop()
         due, began = bound.when(), loop.time()
@@ -24,7 +27,7 @@ class StartQueue:
         waiter: asyncio.Future[None] = loop.create_future()
         self._turns.add(waiter, source)
         if self._next is None:
-            self._next = loop.call_soon(self._let_one_go_on, loop)
+            self._next = loop.call_soon(self._start_next, loop)
         try:
             await waiter
         except asyncio.CancelledError:
@@ -33,11 +36,11 @@ class StartQueue:
         if due is not None:
             bound.reschedule(due + loop.time() - began)
 
-    def _let_one_go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
         waiter = self._turns.take()
         if waiter is None:
             self._next = None
             return
         if not waiter.done():
             waiter.set_result(None)
-        self._next = loop.call_soon(self._let_one_go_on, loop)
+        self._next = loop.call_soon(self._start_next, loop)

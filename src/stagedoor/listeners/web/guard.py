@@ -1,4 +1,4 @@
-"""Who speaks to the web, from where, and from which site: asked before anything else."""
+"""The checks of each HTTP request's source, host name and origin, before anything else is done."""
 
 import re
 from dataclasses import dataclass
@@ -22,16 +22,15 @@ _Proof = TypeVar("_Proof")
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """Who may come, from where pages may speak to us, and what a page begins with.
+    """The settings of the web listener.
 
-    `rules` say which sources are answered. `host_names` are the names that requests may be for, besides
-    addresses, localhost, and `domain` with all below it. `origins` are the pages that may open a
-    terminal, besides those that this gateway serves under the name that they were asked for by.
-    `domain` is the name below which each app has its own, None for none; `path` is what every path
-    begins with, empty or `/stagedoor`. A request's header, and a WebSocket's first frame, must be there
-    within `header_timeout_s`, and `max_pending` connections at once may have said nothing. Each `ping_s`
-    seconds a WebSocket is sent a PING (RFC 6455 §5.5.2). `tmux`: whether a page starts that in a new
-    terminal.
+    `rules` decide which sources are answered. `host_names` are the names that a request's Host may have,
+    besides addresses, localhost, and `domain` with its subdomains. `origins` may open terminals, besides
+    the gateway's own origin by the name in the request. `domain` is the name below which each app has a
+    name of its own, or None; `path` is the prefix of every path, empty or for example `/stagedoor`.
+    A request's header, and a WebSocket's first frame, must be complete within `header_timeout_s`, and at
+    most `max_pending` connections may have sent nothing yet. A WebSocket gets a PING every `ping_s`
+    seconds (RFC 6455 §5.5.2). `tmux`: whether a new terminal starts tmux.
     """
 
     rules: AcceptRules
@@ -46,12 +45,12 @@ class WebLimits:
 
 
 def web(source: Source) -> Origin:
-    """The origin of what comes over HTTP from `source`."""
+    """Return the origin of a session or refusal that came over HTTP from `source`."""
     return Origin(AccessMethod.WEB, source)
 
 
 class RequestGuard:
-    """Asked of every connection, whatever it wants."""
+    """The checks of every HTTP request and WebSocket. A check returns None or the refusal."""
 
     def __init__(self, flow: Flow, limits: WebLimits) -> None:
         self.flow = flow
@@ -60,15 +59,16 @@ class RequestGuard:
         self.draining = False
 
     def source_of(self, connection: HTTPConnection) -> Source:
-        """The developer's address: the peer's, or what a trusted reverse proxy says it is.
+        """Return the client's address: the peer's, or the one that a trusted reverse proxy reports.
 
-        What `refused` refuses for it has the proxy's own, so that it can be written down.
+        If the proxy's report cannot be read, this is the proxy's address: `check_connection` refuses the
+        request, and the audit needs an address.
         """
         peer = _peer(connection)
         return self._forwarded(connection, peer) or peer
 
     def _unread_forward(self, connection: HTTPConnection) -> Denial | None:
-        """A trusted proxy names somebody in a way that cannot be read; they must not pass for the proxy."""
+        """Refuse a client whose address the proxy reports unreadably; it must not count as the proxy."""
         peer = _peer(connection)
         if self._forwarded(connection, peer) is not None:
             return None
@@ -80,37 +80,37 @@ class RequestGuard:
         )
 
     def _forwarded(self, connection: HTTPConnection, peer: Source) -> Source | None:
-        shown = connection.headers.getlist("x-forwarded-for")
-        if not shown or not self.rules.is_reverse_proxy(peer):
+        values = connection.headers.getlist("x-forwarded-for")
+        if not values or not self.rules.is_reverse_proxy(peer):
             return peer
-        return parse_last_forwarded(shown)
+        return parse_last_forwarded(values)
 
-    def barred(self, source: Source) -> Denial | None:
-        """Why nobody from there is answered now."""
+    def check_source(self, source: Source) -> Denial | None:
+        """Refuse every source while the gateway drains, and those outside the allowed networks."""
         if self.draining:
             return Denial(Reason.DRAINING, "the gateway is stopping; try again in a moment", 1)
         return self.rules.outsider(source)
 
-    def outsider(self, peer: Source) -> Denial | None:
-        """Why nothing of `peer` is read: it is in none of the networks, and is no proxy of ours."""
+    def check_peer(self, peer: Source) -> Denial | None:
+        """Refuse a peer outside the allowed networks that is no trusted reverse proxy, before it is read."""
         return None if self.rules.is_reverse_proxy(peer) else self.rules.outsider(peer)
 
-    def refused(self, connection: HTTPConnection) -> Denial | None:
-        """Why this is not answered, whatever it asks for: where it comes from, and what name it is for."""
+    def check_connection(self, connection: HTTPConnection) -> Denial | None:
+        """Refuse a request by its source or its Host, whatever its path."""
         return (
             self._unread_forward(connection)
             or self.rules.outsider(self.source_of(connection))
             or self._misnamed(connection)
         )
 
-    def proved(self, connection: HTTPConnection, proof: _Proof | Denial) -> _Proof | Denial:
-        """`proof`, once it is noted that this connection is no stranger's any more, unless it failed."""
+    def accept_proof(self, connection: HTTPConnection, proof: _Proof | Denial) -> _Proof | Denial:
+        """Return `proof`. Unless it is a Denial, stop counting the connection as unauthenticated."""
         if not isinstance(proof, Denial):
             connection.scope["state"]["connection"].prove()
         return proof
 
     def _misnamed(self, connection: HTTPConnection) -> Denial | None:
-        if connection.scope.get("method") == "CONNECT":  # its Host is that of the shell
+        if connection.scope.get("method") == "CONNECT":  # its Host names the shell
             return Denial(
                 Reason.BAD_REQUEST,
                 "this is the WebShell's port; HTTP CONNECT has one of its own (tunnel.addresses)",
@@ -125,28 +125,29 @@ class RequestGuard:
             "use the address that you were given, or ask an administrator",
         )
 
-    def secure(self, connection: HTTPConnection) -> bool:
-        """Whether the browser speaks TLS: to us, or to a trusted reverse proxy that says so."""
+    def is_secure(self, connection: HTTPConnection) -> bool:
+        """Return whether the client uses TLS, to us or to a trusted reverse proxy that reports so."""
         if connection.url.scheme in ("https", "wss"):
             return True
-        shown = connection.headers.getlist("x-forwarded-proto")
-        said = shown[-1].rpartition(",")[2].strip() if shown else ""
-        return said in ("https", "wss") and self.rules.is_reverse_proxy(_peer(connection))
+        values = connection.headers.getlist("x-forwarded-proto")
+        scheme = values[-1].rpartition(",")[2].strip() if values else ""
+        return scheme in ("https", "wss") and self.rules.is_reverse_proxy(_peer(connection))
 
     def own_origin(self, connection: HTTPConnection) -> str:
-        """The origin of our own pages, by the name that this connection came for (RFC 6454 §6.2)."""
-        scheme = "https" if self.secure(connection) else "http"
+        """Return the gateway's origin by the Host of this request (RFC 6454 §6.2)."""
+        scheme = "https" if self.is_secure(connection) else "http"
         return f"{scheme}://{connection.headers.get('host', '')}"
 
     def address(self, connection: HTTPConnection) -> str:
-        """Return the gateway's own address, by the name that this connection came for, with its path."""
+        """Return the gateway's base URL by the Host of this request: the origin and the path prefix."""
         return self.own_origin(connection) + self.limits.path
 
-    def unnamed(self, connection: HTTPConnection) -> Denial | None:
-        """Refuse what is signed for an address that is not this gateway's, where its settings name it.
+    def check_signed_name(self, connection: HTTPConnection) -> Denial | None:
+        """Refuse a signature made for an address, if the settings give this gateway a name.
 
-        Pages need no such rule: no other site can have an address for its own name. Another gateway can have
-        it, and relay what its visitors sign for it. The addresses of this machine are for its own programs.
+        Another gateway could be reached by the same address, and relay what its users sign for it. Pages
+        need no such check, since no other site can serve them under the gateway's name. Programs of this
+        machine may use its loopback addresses.
         """
         names, domain = self.limits.host_names, self.limits.domain
         host = connection.headers.get("host", "")
@@ -161,10 +162,10 @@ class RequestGuard:
             + (f"at https://{name}{self.limits.path}" if name else "by its name"),
         )
 
-    def foreign(self, connection: HTTPConnection) -> Denial | None:
-        """A page of somebody else's must not open terminals with its visitor's rights (RFC 6455 §10.2).
+    def check_origin(self, connection: HTTPConnection) -> Denial | None:
+        """Refuse a WebSocket that a page of another site opens with its user's rights (RFC 6455 §10.2).
 
-        What is no browser sends no Origin.
+        Clients that are no browsers send no Origin.
         """
         origin = connection.headers.get("origin")
         if origin is None or origin in self.limits.origins:
@@ -178,8 +179,8 @@ class RequestGuard:
             "open the gateway's own page",
         )
 
-    def not_ours(self, connection: HTTPConnection) -> Denial | None:
-        """The same where a cookie speaks for somebody: only our own page may, and it sends an Origin."""
+    def check_own_page(self, connection: HTTPConnection) -> Denial | None:
+        """Refuse a request by cookie unless one of our own pages sends it; browsers then send an Origin."""
         if connection.headers.get("origin") == self.own_origin(connection):
             return None
         return Denial(
@@ -190,7 +191,7 @@ class RequestGuard:
         )
 
     def app_of(self, connection: HTTPConnection) -> Target | None:
-        """The app whose own name was asked for: `app01.shell.example.com`."""
+        """Return the app that the Host names, such as `app01.shell.example.com`, or None."""
         domain = self.limits.domain
         host = _PORT.sub("", connection.headers.get("host", "").lower())
         if domain is None or not host.endswith(f".{domain}"):

@@ -1,7 +1,8 @@
-"""What is asked of every request, and what every answer says of itself.
+"""The middleware that checks every request and sets the security headers of every answer.
 
-No page of ours can be framed, sniffed or injected into. Sources: Content Security Policy Level 3, Fetch
-Metadata, the OWASP Secure Headers Project; RFC 6797 for TLS alone.
+The headers keep other sites from framing our pages and from injecting content, and browsers from guessing
+types. Sources: Content Security Policy Level 3, Fetch Metadata, the OWASP Secure Headers Project, and
+RFC 6797 for TLS only.
 """
 
 from starlette.datastructures import MutableHeaders
@@ -19,27 +20,27 @@ STRICT = (
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-"""Of all but the terminal's page: nothing inline, nothing from elsewhere."""
+"""The policy of all pages except the terminal's: nothing inline, nothing from other sites."""
 
 HEADERS = {
     "content-security-policy": STRICT,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # Not no-referrer: with it a browser sends `Origin: null` with our own forms (Fetch §3.2).
+    # With no-referrer, browsers would send `Origin: null` with our own forms (Fetch §3.2).
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
-"""Set on each answer that does not say otherwise."""
+"""The defaults of each answer; an answer may set its own."""
 
 
-def of_terminal(nonce: str) -> str:
-    """The policy of the terminal's page, whose style elements carry `nonce`.
+def terminal_policy(nonce: str) -> str:
+    """Return the Content-Security-Policy of the terminal's page, whose style elements have `nonce`.
 
-    xterm.js makes style elements for its colours and its cell size, and its sixel decoder is
-    WebAssembly, which is allowed apart from eval.
+    xterm.js creates style elements for its colours and its cell size. Its sixel decoder is WebAssembly,
+    which the policy allows without allowing eval.
     """
     return (
         STRICT.replace("style-src 'self'", f"style-src 'self' 'nonce-{nonce}'")
@@ -49,29 +50,29 @@ def of_terminal(nonce: str) -> str:
 
 
 TLS_ALONE = "max-age=31536000"
-"""Strict-Transport-Security: for a year, browsers come to this name by TLS only (RFC 6797 §6.1)."""
+"""Strict-Transport-Security: browsers use only TLS for this name, for a year (RFC 6797 §6.1)."""
 MISDIRECTED = 421
 """RFC 9110 §15.5.20: this server answers for other names."""
 
 
 class GuardMiddleware:
-    """Middleware: strangers, and requests for another name, get a refusal; all answers, the headers."""
+    """ASGI middleware that refuses wrong sources and host names, and sets the headers of all answers."""
 
     def __init__(self, app: ASGIApp, guard: RequestGuard) -> None:
         self._app = app
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """Serve one connection, as ASGI defines it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        denial = self._guard.refused(connection)
+        denial = self._guard.check_connection(connection)
         if denial is not None:
             self._guard.flow.deny(denial, web(self._guard.source_of(connection)))
             if scope["type"] == "websocket":
-                # Closed before it was accepted, it is answered with 403 (RFC 6455 §4.2.2).
+                # Closing it before it is accepted answers 403 (RFC 6455 §4.2.2).
                 await send({"type": "websocket.close"})
                 return
             misdirected = denial.reason is Reason.TARGET_NOT_ALLOWED
@@ -97,11 +98,14 @@ class GuardMiddleware:
         return guarded
 
     def _tls_alone(self, connection: HTTPConnection) -> bool:
-        """Whether to say so. It is for a whole name: not ours to say below a path of another site,
-        nor of an address, where no browser heeds it (RFC 6797 §8.1.1)."""
+        """Return whether to send Strict-Transport-Security.
+
+        It applies to a whole host name. Below a path the site is another's, and browsers ignore it for
+        addresses (RFC 6797 §8.1.1).
+        """
         host = parse_host(connection.headers.get("host", ""))
         return (
-            self._guard.secure(connection)
+            self._guard.is_secure(connection)
             and not self._guard.limits.path
             and host is not None
             and not names_address(host)
@@ -109,7 +113,7 @@ class GuardMiddleware:
 
 
 def _path_alone(location: str, connection: HTTPConnection) -> str:
-    """Where a redirect leads, without our own origin: behind a proxy that does TLS, we see http."""
-    ours = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
-    rest = location.removeprefix(ours)
+    """Return a redirect's target without our own origin: behind a proxy with TLS we would write http."""
+    origin = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
+    rest = location.removeprefix(origin)
     return rest if rest.startswith("/") and not rest.startswith("//") else location

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, but strict, and nobody may take for ever to say what they want."""
+"""uvicorn's HTTP/1.1 with strict parsing, and a deadline for each request's header."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from stagedoor.wire.answer import encode_refusal
 from stagedoor.wire.httphead import find_fault
 
 MAX_HEADER_BYTES = 16 * KIB
-"""The request line and the fields. A browser behind a proxy that adds cookies of its own sends 8."""
+"""The request line and the fields. A browser behind a proxy that adds cookies sends about 8 KiB."""
 _TOO_LARGE = 431
-"""The status that h11 advises (RFC 6585 §5)."""
-WriteDown = Callable[[Denial, Source], None]
+"""The status that h11 suggests (RFC 6585 §5)."""
+RecordDenial = Callable[[Denial, Source], None]
 
 
 class StrictConnection(h11.Connection):
-    """Refuses a head that a proxy may have read in another way, and fields after a body.
+    """An h11 connection that refuses heads which a proxy may read differently, and trailers.
 
-    `fault` is why, once something was refused.
+    `fault` is the reason, once a request is refused.
     """
 
     fault = Denial(Reason.BAD_REQUEST, "this is no HTTP/1.1 request")
 
     def next_event(self) -> Any:
-        """As h11 has it. Raises h11.RemoteProtocolError."""
+        """Return the next event. Raises h11.RemoteProtocolError."""
         if self.their_state is h11.IDLE:
             received, _ = self.trailing_data
             self._refuse(find_fault(received))
@@ -52,10 +52,11 @@ class StrictConnection(h11.Connection):
 
 
 class HttpServerProtocol(H11Protocol):
-    """One connection, whose header must be whole `timeout_s` seconds after it could begin.
+    """One connection. Each request's header must be complete within `timeout_s` seconds.
 
-    Bytes that drip in do not extend the time (slow loris). One that has said nothing at all is closed
-    without a word: browsers open connections that they may come to use.
+    The time runs from the moment at which the request could begin, and bytes that drip in do not extend
+    it (slow loris). A connection that sent nothing is closed without an answer, since browsers open spare
+    connections.
     """
 
     def __init__(
@@ -63,38 +64,41 @@ class HttpServerProtocol(H11Protocol):
         pending: PendingConnection,
         timeout_s: float,
         due: float,
-        write_down: WriteDown,
-        **given: Any,
+        record_denial: RecordDenial,
+        **options: Any,
     ) -> None:
-        """`due` is when the first header must be whole, by the loop's clock."""
-        super().__init__(app_state={"connection": pending}, **given)
+        """Start the wait for the first header, which ends at `due` by the loop's clock."""
+        super().__init__(app_state={"connection": pending}, **options)
         self.conn: StrictConnection = StrictConnection(h11.SERVER, MAX_HEADER_BYTES)
         self._pending = pending
         self._timeout_s = timeout_s
-        self._write_down = write_down
+        self._record_denial = record_denial
         self._header_due: asyncio.TimerHandle | None = self.loop.call_at(due, self._too_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the wait for a header."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Feed the parser, and start or stop the wait for a header."""
         if self.cycle is None or self.cycle.response_complete:
-            self._await_header()  # of one more request
+            self._await_header()  # of another request
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before or self.transport.get_protocol() is not self:
-            self._stop_waiting()  # a header is whole; a WebSocket has a protocol of its own
+            self._stop_waiting()  # a header is complete; a WebSocket has a protocol of its own
 
     def on_response_complete(self) -> None:
+        """Bound the rest of a request's body that is still coming."""
         if self.conn.their_state is h11.SEND_BODY:
-            # Answered before all of it was sent. What is sent still must not keep the line for ever.
+            # The answer was sent before the body was complete, which must not hold the connection forever.
             self._await_header()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong with the request, write it down, and hang up."""
-        self._write_down(self.conn.fault, self._pending.source)
+        """Refuse an invalid request, audit the refusal, and hang up."""
+        self._record_denial(self.conn.fault, self._pending.source)
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.write(encode_refusal(self.conn.fault))
         self.transport.close()
@@ -115,7 +119,7 @@ class HttpServerProtocol(H11Protocol):
                 Reason.HEADER_TIMEOUT,
                 f"the request's header was not complete after {self._timeout_s:g} s",
             )
-            self._write_down(denial, self._pending.source)
+            self._record_denial(denial, self._pending.source)
             if self.conn.our_state is h11.IDLE:
                 self.transport.write(encode_refusal(denial))
         self.transport.close()

@@ -1,4 +1,4 @@
-"""The WebShell's listener: from an accepted socket to uvicorn, which answers on the worker's event loop."""
+"""The WebShell's listener: it hands accepted sockets to uvicorn on the worker's event loop."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -32,20 +32,20 @@ from stagedoor.wire.answer import encode_refusal
 from stagedoor.wire.terminal import MAX_FRAME_BYTES
 
 GOODBYE_S = 3
-"""After the last visit was told to go, what still hangs on a socket has so long."""
+"""How long connections may stay open after the last terminal was asked to end, seconds."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without sockets and signals of its own: we accept, and the worker says when to stop."""
+    """uvicorn without its own sockets and signals: we accept connections, and the worker stops it."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._stopping = asyncio.Event()
 
     async def main_loop(self) -> None:
-        # uvicorn's own wakes up ten times a second to see whether it is to stop.
+        # uvicorn's own loop wakes up ten times a second to check whether it should stop.
         while not self._stopping.is_set():
-            await self.on_tick(0)  # what the time is now
+            await self.on_tick(0)  # updates the Date header
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._stopping.wait()
@@ -64,9 +64,9 @@ class _Server(uvicorn.Server):
 
 
 class WebListener:
-    """Serves one `WebApp` on any number of sockets. Belongs to one event loop.
+    """The server of one `WebApp` on any number of sockets. Belongs to one event loop.
 
-    `tls` is for those of them that speak it, None where there are none.
+    `tls` is for the sockets that use TLS; None if there are none.
     """
 
     def __init__(self, app: WebApp, tls: ServerTls | None = None) -> None:
@@ -81,14 +81,14 @@ class WebListener:
         self._starts = StartQueue()
 
     def start(self) -> None:
-        """Be ready to answer, on the running event loop."""
+        """Start uvicorn on the running event loop."""
         config = uvicorn.Config(
             self._app.app,
             http=HttpServerProtocol,
             ws=WebSocketProtocol,
             ws_max_size=MAX_FRAME_BYTES,
-            # For the proxies on the way. Under a flood a PONG waits behind what it is to prove: silence
-            # does not mean gone, and a dead peer is found by TCP.
+            # The PINGs keep proxies from closing idle connections. A missing PONG proves nothing, since it
+            # waits behind a flood of output; TCP detects dead peers.
             ws_ping_interval=self._app.ping_s,
             ws_ping_timeout=None,
             lifespan="off",
@@ -106,39 +106,39 @@ class WebListener:
         self._serving = asyncio.create_task(self._server.serve([]))
 
     def accepted(self, stream: TcpStream, source: Source, *, secure: bool) -> None:
-        """Take a connection that was just accepted; `secure` where its socket speaks TLS."""
+        """Serve a connection that was just accepted; `secure` if its socket uses TLS."""
         pending = self._pending.arrive(source, self._rules.counted_as(source))
         task = self._tasks.start(
-            self._begin(stream, pending, secure), partial(_begun, stream, pending)
+            self._begin(stream, pending, secure), partial(_close_unless_begun, stream, pending)
         )
         pending.crowded_out = partial(self._crowded_out, pending, task.cancel)
 
     @property
     def busy(self) -> int:
-        """How many visits have not been let in, or shown out, yet; and files on their way."""
-        return len(self._app.visits) + self._app.files.busy
+        """The number of open terminals and of requests that move files."""
+        return len(self._app.sessions) + self._app.files.busy
 
     @property
     def terminals(self) -> int:
-        """WebSockets of terminals that are open."""
-        return len(self._app.visits)
+        """The number of open WebSockets of terminals."""
+        return len(self._app.sessions)
 
     @property
     def holders(self) -> int:
-        """Processes in shells that serve them: one for each terminal."""
-        return count_holders(self._app.visits)
+        """The number of holders that serve them: one process in a shell for each terminal."""
+        return count_holders(self._app.sessions)
 
     def drain(self) -> None:
-        """Let nobody more in; those who are in stay. Nothing more is accepted by now."""
+        """Refuse new requests and keep open terminals. The caller has stopped accepting connections."""
         self._app.draining = True
         assert self._server is not None, "it has been started"
         for connection in list(self._server.server_state.connections):
-            # A browser or proxy would go on asking here, and be refused, instead of the next worker.
+            # Otherwise a browser or proxy would send its next request here, and not to the next worker.
             if isinstance(connection, HttpServerProtocol):
                 connection.shutdown()
 
     async def close(self) -> None:
-        """Stop answering; visits that the flow has ended get their last word."""
+        """Stop answering; terminals that the flow has ended still get their last notice."""
         self._tasks.cancel()
         if self._server is not None and self._serving is not None:
             self._server.stop()
@@ -161,19 +161,19 @@ class WebListener:
                     received = b""
                     await carried.handshake()
         except (OSError, TimeoutError):
-            return  # it has gone, speaks no TLS of ours, or never said what it wants
+            return  # the client has gone, the handshake failed, or no request came
         assert self._server is not None, "it is started before anything is accepted"
         due = bound.when()
-        assert due is not None, "it was given a time"
+        assert due is not None, "it has a deadline"
         transport = StreamTransport(carried, pending.source, self._tls if secure else None)
-        transport.on_lost = pending.ended
+        transport.on_lost = pending.release
         pending.peer = transport
         pending.crowded_out = partial(self._crowded_out, pending, transport.abort)
         protocol = HttpServerProtocol(
             pending,
             timeout_s,
             due,
-            self._app.write_down,
+            self._app.record_denial,
             config=self._server.config,
             server_state=self._server.server_state,
         )
@@ -182,26 +182,28 @@ class WebListener:
     async def _first_bytes(
         self, stream: TcpStream, pending: PendingConnection, secure: bool
     ) -> bytes:
-        """What it says first, empty if it is to be closed: a stranger gets no handshake of TLS."""
+        """Return the client's first bytes, or b"" to close it. Refused sources get no TLS handshake."""
         arrival = await arrive(stream, pending.source, self._rules)
         if isinstance(arrival, Denial):
-            self._app.write_down(arrival, pending.source)
+            self._app.record_denial(arrival, pending.source)
         if not isinstance(arrival, Arrival):
             return b""
         received = arrival.received
         if arrival.source != pending.source:
-            pending.comes_from(arrival.source, self._rules.counted_as(arrival.source))
-        denial = self._app.guard.outsider(pending.source)
+            pending.set_source(arrival.source, self._rules.counted_as(arrival.source))
+        denial = self._app.guard.check_peer(pending.source)
         if denial is None:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
                 return b""
-            self._pending.speaks(pending, self._rules.counted_as(pending.source), secure=secure)
+            self._pending.mark_spoken(
+                pending, self._rules.counted_as(pending.source), secure=secure
+            )
             denial = not_tls(received) if secure else None
             if denial is None:
                 return received
             secure = False
-        self._app.write_down(denial, pending.source)
+        self._app.record_denial(denial, pending.source)
         if not secure:
             await _refuse(stream, denial, received)
         return b""
@@ -213,18 +215,20 @@ class WebListener:
                 f"more connections than this worker keeps (listen.max_pending: {self._pending.most}) "
                 "had not signed in, and this was the oldest of the source that has most of them",
             )
-            self._app.write_down(denial, pending.source)
+            self._app.record_denial(denial, pending.source)
         end()
 
 
-def _begun(stream: TcpStream, pending: PendingConnection, _: asyncio.Task[None]) -> None:
+def _close_unless_begun(
+    stream: TcpStream, pending: PendingConnection, _: asyncio.Task[None]
+) -> None:
     if pending.peer is None:
-        pending.ended()
-        stream.close()  # nothing is unsent but a last word
+        pending.release()
+        stream.close()  # at most a refusal is unsent
 
 
 async def _refuse(stream: TcpStream, denial: Denial, received: bytes) -> None:
-    """Say why in plain HTTP, once the client has said something. Raises OSError."""
+    """Answer in plain HTTP why the client is refused, once it has sent something. Raises OSError."""
     with suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
             received = received or await aio.read(stream, READ_BYTES)

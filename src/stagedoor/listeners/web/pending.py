@@ -1,7 +1,7 @@
-"""Connections whose peer has not proved who it is, of an event loop.
+"""The bounds on connections whose client has not authenticated, per event loop.
 
-There are three queues, by what a connection costs: 5 KiB where nothing was said yet, 70 KiB with a header
-and a form, and more with TLS.
+There are three queues, since connections differ in the memory that they take: 5 KiB for one that has sent
+nothing, 70 KiB with a header and a form, and more with TLS.
 """
 
 from collections.abc import Callable
@@ -12,22 +12,24 @@ from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.source import Source
 
 MOST_PLAIN = 768
-"""Connections a worker that have said something."""
+"""Connections of a worker over plain TCP that have sent something."""
 MOST_TLS = 384
-"""The same over TLS, those in the handshake too: OpenSSL takes 50 KiB for each, and a form comes on top."""
+"""Connections of a worker over TLS, including handshakes: OpenSSL takes 50 KiB for each, besides a form."""
 SHARE = 4
-"""One source has at most a quarter of the places, but always `LEAST_OF_SOURCE`."""
+"""One source may have at most a quarter of the places, but always `LEAST_OF_SOURCE`."""
 LEAST_OF_SOURCE = 8
 
 
 def _nothing() -> None:
-    """For a connection that is gone."""
+    """Do nothing, for a connection that has ended."""
 
 
 class Peer(Protocol):
-    """What carries a connection (`net.transport.StreamTransport`), as far as it is needed here."""
+    """The part of a connection's transport (`net.transport.StreamTransport`) that is used here."""
 
-    def trust(self) -> None: ...
+    def trust(self) -> None:
+        """Give the client more time to read."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -40,27 +42,30 @@ class PendingConnection:
     has_spoken: bool = False
     peer: Peer | None = None
 
-    def comes_from(self, source: Source, counted_as: str) -> None:
-        """A load balancer has said whom it speaks for."""
+    def set_source(self, source: Source, counted_as: str) -> None:
+        """Set the client's address, which a load balancer has reported."""
         self.source = source
         self.owner.move(self, counted_as)
 
     def prove(self) -> None:
-        """The peer has proved who it is: it counts no longer, and has time to read."""
+        """Stop counting the connection: its client has authenticated, and gets more time to read."""
         self.owner.leave(self)
         if self.peer is not None:
             self.peer.trust()
 
-    def ended(self) -> None:
-        """Nothing is left of it. May be called again."""
+    def release(self) -> None:
+        """Stop counting a connection that has ended, and drop its references. May be called again."""
         self.owner.leave(self)
-        # They refer to this connection, and it to them: what TLS holds must not wait for the collector.
+        # These references form a cycle; without it the memory of TLS need not wait for the collector.
         self.crowded_out, self.peer = _nothing, None
 
 
 @dataclass(eq=False, slots=True)
 class PendingConnections:
-    """Of one event loop. `most` are those that have said nothing yet (`listen.max_pending`)."""
+    """The unauthenticated connections of one event loop.
+
+    At most `most` of them have sent nothing yet (`listen.max_pending`).
+    """
 
     most: int
     silent: FairQueue[PendingConnection] = field(init=False)
@@ -73,23 +78,24 @@ class PendingConnections:
         self.tls = _limit(min(self.most, MOST_TLS))
 
     def arrive(self, source: Source, counted_as: str) -> PendingConnection:
-        """A connection was accepted; it has said nothing yet."""
-        arrived = PendingConnection(source, self)
-        _enter(self.silent, arrived, counted_as)
-        return arrived
+        """Count a connection that was just accepted and has sent nothing."""
+        connection = PendingConnection(source, self)
+        _enter(self.silent, connection, counted_as)
+        return connection
 
-    def speaks(self, connection: PendingConnection, counted_as: str, *, secure: bool) -> None:
-        """Its first bytes are there; `secure`: they are TLS."""
+    def mark_spoken(self, connection: PendingConnection, counted_as: str, *, secure: bool) -> None:
+        """Count a connection whose first bytes have come; with `secure` they are TLS."""
         connection.has_spoken = True
         self.silent.remove(connection)
         _enter(self.tls if secure else self.plain, connection, counted_as)
 
     def move(self, connection: PendingConnection, counted_as: str) -> None:
+        """Count a silent connection for another source."""
         self.leave(connection)
         _enter(self.silent, connection, counted_as)
 
     def leave(self, connection: PendingConnection) -> None:
-        """It has ended, or counts no longer. May be called again."""
+        """Stop counting a connection. May be called again."""
         for limit in (self.silent, self.plain, self.tls):
             limit.remove(connection)
 

@@ -1,4 +1,4 @@
-"""What the WebShell needs from outside, besides the flow."""
+"""The services that the WebShell needs besides the flow."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from stagedoor.model.webpass import PassKind, ProviderAnswer, ProviderRequest, S
 
 
 class PassIssuer(Protocol):
-    """Gives out passes, and says whose they are. A store that fails is a Denial."""
+    """A service that issues and checks passes. A failure of the store is a Denial."""
 
     async def issue(
         self,
@@ -22,28 +22,33 @@ class PassIssuer(Protocol):
         label: str | None = None,
         answer: ProviderAnswer | None = None,
     ) -> str | Denial:
-        """Return a new pass's secret. `target` is the only shell that it is good for. `source` is the address
-        that a session is opened from, `label` the device, `answer` what the identity provider said."""
+        """Issue a pass and return its secret.
+
+        `target` is the only shell that it is good for. `source` is the address that a session is opened
+        from, `label` the device, and `answer` the identity provider's answer.
+        """
         ...
 
     async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
-        """Whose pass it is, if it still holds; it may be shown again."""
+        """Return the identity that a pass stands for, if it is still valid. It may be shown again."""
         ...
 
     async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
-        """Whose pass it was, and for which shell alone; nobody can show it again."""
+        """Use a pass up. Return its identity and the only shell that it is good for, None for any."""
         ...
 
     async def session(self, secret: str, *, used: bool) -> WebPass | Denial:
-        """The pass of a session that lasts; with `used`, its end is moved as far as the settings allow.
+        """Return the pass of a session; with `used`, move its end as far as the settings allow.
 
-        Whether its identity holds is for `show` to say.
+        This does not check its identity, which `show` does.
         """
         ...
 
     async def sign_out(self, secret: str, reason: str | None = None) -> Denial | None:
-        """End a session, and whatever it opened anywhere, if it is one at all. `reason` is the line for the
-        person; None where they signed out themselves."""
+        """End a session, if it exists, and everything that it opened on any gateway.
+
+        `reason` is the line that the user is shown, or None if the user signed out.
+        """
         ...
 
     def why_ended(self, identity: Identity) -> Denial | None:
@@ -56,19 +61,25 @@ class SignIns(Protocol):
 
     @property
     def providers(self) -> Sequence[str]:
-        """The names of the identity providers; none where there is no single sign-on."""
+        """The names of the identity providers; empty without single sign-on."""
         ...
 
     async def begin(self, provider: str, wanted: str, source: Source) -> tuple[str, str] | Denial:
-        """Where to send the browser, and what it has to keep for `finish`; `wanted` is the path to go to."""
+        """Begin a sign-in.
+
+        Return the URL to send the browser to, and the text that the browser keeps for `finish`. `wanted`
+        is the address to open after the sign-in.
+        """
         ...
 
     async def finish(
         self, kept: str, query: Sequence[tuple[str, str]], source: Source
     ) -> tuple[Identity, str, ProviderAnswer] | ProviderRequest | StepUpResult | Denial:
-        """Who came back with that query and what `begin` gave, the path that they wanted, and what is to be
-        kept with their session. `ProviderRequest`: they have to go there once more. `StepUpResult`: it was
-        a step-up."""
+        """Finish a sign-in with the provider's query and the text that `begin` returned as `kept`.
+
+        Return the identity, the address to open, and the provider's answer to store with the session. A
+        `ProviderRequest` sends the browser to the provider again; a `StepUpResult` ends a step-up.
+        """
         ...
 
     def can_prove_presence(self, identity: Identity) -> bool:
@@ -78,10 +89,12 @@ class SignIns(Protocol):
     async def begin_step_up(
         self, identity: Identity, wanted: str, source: Source, proves: bytes | None = None
     ) -> tuple[str, str] | Denial:
-        """As `begin`, for somebody who is signed in, to prove there that they are there. `proves`: the id
-        of the sign-in of theirs that it is for; None: the browser's own."""
+        """Begin a proof of presence at the provider for a signed-in user, as `begin`.
+
+        `proves` is the id of the user's sign-in that it is for; None: the browser's own.
+        """
         ...
 
     async def log_out(self, token: str, source: Source) -> Denial | None:
-        """End what a provider's logout token names (Back-Channel Logout 1.0). `source` sent it."""
+        """End the sign-ins that a logout token from `source` names (Back-Channel Logout 1.0)."""
         ...

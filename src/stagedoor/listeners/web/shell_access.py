@@ -1,4 +1,4 @@
-"""What an admitted session needs: the access to the shell, and the audit and recording of it."""
+"""The services that an admitted session uses: access to the shell, audit, recording and presence."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +16,11 @@ from stagedoor.upstream.login import Upstream
 
 @dataclass(frozen=True, slots=True)
 class ShellAccess:
-    """What terminals, errands and stays share.
+    """The services that terminals, remote commands and file sessions share.
 
-    `holder` is the command that runs the holder in the shell of a target, None where a shell has none.
-    Terminals that must be recorded are by `plan`. `note`
-    writes an event of a session to the audit; `presence` is who else is at terminals; `now` is seconds
-    since the epoch.
+    `holder` returns the command that runs the holder in the shell of a target, or None if the shell has
+    none. `plan` says how terminals are recorded. `note` writes an event of a session to the audit;
+    `presence` knows who else is at terminals; `now` returns seconds since the epoch.
     """
 
     flow: Flow
@@ -33,12 +32,12 @@ class ShellAccess:
     now: Callable[[], float] = time.time
 
     def login(self, extensions: Sequence[str] = ()) -> ShellLogin:
-        """How shells are logged in to; `extensions` are what the certificate permits besides commands."""
+        """Return the login to shells; `extensions` are those of the certificate, such as `permit-pty`."""
         return ShellLogin(self.upstream, self.note, extensions)
 
 
 def no_holder(shell_name: str) -> Denial:
-    """Return the refusal for a shell of which no holder of terminals is known."""
+    """Return the refusal for a shell that has no known holder."""
     return Denial.with_mend(
         Reason.SHELL_UNAVAILABLE,
         f"no command is known that holds terminals in the shell {shell_name}",

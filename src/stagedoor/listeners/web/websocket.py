@@ -1,4 +1,4 @@
-"""The WebSocket of browsers: uvicorn's, where large messages can be compressed (RFC 7692)."""
+"""uvicorn's WebSocket with compression of large messages that can be switched on and off (RFC 7692)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,39 +13,44 @@ from websockets.frames import Frame, Opcode
 from websockets.typing import ExtensionParameter
 
 LEAST_BYTES = 1024
-"""A shorter message gains nothing that anybody sees: on a line of 1 Mbit/s it takes 8 ms."""
+"""The shortest message that is compressed; a shorter one takes at most 8 ms on a line of 1 Mbit/s."""
 _LEVEL = 1
-"""Of zlib: of 1 to 9, the one that takes least time. A MB of text takes 3 to 25 ms."""
+"""The fastest of zlib's levels 1 to 9: a MB of text takes 3 to 25 ms."""
 _CLIENT_BITS = 10
-"""What a client sends is short. A message that is begun and never ended keeps 10 KiB, not 40."""
+"""The client's window. Its messages are short, and an unfinished message keeps 10 KiB instead of 40."""
 
 
 class Compression:
-    """Whether large messages are compressed from now on, where the client takes that. `on` is for the
-    application to set; it finds this in its scope's `state`."""
+    """A switch for the compression of large messages, if the client accepts compression.
+
+    The application finds it in its scope's `state`, and sets `on`.
+    """
 
     def __init__(self) -> None:
         self.on = True
 
 
 class DeflateExtension(PerMessageDeflate):
-    """Sends a message as it is where compression is off, or gains nothing (RFC 7692 §6)."""
+    """The extension; a message that is short, or comes while the switch is off, stays plain (RFC 7692 §6)."""
 
-    def __init__(self, compression: Compression, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, compression: Compression, *parameters: Any) -> None:
+        super().__init__(*parameters)
         self._compression = compression
 
     def encode(self, frame: Frame) -> Frame:
-        """As it is to be sent. Only whole messages come here."""
-        assert frame.fin, "uvicorn divides none"
-        assert frame.opcode is not Opcode.CONT, "uvicorn divides none"
+        """Return the frame to send, compressed or not. uvicorn never fragments a message."""
+        assert frame.fin, "uvicorn fragments no message"
+        assert frame.opcode is not Opcode.CONT, "uvicorn fragments no message"
         if not self._compression.on or len(frame.data) < LEAST_BYTES:
             return frame
         return super().encode(frame)
 
 
-class _Offered(ServerPerMessageDeflateFactory):
-    """Each message by itself: what a compressor and its opposite would remember is 40 KiB a session."""
+class _DeflateFactory(ServerPerMessageDeflateFactory):
+    """The server's side of the negotiation.
+
+    Each message is compressed on its own: remembered context would take 40 KiB per session.
+    """
 
     def __init__(self, compression: Compression) -> None:
         super().__init__(
@@ -61,8 +66,8 @@ class _Offered(ServerPerMessageDeflateFactory):
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
     ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
         """Return the answer's parameters and the extension. Raises `websockets.NegotiationError`."""
-        answered, agreed = super().process_request_params(params, accepted_extensions)
-        return answered, DeflateExtension(
+        answer, agreed = super().process_request_params(params, accepted_extensions)
+        return answer, DeflateExtension(
             self._compression,
             agreed.remote_no_context_takeover,
             agreed.local_no_context_takeover,
@@ -73,22 +78,21 @@ class _Offered(ServerPerMessageDeflateFactory):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """One connection. A client that offers no compression gets none."""
+    """One WebSocket connection, compressed if the client offers compression."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         compression = Compression()
         self.app_state = {**self.app_state, "compression": compression}
-        self.conn.available_extensions = [_Offered(compression)]
+        self.conn.available_extensions = [_DeflateFactory(compression)]
 
     def handle_cont(self, event: Frame) -> None:
-        """A part without data is none: of those a message may have as many as its sender likes, and uvicorn
-        keeps each."""
+        """Ignore empty fragments: a message may have any number of them, and uvicorn would keep each."""
         if event.data or event.fin:
             super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
-        """Text is refused, whatever it says. uvicorn would log what is no UTF-8 as a bug."""
+        """Empty a text message, which the application refuses; uvicorn would log invalid UTF-8 as a bug."""
         if self.curr_msg_data_type == "text":
             self.frames = [b""]
         super().send_receive_event_to_app()

@@ -1,1 +1,1 @@
-"""The page of a person's own account: what they sign in by, and where they are signed in."""
+"""The page of a user's account: credentials, sign-ins, and invitations to set a password."""

@@ -1,4 +1,4 @@
-"""`/invitation`: somebody sets their first password by an administrator's link, and is signed in."""
+"""`/invitation`, where a new user sets a first password by an administrator's link, and is signed in."""
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -12,7 +12,7 @@ from stagedoor.model.denial import Denial, Reason
 
 
 class InvitationPages:
-    """Belongs to one event loop."""
+    """The routes of invitations. Belongs to one event loop."""
 
     def __init__(self, guard: RequestGuard, pages: Pages, credentials: CredentialService) -> None:
         self._guard = guard
@@ -27,21 +27,23 @@ class InvitationPages:
         return HTMLResponse(markup.invitation(self._pages.place))
 
     async def _accept(self, request: Request) -> Response:
-        fields = await self._pages.posted(request)
+        fields = await self._pages.read_form(request)
         if isinstance(fields, Response):
             return fields
         new = fields.get("new", "")
         if new != fields.get("again", ""):
-            return self._again(Denial(Reason.BAD_REQUEST, "the password was typed in two ways"))
+            return self._show_again(
+                Denial(Reason.BAD_REQUEST, "the password was typed in two ways")
+            )
         identity = await self._credentials.accept_invitation(fields.get("secret", ""), new)
         if not isinstance(identity, Denial):
-            return await self._pages.let_in(request, identity, f"{self._pages.place.path}/")
+            return await self._pages.begin_session(request, identity, f"{self._pages.place.path}/")
         if identity.reason is not Reason.CREDENTIAL_WRONG:
-            return self._again(identity)
+            return self._show_again(identity)
         denial = self._guard.flow.deny(identity, web(self._guard.source_of(request)))
-        return self._pages.said("Not let in", denial.line, page_status(denial))
+        return self._pages.message("Not let in", denial.line, page_status(denial))
 
-    def _again(self, denial: Denial) -> Response:
-        """The form, once more: the tab still has the secret, which no page of ours repeats."""
+    def _show_again(self, denial: Denial) -> Response:
+        """Return the form with an error. The tab still has the secret, which no page repeats."""
         page = markup.invitation(self._pages.place, denial.line)
         return HTMLResponse(page, page_status(denial))

@@ -1,4 +1,4 @@
-"""The pages of a person's account, of the templates in `listeners/web/templates`."""
+"""The pages of a user's account, rendered from `listeners/web/templates`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _DAYS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class FormOutcome:
-    """What came of a form, for the section that it belongs to."""
+    """The outcome of a form, shown in the section of the page that the form is in."""
 
     section: str
     text: str = ""
@@ -39,9 +39,9 @@ def account(
     *,
     proved: bool = False,
 ) -> str:
-    """What a person signs in by, and where they are signed in.
+    """Render the account's page: the user's credentials and sign-ins.
 
-    `host` is the name that they came to; `proved`: they have just shown that it is they.
+    `host` is the Host of the request; `proved`: the user has just given a proof of presence.
     """
     return place.page(
         "account.html",
@@ -60,7 +60,7 @@ def account(
 
 
 def invitation(place: PagePath, why: str = "") -> str:
-    """Where an invitation leads: the script fills in what stands behind the `#`, which no server sees."""
+    """Render an invitation's page: its script fills in the secret behind the `#`, which no server sees."""
     return place.page("invitation.html", why=why)
 
 

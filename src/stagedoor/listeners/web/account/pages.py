@@ -1,6 +1,6 @@
-"""`/account`: a person's own password, tokens, SSH keys, passkeys and sign-ins.
+"""`/account`: a user's own password, tokens, SSH keys, passkeys and sign-ins.
 
-Only for people (`Identity.is_person`): who has come by a token must not make another one that outlives it.
+Only for people (`Identity.is_person`): a token must not be able to create another that outlives it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,19 +27,19 @@ _MAX_CHARS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A form of our own page, sent by a person."""
+class _Submission:
+    """A form that a user has sent from one of our pages."""
 
     request: Request
     identity: Identity
     fields: dict[str, str]
 
 
-_Change = Callable[[_Asked], Awaitable[Response | Denial | None]]
+_Change = Callable[[_Submission], Awaitable[Response | Denial | None]]
 
 
 class AccountPages:
-    """Belongs to one event loop."""
+    """The routes of the account's page. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -67,16 +67,16 @@ class AccountPages:
         ]
 
     def _form(self, path: str, section: str, change: _Change) -> Route:
-        """A form, whose outcome is shown in its section of the page."""
+        """Return the route of a form, whose outcome is shown in its section of the page."""
 
         async def post(request: Request) -> Response:
-            fields = await self._pages.posted(request)
+            fields = await self._pages.read_form(request)
             if isinstance(fields, Response):
                 return fields
             identity = await self._person(request)
             if isinstance(identity, Response):
                 return identity
-            outcome = await change(_Asked(request, identity, fields))
+            outcome = await change(_Submission(request, identity, fields))
             if isinstance(outcome, Denial):
                 why = FormOutcome(section, f"Nothing was changed: {outcome.line}.", wrong=True)
                 return await self._page(request, identity, why, page_status(outcome))
@@ -91,7 +91,7 @@ class AccountPages:
         return await self._page(request, identity)
 
     async def _person(self, request: Request) -> Identity | Response:
-        identity = await self._pages.signed_in(request)
+        identity = await self._pages.identify(request)
         if isinstance(identity, Response) or identity.is_person:
             return identity
         denial = Denial(
@@ -99,7 +99,7 @@ class AccountPages:
             "an account is for people: sign in with a password, with your identity provider, or by a link "
             "for all apps, and not with a token or a link for one app",
         )
-        return self._pages.denied(request, denial, identity)
+        return self._pages.refuse(request, denial, identity)
 
     async def _page(
         self,
@@ -110,81 +110,81 @@ class AccountPages:
     ) -> Response:
         held = await self._credentials.account_state(identity)
         passkeys = await self._passkeys.of(identity)
-        for failed in (held, passkeys):
-            if isinstance(failed, Denial):
-                return self._pages.said("Not now", failed.line, status_of(failed.reason))
-        assert not isinstance(held, Denial), "it was said"
-        assert not isinstance(passkeys, Denial), "it was said"
+        for denial in (held, passkeys):
+            if isinstance(denial, Denial):
+                return self._pages.message("Not now", denial.line, status_of(denial.reason))
+        assert not isinstance(held, Denial), "it was answered"
+        assert not isinstance(passkeys, Denial), "it was answered"
         proved = self._passkeys.proved_lately(identity)
         page = markup.account(
             self._pages.place, _host(request), identity, held, passkeys, said, proved=proved
         )
         return HTMLResponse(page, status)
 
-    # What each form does.
+    # The change that each form makes.
 
-    async def _set_password(self, asked: _Asked) -> Response | Denial | None:
+    async def _set_password(self, form: _Submission) -> Response | Denial | None:
         present, new, again = (
-            asked.fields.get(name, "")[:_MAX_CHARS] for name in ("present", "new", "again")
+            form.fields.get(name, "")[:_MAX_CHARS] for name in ("present", "new", "again")
         )
         if new != again:
             return Denial(Reason.BAD_REQUEST, "the new password was typed in two ways")
-        request, name = asked.request, asked.identity.name
+        request, name = form.request, form.identity.name
         source = self._guard.source_of(request)
         proved = await self._guard.flow.authenticate(PasswordCredential(name, present), source)
         if isinstance(proved, Denial):
-            return self._guard.flow.deny(proved, web(source), asked.identity)
+            return self._guard.flow.deny(proved, web(source), form.identity)
         if proved.method is not Method.PASSWORD:
             return Denial(Reason.BAD_REQUEST, "type your present password, not a token")
         changed = await self._credentials.set_password(proved, new)
         if isinstance(changed, Denial):
             return changed
-        if asked.identity.method is not Method.PASSWORD:
+        if form.identity.method is not Method.PASSWORD:
             return None
-        # What the old password had opened is over, this sign-in too: another one takes its place.
+        # The change ends all sign-ins by the old password, including this one, so begin another.
         before = shown_cookie(self._guard, request)
-        assert not isinstance(before, Denial), "it was shown a moment ago"
+        assert not isinstance(before, Denial), "it authenticated this request"
         secret = await new_session(self._passes, self._guard, request, changed, before)
         if isinstance(secret, Denial):
-            return None  # it leads to the form to sign in
+            return None  # the redirect leads to the form to sign in
         response = RedirectResponse(f"{self._path}#password", SEE_OTHER)
         set_cookie(response, secret, self._guard, request)
         return response
 
-    async def _add_token(self, asked: _Asked) -> Response | Denial | None:
-        apps = asked.fields.get("apps", "").replace(",", " ").split()
+    async def _add_token(self, form: _Submission) -> Response | Denial | None:
+        apps = form.fields.get("apps", "").replace(",", " ").split()
         try:
-            days = float(asked.fields.get("days", ""))
+            days = float(form.fields.get("days", ""))
         except ValueError:
             return Denial(Reason.BAD_REQUEST, "the days that a token lasts are a number")
-        made = await self._credentials.add_token(asked.identity, apps, days)
-        if isinstance(made, Denial):
-            return made
-        # Shown by this answer alone, which nobody keeps (`Cache-Control: no-store`).
-        return await self._page(asked.request, asked.identity, FormOutcome("tokens", token=made))
+        token = await self._credentials.add_token(form.identity, apps, days)
+        if isinstance(token, Denial):
+            return token
+        # Only this answer has the token, and no cache keeps it (`Cache-Control: no-store`).
+        return await self._page(form.request, form.identity, FormOutcome("tokens", token=token))
 
-    async def _revoke_token(self, asked: _Asked) -> Denial | None:
-        return await self._credentials.revoke_token(asked.identity, asked.fields.get("id", ""))
+    async def _revoke_token(self, form: _Submission) -> Denial | None:
+        return await self._credentials.revoke_token(form.identity, form.fields.get("id", ""))
 
-    async def _add_key(self, asked: _Asked) -> Denial | None:
-        signature, label = (asked.fields.get(name, "") for name in ("signature", "label"))
-        proved = self._passkeys.proved_lately(asked.identity)
+    async def _add_key(self, form: _Submission) -> Denial | None:
+        signature, label = (form.fields.get(name, "") for name in ("signature", "label"))
+        proved = self._passkeys.proved_lately(form.identity)
         return await self._credentials.add_key(
-            asked.identity, _host(asked.request), signature, label, proved=proved
+            form.identity, _host(form.request), signature, label, proved=proved
         )
 
-    async def _remove_key(self, asked: _Asked) -> Denial | None:
-        fingerprint = asked.fields.get("fingerprint", "")
-        return await self._credentials.remove_key(asked.identity, fingerprint)
+    async def _remove_key(self, form: _Submission) -> Denial | None:
+        fingerprint = form.fields.get("fingerprint", "")
+        return await self._credentials.remove_key(form.identity, fingerprint)
 
-    async def _remove_passkey(self, asked: _Asked) -> Denial | None:
-        return await self._passkeys.remove(asked.identity, asked.fields.get("id", ""))
+    async def _remove_passkey(self, form: _Submission) -> Denial | None:
+        return await self._passkeys.remove(form.identity, form.fields.get("id", ""))
 
-    async def _end_sign_ins(self, asked: _Asked) -> Denial | None:
-        ended = await self._credentials.end_sign_ins(asked.identity, asked.fields.get("id", ""))
+    async def _end_sign_ins(self, form: _Submission) -> Denial | None:
+        ended = await self._credentials.end_sign_ins(form.identity, form.fields.get("id", ""))
         return ended if isinstance(ended, Denial) else None
 
 
 def _host(request: Request) -> str:
-    """By which name the person came here; the guard knows it."""
+    """Return the Host of the request, which the guard has checked."""
     return request.headers.get("host", "")

@@ -1,1 +1,1 @@
-"""Files into a shell and out of it, for the terminal's page."""
+"""Uploads to a shell and downloads from it, for the terminal's page."""

@@ -1,13 +1,13 @@
-"""Files into a shell and out of it, for the terminal's page.
+"""Uploads to a shell and downloads from it, for the terminal's page.
 
-    GET    /api/files/APP?path=          a file, or a part of it (Range)
-    POST   /api/files/APP?path=          what is there, as JSON
-    POST   /api/files/APP/upload?…       begin, or ask how far it has come: {"offset": N}
-    PATCH  /api/files/APP/upload?…       the bytes from `at` on; {"path": …} once it is whole
-    DELETE /api/files/APP/upload?…       it is not wanted any more
+    GET    /api/files/APP?path=          download a file, or a part of it (Range)
+    POST   /api/files/APP?path=          describe what is at the path, as JSON
+    POST   /api/files/APP/upload?…       begin or resume an upload: {"offset": N}
+    PATCH  /api/files/APP/upload?…       send bytes from `at` on; {"name": …} once it is complete
+    DELETE /api/files/APP/upload?…       drop an incomplete upload
 
-An upload is named by `folder`, `name`, `size` and an `id` that the page makes up. The cookie says
-who it is, and a page of ours must have sent it: every request is a session of the flow.
+An upload is identified by `folder`, `name`, `size` and an `id` that the page chooses. The cookie
+authenticates each request, which must come from one of our pages, and each request is a session of the flow.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from stagedoor.listeners.web.files.fields import (
     join,
     number_of,
     path_of,
-    shown,
+    printable,
     upload_of,
     validators,
 )
@@ -39,12 +39,12 @@ from stagedoor.listeners.web.files.session import (
 )
 from stagedoor.listeners.web.files.transfer import (
     SILENT_S,
-    about,
     begin,
     blocks,
+    describe,
     drop,
     open_to_read,
-    take,
+    write,
 )
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.ports import PassIssuer
@@ -61,12 +61,15 @@ _KEPT_NOT_SHOWN = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 
 class Files:
-    """Belongs to one event loop. `busy` is how many requests move files now."""
+    """The routes of files. Belongs to one event loop.
+
+    `busy` is the number of requests that move files now.
+    """
 
     def __init__(
         self, guard: RequestGuard, passes: PassIssuer, access: ShellAccess, max_upload_bytes: int
     ) -> None:
-        """`max_upload_bytes` is the largest file that may be sent; 0: any."""
+        """Make the routes; `max_upload_bytes` is the largest upload, 0 for no limit."""
         self._guard = guard
         self._passes = passes
         self._access = access
@@ -79,12 +82,12 @@ class Files:
             ),
         ]
 
-    # Who, and where to.
+    # The user and the app.
 
     async def _admitted(self, request: Request) -> tuple[Identity, Target] | Denial:
         source = self._guard.source_of(request)
         deny, origin = self._access.flow.deny, web(source)
-        denial = self._guard.barred(source) or self._not_ours(request)
+        denial = self._guard.check_source(source) or self._check_own_page(request)
         if denial is not None:
             return deny(denial, origin)
         target = parse_login(request.path_params["app"])
@@ -95,22 +98,27 @@ class Files:
             cookie = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
         if isinstance(cookie, Denial):
             return deny(cookie, origin, None, target)
-        identity = self._guard.proved(request, await self._passes.show(PassKind.SESSION, cookie))
+        identity = self._guard.accept_proof(
+            request, await self._passes.show(PassKind.SESSION, cookie)
+        )
         if isinstance(identity, Denial):
             return deny(identity, origin, None, target)
         return identity, target
 
-    def _not_ours(self, request: Request) -> Denial | None:
-        """A browser sends an Origin with all but GET. With that it says by Fetch Metadata, or by the
-        Referer, that a page of ours asks; a page of another site can forge neither."""
+    def _check_own_page(self, request: Request) -> Denial | None:
+        """Refuse a request that comes from no page of ours.
+
+        Browsers send an Origin with every method except GET and HEAD. For these, Fetch Metadata or the
+        Referer names the page; the page of another site can forge neither.
+        """
         if request.method in ("GET", "HEAD") and "origin" not in request.headers:
             site = request.headers.get("sec-fetch-site")
-            ours = f"{self._guard.own_origin(request)}/"
-            # `none` is the browser itself, which goes on with a download that was cut.
-            by_us = request.headers.get("referer", "").startswith(ours)
-            if site == "same-origin" or (site in (None, "none") and by_us):
+            own_pages = f"{self._guard.own_origin(request)}/"
+            # `none` is the browser itself, when it resumes an interrupted download.
+            is_by_us = request.headers.get("referer", "").startswith(own_pages)
+            if site == "same-origin" or (site in (None, "none") and is_by_us):
                 return None
-        return self._guard.not_ours(request)
+        return self._guard.check_own_page(request)
 
     @asynccontextmanager
     async def _inside(self, request: Request) -> AsyncIterator[SftpSession]:
@@ -125,17 +133,19 @@ class Files:
         finally:
             self.busy -= 1
 
-    # Out of the shell.
+    # Downloads.
 
     async def _file(self, request: Request, send: Send) -> Response | None:
         path = path_of(fields_of(request.scope["query_string"]))
         async with self._inside(request) as session:
             if request.method == "POST":
-                return JSONResponse(await about(session, path))
-            await self._give(request, send, session, path)
+                return JSONResponse(await describe(session, path))
+            await self._download(request, send, session, path)
             return None
 
-    async def _give(self, request: Request, send: Send, session: SftpSession, path: bytes) -> None:
+    async def _download(
+        self, request: Request, send: Send, session: SftpSession, path: bytes
+    ) -> None:
         file, size, changed_at = await open_to_read(session, path)
         headers = {
             "content-type": "application/octet-stream",
@@ -143,38 +153,38 @@ class Files:
             "content-security-policy": _KEPT_NOT_SHOWN,
             **validators(size, changed_at, self._access.flow.now()),
         }
-        asked = request.headers.get("range")
+        field = request.headers.get("range")
         if request.headers.get("if-range", headers.get("etag")) != headers.get("etag"):
-            asked = None  # another file by now: it is given whole (RFC 9110 §13.1.5)
+            field = None  # the file has changed, so it is sent whole (RFC 9110 §13.1.5)
         try:
-            wanted = parse_range(asked, size) if "etag" in headers else None
+            wanted = parse_range(field, size) if "etag" in headers else None
         except UnsatisfiableError:
             raise FilesError(416, f"the file has {size} bytes", size) from None
         start, end = (wanted.first, wanted.last + 1) if wanted else (0, size)
         if wanted:
             headers["content-range"] = wanted.header
-        # A file that the system makes up (/proc) has no size before it is read.
-        unknown = size == 0
-        if not unknown:
+        # Files of /proc report size 0 and have content nevertheless.
+        is_size_unknown = size == 0
+        if not is_size_unknown:
             headers["content-length"] = str(end - start)
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         status = 206 if wanted else 200
         await send({"type": "http.response.start", "status": status, "headers": raw})
         if request.method != "HEAD":
             limit = session.sftp.limits.max_read_len
-            pieces = blocks(file, limit, start, None if unknown else end)
+            pieces = blocks(file, limit, start, None if is_size_unknown else end)
             try:
-                await self._pour(request, send, session, pieces)
+                await self._send_pieces(request, send, session, pieces)
             except BaseException:
-                session.moved(path, whole=False)
+                session.audit_file(path, whole=False)
                 raise
-            session.moved(path)
+            session.audit_file(path)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _pour(
+    async def _send_pieces(
         self, request: Request, send: Send, session: SftpSession, pieces: AsyncGenerator[bytes]
     ) -> None:
-        """Each block once the one before it is on its way: a slow line holds the shell back."""
+        """Send each block after the one before it, so that a slow client slows the reading down."""
         gone = asyncio.create_task(_until_gone(request))
         try:
             async with aclosing(pieces):
@@ -186,7 +196,7 @@ class Files:
         finally:
             gone.cancel()
 
-    # Into the shell.
+    # Uploads.
 
     async def _upload(self, request: Request, _: Send) -> Response:
         fields = fields_of(request.scope["query_string"])
@@ -195,7 +205,7 @@ class Files:
         if most and upload.size > most:
             raise FilesError(
                 413,
-                f"{shown(upload.name)} has {upload.size} bytes, and {most} may be sent at most "
+                f"{printable(upload.name)} has {upload.size} bytes, and {most} may be sent at most "
                 "(web.max_upload_mib in the gateway's settings)",
             )
         async with self._inside(request) as session:
@@ -203,11 +213,11 @@ class Files:
                 return JSONResponse({"offset": await begin(session, upload)})
             if request.method == "DELETE":
                 await drop(session, upload)
-                session.moved(upload.part, "remove")
+                session.audit_file(upload.part, "remove")
                 return JSONResponse({})
-            return await self._take(request, session, upload, number_of(fields, "at"))
+            return await self._write(request, session, upload, number_of(fields, "at"))
 
-    async def _take(
+    async def _write(
         self, request: Request, session: SftpSession, upload: Upload, at: int
     ) -> Response:
         more = True
@@ -228,24 +238,27 @@ class Files:
             return body
 
         try:
-            path = await take(session, upload, at, pieces)
+            path = await write(session, upload, at, pieces)
         except BaseException:
-            session.moved(join(upload.folder, upload.name), whole=False)
+            session.audit_file(join(upload.folder, upload.name), whole=False)
             raise
-        session.moved(path or join(upload.folder, upload.name), whole=path is not None)
+        session.audit_file(path or join(upload.folder, upload.name), whole=path is not None)
         if path is None:
-            raise FilesError(400, f"{shown(upload.name)} is not whole yet")
-        return JSONResponse({"name": shown(path.rpartition(b"/")[2])})
+            raise FilesError(400, f"{printable(upload.name)} is not whole yet")
+        return JSONResponse({"name": printable(path.rpartition(b"/")[2])})
 
 
 class _Asgi:
-    """An answer that may be sent while it is made; what went wrong is told if nothing was."""
+    """An ASGI application whose function may send its answer itself, piece by piece.
+
+    An error becomes the answer if nothing has been sent yet.
+    """
 
     def __init__(self, answer: Callable[[Request, Send], Awaitable[Response | None]]) -> None:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """Answer one request, as ASGI defines it."""
         request, started = Request(scope, receive), False
 
         async def watched(message: Message) -> None:
@@ -264,9 +277,9 @@ class _Asgi:
         except ClientClosedError:
             answer = JSONResponse({"message": "it fell silent"}, 408)
         if started or answer is None:
-            return  # the half of a file cannot be taken back: the line is cut instead
+            return  # a partial file cannot be taken back, so the connection is cut
         if answer.status_code >= 400:
-            # What is still being sent is not wanted any more.
+            # The rest of an upload is not read any more.
             answer.headers["connection"] = "close"
         await answer(scope, receive, send)
 

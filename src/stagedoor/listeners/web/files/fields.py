@@ -1,7 +1,7 @@
-"""What a request for files says, and what its answer says of a file. Pure.
+"""The fields of requests for files, and the headers of their answers. Pure.
 
-Names and paths are bytes, as the shell's file system has them: they come percent-encoded (RFC 3986
-§2.1), so that a name which is no UTF-8 can be asked for as well.
+Names and paths are bytes, as in the shell's file system. Requests have them percent-encoded (RFC 3986
+§2.1), so that names need not be UTF-8.
 """
 
 import re
@@ -14,15 +14,15 @@ MAX_PATH_BYTES = 4096
 """PATH_MAX of Linux."""
 MAX_NAME_BYTES = 255
 PART_NAME_BYTES = 200
-"""Of a name that stand in its part's name, which has to fit into `MAX_NAME_BYTES` as well."""
+"""How much of a file's name goes into its part's name, which must fit into `MAX_NAME_BYTES` as well."""
 _UPLOAD = re.compile(r"[0-9a-f]{16}")
 _PLAIN = re.compile(rb"[A-Za-z0-9 ._()+,=@~-]")
-# C0, DEL and C1 controls, and what turns the reading direction round.
+# C0, DEL and C1 controls, and the characters that change the direction of text.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class FilesError(Exception):
-    """It cannot be done: an HTTP status, and one line for the person. `size` is the file's, for 416."""
+    """A request that fails, with an HTTP status and one line for the user. `size` is the file's, for 416."""
 
     def __init__(self, status: int, message: str, size: int | None = None) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class FilesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file on its way into `folder`. `id` tells uploads of one name apart."""
+    """A file that is uploaded into `folder`. `id` distinguishes uploads of the same name."""
 
     folder: bytes
     name: bytes
@@ -41,11 +41,11 @@ class Upload:
 
     @property
     def part(self) -> bytes:
-        """Where it is until it is whole: beside what it becomes, so that it need not be copied."""
+        """The path of the incomplete file, in the same folder, so that it need not be copied."""
         return join(self.folder, self.name[:PART_NAME_BYTES] + f".{self.id}.part".encode())
 
     def path(self, number: int = 0) -> bytes:
-        """What it becomes; `number` is that of the `(1)` in a name that was taken."""
+        """Return the path of the complete file; `number` is that in `name (1)`, for a name in use."""
         if not number:
             return join(self.folder, self.name)
         stem, dot, ending = self.name.rpartition(b".")
@@ -57,7 +57,7 @@ class Upload:
 
 
 def fields_of(query: bytes) -> dict[str, bytes]:
-    """A query's fields, each as the bytes that it encodes; `+` is a plus."""
+    """Return the first 20 fields of a query, with decoded values; `+` is a plus."""
     fields = {}
     for field in query.split(b"&")[:20]:
         name, _, value = field.partition(b"=")
@@ -66,7 +66,7 @@ def fields_of(query: bytes) -> dict[str, bytes]:
 
 
 def path_of(fields: Mapping[str, bytes], field: str = "path") -> bytes:
-    """A path; `~` is the home folder, which is where sftp begins. Raises FilesError."""
+    """Return the path in a field; `~` is the home folder, where sftp begins. Raises FilesError."""
     path = fields.get(field, b"")
     if len(path) > MAX_PATH_BYTES:
         raise FilesError(400, f"the path is longer than {MAX_PATH_BYTES} bytes")
@@ -78,10 +78,10 @@ def path_of(fields: Mapping[str, bytes], field: str = "path") -> bytes:
 
 
 def upload_of(fields: Mapping[str, bytes]) -> Upload:
-    """The file that is to be sent. Raises FilesError."""
+    """Return the upload that the fields identify. Raises FilesError."""
     name = fields.get("name", b"")
     if not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
-        raise FilesError(400, f"{shown(name)!r} is no name for a file")
+        raise FilesError(400, f"{printable(name)!r} is no name for a file")
     if len(name) > MAX_NAME_BYTES:
         raise FilesError(400, f"the name is longer than {MAX_NAME_BYTES} bytes")
     upload = fields.get("id", b"").decode("ascii", "replace")
@@ -91,7 +91,7 @@ def upload_of(fields: Mapping[str, bytes]) -> Upload:
 
 
 def number_of(fields: Mapping[str, bytes], field: str) -> int:
-    """A number of bytes. Raises FilesError."""
+    """Return the number of bytes in a field. Raises FilesError."""
     text = fields.get(field, b"")
     if not text.isdigit() or len(text) > 18:
         raise FilesError(400, f"{field} is no number of bytes")
@@ -99,7 +99,7 @@ def number_of(fields: Mapping[str, bytes], field: str) -> int:
 
 
 def attachment(path: bytes) -> str:
-    """The Content-Disposition of a file: to be kept, never shown (RFC 6266, RFC 8187)."""
+    """Return the Content-Disposition that has a browser save and never show it (RFC 6266, RFC 8187)."""
     name = path.rstrip(b"/").rpartition(b"/")[2]
     text = _CONTROLS.sub("_", name.decode("utf-8", "replace")).replace("\\", "_")
     text = text if text.strip() else "file"
@@ -108,10 +108,10 @@ def attachment(path: bytes) -> str:
 
 
 def validators(size: int, modified_at: int, now: float) -> dict[str, str]:
-    """Headers by which a download can go on later (RFC 9110 §8.8), if the file has not changed.
+    """Return the headers with which a download of an unchanged file can be resumed (RFC 9110 §8.8).
 
-    sftp tells the second of the last change: of a file that may change again within that second
-    nothing can be said (§8.8.2.2).
+    sftp reports the second of the last change. A file that may change again within that second gets no
+    validators (§8.8.2.2). `modified_at` and `now` are seconds since the epoch.
     """
     if not 0 <= modified_at < now - 2:
         return {}
@@ -123,10 +123,11 @@ def validators(size: int, modified_at: int, now: float) -> dict[str, str]:
 
 
 def join(folder: bytes, name: bytes) -> bytes:
+    """Return the path of `name` in `folder`."""
     return folder.rstrip(b"/") + b"/" + name if folder != b"." else name
 
 
-def shown(path: bytes) -> str:
-    """A path for a person: of one line, and not to be taken for something else."""
+def printable(path: bytes) -> str:
+    """Return a path as one line of text, with escapes for characters that could mislead a reader."""
     text = path.decode("utf-8", "backslashreplace")
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match.group()):02x}", text)

@@ -1,7 +1,7 @@
-"""A session that moves files: let in by the flow, sftp to the shell's sshd, and out again.
+"""A session that moves files by sftp to the shell's sshd.
 
-Each request is a session of its own: grants are asked, the audit names it, and a session that has to
-end ends in the middle of a file.
+Each request is a session of its own: the flow checks the user's grant, the audit has the session, and a
+session that has to end does so in the middle of a file.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import asyncssh
 
 from stagedoor.listeners.shell_session import SessionEndedError, ShellSession, shell_session
 from stagedoor.listeners.web.errors import ClientClosedError
-from stagedoor.listeners.web.files.fields import FilesError, shown
+from stagedoor.listeners.web.files.fields import FilesError, printable
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
@@ -27,11 +27,11 @@ from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.sftp import FileEvent
 
 SFTP_TIMEOUT_S = 15.0
-"""The shell's sftp must be there within this time of the login."""
+"""How long the shell's sftp may take to start after the login, seconds."""
 
 
 class DeniedError(Exception):
-    """The flow said no, or said later that it is over."""
+    """The flow refused the session, or ended it."""
 
     def __init__(self, denial: Denial) -> None:
         super().__init__(denial.line)
@@ -39,7 +39,10 @@ class DeniedError(Exception):
 
 
 class SftpSession:
-    """Made by `sftp_session` only. The code that moves bytes adds them to `sent` and `received`."""
+    """An admitted session with its sftp client, made by `sftp_session`.
+
+    The code that moves bytes adds them to `sent` and `received`.
+    """
 
     def __init__(
         self, session: ShellSession, sftp: asyncssh.SFTPClient, channel: ChannelAudit
@@ -50,6 +53,7 @@ class SftpSession:
 
     @property
     def sent(self) -> int:
+        """The bytes sent to the shell."""
         return self._session.sent
 
     @sent.setter
@@ -58,16 +62,17 @@ class SftpSession:
 
     @property
     def received(self) -> int:
+        """The bytes received from the shell."""
         return self._session.received
 
     @received.setter
     def received(self, received: int) -> None:
         self._session.received = received
 
-    def moved(self, path: bytes, did: str = "transfer", *, whole: bool = True) -> None:
-        """Write down what happened to a file of this session."""
+    def audit_file(self, path: bytes, action: str = "transfer", *, whole: bool = True) -> None:
+        """Audit an action on a file; `whole` is False for an incomplete transfer."""
         self._channel.files_done(
-            [FileEvent(did, shown(path), None, self.sent, self.received, whole)]
+            [FileEvent(action, printable(path), None, self.sent, self.received, whole)]
         )
 
 
@@ -75,9 +80,12 @@ class SftpSession:
 async def sftp_session(
     access: ShellAccess, source: Source, identity: Identity, target: Target
 ) -> AsyncIterator[SftpSession]:
-    """Inside, until the block ends. Raises DeniedError: at once, or when it is over in the middle;
-    FilesError where the shell hangs up."""
-    # The terminal beside it shows how far a shell is.
+    """Open a session for the time of the block.
+
+    Raises DeniedError if the flow refuses the session or ends it during the block, and FilesError if the
+    shell hangs up.
+    """
+    # The terminal of the same page shows the progress of a starting shell.
     entered = await access.flow.enter(
         identity, target, web(source), lambda step: None, needs=Permission.FILES
     )
@@ -93,7 +101,7 @@ async def sftp_session(
                     session.end_as(End.DOWNSTREAM_LOST)
                     raise
                 except FilesError:
-                    session.end_as(End.CLOSED)  # the developer is told, and it is over
+                    session.end_as(End.CLOSED)  # the answer explains the error
                     channel.ended(0, session.sent, session.received)
                     raise
                 channel.ended(0, session.sent, session.received)
@@ -107,10 +115,10 @@ async def sftp_session(
 
 
 async def _start_sftp(session: ShellSession) -> asyncssh.SFTPClient:
-    """Raises UnreachedError."""
+    """Start sftp in the shell. Raises UnreachedError."""
     try:
         async with asyncio.timeout(SFTP_TIMEOUT_S):
-            # Bytes in, bytes out: not every name is UTF-8.
+            # Names are bytes, since not every name is UTF-8.
             return await session.shell.start_sftp_client(path_encoding=None)
     except (asyncssh.Error, TimeoutError):
         shell_name = session.opened.ready.grant.target.shell_name

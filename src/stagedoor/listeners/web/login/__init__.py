@@ -1,1 +1,1 @@
-"""`stagedoor login`: what its client asks, and the page where a person approves."""
+"""`stagedoor login`: the API for its client, and the page where a user approves the login."""

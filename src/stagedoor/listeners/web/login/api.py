@@ -1,4 +1,4 @@
-"""What the client of `stagedoor login` asks: JSON in, JSON out. No cookie counts, and no browser may ask."""
+"""The API for the client of `stagedoor login`: JSON in, JSON out. It ignores cookies and refuses browsers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _CHALLENGE_CHARS = 64
 
 
 class LoginApi:
-    """Belongs to one event loop."""
+    """The routes of this API. Belongs to one event loop."""
 
     def __init__(self, guard: RequestGuard, parts: LoginParts) -> None:
         self._guard = guard
@@ -34,7 +34,7 @@ class LoginApi:
         self._machines = parts.machines
         self._describe = parts.describe
         self.routes: list[BaseRoute] = [
-            Route("/.well-known/stagedoor", self._known),
+            Route("/.well-known/stagedoor", self._describe_gateway),
             Route("/login/start", self._start, methods=["POST"]),
             Route("/login/poll", self._poll, methods=["POST"]),
             Route("/login/renew", self._renew, methods=["POST"]),
@@ -43,9 +43,9 @@ class LoginApi:
             Route("/login/end", self._end, methods=["POST"]),
         ]
 
-    async def _known(self, request: Request) -> Response:
-        """RFC 8615. What a new machine needs to know, and nothing secret."""
-        barred = self._guard.barred(self._guard.source_of(request))
+    async def _describe_gateway(self, request: Request) -> Response:
+        """Return the well-known document (RFC 8615) for new machines, which has no secrets."""
+        barred = self._guard.check_source(self._guard.source_of(request))
         if barred is not None:
             return self._refused(request, barred)
         described = await asyncio.to_thread(self._describe, request.url.hostname or "")
@@ -54,24 +54,24 @@ class LoginApi:
         return JSONResponse(dict(described), headers=_FRESH)
 
     async def _start(self, request: Request) -> Response:
-        asked = await self._asked(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        challenge = _text(asked, "challenge")
+        fields = await self._fields(request)
+        if isinstance(fields, Denial):
+            return self._refused(request, fields)
+        challenge = _text(fields, "challenge")
         try:
             digest = bytes.fromhex(challenge)
         except ValueError:
             digest = b""
         if len(challenge) != _CHALLENGE_CHARS or len(digest) != _CHALLENGE_CHARS // 2:
             return self._refused(request, _broken("challenge"))
-        port = asked.get("port")
+        port = fields.get("port")
         if port is not None and not (type(port) is int and 0 < port < 65536):
             return self._refused(request, _broken("port"))
         begun = await self._logins.begin(
             self._guard.own_origin(request),
             digest,
-            _text(asked, "signature"),
-            _text(asked, "label"),
+            _text(fields, "signature"),
+            _text(fields, "label"),
             port,
             self._source(request),
         )
@@ -80,97 +80,97 @@ class LoginApi:
         return JSONResponse({"id": begun.id}, headers=_FRESH)
 
     async def _poll(self, request: Request) -> Response:
-        asked = await self._asked(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        found = await self._logins.poll(
-            _word(asked, "id"),
-            _word(asked, "verifier"),
-            _word(asked, "code") or None,
+        fields = await self._fields(request)
+        if isinstance(fields, Denial):
+            return self._refused(request, fields)
+        login = await self._logins.poll(
+            _word(fields, "id"),
+            _word(fields, "verifier"),
+            _word(fields, "code") or None,
             self._guard.address(request),
             self._source(request),
         )
-        if isinstance(found, LoginState):
-            # Which proves nothing: a client that waits has made a key, and is nobody yet.
-            return JSONResponse({"state": found.value}, headers=_FRESH)
-        return await self._logged_in(request, found)
+        if isinstance(login, LoginState):
+            # This does not count as authentication: a waiting client has only made a key.
+            return JSONResponse({"state": login.value}, headers=_FRESH)
+        return await self._answer_login(request, login)
 
     async def _renew(self, request: Request) -> Response:
-        asked = await self._asked(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        at = asked.get("at")
+        fields = await self._fields(request)
+        if isinstance(fields, Denial):
+            return self._refused(request, fields)
+        at = fields.get("at")
         if type(at) is not int or not 0 <= at < 2**40:
             return self._refused(request, _broken("at"))
-        found = await self._logins.renew(
+        login = await self._logins.renew(
             self._guard.own_origin(request),
             at,
-            _word(asked, "nonce"),
-            _text(asked, "signature"),
+            _word(fields, "nonce"),
+            _text(fields, "signature"),
             self._source(request),
         )
-        return await self._logged_in(request, found)
+        return await self._answer_login(request, login)
 
     async def _machine(self, request: Request) -> Response:
-        asked = await self._asked(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        found = await self._machines.log_in(
+        fields = await self._fields(request)
+        if isinstance(fields, Denial):
+            return self._refused(request, fields)
+        login = await self._machines.log_in(
             self._guard.own_origin(request),
-            _word(asked, "token", MOST_TOKEN_CHARS),
-            _text(asked, "signature"),
+            _word(fields, "token", MOST_TOKEN_CHARS),
+            _text(fields, "signature"),
             self._source(request),
         )
-        return await self._logged_in(request, found)
+        return await self._answer_login(request, login)
 
     async def _state(self, request: Request) -> Response:
-        asked = await self._asked(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        login = await self._logins.state(_word(asked, "secret"), self._source(request))
-        return await self._logged_in(request, login)
+        fields = await self._fields(request)
+        if isinstance(fields, Denial):
+            return self._refused(request, fields)
+        login = await self._logins.state(_word(fields, "secret"), self._source(request))
+        return await self._answer_login(request, login)
 
     async def _end(self, request: Request) -> Response:
-        asked = await self._asked(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        denial = await self._logins.end(_word(asked, "secret"), self._source(request))
+        fields = await self._fields(request)
+        if isinstance(fields, Denial):
+            return self._refused(request, fields)
+        denial = await self._logins.end(_word(fields, "secret"), self._source(request))
         if denial is not None:
             return self._refused(request, denial)
         return JSONResponse({"state": "ended"}, headers=_FRESH)
 
-    async def _logged_in(self, request: Request, found: LoginResult | Denial) -> Response:
-        if isinstance(found, Denial):
-            return self._refused(request, found)
-        if found.secret is not None:
-            # A new sign-in, by whose key somebody may come right now: the local shells hear of it first.
+    async def _answer_login(self, request: Request, login: LoginResult | Denial) -> Response:
+        if isinstance(login, Denial):
+            return self._refused(request, login)
+        if login.secret is not None:
+            # The client may use its new key at once, so the local shells must know the sign-in first.
             policy = self._guard.flow.policy
             await policy.newer_than(policy.version)
-        self._guard.proved(request, True)
-        said: dict[str, object] = {
+        self._guard.accept_proof(request, True)
+        answer: dict[str, object] = {
             "state": "logged-in",
-            "user": found.user,
-            "ends_at": found.ends_at,
+            "user": login.user,
+            "ends_at": login.ends_at,
         }
         for name in ("secret", "certificate", "why", "no_grant"):
-            if value := getattr(found, name):
-                said[name] = value
-        return JSONResponse(said, headers=_FRESH)
+            if value := getattr(login, name):
+                answer[name] = value
+        return JSONResponse(answer, headers=_FRESH)
 
-    async def _asked(self, request: Request) -> Mapping[str, object] | Denial:
-        """Return what the client sent, or why it is not read."""
+    async def _fields(self, request: Request) -> Mapping[str, object] | Denial:
+        """Return the fields of the client's request, or the refusal to read it."""
         source = self._source(request)
-        denial = self._guard.barred(source)
+        denial = self._guard.check_source(source)
         if denial is None and request.headers.get("origin") is not None:
             why = "pages may not log machines in; run stagedoor login in a terminal"
             denial = Denial(Reason.SOURCE_NOT_ALLOWED, why)
-        if denial is None and not (self._guard.secure(request) or source.address.is_loopback):
+        if denial is None and not (self._guard.is_secure(request) or source.address.is_loopback):
             denial = Denial(
                 Reason.BAD_REQUEST,
                 "what logs in is secret, and this came over plain http: use https:// (behind a reverse "
                 "proxy: it sends X-Forwarded-Proto from an address in web.forwarded_from)",
             )
-        denial = denial or self._guard.unnamed(request)
+        denial = denial or self._guard.check_signed_name(request)
         if denial is not None:
             return denial
         body = await body_of(request, _MAX_BYTES)
@@ -184,14 +184,14 @@ class LoginApi:
         return refusal(denial)
 
 
-def _text(asked: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
-    value = asked.get(name)
+def _text(fields: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
+    value = fields.get(name)
     return value if isinstance(value, str) and len(value) <= most else ""
 
 
-def _word(asked: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
-    """As we or a client of ours have made it: no store and no digest takes all that JSON can say."""
-    value = _text(asked, name, most)
+def _word(fields: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> str:
+    """Return a field if it has the form of our ids and secrets, else "": the store takes no other text."""
+    value = _text(fields, name, most)
     return value if is_word(value) else ""
 
 

@@ -1,4 +1,4 @@
-"""The page of a login, of the templates in `listeners/web/templates`."""
+"""The pages of a login, rendered from `listeners/web/templates`."""
 
 from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.model.letters import LETTERS_COUNT
@@ -37,14 +37,14 @@ def approve(
 
 
 def onward(place: PagePath, url: str, login: PendingLogin) -> str:
-    """Leads to the client on the same machine, by itself."""
+    """Render a page that opens the client on the same machine automatically."""
     return place.page("login_onward.html", url=url, path=_path(place, login))
 
 
 def install(place: PagePath, url: str, digest: str) -> str:
     """Render the lines that install the client: `url` is the gateway's, `digest` the file's SHA-256.
 
-    A client that is installed already is replaced once the new one is whole and checked: ssh may run it
+    An installed client is replaced only when the new one is complete and checked, since ssh may run it
     meanwhile.
     """
     get = (

@@ -1,4 +1,7 @@
-"""The page where a person lets a machine log in. Without the letters, only the same machine gets anything."""
+"""The pages to approve a machine's login and to install the client.
+
+An approval without the letters gives a code only to a client on the browser's own machine.
+"""
 
 import hashlib
 from urllib.parse import urlencode
@@ -18,7 +21,7 @@ from stagedoor.wire.answer import status_of
 
 
 class LoginPages:
-    """Belongs to one event loop."""
+    """The routes of these pages. Belongs to one event loop."""
 
     def __init__(self, guard: RequestGuard, pages: Pages, parts: LoginParts) -> None:
         self._guard = guard
@@ -35,7 +38,7 @@ class LoginPages:
         ]
 
     async def _install(self, request: Request) -> Response:
-        """For everybody: the client is no secret, and who installs it has not signed in yet."""
+        """Return the page to install the client, which needs no sign-in: the client is no secret."""
         url = self._guard.address(request)
         return HTMLResponse(markup.install(self._pages.place, url, self._digest))
 
@@ -44,7 +47,7 @@ class LoginPages:
         return Response(self._client, media_type="application/octet-stream", headers=headers)
 
     async def _show(self, request: Request) -> Response:
-        identity = await self._pages.signed_in(request)
+        identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
         return await self._page(request, identity)
@@ -52,7 +55,7 @@ class LoginPages:
     async def _page(self, request: Request, identity: Identity, wrong: str = "") -> Response:
         login = await self._approval.find(identity, request.path_params["id"])
         if isinstance(login, Denial):
-            return self._pages.denied(request, login, identity)
+            return self._pages.refuse(request, login, identity)
         same = login.source == source_network(self._guard.source_of(request).address)
         page = markup.approve(
             self._pages.place,
@@ -65,45 +68,45 @@ class LoginPages:
         return HTMLResponse(page, 403 if wrong else 200)
 
     async def _approve(self, request: Request) -> Response:
-        fields = await self._pages.posted(request)
+        fields = await self._pages.read_form(request)
         if isinstance(fields, Response):
             return fields
-        identity = await self._pages.signed_in(request)
+        identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
         gateway = self._guard.address(request)
-        done = await self._approval.approve(
+        result = await self._approval.approve(
             identity, request.path_params["id"], fields.get("letters"), gateway
         )
-        if isinstance(done, Denial):
-            if done.reason is Reason.CREDENTIAL_WRONG:
-                return await self._wrong(request, identity, done)
-            return self._pages.denied(request, done, identity)
-        login, code = done
+        if isinstance(result, Denial):
+            if result.reason is Reason.CREDENTIAL_WRONG:
+                return await self._show_again(request, identity, result)
+            return self._pages.refuse(request, result, identity)
+        login, code = result
         if code is None:
             return RedirectResponse(f"{self._pages.place.path}/login/{login.id}", SEE_OTHER)
-        # A page, and no redirect, for the reason of `single_sign_on`. The literal address and not
-        # `localhost`, which may be looked up (RFC 8252 §8.3). `iss` is of RFC 9207: the client of another
-        # gateway, which began this login for its visitor, does not hand that gateway the code.
+        # A page instead of a redirect, as in `single_sign_on`. The literal address instead of `localhost`,
+        # which may be resolved elsewhere (RFC 8252 §8.3). `iss` (RFC 9207) keeps the client of another
+        # gateway, which began this login for a user of its own, from handing that gateway the code.
         url = f"http://127.0.0.1:{login.port}/?{urlencode({'code': code, 'iss': gateway})}"
         return HTMLResponse(markup.onward(self._pages.place, url, login))
 
-    async def _wrong(self, request: Request, identity: Identity, denial: Denial) -> Response:
-        """Wrong letters: written down, and the form again."""
-        refused = self._pages.denied(request, denial, identity)
-        shown = await self._approval.find(identity, request.path_params["id"])
-        if isinstance(shown, Denial):
+    async def _show_again(self, request: Request, identity: Identity, denial: Denial) -> Response:
+        """Audit wrong letters, and return the form again."""
+        refused = self._pages.refuse(request, denial, identity)
+        login = await self._approval.find(identity, request.path_params["id"])
+        if isinstance(login, Denial):
             return refused
         return await self._page(request, identity, denial.line)
 
     async def _deny(self, request: Request) -> Response:
-        fields = await self._pages.posted(request)
+        fields = await self._pages.read_form(request)
         if isinstance(fields, Response):
             return fields
-        identity = await self._pages.signed_in(request)
+        identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
         denial = await self._approval.deny(identity, request.path_params["id"])
         if denial is not None:
-            return self._pages.said("Nothing was changed", denial.line, status_of(denial.reason))
-        return self._pages.said("Not logged in", markup.DENIED, 200)
+            return self._pages.message("Nothing was changed", denial.line, status_of(denial.reason))
+        return self._pages.message("Not logged in", markup.DENIED, 200)

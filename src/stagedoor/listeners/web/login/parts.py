@@ -1,4 +1,4 @@
-"""What the pages and the requests of logins are made of."""
+"""The services that the pages and the API of logins use."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +11,12 @@ from stagedoor.model.denial import Denial
 
 @dataclass(frozen=True, slots=True)
 class LoginParts:
-    """Both sides, logins of machines by a token of their own, the well-known document for a request's host
-    name, the key revocation list, and the client as one file."""
+    """The services of logins.
+
+    `logins` serves the client and `approval` the user's page; `machines` logs machines in by tokens of
+    their own. `describe` returns the well-known document for a request's host name, `krl` the key
+    revocation list. `client` is the client program as one file.
+    """
 
     logins: LoginService
     approval: LoginApproval

@@ -1,4 +1,7 @@
-"""`/revoked.krl`, which servers that trust the user CA fetch by a timer. Serial numbers are no secret."""
+"""`/revoked.krl`, the key revocation list, which servers that trust the user CA fetch by a timer.
+
+Its serial numbers are no secret.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +15,7 @@ from stagedoor.model.denial import Denial
 
 
 class RevokedKeys:
-    """Belongs to one event loop."""
+    """The route of the revocation list. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -24,10 +27,10 @@ class RevokedKeys:
         self.routes: list[BaseRoute] = [Route("/revoked.krl", self._answer)]
 
     async def _answer(self, request: Request) -> Response:
-        denial = self._guard.barred(self._guard.source_of(request))
-        found = denial or await self._krl()
-        if isinstance(found, Denial):
-            return refusal(found)
+        denial = self._guard.check_source(self._guard.source_of(request))
+        krl = denial or await self._krl()
+        if isinstance(krl, Denial):
+            return refusal(krl)
         return Response(
-            found, media_type="application/octet-stream", headers={"Cache-Control": "no-store"}
+            krl, media_type="application/octet-stream", headers={"Cache-Control": "no-store"}
         )

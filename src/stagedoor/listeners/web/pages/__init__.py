@@ -1,1 +1,1 @@
-"""Pages: the home page, and what all pages share."""
+"""The home page, the pages to sign in and out, the terminal's page, and the base of all other pages."""

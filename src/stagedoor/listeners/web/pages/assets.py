@@ -1,4 +1,4 @@
-"""The page's script and style, built from `web/` into the package, and served from memory."""
+"""The pages' scripts and styles, built from `web/` into the package and served from memory."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ _FOREVER = "public, max-age=31536000, immutable"
 
 @dataclass(slots=True)
 class _File:
-    """`packed` is None until somebody asks for it: all together cost a start 0.1 s of the processor."""
+    """A file. `packed` is None until the first request: packing all files would slow a start by 0.1 s."""
 
     kind: str
     digest: str
@@ -31,7 +31,7 @@ class _File:
 
 
 class Assets:
-    """The files of `folder`, none if they were not built."""
+    """The files of `folder`; there are none if they were not built."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._files: dict[str, _File] = {}
@@ -46,20 +46,22 @@ class Assets:
         return name in self._files
 
     def path(self, name: str) -> str:
-        """Its path below the site's own, which changes with its content."""
-        found = self._files.get(name)
-        return f"/static/{found.digest if found else 'missing'}/{name}"
+        """Return a file's path below the path prefix. It changes with the file's content."""
+        file = self._files.get(name)
+        return f"/static/{file.digest if file else 'missing'}/{name}"
 
     async def answer(self, request: Request) -> Response:
-        """A file, whole or packed (RFC 9110 §12.5.3)."""
-        found = self._files.get(request.path_params["name"])
-        if found is None or request.path_params["digest"] != found.digest:
-            # A page of an older version asks for what is no more; it is not given something else.
+        """Answer with a file, packed if the browser accepts that (RFC 9110 §12.5.3)."""
+        file = self._files.get(request.path_params["name"])
+        if file is None or request.path_params["digest"] != file.digest:
+            # A page of an older version must not get the files of this one.
             return Response("no such file\n", 404, media_type="text/plain")
         headers = {"cache-control": _FOREVER, "vary": "Accept-Encoding"}
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["content-encoding"] = "gzip"
-            if found.packed is None:  # in a thread: the large ones take as long as a login
-                found.packed = await asyncio.to_thread(gzip.compress, found.plain, 9, mtime=0)
-            return Response(found.packed, media_type=found.kind, headers=headers)
-        return Response(found.plain, media_type=found.kind, headers=headers)
+            if (
+                file.packed is None
+            ):  # in a thread, since packing a large file takes as long as a login
+                file.packed = await asyncio.to_thread(gzip.compress, file.plain, 9, mtime=0)
+            return Response(file.packed, media_type=file.kind, headers=headers)
+        return Response(file.plain, media_type=file.kind, headers=headers)

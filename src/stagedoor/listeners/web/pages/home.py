@@ -1,4 +1,4 @@
-"""The home page of somebody who is signed in."""
+"""The home page of a user who is signed in."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,7 +27,7 @@ _BY_DIRECT_LOGIN = (
 
 
 class Home:
-    """Belongs to one event loop."""
+    """The route of the home page. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -38,9 +38,10 @@ class Home:
         live: Callable[[Identity], Awaitable[Sequence[PresenceEntry] | Denial | None]],
         has_terminals: Callable[[Target], bool],
     ) -> None:
-        """`live` has whom a person may watch; None for those who may watch nobody.
+        """Make the route.
 
-        `has_terminals` says whether something is known that holds terminals in the shell of a target.
+        `live` returns the sessions that a user may watch, or None for a user without that right.
+        `has_terminals` returns whether the shell of a target has a known holder.
         """
         self._guard = guard
         self._flow = guard.flow
@@ -57,7 +58,7 @@ class Home:
         target = self._guard.app_of(request)
         if target is not None:
             return await self._pages.terminal_of(request, target)
-        identity = await self._pages.signed_in(request)
+        identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
         return await self._home_of(identity, request.url.hostname or "")
@@ -81,9 +82,9 @@ class Home:
         past = await self._account.sessions(identity)
         keys = await self._account.keys(identity)
         live = await self._live(identity)
-        for found in (past, keys, live):
-            if isinstance(found, Denial):
-                return self._pages.said("Not now", found.line, status_of(found.reason))
+        for denial in (past, keys, live):
+            if isinstance(denial, Denial):
+                return self._pages.message("Not now", denial.line, status_of(denial.reason))
         assert not isinstance(live, Denial)
         assert not isinstance(past, Denial)
         assert not isinstance(keys, Denial)
@@ -104,9 +105,9 @@ class Home:
 
 
 def permits_in_words(permissions: Permissions) -> str:
-    """What differs from one person to the next, for the person; empty where nothing does."""
-    ways = [text for one, text in _BY_DIRECT_LOGIN if one in permissions]
-    said = [f"You may {' and '.join(ways)} by direct login."] if ways else []
+    """Return sentences about permissions that users differ in; empty without any."""
+    ways = [text for permission, text in _BY_DIRECT_LOGIN if permission in permissions]
+    sentences = [f"You may {' and '.join(ways)} by direct login."] if ways else []
     if Permission.RECORD in permissions:
-        said.append("Your terminals are recorded.")
-    return " ".join(said)
+        sentences.append("Your terminals are recorded.")
+    return " ".join(sentences)

@@ -1,6 +1,6 @@
-"""The pages as HTML, of the templates in `listeners/web/templates`, which escape every value.
+"""The pages as HTML, rendered from `listeners/web/templates`, where every value is escaped.
 
-They need no JavaScript. docs/decisions/0038 says why templates.
+Pages work without JavaScript. docs/decisions/0038 explains why they are templates.
 """
 
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ from stagedoor.model.units import size
 _STATES = {"absent": "not running", "ready": "running", "unreachable": "does not answer"}
 _NO_HOLDER = "This shell has no terminals for the page. Enter it by ssh, or ask an administrator."
 _FILTER_FROM = 8
-"""As many apps are seen at once; a filter would be one thing more to read."""
+"""The number of apps from which the page has a filter; fewer can be seen at once."""
 _WAYS = {"connect": "tunnel", "jump": "jump host", "direct": "direct login", "web": "WebShell"}
 
 
 def _clock(seconds: float) -> str:
-    """As the player has it: `6:43`, `1:00:05`."""
+    """Return a duration as the player shows it: `6:43`, `1:00:05`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _templates() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent.with_name("templates")),
         autoescape=True,
         undefined=StrictUndefined,
@@ -39,12 +39,12 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    environment.filters |= {
         "clock": _clock,
         "size": size,
         "utc": lambda at: datetime.fromtimestamp(at, UTC),
     }
-    return made
+    return environment
 
 
 _TEMPLATES = _templates()
@@ -52,7 +52,7 @@ _TEMPLATES = _templates()
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An app that may be entered, as the home page shows it."""
+    """An app that the user may enter, as the home page shows it."""
 
     name: str
     host: str
@@ -60,31 +60,32 @@ class App:
     page: str
     ssh: str
     has_terminals: bool = True
-    """Whether something is known that holds terminals in its shell."""
+    """Whether its shell has a known holder."""
     notice: str | None = None
     permits: str = ""
-    """What may be done there besides entering, in words."""
+    """Sentences about what the user may do there besides entering."""
 
 
 @dataclass(frozen=True, slots=True)
 class PagePath:
-    """Where the pages are: `path` is what every path of theirs begins with."""
+    """The place of the pages: `path` is the prefix of all their paths."""
 
     path: str
     assets: Assets
 
     def asset(self, name: str) -> str:
+        """Return the path of an asset, with the prefix."""
         return self.path + self.assets.path(name)
 
     def page(self, template: str, **values: object) -> str:
-        """A whole page. Everything in `values` is text, or has text."""
+        """Render a whole page; the template escapes all text in `values`."""
         return _TEMPLATES.get_template(template).render(place=self, **values)
 
 
-def said(
+def message(
     place: PagePath, title: str, message: str, *, home: bool = True, role: str = "alert"
 ) -> str:
-    """A denial, or anything else that went wrong, in plain words; with another role, what went right."""
+    """Render a page with one message: a denial or an error, or with another `role` a success."""
     return place.page("said.html", title=title, message=message, home=home, role=role)
 
 
@@ -97,8 +98,10 @@ def sign_in(
     *,
     passkeys: bool = False,
 ) -> str:
-    """The form, below a button for each identity provider. `why` is what was wrong with the last try.
-    `passkeys`: whether one may sign somebody in."""
+    """Render the form to sign in, below a button for each identity provider.
+
+    `why` explains the failure of the last attempt. `passkeys`: whether to offer a passkey.
+    """
     return place.page(
         "sign_in.html",
         next_path=next_path,
@@ -110,17 +113,17 @@ def sign_in(
 
 
 def onward(place: PagePath, url: str) -> str:
-    """Leads to an identity provider's page, by itself."""
+    """Render a page that opens an identity provider's page automatically."""
     return place.page("onward.html", url=url)
 
 
 def link(place: PagePath) -> str:
-    """Where a one-time link leads: the script posts what stands behind the `#`, which no server sees."""
+    """Render the page of a one-time link. Its script posts the secret behind the `#`, unseen by servers."""
     return place.page("link.html")
 
 
 def shared(place: PagePath) -> str:
-    """Where a share's link leads: the script keeps what stands behind the `#` for this tab alone."""
+    """Render the page of a share's link: its script keeps the secret behind the `#` for this tab only."""
     return place.page("shared.html")
 
 
@@ -137,8 +140,11 @@ def home(
     ssh_setup: str | None = None,
     token_ends_at: float | None = None,
 ) -> str:
-    """What a person who has signed in sees first. `live` is None for those who may not watch others.
-    `ssh_setup` is the command to run once; `token_ends_at` is of a token that ends soon."""
+    """Render the home page.
+
+    `live` is None for a user who may not watch others. `ssh_setup` is the command to run once.
+    `token_ends_at` is the end of a token that ends soon.
+    """
     return place.page(
         "home.html",
         name=name,
@@ -168,11 +174,11 @@ def terminal(
     guest: str = "",
     notice: str | None = None,
 ) -> str:
-    """The terminal's page for `name`. Its script marks the style elements that it makes with `nonce`.
+    """Render the terminal's page for the user `name`. Its script puts `nonce` on style elements.
 
-    `tmux`: what a new terminal starts, for users who have not chosen in the page's settings.
-    `guest`: `share`, or the session that is watched; then there is nothing to share or to list.
-    `notice`: that the shell is of an older version of its app.
+    `tmux`: whether a new terminal starts tmux for users without a choice of their own in the page's
+    settings. `guest`: `share`, or the id of the session to watch; such a page has nothing to share or list.
+    `notice`: a line saying that the shell runs an older version of its app.
     """
     return place.page(
         "terminal.html",

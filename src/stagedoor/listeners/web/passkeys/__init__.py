@@ -1,1 +1,1 @@
-"""Passkeys in the browser: registered, and asked for where an app wants a proof of presence."""
+"""Passkeys in the browser: registration, signing in, and proofs of presence for apps that demand one."""

@@ -1,7 +1,7 @@
-"""What the page's script asks about passkeys: JSON in, JSON out.
+"""The API of passkeys for the pages' scripts: JSON in, JSON out.
 
-A POST of our own page by a browser that has signed in, as everywhere: the cookie alone does nothing for a
-page of somebody else's.
+Each request is a POST from one of our own pages, since a cookie alone must not serve the page of another
+site.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,7 +30,7 @@ from stagedoor.model.passkey import RelyingParty
 from stagedoor.model.webpass import PassKind
 
 MAX_BYTES = 16 * 1024
-"""An answer with an attestation that nobody asked for has some 4 KiB."""
+"""The bound on a request. An answer with an attestation, which we do not request, takes about 4 KiB."""
 _MAX_CHARS = 4096
 _FRESH = {"Cache-Control": "no-store"}
 
@@ -39,7 +39,7 @@ _Act = Callable[[Request, Identity, RelyingParty, Fields], Awaitable[Fields | De
 
 
 class PasskeyApi:
-    """Belongs to one event loop."""
+    """The routes of passkeys. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -67,18 +67,18 @@ class PasskeyApi:
             identity = await self._identity(request)
             if isinstance(identity, Denial):
                 return refusal(self._guard.flow.deny(identity, web(source)))
-            asked = await self._stranger(request)
-            found = asked if isinstance(asked, Denial) else await act(request, identity, *asked)
-            if isinstance(found, Denial):
-                return refusal(self._guard.flow.deny(found, web(source), identity))
-            return _json(found)
+            call = await self._read_call(request)
+            result = call if isinstance(call, Denial) else await act(request, identity, *call)
+            if isinstance(result, Denial):
+                return refusal(self._guard.flow.deny(result, web(source), identity))
+            return _json(result)
 
         return Route(f"/api/{path}", answer, methods=["POST"])
 
     async def _identity(self, request: Request) -> Identity | Denial:
-        """Who is signed in in the browser that asks."""
-        denial = self._guard.barred(self._guard.source_of(request))
-        denial = denial or self._guard.not_ours(request)
+        """Return the identity of the browser's session."""
+        denial = self._guard.check_source(self._guard.source_of(request))
+        denial = denial or self._guard.check_own_page(request)
         if denial is not None:
             return denial
         secret = shown_cookie(self._guard, request)
@@ -86,27 +86,27 @@ class PasskeyApi:
             return secret
         if secret is None:
             return Denial(Reason.CREDENTIAL_MISSING, "you are not signed in in this browser")
-        shown = await self._passes.show(PassKind.SESSION, secret)
-        return self._guard.proved(request, shown)
+        identity = await self._passes.show(PassKind.SESSION, secret)
+        return self._guard.accept_proof(request, identity)
 
-    # By nobody who is signed in yet.
+    # Signing in by a passkey, without a session.
 
     async def _begin_sign_in(self, request: Request) -> Response:
-        asked = await self._stranger(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        begun = await self._passkeys.begin_sign_in(asked[0], self._guard.source_of(request))
+        call = await self._read_call(request)
+        if isinstance(call, Denial):
+            return self._refused(request, call)
+        begun = await self._passkeys.begin_sign_in(call[0], self._guard.source_of(request))
         return self._refused(request, begun) if isinstance(begun, Denial) else _json(begun)
 
     async def _finish_sign_in(self, request: Request) -> Response:
-        asked = await self._stranger(request)
+        call = await self._read_call(request)
         before = shown_cookie(self._guard, request)
-        for wrong in (asked, before):
-            if isinstance(wrong, Denial):
-                return self._refused(request, wrong)
-        assert not isinstance(asked, Denial), "it was refused"
+        for denial in (call, before):
+            if isinstance(denial, Denial):
+                return self._refused(request, denial)
+        assert not isinstance(call, Denial), "it was refused"
         assert not isinstance(before, Denial), "it was refused"
-        rp, fields = asked
+        rp, fields = call
         source = self._guard.source_of(request)
         identity = await self._passkeys.finish_sign_in(rp, _answer(fields), source)
         if isinstance(identity, Denial):
@@ -118,10 +118,10 @@ class PasskeyApi:
         set_cookie(response, secret, self._guard, request)
         return response
 
-    async def _stranger(self, request: Request) -> tuple[RelyingParty, Fields] | Denial:
-        """What our own page sent, by any user."""
-        denial = self._guard.barred(self._guard.source_of(request))
-        denial = denial or self._guard.not_ours(request)
+    async def _read_call(self, request: Request) -> tuple[RelyingParty, Fields] | Denial:
+        """Return the relying party and the fields of a request from one of our pages, by any user."""
+        denial = self._guard.check_source(self._guard.source_of(request))
+        denial = denial or self._guard.check_own_page(request)
         if denial is not None:
             return denial
         body = await body_of(request, MAX_BYTES)
@@ -135,7 +135,7 @@ class PasskeyApi:
         self._guard.flow.deny(denial, web(self._guard.source_of(request)))
         return refusal(denial)
 
-    # By somebody who is.
+    # Registration and step-up, with a session.
 
     async def _begin_registration(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
@@ -143,8 +143,8 @@ class PasskeyApi:
         password = _text(fields, "password")
         if password:
             source = self._guard.source_of(request)
-            shown = PasswordCredential(identity.name, password)
-            proved = await self._guard.flow.authenticate(shown, source)
+            credential = PasswordCredential(identity.name, password)
+            proved = await self._guard.flow.authenticate(credential, source)
             if isinstance(proved, Denial):
                 return proved
             if proved.method is not Method.PASSWORD:
@@ -154,15 +154,15 @@ class PasskeyApi:
     async def _finish_registration(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
-        made = await self._passkeys.finish_registration(
+        passkey = await self._passkeys.finish_registration(
             identity, rp, _text(fields, "name"), _answer(fields)
         )
-        return made if isinstance(made, Denial) else {"added": made.id}
+        return passkey if isinstance(passkey, Denial) else {"added": passkey.id}
 
     async def _begin_step_up(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
-        """For this browser; with an `id`, for the terminal that waits, whose letters have to be right."""
+        """Begin a step-up for this browser, or with `id` and its letters for a terminal that waits."""
         id_ = _text(fields, "id")
         if not id_:
             return await self._passkeys.begin_step_up(identity, rp)
@@ -178,8 +178,8 @@ class PasskeyApi:
         return denial or {"proved": True}
 
 
-def _json(said: Fields) -> JSONResponse:
-    return JSONResponse(dict(said), headers=_FRESH)
+def _json(fields: Fields) -> JSONResponse:
+    return JSONResponse(dict(fields), headers=_FRESH)
 
 
 def _text(fields: Fields, name: str) -> str:
@@ -188,6 +188,6 @@ def _text(fields: Fields, name: str) -> str:
 
 
 def _answer(fields: Fields) -> Fields:
-    """What the browser's authenticator said."""
-    found = fields.get("answer")
-    return found if isinstance(found, dict) else {}
+    """Return the answer of the browser's authenticator."""
+    answer = fields.get("answer")
+    return answer if isinstance(answer, dict) else {}

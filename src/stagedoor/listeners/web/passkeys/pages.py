@@ -1,4 +1,4 @@
-"""`/step-up`: where somebody proves that they are there, for this browser or for a terminal that waits."""
+"""`/step-up`: a user's proof of presence, for this browser or for a terminal that waits."""
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -23,7 +23,7 @@ _NO_PERSON = Denial(
 
 
 class StepUpPages:
-    """Belongs to one event loop."""
+    """The routes of step-ups. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class StepUpPages:
             return identity
         waiting = await self._step_ups.find(identity, request.path_params["id"])
         if isinstance(waiting, Denial):
-            return self._pages.denied(request, waiting, identity)
+            return self._pages.refuse(request, waiting, identity)
         if self._step_ups.is_done(waiting):
             said = f"{waiting.label} may open {waiting.target} now. You can close this page, and go on there."
-            return self._pages.said("Proved", said, 200)
+            return self._pages.message("Proved", said, 200)
         return self._page(request, identity, f"{self._path}/{waiting.id}", waiting)
 
     async def _ask_provider(self, request: Request) -> Response:
-        """The form leads to the identity provider."""
-        fields = await self._pages.posted(request)
+        """Send the browser to the identity provider for the proof."""
+        fields = await self._pages.read_form(request)
         if isinstance(fields, Response):
             return fields
         identity = await self._person(request)
@@ -77,21 +77,21 @@ class StepUpPages:
         if id_ := fields.get("id", ""):
             waiting = await self._step_ups.check(identity, id_, fields.get("letters", ""))
             if isinstance(waiting, Denial):
-                return self._pages.denied(request, waiting, identity)
+                return self._pages.refuse(request, waiting, identity)
             wanted, proves = f"{self._path}/{waiting.id}", waiting.sign_in
-        # Whole, since the provider sends the browser back to one host, whatever the app's own is.
+        # A full URL: the provider sends the browser back to one host, and the app may have another.
         wanted = self._guard.own_origin(request) + wanted
         source = self._guard.source_of(request)
         begun = await self._sign_ins.begin_step_up(identity, wanted, source, proves)
         if isinstance(begun, Denial):
-            return self._pages.denied(request, begun, identity)
+            return self._pages.refuse(request, begun, identity)
         return self._pages.onward(request, *begun)
 
     async def _person(self, request: Request) -> Identity | Response:
-        identity = await self._pages.signed_in(request)
+        identity = await self._pages.identify(request)
         if isinstance(identity, Response) or identity.is_person:
             return identity
-        return self._pages.denied(request, _NO_PERSON, identity)
+        return self._pages.refuse(request, _NO_PERSON, identity)
 
     def _page(
         self,

@@ -1,4 +1,4 @@
-"""For what name a browser makes a passkey, and proves that it has one."""
+"""The relying party of a request: the name that a browser creates and uses a passkey for."""
 
 from ipaddress import ip_address
 
@@ -21,15 +21,17 @@ _IN_PLAIN = Denial(
 
 
 def relying_party(guard: RequestGuard, request: Request) -> RelyingParty | Denial:
-    """By the name that the request is for, which is one of this gateway's. Where each app has a name of its
-    own, a passkey is for the name above them all."""
+    """Return the relying party for the request's Host, which the guard has checked.
+
+    If each app has a name of its own, passkeys are for the domain above all of them.
+    """
     host = (request.url.hostname or "").lower()
     domain = guard.limits.domain
     if domain is not None and (host == domain or host.endswith(f".{domain}")):
         host = domain
     elif _is_address(host):
         return _BY_ADDRESS
-    if not guard.secure(request) and host != "localhost" and not host.endswith(".localhost"):
+    if not guard.is_secure(request) and host != "localhost" and not host.endswith(".localhost"):
         return _IN_PLAIN
     return RelyingParty(host, guard.own_origin(request))
 

@@ -1,1 +1,1 @@
-"""Recordings in the browser."""
+"""The list of recordings and their player in the browser."""

@@ -1,7 +1,7 @@
-"""Recordings on the web: the list, the player's page, and the bytes that it plays.
+"""The list of recordings, the player's page, and the bytes that it plays.
 
-What the page plays is the file as it is on the disk, in pieces: nothing is held in memory here. An
-encrypted one cannot be read by the gateway; it is listed, and the page says how it is played.
+The player gets the file as it is on the disk, piece by piece, so no recording is held in memory. The gateway
+cannot read an encrypted recording; it is listed, and its page explains how to play it.
 """
 
 import asyncio
@@ -27,37 +27,37 @@ from stagedoor.wire.answer import status_of
 from stagedoor.wire.byterange import UnsatisfiableError, parse_range
 
 CAST = "application/x-asciicast"
-"""As asciinema has it (https://docs.asciinema.org/manual/asciicast/v2/)."""
+"""The media type that asciinema uses (https://docs.asciinema.org/manual/asciicast/v2/)."""
 _PIECE_BYTES = 64 * 1024
 _MAX_TEXT = 100
 SPEEDS = ("0.5", "1", "2", "4", "8")
 
 
-def list_page(place: PagePath, takes: Sequence[UserRecording], wanted: str, more: str) -> str:
+def list_page(place: PagePath, recordings: Sequence[UserRecording], wanted: str, more: str) -> str:
     """Return the list as HTML, newest first. `more` is the path of the next page, empty for none."""
-    return place.page("recordings.html", takes=takes, wanted=wanted, more=more)
+    return place.page("recordings.html", takes=recordings, wanted=wanted, more=more)
 
 
-def sealed_line(take: UserRecording) -> str:
-    """Say in one line how an encrypted recording, which is not played here, can be played."""
+def sealed_line(recording: UserRecording) -> str:
+    """Return one line on how to play an encrypted recording, which is not played here."""
     return (
         f"This recording is encrypted, and the gateway has no key to it. With a key, play it by: "
-        f"stagedoor recording play {take.id} --identity FILE"
+        f"stagedoor recording play {recording.id} --identity FILE"
     )
 
 
-def sealed_page(place: PagePath, take: UserRecording) -> str:
+def sealed_page(place: PagePath, recording: UserRecording) -> str:
     """Return the page of an encrypted recording as HTML."""
-    return place.page("sealed.html", take=take, line=sealed_line(take))
+    return place.page("sealed.html", take=recording, line=sealed_line(recording))
 
 
-def player_page(place: PagePath, take: UserRecording, source: str, nonce: str) -> str:
+def player_page(place: PagePath, recording: UserRecording, source: str, nonce: str) -> str:
     """Return the player's page as HTML; its script reads `source`."""
-    return place.page("player.html", take=take, source=source, nonce=nonce, speeds=SPEEDS)
+    return place.page("player.html", take=recording, source=source, nonce=nonce, speeds=SPEEDS)
 
 
 class Replay:
-    """Belongs to one event loop."""
+    """The routes of recordings. Belongs to one event loop."""
 
     def __init__(
         self, guard: RequestGuard, passes: PassIssuer, pages: Pages, recordings: RecordingService
@@ -73,8 +73,8 @@ class Replay:
         ]
 
     async def _viewer(self, request: Request) -> Identity | Response:
-        """Who it is that may play recordings; or what to answer instead."""
-        identity = await self._pages.signed_in(request)
+        """Return the identity of a user who may play recordings, or the answer to send instead."""
+        identity = await self._pages.identify(request)
         if isinstance(identity, Response) or self._recordings.has_recordings(identity):
             return identity
         denial = Denial.with_mend(
@@ -84,7 +84,7 @@ class Replay:
             "--without enter; a token, or a link for one app, never opens them",
             "ask an administrator; a token, or a link for one app, never opens them",
         )
-        return self._pages.denied(request, denial, identity)
+        return self._pages.refuse(request, denial, identity)
 
     async def _list(self, request: Request) -> Response:
         identity = await self._viewer(request)
@@ -92,116 +92,123 @@ class Replay:
             return identity
         wanted = request.query_params.get("wanted", "").strip()[:_MAX_TEXT]
         before = request.query_params.get("before", "")[:_MAX_TEXT]
-        found = await self._recordings.list_page(identity, before, wanted)
-        if isinstance(found, Denial):
-            return self._pages.said("Not now", found.line, status_of(found.reason))
-        takes, go_on = found
+        result = await self._recordings.list_page(identity, before, wanted)
+        if isinstance(result, Denial):
+            return self._pages.message("Not now", result.line, status_of(result.reason))
+        recordings, next_before = result
         more = ""
-        if go_on:
-            query = urlencode({"wanted": wanted, "before": go_on})
+        if next_before:
+            query = urlencode({"wanted": wanted, "before": next_before})
             more = f"{self._pages.place.path}/recordings?{query}"
-        return HTMLResponse(list_page(self._pages.place, takes, wanted, more))
+        return HTMLResponse(list_page(self._pages.place, recordings, wanted, more))
 
     async def _play(self, request: Request) -> Response:
-        found = await self._take(request)
-        if isinstance(found, Response):
-            return found
-        identity, take = found
+        result = await self._find(request)
+        if isinstance(result, Response):
+            return result
+        identity, recording = result
         place = self._pages.place
-        if await self._not_proved(identity, take) is not None:
+        if await self._check_presence(identity, recording) is not None:
             wanted = urlencode({"next": request.url.path})
             return RedirectResponse(f"{place.path}/step-up?{wanted}", SEE_OTHER)
-        if take.sealed:
-            return HTMLResponse(sealed_page(place, take))
+        if recording.sealed:
+            return HTMLResponse(sealed_page(place, recording))
         if "replay.js" not in place.assets:
-            why = f"The player was not built into this installation; stagedoor recording play {take.id}"
-            return self._pages.said("Not built", why, 503)
+            why = f"The player was not built into this installation; stagedoor recording play {recording.id}"
+            return self._pages.message("Not built", why, 503)
         nonce = secrets.token_urlsafe(16)
-        source = f"{place.path}/recordings/{quote(take.id)}/cast"
-        page = player_page(place, take, source, nonce)
-        return HTMLResponse(page, headers={"content-security-policy": headers.of_terminal(nonce)})
+        source = f"{place.path}/recordings/{quote(recording.id)}/cast"
+        page = player_page(place, recording, source, nonce)
+        return HTMLResponse(
+            page, headers={"content-security-policy": headers.terminal_policy(nonce)}
+        )
 
     async def _cast(self, request: Request) -> Response:
-        """The bytes, or a range of them. It is written down who looks before the first one leaves."""
-        found = await self._take(request)
-        if isinstance(found, Response):
-            # To a script, a page to sign in would look like a recording.
-            return Response("sign in again\n", 401) if found.status_code < 400 else found
-        identity, take = found
-        if (denial := await self._not_proved(identity, take)) is not None:
+        """Send a recording or a range of it, after an audit event about the viewer."""
+        result = await self._find(request)
+        if isinstance(result, Response):
+            # The script would take the page to sign in for a recording.
+            return Response("sign in again\n", 401) if result.status_code < 400 else result
+        identity, recording = result
+        if (denial := await self._check_presence(identity, recording)) is not None:
             self._guard.flow.deny(
-                denial, web(self._guard.source_of(request)), identity, take.target
+                denial, web(self._guard.source_of(request)), identity, recording.target
             )
             return Response(f"{denial.line}\n", status_of(denial.reason))
-        if take.sealed:
-            return Response(f"{sealed_line(take)}\n", 409)
-        denial = await self._recordings.audit_view(identity, take, self._guard.source_of(request))
+        if recording.sealed:
+            return Response(f"{sealed_line(recording)}\n", 409)
+        denial = await self._recordings.audit_view(
+            identity, recording, self._guard.source_of(request)
+        )
         if denial is not None:
             return Response(f"{denial.line}\n", status_of(denial.reason))
         try:
-            wanted = parse_range(request.headers.get("range"), take.size)
+            wanted = parse_range(request.headers.get("range"), recording.size)
         except UnsatisfiableError:
-            return Response(None, 416, {"content-range": f"bytes */{take.size}"})
-        first, length = (wanted.first, wanted.length) if wanted else (0, take.size)
-        shown = {
+            return Response(None, 416, {"content-range": f"bytes */{recording.size}"})
+        first, length = (wanted.first, wanted.length) if wanted else (0, recording.size)
+        fields = {
             "accept-ranges": "bytes",
             "content-length": str(length),
-            "content-disposition": f'attachment; filename="{take.id}.cast"',
+            "content-disposition": f'attachment; filename="{recording.id}.cast"',
         }
         if wanted:
-            shown["content-range"] = wanted.header
-        return _Played(
-            self._bytes(identity, take, first, length),
+            fields["content-range"] = wanted.header
+        return _ExactLengthResponse(
+            self._bytes(identity, recording, first, length),
             206 if wanted else 200,
-            shown,
+            fields,
             media_type=CAST,
         )
 
-    async def _take(self, request: Request) -> tuple[Identity, UserRecording] | Response:
+    async def _find(self, request: Request) -> tuple[Identity, UserRecording] | Response:
         identity = await self._viewer(request)
         if isinstance(identity, Response):
             return identity
-        found = await self._recordings.find(identity, request.path_params["id"])
-        if isinstance(found, Denial):
-            return self._pages.said("Not now", found.line, status_of(found.reason))
-        if found is None:
-            # In the same words for one that they may not play: who was recorded where is not told.
+        recording = await self._recordings.find(identity, request.path_params["id"])
+        if isinstance(recording, Denial):
+            return self._pages.message("Not now", recording.line, status_of(recording.reason))
+        if recording is None:
+            # The same words as for a forbidden recording, so that its existence is not revealed.
             why = "There is no such recording on this gateway, or you may not play it."
-            return self._pages.said("Not found", why, 404)
-        return identity, found
+            return self._pages.message("Not found", why, 404)
+        return identity, recording
 
-    async def _not_proved(self, identity: Identity, take: UserRecording) -> Denial | None:
-        """Why somebody may not see yet what a terminal showed: its app wants a fresh proof of who enters."""
-        if take.target is None:
+    async def _check_presence(self, identity: Identity, recording: UserRecording) -> Denial | None:
+        """Refuse a viewer without the fresh proof of presence that the recording's app demands."""
+        if recording.target is None:
             return None
-        found = await self._guard.flow.check_step_up(identity, take.target)
-        return found if isinstance(found, Denial) else None
+        proof = await self._guard.flow.check_step_up(identity, recording.target)
+        return proof if isinstance(proof, Denial) else None
 
     async def _bytes(
-        self, identity: Identity, take: UserRecording, first: int, length: int
+        self, identity: Identity, recording: UserRecording, first: int, length: int
     ) -> AsyncIterator[bytes]:
-        fd = await asyncio.to_thread(os.open, take.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = await asyncio.to_thread(
+            os.open, recording.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        )
         try:
-            while length > 0 and self._may_go_on(identity, take):
+            while length > 0 and self._may_go_on(identity, recording):
                 piece = await asyncio.to_thread(os.pread, fd, min(length, _PIECE_BYTES), first)
                 if not piece:
-                    return  # cut shorter meanwhile
+                    return  # the file became shorter
                 yield piece
                 first += len(piece)
                 length -= len(piece)
         finally:
             os.close(fd)
 
-    def _may_go_on(self, identity: Identity, take: UserRecording) -> bool:
+    def _may_go_on(self, identity: Identity, recording: UserRecording) -> bool:
         return self._passes.why_ended(identity) is None and self._recordings.may_play(
-            identity, take
+            identity, recording
         )
 
 
-class _Played(StreamingResponse):
-    """One that hangs up where its bytes end too early: the length that was promised tells the reader."""
+class _ExactLengthResponse(StreamingResponse):
+    """A response that hangs up if its bytes end early, so that the player sees an incomplete body."""
 
     async def stream_response(self, send: Send) -> None:
+        """Send the head and the bytes; end the body only if all announced bytes were sent."""
         head = {"type": "http.response.start", "status": self.status_code}
         await send({**head, "headers": self.raw_headers})
         left = int(self.headers["content-length"])

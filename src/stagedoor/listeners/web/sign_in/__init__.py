@@ -1,1 +1,1 @@
-"""Signing in on the web: cookies and forms."""
+"""Signing in on the web: cookies, the API for pages, and single sign-on."""

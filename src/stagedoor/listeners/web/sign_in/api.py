@@ -1,6 +1,6 @@
-"""A browser's sign-in as its pages see it: how long it lasts, that it is used, and another in its place.
+"""The API for pages about the browser's sign-in: its end, its use, and signing in again.
 
-Everything is a POST of our own page, since the cookie alone must do nothing for a page of somebody else's.
+Each request is a POST from one of our own pages: a cookie alone must not serve the page of another site.
 """
 
 from starlette.requests import Request
@@ -22,32 +22,34 @@ from stagedoor.model.identity import Method
 from stagedoor.model.webpass import PassKind, WebPass
 
 WARN_S = 600.0
-"""How long before its end a page says that a sign-in ends."""
+"""How long before the end of a sign-in its pages warn, seconds."""
 _MAX_CHARS = 4096
 _SHOWN_CHARS = 12
 _FRESH = {"Cache-Control": "no-store"}
 
 
 class SignInApi:
-    """Belongs to one event loop."""
+    """The routes of this API. Belongs to one event loop."""
 
     def __init__(self, guard: RequestGuard, passes: PassIssuer) -> None:
         self._guard = guard
         self._passes = passes
         self.routes: list[BaseRoute] = [
-            Route("/api/sign-in", self._look, methods=["POST"]),
-            Route("/api/sign-in/again", self._again, methods=["POST"]),
+            Route("/api/sign-in", self._describe, methods=["POST"]),
+            Route("/api/sign-in/again", self._sign_in_again, methods=["POST"]),
         ]
 
-    async def _look(self, request: Request) -> Response:
-        """When the sign-in ends, or that it is over; with `used`, its end is moved first."""
-        asked = await self._asked(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        fields, secret = asked
+    async def _describe(self, request: Request) -> Response:
+        """Return when the sign-in ends, or that it is over; with `used`, move its end first."""
+        call = await self._read_call(request)
+        if isinstance(call, Denial):
+            return self._refused(request, call)
+        fields, secret = call
         if secret is None:
             return _over("you are not signed in in this browser; sign in again")
-        identity = self._guard.proved(request, await self._passes.show(PassKind.SESSION, secret))
+        identity = self._guard.accept_proof(
+            request, await self._passes.show(PassKind.SESSION, secret)
+        )
         if isinstance(identity, Denial):
             over = identity.reason is Reason.CREDENTIAL_WRONG
             return _over(identity.line) if over else self._refused(request, identity)
@@ -55,16 +57,16 @@ class SignInApi:
         if isinstance(session, Denial):
             return self._refused(request, session)
         by_provider = identity.method is Method.SSO
-        return _said(
+        return _answer(
             session, self._guard.flow.now(), identity.credential_id if by_provider else None
         )
 
-    async def _again(self, request: Request) -> Response:
-        """Sign in by a form in the page, which stays as it is."""
-        asked = await self._asked(request)
-        if isinstance(asked, Denial):
-            return self._refused(request, asked)
-        fields, before = asked
+    async def _sign_in_again(self, request: Request) -> Response:
+        """Sign in by a form in the page, without leaving the page."""
+        call = await self._read_call(request)
+        if isinstance(call, Denial):
+            return self._refused(request, call)
+        fields, before = call
         name, secret = (str(fields.get(key, ""))[:_MAX_CHARS] for key in ("name", "secret"))
         source = self._guard.source_of(request)
         identity = await self._guard.flow.authenticate(
@@ -72,20 +74,20 @@ class SignInApi:
         )
         if isinstance(identity, Denial):
             return self._refused(request, identity)
-        made = await new_session(self._passes, self._guard, request, identity, before)
-        if isinstance(made, Denial):
-            return self._refused(request, made)
-        session = await self._passes.session(made, used=False)
+        new_secret = await new_session(self._passes, self._guard, request, identity, before)
+        if isinstance(new_secret, Denial):
+            return self._refused(request, new_secret)
+        session = await self._passes.session(new_secret, used=False)
         if isinstance(session, Denial):
             return self._refused(request, session)
-        response = _said(session, self._guard.flow.now())
-        set_cookie(response, made, self._guard, request)
+        response = _answer(session, self._guard.flow.now())
+        set_cookie(response, new_secret, self._guard, request)
         return response
 
-    async def _asked(self, request: Request) -> tuple[dict[str, object], str | None] | Denial:
-        """What our own page sent, and the secret of its cookie."""
-        denial = self._guard.barred(self._guard.source_of(request))
-        denial = denial or self._guard.not_ours(request)
+    async def _read_call(self, request: Request) -> tuple[dict[str, object], str | None] | Denial:
+        """Return the fields that one of our pages sent, and the secret of its cookie."""
+        denial = self._guard.check_source(self._guard.source_of(request))
+        denial = denial or self._guard.check_own_page(request)
         if denial is not None:
             return denial
         fields = await object_of(request)
@@ -99,22 +101,25 @@ class SignInApi:
         return refusal(denial)
 
 
-def _said(session: WebPass, now: float, provider: str | None = None) -> JSONResponse:
-    """Seconds from now, since the browser's clock may be another. `provider`: the identity provider that the
-    person signed in by, who has no password here."""
+def _answer(session: WebPass, now: float, provider: str | None = None) -> JSONResponse:
+    """Answer with a session, in seconds from `now`, since the browser's clock may differ.
+
+    `provider` is the identity provider that the user signed in by, or None; with it the user has no
+    password here.
+    """
     latest = session.expires_at if session.latest_end is None else session.latest_end
-    said = {
+    fields = {
         "name": session.name,
         "left_s": max(session.expires_at - now, 0.0),
         "latest_s": max(latest - now, 0.0),
         "warn_s": WARN_S,
         "provider": provider,
-        # A digest's beginning, as lists show it: another one is another sign-in.
+        # The beginning of the id, as lists show it; it differs between sign-ins.
         "sign_in": None if session.sign_in is None else session.sign_in.id.hex()[:_SHOWN_CHARS],
     }
-    return JSONResponse(said, headers=_FRESH)
+    return JSONResponse(fields, headers=_FRESH)
 
 
 def _over(why: str) -> JSONResponse:
-    """No refusal: that a sign-in is over is what was asked for."""
+    """Answer that the sign-in is over. That is no refusal, since the page asked for it."""
     return JSONResponse({"over": why}, headers=_FRESH)

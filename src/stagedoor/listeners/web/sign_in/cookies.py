@@ -1,7 +1,7 @@
-"""Signing in and out on the web: a form, a link that is good once, and the cookie that remembers it.
+"""The cookie of a sign-in, and the bodies of requests.
 
 Every change is a POST whose Origin is our own (RFC 6454), and the cookie is SameSite=Strict
-(RFC 6265bis §5.6.7): a page of another site can neither sign somebody in nor act for who is.
+(RFC 6265bis §5.6.7): a page of another site can neither sign a user in nor act for one.
 """
 
 import asyncio
@@ -21,22 +21,24 @@ from stagedoor.model.webpass import PassKind, ProviderAnswer
 from stagedoor.wire.user_agent import device_of
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
-"""By what the connection allows: over TLS on one host, over TLS on a domain of apps, over plain HTTP. No
-other name than that of the connection is read: a page of a sibling site, which can set the weaker ones,
-would sign a person in as somebody else (RFC 6265bis §4.1.3)."""
+"""The cookie's name, by its connection: over TLS on one host, over TLS on a domain of apps, over plain HTTP.
+
+Only the name for the connection is read. A page of a sibling site can set the weaker names, and would sign
+a user in as another (RFC 6265bis §4.1.3).
+"""
 MOST_SIGNED_OUT = 4
-"""Of several cookies of one name, each of which costs the store a question."""
+"""How many cookies of one name are signed out; each takes a query of the store."""
 MAX_FORM_BYTES = 32 * 1024
 MAX_OBJECT_BYTES = 4096
 _REPLACED = "a later sign-in in this browser took the place of yours; sign in again to come back"
 BODY_S = 10.0
-"""What is sent is small and must be complete within this time, however its bytes drip in."""
+"""How long a request's body may take, seconds, however its bytes drip in. Bodies are small."""
 
 
 def shown_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
-    """The secrets of all cookies of this connection's name, in the order in which they came.
+    """Return the secrets of all cookies with this connection's name, in their order.
 
-    Only blanks and tabs are around a name (RFC 6265 §4.2.1): what else Unicode calls a blank is part of it.
+    Only spaces and tabs may surround a name (RFC 6265 §4.2.1); other white space of Unicode is part of it.
     """
     wanted, _, _ = _kind(guard, connection)
     pairs = ";".join(connection.headers.getlist("cookie")).split(";")
@@ -49,30 +51,32 @@ def shown_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
 
 
 def shown_cookie(guard: RequestGuard, connection: HTTPConnection) -> str | Denial | None:
-    """The secret of the pass that the browser shows, if any. Two cookies of its name are refused."""
-    found = shown_cookies(guard, connection)
-    if len(found) > 1:
+    """Return the secret of the browser's pass, if any. Refuse two cookies of its name."""
+    secrets = shown_cookies(guard, connection)
+    if len(secrets) > 1:
         return Denial(
             Reason.BAD_REQUEST,
             "your browser shows two sign-ins at once, and one may be set by another site of this domain; "
             f"delete the cookies of {connection.url.hostname} in your browser, then sign in",
         )
-    return found[0] or None if found else None
+    return secrets[0] or None if secrets else None
 
 
 def cookie_kind(
     guard: RequestGuard, connection: HTTPConnection, suffix: str = ""
 ) -> tuple[str, str | None, bool]:
-    """The name of this connection's cookie, its domain (None for this host alone), and whether it is
-    for TLS only; `suffix` stands for another cookie beside the pass."""
+    """Return the cookie's name for a connection, its domain, and whether it is for TLS only.
+
+    The domain is None for a cookie of this host only. `suffix` names another cookie than the pass.
+    """
     name, domain, secure = _kind(guard, connection)
     return name + suffix, domain, secure
 
 
 def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Request) -> None:
-    """Give the browser the pass. It ends with the browser's session, or the pass's time.
+    """Set the cookie of a pass, which the browser keeps until it is closed.
 
-    Where each app has a domain of its own, one signing in holds for all of them.
+    If each app has a name of its own, one sign-in is for all of them.
     """
     name, domain, secure = _kind(guard, request)
     response.set_cookie(
@@ -88,9 +92,12 @@ async def new_session(
     before: str | None,
     answer: ProviderAnswer | None = None,
 ) -> str | Denial:
-    """The secret of a new sign-in. The one `before` it in the same browser ends, or nobody could."""
+    """Start a sign-in and return its secret.
+
+    The sign-in `before` it in the same browser ends, since no page could end it later.
+    """
     ended = None if before is None else await passes.sign_out(before, _REPLACED)
-    guard.proved(request, identity)
+    guard.accept_proof(request, identity)
     if ended is not None:
         return ended
     source = guard.source_of(request).address
@@ -101,16 +108,16 @@ async def new_session(
 
 
 def drop_cookies(response: Response, guard: RequestGuard, request: Request) -> None:
-    """Take it back; where it is of a whole domain, one of the same name for this host alone too."""
+    """Delete the cookie of the pass, for its domain and for this host."""
     name, domain, secure = _kind(guard, request)
-    for each in {domain, None}:
+    for scope in {domain, None}:
         response.delete_cookie(
-            name, path="/", domain=each, secure=secure, httponly=True, samesite="strict"
+            name, path="/", domain=scope, secure=secure, httponly=True, samesite="strict"
         )
 
 
 def _kind(guard: RequestGuard, connection: HTTPConnection) -> tuple[str, str | None, bool]:
-    secure = guard.secure(connection)
+    secure = guard.is_secure(connection)
     domain = guard.limits.domain
     host = connection.url.hostname or ""
     if domain is not None and (host == domain or host.endswith(f".{domain}")):
@@ -119,7 +126,7 @@ def _kind(guard: RequestGuard, connection: HTTPConnection) -> tuple[str, str | N
 
 
 async def body_of(request: Request, most: int) -> bytes | Denial:
-    """What was sent, if it is no longer than `most` bytes and comes within `BODY_S` seconds."""
+    """Return the body, if it is no longer than `most` bytes and comes within `BODY_S` seconds."""
     body = b""
     try:
         async with asyncio.timeout(BODY_S):
@@ -133,7 +140,7 @@ async def body_of(request: Request, most: int) -> bytes | Denial:
 
 
 async def form_of(request: Request) -> dict[str, str] | Denial:
-    """The fields of a form, each once (URL-encoded, as HTML sends it)."""
+    """Return the last value of each field of a URL-encoded form."""
     body = await body_of(request, MAX_FORM_BYTES)
     if isinstance(body, Denial):
         return body
@@ -145,31 +152,31 @@ async def form_of(request: Request) -> dict[str, str] | Denial:
 
 
 async def object_of(request: Request) -> Mapping[str, Any] | Denial:
-    """The JSON object that was sent (RFC 8259 §4); an empty one for nothing."""
+    """Return the JSON object in a request's body (RFC 8259 §4); an empty one without a body."""
     body = await body_of(request, MAX_OBJECT_BYTES)
     return body if isinstance(body, Denial) else object_in(body)
 
 
 def object_in(body: bytes) -> Mapping[str, Any] | Denial:
-    """The JSON object in a body."""
+    """Return the JSON object in `body`."""
     try:
-        found = json.loads(body or b"{}")
+        value = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         return Denial(Reason.BAD_REQUEST, "the body is no JSON")
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         return Denial(Reason.BAD_REQUEST, "the body is no JSON object")
-    return found
+    return value
 
 
 def safe_path(wanted: str, otherwise: str) -> str:
-    """Where to go after signing in: only a path of our own, whatever the form says.
+    """Return `wanted` if it is a path of this gateway, else `otherwise`.
 
-    `//host` and `/\\host` lead elsewhere (URL Standard §4.4).
+    `//host` and `/\\host` lead to other hosts (URL Standard §4.4).
     """
-    fits = (
+    is_own_path = (
         wanted.startswith("/")
         and not wanted.startswith(("//", "/\\"))
         and wanted.isascii()
         and wanted.isprintable()
     )
-    return wanted if fits else otherwise
+    return wanted if is_own_path else otherwise

@@ -1,7 +1,7 @@
 """Single sign-on: to the identity provider and back (OpenID Connect Core §3.1).
 
-The sign-in under way is in a cookie of its own, sealed by the gateway. It is SameSite=Lax, since the
-browser comes back from another site, and it is good for nothing but to finish that sign-in.
+A cookie of its own, sealed by the gateway, holds the sign-in in progress. It is SameSite=Lax, since the
+browser comes back from another site, and it serves only to finish that sign-in.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,30 +27,30 @@ _SUFFIX = "-sso"
 MOST_QUERY_CHARS = 8192
 _FRESH = {"Cache-Control": "no-store"}
 
-Posted = Callable[[Request], Awaitable[dict[str, str] | Response]]
-Denied = Callable[[Request, Denial], Response]
-LetIn = Callable[[Request, Identity, str, ProviderAnswer], Awaitable[Response]]
+ReadForm = Callable[[Request], Awaitable[dict[str, str] | Response]]
+Refuse = Callable[[Request, Denial], Response]
+BeginSession = Callable[[Request, Identity, str, ProviderAnswer], Awaitable[Response]]
 
 
 class SingleSignOnRoutes:
-    """Belongs to one event loop."""
+    """The routes of single sign-on. Belongs to one event loop."""
 
     def __init__(
         self,
         guard: RequestGuard,
         sign_ins: SignIns,
         place: PagePath,
-        posted: Posted,
-        denied: Denied,
-        let_in: LetIn,
+        read_form: ReadForm,
+        refuse: Refuse,
+        begin_session: BeginSession,
     ) -> None:
         self._guard = guard
         self._sign_ins = sign_ins
         self._place = place
         self._home_path = f"{place.path}/"
-        self._posted = posted
-        self._denied = denied
-        self._let_in = let_in
+        self._read_form = read_form
+        self._refuse = refuse
+        self._begin_session = begin_session
         self.routes: list[BaseRoute] = [
             Route("/sign-in/sso", self._begin, methods=["POST"]),
             Route("/sign-in/sso", self._finish, methods=["GET"]),
@@ -58,22 +58,22 @@ class SingleSignOnRoutes:
         ]
 
     async def _begin(self, request: Request) -> Response:
-        fields = await self._posted(request)
+        fields = await self._read_form(request)
         if isinstance(fields, Response):
             return fields
         wanted = safe_path(fields.get("next", ""), self._home_path)
-        # Whole, since the provider sends the browser back to one host, whatever the app's own is.
+        # A full URL: the provider sends the browser back to one host, and the app may have another.
         wanted = self._guard.own_origin(request) + wanted
         source = self._guard.source_of(request)
         begun = await self._sign_ins.begin(fields.get("provider", ""), wanted, source)
         if isinstance(begun, Denial):
-            return self._denied(request, begun)
+            return self._refuse(request, begun)
         return self.onward(request, *begun)
 
     def onward(self, request: Request, url: str, kept: str) -> Response:
-        """To the provider."""
-        # A page, and no redirect: `form-action 'self'` of the page before holds for where a form's answer
-        # leads as well (CSP Level 3 §6.4.1, as Chromium has it).
+        """Send the browser to the provider's `url`; it keeps `kept` in a cookie until it returns."""
+        # A page instead of a redirect: in Chromium, `form-action 'self'` of the page with the form also
+        # applies to redirects after it (CSP Level 3 §6.4.1).
         response = HTMLResponse(markup.onward(self._place, url))
         name, domain, secure = cookie_kind(self._guard, request, _SUFFIX)
         response.set_cookie(
@@ -90,41 +90,42 @@ class SingleSignOnRoutes:
 
     async def _finish(self, request: Request) -> Response:
         source = self._guard.source_of(request)
-        barred = self._guard.barred(source)
+        barred = self._guard.check_source(source)
         if barred is not None:
-            return self._denied(request, barred)
+            return self._refuse(request, barred)
         name, _, _ = cookie_kind(self._guard, request, _SUFFIX)
         kept = request.cookies.get(name, "")
         query = request.url.query
         if len(query) > MOST_QUERY_CHARS:
             query = ""
-        found = await self._sign_ins.finish(kept, parse_qsl(query, keep_blank_values=True), source)
-        if isinstance(found, Denial):
-            return self._forget(request, self._denied(request, found))
-        if isinstance(found, ProviderRequest):
-            return self.onward(request, found.url, found.kept)
-        if isinstance(found, StepUpResult):
-            return self._forget(request, RedirectResponse(found.wanted, SEE_OTHER))
-        identity, wanted, answer = found
-        return self._forget(request, await self._let_in(request, identity, wanted, answer))
+        fields = parse_qsl(query, keep_blank_values=True)
+        result = await self._sign_ins.finish(kept, fields, source)
+        if isinstance(result, Denial):
+            return self._forget(request, self._refuse(request, result))
+        if isinstance(result, ProviderRequest):
+            return self.onward(request, result.url, result.kept)
+        if isinstance(result, StepUpResult):
+            return self._forget(request, RedirectResponse(result.wanted, SEE_OTHER))
+        identity, wanted, answer = result
+        return self._forget(request, await self._begin_session(request, identity, wanted, answer))
 
     async def _log_out(self, request: Request) -> Response:
-        """A provider's own POST (Back-Channel Logout 1.0 §2.5): its signature speaks, and no Origin."""
+        """Serve a provider's POST (Back-Channel Logout 1.0 §2.5): its signature counts, not an Origin."""
         source = self._guard.source_of(request)
-        fields = self._guard.barred(source) or await form_of(request)
+        fields = self._guard.check_source(source) or await form_of(request)
         if isinstance(fields, Denial):
             denial: Denial | None = fields
         else:
             denial = await self._sign_ins.log_out(fields.get("logout_token", ""), source)
         if denial is None:
-            self._guard.proved(request, True)
+            self._guard.accept_proof(request, True)
             return Response(headers=_FRESH)
         self._guard.flow.deny(denial, web(source))
-        said = {"error": "invalid_request", "error_description": denial.line}
-        return JSONResponse(said, status_of(denial.reason), headers=_FRESH)
+        error = {"error": "invalid_request", "error_description": denial.line}
+        return JSONResponse(error, status_of(denial.reason), headers=_FRESH)
 
     def _forget(self, request: Request, response: Response) -> Response:
-        """Its code is used up: nothing can be finished twice."""
+        """Delete the cookie, so that the sign-in cannot be finished twice."""
         name, domain, secure = cookie_kind(self._guard, request, _SUFFIX)
         response.delete_cookie(
             name, path="/", domain=domain, secure=secure, httponly=True, samesite="lax"

@@ -1,1 +1,1 @@
-"""Terminals in the browser and of `stagedoor attach`, and what is asked about them."""
+"""Terminals of the browser and of `stagedoor attach`, and the API to list, share and end them."""

@@ -1,8 +1,8 @@
-"""The terminals of an app's shell as things with names: list, end, share and watch them.
+"""The API and the pages to list, end, share and watch the named terminals of an app's shell.
 
-Everything is a POST with JSON, of our own page or with a credential, since a cookie alone must do
-nothing for a page of somebody else's. The secret of a share stands behind the `#` of its link, which
-no server sees, and from there in the body of a request.
+Each request to the API is a POST with JSON, from one of our own pages or with a credential: a cookie alone
+must not serve the page of another site. The secret of a share is behind the `#` of its link, which no
+server sees; the page sends it in the body of a request.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,11 +19,11 @@ from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import object_of
 from stagedoor.listeners.web.terminal.fields import (
-    Asked,
+    Body,
     at_terminal,
     nothing_to_watch,
     person,
-    shown,
+    share_object,
     target_in,
     terminal_in,
 )
@@ -41,8 +41,8 @@ from stagedoor.model.webpass import PassKind
 from stagedoor.wire.target import parse_target
 
 MAX_SECRET_CHARS = 100
-_NOT_THERE = (ShellState.ABSENT, ShellState.STARTING, ShellState.FAILED)
-"""Then the shell is not asked for its terminals: to ask would start it, or fail."""
+_NOT_RUNNING = (ShellState.ABSENT, ShellState.STARTING, ShellState.FAILED)
+"""In these states the shell is not asked for its terminals, since that would start it or fail."""
 Answer = Mapping[str, object] | Denial
 Identify = Callable[[Request, Source], Awaitable[Identity | Denial]]
 Refusal = Callable[[Denial], Response]
@@ -50,13 +50,13 @@ Refusal = Callable[[Denial], Response]
 
 @dataclass(frozen=True, slots=True)
 class ShareRules:
-    """`most_s` is how long a share may last, seconds; 0: nothing may be shared."""
+    """The limits of shares: one may last `most_s` seconds; 0: terminals cannot be shared."""
 
     most_s: float
 
 
 class Terminals:
-    """Belongs to one event loop."""
+    """The routes of terminals. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Terminals:
         self._rules = rules
         self._identify = identify
         self._refusal = refusal
-        self.ours: list[BaseRoute] = [
+        self.api: list[BaseRoute] = [
             self._post("/api/terminals", self._list),
             self._post("/api/terminals/end", self._end),
             self._post("/api/attached", self._attached),
@@ -87,34 +87,32 @@ class Terminals:
             self._post("/api/guest-ticket", self._ticket),
             self._post("/api/live", self._live),
         ]
-        """What programs ask for."""
+        """Routes for programs and the pages' scripts."""
         self.routes: list[BaseRoute] = [
             Route("/shared", self._landing),
             Route("/shared/terminal", self._shared_page),
             Route("/watch/{session}", self._watch_page),
         ]
-        """Pages."""
+        """Routes of pages."""
 
-    # Who asks, and for what.
+    # The user, and the app that is asked for.
 
-    def _post(
-        self, path: str, act: Callable[[Identity, Asked, Source], Awaitable[Answer]]
-    ) -> Route:
+    def _post(self, path: str, act: Callable[[Identity, Body, Source], Awaitable[Answer]]) -> Route:
         async def answer(request: Request) -> Response:
             source = self._guard.source_of(request)
-            denial = self._guard.barred(source)
-            asked: Asked | Denial = denial or await object_of(request)
-            if isinstance(asked, Denial):
-                self._flow.deny(asked, web(source))
-                return self._refusal(asked)
+            denial = self._guard.check_source(source)
+            body: Body | Denial = denial or await object_of(request)
+            if isinstance(body, Denial):
+                self._flow.deny(body, web(source))
+                return self._refusal(body)
             identity = await self._identify(request, source)
             if isinstance(identity, Denial):
                 self._flow.deny(identity, web(source))
                 return self._refusal(identity)
-            found = await act(identity, asked, source)
-            if isinstance(found, Denial):
-                return self._refusal(found)
-            return JSONResponse(found, headers={"Cache-Control": "no-store"})
+            result = await act(identity, body, source)
+            if isinstance(result, Denial):
+                return self._refusal(result)
+            return JSONResponse(result, headers={"Cache-Control": "no-store"})
 
         return Route(path, answer, methods=["POST"])
 
@@ -123,40 +121,40 @@ class Terminals:
     ) -> Denial:
         return self._flow.deny(denial, web(source), identity, target)
 
-    async def _granted(self, identity: Identity, asked: Asked, source: Source) -> Grant | Denial:
-        """The user's grant for the app that is asked for."""
-        target = target_in(asked)
+    async def _granted(self, identity: Identity, body: Body, source: Source) -> Grant | Denial:
+        """Return the user's grant for the app in `target`."""
+        target = target_in(body)
         if isinstance(target, Denial):
             return self._denied(target, source, identity)
         grant = await self._flow.authorise(identity, target)
         return self._denied(grant, source, identity, target) if isinstance(grant, Denial) else grant
 
     async def _granted_at(
-        self, identity: Identity, asked: Asked, source: Source
+        self, identity: Identity, body: Body, source: Source
     ) -> tuple[Grant, str] | Denial:
-        """The same, and the name of the terminal there that is asked for."""
-        grant = await self._granted(identity, asked, source)
+        """Return the user's grant, and the name of the terminal in `terminal`."""
+        grant = await self._granted(identity, body, source)
         if isinstance(grant, Denial):
             return grant
-        name = terminal_in(asked)
+        name = terminal_in(body)
         return name if isinstance(name, Denial) else (grant, name)
 
     # Terminals.
 
-    async def _list(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        """Return the terminals of the shell, if it runs, and who is at them.
+    async def _list(self, identity: Identity, body: Body, source: Source) -> Answer:
+        """Return the terminals of the shell, if it runs, and the sessions at them.
 
-        Whether it runs is told to a person who could open it now.
+        A user without a fresh proof of presence, if the app demands one, does not learn whether it runs.
         """
-        found = await self._granted(identity, asked, source)
-        if isinstance(found, Denial):
-            return found
-        grant = await self._flow.check_step_up(identity, found)
+        granted = await self._granted(identity, body, source)
+        if isinstance(granted, Denial):
+            return granted
+        grant = await self._flow.check_step_up(identity, granted)
         if isinstance(grant, Denial):
-            return self._denied(grant, source, identity, found.target)
+            return self._denied(grant, source, identity, granted.target)
         state = await self._flow.observe(grant.target)
         terminals: list[list[str]] = []
-        if state not in _NOT_THERE:
+        if state not in _NOT_RUNNING:
             listed = await run_remote(self._access, source, grant, ["list"])
             if isinstance(listed, Denial):
                 return listed
@@ -176,36 +174,36 @@ class Terminals:
             ],
         }
 
-    async def _attached(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        """Who is at one terminal now; the shell is not asked."""
-        grant = await self._granted(identity, asked, source)
+    async def _attached(self, identity: Identity, body: Body, source: Source) -> Answer:
+        """Return the sessions at one terminal, without asking the shell."""
+        grant = await self._granted(identity, body, source)
         if isinstance(grant, Denial):
             return grant
         present = await self._presence.list_present()
         if isinstance(present, Denial):
             return present
-        return {"attached": at_terminal(present, grant.target, str(asked.get("terminal", "")))}
+        return {"attached": at_terminal(present, grant.target, str(body.get("terminal", "")))}
 
-    async def _end(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        found = await self._granted_at(identity, asked, source)
-        if isinstance(found, Denial):
-            return found
-        grant, name = found
-        done = await run_remote(self._access, source, grant, ["end", name])
-        return done if isinstance(done, Denial) else {"ended": name}
+    async def _end(self, identity: Identity, body: Body, source: Source) -> Answer:
+        granted = await self._granted_at(identity, body, source)
+        if isinstance(granted, Denial):
+            return granted
+        grant, name = granted
+        output = await run_remote(self._access, source, grant, ["end", name])
+        return output if isinstance(output, Denial) else {"ended": name}
 
     # Shares.
 
-    async def _share(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        found = await self._granted_at(identity, asked, source)
-        if isinstance(found, Denial):
-            return found
-        # Else a stolen cookie would open to a friend what it does not open itself.
-        proved = await self._flow.check_step_up(identity, found[0])
-        if isinstance(proved, Denial):
-            return self._denied(proved, source, identity, found[0].target)
-        grant, name = found
-        minutes = asked.get("minutes", 60)
+    async def _share(self, identity: Identity, body: Body, source: Source) -> Answer:
+        granted = await self._granted_at(identity, body, source)
+        if isinstance(granted, Denial):
+            return granted
+        grant, name = granted
+        # Otherwise the thief of a cookie could share a terminal that the cookie alone does not open.
+        proof = await self._flow.check_step_up(identity, grant)
+        if isinstance(proof, Denial):
+            return self._denied(proof, source, identity, grant.target)
+        minutes = body.get("minutes", 60)
         if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
             return Denial(Reason.BAD_REQUEST, "a share lasts a number of minutes")
         most = self._rules.most_s
@@ -222,34 +220,34 @@ class Terminals:
                 identity,
                 grant.target,
             )
-        made = await self._presence.share(
-            identity, grant.target, name, minutes * MINUTE_S, typing=asked.get("typing") is True
+        created = await self._presence.share(
+            identity, grant.target, name, minutes * MINUTE_S, typing=body.get("typing") is True
         )
-        if isinstance(made, Denial):
-            return made
-        share, secret = made
-        return {**shown(share), "fragment": secret}
+        if isinstance(created, Denial):
+            return created
+        share, secret = created
+        return {**share_object(share), "fragment": secret}
 
-    async def _shares(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        return {"shares": [shown(share) for share in self._presence.list_shares(identity)]}
+    async def _shares(self, identity: Identity, body: Body, source: Source) -> Answer:
+        return {"shares": [share_object(share) for share in self._presence.list_shares(identity)]}
 
-    async def _end_share(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        share_id = str(asked.get("id", ""))[:MAX_SECRET_CHARS]
+    async def _end_share(self, identity: Identity, body: Body, source: Source) -> Answer:
+        share_id = str(body.get("id", ""))[:MAX_SECRET_CHARS]
         denial = await self._presence.end_share(identity, share_id)
         return {"ended": share_id} if denial is None else denial
 
     # Guests.
 
-    async def _ticket(self, identity: Identity, asked: Asked, source: Source) -> Answer:
-        """A ticket for a guest: by the secret of a share, or to watch a session by its id."""
+    async def _ticket(self, identity: Identity, body: Body, source: Source) -> Answer:
+        """Return a ticket for a guest: by the secret of a share, or to watch a session by its id."""
         good_for = ""
 
         async def verdict() -> Grant | Denial:
             nonlocal good_for
-            found = await self._invited(identity, asked)
-            if isinstance(found, Denial):
-                return found
-            claim, good_for = found
+            invitation = await self._invited(identity, body)
+            if isinstance(invitation, Denial):
+                return invitation
+            claim, good_for = invitation
             return self._flow.authorise_in_memory(identity, claim)
 
         grant = await self._flow.by_newest_policy(verdict)
@@ -271,12 +269,12 @@ class Terminals:
             "expires_at": grant.expires_at,
         }
 
-    async def _invited(self, identity: Identity, asked: Asked) -> tuple[Claim, str] | Denial:
-        """What a guest asks for, and what a ticket for it is good for."""
-        secret, session = asked.get("share"), asked.get("watch")
+    async def _invited(self, identity: Identity, body: Body) -> tuple[Claim, str] | Denial:
+        """Return a guest's claim, and the purpose of its ticket."""
+        secret, session = body.get("share"), body.get("watch")
         if isinstance(secret, str):
             share = self._presence.find_share(secret[:MAX_SECRET_CHARS])
-            # None by that id: refused in the words for one that has ended.
+            # An unknown share is refused like one that has ended.
             share_id = share.id if share else ""
             return SharedTerminal(share_id), SHARE + share_id
         if isinstance(session, str):
@@ -285,7 +283,7 @@ class Terminals:
         return Denial(Reason.BAD_REQUEST, "ask for a share, or for a session to watch")
 
     async def claim(self, identity: Identity, good_for: str) -> Claim | Denial:
-        """What a ticket is good for: a share, a session to watch, or an app."""
+        """Return the claim of a ticket by its purpose: a share, a session to watch, or an app."""
         if good_for.startswith(SHARE):
             return SharedTerminal(good_for.removeprefix(SHARE))
         if good_for.startswith(WATCH):
@@ -298,53 +296,53 @@ class Terminals:
         present = await self._presence.list_present(looks=False)
         if isinstance(present, Denial):
             return present
-        for each in present:
-            target = parse_target(each.target)
-            if each.session == session and isinstance(target, Target):
-                return WatchedTerminal(target, each.terminal, each.name)
+        for entry in present:
+            target = parse_target(entry.target)
+            if entry.session == session and isinstance(target, Target):
+                return WatchedTerminal(target, entry.terminal, entry.name)
         return nothing_to_watch()
 
-    async def _live(self, identity: Identity, asked: Asked, source: Source) -> Answer:
+    async def _live(self, identity: Identity, body: Body, source: Source) -> Answer:
         live = await self.live(identity)
         if isinstance(live, Denial):
             return live
-        return {"sessions": [person(each) | {"session": each.session, "target": each.target,
-                             "terminal": each.terminal} for each in live]}  # fmt: skip
+        return {"sessions": [person(entry) | {"session": entry.session, "target": entry.target,
+                             "terminal": entry.terminal} for entry in live]}  # fmt: skip
 
     async def live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial:
-        """The sessions in terminals that the user may watch now."""
+        """Return the sessions in terminals that the user may watch now."""
         if not self._presence.may_watch(identity):
             return ()
         present = await self._presence.list_present(looks=False)
         if isinstance(present, Denial):
             return present
-        found = []
-        for each in present:
-            target = parse_target(each.target)
+        watchable = []
+        for entry in present:
+            target = parse_target(entry.target)
             if isinstance(target, Denial):
                 continue
-            claim = WatchedTerminal(target, each.terminal, each.name)
+            claim = WatchedTerminal(target, entry.terminal, entry.name)
             if isinstance(self._flow.authorise_in_memory(identity, claim), Grant):
-                found.append(each)
-        return found
+                watchable.append(entry)
+        return watchable
 
     # Pages.
 
     async def _landing(self, request: Request) -> Response:
-        barred = self._guard.barred(self._guard.source_of(request))
+        barred = self._guard.check_source(self._guard.source_of(request))
         if barred is not None:
-            return self._pages.denied(request, barred)
+            return self._pages.refuse(request, barred)
         return HTMLResponse(markup.shared(self._pages.place))
 
     async def _shared_page(self, request: Request) -> Response:
-        """The terminal's page. Which terminal, only who has the secret is told."""
+        """Return the terminal's page; only a client with the secret learns which terminal it is."""
         return await self._guest_page(request, "")
 
     async def _watch_page(self, request: Request) -> Response:
         return await self._guest_page(request, request.path_params["session"])
 
     async def _guest_page(self, request: Request, session: str) -> Response:
-        identity = await self._pages.signed_in(request)
+        identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
         return self._pages.guest_page(identity, session)

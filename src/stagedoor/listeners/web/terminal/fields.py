@@ -1,4 +1,4 @@
-"""What a request for terminals says, and what its answer says of terminals and people. Pure."""
+"""The fields of requests for terminals, and the JSON of their answers. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,25 +10,25 @@ from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.wire.target import parse_login, parse_target
 
-Asked = Mapping[str, Any]
-"""The JSON object that a request's body is."""
+Body = Mapping[str, Any]
+"""The JSON object in a request's body."""
 
 
-def target_in(asked: Asked) -> Target | Denial:
-    """The app that it is about, as for direct login or as for CONNECT."""
-    name = asked.get("target")
+def target_in(body: Body) -> Target | Denial:
+    """Return the app in `target`, written as for direct login or as for CONNECT."""
+    name = body.get("target")
     if not isinstance(name, str):
         return Denial(Reason.BAD_REQUEST, 'the body names no target; write {"target": "app01"}')
     return parse_login(name) or parse_target(name)
 
 
-def terminal_in(asked: Asked) -> str | Denial:
-    """The name of the terminal that it is about."""
-    return terminal_named(str(asked.get("terminal", "")))
+def terminal_in(body: Body) -> str | Denial:
+    """Return the name of the terminal in `terminal`."""
+    return terminal_named(str(body.get("terminal", "")))
 
 
 def terminal_named(name: str) -> str | Denial:
-    """`name`, if it is one of a terminal."""
+    """Return `name` if it is a valid name of a terminal."""
     try:
         check_name(name)
     except FolderError as error:
@@ -39,29 +39,31 @@ def terminal_named(name: str) -> str | Denial:
 def at_terminal(
     present: Sequence[PresenceEntry], target: Target, terminal: str
 ) -> list[dict[str, object]]:
-    """Those of `present` who are at that one."""
+    """Return the sessions at one terminal as JSON."""
     return [
-        person(each) for each in present if each.target == str(target) and each.terminal == terminal
+        person(entry)
+        for entry in present
+        if entry.target == str(target) and entry.terminal == terminal
     ]
 
 
-def person(each: PresenceEntry) -> dict[str, object]:
-    """Somebody at a terminal, as JSON; `since` is seconds since the epoch."""
+def person(entry: PresenceEntry) -> dict[str, object]:
+    """Return a session at a terminal as JSON; `since` is seconds since the epoch."""
     return {
-        "name": each.name,
-        "from": _host(each.source),
-        "looks": each.is_watching,
-        "since": each.since,
+        "name": entry.name,
+        "from": _host(entry.source),
+        "looks": entry.is_watching,
+        "since": entry.since,
     }
 
 
 def _host(source: str) -> str:
-    """Return the address of a source without the port, which tells a person nothing."""
+    """Return the address of a source without its port, which means nothing to a user."""
     return source.rpartition(":")[0].strip("[]") or source
 
 
-def shown(share: Share) -> dict[str, object]:
-    """A share, as JSON and without its secret."""
+def share_object(share: Share) -> dict[str, object]:
+    """Return a share as JSON, without its secret."""
     return {
         "id": share.id,
         "app": share.target.login_name,
@@ -72,7 +74,7 @@ def shown(share: Share) -> dict[str, object]:
 
 
 def nothing_to_watch() -> Denial:
-    """In the same words for a session that is not there, and one that may not be watched."""
+    """Return the refusal to watch, the same for an unknown session and for one without permission."""
     return Denial.with_mend(
         Reason.NO_GRANT,
         "there is no such session, or you may not watch it",

@@ -1,4 +1,4 @@
-"""What a developer's side may say, a guest's above all: decided before it reaches the shell. Pure."""
+"""The limits on a client's frames, above all a guest's, before they reach the shell. Pure."""
 
 from dataclasses import replace
 
@@ -9,13 +9,13 @@ from stagedoor.wire.terminal import Downstream, Hello, In, InAck, Mode, Resize
 
 SHARE = "share:"
 WATCH = "watch:"
-"""What a guest's ticket is good for: one share, or one session to watch."""
+"""The purpose of a guest's ticket: one share, or one session to watch."""
 
 
-def held_to(hello: Hello, guest: Guest) -> Hello | Denial:
-    """The first frame as it may go on: that terminal and no other, and nothing to be started.
+def restrict_hello(hello: Hello, guest: Guest) -> Hello | Denial:
+    """Return a guest's first frame limited to the guest's terminal, without a command to start.
 
-    A guest who may not type watches; one who may does not take the terminal over from its host.
+    A guest who may not type only watches. One who may type cannot take the terminal over from its host.
     """
     if hello.terminal not in ("", guest.terminal):
         return Denial(Reason.NO_GRANT, "you are let to another terminal than this one")
@@ -28,11 +28,11 @@ def held_to(hello: Hello, guest: Guest) -> Hello | Denial:
     )
 
 
-def for_holder(hello: Hello, grant: Grant) -> Hello:
-    """The first frame for the holder: in the place of the ticket stands for whom it is.
+def hello_for_holder(hello: Hello, grant: Grant) -> Hello:
+    """Return the first frame for the holder, with the attachment's owner in place of the ticket.
 
-    The holder lets nobody go on in an attachment of somebody else, nor one and the same person as a
-    guest in what they have by their own right.
+    The holder resumes an attachment only for the same owner: another user gets none, nor does the same
+    user as a guest get the attachment that they have by their own grant.
     """
     guest = grant.guest
     owner = roster.GUEST
@@ -43,10 +43,10 @@ def for_holder(hello: Hello, grant: Grant) -> Hello:
     return replace(hello, ticket=owner + grant.identity.name)
 
 
-def passed_over(frame: Downstream) -> tuple[bool, InAck | None]:
-    """Of a guest who may not type: whether a frame stays here, and what they are told.
+def withhold(frame: Downstream) -> tuple[bool, InAck | None]:
+    """Return whether a watching guest's frame is dropped here, and the answer to send.
 
-    Their input counts as dealt with, as the holder has it, so that an honest program waits for nothing.
+    Input is acknowledged as the holder would, so that an honest client does not wait for it.
     """
     match frame:
         case In(at, data):

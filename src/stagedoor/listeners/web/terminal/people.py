@@ -1,7 +1,7 @@
-"""Who is at a terminal, by what two know: its holder knows who is connected, the gateway whom it let in.
+"""The people at a terminal: the holder reports who is connected, the gateways know the sessions admitted.
 
-A user who may log in to the shell by ssh can run the holder's command there, and claim any name. So a name
-counts only as often as the gateways have let somebody of that name in.
+A user who may log in to the shell by ssh can run the holder's command there and claim any name. So a name is
+believed only as many times as the gateways have admitted a user of that name.
 """
 
 from collections import Counter
@@ -13,32 +13,45 @@ from stagedoor.model.presence import PresenceEntry
 from stagedoor.wire.terminal import IdentityLevel, Mode, People, Person, Upstream
 
 DOUBT_S = 3.0
-"""So long a name is only claimed: another gateway may have let them in just now, which the store is asked
-for once a second."""
+"""How long a name stays `CLAIMED` before it counts as `SSH`, seconds.
+
+Another gateway may have admitted the user just now, and the store is queried once a second.
+"""
 
 
-def proved(told: People, present: Sequence[PresenceEntry], before: Set[int]) -> set[int]:
-    """The numbers of those whom the gateways have let in; `present` are those at this terminal. Who was
-    proved `before` stays it. Of more who claim a name than were let in, nobody can say who it is."""
-    let_in = Counter((each.name, each.is_watching) for each in present)
+def admitted_numbers(
+    report: People, present: Sequence[PresenceEntry], before: Set[int]
+) -> set[int]:
+    """Return the numbers of those people in the holder's `report` that the gateways have admitted.
+
+    `present` are the sessions at this terminal. A person in `before` keeps that state. If more people
+    claim a name than were admitted with it, none of them is believed.
+    """
+    admitted = Counter((entry.name, entry.is_watching) for entry in present)
+    people = report.people
     known = {
-        each.number for each in told.people if each.number in before or each.number == told.you
+        person.number for person in people if person.number in before or person.number == report.you
     }
-    let_in.subtract(_key(each) for each in told.people if each.number in known)
-    claims = Counter(_key(each) for each in told.people if each.number not in known)
-    return known | {each.number for each in told.people if claims[_key(each)] <= let_in[_key(each)]}
+    admitted.subtract(_key(person) for person in people if person.number in known)
+    claims = Counter(_key(person) for person in people if person.number not in known)
+    return known | {
+        person.number for person in people if claims[_key(person)] <= admitted[_key(person)]
+    }
 
 
-def named(told: People, known: Set[int], by_ssh: Set[int]) -> People:
-    """What the holder has told, with what is known of each; the rest is claimed."""
+def with_levels(report: People, known: Set[int], by_ssh: Set[int]) -> People:
+    """Return the holder's `report` with the level at which each identity is known.
+
+    `known` and `by_ssh` are numbers of people; all others are `CLAIMED`.
+    """
     people = []
-    for each in told.people:
-        prefix, _, name = each.name.partition(":")
-        how = IdentityLevel.SSH if each.number in by_ssh else IdentityLevel.CLAIMED
-        if each.number in known:
-            how = IdentityLevel.USER if f"{prefix}:" == USER else IdentityLevel.GUEST
-        people.append(replace(each, name=name, known=how))
-    return replace(told, people=tuple(people))
+    for person in report.people:
+        prefix, _, name = person.name.partition(":")
+        level = IdentityLevel.SSH if person.number in by_ssh else IdentityLevel.CLAIMED
+        if person.number in known:
+            level = IdentityLevel.USER if f"{prefix}:" == USER else IdentityLevel.GUEST
+        people.append(replace(person, name=name, known=level))
+    return replace(report, people=tuple(people))
 
 
 def _key(person: Person) -> tuple[str, bool]:
@@ -47,45 +60,48 @@ def _key(person: Person) -> tuple[str, bool]:
 
 @dataclass(slots=True)
 class PresenceNotifier:
-    """Tells one client who is at its terminal, whenever that changes. `now`: seconds since the epoch."""
+    """Notices to one client about the people at its terminal, sent when they change.
 
-    tell: Callable[[Upstream], None]
+    `send` sends a frame to the client; `now` returns seconds since the epoch.
+    """
+
+    send: Callable[[Upstream], None]
     now: Callable[[], float]
     _from_holder: People | None = None
     _present: Sequence[PresenceEntry] | None = None
     _session: str = ""
-    _proved: set[int] = field(default_factory=set)
+    _admitted: set[int] = field(default_factory=set)
     _doubted: dict[int, float] = field(default_factory=dict)
-    _told: People | None = None
+    _sent: People | None = None
 
-    def heard(self, people: People) -> None:
-        """The holder has told who is connected."""
+    def set_people(self, people: People) -> None:
+        """Take the holder's report of who is connected."""
         self._from_holder = people
         self._update()
 
-    def present(self, present: Sequence[PresenceEntry], session: str) -> None:
-        """Those whom the gateways have let in to this terminal, among them the client's own session."""
+    def set_present(self, present: Sequence[PresenceEntry], session: str) -> None:
+        """Take the sessions that the gateways have admitted to this terminal, and the client's own id."""
         if present is self._present and not self._doubted:
-            return  # only a doubt changes with time
+            return  # only doubts change with time
         self._present, self._session = present, session
         self._update()
 
     def _update(self) -> None:
         if self._present is None or self._from_holder is None:
             return
-        people = self._named(self._from_holder, self._present)
-        if self._told is None or _lasting(people) != _lasting(self._told):
-            self._told = people
-            self.tell(people)
+        people = self._judge(self._from_holder, self._present)
+        if self._sent is None or _without_times(people) != _without_times(self._sent):
+            self._sent = people
+            self.send(people)
 
-    def _named(self, told: People, present: Sequence[PresenceEntry]) -> People:
+    def _judge(self, report: People, present: Sequence[PresenceEntry]) -> People:
         now = self.now()
-        self._proved = proved(told, present, self._proved)
-        doubted = {each.number for each in told.people} - self._proved
+        self._admitted = admitted_numbers(report, present, self._admitted)
+        doubted = {person.number for person in report.people} - self._admitted
         self._doubted = {number: self._doubted.get(number, now) for number in doubted}
         by_ssh = {number for number, at in self._doubted.items() if now - at >= DOUBT_S}
-        return named(told, self._proved, by_ssh)
+        return with_levels(report, self._admitted, by_ssh)
 
 
-def _lasting(people: People) -> People:
-    return replace(people, people=tuple(replace(each, for_s=0) for each in people.people))
+def _without_times(people: People) -> People:
+    return replace(people, people=tuple(replace(person, for_s=0) for person in people.people))

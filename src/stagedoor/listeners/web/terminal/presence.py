@@ -1,4 +1,4 @@
-"""Tells those at a terminal who else is there."""
+"""Notices to the clients of a terminal about who else is connected to it."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,38 +10,38 @@ from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.model.denial import Denial
 from stagedoor.model.presence import PresenceEntry
 
-LOOK_S = 1.0
-"""How often it is asked who is there, while anybody is at a terminal here: one query of few rows."""
+QUERY_S = 1.0
+"""How often the store is queried while a terminal is open here, seconds. The query returns few rows."""
 PAUSE_S = 0.1
-"""At least, between two looks: of a crowd that comes at once, each would have all looked for."""
+"""The least time between two queries, seconds, so that a crowd that connects at once causes only a few."""
 
 _Present = Mapping[tuple[str, str], Sequence[PresenceEntry]]
-"""Who is there, by target and terminal."""
+"""The sessions at each terminal, by target and terminal."""
 
 
 class Watched(Protocol):
-    """A terminal that somebody is at here."""
+    """A client's session at a terminal of this worker."""
 
     @property
     def place(self) -> tuple[str, str, str] | None:
-        """Session, target and terminal; None until admitted."""
+        """The session's id, target and terminal; None until it is admitted."""
         ...
 
-    def present(self, present: Sequence[PresenceEntry]) -> None:
-        """These are at this terminal now. Told again and again, with the same object if they are the same."""
+    def notify_present(self, present: Sequence[PresenceEntry]) -> None:
+        """Take the sessions at this terminal. Called repeatedly, with the same object if none has changed."""
         ...
 
 
-def count_holders(visits: Iterable[Watched]) -> int:
-    """Each terminal of a shell has a holder of its own, however many are at it."""
-    return len({visit.place[1:] for visit in visits if visit.place is not None})
+def count_holders(sessions: Iterable[Watched]) -> int:
+    """Return the number of holders: each terminal has one, however many clients are connected to it."""
+    return len({session.place[1:] for session in sessions if session.place is not None})
 
 
-def by_place(found: Iterable[PresenceEntry], before: _Present) -> _Present:
-    """Those at each terminal; where nothing has changed since `before`, the very same object."""
+def group_by_place(entries: Iterable[PresenceEntry], before: _Present) -> _Present:
+    """Return the entries of each terminal; if none has changed since `before`, the same object as there."""
     places: dict[tuple[str, str], list[PresenceEntry]] = {}
-    for each in found:
-        places.setdefault((each.target, each.terminal), []).append(each)
+    for entry in entries:
+        places.setdefault((entry.target, entry.terminal), []).append(entry)
     return {
         place: before[place] if before.get(place) == present else present
         for place, present in places.items()
@@ -50,31 +50,34 @@ def by_place(found: Iterable[PresenceEntry], before: _Present) -> _Present:
 
 @dataclass(slots=True)
 class WatchNotifier:
-    """Tells everybody at a terminal who else is there, wherever those are. Belongs to one event loop."""
+    """The poll that reports who is at each terminal, on any gateway. Belongs to one event loop.
+
+    `sessions` returns this worker's sessions at terminals.
+    """
 
     presence: PresenceService
-    visits: Callable[[], Iterable[Watched]]
-    _looking: asyncio.Task[None] | None = None
+    sessions: Callable[[], Iterable[Watched]]
+    _polling: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def look(self) -> None:
-        """Somebody has come or gone here: look at once, and on, for as long as anybody is here."""
+    def refresh(self) -> None:
+        """Query now, since a session here began or ended, and then again while any is open here."""
         self._news.set()
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         present: _Present = {}
-        while visits := list(self.visits()):
+        while sessions := list(self.sessions()):
             self._news.clear()
-            targets = {visit.place[1] for visit in visits if visit.place is not None}
-            found = await self.presence.list_present(targets=targets)
-            if not isinstance(found, Denial):
-                present = by_place(found, present)
-                for visit in visits:
-                    if visit.place is not None:
-                        visit.present(present.get(visit.place[1:], ()))
+            targets = {session.place[1] for session in sessions if session.place is not None}
+            entries = await self.presence.list_present(targets=targets)
+            if not isinstance(entries, Denial):
+                present = group_by_place(entries, present)
+                for session in sessions:
+                    if session.place is not None:
+                        session.notify_present(present.get(session.place[1:], ()))
             await asyncio.sleep(PAUSE_S)
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S - PAUSE_S):
+                async with asyncio.timeout(QUERY_S - PAUSE_S):
                     await self._news.wait()

@@ -1,20 +1,25 @@
-"""Whether the line to a client is slow, by how long it takes to acknowledge output. Pure."""
+"""A judgement of whether a client's connection is slow, by its acknowledgements of output. Pure."""
 
 from collections import deque
 
 from stagedoor.listeners.web.websocket import LEAST_BYTES
 
 SLOW_S = 0.05
-"""With a window of 128 KiB this is 2.6 MB/s at most: of that, compressing takes 7 % of a core at most."""
+"""The slow connection's time to acknowledge, seconds.
+
+With a window of 128 KiB that is at most 2.6 MB/s, and compressing it takes at most 7 % of a core.
+"""
 AGAIN_S = 10.0
-"""So long a line counts as slow, since what is compressed is acknowledged sooner."""
+"""How long a connection counts as slow after a slow acknowledgement, since compression speeds it up."""
 MOST = 128
-"""Of messages that are remembered: as many large ones as a window has room for. A shell may send more."""
+"""The number of remembered messages: as many large ones as a window has room for."""
 
 
 class LineRate:
-    """Of one client. `now` is seconds of a clock that only goes forward. A line whose rate is not known
-    yet counts as slow: the first thing that is sent is a whole screen."""
+    """The rate of one client's connection. `now` is seconds of a monotonic clock.
+
+    A connection counts as slow until its rate is known, since the first message is a whole screen.
+    """
 
     def __init__(self) -> None:
         self._sent: deque[tuple[int, float]] = deque(maxlen=MOST)
@@ -22,12 +27,12 @@ class LineRate:
         self.is_slow = True
 
     def sent(self, to: int, size: int, now: float) -> None:
-        """Output up to this offset has gone out, in a message of so many bytes."""
+        """Note that output up to the offset `to` was sent, in a message of `size` bytes."""
         if size >= LEAST_BYTES:
             self._sent.append((to, now))
 
     def acknowledged(self, to: int, now: float) -> None:
-        """The client has dealt with output up to this offset."""
+        """Note that the client has processed output up to the offset `to`."""
         took = None
         while self._sent and self._sent[0][0] <= to:
             took = now - self._sent.popleft()[1]

@@ -1,7 +1,7 @@
-"""Frames on their way between the developer's side of a terminal and the holder in the shell.
+"""The relay of frames between a terminal's client and the holder in the shell.
 
-The gateway reads along what it carries (it counts, and can record), but decides nothing of the
-terminal: offsets, windows and what is drawn are between the two ends.
+The gateway parses the frames to count and record them. It decides nothing about the terminal itself:
+offsets, windows and the contents of the screen are up to the two ends.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import asyncssh
 from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE
 from stagedoor.listeners.shell_session import ShellSession
 from stagedoor.listeners.web.errors import ClientClosedError
-from stagedoor.listeners.web.terminal.guests import passed_over
+from stagedoor.listeners.web.terminal.guests import withhold
 from stagedoor.listeners.web.terminal.people import PresenceNotifier
 from stagedoor.listeners.web.terminal.rate import LineRate
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
@@ -44,15 +44,15 @@ from stagedoor.wire.terminal import (
 
 _CHUNK = 64 * 1024
 LAST_WORDS_S = 2.0
-"""So long may it take to say why a session ends."""
+"""How long sending the reason for a session's end may take, seconds."""
 LEAVE_S = 10.0
-"""So long may the holder take to let go of one who has detached."""
+"""How long the holder may take to end the connection of a client that detaches, seconds."""
 HOLDER_S = 20.0
-"""So long may it take until the holder has said its first word."""
+"""How long the holder may take until its first frame, seconds."""
 _SAID_BYTES = 4096
-"""Of the end of its errors, which are kept to say what went wrong."""
+"""How much of the end of the holder's errors is kept, to explain a failure."""
 _ERRORS_BYTES = 64 * 1024
-"""A holder that prints more errors than this is none."""
+"""A program that prints more errors than this is no holder."""
 _START_FILES = (
     "the shell's start-up files (~/.bashrc and the like) must {} where there is no terminal"
 )
@@ -61,11 +61,11 @@ _SILENT = f"the shell's holder said nothing within {HOLDER_S:g} s: " + _START_FI
 
 @dataclass(slots=True)
 class TerminalRelay:
-    """Of one terminal session. Belongs to one event loop.
+    """The relay of one terminal session. Belongs to one event loop.
 
-    `hello` is the first frame as the holder gets it. With `joins` no terminal is started; with `looks`
-    nothing that is typed reaches the shell. `room` is set once the recording takes more again; `exit`
-    is how the shell ended, None as long as it has not.
+    `hello` is the first frame as the holder gets it. With `joins` no terminal is started; with
+    `is_watching` no input reaches the shell. `room` is set when the recording has room again; `exit`
+    is the shell's EXIT frame, None while the shell runs.
     """
 
     wire: TerminalSocket
@@ -74,7 +74,7 @@ class TerminalRelay:
     channel: ChannelAudit
     room: asyncio.Event
     joins: bool
-    looks: bool
+    is_watching: bool
     people: PresenceNotifier
     exit: Exit | None = None
     _rate: LineRate = field(default_factory=LineRate)
@@ -83,9 +83,9 @@ class TerminalRelay:
     _errors_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def carry(self, holder: Sequence[str]) -> tuple[End, str]:
-        """Until one side is gone: how it ended, and a line for the person. May be cancelled.
+        """Relay until one side is gone. Return how the session ended, and a line for the user.
 
-        `holder` is the command that runs it in the shell.
+        `holder` is the command that runs the holder in the shell. May be cancelled.
         """
         verb = "join" if self.joins else "attach"
         command = shlex.join([*holder, verb, self.hello.terminal])
@@ -93,21 +93,21 @@ class TerminalRelay:
             async with asyncio.timeout(HOLDER_S):
                 process = await self.session.shell.create_process(command, encoding=None)
         except TimeoutError:
-            return await self._faulty(_SILENT)
+            return await self._fail(_SILENT)
         except asyncssh.Error as error:
             said = one_line(error.reason, SAID_CHARS)
-            return await self._faulty(f"the shell runs no holder for terminals: {said}")
+            return await self._fail(f"the shell runs no holder for terminals: {said}")
         try:
-            with suppress(OSError):  # it has ended already, and will say why
+            with suppress(OSError):  # a holder that has exited already has printed why
                 process.stdin.write(framed(self.hello))
-            down = asyncio.create_task(self._upward(process))
-            up = asyncio.create_task(self._downward(process))
+            down = asyncio.create_task(self._relay_input(process))
+            up = asyncio.create_task(self._relay_output(process))
             errors = asyncio.create_task(self._read_errors(process))
             try:
                 await asyncio.wait((down, up, errors), return_when=asyncio.FIRST_COMPLETED)
                 ended = next(task for task in (down, up, errors) if task.done())
                 if ended is down and down.result()[0] is End.UPSTREAM_LOST:
-                    # The holder is gone; its last words tell why.
+                    # The holder is gone; its last frames and errors explain why.
                     await asyncio.wait((up,), timeout=LAST_WORDS_S)
                     ended = up if up.done() else down
             finally:
@@ -118,23 +118,23 @@ class TerminalRelay:
         finally:
             process.close()
 
-    async def _upward(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
-        """From the developer to the holder, at the holder's pace."""
+    async def _relay_input(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
+        """Pass the client's frames to the holder, at the holder's pace."""
         while True:
             try:
                 frame, data = await self.wire.read()
-                # HELLO was said once already, and its ticket goes no further.
+                # HELLO is allowed once only; its ticket never reaches the holder.
                 if isinstance(frame, Hello) or (self.joins and isinstance(frame, Remove | Lock)):
                     raise TerminalError(foreign(frame))
             except ClientClosedError:
                 return End.CLOSED, ""
             except TerminalError as error:
-                await self.wire.say(Notice(NoticeKind.FAULT, str(error)))
+                await self.wire.send(Notice(NoticeKind.FAULT, str(error)))
                 return End.DOWNSTREAM_RESET, f"the developer's side broke the protocol: {error}"
-            if self.looks:
-                stays, answer = passed_over(frame)
+            if self.is_watching:
+                stays, answer = withhold(frame)
                 if answer is not None:
-                    await self.wire.say(answer)
+                    await self.wire.send(answer)
                 if stays:
                     continue
             match frame:
@@ -154,49 +154,49 @@ class TerminalRelay:
             except (OSError, asyncssh.Error):
                 return End.UPSTREAM_LOST, "the shell hung up"
             if isinstance(frame, Detach):
-                # Until the holder hangs up: the connection must stay until it has arrived, or the client
-                # would wait for one whose line was cut.
+                # Wait until the holder hangs up. If the connection ended before DETACH arrived, the holder
+                # would keep a place for a client whose line was cut.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LEAVE_S):
                         await process.wait_closed()
                 return End.CLOSED, ""
 
-    async def _downward(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
-        """From the holder to the developer, at their pace: what is not read here waits in the shell.
+    async def _relay_output(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
+        """Pass the holder's frames to the client, at the client's pace; unread output waits in the shell.
 
-        For a client that has gone it is read and dropped: its last frame is still on its way to the holder,
-        whom only one who reads can hear. `_upward` ends it then.
+        Once the client has gone, frames are read and dropped, so that the holder is not blocked and reads
+        the client's last frame. `_relay_input` ends the relay then.
         """
         try:
             async with asyncio.timeout(HOLDER_S) as begun:
-                return await self._passed_on(process, begun)
+                return await self._relay_frames(process, begun)
         except TimeoutError:
-            return await self._faulty(_SILENT)
+            return await self._fail(_SILENT)
         except (asyncssh.Error, OSError) as error:
-            return await self._faulty(
+            return await self._fail(
                 hung_up(self.session.opened.ready.grant.target.shell_name, error)
             )
         except TerminalError as error:
             if self._first:
                 said = one_line(self._first.decode(errors="replace").strip(), SAID_CHARS)
-                return await self._faulty(
+                return await self._fail(
                     f"it printed {said!r} before the holder began: "
                     + _START_FILES.format("print nothing")
                 )
             said = one_line(str(error), SAID_CHARS)
-            return await self._faulty(f"the shell's holder breaks the terminals' protocol: {said}")
+            return await self._fail(f"the shell's holder breaks the terminals' protocol: {said}")
 
-    async def _passed_on(
+    async def _relay_frames(
         self, process: "asyncssh.SSHClientProcess[bytes]", begun: asyncio.Timeout
     ) -> tuple[End, str]:
-        """`begun` ends the wait for the first frame. Raises TerminalError."""
+        """Pass on frames until the holder exits. `begun` bounds the first one. Raises TerminalError."""
         frames = FrameBuffer()
         gone = False
         while data := await process.stdout.read(_CHUNK):
             if begun.when() is not None:
                 self._first = (self._first + data)[:_SAID_BYTES]
-            for each in () if gone else frames.feed(data):
-                frame = decode(each)
+            for encoded in () if gone else frames.feed(data):
+                frame = decode(encoded)
                 begun.reschedule(None)
                 self._first = b""
                 match frame:
@@ -204,18 +204,18 @@ class TerminalRelay:
                         now = asyncio.get_running_loop().time()
                         self._rate.sent(at + len(shown), len(shown), now)
                         self.session.received += len(shown)
-                        await self._witnessed(shown)
+                        await self._record(shown)
                     case Snapshot(shown):
-                        await self._witnessed(shown)
+                        await self._record(shown)
                     case Exit():
                         self.exit = frame
                     case People():
-                        self.people.heard(frame)
+                        self.people.set_people(frame)
                         continue
                     case _:
                         pass
                 try:
-                    await self.wire.pass_on(each)
+                    await self.wire.send_bytes(encoded)
                 except ClientClosedError:
                     gone = True
                     break
@@ -226,7 +226,7 @@ class TerminalRelay:
         if process.exit_status == NOT_THERE:
             why = f"the terminal {self.hello.terminal} is not there any more"
             with suppress(ClientClosedError):
-                await self.wire.say(Notice(NoticeKind.DENIED, why))
+                await self.wire.send(Notice(NoticeKind.DENIED, why))
             return End.UNREACHED, why
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
@@ -237,29 +237,29 @@ class TerminalRelay:
             why = (
                 "this shell is of a version that nobody can watch; its owner has to start it again"
             )
-        return await self._faulty(why)
+        return await self._fail(why)
 
-    async def _faulty(self, why: str) -> tuple[End, str]:
+    async def _fail(self, why: str) -> tuple[End, str]:
         """Say what is wrong with the shell."""
         with suppress(ClientClosedError):
-            await self.wire.say(Notice(NoticeKind.FAULT, why))
+            await self.wire.send(Notice(NoticeKind.FAULT, why))
         return End.UPSTREAM_LOST, why
 
     async def _read_errors(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
-        """What the holder prints beside its frames. Returns only if that is without end."""
+        """Collect what the holder prints to stderr. Return only if there is too much of it."""
         size = 0
-        with suppress(asyncssh.Error, OSError):  # of which `_downward` hears as well
+        with suppress(asyncssh.Error, OSError):  # `_relay_output` gets the same error
             while data := await process.stderr.read(_CHUNK):
                 self._errors = (self._errors + data)[-_SAID_BYTES:]
                 size += len(data)
                 if size > _ERRORS_BYTES:
-                    return await self._faulty("the shell's holder prints errors without end")
+                    return await self._fail("the shell's holder prints errors without end")
         self._errors_over.set()
-        await asyncio.Event().wait()  # it is cancelled with the others
+        await asyncio.Event().wait()  # until `carry` cancels this task
         raise AssertionError
 
-    async def _witnessed(self, shown: bytes) -> None:
-        """Write down what is shown, before it is shown; a slow disk holds the terminal back."""
+    async def _record(self, shown: bytes) -> None:
+        """Record output before the client gets it; a slow disk slows the terminal down."""
         self.room.clear()
         if shown and not self.channel.shown(shown):
             await self.room.wait()

@@ -1,4 +1,4 @@
-"""One command of the holder's, run in a shell for somebody: by the flow, audited, and short.
+"""A short command of the holder, run in a shell for a user in an audited session.
 
 A shell that does not run is not started for it.
 """
@@ -22,14 +22,14 @@ from stagedoor.upstream.login import UnreachedError
 from stagedoor.wire.oneline import one_line
 
 COMMAND_S = 20.0
-"""Longer than a terminal takes that does not want to end."""
+"""The bound on one command, seconds: longer than ending a terminal takes that ignores the hangup."""
 MAX_ANSWER = 64 * 1024
 
 
 async def run_remote(
     access: ShellAccess, source: Source, grant: Grant, arguments: Sequence[str]
 ) -> str | Denial:
-    """What the command has printed; or why it was not run, or failed."""
+    """Run the holder with `arguments`. Return its output, or why it was refused or failed."""
     target = grant.target
     entered = await access.flow.enter(
         grant.identity, target, web(source), lambda step: None, start=False
@@ -44,13 +44,13 @@ async def run_remote(
     name = target.shell_name
     try:
         async with shell_session(entered, access.login()) as session:
-            asked = ChannelRequest("exec", shlex.join(["terminal", *arguments]))
-            with session.channel(asked) as channel:
+            request = ChannelRequest("exec", shlex.join(["terminal", *arguments]))
+            with session.channel(request) as channel:
                 async with asyncio.timeout(COMMAND_S):
                     command = shlex.join([*holder, *arguments])
-                    done = await run_command(session.shell, command, MAX_ANSWER)
-                channel.ended(done.exit_status, 0, 0)
-            return _answer(done, name)
+                    result = await run_command(session.shell, command, MAX_ANSWER)
+                channel.ended(result.exit_status, 0, 0)
+            return _answer(result, name)
     except SessionEndedError as error:
         return Denial(Reason.NO_GRANT, str(error))
     except UnreachedError as error:
@@ -62,16 +62,16 @@ async def run_remote(
         return Denial(Reason.SHELL_UNAVAILABLE, hung_up(name, error))
 
 
-def _answer(done: CommandResult, name: str) -> str | Denial:
-    """What the command has printed in the shell `name`; or how it failed."""
-    if done.too_long:
+def _answer(result: CommandResult, name: str) -> str | Denial:
+    """Return the command's output in the shell `name`, or how it failed."""
+    if result.too_long:
         return Denial(
             Reason.SHELL_UNAVAILABLE,
             f"the shell {name} printed more than {MAX_ANSWER // 1024} KiB where its terminals' holder "
             "answers in a line, and was cut off; look at what runs there",
         )
-    if done.exit_status == 0:
-        return done.output.decode("utf-8", "replace")
-    said = done.errors.decode("utf-8", "replace").strip().splitlines()
-    why = said[-1].removeprefix("stagedoor: ") if said else f"the shell {name} runs no holder"
+    if result.exit_status == 0:
+        return result.output.decode("utf-8", "replace")
+    errors = result.errors.decode("utf-8", "replace").strip().splitlines()
+    why = errors[-1].removeprefix("stagedoor: ") if errors else f"the shell {name} runs no holder"
     return Denial(Reason.BAD_REQUEST, one_line(why, SAID_CHARS))

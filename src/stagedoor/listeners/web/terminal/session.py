@@ -1,4 +1,4 @@
-"""One WebSocket at a terminal: let in by the flow, recorded if it has to be, carried until it is over."""
+"""A session at a terminal over one WebSocket, from its admission to its last notice."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from stagedoor.listeners.shell_session import (
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
-from stagedoor.listeners.web.terminal.guests import for_holder, held_to
+from stagedoor.listeners.web.terminal.guests import hello_for_holder, restrict_hello
 from stagedoor.listeners.web.terminal.people import PresenceNotifier
 from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S, TerminalRelay
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
@@ -38,7 +38,7 @@ _PTY = "permit-pty"
 
 
 class TerminalSession:
-    """Satisfies `presence.Watched`. Belongs to one event loop."""
+    """A client's session at one terminal. Satisfies `presence.Watched`. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class TerminalSession:
         hello: Hello,
         changed: Callable[[], None],
     ) -> None:
-        """`changed` is called when somebody is in, or has left."""
+        """Make a session that `run` runs; `changed` is called when it begins and ends."""
         self._access = access
         self._wire = wire
         self._origin = web(source)
@@ -56,30 +56,30 @@ class TerminalSession:
         self._changed = changed
         self._room = asyncio.Event()
         self._tasks = aio.Tasks("a fault beside the bytes of a terminal")
-        """They send notices and write to the audit."""
-        self._looks = self._said_why = False
-        self._people = PresenceNotifier(self._tell, access.now)
+        """The tasks that send notices and that write presence."""
+        self._is_watching = self._has_sent_reason = False
+        self._people = PresenceNotifier(self._send, access.now)
         self.place: tuple[str, str, str] | None = None
 
     async def run(self, identity: Identity, claim: Claim) -> None:
-        """From the request to the last word. Returns once it is over."""
+        """Admit the client and serve its terminal. Return once the session is over."""
         denied = await self._enter(identity, claim)
         if denied is not None:
-            self._tell(Notice(NoticeKind.DENIED, denied))
+            self._send(Notice(NoticeKind.DENIED, denied))
         await self._tasks.wait()
         await self._wire.close()
 
-    def present(self, present: Sequence[PresenceEntry]) -> None:
-        """Show who is at this terminal, if that has changed."""
-        assert self.place is not None, "presence is for those at the terminal"
-        self._people.present(present, self.place[0])
+    def notify_present(self, present: Sequence[PresenceEntry]) -> None:
+        """Send the client the people at this terminal, if they have changed."""
+        assert self.place is not None, "the session is at a terminal"
+        self._people.set_present(present, self.place[0])
 
     async def _enter(self, identity: Identity, claim: Claim) -> str | None:
-        """Carry the terminal until it is over; or why that could not be."""
+        """Serve the terminal until the session is over. Return the refusal's line, or None."""
         flow = self._access.flow
         grant = await flow.authorise(identity, claim)
         if not isinstance(grant, Denial) and grant.guest is not None:
-            hello = held_to(self._hello, grant.guest)
+            hello = restrict_hello(self._hello, grant.guest)
             if isinstance(hello, Denial):
                 return flow.deny(hello, self._origin, identity, grant.target).line
         entered = await flow.enter(identity, claim, self._origin, self._progress)
@@ -87,9 +87,9 @@ class TerminalSession:
             return entered.line
         guest = entered.grant.guest
         if guest is not None:
-            hello = held_to(self._hello, guest)
-            assert isinstance(hello, Hello), "the terminal's name was looked at above"
-            self._hello, self._looks = hello, not guest.may_type
+            hello = restrict_hello(self._hello, guest)
+            assert isinstance(hello, Hello), "the terminal's name was checked above"
+            self._hello, self._is_watching = hello, not guest.may_type
         return await self._inside(entered)
 
     async def _inside(self, entered: Entered) -> str | None:
@@ -106,9 +106,9 @@ class TerminalSession:
         except UnreachedError as error:
             return str(error)
         except SessionEndedError as error:
-            await self._say_why(error.end, error.detail)
+            await self._send_reason(error.end, error.detail)
         except asyncio.CancelledError:
-            await self._say_why(End.DRAINED, STOPPING)
+            await self._send_reason(End.DRAINED, STOPPING)
         finally:
             self._tasks.start(self._part(arriving, entered.opened.id))
         return None
@@ -121,37 +121,37 @@ class TerminalSession:
     ) -> str | None:
         grant = session.opened.ready.grant
         is_guest = grant.guest is not None or self._hello.mode is Mode.WATCH
-        # The owner is shown a guest before that guest sees a thing.
-        unseen = await asyncio.shield(arriving)
-        if unseen is not None and (is_guest or unseen.reason is Reason.OVERLOADED):
-            session.end_as(End.UNREACHED, unseen.line)
-            return unseen.line
+        # A guest must be listed for the owner before the guest sees any output.
+        denial = await asyncio.shield(arriving)
+        if denial is not None and (is_guest or denial.reason is Reason.OVERLOADED):
+            session.end_as(End.UNREACHED, denial.line)
+            return denial.line
         try:
             channel = await self._audit(session)
         except RecordingError as error:
             why = f"this terminal has to be recorded and cannot be ({error}); tell an administrator"
             session.end_as(End.UNREACHED, why)
             return why
-        carrier = TerminalRelay(
+        relay = TerminalRelay(
             self._wire,
-            for_holder(self._hello, grant),
+            hello_for_holder(self._hello, grant),
             session,
             channel,
             self._room,
             joins=is_guest,
-            looks=self._looks,
+            is_watching=self._is_watching,
             people=self._people,
         )
         try:
             self.place = (session.opened.id, str(grant.target), self._hello.terminal)
             self._changed()
-            session.end_as(*await carrier.carry(holder))
+            session.end_as(*await relay.carry(holder))
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):
-                await self._say_why(*(session.ended_by_flow or (End.DRAINED, STOPPING)))
+                await self._send_reason(*(session.ended_by_flow or (End.DRAINED, STOPPING)))
             raise
         finally:
-            code = carrier.exit.code if carrier.exit else None
+            code = relay.exit.code if relay.exit else None
             channel.ended(code, session.sent, session.received)
         return None
 
@@ -166,20 +166,20 @@ class TerminalSession:
         )
 
     async def _audit(self, session: ShellSession) -> ChannelAudit:
-        """Raises RecordingError where the terminal must be recorded and cannot be."""
+        """Begin the channel's audit. Raises RecordingError if it must be recorded and cannot be."""
         hello, plan = self._hello, self._access.plan
-        asked = ChannelRequest(
+        request = ChannelRequest(
             "shell", hello.command, hello.term, hello.size.columns, hello.size.rows
         )
         number, recording = session.next_channel(), None
         if Permission.RECORD in session.permissions:
-            recording = await self._record(session, number, asked)
+            recording = await self._record(session, number, request)
         if recording is not None and plan.notice:
-            self._tell(Notice(NoticeKind.RECORDED, "this terminal is recorded"))
-        return session.audit_channel(asked, number, recording, record_input=plan.record_input)
+            self._send(Notice(NoticeKind.RECORDED, "this terminal is recorded"))
+        return session.audit_channel(request, number, recording, record_input=plan.record_input)
 
     async def _record(
-        self, session: ShellSession, number: int, asked: ChannelRequest
+        self, session: ShellSession, number: int, request: ChannelRequest
     ) -> Recording | None:
         plan = self._access.plan
 
@@ -193,7 +193,7 @@ class TerminalSession:
             return await plan.recorder.begin(
                 session.opened,
                 number,
-                header(session.opened, number, asked, self._access.now()),
+                header(session.opened, number, request, self._access.now()),
                 on_room=self._room.set,
                 on_failure=failed,
             )
@@ -207,24 +207,24 @@ class TerminalSession:
         await self._access.presence.leave(session_id)
         self._changed()
 
-    # What the developer's side is told.
+    # Notices to the client.
 
     def _progress(self, step: StartStep) -> None:
         text = f"{step.name}{': ' if step.detail else ''}{step.detail}"
-        self._tell(Notice(NoticeKind.PROGRESS, text))
+        self._send(Notice(NoticeKind.PROGRESS, text))
 
-    async def _say_why(self, end: End, detail: str) -> None:
-        if self._said_why:
+    async def _send_reason(self, end: End, detail: str) -> None:
+        if self._has_sent_reason:
             return
-        self._said_why = True
-        word = NoticeKind.DETACHED if end is End.DRAINED else NoticeKind.REVOKED
+        self._has_sent_reason = True
+        kind = NoticeKind.DETACHED if end is End.DRAINED else NoticeKind.REVOKED
         with suppress(ClientClosedError, TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
-                await self._wire.say(Notice(word, detail or end.value))
+                await self._wire.send(Notice(kind, detail or end.value))
 
-    def _tell(self, frame: Upstream) -> None:
-        async def say() -> None:
+    def _send(self, frame: Upstream) -> None:
+        async def send() -> None:
             with suppress(ClientClosedError):
-                await self._wire.say(frame)
+                await self._wire.send(frame)
 
-        self._tasks.start(say())
+        self._tasks.start(send())

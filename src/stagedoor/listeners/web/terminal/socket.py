@@ -1,4 +1,4 @@
-"""One WebSocket as frames of the terminal protocol, in and out."""
+"""A WebSocket that carries frames of the terminal protocol."""
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -8,12 +8,12 @@ from stagedoor.wire.frames import decode, encode
 from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream, foreign
 
 _NORMAL = 1000
-_BAD = 1002
-"""Protocol error (RFC 6455 §7.4.1)."""
+_PROTOCOL_ERROR = 1002
+"""RFC 6455 §7.4.1."""
 
 
 class TerminalSocket:
-    """Reads what the developer's side says, and says what the terminal's side does."""
+    """The client's end of a terminal: frames from it are read, and frames to it are sent."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
@@ -42,12 +42,15 @@ class TerminalSocket:
             raise TerminalError("the first frame is no HELLO")
         return frame
 
-    async def say(self, frame: Upstream) -> None:
-        """Send a frame; waits while the network is slow. Nothing happens if nobody is there."""
-        await self.pass_on(encode(frame))
+    async def send(self, frame: Upstream) -> None:
+        """Send a frame, and wait while the network is slow. Do nothing once the client has gone.
 
-    async def pass_on(self, data: bytes) -> None:
-        """The same for a frame's bytes."""
+        Raises ClientClosedError if the client goes meanwhile.
+        """
+        await self.send_bytes(encode(frame))
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send the bytes of a frame, as `send`."""
         if self._socket.client_state is not WebSocketState.CONNECTED:
             return
         try:
@@ -56,13 +59,13 @@ class TerminalSocket:
             raise ClientClosedError from None
 
     def compress(self, on: bool) -> None:
-        """Whether large frames are compressed from now on, where the client takes that."""
+        """Switch the compression of large frames on or off, if the client accepts compression."""
         self._compression.on = on
 
     async def close(self, *, bad: bool = False) -> None:
         """Hang up. May be called again."""
         if self._socket.application_state is WebSocketState.CONNECTED:
             try:
-                await self._socket.close(_BAD if bad else _NORMAL)
+                await self._socket.close(_PROTOCOL_ERROR if bad else _NORMAL)
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return
