@@ -21,6 +21,7 @@ class ProblemLog:
         self._now: dict[str, str] = {}
 
     def __call__(self, part: str, problem: str | None) -> None:
+        """Log a change of a part's problem; None means that the part works."""
         if problem == self._now.get(part):
             return
         if problem is None:

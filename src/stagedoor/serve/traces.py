@@ -80,6 +80,7 @@ class TraceExporter:
         self._tracer = self._provider.get_tracer("stagedoor", __version__)
 
     def __call__(self, trace: LoginTrace) -> None:
+        """Export the spans of a login."""
         given = trace.context
         if given.span_id and not trace.identity and random.random() >= self._ratio:  # noqa: S311
             return  # an unauthenticated client does not decide what is exported
