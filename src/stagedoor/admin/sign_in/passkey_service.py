@@ -112,7 +112,7 @@ class PasskeyService:
         """Return the options with which the browser creates a passkey.
 
         `proved` is true if the user has just entered their password. A cookie alone does not suffice:
-        whoever stole it could otherwise step up.
+        a thief who stole it could otherwise step up.
         """
         if "passkeys" not in self._settings.accounts.self_service:
             return Denial.with_mend(
