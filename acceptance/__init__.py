@@ -1,4 +1,4 @@
-"""Checks of a running installation by real clients: stock ssh clients, Chromium, kubectl.
+"""Checks of a running installation with real clients: stock ssh clients, Chromium, kubectl.
 
-Used by the tests, the benchmarks and `script/demo --check`. It needs a checkout, and is in no wheel.
+The tests, the benchmarks and `script/demo --check` use it. It needs a checkout, and is in no wheel.
 """

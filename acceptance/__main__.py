@@ -1,4 +1,4 @@
-"""`script/demo`: the demo, its check by real clients, and both of them on a cluster of its own."""
+"""`script/demo`: the demo, its check with real clients, and both on a Kubernetes cluster of their own."""
 
 import asyncio
 import json
@@ -58,8 +58,8 @@ def demo(more: bool, sso: bool, check_only: bool, kubernetes: bool, json_output:
         counts = dict.fromkeys(("ok", "FAILED", "not here"), 0)
         for result in results:
             counts[result.word] += 1
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        click.echo(f"\n{told}, in {time.monotonic() - began:.0f} s")
+        summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        click.echo(f"\n{summary}, in {time.monotonic() - began:.0f} s")
         if line := untried(results):
             click.echo(line)
     sys.exit(1 if any(result.failed for result in results) else 0)
@@ -93,7 +93,7 @@ def _row(result: Result) -> None:
 
 
 def main() -> None:
-    """Entry point; a StagedoorError becomes one line on stderr and its own exit code."""
+    """Run the command line; report a StagedoorError in one line on stderr, with its own exit code."""
     try:
         demo.main(prog_name="script/demo", standalone_mode=False)
     except StagedoorError as error:

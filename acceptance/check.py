@@ -1,4 +1,4 @@
-"""`script/demo --check`: every access method, by the real clients that are installed here."""
+"""`script/demo --check`: a check of every access method with the real clients that are installed here."""
 
 import asyncio
 import subprocess
@@ -18,26 +18,26 @@ from stagedoor.demo.stage import Stage, staged, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 
 AT_ONCE = 4
-"""Most rows wait for processes more than they compute; more at once would only queue."""
+"""How many rows run at once. They mostly wait for processes, but more would only queue."""
 GUEST = DemoUser("guest")
 EVICTED = DemoUser("evicted", ("app02",))
 REVOKED = DemoUser("revoked", ("app02",))
 OTHERS = (GUEST, EVICTED, REVOKED)
-"""Who is needed besides the developer."""
+"""The users that the check needs besides the developer."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """`drive` gets an empty folder; what it returns is a remark, if it is a text."""
+    """A row of the table. `drive` gets an empty folder; a text that it returns becomes the row's remark."""
 
     name: str
     drive: Callable[[Path], object]
     slow: bool = False
-    """Begun before the others, since the whole ends no sooner than this."""
+    """Started before the other rows, since it takes longest."""
 
 
 async def check(report: Callable[[Result], None]) -> list[Result]:
-    """Drive all rows; `report` is told each result in the rows' order, as soon as it is known.
+    """Run all rows; call `report` with each result in the rows' order, as soon as it is known.
 
     Raises StagedoorError when the gateway cannot start or is stopped before the end.
     """
@@ -55,7 +55,7 @@ async def run_rows(
     report: Callable[[Result], None],
     ended: asyncio.Task[None] | None = None,
 ) -> list[Result]:
-    """Drive them, some at once. Raises StagedoorError when `ended` is done before they are."""
+    """Run the rows, `AT_ONCE` at the same time. Raises StagedoorError if `ended` is done before they are."""
     loop = asyncio.get_running_loop()
     watched = () if ended is None else (ended,)
     results: list[Result] = []
@@ -78,7 +78,7 @@ async def run_rows(
 
 
 def rows_of(stage: Stage) -> list[Row]:
-    """All that is checked, in the order of the table."""
+    """Return all rows in the order of the table."""
     desk = doors.Desk(stagedoor_command(), stage.settings_file)
     return [
         *entry_rows(stage),
@@ -103,7 +103,7 @@ def _bare_machine(stage: Stage, desk: doors.Desk, folder: Path) -> str:
 
 
 def entry_rows(entrance: ClientFiles) -> list[Row]:
-    """A login by each client."""
+    """Return the rows of a login by each client."""
     return [
         *(Row(client.name, partial(_login, entrance, client)) for client in CLIENTS),
         Row("one-file script (--print-script)", partial(_script, entrance)),
@@ -112,28 +112,32 @@ def entry_rows(entrance: ClientFiles) -> list[Row]:
 
 
 def feature_rows(entrance: ClientFiles, names: tuple[str, ...]) -> list[Row]:
-    """Those of `features.FEATURES`, through our own client."""
+    """Return rows for features of `features.FEATURES`, used through our own client."""
     return [Row(name, partial(_feature, entrance, name)) for name in names]
 
 
 def denial_rows(entrance: ClientFiles) -> list[Row]:
-    """Who must not come in, by CONNECT."""
-    asked = _denials(entrance.login, entrance.logins[GUEST.name])
-    return [Row(f"refused: {name}", partial(_asked, ask)) for name, ask in asked.items()]
+    """Return the rows of requests that the gateway must refuse, by CONNECT."""
+    denials = _denials(entrance.login, entrance.logins[GUEST.name])
+    return [Row(f"refused: {name}", partial(_request, ask)) for name, ask in denials.items()]
 
 
 def leaving_rows(entrance: ClientFiles, desk: doors.Desk) -> list[Row]:
-    """Who must leave."""
+    """Return the rows of sessions that the gateway must close."""
     evicted, revoked = (entrance.logins[person.name] for person in (EVICTED, REVOKED))
     return [
         Row(
             "session list, close",
-            lambda _: doors.evicted(through(entrance, OURS, evicted, "app02.ssh"), evicted, desk),
+            lambda _: doors.check_evicted(
+                through(entrance, OURS, evicted, "app02.ssh"), evicted, desk
+            ),
             slow=True,
         ),
         Row(
             "grant remove closes what it covered",
-            lambda _: doors.revoked(through(entrance, OURS, revoked, "app02.ssh"), revoked, desk),
+            lambda _: doors.check_revoked(
+                through(entrance, OURS, revoked, "app02.ssh"), revoked, desk
+            ),
             slow=True,
         ),
     ]
@@ -142,12 +146,12 @@ def leaving_rows(entrance: ClientFiles, desk: doors.Desk) -> list[Row]:
 def _denials(login: Login, guest: Login) -> dict[str, Callable[[], str]]:
     app = "app01.ssh"
     return {
-        "no credential": lambda: doors.refused(login, app, 22, 407, ""),
-        "a wrong password": lambda: doors.refused(login, app, 22, 407, "not the password"),
-        "no grant": lambda: doors.refused(guest, app, 22, 403),
-        "a foreign host name": lambda: doors.refused(login, "www.example.com", 22, 403),
-        "an IP literal": lambda: doors.refused(login, "127.0.0.1", 22, 403),
-        "another port": lambda: doors.refused(login, app, 23, 403),
+        "no credential": lambda: doors.check_refused(login, app, 22, 407, ""),
+        "a wrong password": lambda: doors.check_refused(login, app, 22, 407, "not the password"),
+        "no grant": lambda: doors.check_refused(guest, app, 22, 403),
+        "a foreign host name": lambda: doors.check_refused(login, "www.example.com", 22, 403),
+        "an IP literal": lambda: doors.check_refused(login, "127.0.0.1", 22, 403),
+        "another port": lambda: doors.check_refused(login, app, 23, 403),
     }
 
 
@@ -157,7 +161,7 @@ def through(
     login: Login | None = None,
     host: str = "app01.ssh",
 ) -> Reach:
-    """The way to a shell by a client."""
+    """Return the connection to a shell by a client."""
     base = entrance.configs.base
     return reach(client, login or entrance.login, base, host, near=entrance.near)
 
@@ -170,12 +174,12 @@ def _feature(entrance: ClientFiles, name: str, folder: Path) -> object:
     return features.FEATURES[name](through(entrance), folder)
 
 
-def _asked(ask: Callable[[], str], _: Path) -> str:
+def _request(ask: Callable[[], str], _: Path) -> str:
     return ask()
 
 
 def _script(entrance: ClientFiles, folder: Path) -> None:
-    """Our client as one file, by a Python that knows nothing of Stagedoor."""
+    """Log in by our client as one file, run by a Python without Stagedoor."""
     need("python3")
     script = folder / "tun.py"
     with script.open("wb") as file:
@@ -186,7 +190,7 @@ def _script(entrance: ClientFiles, folder: Path) -> None:
 
 
 def _token(entrance: ClientFiles, folder: Path) -> str:
-    """A stock client knows passwords only."""
+    """Log in by a token in place of the password, since stock clients only know passwords."""
     here = [client for client in CLIENTS if client.program and not client.missing]
     if not here:
         packages = [client.package for client in CLIENTS if client.package]
@@ -198,7 +202,7 @@ def _token(entrance: ClientFiles, folder: Path) -> str:
 
 
 def run_row(row: Row, folder: Path) -> Result:
-    """The result, whatever happens."""
+    """Run a row and return its result; never raise."""
     began = time.monotonic()
     try:
         folder.mkdir()
@@ -208,8 +212,6 @@ def run_row(row: Row, folder: Path) -> Result:
         return Result(row.name, None, str(error), time.monotonic() - began, error.packages)
     except FailedError as error:
         ok, why = False, str(error)
-    except (
-        Exception
-    ) as error:  # a fault of the check itself is a row that failed, not the end of all
+    except Exception as error:  # a fault of the check itself fails its row and not the others
         ok, why = False, f"{type(error).__name__}: {error}"
     return Result(row.name, ok, why, time.monotonic() - began)

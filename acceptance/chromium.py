@@ -1,7 +1,7 @@
-"""A Chromium without a window, driven over its DevTools protocol.
+"""A driver for a Chromium without a window, over its DevTools protocol.
 
-Only what is needed: open a page, ask it, type into it. A driver with a browser and a runtime of its
-own would be a hundred times as large. (https://chromedevtools.github.io/devtools-protocol/)
+It has only what is needed here: open a page, evaluate expressions in it, type into it. A driver with its own
+browser and runtime would be a hundred times as large. (https://chromedevtools.github.io/devtools-protocol/)
 """
 
 import json
@@ -22,9 +22,9 @@ from websockets.sync.client import ClientConnection, connect
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PAGES_ALONE = "chromium-headless-shell"
-"""The same Chromium, built without what is around a page: a tab costs half as much of the processor."""
+"""The same Chromium, built without the browser's own windows: a tab takes half as much CPU time."""
 _TOGETHER = ("--in-process-gpu", "--renderer-process-limit=1")
-"""There pages share a process: one for each takes longer to start than most of them live."""
+"""Options of that build, by which pages share a process: most pages live shorter than a process starts."""
 START_S = 60.0
 ANSWER_S = 60.0
 END_S = 5.0
@@ -38,7 +38,7 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # The address bar's popups are pages, and so is a new tab: as much work as a terminal, at each start.
+    # The address bar's popups and a new tab are pages too, each as much work as a terminal at each start.
     "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
     "--remote-debugging-port=0",
     "--window-size=1000,700",
@@ -46,19 +46,23 @@ _OPTIONS = (
 
 
 class BrowserError(Exception):
-    """The browser did not do what it was to do."""
+    """The browser did not do what the caller requested."""
 
 
-def found() -> str | None:
-    """The program, if one is installed."""
+def find_chromium() -> str | None:
+    """Return the path of an installed Chromium, or None."""
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
 
 
 class Tab:
-    """One page, or the whole browser. `trouble` is what it told on its console as an error or exception,
-    `dialogs` the kinds of those that it opened; each is answered with yes."""
+    """A connection to one page, or to the whole browser.
+
+    `trouble` has the errors and exceptions on the page's console; `dialogs` has the kinds of the dialogs that
+    it opened, each of which is accepted.
+    """
 
     def __init__(self, url: str, *, page: bool = True) -> None:
+        """Connect to the DevTools at the WebSocket `url`."""
         self._until_closed = ExitStack()
         self._line: ClientConnection = self._until_closed.enter_context(
             connect(url, max_size=None, compression=None, proxy=None, ping_interval=None)
@@ -66,14 +70,14 @@ class Tab:
         self._number = 0
         self.trouble: list[str] = []
         self.dialogs: list[str] = []
-        # Without Network: each byte of a terminal would come here as well.
+        # Not the Network domain, which would report each byte of a terminal.
         for domain in ("Page", "Runtime", "Log") if page else ():
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """A command of the protocol, and its result. Raises BrowserError."""
+        """Call a method of the protocol and return its result. Raises BrowserError."""
         self._number += 1
-        number = self._number  # a dialog that opens meanwhile is answered under the next
+        number = self._number  # a dialog that opens meanwhile is answered with the next number
         self._line.send(json.dumps({"id": number, "method": method, "params": parameters}))
         deadline = time.monotonic() + ANSWER_S
         while True:
@@ -86,17 +90,20 @@ class Tab:
                     raise BrowserError(f"{method}: {said['error'].get('message')}")
                 result: dict[str, Any] = said["result"]
                 return result
-            self._heard(said)
+            self._handle(said)
 
     def open(self, url: str) -> None:
-        """Go there, and wait until the page is loaded."""
+        """Open `url` and wait until the page is loaded. Raises BrowserError."""
         answer = self.call("Page.navigate", url=url)
         if answer.get("errorText"):
             raise BrowserError(f"{url}: {answer['errorText']}")
         self.until("document.readyState === 'complete'")
 
     def ask(self, expression: str, *, gesture: bool = False) -> Any:
-        """The value of a JavaScript expression, awaited. Raises BrowserError for an exception."""
+        """Evaluate a JavaScript expression, await it and return its value.
+
+        With `gesture`, it runs as if a person had clicked. Raises BrowserError for an exception.
+        """
         answer = self.call(
             "Runtime.evaluate",
             expression=expression,
@@ -111,11 +118,11 @@ class Tab:
         return answer["result"].get("value")
 
     def until(self, expression: str, bound_s: float = ANSWER_S) -> Any:
-        """The expression's value, once it is true; asked again all the while."""
+        """Evaluate an expression until it is true; return its value. Raises BrowserError after `bound_s`."""
         began = time.monotonic()
         while True:
             problem: object = None
-            # Between two pages there is nobody to ask.
+            # While the page changes, nothing can evaluate it.
             try:
                 if value := self.ask(expression):
                     return value
@@ -124,15 +131,15 @@ class Tab:
             waited_s = time.monotonic() - began
             if waited_s > bound_s:
                 raise BrowserError(f"never true: {expression} ({problem}; {self.trouble[-3:]})")
-            # Each question is work for three processes.
+            # Each evaluation is work for three processes.
             time.sleep(min(0.1, 0.02 + waited_s / 20))
 
     def type(self, text: str) -> None:
-        """As if typed or composed: what is in focus gets it."""
+        """Insert text into the focused element, as if it were typed or composed."""
         self.call("Input.insertText", text=text)
 
     def press(self, key: str, code: str, number: int, modifiers: int = 0, text: str = "") -> None:
-        """One key, down and up. `modifiers`: Alt 1, Ctrl 2, Meta 4, Shift 8."""
+        """Press and release a key. `modifiers` is a sum of Alt 1, Ctrl 2, Meta 4, Shift 8."""
         shared = {
             "key": key,
             "code": code,
@@ -144,29 +151,30 @@ class Tab:
         self.call("Input.dispatchKeyEvent", type="keyUp", **shared)
 
     def enter(self) -> None:
-        """The Enter key."""
+        """Press Enter."""
         self.press("Enter", "Enter", 13, text="\r")
 
     def resize(self, width: int, height: int, *, scale: int = 1, phone: bool = False) -> None:
-        """A window of that size in pixels of CSS, each of which `scale` of the screen's are wide. `phone`: as
-        a phone shows pages."""
+        """Resize the window, in CSS pixels of `scale` screen pixels. `phone` lays pages out as on a phone."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=scale, mobile=phone,
         )  # fmt: skip
 
     def picture(self) -> str:
-        """What is seen, as PNG in base64."""
+        """Return a screenshot as PNG in base64."""
         return str(self.call("Page.captureScreenshot", format="png")["data"])
 
     def close(self) -> None:
-        """Let go of it; the browser goes on, and so does the page."""
+        """Close the connection; the page stays open."""
         self._until_closed.close()
 
     def end(self) -> None:
-        """Close the page, and return once it is gone. It is not asked, as `Page.close` would: a page in
-        which a job runs stays then, and its question comes before whatever is opened next, which is
-        hidden and draws nothing."""
+        """Close the page without its consent, and return once it is closed. Raises BrowserError.
+
+        `Page.close` would ask a page in which a job runs. It would stay, and its dialog would hide the next
+        page, which then draws nothing.
+        """
         target = self.call("Target.getTargetInfo")["targetInfo"]["targetId"]
         self.call("Target.closeTarget", targetId=target)
         deadline = time.monotonic() + ANSWER_S
@@ -178,7 +186,7 @@ class Tab:
                     raise BrowserError("the page is not closed") from None
         self.close()
 
-    def _heard(self, said: dict[str, Any]) -> None:
+    def _handle(self, said: dict[str, Any]) -> None:
         parameters = said.get("params", {})
         match said.get("method"):
             case "Runtime.exceptionThrown":
@@ -195,18 +203,18 @@ class Tab:
 
 
 class Browser:
-    """A running Chromium, with a profile of its own."""
+    """A running Chromium with its own profile."""
 
     def __init__(self, address: str) -> None:
         self._address = address
 
     @property
     def port(self) -> int:
-        """Where it answers DevTools, on this machine."""
+        """The port of its DevTools on this machine."""
         return int(self._address.rpartition(":")[2])
 
     def tab(self, url: str = "about:blank") -> Tab:
-        """A new page."""
+        """Open a new page."""
         request = urllib.request.Request(
             f"http://{self._address}/json/new?about:blank", method="PUT"
         )
@@ -217,16 +225,16 @@ class Browser:
         return tab
 
     def apart(self) -> Tab:
-        """A new page of a context of its own, which shares no cookie with any other."""
+        """Open a new page in its own context, which shares no cookies with any other page."""
         with _opener().open(f"http://{self._address}/json/version", timeout=ANSWER_S) as answer:
-            whole = Tab(json.load(answer)["webSocketDebuggerUrl"], page=False)
-        context = whole.call("Target.createBrowserContext")["browserContextId"]
-        made = whole.call("Target.createTarget", url="about:blank", browserContextId=context)
-        whole.close()
-        return Tab(f"ws://{self._address}/devtools/page/{made['targetId']}")
+            browser = Tab(json.load(answer)["webSocketDebuggerUrl"], page=False)
+        context = browser.call("Target.createBrowserContext")["browserContextId"]
+        target = browser.call("Target.createTarget", url="about:blank", browserContextId=context)
+        browser.close()
+        return Tab(f"ws://{self._address}/devtools/page/{target['targetId']}")
 
     def pages(self, url: str) -> list[str]:
-        """The pages whose address begins so, by where each answers DevTools."""
+        """Return the DevTools addresses of the pages whose URL begins with `url`."""
         with _opener().open(f"http://{self._address}/json/list", timeout=ANSWER_S) as answer:
             return [
                 target["webSocketDebuggerUrl"]
@@ -235,7 +243,7 @@ class Browser:
             ]
 
     def attach(self, url: str) -> Tab:
-        """The page that is open already, and whose address begins so."""
+        """Connect to an open page whose URL begins with `url`; wait for one. Raises BrowserError."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             for page in self.pages(url):
@@ -245,7 +253,7 @@ class Browser:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    # The environment may name a proxy, which knows nothing of this machine's loopback.
+    # Ignore a proxy from the environment, which cannot reach this machine's loopback.
     return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -253,15 +261,17 @@ def _opener() -> urllib.request.OpenerDirector:
 def chromium(
     folder: Path, *options: str, headless: bool = True, whole: bool = False
 ) -> Iterator[Browser]:
-    """One that ends with the block; `folder` is empty and becomes its profile. `whole`: also with what is
-    around a page, such as its permissions. Raises BrowserError."""
+    """Run a Chromium that ends with the block; `folder` is empty and becomes its profile.
+
+    `whole` demands the complete browser, for example for the permissions of pages. Raises BrowserError.
+    """
     alone = shutil.which(PAGES_ALONE) if headless and not whole else None
-    program = alone or found()
+    program = alone or find_chromium()
     if program is None:
         raise BrowserError("no Chromium is installed; as root: apt-get install chromium")
     head = (("--headless=new",) if headless else ()) + (_TOGETHER if alone else ())
-    # It binds a Unix socket below TMPDIR, whose path has 107 characters at most (unix(7)), and may
-    # leave it there.
+    # Chromium binds a Unix socket below TMPDIR, whose path may have 107 characters (unix(7)), and may
+    # leave it behind.
     with tempfile.TemporaryDirectory(
         prefix="stagedoor-", dir="/tmp", ignore_cleanup_errors=True
     ) as short:
@@ -283,7 +293,7 @@ def chromium(
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
-    """What it started outlives it for a moment, and writes into the profile that is about to be removed."""
+    """Kill the processes that Chromium started, which would still write into the profile for a moment."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + END_S
@@ -293,9 +303,9 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _runs(group: int) -> bool:
-    """Whether a process of the group is left that is no zombie (proc(5))."""
+    """Return True if a process of the group still runs and is not a zombie (proc(5))."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has just ended
             state, _, its = stat.read_text().rpartition(")")[2].split()[:3]
             if int(its) == group and state not in "ZX":
                 return True
@@ -305,7 +315,7 @@ def _runs(group: int) -> bool:
 def _address_of(file: Path, process: "subprocess.Popen[bytes]") -> str:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError, ValueError, IndexError):  # not written yet, or not whole
+        with suppress(OSError, ValueError, IndexError):  # not written yet, or incomplete
             return f"127.0.0.1:{int(file.read_text().splitlines()[0])}"
         time.sleep(0.02)
     if process.poll() is not None:

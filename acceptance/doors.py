@@ -1,4 +1,7 @@
-"""Who must not get in, and who must leave: each as one drive that raises FailedError."""
+"""Checks of requests that the gateway must refuse and of sessions that it must close.
+
+Each raises FailedError.
+"""
 
 import base64
 import json
@@ -21,13 +24,13 @@ REASON = "closed by the check"
 
 @dataclass(frozen=True)
 class Desk:
-    """The administrator's desk: `stagedoor` commands on one installation."""
+    """A runner of an administrator's `stagedoor` commands on one installation."""
 
     stagedoor: tuple[str, ...]
     settings_file: Path
 
     def command(self, *words: str) -> str:
-        """What the command prints. Raises FailedError with what it says where it fails."""
+        """Run a command and return its stdout. Raises FailedError, with its stderr, if it fails."""
         done = subprocess.run(
             [*self.stagedoor, "--config", str(self.settings_file), *words],
             stdin=subprocess.DEVNULL,
@@ -40,16 +43,18 @@ class Desk:
         return done.stdout
 
     def json(self, *words: str) -> list[dict[str, Any]]:
-        """The list that the command prints."""
-        found = json.loads(self.command(*words, "--json"))
-        assert isinstance(found, list), "only commands that list are asked here"
-        return found
+        """Run a command that lists with `--json`; return the list. Raises FailedError."""
+        rows = json.loads(self.command(*words, "--json"))
+        assert isinstance(rows, list), "only commands that list are run here"
+        return rows
 
 
-def refused(login: Login, host: str, port: int, status: int, password: str | None = None) -> str:
-    """The status; raises FailedError unless it is exactly this one, with a word why.
+def check_refused(
+    login: Login, host: str, port: int, status: int, password: str | None = None
+) -> str:
+    """Request a tunnel and return the status. Raises FailedError unless it is `status`, with a reason.
 
-    `password` takes the place of the login's own; "" for no credential at all.
+    `password` replaces the login's own; "" sends no credential at all.
     """
     secret = login.password if password is None else password
     basic = base64.b64encode(f"{login.user}:{secret}".encode()).decode()
@@ -61,19 +66,19 @@ def refused(login: Login, host: str, port: int, status: int, password: str | Non
             sock.sendall(request.encode())
             while chunk := sock.recv(4096):
                 answer += chunk
-                # A tunnel would not end by itself.
+                # Fail at once: an open tunnel would not end.
                 expect(not answer.startswith(b"HTTP/1.1 200"), "it was let in")
     except OSError as error:
         raise FailedError(f"no answer from the gateway: {error}") from None
     head, _, body = answer.decode(errors="replace").partition("\r\n\r\n")
-    got = head.split(" ")[1:2]
-    expect(got == [str(status)], f"{status} was expected, not {head.splitlines()[:1]}")
+    answered = head.split(" ")[1:2]
+    expect(answered == [str(status)], f"{status} was expected, not {head.splitlines()[:1]}")
     expect(body.strip(), f"{status} came without a word why")
     return str(status)
 
 
-def evicted(reach: Reach, login: Login, desk: Desk) -> None:
-    """`session list` shows a live ssh; `session close` ends it, and its reason is kept."""
+def check_evicted(reach: Reach, login: Login, desk: Desk) -> None:
+    """Check that `session list` shows a live ssh, and that `session close` ends it and keeps its reason."""
     with reach.inside() as client:
         [live] = _sessions(desk, login, 1)
         desk.command("session", "close", str(live["id"]), "--reason", REASON)
@@ -83,8 +88,8 @@ def evicted(reach: Reach, login: Login, desk: Desk) -> None:
     expect(closed["close_reason"] == REASON, f"the reason kept is {closed['close_reason']!r}")
 
 
-def revoked(reach: Reach, login: Login, desk: Desk) -> str:
-    """`grant remove` ends a live ssh, and there is no way back in; how long that took."""
+def check_revoked(reach: Reach, login: Login, desk: Desk) -> str:
+    """Check that `grant remove` ends a live ssh and refuses the next one; return how long that took."""
     with reach.inside() as client:
         grants = [
             g["id"] for g in desk.json("grant", "list") if g["subject"] == f"user:{login.user}"
@@ -99,20 +104,20 @@ def revoked(reach: Reach, login: Login, desk: Desk) -> str:
         took_s = time.monotonic() - removed
     closed = _closed(desk, login)
     expect(closed["end"] == "revoked", f"the session ended as {closed['end']}, not revoked")
-    refused(login, reach.host, 22, 403)
+    check_refused(login, reach.host, 22, 403)
     return f"within {took_s:.1f} s"
 
 
 def _closed(desk: Desk, login: Login) -> dict[str, Any]:
-    """The one session there was, once its end is written down: that may be after the ssh hears of it."""
+    """Return the only session once its end is in the audit, which may be later than the ssh ends."""
     deadline = time.monotonic() + ANSWER_S
     while True:
-        [found] = _sessions(desk, login, 1, "--all")
-        if found["end"] is not None or time.monotonic() > deadline:
-            return found
+        [session] = _sessions(desk, login, 1, "--all")
+        if session["end"] is not None or time.monotonic() > deadline:
+            return session
 
 
 def _sessions(desk: Desk, login: Login, count: int, *options: str) -> list[dict[str, Any]]:
-    found = desk.json("session", "list", "--user", login.user, *options)
-    expect(len(found) == count, f"session list shows {len(found)} sessions, not {count}")
-    return found
+    sessions = desk.json("session", "list", "--user", login.user, *options)
+    expect(len(sessions) == count, f"session list shows {len(sessions)} sessions, not {count}")
+    return sessions

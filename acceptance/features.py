@@ -1,7 +1,7 @@
-"""What developers do over ssh beside logging in, each as one drive of the real programs.
+"""Checks of the things that developers do over ssh beside logging in, each with the real programs.
 
-Every drive takes an access method and an empty folder, and returns nothing or raises FailedError or
-NotHereError. Those that `ELSEWHERE` names work with a shell that is not on this machine, too.
+Every check takes an access method and an empty folder, and raises FailedError or NotHereError. Those in
+`ELSEWHERE` also work with a shell that is not on this machine.
 """
 
 import os
@@ -20,13 +20,13 @@ from acceptance.verdict import FailedError, NotHereError, expect, need
 from stagedoor.model.units import KIB, MIB
 
 BOUND_S = 60.0
-"""How long anything here is waited for; ssh itself gives up before."""
+"""The longest wait here, in seconds; ssh itself gives up before."""
 EXIT_CODE = 7
 Feature = Callable[[Reach, Path], None]
 
 
 def login(reach: Reach, _: Path) -> None:
-    """A command runs in the shell, reads what it is given, and its exit code comes back."""
+    """Check that a command in the shell reads its stdin, and that its output and exit code come back."""
     word = secrets.token_hex(8)
     done = reach.ssh(f"cat; exit {EXIT_CODE}", stdin=word.encode())
     expect(done.code == EXIT_CODE, f"the exit code was {done.code}, not {EXIT_CODE}: {done.said}")
@@ -34,12 +34,12 @@ def login(reach: Reach, _: Path) -> None:
 
 
 def scp(reach: Reach, folder: Path) -> None:
-    """A file there and back by the SFTP protocol, scp's default since OpenSSH 9.0."""
+    """Copy a file there and back by the SFTP protocol, scp's default since OpenSSH 9.0."""
     _scp(reach, folder, "-s")
 
 
 def scp_legacy(reach: Reach, folder: Path) -> None:
-    """The same by the old scp protocol."""
+    """Copy a file there and back by the old scp protocol."""
     _scp(reach, folder, "-O")
 
 
@@ -52,7 +52,7 @@ def _scp(reach: Reach, folder: Path, protocol: str) -> None:
 
 
 def sftp(reach: Reach, folder: Path) -> None:
-    """put, rename, ls and get."""
+    """Put, rename, list and get a file by sftp."""
     sent, there, back = folder / "sent", reach.there(folder, "there"), folder / "back"
     sent.write_bytes(os.urandom(MIB))
     batch = (
@@ -64,7 +64,7 @@ def sftp(reach: Reach, folder: Path) -> None:
 
 
 def rsync(reach: Reach, folder: Path) -> None:
-    """A tree goes there; the second time only what changed."""
+    """Copy a tree by rsync, then check that a second run sends only a changed file."""
     tree, there = folder / "tree", folder / "there"
     for name in ("a", "b/c", "b/d e"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def rsync(reach: Reach, folder: Path) -> None:
 
 
 def sshfs(reach: Reach, folder: Path) -> None:
-    """Mount, write, read, list, unmount."""
+    """Mount a folder by sshfs, then write, read, list and unmount."""
     need("sshfs", "fusermount3")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise NotHereError("/dev/fuse is missing or not ours to open")
@@ -103,7 +103,7 @@ def sshfs(reach: Reach, folder: Path) -> None:
             expect(names == ["file", "other"], f"it lists {names}")
         finally:
             if mounted.is_mount():
-                # What is still open is no reason to leave a mount behind.
+                # -z unmounts even with open files, so that no mount is left behind.
                 subprocess.run(["fusermount3", "-uz", mounted], check=False, capture_output=True)
         _wait_until(lambda: mount.ended)
         done = mount.wait()
@@ -111,11 +111,11 @@ def sshfs(reach: Reach, folder: Path) -> None:
         expect(done.code == 0, f"sshfs ended with {done.code}: {done.said}")
 
 
-def _expect_content(found: bytes, wanted: bytes, otherwise: str) -> None:
-    if found != wanted:
-        right = sum(a == b for a, b in zip(found, wanted, strict=False))
+def _expect_content(content: bytes, wanted: bytes, otherwise: str) -> None:
+    if content != wanted:
+        right = sum(a == b for a, b in zip(content, wanted, strict=False))
         raise FailedError(
-            f"{otherwise}: {len(found)} bytes of {len(wanted)}, {right} of them right"
+            f"{otherwise}: {len(content)} bytes of {len(wanted)}, {right} of them right"
         )
 
 
@@ -126,12 +126,12 @@ def _did_not_mount(done: Done) -> NoReturn:
 
 
 def control_master(reach: Reach, _: Path) -> None:
-    """Ten sessions over one tunnel, each with its own exit code."""
-    # Not below TMPDIR: the path of a Unix socket has 107 characters at most (unix(7)).
+    """Run ten sessions over one tunnel, each with its own exit code."""
+    # Not below TMPDIR: the path of a Unix socket may have 107 characters (unix(7)).
     with tempfile.TemporaryDirectory(prefix="stagedoor-", dir="/tmp") as folder:
         path = Path(folder) / "master"
         with reach.inside("-M", "-S", path):
-            # Without the master these could get nowhere.
+            # Without the master, these sessions cannot connect.
             options = ("-S", path, "-o", "ProxyCommand=false")
             command = "cat; echo $SSH_CONNECTION; exit "
             clients = [
@@ -145,19 +145,19 @@ def control_master(reach: Reach, _: Path) -> None:
 
 
 def tmux(reach: Reach, _: Path) -> None:
-    """`ssh -t` into tmux, gone in the middle, and back: all is still there."""
+    """Run `ssh -t` with tmux, drop the connection, and check that the next one finds the session again."""
     if reach.near:
         need("tmux")
-    # A name of its own, so that no tmux of the person who runs this is touched.
+    # A separate server, so that the tmux of the person who runs this is not touched.
     name = f"stagedoor-{secrets.token_hex(4)}"
     there = f"tmux -L {name} -f /dev/null"
     try:
         with _on_terminal(reach, f"{there} new-session -s demo 'exec sh'") as first:
-            # Its status line; what is typed before would be lost to a client that asks for a password.
+            # Wait for its status line: a client that asks for a password would take earlier input.
             first.expect("[demo]", BOUND_S)
             first.type("echo $((40+2))-lives\r")
             first.expect("42-lives", BOUND_S)
-        # Left without a word, as when a laptop is closed.
+        # The connection is dropped without a goodbye, as when a laptop is closed.
         with _on_terminal(reach, f"{there} attach -t demo") as second:
             second.expect("42-lives", BOUND_S)
             second.type("exit\r")
@@ -171,13 +171,13 @@ def tmux(reach: Reach, _: Path) -> None:
 
 
 def _on_terminal(reach: Reach, command: str) -> Prompted:
-    # Whatever this runs in, the terminal that we make is this one.
+    # Our terminal is an xterm, whatever terminal this runs in.
     argv = ["env", "TERM=xterm", *reach.argv("ssh", "-t", reach.host, command)]
     return reach.start(argv, on_terminal=True)
 
 
 def git_clone(reach: Reach, folder: Path) -> None:
-    """Clone over ssh, commit, push."""
+    """Clone a repository over ssh, commit, push and clone again."""
     need("git")
     there, clone = folder / "there.git", folder / "clone"
     env = {
@@ -204,7 +204,7 @@ def git_clone(reach: Reach, folder: Path) -> None:
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
-    """Wait for what tells nobody, such as a mount. Raises FailedError."""
+    """Poll for a state that gives no notification, such as a mount. Raises FailedError after `BOUND_S`."""
     deadline = time.monotonic() + BOUND_S
     while not true():
         expect(time.monotonic() < deadline, f"nothing happened for {BOUND_S:g} s")
@@ -237,4 +237,4 @@ ELSEWHERE = (
     "ControlMaster, 10 sessions in one tunnel",
     "ssh -t with tmux, left and come back",
 )
-"""What needs neither this machine's files at the other end nor a program that an image may lack."""
+"""The features that need neither local files at the other end nor programs that an image may lack."""

@@ -1,4 +1,4 @@
-"""Drives of ssh's port forwarding, half-close included: many programs end a request with it."""
+"""Checks of ssh's port forwarding, also of a half-close, with which many programs end a request."""
 
 import os
 import random
@@ -18,7 +18,7 @@ BOUND_S = 60.0
 
 
 def local_forward(reach: Reach, _: Path) -> None:
-    """-L: a port here leads to a service beyond the shell."""
+    """Check -L: a port here leads to a service beside the shell."""
     with _service() as service:
         port = free_port()
         with reach.inside(*_EXACTLY, "-L", f"{LOOPBACK}:{port}:{LOOPBACK}:{service}"):
@@ -26,7 +26,7 @@ def local_forward(reach: Reach, _: Path) -> None:
 
 
 def remote_forward(reach: Reach, _: Path) -> None:
-    """-R: a port beside the shell leads to a service here."""
+    """Check -R: a port beside the shell leads to a service here."""
     with _service() as service:
         port = free_port()
         with reach.inside(*_EXACTLY, "-R", f"{LOOPBACK}:{port}:{LOOPBACK}:{service}"):
@@ -34,7 +34,7 @@ def remote_forward(reach: Reach, _: Path) -> None:
 
 
 def dynamic_forward(reach: Reach, _: Path) -> None:
-    """-D: a SOCKS5 proxy here (RFC 1928), asked for a name."""
+    """Check -D: a SOCKS5 proxy here (RFC 1928), with a name as the address."""
     with _service() as service:
         port = free_port()
         with reach.inside(*_EXACTLY, "-D", f"{LOOPBACK}:{port}"):
@@ -42,14 +42,14 @@ def dynamic_forward(reach: Reach, _: Path) -> None:
 
 
 def service_forward(reach: Reach, host: str, port: int) -> None:
-    """-L: a port here leads to a web server that only the shell can reach."""
+    """Check -L with a web server that only the shell can reach."""
     here = free_port()
     with reach.inside(*_EXACTLY, "-L", f"{LOOPBACK}:{here}:{host}:{port}"):
         _ask_web(here, host)
 
 
 def service_socks(reach: Reach, host: str, port: int) -> None:
-    """-D: the same by SOCKS5, with the name resolved at the other end."""
+    """Check -D with a web server that only the shell can reach and whose name only it can resolve."""
     here = free_port()
     with reach.inside(*_EXACTLY, "-D", f"{LOOPBACK}:{here}"):
         _ask_web(here, host, (b"\x05\x01\x00", 2), (_socks(host, port), 10))
@@ -73,7 +73,7 @@ def _ask_web(port: int, host: str, *greetings: tuple[bytes, int]) -> None:
 
 
 def _greet(sock: socket.socket, greetings: tuple[tuple[bytes, int], ...]) -> None:
-    """Say each, whose answer has so many bytes."""
+    """Send each greeting and read its answer, whose length in bytes comes with it. Raises FailedError."""
     for greeting, length in greetings:
         sock.sendall(greeting)
         answer = sock.recv(length, socket.MSG_WAITALL)
@@ -84,9 +84,10 @@ _EXACTLY = ("-o", "ExitOnForwardFailure=yes")
 
 
 class _Echo(socketserver.BaseRequestHandler):
-    """Answers only once the other side has half-closed."""
+    """A handler that answers only once the client has half-closed."""
 
     def handle(self) -> None:
+        """Read to the end, then send the data back between `<` and `>`."""
         received = b""
         while chunk := self.request.recv(64 * KIB):
             received += chunk
@@ -106,9 +107,9 @@ def _service() -> Iterator[int]:
 
 
 def free_port() -> int:
-    """A port that nobody has. Another may take it before we do; ssh then says so.
+    """Return a free port. Another program may still take it first; ssh then reports that.
 
-    Not one of those that the kernel gives to a program that asks for any, or connects.
+    It is not one of the ports that the kernel assigns automatically.
     """
     while True:
         port = random.randrange(10_000, 32_768)  # noqa: S311 - no secret
@@ -117,7 +118,10 @@ def free_port() -> int:
 
 
 def _exchange(port: int, *greetings: tuple[bytes, int]) -> None:
-    """Say each greeting, whose answer has so many bytes; then send, half-close, read to the end."""
+    """Send the greetings (see `_greet`), then send data, half-close and read to the end.
+
+    Raises FailedError.
+    """
     sent = os.urandom(512 * KIB)
     received = b""
     try:
@@ -138,4 +142,4 @@ def _send(sock: socket.socket, payload: bytes) -> None:
         sock.sendall(payload)
         sock.shutdown(socket.SHUT_WR)
     except OSError:
-        return  # the reader sees it too, and tells
+        return  # the reader gets the error too, and reports it

@@ -1,6 +1,6 @@
 """Pictures of the home page with few and many apps: `python -m acceptance.home_pictures FOLDER`.
 
-Light and dark, at a desk's width and a phone's. They are to be looked at, and belong to no documentation.
+They are light and dark, in the widths of a desktop and a phone, for review and not for the documentation.
 """
 
 import base64
@@ -46,14 +46,16 @@ drain_timeout_s = 1
 
 
 def names(number: int) -> list[str]:
-    """Names of apps, short and long ones beside each other."""
+    """Return names for `number` apps, short and long ones in turn."""
     return [f"{_WORDS[at % len(_WORDS)]}-{at:03}" for at in range(number)]
 
 
 @contextmanager
 def served(folder: Path, apps: list[str]) -> Iterator[tuple[Path, str]]:
-    """A gateway with these apps; its settings, and where browsers reach it. Every third shell is a static
-    one, and every sixth can hold no terminal. Raises StagedoorError."""
+    """Run a gateway with these apps; yield its settings file and its web address.
+
+    Every third shell is a static one, and every sixth cannot hold terminals. Raises StagedoorError.
+    """
     file = folder / "stagedoor.toml"
     tables = [_HEAD.format(data_dir=json.dumps(str(folder / "data")))]
     for at, app in enumerate(apps):
@@ -90,7 +92,7 @@ def _address(process: "subprocess.Popen[str]") -> str:
 
 
 def take(folder: Path, number: int) -> None:
-    """Write `home-NUMBER-WIDTH-THEME.png` for each. Raises BrowserError, StagedoorError."""
+    """Write `home-NUMBER-WIDTH-THEME.png` for each width and theme. Raises BrowserError, StagedoorError."""
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-pictures-") as place,
         served(Path(place), names(number)) as (file, web),
@@ -106,14 +108,14 @@ def take(folder: Path, number: int) -> None:
         tab.until("document.querySelector('ul.apps') !== null")
         for width in WIDTHS:
             for theme in THEMES:
-                _look(tab, width, theme)
+                _set_look(tab, width, theme)
                 picture = folder / f"home-{number}-{width}-{theme}.png"
                 picture.write_bytes(base64.b64decode(tab.picture()))
                 print(picture.name, flush=True)
         tab.close()
 
 
-def _look(tab: Tab, width: str, theme: str) -> None:
+def _set_look(tab: Tab, width: str, theme: str) -> None:
     wide, high = WIDTHS[width]
     tab.call(
         "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}]
@@ -123,7 +125,7 @@ def _look(tab: Tab, width: str, theme: str) -> None:
 
 
 def main(folder: Path) -> int:
-    """0 when they are taken, 1 otherwise, with a line that says why."""
+    """Take all pictures; return 0, or 1 after an error line on stderr."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for number in NUMBERS:

@@ -1,4 +1,4 @@
-"""The gateway's own SSH: jumping over it to a shell, logging in by an app's name, and its page."""
+"""Checks of the gateway's own SSH: jumps over it, logins by an app's name, and its commands."""
 
 import json
 from collections.abc import Callable
@@ -17,9 +17,9 @@ _NEAR_ONLY = ("rsync over a jump", "LocalForward over a jump")
 
 
 def drives(jump_config: Path, *, near: bool = True) -> dict[str, Drive]:
-    """What is checked, by name; `jump_config` knows the gateway as `JUMP_HOST`."""
+    """Return the checks by name. `jump_config` is an ssh_config that has the gateway as `JUMP_HOST`."""
     over = Reach(jump_config, "app01.ssh", near=near)
-    found: dict[str, Drive] = {
+    checks: dict[str, Drive] = {
         "ssh -J": lambda folder: features.login(over, folder),
         "ssh -W as ProxyCommand": lambda folder: features.login(_stdio(over, folder), folder),
         "scp -J": lambda folder: features.scp(over, folder),
@@ -32,17 +32,17 @@ def drives(jump_config: Path, *, near: bool = True) -> dict[str, Drive]:
         "ssh dev@gateway ls --json": lambda _: _page(over),
         "refused: jumping elsewhere": lambda _: _elsewhere(over),
     }
-    return {name: drive for name, drive in found.items() if near or name not in _NEAR_ONLY}
+    return {name: drive for name, drive in checks.items() if near or name not in _NEAR_ONLY}
 
 
 def _stdio(over: Reach, folder: Path) -> Reach:
-    """`ssh -W`, as people write it who knew ssh before ProxyJump."""
+    """Return a reach by `ssh -W`, as in configurations from before ProxyJump."""
     command = f'ssh -q -F "{over.config}" -W %h:%p {JUMP_HOST}'
     return _configured(over, folder, over.host, f"  ProxyJump none\n  ProxyCommand {command}\n")
 
 
 def _direct(over: Reach, folder: Path) -> Reach:
-    """For tools that know no jump: the login name is the app."""
+    """Return a reach for tools without jumps, in which the login name is the app."""
     return _configured(over, folder, JUMP_HOST, "  User app01\n")
 
 
@@ -52,7 +52,7 @@ def _configured(over: Reach, folder: Path, host: str, lines: str) -> Reach:
 
 
 def _page(over: Reach) -> str:
-    """The apps that one may enter, for scripts."""
+    """Check the list of the user's apps that the gateway prints for scripts, and return it."""
     done = over.run(over.argv("ssh", JUMP_HOST, "ls", "--json"))
     expect(done.code == 0, f"it ended with {done.code}: {done.said}")
     apps = [entry["app"] for entry in json.loads(done.stdout)["apps"]]

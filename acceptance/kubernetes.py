@@ -19,7 +19,7 @@ from acceptance.kubernetes_tools import (
     MINUTE_S,
     ONE_PYTHON,
     Checkout,
-    checkout,
+    find_checkout,
     gateway_image,
     kit_image,
     say,
@@ -44,8 +44,8 @@ _POLICIES = "validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 
 @dataclass(frozen=True)
-class House(ClientFiles):
-    """The way into a release on the test cluster: itself in the namespace `own`, its apps in `place`."""
+class Installation(ClientFiles):
+    """A release on the test cluster, in the namespace `own`; its apps are in the namespace `place`."""
 
     checkout: Checkout
     own: str
@@ -53,7 +53,7 @@ class House(ClientFiles):
 
     @property
     def desk(self) -> Desk:
-        """`stagedoor` commands inside the gateway's pod."""
+        """A runner of `stagedoor` commands inside the gateway's pod."""
         return Desk(
             (str(self.checkout.root / "script/cluster"), *_in_gateway(self.own), "stagedoor"),
             _SETTINGS,
@@ -61,7 +61,7 @@ class House(ClientFiles):
 
     @contextmanager
     def web(self) -> Iterator[str]:
-        """Where the WebShell is answered on this machine, which browsers trust as they do TLS."""
+        """Forward a port to the WebShell; yield its URL on loopback, which browsers trust like TLS."""
         words = (
             "kubectl",
             "--namespace",
@@ -74,7 +74,7 @@ class House(ClientFiles):
             [self.checkout.root / "script/cluster", *words], stdout=subprocess.PIPE, text=True
         ) as forward:
             try:
-                assert forward.stdout is not None, "it was asked for"
+                assert forward.stdout is not None, "it is a pipe"
                 said = forward.stdout.readline()  # Forwarding from 127.0.0.1:41234 -> 8088
                 address = said.partition(" from ")[2].partition(" ->")[0]
                 if not address:
@@ -84,56 +84,56 @@ class House(ClientFiles):
                 forward.terminate()
 
     def in_apps(self, *arguments: str) -> str:
-        """kubectl in the apps' namespace."""
+        """Run kubectl in the apps' namespace and return its stdout. Raises StagedoorError."""
         return self.checkout.kubectl("--namespace", self.place, *arguments)
 
 
 @contextmanager
-def housed(*others: DemoUser) -> Iterator[House]:
-    """The whole story, until the block is left; then what was made is removed.
+def installed(*others: DemoUser) -> Iterator[Installation]:
+    """Install apps and Stagedoor on the test cluster, and remove them when the block ends.
 
-    A cluster that runs already stays; one that does not is started here, and taken down. `others`
-    are let in besides the developer. SIGTERM is as SIGINT: KeyboardInterrupt. Raises StagedoorError
-    for whatever does not work.
+    A cluster that runs already stays; otherwise one is started here, and taken down. `others` become users
+    besides the developer. SIGTERM raises KeyboardInterrupt, as SIGINT does. Raises StagedoorError for any
+    step that fails.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    found = checkout()
+    checkout = find_checkout()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="stagedoor-demo-")).resolve()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        ours = not found.runs()
-        if ours:
-            found.run("script/cluster", "check")
+        is_ours = not checkout.runs()
+        if is_ours:
+            checkout.run("script/cluster", "check")
             say("starting the cluster (the first time its programs are built, which takes minutes)")
-            stack.callback(_in_peace, lambda: _take_down(found))
-            found.run("script/cluster", "up", within_s=BUILD_S, loud=True)
-        image, kit = gateway_image(found), kit_image(found)
+            stack.callback(_uninterrupted, lambda: _take_down(checkout))
+            checkout.run("script/cluster", "up", within_s=BUILD_S, loud=True)
+        image, kit = gateway_image(checkout), kit_image(checkout)
         word = secrets.token_hex(2)
         own, place = f"stagedoor-demo-{word}", f"apps-{word}"
-        if not ours:  # otherwise all goes with the cluster
-            stack.callback(_in_peace, lambda: _remove(found, own, place))
-        _deploy_apps(found, own, place)
+        if not is_ours:  # otherwise the cluster is removed as a whole
+            stack.callback(_uninterrupted, lambda: _remove(checkout, own, place))
+        _deploy_apps(checkout, own, place)
         say(f"helm install {RELEASE} deploy/chart --namespace {own}")
-        _install(found, own, _values(found, place, image, kit))
-        yield _let_in(found, folder, own, place, (DEVELOPER, *others))
+        _install(checkout, own, _values(checkout, place, image, kit))
+        yield _add_people(checkout, folder, own, place, (DEVELOPER, *others))
 
 
-def _in_peace(remove: Callable[[], None]) -> None:
-    """Remove what was made; an impatient user does not keep us from it."""
+def _uninterrupted(remove: Callable[[], None]) -> None:
+    """Run `remove` with SIGINT and SIGTERM ignored, so that an impatient user cannot interrupt it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     say("removing what was made")
     remove()
 
 
-def _take_down(found: Checkout) -> None:
-    found.run("script/cluster", "down", within_s=REMOVE_S)
+def _take_down(checkout: Checkout) -> None:
+    checkout.run("script/cluster", "down", within_s=REMOVE_S)
 
 
-def _remove(found: Checkout, own: str, place: str) -> None:
-    """The release, and both namespaces with all that is in them, whatever else goes wrong."""
-    # Without its hook, which stops the shells and waits for who is inside: here their namespace goes.
+def _remove(checkout: Checkout, own: str, place: str) -> None:
+    """Remove the release and both namespaces; go on after errors. Raises StagedoorError at the end."""
+    # Without the chart's hook, which stops shells and waits for sessions: their namespace is deleted here.
     uninstall = (
         "helm",
         "uninstall",
@@ -143,18 +143,18 @@ def _remove(found: Checkout, own: str, place: str) -> None:
         "--ignore-not-found",
         "--no-hooks",
     )
-    gone = ("delete", "pods", "--all", "--grace-period=1", "--wait=false")
+    delete = ("delete", "pods", "--all", "--grace-period=1", "--wait=false")
     wait = ("wait", "--for=delete", f"--timeout={REMOVE_S:.0f}s")
     steps: list[Callable[[], object]] = [
-        lambda: found.run("script/cluster", *uninstall),
-        lambda: _remove_anchor(found, own),
-        lambda: found.kubectl(
+        lambda: checkout.run("script/cluster", *uninstall),
+        lambda: _remove_anchor(checkout, own),
+        lambda: checkout.kubectl(
             "delete", "namespace", "--wait=false", "--ignore-not-found", own, place
         ),
-        # Nobody is to be waited for: a shell would live out its grace.
-        lambda: found.kubectl("--namespace", own, *gone),
-        lambda: found.kubectl("--namespace", place, *gone),
-        lambda: found.kubectl(
+        # Do not wait for sessions: a shell would use its whole grace period.
+        lambda: checkout.kubectl("--namespace", own, *delete),
+        lambda: checkout.kubectl("--namespace", place, *delete),
+        lambda: checkout.kubectl(
             *wait, f"namespace/{own}", f"namespace/{place}", within_s=REMOVE_S + 10
         ),
     ]
@@ -171,32 +171,32 @@ def _remove(found: Checkout, own: str, place: str) -> None:
         )
 
 
-def _remove_anchor(found: Checkout, own: str) -> None:
-    """The policy that an uninstall leaves, unless it is the last of its kind.
+def _remove_anchor(checkout: Checkout, own: str) -> None:
+    """Remove the policy that an uninstall leaves, unless it is the last of its kind.
 
-    The API server must not be without any (https://github.com/kubernetes/kubernetes/issues/130887).
+    The API server needs at least one (https://github.com/kubernetes/kubernetes/issues/130887).
     """
     ours = f"anchor.stagedoor.{own}"
-    names = found.kubectl("get", "validatingadmissionpolicies", "-o", "name").split()
+    names = checkout.kubectl("get", "validatingadmissionpolicies", "-o", "name").split()
     anchors = [name.rpartition("/")[2] for name in names if "/anchor." in name]
     if any(name != ours for name in anchors):
-        found.kubectl("delete", _POLICIES, "--ignore-not-found", ours)
+        checkout.kubectl("delete", _POLICIES, "--ignore-not-found", ours)
     elif ours in anchors:
         say(f"the policy {ours}, which refuses nothing, stays: the API server needs one")
 
 
-def _deploy_apps(found: Checkout, own: str, place: str) -> None:
+def _deploy_apps(checkout: Checkout, own: str, place: str) -> None:
     say(f"deploying {' and '.join(APPS)} into the namespace {place}")
-    image = found.run("script/cluster", "image", apps.IMAGE, within_s=BUILD_S).split()[-1]
+    image = checkout.run("script/cluster", "image", apps.IMAGE, within_s=BUILD_S).split()[-1]
     objects = [apps.namespace(own), apps.namespace(place)]
     for name in APPS:
         objects += apps.app(place, name, image)
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    found.kubectl("apply", "--server-side", "-f", "-", text=text)
+    checkout.kubectl("apply", "--server-side", "-f", "-", text=text)
 
 
-def _values(found: Checkout, place: str, image: str, kit: str) -> dict[str, Any]:
-    """A trial: one pod that is gateway and controller, its store a file that goes with it."""
+def _values(checkout: Checkout, place: str, image: str, kit: str) -> dict[str, Any]:
+    """Return the chart's values for a trial: one pod as gateway and controller, with a temporary store."""
     (repository, _, tag), (kit_repository, _, kit_tag) = (
         name.rpartition(":") for name in (image, kit)
     )
@@ -209,51 +209,51 @@ def _values(found: Checkout, place: str, image: str, kit: str) -> dict[str, Any]
             "replicas": 1,
             "drainSeconds": 1,
             "preStopSeconds": 0,
-            "ssh": {"hostNames": [_node(found)]},
+            "ssh": {"hostNames": [_node(checkout)]},
             "web": {"enabled": True},
-            # What `kubectl port-forward` brings comes from the pod itself.
+            # Connections by `kubectl port-forward` come from the pod itself.
             "networks": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8"],
             "service": {"type": "NodePort"},
         },
     }
 
 
-def _node(found: Checkout) -> str:
-    """The address of the only node, where NodePorts are."""
+def _node(checkout: Checkout) -> str:
+    """Return the address of the only node, where NodePorts are."""
     path = '{.items[0].status.addresses[?(@.type=="InternalIP")].address}'
-    return found.kubectl("get", "nodes", "-o", f"jsonpath={path}")
+    return checkout.kubectl("get", "nodes", "-o", f"jsonpath={path}")
 
 
-def _install(found: Checkout, own: str, values: Mapping[str, Any]) -> None:
+def _install(checkout: Checkout, own: str, values: Mapping[str, Any]) -> None:
     words = ("--namespace", own, "--wait", "--timeout", f"{INSTALL_S:.0f}s", "--values", "-")
     try:
-        found.run(
-            *("script/cluster", "helm", "install", RELEASE, found.root / "deploy/chart", *words),
+        checkout.run(
+            *("script/cluster", "helm", "install", RELEASE, checkout.root / "deploy/chart", *words),
             text=json.dumps(values),
             within_s=INSTALL_S + 30,
         )
     except StagedoorError as error:
-        told = []
-        asked = (
+        details = []
+        questions = (
             "get events --field-selector=type=Warning",
             f"logs deploy/{RELEASE}-gateway --all-containers --tail=5",
         )
-        for question in asked:
+        for question in questions:
             with suppress(StagedoorError):
-                told.append(found.kubectl("--namespace", own, *question.split()).rstrip())
-        raise StagedoorError("\n".join([str(error), *told])) from None
+                details.append(checkout.kubectl("--namespace", own, *question.split()).rstrip())
+        raise StagedoorError("\n".join([str(error), *details])) from None
 
 
 def _in_gateway(own: str) -> tuple[str, ...]:
-    """What `script/cluster` is asked for to run something in the gateway's pod."""
+    """Return the arguments of `script/cluster` that run a command in the gateway's pod."""
     where = ("--namespace", own, "exec", "-i", f"deploy/{RELEASE}-gateway", "-c", "gateway", "--")
     return ("kubectl", *where)
 
 
-def _let_in(
-    found: Checkout, folder: Path, own: str, place: str, people: tuple[DemoUser, ...]
-) -> House:
-    """Everybody's user, password, token and grants; the developer's key; ssh's files."""
+def _add_people(
+    checkout: Checkout, folder: Path, own: str, place: str, people: tuple[DemoUser, ...]
+) -> Installation:
+    """Add a user, password, token and grants for each person, and the developer's key; write ssh's files."""
     say("letting the developer in: a user, a key, a token, grants")
     key = folder / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
@@ -261,17 +261,19 @@ def _let_in(
     commands: list[tuple[list[str], str]] = []
     for person in people:
         # No command line has the password in it.
-        added = ["user", "add", person.name, "--password-stdin"]
-        commands += [(added, passwords[person.name] + "\n")]
+        add_user = ["user", "add", person.name, "--password-stdin"]
+        commands += [(add_user, passwords[person.name] + "\n")]
         commands += [(["grant", "add", f"user:{person.name}", app], "") for app in person.apps]
     commands += [(["key", "add", USER, "-"], key.with_suffix(".pub").read_text(encoding="utf-8"))]
     commands += [(["token", "create", person.name, "--json"], "") for person in people]
     commands += [(["ca", "show", "host"], "")]
-    told = found.run("script/cluster", *_in_gateway(own), *ONE_PYTHON, text=json.dumps(commands))
-    *tokens, ca = json.loads(told)[-len(people) - 1 :]
-    service = json.loads(found.kubectl("--namespace", own, "get", "service", RELEASE, "-o", "json"))
+    out = checkout.run("script/cluster", *_in_gateway(own), *ONE_PYTHON, text=json.dumps(commands))
+    *tokens, ca = json.loads(out)[-len(people) - 1 :]
+    service = json.loads(
+        checkout.kubectl("--namespace", own, "get", "service", RELEASE, "-o", "json")
+    )
     ports = {port["name"]: port["nodePort"] for port in service["spec"]["ports"]}
-    host = _node(found)
+    host = _node(checkout)
     logins = {}
     for person, text in zip(people, tokens, strict=True):
         home = folder / person.name
@@ -284,12 +286,12 @@ def _let_in(
         )
     public_ca = " ".join(ca.split()[:2])
     configs = write_configs(folder, logins[USER], public_ca, f"{host}:{ports['ssh']}")
-    return House(
+    return Installation(
         folder=folder,
         logins=logins,
         configs=configs,
         near=False,
-        checkout=found,
+        checkout=checkout,
         own=own,
         place=place,
     )

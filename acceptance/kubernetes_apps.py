@@ -5,7 +5,7 @@ from typing import Any
 from stagedoor.shells.kubernetes.names import OPT_IN
 
 IMAGE = "busybox"
-"""Of the test cluster's own images: a web server on port 8080, a shell, and no sshd."""
+"""An image of the test cluster: it has a web server on port 8080 and a shell, and no sshd."""
 WEB_PORT = 8080
 USER_ID = 12345
 ENVIRONMENT = {"GREETING": "it's “你好” ☕", "APP_NAME": ""}
@@ -14,7 +14,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 def namespace(name: str) -> dict[str, Any]:
-    """One that takes only pods that Pod Security calls restricted."""
+    """Return a Namespace that takes only pods of Pod Security's level `restricted`."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -23,7 +23,7 @@ def namespace(name: str) -> dict[str, Any]:
 
 
 def app(place: str, name: str, image: str) -> list[dict[str, Any]]:
-    """Secret, Deployment, Service and Ingress of an app that offers a shell."""
+    """Return Secret, Deployment, Service and Ingress of an app that offers a shell."""
     where = {"namespace": place, "name": name, "labels": {"app": name}}
     pods = {"app": name}
     container = {

@@ -1,4 +1,4 @@
-"""`script/demo --kubernetes`: print what to try, then each login and its end, until Ctrl-C."""
+"""`script/demo --kubernetes`: prints commands to try, then each login and its end, until Ctrl-C."""
 
 import json
 import shlex
@@ -6,7 +6,7 @@ import subprocess
 import time
 from contextlib import suppress
 
-from acceptance.kubernetes import House, housed
+from acceptance.kubernetes import Installation, installed
 from acceptance.kubernetes_tools import say
 from acceptance.reach import Reach
 from stagedoor.client import sshconfig
@@ -18,33 +18,35 @@ from stagedoor.model.event import Event, Kind
 
 
 def show() -> None:
-    """Run until SIGINT or SIGTERM. Raises StagedoorError when something of it does not work."""
-    with suppress(KeyboardInterrupt), housed() as house:
+    """Run the demo until SIGINT or SIGTERM. Raises StagedoorError for any step that fails."""
+    with suppress(KeyboardInterrupt), installed() as installation:
         say(f"ssh {APPS[0]}.ssh, whose shell does not run yet")
-        print(first_login(house), flush=True)
-        print(what_to_try(house), flush=True)
-        _watch(house)
+        print(first_login(installation), flush=True)
+        print(what_to_try(installation), flush=True)
+        _watch(installation)
     print("Stopped; what was made is removed.", flush=True)
 
 
-def first_login(house: House) -> str:
-    """One login, and how long it took. Raises StagedoorError where it fails."""
+def first_login(installation: Installation) -> str:
+    """Log in once; return the output and the time it took. Raises StagedoorError if that fails."""
     began = time.monotonic()
-    reach = Reach(house.configs.through, f"{APPS[0]}.ssh", near=False)
+    reach = Reach(installation.configs.through, f"{APPS[0]}.ssh", near=False)
     done = reach.ssh('echo "uid $(id -u) in $HOSTNAME says $GREETING"')
     if done.code:
         raise StagedoorError(f"ssh {reach.host} ended with {done.code}: {done.said}")
     return f"{done.stdout.decode().rstrip()}  ({time.monotonic() - began:.1f} s)"
 
 
-def what_to_try(house: House) -> str:
-    """The commands to print, each one line to copy."""
-    config, jump = (shlex.quote(str(path)) for path in (house.configs.through, house.configs.jump))
-    script = shlex.quote(str(house.checkout.root / "script/cluster"))
-    desk = " ".join(shlex.quote(word) for word in house.desk.stagedoor)
-    place, own = house.place, house.own
+def what_to_try(installation: Installation) -> str:
+    """Return the text with the commands to try, each on one line to copy."""
+    config, jump = (
+        shlex.quote(str(path)) for path in (installation.configs.through, installation.configs.jump)
+    )
+    script = shlex.quote(str(installation.checkout.root / "script/cluster"))
+    desk = " ".join(shlex.quote(word) for word in installation.desk.stagedoor)
+    place, own = installation.place, installation.own
     return f"""
-{bold("Stagedoor")} is open at {bold(house.gateway)}, with the apps {" and ".join(APPS)}.
+{bold("Stagedoor")} is open at {bold(installation.gateway)}, with the apps {" and ".join(APPS)}.
 In another terminal, try:
 
   ssh -F {config} {APPS[0]}.ssh
@@ -71,11 +73,11 @@ Each login is shown below. Ctrl-C ends it, and removes what it made.
 """
 
 
-def _watch(house: House) -> None:
-    """Print what the gateway's audit tells, as it does, for as long as it tells."""
-    desk = house.desk
+def _watch(installation: Installation) -> None:
+    """Print the gateway's audit as it grows. Raises StagedoorError when it ends."""
+    desk = installation.desk
     words = ("--config", str(desk.settings_file), "audit", "--follow", "--lines", "10", "--json")
-    # Ctrl-C is for us, who end this first.
+    # A session of its own, so that Ctrl-C reaches only this process, which then ends that one.
     with subprocess.Popen(
         [*desk.stagedoor, *words],
         stdin=subprocess.DEVNULL,
@@ -87,15 +89,15 @@ def _watch(house: House) -> None:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if told := live.news(event_of(line)):
-                    print(told_now(told), flush=True)
+                if news := live.news(event_of(line)):
+                    print(told_now(news), flush=True)
         finally:
             process.kill()
     raise StagedoorError("the gateway's pod tells nothing any more; it may have been deleted")
 
 
 def event_of(line: str) -> Event:
-    """An event as `stagedoor audit --json` prints it; its time is left out."""
-    found = json.loads(line)
+    """Return the event in a line of `stagedoor audit --json`, without its time."""
+    document = json.loads(line)
     kept = ("session", "identity", "target", "source", "way", "reason", "instance", "fields")
-    return Event(at=0.0, kind=Kind(found["kind"]), **{name: found[name] for name in kept})
+    return Event(at=0.0, kind=Kind(document["kind"]), **{name: document[name] for name in kept})

@@ -1,4 +1,4 @@
-"""What `script/demo --kubernetes` works with: the checkout's own programs, and images made from it."""
+"""The tools of `script/demo --kubernetes`: the checkout's programs, and images built from it."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ from stagedoor.model.errors import StagedoorError
 
 MINUTE_S = 60.0
 BUILD_S = 30 * MINUTE_S
-"""The first start builds Kubernetes from its source; so long at most."""
+"""The time limit of the first start, which builds Kubernetes from source."""
 _ROOT = Path(__file__).resolve().parents[1]
 _GATEWAY = ("pyproject.toml", "README.md", "LICENSE", "uv.lock", "deploy/image", "src")
 _KIT = ("deploy/kit", "src/stagedoor/shells/local/bin")
@@ -31,11 +31,11 @@ _PACKAGES = {
     "gcc": "gcc",
     "ssh-keygen": "openssh-client",
 }
-"""What builds the images, and Debian's packages for it."""
+"""The programs that build the images, with their Debian packages."""
 
 
 def say(text: str) -> None:
-    """A step, for the person who waits."""
+    """Print a step on stderr for the person who waits."""
     print(f"==> {text}", file=sys.stderr, flush=True)
 
 
@@ -56,8 +56,9 @@ for words, text in json.load(sys.stdin):
 json.dump(printed, sys.stdout)
 """,
 )
-"""Runs `stagedoor` commands in a gateway's pod, one after the other: each start there takes a second of the
-processor. It reads a JSON list, of each command its words and its input; it writes one of what they print."""
+"""A command that runs many `stagedoor` commands in a gateway's pod in one process, since each start there
+takes a second of CPU time. It reads a JSON list with the words and the stdin of each command, and writes a
+JSON list of their stdouts."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ class Checkout:
         within_s: float = 2 * MINUTE_S,
         loud: bool = False,
     ) -> str:
-        """What a program of the checkout prints; `text` is its input.
+        """Run a program of the checkout with `text` as its stdin, and return its stdout.
 
-        `loud`: what it tells on stderr is for the person who waits. Raises StagedoorError with what
-        it told where it fails or takes longer than `within_s`. Whatever ends the wait ends it, too.
+        With `loud`, the person who waits sees its stderr. Raises StagedoorError, with its stderr, if it fails
+        or takes longer than `within_s`. Any other exception here ends the program too.
         """
         process = subprocess.Popen(
             [self.root / program, *arguments],
@@ -85,12 +86,12 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=None if loud else subprocess.PIPE,
             text=True,
-            # Ctrl-C at the terminal is for us; we end what runs, in the order that leaves nothing.
+            # Ctrl-C reaches only this process, which ends the programs in an order that leaves nothing.
             start_new_session=True,
         )
         name = " ".join([program, *(str(word) for word in arguments[:2])])
         try:
-            out, told = process.communicate(text, timeout=within_s)
+            out, err = process.communicate(text, timeout=within_s)
         except subprocess.TimeoutExpired:
             _end(process)
             raise StagedoorError(f"{name} took longer than {within_s:.0f} s") from None
@@ -98,16 +99,19 @@ class Checkout:
             _end(process)
             raise
         if process.returncode:
-            why = "see above" if told is None else told.strip()[-2000:] or "it said nothing"
+            why = "see above" if err is None else err.strip()[-2000:] or "it said nothing"
             raise StagedoorError(f"{name} ended with {process.returncode}: {why}")
         return out
 
     def kubectl(self, *arguments: str | Path, text: str = "", within_s: float = MINUTE_S) -> str:
-        """As its administrator, on the cluster of `script/cluster`."""
+        """Run kubectl as administrator of `script/cluster`'s cluster; return its stdout.
+
+        Raises StagedoorError.
+        """
         return self.run("script/cluster", "kubectl", *arguments, text=text, within_s=within_s)
 
     def runs(self) -> bool:
-        """Whether the cluster is up."""
+        """Return True if the cluster is up."""
         try:
             self.run("script/cluster", "status")
         except StagedoorError:
@@ -115,10 +119,10 @@ class Checkout:
         return True
 
 
-def checkout() -> Checkout:
-    """The one that this very Stagedoor runs from, on a machine with all that builds the images.
+def find_checkout() -> Checkout:
+    """Return the checkout that this Stagedoor runs from.
 
-    Raises StagedoorError where it runs from none, or something is missing.
+    Raises StagedoorError if it runs from none, or if a program that builds the images is missing.
     """
     needed = ("script/cluster", "deploy/chart/Chart.yaml", "deploy/image/build", "deploy/kit/build")
     if not all((_ROOT / name).exists() for name in needed):
@@ -135,38 +139,38 @@ def checkout() -> Checkout:
     return Checkout(_ROOT)
 
 
-def gateway_image(found: Checkout) -> str:
-    """Bring the gateway's image onto the node, built if there is none of this state; its name."""
+def gateway_image(checkout: Checkout) -> str:
+    """Load the gateway's image onto the node and return its name; build it if the sources have changed."""
 
     def build(name: str, folder: Path) -> Path:
         archive = folder / "image.tar"
         words = ("--tag", name, "--output", archive)
-        found.run("deploy/image/build", *words, within_s=BUILD_S, loud=True)
+        checkout.run("deploy/image/build", *words, within_s=BUILD_S, loud=True)
         return archive
 
-    return _image(found, "localhost/stagedoor", _GATEWAY, build)
+    return _image(checkout, "localhost/stagedoor", _GATEWAY, build)
 
 
-def kit_image(found: Checkout) -> str:
-    """The same with the sshd kit's image."""
+def kit_image(checkout: Checkout) -> str:
+    """Load the sshd kit's image onto the node and return its name; build it if the sources have changed."""
 
     def build(name: str, folder: Path) -> Path:
         words = ("--newer", "--image", name, "--out", folder)
-        found.run("deploy/kit/build", *words, within_s=BUILD_S, loud=True)
+        checkout.run("deploy/kit/build", *words, within_s=BUILD_S, loud=True)
         return folder / "image.tar"
 
-    return _image(found, "localhost/stagedoor-kit", _KIT, build)
+    return _image(checkout, "localhost/stagedoor-kit", _KIT, build)
 
 
 def _image(
-    found: Checkout, repository: str, parts: tuple[str, ...], build: Callable[[str, Path], Path]
+    checkout: Checkout, repository: str, parts: tuple[str, ...], build: Callable[[str, Path], Path]
 ) -> str:
-    name = f"{repository}:state-{_made_of(found.root, parts)}"
-    if name in found.kubectl("get", "nodes", "-o", "jsonpath={..status.images[*].names}"):
+    name = f"{repository}:state-{_state_digest(checkout.root, parts)}"
+    if name in checkout.kubectl("get", "nodes", "-o", "jsonpath={..status.images[*].names}"):
         return name
     cache = _cache()
     kept = cache / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
-    with _turn(cache):
+    with _lock(cache):
         if not kept.exists():
             say(f"building {name}")
             with tempfile.TemporaryDirectory(dir=cache) as beside:
@@ -175,12 +179,12 @@ def _image(
                     old.unlink()
                 archive.rename(kept)
         say(f"bringing {name} onto the node")
-        found.run("script/cluster", "load-image", kept)
+        checkout.run("script/cluster", "load-image", kept)
     return name
 
 
-def _made_of(root: Path, parts: tuple[str, ...]) -> str:
-    """Changes with whatever goes into an image."""
+def _state_digest(root: Path, parts: tuple[str, ...]) -> str:
+    """Return a digest of all the files that go into an image."""
     digest = hashlib.sha256()
     for part in parts:
         top = root / part
@@ -192,14 +196,14 @@ def _made_of(root: Path, parts: tuple[str, ...]) -> str:
 
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    found = Path(base) / "stagedoor" / "images"
-    found.mkdir(parents=True, exist_ok=True)
-    return found
+    folder = Path(base) / "stagedoor" / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextlib.contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One process at a time: another would build the same."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, so that two processes do not build the same image."""
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

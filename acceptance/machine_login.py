@@ -1,6 +1,6 @@
-"""`stagedoor login` on a bare machine: a person signs in, ssh alone enters, and the end closes it.
+"""A check of `stagedoor login` on a bare machine: a person signs in, plain ssh works, and the end closes it.
 
-The person has a real Chromium where one is installed, else HTTP alone.
+The person uses a real Chromium if one is installed, otherwise HTTP alone.
 """
 
 import json
@@ -15,7 +15,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
+from acceptance.chromium import Browser, BrowserError, Tab, chromium, find_chromium
 from acceptance.doors import REVOKED_WITHIN_S, Desk
 from acceptance.person import Person
 from acceptance.verdict import FailedError, expect, need
@@ -27,7 +27,7 @@ REASON = "ended by the check"
 
 @dataclass(frozen=True)
 class BareMachine:
-    """A home with nothing in it, and the client that the gateway at `url` serves."""
+    """A machine with an empty home, for the gateway at `url`; `stagedoor` is the command of its client."""
 
     home: Path
     stagedoor: tuple[str, ...]
@@ -35,10 +35,11 @@ class BareMachine:
 
     @property
     def env(self) -> dict[str, str]:
+        """The environment of its processes."""
         return {"HOME": str(self.home), "PATH": os.environ["PATH"], "LOGNAME": "somebody"}
 
     def ssh(self, command: str) -> "subprocess.Popen[str]":
-        """ssh alone, as the login has set it up."""
+        """Start plain ssh with the configuration that the login wrote."""
         config = self.home / ".ssh" / "config"
         return subprocess.Popen(
             ["ssh", "-F", config, "-o", "BatchMode=yes", "app01.ssh", command],
@@ -51,7 +52,7 @@ class BareMachine:
 
     @contextmanager
     def login(self) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-        """One that waits for its person, and the page for that."""
+        """Start a login; yield its process, which waits for approval, and the page to approve it on."""
         words = ("login", "--no-browser", "--label", LABEL, self.url)
         process = subprocess.Popen(
             [*self.stagedoor, *words],
@@ -73,10 +74,13 @@ class BareMachine:
 
 
 def drive(machine: BareMachine, name: str, password: str, desk: Desk) -> str:
-    """How soon the end of the sign-in closed what it had opened. Raises FailedError, NotHereError."""
+    """Check a login, an ssh and the end of the sign-in; return how soon that closed the ssh.
+
+    Raises FailedError, NotHereError.
+    """
     need("ssh", "ssh-keygen")
     machine.home.mkdir()
-    if found() is None:
+    if find_chromium() is None:
         _log_in_by_http(machine, name, password)
     else:
         try:
@@ -85,22 +89,22 @@ def drive(machine: BareMachine, name: str, password: str, desk: Desk) -> str:
         except BrowserError as error:
             raise FailedError(str(error)) from None
     with machine.ssh("printf %s-42 $APP_NAME") as ssh:
-        said, told = ssh.communicate(timeout=WAIT_S)
-    expect(said == "app01-42", f"ssh shows {said[:200]!r}: {told.strip()[:200]}")
-    way = "by HTTP, for want of a browser; " if found() is None else ""
-    return f"{way}{_ended(machine, desk)}"
+        out, err = ssh.communicate(timeout=WAIT_S)
+    expect(out == "app01-42", f"ssh shows {out[:200]!r}: {err.strip()[:200]}")
+    way = "by HTTP, for want of a browser; " if find_chromium() is None else ""
+    return f"{way}{_end_sign_in(machine, desk)}"
 
 
 def _log_in_by_http(machine: BareMachine, name: str, password: str) -> None:
-    """Approve the login as its page does, and lead the answer to the client, as a browser here would."""
+    """Approve the login as its page does, and follow its redirect to the client, as a browser would."""
     with machine.login() as (process, page):
         person = Person(machine.url)
         person.sign_in(name, password)
-        approved = person.post(f"{page.removeprefix(person.url)}/approve")
-        onward = re.search(r'href="(http://127\.0\.0\.1:[^"]+)"', approved.text)
-        expect(onward, f"the approval answers {approved.status} and leads nowhere")
-        assert onward is not None, "it was expected"
-        client = urlsplit(unescape(onward[1]))
+        answer = person.post(f"{page.removeprefix(person.url)}/approve")
+        link = re.search(r'href="(http://127\.0\.0\.1:[^"]+)"', answer.text)
+        expect(link, f"the approval answers {answer.status} and leads nowhere")
+        assert link is not None, "it was expected"
+        client = urlsplit(unescape(link[1]))
         Person(f"{client.scheme}://{client.netloc}").get(f"{client.path}?{client.query}")
         _expect_logged_in(process)
 
@@ -129,14 +133,15 @@ def _fill(tab: Tab, field: str, text: str) -> None:
     tab.type(text)
 
 
-def _ended(machine: BareMachine, desk: Desk) -> str:
+def _end_sign_in(machine: BareMachine, desk: Desk) -> str:
     with machine.ssh("echo up; cat") as ssh:
         try:
             assert ssh.stdout is not None, "it is a pipe"
             expect(ssh.stdout.readline() == "up\n", "a second ssh does not get in")
-            [mine] = [one for one in desk.json("sign-in", "list") if one["label"] == LABEL]
+            sign_ins = desk.json("sign-in", "list")
+            [sign_in] = [row for row in sign_ins if row["label"] == LABEL]
             began = time.monotonic()
-            desk.command("sign-in", "end", str(mine["id"]), "--reason", REASON, "--yes")
+            desk.command("sign-in", "end", str(sign_in["id"]), "--reason", REASON, "--yes")
             try:
                 ssh.wait(REVOKED_WITHIN_S)
             except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""A person without a browser: pages by HTTP, with cookies and forms, and a terminal by WebSocket."""
+"""A web client without a browser: pages by HTTP, with cookies and forms, and a terminal by WebSocket."""
 
 import http.cookiejar
 import json
@@ -23,33 +23,33 @@ ANSWER_S = 60.0
 
 @dataclass(frozen=True)
 class Answer:
-    """A page or a program's answer, after all redirects."""
+    """The answer to a request, after all redirects."""
 
     status: int
     text: str
 
 
 class Person:
-    """A cookie jar at the gateway whose pages are below `url`. What goes wrong raises FailedError."""
+    """A person with their own cookies at the gateway below `url`. Its methods raise FailedError."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         parts = urlsplit(url)
         self.origin = f"{parts.scheme}://{parts.netloc}"
-        # The environment may name a proxy, which cannot reach this machine's loopback.
+        # Ignore a proxy from the environment, which cannot reach this machine's loopback.
         cookies = HTTPCookieProcessor(http.cookiejar.CookieJar())
         self._opener = build_opener(ProxyHandler({}), cookies)
 
     def get(self, path: str) -> Answer:
-        """Read a page."""
+        """Return a page."""
         return self._ask(Request(self.url + path))  # noqa: S310 - the gateway's own address
 
     def post(self, path: str, **fields: str) -> Answer:
-        """Send a form of a page."""
+        """Send a page's form and return the answer."""
         return self._post(path, urlencode(fields).encode(), "application/x-www-form-urlencoded")
 
     def post_json(self, path: str, **fields: object) -> dict[str, Any]:
-        """Ask as the pages' own scripts do, and return the fields of the answer."""
+        """POST JSON as the pages' own scripts do, and return the answer's fields."""
         answer = self._post(path, json.dumps(fields).encode(), "application/json")
         expect(answer.status == 200, f"{path} answers {answer.status}: {answer.text[:200]}")
         content = json.loads(answer.text)
@@ -68,7 +68,7 @@ class Person:
         expect(answer.status == 200, f"the link answers {answer.status}")
 
     def in_terminal(self, app: str, typed: str, wanted: str) -> None:
-        """Type a line into a new terminal of an app, see what it prints, and end the shell."""
+        """Type a line into a new terminal of an app, wait for the output `wanted`, and end the shell."""
         ticket = str(self.post_json("/api/ticket", target=app)["ticket"])
         attachment = Attachment("check", Size(80, 24), Mode.MIRROR, "xterm", "C.UTF-8", "")
         url = f"ws{self.url.removeprefix('http')}/terminal"
@@ -85,11 +85,11 @@ class Person:
                     for event in attachment.received(frame):
                         shown += event.data if isinstance(event, WriteOutput) else b""
                     socket.send(encode(attachment.shown()))
-                    for said in attachment.sendable():
-                        socket.send(encode(said))
+                    for typed_frame in attachment.sendable():
+                        socket.send(encode(typed_frame))
                 attachment.type(b"exit\r")
-                for said in attachment.sendable():
-                    socket.send(encode(said))
+                for typed_frame in attachment.sendable():
+                    socket.send(encode(typed_frame))
         except (OSError, TerminalError, WebSocketException) as error:
             raise FailedError(f"the terminal: {error or type(error).__name__}") from None
 

@@ -27,14 +27,14 @@ _STEADY = """(() => {
     key.textContent = 'SHA256:' + 'Zm9yIHRoZSBwaWN0dXJlIG9ubHk'.padEnd(43, 'x');
   for (const id of document.querySelectorAll('#about code')) id.textContent = '0'.repeat(26) + '.1';
 })()"""
-"""What is another in each demo is written over: a picture changes when the page does, and not before."""
+"""JavaScript that replaces the values that differ in each demo: pictures change only when the page does."""
 
 
 async def take(folder: Path, *, all_scenes: bool = False) -> None:
-    """Write `home.png`, `terminal.png`, `together.png`, `together-phone.png` and `replay.png`, and with
-    `all_scenes` those of `acceptance.scenes`, and the two at one terminal in the dark.
+    """Write `home.png`, `terminal.png`, `together.png`, `together-phone.png` and `replay.png`.
 
-    Raises BrowserError, StagedoorError.
+    `all_scenes` adds those of `acceptance.scenes`, and the two at one terminal in dark mode. Raises
+    BrowserError, StagedoorError.
     """
     async with staged("error", _COLLEAGUE) as (stage, _):
         await asyncio.to_thread(_take, stage, folder, all_scenes)
@@ -50,14 +50,14 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         _DESK.put_on(tab)
         _sign_in(tab, stage, USER)
         _open(tab, stage)
-        # In tmux, where it is installed, whose last line else has the clock and whatever runs just now.
+        # If tmux is installed, its status line would show the clock and the running program.
         tab.type(
             "PS1='$ '; tmux set status-right '' \\; rename-window sh 2>/dev/null; clear; "
             "echo $APP_NAME: $GREETING; printf '\\033[1;32mgreen\\033[m é你😀─│\\n'"
         )
         tab.enter()
         tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
-        _keep(tab, folder / "terminal.png")
+        _save(tab, folder / "terminal.png")
         _take_together(browser, tab, stage, folder, "light")
         with open_service(stage.settings, create=False) as service:
             session = list_sessions(service, limit=1)[0].id
@@ -66,8 +66,8 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         tab.ask("document.getElementById('seek').value = 21")
         tab.ask("document.getElementById('seek').dispatchEvent(new Event('input'))")
         tab.until("document.querySelector('.xterm-rows').textContent.includes('ready')")
-        _keep(tab, folder / "replay.png")
-        # Last, since there is a session now, and it is over.
+        _save(tab, folder / "replay.png")
+        # The home page comes last, since there is a session by now, and it is over.
         over = "fetch('/').then(r => r.text()).then(page => !page.includes('<td>open</td>'))"
         tab.open(f"{stage.web}/")
         tab.until(over)
@@ -75,7 +75,7 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         tab.until("!document.querySelector('button.copy').hidden")
         height = tab.ask("document.documentElement.scrollHeight")
         replace(_DESK, height=height).put_on(tab)
-        _keep(tab, folder / "home.png")
+        _save(tab, folder / "home.png")
         if all_scenes:
             replace(_DESK, scheme="dark").put_on(tab)
             _open(tab, stage)
@@ -83,7 +83,7 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
             take_scenes(
                 tab,
                 lambda name: f"{stage.web}/app/app01?terminal={name}",
-                lambda seen, name: _keep(seen, folder / name),
+                lambda page, name: _save(page, folder / name),
             )
         tab.close()
 
@@ -106,8 +106,8 @@ def _open(tab: Tab, stage: Stage) -> None:
 def _take_together(
     browser: Browser, tab: Tab, stage: Stage, folder: Path, scheme: str, suffix: str = ""
 ) -> None:
-    """Two at one terminal, in windows of different size: the smaller one typed last."""
-    phone = browser.apart()  # a page that nobody sees is not drawn
+    """Take pictures of two people at one terminal, in windows of different size; the smaller typed last."""
+    phone = browser.apart()  # a page in the background would not be drawn
     replace(_PHONE, scheme=scheme).put_on(phone)
     _sign_in(phone, stage, _COLLEAGUE.name)
     phone.open(f"{stage.web}/app/app01")
@@ -119,23 +119,23 @@ def _take_together(
     phone.ask("document.querySelector('.xterm-helper-textarea').focus()")
     phone.type("clear; echo both of us 'see this'")
     phone.enter()
-    for one in (tab, phone):
-        one.until(
+    for page in (tab, phone):
+        page.until(
             "document.querySelector('.xterm-rows').textContent.includes('both of us see this')"
         )
-        one.until("document.getElementById('people').hidden === false")
+        page.until("document.getElementById('people').hidden === false")
     tab.until("document.getElementById('screen').classList.contains('beyond')")
     tab.until("document.getElementById('news').textContent !== ''")
-    # Who typed last is told after a moment.
+    # The page shows after a moment who typed last.
     tab.until("document.querySelector('#people .typed') !== null")
     phone.until("document.querySelector('#people .typed') === null")
-    _keep(tab, folder / f"together{suffix}.png")
-    _keep(phone, folder / f"together-phone{suffix}.png")
+    _save(tab, folder / f"together{suffix}.png")
+    _save(phone, folder / f"together-phone{suffix}.png")
     phone.end()
 
 
 def recorded(stage: Stage, session: str = "0" * 26) -> str:
-    """The id of a recording of that session that is written by hand; otherwise of nobody's."""
+    """Write a recording by hand, of `session` or of no session; return the recording's id."""
     lines = (
         (0.4, Code.OUTPUT, "$ "),
         (1.5, Code.INPUT, "m"),
@@ -156,14 +156,14 @@ def recorded(stage: Stage, session: str = "0" * 26) -> str:
     return name
 
 
-def _keep(tab: Tab, file: Path) -> None:
+def _save(tab: Tab, file: Path) -> None:
     tab.ask(_STEADY)
     file.write_bytes(base64.b64decode(tab.picture()))
     print(file.name, flush=True)
 
 
 def main(folder: Path, *, all_scenes: bool = False) -> int:
-    """0 when they are taken, 1 otherwise, with a line that says why."""
+    """Take the pictures; return 0, or 1 after an error line on stderr."""
     try:
         asyncio.run(take(folder, all_scenes=all_scenes))
     except (BrowserError, StagedoorError) as error:

@@ -1,4 +1,4 @@
-"""Run a command with a terminal of its own, and type the password when it asks for it there."""
+"""A runner of commands with their own terminal, which types the password when a command asks for it there."""
 
 import fcntl
 import os
@@ -20,14 +20,14 @@ from stagedoor.model.units import KIB
 
 COLUMNS, ROWS = 100, 30
 KILLED = 124
-"""The exit code of what had to be killed at its time limit, as with timeout(1)."""
-# Python ignores SIGPIPE, and a shell that starts us in the background SIGINT: children must not.
+"""The exit code of a command that was killed at its time limit, as with timeout(1)."""
+# Python ignores SIGPIPE, and a shell ignores SIGINT for background jobs. Children must ignore neither.
 _DEFAULTS = [signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM]
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended: its exit code and output; what was killed by a signal has 128 + it."""
+    """The exit code and output of a command. The code is 128 + the number of a signal that killed it."""
 
     code: int
     stdout: bytes
@@ -35,7 +35,7 @@ class Done:
 
     @property
     def said(self) -> str:
-        """The last thing that it said, for a table; our own client's line says the most."""
+        """The last line of its output, for a table; preferably one of our own client."""
         text = self.stderr or self.stdout.decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         ours = [line for line in lines if line.startswith("stagedoor: ")]
@@ -43,13 +43,12 @@ class Done:
 
 
 class Prompted:
-    """A running command whose controlling terminal (tty(4)) is served by a thread of ours.
+    """A running command with a controlling terminal (tty(4)), which a thread serves.
 
-    So programs that insist on a terminal for a password, such as nc, work without a person. Where
-    `on_terminal` is set, the terminal is its standard input and output as well, as for a person.
-    `stdin` None leaves the input open until `end_input`. `stdout` names a file for output that is
-    too much for memory. It is killed, with its process group, after `timeout_s`, and when its
-    context is left.
+    Thus programs that insist on a terminal for a password, such as nc, work without a person. With
+    `on_terminal`, the terminal is its stdin, stdout and stderr as well. `stdin` None leaves the
+    input open until `end_input`. `stdout` names a file for output that is too much for memory. The
+    command is killed, with its process group, after `timeout_s` and when its context ends.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Prompted:
         on_terminal: bool = False,
         timeout_s: float = 60.0,
     ) -> None:
-        """Start it. Raises OSError, such as FileNotFoundError for a program that is not here."""
+        """Start the command. Raises OSError, such as FileNotFoundError for a missing program."""
         self._password = password.encode()
         self._deadline = time.monotonic() + timeout_s
         self._news = threading.Condition()
@@ -75,11 +74,11 @@ class Prompted:
             self._terminal, slave = pty.openpty()
             ours.callback(os.close, self._terminal)
             os.set_blocking(self._terminal, False)
-            # Held by us too: else reading fails (EIO) whenever nobody has it open.
+            # Kept open here too: otherwise reading fails (EIO) while no process has it open.
             ours.callback(os.close, slave)
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
             actions: list[tuple[int, int] | tuple[int, int, int] | tuple[int, int, str, int, int]]
-            # A session leader gets the first terminal that it opens as its controlling one.
+            # The first terminal that a session leader opens becomes its controlling terminal.
             name = os.ttyname(slave)
             if on_terminal:
                 actions = [(os.POSIX_SPAWN_OPEN, 0, name, os.O_RDWR, 0)]
@@ -129,7 +128,7 @@ class Prompted:
 
     @staticmethod
     def _output(path: Path | None, ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
-        """Our end, -1 for none, and theirs."""
+        """Return our end of the output, -1 for none, and the command's end."""
         if path is not None:
             return -1, theirs.enter_context(path.open("wb")).fileno()
         read, write = os.pipe()
@@ -148,11 +147,11 @@ class Prompted:
 
     @property
     def ended(self) -> bool:
-        """Whether it has gone by itself or was killed."""
+        """True if the command has ended or was killed."""
         return self._done is not None
 
     def expect(self, text: str, within_s: float = 60.0) -> None:
-        """Wait until its output holds `text`. Raises TimeoutError with what there was instead."""
+        """Wait until its output holds `text`. Raises TimeoutError with its last line otherwise."""
         wanted, deadline = text.encode(), time.monotonic() + within_s
         with self._news:
             while not any(wanted in seen for seen in self._texts.values()):
@@ -162,18 +161,18 @@ class Prompted:
                 self._news.wait(left_s)
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait for its end; False if it runs on."""
+        """Wait for the command's end; return False if it still runs after `seconds`."""
         self._thread.join(seconds)
         return self.ended
 
     def type(self, text: str) -> None:
-        """Type at its terminal, if it still runs."""
+        """Type at its terminal, if the command still runs."""
         with self._news:
-            if self._done is None:  # else the descriptor may be somebody else's by now
+            if self._done is None:  # otherwise the descriptor may have been reused
                 os.write(self._terminal, text.encode())
 
     def end_input(self) -> None:
-        """Close the input that was left open."""
+        """Close the input if it is still open."""
         with self._news:
             if self._stdin is not None:
                 os.close(self._stdin)
@@ -187,7 +186,7 @@ class Prompted:
         return self._done
 
     def kill(self) -> Done:
-        """End it at once, if it still runs, with its process group."""
+        """Kill the command, if it still runs, with its process group."""
         with self._news:
             if self._done is None:
                 with suppress(ProcessLookupError):
@@ -195,7 +194,7 @@ class Prompted:
         return self.wait()
 
     def _serve(self, ended: int) -> None:
-        """Read all that it says until it is gone, and answer at the terminal."""
+        """Read all output until the command ends, and answer prompts at the terminal."""
         answered, code = 0, None
         with self._ours, selectors.DefaultSelector() as selector:
             for fd in (ended, *self._texts):
@@ -222,11 +221,11 @@ class Prompted:
                 self._news.notify_all()
 
     def _read(self, fd: int, *, to_the_end: bool) -> bool:
-        """Take what is there; False once there will never be more."""
+        """Read available output; return False at its end."""
         while True:
             try:
                 chunk = os.read(fd, 64 * KIB)
-            except OSError:  # EAGAIN: all is read; EIO: a terminal that nobody has open
+            except OSError:  # EAGAIN: all is read; EIO: no process has the terminal open
                 return True
             if not chunk:
                 return False
@@ -251,7 +250,7 @@ def run(
     stdout: Path | None = None,
     timeout_s: float = 60.0,
 ) -> Done:
-    """Run `argv` to its end. Whatever asks for a password at the terminal gets `password`."""
+    """Run `argv` to its end. A prompt for a password at the terminal is answered with `password`."""
     with Prompted(
         argv, password=password, env=env, stdin=stdin, stdout=stdout, timeout_s=timeout_s
     ) as command:

@@ -1,4 +1,4 @@
-"""One client's way to a shell, for ssh and all that runs over it."""
+"""A connection to a shell by one client, for ssh and all programs that run over it."""
 
 import secrets
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,10 @@ from stagedoor.demo.clients import Client, Login, private_file
 
 @dataclass(frozen=True)
 class Reach:
-    """`config` is an ssh_config in which `host` goes through the client; nothing else is read.
+    """The configuration to reach a shell by one client.
 
-    `env` and `password` are for the client, which may ask for the password at the terminal.
+    `config` is an ssh_config in which `host` goes through the client; ssh reads no other. `env` and
+    `password` are for the client, which may ask for the password at the terminal.
     """
 
     config: Path
@@ -23,14 +24,14 @@ class Reach:
     password: str = field(default="", repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     near: bool = True
-    """The shell is on this machine, so a path there is a path here."""
+    """True if the shell is on this machine, so that both ends have the same files."""
 
     def there(self, folder: Path, name: str) -> Path:
-        """Where a drive with this folder may put a file at the other end."""
-        return folder / name if self.near else Path("/tmp") / f"{name}-{secrets.token_hex(8)}"  # noqa: S108 - nobody can guess it
+        """Return the path at the other end for a file of a check with this folder."""
+        return folder / name if self.near else Path("/tmp") / f"{name}-{secrets.token_hex(8)}"  # noqa: S108 - it cannot be guessed
 
     def argv(self, program: str, *words: str | Path) -> list[str | Path]:
-        """`program` is ssh, scp, sftp or sshfs, which all know `-F`."""
+        """Return the command line for `program`: ssh, scp, sftp or sshfs, which all know `-F`."""
         return [program, "-F", self.config, *words]
 
     def run(
@@ -42,7 +43,7 @@ class Reach:
         env: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
     ) -> Done:
-        """Run a program that uses ssh, to its end."""
+        """Run a program that uses ssh to its end. Raises NotHereError."""
         need(str(argv[0]))
         return run(
             argv,
@@ -60,7 +61,7 @@ class Reach:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Its output; raises FailedError with what it said where it fails."""
+        """Run a program that uses ssh and return its stdout. Raises FailedError if it fails, NotHereError."""
         done = self.run(argv, stdin=stdin, env=env)
         if done.code:
             raise FailedError(f"{argv[0]} ended with {done.code}: {done.said}")
@@ -73,7 +74,7 @@ class Reach:
     def start(
         self, argv: list[str | Path], *, on_terminal: bool = False, timeout_s: float = 60.0
     ) -> Prompted:
-        """Start a program that uses ssh; its input stays open until its end is waited for."""
+        """Start a program that uses ssh; its input stays open until `Prompted.wait`. Raises NotHereError."""
         need(str(argv[0]))
         return Prompted(
             argv,
@@ -86,9 +87,11 @@ class Reach:
 
     @contextmanager
     def inside(self, *options: str | Path) -> Iterator[Prompted]:
-        """An ssh that is in the shell and stays until it is left. Raises FailedError; one that is raised
-        inside says as well if ssh had ended by then."""
-        # What is echoed cannot be found in the command itself, should somebody quote that.
+        """Run an ssh that stays in the shell until the block ends. Raises FailedError.
+
+        A FailedError from the block is extended by the exit of ssh, if ssh had ended by then.
+        """
+        # The quotes keep the echoed word out of the command itself, which a program may print.
         argv = self.argv("ssh", *options, self.host, "echo in''side; cat")
         with self.start(argv) as client:
             try:
@@ -107,14 +110,14 @@ class Reach:
 def reach(
     client: Client, login: Login, base: Path, host: str = "app01.ssh", *, near: bool = True
 ) -> Reach:
-    """The way through `client`; `base` is the ssh_config with all but the ProxyCommand.
+    """Return the reach through `client`; `base` is the ssh_config with all but the ProxyCommand.
 
-    Raises NotHereError where the client is not installed.
+    Raises NotHereError if the client is not installed.
     """
     if client.missing:
         raise NotHereError(packages=[client.package or ""])
     command = client.through(login)
-    # ssh takes the first value that it finds for a keyword.
+    # ssh takes the first value of a keyword.
     config = private_file(
         login.folder / f"{client.name.replace(' ', '_')}.ssh_config",
         f'Host {host}\n{command.lines()}  BatchMode yes\n  ConnectTimeout 30\nInclude "{base}"\n',

@@ -1,4 +1,4 @@
-"""Pictures of full-screen programs in the WebShell, to be looked at: mc, vim and tmux, as many see them."""
+"""Pictures of full-screen programs in the WebShell for review: mc, vim and tmux in several looks."""
 
 import shutil
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from acceptance.chromium import BrowserError, Tab
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A window, and what its person prefers. `phone` has a finger and no mouse; `scale` is in pixels of the
-    picture for one of CSS."""
+    """A window and its person's preferences.
+
+    `phone` means touch instead of a mouse; `scale` is the number of screen pixels in one CSS pixel.
+    """
 
     name: str
     scheme: str
@@ -20,7 +22,7 @@ class Look:
     scale: int = 1
 
     def put_on(self, tab: Tab) -> None:
-        """What is loaded afterwards is seen so, with a cursor that does not blink."""
+        """Apply the look to pages that are loaded afterwards, with a cursor that does not blink."""
         wanted = {"prefers-color-scheme": self.scheme, "prefers-reduced-motion": "reduce"}
         features = [{"name": name, "value": value} for name, value in wanted.items()]
         tab.call("Emulation.setEmulatedMedia", features=features)
@@ -52,11 +54,11 @@ SCENES: dict[str, tuple[str, str]] = {
         "done 👩‍💻",
     ),
 }
-"""What is typed, and what is then on the screen."""
+"""For each scene, the text to type and a text that the screen then shows."""
 
 
 def take_scenes(tab: Tab, terminal: Callable[[str], str], keep: Callable[[Tab, str], None]) -> None:
-    """Each scene in each look. `terminal` gives the address of one by its name; `keep` writes NAME.png."""
+    """Take each scene in each look. `terminal` returns a terminal's URL by name; `keep` writes NAME.png."""
     for look in LOOKS:
         look.put_on(tab)
         for name, (typed, shown) in SCENES.items():
@@ -69,7 +71,7 @@ def take_scenes(tab: Tab, terminal: Callable[[str], str], keep: Callable[[Tab, s
             tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
             tab.type(typed)
             tab.enter()
-            # A wide character's cells are drawn with what is between them.
+            # The text is compared as the page draws it, with the gaps of wide characters.
             there = f"document.querySelector('.xterm-rows').textContent.includes({shown!r})"
             try:
                 tab.until(there)
@@ -83,7 +85,7 @@ def take_scenes(tab: Tab, terminal: Callable[[str], str], keep: Callable[[Tab, s
 
 
 def _settle(tab: Tab) -> None:
-    """Until the screen is the same at two looks."""
+    """Wait until the screen does not change for 400 ms."""
     rows = "document.querySelector('.xterm-rows').innerHTML"
     tab.until(
         f"(async () => {{ const was = {rows}; await new Promise(done => setTimeout(done, 400));"

@@ -1,7 +1,7 @@
-"""The demo in a minute, as an animated picture: `python -m acceptance.screencast FILE.svg`.
+"""An animated picture of the demo in a minute: `python -m acceptance.screencast FILE.svg`.
 
-The commands are run, and what they print is what is shown; only the times at which it appears are made. SMIL
-moves it, which browsers play in a picture of a page too.
+The commands are really run and their output is shown; only the times at which it appears are invented. The
+animation is SMIL, which browsers also play in an `<img>`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ COLUMNS, ROWS = 100, 24
 ROW_PX, COLUMN_PX, EDGE_PX = 18, 7.8, 14
 LENGTH_S = 60.0
 READ_S, LINE_S = 3.5, 0.15
-"""Between a command and the next; between a command's lines."""
+"""Seconds between a command's output and the next command, and between lines of output."""
 COMMANDS = (
     "ssh -F ssh_config app01.ssh 'echo $APP_NAME: $GREETING'",
     "echo id,amount > report.csv; scp -q -F ssh_config report.csv app02.ssh:/tmp/",
@@ -38,7 +38,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Shown:
-    """A line, and when it appears."""
+    """A line of the picture, and when it appears."""
 
     at_s: float
     text: str
@@ -46,7 +46,7 @@ class Shown:
 
 
 def timed(steps: Iterable[tuple[str, Sequence[str]]]) -> list[Shown]:
-    """Commands with what they printed, spread over a minute."""
+    """Return the lines of commands and their output, spread over a minute."""
     lines: list[Shown] = []
     at_s = 0.5
     for command, printed in steps:
@@ -61,13 +61,13 @@ def timed(steps: Iterable[tuple[str, Sequence[str]]]) -> list[Shown]:
 
 
 def wrapped(text: str) -> list[str]:
-    """As a terminal breaks it."""
+    """Return the lines into which a terminal wraps `text`."""
     plain = _COLOUR.sub("", text).rstrip()
     return [plain[at : at + COLUMNS] for at in range(0, len(plain), COLUMNS)] or [""]
 
 
 def picture(lines: Sequence[Shown]) -> str:
-    """The SVG. Without animation the whole text is there."""
+    """Return the SVG. Without animation it shows the whole text."""
     width, height = COLUMNS * COLUMN_PX + 2 * EDGE_PX, ROWS * ROW_PX + 2 * EDGE_PX
     rows = [
         f'<text x="0" y="{number * ROW_PX}"{" class=" + chr(34) + "c" + chr(34) if line.command else ""}>'
@@ -92,7 +92,7 @@ def picture(lines: Sequence[Shown]) -> str:
 
 
 def _scroll(lines: Sequence[Shown]) -> str:
-    """Each line beyond the last row moves all up by one."""
+    """Return the animation that scrolls by one row for each line beyond the last row."""
     moves = [("0", "0 0")]
     for number, line in enumerate(lines, 1):
         if number >= ROWS:
@@ -105,15 +105,15 @@ def _scroll(lines: Sequence[Shown]) -> str:
 
 
 async def record() -> str:
-    """Run the demo; the picture of it. Raises StagedoorError."""
+    """Run the demo and return its picture. Raises StagedoorError."""
     async with staged("error") as (stage, _):
         return picture(timed(await asyncio.to_thread(_run, stage)))
 
 
 def _run(stage: Stage) -> list[tuple[str, list[str]]]:
-    told = what_to_try(stage, more=False)
-    told = re.sub(r"(#)\S+", r"\1…", re.sub(r"password \S+,", "password …,", told))
-    steps = [("script/demo", told.strip("\n").splitlines())]
+    text = what_to_try(stage, more=False)
+    text = re.sub(r"(#)\S+", r"\1…", re.sub(r"password \S+,", "password …,", text))
+    steps = [("script/demo", text.strip("\n").splitlines())]
     programs = f"{Path(stagedoor_command()[0]).parent}{os.pathsep}{os.environ['PATH']}"
     for command in COMMANDS:
         done = subprocess.run(
@@ -121,22 +121,23 @@ def _run(stage: Stage) -> list[tuple[str, list[str]]]:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=60,
         )  # fmt: skip
-        steps.append((command, [one for one in done.stdout.splitlines() if not _noise(one)]))
-    # What is another in each demo: the picture changes when the demo does.
+        steps.append((command, [line for line in done.stdout.splitlines() if not _is_noise(line)]))
+    # These values differ in each demo; replaced, the picture changes only when the demo does.
     steady = {f"{stage.folder}/": "", stage.web: "http://127.0.0.1:8088"}
-    for was, becomes in steady.items():
-        steps = [(one, [line.replace(was, becomes) for line in lines]) for one, lines in steps]
+    for old, new in steady.items():
+        steps = [(step, [line.replace(old, new) for line in lines]) for step, lines in steps]
     return steps
 
 
-def _noise(line: str) -> bool:
-    """OpenSSH's own words below the line that says why (docs/how-to/connect-messages.md)."""
+def _is_noise(line: str) -> bool:
+    """Return True for OpenSSH's own lines below the gateway's reason (docs/how-to/connect-messages.md)."""
     return line.startswith(
         ("Received disconnect", "Disconnected", "kex_exchange", "Pseudo-terminal")
     )
 
 
 def main() -> None:
+    """Write the picture to the file that the command line names."""
     try:
         Path(sys.argv[1]).write_text(asyncio.run(record()), encoding="utf-8")
     except StagedoorError as error:

@@ -1,4 +1,4 @@
-"""What a row of `script/demo --check` may come to."""
+"""The possible results of a row of `script/demo --check`."""
 
 import shutil
 from collections.abc import Sequence
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Result:
-    """One row; `ok` None: it could not run, `why` says what is missing, and `packages` would bring it."""
+    """The result of one row.
+
+    `ok` is None for a row that could not run; `why` then says what is missing, and `packages` are the Debian
+    packages that have it.
+    """
 
     name: str
     ok: bool | None
@@ -17,13 +21,16 @@ class Result:
 
     @property
     def failed(self) -> bool:
+        """True if the row ran and failed."""
         return self.ok is False
 
     @property
     def word(self) -> str:
+        """The result as a word for the table."""
         return {True: "ok", False: "FAILED", None: "not here"}[self.ok]
 
     def as_json(self) -> dict[str, str | float | None]:
+        """Return the row for the table as JSON."""
         return {
             "name": self.name,
             "result": self.word,
@@ -33,7 +40,10 @@ class Result:
 
 
 class NotHereError(Exception):
-    """It cannot run on this machine; `str(error)` says what is missing, which Debian's `packages` bring."""
+    """A check that cannot run on this machine.
+
+    `str(error)` says what is missing; `packages` are the Debian packages that have it.
+    """
 
     def __init__(self, why: str = "", *, packages: Sequence[str] = ()) -> None:
         super().__init__(why or f"apt-get install {' '.join(packages)}")
@@ -41,7 +51,7 @@ class NotHereError(Exception):
 
 
 class FailedError(Exception):
-    """It ran, and went wrong; `str(error)` says how, in one line."""
+    """A check that ran and failed; `str(error)` says why, in one line."""
 
 
 # Debian's names, the same in 12 and 13.
@@ -57,19 +67,19 @@ _PACKAGES = {
 
 
 def package_of(program: str) -> str:
-    """The Debian package that brings a program."""
+    """Return the Debian package that has a program."""
     return _PACKAGES.get(program, program)
 
 
 def need(*programs: str) -> None:
-    """Raises NotHereError that names the packages of those that are not on PATH."""
+    """Check that programs are on PATH. Raises NotHereError, with the packages of those that are not."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         raise NotHereError(packages=[*dict.fromkeys(package_of(program) for program in missing)])
 
 
 def untried(results: Sequence[Result]) -> str:
-    """Return the line on the rows that could not run, and on what would let them; "" if there are none."""
+    """Return a line that names the rows that could not run and the packages they need; "" if all ran."""
     rows = [result for result in results if result.ok is None]
     if not rows:
         return ""
@@ -80,6 +90,6 @@ def untried(results: Sequence[Result]) -> str:
 
 
 def expect(true: object, why: str) -> None:
-    """Raises FailedError unless it is true."""
+    """Raise FailedError with `why` unless `true` is true."""
     if not true:
         raise FailedError(why)

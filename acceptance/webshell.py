@@ -1,10 +1,10 @@
-"""The WebShell: a link opened by a program and in a real Chromium, and `stagedoor attach` in a pipe."""
+"""Checks of the WebShell: a link in a program and in a real Chromium, and `stagedoor attach` in a pipe."""
 
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from acceptance.chromium import BrowserError, Tab, chromium, found
+from acceptance.chromium import BrowserError, Tab, chromium, find_chromium
 from acceptance.person import Person
 from acceptance.verdict import FailedError, NotHereError, expect
 from stagedoor.demo.clients import Login
@@ -17,7 +17,7 @@ Drive = Callable[[Path], object]
 def drives(
     stagedoor: tuple[str, ...], url: str, login: Login, link: Callable[[], str]
 ) -> dict[str, Drive]:
-    """What is checked, by name. `url` is where the web is answered; `link` makes a one-time link."""
+    """Return the checks by name. `url` is the WebShell's; `link` makes a one-time link."""
     return {
         "WebShell by HTTP and WebSocket": lambda _: _socket(url, link()),
         "WebShell in a browser": lambda folder: _browser(folder, link()),
@@ -26,7 +26,7 @@ def drives(
 
 
 def _socket(url: str, link: str) -> str:
-    """Sign in by a link, and type into the terminal of app01, with no browser."""
+    """Sign in by a link and type into the terminal of app01, without a browser."""
     person = Person(url)
     person.follow(link)
     person.in_terminal("app01", "echo in=$((40+2))-$APP_NAME", "in=42-app01")
@@ -34,10 +34,10 @@ def _socket(url: str, link: str) -> str:
 
 
 def _browser(folder: Path, link: str) -> str:
-    """Sign in by a link to app01, and type into its terminal."""
+    """Sign in by a link to app01 and type into its terminal, in Chromium."""
     if not (FOLDER / "terminal.js").exists():
         raise NotHereError("the page is not built: script/web")
-    if found() is None:
+    if find_chromium() is None:
         raise NotHereError(packages=["chromium"])
     try:
         with chromium(folder / "chromium") as browser:

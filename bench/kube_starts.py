@@ -18,7 +18,7 @@ from tests.cluster.fixtures import Cluster
 from tests.cluster.place import Place, default_state
 from tests.kube.house import House
 
-from acceptance.kubernetes_tools import checkout, kit_image
+from acceptance.kubernetes_tools import find_checkout, kit_image
 from kube_node import STEPS as NODE_STEPS
 from kube_node import NodeLog
 from stagedoor.kube.cluster import KubeCluster
@@ -102,7 +102,7 @@ def _house(folder: Path, kit_way: str) -> Iterator[House]:
     namespace = f"bench-{os.getpid()}-{kit_way}-{folder.name}"
     cluster.kubectl("create", "namespace", namespace)
     way = {"idle_stop_s": 86400, "kit_way": f'"{kit_way}"'}
-    house = House(folder, cluster, namespace, kit_image(checkout()), **way)
+    house = House(folder, cluster, namespace, kit_image(find_checkout()), **way)
     try:
         house.start()
         house.gateway.wait_for(lambda line: line["event"] == "controller leads")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
+from acceptance.chromium import Browser, BrowserError, Tab, chromium, find_chromium
 from load.tunnel import LoadError
 from peers import NAME, PASSWORD, MissingError
 from peers.web_gateway import APP, WebGateway
@@ -182,7 +182,7 @@ class Page:
 @contextlib.contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
     """Raises MissingError."""
-    if found() is None:
+    if find_chromium() is None:
         raise MissingError("no Chromium is installed (apt-get install chromium)")
     # Without WebGL, which some of the pages would have the processor draw.
     with _browsing(), chromium(folder, "--disable-3d-apis", whole=True) as running:

@@ -228,9 +228,9 @@ def test_a_gateway_that_lets_everybody_in_fails_the_denials() -> None:
         port = listener.getsockname()[1]
         login = Login("127.0.0.1", port, "dev", "secret", Path("token"), Path())
         with pytest.raises(FailedError, match="let in"):
-            doors.refused(login, "www.example.com", 22, 403)
+            doors.check_refused(login, "www.example.com", 22, 403)
     with pytest.raises(FailedError, match="no answer"):
-        doors.refused(login, "www.example.com", 22, 403)
+        doors.check_refused(login, "www.example.com", 22, 403)
 
 
 def test_expecting_what_is_not_so_fails() -> None:

@@ -146,7 +146,7 @@ def test_outside_a_checkout_it_says_what_is_missing(
 ) -> None:
     monkeypatch.setattr(tools, "_ROOT", tmp_path)
     with pytest.raises(StagedoorError, match=r"in a checkout, run: script/demo --kubernetes$"):
-        tools.checkout()
+        tools.find_checkout()
 
 
 def test_programs_that_are_missing_are_named_with_their_packages(
@@ -154,7 +154,7 @@ def test_programs_that_are_missing_are_named_with_their_packages(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StagedoorError, match=r"apt-get install binutils buildah .*patchelf$"):
-        tools.checkout()
+        tools.find_checkout()
 
 
 def test_a_program_that_fails_is_told_with_what_it_said(tmp_path: Path) -> None:

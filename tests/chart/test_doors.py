@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.kubernetes_tools import checkout, gateway_image
+from acceptance.kubernetes_tools import find_checkout, gateway_image
 from stagedoor.net.tls import client_context
 from tests.chart.release import RESTRICTED, Release, anchor, until
 from tests.cluster.fixtures import Cluster
@@ -42,7 +42,7 @@ while data := sys.stdin.buffer.read1(65536):
 def release(
     cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Release]:
-    name, _, tag = gateway_image(checkout()).rpartition(":")
+    name, _, tag = gateway_image(find_checkout()).rpartition(":")
     anchor(cluster)
     own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("doors", "apps"))
     kit_name, _, kit_tag = kit.rpartition(":")

@@ -20,9 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
-from acceptance.chromium import chromium
-from acceptance.chromium import found as chromium_found
-from acceptance.kubernetes_tools import checkout, gateway_image
+from acceptance.chromium import chromium, find_chromium
+from acceptance.kubernetes_tools import find_checkout, gateway_image
 from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.chart.chart import merged
 from tests.chart.front import HTTP, HTTPS, TOO_LONG_S, Front, Guest, front
@@ -149,7 +148,7 @@ def stage(
 ) -> Iterator[Stage]:
     need_traefik()
     origin, path, page = SITES[request.param]
-    name, _, tag = gateway_image(checkout()).rpartition(":")
+    name, _, tag = gateway_image(find_checkout()).rpartition(":")
     kit_name, _, kit_tag = kit.rpartition(":")
     anchor(cluster)
     kinds = ("front", "own", "apps")
@@ -308,7 +307,7 @@ def test_a_large_file_goes_up_and_one_that_is_cut_goes_on(stage: Stage, tmp_path
 
 
 @pytest.mark.skipif(
-    chromium_found() is None or not (FOLDER / "terminal.js").exists(),
+    find_chromium() is None or not (FOLDER / "terminal.js").exists(),
     reason="as root: apt-get install chromium; script/web builds the page",
 )
 def test_the_page_in_a_real_chromium(stage: Stage, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.kubernetes_tools import checkout, gateway_image
+from acceptance.kubernetes_tools import find_checkout, gateway_image
 from tests.chart.release import RESTRICTED, Release, anchor, database, forget, open_to_pods, until
 from tests.chart.test_manifests import kustomized
 from tests.cluster.asking import Manifest
@@ -31,7 +31,7 @@ def release(
     cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Release]:
     """Installed, with a developer and an app; in a namespace that enforces `restricted`."""
-    name, _, tag = gateway_image(checkout()).rpartition(":")
+    name, _, tag = gateway_image(find_checkout()).rpartition(":")
     anchor(cluster)
     own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("own", "apps"))
     kit_name, _, kit_tag = kit.rpartition(":")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.kubernetes_tools import checkout, gateway_image
+from acceptance.kubernetes_tools import find_checkout, gateway_image
 from tests.chart.release import RESTRICTED, Release, anchor, until
 from tests.chart.test_install import SERVICE
 from tests.cluster.fixtures import Cluster
@@ -46,7 +46,7 @@ def test_no_shell_outlives_its_fence(
     anchor(cluster)
     own, first, second = fresh_namespace(RESTRICTED), fresh_namespace(), fresh_namespace()
     (image, _, tag), (kit_image, _, kit_tag) = (
-        name.rpartition(":") for name in (gateway_image(checkout()), kit)
+        name.rpartition(":") for name in (gateway_image(find_checkout()), kit)
     )
     release = Release(
         cluster,

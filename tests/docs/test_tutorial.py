@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.chromium import chromium, found
+from acceptance.chromium import chromium, find_chromium
 from stagedoor.holder.folder import end_all
 from stagedoor.shells.local import tmux
 from tests.docs import pages
@@ -191,7 +191,7 @@ def test_every_step_prints_what_the_page_shows(machine: Machine) -> None:
 
 def opens(machine: Machine, link: str) -> None:
     """Sign in by the link, and type into the terminal of app01."""
-    if found() is None:
+    if find_chromium() is None:
         return
     with chromium(machine.home / "chromium", "--ignore-certificate-errors") as browser:
         tab = browser.tab(link)

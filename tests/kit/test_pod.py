@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from acceptance.kubernetes_tools import checkout, kit_image
+from acceptance.kubernetes_tools import find_checkout, kit_image
 from tests.cluster import archive, images
 from tests.cluster.fixtures import Cluster, cluster, fresh_namespace
 from tests.kit.people import People
@@ -154,7 +154,7 @@ def start(
 
         apply("create", "secret", "generic", "app01-ssh", f"--from-file={host}")
         apply("create", "configmap", "app01-ssh", f"--from-file={shell}")
-        pod = _pod(kit_image(checkout()), _app(cluster, image, tmp_path))
+        pod = _pod(kit_image(find_checkout()), _app(cluster, image, tmp_path))
         apply("create", "-f", "-", text=json.dumps(pod))
         apply("wait", "--for=condition=Ready", "pod/app01-ssh", f"--timeout={2 * BOUND_S}s")
         seen = cluster.kubectl("--namespace", namespace, "get", "pod", "app01-ssh", "-o", "json")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from acceptance.kubernetes_tools import checkout, kit_image
+from acceptance.kubernetes_tools import find_checkout, kit_image
 from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.settings.file import load_settings
@@ -236,7 +236,7 @@ def shared_house(cluster: Cluster, kit: str, folder: Path) -> Iterator[House]:
 def kit(cluster: Cluster) -> str:
     """The sshd kit's image, on the node."""
     cluster.image("busybox")
-    return kit_image(checkout())
+    return kit_image(find_checkout())
 
 
 @pytest.fixture

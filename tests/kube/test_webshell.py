@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from acceptance.chromium import chromium, found
+from acceptance.chromium import chromium, find_chromium
 from stagedoor.admin.service import add_user
 from stagedoor.wire.terminal import Mode, NoticeKind
 from tests.kube.house import BOUND_S, House, until
@@ -108,7 +108,7 @@ def test_the_page_shows_the_steps_of_a_cold_start_and_attach_runs_a_command_ther
 ) -> None:
     house = make_house(more=WEB)
     house.app(env={"GREETING": "hello"})
-    if found() is None:
+    if find_chromium() is None:
         house.must("app01")
     else:
         _look_on_at_its_start(house, tmp_path / "profile")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from acceptance.chromium import Browser, chromium, found
+from acceptance.chromium import Browser, chromium, find_chromium
 from stagedoor.admin import service as admin
 from stagedoor.store.schema import provider_answers
 from tests.login.conftest import settings
@@ -50,7 +50,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, toml: str) -> It
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if found() is None:
+    if find_chromium() is None:
         pytest.skip("no Chromium is installed; as root: apt-get install chromium")
     with chromium(tmp_path_factory.mktemp("chromium")) as running:
         yield running

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.chromium import Browser, BrowserError, Tab, chromium, found
+from acceptance.chromium import Browser, BrowserError, Tab, chromium, find_chromium
 from stagedoor.listeners.web.pages.assets import FOLDER
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S
@@ -17,7 +17,7 @@ TERMINAL = "document.querySelector('.xterm-rows')"
 @pytest.fixture(scope="session")
 def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One for all modules that a worker runs; ask for `browser`."""
-    if found() is None:
+    if find_chromium() is None:
         pytest.skip("no Chromium is installed; as root: apt-get install chromium")
     if not (FOLDER / "terminal.js").exists():
         pytest.skip("the page is not built: script/web")

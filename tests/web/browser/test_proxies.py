@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.chromium import chromium
-from acceptance.chromium import found as chromium_found
+from acceptance.chromium import chromium, find_chromium
 from tests.net.peers import write_certificate
 from tests.path.gateway import running
 from tests.web.browser.conftest import STATES, ready, run, shows, sign_in
@@ -14,7 +13,7 @@ from tests.web.proxies import MISSING, nginx, tinyproxy
 from tests.web.visitor import let_in
 
 pytestmark = pytest.mark.skipif(
-    bool(MISSING) or chromium_found() is None,
+    bool(MISSING) or find_chromium() is None,
     reason="as root: apt-get install nginx-light caddy tinyproxy chromium",
 )
 

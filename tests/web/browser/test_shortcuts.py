@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from acceptance.chromium import BrowserError, Tab, chromium, found
+from acceptance.chromium import BrowserError, Tab, chromium, find_chromium
 from tests.path.gateway import Gateway
 from tests.web.browser.conftest import ready, run, shows
 
@@ -19,7 +19,7 @@ NEEDED = ("Xvfb", "xdotool")
 pytestmark = [
     pytest.mark.webshell(5),
     pytest.mark.skipif(
-        found() is None or any(shutil.which(name) is None for name in NEEDED),
+        find_chromium() is None or any(shutil.which(name) is None for name in NEEDED),
         reason="as root: apt-get install chromium xvfb xdotool",
     ),
 ]
