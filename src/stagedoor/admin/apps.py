@@ -25,7 +25,7 @@ from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
 from stagedoor.shells.kubernetes.live.opt_in import SUITABLE, UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.live.outdated import sentence
-from stagedoor.shells.kubernetes.live.reading import derived_now
+from stagedoor.shells.kubernetes.live.reading import derive_now
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
 
 SYNC_S = 15.0
@@ -114,7 +114,7 @@ class Apps:
         namespace = self._namespace(target)
         app = await self._app(namespace, target)
         settings = read_settings(app, defaults_of(self._settings))
-        derived = await derived_now(
+        derived = await derive_now(
             self._cluster,
             app,
             settings.instead if isinstance(settings, WrongSettings) else settings,

@@ -141,7 +141,7 @@ class Reconciler:
         for written in await self.maker.make(seen.app, seen.target, seen.settings, seen.derived):
             mirrors.put(written)
         await self._write_failure(seen.target, None)
-        if shell is not None and shell.bent and isinstance(decision, Replace):
+        if shell is not None and shell.modified and isinstance(decision, Replace):
             changed = (
                 "somebody changed the shell's Deployment, or the cluster does since an upgrade"
             )

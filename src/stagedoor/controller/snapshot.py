@@ -65,7 +65,7 @@ def read_app(
         settings=derived if isinstance(derived, WrongSettings) else settings,
         template=derived.template if isinstance(derived, Derived) else None,
         renewed_at=renewed_at,
-        told_to_stop=lease is not None and renewed_at is None,
+        stop_requested=lease is not None and renewed_at is None,
         shell=_status(shell, lifecycle.is_running(mirrors.shell_pods(target.app))),
         leftovers=lease is not None or mirrors.service(target.app) is not None,
         log=log,
@@ -92,5 +92,5 @@ def _status(shell: Object | None, running: bool) -> ShellStatus | None:
         stale=annotations.get(STALE),
         idle_since=parse_time(str(annotations.get(IDLE_SINCE, ""))),
         running=running,
-        bent=annotations.get(SPEC) != spec_hash(shell),
+        modified=annotations.get(SPEC) != spec_hash(shell),
     )

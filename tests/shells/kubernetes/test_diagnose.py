@@ -19,7 +19,7 @@ from stagedoor.shells.kubernetes.live.diagnose import (
     SSHD,
     STARTING,
     WAITING,
-    Found,
+    Diagnosis,
     LogRequest,
     diagnose,
 )
@@ -38,7 +38,7 @@ def observed(case: str) -> dict[str, Any]:
     return found
 
 
-def judge(seen: dict[str, Any], now: float = NOW, **more: Any) -> Found:
+def judge(seen: dict[str, Any], now: float = NOW, **more: Any) -> Diagnosis:
     return diagnose(seen["shell"], seen["replica_sets"], seen["pods"], seen["events"], now, **more)
 
 

@@ -44,7 +44,7 @@ TMUX = "stagedoor: busy sessions=1 tmux=0\nstagedoor: busy sessions=0 tmux=1\n"
 
 RUNNING = ShellStatus(replicas=1, template="a", running=True)
 STALE_ONE = ShellStatus(replicas=1, template="a", stale="b", running=True)
-BENT = replace(RUNNING, bent=True)
+BENT = replace(RUNNING, modified=True)
 STARTING = ShellStatus(replicas=1, template="a")
 STOPPED = ShellStatus(replicas=0, template="a", idle_since=NOW - 100)
 
@@ -76,7 +76,7 @@ def seen(
         (seen(None, settings=WARM), Start()),
         (seen(None, ago=0, offered=False), Delete()),
         (seen(None, ago=9, settings=WRONG), Refuse(WRONG.problems, NOW - 9 + 1800)),
-        (seen(None, told_to_stop=True), Delete()),
+        (seen(None, stop_requested=True), Delete()),
         # It starts.
         (seen(STARTING, ago=5), Keep(NOW - 5 + 1800)),
         (seen(STARTING, ago=5, template="b"), Replace()),
@@ -93,7 +93,7 @@ def seen(
         (seen(replace(BENT, replicas=3), ago=5), OnePod()),
         (seen(replace(RUNNING, replicas=2), ago=5), OnePod()),
         (seen(replace(STARTING, replicas=2), ago=5), OnePod()),
-        (seen(replace(RUNNING, replicas=2), told_to_stop=True), ScaleToZero()),
+        (seen(replace(RUNNING, replicas=2), stop_requested=True), ScaleToZero()),
         # Somebody is inside.
         (seen(RUNNING, ago=5), Keep(NOW - 5 + 1800)),
         (seen(RUNNING, ago=IN_USE_S - 1, template="b"), Mark("b", None)),
@@ -143,9 +143,9 @@ def seen(
         (seen(STARTING, offered=False), Delete()),
         (seen(STOPPED, offered=False), Delete()),
         # Somebody said stop.
-        (seen(RUNNING, told_to_stop=True), ScaleToZero()),
-        (seen(RUNNING, told_to_stop=True, settings=WARM), ScaleToZero()),
-        (seen(STOPPED, told_to_stop=True, settings=WARM), Keep(NOW - 100 + 86400)),
+        (seen(RUNNING, stop_requested=True), ScaleToZero()),
+        (seen(RUNNING, stop_requested=True, settings=WARM), ScaleToZero()),
+        (seen(STOPPED, stop_requested=True, settings=WARM), Keep(NOW - 100 + 86400)),
         # It is stopped.
         (seen(STOPPED), Keep(NOW - 100 + 86400)),
         (seen(STOPPED, ago=1900), Keep(NOW - 100 + 86400)),
@@ -309,7 +309,7 @@ def live(world: World, deeds: list[tuple[str, object]], chosen: AppSettings) -> 
             case "bend":
                 if world.shell is not None and world.shell.replicas:
                     assert isinstance(how, int)
-                    world.shell = replace(world.shell, bent=True, replicas=how)
+                    world.shell = replace(world.shell, modified=True, replicas=how)
             case "knock":
                 world.request_shell()
                 world.tick(0)
@@ -358,7 +358,7 @@ def test_in_the_end_nothing_is_left_when_nobody_comes(
     while world.now < until:
         world.tick(0)
         last = world.deeds[-1]
-        again = last.look_again_at if isinstance(last, Keep | Refuse) else None
+        again = last.recheck_at if isinstance(last, Keep | Refuse) else None
         if world.shell is None and world.renewed_at is None:
             return
         assert again is not None, f"nobody looks again after {last}"

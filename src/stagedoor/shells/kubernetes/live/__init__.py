@@ -1,1 +1,1 @@
-"""Shells as they are in a cluster: what is seen of a namespace, how a start stands, and its diagnosis."""
+"""Running shells: the caches of a namespace, the start of a shell and its diagnosis, and the lifecycle."""

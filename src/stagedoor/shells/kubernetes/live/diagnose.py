@@ -1,8 +1,8 @@
-"""Where the start of a shell stands, or why it does not go on. Pure; time is an argument.
+"""The diagnosis of a shell's start: its current step, or the cause of its failure. Pure; time is an argument.
 
-Status fields: core/v1 PodStatus and ContainerStatus, apps/v1 DeploymentCondition; reasons:
-kubelet's `images/types.go` and `container/sync_result.go`. What mends itself within seconds (a
-Secret that the kubelet has not seen yet, a registry that stumbles) is a step, not a cause.
+Status fields: core/v1 PodStatus and ContainerStatus, apps/v1 DeploymentCondition. Reasons: the kubelet's
+`images/types.go` and `container/sync_result.go`. A problem that usually ends within seconds (a Secret that
+the kubelet has not seen yet, a short failure of a registry) is a step, not a cause.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,16 +28,16 @@ from stagedoor.shells.kubernetes.sentences import (
 from stagedoor.wire.rfc3339 import parse_time
 
 LOG_LINES = 20
-"""How many last lines of a container's log `LogRequest` asks for."""
+"""The number of lines at the end of a container's log that `LogRequest` asks for."""
 
 PATIENCE_S = 10
-"""How long a trouble may last that often passes by itself: no node yet, a volume that is not
-mounted at the first try, no network for the pod."""
+"""Seconds until a problem that often ends without help is a cause: a volume that is not mounted at the first
+attempt, or no network for the pod."""
 AUTOSCALER_S = 15
-"""The same where no node can take the pod: the cluster autoscaler looks every 10 s, and says what it does
-in Events."""
+"""Seconds until it is a cause that no node can take the pod. The cluster autoscaler checks every 10 s, and
+reports in Events what it does."""
 NODE_S = 600
-"""How long a node is waited for that is being added. Most take two to five minutes."""
+"""Seconds to wait for a node that is being added. Most take two to five minutes."""
 
 WAITING = "waiting for the controller"
 CREATING = "creating the pod"
@@ -64,7 +64,7 @@ _RUN_REASONS = frozenset(
     {"RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError"}
 )
 _NODE_ADDED = ("TriggeredScaleUp", "Nominated")
-"""Of the pod, by the cluster autoscaler and by Karpenter."""
+"""Reasons of Events on the pod, by the cluster autoscaler and by Karpenter."""
 _NODE_NOT_ADDED = "NotTriggerScaleUp"
 _VOLUME_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -72,13 +72,13 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class LogRequest:
-    """Read the last LOG_LINES lines of this container's log and ask again with them in `logs`."""
+    """A request to read the last LOG_LINES lines of a container's log, and to call `diagnose` with them."""
 
     pod: str
     container: str
 
 
-Found = StartStep | Cause | LogRequest
+Diagnosis = StartStep | Cause | LogRequest
 
 
 def diagnose(
@@ -90,13 +90,14 @@ def diagnose(
     *,
     logs: Mapping[tuple[str, str], str] = MappingProxyType({}),
     failure: Cause | None = None,
-) -> Found:
-    """The step that a start is at, a cause if it will not get further, or what else must be read.
+) -> Diagnosis:
+    """Return the step of a start, the cause if it has failed, or a request for a log that decides.
 
-    `shell` is the shell's Deployment, None while there is none; the rest are the namespace's objects
-    with the shell's labels, and the Events about them (core/v1 or events.k8s.io/v1). `logs` are those
-    asked for by `LogRequest`, by pod and container; an empty one is an answer. `failure` is what
-    the controller wrote to the lease (`objects.failure_of`).
+    `shell` is the shell's Deployment, None if there is none yet. `replica_sets` and `pods` are the
+    namespace's objects with the shell's labels, `events` the Events about them (core/v1 or
+    events.k8s.io/v1). `logs` has the logs that a `LogRequest` asked for, by pod and container; an empty log
+    is an answer too. `failure` is the failure that the controller wrote to the lease
+    (`objects.failure_of`).
     """
     if failure is not None:
         return failure
@@ -104,16 +105,20 @@ def diagnose(
         return StartStep(WAITING)
     status = shell.get("status") or _NOTHING
     generation = (shell.get("metadata") or _NOTHING).get("generation", 0)
-    # What its status says is about an older wish; so are its pods.
+    # The status and the pods are those of an older generation.
     if status.get("observedGeneration", generation) < generation:
         return StartStep(CREATING)
     alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     if alive:
-        pod = max(alive, key=lambda each: each["metadata"].get("creationTimestamp") or "")
-        found = _pod(pod, about(events, pod), now, logs)
-        # A large image may be pulled for longer than any deadline; nothing else may.
-        stuck = found == StartStep(STARTING) and _is_overdue(shell) and not _is_young(pod, now)
-        return _no_progress(STARTING, f"pod {pod['metadata']['name']}", pod) if stuck else found
+        pod = max(alive, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
+        diagnosis = _pod(pod, about(events, pod), now, logs)
+        # Only the pull of a large image may take longer than the deadline.
+        is_stuck = (
+            diagnosis == StartStep(STARTING) and _is_overdue(shell) and not _is_young(pod, now)
+        )
+        if is_stuck:
+            return _no_progress(STARTING, f"pod {pod['metadata']['name']}", pod)
+        return diagnosis
     refusal = _refusal([*replica_sets, shell])
     if refusal is not None:
         return refusal
@@ -124,12 +129,12 @@ def diagnose(
     return StartStep(CREATING)
 
 
-def _refusal(makers: Iterable[Object]) -> Cause | None:
-    """What the API said to the maker of the pod (apps/v1: ReplicaFailure)."""
-    for maker in makers:
-        for condition in (maker.get("status") or _NOTHING).get("conditions") or ():
+def _refusal(owners: Iterable[Object]) -> Cause | None:
+    """Return why the API refused the pod to one of its possible owners (apps/v1: ReplicaFailure), or None."""
+    for owner in owners:
+        for condition in (owner.get("status") or _NOTHING).get("conditions") or ():
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-                pod = ((maker.get("spec") or _NOTHING).get("template") or _NOTHING).get(
+                pod = ((owner.get("spec") or _NOTHING).get("template") or _NOTHING).get(
                     "spec"
                 ) or {}
                 containers = [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
@@ -139,7 +144,7 @@ def _refusal(makers: Iterable[Object]) -> Cause | None:
 
 def _is_overdue(shell: Object) -> bool:
     conditions = (shell.get("status") or _NOTHING).get("conditions") or ()
-    return any(each.get("reason") == "ProgressDeadlineExceeded" for each in conditions)
+    return any(condition.get("reason") == "ProgressDeadlineExceeded" for condition in conditions)
 
 
 def _no_progress(step: str, what: str, thing: Object) -> Cause:
@@ -150,51 +155,55 @@ def _no_progress(step: str, what: str, thing: Object) -> Cause:
 
 def _pod(
     pod: Object, events: Sequence[Object], now: float, logs: Mapping[tuple[str, str], str]
-) -> Found:
+) -> Diagnosis:
     status = pod.get("status") or _NOTHING
     if status.get("phase") == "Failed":
         said = plain(status.get("message") or "the node gives no reason")
         return Cause(STARTING, f"the pod was given up ({status.get('reason', 'Failed')}): {said}")
-    unplaced = _placing(status, events, now)
-    if unplaced is not None:
-        return unplaced
+    scheduling = _scheduling(status, events, now)
+    if scheduling is not None:
+        return scheduling
     initial = status.get("initContainerStatuses") or ()
     statuses = [*initial, *(status.get("containerStatuses") or ())]
-    if any(each["name"] == CONTAINER and "running" in _state(each) for each in statuses):
+    if any(item["name"] == CONTAINER and "running" in _state(item) for item in statuses):
         return StartStep(SSHD)
     steps = []
-    for number, each in enumerate(statuses):
-        found = _container(pod, each, number < len(initial), logs)
-        if isinstance(found, Cause | LogRequest):
-            return found
-        if found is not None:
-            steps.append(found)
+    for number, container in enumerate(statuses):
+        diagnosis = _container(pod, container, number < len(initial), logs)
+        if isinstance(diagnosis, Cause | LogRequest):
+            return diagnosis
+        if diagnosis is not None:
+            steps.append(diagnosis)
     if steps:
         return steps[0]
-    # Volumes and network come before the first container, so what was said of them is past then.
-    if not any("waiting" not in _state(each) for each in statuses):
-        held_up = _held_up(events, now)
-        if held_up is not None:
-            return held_up
+    # Volumes and network are ready before the first container, so Events about them are old after that.
+    if all("waiting" in _state(item) for item in statuses):
+        obstacle = _obstacle(events, now)
+        if obstacle is not None:
+            return obstacle
     return _pulling(events) or StartStep(STARTING)
 
 
-def _placing(status: Mapping[str, Any], events: Sequence[Object], now: float) -> Found | None:
-    """About the node; None once there is one."""
+def _scheduling(
+    status: Mapping[str, Any], events: Sequence[Object], now: float
+) -> Diagnosis | None:
+    """Return the diagnosis of a pod that has no node yet; None if it has one."""
     for condition in status.get("conditions") or ():
         if condition.get("type") != "PodScheduled" or condition.get("status") == "True":
             continue
         if condition.get("reason") != "Unschedulable":
             return StartStep(SCHEDULING, plain(condition.get("message") or ""))
         since = parse_time(condition.get("lastTransitionTime") or "")
-        return _unplaced(unschedulable(condition.get("message") or ""), since, events, now)
+        return _unschedulable(unschedulable(condition.get("message") or ""), since, events, now)
     if not status.get("conditions") and not status.get("containerStatuses"):
         return StartStep(SCHEDULING)
     return None
 
 
-def _unplaced(why: str, since: float | None, events: Sequence[Object], now: float) -> Found:
-    """No node can take the pod, since that time: whether one is being added."""
+def _unschedulable(
+    why: str, since: float | None, events: Sequence[Object], now: float
+) -> Diagnosis:
+    """Return the diagnosis of a pod that no node can take `since` that time: a node may be being added."""
     added = [event for event in events if event.get("reason") in _NODE_ADDED]
     if added:
         last = max(map(last_seen, added))
@@ -203,15 +212,18 @@ def _unplaced(why: str, since: float | None, events: Sequence[Object], now: floa
         minutes = int((now - (since or now)) // 60)
         waited = f", for {minutes} minutes now" if minutes > 1 else ""
         return StartStep(SCHEDULING, f"the cluster is adding a node{waited}", patience_s=NODE_S)
-    refused = [plain(note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED]
-    if refused:
-        why = f"{why}; and none is added: {refused[-1]}"
-    lasts = since is not None and now - since >= AUTOSCALER_S
-    return (Cause if lasts else StartStep)(SCHEDULING, why)
+    refusals = [plain(note(event)) for event in events if event.get("reason") == _NODE_NOT_ADDED]
+    if refusals:
+        why = f"{why}; and none is added: {refusals[-1]}"
+    is_final = since is not None and now - since >= AUTOSCALER_S
+    return (Cause if is_final else StartStep)(SCHEDULING, why)
 
 
 def _is_young(pod: Object, now: float) -> bool:
-    """Whether it has had a node for less than the Deployment's deadline, which a wait for a node spends."""
+    """Return whether the pod has had a node for less than the Deployment's progress deadline.
+
+    The Deployment's own deadline also includes the wait for a node.
+    """
     for condition in (pod.get("status") or _NOTHING).get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
             since = parse_time(condition.get("lastTransitionTime") or "")
@@ -224,15 +236,15 @@ def _container(
     container: Mapping[str, Any],
     initial: bool,
     logs: Mapping[tuple[str, str], str],
-) -> Found | None:
-    """About one container that is not sshd's running one; None if it does not hold up the start."""
+) -> Diagnosis | None:
+    """Return the diagnosis of one container; None if it does not delay the start."""
     name = container["name"]
     state = _state(container)
     waiting, ended = state.get("waiting"), state.get("terminated")
     if "running" in state:
-        # A sidecar among the init containers goes on running.
-        holds = initial and _spec(pod, name).get("restartPolicy") != "Always"
-        return StartStep(STARTING, _running_detail(name)) if holds else None
+        # A sidecar among the init containers keeps running, so the start does not wait for its end.
+        is_awaited = initial and _spec(pod, name).get("restartPolicy") != "Always"
+        return StartStep(STARTING, _running_detail(name)) if is_awaited else None
     if ended is not None:
         if initial and ended.get("exitCode") == 0:
             return None
@@ -259,18 +271,18 @@ def _running_detail(name: str) -> str:
 
 def _crash(
     pod: Object, name: str, ended: Mapping[str, Any], logs: Mapping[tuple[str, str], str]
-) -> Found:
-    reason, said = ended.get("reason") or "", ended.get("message") or ""
+) -> Diagnosis:
+    reason, output = ended.get("reason") or "", ended.get("message") or ""
     if reason in ("StartError", "ContainerCannotRun"):
-        why = container_trouble(said or reason)
+        why = container_trouble(output or reason)
         return Cause(STARTING, f"container {name} cannot be started: {why}")
-    if not said:
-        # A pod's status has the last lines itself when its policy is FallbackToLogsOnError; a kill
-        # from outside leaves none there.
+    if not output:
+        # With the policy FallbackToLogsOnError the pod's status has the last lines of the log, but not if the
+        # container was killed from outside.
         key = (pod["metadata"]["name"], name)
         if key not in logs:
             return LogRequest(*key)
-        said = logs[key]
+        output = logs[key]
     code = ended.get("exitCode")
     what = f"container {name} ended" if code is None else f"container {name} ended with code {code}"
     if reason == "OOMKilled":
@@ -281,27 +293,27 @@ def _crash(
         what += f" ({plain(reason)})"
     elif ended.get("signal"):
         what += f" by signal {ended['signal']}"
-    return Cause(STARTING, f"{what}.{last_lines(said)}")
+    return Cause(STARTING, f"{what}.{last_lines(output)}")
 
 
-def _held_up(events: Sequence[Object], now: float) -> Cause | StartStep | None:
-    """What only Events tell of a pod whose containers are not made yet."""
+def _obstacle(events: Sequence[Object], now: float) -> Cause | StartStep | None:
+    """Return what delays a pod whose containers are not created yet, which only Events report; else None."""
     for event in sorted(events, key=last_seen, reverse=True):
         reason, said = event.get("reason"), plain(note(event))
-        lasts = now - first_seen(event) >= PATIENCE_S
+        is_lasting = now - first_seen(event) >= PATIENCE_S
         if reason in _VOLUME_EVENTS:
             why = f"a volume cannot be mounted: {said}"
-            # Neither waits for anything that is on its way.
-            final = lasts or "not found" in said or "Multi-Attach" in said
-            return (Cause if final else StartStep)(MOUNTING, why)
+            # A missing object and a disk in use elsewhere do not end without help.
+            is_final = is_lasting or "not found" in said or "Multi-Attach" in said
+            return (Cause if is_final else StartStep)(MOUNTING, why)
         if reason == "FailedCreatePodSandBox":
             why = f"the node cannot set up the pod: {said}"
-            return (Cause if lasts else StartStep)(STARTING, why)
+            return (Cause if is_lasting else StartStep)(STARTING, why)
     return None
 
 
 def _pulling(events: Sequence[Object]) -> StartStep | None:
-    """The image that is being pulled, if one is."""
+    """Return the step with the image that is being pulled, or None."""
     pulled = {part(event) for event in events if event.get("reason") == "Pulled"}
     for event in events:
         if event.get("reason") == "Pulling" and part(event) not in pulled:
@@ -311,15 +323,15 @@ def _pulling(events: Sequence[Object]) -> StartStep | None:
 
 
 def _state(container: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = container.get("state") or _NOTHING
-    return found
+    state: Mapping[str, Any] = container.get("state") or _NOTHING
+    return state
 
 
 def _spec(pod: Object, name: str) -> Mapping[str, Any]:
     spec = pod.get("spec") or _NOTHING
     for field in ("initContainers", "containers"):
-        for container in spec.get(field) or ():
+        containers: Sequence[Mapping[str, Any]] = spec.get(field) or ()
+        for container in containers:
             if container["name"] == name:
-                found: Mapping[str, Any] = container
-                return found
+                return container
     return _NOTHING

@@ -1,4 +1,4 @@
-"""One environment as a gateway serves it: what is seen of its namespace, and what is written there."""
+"""One environment as a gateway serves it: the cache of its namespace, and the gateway's writes there."""
 
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -16,9 +16,12 @@ from stagedoor.shells.kubernetes.ports import Cluster
 
 
 class Environment:
-    """The namespace of one environment: `cache` is what is seen there, `leases` writes the leases of its
-    shells as `holder`. `judging` says how shells are judged for the cluster's fence, None: there is none.
-    `now` is seconds since the epoch."""
+    """The namespace of one environment.
+
+    `cache` has its objects, and `leases` writes the leases of its shells as `holder`. `judging` has the
+    settings with which the gateway approves shells for the cluster's admission policy, None if there is no
+    such policy. `now` returns seconds since the epoch.
+    """
 
     def __init__(
         self,
@@ -36,14 +39,14 @@ class Environment:
         self._now = now
 
     def work(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """Yield what has to run for as long as the environment is served."""
+        """Yield the coroutines that must run while the environment is served."""
         for mirror in self.cache.mirrors:
             yield mirror.run()
         if self._register is not None:
             yield self._register.run()
 
     async def start(self, target: Target, progress: Progress) -> Shell | Denial:
-        """Ask for the shell of `target`, and wait until it answers or the cause why it does not is known."""
+        """Ask for the shell of `target`, and wait until its sshd answers or its start has failed."""
         start = Start(self._cluster, self.cache, target, self.leases, progress, self._now)
         with self._register.asking(target.app) if self._register else nullcontext():
             return await start.wait()

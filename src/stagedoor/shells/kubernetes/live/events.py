@@ -1,7 +1,7 @@
-"""Events as core/v1 and events.k8s.io/v1 spell them. Pure.
+"""The fields of Events in core/v1 and events.k8s.io/v1. Pure.
 
-The kubelet still reports by the old API, the scheduler by the new one, and each is read through
-either: so a time or a text may stand in one of several fields.
+The kubelet still writes the old API, the scheduler the new one, and both can be read through either. So a
+time or a text may be in one of several fields.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from stagedoor.wire.rfc3339 import parse_time
 
 
 def about(events: Sequence[Object], thing: Object) -> Sequence[Object]:
-    """Those that speak of this object, and not of an earlier one of its name."""
+    """Return the Events about this object, without those about an earlier object of the same name."""
     uid, name = thing["metadata"].get("uid"), thing["metadata"]["name"]
     return [
         event
@@ -21,22 +21,22 @@ def about(events: Sequence[Object], thing: Object) -> Sequence[Object]:
 
 
 def note(event: Object) -> str:
-    """What it says."""
+    """Return the text of an Event."""
     return event.get("note") or event.get("message") or ""
 
 
 def part(event: Object) -> str:
-    """The part of the object, `spec.containers{shell}`; empty where it speaks of the whole."""
+    """Return the part of the object, as `spec.containers{shell}`; empty if the Event is about the whole."""
     return _regarding(event).get("fieldPath") or ""
 
 
 def first_seen(event: Object) -> float:
-    """Seconds since the epoch; infinity where it does not say."""
+    """Return when the Event first happened, in seconds since the epoch; infinity if it has no time."""
     return _time(event, "deprecatedFirstTimestamp", "firstTimestamp", "eventTime")
 
 
 def last_seen(event: Object) -> float:
-    """Seconds since the epoch; infinity where it does not say."""
+    """Return when the Event last happened, in seconds since the epoch; infinity if it has no time."""
     series = event.get("series") or {}
     last = parse_time(series.get("lastObservedTime") or "")
     if last is not None:
@@ -45,14 +45,14 @@ def last_seen(event: Object) -> float:
 
 
 def _regarding(event: Object) -> Object:
-    found: Object = event.get("regarding") or event.get("involvedObject") or {}
-    return found
+    reference: Object = event.get("regarding") or event.get("involvedObject") or {}
+    return reference
 
 
 def _time(event: Object, *fields: str) -> float:
     created = (event.get("metadata") or {}).get("creationTimestamp")
-    for said in (*(event.get(field) for field in fields), created):
-        found = parse_time(said) if isinstance(said, str) else None
-        if found is not None:
-            return found
+    for text in (*(event.get(field) for field in fields), created):
+        time = parse_time(text) if isinstance(text, str) else None
+        if time is not None:
+            return time
     return float("inf")

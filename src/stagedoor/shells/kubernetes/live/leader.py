@@ -1,4 +1,4 @@
-"""What the controller that leads says of itself in its lease, for `stagedoor status`. Pure."""
+"""The report of the leading controller in its lease, for `stagedoor status`. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from stagedoor.wire.oneline import one_line
 from stagedoor.wire.rfc3339 import parse_time
 
 MAX_NAMED = 20
-"""Namespaces that are named with a reason; an annotation is read with each look at the lease."""
+"""The most namespaces named with a reason: the annotation is transferred with every read of the lease."""
 MAX_REASON = 300
-"""Characters of a reason."""
+"""The longest reason, in characters."""
 SILENT_S = 60.0
-"""A lease that was renewed before this has no leader any more. Two machines' clocks may differ by less."""
+"""Seconds without a renewal after which a lease has no leader. Two machines' clocks may differ by less."""
 
 
-class _Said(msgspec.Struct):
+class _Annotation(msgspec.Struct):
     """The annotation's JSON."""
 
     served: int = 0
@@ -28,10 +28,10 @@ class _Said(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class LeaderReport:
-    """The controllers as their lease shows them.
+    """The state of the controllers as their lease has it.
 
-    `holder` is the replica that leads, "" if none does. `served` and `unserved` count namespaces;
-    `reasons` says why for some of those that are not served, by name.
+    `holder` is the replica that leads, "" if none does. `served` and `unserved` count namespaces. `reasons`
+    maps the names of some unserved namespaces to the reasons.
     """
 
     holder: str
@@ -41,13 +41,13 @@ class LeaderReport:
 
 
 def report_of(served: int, reasons: Mapping[str, str]) -> str:
-    """Return the annotation `names.NAMESPACES`; `reasons` are all of the namespaces that are not served."""
+    """Return the annotation `names.NAMESPACES`; `reasons` has every namespace that is not served."""
     named = {name: one_line(why, MAX_REASON) for name, why in sorted(reasons.items())[:MAX_NAMED]}
-    return msgspec.json.encode(_Said(served, len(reasons), named)).decode()
+    return msgspec.json.encode(_Annotation(served, len(reasons), named)).decode()
 
 
 def read_report(lease: Object | None, now: float) -> LeaderReport:
-    """Read the lease of the controllers, None if there is none; `now` is seconds since the epoch."""
+    """Read the controllers' lease (None if there is none); `now` is seconds since the epoch."""
     spec = (lease or {}).get("spec") or {}
     renewed_at = parse_time(str(spec.get("renewTime") or ""))
     holder = str(spec.get("holderIdentity") or "")
@@ -55,11 +55,11 @@ def read_report(lease: Object | None, now: float) -> LeaderReport:
         return LeaderReport("")
     text = (lease["metadata"].get("annotations") or {}).get(NAMESPACES)
     try:
-        said = msgspec.json.decode(str(text), type=_Said)
+        annotation = msgspec.json.decode(str(text), type=_Annotation)
     except msgspec.DecodeError:
-        said = _Said()
+        annotation = _Annotation()
     reasons = {
         one_line(name, 63): one_line(why, MAX_REASON)
-        for name, why in list(said.reasons.items())[:MAX_NAMED]
+        for name, why in list(annotation.reasons.items())[:MAX_NAMED]
     }
-    return LeaderReport(one_line(holder, 253), said.served, said.unserved, reasons)
+    return LeaderReport(one_line(holder, 253), annotation.served, annotation.unserved, reasons)

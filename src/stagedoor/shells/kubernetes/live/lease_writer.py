@@ -1,4 +1,4 @@
-"""The gateway's half of the lease by which it and the controller agree that a shell is wanted."""
+"""The gateway's writes to shells' leases, with which it asks the controller for shells."""
 
 import asyncio
 import time
@@ -13,13 +13,13 @@ from stagedoor.shells.kubernetes.names import shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
 
 FRESH_S = 0.75 * RENEW_S
-"""A lease that anybody renewed within this is left as it is: all who are inside share it."""
+"""Seconds after a renewal by any gateway in which the lease is not renewed: all sessions share it."""
 
 
 class LeaseWriter:
-    """Writes the leases of one namespace as `holder`, and counts who is inside by this process.
+    """The writer of the leases of one namespace, which also counts this process's sessions in its shells.
 
-    `now` is seconds since the epoch. Belongs to one event loop.
+    It writes as `holder`; `now` returns seconds since the epoch. It belongs to one event loop.
     """
 
     def __init__(
@@ -33,20 +33,20 @@ class LeaseWriter:
         self._cache = cache
         self._holder = holder
         self._now = now
-        self._inside: Counter[str] = Counter()
+        self._sessions: Counter[str] = Counter()
         self._requests: dict[str, asyncio.Task[int]] = {}
 
     def count(self, app: str, by: int) -> None:
-        """Somebody has entered or left."""
-        self._inside[app] += by
-        if self._inside[app] <= 0:
-            del self._inside[app]
+        """Add `by` to the number of sessions in the app's shell."""
+        self._sessions[app] += by
+        if self._sessions[app] <= 0:
+            del self._sessions[app]
 
     async def request_shell(self, app: str) -> int:
-        """Ask for the shell: whatever failed before is to be tried again; the count (ASKED) that a failure
-        has to answer. Raises ClusterError.
+        """Ask for the shell, so that a start that failed before is attempted again.
 
-        Callers that ask at the same time share one write.
+        Return the number of this request (ASKED): only a failure with that number or a higher one answers it.
+        Concurrent callers share one write. Raises ClusterError.
         """
         task = self._requests.get(app)
         if task is None:
@@ -57,21 +57,21 @@ class LeaseWriter:
         return await asyncio.shield(task)
 
     async def keep(self, app: str, fresh_s: float = FRESH_S) -> None:
-        """Renew the lease, unless somebody did within `fresh_s` or it was told to stop.
+        """Renew the lease, unless a gateway did so within `fresh_s` seconds or the shell is to be stopped.
 
         Raises ClusterError.
         """
         lease = self._cache.lease(app)
         at = objects.renewed_at(lease) if lease else None
         if lease is not None and at is None:
-            return  # `stagedoor app stop`: only a new login asks again
+            return  # `stagedoor app stop`: only a new login asks for the shell again
         if at is None or not 0 <= self._now() - at < fresh_s:
             await self._write(app, None)
 
     async def keep_all(self) -> list[tuple[str, ClusterError]]:
-        """Renew the leases of all who are inside; what could not be renewed and why."""
+        """Renew the leases of all shells with sessions. Return the apps for which that failed, and why."""
         failed = []
-        for app in tuple(self._inside):
+        for app in tuple(self._sessions):
             try:
                 await self.keep(app)
             except ClusterError as error:
@@ -79,8 +79,10 @@ class LeaseWriter:
         return failed
 
     async def _write(self, app: str, count: int | None) -> int:
-        """One small write, of a request with that count or of a renewal; three where the lease comes or
-        goes in this very moment. The count."""
+        """Write a request with that count, or a renewal (None), and return the count.
+
+        Up to three writes are made if the lease is created or deleted at the same time.
+        """
         for _ in range(3):
             if self._cache.lease(app) is None and await self._create(app):
                 return 0
@@ -104,15 +106,15 @@ class LeaseWriter:
         return count or 0
 
     async def _create(self, app: str) -> bool:
-        """Whether that is all; False if somebody else's is there, which is to be renewed."""
+        """Create the lease. Return False if another gateway has created it, so that it must be renewed."""
         owner = self._cache.app(app)
         if owner is None:
-            return True  # the app went meanwhile: there is nothing to ask for
+            return True  # the app was deleted meanwhile, so there is nothing to ask for
         try:
-            made = await self._cluster.create(objects.lease(owner, self._holder, self._now()))
+            lease = await self._cluster.create(objects.lease(owner, self._holder, self._now()))
         except ClusterError as error:
             if error.reason != "AlreadyExists":
                 raise
             return False
-        self._cache.leases.put(made)
+        self._cache.leases.put(lease)
         return True

@@ -1,9 +1,8 @@
-"""When a shell is started, replaced, stopped and deleted: one table. Pure; time is an argument.
+"""The decision to start, replace, stop or delete a shell. Pure; time is an argument.
 
-The controller gathers what is `LifecycleState`, asks `decide`, does the one thing that it says, and asks
-again when an object changes or `Keep.look_again_at` comes. A lease that is renewed is the wish for
-a shell; the pod's own word, in its log, is what keeps a shell in which somebody works even when
-nobody can renew the lease.
+The controller builds a `LifecycleState`, calls `decide`, does the one thing that it returns, and calls it
+again when an object changes or at `Keep.recheck_at`. A renewed lease asks for the shell. The last state
+line in the pod's log keeps a shell that is in use even while no gateway can renew the lease.
 """
 
 import re
@@ -16,16 +15,16 @@ from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSet
 from stagedoor.shells.kubernetes.names import CONTAINER
 
 RENEW_S = 20
-"""How often a gateway renews the lease of a target of which it has open sessions."""
+"""Seconds after which a gateway renews the lease of a shell in which it has open sessions."""
 
 IN_USE_S = 3 * RENEW_S
-"""A lease renewed within this time says that somebody is inside, or just coming."""
+"""Seconds after a renewal of the lease in which the shell counts as in use: it has sessions, or will soon."""
 
 RECHECK_S = MINUTE_S
-"""How often a shell is looked at again that should go, and in which somebody still works."""
+"""Seconds between two checks of a shell that should end but is still in use."""
 
 LOG_LINES = 50
-"""How many last lines of the shell's log `AskLog` needs: sshd writes there too."""
+"""The number of lines at the end of the shell's log that `AskLog` needs: sshd writes to that log too."""
 
 _STATE = re.compile(
     r"^stagedoor: (?:busy sessions=(?P<sessions>\d{1,9}) tmux=(?P<tmux>\d{1,9})|idle)\s*$",
@@ -35,7 +34,7 @@ _STATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What a shell says of itself: open sessions, and tmux servers that nobody is attached to."""
+    """The activity that a shell reports: its open sessions, and tmux servers with no client attached."""
 
     sessions: int
     tmux: int
@@ -43,11 +42,11 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class ShellStatus:
-    """The shell's Deployment and its pod.
+    """The state of the shell's Deployment and its pod.
 
-    `template`, `stale` and `idle_since` are the annotations (`names.TEMPLATE`, `STALE`,
-    `IDLE_SINCE`, the last in seconds since the epoch); `running` is what `is_running` says. `bent`:
-    its spec is not the one that was started (`names.SPEC`).
+    `template`, `stale` and `idle_since` are the annotations `names.TEMPLATE`, `STALE` and `IDLE_SINCE`, the
+    last in seconds since the epoch. `running` is the result of `is_running`. `modified` is True if the spec
+    is not the one that was started (`names.SPEC`).
     """
 
     replicas: int
@@ -55,20 +54,19 @@ class ShellStatus:
     stale: str | None = None
     idle_since: float | None = None
     running: bool = False
-    bent: bool = False
+    modified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LifecycleState:
     """All that the decision for one app depends on.
 
-    `offered`: the app bears `names.OPT_IN`. `settings` are wrong too where `derive` finds them so.
-    `template` is the hash that the shell would have if it
-    were derived now, None if it cannot be. `renewed_at` is the lease's `spec.renewTime`, seconds
-    since the epoch, None without a lease. `told_to_stop`: there is a lease and it has no renewTime:
-    somebody said `stagedoor app stop`, and means it, sessions or not. `leftovers`: the shell's
-    Service or ConfigMap is there. `log` holds the last LOG_LINES lines of the pod's log: None if
-    it was not asked for, empty if it could not be read.
+    `offered` is True if the app has `names.OPT_IN`. `settings` are WrongSettings also if `derive` returns
+    such. `template` is the hash of the shell that would be derived now, None if none can be. `renewed_at`
+    is the lease's `spec.renewTime` in seconds since the epoch, None without a lease. `stop_requested` is
+    True if the lease has no renewTime: an administrator ran `stagedoor app stop`, so the shell ends, open
+    sessions included. `leftovers` is True if the shell's Service or ConfigMap exists. `log` is the last
+    LOG_LINES lines of the pod's log, None if it was not read, empty if it could not be read.
     """
 
     offered: bool
@@ -76,26 +74,26 @@ class LifecycleState:
     template: str | None
     renewed_at: float | None
     shell: ShellStatus | None
-    told_to_stop: bool = False
+    stop_requested: bool = False
     leftovers: bool = False
     log: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Change nothing. `look_again_at` is when time alone may change that, None if it never does."""
+    """Change nothing. `recheck_at` is when the passing of time may change that, None for never."""
 
-    look_again_at: float | None = None
+    recheck_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Make all objects, with a fresh host key, one replica, and neither STALE nor IDLE_SINCE."""
+    """Create all objects, with a new host key, one replica, and neither STALE nor IDLE_SINCE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """As `Start`, over a shell of another template, or a bent one. Nobody is in it."""
+    """Start a new shell over one of another template, or a modified one. It is not in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +106,21 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ScaleToZero:
-    """No replicas; IDLE_SINCE is now, in the same request, since the time to delete runs from it."""
+    """Set no replicas and, in the same request, IDLE_SINCE to now, from which the deletion is timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnePod:
-    """One replica again: somebody asked for more, and a shell has one pod."""
+    """Set one replica, since a shell has one pod and its Deployment was scaled to more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete all that belongs to the shell: first the Secret, since nobody may look whether it is
-    still there, then Deployment, Service, ConfigMap, and the lease last."""
+    """Delete all objects of the shell.
+
+    The Secret is first, since the controller has no right to check whether it still exists. Deployment,
+    Service and ConfigMap follow, and the lease is last.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,33 +130,35 @@ class AskLog:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A shell is wanted and cannot be made: an Event on the app for each, FAILURE on the lease.
+    """Report why a wanted shell cannot be created: by an Event on the app for each problem, and on the lease.
 
-    `look_again_at` is when it is wanted no longer, unless somebody asks again.
+    `recheck_at` is when the shell is no longer wanted, unless a login asks for it again.
     """
 
     problems: tuple[str, ...]
-    look_again_at: float | None = None
+    recheck_at: float | None = None
 
 
 Decision = Keep | Start | Replace | Mark | ScaleToZero | OnePod | Delete | AskLog | Refuse
 
 
 def activity(log: str) -> Activity | None:
-    """The last state line of a shell's log (`stagedoor: busy sessions=2 tmux=1`, `stagedoor: idle`);
-    None if there is none."""
-    said = list(_STATE.finditer(log))
-    if not said:
+    """Read the last state line of a shell's log: `stagedoor: busy sessions=2 tmux=1` or `stagedoor: idle`.
+
+    Return None if it has none.
+    """
+    lines = list(_STATE.finditer(log))
+    if not lines:
         return None
-    last = said[-1]
+    last = lines[-1]
     return Activity(int(last["sessions"] or 0), int(last["tmux"] or 0))
 
 
 def is_running(pods: Iterable[Object]) -> bool:
-    """Whether sshd may run in one of a shell's pods.
+    """Return whether sshd may be running in one of a shell's pods.
 
-    In doubt it does: a node that was lost leaves the last status behind. Pods that end already are
-    not counted: they have been told to.
+    The answer is True in doubt: the pod of a lost node keeps its last status. A pod that is being deleted
+    does not count.
     """
     for pod in pods:
         if pod.get("metadata", {}).get("deletionTimestamp"):
@@ -167,49 +170,51 @@ def is_running(pods: Iterable[Object]) -> bool:
 
 
 def decide(seen: LifecycleState, now: float) -> Decision:
-    """The next thing to do for one app, at `now` (seconds since the epoch).
+    """Return the next thing to do for one app at `now` (seconds since the epoch).
 
-    While the app's settings are wrong no shell is started, and one that is there lives by
-    `WrongSettings.instead`.
+    While the app's settings are wrong, no shell is started, and `WrongSettings.instead` applies to an
+    existing one.
     """
-    given = seen.settings
-    right = given if isinstance(given, AppSettings) else given.instead
-    # A clock ahead of ours must not hold a shell for longer than one renewal would.
+    settings = seen.settings if isinstance(seen.settings, AppSettings) else seen.settings.instead
+    # A gateway whose clock is ahead must not keep a shell for longer than one renewal would.
     renewed_at = None if seen.renewed_at is None else min(seen.renewed_at, now)
-    requested = renewed_at is not None and now - renewed_at < right.idle_stop_s
-    wanted = seen.offered and not seen.told_to_stop and (requested or right.warm)
-    wanted_until = None if right.warm or renewed_at is None else renewed_at + right.idle_stop_s
+    requested = renewed_at is not None and now - renewed_at < settings.idle_stop_s
+    wanted = seen.offered and not seen.stop_requested and (requested or settings.warm)
+    wanted_until = (
+        None if settings.warm or renewed_at is None else renewed_at + settings.idle_stop_s
+    )
     if seen.shell is None:
         if wanted:
             return _make(seen, Start(), wanted_until)
-        rest = renewed_at is not None or seen.told_to_stop or seen.leftovers
+        rest = renewed_at is not None or seen.stop_requested or seen.leftovers
         return Delete() if rest else Keep()
     if seen.shell.replicas == 0:
         if wanted:
             return _make(seen, Start(), wanted_until)
-        return _stopped(seen, seen.shell, right, now)
-    if seen.told_to_stop or (not seen.shell.running and not wanted):
+        return _decide_stopped(seen, seen.shell, settings, now)
+    if seen.stop_requested or (not seen.shell.running and not wanted):
         return ScaleToZero() if seen.offered else Delete()
     if seen.shell.replicas > 1:
         return OnePod()
     if not seen.shell.running:
-        # Nobody is inside a shell that does not run: what keeps it from running may be mended.
-        deed = Replace() if _outdated(seen, seen.shell) else Keep(wanted_until)
-        return _make(seen, deed, wanted_until)
-    return _running(seen, seen.shell, right, renewed_at, wanted, wanted_until, now)
+        # A shell that does not run has no sessions, and a change of the app may let it start.
+        decision = Replace() if _is_outdated(seen, seen.shell) else Keep(wanted_until)
+        return _make(seen, decision, wanted_until)
+    return _decide_running(seen, seen.shell, settings, renewed_at, wanted, wanted_until, now)
 
 
-def _make(seen: LifecycleState, deed: Decision, wanted_until: float | None) -> Decision:
+def _make(seen: LifecycleState, decision: Decision, wanted_until: float | None) -> Decision:
+    """Return `decision`, or Refuse if the settings are wrong."""
     if isinstance(seen.settings, WrongSettings):
         return Refuse(seen.settings.problems, wanted_until)
-    return deed
+    return decision
 
 
-def _outdated(seen: LifecycleState, shell: ShellStatus) -> bool:
-    return seen.template is not None and (shell.bent or seen.template != shell.template)
+def _is_outdated(seen: LifecycleState, shell: ShellStatus) -> bool:
+    return seen.template is not None and (shell.modified or seen.template != shell.template)
 
 
-def _stopped(
+def _decide_stopped(
     seen: LifecycleState, shell: ShellStatus, settings: AppSettings, now: float
 ) -> Decision:
     if not seen.offered:
@@ -220,7 +225,7 @@ def _stopped(
     return Delete() if now >= due else Keep(due)
 
 
-def _running(
+def _decide_running(
     seen: LifecycleState,
     shell: ShellStatus,
     settings: AppSettings,
@@ -229,34 +234,36 @@ def _running(
     wanted_until: float | None,
     now: float,
 ) -> Decision:
-    """Of a shell in which somebody may be: it stays until lease and log both say that nobody is."""
-    outdated = _outdated(seen, shell)
-    stale = seen.template if outdated else None
-    if wanted and not outdated:
-        return _marked(shell, Mark(stale, None), wanted_until)
-    # The log asked below is the last word; where the idle time is short this one may be as well.
+    """Decide on a shell that may be in use: it stays until its lease and its log both show that it is not."""
+    is_outdated = _is_outdated(seen, shell)
+    stale = seen.template if is_outdated else None
+    if wanted and not is_outdated:
+        return _mark(shell, Mark(stale, None), wanted_until)
+    # The log below decides in the end, so a short idle time may shorten this time too.
     in_use_s = min(IN_USE_S, settings.idle_stop_s)
     if renewed_at is not None and now - renewed_at < in_use_s:
-        return _marked(shell, Mark(stale, None), renewed_at + in_use_s)
+        return _mark(shell, Mark(stale, None), renewed_at + in_use_s)
     if seen.log is None:
         return AskLog()
-    said = activity(seen.log)
-    if said is not None and said.sessions:
-        return _marked(shell, Mark(stale, None), now + RECHECK_S)
-    # A detached tmux has its grace from when it was seen alone; so has a shell whose word is lost.
-    if said is None or said.tmux:
+    use = activity(seen.log)
+    if use is not None and use.sessions:
+        return _mark(shell, Mark(stale, None), now + RECHECK_S)
+    # A detached tmux has its grace from when it was first seen without sessions, and so has an unreadable
+    # log.
+    if use is None or use.tmux:
         since = shell.idle_since
         if since is None or since > now or (renewed_at is not None and since < renewed_at):
             return Mark(stale, now)
         if now - since < settings.tmux_grace_s:
-            again = min(since + settings.tmux_grace_s, now + RECHECK_S)
-            return _marked(shell, Mark(stale, since), again)
+            recheck_at = min(since + settings.tmux_grace_s, now + RECHECK_S)
+            return _mark(shell, Mark(stale, since), recheck_at)
     if wanted:
         return Replace()
     return ScaleToZero() if seen.offered else Delete()
 
 
-def _marked(shell: ShellStatus, mark: Mark, look_again_at: float | None) -> Decision:
+def _mark(shell: ShellStatus, mark: Mark, recheck_at: float | None) -> Decision:
+    """Return `mark`, or Keep if the shell has these marks already."""
     if (shell.stale, shell.idle_since) == (mark.stale, mark.idle_since):
-        return Keep(look_again_at)
+        return Keep(recheck_at)
     return mark

@@ -1,5 +1,4 @@
-"""Objects of one kind in one namespace, kept in memory by a watch: asked at no cost, never behind by
-more than the API is."""
+"""A copy in memory of the objects of one kind in one namespace, which a watch keeps up to date."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
@@ -9,18 +8,19 @@ from stagedoor.model.cluster import ClusterError, Kind, Object, Verb
 from stagedoor.shells.kubernetes.ports import Cluster
 
 Keep = Callable[[Object], Object | None]
-"""What of an object is kept: less of it, to bound the memory, or None for nothing at all."""
+"""Returns the part of an object to keep, which bounds the memory, or None to keep nothing."""
 
-Heard = Callable[[Collection[str]], None]
-"""Told the names of the objects that came, changed or went; runs in the loop, must not block."""
+OnChange = Callable[[Collection[str]], None]
+"""Called with the names of the created, changed or deleted objects. Runs in the loop, must not block."""
 
 
-def everything(found: Object) -> Object:
-    return found
+def keep_whole(item: Object) -> Object:
+    """Keep the whole object."""
+    return item
 
 
 class Mirror:
-    """Fed by `run`, which the owner keeps running; read by anybody in the same event loop."""
+    """The objects of one kind. The owner keeps `run` running; any code in the same event loop may read."""
 
     def __init__(
         self,
@@ -28,42 +28,45 @@ class Mirror:
         kind: Kind,
         namespace: str,
         labels: str = "",
-        keep: Keep = everything,
+        keep: Keep = keep_whole,
     ) -> None:
         self.kind = kind
         self.namespace = namespace
         self.synced = asyncio.Event()
-        """Set once everything was listed for the first time."""
+        """Set once all objects have been listed."""
         self.settled = asyncio.Event()
-        """Set once everything was listed, or the API refused that."""
+        """Set once all objects have been listed, or the API has refused that."""
         self.problem: ClusterError | None = None
-        """Why the API cannot be asked at the moment; None while it can."""
+        """The error because of which the mirror is not up to date at the moment; None if it is."""
         self._cluster = cluster
         self._labels = labels
         self._keep = keep
         self._objects: dict[str, Object] = {}
-        self._listening: list[Heard] = []
+        self._listeners: list[OnChange] = []
 
     def get(self, name: str) -> Object | None:
+        """Return the object of that name, or None."""
         return self._objects.get(name)
 
     def all(self) -> Collection[Object]:
+        """Return all objects."""
         return self._objects.values()
 
-    def listen(self, heard: Heard) -> None:
-        self._listening.append(heard)
+    def listen(self, on_change: OnChange) -> None:
+        """Call `on_change` after every change."""
+        self._listeners.append(on_change)
 
     def put(self, written: Object) -> None:
-        """What the API answered to a write of our own, so that it is seen before the watch has it."""
+        """Put an object that the API returned for a write, so that it is here before the watch reports it."""
         self._take((written,))
 
     def forget(self, name: str) -> None:
-        """The API said that it is gone, before the watch has told so."""
+        """Drop an object that the API reported as deleted, before the watch reports it."""
         if self._objects.pop(name, None) is not None:
-            self._tell({name})
+            self._notify({name})
 
     async def run(self) -> None:
-        """Follow the API until cancelled. Raises nothing else (`Cluster.watch` tries for ever)."""
+        """Follow the API until cancelled. Raises no other exception, since `Cluster.watch` never gives up."""
         watch = self._cluster.watch(self.kind, self.namespace, self._labels)
         async with aclosing(watch) as changes:
             async for change in changes:
@@ -80,22 +83,24 @@ class Mirror:
                     if self.problem is not None and not self.problem.retry:
                         self.settled.set()
 
-    def _kept(self, found: Object) -> Object | None:
-        """What is kept of it; nothing of an object at which we fail, which must not blind us to all
-        the others. The loop's exception handler is told."""
+    def _reduce(self, item: Object) -> Object | None:
+        """Return the part of an object to keep, or None if that fails.
+
+        The failure goes to the loop's exception handler, and the other objects are still kept.
+        """
         try:
-            return self._keep(found)
+            return self._keep(item)
         except Exception as error:
-            message = f"cannot read the {self.kind} {_name(found)} in {self.namespace}"
+            message = f"cannot read the {self.kind} {_name(item)} in {self.namespace}"
             asyncio.get_running_loop().call_exception_handler(
                 {"message": message, "exception": error}
             )
             return None
 
     def _replace(self, listed: Iterable[Object]) -> None:
-        fresh = {_name(kept): kept for found in listed if (kept := self._kept(found)) is not None}
+        fresh = {_name(kept): kept for item in listed if (kept := self._reduce(item)) is not None}
         before, self._objects = self._objects, fresh
-        self._tell(
+        self._notify(
             {
                 name
                 for name in before.keys() | fresh.keys()
@@ -106,50 +111,53 @@ class Mirror:
         )
 
     def _take(self, changed: Iterable[Object]) -> None:
-        heard = set()
-        for found in changed:
-            name = _name(found)
+        names = set()
+        for item in changed:
+            name = _name(item)
             before = self._objects.get(name)
-            if before is not None and _is_older(found, before):
-                continue  # the watch brings what our own write has replaced already
-            kept = self._kept(found)
+            if before is not None and _is_older(item, before):
+                continue  # a `put` has replaced this version before the watch reported it
+            kept = self._reduce(item)
             if kept is not None:
                 self._objects[name] = kept
             elif self._objects.pop(name, None) is None:
                 continue
-            heard.add(name)
-        self._tell(heard)
+            names.add(name)
+        self._notify(names)
 
     def _drop(self, deleted: Iterable[Object]) -> None:
-        heard = set()
-        for found in deleted:
-            before = self._objects.get(_name(found))
-            if before is not None and _uid(before) == _uid(found):
-                del self._objects[_name(found)]
-                heard.add(_name(found))
-        self._tell(heard)
+        names = set()
+        for item in deleted:
+            before = self._objects.get(_name(item))
+            if before is not None and _uid(before) == _uid(item):
+                del self._objects[_name(item)]
+                names.add(_name(item))
+        self._notify(names)
 
-    def _tell(self, names: Collection[str]) -> None:
+    def _notify(self, names: Collection[str]) -> None:
         if names:
-            for heard in self._listening:
-                heard(names)
+            for on_change in self._listeners:
+                on_change(names)
 
 
-def _name(found: Object) -> str:
-    return str(found["metadata"]["name"])
+def _name(item: Object) -> str:
+    return str(item["metadata"]["name"])
 
 
-def _uid(found: Object) -> str:
-    return str(found["metadata"].get("uid", ""))
+def _uid(item: Object) -> str:
+    return str(item["metadata"].get("uid", ""))
 
 
-def _version(found: Object) -> str:
-    return str(found["metadata"].get("resourceVersion", ""))
+def _version(item: Object) -> str:
+    return str(item["metadata"].get("resourceVersion", ""))
 
 
-def _is_older(one: Object, other: Object) -> bool:
-    """Versions of one object grow (KEP-5504 makes a promise of what has always been so)."""
-    if _uid(one) != _uid(other):
+def _is_older(item: Object, other: Object) -> bool:
+    """Return whether `item` is an older version of the object `other`.
+
+    The versions of an object increase (which KEP-5504 guarantees, and which has always been so).
+    """
+    if _uid(item) != _uid(other):
         return False
-    mine, theirs = _version(one), _version(other)
-    return mine.isdecimal() and theirs.isdecimal() and int(mine) < int(theirs)
+    version, other_version = _version(item), _version(other)
+    return version.isdecimal() and other_version.isdecimal() and int(version) < int(other_version)

@@ -1,4 +1,4 @@
-"""What is seen of one namespace: its apps that offer a shell, and all that belongs to their shells."""
+"""The gateway's view of one namespace: its apps that offer a shell, and the objects of their shells."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
@@ -23,29 +23,32 @@ Address = tuple[str, int]
 """A pod's address and the port of its sshd."""
 
 
-def shell_of(found: Object) -> str | None:
-    """The app whose shell this object belongs to; None if it is no shell's."""
-    name = (found["metadata"].get("labels") or {}).get(SHELL_OF)
+def shell_of(item: Object) -> str | None:
+    """Return the app whose shell an object belongs to; None if it belongs to no shell."""
+    name = (item["metadata"].get("labels") or {}).get(SHELL_OF)
     return str(name) if name else None
 
 
-def offers_shell(found: Object) -> bool:
-    """Whether this Deployment or StatefulSet is an app that offers a shell, and can be asked for."""
-    named = valid_app(str(found["metadata"]["name"]))
-    return named and shell_of(found) is None and is_offered(found)
+def offers_shell(item: Object) -> bool:
+    """Return whether a Deployment or StatefulSet is an app that offers a shell under a valid name."""
+    is_named = valid_app(str(item["metadata"]["name"]))
+    return is_named and shell_of(item) is None and is_offered(item)
 
 
 def problem_of(mirrors: Iterable[Mirror]) -> ClusterError | None:
-    """Return why the first of `mirrors` that cannot be kept cannot; None if all are."""
+    """Return the error of the first mirror that is not up to date; None if all are."""
     return next((mirror.problem for mirror in mirrors if mirror.problem is not None), None)
 
 
 class NamespaceCache:
-    """The gateway's mirrors of one namespace. `pulse` is set, and replaced, whenever one changes."""
+    """The gateway's mirrors of one namespace.
+
+    `changed` is set at every change of a mirror, and replaced by a new event.
+    """
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.namespace = namespace
-        self.pulse = asyncio.Event()
+        self.changed = asyncio.Event()
         self._deployments = Mirror(cluster, Kind.DEPLOYMENT, namespace, keep=_deployment)
         self._stateful_sets = Mirror(cluster, Kind.STATEFUL_SET, namespace, keep=_app)
         self._replica_sets = Mirror(cluster, Kind.REPLICA_SET, namespace, SHELL_OF)
@@ -61,11 +64,13 @@ class NamespaceCache:
             self.leases,
         )
         for mirror in self.mirrors:
-            mirror.listen(self._heard)
+            mirror.listen(self._notify)
 
     async def synced(self, within_s: float) -> bool:
-        """Wait until everything was listed once, for `within_s` at most. Return False if it was not, and
-        at once if the API refuses."""
+        """Wait until every mirror has been listed, for `within_s` seconds at most.
+
+        Return False if that did not happen in time, and at once if the API refuses it.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 for mirror in self.mirrors:
@@ -74,68 +79,75 @@ class NamespaceCache:
 
     @property
     def is_synced(self) -> bool:
+        """Return whether every mirror has been listed once."""
         return all(mirror.synced.is_set() for mirror in self.mirrors)
 
     @property
     def problem(self) -> ClusterError | None:
-        """Why the API does not show this namespace at the moment; None while it does."""
+        """Return the error because of which the mirrors are not up to date; None if they are."""
         return problem_of(self.mirrors)
 
     def apps(self) -> list[str]:
-        """The names of the apps that offer a shell."""
-        found = (*self._deployments.all(), *self._stateful_sets.all())
-        return sorted({str(one["metadata"]["name"]) for one in found if shell_of(one) is None})
+        """Return the names of the apps that offer a shell, sorted."""
+        workloads = (*self._deployments.all(), *self._stateful_sets.all())
+        return sorted(
+            {str(item["metadata"]["name"]) for item in workloads if shell_of(item) is None}
+        )
 
     def starting(self) -> dict[str, Object]:
-        """The Deployments of the shells that are to start and have no pod yet, by app."""
+        """Return the Deployments of the shells that are to start and have no pod yet, by app."""
         return {
-            app: one
-            for one in self._deployments.all()
-            if (app := shell_of(one)) is not None
-            and one["metadata"]["name"] == shell_object(app)
-            and one["spec"].get("replicas", 1) == 0
-            and IDLE_SINCE not in (one["metadata"].get("annotations") or {})
+            app: deployment
+            for deployment in self._deployments.all()
+            if (app := shell_of(deployment)) is not None
+            and deployment["metadata"]["name"] == shell_object(app)
+            and deployment["spec"].get("replicas", 1) == 0
+            and IDLE_SINCE not in (deployment["metadata"].get("annotations") or {})
         }
 
     def app(self, name: str) -> Object | None:
-        """The app's Deployment, else its StatefulSet, in so far as it is kept: its metadata."""
+        """Return the metadata of the app's Deployment, else of its StatefulSet, else None."""
         for mirror in (self._deployments, self._stateful_sets):
-            found = mirror.get(name)
-            if found is not None and shell_of(found) is None:
-                return found
+            workload = mirror.get(name)
+            if workload is not None and shell_of(workload) is None:
+                return workload
         return None
 
     def shell(self, app: str) -> Object | None:
-        """The shell's Deployment."""
-        found = self._deployments.get(shell_object(app))
-        return found if found is not None and shell_of(found) == app else None
+        """Return the shell's Deployment, or None."""
+        deployment = self._deployments.get(shell_object(app))
+        return deployment if deployment is not None and shell_of(deployment) == app else None
 
     def keys_end(self, app: str) -> float | None:
-        """When the keys in a shell that runs end (KEYS_UNTIL), seconds since the epoch; None if nothing
-        says so."""
+        """Return when the keys in a running shell end (KEYS_UNTIL), in seconds since the epoch.
+
+        Return None if the shell does not run or has no such time.
+        """
         shell = self.shell(app)
-        if shell is None or not _wanted(shell):
+        if shell is None or not _has_replicas(shell):
             return None
         return time_of((shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL))
 
     def replica_sets(self, app: str) -> list[Object]:
-        return [one for one in self._replica_sets.all() if shell_of(one) == app]
+        """Return the ReplicaSets with the label of the shell."""
+        return [item for item in self._replica_sets.all() if shell_of(item) == app]
 
     def pods(self, app: str) -> list[Object]:
-        """The pods that the shell's Deployment made, those that are being deleted included."""
+        """Return the pods of the shell's Deployment, including those that are being deleted."""
         labelled = (pod for pod in self._pods.all() if shell_of(pod) == app)
         return owned_pods(labelled, self.replica_sets(app), self.shell(app))
 
     def lease(self, app: str) -> Object | None:
+        """Return the shell's lease, or None."""
         return self.leases.get(shell_object(app))
 
     def addresses(self, app: str, *, ready: bool) -> Sequence[Address]:
-        """Where the shell's sshd is, or with `ready` false may soon be; the newest pod first.
+        """Return the addresses of the shell's ready pods, or of all its pods; the newest pod first.
 
-        By the EndpointSlices of its Service; a pod that no slice has yet is taken at its own word,
-        which comes a moment earlier.
+        The port is that in the EndpointSlices of the shell's Service. A pod that is in no slice yet has the
+        port of sshd, since its status is here a moment earlier.
         """
-        if ready and not _wanted(self.shell(app)):
+        if ready and not _has_replicas(self.shell(app)):
             return ()
         pods = {
             str(pod["metadata"]["name"]): pod
@@ -143,15 +155,15 @@ class NamespaceCache:
             if not pod["metadata"].get("deletionTimestamp")
         }
         ports = {
-            str(endpoint["targetRef"]["name"]): int(found["ports"][0]["port"])
-            for found in self._slices.all()
-            if shell_of(found) == app and found.get("ports")
-            for endpoint in found.get("endpoints") or ()
+            str(endpoint["targetRef"]["name"]): int(item["ports"][0]["port"])
+            for item in self._slices.all()
+            if shell_of(item) == app and item.get("ports")
+            for endpoint in item.get("endpoints") or ()
             if endpoint.get("targetRef")
         }
         newest = sorted(
             pods.items(),
-            key=lambda it: it[1]["metadata"].get("creationTimestamp", ""),
+            key=lambda item: item[1]["metadata"].get("creationTimestamp", ""),
             reverse=True,
         )
         return [
@@ -160,35 +172,37 @@ class NamespaceCache:
             if (pod.get("status") or {}).get("podIP") and (_is_ready(pod) or not ready)
         ]
 
-    def _heard(self, _: Collection[str]) -> None:
-        pulse, self.pulse = self.pulse, asyncio.Event()
-        pulse.set()
+    def _notify(self, _: Collection[str]) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
 
 
-def _wanted(shell: Object | None) -> bool:
+def _has_replicas(shell: Object | None) -> bool:
     return shell is not None and bool(shell["spec"].get("replicas", 1))
 
 
 def _is_ready(pod: Object) -> bool:
     conditions = pod["status"].get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
 
 
-def _meta(found: Object) -> dict[str, object]:
-    return {name: value for name, value in found["metadata"].items() if name != "managedFields"}
+def _meta(item: Object) -> dict[str, object]:
+    return {name: value for name, value in item["metadata"].items() if name != "managedFields"}
 
 
-def _app(found: Object) -> Object | None:
-    if not offers_shell(found):
+def _app(item: Object) -> Object | None:
+    if not offers_shell(item):
         return None
     return {
-        "apiVersion": found.get("apiVersion"),
-        "kind": found.get("kind"),
-        "metadata": _meta(found),
+        "apiVersion": item.get("apiVersion"),
+        "kind": item.get("kind"),
+        "metadata": _meta(item),
     }
 
 
-def _deployment(found: Object) -> Object | None:
-    if shell_of(found) is None:
-        return _app(found)
-    return {**found, "metadata": _meta(found)}
+def _deployment(item: Object) -> Object | None:
+    if shell_of(item) is None:
+        return _app(item)
+    return {**item, "metadata": _meta(item)}

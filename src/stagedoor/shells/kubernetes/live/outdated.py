@@ -1,4 +1,4 @@
-"""A shell that runs while its app has moved on: what is marked on its Deployment, and what is said. Pure."""
+"""Running shells whose app has changed: the annotations on their Deployment, and the sentences. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,41 +15,47 @@ from stagedoor.shells.kubernetes.sentences import plain
 from stagedoor.wire.rfc3339 import parse_time, show_time
 
 MAX_NAMES = 3
-"""Of those who are inside, in a sentence."""
+"""The most users that a sentence names."""
 MAX_IMAGE_CHARS = 200
-"""Of an image in a sentence: an Event has 1024 (core/v1)."""
+"""The longest image in a sentence, in characters: an Event may have 1024 (core/v1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """`asked` is the image as the app named it when the shell was made, `wanted` as it does now; empty
-    where that is not known. `since` is when it was seen, seconds since the epoch. `bent`: the app is
-    the same, and somebody changed the shell's own Deployment."""
+    """The state of an outdated shell.
+
+    `asked` is the image in the app's template when the shell was created, `wanted` the image in it now; empty
+    if unknown. `since` is when the change was seen, in seconds since the epoch. `modified` is True if the app
+    is unchanged, and the shell's own Deployment was changed.
+    """
 
     asked: str
     wanted: str
     since: float | None
-    bent: bool
+    modified: bool
 
 
 def outdated(shell: Object | None) -> Outdated | None:
-    """What the shell's Deployment is marked with; None if its shell is current, or does not run."""
+    """Read the annotations of a shell's Deployment; None if the shell is up to date, or does not run."""
     if shell is None or not (shell.get("spec") or {}).get("replicas", 1):
         return None
-    said = shell["metadata"].get("annotations") or {}
-    stale = said.get(STALE)
+    annotations = shell["metadata"].get("annotations") or {}
+    stale = annotations.get(STALE)
     if not stale:
         return None
-    since = parse_time(str(said.get(STALE_SINCE, "")))
-    asked, wanted = str(said.get(ASKED_IMAGE, "")), str(said.get(MOVED_ON, ""))
-    return Outdated(asked, wanted, since, bent=stale == said.get(TEMPLATE))
+    since = parse_time(str(annotations.get(STALE_SINCE, "")))
+    asked, wanted = str(annotations.get(ASKED_IMAGE, "")), str(annotations.get(MOVED_ON, ""))
+    return Outdated(asked, wanted, since, modified=stale == annotations.get(TEMPLATE))
 
 
 def outdated_marks(
     shell: Object, stale: str | None, wanted: str, now: float
 ) -> dict[str, str | None]:
-    """The annotations to write besides `stale` (as in `lifecycle.Mark`). A shell that becomes outdated is
-    so since `now`, and again when its app names another image (`wanted`); another change is no news."""
+    """Return the annotations to write besides `stale` (as in `lifecycle.Mark`).
+
+    The time is `now` for a shell that becomes outdated, and again when its app names another image
+    (`wanted`). Other changes of an outdated shell's app keep the time.
+    """
     if stale is None:
         return {MOVED_ON: None, STALE_SINCE: None}
     before = outdated(shell)
@@ -58,31 +64,31 @@ def outdated_marks(
     return {MOVED_ON: wanted, STALE_SINCE: show_time(now)}
 
 
-def sentence(app: str, found: Outdated, inside: Sequence[str] = ()) -> str:
-    """One line for people. `inside` are the names of those who are, as far as they are known."""
-    at = "" if found.since is None else f" at {_minute(found.since)}"
-    if found.bent:
+def sentence(app: str, state: Outdated, users: Sequence[str] = ()) -> str:
+    """Return one line on an outdated shell. `users` are the known names of those with sessions in it."""
+    at = "" if state.since is None else f" at {_minute(state.since)}"
+    if state.modified:
         what = f"somebody changed the Deployment of {app}'s shell{at}; it"
-    elif found.wanted and found.asked and found.wanted != found.asked:
-        what = f"{app} moved on to {_image(found.wanted)}{at}; this shell is of {_image(found.asked)} and"
+    elif state.wanted and state.asked and state.wanted != state.asked:
+        what = f"{app} moved on to {_image(state.wanted)}{at}; this shell is of {_image(state.asked)} and"
     else:
         what = f"{app} has changed{at}; this shell is as it was before and"
-    return f"{what} is replaced when {_left(inside)}"
+    return f"{what} is replaced when {_condition(users)}"
 
 
-def notice(app: str, found: Outdated) -> str:
-    """Return the sentence for those inside and those who log in, with the way to the new version."""
-    return f"{sentence(app, found)}; log out, and in again a minute later, for the new one"
+def notice(app: str, state: Outdated) -> str:
+    """Return the sentence for developers in the shell, with the way to the new version."""
+    return f"{sentence(app, state)}; log out, and in again a minute later, for the new one"
 
 
-def _left(inside: Sequence[str]) -> str:
-    names = sorted(set(inside))
+def _condition(users: Sequence[str]) -> str:
+    names = sorted(set(users))
     if not names:
         return "nobody is inside"
     if len(names) == 1:
         return f"{names[0]} has left"
     rest = len(names) - MAX_NAMES
-    # One more name is as short as "1 other".
+    # The name of a single further user is no longer than "1 other".
     named, last = (names[:-1], names[-1]) if rest <= 1 else (names[:MAX_NAMES], f"{rest} others")
     return f"{', '.join(named)} and {last} have left"
 

@@ -1,8 +1,8 @@
-"""Whose a pod is: by the owners that the cluster itself writes, not by labels alone. Pure.
+"""The owners of pods, by the references that the cluster itself writes, not only by labels. Pure.
 
-A label is anybody's to give. `metadata.ownerReferences` is too, but a pod that claims to be of a
-ReplicaSet is counted by it, and is deleted as one too many. Objects are compared by uid, since a
-name can be taken again.
+Any client that may create pods can set a label. It can set `metadata.ownerReferences` too, but a ReplicaSet
+counts a pod that refers to it and deletes it as surplus. Objects are compared by uid, since a name can be
+reused.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,9 @@ from typing import Any
 from stagedoor.model.cluster import Kind, Object
 
 
-def controller_of(found: Object, kind: Kind) -> str | None:
-    """The uid of the `kind` that controls this object (metav1 OwnerReference); None if there is none."""
-    owners: Iterable[Mapping[str, Any]] = found["metadata"].get("ownerReferences") or ()
+def controller_of(item: Object, kind: Kind) -> str | None:
+    """Return the uid of the `kind` that controls an object (metav1 OwnerReference), or None."""
+    owners: Iterable[Mapping[str, Any]] = item["metadata"].get("ownerReferences") or ()
     for owner in owners:
         if owner.get("controller") and owner.get("kind") == kind and owner.get("uid"):
             return str(owner["uid"])
@@ -23,13 +23,13 @@ def controller_of(found: Object, kind: Kind) -> str | None:
 def owned_pods(
     pods: Iterable[Object], replica_sets: Iterable[Object], deployment: Object | None
 ) -> list[Object]:
-    """Those of `pods` that a ReplicaSet of `deployment` made."""
+    """Return the pods that a ReplicaSet of `deployment` owns."""
     uid = deployment["metadata"].get("uid") if deployment is not None else None
     if not uid:
         return []
-    makers = {
-        str(one["metadata"].get("uid"))
-        for one in replica_sets
-        if controller_of(one, Kind.DEPLOYMENT) == uid
+    owners = {
+        str(replica_set["metadata"].get("uid"))
+        for replica_set in replica_sets
+        if controller_of(replica_set, Kind.DEPLOYMENT) == uid
     }
-    return [pod for pod in pods if controller_of(pod, Kind.REPLICA_SET) in makers]
+    return [pod for pod in pods if controller_of(pod, Kind.REPLICA_SET) in owners]

@@ -1,4 +1,4 @@
-"""What a shell is derived from, read from the cluster for one app. A gateway's account may read no more."""
+"""The reads for the derivation of one app's shell. A gateway's account has the rights for these only."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from stagedoor.shells.kubernetes.derive.shell import Derived, derive
 from stagedoor.shells.kubernetes.ports import Cluster
 
 
-async def derived_now(
+async def derive_now(
     cluster: Cluster, app: Object, settings: AppSettings, kit: Kit
 ) -> Derived | WrongSettings:
-    """The shell of `app` by what the API says now of its pods and claims. Raises ClusterError."""
+    """Derive the shell of `app` with its pods and claims as the API has them now. Raises ClusterError."""
     namespace = app["metadata"]["namespace"]
     pods, claims = await asyncio.gather(
         cluster.list(Kind.POD, namespace, selector_text(app["spec"]["selector"])),
@@ -24,15 +24,17 @@ async def derived_now(
 
 
 async def _claims(cluster: Cluster, namespace: str, app: Object) -> Mapping[str, Sequence[str]]:
-    """The access modes of the claims that the app's pods have."""
+    """Read the access modes of the claims in the app's template, by the claim's name."""
     volumes = app["spec"]["template"]["spec"].get("volumes") or ()
-    named = [one["persistentVolumeClaim"]["claimName"] for one in volumes if _is_claim(one)]
-    found = await asyncio.gather(
-        *(cluster.get(Kind.PERSISTENT_VOLUME_CLAIM, namespace, name) for name in named)
+    names = [
+        volume["persistentVolumeClaim"]["claimName"] for volume in volumes if _is_claim(volume)
+    ]
+    claims = await asyncio.gather(
+        *(cluster.get(Kind.PERSISTENT_VOLUME_CLAIM, namespace, name) for name in names)
     )
     return {
         name: tuple((claim.get("spec") or {}).get("accessModes") or ())
-        for name, claim in zip(named, found, strict=True)
+        for name, claim in zip(names, claims, strict=True)
         if claim is not None
     }
 

@@ -1,4 +1,4 @@
-"""Asking the cluster as well whether a user may enter: a SubjectAccessReview of their name and groups."""
+"""The cluster's own check of a login: a SubjectAccessReview of the user's name and groups."""
 
 import asyncio
 import time
@@ -11,20 +11,20 @@ from stagedoor.model.grant import Grant
 from stagedoor.shells.kubernetes.ports import Cluster
 
 REMEMBERED_S = 10.0
-"""How long a yes is good for: a login asks more than once, and people come again."""
+"""Seconds for which a yes is remembered: one login asks more than once, and users often log in again."""
 ASK_S = 5.0
 AT_ONCE = 8
-"""Questions that are open at the same time."""
+"""The most reviews at the same time."""
 
 AUTHENTICATED = "system:authenticated"
-"""The group that the cluster itself would put them in. No group of ours has a colon in its name."""
+"""The group that the cluster adds to every authenticated user. Stagedoor's groups have no colon."""
 
 
 @dataclass
 class ClusterAccess:
-    """Our own grants come first, and both must say yes. `resource` is such as `pods/exec`.
+    """The cluster's check, which a login needs besides its grant. `resource` is, for example, `pods/exec`.
 
-    While the cluster cannot be asked nobody gets in: it has not said yes.
+    While the cluster cannot be asked, all logins are refused.
     """
 
     cluster: Cluster
@@ -35,8 +35,10 @@ class ClusterAccess:
     async def judge(
         self, grant: Grant, namespace: str, *, remembered: bool = True
     ) -> Denial | None:
-        """None if the cluster lets the identity `create` the resource in the app's namespace; without
-        `remembered` by what it says now."""
+        """Return None if the cluster lets the identity `create` the resource in the app's namespace.
+
+        Return the reason otherwise. With `remembered` false, ask the cluster even if it said yes before.
+        """
         identity = grant.identity
         key = (identity.name, identity.groups, namespace)
         until = self._allowed.get(key)
@@ -64,36 +66,31 @@ class ClusterAccess:
                 f"{namespace}, which entering {grant.target} needs (a RoleBinding gives it)",
             )
         now = self.clock()
-        self._allowed = {one: at for one, at in self._allowed.items() if at > now}
+        self._allowed = {key: until for key, until in self._allowed.items() if until > now}
         self._allowed[key] = now + REMEMBERED_S
         return None
 
     async def refused(self, grants: Mapping[str, tuple[Grant, str]]) -> dict[str, Denial]:
-        """Of those who are inside, by session, each with the app's namespace: whom the cluster lets in no
-        longer. While it cannot be asked nobody has to leave.
+        """Return the denials of the sessions that the cluster no longer allows, by session.
 
-        A person is asked for once in each namespace, whatever they have open there.
+        `grants` maps a session to its grant and its app's namespace. The cluster is asked once for each user
+        and namespace. While it cannot be asked, no session is denied.
         """
-        places = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(AT_ONCE)
 
-        async def judged(grant: Grant, namespace: str) -> Denial | None:
-            async with places:
+        async def judge(grant: Grant, namespace: str) -> Denial | None:
+            async with slots:
                 return await self.judge(grant, namespace, remembered=False)
 
-        people = {
+        users = {
             (grant.identity.name, grant.identity.groups, namespace): (grant, namespace)
             for grant, namespace in grants.values()
         }
-        said = dict(
-            zip(
-                people,
-                await asyncio.gather(*(judged(*one) for one in people.values())),
-                strict=True,
-            )
-        )
-        found = {}
+        answers = await asyncio.gather(*(judge(*user) for user in users.values()))
+        verdicts = dict(zip(users, answers, strict=True))
+        denials = {}
         for session_id, (grant, namespace) in grants.items():
-            denial = said[grant.identity.name, grant.identity.groups, namespace]
+            denial = verdicts[grant.identity.name, grant.identity.groups, namespace]
             if denial is not None and denial.reason is Reason.NO_GRANT:
-                found[session_id] = denial
-        return found
+                denials[session_id] = denial
+        return denials

@@ -1,4 +1,4 @@
-"""Waiting for a shell that somebody asked for: how far it is, where it answers, or why it does not."""
+"""The start of a shell for a login: ask the controller, report progress, wait until sshd answers."""
 
 import asyncio
 import time
@@ -18,29 +18,33 @@ from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.wire.oneline import folded
 
 DIAL_S = 2.0
-"""A pod's address that does not answer in this time is tried again, or another one is."""
+"""Seconds to wait for the banner of a pod's sshd before the next attempt."""
 AGAIN_S = 0.05
-"""How soon a pod is asked again whose sshd does not listen yet."""
+"""Seconds until the next attempt at a pod whose sshd does not listen yet."""
 LOOK_S = 1.0
-"""How often a start in which nothing seems to change is looked at."""
+"""Seconds between two checks of a start in which nothing changes."""
 EVENTS_S = 2.0
-"""How often Events are read, which no watch brings, of a start that has not come to its pod's end."""
+"""Seconds between two reads of Events, which are not watched."""
 AWAITED_S = 3.0
-"""How old the lease may get while somebody waits: a start may take longer than the idle time."""
+"""Seconds between renewals of the lease while a login waits: a start may take longer than the idle time."""
 SURE_S = 0.5
-"""A cause must hold so long: what the mirrors show may be the last of an attempt before this one."""
+"""Seconds for which a cause must persist: the mirrors may still show the previous attempt."""
 UNCHANGED_S = 5.0
-"""The same of a shell that is what it was when we asked: its app may have been mended a moment ago, and a
-busy controller is about to replace the shell."""
+"""The same if the shell has not changed since the request: its app may just have been corrected, and a busy
+controller has yet to replace the shell."""
 SOON_S = 5
-"""When to come again where the cluster was only silent."""
+"""Seconds after which a client may try again if the cluster did not answer."""
 MENDED_S = 60
-"""When to come again where there is a cause: somebody must mend it. Clients that try again by
-themselves wait no longer than half of it, so their person is told at once."""
+"""Seconds after which a client may try again if there is a cause, which needs a correction. Clients that
+retry automatically wait for half of it at most, so they report the cause to their user at once."""
 
 
 class Start:
-    """One start. `lease_writer` asks for it. `now` is seconds since the epoch."""
+    """One start of a shell, for one login.
+
+    `lease_writer` asks for the shell, and `report` is called with each new step. `now` returns seconds since
+    the epoch.
+    """
 
     def __init__(
         self,
@@ -48,20 +52,20 @@ class Start:
         cache: NamespaceCache,
         target: Target,
         lease_writer: LeaseWriter,
-        tell: Progress,
+        report: Progress,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._target = target
         self._lease_writer = lease_writer
-        self._asked = 0
-        """The count of our request: only what failed after it is an answer to us."""
-        self._asked_of: object = None
-        """The shell's generation when we asked."""
-        self._tell = tell
+        self._request = 0
+        """The number of this login's request: only a failure after it is an answer to it."""
+        self._generation_before: object = None
+        """The shell's generation at the time of the request."""
+        self._report = report
         self._now = now
-        self._told: StartStep | None = None
+        self._reported: StartStep | None = None
         self._logs: dict[tuple[str, str], str] = {}
         self._events: Sequence[Object] = ()
         self._events_at = 0.0
@@ -69,14 +73,14 @@ class Start:
         self._cause_since = 0.0
 
     async def wait(self) -> Shell | Denial:
-        """The shell once its sshd has said its banner, or the cause why it will not."""
+        """Ask for the shell. Return it when its sshd has sent its banner, or why it does not start."""
         loop = asyncio.get_running_loop()
-        self._asked_of = self._generation()
+        self._generation_before = self._generation()
         problem = await self._ask()
         renew_at = loop.time() + AWAITED_S
         self._events_at = loop.time() + EVENTS_S / 2
         while True:
-            pulse = self._cache.pulse
+            changed = self._cache.changed
             addresses = self._cache.addresses(self._target.app, ready=False)
             for address in addresses:
                 if await answers(address):
@@ -84,62 +88,63 @@ class Start:
             if problem is not None:
                 return unavailable(self._target, problem)
             if self._cache.lease(self._target.app) is None:
-                # It was deleted in the very moment of our request, or somebody did it by hand.
+                # The lease was deleted at the moment of the request, or by hand.
                 problem = await self._ask()
             elif loop.time() >= renew_at:
                 renew_at = loop.time() + AWAITED_S
                 with suppress(ClusterError):
                     await self._lease_writer.keep(self._target.app, AWAITED_S)
-            found = await self._diagnose()
-            if isinstance(found, Cause):
-                if found != self._cause:
-                    self._cause, self._cause_since = found, loop.time()
-                sure_s = UNCHANGED_S if self._generation() == self._asked_of else SURE_S
-                if self._is_fresh(found) or loop.time() - self._cause_since >= sure_s:
-                    why = f"{found.step}: {found.message}"
+            diagnosis = await self._diagnose()
+            if isinstance(diagnosis, Cause):
+                if diagnosis != self._cause:
+                    self._cause, self._cause_since = diagnosis, loop.time()
+                is_unchanged = self._generation() == self._generation_before
+                sure_s = UNCHANGED_S if is_unchanged else SURE_S
+                if self._is_fresh(diagnosis) or loop.time() - self._cause_since >= sure_s:
+                    why = f"{diagnosis.step}: {diagnosis.message}"
                     return unavailable(self._target, why, MENDED_S)
             else:
                 self._cause = None
-                self._say(found)
+                self._report_step(diagnosis)
             wait_s = LOOK_S
             if addresses or self._cause:
-                wait_s = AGAIN_S if found == StartStep(SSHD) else SURE_S / 5
+                wait_s = AGAIN_S if diagnosis == StartStep(SSHD) else SURE_S / 5
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
-                    await pulse.wait()
+                    await changed.wait()
 
     async def _ask(self) -> str | None:
-        """Ask for the shell; why that was not possible."""
+        """Ask for the shell. Return the reason if that failed, else None."""
         try:
-            self._asked = await self._lease_writer.request_shell(self._target.app)
+            self._request = await self._lease_writer.request_shell(self._target.app)
         except ClusterError as error:
             return f"asking the cluster: {error.message}"
         return None
 
     def _generation(self) -> object:
-        """Of the shell's Deployment: another one once the controller has started or replaced it."""
+        """Return the generation of the shell's Deployment, which a start or a replacement changes."""
         shell = self._cache.shell(self._target.app)
         return shell["metadata"].get("generation") if shell is not None else None
 
     def _is_fresh(self, cause: Cause) -> bool:
-        """Whether it is what the controller has just written: then there is nothing to wait for."""
+        """Return whether the controller has written this cause for this request, so that it is certain."""
         return self._failure() == cause
 
     def _failure(self) -> Cause | None:
         lease = self._cache.lease(self._target.app)
-        found = answered_failure(lease) if lease is not None else None
-        return found[0] if found is not None and found[1] >= self._asked else None
+        failure = answered_failure(lease) if lease is not None else None
+        return failure[0] if failure is not None and failure[1] >= self._request else None
 
-    def _say(self, step: StartStep) -> None:
-        if step != self._told:
-            self._told = step
-            self._tell(step)
+    def _report_step(self, step: StartStep) -> None:
+        if step != self._reported:
+            self._reported = step
+            self._report(step)
 
     async def _diagnose(self) -> StartStep | Cause:
         await self._read_events()
         while True:
             app = self._target.app
-            found = diagnose(
+            diagnosis = diagnose(
                 self._cache.shell(app),
                 self._cache.replica_sets(app),
                 self._cache.pods(app),
@@ -148,19 +153,19 @@ class Start:
                 logs=self._logs,
                 failure=self._failure(),
             )
-            if not isinstance(found, LogRequest):
-                return found
-            self._logs[found.pod, found.container] = await self._log(found)
+            if not isinstance(diagnosis, LogRequest):
+                return diagnosis
+            self._logs[diagnosis.pod, diagnosis.container] = await self._read_log(diagnosis)
 
-    async def _log(self, wanted: LogRequest) -> str:
+    async def _read_log(self, request: LogRequest) -> str:
         with suppress(ClusterError):
             return await self._cluster.logs(
-                self._cache.namespace, wanted.pod, wanted.container, lines=LOG_LINES
+                self._cache.namespace, request.pod, request.container, lines=LOG_LINES
             )
         return ""
 
     async def _read_events(self) -> None:
-        """What no mirror has, now and then: a start that takes long may be held up by what only they say."""
+        """Read the pods' Events every EVENTS_S seconds. Only they may show what delays a start."""
         loop = asyncio.get_running_loop()
         if loop.time() < self._events_at:
             return
@@ -176,7 +181,7 @@ class Start:
 
 
 async def answers(address: Address) -> bool:
-    """Whether an SSH server says its banner there, within `DIAL_S` (RFC 4253 §4.2)."""
+    """Return whether an SSH server sends its banner within `DIAL_S` seconds (RFC 4253 §4.2)."""
     writer = None
     try:
         async with asyncio.timeout(DIAL_S):
@@ -193,11 +198,12 @@ async def answers(address: Address) -> bool:
 
 
 def shell_at(target: Target, address: Address) -> Shell:
+    """Return the shell of `target` at an address."""
     return Shell(target, address[0], address[1], started_by_us=True)
 
 
 def unavailable(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
-    """Why there is no shell, as a line for its person."""
+    """Return the denial of a login whose shell does not start."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,
         f"the shell {target.shell_name} could not be started; {folded(why)}",
