@@ -168,12 +168,12 @@ def _ours(kubeconfig: Path, seen: dict[str, int], *, gateway: bool) -> Start:
         async def synced() -> None:
             for mirror in mirrors:
                 await mirror.synced.wait()
-            while sum(n for (verb, _, _), n in cluster.asked.items() if verb == "watch") < len(
+            while sum(n for (verb, _, _), n in cluster.requests.items() if verb == "watch") < len(
                 KINDS
             ):
                 await asyncio.sleep(0.01)
 
-        return stop, lambda: cluster.asked.total(), synced
+        return stop, lambda: cluster.requests.total(), synced
 
     return start
 

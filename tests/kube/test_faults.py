@@ -256,7 +256,7 @@ async def test_the_api_may_ask_to_come_later() -> None:
         began = time.monotonic()
         await cluster.get(Kind.POD, "apps", "web-1")
         assert time.monotonic() - began >= 2
-        assert cluster.asked["get", "Pod", 429] == 2
+        assert cluster.requests["get", "Pod", 429] == 2
         await cluster.close()
 
 
@@ -431,7 +431,7 @@ async def changes_of(
                 if change.verb not in (Verb.FAILED, Verb.RESUMED):
                     found.append(change)
         await watch.aclose()
-        await _until(lambda: not world.open or cluster.asked["list", "Pod", 200] > 0)
+        await _until(lambda: not world.open or cluster.requests["list", "Pod", 200] > 0)
         await cluster.close()
         return found, problems, world.exchanges
 

@@ -1,6 +1,6 @@
-"""The only place that speaks to a Kubernetes API. It satisfies `shells.kubernetes.ports.Cluster`.
+"""The client of the Kubernetes API, which satisfies `shells.kubernetes.ports.Cluster`.
 
-`access` says where the API is and who we are, `http` carries requests, `cluster` knows the verbs,
-`watch` follows what changes, `election` agrees on one leader. What may never enter: what a shell is
-made of, when one is wanted, names and labels of ours.
+`access` has the API's address and our credentials, `http` carries requests, `cluster` has the verbs, `watch`
+follows changes, and `election` agrees on one leader. No other package talks to the API. This one knows
+nothing about shells: neither how they are made, nor when, nor their names and labels.
 """

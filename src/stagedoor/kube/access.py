@@ -1,4 +1,4 @@
-"""Where the API is, how it proves itself, and who we are to it: from a pod, or from a kubeconfig."""
+"""The access to an API, in a pod or by a kubeconfig: its address, the trust in it, and our credentials."""
 
 import os
 import ssl
@@ -15,47 +15,50 @@ from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import host_port
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where the kubelet puts `token`, `ca.crt` and `namespace` into a pod."""
+"""The folder in a pod where the kubelet puts `token`, `ca.crt` and `namespace`."""
 
 Material = Path | bytes
-"""PEM in a file, which is read again when it has changed, or in the kubeconfig itself."""
+"""PEM, either in a file, which is read again when it changes, or from the kubeconfig itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the API listens."""
+    """The address of the API."""
 
     host: str
     port: int
     tls: bool
     prefix: str = ""
-    """What comes before `/api` in each path, as behind Rancher's proxy."""
+    """The part of each path before `/api`, for example behind Rancher's proxy."""
 
     def __str__(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.host_header}{self.prefix}"
 
     @property
     def host_header(self) -> str:
-        """RFC 9110 §7.2."""
+        """The value of the Host header (RFC 9110 §7.2)."""
         return host_port(self.host, self.port)
 
 
 @dataclass(slots=True)
 class Trust:
-    """How TLS is spoken. `context` is made again when one of the files was replaced."""
+    """The TLS settings of an API. The context is built again when one of the files is replaced."""
 
     ca: Material | None = None
-    """None: the system's certificates."""
+    """The only CA that is trusted; None trusts the system's certificates."""
     certificate: Material | None = None
     key: Material | None = field(default=None, repr=False)
     server_name: str = ""
-    """The name to expect in the certificate, where it is not the host (`tls-server-name`)."""
+    """The name to expect in the certificate, if it is not the host (`tls-server-name`)."""
     insecure: bool = False
     _context: ssl.SSLContext | None = field(default=None, repr=False)
     _stamp: tuple[object, ...] = field(default=(), repr=False)
 
     def context(self) -> ssl.SSLContext:
-        """Raises SettingsError that names the file and what is wrong with it."""
+        """Return the TLS context for the next connection.
+
+        Raises SettingsError, which names the file and what is wrong with it.
+        """
         files = (self.ca, self.certificate, self.key)
         stamp = tuple(_stamp(material) for material in files)
         if self._context is None or stamp != self._stamp:
@@ -64,15 +67,15 @@ class Trust:
         return self._context
 
     def use(self, pair: KeyPair) -> None:
-        """Prove us by that certificate from the next connection on."""
+        """Present the certificate of `pair` from the next connection on."""
         self.certificate = pair.certificate.encode()
         self.key = pair.key.encode()
         self._context = None
 
     def _make(self) -> ssl.SSLContext:
-        # Not ssl.create_default_context: since Python 3.13 it asks of every certificate what RFC
-        # 5280 asks of a public CA's (VERIFY_X509_STRICT), and the CAs of many clusters lack the key
-        # identifiers. Go, and so every other client of theirs, does not ask.
+        # Not ssl.create_default_context: since Python 3.13 it requires of every certificate what RFC
+        # 5280 requires of a public CA's (VERIFY_X509_STRICT), and the CAs of many clusters lack the key
+        # identifiers. Go, and so every other client of those clusters, does not require them.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
@@ -82,7 +85,7 @@ class Trust:
         elif self.ca is None:
             context.load_default_certs()
         else:
-            # Only that one: a public CA has no business to vouch for a cluster.
+            # Only this CA: a public CA has no business vouching for a cluster.
             _load_ca(context, self.ca)
         if self.certificate is not None and self.key is not None:
             _load_key_pair(context, self.certificate, self.key)
@@ -91,22 +94,22 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """All that is needed to speak to one API."""
+    """Everything that is needed to talk to one API."""
 
     address: Address
     trust: Trust
     credential: Credential
     namespace: str
-    """The one that we are in, or that the context names; `default` otherwise."""
+    """The namespace of our pod, or the one in the kubeconfig's context; `default` if there is none."""
     source: str
-    """Where this was found, for messages: a path, or `the pod's service account`."""
+    """The origin of the access, for messages: a path, or `the pod's service account`."""
     impersonation: Impersonation = field(default_factory=Impersonation)
 
 
 def in_cluster(
     folder: Path = SERVICE_ACCOUNT, environment: Callable[[str], str | None] = os.environ.get
 ) -> Access:
-    """As a pod's service account. Raises SettingsError."""
+    """Return the access of a pod's service account. Raises SettingsError."""
     host, port = environment("KUBERNETES_SERVICE_HOST"), environment("KUBERNETES_SERVICE_PORT")
     if not host or not port or not port.isdigit():
         raise SettingsError(
@@ -135,7 +138,7 @@ def in_cluster(
 
 
 def address(url: str, where: str) -> Address:
-    """From `https://host:port/prefix`. Raises SettingsError."""
+    """Parse `https://host:port/prefix`. Raises SettingsError, whose message names `where`."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -155,10 +158,10 @@ def _stamp(material: Material | None) -> object:
     if not isinstance(material, Path):
         return material
     try:
-        found = material.stat()
+        status = material.stat()
     except OSError:
-        return None  # between two versions; the one that was read still holds
-    return (found.st_mtime_ns, found.st_ino, found.st_size)
+        return None  # the file is being replaced; the version that was read stays in use
+    return (status.st_mtime_ns, status.st_ino, status.st_size)
 
 
 def _name(material: Material | None) -> str:
@@ -199,8 +202,11 @@ def _load_key_pair(context: ssl.SSLContext, certificate: Material, key: Material
 
 @contextmanager
 def _as_file(material: Material) -> Iterator[str]:
-    """A path for what the ssl module only takes from files: in memory where the system can, so that
-    a private key of a kubeconfig is not written to a disk (memfd_create(2))."""
+    """Yield the path of a file with `material`, since the ssl module loads key pairs only from files.
+
+    The file is in memory where the system supports that, so that a private key from a kubeconfig is not
+    written to a disk (memfd_create(2)).
+    """
     if isinstance(material, Path):
         yield str(material)
         return
@@ -217,7 +223,7 @@ def _as_file(material: Material) -> Iterator[str]:
 
 
 def choices(kubeconfig: str | None, home: Path) -> Sequence[Path]:
-    """The kubeconfig files that are meant where none was named: $KUBECONFIG, or ~/.kube/config."""
+    """Return the default kubeconfig files: those in $KUBECONFIG, else ~/.kube/config."""
     if kubeconfig:
         return [Path(part) for part in kubeconfig.split(os.pathsep) if part]
     return [home / ".kube" / "config"]

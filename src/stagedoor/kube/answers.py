@@ -1,6 +1,6 @@
-"""What an answer that is no success says, as one sentence with what was asked. Pure.
+"""The API's unsuccessful answers as errors of one sentence that names the operation. Pure.
 
-The API's own words stand in a Status object (Kubernetes API conventions, "Response Status Kind").
+The API explains an error in a Status object (Kubernetes API conventions, "Response Status Kind").
 """
 
 import re
@@ -26,24 +26,24 @@ _REASONS = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
-"""apimachinery's StatusReason for each status, where a Status object did not say it. 404 is left out:
-only the API itself may say that an object is not there, or a proxy's page would make shells go."""
+"""apimachinery's StatusReason for each status, for a Status object without one. 404 is left out: only the
+API itself may say that an object does not exist, or a proxy's error page would remove shells."""
 
 _NO_RIGHT = re.compile(
     r'\bcannot (?P<verb>\w+) resource "(?P<resource>[\w./-]+)"(?: in API group "(?P<group>[\w.-]*)")?'
 )
-"""How RBAC refuses (apiserver's `responsewriters.Forbidden`); quotas and admission say otherwise. It
-names the right that is missing, which for an apply may be `create` where `patch` was asked for."""
+"""A refusal by RBAC (apiserver's `responsewriters.Forbidden`); quotas and admission use other words. It names
+the missing right, which for an apply may be `create` although the request was a `patch`."""
 
 NO_ANSWER = "NoAnswer"
-"""`ClusterError.reason` where nothing came back."""
+"""`ClusterError.reason` for a request without an answer."""
 
 _SENTENCE_LIMIT = 1500
-"""An admission webhook may say a book."""
+"""The most characters of a message: an admission webhook may return very long ones."""
 
 
 class _Status(msgspec.Struct):
-    """The parts of a Status object that we read."""
+    """The fields of a Status object that are used here."""
 
     kind: str = ""
     message: str = ""
@@ -53,12 +53,12 @@ class _Status(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """What was asked of the API, for messages and for the tally of requests."""
+    """An operation on the API, for messages and for the counts of requests."""
 
     verb: str
-    """An RBAC verb: get, list, watch, create, patch, delete."""
+    """An RBAC verb: get, list, watch, create, patch or delete."""
     what: str
-    """A kind, or a kind and its part: `Pod`, `Pod/log`."""
+    """A kind, or a kind and a subresource: `Pod`, `Pod/log`."""
     namespace: str = ""
     name: str = ""
 
@@ -66,7 +66,7 @@ class ApiRequest:
     def about(
         cls, verb: str, kind: Kind, namespace: str, name: str = "", part: str = ""
     ) -> "ApiRequest":
-        """For one of the kinds that we deal with."""
+        """Create one for a known kind; `part` is the subresource."""
         return cls(verb, f"{kind}/{part}" if part else str(kind), namespace, name)
 
     def __str__(self) -> str:
@@ -78,79 +78,83 @@ class ApiRequest:
         return words
 
 
-def silence(asked: ApiRequest, why: str) -> ClusterError:
-    """No answer came, or none that is HTTP."""
+def no_answer(operation: ApiRequest, why: str) -> ClusterError:
+    """Return the error for a request that got no answer, or none that is HTTP."""
     return ClusterError(
-        f"cannot {asked}: no answer of the Kubernetes API: {why}",
+        f"cannot {operation}: no answer of the Kubernetes API: {why}",
         status=None,
         reason=NO_ANSWER,
         retry=True,
     )
 
 
-def refusal(asked: ApiRequest, status: int, content_type: str, body: bytes) -> ClusterError:
-    """The error that an answer of 300 or more is."""
-    said = _status(status, content_type, body)
-    if said is None:
-        return not_kubernetes(asked, status, content_type)
-    reason = said.reason or _REASONS.get(status, "Unknown")
-    sentence = folded(said.message) or f"{status} {reason}"
+def refusal(operation: ApiRequest, status: int, content_type: str, body: bytes) -> ClusterError:
+    """Return the error for an answer with a status of 300 or more."""
+    status_object = _status(status, content_type, body)
+    if status_object is None:
+        return not_kubernetes(operation, status, content_type)
+    reason = status_object.reason or _REASONS.get(status, "Unknown")
+    sentence = folded(status_object.message) or f"{status} {reason}"
     if len(sentence) > _SENTENCE_LIMIT:
         sentence = sentence[:_SENTENCE_LIMIT] + "…"
     return ClusterError(
-        f"cannot {asked}: {sentence}{_remedy(asked, status, sentence)}",
+        f"cannot {operation}: {sentence}{_remedy(operation, status, sentence)}",
         status=status,
         reason=reason,
-        retry=may_pass(status, reason),
+        retry=may_retry(status, reason),
     )
 
 
-def not_kubernetes(asked: ApiRequest, status: int, content_type: str) -> ClusterError:
-    """Something on the way has answered in the API's stead."""
+def not_kubernetes(operation: ApiRequest, status: int, content_type: str) -> ClusterError:
+    """Return the error for an answer that came from a proxy instead of the API."""
     kind = content_type.partition(";")[0].strip()[:80] or "no type"
     return ClusterError(
-        f"cannot {asked}: the answer ({status}, {kind}) is not one of a Kubernetes API but of "
+        f"cannot {operation}: the answer ({status}, {kind}) is not one of a Kubernetes API but of "
         "something on the way to it, as a proxy or load balancer; check the server's address",
         status=status,
         reason=_REASONS.get(status, "NotKubernetes") if status >= 500 else "NotKubernetes",
-        # A proxy says 404 or 403 where it has not found its way yet, too.
+        # A proxy also answers 404 or 403 while it does not know its backend yet.
         retry=True,
     )
 
 
-def may_pass(status: int, reason: str) -> bool:
-    """Whether the same call may work later (`ClusterError.retry`)."""
+def may_retry(status: int, reason: str) -> bool:
+    """Return whether the same request may succeed later (`ClusterError.retry`)."""
     if status == 409:
         return reason != "AlreadyExists"
-    # 401: a token or certificate is renewed in time; 410: the list begins again.
+    # 401: a token or certificate is renewed in time. 410: the list is started again.
     return status in (401, 408, 410, 429) or status >= 500
 
 
 def watch_error(body: bytes) -> tuple[int, str]:
-    """The status and the sentence of an ERROR event's object."""
-    said = _status(0, "application/json", body)
-    return (said.code, folded(said.message)[:_SENTENCE_LIMIT]) if said else (0, "")
+    """Return the status and the message of an ERROR event's object; 0 and "" if it is no Status."""
+    status_object = _status(0, "application/json", body)
+    return (
+        (status_object.code, folded(status_object.message)[:_SENTENCE_LIMIT])
+        if status_object
+        else (0, "")
+    )
 
 
 def _status(status: int, content_type: str, body: bytes) -> _Status | None:
     if "json" not in content_type:
         return _plain(status, content_type, body)
     try:
-        said = msgspec.json.decode(body, type=_Status)
+        status_object = msgspec.json.decode(body, type=_Status)
     except msgspec.DecodeError:
         return None
-    return said if said.kind == "Status" else None
+    return status_object if status_object.kind == "Status" else None
 
 
 def _plain(status: int, content_type: str, body: bytes) -> _Status | None:
-    """The API server speaks plain text where it is too early or too late for a Status (its filters)."""
+    """Return a Status for plain text, which the API server's filters send before or after its handlers."""
     if not content_type.startswith("text/plain") or status == 404:
         return None
     return _Status(kind="Status", message=body[:_SENTENCE_LIMIT].decode("utf-8", "replace"))
 
 
-def _remedy(asked: ApiRequest, status: int, sentence: str) -> str:
-    """What to do about it, where we know."""
+def _remedy(operation: ApiRequest, status: int, sentence: str) -> str:
+    """Return advice for the reader, as the end of a sentence; "" if there is none."""
     if status == 401:
         return (
             "; the API does not know our credential: check the service account's token, or the "
@@ -158,7 +162,9 @@ def _remedy(asked: ApiRequest, status: int, sentence: str) -> str:
         )
     if status == 403 and (refused := _NO_RIGHT.search(sentence)):
         group, resource, verb = refused["group"], refused["resource"], refused["verb"]
-        where = f"a Role in namespace {asked.namespace}" if asked.namespace else "a ClusterRole"
+        where = (
+            f"a Role in namespace {operation.namespace}" if operation.namespace else "a ClusterRole"
+        )
         return (
             f'; allow it by {where} with the rule apiGroups: ["{group or ""}"], '
             f'resources: ["{resource}"], verbs: ["{verb}"]'

@@ -1,4 +1,4 @@
-"""One request to the API after another: paced, within limits of time, and patient when it asks for it."""
+"""The sending of requests to the API: paced, within time limits, and repeated when the API asks for it."""
 
 import asyncio
 import random
@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 
 class ApiClient:
-    """Asks, and counts: `tally` has the requests by verb, kind and status (0: no answer)."""
+    """A client that sends requests and counts them.
+
+    `tally` has the requests by verb, kind and status (0: no answer).
+    """
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class ApiClient:
         tally: Counter[tuple[str, str, int]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without a `bucket` nothing is held back. `clock` is monotonic, in seconds."""
+        """Create a client. Without a `bucket` it does not pace requests. `clock` is monotonic, in seconds."""
         self.http = http
         self.limits = limits
         self.tally: Counter[tuple[str, str, int]] = Counter() if tally is None else tally
@@ -42,32 +45,35 @@ class ApiClient:
         self._room = asyncio.Semaphore(limits.in_flight)
 
     def urgent(self) -> "ApiClient":
-        """For what must neither wait behind the rest nor be waited for long."""
+        """Return a client for urgent requests: they skip the pacing, and time out soon."""
         quick = replace(self.limits, ask_s=URGENT_LIMIT_S, patience_s=0.0)
         return ApiClient(self.http, quick, None, tally=self.tally, clock=self.clock)
 
     async def pace(self) -> None:
-        """Wait for our turn."""
+        """Wait until the next request may be sent."""
         if self._bucket is not None and (wait_s := self._bucket.take(self.clock())) > 0:
             await asyncio.sleep(wait_s)
 
-    async def object(self, asked: ApiRequest, request: Request) -> Object:
-        """The object that the answer is. Raises ClusterError."""
-        return decoded(asked, await self.answer(asked, request), dict[str, Any])
+    async def object(self, operation: ApiRequest, request: Request) -> Object:
+        """Send a request, and return the object in the answer. Raises ClusterError."""
+        return decoded(operation, await self.answer(operation, request), dict[str, Any])
 
     async def answer(
-        self, asked: ApiRequest, request: Request, limit_s: float | None = None
+        self, operation: ApiRequest, request: Request, limit_s: float | None = None
     ) -> Answer:
-        """An answer of success, after as many tries as the API asks for. Raises ClusterError."""
+        """Send a request, again if the API asks for it, and return a successful answer.
+
+        Raises ClusterError.
+        """
         patient_until = self.clock() + self.limits.patience_s
         while True:
-            answer = await self._once(asked, request, limit_s or self.limits.ask_s)
+            answer = await self._send_once(operation, request, limit_s or self.limits.ask_s)
             if answer.status < 300:
                 return answer
-            error = answers.refusal(asked, answer.status, answer.content_type, answer.body)
+            error = answers.refusal(operation, answer.status, answer.content_type, answer.body)
             if answer.retry_after is None or not error.retry:
                 raise error
-            # client-go waits for the same answers: 429, and 5xx with the header.
+            # client-go retries after the same answers: 429, and 5xx with the header.
             wait_s = retry_after_s(answer.retry_after, self.limits.patience_s)
             if self.clock() + wait_s >= patient_until:
                 raise error
@@ -75,28 +81,28 @@ class ApiClient:
                 self._bucket.pause(self.clock() + wait_s)
             await asyncio.sleep(wait_s * (1 + 0.25 * random.random()))  # noqa: S311  # jitter
 
-    async def _once(self, asked: ApiRequest, request: Request, limit_s: float) -> Answer:
+    async def _send_once(self, operation: ApiRequest, request: Request, limit_s: float) -> Answer:
         await self.pace()
         async with self._room:
             try:
                 answer = await self.http.ask(request, limit_s)
             except NoAnswerError as error:
-                self.tally[asked.verb, asked.what, 0] += 1
-                raise answers.silence(asked, str(error)) from None
-        self.tally[asked.verb, asked.what, answer.status] += 1
+                self.tally[operation.verb, operation.what, 0] += 1
+                raise answers.no_answer(operation, str(error)) from None
+        self.tally[operation.verb, operation.what, answer.status] += 1
         return answer
 
 
 def encoded(value: Object) -> bytes:
-    """JSON."""
+    """Encode an object as JSON."""
     return msgspec.json.encode(value)
 
 
-def decoded(asked: ApiRequest, answer: Answer, as_type: type[T]) -> T:
-    """The body of an answer of success. Raises ClusterError for what no API server says."""
+def decoded(operation: ApiRequest, answer: Answer, as_type: type[T]) -> T:
+    """Decode the body of a successful answer. Raises ClusterError if it cannot come from an API server."""
     if "json" not in answer.content_type:
-        raise answers.not_kubernetes(asked, answer.status, answer.content_type)
+        raise answers.not_kubernetes(operation, answer.status, answer.content_type)
     try:
         return msgspec.json.decode(answer.body, type=as_type)
     except msgspec.DecodeError as error:
-        raise answers.silence(asked, f"it is no JSON of Kubernetes: {error}") from None
+        raise answers.no_answer(operation, f"it is no JSON of Kubernetes: {error}") from None

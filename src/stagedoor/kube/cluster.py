@@ -1,4 +1,4 @@
-"""The verbs of the Kubernetes API, as `shells.kubernetes.ports.Cluster` wants them."""
+"""The verbs of the Kubernetes API, as `shells.kubernetes.ports.Cluster` defines them."""
 
 import copy
 import random
@@ -23,7 +23,7 @@ from stagedoor.model.cluster import Change, ClusterError, Kind, Object
 
 
 class KubeCluster:
-    """One API, asked from one event loop."""
+    """A client of one API, for one event loop."""
 
     def __init__(
         self,
@@ -37,95 +37,107 @@ class KubeCluster:
         bucket: Bucket | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`field_manager` owns what is applied; `component` and `instance` (its name, and the
-        replica's) stand in the events that are reported and in the API's audit log.
+        """Create a client; it connects at the first request.
 
-        `on_problem` gets what cannot be watched (`WatchProblems`) and why in one line, and None once
-        it can again. `clock` is monotonic, in seconds.
+        `field_manager` owns the fields that are applied. `component` and `instance`, the names of the program
+        and of the replica, appear in reported events and in the API's audit log. `on_problem` is called with
+        a part that cannot be watched (`WatchProblems`) and the reason in one line, and with None once it can
+        again. `clock` is monotonic, in seconds.
         """
         self._access = access
         self._field_manager = field_manager
         self._watch_problems = WatchProblems(on_problem)
         http = Http(access, f"{component}/{__version__}", clock=clock)
-        self._asking = ApiClient(http, limits or Limits(), bucket or Bucket(), clock=clock)
+        self._client = ApiClient(http, limits or Limits(), bucket or Bucket(), clock=clock)
         self._reporter = Reporter(self, component=component, instance=instance, clock=clock)
 
     @property
     def address(self) -> str:
-        """The API's, for messages."""
+        """The address of the API, for messages."""
         return str(self._access.address)
 
     @property
     def namespace(self) -> str:
-        """The one that we run in, or that the kubeconfig's context names."""
+        """The namespace of our pod, or the one in the kubeconfig's context."""
         return self._access.namespace
 
     @property
-    def asked(self) -> Counter[tuple[str, str, int]]:
-        """The requests that went out, by verb, kind and status (0: no answer)."""
-        return self._asking.tally
+    def requests(self) -> Counter[tuple[str, str, int]]:
+        """How many requests were sent, by verb, kind and status (0: no answer)."""
+        return self._client.tally
 
     @property
     def http(self) -> Http:
-        """The way to parts of the API that have no verb here."""
-        return self._asking.http
+        """The HTTP client, for parts of the API that have no verb here."""
+        return self._client.http
 
     def urgent(self) -> "KubeCluster":
-        """The same API for what must not wait behind the rest: an election's lease. It shares the
-        connections; `close` of either closes them."""
+        """Return a client of the same API whose requests are not paced, for an election's lease.
+
+        It shares the connections: `close` of either client closes them.
+        """
         twin = copy.copy(self)
-        twin._asking = self._asking.urgent()
+        twin._client = self._client.urgent()
         return twin
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """The object, None if the API says that there is none. Raises ClusterError."""
-        asked = ApiRequest.about("get", kind, namespace, name)
+        """Return an object; None if the API says that it does not exist. Raises ClusterError."""
+        operation = ApiRequest.about("get", kind, namespace, name)
         try:
-            return await self._asking.object(
-                asked, Request("GET", paths.item(kind, namespace, name))
+            return await self._client.object(
+                operation, Request("GET", paths.item(kind, namespace, name))
             )
         except ClusterError as error:
-            if _absent(error):
+            if _is_absent(error):
                 return None
             raise
 
     async def list(
         self, kind: Kind, namespace: str, labels: str = "", *, fields: str = ""
     ) -> Sequence[Object]:
-        """All that the selectors select; "" is every object, or every namespace. Raises ClusterError."""
-        items, _ = await lists.snapshot(self._asking, ListOptions(kind, namespace, labels, fields))
+        """Return all objects that the selectors select. Raises ClusterError.
+
+        A selector of "" selects every object, and a namespace of "" is every namespace.
+        """
+        items, _ = await lists.snapshot(self._client, ListOptions(kind, namespace, labels, fields))
         return items
 
     async def apply(self, manifest: Object, *, force: bool = True) -> Object:
-        """Server-side apply; without `force`, a Conflict names the other manager and its fields.
-        Raises ClusterError."""
+        """Apply a manifest on the server side, and return the object. Raises ClusterError.
+
+        Without `force`, a conflict is an error of reason `Conflict`, which names the other manager and its
+        fields.
+        """
         kind, namespace, name = _identity(manifest)
         query: dict[str, str | int | bool] = {"fieldManager": self._field_manager, "force": force}
         path = paths.with_query(paths.item(kind, namespace, name), query)
-        # JSON is YAML; this content type is the one that every version takes.
+        # JSON is YAML, and every version accepts this content type.
         request = Request("PATCH", path, encoded(manifest), "application/apply-patch+yaml")
-        return await self._asking.object(ApiRequest.about("patch", kind, namespace, name), request)
+        return await self._client.object(ApiRequest.about("patch", kind, namespace, name), request)
 
     async def create(self, manifest: Object) -> Object:
-        """Make it. Raises ClusterError, of reason `AlreadyExists` if it is there."""
+        """Create an object. Raises ClusterError, of reason `AlreadyExists` if it exists."""
         kind, namespace, name = _identity(manifest)
         path = paths.with_query(
             paths.collection(kind, namespace), {"fieldManager": self._field_manager}
         )
-        asked = ApiRequest.about("create", kind, namespace, name)
-        return await self._asking.object(asked, Request("POST", path, encoded(manifest)))
+        operation = ApiRequest.about("create", kind, namespace, name)
+        return await self._client.object(operation, Request("POST", path, encoded(manifest)))
 
     async def merge(
         self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
     ) -> Object:
-        """A JSON merge patch (RFC 7396). Raises ClusterError, of reason `Conflict` when the patch
-        names a `metadata.resourceVersion` that is not the object's any more."""
+        """Apply a JSON merge patch (RFC 7396), and return the object.
+
+        Raises ClusterError, of reason `Conflict` if the patch names a `metadata.resourceVersion` that is
+        not the object's present one.
+        """
         path = paths.with_query(
             paths.item(kind, namespace, name, subresource), {"fieldManager": self._field_manager}
         )
         request = Request("PATCH", path, encoded(patch), "application/merge-patch+json")
-        asked = ApiRequest.about("patch", kind, namespace, name, subresource)
-        return await self._asking.object(asked, request)
+        operation = ApiRequest.about("patch", kind, namespace, name, subresource)
+        return await self._client.object(operation, request)
 
     async def delete(
         self,
@@ -136,48 +148,53 @@ class KubeCluster:
         uid: str | None = None,
         version: str | None = None,
     ) -> None:
-        """Delete it, what it owns follows; nothing happens if it is gone or, with `uid`, is another
-        one by now or, with `version` (resourceVersion), has changed since. Raises ClusterError."""
+        """Delete an object, and in the background the objects that it owns. Raises ClusterError.
+
+        Nothing happens if it does not exist, if its uid is not `uid`, or if its resourceVersion is not
+        `version`. None skips these two checks.
+        """
         options: dict[str, object] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": "Background",
         }
-        given = {"uid": uid, "resourceVersion": version}
-        preconditions = {name: value for name, value in given.items() if value is not None}
+        conditions = {"uid": uid, "resourceVersion": version}
+        preconditions = {name: value for name, value in conditions.items() if value is not None}
         if preconditions:
             options["preconditions"] = preconditions
-        asked = ApiRequest.about("delete", kind, namespace, name)
+        operation = ApiRequest.about("delete", kind, namespace, name)
         request = Request("DELETE", paths.item(kind, namespace, name), encoded(options))
         try:
-            await self._asking.answer(asked, request)
+            await self._client.answer(operation, request)
         except ClusterError as error:
-            another = error.status == 409 and error.reason == "Conflict" and bool(preconditions)
-            if not _absent(error) and not another:
+            is_conflict = error.status == 409 and error.reason == "Conflict" and bool(preconditions)
+            if not _is_absent(error) and not is_conflict:
                 raise
 
     async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
-        """The last lines of a container's log, "" while it has none; of the container before it, if
-        this one is just starting. Raises ClusterError."""
-        return await logs.read(self._asking, namespace, pod, container, lines)
+        """Return the last lines of a container's log, "" while it has none. Raises ClusterError.
+
+        While the container is starting, they are the lines of the container before it.
+        """
+        return await logs.read(self._client, namespace, pod, container, lines)
 
     async def report(
         self, about: Object, *, reason: str, message: str, warning: bool = False
     ) -> None:
-        """An Event on an object; the same one again is counted. Raises nothing."""
+        """Report an Event about an object; a repeated event is counted. Raises nothing."""
         await self._reporter.report(about, reason=reason, message=message, warning=warning)
 
     async def watch(
         self, kind: Kind, namespace: str, labels: str = "", *, trim: Trim | None = None
     ) -> AsyncGenerator[Change, None]:
-        """A list, then every change, until the iterator is closed. Raises nothing.
+        """Yield a list of the objects, then every change, until the iterator is closed. Raises nothing.
 
-        `trim` makes each object smaller as soon as it is read, so that a large list is never in
-        memory as a whole; it must keep `metadata.name` and the namespace.
+        `trim` reduces each object as soon as it is read, so that a large list is never in memory as a
+        whole. It must keep `metadata.name` and the namespace.
         """
         selection = ListOptions(kind, namespace, labels)
         report = self._watch_problems.report
-        follow = ResourceWatch(self._asking, selection, trim, report, random.random)
+        follow = ResourceWatch(self._client, selection, trim, report, random.random)
         async with aclosing(follow.changes()) as changes:
             async for change in changes:
                 yield change
@@ -185,19 +202,21 @@ class KubeCluster:
     async def may(
         self, user: str, groups: Sequence[str], namespace: str, verb: str, resource: str
     ) -> bool:
-        """Whether the cluster lets that user do that (SubjectAccessReview). `resource` is
-        `plural[.group][/subresource]`, as `kubectl auth can-i` takes it. Raises ClusterError."""
+        """Return whether a user has a right in the cluster (SubjectAccessReview). Raises ClusterError.
+
+        `resource` is `plural[.group][/subresource]`, as for `kubectl auth can-i`.
+        """
         about = {"user": user, "groups": list(groups)}
-        return await self._reviewed("SubjectAccessReview", about, (namespace, verb, resource, ""))
+        return await self._review("SubjectAccessReview", about, (namespace, verb, resource, ""))
 
     async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
-        """The same of the account that asks, who needs no right for it (SelfSubjectAccessReview). `name` is
-        the object's; "" is any. Raises ClusterError."""
-        return await self._reviewed(
-            "SelfSubjectAccessReview", {}, (namespace, verb, resource, name)
-        )
+        """Return whether our own account has a right (SelfSubjectAccessReview). Raises ClusterError.
 
-    async def _reviewed(
+        It needs no right to ask this. `name` is the object's; "" stands for any.
+        """
+        return await self._review("SelfSubjectAccessReview", {}, (namespace, verb, resource, name))
+
+    async def _review(
         self, kind: str, about: Mapping[str, object], wanted: tuple[str, str, str, str]
     ) -> bool:
         namespace, verb, resource, name = wanted
@@ -217,23 +236,23 @@ class KubeCluster:
             "spec": {**about, "resourceAttributes": attributes},
         }
         path = f"/apis/authorization.k8s.io/v1/{kind.lower()}s"
-        asked = Request("POST", path, encoded(review))
-        found = await self._asking.object(ApiRequest("create", kind), asked)
-        status = found.get("status") or {}
+        request = Request("POST", path, encoded(review))
+        review_result = await self._client.object(ApiRequest("create", kind), request)
+        status = review_result.get("status") or {}
         return status.get("allowed") is True and status.get("denied") is not True
 
     async def close(self) -> None:
         """Close the connections. Watches end when their iterators are closed."""
-        self._asking.http.close()
+        self._client.http.close()
 
 
-def _absent(error: ClusterError) -> bool:
-    """Whether the API itself has said that the object is not there."""
+def _is_absent(error: ClusterError) -> bool:
+    """Return whether the API itself said that the object does not exist."""
     return error.status == 404 and error.reason == "NotFound"
 
 
 def _identity(manifest: Object) -> tuple[Kind, str, str]:
-    """Kind, namespace and name of what is to be made. Raises ClusterError."""
+    """Return the kind, namespace and name of a manifest. Raises ClusterError if it is of no known kind."""
     meta = manifest.get("metadata") or {}
     try:
         kind = Kind(manifest["kind"])

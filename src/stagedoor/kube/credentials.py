@@ -1,6 +1,7 @@
-"""Who we are to the API: a token that is fixed, in a file that is renewed, or had from a program.
+"""The credentials for the API: a fixed token, or a token in a file that is renewed.
 
-A token is never part of a message, a `repr` or an argument list.
+`plugin` has the credentials from a program. A token is never part of a message, a `repr` or an argument
+list.
 """
 
 import time
@@ -12,52 +13,57 @@ from typing import Protocol
 from stagedoor.model.errors import SettingsError
 
 TOKEN_FILE_AGE_S = 60.0
-"""How old a token that was read from a file may be. The kubelet renews it long before it ends, and
-client-go reads it again as often (`NewCachedFileTokenSource`)."""
+"""The age at which a token file is read again. The kubelet renews the token long before it expires, and
+client-go reads it as often (`NewCachedFileTokenSource`)."""
 
 
 class CredentialError(Exception):
-    """The credential cannot be had just now; `str` says why, and holds no secret."""
+    """The credential is not available now. `str` is the reason, and contains no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What goes with a request."""
+    """The header that authenticates a request."""
 
     authorization: str = field(default="", repr=False)
-    """The whole value of the Authorization header, "" for none."""
+    """The whole value of the Authorization header; "" for none."""
 
 
 class Credential(Protocol):
-    """A source of what proves us, besides a client certificate of the kubeconfig itself."""
+    """A source of credentials, other than a client certificate in the kubeconfig itself."""
 
     async def header(self) -> Header:
-        """For the next request. Raises CredentialError."""
+        """Return the header for the next request. Raises CredentialError."""
         ...
 
     async def renew(self, refused: Header) -> bool:
-        """The API did not accept `refused`: whether there is another now. Raises CredentialError."""
+        """Renew the credential after the API refused one, and return whether it differs from `refused`.
+
+        Raises CredentialError.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StaticCredential:
-    """A token, or a name and password, of a kubeconfig; or nothing but the client certificate."""
+    """A token, or a name and password, from a kubeconfig; or nothing besides a client certificate."""
 
     value: Header = field(default_factory=Header)
 
     async def header(self) -> Header:
+        """Return the fixed header."""
         return self.value
 
     async def renew(self, refused: Header) -> bool:
+        """Return False, since the credential never changes."""
         return False
 
 
 class TokenFile:
-    """A bearer token in a file that somebody else renews, as in a pod."""
+    """A bearer token in a file that another program renews, as the kubelet does in a pod."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises SettingsError if there is none now."""
+        """Read the token. Raises SettingsError if there is none."""
         self._path = path
         self._clock = clock
         try:
@@ -67,11 +73,13 @@ class TokenFile:
         self._read_at = clock()
 
     async def header(self) -> Header:
+        """Return the header, after reading an old token again. Raises CredentialError."""
         if self._clock() - self._read_at >= TOKEN_FILE_AGE_S:
             await self.renew(self._header)
         return self._header
 
     async def renew(self, refused: Header) -> bool:
+        """Read the token again, and return whether it differs from `refused`. Raises CredentialError."""
         # A file of a kilobyte in memory (tmpfs) does not need a thread.
         self._read_at = self._clock()
         self._header = self._read()
@@ -89,7 +97,10 @@ class TokenFile:
 
 
 def bearer(token: str, what: str) -> Header:
-    """RFC 6750 §2.1. Raises CredentialError for what cannot stand in a header."""
+    """Return the header for a bearer token (RFC 6750 §2.1).
+
+    Raises CredentialError if the token cannot be part of a header; the message names it by `what`.
+    """
     if not token.isascii() or not token.isprintable() or " " in token:
         raise CredentialError(f"{what} is no bearer token: it holds spaces or unprintable bytes")
     return Header(f"Bearer {token}")
@@ -97,7 +108,7 @@ def bearer(token: str, what: str) -> Header:
 
 @dataclass(frozen=True, slots=True)
 class Impersonation:
-    """Whom to act as (`as`, `as-uid`, `as-groups`, `as-user-extra` of a kubeconfig's user)."""
+    """The user to act as (`as`, `as-uid`, `as-groups`, `as-user-extra` of a kubeconfig's user)."""
 
     user: str = ""
     uid: str = ""
@@ -105,8 +116,8 @@ class Impersonation:
     extra: Sequence[tuple[str, str]] = ()
 
     def headers(self) -> list[tuple[str, str]]:
-        """Kubernetes: Authenticating, "User impersonation"."""
-        found = [("Impersonate-User", self.user)] if self.user else []
-        found += [("Impersonate-Uid", self.uid)] if self.uid else []
-        found += [("Impersonate-Group", group) for group in self.groups]
-        return found + [(f"Impersonate-Extra-{key}", value) for key, value in self.extra]
+        """Return the headers of an impersonation (Kubernetes: Authenticating, "User impersonation")."""
+        headers = [("Impersonate-User", self.user)] if self.user else []
+        headers += [("Impersonate-Uid", self.uid)] if self.uid else []
+        headers += [("Impersonate-Group", group) for group in self.groups]
+        return headers + [(f"Impersonate-Extra-{key}", value) for key, value in self.extra]

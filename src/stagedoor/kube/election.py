@@ -1,4 +1,4 @@
-"""One leader among the replicas, by a Lease. What is decided stands in `lease`; here it is done."""
+"""The election of one leader among replicas, by a Lease. `lease` decides, and this module acts."""
 
 import asyncio
 import secrets
@@ -14,30 +14,40 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.problem import Problem
 
 RESIGN_LIMIT_S = 3.0
-"""For telling the others that we have left; if it fails they wait for the lease to run out."""
+"""The time for releasing the Lease at the end. If that fails, other candidates wait until it expires."""
 
 
 class Leases(Protocol):
-    """What is needed of a cluster (`KubeCluster.urgent()`: it must not wait behind other requests)."""
+    """The methods of a cluster that an election uses.
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None: ...
+    Pass `KubeCluster.urgent()`, since an election must not wait behind other requests.
+    """
 
-    async def create(self, manifest: Object) -> Object: ...
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return an object, None if it does not exist. Raises ClusterError."""
+
+    async def create(self, manifest: Object) -> Object:
+        """Create an object. Raises ClusterError."""
+        ...
 
     async def merge(
         self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
-    ) -> Object: ...
+    ) -> Object:
+        """Apply a merge patch. Raises ClusterError."""
+        ...
 
 
 def monotonic() -> float:
-    """Seconds that go on while the machine is suspended, where the system can say so: a leader that
-    slept must know that it slept (clock_gettime(2), CLOCK_BOOTTIME)."""
+    """Return seconds of a clock that goes on while the machine is suspended, if the system has one.
+
+    A leader that was suspended must notice it (clock_gettime(2), CLOCK_BOOTTIME).
+    """
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 
 
 class Election:
-    """Stands for election for as long as `run` runs."""
+    """A candidate that takes part in an election while `run` runs."""
 
     def __init__(
         self,
@@ -53,13 +63,13 @@ class Election:
         annotations: Callable[[], Mapping[str, str | None]] = dict,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """The Lease is `namespace/name`; `identity` is a pod's name, to which chance is added, so
-        that a restarted replica is not taken for the one before it.
+        """Create a candidate for the Lease `namespace/name`.
 
-        `on_change` gets the identity of each new leader, "" for nobody; `on_problem` one line when
-        the Lease cannot be read or written, and None when it can again. `seizes`: take the Lease from
-        its holder, and let it run out in the end instead of giving it back. `annotations` are written
-        to the Lease with each renewal; None removes one.
+        A random suffix is added to `identity`, a pod's name, so that a restarted replica is not taken for
+        the one before it. `on_change` is called with the identity of each new leader, "" if there is none.
+        `on_problem` is called with one line when the Lease cannot be read or written, and with None once it
+        can again. `seizes`: take the Lease from its holder, and at the end let it expire instead of
+        releasing it. `annotations` are written to the Lease with each renewal; a value of None removes one.
         """
         self._cluster = cluster
         self._namespace = namespace
@@ -70,32 +80,35 @@ class Election:
         self._on_change = on_change
         self._annotations = annotations
         self._clock = clock
-        self._told = ""
+        self._announced = ""
         self._problem = Problem(on_problem)
 
     @property
     def identity(self) -> str:
-        """Our own, as it stands in the Lease."""
+        """Our own identity, as it is written to the Lease."""
         return self._candidate.identity
 
     @property
     def leads(self) -> bool:
-        """Whether we lead right now, by the clock: ask before each write that only a leader may do.
-        After a long pause of the whole process it is false before anything else has noticed."""
+        """Return whether we lead right now, by the clock.
+
+        Check it before each write that only a leader may do. After a long pause of the whole process, it is
+        False before any other part has noticed the pause.
+        """
         return self._candidate.leads(self._clock())
 
     @property
     def holder(self) -> str:
-        """Who leads as far as is known, "" for nobody."""
+        """The identity of the leader as far as is known; "" if there is none."""
         return self._candidate.holder
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
-        """Stand for election; whenever we win, run `lead()`, and cancel it at once when we lose.
+        """Take part in the election: run `lead()` while we lead, and cancel it at once when we stop leading.
 
-        Before the next campaign it is waited for: it should end soon, since another may lead by
-        then. Returns when `lead()` returns, raises what it raises; either way, and when cancelled,
-        after `lead` has ended, the Lease is given back. Until then it is held, so that nobody else
-        begins while we tidy up.
+        A cancelled `lead()` should end soon, since another replica may lead by then; the next attempt waits
+        for it. Returns when `lead()` returns, and raises what it raises. In both cases, and when this is
+        cancelled, the Lease is released after `lead()` has ended, and held until then, so that no other
+        replica starts during the cleanup.
         """
         leading: asyncio.Task[None] | None = None
         try:
@@ -103,14 +116,14 @@ class Election:
                 if leading is not None and leading.done():
                     return leading.result()
                 if leading is not None and not self.leads:
-                    await _ended(leading)
+                    await _cancel(leading)
                     leading = None
                 await self._step(leading)
                 if leading is None and self.leads:
                     leading = asyncio.ensure_future(lead())
         finally:
             if leading is not None:
-                await self._tidy(leading)
+                await self._stop_leading(leading)
             await self._resign()
 
     async def _step(self, leading: "asyncio.Task[None] | None") -> None:
@@ -119,40 +132,42 @@ class Election:
             await self._wait(step.for_s, leading)
             return
         sent_at = self._clock()
-        # A leader's request ends when its time does: then there is something else to do.
+        # A leader's request ends with its lease, since `lead` must be cancelled then.
         within_s = max(0.0, self._candidate.ends_at - sent_at) if self.leads else None
         try:
             async with asyncio.timeout(within_s):
                 await self._do(step, sent_at)
         except TimeoutError:
-            self._failed("the API did not answer in time", overtaken=False)
+            self._on_failure("the API did not answer in time", overtaken=False)
         except ClusterError as error:
             overtaken = error.reason in ("Conflict", "AlreadyExists") or (
                 error.status == 404 and isinstance(step, Write)
             )
-            self._failed(None if overtaken else error.message, overtaken=overtaken)
+            self._on_failure(None if overtaken else error.message, overtaken=overtaken)
         else:
             self._problem.update(None)
-        self._tell()
+        self._notify()
 
     async def _do(self, step: ReadLease | Create | Write, sent_at: float) -> None:
         candidate, stamp = self._candidate, _stamp()
         if isinstance(step, ReadLease):
-            found = await self._cluster.get(Kind.LEASE, self._namespace, self._name)
-            candidate.looked(self._clock(), None if found is None else lease.read(found))
+            lease_object = await self._cluster.get(Kind.LEASE, self._namespace, self._name)
+            candidate.on_read(
+                self._clock(), None if lease_object is None else lease.read(lease_object)
+            )
             return
         if isinstance(step, Create):
             manifest = {
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
                 "metadata": {"namespace": self._namespace, "name": self._name},
-                "spec": lease.held(candidate, None, stamp, taking=True),
+                "spec": lease.held_spec(candidate, None, stamp, taking=True),
             }
             done = await self._cluster.create(manifest)
         else:
-            spec = lease.held(candidate, step.replaces, stamp, taking=step.taking)
+            spec = lease.held_spec(candidate, step.replaces, stamp, taking=step.taking)
             done = await self._patch(step.replaces.version, spec)
-        candidate.wrote(sent_at, self._clock(), lease.read(done))
+        candidate.on_written(sent_at, self._clock(), lease.read(done))
 
     async def _patch(self, version: str, spec: Object) -> Object:
         metadata = {"resourceVersion": version, "annotations": dict(self._annotations())}
@@ -167,46 +182,46 @@ class Election:
         else:
             await asyncio.wait((leading,), timeout=for_s)
 
-    async def _tidy(self, leading: "asyncio.Task[None]") -> None:
-        """Wait for `lead` to end, and renew meanwhile as long as we can."""
+    async def _stop_leading(self, leading: "asyncio.Task[None]") -> None:
+        """Cancel `lead`, wait for its end, and renew the Lease meanwhile as long as possible."""
         leading.cancel()
         with suppress(asyncio.CancelledError):
             while not leading.done() and self.leads:
                 await self._step(leading)
-        await _ended(leading)
+        await _cancel(leading)
 
     async def _resign(self) -> None:
         ours = self._candidate.resign()
         if ours is not None and not self._candidate.seizes:
             with suppress(ClusterError, TimeoutError):
                 async with asyncio.timeout(RESIGN_LIMIT_S):
-                    await self._patch(ours.version, lease.resigned(_stamp()))
-        if self._told == self.identity:
-            self._told = ""
+                    await self._patch(ours.version, lease.resigned_spec(_stamp()))
+        if self._announced == self.identity:
+            self._announced = ""
             self._on_change("")
 
-    def _failed(self, problem: str | None, *, overtaken: bool) -> None:
-        self._candidate.failed(self._clock(), overtaken=overtaken)
+    def _on_failure(self, problem: str | None, *, overtaken: bool) -> None:
+        self._candidate.on_failed(self._clock(), overtaken=overtaken)
         if problem is not None:
             self._problem.update(f"the election {self._namespace}/{self._name}: {problem}")
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         holder = self.holder
         if holder == self.identity and not self.leads:
             holder = ""
-        if holder != self._told:
-            self._told = holder
+        if holder != self._announced:
+            self._announced = holder
             self._on_change(holder)
 
 
-async def _ended(task: "asyncio.Task[None]") -> None:
-    """Cancel it and wait until it has ended, whatever it ends with."""
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    """Cancel a task, wait for its end, and ignore its result."""
     task.cancel()
     await asyncio.wait((task,))
     if not task.cancelled():
-        task.exception()  # it was asked to end: how it did does not matter any more
+        task.exception()  # retrieved, so that asyncio logs nothing
 
 
 def _stamp() -> str:
-    """A MicroTime (apimachinery): RFC 3339 with microseconds."""
+    """Return the time as a MicroTime (apimachinery): RFC 3339 with microseconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,7 +1,7 @@
-"""Events on objects, as `kubectl describe` shows them (events.k8s.io/v1).
+"""The reporting of Events about objects, as `kubectl describe` shows them (events.k8s.io/v1).
 
-The same event again within `SERIES_S` is a series: its count grows, and the API hears of that at
-most once in `TELL_EVERY_S` (Event v1: `series.count`, `series.lastObservedTime`).
+The same event again within `SERIES_S` becomes a series: its count grows, and is sent to the API at most once
+in `SEND_EVERY_S` (Event v1: `series.count`, `series.lastObservedTime`).
 """
 
 import secrets
@@ -15,27 +15,31 @@ from typing import Protocol
 from stagedoor.model.cluster import ClusterError, Kind, Object
 
 SERIES_S = 360.0
-"""client-go's `finishTime`: six minutes of silence end a series."""
+"""Six minutes without the event end a series, as client-go's `finishTime`."""
 
-TELL_EVERY_S = 30.0
+SEND_EVERY_S = 30.0
 
 REMEMBERED = 1000
-"""Events that may become series; past that the one that was seen longest ago starts again."""
+"""The most events that may become series. Beyond that, the one seen longest ago is forgotten."""
 
 NOTE_LIMIT_BYTES = 1024
-"""The API refuses a longer note."""
+"""The longest note that the API accepts."""
 
 REASON_LIMIT = 128
 
 
 class Writer(Protocol):
-    """What is needed of a cluster."""
+    """The methods of a cluster that are used here."""
 
-    async def create(self, manifest: Object) -> Object: ...
+    async def create(self, manifest: Object) -> Object:
+        """Create an object. Raises ClusterError."""
+        ...
 
     async def merge(
         self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
-    ) -> Object: ...
+    ) -> Object:
+        """Apply a merge patch. Raises ClusterError."""
+        ...
 
 
 _Key = tuple[str, str, str, bool]
@@ -47,11 +51,11 @@ class _Series:
     name: str
     count: int
     seen_at: float
-    told_at: float
+    sent_at: float
 
 
 class Reporter:
-    """Best effort: an event that cannot be written is lost, and nobody waits for it."""
+    """A reporter of events, with best effort: an event that cannot be written is lost."""
 
     def __init__(
         self,
@@ -61,7 +65,10 @@ class Reporter:
         instance: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`component` is the event's reportingController, `instance` its reportingInstance."""
+        """Create a reporter.
+
+        `component` is the events' reportingController, and `instance` their reportingInstance.
+        """
         self._writer = writer
         self._component = component
         self._instance = instance[:128]
@@ -69,7 +76,7 @@ class Reporter:
         self._series: OrderedDict[_Key, _Series] = OrderedDict()
 
     async def report(self, about: Object, *, reason: str, message: str, warning: bool) -> None:
-        """Write it, or count it. Raises nothing."""
+        """Write an event, or count a repeated one. Raises nothing."""
         meta = about.get("metadata") or {}
         note = shorten(message)
         key = (meta.get("uid") or meta.get("name", ""), reason, note, warning)
@@ -80,8 +87,8 @@ class Reporter:
                 known.count += 1
                 known.seen_at = now
                 self._series.move_to_end(key)
-                if now - known.told_at >= TELL_EVERY_S:
-                    known.told_at = now
+                if now - known.sent_at >= SEND_EVERY_S:
+                    known.sent_at = now
                     await self._count(known)
                 return
             namespace, name = meta.get("namespace") or "default", _name(meta.get("name", "object"))
@@ -93,7 +100,9 @@ class Reporter:
                 self._event(about, namespace, name, reason, note, warning=warning)
             )
         except ClusterError:
-            self._series.pop(key, None)  # it ended, or never was: the next one is written again
+            self._series.pop(
+                key, None
+            )  # it expired or was never written: the next one is written again
 
     async def _count(self, series: _Series) -> None:
         patch = {"series": {"count": series.count, "lastObservedTime": _stamp()}}
@@ -127,7 +136,7 @@ class Reporter:
 
 
 def shorten(message: str) -> str:
-    """At most as many bytes as the API takes, and no half letter at the end."""
+    """Return a message cut to the bytes that the API accepts, without half a character at the end."""
     encoded = message.encode("utf-8", "replace")
     if len(encoded) <= NOTE_LIMIT_BYTES:
         return message
@@ -135,10 +144,10 @@ def shorten(message: str) -> str:
 
 
 def _name(of: str) -> str:
-    """As client-go names events: the object's name, a dot, and what makes it the only one."""
+    """Return an event's name as client-go forms it: the object's name, a dot and a unique suffix."""
     return f"{of[:230]}.{secrets.token_hex(8)}"
 
 
 def _stamp() -> str:
-    """A MicroTime."""
+    """Return the time as a MicroTime."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

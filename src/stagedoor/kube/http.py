@@ -1,7 +1,7 @@
-"""HTTP/1.1 (RFC 9112) to one API: requests over connections that are kept, and streams.
+"""HTTP/1.1 (RFC 9112) to one API: requests over persistent connections, and streams.
 
-One connection carries one exchange at a time. What is kept idle is given up before the API server
-(90 s) or a load balancer (60 s, often) would; a request that is cancelled takes its connection along.
+A connection carries one exchange at a time. An idle connection is closed before the API server (90 s) or a
+load balancer (often 60 s) closes it. A cancelled request closes its connection.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from stagedoor.model.source import is_address
 from stagedoor.model.units import MIB
 
 CONNECT_LIMIT_S = 10.0
-"""For TCP and TLS together."""
+"""The time limit of a connection attempt, for TCP and TLS together."""
 
 IDLE_LIMIT_S = 30.0
 
 IDLE_CONNECTIONS = 16
 
 BODY_LIMIT_BYTES = 64 * MIB
-"""A page of 500 objects, of which etcd takes 1.5 MiB each; real ones have some kilobytes."""
+"""Enough for a page of 500 real objects, which have some kilobytes each. etcd's limit for one is 1.5 MiB."""
 
 _TRUST_HINT = (
     "check certificate-authority in the kubeconfig, or in a pod the service account's ca.crt"
@@ -37,7 +37,7 @@ _TRUST_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path` with its query; `body` is JSON of `content_type`, or empty."""
+    """A request. `path` includes the query; `body` is of `content_type`, or empty."""
 
     method: str
     path: str
@@ -57,19 +57,19 @@ class Answer:
 
 
 class Http:
-    """Satisfied for one event loop. `user_agent` names us in the API server's audit log."""
+    """An HTTP client of one API, for one event loop."""
 
     def __init__(
         self, access: Access, user_agent: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`clock` is monotonic, in seconds."""
+        """Create a client. `user_agent` names us in the API's audit log. `clock` is monotonic, in seconds."""
         self._access = access
         self._user_agent = user_agent
         self._clock = clock
         self._idle: list[Wire] = []
 
     async def ask(self, request: Request, limit_s: float) -> Answer:
-        """The answer, whatever its status, within `limit_s`. Raises NoAnswerError."""
+        """Return the answer, whatever its status, within `limit_s`. Raises NoAnswerError."""
         try:
             async with asyncio.timeout(limit_s):
                 return await self._ask(request)
@@ -79,7 +79,7 @@ class Http:
     async def _ask(self, request: Request) -> Answer:
         header = await self._credential()
         answer = await self._exchange(request, header)
-        if answer.status == 401 and await self._renewed(header):
+        if answer.status == 401 and await self._renew(header):
             answer = await self._exchange(request, await self._credential())
         return answer
 
@@ -87,15 +87,15 @@ class Http:
         kept = self._take()
         if kept is not None:
             try:
-                return await self._whole(kept, request, header)
+                return await self._exchange_on(kept, request, header)
             except NoAnswerError as error:
-                # The peer may have closed it in the moment in which we wrote (RFC 9112 §9.3.1):
-                # what may be done twice is done again.
+                # The peer may have closed it while we wrote (RFC 9112 §9.3.1): a request that may be
+                # repeated is sent again.
                 if error.begun or request.method == "POST":
                     raise
-        return await self._whole(await self._open(), request, header)
+        return await self._exchange_on(await self._open(), request, header)
 
-    async def _whole(self, wire: Wire, request: Request, header: Header) -> Answer:
+    async def _exchange_on(self, wire: Wire, request: Request, header: Header) -> Answer:
         try:
             head = await wire.send(self._head(request, header), request.body)
             body = bytearray()
@@ -111,8 +111,10 @@ class Http:
 
     @asynccontextmanager
     async def stream(self, request: Request, limit_s: float) -> AsyncIterator["Stream"]:
-        """An answer that is read while it comes, on a connection of its own; its head within
-        `limit_s`. Raises NoAnswerError."""
+        """Open an answer that is read as it arrives, on a connection of its own.
+
+        The head must arrive within `limit_s`. Raises NoAnswerError.
+        """
         wire: Wire | None = None
         try:
             try:
@@ -120,7 +122,7 @@ class Http:
                     header = await self._credential()
                     wire = await self._open()
                     head = await wire.send(self._head(request, header), b"")
-                    if head.status == 401 and await self._renewed(header):
+                    if head.status == 401 and await self._renew(header):
                         wire.abort()
                         wire = await self._open()
                         head = await wire.send(self._head(request, await self._credential()), b"")
@@ -134,7 +136,7 @@ class Http:
                 wire.abort()
 
     def close(self) -> None:
-        """Drop the idle connections; what is under way is its callers' to cancel."""
+        """Close the idle connections. Callers cancel the requests in progress."""
         for wire in self._idle:
             wire.abort()
         self._idle.clear()
@@ -164,20 +166,20 @@ class Http:
         except CredentialError as error:
             raise NoAnswerError(str(error)) from None
 
-    async def _renewed(self, refused: Header) -> bool:
+    async def _renew(self, refused: Header) -> bool:
         try:
             renewed = await self._access.credential.renew(refused)
         except CredentialError as error:
             raise NoAnswerError(str(error)) from None
         if renewed:
-            self.close()  # a client certificate counts from the handshake on
+            self.close()  # a client certificate takes effect with the next handshake
         return renewed
 
     def _take(self) -> Wire | None:
         now = self._clock()
         while self._idle:
             wire = self._idle.pop()
-            if now - wire.idle_since < IDLE_LIMIT_S and wire.usable():
+            if now - wire.idle_since < IDLE_LIMIT_S and wire.is_usable():
                 return wire
             wire.abort()
         return None
@@ -199,7 +201,7 @@ class Http:
                     address.port,
                     ssl=context,
                     server_hostname=(trust.server_name or address.host) if context else None,
-                    # For names only: cancelled at the wrong moment it forgets a socket.
+                    # For names only: if cancelled at the wrong moment, it leaks a socket.
                     happy_eyeballs_delay=None if is_address(address.host) else 0.25,
                     limit=CHUNK_BYTES,
                 )
@@ -220,15 +222,17 @@ class Http:
 
 
 class Stream:
-    """An answer under way."""
+    """An answer that is still arriving."""
 
     def __init__(self, wire: Wire, head: Head) -> None:
         self._wire = wire
         self.head = head
 
     async def read(self, silence_limit_s: float) -> bytes:
-        """What has come, b"" at its end. Raises NoAnswerError when it breaks off, SilentError when
-        nothing comes."""
+        """Return the next bytes, b"" at the end of the answer.
+
+        Raises NoAnswerError if the answer breaks off, ReadTimeoutError if nothing arrives in time.
+        """
         try:
             async with asyncio.timeout(silence_limit_s):
                 return await self._wire.read()

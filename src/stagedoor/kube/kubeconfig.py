@@ -1,6 +1,6 @@
-"""Reads a kubeconfig (`kubectl config view`; the v1 Config of client-go's `clientcmd`).
+"""The reading of kubeconfig files (`kubectl config view`; the v1 Config of client-go's `clientcmd`).
 
-Several files are merged as kubectl does it: of two entries with one name, the first counts.
+Several files are merged as kubectl merges them: the first of two entries with the same name counts.
 """
 
 import base64
@@ -33,6 +33,8 @@ SIZE_LIMIT = 4 * 1024 * 1024
 
 
 class Cluster(msgspec.Struct, rename="kebab"):
+    """A cluster's address and CA."""
+
     server: str = ""
     certificate_authority: str = ""
     certificate_authority_data: str = ""
@@ -42,11 +44,15 @@ class Cluster(msgspec.Struct, rename="kebab"):
 
 
 class Variable(msgspec.Struct):
+    """An environment variable for a credential plugin."""
+
     name: str
     value: str = ""
 
 
 class Exec(msgspec.Struct, rename="camel"):
+    """A credential plugin."""
+
     command: str
     api_version: str = ""
     args: list[str] | None = None
@@ -57,6 +63,8 @@ class Exec(msgspec.Struct, rename="camel"):
 
 
 class User(msgspec.Struct, rename="kebab"):
+    """A user's credentials."""
+
     token: str = ""
     token_file: str = msgspec.field(name="tokenFile", default="")
     username: str = ""
@@ -76,28 +84,36 @@ class User(msgspec.Struct, rename="kebab"):
 
 
 class Context(msgspec.Struct):
+    """A context: a cluster, a user and a namespace."""
+
     cluster: str = ""
     user: str = ""
     namespace: str = ""
 
 
 class NamedCluster(msgspec.Struct):
+    """An entry of `clusters`."""
+
     name: str
     cluster: Cluster
 
 
 class NamedUser(msgspec.Struct):
+    """An entry of `users`."""
+
     name: str
     user: User = msgspec.field(default_factory=User)
 
 
 class NamedContext(msgspec.Struct):
+    """An entry of `contexts`."""
+
     name: str
     context: Context
 
 
 class Config(msgspec.Struct, rename="kebab"):
-    """One file."""
+    """The content of one file."""
 
     current_context: str = ""
     clusters: list[NamedCluster] | None = None
@@ -106,11 +122,11 @@ class Config(msgspec.Struct, rename="kebab"):
 
 
 def load(kubeconfig: Path | None = None, context: str | None = None) -> Access:
-    """The API to speak to: that of the named file; else, in a pod, that of the service account;
-    else that of $KUBECONFIG or ~/.kube/config.
+    """Return the access to an API.
 
-    `context` is one of the file's, its current one if None. Raises SettingsError that says what is
-    wrong, where, and what to set.
+    It is that of the named file; else, in a pod, of the service account; else of $KUBECONFIG or
+    ~/.kube/config. `context` is a context of the file; None is its current one. Raises SettingsError, which
+    says what is wrong, where, and what to set.
     """
     if kubeconfig is not None:
         return from_files([kubeconfig], context)
@@ -120,8 +136,10 @@ def load(kubeconfig: Path | None = None, context: str | None = None) -> Access:
 
 
 def from_files(paths: Sequence[Path], context: str | None = None) -> Access:
-    """From one file, or several that are merged; those that are not there are passed over, as long
-    as there is one. Raises SettingsError."""
+    """Return the access by one file, or by several that are merged. Raises SettingsError.
+
+    Missing files are skipped, as long as one exists.
+    """
     present = [path for path in paths if path.exists()]
     if not present:
         names = ", ".join(str(path) for path in paths)
@@ -133,7 +151,7 @@ def from_files(paths: Sequence[Path], context: str | None = None) -> Access:
 
 
 def parse(path: Path, content: bytes) -> Config:
-    """One file's content. Raises SettingsError, which shows nothing of it."""
+    """Parse one file's content. Raises SettingsError, which shows nothing of the content."""
     try:
         return msgspec.yaml.decode(content, type=Config)
     except ImportError:
@@ -141,7 +159,7 @@ def parse(path: Path, content: bytes) -> Config:
             f"to read a kubeconfig, install what Kubernetes needs: {install_extra('kubernetes')}"
         ) from None
     except msgspec.ValidationError as error:
-        # It names types and places, never values.
+        # The error names types and places, never values.
         raise SettingsError(f"{path} is no kubeconfig: {error}") from None
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise SettingsError(f"{path} is no kubeconfig: it is not YAML") from None
@@ -191,14 +209,14 @@ def _choose(files: Sequence[tuple[Path, Config]], wanted: str | None) -> Access:
         server_name=cluster.tls_server_name,
         insecure=cluster.insecure_skip_tls_verify,
     )
-    found = access.address(cluster.server, where)
-    if not found.tls and (user.token or user.token_file or user.exec or user.password):
+    address = access.address(cluster.server, where)
+    if not address.tls and (user.token or user.token_file or user.exec or user.password):
         raise SettingsError(
             f"{where} would send a credential in the clear: the server must be https"
         )
     trust.context()
     return Access(
-        found,
+        address,
         trust,
         _credential(user_at, user, cluster, trust, where),
         context.namespace or "default",
@@ -215,7 +233,10 @@ def _named(entries: Mapping[str, T], name: str, kind: str, where: str) -> T:
 
 
 def _material(kubeconfig: Path, path: str, data: str, where: str) -> Material | None:
-    """As client-go: the data counts before the file; a path is relative to the kubeconfig."""
+    """Return PEM from a kubeconfig, or None, as client-go does.
+
+    Data takes precedence over a file, and a path is relative to the kubeconfig.
+    """
     if data:
         try:
             return base64.b64decode(data, validate=True)
@@ -259,37 +280,37 @@ def _program(kubeconfig: Path, exec_: Exec, cluster: Cluster, where: str) -> Pro
     command = exec_.command
     if "/" in command:
         command = str(kubeconfig.absolute().parent / command)
-    told: dict[str, object] | None = None
+    cluster_info: dict[str, object] | None = None
     if exec_.provide_cluster_info:
-        told = {"server": cluster.server, "config": None}
+        cluster_info = {"server": cluster.server, "config": None}
         if cluster.tls_server_name:
-            told["tls-server-name"] = cluster.tls_server_name
+            cluster_info["tls-server-name"] = cluster.tls_server_name
         if cluster.insecure_skip_tls_verify:
-            told["insecure-skip-tls-verify"] = True
+            cluster_info["insecure-skip-tls-verify"] = True
         authority = _material(
             kubeconfig, cluster.certificate_authority, cluster.certificate_authority_data, where
         )
         if authority is not None:
             pem = authority.read_bytes() if isinstance(authority, Path) else authority
-            told["certificate-authority-data"] = base64.b64encode(pem).decode()
+            cluster_info["certificate-authority-data"] = base64.b64encode(pem).decode()
     return Program(
         command,
         tuple(exec_.args or ()),
         {variable.name: variable.value for variable in exec_.env or ()},
         exec_.api_version,
-        told,
+        cluster_info,
         exec_.install_hint,
     )
 
 
 def _impersonation(user: User, where: str) -> Impersonation:
     extra = [(k, v) for k, values in (user.impersonate_extra or {}).items() for v in values]
-    found = Impersonation(
+    impersonation = Impersonation(
         user.impersonate, user.impersonate_uid, tuple(user.impersonate_groups or ()), tuple(extra)
     )
-    if not found.user and found.headers():
+    if not impersonation.user and impersonation.headers():
         raise SettingsError(f"{where} has as-groups, as-uid or as-user-extra without as")
-    for key, value in found.headers():
+    for key, value in impersonation.headers():
         if not (key + value).isascii() or not (key + value).isprintable():
             raise SettingsError(f"{where} impersonates with letters that no HTTP header can hold")
-    return found
+    return impersonation

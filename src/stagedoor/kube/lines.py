@@ -1,26 +1,26 @@
-"""Bytes to lines, of JSON for each event of a watch. Pure."""
+"""The splitting of bytes into lines. A watch sends a line of JSON for each event. Pure."""
 
 from collections.abc import Iterator
 
 from stagedoor.model.units import MIB
 
 LINE_LIMIT_BYTES = 16 * MIB
-"""etcd takes an object of 1.5 MiB by default, and JSON may be some times as long."""
+"""The longest line. etcd accepts an object of 1.5 MiB by default, and JSON may be several times as long."""
 
 
 class TooLongError(Exception):
-    """A line has no end."""
+    """A line is longer than the limit."""
 
 
 class Lines:
-    """Feed it what comes; it yields each whole line without its end, and keeps the rest."""
+    """A buffer that splits the bytes that it is fed into lines, without line ends, and keeps the rest."""
 
     def __init__(self, limit_bytes: int = LINE_LIMIT_BYTES) -> None:
         self._limit = limit_bytes
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that `data` ends; empty ones are passed over. Raises TooLongError."""
+        """Yield the lines that `data` completes; blank ones are skipped. Raises TooLongError."""
         if b"\n" not in data:
             self._rest += data
             self._check(len(self._rest))

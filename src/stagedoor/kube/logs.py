@@ -1,4 +1,4 @@
-"""The last lines of a container's log."""
+"""The reading of the last lines of a container's log."""
 
 from stagedoor.kube import paths
 from stagedoor.kube.answers import ApiRequest
@@ -8,22 +8,25 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.units import KIB
 
 LIMIT_BYTES = 64 * KIB
-"""Of what the kubelet sends: lines can be long."""
+"""The most bytes that are taken from the kubelet: lines can be long."""
 
 
-async def read(asking: ApiClient, namespace: str, pod: str, container: str, lines: int) -> str:
-    """ "" while there is none. Raises ClusterError, of reason NotFound when the pod is not there."""
-    text = await _read(asking, namespace, pod, container, lines, previous=False)
+async def read(client: ApiClient, namespace: str, pod: str, container: str, lines: int) -> str:
+    """Return the last lines of a log, "" while there are none.
+
+    Raises ClusterError, of reason NotFound if the pod does not exist.
+    """
+    text = await _read(client, namespace, pod, container, lines, previous=False)
     if text:
         return text
-    # It has not begun, or has just begun again; what the one before it said is what went wrong.
-    return await _read(asking, namespace, pod, container, lines, previous=True) or ""
+    # The container has not started, or was just restarted: the log of the one before shows what went wrong.
+    return await _read(client, namespace, pod, container, lines, previous=True) or ""
 
 
 async def _read(
-    asking: ApiClient, namespace: str, pod: str, container: str, lines: int, *, previous: bool
+    client: ApiClient, namespace: str, pod: str, container: str, lines: int, *, previous: bool
 ) -> str | None:
-    asked = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
+    operation = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
     query: dict[str, str | int | bool] = {
         "container": container,
         "tailLines": lines,
@@ -32,7 +35,7 @@ async def _read(
     }
     path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
     try:
-        answer = await asking.answer(asked, Request("GET", path, accept="*/*"))
+        answer = await client.answer(operation, Request("GET", path, accept="*/*"))
     except ClusterError as error:
         # 400: "container … is waiting to start", "previous terminated container … not found".
         if error.status == 400:

@@ -1,21 +1,21 @@
-"""How fast requests may leave: a token bucket, with time as an argument. Pure.
+"""The pacing of requests by a token bucket, with time as an argument. Pure.
 
-The API server has its own fairness (API Priority and Fairness), which slows everybody of the same
-kind down; this keeps our bursts from being the reason.
+The API server has its own fairness (API Priority and Fairness), which slows down all clients of the same
+kind. This keeps our bursts from being the reason.
 """
 
 from dataclasses import dataclass, field
 
 RATE_PER_S = 50.0
-"""In the long run. client-go's default of 5 would make a restart over 500 apps take minutes."""
+"""The rate in the long run. With client-go's default of 5, a restart with 500 apps would take minutes."""
 
 BURST = 100
-"""At once, after a quiet time."""
+"""The most requests at once, after a quiet time."""
 
 
 @dataclass(slots=True)
 class Bucket:
-    """Ask `take` for each request, and wait as long as it says. FIFO: who asked first goes first."""
+    """A token bucket. Call `take` for each request, and wait as long as it returns, in FIFO order."""
 
     rate_per_s: float = RATE_PER_S
     burst: int = BURST
@@ -27,7 +27,7 @@ class Bucket:
         self._level = float(self.burst)
 
     def take(self, now: float) -> float:
-        """Take one; returns how long to wait before it may be used, seconds, 0 for at once."""
+        """Take a token, and return the seconds to wait before it may be used; 0 for at once."""
         if self._at is not None:
             gained = max(0.0, now - self._at) * self.rate_per_s
             self._level = min(float(self.burst), self._level + gained)
@@ -37,14 +37,14 @@ class Bucket:
         return max(wait_s, self._closed_until - now)
 
     def pause(self, until: float) -> None:
-        """The API has asked for a rest (Retry-After, RFC 9110 §10.2.3): nothing leaves before."""
+        """Let no request go before `until`, since the API asked for it (Retry-After, RFC 9110 §10.2.3)."""
         self._closed_until = max(self._closed_until, until)
 
 
 def retry_after_s(value: str, longest_s: float) -> float:
-    """The seconds of a Retry-After header, at most `longest_s`; 1 where it cannot be read.
+    """Return the seconds of a Retry-After header, at most `longest_s`; 1 if it cannot be read.
 
-    Kubernetes sends seconds; the date form needs a clock that both sides share, and is not read.
+    Kubernetes sends seconds. The date form is not read, since it needs a clock that both sides share.
     """
     text = value.strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 9:

@@ -1,4 +1,4 @@
-"""Where each kind stands in the API: `/apis/apps/v1/namespaces/apps/deployments/app01`. Pure."""
+"""The paths of each kind in the API, such as `/apis/apps/v1/namespaces/apps/deployments/app01`. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from urllib.parse import quote, urlencode
 from stagedoor.model.cluster import ClusterError, Kind
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.:]*[a-z0-9])?", re.ASCII)
-"""The strictest rule that all kinds of ours share is RFC 1123's; `.` and `:` are some kinds' own.
-It keeps `..` and `/` out of a path, for every name."""
+"""The rule for names: RFC 1123's, which all our kinds share, with the `.` and `:` that some kinds allow.
+It keeps `..` and `/` out of every path."""
 
 _LONGEST_NAME = 253
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind's place: API group ("" is the core), version, the plural, whether in a namespace."""
+    """A kind's place in the API: its group ("" is the core), its version, and its plural name."""
 
     group: str
     version: str
@@ -25,7 +25,7 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """As an object's `apiVersion` says it."""
+        """The value of an object's `apiVersion`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
@@ -49,7 +49,10 @@ RESOURCES: Mapping[Kind, Resource] = {
 
 
 def collection(kind: Kind, namespace: str) -> str:
-    """The path of all objects of a kind in a namespace; "" is all namespaces. Raises ClusterError."""
+    """Return the path of all objects of a kind in a namespace; "" is all namespaces.
+
+    Raises ClusterError if the namespace cannot be a name.
+    """
     resource = RESOURCES[kind]
     root = f"/apis/{resource.group}" if resource.group else "/api"
     if not resource.namespaced or not namespace:
@@ -59,7 +62,10 @@ def collection(kind: Kind, namespace: str) -> str:
 
 
 def item(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
-    """The path of one object, or of a part of it (`log`, `status`). Raises ClusterError."""
+    """Return the path of one object, or of a subresource of it (`log`, `status`).
+
+    Raises ClusterError if a name is missing or cannot be one.
+    """
     if RESOURCES[kind].namespaced and not namespace:
         raise _unfit(f"the {kind} {name!r} belongs to a namespace, and none was given")
     _check(name, f"a {kind}")
@@ -68,7 +74,7 @@ def item(kind: Kind, namespace: str, name: str, subresource: str = "") -> str:
 
 
 def with_query(path: str, query: Mapping[str, str | int | bool]) -> str:
-    """`path?a=b&c=true`; what is "" is left out."""
+    """Return `path` with a query, such as `path?a=b&c=true`. Empty values are left out."""
     pairs = {
         key: (str(value).lower() if isinstance(value, bool) else str(value))
         for key, value in query.items()

@@ -1,4 +1,4 @@
-"""A program that brings a credential: `users[].user.exec` of a kubeconfig.
+"""Credentials from a program, which a kubeconfig names in `users[].user.exec`.
 
 Kubernetes: Authenticating, "client-go credential plugins" (client.authentication.k8s.io/v1).
 """
@@ -20,19 +20,19 @@ from stagedoor.wire.rfc3339 import parse_time
 VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
 RUN_LIMIT_S = 60.0
-"""A program that asks a cloud for a token takes seconds; one that hangs would hang us."""
+"""The time limit of a program. One that gets a token from a cloud takes seconds; one may hang."""
 
 EARLY_S = 60.0
-"""How long before its end a credential is replaced."""
+"""How long before its expiry a credential is replaced."""
 
 OUTPUT_LIMIT = 1024 * 1024
-"""Bytes of a credential; a certificate with its key is some thousand."""
+"""The most bytes of a credential; a certificate with its key has some thousand."""
 
 _SAYS_LIMIT = 300
 _COMPLAINT_BYTES = 4096
 _STDERR = 2
 _LEFT_S = 1.0
-"""So long after its exit a program's pipes are read, should something that it started hold them."""
+"""How long a program's pipes are read after its exit, if a process that it started holds them open."""
 
 
 class _Status(msgspec.Struct):
@@ -50,30 +50,30 @@ class _ExecCredential(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run, as the kubeconfig says."""
+    """A program that the kubeconfig says to run."""
 
     command: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
     api_version: str
     cluster: Mapping[str, object] | None
-    """Told to the program when it wants it (`provideClusterInfo`)."""
+    """The cluster's description for the program, if it wants one (`provideClusterInfo`)."""
     hint: str = ""
-    """`installHint`: how to get it when it is not there."""
+    """How to install the program if it is missing (`installHint`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A client certificate that the program has brought, both in PEM."""
+    """A client certificate from the program, and its key, both in PEM."""
 
     certificate: str
     key: str = field(repr=False)
 
 
 class Plugin:
-    """Satisfies `credentials.Credential`; runs the program when there is nothing valid.
+    """A `credentials.Credential` that runs a program when it has no valid credential.
 
-    `on_key_pair` is called when it brings a client certificate that differs from the last.
+    `on_key_pair` is called for each new client certificate.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Plugin:
         on_key_pair: Callable[[KeyPair], None],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`now`: seconds since the epoch, as the credential's end is given in those."""
+        """Create it; the program runs at the first request. `now` returns seconds since the epoch."""
         self._program = program
         self._on_key_pair = on_key_pair
         self._now = now
@@ -93,6 +93,7 @@ class Plugin:
         self._running = asyncio.Lock()
 
     async def header(self) -> Header:
+        """Return the header, after running the program if it expires soon. Raises CredentialError."""
         async with self._running:
             if self._header is None or self._now() >= self._ends_at - EARLY_S:
                 await self._run()
@@ -100,8 +101,9 @@ class Plugin:
             return self._header
 
     async def renew(self, refused: Header) -> bool:
+        """Run the program again, and return whether the credential changed. Raises CredentialError."""
         async with self._running:
-            # Fifty requests that were refused at the same moment run it once.
+            # Fifty requests that are refused at the same moment run the program once.
             if self._header == refused and self._key_pair is None:
                 await self._run()
             elif self._key_pair is not None:
@@ -111,75 +113,79 @@ class Plugin:
             return self._header != refused
 
     async def _run(self) -> None:
-        found = parse(self._program, await _output(self._program))
-        self._ends_at = _instant(self._program, found.expirationTimestamp)
+        status = parse(self._program, await _output(self._program))
+        self._ends_at = _instant(self._program, status.expirationTimestamp)
         self._header = (
-            bearer(found.token, f"what {self._program.command} brings") if found.token else Header()
+            bearer(status.token, f"what {self._program.command} brings")
+            if status.token
+            else Header()
         )
-        if found.clientCertificateData:
-            pair = KeyPair(found.clientCertificateData, found.clientKeyData)
+        if status.clientCertificateData:
+            pair = KeyPair(status.clientCertificateData, status.clientKeyData)
             if pair != self._key_pair:
                 self._key_pair = pair
                 self._on_key_pair(pair)
 
 
 def parse(program: Program, output: bytes) -> _Status:
-    """The status of an ExecCredential. Raises CredentialError, which does not show the output."""
+    """Parse the status of an ExecCredential. Raises CredentialError, which does not show the output."""
     try:
-        found = msgspec.json.decode(output, type=_ExecCredential)
+        credential = msgspec.json.decode(output, type=_ExecCredential)
     except msgspec.DecodeError:
         raise CredentialError(f"{program.command} printed no ExecCredential in JSON") from None
-    if found.kind != "ExecCredential" or found.apiVersion != program.api_version:
+    if credential.kind != "ExecCredential" or credential.apiVersion != program.api_version:
         raise CredentialError(
-            f"{program.command} printed {found.kind[:40]!r} of {found.apiVersion[:60]!r}, not an "
+            f"{program.command} printed {credential.kind[:40]!r} of {credential.apiVersion[:60]!r}, not an "
             f"ExecCredential of {program.api_version}: set apiVersion of the kubeconfig's exec"
         )
-    status = found.status
+    status = credential.status
     if not status.token and not (status.clientCertificateData and status.clientKeyData):
         raise CredentialError(f"{program.command} brought neither a token nor a certificate")
     return status
 
 
 class _Run(asyncio.SubprocessProtocol):
-    """What a program prints: its output up to one read beyond OUTPUT_LIMIT, and the end of its errors.
+    """A run of a program: its output, up to one read beyond OUTPUT_LIMIT, and the end of its errors.
 
-    Not `asyncio.subprocess.Process`: its `wait()` does not come back while a pipe has something
-    that nobody reads, or is held open by what the program left running.
+    This does not use `asyncio.subprocess.Process`: its `wait()` does not return while a pipe has unread data
+    or is held open by a process that the program left running.
     """
 
     def __init__(self) -> None:
         self.output = bytearray()
         self.errors = b""
         self.exited = asyncio.Event()
-        self.told_all = asyncio.Event()
-        """There is nothing more to wait for."""
+        self.done = asyncio.Event()
+        """Set when there is nothing more to wait for."""
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Keep the data within the limits."""
         if fd == _STDERR:
             self.errors = (self.errors + data)[-_COMPLAINT_BYTES:]
         elif len(self.output) <= OUTPUT_LIMIT:
             self.output += data
             if len(self.output) > OUTPUT_LIMIT:
-                self.told_all.set()
+                self.done.set()
 
     def process_exited(self) -> None:
+        """Note the exit, and wait for the pipes only a little longer."""
         self.exited.set()
-        asyncio.get_running_loop().call_later(_LEFT_S, self.told_all.set)
+        asyncio.get_running_loop().call_later(_LEFT_S, self.done.set)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has exited, and its pipes are at their end."""
-        self.told_all.set()
+        """Note that the program has exited and its pipes have ended."""
+        self.done.set()
 
 
 async def _output(program: Program) -> bytes:
     spec: dict[str, object] = {"interactive": False}
     if program.cluster is not None:
         spec["cluster"] = program.cluster
-    told = {"apiVersion": program.api_version, "kind": "ExecCredential", "spec": spec}
+    exec_info = {"apiVersion": program.api_version, "kind": "ExecCredential", "spec": spec}
     environment = {
         **os.environ,
         **program.environment,
-        "KUBERNETES_EXEC_INFO": msgspec.json.encode(told).decode(),
+        "KUBERNETES_EXEC_INFO": msgspec.json.encode(exec_info).decode(),
     }
     try:
         transport, run = await asyncio.get_running_loop().subprocess_exec(
@@ -198,7 +204,7 @@ async def _output(program: Program) -> bytes:
         ) from None
     try:
         async with asyncio.timeout(RUN_LIMIT_S):
-            await run.told_all.wait()
+            await run.done.wait()
     except TimeoutError:
         raise CredentialError(
             f"{program.command} brought no credential within {RUN_LIMIT_S:.0f} s"
@@ -206,7 +212,7 @@ async def _output(program: Program) -> bytes:
     finally:
         if not run.exited.is_set():
             with suppress(ProcessLookupError):
-                os.killpg(transport.get_pid(), signal.SIGKILL)  # and what it has started
+                os.killpg(transport.get_pid(), signal.SIGKILL)  # and the processes that it started
             await run.exited.wait()
         transport.close()
     if len(run.output) > OUTPUT_LIMIT:

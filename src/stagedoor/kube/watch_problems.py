@@ -1,5 +1,4 @@
-"""Which watches fail at the moment, as few lines for the log: one for a silent API, one for each
-namespace that refuses."""
+"""The reporting of failing watches in few lines: one for a silent API, one for each refusing namespace."""
 
 from collections.abc import Callable
 
@@ -10,16 +9,19 @@ API = "the cluster's API"
 
 
 class WatchProblems:
-    """Reports a part of the cluster (`API`, `namespace apps`) when the first of its watches fails,
-    with the reason, and None when all of them work again."""
+    """A reporter of the parts of the cluster (`API`, `namespace apps`) that cannot be watched.
+
+    It reports a part with the reason when the first of its watches fails, and with None once all of them work
+    again.
+    """
 
     def __init__(self, on_problem: Callable[[str, str | None], None]) -> None:
         self._on_problem = on_problem
         self._failing: dict[ApiRequest, str] = {}
-        """The part in which each failing watch is counted."""
+        """The failing watches, each with the part that it is counted in."""
 
     def report(self, watch: ApiRequest, problem: ClusterError | None) -> None:
-        """Take note that a watch fails, or works again with None."""
+        """Take note that a watch fails, or works again (None)."""
         before = self._failing.pop(watch, None)
         part = _part(watch, problem) if problem is not None else None
         is_first = part is not None and part not in self._failing.values() and part != before

@@ -1,4 +1,4 @@
-"""One connection to the API, with h11's account of what may come next on it."""
+"""A connection to the API, whose HTTP state h11 keeps."""
 
 import asyncio
 import socket
@@ -16,11 +16,11 @@ CHUNK_BYTES = 128 * KIB
 KEEPALIVE_IDLE_S = 15
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_PROBES = 3
-"""A peer or a network that is gone is noticed after 30 s of silence, as client-go's HTTP/2 pings do."""
+"""A dead peer or network is noticed after 30 s of silence, as with client-go's HTTP/2 pings."""
 
 
 class NoAnswerError(Exception):
-    """No whole answer came. `str` is a sentence; `begun` says whether a part of it came."""
+    """No complete answer arrived. `str` is a sentence; `begun` says whether a part of the answer arrived."""
 
     def __init__(self, why: str, *, begun: bool = False) -> None:
         super().__init__(why)
@@ -28,12 +28,12 @@ class NoAnswerError(Exception):
 
 
 class ReadTimeoutError(NoAnswerError):
-    """Nothing came for as long as was waited for; the connection may be well."""
+    """Nothing arrived in time. The connection may still work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first part of an answer."""
+    """The head of an answer: its status and the headers that are used."""
 
     status: int
     content_type: str
@@ -41,25 +41,25 @@ class Head:
 
 
 class Wire:
-    """An open connection: one exchange at a time."""
+    """An open connection, for one exchange at a time."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str
     ) -> None:
         self.name = name
         self.idle_since = 0.0
-        self._heard = False
-        """Whether a byte has come since the last request."""
+        self._has_received = False
+        """Whether a byte has arrived since the last request."""
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
 
-    def usable(self) -> bool:
-        """Whether nothing has come since the last answer, its end included."""
+    def is_usable(self) -> bool:
+        """Return whether the connection is still open on both sides."""
         return not self._reader.at_eof() and not self._writer.is_closing()
 
     def start_next_cycle(self) -> bool:
-        """After a whole answer: whether another request may follow on this connection."""
+        """Prepare for another request after a complete answer, and return whether one may follow."""
         left_over, _ = self._http.trailing_data
         if left_over or {self._http.our_state, self._http.their_state} != {h11.DONE}:
             return False
@@ -67,8 +67,8 @@ class Wire:
         return True
 
     async def send(self, head: h11.Request, body: bytes) -> Head:
-        """Send a request; return the head of the answer. Raises NoAnswerError."""
-        self._heard = False
+        """Send a request, and return the head of the answer. Raises NoAnswerError."""
+        self._has_received = False
         try:
             data = self._http.send(head) or b""
             if body:
@@ -79,7 +79,7 @@ class Wire:
         except h11.LocalProtocolError as error:
             raise NoAnswerError(f"the request cannot be sent: {error}") from None
         except OSError as error:
-            raise NoAnswerError(self._broke(error)) from None
+            raise NoAnswerError(self._describe_failure(error)) from None
         while True:
             event = await self._next()
             if isinstance(event, h11.InformationalResponse):
@@ -94,7 +94,7 @@ class Wire:
             )
 
     async def read(self) -> bytes:
-        """The next part of the body, b"" at its end. Raises NoAnswerError."""
+        """Return the next part of the body, b"" at its end. Raises NoAnswerError."""
         while True:
             event = await self._next()
             if isinstance(event, h11.Data):
@@ -106,7 +106,7 @@ class Wire:
             raise NoAnswerError(f"{self.name} broke off its answer", begun=True)
 
     def abort(self) -> None:
-        """Close at once: nothing that is still to be sent matters."""
+        """Close at once, and discard unsent data."""
         with suppress(OSError, RuntimeError):
             self._writer.transport.abort()
 
@@ -114,21 +114,21 @@ class Wire:
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 data = await self._reader.read(CHUNK_BYTES)
-                self._heard = self._heard or bool(data)
+                self._has_received = self._has_received or bool(data)
                 self._http.receive_data(data)
         except h11.RemoteProtocolError as error:
-            if not self._heard:
+            if not self._has_received:
                 why = f"{self.name} closed the connection before it answered"
             elif self._reader.at_eof():
                 why = f"{self.name} broke off its answer"
             else:
                 why = f"what answers at {self.name} does not speak HTTP: {error}"
-            raise NoAnswerError(why, begun=self._heard) from None
+            raise NoAnswerError(why, begun=self._has_received) from None
         except OSError as error:  # ssl.SSLError is one
-            raise NoAnswerError(self._broke(error), begun=self._heard) from None
+            raise NoAnswerError(self._describe_failure(error), begun=self._has_received) from None
         return event
 
-    def _broke(self, error: OSError) -> str:
+    def _describe_failure(self, error: OSError) -> str:
         why = getattr(error, "reason", None) or error.strerror or type(error).__name__
         return f"the connection to {self.name} broke: {why}"
 
@@ -138,16 +138,16 @@ def _text(value: bytes | None) -> str | None:
 
 
 def tune(writer: asyncio.StreamWriter) -> None:
-    """Notice a dead peer (tcp(7)). asyncio has set TCP_NODELAY."""
+    """Set socket options by which a dead peer is noticed (tcp(7)). asyncio has set TCP_NODELAY."""
     sock = writer.get_extra_info("socket")
     if sock is None:
         return
-    with suppress(OSError, AttributeError):  # not every system has them all
+    with suppress(OSError, AttributeError):  # some systems lack some of these options
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-        # Keepalive counts only while nothing is on the way; this counts while something is.
+        # Keepalive works only while no sent data is unacknowledged; this works while some is.
         sock.setsockopt(
             socket.IPPROTO_TCP,
             socket.TCP_USER_TIMEOUT,

@@ -256,7 +256,7 @@ class ControllerManager:
     def _measured(self) -> str:
         if self._controller is not None:
             self._controller.measure()
-        self._metrics.requests = self._cluster.asked
+        self._metrics.requests = self._cluster.requests
         return self._metrics.text()
 
     def _close_store(self) -> None:

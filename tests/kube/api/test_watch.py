@@ -113,13 +113,13 @@ async def test_a_watch_goes_on_where_it_ended(connect: Connect, namespace: str) 
     async with seen(cluster, namespace) as watched:
         await watched.until(one="0")
         number = 0
-        while cluster.asked["watch", "ConfigMap", 200] < 3:
+        while cluster.requests["watch", "ConfigMap", 200] < 3:
             number += 1
             await cluster.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": str(number)}})
             await watched.until(one=str(number))
         # Every change came, in order, and the objects were read once.
         assert watched.verbs == [Verb.LISTED] + [Verb.CHANGED] * number
-        assert cluster.asked["list", "ConfigMap", 200] == 1
+        assert cluster.requests["list", "ConfigMap", 200] == 1
 
 
 async def test_changes_while_the_api_server_was_away_are_not_missed(
@@ -157,7 +157,7 @@ async def test_what_is_too_long_ago_is_listed_anew(
     first = await soon(anext(changes))
     assert [item["note"] for item in first.objects] == ["one"]
     waiting = asyncio.create_task(anext(changes))
-    while not cluster.asked["watch", "Event", 200]:
+    while not cluster.requests["watch", "Event", 200]:
         await asyncio.sleep(0.01)
     # The watch must begin again, from a version that is not there any more.
     # It says so as an answer, or as an event of the watch.
@@ -191,7 +191,7 @@ async def test_a_restarted_api_server_that_knows_no_past_is_listed_anew(
         await connect().merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
         await soon(waiting)
         await watched.until(one="2")
-    assert watcher.asked["watch", "ConfigMap", 410] >= 1 or Verb.LISTED in watched.verbs[1:]
+    assert watcher.requests["watch", "ConfigMap", 410] >= 1 or Verb.LISTED in watched.verbs[1:]
 
 
 async def test_a_silent_api_server_is_noticed_and_waited_for(
@@ -204,7 +204,7 @@ async def test_a_silent_api_server_is_noticed_and_waited_for(
     async with seen(cluster, namespace) as watched:
         await watched.until(one="1")
         waiting = asyncio.create_task(watched.next())
-        while not cluster.asked["watch", "ConfigMap", 200]:
+        while not cluster.requests["watch", "ConfigMap", 200]:
             await asyncio.sleep(0.01)
         api.freeze()
         try:
