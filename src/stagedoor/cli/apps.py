@@ -100,12 +100,12 @@ def start(installation: Installation, name: str) -> None:
     "stop", epilog=show.examples("stagedoor app stop app01", "stagedoor app stop app01 --yes")
 )
 @click.argument("name", metavar="APP", shell_complete=app_names)
-@click.option("--yes", is_flag=True, help="Do not ask, though sessions are open.")
+@click.option("--yes", is_flag=True, help="Do not ask, even if sessions are open.")
 @click.option(
     "--reason",
     default="the shell was stopped by an administrator",
     show_default=True,
-    help="The reason, for those inside and the audit. One line.",
+    help="The reason, for the users of the sessions and the audit. One line.",
 )
 @click.pass_obj
 def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
@@ -141,7 +141,12 @@ def stop(installation: Installation, name: str, yes: bool, reason: str) -> None:
 )
 @click.argument("name", metavar="APP", shell_complete=app_names)
 @click.option(
-    "-n", "--lines", type=click.IntRange(1, 10_000), default=50, show_default=True, help="So many."
+    "-n",
+    "--lines",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="How many lines.",
 )
 @click.pass_obj
 def logs(installation: Installation, name: str, lines: int) -> None:

@@ -1,4 +1,4 @@
-"""`stagedoor attach`: the WebShell's terminal in this one."""
+"""`stagedoor attach`: open a terminal of the WebShell in this terminal."""
 
 import os
 import secrets

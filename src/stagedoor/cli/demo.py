@@ -11,16 +11,18 @@ import click
     "`script/demo --kubernetes` shows the same on a cluster.\n\n"
     "\b\nExit codes:\n  0  stopped by Ctrl-C\n  1  something failed"
 )
-@click.option("--more", is_flag=True, help="Print all that there is to try, not two commands.")
+@click.option(
+    "--more", is_flag=True, help="Print everything that can be tried, not just two commands."
+)
 @click.option(
     "--sso",
     is_flag=True,
-    help="With an identity provider beside it, which npm fetches; needs Node 20.",
+    help="Also run an identity provider, which npm downloads; needs Node 20.",
 )
 def demo(more: bool, sso: bool) -> None:
     """Start a gateway with two apps on this machine, to try.
 
-    It prints what to try, and shows who is inside.
+    It prints commands to try, and shows the sessions.
     """
     from stagedoor.demo.show import show
 

@@ -41,15 +41,15 @@ def grant() -> None:
     """Manage grants: who may do what in which apps.
 
     \b
-    enter    log in to the shell, by every access method (given unless taken away)
-    files    move files through the terminal's page (given unless taken away)
+    enter    log in to the shell, by every access method (by default)
+    files    move files through the terminal's page (by default)
     forward  forward ports, ssh -L, by direct login
     agent    forward the SSH agent, ssh -A, by direct login
     watch    watch the WebShell's terminals while others work in them
     record   a duty: terminals that end at the gateway are recorded
     replay   play recordings of the app's terminals on the web
 
-    The grants of a user add up, and those of all their groups.
+    The grants of a user and of all their groups add up.
     """
 
 
@@ -236,7 +236,7 @@ def list_(
 
 
 def _covers(rule: GrantRule, app: str | None, environment: str | None) -> bool:
-    """Return whether the rule covers the app, in the environment or in some environment."""
+    """Return whether the rule covers the app and the environment; None stands for any."""
     return (app is None or fnmatchcase(app, rule.app_pattern)) and (
         environment is None or fnmatchcase(environment, rule.environment_pattern)
     )

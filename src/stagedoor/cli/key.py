@@ -56,7 +56,7 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
-    """List the keys, of USER or of all."""
+    """List the keys of USER, or of all users."""
     with open_service(installation.settings, create=False) as service:
         if user is not None:
             admin.require_user(service, user)

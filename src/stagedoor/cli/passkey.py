@@ -22,7 +22,7 @@ def passkey() -> None:
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
-    """List the passkeys, of USER or of all.
+    """List the passkeys of USER, or of all users.
 
     People add them on their account page. FOR is the name of the site where each was created.
     """

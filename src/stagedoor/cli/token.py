@@ -74,7 +74,7 @@ def create(
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
-    """List the tokens, of USER or of all, without secrets."""
+    """List the tokens of USER, or of all users, without secrets."""
     with open_service(installation.settings, create=False) as service:
         if user is not None:
             admin.require_user(service, user)

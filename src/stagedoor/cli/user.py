@@ -183,7 +183,7 @@ def disable(installation: Installation, name: str) -> None:
 @click.argument("name", shell_complete=user_names)
 @click.pass_obj
 def enable(installation: Installation, name: str) -> None:
-    """Let a disabled user in again."""
+    """Allow a disabled user to log in again."""
     with open_service(installation.settings, create=False) as service:
         changed = set_disabled(service, name, disabled=False)
     show.note(f"{name} is enabled." if changed else f"{name} is not disabled.")
@@ -199,7 +199,7 @@ def enable(installation: Installation, name: str) -> None:
 def remove(installation: Installation, name: str, yes: bool) -> None:
     """Remove the user NAME.
 
-    All keys, tokens and grants of the name go too, and live sessions are closed.
+    All keys, tokens and grants of NAME are removed too, and live sessions are closed.
     """
     with open_service(installation.settings, create=False) as service:
         policy = admin.policy(service)

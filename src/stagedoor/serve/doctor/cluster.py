@@ -41,11 +41,11 @@ CONTROLLER: Mapping[str, Sequence[str]] = {
     "events.events.k8s.io": ("create", "patch"),
     _LEASES: ("delete",),
 }
-"""The rights that a controller needs there besides."""
+"""The further rights that a controller needs there."""
 REGISTER = ("patch", "configmaps", "stagedoor-apps")
 REVIEW = ("create", "subjectaccessreviews.authorization.k8s.io", "")
 Right = tuple[str, str, str]
-"""Verb, resource and the object's name, "" for any."""
+"""A verb, a resource, and an object's name; "" is any object."""
 
 
 def cluster_findings(settings: Settings) -> Sequence[Finding]:

@@ -1,4 +1,4 @@
-"""The checks of a gateway's machine: the I/O around `judge`."""
+"""The checks of a gateway's machine: they measure, and `judge` decides."""
 
 import asyncio
 import os

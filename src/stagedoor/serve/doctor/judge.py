@@ -96,21 +96,21 @@ def certificate_name(file: str, name: str, names: Collection[str]) -> Finding:
     )
 
 
-def ssh_greeting(shell: str, heard: bytes) -> Finding:
+def ssh_greeting(shell: str, banner: bytes) -> Finding:
     """Judge the first line from a static shell's server."""
-    if heard.startswith(b"SSH-2.0-"):
-        return ok(f"{shell} says {heard.decode('ascii', 'replace')}")
-    if heard.startswith(b"Not allowed at this time"):
+    if banner.startswith(b"SSH-2.0-"):
+        return ok(f"{shell} says {banner.decode('ascii', 'replace')}")
+    if banner.startswith(b"Not allowed at this time"):
         return fail(
             f"{shell}: its sshd refuses this gateway's address for a while (PerSourcePenalties): one "
             "developer's wrong key locks everybody out",
             "on that server, in sshd_config: PerSourcePenaltyExemptList with this gateway's address",
         )
-    if heard.startswith(b"Exceeded MaxStartups"):
+    if banner.startswith(b"Exceeded MaxStartups"):
         return fail(f"{shell}: its sshd has too many logins at once", "raise MaxStartups there")
-    if not heard:
+    if not banner:
         return fail(f"{shell} hangs up without a word", "see its sshd's log, and hosts.deny there")
-    shown = heard[:60].decode("ascii", "replace")
+    shown = banner[:60].decode("ascii", "replace")
     return fail(f"{shell} speaks no SSH: it says {shown!r}", "correct host and port in its entry")
 
 

@@ -23,7 +23,7 @@ from stagedoor.session.ports import Ledger
 from stagedoor.shells.ports import Shells
 
 Clock = Callable[[], float]
-"""Seconds, monotonic."""
+"""A monotonic clock, in seconds."""
 
 
 class MetricsLedger:

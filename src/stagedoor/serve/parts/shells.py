@@ -91,7 +91,7 @@ def _admitting(
 
 
 def stop_local_shells(settings: Settings) -> None:
-    """End the processes of local shells, which would outlive the gateway. Blocks."""
+    """Stop the processes of local shells, which would outlive the gateway. Blocks."""
     shells_of(settings, Policy).local.stop_all()
 
 

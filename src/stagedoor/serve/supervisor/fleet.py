@@ -209,7 +209,7 @@ class Fleet:
         self._last_id = 0
         self._last_generation = 0
         self._deaths: dict[int, int] = {}
-        """Early deaths in a row, by slot."""
+        """How many workers died early in a row, by slot."""
         self._restarts: dict[int, float] = {}
         """When the slots of workers that died are filled again."""
         self._shutting: set[int] = set()
