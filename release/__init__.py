@@ -1,1 +1,1 @@
-"""`script/release`: what a release hands out, from a clean clone (docs/contributing/release.md)."""
+"""`script/release`: the build of a release's files from a clean clone (docs/contributing/release.md)."""

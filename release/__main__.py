@@ -1,4 +1,4 @@
-"""`script/release`: everything that a release hands out, from a clean clone."""
+"""`script/release`: builds all files of a release from a clean clone."""
 
 import os
 import shutil
@@ -34,8 +34,11 @@ KINDS = ("python", "client", "deb", "chart", "image", "kit", "site", "sbom")
 
 
 @dataclass
-class Making:
-    """One build of everything that is asked for."""
+class ReleaseBuild:
+    """One build of a release. Each method named in `KINDS` writes its files into `out`.
+
+    `not_built` has a line for each file that this machine cannot build. All methods raise ReleaseError.
+    """
 
     source: Source
     work: Path
@@ -47,32 +50,37 @@ class Making:
 
     @cached_property
     def distributions(self) -> Distributions:
+        """The sdist and the wheel, built at the first use."""
         folder = self.work / "distributions"
         folder.mkdir()
         return build_distributions(self.source, self.work, folder)
 
     @cached_property
     def requirements(self) -> Path:
+        """The file of locked requirements, written at the first use."""
         return lock_requirements(self.source, self.work / "requirements.txt")
 
     def python(self) -> None:
+        """Write the sdist, the wheel and the requirements."""
         for file in (self.distributions.sdist, self.distributions.wheel):
             shutil.copy(file, self.out)
-        listed = f"stagedoor-{self.source.version}-requirements.txt"
-        shutil.copy(self.requirements, self.out / listed)
+        name = f"stagedoor-{self.source.version}-requirements.txt"
+        shutil.copy(self.requirements, self.out / name)
 
     def client(self) -> None:
+        """Write the one-file clients, each with its checksum in a file beside it."""
         tunnel = self.out / f"stagedoor-tunnel-{self.source.version}.py"
         text = run(self.source, [sys.executable, "-m", "stagedoor", "tunnel", "--print-script"])
         tunnel.write_text(text, "utf-8")
         client = self.out / f"stagedoor-client-{self.source.version}.pyz"
         run(self.source, [sys.executable, "-c", WRITE_CLIENT, str(client)])
-        for made in (tunnel, client):
-            made.chmod(0o755)
-            beside = made.with_name(f"{made.name}.sha256")
-            beside.write_text(f"{sums.digest(made)}  {made.name}\n", "ascii")
+        for file in (tunnel, client):
+            file.chmod(0o755)
+            checksum = file.with_name(f"{file.name}.sha256")
+            checksum.write_text(f"{sums.digest(file)}  {file.name}\n", "ascii")
 
     def deb(self) -> None:
+        """Write a Debian package for each release of Debian and architecture."""
         if reason := images.missing("dpkg-deb"):
             self.not_built.append(f"deb: {reason}")
             return
@@ -85,22 +93,29 @@ class Making:
                 )  # fmt: skip
 
     def chart(self) -> None:
+        """Write the chart as an archive and as an OCI artifact."""
         archive = chart.pack_chart(self.source, self.out)
         chart.pack_artifact(self.source, archive, self.out)
 
     def image(self) -> None:
+        """Write the gateway's image for each architecture."""
         for architecture in self._where("image", images.why_not_gateway):
             images.build_gateway(self.source, architecture, self.out)
 
     def kit(self) -> None:
+        """Write the kit's image and its bill of materials for each architecture."""
         for architecture in self._where("kit", images.why_not_kit):
             list(images.build_kit(self.source, architecture, self.work, self.out))
 
     def site(self) -> None:
+        """Write the documentation's site as an archive."""
         site.pack_site(self.source, site.build_site(self.source, self.work), self.out)
 
     def sbom(self) -> None:
-        """Of the wheel with all extras, as Python 3.11 installs it; each package and image has its own."""
+        """Write the bill of materials of the wheel with all extras on Python 3.11.
+
+        Debian packages and images have their own.
+        """
         packages = self.work / "packages"
         first = deb.RELEASES[0]
         platform = Platform(first.python, "x86_64", first.glibc)
@@ -120,17 +135,17 @@ class Making:
 
 def make(
     source: Source, kinds: Sequence[str], architectures: Sequence[str], work: Path, out: Path
-) -> Making:
-    """Write everything into `out`, which must be empty. Raises ReleaseError."""
-    making = Making(source, work, out, architectures)
+) -> ReleaseBuild:
+    """Write the files of `kinds` into `out`, which must be empty. Raises ReleaseError."""
+    build = ReleaseBuild(source, work, out, architectures)
     for kind in KINDS:
         if kind in kinds:
             _say(kind)
-            getattr(making, kind)()
+            getattr(build, kind)()
     shutil.copy(source.folder / "LICENSE", out)
     shutil.copy(source.folder / "docs/reference/licences.md", out / "LICENCES.md")
     sums.write_sums(out)
-    return making
+    return build
 
 
 @click.command(
@@ -190,12 +205,12 @@ def release(
         source = take_source(ROOT, Path(work) / "source", dirty=dirty)
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        making = make(source, *chosen, Path(work), out)
+        build = make(source, *chosen, Path(work), out)
     if sign is not None:
         sums.sign(out / sums.SUMS, sign)
     for file in sorted(out.iterdir()):
         print(f"{file.stat().st_size / 1e6:8.2f} MB  {file.name}")
-    for line in making.not_built:
+    for line in build.not_built:
         print(f"not built: {line}")
     if sign is None:
         print("not signed: --sign KEY signs SHA256SUMS")
@@ -204,19 +219,19 @@ def release(
 def _check(kinds: Sequence[str], architectures: Sequence[str], *, dirty: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="stagedoor-release-") as folder:
         one, other, works = (Path(folder) / name for name in ("one", "other", "work"))
-        taken = take_source(ROOT, works / "1/source", dirty=dirty)
+        original = take_source(ROOT, works / "1/source", dirty=dirty)
         elsewhere = works / "second/another-name"
-        shutil.copytree(taken.folder, elsewhere, symlinks=True)
-        for source, out in ((taken, one), (replace(taken, folder=elsewhere), other)):
+        shutil.copytree(original.folder, elsewhere, symlinks=True)
+        for source, out in ((original, one), (replace(original, folder=elsewhere), other)):
             out.mkdir()
-            making = make(source, kinds, architectures, source.folder.parent, out)
+            build = make(source, kinds, architectures, source.folder.parent, out)
         differing = [name for name in sums.differing(one, other) if name != sums.SUMS]
         same = sorted(file.name for file in one.iterdir() if file.name not in differing)
     for name in same:
         print(f"same:    {name}")
     for name in differing:
         print(f"differs: {name}")
-    for line in making.not_built:
+    for line in build.not_built:
         print(f"not built: {line}")
     if differing:
         raise ReleaseError(f"{len(differing)} files differ between two builds of one commit")
@@ -227,6 +242,7 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
+    """Run the command line; report a ReleaseError in one line on stderr, with exit code 1."""
     try:
         release.main(prog_name="script/release", standalone_mode=False)
     except ReleaseError as error:

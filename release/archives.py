@@ -1,4 +1,4 @@
-"""Archives that are the same bytes each time: in the order of names, with the times of the release."""
+"""Reproducible archives: members are sorted by name and have the time of the release."""
 
 import gzip
 import io
@@ -8,25 +8,25 @@ from pathlib import Path
 
 
 def add_file(archive: tarfile.TarFile, name: str, content: bytes, at: int) -> None:
-    """`at` is its time, seconds since the epoch."""
-    about = tarfile.TarInfo(name)
-    about.size, about.mtime, about.mode = len(content), at, 0o644
-    archive.addfile(about, io.BytesIO(content))
+    """Add a file to an archive. `at` is its time, seconds since the epoch."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime, member.mode = len(content), at, 0o644
+    archive.addfile(member, io.BytesIO(content))
 
 
-def write_tar_gz(made: Path, files: Iterable[tuple[str, bytes]], at: int) -> Path:
-    """Names with their content, as they come."""
+def write_tar_gz(target: Path, files: Iterable[tuple[str, bytes]], at: int) -> Path:
+    """Write files, as pairs of name and content, in the given order; return `target`."""
     with (
-        made.open("wb") as raw,
-        gzip.GzipFile("", "wb", 9, raw, mtime=0) as squeezed,
-        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        target.open("wb") as raw,
+        gzip.GzipFile("", "wb", 9, raw, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for name, content in files:
             add_file(archive, name, content, at)
-    return made
+    return target
 
 
 def files_of(folder: Path) -> Iterable[tuple[str, bytes]]:
-    """Each file of a folder by its name in there, in the order of names."""
-    for file in sorted(one for one in folder.rglob("*") if one.is_file()):
+    """Yield the files of a folder, sorted, as pairs of relative name and content."""
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield file.relative_to(folder).as_posix(), file.read_bytes()

@@ -1,5 +1,7 @@
-"""The chart as an archive and as an OCI artifact, the same bytes each time; `helm package` and `helm push`
-write the time of day into theirs."""
+"""The chart as a reproducible archive and OCI artifact.
+
+`helm package` and `helm push` write the current time into theirs.
+"""
 
 import hashlib
 import json
@@ -22,7 +24,7 @@ _NAMED = "org.opencontainers.image"
 
 
 def pack_chart(source: Source, out: Path) -> Path:
-    """A chart archive (helm.sh/docs/topics/charts) whose versions are those of the release."""
+    """Write a chart archive (helm.sh/docs/topics/charts) with the version of the release; return its path."""
     folder = source.folder / "deploy/chart"
 
     def files() -> Iterator[tuple[str, bytes]]:
@@ -31,20 +33,23 @@ def pack_chart(source: Source, out: Path) -> Path:
                 content = with_version(content.decode("utf-8"), source.version).encode()
             yield f"stagedoor/{name}", content
 
-    made = out / f"stagedoor-chart-{source.version}.tgz"
-    return write_tar_gz(made, files(), source.epoch)
+    target = out / f"stagedoor-chart-{source.version}.tgz"
+    return write_tar_gz(target, files(), source.epoch)
 
 
 def pack_artifact(source: Source, chart: Path, out: Path) -> Path:
-    """What `helm push` makes of the chart archive, as an OCI image layout (image-layout.md) in a tar."""
+    """Write the artifact that `helm push` makes of the archive, as a tar of an OCI layout (image-layout.md).
+
+    Return its path.
+    """
     with tarfile.open(chart) as archive:
-        described = archive.extractfile("stagedoor/Chart.yaml")
-        assert described is not None, "pack_chart has put it there"
-        about = yaml.safe_load(described)
+        description = archive.extractfile("stagedoor/Chart.yaml")
+        assert description is not None, "pack_chart has put it there"
+        about = yaml.safe_load(description)
     tag = about["version"].replace("+", "_")  # as Helm does: a tag has no +
     blobs: dict[str, bytes] = {}
 
-    def described_as(media_type: str, content: bytes) -> dict[str, object]:
+    def add_blob(media_type: str, content: bytes) -> dict[str, object]:
         digest = hashlib.sha256(content).hexdigest()
         blobs[digest] = content
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
@@ -52,8 +57,8 @@ def pack_artifact(source: Source, chart: Path, out: Path) -> Path:
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
-        "config": described_as(CONFIG_TYPE, _as_json(about)),
-        "layers": [described_as(CHART_TYPE, chart.read_bytes())],
+        "config": add_blob(CONFIG_TYPE, _as_json(about)),
+        "layers": [add_blob(CHART_TYPE, chart.read_bytes())],
         "annotations": {
             f"{_NAMED}.created": datetime.fromtimestamp(source.epoch, UTC).isoformat(),
             f"{_NAMED}.description": about["description"],
@@ -61,16 +66,16 @@ def pack_artifact(source: Source, chart: Path, out: Path) -> Path:
             f"{_NAMED}.version": about["version"],
         },
     }
-    named = described_as(MANIFEST_TYPE, _as_json(manifest))
-    named["annotations"] = {f"{_NAMED}.ref.name": tag}
+    descriptor = add_blob(MANIFEST_TYPE, _as_json(manifest))
+    descriptor["annotations"] = {f"{_NAMED}.ref.name": tag}
     files = {f"blobs/sha256/{digest}": content for digest, content in sorted(blobs.items())}
-    files["index.json"] = _as_json({"schemaVersion": 2, "manifests": [named]})
+    files["index.json"] = _as_json({"schemaVersion": 2, "manifests": [descriptor]})
     files["oci-layout"] = _as_json({"imageLayoutVersion": "1.0.0"})
-    made = out / f"stagedoor-chart-{source.version}.oci.tar"
-    with tarfile.open(made, "w", format=tarfile.USTAR_FORMAT) as layout:
+    target = out / f"stagedoor-chart-{source.version}.oci.tar"
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as layout:
         for name, content in files.items():
             add_file(layout, name, content, source.epoch)
-    return made
+    return target
 
 
 def _as_json(value: object) -> bytes:
@@ -78,11 +83,11 @@ def _as_json(value: object) -> bytes:
 
 
 def with_version(text: str, version: str) -> str:
-    """Chart.yaml with this version of the chart and of the app."""
+    """Return the text of Chart.yaml with this version of the chart and of the app."""
     text = re.sub(r"^version: .*$", f"version: {semantic(version)}", text, flags=re.MULTILINE)
     return re.sub(r"^appVersion: .*$", f'appVersion: "{version}"', text, flags=re.MULTILINE)
 
 
 def semantic(version: str) -> str:
-    """A version by PEP 440 in the form of Semantic Versioning, which Helm demands: 0.2.0rc1 is 0.2.0-rc1."""
+    """Return a PEP 440 version as a Semantic Version, which Helm demands: 0.2.0rc1 becomes 0.2.0-rc1."""
     return re.sub(r"\.?(a|b|rc|dev)(?=\d)", r"-\1", version, count=1)

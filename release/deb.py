@@ -1,6 +1,6 @@
-"""Packages for Debian: an environment of its own under /opt, the unit, man pages.
+"""Debian packages with a Python environment under /opt, the systemd unit and man pages.
 
-Why they are made so is in docs/decisions/0037-deb.md.
+docs/decisions/0037-deb.md has the reasons.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from release.steps import run
 
 HOME = "opt/stagedoor"
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""Debian's names of architectures, and those of wheels."""
+"""The architectures, by Debian's name, with the name that wheels use."""
 SHELLS = {
     "bash": "usr/share/bash-completion/completions/stagedoor",
     "zsh": "usr/share/zsh/vendor-completions/_stagedoor",
@@ -34,7 +34,7 @@ from stagedoor.cli.main import main
 main()
 """
 MAINTAINER = "Stagedoor <stagedoor@localhost>"
-"""Debian wants one; whoever makes a release names theirs with DEBEMAIL, as for Debian's own tools."""
+"""The maintainer that Debian demands; DEBEMAIL names another, as for Debian's own tools."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,14 @@ class Release:
 
 
 RELEASES = (Release(12, "3.11", "2_36"), Release(13, "3.13", "2_40"))
-"""Debian 13 has glibc 2.41; no wheel asks for more than 2.40 yet."""
+"""The supported releases. Debian 13 has glibc 2.41, but wheels are tagged up to 2.40 so far."""
 
 
 def debian_version(version: str, release: Release) -> str:
-    """Of a version by PEP 440. A pre-release sorts before the release; Debian 13's after Debian 12's."""
+    """Return the Debian version of a PEP 440 version.
+
+    A pre-release sorts before its release, and Debian 13's package after Debian 12's.
+    """
     before = re.sub(r"\.?(a|b|rc|dev)(?=\d)", r"~\1", version).replace("~dev", "~~dev")
     return f"{before}+deb{release.number}"
 
@@ -60,7 +63,7 @@ def build_deb(
     source: Source, wheel: Path, requirements: Path, release: Release, architecture: str,
     work: Path, out: Path,
 ) -> Path:  # fmt: skip
-    """Raises ReleaseError."""
+    """Build the Debian package of a wheel in `out` and return its path. Raises ReleaseError."""
     tree = work / f"deb{release.number}-{architecture}"
     platform = Platform(release.python, MACHINES[architecture], release.glibc)
     packages = tree / HOME / f"lib/python{release.python}/site-packages"
@@ -70,26 +73,27 @@ def build_deb(
     _add_help(source, tree, work)
     write_sbom(source, tree / "usr/share/doc/stagedoor/sbom.cdx.json", packages)
     add_control(source, tree, release, architecture)
-    made = pack(source, tree, out / deb_name(source.version, release, architecture))
+    package = pack(source, tree, out / deb_name(source.version, release, architecture))
     shutil.rmtree(tree)
-    return made
+    return package
 
 
 def deb_name(version: str, release: Release, architecture: str) -> str:
+    """Return the name of a package's file."""
     return f"stagedoor_{debian_version(version, release)}_{architecture}.deb"
 
 
-def pack(source: Source, tree: Path, made: Path) -> Path:
-    """A package of a tree (deb(5)), the same bytes each time."""
+def pack(source: Source, tree: Path, target: Path) -> Path:
+    """Write a reproducible package of a tree (deb(5)) and return `target`. Raises ReleaseError."""
     settle(tree, source.epoch)
-    # One thread: how several divide the work would show in the bytes. xz takes half a minute, for 4 MB less.
+    # One thread, as the output depends on their number. xz would take half a minute to save 4 MB.
     options = ("--root-owner-group", "--threads-max=1", "-Zzstd", "-z10")
-    run(source, ["dpkg-deb", *options, "--build", tree, made])
-    return made
+    run(source, ["dpkg-deb", *options, "--build", tree, target])
+    return target
 
 
 def _add_environment(tree: Path, release: Release) -> None:
-    """What `python3 -m venv` makes, but for pip (venv, PEP 405)."""
+    """Add the files that `python3 -m venv` makes, except pip (PEP 405)."""
     programs = tree / HOME / "bin"
     programs.mkdir()
     (programs / "python3").symlink_to(f"/usr/bin/python{release.python}")
@@ -104,7 +108,7 @@ def _add_environment(tree: Path, release: Release) -> None:
 
 def _add_service(source: Source, tree: Path) -> None:
     unit = (source.folder / "deploy/stagedoor.service").read_text("utf-8")
-    # Its first lines say how one installs it by hand.
+    # Without its first lines, which are about an installation by hand.
     _write(tree / "usr/lib/systemd/system/stagedoor.service", unit[unit.index("[Unit]") :])
     example = (source.folder / "deploy/deb/stagedoor.toml").read_text("utf-8")
     _write(tree / "usr/share/stagedoor/stagedoor.toml", example)
@@ -118,8 +122,8 @@ def _add_help(source: Source, tree: Path, work: Path) -> None:
     for page in manual.iterdir():
         _write(tree / f"usr/share/man/man1/{page.name}.gz", page.read_bytes())
     for shell, place in SHELLS.items():
-        told = run(source, [sys.executable, "-m", "stagedoor", "completion", shell])
-        _write(tree / place, told)
+        script = run(source, [sys.executable, "-m", "stagedoor", "completion", shell])
+        _write(tree / place, script)
     about = tree / "usr/share/doc/stagedoor"
     _write(about / "changelog.gz", (source.folder / "CHANGELOG.md").read_bytes())
     licence = (source.folder / "LICENSE").read_text("utf-8")
@@ -130,7 +134,7 @@ def _add_help(source: Source, tree: Path, work: Path) -> None:
 
 
 def add_control(source: Source, tree: Path, release: Release, architecture: str) -> None:
-    """The fields and scripts that dpkg reads (deb-control(5), deb-md5sums(5))."""
+    """Write the fields, checksums and scripts that dpkg reads (deb-control(5), deb-md5sums(5))."""
     major, _, minor = release.python.partition(".")
     size = sum(file.stat().st_size for file in _files(tree)) // 1024
     fields = {
@@ -162,7 +166,7 @@ def add_control(source: Source, tree: Path, release: Release, architecture: str)
 
 
 def settle(tree: Path, epoch: int) -> None:
-    """Modes and times that do not depend on the machine."""
+    """Set modes and times that do not depend on the machine; `epoch` is in seconds."""
     for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & 0o100

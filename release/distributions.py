@@ -1,4 +1,4 @@
-"""The sdist, the wheel made of it, and the packages that an installation brings."""
+"""The sdist, the wheel built from it, and the packages of an installation."""
 
 import shutil
 import sys
@@ -11,17 +11,22 @@ from release.steps import UV, run
 
 @dataclass(frozen=True)
 class Distributions:
+    """The files of the sdist and the wheel."""
+
     sdist: Path
     wheel: Path
 
 
 def build_distributions(source: Source, work: Path, out: Path) -> Distributions:
-    """The wheel is built of the sdist alone, so that the sdist is known to have everything."""
+    """Build the sdist, and the wheel from the sdist alone, so that the sdist is known to be complete.
+
+    Raises ReleaseError.
+    """
     hatchling = (sys.executable, "-m", "hatchling", "build", "-d", str(out))
     run(source, [*hatchling, "-t", "sdist"])
     [sdist] = out.glob("*.tar.gz")
     (work / "sdist").mkdir()
-    # tar(1) and not tarfile: Debian 12's Python has no filter that keeps members inside the folder.
+    # tar(1), since Debian 12's tarfile has no filter that keeps members inside the folder.
     run(source, ["tar", "-xf", str(sdist), "-C", str(work / "sdist")])
     [unpacked] = (work / "sdist").iterdir()
     run(source, [*hatchling, "-t", "wheel"], folder=unpacked)
@@ -31,18 +36,21 @@ def build_distributions(source: Source, work: Path, out: Path) -> Distributions:
 
 @dataclass(frozen=True)
 class Platform:
-    """For what an environment is installed: nothing of it runs while it is made."""
+    """The target of an installation, which need not be this machine: nothing of it runs during the build."""
 
     python: str
     """`3.13`."""
     machine: str
     """`x86_64` or `aarch64`."""
     glibc: str
-    """The newest that wheels may ask for, `2_36`."""
+    """The newest version that wheels may require, such as `2_36`."""
 
 
 def lock_requirements(source: Source, target: Path) -> Path:
-    """What an installation with all extras brings, with hashes, by uv.lock."""
+    """Write the requirements of an installation with all extras, with hashes from uv.lock; return `target`.
+
+    Raises ReleaseError.
+    """
     run(
         source,
         [
@@ -56,9 +64,9 @@ def lock_requirements(source: Source, target: Path) -> Path:
 def install_packages(
     source: Source, wheel: Path, requirements: Path, platform: Platform, target: Path
 ) -> None:
-    """Unpack the locked wheels, each checked against its hash, and ours into the folder `target`.
+    """Install the locked wheels, each checked against its hash, and our wheel into the folder `target`.
 
-    Only wheels: nothing is compiled, so any machine can do it for any other.
+    It takes only wheels and compiles nothing, so any machine can do it for any other. Raises ReleaseError.
     """
     into = (
         *(UV, "pip", "install", "--quiet", "--target", target, "--no-deps", "--link-mode", "copy"),
@@ -74,7 +82,7 @@ def install_packages(
     )
     run(source, [*into, "--require-hashes", "--requirement", requirements])
     run(source, [*into, "--no-index", wheel])
-    # Scripts and records name paths of the machine that installs.
+    # Scripts and records have paths of this machine.
     shutil.rmtree(target / "bin")
     (target / ".lock").unlink(missing_ok=True)
     for name in ("RECORD", "direct_url.json", "uv_cache.json", "INSTALLER", "REQUESTED"):

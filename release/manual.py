@@ -1,6 +1,6 @@
 """Manual pages from the help texts: `stagedoor.1`, and one for each command (man-pages(7), groff_man(7)).
 
-Run with the code that they are about: python -m release.manual FOLDER
+Run it with the code that they document: python -m release.manual FOLDER
 """
 
 import os
@@ -25,46 +25,49 @@ FILES = (
 )
 
 
-def escaped(text: str) -> str:
-    """Text as roff takes it literally."""
+def escape(text: str) -> str:
+    """Return text escaped for roff."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = "".join(c if c.isascii() else f"\\[u{ord(c):04X}]" for c in text)
     return "\n".join(f"\\&{line}" if line[:1] in (".", "'") else line for line in text.split("\n"))
 
 
 def paragraphs(text: str) -> Iterator[str]:
-    """A help text: click fills its paragraphs, except those that begin with a line of \\b."""
+    """Yield the paragraphs of a help text. As in click, those that begin with \\b keep their lines."""
     for part in filter(str.strip, cleandoc(text).split("\n\n")):
         if part.startswith("\b"):
             yield verbatim(part.removeprefix("\b").strip("\n"))
         else:
-            yield ".PP\n" + escaped(" ".join(part.split()))
+            yield ".PP\n" + escape(" ".join(part.split()))
 
 
 def verbatim(text: str) -> str:
-    return f".PP\n.nf\n{escaped(text)}\n.fi"
+    """Return a paragraph that keeps its lines."""
+    return f".PP\n.nf\n{escape(text)}\n.fi"
 
 
-def described(command: click.Command, context: click.Context) -> Iterator[str]:
-    """What a command does, its options, and its examples."""
+def describe(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yield the description of a command, its options and its examples."""
     yield from paragraphs(command.help or "")
     records = [
         record for p in command.get_params(context) if (record := p.get_help_record(context))
     ]
     for name, about in records:
         if about and not name.startswith("-h,"):
-            yield f".TP\n.B {escaped(name)}\n{escaped(about)}"
+            yield f".TP\n.B {escape(name)}\n{escape(about)}"
     yield from paragraphs(command.epilog or "")
 
 
 def usage(context: click.Context) -> str:
+    """Return the usage line of a command."""
     pieces = " ".join(context.command.collect_usage_pieces(context))
-    return f".PP\n.B {escaped(context.command_path)}\n{escaped(pieces)}"
+    return f".PP\n.B {escape(context.command_path)}\n{escape(pieces)}"
 
 
-def below(
+def subcommands(
     group: click.Group, context: click.Context
 ) -> Iterator[tuple[click.Command, click.Context]]:
+    """Yield the commands of a group, each with its context."""
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None, "a group has what it lists"
@@ -72,42 +75,44 @@ def below(
 
 
 def page(command: click.Command, context: click.Context, day: str) -> str:
+    """Return the manual page of a command; a group's page has all its commands."""
     name = context.command_path.replace(" ", "-")
     lines = [
-        f'.TH {escaped(name.upper())} 1 {day} "Stagedoor {__version__}" "Stagedoor"',
-        f".SH NAME\n{escaped(name)} \\- {escaped(command.get_short_help_str(200).rstrip('.'))}",
+        f'.TH {escape(name.upper())} 1 {day} "Stagedoor {__version__}" "Stagedoor"',
+        f".SH NAME\n{escape(name)} \\- {escape(command.get_short_help_str(200).rstrip('.'))}",
     ]
     if name == "stagedoor-tunnel":
         lines.append(f".SH DESCRIPTION\n{verbatim(tunnel.help_text().strip())}")
         return "\n".join([*lines, ""])
-    lines += [f".SH SYNOPSIS\n{usage(context)}", ".SH DESCRIPTION", *described(command, context)]
+    lines += [f".SH SYNOPSIS\n{usage(context)}", ".SH DESCRIPTION", *describe(command, context)]
     if command is stagedoor:
         lines.append(".SH COMMANDS")
-        for inner, inside in below(stagedoor, context):
-            about = escaped(inner.get_short_help_str(200))
-            lines.append(f".TP\n.BR stagedoor\\-{escaped(str(inside.info_name))} (1)\n{about}")
+        for inner, inside in subcommands(stagedoor, context):
+            about = escape(inner.get_short_help_str(200))
+            lines.append(f".TP\n.BR stagedoor\\-{escape(str(inside.info_name))} (1)\n{about}")
         lines.append(".SH FILES")
-        lines += [f".TP\n.I {path}\n{escaped(about)}" for path, about in FILES]
+        lines += [f".TP\n.I {path}\n{escape(about)}" for path, about in FILES]
     elif isinstance(command, click.Group):
-        for inner, inside in below(command, context):
-            lines += [f'.SH "{escaped(inside.command_path).upper()}"', usage(inside)]
-            lines += described(inner, inside)
+        for inner, inside in subcommands(command, context):
+            lines += [f'.SH "{escape(inside.command_path).upper()}"', usage(inside)]
+            lines += describe(inner, inside)
     lines.append(".SH SEE ALSO\n.BR stagedoor (1)" if command is not stagedoor else "")
     return "\n".join([*lines, ""])
 
 
 def pages(day: str) -> dict[str, str]:
-    """Each page by its file's name. `day` is in its foot, as 2026-11-28."""
+    """Return all pages by file name. `day`, such as 2026-11-28, is the date in their footers."""
     root = click.Context(stagedoor, info_name="stagedoor", **stagedoor.context_settings)
-    every = [(stagedoor, root), *below(stagedoor, root)]
+    every = [(stagedoor, root), *subcommands(stagedoor, root)]
     return {f"{c.command_path.replace(' ', '-')}.1": page(command, c, day) for command, c in every}
 
 
 def main() -> None:
+    """Write the pages into the folder that the command line names."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
-    made = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC)
-    for name, text in pages(f"{made:%Y-%m-%d}").items():
+    time = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC)
+    for name, text in pages(f"{time:%Y-%m-%d}").items():
         (folder / name).write_text(text, "utf-8")
 
 

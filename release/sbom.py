@@ -1,4 +1,4 @@
-"""What is shipped, as CycloneDX 1.5 JSON: the locked packages of Python, and those in the WebShell's page."""
+"""The bill of materials as CycloneDX 1.5 JSON: locked Python packages, and those in the WebShell's page."""
 
 import json
 import re
@@ -14,25 +14,25 @@ from release.steps import UV, run
 
 
 def write_sbom(source: Source, target: Path, packages: Path) -> None:
-    """Write the list of what is installed in the folder `packages`, and of the page.
+    """Write the bill of materials of the packages installed in `packages`, and of the page.
 
-    Hashes and dependencies are the lock's. Licences are those of docs/reference/licences.md; for what only an
-    extra brings, those that the package states.
+    Hashes and dependencies are the lock's. Licences are those of docs/reference/licences.md; a package that
+    only an extra needs has the licence that it states. Raises ReleaseError.
     """
-    installed = {normal(one.name): one for one in distributions(path=[str(packages)])}
+    installed = {normal(package.name): package for package in distributions(path=[str(packages)])}
     document = json.loads(run(source, [
         UV, "export", "--quiet", "--frozen", "--no-default-groups", "--all-extras",
         "--format", "cyclonedx1.5", "--preview-features", "sbom-export",
     ]))  # fmt: skip
-    of_page = licences(source)
-    kept = [one for one in document["components"] if normal(one["name"]) in installed]
-    for one in kept:
-        name = normal(one["name"])
-        one["licenses"] = [licence(of_page.get(name) or stated(installed[name]))]
-        one.pop("properties", None)  # uv's markers: for which platforms it would be installed
-    page = list(of_the_page(source))
-    document["components"] = [*kept, *page]
-    references = {one["bom-ref"] for one in document["components"]}
+    documented = licences(source)
+    shipped = [part for part in document["components"] if normal(part["name"]) in installed]
+    for component in shipped:
+        name = normal(component["name"])
+        component["licenses"] = [licence(documented.get(name) or stated_licence(installed[name]))]
+        component.pop("properties", None)  # uv's platform markers
+    page = list(page_packages(source))
+    document["components"] = [*shipped, *page]
+    references = {component["bom-ref"] for component in document["components"]}
     root = document["metadata"]["component"]
     root |= {
         "type": "application",
@@ -43,22 +43,22 @@ def write_sbom(source: Source, target: Path, packages: Path) -> None:
     }
     references.add(root["bom-ref"])
     document["dependencies"] = [
-        one | {"dependsOn": [ref for ref in one.get("dependsOn", ()) if ref in references]}
-        for one in document["dependencies"]
-        if one["ref"] in references
+        node | {"dependsOn": [ref for ref in node.get("dependsOn", ()) if ref in references]}
+        for node in document["dependencies"]
+        if node["ref"] in references
     ]
-    [of_root] = [one for one in document["dependencies"] if one["ref"] == root["bom-ref"]]
-    of_root["dependsOn"] += [one["bom-ref"] for one in page]
-    made = datetime.fromtimestamp(source.epoch, UTC)
-    document["metadata"]["timestamp"] = f"{made:%Y-%m-%dT%H:%M:%SZ}"
+    [of_root] = [node for node in document["dependencies"] if node["ref"] == root["bom-ref"]]
+    of_root["dependsOn"] += [package["bom-ref"] for package in page]
+    time = datetime.fromtimestamp(source.epoch, UTC)
+    document["metadata"]["timestamp"] = f"{time:%Y-%m-%dT%H:%M:%SZ}"
     text = json.dumps(document["components"], sort_keys=True) + source.version + source.commit
     document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_OID, text).urn
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def of_the_page(source: Source) -> Iterator[dict[str, Any]]:
-    """The packages of npm that script/web bundles: all in its lock that are not for development."""
+def page_packages(source: Source) -> Iterator[dict[str, Any]]:
+    """Yield the npm packages that script/web bundles: all in its lock, except those for development."""
     lock = json.loads((source.folder / "web/package-lock.json").read_text("utf-8"))
     for path, package in sorted(lock["packages"].items()):
         if not path or package.get("dev"):
@@ -75,14 +75,14 @@ def of_the_page(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def licences(source: Source) -> dict[str, str]:
-    """By package, from the page that says under what Stagedoor comes."""
+    """Return the licences by package from the documentation's page of licences."""
     page = (source.folder / "docs/reference/licences.md").read_text("utf-8")
     rows = re.findall(r"^\| ([a-z0-9-]+) \| ([^|]+) \| [^|]+ \|$", page, re.MULTILINE)
     return {name: text.replace(" or ", " OR ") for name, text in rows}
 
 
-def stated(package: Distribution) -> str:
-    """The licence by core metadata 2.4, or as older metadata has it."""
+def stated_licence(package: Distribution) -> str:
+    """Return the licence in a package's metadata, by core metadata 2.4 or in the older forms."""
     metadata = package.metadata
     if "License-Expression" in metadata:
         return metadata["License-Expression"]
@@ -96,12 +96,12 @@ def stated(package: Distribution) -> str:
 
 
 def licence(text: str) -> dict[str, Any]:
-    """As CycloneDX 1.5 has it: an SPDX expression, or a name where a package states no expression."""
+    """Return a licence of CycloneDX 1.5: an SPDX expression, or a name for any other text."""
     if text and " " not in text.replace(" OR ", "").replace(" AND ", "").replace(" WITH ", ""):
         return {"expression": text}
     return {"license": {"name": text or "not stated"}}
 
 
 def normal(name: str) -> str:
-    """As the index compares names (PEP 503)."""
+    """Return a package's name normalized, as indexes compare names (PEP 503)."""
     return name.lower().replace("_", "-").replace(".", "-")

@@ -1,4 +1,4 @@
-"""What a release is made from: a clone that holds tracked files only."""
+"""The source of a release: a clone that has only tracked files."""
 
 import re
 import shutil
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VERSION_FILE = "src/stagedoor/__init__.py"
-"""The one place of the version."""
+"""The only file that has the version."""
 _VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
 
 
 class ReleaseError(Exception):
-    """A release cannot be made; says why, and what mends it."""
+    """A release cannot be made; the message says why, and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,18 @@ class Source:
 
     folder: Path
     version: str
-    """As in PEP 440; it ends in `+dirty` if it is not what was committed."""
+    """The version (PEP 440); it ends in `+dirty` if the source has uncommitted changes."""
     commit: str
-    """Its first 12 digits, with `-dirty`."""
+    """The first 12 digits of the commit's hash, with `-dirty` for uncommitted changes."""
     epoch: int
-    """When the commit was made, in seconds: SOURCE_DATE_EPOCH (reproducible-builds.org)."""
+    """The time of the commit, seconds since the epoch: SOURCE_DATE_EPOCH (reproducible-builds.org)."""
 
 
 def take_source(root: Path, folder: Path, *, dirty: bool) -> Source:
-    """Clone `root` into `folder`; with `dirty`, with the changes that are not committed.
+    """Clone `root` into `folder`; `dirty` includes the changes that are not committed.
 
     Raises:
-        ReleaseError: there are such changes and `dirty` is False, or `root` is no git checkout.
+        ReleaseError: there are such changes and `dirty` is False, or `root` is not a git checkout.
     """
     changed = _git(root, "status", "--porcelain", "--untracked-files=all")
     if changed and not dirty:
@@ -55,11 +55,11 @@ def take_source(root: Path, folder: Path, *, dirty: bool) -> Source:
 
 
 def version_in(folder: Path) -> str:
-    """The version of a checkout."""
-    found = _VERSION.search((folder / VERSION_FILE).read_text("utf-8"))
-    if found is None:
+    """Return the version of a checkout. Raises ReleaseError."""
+    match = _VERSION.search((folder / VERSION_FILE).read_text("utf-8"))
+    if match is None:
         raise ReleaseError(f"{VERSION_FILE} has no line __version__ = …")
-    return found[1]
+    return match[1]
 
 
 def _copy_changes(root: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""How the steps of a release run other programs."""
+"""A runner of other programs for the steps of a release."""
 
 import os
 import subprocess
@@ -14,14 +14,16 @@ UV = str(Path(sys.executable).with_name("uv"))
 def run(
     source: Source, command: Sequence[str | Path], *, folder: Path | None = None, says: bool = False
 ) -> str:
-    """Run a program on the source's own code and clock, and return what it prints.
+    """Run a program with the source's own code and time, and return its stdout.
 
     Args:
+        source: the code on PYTHONPATH, and the time.
+        command: the program and its arguments.
         folder: where it runs; the source's top by default.
-        says: its output is for people and is not returned.
+        says: stderr is shown as it comes, for the person who waits, and is in no error.
 
     Raises:
-        ReleaseError: it failed; with the end of what it said.
+        ReleaseError: it failed; with the end of its stderr.
     """
     environment = {
         **os.environ,
@@ -43,6 +45,6 @@ def run(
 
 
 def _index() -> dict[str, str]:
-    """uv asks the index that pip would, and trusts the same certificates."""
+    """Return the variables that make uv use pip's index and certificates."""
     of_pip = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_CERT": "SSL_CERT_FILE"}
     return {ours: os.environ[theirs] for theirs, ours in of_pip.items() if theirs in os.environ}

@@ -1,4 +1,4 @@
-"""SHA256SUMS of a folder, its signature, and what differs between two of them."""
+"""SHA256SUMS of a folder, its signature, and the differences between two folders."""
 
 import hashlib
 import subprocess
@@ -8,27 +8,28 @@ from release.source import ReleaseError
 
 SUMS = "SHA256SUMS"
 NAMESPACE = "stagedoor-release"
-"""Of the signature (ssh-keygen(1), -n): one for something else does not count for a release."""
+"""The signature's namespace (ssh-keygen(1), -n): signatures for other purposes are no proof of a release."""
 
 
 def digest(file: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def write_sums(folder: Path) -> Path:
-    """The form that `sha256sum --check` reads."""
-    files = sorted(one for one in folder.iterdir() if not one.name.startswith(SUMS))
+    """Write the folder's SHA256SUMS, as `sha256sum --check` reads it, and return its path."""
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith(SUMS))
     target = folder / SUMS
-    target.write_text("".join(f"{digest(one)}  {one.name}\n" for one in files), "ascii")
+    target.write_text("".join(f"{digest(file)}  {file.name}\n" for file in files), "ascii")
     return target
 
 
 def sign(sums: Path, key: Path) -> Path:
-    """Sign with an SSH key, or with one of the agent's if `key` is a public one.
+    """Sign with an SSH key, or with a key of the agent if `key` is a public key; return the signature's path.
 
     Raises:
-        ReleaseError: ssh-keygen refused; says what it said.
+        ReleaseError: ssh-keygen failed; with its stderr.
     """
     signature = sums.with_name(f"{sums.name}.sig")
     signature.unlink(missing_ok=True)
@@ -40,7 +41,7 @@ def sign(sums: Path, key: Path) -> Path:
 
 
 def differing(one: Path, other: Path) -> list[str]:
-    """The names of files that are not the same in two folders."""
+    """Return the names of files that differ between two folders, sorted."""
     names = {file.name for folder in (one, other) for file in folder.iterdir()}
     return sorted(
         name

@@ -17,7 +17,7 @@ import click
 import pytest
 
 from release import chart, deb, manual, sbom, site, sums
-from release.__main__ import Making
+from release.__main__ import ReleaseBuild
 from release.source import ReleaseError, Source, take_source, version_in
 from stagedoor import __version__
 from stagedoor.cli.app import stagedoor
@@ -135,7 +135,7 @@ def test_the_site_is_the_same_each_time(tmp_path: Path) -> None:
 
 def test_the_client_is_two_files_with_their_hashes(tmp_path: Path) -> None:
     """As they are handed out, started by a Python that knows nothing of Stagedoor."""
-    Making(Source(ROOT, "1.2.3", "", EPOCH), tmp_path, tmp_path, ()).client()
+    ReleaseBuild(Source(ROOT, "1.2.3", "", EPOCH), tmp_path, tmp_path, ()).client()
     for name, asked in (("client-1.2.3.pyz", "doctor"), ("tunnel-1.2.3.py", "")):
         file = tmp_path / f"stagedoor-{name}"
         check = ["sha256sum", "--check", f"{file.name}.sha256"]
