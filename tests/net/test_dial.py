@@ -22,8 +22,8 @@ from tests.net.peers import HAS_IPV6
 from tests.ports import free_port
 
 HERE = ip_address("127.0.0.1")
-NOBODY = ip_address("127.0.0.2")
-"""Nobody listens there: refused at once."""
+REFUSING = ip_address("127.0.0.2")
+"""Nothing listens there, so a connection is refused at once."""
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ async def test_the_one_address_is_dialled(listening: socket.socket) -> None:
     sock = socket.socket(fileno=os.dup(stream.fileno()))
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    for each in (stream, peer, sock):
-        each.close()
+    for end in (stream, peer, sock):
+        end.close()
 
 
 async def test_a_refused_address_gives_way_to_the_next_at_once(listening: socket.socket) -> None:
     started = time.monotonic()
-    stream = await Dialer().dial((NOBODY, HERE), listening.getsockname()[1], 5)
+    stream = await Dialer().dial((REFUSING, HERE), listening.getsockname()[1], 5)
     assert time.monotonic() - started < 5
     stream.close()
 
@@ -90,9 +90,9 @@ async def test_when_all_refuse_the_refusal_is_told(listening: socket.socket) -> 
     port = listening.getsockname()[1]
     before = descriptors()
     with pytest.raises(ConnectionRefusedError):
-        await Dialer().dial((NOBODY, ip_address("127.0.0.4")), port, 5)
+        await Dialer().dial((REFUSING, ip_address("127.0.0.4")), port, 5)
     with pytest.raises(ConnectionRefusedError):
-        await Dialer().dial((NOBODY,), port, 5)
+        await Dialer().dial((REFUSING,), port, 5)
     assert descriptors() == before
 
 
@@ -112,7 +112,7 @@ async def test_a_refusal_is_told_rather_than_a_silence(
     address, port = silent
     monkeypatch.setattr(dial_module, "ATTEMPT_TIMEOUT_S", 0.3)
     with pytest.raises(ConnectionRefusedError):
-        await Dialer().dial((NOBODY, address), port, 5)
+        await Dialer().dial((REFUSING, address), port, 5)
 
 
 async def test_a_dial_that_is_cancelled_leaves_no_descriptor(silent: tuple[Address, int]) -> None:
@@ -173,9 +173,9 @@ async def test_a_literal_stands_for_itself_and_is_not_looked_up(
 
 async def test_a_name_gives_each_address_once() -> None:
     resolver = Resolver()
-    found = await resolver.resolve("localhost")
-    assert HERE in found
-    assert len(set(found)) == len(found)
+    addresses = await resolver.resolve("localhost")
+    assert HERE in addresses
+    assert len(set(addresses)) == len(addresses)
     resolver.close()
 
 

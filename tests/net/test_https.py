@@ -106,8 +106,8 @@ async def test_requests_that_end_at_once_lose_no_place(
             await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
-    found = await asyncio.gather(*tasks, return_exceptions=True)
-    assert {type(one) for one in found} == {
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {
         asyncio.CancelledError if ended == "cancelled" else NoAnswerError
     }
     monkeypatch.setattr(https, "ANSWER_LIMIT_S", BOUND_S)

@@ -31,7 +31,7 @@ def few_descriptors(more: int) -> Iterator[None]:
 
 
 class Accepted:
-    """What an acceptor called back with."""
+    """The streams that an acceptor passed to its callback, and their sources."""
 
     def __init__(self) -> None:
         self.streams: list[tuple[TcpStream, Source]] = []

@@ -58,11 +58,11 @@ def test_an_agent_signs_with_each_kind_of_key(tmp_path: Path, kind: list[str]) -
 
 def test_without_an_agent_or_without_the_key_one_line_says_so(tmp_path: Path) -> None:
     line = public_key(tmp_path, "ca")
-    nobody = AgentKey(tmp_path / "agent", line)
+    absent = AgentKey(tmp_path / "agent", line)
     with pytest.raises(AgentError, match="does not answer: No such file"):
-        nobody.sign(b"data")
+        absent.sign(b"data")
     with agent_with(tmp_path), pytest.raises(AgentError, match="ssh-add -L"):
-        nobody.sign(b"data")
+        absent.sign(b"data")
 
 
 def test_a_certificate_reads_back_as_it_was_meant(tmp_path: Path) -> None:

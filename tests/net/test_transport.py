@@ -1,4 +1,4 @@
-"""What a peer that does not read, or reads too slowly, can hold of a transport."""
+"""The bound on what a transport holds for a peer that does not read, or reads too slowly."""
 
 import asyncio
 import socket
@@ -163,7 +163,7 @@ async def test_bytes_are_kept_by_reference(ends: tuple[socket.socket, socket.soc
     ours, _ = ends
     transport, protocol = started(ours)
     transport.write(BIG)
-    assert all(each.obj is BIG for each in transport._unsent)
+    assert all(view.obj is BIG for view in transport._unsent)
     transport.abort()
     await protocol.lost
 
