@@ -32,11 +32,11 @@ OPENED = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, SHELL))
 
 @dataclass
 class Script:
-    """What happened, in order, and what the stages shall answer."""
+    """The answers that the stages shall give, and a record of what happened, in order."""
 
     identity: Identity | Denial = DEV
     grants: list[Grant | Denial] = field(default_factory=lambda: [GRANT])
-    """What `authorise` says, one after the other; the last one for ever."""
+    """The answers of `authorise`, one after the other; the last one is repeated."""
     step_ups: list[Denial] = field(default_factory=list)
     """Why the grant does not suffice, one after the other; then it does."""
     shell: Shell | Denial = SHELL
@@ -48,15 +48,15 @@ class Script:
     gateway: str | None = None
     hold: asyncio.Event | None = None
     steps: tuple[StartStep, ...] = (StartStep("pulling image", "3 of 5"),)
-    """Of a start that is held."""
+    """The steps that a start reports while it is held."""
     new_policies: list[Callable[[], None]] = field(default_factory=list)
     looks: int = 0
     unread: deque[bool] = field(default_factory=lambda: deque([False]))
-    """What the policy says of itself, one after the other, and again from the first."""
+    """Whether the policy is unread, at one question after the other, then again from the first."""
     asked: list[str] = field(default_factory=list)
     lines: list[dict[str, object]] = field(default_factory=list)
     traces: list[LoginTrace] = field(default_factory=list)
-    told: str = ""
+    refusal: str = ""
 
     def grant(self) -> Grant | Denial:
         return self.grants.pop(0) if len(self.grants) > 1 else self.grants[0]
@@ -94,7 +94,7 @@ class Upstream:
 
 @dataclass
 class Running:
-    """A relay that ends when it is told to."""
+    """A relay that ends on request."""
 
     script: Script
     on_end: Callable[[Ended], None]
@@ -222,7 +222,7 @@ class Network:
 
 @dataclass
 class Listener:
-    """What every listener does around `Flow.enter`."""
+    """The steps that every listener takes around `Flow.enter`."""
 
     script: Script
     flow: Flow
@@ -237,7 +237,7 @@ class Listener:
         )
         if isinstance(entered, Denial):
             self.script.asked.append(f"refuse {entered.reason.value}")
-            self.script.told = entered.message
+            self.script.refusal = entered.message
             return
         with entered.carry() as hand_over:
             self.script.asked.append("hand over")
@@ -288,7 +288,7 @@ def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:
 async def serve(
     script: Script, host: str = "app01.ssh", port: str = "22", start_timeout_s: float = 60
 ) -> tuple[Flow, Listener]:
-    """One login, up to where the relay runs or the developer is told why not."""
+    """Log in once, up to where the relay runs or the developer is refused with a message."""
     listener = Listener(script, flow_of(script, start_timeout_s))
     await listener.serve(host, port)
     return listener.flow, listener

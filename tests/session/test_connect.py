@@ -94,7 +94,7 @@ STATIC = Shell(APP01, "shell.internal", 22)
 
 
 class Server(Pods):
-    """A server of somebody's own, by name."""
+    """A source of one static server, by name."""
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
         return (ip_address("10.0.0.9"),)

@@ -1,4 +1,4 @@
-"""The flow as transcripts: what each stage was asked, in order, and what the developer was told."""
+"""The flow as transcripts: what each stage was asked, in order, and the message that the developer read."""
 
 import asyncio
 from collections import deque
@@ -123,7 +123,7 @@ async def test_a_client_that_names_no_trace_begins_one() -> None:
         await flow.enter(DEV, GRANT.target, Origin(AccessMethod.JUMP, SOURCE), lambda step: None)
     ids = {trace.context.trace_id for trace in script.traces}
     assert len(ids) == 2
-    assert {len(each) for each in ids} == {32}
+    assert {len(trace_id) for trace_id in ids} == {32}
 
 
 async def test_one_line_tells_all_of_a_session() -> None:
@@ -220,7 +220,7 @@ async def test_a_shell_that_cannot_be_reached_closes_the_audit_and_says_why(
 ) -> None:
     flow, _ = await serve(script)
     assert script.asked[-3:] == ["audit.close unreached", "release", f"refuse {reason}"]
-    assert "app01-ssh" in script.told
+    assert "app01-ssh" in script.refusal
     assert len(flow.registry) == 0
 
 
@@ -270,7 +270,7 @@ async def test_a_start_that_takes_too_long_says_how_far_it_came() -> None:
     script = Script(hold=asyncio.Event())
     await serve(script, start_timeout_s=0.01)
     assert script.asked[-1] == "refuse start_timeout"
-    assert "pulling image: 3 of 5" in script.told
+    assert "pulling image: 3 of 5" in script.refusal
 
 
 @in_virtual_time
@@ -280,7 +280,7 @@ async def test_a_start_whose_step_needs_longer_is_given_so_much_more_and_no_more
     script = Script(hold=asyncio.Event(), steps=(slow, slow, StartStep("pulling image")))
     await serve(script, start_timeout_s=60)
     assert script.asked[-1] == "refuse start_timeout"
-    assert "was not ready after 660 s (last step: pulling image)" in script.told
+    assert "was not ready after 660 s (last step: pulling image)" in script.refusal
     assert 660 <= loop.time() < 661
 
 
@@ -307,7 +307,7 @@ async def test_a_refusal_looks_at_the_store_before_it_is_final() -> None:
 
     script.new_policies = [token_made, grant_made]
     _, listener = await serve(script)
-    assert listener.running is not None, script.told
+    assert listener.running is not None, script.refusal
     assert script.asked == ["authenticate", *LET_IN[:2], *LET_IN[1:]]
     assert script.lines == [], "nobody was refused, so nothing is written down"
 
@@ -328,11 +328,11 @@ async def test_where_nothing_has_changed_one_look_is_all_that_a_refusal_costs(
 async def test_a_policy_that_is_not_read_says_nothing_of_who_it_refuses(
     identity: Identity | Denial, unread: tuple[bool, bool]
 ) -> None:
-    """It becomes so at some moment, also between who somebody is and what they may."""
+    """It becomes so at some moment, also between authentication and authorisation."""
     script = Script(identity=identity, grants=[NO_GRANT], unread=deque(unread))
     _, listener = await serve(script)
     assert listener.running is None
-    assert script.told == UNREAD.message
+    assert script.refusal == UNREAD.message
     assert script.asked[-1] == "refuse audit_unavailable"
 
 

@@ -1,4 +1,4 @@
-"""Who may make the proofs of the flow, read off the syntax tree of the whole package.
+"""The modules that may make the proofs of the flow, read off the syntax tree of the whole package.
 
 A listener that could make a grant, or reach a stage past the flow, could start in the middle.
 """
@@ -20,7 +20,7 @@ MAKERS = {
 }
 """Each proof, and the packages or modules that may make one."""
 STAGES = {"authenticator", "authoriser", "shells", "ledger", "connector", "registry"}
-"""What `Flow` holds: nobody reaches for it through a flow."""
+"""Fields of `Flow` that no other module may reach through a flow."""
 
 
 def modules() -> list[str]:
@@ -37,7 +37,9 @@ def made(root: ast.AST) -> Iterator[str]:
     for node in ast.walk(root):
         if isinstance(node, ast.ImportFrom):
             names |= {
-                one.asname: one.name for one in node.names if one.asname and one.name in MAKERS
+                alias.asname: alias.name
+                for alias in node.names
+                if alias.asname and alias.name in MAKERS
             }
     for node in ast.walk(root):
         if isinstance(node, ast.Call):

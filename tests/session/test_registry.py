@@ -1,4 +1,4 @@
-"""Who has to leave, and that nobody slips through between two steps."""
+"""Which sessions have to end, and that none slips through between two steps."""
 
 from dataclasses import replace
 
@@ -57,15 +57,15 @@ class Inside:
 def test_removal_tells_revoked_from_expired(
     expires_at: float | None, decision: Grant | Denial, end: End | None
 ) -> None:
-    found = removal(replace(GRANT, expires_at=expires_at), decision, now=10.0)
-    assert (found and found.end) == end
+    ending = removal(replace(GRANT, expires_at=expires_at), decision, now=10.0)
+    assert (ending and ending.end) == end
 
 
 def test_whose_sign_in_has_ended_is_told_so_and_not_that_his_grant_has() -> None:
     identity = replace(GRANT.identity, sign_in=SignIn(b"it", 5.0))
     over = Denial(Reason.NO_GRANT, "the time of your sign-in is over")
-    found = removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
-    assert found == (End.EXPIRED, over.message)
+    ending = removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
+    assert ending == (End.EXPIRED, over.message)
 
 
 def test_a_policy_change_closes_exactly_the_sessions_it_no_longer_covers() -> None:
