@@ -32,7 +32,7 @@ ACTIONS = st.one_of(
 
 @dataclass
 class Played:
-    """What one peer did and got."""
+    """One peer, with what it sent and received."""
 
     reader: threading.Thread = field(init=False)
     peer: Peer
@@ -98,7 +98,7 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
                         side.peer.half_close()
                     side.open = False
                 case "reset":
-                    # close(2) sends RST once nobody reads from the socket any more.
+                    # close(2) sends RST once no reader has the socket any more.
                     with contextlib.suppress(OSError):
                         side.peer.sock.shutdown(socket.SHUT_RD)
                     side.reader.join(PATIENCE_S)

@@ -14,7 +14,7 @@ FIX = b"PerSourcePenaltyExemptList"
 
 
 def refused(world: World, hang_up: Callable[[Peer], None]) -> Run:
-    """A tunnel whose downstream has read why its upstream let nobody in."""
+    """Return a tunnel whose downstream has read why its upstream refused the login."""
     run = world.open(preface=SshPreface("app01-ssh"))
     run.upstream.send(LINE)
     hang_up(run.upstream)

@@ -1,4 +1,4 @@
-"""What both ends of a tunnel see, whichever way the bytes take."""
+"""A tunnel as both of its ends see it, whichever way the bytes take."""
 
 import contextlib
 import errno
@@ -111,12 +111,12 @@ def test_a_reset_after_a_half_close_is_seen(make_world: Callable[..., World], ki
     assert run.upstream.read() == b""
     run.downstream.reset()
     if kind.endswith("copy"):
-        # Without epoll nothing tells of it until something is written to that end.
+        # Without epoll nothing shows it until something is written to that end.
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             _send_for_ever(run.upstream)
     assert run.ended().end is End.DOWNSTREAM_RESET
     if not kind.endswith("copy"):
-        # Past its peer's end recv(2) tells no error; the socket holds it all the same.
+        # Past its peer's end recv(2) reports no error; the socket holds it all the same.
         number = run.upstream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         assert number in {errno.ECONNRESET, errno.EPIPE}
 

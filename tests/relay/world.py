@@ -73,12 +73,12 @@ class World:
             prepare(upstream, ours_up)
         ends: queue.Queue[Ended] = queue.Queue()
 
-        def told(ended: Ended) -> None:
+        def record(ended: Ended) -> None:
             ends.put(ended)
             if on_end is not None:
                 on_end(ended)
 
-        link = self.relay.start(ours_down, ours_up, early, told, preface)
+        link = self.relay.start(ours_down, ours_up, early, record, preface)
         return Run(downstream, upstream, (ours_down, ours_up), link, ends)
 
     def sweep(self, limits: RelayLimits) -> None:
