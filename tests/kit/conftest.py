@@ -19,7 +19,7 @@ from tests.kit.people import People
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "deploy/kit"
 COMMANDS = ROOT / "src/stagedoor/shells/local/bin"
-"""What a shell on this machine and one in a pod both have."""
+"""The commands that a shell on this machine and one in a pod both have."""
 
 
 @pytest.fixture(scope="session")

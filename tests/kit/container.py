@@ -25,7 +25,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LEFT_TO_ROOT = """CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP
 NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"""
 ROOT_CAPABILITIES = tuple(f"CAP_{name}" for name in _LEFT_TO_ROOT.split())
-"""What containerd leaves root by default."""
+"""The capabilities that containerd leaves root by default."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Container:
         return (self.folder / "stderr").read_text()
 
     def last_said(self) -> float:
-        """When the last line of its log was written, in seconds since the epoch."""
+        """Return the time at which the last line of its log was written, in seconds since the epoch."""
         return (self.folder / "stderr").stat().st_mtime
 
     # ---- what is inside
@@ -137,19 +137,19 @@ class Container:
 
     def processes(self) -> dict[int, str]:
         """Its processes: pid as this machine sees it, to the name."""
-        told = subprocess.run(
+        listed = subprocess.run(
             [*self.runc, "ps", "--format", "json", self.name], capture_output=True, check=True
         )
-        found = {}
-        for pid in json.loads(told.stdout) or ():
+        names = {}
+        for pid in json.loads(listed.stdout) or ():
             try:
-                found[pid] = Path(f"/proc/{pid}/comm").read_text().strip()
+                names[pid] = Path(f"/proc/{pid}/comm").read_text().strip()
             except OSError:
                 continue
-        return found
+        return names
 
     def run(self, *command: str) -> bytes:
-        """What `kubectl exec` would print."""
+        """Return what `kubectl exec` would print."""
         done = subprocess.run([*self.runc, "exec", self.name, *command], capture_output=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -207,7 +207,7 @@ class Container:
             (self.folder / name).mkdir(parents=True)
         layers = f"lowerdir={self.root},upperdir={self.folder}/upper,workdir={self.folder}/work"
         _mount("-t", "overlay", "-o", layers, "overlay", self.folder / "rootfs")
-        # The kubelet makes such a volume writable by everybody.
+        # The kubelet makes such a volume writable by every user.
         _mount("-t", "tmpfs", "-o", "mode=1777,size=16m", "tmpfs", self.folder / "run")
         self.people.lay_out(self.folder / "host", self.folder / "shell")
         lines = {"STAGEDOOR_APP": "app01", "STAGEDOOR_GRACE_S": "20", **self.settings}

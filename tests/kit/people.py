@@ -1,4 +1,4 @@
-"""Who logs in to the kit's sshd, and the keys and certificates that let them."""
+"""The people who log in to the kit's sshd, and the keys and certificates that let them."""
 
 import subprocess
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Root file systems for the kit's containers: the test cluster's images, laid out as folders.
 
-Made once and kept beside the cluster's images; nobody writes into them, since each container has
+Made once and kept beside the cluster's images; no container writes into them, since each container has
 an overlay of its own.
 """
 
@@ -22,7 +22,7 @@ def root(name: str) -> Path:
     """
     if name == "nothing":
         return _nothing()
-    recipe = {one.name: one for one in images.RECIPES}[name]
+    recipe = {entry.name: entry for entry in images.RECIPES}[name]
     makers = (images.__file__, trees.__file__, __file__)
     made_by = b"".join(Path(maker or "").read_bytes() for maker in makers)
     kept = trees.folder() / f"root-{name}-{hashlib.sha256(made_by).hexdigest()[:12]}"
@@ -42,7 +42,7 @@ def root(name: str) -> Path:
 
 
 def _nothing() -> Path:
-    """What no image is: an empty folder."""
+    """Return the empty folder that stands for no image."""
     kept = trees.folder() / "root-nothing"
     kept.mkdir(exist_ok=True)
     return kept

@@ -37,7 +37,7 @@ HARD = {
 
 
 def entries(printed: bytes) -> dict[bytes, bytes]:
-    """What `env -0` printed."""
+    """Parse the output of `env -0`."""
     pairs = (entry.partition(b"=") for entry in printed.split(b"\0") if entry)
     return {name: value for name, _, value in pairs}
 

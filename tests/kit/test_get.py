@@ -1,4 +1,4 @@
-"""`stagedoor-get` in a container's shell: what it tells the terminal, with tmux in between or not."""
+"""`stagedoor-get` in a container's shell: what it writes to the terminal, with tmux in between or not."""
 
 import pytest
 

@@ -132,19 +132,19 @@ def test_a_terminal_outlives_sigterm_and_is_told(make: Make) -> None:
     assert container.wait() == 0
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "its command"])
+@pytest.mark.parametrize("typed", [True, False], ids=["told", "its command"])
 @pytest.mark.parametrize("each", ["sleep 0.1", ":"], ids=["others", "itself"])
 def test_what_runs_where_nobody_looks_has_the_grace_period_too(
-    make: Make, told: bool, each: str
+    make: Make, typed: bool, each: str
 ) -> None:
-    """By a shell that was told, and as the terminal's own command; what the shell does itself counts, and so
-    does what has not quite begun: between two commands the terminal's foreground is the shell's own."""
+    """Typed into a shell, and as the terminal's own command; what the shell does itself counts, and so does
+    what has not quite begun: between two commands the terminal's foreground is the shell's own."""
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
     loop = f"while [ ! -e /dev/shm/go ]; do {each}; done"
     go = f"echo rea''dy; {loop}; echo done >/dev/shm/done"
     with terminals(container).peer() as peer:
-        peer.hello("" if told else go)
-        if told:
+        peer.hello("" if typed else go)
+        if typed:
             peer.type(go.encode() + b"\r")
         peer.shows(b"ready")
         peer.detach()

@@ -18,13 +18,13 @@ pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others 
 
 
 def children(container: Container) -> dict[int, str]:
-    """What the first process has started and not yet buried: pid to name."""
+    """Return the children of the first process that it has not reaped yet: pid to name."""
     task = Path(f"/proc/{container.pid}/task/{container.pid}/children")
-    found = {}
+    names = {}
     for pid in task.read_text().split():
         with contextlib.suppress(OSError):  # it has ended since
-            found[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
-    return found
+            names[int(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+    return names
 
 
 def listener(container: Container) -> int:

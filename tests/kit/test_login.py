@@ -1,4 +1,4 @@
-"""Known failure 2: somebody who is admitted gets in, as whatever uid the pod runs; and nobody else does."""
+"""Known failure 2: a person who is admitted gets in, as whatever uid the pod runs; no other person does."""
 
 import subprocess
 
@@ -168,7 +168,7 @@ def test_a_wrong_setting_is_named(make: Make, wrong: dict[str, str]) -> None:
 
 
 def test_a_failed_login_locks_nobody_out(make: Make) -> None:
-    """Everybody comes from the gateway's address, which sshd would penalise by default."""
+    """All logins come from the gateway's address, which sshd would penalise by default."""
     container = make().start()
     for _ in range(8):
         assert container.ssh("true", person="mallory").returncode == 255

@@ -85,7 +85,7 @@ def _app(cluster: Cluster, image: str, folder: Path) -> str:
     """The image on the node. `nginx` is one that wants another signal than SIGTERM, as nginx's does."""
     if image != "nginx":
         return cluster.image(image)
-    recipe = {one.name: one for one in images.RECIPES}["busybox"]
+    recipe = {entry.name: entry for entry in images.RECIPES}["busybox"]
     assert recipe.files is not None
     layer = archive.layer(recipe.files(), folder / "layer")
     name = "stagedoor.test/stopped-by-quit:1"
@@ -168,12 +168,12 @@ def test_the_environment_is_that_of_kubectl_exec(start: Callable[[str], Pod], im
     pod = start(image)
     # The distroless image has no env of its own, and kubectl exec looks for the kit's by its path.
     program = "/kit/busybox/env" if image == "distroless" else "env"
-    told = pod.kubectl("exec", "app01-ssh", "--container=shell", "--", program, "-0")
+    printed = pod.kubectl("exec", "app01-ssh", "--container=shell", "--", program, "-0")
     done = pod.ssh(program, "-0")
     assert done.returncode == 0, done.stderr
     seen = entries(done.stdout)
     assert {n: v for n, v in seen.items() if n not in (b"SSH_CLIENT", b"SSH_CONNECTION")} == {
-        **entries(told.encode()),
+        **entries(printed.encode()),
         **({b"PATH": seen[b"PATH"]} if image == "distroless" else {}),
     }
     assert seen[b"LINES"] == HARD["LINES"].encode()

@@ -1,4 +1,4 @@
-"""What a person finds inside: shell, folder, names, terminal, motd; and what moves files and ports."""
+"""The shell that a person enters: shell, folder, names, terminal, motd; and what moves files and ports."""
 
 import filecmp
 import shutil
@@ -85,12 +85,12 @@ def test_the_motd_is_the_controllers(make: Make) -> None:
 
 
 def test_without_one_the_motd_says_what_the_settings_say(make: Make) -> None:
-    told = {
+    settings = {
         "STAGEDOOR_ENVIRONMENT": "staging",
         "STAGEDOOR_IMAGE": "registry.example/app01@sha256:1234",
         "STAGEDOOR_IDLE_STOP_S": "5400",
     }
-    container = make(settings=told).start()
+    container = make(settings=settings).start()
     with Terminal(container) as terminal:
         for text in ("app01", "staging", "registry.example/app01@sha256:1234", "1 h 30 min after"):
             terminal.expect(text)
@@ -104,7 +104,7 @@ def test_those_inside_are_told_when_the_notice_changes(make: Make) -> None:
         terminal.expect("ready")
         notice.write_text("app01 moved on to shop:2\x1b[2J\n")
         terminal.expect("stagedoor: app01 moved on to shop:2[2J.")
-        # Who comes later has it in the greeting, and it is told once.
+        # A later login has it in the greeting, and no terminal shows it twice.
         notice.unlink()
         terminal.type("sleep 3; echo do''ne")
         assert "moved on" not in terminal.expect("done")
@@ -203,7 +203,7 @@ def test_sftp_starts_in_the_working_directory(make: Make, tmp_path: Path) -> Non
 
 
 def database(container: Container) -> subprocess.Popen[bytes]:
-    """What the app would use: answers each line, on the loopback of the container."""
+    """Start a server as an app would use it: it answers each line, on the loopback of the container."""
     listen = "TCP-LISTEN:5432,bind=127.0.0.1,reuseaddr,fork"
     # Half a second after the one end has no more, socat would cut the other off.
     socat = ("socat", "-t60", listen, "EXEC:cat")
