@@ -37,9 +37,9 @@ def compiled(folder: Path, *options: str) -> Path:
 
 
 def _digest(compiler: str) -> str:
-    """Of what the sources and the compiler say."""
+    """Return a digest of the sources and of the compiler's version."""
     version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
-    found = hashlib.sha256(version)
+    digest = hashlib.sha256(version)
     for file in sorted(SOURCE.rglob("*.[ch]")):
-        found.update(str(file.relative_to(SOURCE)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return found.hexdigest()
+        digest.update(str(file.relative_to(SOURCE)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()

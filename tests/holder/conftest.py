@@ -27,10 +27,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     holder = (sys.executable, "-m", "stagedoor.holder")
     if request.param == "kit":
         holder = (str(request.getfixturevalue("hold")),)
-    found = Place(folder, holder)
-    yield found
+    terminal_place = Place(folder, holder)
+    yield terminal_place
     end_what_runs_in(folder)
-    assert found.faults() == ""
+    assert terminal_place.faults() == ""
 
 
 def end_what_runs_in(folder: Path) -> None:

@@ -160,7 +160,7 @@ class Peer:
 
     @property
     def text(self) -> bytes:
-        """What was shown, without the shell's prompts: they come sooner or later than an echo."""
+        """The output without the shell's prompts, which come sooner or later than an echo."""
         return bytes(self.output).replace(b"# ", b"").replace(b"$ ", b"")
 
     def shows(self, text: bytes, bound_s: float = BOUND_S) -> None:
@@ -176,8 +176,8 @@ class Peer:
         if not data:
             self.ended = True
             return
-        for each in self._frames.feed(data):
-            self._take(decode(each))
+        for frame in self._frames.feed(data):
+            self._take(decode(frame))
 
     def _take(self, frame: Frame) -> None:
         match frame:

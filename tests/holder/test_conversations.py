@@ -1,4 +1,4 @@
-"""The terminal's part in every conversation: what it says, to whom, and what it does, step by step."""
+"""The terminal's part in every conversation: what it says to which client, and what it does, step by step."""
 
 from collections import defaultdict, deque
 from typing import Any
@@ -11,11 +11,11 @@ from stagedoor.wire.terminal import Hello, Welcome
 from tests.wire.conversation import Step, plain, runs, unrun
 from tests.wire.conversations import told_to
 
-TOLD = told_to("terminal")
+CONVERSATIONS = told_to("terminal")
 
 
 class Replay:
-    """What is to happen waits in `done` until a step says so; the next thing said finds nothing left."""
+    """Replays one conversation; each action waits in `done` until a step claims it, and none may be left."""
 
     def __init__(self, steps: list[Step]) -> None:
         self.steps = steps
@@ -66,7 +66,7 @@ class Replay:
             # The name is random; the one that they are given here is the one that they are given there.
             welcomes = (decode(unrun(step["down"])) for step in rest
                         if step.get("who") == who and "down" in step)  # fmt: skip
-            name = next(each.attachment for each in welcomes if isinstance(each, Welcome))
+            name = next(welcome.attachment for welcome in welcomes if isinstance(welcome, Welcome))
             self.do(self.state.hello(link, frame, name, self.now))
         else:
             assert self.state is not None
@@ -117,6 +117,6 @@ class Replay:
                 assert state.is_over(self.now)
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", CONVERSATIONS)
 def test_the_terminal_has_its_part_in(name: str) -> None:
-    Replay(TOLD[name]).run()
+    Replay(CONVERSATIONS[name]).run()

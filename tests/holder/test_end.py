@@ -1,4 +1,4 @@
-"""A terminal that somebody ends: its program goes, and somebody who is attached is told that it has."""
+"""A terminal that is ended: its program goes, and whoever is attached reads that it has."""
 
 import shutil
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_one_that_nobody_looks_at_ends_at_once(place: Place, tmp_path: Path) -> 
         peer.type(f"echo $$ >{pid}.new; mv {pid}.new {pid}\r".encode())
         wait_until(pid.exists)
     assert end(place)[0] == 0
-    # It has ended, and is there until somebody has asked how.
+    # It has ended, and is there until a client has asked how.
     wait_until(lambda: not Path(f"/proc/{int(pid.read_text())}").exists())
     assert not list(place.folder.glob("*.terminal"))
 

@@ -171,8 +171,8 @@ def test_more_than_can_look_at_once_are_turned_away(terminal: Place) -> None:
             honest.has_been_told_all()
             honest.type(b"still here")
             honest.shows(b"still here")
-            for each in many:
-                assert each is not None
-                each.close()
+            for connection in many:
+                assert connection is not None
+                connection.close()
     finally:
         end_what_runs_in(terminal.folder)

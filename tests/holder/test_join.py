@@ -1,4 +1,4 @@
-"""Those who come to somebody else's terminal: nothing is ever started for them."""
+"""Guests at another user's terminal: nothing is ever started for them."""
 
 import socket
 
@@ -43,7 +43,7 @@ def test_a_terminal_that_has_ended_is_not_started_again(place: Place) -> None:
 
 
 def test_one_whose_holder_was_killed_is_not_started_again(place: Place) -> None:
-    """Its socket is still there, and nobody listens."""
+    """Its socket is still there, and no process listens."""
     with place.peer() as host:
         host.hello("exit 0")
         host.until(lambda: host.exit)

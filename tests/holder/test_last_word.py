@@ -1,4 +1,4 @@
-"""What a holder says as it hangs up reaches a client that types into it at that moment."""
+"""The notice that a holder sends as it hangs up reaches a client that types into it at that moment."""
 
 import os
 import select
@@ -15,7 +15,7 @@ LAST = b"the last word"
 
 @pytest.mark.parametrize("verb", ["attach", "join"])
 def test_a_last_word_is_passed_on_after_a_write_that_failed(place: Place, verb: str) -> None:
-    """Both wait when it wakes up: what was typed, for which nobody is there, and the word."""
+    """Both wait when it wakes up: what was typed, which no holder can take any more, and the word."""
     with listen(place.folder / "main.terminal") as listener:
         process = place.start(verb, "main")
         assert process.stdin is not None

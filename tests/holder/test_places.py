@@ -1,4 +1,4 @@
-"""Places at a terminal: those who only watch leave some for those who type, and nobody takes another's."""
+"""Places at a terminal: those who only watch leave some for those who type, and none takes another's."""
 
 import socket
 from collections.abc import Iterator
@@ -59,10 +59,10 @@ class Lines:
         return Line(self._until_closed.enter_context(connection))
 
     def come(self, mode: Mode, count: int) -> list[Line]:
-        """So many who are let in."""
+        """Let in `count` clients, and return their lines."""
         lines = [self.line() for _ in range(count)]
-        for each in lines:
-            assert isinstance(each.hello(mode), Welcome)
+        for line in lines:
+            assert isinstance(line.hello(mode), Welcome)
         return lines
 
     def refused(self, mode: Mode) -> str:
@@ -133,7 +133,7 @@ def test_so_many_may_type_and_who_takes_over_always_gets_in(place: Place, lines:
         assert isinstance(lines.line().hello(Mode.TAKE_OVER), Welcome)
         host.until(lambda: host.ended)
         assert [said.word for said in host.notices] == [NoticeKind.DETACHED]
-        assert all(each.is_cut() for each in others)
+        assert all(other.is_cut() for other in others)
         assert isinstance(lines.line().hello(Mode.MIRROR), Welcome)
 
 
@@ -164,7 +164,7 @@ def test_those_who_watch_make_nobody_forgotten_who_types(place: Place, lines: Li
 def test_nobody_goes_on_in_an_attachment_of_somebody_else(
     place: Place, lines: Lines, mode: Mode
 ) -> None:
-    """Even one that knows its name, which is random and told to nobody else."""
+    """Even one that knows its name, which is random and sent to no other client."""
     with hosted(place):
         host = lines.line()
         welcome = host.hello(Mode.MIRROR, owner="user:host")

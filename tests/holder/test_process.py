@@ -84,7 +84,7 @@ def test_a_pong_says_whether_a_job_has_the_foreground(place: Place) -> None:
         assert not busy()
         for end, at in ((b"\x1a", b"43"), (b"\x03", b"44")):
             peer.type(b"sh -c 'echo at=$((1+%s)); exec sleep 1000'\r" % at)
-            peer.shows(b"at=%d" % (int(at) + 1))  # sooner a key may come to nobody
+            peer.shows(b"at=%d" % (int(at) + 1))  # sooner a key may reach no process
             assert busy()
             peer.type(end)
             wait_until(lambda: not busy())
@@ -227,12 +227,12 @@ def test_two_who_mirror_see_the_same_and_one_who_watches_types_nothing(place: Pl
         one.shows(b"\nfrom-one")
         two.hello().type(b"echo from-two\r")
         watcher.hello(mode=Mode.WATCH)
-        for each in (one, two):
-            each.shows(b"\nfrom-two")
+        for peer in (one, two):
+            peer.shows(b"\nfrom-two")
         watcher.type(b"echo from-watcher\r")
         one.type(b"echo last\r")
-        for each in (one, two, watcher):
-            each.shows(b"\nlast")
+        for peer in (one, two, watcher):
+            peer.shows(b"\nlast")
         assert b"from-watcher" not in one.output
 
 

@@ -1,4 +1,4 @@
-"""Who is at a terminal, as the holder tells everybody; and how somebody is kept out of it."""
+"""The people at a terminal, as the holder lists them to each of them; and how one is kept out of it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,12 +28,12 @@ class Company:
         return peer
 
 
-def knows(peer: Peer, *people: tuple[str, Mode]) -> None:
-    """Wait until exactly these are told to be there."""
+def wait_for_people(peer: Peer, *people: tuple[str, Mode]) -> None:
+    """Wait until the holder's last list names exactly these people."""
     peer.until(
         lambda: (
             peer.people
-            and [(each.name, each.mode) for each in peer.people[-1].people] == list(people)
+            and [(person.name, person.mode) for person in peer.people[-1].people] == list(people)
         )
     )
 
@@ -49,19 +49,21 @@ ALICE, BOB = ("user:alice", Mode.MIRROR), ("guest:bob", Mode.WATCH)
 
 def test_everybody_sees_who_is_there_however_they_came(company: Company) -> None:
     alice = company.comes("user:alice")
-    knows(alice, ALICE)
-    somebody = company.comes("", verb="join")
-    knows(alice, ALICE, ("", Mode.MIRROR))
-    knows(somebody, ALICE, ("", Mode.MIRROR))
+    wait_for_people(alice, ALICE)
+    nameless = company.comes("", verb="join")
+    wait_for_people(alice, ALICE, ("", Mode.MIRROR))
+    wait_for_people(nameless, ALICE, ("", Mode.MIRROR))
     bob = company.comes(*BOB)
-    knows(alice, ALICE, ("", Mode.MIRROR), BOB)
-    knows(bob, ALICE, ("", Mode.MIRROR), BOB)
-    you = [peer.people[-1].you for peer in (alice, somebody, bob)]
-    assert you == [each.number for each in alice.people[-1].people]
-    somebody.type(b"x")
-    alice.until(lambda: [each.typed for each in alice.people[-1].people] == [False, True, False])
-    somebody.detach()
-    knows(alice, ALICE, BOB)
+    wait_for_people(alice, ALICE, ("", Mode.MIRROR), BOB)
+    wait_for_people(bob, ALICE, ("", Mode.MIRROR), BOB)
+    you = [peer.people[-1].you for peer in (alice, nameless, bob)]
+    assert you == [person.number for person in alice.people[-1].people]
+    nameless.type(b"x")
+    alice.until(
+        lambda: [person.typed for person in alice.people[-1].people] == [False, True, False]
+    )
+    nameless.detach()
+    wait_for_people(alice, ALICE, BOB)
 
 
 @pytest.mark.parametrize(("offered", "sent"), [(0, 0), (2**31, 0), (2**31 | 1, 1)])
@@ -73,20 +75,20 @@ def test_a_client_is_sent_what_it_reads_and_the_holder_knows(
         other.hello(features=offered)
         assert other.welcome is not None
         assert other.welcome.features == sent
-        knows(alice, ALICE, ("", Mode.MIRROR))
+        wait_for_people(alice, ALICE, ("", Mode.MIRROR))
         other.has_been_told_all()
         assert bool(other.people) == bool(sent)
 
 
 def test_the_owner_removes_one_who_is_not_waited_for(company: Company) -> None:
     alice, bob = company.comes("user:alice"), company.comes("guest:bob")
-    knows(alice, ALICE, ("guest:bob", Mode.MIRROR))
+    wait_for_people(alice, ALICE, ("guest:bob", Mode.MIRROR))
     alice.send(Remove(alice.people[-1].people[1].number))
     bob.until(lambda: bob.ended)
     assert [(said.word, said.text) for said in bob.notices] == [
         (NoticeKind.REVOKED, "alice has removed you from this terminal")
     ]
-    knows(alice, ALICE)
+    wait_for_people(alice, ALICE)
 
 
 def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Place) -> None:
@@ -96,7 +98,7 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
     bob.until(lambda: bob.ended)
     assert bob.notices[0].word is NoticeKind.REVOKED
     assert "alice keeps this terminal to themselves" in bob.notices[0].text
-    knows(alice, ALICE, ("watch:ops", Mode.WATCH))
+    wait_for_people(alice, ALICE, ("watch:ops", Mode.WATCH))
     assert alice.people[-1].locked
     for owner, mode in (
         ("user:bob", Mode.MIRROR),
@@ -157,12 +159,12 @@ def test_a_guest_and_one_who_watches_remove_and_lock_nothing(
     company: Company, owner: str, mode: Mode, frame: Remove | Lock
 ) -> None:
     alice, other = company.comes("user:alice"), company.comes(owner, mode)
-    knows(alice, ALICE, (owner, mode))
+    wait_for_people(alice, ALICE, (owner, mode))
     assert not alice.people[-1].locked
     other.send(frame)
     other.until(lambda: other.ended)
     assert [said.word for said in other.notices] == [NoticeKind.FAULT]
-    knows(alice, ALICE)
+    wait_for_people(alice, ALICE)
     assert not alice.people[-1].locked
 
 
@@ -196,11 +198,11 @@ def test_two_who_type_in_turn_are_told_of_twice_a_second_at_most() -> None:
     roster = AttachmentTable()
     for link, owner in ((1, "user:alice"), (2, "user:bob")):
         roster.came(link, hello(owner), 0)
-    told = 0
+    sent = 0
     for step in range(1000):
         roster.typed(1 + step % 2)
-        told += len(roster.due(step / 100))
-    assert told == 2 * 10 / TELL_S
+        sent += len(roster.due(step / 100))
+    assert sent == 2 * 10 / TELL_S
     assert roster.due_at() is not None, "and the last one is told of as well"
     assert roster.due(100)[1].people[1].typed
     assert roster.due_at() is None

@@ -22,7 +22,7 @@ _PIECES = (
 
 
 def snapshot(holder: tuple[str, ...], folder: Path, shown: bytes) -> bytes:
-    """What a newcomer is shown after a program has written this."""
+    """Return what a newcomer is shown after a program has written this."""
     folder.mkdir(mode=0o700)
     (folder / "shown").write_bytes(shown)
     place = Place(folder, holder)

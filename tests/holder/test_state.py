@@ -46,7 +46,7 @@ WIDE = Size(120, 40)
 
 @dataclass
 class Visitor:
-    """One who attaches, and believes what they are told only as far as it fits together."""
+    """A client that attaches, and believes the holder only as far as its frames fit together."""
 
     state: TerminalState
     link: int
@@ -185,7 +185,7 @@ def test_of_two_who_type_one_whose_line_is_cut_does_not_hold_the_other_up() -> N
 
 
 def test_output_that_never_came_is_sent_again() -> None:
-    """What was sent when the line was cut is not what was received."""
+    """Not all that was sent when the line was cut has been received."""
     state, visitor = visited()
     state.shown(b"lost on the way", 0)
     state.lost(1, 0)
@@ -241,8 +241,8 @@ def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_mi
         assert state.wants_output(0)
         actions = state.shown(b"y\r\n" * 10_000, 0)
         total += 30_000
-        for each in (typist, watcher):
-            each.take(actions)
+        for visitor in (typist, watcher):
+            visitor.take(actions)
         while typist.seen < total:
             watcher.take(typist.send(Ack(typist.seen)))
     assert watcher.seen == WINDOW_BYTES
@@ -414,8 +414,8 @@ def test_two_who_type_are_each_told_of_their_own() -> None:
     one.send(In(0, b"aaa"))
     other.send(In(0, b"bb"))
     one.send(In(3, b"a"))
-    for each in (one, other):
-        each.others.clear()
+    for typist in (one, other):
+        typist.others.clear()
     actions = state.took(4)
     assert actions == [Send(1, InAck(3)), Send(2, InAck(1))]
     assert state.took(2) == [Send(2, InAck(2)), Send(1, InAck(4))]
@@ -464,8 +464,8 @@ class World(RuleBasedStateMachine):
         if self.visitor.here:
             self.visitor.send(Ack(self.visitor.seen), self.now)
 
-    @rule(data=st.binary(min_size=1, max_size=20), told=st.booleans())
-    def type(self, data: bytes, told: bool) -> None:
+    @rule(data=st.binary(min_size=1, max_size=20), arrives=st.booleans())
+    def type(self, data: bytes, arrives: bool) -> None:
         if len(self.typed) - len(self.taken) + len(data) > 50:
             return  # the window
         self.typed += data
@@ -473,7 +473,7 @@ class World(RuleBasedStateMachine):
             return
         sent = In(self.acked, self.typed[self.acked :])
         self.sent = len(self.typed)
-        if told:
+        if arrives:
             self.visitor.send(sent, self.now)
             self.acked = len(self.typed)
         else:
@@ -515,7 +515,7 @@ class World(RuleBasedStateMachine):
         assert len(self.state._ring._bytes) <= 200 + 50 + 40
 
     def teardown(self) -> None:
-        """Somebody who comes back at last gets it all."""
+        """Check that a client which comes back at last gets it all."""
         self.come_back(0.0)
         for _ in range(1000):
             if self.visitor.seen == len(self.written):

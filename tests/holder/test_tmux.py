@@ -44,7 +44,7 @@ def version(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> str
 
 
 def asked(place: Place, command: str, words: str = "tmux") -> list[str]:
-    """What a command prints that is typed in the terminal's tmux, which ends with it."""
+    """Return what a command prints that is typed in the terminal's tmux, which ends with it."""
     answer = place.folder / "answer"
     with place.peer() as peer:
         peer.hello(words)
@@ -55,7 +55,7 @@ def asked(place: Place, command: str, words: str = "tmux") -> list[str]:
 
 
 def options() -> str:
-    return "; ".join(f"tmux show -Av {each} || tmux show -Asv {each}" for each in OPTIONS)
+    return "; ".join(f"tmux show -Av {option} || tmux show -Asv {option}" for option in OPTIONS)
 
 
 def test_tmux_knows_all_that_our_ends_can_do(place: Place, version: str) -> None:
