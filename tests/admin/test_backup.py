@@ -14,7 +14,7 @@ from stagedoor.keys.files import KeyFileError, load_or_create
 from stagedoor.model.errors import RefusedError, StagedoorError, StoreError
 from stagedoor.recording.folder import read
 from stagedoor.settings.file import load_settings
-from stagedoor.store.liveness.instances import sign_of, take_down
+from stagedoor.store.liveness.instances import lock_state, remove_lock
 from stagedoor.store.sqlite.reserve import Reserve
 
 ACCOUNT = 4711
@@ -213,10 +213,10 @@ def test_no_other_file_is_followed(data: Path) -> None:
     secret = data.parent.parent / "root/secret"
     plant(data / "x.lock", secret)
     with pytest.raises(StoreError):
-        sign_of(data, "x")
+        lock_state(data, "x")
     (secret.parent / "etc.lock").touch()
     plant(data / "instances", secret.parent)
-    for act in (sign_of, take_down):
+    for act in (lock_state, remove_lock):
         with pytest.raises(StoreError):
             act(data / "instances", "etc")
     assert (secret.parent / "etc.lock").exists()

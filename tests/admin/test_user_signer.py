@@ -338,7 +338,7 @@ def test_what_was_signed_is_revoked_once_its_sign_in_is_over_and_until_it_expire
     signer, number = desk.signer(), desk.sign_in.number
 
     def revoked(void: tuple[str, ...] = ()) -> object:
-        return certified.revoked(desk.database, desk.now, void)
+        return certified.list_revoked(desk.database, desk.now, void)
 
     signer.sign("alice", number, desk.key, desk.sign_in.ends_at)
     desk.now += 1800

@@ -20,7 +20,7 @@ from stagedoor.serve.supervisor.audit_output import AuditOutput
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.deliveries import claim, first_undelivered_at, let_go
+from stagedoor.store.deliveries import claim, first_undelivered_at, release
 from stagedoor.store.journal import StoreJournal, last_seq, read_entries
 from tests.audit.receivers import http_server, syslog_server
 from tests.net.peers import write_certificate
@@ -327,9 +327,9 @@ def test_one_of_several_gateways_delivers(
         assert not claim(database, 2, now=1059.0, for_s=60)
         assert not claim(database, 2, now=1109.0, for_s=60)
         assert claim(database, 2, now=1121.0, for_s=60)
-        let_go(database, 1)
+        release(database, 1)
         assert not claim(database, 1, now=1122.0, for_s=60)
-        let_go(database, 2)
+        release(database, 2)
         assert claim(database, 1, now=1122.0, for_s=60)
         assert first_undelivered_at(database, ("a",)) is None
         StoreJournal(database).append([opened("s1", at=77.0)])

@@ -34,13 +34,13 @@ def signed_in(database: Database, answer: ProviderAnswer = ANSWER) -> str:
 
 
 def due(database: Database, now: float = NOW + 600) -> list[RefreshCandidate]:
-    return answers.due(database, ["Company"], now, 100)
+    return answers.list_due(database, ["Company"], now, 100)
 
 
 def test_one_asks_at_a_time_and_a_dead_one_is_followed(database: Database) -> None:
     signed_in(database)
     assert due(database, NOW + 599) == []
-    assert answers.due(database, ["Other"], NOW + 600, 100) == []
+    assert answers.list_due(database, ["Other"], NOW + 600, 100) == []
     wanted = due(database)
     assert [one.user for one in wanted] == ["carol"]
     with ThreadPoolExecutor(8) as threads:
@@ -53,7 +53,7 @@ def test_one_asks_at_a_time_and_a_dead_one_is_followed(database: Database) -> No
     [second] = answers.take_turns(database, due(database, NOW + 660), NOW + 720)
     with database.write() as transaction:
         assert not answers.settle(transaction, mine, ask_at=NOW + 9999, failures=0)
-    answers.rotated(database, second, "sealed again")
+    answers.rotate_token(database, second, "sealed again")
     with database.write() as transaction:
         answers.settle(transaction, second, ask_at=NOW + 1300, failures=2, answered_at=NOW + 700)
     [third] = due(database, NOW + 1300)
@@ -63,7 +63,7 @@ def test_one_asks_at_a_time_and_a_dead_one_is_followed(database: Database) -> No
 def test_a_turn_is_not_taken_with_a_token_that_was_rotated_meanwhile(database: Database) -> None:
     signed_in(database)
     wanted = due(database)
-    answers.rotated(database, wanted[0], "sealed again")
+    answers.rotate_token(database, wanted[0], "sealed again")
     assert answers.take_turns(database, wanted, NOW + 660) == []
 
 
@@ -96,7 +96,9 @@ def test_a_logout_names_a_session_or_everything_of_a_person(database: Database) 
     with database.read() as transaction:
 
         def named(subject: str | None, session_id: str | None) -> int:
-            return len(answers.named(transaction, "https://id.example", subject, session_id))
+            return len(
+                answers.find_sign_ins(transaction, "https://id.example", subject, session_id)
+            )
 
         assert named("1", "sid") == 1
         assert named(None, "sid") == 2

@@ -52,13 +52,16 @@ def test_those_whose_sign_in_is_over_until_they_expire(database: Database) -> No
         ):
             certified.keep(transaction, "carol", number, end, NOW)
     dave = {"dave": [7]}
-    assert certified.revoked(database, NOW) == {"carol": [highest], **dave}
-    assert certified.revoked(database, NOW + 10) == dave
-    assert certified.revoked(database, NOW + 10, {"SHA256:two"}) == {"carol": [two.number], **dave}
+    assert certified.list_revoked(database, NOW) == {"carol": [highest], **dave}
+    assert certified.list_revoked(database, NOW + 10) == dave
+    assert certified.list_revoked(database, NOW + 10, {"SHA256:two"}) == {
+        "carol": [two.number],
+        **dave,
+    }
     with change(database, "end") as made:
         passes.end(made.transaction, one.id, "laptop stolen", NOW)
-    assert certified.revoked(database, NOW + 599) == {"carol": [one.number], **dave}
-    assert certified.revoked(database, NOW + 600) == {}
+    assert certified.list_revoked(database, NOW + 599) == {"carol": [one.number], **dave}
+    assert certified.list_revoked(database, NOW + 600) == {}
 
 
 def test_a_row_of_a_program_that_wrote_no_user_is_listed_all_the_same(database: Database) -> None:
@@ -66,10 +69,12 @@ def test_a_row_of_a_program_that_wrote_no_user_is_listed_all_the_same(database: 
     row = schema.certified_sign_ins.insert().values(number=7, valid_before=NOW + 60)
     with database.write() as transaction:
         transaction.execute(row)
-    assert certified.revoked(database, NOW) == {"": [7]}
+    assert certified.list_revoked(database, NOW) == {"": [7]}
     with database.write() as transaction:
         certified.keep(transaction, "carol", 7, NOW + 30, NOW)
-    assert certified.revoked(database, NOW + 59) == {"": [7]}, "an earlier end takes nothing back"
+    assert certified.list_revoked(database, NOW + 59) == {"": [7]}, (
+        "an earlier end takes nothing back"
+    )
     with database.write() as transaction:
         certified.keep(transaction, "carol", 7, NOW + 90, NOW)
-    assert certified.revoked(database, NOW + 60) == {"carol": [7]}
+    assert certified.list_revoked(database, NOW + 60) == {"carol": [7]}

@@ -38,7 +38,7 @@ class Machine:
             on_lost=self.lost.put,
             on_reclaimed=self.reclaimed.append,
             on_problem=self.problems.append,
-            on_odd=lambda other, name: self.odd.append((other, name)),
+            on_mismatch=lambda other, name: self.odd.append((other, name)),
             marks={"keys.user_ca_file": ca},
             beat_s=5.0,
             dead_after_s=60.0,

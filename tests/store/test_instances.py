@@ -11,11 +11,11 @@ from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
 from stagedoor.store.liveness.instances import (
-    Sign,
+    LockState,
     close_lost,
     hold_instance,
+    lock_state,
     new_instance_id,
-    sign_of,
 )
 from stagedoor.store.sessions import Live, list_sessions, update_live
 from stagedoor.wire.finding import Level
@@ -45,12 +45,12 @@ def test_the_sessions_of_a_killed_worker_are_found_and_closed_as_lost(
     assert worker.stdout is not None
     assert worker.stdout.readline() == "in\n"
     database = open_database(place)
-    assert sign_of(folder, "worker-1") is Sign.LIVES
+    assert lock_state(folder, "worker-1") is LockState.LIVES
     update_live(database, [Live("s1", 300, 400, 150.0)])
     assert close_lost(database, folder, now=500.0, instance="supervisor") == []
     worker.send_signal(signal.SIGKILL)
     worker.communicate(timeout=30)
-    assert sign_of(folder, "worker-1") is Sign.DEAD
+    assert lock_state(folder, "worker-1") is LockState.DEAD
     assert close_lost(database, folder, now=500.0, instance="supervisor") == ["s1"]
     assert close_lost(database, folder, now=501.0, instance="supervisor") == []
     (row,) = list_sessions(database, open_only=False)

@@ -210,7 +210,7 @@ def test_a_sign_in_that_is_over_approves_nothing(database: Database) -> None:
 
 
 def due(database: Database, now: float) -> list[RefreshCandidate]:
-    return answers.due(database, ["Company"], now, 100)
+    return answers.list_due(database, ["Company"], now, 100)
 
 
 def answered_at(database: Database, key: str, now: float) -> float | None:
@@ -226,7 +226,7 @@ def test_one_refresh_token_answers_for_the_logins_too(database: Database) -> Non
     [mine] = answers.take_turns(database, due(database, asked), asked + 60)
     with database.write() as transaction:
         answers.settle(transaction, mine, ask_at=asked + 600, answered_at=asked)
-        found = answers.named(transaction, "https://id.example", None, "sid")
+        found = answers.find_sign_ins(transaction, "https://id.example", None, "sid")
     assert answered_at(database, "SHA256:abc", asked) == asked
     assert len(found) == 2, "a provider's logout names both"
 
@@ -240,7 +240,7 @@ def test_a_browser_that_signs_out_hands_the_token_to_a_login(database: Database)
     with change(database, "sign out") as c:
         passes.end(c.transaction, by.id, "over", asked)
     # The one who asked meanwhile brings the new token, or the provider would see the old one twice.
-    answers.rotated(database, mine, "sealed again")
+    answers.rotate_token(database, mine, "sealed again")
     with database.write() as transaction:
         assert not answers.settle(transaction, mine, ask_at=asked + 600, answered_at=asked)
     [next_] = due(database, asked + 60)

@@ -15,12 +15,12 @@ from stagedoor.model.session import End
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.place import Place, Server
 from stagedoor.store import people, schema
+from stagedoor.store.attachments import list_attachments
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
 from stagedoor.store.sign_in import passes
-from stagedoor.store.visits import list_visits
 from tests.store.sample import change
 from tests.store.server import PostgresqlHere, name_of
 from tests.store.test_any_database import assert_all_wrote, at_once
@@ -141,7 +141,7 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
             watching = GrantRule(4, "group:ops", "app*", permissions=frozenset({Permission.WATCH}))
             assert policy.grants[2:] == (watching,)
             assert policy.shares["aabbccddeeff"].typing
-            (visit,) = list_visits(database)
+            (visit,) = list_attachments(database)
             assert (visit.session, visit.looks, visit.share) == ("s2", False, None)
         with change(database, "go on") as c:
             people.add_user(c.transaction, "carol", frozenset(), None, 0.0)

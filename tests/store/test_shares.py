@@ -12,12 +12,12 @@ from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.store import people, schema
+from stagedoor.store.attachments import attach, detach, list_attachments
 from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.policy import load_policy
 from stagedoor.store.schema import shares
 from stagedoor.store.shares import MOST, add_share, new_secret, remove_share
-from stagedoor.store.visits import arrive, leave, list_visits
 from tests.store.sample import closed, opened
 
 NOW = 1_700_000_000.0
@@ -115,19 +115,21 @@ def test_words_of_a_newer_program_permit_nothing(database: Database) -> None:
 def test_visits_are_those_of_open_sessions(database: Database) -> None:
     journal = StoreJournal(database)
     journal.append([opened("s1"), opened("s2"), opened("s3")])
-    arrive(database, "s1", "app01.ssh", "main", looks=False)
-    arrive(database, "s2", "app01.ssh", "main", looks=True, share="a1")
-    arrive(database, "s3", "app01.ssh", "build", looks=False)
-    assert [each.session for each in list_visits(database)] == ["s1", "s2", "s3"]
-    (watcher,) = list_visits(database, looks=True)
+    attach(database, "s1", "app01.ssh", "main", looks=False)
+    attach(database, "s2", "app01.ssh", "main", looks=True, share="a1")
+    attach(database, "s3", "app01.ssh", "build", looks=False)
+    assert [each.session for each in list_attachments(database)] == ["s1", "s2", "s3"]
+    (watcher,) = list_attachments(database, looks=True)
     assert (watcher.session, watcher.target, watcher.terminal) == ("s2", "app01.ssh", "main")
     assert watcher.share == "a1"
-    assert [v.session for v in list_visits(database, at=("app01.ssh", "main"))] == ["s1", "s2"]
-    assert [each.session for each in list_visits(database, session="s3")] == ["s3"]
-    leave(database, "s1")
-    assert [each.session for each in list_visits(database)] == ["s2", "s3"]
+    assert [v.session for v in list_attachments(database, at=("app01.ssh", "main"))] == ["s1", "s2"]
+    assert [each.session for each in list_attachments(database, session="s3")] == ["s3"]
+    detach(database, "s1")
+    assert [each.session for each in list_attachments(database)] == ["s2", "s3"]
     journal.append([closed("s2")])
-    assert [each.session for each in list_visits(database)] == ["s3"], "its worker may have died"
+    assert [each.session for each in list_attachments(database)] == ["s3"], (
+        "its worker may have died"
+    )
     journal.append([opened("s4")])
-    arrive(database, "s4", "app01.ssh", "main", looks=False)
-    assert [each.session for each in list_visits(database)] == ["s3", "s4"]
+    attach(database, "s4", "app01.ssh", "main", looks=False)
+    assert [each.session for each in list_attachments(database)] == ["s3", "s4"]

@@ -10,7 +10,7 @@ def watch(
     silence: HeartbeatWatch, beats: Sequence[int | None], *, step_s: float = 5.0
 ) -> list[bool]:
     """Whether `a` is dead at each look, with so many beats."""
-    return ["a" in silence.look({"a": count}, n * step_s) for n, count in enumerate(beats)]
+    return ["a" in silence.find_dead({"a": count}, n * step_s) for n, count in enumerate(beats)]
 
 
 def test_who_stands_still_for_long_enough_is_dead() -> None:
@@ -29,17 +29,17 @@ def test_who_never_began_to_beat_is_given_the_same_time() -> None:
 
 def test_a_watcher_that_was_away_blames_nobody() -> None:
     silence = HeartbeatWatch(20.0, 15.0)
-    silence.look({"a": 1}, 0.0)
-    assert silence.look({"a": 1}, 1000.0) == frozenset()
-    assert silence.look({"a": 1}, 1010.0) == frozenset()
-    assert silence.look({"a": 1}, 1020.0) == {"a"}
+    silence.find_dead({"a": 1}, 0.0)
+    assert silence.find_dead({"a": 1}, 1000.0) == frozenset()
+    assert silence.find_dead({"a": 1}, 1010.0) == frozenset()
+    assert silence.find_dead({"a": 1}, 1020.0) == {"a"}
 
 
 def test_who_has_gone_is_forgotten() -> None:
     silence = HeartbeatWatch(20.0, 15.0)
-    silence.look({"a": 1}, 0.0)
-    silence.look({}, 10.0)
-    assert silence.look({"a": 1}, 20.0) == frozenset()
+    silence.find_dead({"a": 1}, 0.0)
+    silence.find_dead({}, 10.0)
+    assert silence.find_dead({"a": 1}, 20.0) == frozenset()
 
 
 @given(
@@ -54,4 +54,4 @@ def test_whoever_beats_within_the_time_is_never_dead(looks: list[tuple[float, bo
         now += wait_s
         if beats or now - beat_at >= 20.0:
             count, beat_at = count + 1, now
-        assert silence.look({"a": count}, now) == frozenset()
+        assert silence.find_dead({"a": count}, now) == frozenset()

@@ -20,7 +20,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import CloseRequest, request_close
 from stagedoor.store.shares import add_share, remove_share
-from stagedoor.store.watch import LOOKS, POLL_S, PolicyWatch
+from stagedoor.store.watch import POLL_S, REFRESHES, PolicyWatch
 from tests.store.conftest import Outage
 from tests.store.sample import change, closed, opened, python
 
@@ -183,7 +183,7 @@ def test_a_store_that_cannot_be_read_is_trusted_for_a_while_and_then_lets_nobody
         clock.now += 2
         assert watch.policy.grants == ()
         assert watch.policy.unread
-        assert watch.closed
+        assert watch.is_closed
         assert len(watch.last_policy.grants) == 1
         watch.poll()
         assert heard.problems.empty(), "a problem is told once"
@@ -236,7 +236,7 @@ def test_a_look_does_not_wait_for_the_next_poll(database: Database, heard: Heard
     try:
         with change(database, "grant.add") as c:
             people.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
-        watch.look(looked.set)
+        watch.refresh(looked.set)
         assert looked.wait(30)
         assert len(watch.policy.grants) == 1
     finally:
@@ -264,13 +264,13 @@ def test_a_flood_of_refusals_is_no_flood_of_store_reads(
     asked, done = 0, threading.Event()
     try:
         while time.monotonic() - begun < 0.5:
-            watch.look(answered)
+            watch.refresh(answered)
             asked += 1
-        watch.look(done.set)
+        watch.refresh(done.set)
         assert done.wait(30)
     finally:
         watch.stop()
     took_s = time.monotonic() - begun
     assert answers[0] == asked
     assert asked > 1000
-    assert reads[0] <= LOOKS.burst + took_s / LOOKS.interval_s + 2
+    assert reads[0] <= REFRESHES.burst + took_s / REFRESHES.interval_s + 2

@@ -21,7 +21,7 @@ from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.traces import Traces
-from stagedoor.store.liveness.instances import instances_folder, take_down
+from stagedoor.store.liveness.instances import instances_folder, remove_lock
 from stagedoor.wire.rfc3339 import show_time
 
 CERTIFICATE_SOON_S = 14 * DAY_S
@@ -189,5 +189,5 @@ def close_lost_sessions(settings: Settings, instance: str) -> list[str]:
     """
     with open_service(settings, create=False) as service:
         lost = close_orphaned_sessions(service)
-    take_down(instances_folder(settings.data_dir), instance)
+    remove_lock(instances_folder(settings.data_dir), instance)
     return lost

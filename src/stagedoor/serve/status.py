@@ -24,7 +24,7 @@ from stagedoor.serve.prepare import CERTIFICATE_SOON_S
 from stagedoor.settings.form import split_address
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
-from stagedoor.store.liveness.instances import instances_folder, known_instances, live_signs
+from stagedoor.store.liveness.instances import instances_folder, known_instances, live_instances
 from stagedoor.wire.finding import Finding, fail, warn
 from stagedoor.wire.openmetrics import parse_plain_samples
 from stagedoor.wire.rfc3339 import show_time
@@ -99,8 +99,8 @@ def read_status(settings: Settings) -> Status:
     measured, unmeasured = _measured(settings)
     return Status(
         time.time(),
-        live_signs(settings.data_dir / "gateways"),
-        live_signs(instances_folder(settings.data_dir)),
+        live_instances(settings.data_dir / "gateways"),
+        live_instances(instances_folder(settings.data_dir)),
         str(settings.place),
         store,
         problem,

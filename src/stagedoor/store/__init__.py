@@ -1,8 +1,8 @@
-"""The store: the only place with SQL. Users, tokens, keys, grants, sessions and the audit.
+"""The store: users, tokens, keys, grants, sessions and the audit. It is the only package with SQL.
 
-What may never enter: a decision about who may do what (`authn`, `authz`), a session's bytes, a
-secret in the clear. Times and ids come in as arguments; only `watch` has a thread of its own.
+It makes no decision about access (`authn` and `authz` do), and never gets a session's bytes or a secret in
+the clear. Times and ids are arguments; only `watch` and `liveness` have threads of their own.
 
-The SQL is SQLAlchemy Core and portable; all that only SQLite needs is in `sqlite`, and
-all that only PostgreSQL needs in `postgresql`.
+The SQL is SQLAlchemy Core and portable. The parts for SQLite only are in `sqlite`, those for PostgreSQL only
+in `postgresql`.
 """

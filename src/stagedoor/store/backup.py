@@ -1,4 +1,4 @@
-"""A store as one file, taken at one moment while gateways use it, and brought back."""
+"""Dumping a store into one file while gateways use it, and loading it again."""
 
 import os
 import shutil
@@ -13,15 +13,16 @@ from stagedoor.settings.place import Place, Server
 from stagedoor.store.sqlite.file import explain, prepare_file
 
 _LIMIT_S = 6 * 3600
-"""For a program of PostgreSQL's: what takes longer hangs."""
+"""The time limit for a program of PostgreSQL: one that takes longer hangs."""
 
 
 def kind_of(place: Place) -> str:
+    """Return `sqlite` or `postgresql`."""
     return "sqlite" if isinstance(place, Path) else "postgresql"
 
 
 def dump(place: Place, into: Path) -> None:
-    """Write all of the store into a new file, mode 0600. Raises StoreError."""
+    """Write the whole store into a new file with mode 0600. Raises StoreError."""
     if isinstance(place, Path):
         _copy(place, into)
     else:
@@ -29,9 +30,9 @@ def dump(place: Place, into: Path) -> None:
 
 
 def load(place: Place, file: Path, *, replace: bool) -> None:
-    """Bring back a store into a place where none is; `replace`: or instead of it. Raises StoreError.
+    """Load a dump into an empty PostgreSQL database, or with `replace` over an existing store.
 
-    The file of a SQLite store is put at its place by the caller.
+    The caller puts the file of a SQLite store in its place. Raises StoreError.
     """
     assert isinstance(place, Server), "a SQLite store is a file"
     options = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"]
@@ -41,8 +42,8 @@ def load(place: Place, file: Path, *, replace: bool) -> None:
 
 
 def _copy(place: Path, into: Path) -> None:
-    """By SQLite's backup API, in one step: writers go on meanwhile, in the write-ahead log."""
-    prepare_file(place, create=False)  # refuses a link that the gateway's account has put there
+    """Copy a SQLite store with SQLite's backup API, in one step. Writers continue in the write-ahead log."""
+    prepare_file(place, create=False)  # refuses a link that the gateway's account put there
     os.close(os.open(into, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     try:
         with (
@@ -50,23 +51,23 @@ def _copy(place: Path, into: Path) -> None:
             closing(sqlite3.connect(into)) as target,
         ):
             source.backup(target)
-            # One file, without a log beside it; the gateway turns it back.
+            # One file, without a log beside it; the gateway turns WAL on again.
             target.execute("PRAGMA journal_mode = DELETE")
-            found = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+            state = target.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
         raise explain(place, error) from error
-    if found != "ok":
-        raise StoreError(f"the store {place} is damaged ({found}); restore it from an older backup")
+    if state != "ok":
+        raise StoreError(f"the store {place} is damaged ({state}); restore it from an older backup")
 
 
 def _run(program: str, server: Server, arguments: Sequence[str]) -> None:
-    """Raises StoreError; RefusedError where the program is not installed."""
+    """Run a program of PostgreSQL. Raises StoreError, and RefusedError if it is not installed."""
     if shutil.which(program) is None:
         raise RefusedError(
             f"{program} is not installed; install PostgreSQL's client programs (Debian: "
             "apt-get install postgresql-client), of the server's version or newer"
         )
-    # Only here, as the driver is an extra.
+    # Imported here, because the driver is an extra.
     from psycopg.conninfo import make_conninfo
 
     from stagedoor.store.postgresql.link import parameters

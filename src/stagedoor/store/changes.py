@@ -1,8 +1,8 @@
-"""What each change of the policy has touched, so that workers read that and not all of it.
+"""The rows that each change of the policy touched, so that workers read only those.
 
-Code that writes a row of the policy calls `touch`, in the same transaction. A version of which nothing
-is recorded, as an older program writes it, or which is too old, makes workers read everything. So does a
-change that has said nothing: forgetting it costs time, never a revocation.
+Code that writes a row of the policy calls `touch` in the same transaction. A version without a record, as an
+older program writes it, or one that is too old, makes workers read the whole policy. So does a change that
+called `touch` for nothing: forgetting the call costs time, never a revocation.
 """
 
 from collections import defaultdict
@@ -15,13 +15,13 @@ from stagedoor.store.database import Transaction
 from stagedoor.store.schema import meta, policy_changes
 
 KEPT = 1000
-"""Versions that are remembered. A worker reads them twice a second."""
+"""The versions that are remembered. A worker reads them twice a second."""
 MOST = 500
-"""Rows that are read one by one; to read everything is as cheap as more of them."""
+"""The rows that are read one by one. If there are more, reading the whole policy is as cheap."""
 
 
 class Part(StrEnum):
-    """What a policy is made of; a row's name is its key, as text."""
+    """A part of the policy. A row's name is its key as text."""
 
     USERS = "users"
     TOKENS = "tokens"
@@ -41,7 +41,7 @@ class Part(StrEnum):
 
 
 _NOTHING = ""
-"""Of a version that changed nothing in the policy, such as a session that was closed."""
+"""The part of a version that changed nothing in the policy, for example by closing a session."""
 _EVERYTHING = "*"
 
 _PARTS = frozenset(part.value for part in Part)
@@ -50,7 +50,7 @@ Touched = dict[Part, frozenset[str]]
 
 
 def touch(transaction: Transaction, part: Part, names: Iterable[str | int]) -> None:
-    """Rows of `part` are written, changed or removed in the change that is being made."""
+    """Record that this change adds, changes or removes the rows `names` of `part`."""
     version = _version(transaction) + 1
     known = set(
         transaction.execute(
@@ -63,12 +63,12 @@ def touch(transaction: Transaction, part: Part, names: Iterable[str | int]) -> N
 
 
 def next_version(transaction: Transaction, *, unchanged: bool) -> None:
-    """The end of a change: count it. `unchanged`: it touched nothing, and does not forget to say so."""
+    """Count the change at its end. `unchanged` is true if it deliberately touched nothing."""
     version = _version(transaction) + 1
-    said = transaction.execute(
+    recorded = transaction.execute(
         select(policy_changes.c.part).where(policy_changes.c.version == version).limit(1)
     ).first()
-    if said is None:
+    if recorded is None:
         _record(transaction, version, _NOTHING if unchanged else _EVERYTHING, {""})
     transaction.execute(delete(policy_changes).where(policy_changes.c.version <= version - KEPT))
     transaction.execute(
@@ -77,8 +77,8 @@ def next_version(transaction: Transaction, *, unchanged: bool) -> None:
 
 
 def touched_since(transaction: Transaction, version: int, now: int) -> Touched | None:
-    """What the versions after `version` up to `now` have touched; None: read everything."""
-    if now < version:  # the store is an older one, put back from a backup
+    """Return the rows touched by the versions after `version` up to `now`; None means read everything."""
+    if now < version:  # an older store was restored from a backup
         return None
     rows = transaction.execute(
         select(policy_changes).where(policy_changes.c.version > version).limit(MOST + 1)
@@ -86,14 +86,14 @@ def touched_since(transaction: Transaction, version: int, now: int) -> Touched |
     versions = {row.version for row in rows}
     if len(rows) > MOST or versions != set(range(version + 1, now + 1)):
         return None
-    found: dict[Part, set[str]] = defaultdict(set)
+    touched: dict[Part, set[str]] = defaultdict(set)
     for row in rows:
         if row.part == _NOTHING:
             continue
         if row.part not in _PARTS:
-            return None  # everything, or what a newer program knows of
-        found[Part(row.part)].add(row.name)
-    return {part: frozenset(names) for part, names in found.items()}
+            return None  # everything, or a part that only a newer program knows
+        touched[Part(row.part)].add(row.name)
+    return {part: frozenset(names) for part, names in touched.items()}
 
 
 def _version(transaction: Transaction) -> int:

@@ -1,4 +1,4 @@
-"""What the tables share: the collection that they belong to, and kinds of columns."""
+"""The metadata that all tables belong to, and types of columns that they share."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ metadata = MetaData()
 
 
 def text_key(length: int) -> TypeEngine[Any]:
-    """Text that is sorted and compared byte by byte, whatever language a database was made for.
+    """Return a type for text that is sorted and compared byte by byte, whatever the database's locale.
 
-    So names come in one order everywhere, and an index finds what begins with a prefix.
+    So names have the same order everywhere, and an index finds names that begin with a prefix.
     """
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 def whole_number() -> TypeEngine[Any]:
-    """64 bits. SQLite's only integer has them, and must be called INTEGER to number rows."""
+    """Return a type for integers of 64 bits. SQLite's must be called INTEGER to number rows."""
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
 def owner() -> Column[str]:
-    """Of a user, and gone with them."""
+    """Return a column for the user that a row belongs to. Removing the user removes the row."""
     return Column("user_name", ForeignKey("users.name", ondelete="CASCADE"), nullable=False)

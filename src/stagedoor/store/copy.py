@@ -1,4 +1,4 @@
-"""A whole store into an empty one, of another kind as a rule."""
+"""Copying a whole store into an empty one, usually of another kind."""
 
 from collections.abc import Iterable
 
@@ -16,17 +16,17 @@ from stagedoor.store.schema import (
 )
 
 CHUNK = 1000
-"""Rows that are on their way at once."""
+"""The rows that are copied at a time."""
 
 _NUMBERED: tuple[Column[int], ...] = (grants.c.id, audit_events.c.seq)
-"""Columns whose numbers are never given twice, those of rows that are gone included."""
+"""The columns whose numbers are never reused, not even those of removed rows."""
 
 
 def copy_rows(source: Database, target: Transaction) -> dict[str, int]:
-    """Every row of `source` as it stood at one moment; how many, by table.
+    """Copy every row of `source` as of one moment, and return how many, by table.
 
-    Left out are the versions in `meta`, and the processes that live. Raises RefusedError unless
-    the target is empty, StoreError.
+    The versions in `meta` and the rows of live processes are not copied. Raises StoreError, and RefusedError
+    unless the target is empty.
     """
     _require_empty(target)
     copied = {}
@@ -38,12 +38,12 @@ def copy_rows(source: Database, target: Transaction) -> dict[str, int]:
                 target.execute(insert(table), [dict(row._mapping) for row in part])
                 copied[table.name] += len(part)
         for column in _NUMBERED:
-            _go_on_from(target, column, _last_number(reading, column))
+            _set_last_number(target, column, _last_number(reading, column))
     return copied
 
 
 def _tables() -> Iterable[Table]:
-    """In an order in which whatever is referred to comes first."""
+    """Return the tables to copy. A table comes after the tables that it refers to."""
     return (
         table for table in metadata.sorted_tables if table not in (meta, instances, policy_changes)
     )
@@ -59,15 +59,15 @@ def _require_empty(target: Transaction) -> None:
 
 
 def _last_number(reading: Transaction, column: Column[int]) -> int:
-    """The highest number that was ever given; 0 if none was."""
+    """Return the highest number that was ever used, or 0."""
     if reading.dialect.name == "sqlite":  # https://www.sqlite.org/autoinc.html
         query = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
         return reading.execute(query, {"name": column.table.name}).scalar() or 0
     return reading.execute(select(func.max(column))).scalar() or 0
 
 
-def _go_on_from(target: Transaction, column: Column[int], last: int) -> None:
-    """The next number that is given is the one after `last`."""
+def _set_last_number(target: Transaction, column: Column[int], last: int) -> None:
+    """Make the column's next number the one after `last`."""
     names = {"name": column.table.name, "last": last}
     if target.dialect.name == "sqlite":
         target.execute(text("UPDATE sqlite_sequence SET seq = :last WHERE name = :name"), names)

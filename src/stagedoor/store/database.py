@@ -1,4 +1,4 @@
-"""The opened store: transactions to read and to write, and every failure as a StoreError."""
+"""The opened store: transactions for reading and writing. Every failure is a StoreError."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,62 +16,64 @@ from stagedoor.store.adapter import Adapter, Statement
 from stagedoor.store.sqlite.file import SqliteFile
 
 BUSY_TIMEOUT_S = 2.0
-"""How long a transaction waits for another process's: a commit takes milliseconds, so two seconds
-mean that somebody holds the store, and a waiting login is better told so."""
+"""How long a transaction waits for one of another process: a commit takes milliseconds, so after two seconds
+another program must hold the store, and a login that waits had better be refused with that reason."""
 
 Transaction = Connection
-"""What the functions of this package take: an open transaction."""
+"""An open transaction, which the functions of this package take."""
 
 
 class Database:
-    """One store, used from any thread of one process. Open it after fork, never before.
-
-    Made by `open_database`.
-    """
+    """An opened store, for any thread of one process. Use `open_database`, after fork and never before."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
         self.on_transaction: Callable[[str, float, bool], None] = lambda operation, took_s, failed: (
             None
         )
-        """Told of each transaction: `read`, `write` or `append`, how long it took, whether it failed."""
+        """Called after each transaction with its kind (`read`, `write` or `append`), its time in seconds, and
+        whether it failed."""
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *adapter.errors)
         self._hasty = adapter.writing.execution_options(stagedoor_hasty=True)
         self._revoking = adapter.writing.execution_options(stagedoor_revokes=True)
 
     @property
     def name(self) -> str:
-        """What messages call it: a path or a URL without secrets."""
+        """The store's name in messages: a path or a URL without secrets."""
         return self._adapter.name
 
     @property
     def shared(self) -> bool:
-        """Whether gateways on other machines may use the same store."""
+        """Return whether gateways on other machines may use the same store."""
         return self._adapter.shared
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """A transaction that sees one moment of the store. Raises StoreError."""
-        with self._told("read"), self._adapter.reading.begin() as transaction:
+        """Begin a transaction that sees the store as of one moment. Raises StoreError."""
+        with self._measured("read"), self._adapter.reading.begin() as transaction:
             yield transaction
 
     @contextmanager
     def write(self, *, hasty: bool = False, revokes: bool = False) -> Iterator[Transaction]:
-        """A transaction that is all written, and survives a power cut, or not at all.
+        """Begin a transaction that writes all or nothing, and then survives a power cut.
 
-        No other transaction that writes runs meanwhile. `hasty`: it need not survive a power cut,
-        and where the database allows that costs no wait for a disk. `revokes`: rights are taken away
-        and none are given, so it may use what is kept for a full disk.
+        No other transaction that writes runs meanwhile. A `hasty` one need not survive a power cut, so that
+        it waits for no disk if the database allows this. One that `revokes` only takes rights away, and may
+        use the space that is reserved for a full disk.
 
-        Raises StoreError; should the disk or the connection have failed in the commit itself, it
-        is unknown whether it was written, and the message says so.
+        Raises StoreError. If the disk or the connection failed during the commit, it is unknown whether the
+        change was written, and the message says so.
         """
         engine = self._adapter.writing
         if revokes:
             engine = self._revoking
         elif hasty:
             engine = self._hasty
-        with self._told("write"), engine.connect() as transaction, transaction.begin() as ending:
+        with (
+            self._measured("write"),
+            engine.connect() as transaction,
+            transaction.begin() as ending,
+        ):
             yield transaction
             try:
                 ending.commit()
@@ -84,20 +86,20 @@ class Database:
 
     @property
     def dialect(self) -> Dialect:
-        """What SQL for `write_rows` is compiled for."""
+        """The dialect for the SQL of `write_rows`."""
         return self._adapter.reading.dialect
 
     def write_rows(self, statements: Iterable[Statement]) -> None:
-        """What `write` does for those who only insert and update much and often. Raises StoreError."""
-        with self._told("append"):
+        """Write rows in one transaction, faster than `write` for frequent inserts. Raises StoreError."""
+        with self._measured("append"):
             self._adapter.write_rows(statements)
 
     def close(self) -> None:
-        """Close every connection, and those of transactions that other threads run when these have ended."""
+        """Close every connection; those of transactions in other threads are closed when these end."""
         self._adapter.close()
 
     @contextmanager
-    def _told(self, operation: str) -> Iterator[None]:
+    def _measured(self, operation: str) -> Iterator[None]:
         began, failed = time.monotonic(), False
         try:
             self._adapter.check_in_place()
@@ -119,30 +121,30 @@ def open_database(
     upgrade: bool = True,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
 ) -> Database:
-    """Open the store at `place`, making folder, file and tables where `create` allows, and
-    bringing tables of an older program up to date; without `upgrade` those are a StoreError.
+    """Open the store at `place`.
 
-    Any number of processes may do so at once. Raises StoreError: no permission, full disk, locked,
-    damaged, not ours, out of reach, or a newer schema.
+    `create` allows to create its folder, file and tables. Tables of an older program are upgraded; without
+    `upgrade` they are a StoreError. Any number of processes may open a store at once. Raises StoreError: no
+    permission, full disk, locked, damaged, not a Stagedoor store, out of reach, or a newer schema.
     """
     adapter = _adapter(place, create, busy_timeout_s)
     database = Database(adapter)
     try:
-        found = _version(adapter, database)
-        if found == 0 and not create and database.shared:
+        version = _version(adapter, database)
+        if version == 0 and not create and database.shared:
             raise StoreError(
                 f"there is no store in {database.name} yet; start the gateway, "
                 "or make the store with `stagedoor user add NAME`"
             )
-        if found < schema.SCHEMA_VERSION and not upgrade:
+        if version < schema.SCHEMA_VERSION and not upgrade:
             raise StoreError(
-                f"the store {database.name} is of an older Stagedoor (schema {found}, this program has "
+                f"the store {database.name} is of an older Stagedoor (schema {version}, this program has "
                 f"{schema.SCHEMA_VERSION}); `stagedoor serve` brings it up to date"
             )
-        if found < schema.SCHEMA_VERSION:
+        if version < schema.SCHEMA_VERSION:
             with database.write() as transaction:
-                # Another process may have been faster: look again, now that we are alone.
-                schema.bring_up(transaction, _check(adapter, transaction))
+                # Check again under the write lock: another process may have been faster.
+                schema.upgrade(transaction, _check(adapter, transaction))
     except BaseException:
         database.close()
         raise
@@ -150,8 +152,11 @@ def open_database(
 
 
 def _version(adapter: Adapter, database: Database) -> int:
-    """Looks again at what seems foreign: in PostgreSQL a table that another process has just rewritten, to
-    bring it up, is empty for a transaction that began before (manual, 13.6)."""
+    """Return the schema version of the store. Check a store that seems foreign a second time.
+
+    In PostgreSQL, a table that another process has just rewritten for an upgrade is empty for a transaction
+    that began earlier (manual, 13.6).
+    """
     with suppress(schema.UnknownStoreError), database.read() as transaction:
         return _check(adapter, transaction)
     with database.read() as transaction:
@@ -166,7 +171,7 @@ def _adapter(place: Place, create: bool, busy_timeout_s: float) -> Adapter:
 
 def _server(place: Server, busy_timeout_s: float) -> Adapter:
     try:
-        # Only here: a gateway on SQLite need not have the driver.
+        # Imported here, because a gateway on SQLite need not have the driver.
         from stagedoor.store.postgresql.server import PostgresqlServer
     except ImportError as error:
         raise StoreError(
@@ -184,7 +189,10 @@ def _check(adapter: Adapter, transaction: Transaction) -> int:
 
 
 def server_time(database: Database) -> float | None:
-    """Seconds since the epoch; None for a store that is a file on this machine. Raises StoreError."""
+    """Return the server's time in seconds since the epoch, or None for a file on this machine.
+
+    Raises StoreError.
+    """
     if not database.shared:
         return None
     with database.read() as transaction:

@@ -1,4 +1,4 @@
-"""How far each sink of the audit has come, and which process delivers to them: rows of `meta`."""
+"""The progress of each sink of the audit, and the process that delivers to the sinks: rows of `meta`."""
 
 import math
 
@@ -10,23 +10,26 @@ from stagedoor.store.schema import audit_events, meta
 _HOLDER, _UNTIL = "audit_holder", "audit_held_until"
 _SINK = "audit_sink:"
 _TICK_S = 10
-"""`meta` has 32 bits on PostgreSQL: a time is kept in tens of seconds."""
+"""The unit of a time in `meta`, which had 32 bits on PostgreSQL: tens of seconds."""
 
 
 def position(transaction: Transaction, sink: str) -> int | None:
-    """The `seq` of the last event that was delivered; None if none was."""
+    """Return the `seq` of the last event that was delivered to the sink, or None."""
     return _value(transaction, _SINK + sink)
 
 
 def set_position(database: Database, sink: str, seq: int) -> None:
-    """What is lost in a power cut is delivered again. Raises StoreError."""
+    """Store the sink's position. If a power cut loses it, events are delivered again. Raises StoreError."""
     with database.write(hasty=True) as transaction:
         _set(transaction, _SINK + sink, seq)
 
 
 def claim(database: Database, holder: int, *, now: float, for_s: float) -> bool:
-    """Whether `holder`, a number of 31 bits, is the one that delivers until `now + for_s` (seconds since the
-    epoch). Where clocks differ two may think so, and something is delivered twice. Raises StoreError."""
+    """Claim the delivery for `holder`, a number of 31 bits, until `now + for_s`.
+
+    `now` is in seconds since the epoch. Return False if another process has it. If clocks differ, two
+    processes may have it at once, and events are delivered twice. Raises StoreError.
+    """
     with database.write(hasty=True) as transaction:
         held = _value(transaction, _HOLDER)
         if held != holder and (_value(transaction, _UNTIL) or 0) * _TICK_S > now:
@@ -36,15 +39,18 @@ def claim(database: Database, holder: int, *, now: float, for_s: float) -> bool:
     return True
 
 
-def let_go(database: Database, holder: int) -> None:
-    """Another process need not wait. Raises StoreError."""
+def release(database: Database, holder: int) -> None:
+    """Release the claim, so that another process need not wait. Raises StoreError."""
     with database.write(hasty=True) as transaction:
         if _value(transaction, _HOLDER) == holder:
             _set(transaction, _UNTIL, 0)
 
 
 def first_undelivered_at(database: Database, sinks: tuple[str, ...]) -> float | None:
-    """When the first event was that one of the sinks has not (seconds since the epoch). Raises StoreError."""
+    """Return the time of the first event that one of the sinks does not have, or None.
+
+    The time is in seconds since the epoch. Raises StoreError.
+    """
     with database.read() as transaction:
         behind = min((position(transaction, sink) or 0 for sink in sinks), default=0)
         query = select(audit_events.c.at).where(audit_events.c.seq > behind)

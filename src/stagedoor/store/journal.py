@@ -1,4 +1,4 @@
-"""The audit's events and the `sessions` rows that go with them, in one transaction."""
+"""The audit's events and the rows of `sessions` that belong to them, written in one transaction."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import audit_events, sessions
 
 _Row = tuple[Any, ...]
-"""A statement's parameters, in their order."""
+"""The parameters of a statement, in their order."""
 
 _COLUMNS = (
     "at",
@@ -49,21 +49,21 @@ _COLUMNS = (
 )
 
 
-def _if_session(*conditions: ColumnElement[bool], there: bool) -> Any:
-    """INSERT … SELECT the event, if a session with these properties is there, or is not."""
-    found = exists(sessions.c.id).where(*conditions)
+def _if_session(*conditions: ColumnElement[bool], is_present: bool) -> Any:
+    """Return an INSERT … SELECT of the event if such a session is present, or if it is absent."""
+    present = exists(sessions.c.id).where(*conditions)
     columns = [bindparam(name, type_=audit_events.c[name].type) for name in _COLUMNS]
     return insert(audit_events).from_select(
-        _COLUMNS, select(*columns).where(found if there else ~found)
+        _COLUMNS, select(*columns).where(present if is_present else ~present)
     )
 
 
 _THIS = sessions.c.id == bindparam("session", type_=sessions.c.id.type)
 
-# inline: nobody asks for the number that an event got.
+# inline: the number that an event gets is not read back.
 _INSERT_EVENT = insert(audit_events).values({name: bindparam(name) for name in _COLUMNS}).inline()
-_INSERT_OPENED = _if_session(_THIS, there=False)
-_INSERT_CLOSED = _if_session(_THIS, sessions.c.closed_at.is_(None), there=True)
+_INSERT_OPENED = _if_session(_THIS, is_present=False)
+_INSERT_CLOSED = _if_session(_THIS, sessions.c.closed_at.is_(None), is_present=True)
 _INSERT_SESSION = insert(sessions).from_select(
     ("id", "opened_at", "identity", "target", "source", "way", "instance", "sent", "received"),
     select(
@@ -89,32 +89,31 @@ _CLOSE_SESSION = (
 
 
 class StoreJournal:
-    """Satisfies `audit.ports.Journal`.
+    """The journal in the store. Implements `audit.ports.Journal`.
 
     A session is opened once and closed once, whatever is appended: a second `session.opened` or
-    `session.closed`, or a `session.closed` of a session that was never opened, is void. So an
-    append whose outcome is unknown may be repeated, and a session that may or may not have been
-    opened may be closed.
+    `session.closed`, or a `session.closed` of a session that was never opened, is ignored. So an append
+    whose outcome is unknown may be repeated, and a session that was perhaps not opened may be closed.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def append(self, events: Sequence[Event]) -> None:
-        """Write all or none; when this returns they survive a power cut. Raises StoreError."""
+        """Write all events or none. When this returns they survive a power cut. Raises StoreError."""
         self._database.write_rows(_statements(events, self._database.dialect))
 
 
 def append(transaction: Transaction, events: Iterable[Event]) -> None:
-    """Write `events` in their order in a transaction that does other things too."""
+    """Write `events` in their order in an open transaction."""
     for sql, rows in _statements(events, transaction.dialect):
         transaction.exec_driver_sql(sql, rows)
 
 
 def _statements(events: Iterable[Event], dialect: Dialect) -> Iterator[tuple[str, list[_Row]]]:
-    """SQL and the rows to run it for, in order.
+    """Yield the SQL statements with their rows, in order.
 
-    It goes to the driver as it is: no column here needs a conversion on its way.
+    They go directly to the driver: no column here needs a conversion.
     """
     for kind, run in groupby(events, key=lambda event: event.kind):
         if kind is Kind.SESSION_OPENED:
@@ -147,7 +146,7 @@ def _compiled(
 def _compile(
     statement: Executable, dialect: Dialect
 ) -> tuple[str, Callable[[dict[str, Any]], _Row]]:
-    """The statement's SQL, and what makes the driver's parameters from a row."""
+    """Return the statement's SQL, and a function that returns the driver's parameters of a row."""
     compiled = cast(SQLCompiler, cast(ClauseElement, statement).compile(dialect=dialect))
     assert compiled.positiontup is not None, "the driver takes parameters by position"
     return str(compiled), itemgetter(*compiled.positiontup)
@@ -176,7 +175,7 @@ def _text(value: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event as it stands in the audit; `seq` grows in the order of writing."""
+    """An event in the audit; `seq` grows in the order of writing."""
 
     seq: int
     event: Event
@@ -184,11 +183,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entries somebody wants to see; None is no limit.
+    """A selection of entries. A field that is None does not limit it.
 
-    `since` and `until` are seconds since the epoch, the second excluded; `session` is an id or the
-    first part of one; a `target` without an environment stands for all environments of the app;
-    `kinds` are alternatives, of which none is every kind.
+    `since` (included) and `until` (excluded) are seconds since the epoch. `session` is an id or the
+    beginning of one. A `target` without an environment selects all environments of the app. `kinds` are
+    alternatives; no kinds select every kind.
     """
 
     since: float | None = None
@@ -199,23 +198,24 @@ class Filter:
     kinds: tuple[Kind, ...] = ()
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        found: list[ColumnElement[bool]] = []
+        """Return the SQL conditions, which all have to hold."""
+        conditions: list[ColumnElement[bool]] = []
         if self.since is not None:
-            found.append(audit_events.c.at >= self.since)
+            conditions.append(audit_events.c.at >= self.since)
         if self.session is not None:
-            found.append(audit_events.c.session.startswith(self.session, autoescape=True))
+            conditions.append(audit_events.c.session.startswith(self.session, autoescape=True))
         if self.identity is not None:
-            found.append(audit_events.c.identity == self.identity)
+            conditions.append(audit_events.c.identity == self.identity)
         if self.until is not None:
-            found.append(audit_events.c.at < self.until)
+            conditions.append(audit_events.c.at < self.until)
         if self.target is not None:
-            whose = audit_events.c.target == str(self.target)
+            matches = audit_events.c.target == str(self.target)
             if self.target.environment is None:  # a label has neither `%` nor `_`
-                whose = or_(whose, audit_events.c.target.like(f"{self.target.app}.%.ssh"))
-            found.append(whose)
+                matches = or_(matches, audit_events.c.target.like(f"{self.target.app}.%.ssh"))
+            conditions.append(matches)
         if self.kinds:
-            found.append(audit_events.c.kind.in_([kind.value for kind in self.kinds]))
-        return found
+            conditions.append(audit_events.c.kind.in_([kind.value for kind in self.kinds]))
+        return conditions
 
 
 EVERYTHING = Filter()
@@ -224,7 +224,7 @@ EVERYTHING = Filter()
 def read_entries(
     database: Database, wanted: Filter = EVERYTHING, *, after: int = 0, limit: int = 1000
 ) -> list[Entry]:
-    """Up to `limit` entries with `seq` > `after`, in order. Raises StoreError."""
+    """Return up to `limit` entries with `seq` > `after`, in order. Raises StoreError."""
     with database.read() as transaction:
         return select_entries(transaction, wanted, after=after, limit=limit)
 
@@ -232,7 +232,7 @@ def read_entries(
 def select_entries(
     transaction: Transaction, wanted: Filter = EVERYTHING, *, after: int, limit: int
 ) -> list[Entry]:
-    """The same, in a transaction that does other things too."""
+    """Return up to `limit` entries with `seq` > `after`, in order, in an open transaction."""
     query = select(audit_events).where(audit_events.c.seq > after, *wanted.conditions())
     rows = transaction.execute(query.order_by(audit_events.c.seq).limit(limit)).all()
     return [
@@ -256,17 +256,17 @@ def select_entries(
 
 
 def before_last(database: Database, wanted: Filter, count: int) -> int:
-    """The `seq` after which the last `count` entries come; 0 if there are no more than those."""
+    """Return the `seq` after which the last `count` entries come; 0 if there are no more than these."""
     query = select(audit_events.c.seq).where(*wanted.conditions())
     with database.read() as transaction:
-        found = transaction.execute(
+        seq = transaction.execute(
             query.order_by(audit_events.c.seq.desc()).offset(count).limit(1)
         ).scalar()
-    return found or 0
+    return seq or 0
 
 
 def last_of_kind(transaction: Transaction, kind: Kind, at_most: int | None = None) -> Entry | None:
-    """The newest entry of that kind, up to a `seq`. Looks back from there, row by row."""
+    """Return the newest entry of that kind with `seq` ≤ `at_most`. It searches backwards, row by row."""
     query = select(audit_events.c.seq).where(audit_events.c.kind == kind.value)
     if at_most is not None:
         query = query.where(audit_events.c.seq <= at_most)
@@ -277,10 +277,10 @@ def last_of_kind(transaction: Transaction, kind: Kind, at_most: int | None = Non
 
 
 def last_seq(transaction: Transaction) -> int:
-    """That of the newest entry; 0 if there is none."""
+    """Return the `seq` of the newest entry, or 0."""
     return transaction.execute(select(func.max(audit_events.c.seq))).scalar() or 0
 
 
 def remove_entries(transaction: Transaction, through: int) -> int:
-    """Remove the entries up to a `seq`; how many there were."""
+    """Remove the entries up to the `seq` `through`, and return how many there were."""
     return transaction.execute(delete(audit_events).where(audit_events.c.seq <= through)).rowcount

@@ -36,7 +36,7 @@ class TokenState:
 
 
 def require_user(transaction: Transaction, name: str) -> None:
-    """Raises NotFoundError, with how to find out, if there is no such user."""
+    """Raise NotFoundError if there is no such user."""
     if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is None:
         raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
 
@@ -48,7 +48,7 @@ def add_user(
     password_hash: str | None,
     at: float,
 ) -> None:
-    """Raises ConflictError if the user is there already."""
+    """Add a user. Raises ConflictError if the user exists already."""
     if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
         raise ConflictError(f"the user {name} is there already; see `stagedoor user list`")
     transaction.execute(insert(users).values(name=name, password_hash=password_hash, created_at=at))
@@ -57,25 +57,28 @@ def add_user(
 
 
 def groups_of(transaction: Transaction, name: str) -> frozenset[str]:
-    """The groups that the user is in; none for an unknown user."""
+    """Return the groups that the user is in; none for an unknown user."""
     query = select(user_groups.c.group_name).where(user_groups.c.user_name == name)
     return frozenset(transaction.execute(query).scalars())
 
 
 def is_disabled(transaction: Transaction, name: str) -> bool:
+    """Return whether the user is disabled; False for an unknown user."""
     query = select(users.c.name).where(users.c.name == name, users.c.disabled_at.is_not(None))
     return transaction.execute(query).first() is not None
 
 
 def require_enabled(transaction: Transaction, name: str) -> None:
-    """Raises RefusedError, which is for the user themselves."""
+    """Raise RefusedError, with a message for the user, if they are disabled."""
     if is_disabled(transaction, name):
         raise RefusedError(f"the user {name!r} is disabled; ask an administrator")
 
 
 def set_disabled(transaction: Transaction, name: str, at: float | None) -> bool:
-    """Disable the user since `at`, seconds since the epoch; None: enable them. Whether that changed
-    anything. Raises NotFoundError."""
+    """Disable the user since `at` (seconds since the epoch), or enable them if it is None.
+
+    Return whether that changed anything. Raises NotFoundError.
+    """
     require_user(transaction, name)
     if is_disabled(transaction, name) == (at is not None):
         return False
@@ -85,7 +88,7 @@ def set_disabled(transaction: Transaction, name: str, at: float | None) -> bool:
 
 
 def user_of(transaction: Transaction, name: str) -> User:
-    """The user, with the groups that were given here. Raises NotFoundError."""
+    """Return the user with the groups that are stored here. Raises NotFoundError."""
     user = find_user(transaction, name)
     if user is None:
         raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
@@ -93,13 +96,13 @@ def user_of(transaction: Transaction, name: str) -> User:
 
 
 def find_user(transaction: Transaction, name: str) -> User | None:
-    """The same; None where there is none."""
+    """Return the user with the groups that are stored here, or None."""
     row = transaction.execute(select(users).where(users.c.name == name)).first()
     return None if row is None else User(name, groups_of(transaction, name), row.password_hash)
 
 
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
-    """Make `groups` all the groups that the user is in. Raises NotFoundError."""
+    """Replace the groups that the user is in. Raises NotFoundError."""
     require_user(transaction, name)
     transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
     if groups:
@@ -112,9 +115,10 @@ def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> N
 def set_password(
     transaction: Transaction, name: str, password_hash: str | None, before: str | None = None
 ) -> None:
-    """None takes the password away. `before` is the hash that it must have had, None for any.
+    """Set the user's password, or remove it if `password_hash` is None.
 
-    Raises NotFoundError, RefusedError where it had another.
+    `before` is the hash that the present password must have, None for any. Raises NotFoundError, and
+    RefusedError if it has another.
     """
     present = user_of(transaction, name).password_hash
     if before is not None and present != before:
@@ -126,11 +130,14 @@ def set_password(
 
 
 def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
-    """Remove the user with all that hangs on the name; how many of each went. NotFoundError."""
+    """Remove the user with all rows of the name. Return how many keys, tokens and grants there were.
+
+    Raises NotFoundError.
+    """
     require_user(transaction, name)
     subject = f"user:{name}"
-    gone = {}
-    for part, theirs in (
+    removed_counts = {}
+    for part, removal in (
         (Part.KEYS, delete(keys).where(keys.c.user_name == name).returning(keys.c.fingerprint)),
         (Part.TOKENS, delete(tokens).where(tokens.c.user_name == name).returning(tokens.c.id)),
         (Part.GRANTS, delete(grants).where(grants.c.subject == subject).returning(grants.c.id)),
@@ -142,21 +149,24 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
             .returning(web_passes.c.key_fingerprint),
         ),
     ):
-        removed = transaction.execute(theirs).scalars().all()
+        removed = transaction.execute(removal).scalars().all()
         touch(transaction, part, removed)
-        gone[part.value] = len(removed)
+        removed_counts[part.value] = len(removed)
     transaction.execute(delete(identities).where(identities.c.user_name == name))
     transaction.execute(delete(provided_groups).where(provided_groups.c.user_name == name))
-    # With them go the passes of the web, whose sign-ins that were ended are nobody's any more.
+    # The database removes the user's web passes too, including ended sign-ins.
     transaction.execute(delete(user_groups).where(user_groups.c.user_name == name))
     transaction.execute(delete(users).where(users.c.name == name))
     touch(transaction, Part.USERS, [name])
-    return {part: gone[part] for part in ("keys", "tokens", "grants")}
+    return {part: removed_counts[part] for part in ("keys", "tokens", "grants")}
 
 
 def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | None = None) -> None:
-    """Raises NotFoundError without the user, ConflictError if anybody has this key already, or somebody else
-    a sign-in that is bound to it, RefusedError if they have `most`."""
+    """Add a key to its user.
+
+    Raises NotFoundError if the user is unknown, ConflictError if a user has this key already or another user
+    has a sign-in that is bound to it, RefusedError if the user has `most` keys.
+    """
     require_user(transaction, key.user)
     _check_number(transaction, keys, key.user, most, "keys")
     row = transaction.execute(
@@ -164,8 +174,8 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
     ).first()
     if row is not None:
         raise ConflictError(f"the key {key.fingerprint} is registered already, for {row.user_name}")
-    # That user has shown to hold it. A registered key goes before, so ssh app01@gateway would lead to the
-    # account of the user who registered the public half.
+    # The other user has proved to hold it. A registered key would win over the sign-in, so ssh app01@gateway
+    # would lead to the account of the user who registered the public half.
     bound = transaction.execute(
         select(web_passes.c.user_name).where(
             web_passes.c.key_fingerprint == key.fingerprint,
@@ -191,7 +201,7 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
 
 
 def keys_of(transaction: Transaction, name: str) -> list[KeyRecord]:
-    """A user's keys, the oldest first."""
+    """Return a user's keys, the oldest first."""
     query = select(keys).where(keys.c.user_name == name).order_by(keys.c.created_at)
     return [
         KeyRecord(row.user_name, row.fingerprint, row.public_key, row.comment)
@@ -200,7 +210,7 @@ def keys_of(transaction: Transaction, name: str) -> list[KeyRecord]:
 
 
 def remove_key(transaction: Transaction, fingerprint: str) -> str:
-    """Whose key it was. Raises NotFoundError."""
+    """Remove a key and return its user's name. Raises NotFoundError."""
     return _remove(
         transaction,
         Part.KEYS,
@@ -213,7 +223,7 @@ def remove_key(transaction: Transaction, fingerprint: str) -> str:
 def add_token(
     transaction: Transaction, token: TokenRecord, at: float, most: int | None = None
 ) -> None:
-    """Raises NotFoundError without the user, RefusedError if they have `most`."""
+    """Add a token. Raises NotFoundError if the user is unknown, RefusedError if they have `most`."""
     require_user(transaction, token.user)
     _check_number(transaction, tokens, token.user, most, "tokens")
     transaction.execute(
@@ -230,7 +240,7 @@ def add_token(
 
 
 def tokens_of(transaction: Transaction, name: str) -> list[TokenState]:
-    """A user's tokens, the oldest first."""
+    """Return a user's tokens, the oldest first."""
     query = select(tokens).where(tokens.c.user_name == name).order_by(tokens.c.created_at)
     return [
         TokenState(
@@ -244,7 +254,7 @@ def tokens_of(transaction: Transaction, name: str) -> list[TokenState]:
 
 
 def remove_token(transaction: Transaction, token_id: str) -> str:
-    """Whose token it was. Raises NotFoundError."""
+    """Remove a token and return its user's name. Raises NotFoundError."""
     return _remove(
         transaction,
         Part.TOKENS,
@@ -259,9 +269,9 @@ def add_grant(
 ) -> int:
     """Add a grant and return its number; the number in `rule` is not used.
 
-    One of the same subject and patterns that is over at `at` is removed. One that permits the same and ends
-    earlier has its end moved with `prolong`, and its number is returned. Raises NotFoundError for an unknown
-    user, ConflictError if there is such a grant already.
+    A grant with the same subject and patterns that has expired at `at` is removed. With `prolong`, a grant
+    that permits the same and ends earlier gets the new end, and its number is returned. Raises NotFoundError
+    for an unknown user, ConflictError if there is such a grant already.
     """
     kind, _, name = rule.subject.partition(":")
     if kind == "user":
@@ -273,7 +283,7 @@ def add_grant(
             grants.c.environment_pattern == rule.environment_pattern,
         )
     )
-    # A grant that lets in and one that only adds permissions are two, each with an end of its own.
+    # A grant to enter and a grant that only adds permissions are two grants with different ends.
     enters = Permission.ENTER in rule.permissions
     row = next((r for r in rows if (Permission.ENTER in from_words(r.permissions)) == enters), None)
     if row is not None and row.expires_at is not None and row.expires_at <= at:
@@ -302,9 +312,9 @@ def add_grant(
         )
         .returning(grants.c.id)
     )
-    given = int(added.scalar_one())
-    touch(transaction, Part.GRANTS, [given])
-    return given
+    number = int(added.scalar_one())
+    touch(transaction, Part.GRANTS, [number])
+    return number
 
 
 def _only_lasts_longer(rule: GrantRule, before: GrantRule) -> bool:
@@ -316,7 +326,7 @@ def _only_lasts_longer(rule: GrantRule, before: GrantRule) -> bool:
 
 
 def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
-    """Raises NotFoundError."""
+    """Return the grant with that number. Raises NotFoundError."""
     row = transaction.execute(select(grants).where(grants.c.id == grant_id)).first()
     if row is None:
         raise _no_grant(grant_id)
@@ -324,7 +334,7 @@ def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
 
 
 def set_permissions(transaction: Transaction, grant_id: int, permissions: Permissions) -> None:
-    """Replace what a grant permits. Whether it lets in stays as it is. Raises NotFoundError."""
+    """Replace a grant's permissions, except the one to enter. Raises NotFoundError."""
     before = find_grant(transaction, grant_id)
     assert (Permission.ENTER in before.permissions) == (Permission.ENTER in permissions)
     transaction.execute(
@@ -334,7 +344,7 @@ def set_permissions(transaction: Transaction, grant_id: int, permissions: Permis
 
 
 def remove_grant(transaction: Transaction, grant_id: int) -> GrantRule:
-    """The grant as it was. Raises NotFoundError."""
+    """Remove a grant and return it. Raises NotFoundError."""
     row = transaction.execute(
         delete(grants).where(grants.c.id == grant_id).returning(*grants.c)
     ).first()
@@ -345,7 +355,7 @@ def remove_grant(transaction: Transaction, grant_id: int) -> GrantRule:
 
 
 def grant_of(row: Row[Any]) -> GrantRule:
-    """The grant in a row of `grants`."""
+    """Return the grant in a row of `grants`."""
     return GrantRule(
         row.id,
         row.subject,
@@ -373,8 +383,8 @@ def _check_number(
 def _remove(
     transaction: Transaction, part: Part, name: str, removal: Executable, missing: str
 ) -> str:
-    whose = transaction.execute(removal).scalar()
-    if whose is None:
+    user = transaction.execute(removal).scalar()
+    if user is None:
         raise NotFoundError(missing)
     touch(transaction, part, [name])
-    return str(whose)
+    return str(user)

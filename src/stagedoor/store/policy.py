@@ -1,4 +1,4 @@
-"""The policy as one snapshot, and the only way to change it: counted and audited."""
+"""Reading the policy as one snapshot, and the only function that changes it: counted and audited."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -41,19 +41,21 @@ Row = TypeVar("Row")
 
 
 class _Read(Protocol[Row]):
-    """Reads the rows that are there of those named, by name."""
+    """A function that reads rows of the policy."""
 
-    def __call__(self, transaction: Transaction, only: Collection[str], /) -> dict[str, Row]: ...
+    def __call__(self, transaction: Transaction, only: Collection[str], /) -> dict[str, Row]:
+        """Return the rows named in `only` that exist, by name."""
+        ...
 
 
 def load_policy(database: Database) -> Policy:
-    """The whole policy as it stood at one moment. Raises StoreError."""
+    """Return the whole policy as of one moment. Raises StoreError."""
     with database.read() as transaction:
         return read_policy(transaction)
 
 
 def read_policy(transaction: Transaction) -> Policy:
-    """The whole policy, as `transaction` sees it."""
+    """Return the whole policy as `transaction` sees it."""
     return Policy(
         version=transaction.execute(
             select(meta.c.value).where(meta.c.name == "policy_version")
@@ -74,7 +76,7 @@ def read_policy(transaction: Transaction) -> Policy:
 
 
 def grants_about(transaction: Transaction, name: str) -> tuple[GrantRule, ...]:
-    """Return the rules about a user, by name, by any group or as everybody; expired ones too."""
+    """Return the rules that name the user, one of their groups or all users, including expired ones."""
     groups: set[str] = set()
     for table in (user_groups, provided_groups):
         query = select(table.c.group_name).where(table.c.user_name == name)
@@ -85,8 +87,9 @@ def grants_about(transaction: Transaction, name: str) -> tuple[GrantRule, ...]:
 
 
 def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy | None:
-    """The policy of version `now`, from the one of an earlier version and what has changed since; None
-    where that cannot be told, and all of it must be read.
+    """Return the policy of version `now`, made of an earlier one and the rows that have changed since.
+
+    Return None if the changes are not known and the whole policy must be read.
     """
     touched = touched_since(transaction, before.version, now)
     if touched is None:
@@ -101,8 +104,8 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
 
     def fresh_grants(old: tuple[GrantRule, ...]) -> tuple[GrantRule, ...]:
         by_id = {str(rule.id): rule for rule in old}
-        found = fresh(Part.GRANTS, by_id, _grants)
-        return old if found is by_id else tuple(sorted(found.values(), key=lambda rule: rule.id))
+        rules = fresh(Part.GRANTS, by_id, _grants)
+        return old if rules is by_id else tuple(sorted(rules.values(), key=lambda rule: rule.id))
 
     signed_out, end_reasons = before.signed_out, before.end_reasons
     if (names := touched.get(Part.SIGNED_OUT)) is not None:
@@ -141,7 +144,7 @@ def _users(transaction: Transaction, only: Collection[str] | None = None) -> dic
 
 def _disabled(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, User]:
     query = select(users.c.name).where(users.c.disabled_at.is_not(None))
-    names = set(transaction.execute(_of(query, users.c.name, only)).scalars())
+    names = set(transaction.execute(_where_in(query, users.c.name, only)).scalars())
     return _read_users(transaction, names, disabled=True) if names else {}
 
 
@@ -150,9 +153,9 @@ def _read_users(
 ) -> dict[str, User]:
     groups: dict[str, set[str]] = defaultdict(set)
     for table in (user_groups, provided_groups):
-        for row in transaction.execute(_of(select(table), table.c.user_name, only)):
+        for row in transaction.execute(_where_in(select(table), table.c.user_name, only)):
             groups[row.user_name].add(row.group_name)
-    query = _of(select(users).order_by(users.c.name), users.c.name, only)
+    query = _where_in(select(users).order_by(users.c.name), users.c.name, only)
     return {
         row.name: User(row.name, frozenset(groups[row.name]), row.password_hash)
         for row in transaction.execute(query)
@@ -163,7 +166,7 @@ def _read_users(
 def _tokens(
     transaction: Transaction, only: Collection[str] | None = None
 ) -> dict[str, TokenRecord]:
-    query = _of(select(tokens).order_by(tokens.c.created_at), tokens.c.id, only)
+    query = _where_in(select(tokens).order_by(tokens.c.created_at), tokens.c.id, only)
     return {
         row.id: TokenRecord(
             row.id,
@@ -177,7 +180,7 @@ def _tokens(
 
 
 def _keys(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, KeyRecord]:
-    query = _of(select(keys).order_by(keys.c.created_at), keys.c.fingerprint, only)
+    query = _where_in(select(keys).order_by(keys.c.created_at), keys.c.fingerprint, only)
     return {
         row.fingerprint: KeyRecord(row.user_name, row.fingerprint, row.public_key, row.comment)
         for row in transaction.execute(query)
@@ -185,13 +188,13 @@ def _keys(transaction: Transaction, only: Collection[str] | None = None) -> dict
 
 
 def _grants(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, GrantRule]:
-    """By number, as text."""
+    """Return the grants by their numbers as text."""
     numbers = None if only is None else [int(name) for name in only]
-    query = _of(select(grants).order_by(grants.c.id), grants.c.id, numbers)
+    query = _where_in(select(grants).order_by(grants.c.id), grants.c.id, numbers)
     return {str(row.id): grant_of(row) for row in transaction.execute(query)}
 
 
-def _of(
+def _where_in(
     query: Select[Any], column: ColumnElement[Any], only: Collection[Any] | None
 ) -> Select[Any]:
     return query if only is None else query.where(column.in_(only))
@@ -199,9 +202,9 @@ def _of(
 
 @dataclass
 class Change:
-    """A policy change in the making: what to write with, and what the audit will say of it.
+    """A change of the policy in progress: its transaction, and the fields of its audit event.
 
-    `unchanged`: nothing that a policy is made of was written, so nobody has to read anything.
+    `unchanged` is true if no row of the policy was written, so that no worker has to read anything.
     """
 
     transaction: Transaction
@@ -219,11 +222,11 @@ def change_policy(
     action: str,
     revokes: bool = False,
 ) -> Iterator[Change]:
-    """Run one change: its rows, the new policy version and the audit event, all or nothing.
+    """Run one change: its rows, the new policy version and the audit event are written all or not at all.
 
-    `actor` is the account of the person, `action` says what (`grant.add`). `fields` of the change
-    are plain JSON values and never a secret. `revokes`: it only takes rights away, and so must work
-    on a full disk.
+    `actor` is the account of the person, `action` the kind of change (`grant.add`). The `fields` of the
+    change are plain JSON values and never a secret. `revokes` is true if it only takes rights away, and so
+    must work on a full disk. Raises StoreError.
     """
     with database.write(revokes=revokes) as transaction:
         change = Change(transaction, {"action": action})

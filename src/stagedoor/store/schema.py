@@ -1,13 +1,13 @@
-"""The tables, and the two versions that tell whether this program may use a store.
+"""The tables, and the two versions that decide whether this program may use a store.
 
-As Synapse does it: `schema_version` is the shape the tables have; `compatible_version` is the
-oldest program that may still read and write them. A change that old programs survive raises only
-the first; a step that they do not survive writes the second into `meta`.
+As in Synapse, `schema_version` is the version of the tables, and `compatible_version` that of the oldest
+program that may still read and write them. A change that older programs tolerate raises only the first; a
+step that they do not tolerate writes the second into `meta`.
 
-The steps from each version to the next are in `migrations/VERSION.DIALECT.sql`: literal SQL, since a step
-that were made from the tables below would change whenever they do. A released step is never edited. To change
-a table, change it below, raise SCHEMA_VERSION, add its step for both dialects, and put what it starts from
-into `tests/store/released/`.
+The steps from each version to the next are in `migrations/VERSION.DIALECT.sql`. They are literal SQL, because
+a step generated from the tables below would change with them. A released step is never edited. To change a
+table, change it below, raise SCHEMA_VERSION, add its step for both dialects, and put the store that it starts
+from into `tests/store/released/`.
 """
 
 from importlib.resources import files
@@ -62,7 +62,7 @@ meta = Table(
     Column("name", text_key(64), primary_key=True),
     Column("value", whole_number(), nullable=False),
 )
-"""Versions and counters: `policy_version` and `close_version` tell workers that there is news. 64 bits since
+"""Versions and counters: workers watch `policy_version` and `close_version` for changes. 64 bits since
 version 11."""
 
 users = Table(
@@ -74,9 +74,9 @@ users = Table(
     Column("sign_in_again_at", Float),
     Column("disabled_at", Float),
 )
-"""`sign_in_again_at`, after which the person must have proved themselves at their identity provider, since an
-administrator ended a sign-in of theirs then; `disabled_at`, since when nobody gets in as this user: since
-version 11. Programs that do not know it let them in."""
+"""Since version 11: `sign_in_again_at`, when an administrator ended a sign-in, so that the user must have
+proved who they are at their identity provider after it; `disabled_at`, since when all logins as this user
+are refused. Older programs do not know it, and accept such logins."""
 
 
 user_groups = Table(
@@ -97,7 +97,8 @@ identities = Table(
     Column("created_at", Float, nullable=False),
     Index("identities_by_user", "user_name"),
 )
-"""Who a user is at an identity provider: an issuer and its `sub`, which never change. Since version 7."""
+"""The accounts of users at identity providers: an issuer and its `sub`, which never change. Since version
+7."""
 
 provided_groups = Table(
     "provided_groups",
@@ -107,7 +108,7 @@ provided_groups = Table(
     ),
     Column("group_name", text_key(64), primary_key=True),
 )
-"""Groups that an identity provider put a user in, apart from those given here. Since version 7."""
+"""The groups that identity providers put users in, apart from those in `user_groups`. Since version 7."""
 
 tokens = Table(
     "tokens",
@@ -143,9 +144,9 @@ grants = Table(
     Column("expires_at", Float),
     Column("created_at", Float, nullable=False),
     Column("permissions", Text, nullable=False, server_default="enter files"),
-    sqlite_autoincrement=True,  # a removed grant's number is named in the audit: never again used
+    sqlite_autoincrement=True,  # the audit names a removed grant's number, so it is never reused
 )
-"""Who may do what. `permissions`: words as `model.permission` has them, since version 7."""
+"""The grants. `permissions` are words as in `model.permission`, since version 7."""
 
 sessions = Table(
     "sessions",
@@ -164,8 +165,8 @@ sessions = Table(
     Column("last_active_at", Float),
     Column("close_requested_at", Float),
     Column("close_reason", Text),
-    # Each B-tree that an insert touches is a page of the log to write and checksum at each commit.
-    # With a `postgresql_where`, which is the same, each command would load PostgreSQL's dialect: 80 ms.
+    # Each B-tree that an insert touches costs a page of the log to write and checksum at each commit.
+    # No `postgresql_where` here: with it each command would load PostgreSQL's dialect, which takes 80 ms.
     Index("sessions_open", "instance", sqlite_where=text("closed_at IS NULL")),
     sqlite_with_rowid=False,
 )
@@ -198,9 +199,9 @@ instances = Table(
     Column("started_at", Float, nullable=False),
     Column("marks", Text, nullable=False),
 )
-"""Worker processes that use a store which machines share; see `liveness`. Since version 2.
+"""The worker processes that use a store shared by machines; see `liveness`. Since version 2.
 
-`marks` is JSON: by its name, what all of them should have the same of.
+`marks` is JSON: the values, by name, that should be the same in all processes.
 """
 
 shares = Table(
@@ -230,8 +231,8 @@ visits = Table(
     Column("looks", Integer, nullable=False),
     Column("share", text_key(16)),
 )
-"""See `visits`. Since version 4; `share`, by which a guest came, since version 6. Only what belongs to an
-open session counts."""
+"""The sessions attached to terminals, see `attachments`. Since version 4; `share`, by which a guest came,
+since version 6. Only rows of open sessions count."""
 
 
 policy_changes = Table(
@@ -246,48 +247,48 @@ policy_changes = Table(
 
 
 class UnknownStoreError(StoreError):
-    """It is somebody else's database, or one whose tables another process is rewriting."""
+    """The database is not Stagedoor's, or another process is rewriting its tables."""
 
 
 def check(connection: Connection, hint: str = "name another") -> int:
-    """The version of the tables that are there, fit for this program; 0 for an empty store.
+    """Return the version of the tables, which this program may use; 0 for an empty store.
 
-    Raises StoreError for a store of a newer program that this one would harm, and for a database
-    that is somebody else's; `hint` then says what to do.
+    Raises StoreError for a store of a newer program that this one would damage, and UnknownStoreError for a
+    database that is not Stagedoor's, with `hint` as advice.
     """
     names = set(inspect(connection).get_table_names())
     if not names:
         return 0
     if "meta" not in names:
         raise UnknownStoreError(f"it is a database, but not Stagedoor's; {hint}")
-    found = {row.name: row.value for row in connection.execute(select(meta))}
-    if "schema_version" not in found:
+    values = {row.name: row.value for row in connection.execute(select(meta))}
+    if "schema_version" not in values:
         raise UnknownStoreError(f"it is a database, but not Stagedoor's; {hint}")
-    if found.get("compatible_version", 0) > SCHEMA_VERSION:
+    if values.get("compatible_version", 0) > SCHEMA_VERSION:
         raise StoreError(
-            f"it was written by a newer Stagedoor (schema {found['schema_version']}, usable from "
-            f"schema {found['compatible_version']} on; this program has {SCHEMA_VERSION}); "
+            f"it was written by a newer Stagedoor (schema {values['schema_version']}, usable from "
+            f"schema {values['compatible_version']} on; this program has {SCHEMA_VERSION}); "
             "upgrade Stagedoor"
         )
-    return int(found["schema_version"])
+    return int(values["schema_version"])
 
 
-def bring_up(connection: Connection, found: int) -> None:
-    """Make the tables, or bring those of version `found` up to ours, in the transaction given.
+def upgrade(connection: Connection, current: int) -> None:
+    """Upgrade the tables from version `current`, 0 for an empty store, in an open transaction.
 
-    A new store goes through the same steps as an old one, so there is one way to each version.
+    A new store goes through the same steps as an old one, so each version is reached in one way only.
     Other processes, of this program or an older one, may use the store meanwhile.
     """
-    for version in range(found + 1, SCHEMA_VERSION + 1):
+    for version in range(current + 1, SCHEMA_VERSION + 1):
         for statement in _steps(version, connection.dialect.name):
             connection.exec_driver_sql(statement)
-    if found < SCHEMA_VERSION:
+    if current < SCHEMA_VERSION:
         connection.execute(
             update(meta).where(meta.c.name == "schema_version").values(value=SCHEMA_VERSION)
         )
 
 
 def _steps(version: int, dialect: str) -> list[str]:
-    """The statements that make `version` of the version before it."""
+    """Return the statements that upgrade the version before to `version`."""
     file = files("stagedoor.store") / "migrations" / f"{version:04}.{dialect}.sql"
     return [part for part in file.read_text(encoding="ascii").split(";\n") if part.strip()]

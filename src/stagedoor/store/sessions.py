@@ -1,4 +1,4 @@
-"""The `sessions` rows: who is in now, who was, and who has been asked to leave."""
+"""The rows of `sessions`: open and closed sessions, and requests to close them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from stagedoor.store.schema import meta, sessions
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as the store knows it.
+    """A session in the store.
 
-    `sent` and `received` are bytes, as of the last `update_live` while it is open; `closed_at` and
-    `end` (a value of `model.session.End`) are None until then. `close_reason` is set once
-    somebody has asked for it to be closed.
+    `sent` and `received` are bytes, of the last `update_live` while the session is open. `closed_at` and
+    `end` (a value of `model.session.End`) are None while it is open. `close_reason` is set once its closing
+    was requested.
     """
 
     id: str
@@ -36,7 +36,7 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class CloseRequest:
-    """Somebody wants a session closed; `reason` is one line for the person who is in it."""
+    """A request to close a session; `reason` is one line for its user."""
 
     session: str
     reason: str
@@ -44,7 +44,7 @@ class CloseRequest:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What a worker sees of one of its open sessions; bytes as in `model.session.Counts`."""
+    """The state of an open session in its worker; bytes as in `model.session.Counts`."""
 
     session: str
     sent: int
@@ -59,7 +59,7 @@ def list_sessions(
     identity: str | None = None,
     limit: int | None = 1000,
 ) -> list[SessionRecord]:
-    """The newest `limit` sessions (None: all), oldest first. Raises StoreError."""
+    """List the newest `limit` sessions (None: all), the oldest first. Raises StoreError."""
     query = select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
     if open_only:
         query = query.where(sessions.c.closed_at.is_(None))
@@ -79,7 +79,7 @@ def last_opened(database: Database) -> Mapping[str, float]:
 
 
 def find_sessions(database: Database, prefix: str, *, limit: int = 10) -> list[SessionRecord]:
-    """Sessions whose id begins with `prefix`, open ones or not, oldest first."""
+    """Return the sessions whose id begins with `prefix`, open or closed, ordered by id."""
     query = select(sessions).where(sessions.c.id.startswith(prefix, autoescape=True))
     with database.read() as transaction:
         return [
@@ -88,7 +88,7 @@ def find_sessions(database: Database, prefix: str, *, limit: int = 10) -> list[S
 
 
 def still_open(database: Database, session_ids: Sequence[str]) -> list[str]:
-    """Those of the sessions that are open, in the order given."""
+    """Return the ids among `session_ids` whose sessions are open, in the same order."""
     with database.read() as transaction:
         open_now = set(
             transaction.execute(
@@ -105,8 +105,8 @@ def _record(row: Row[tuple[object, ...]]) -> SessionRecord:
 def request_close(
     transaction: Transaction, session_ids: Sequence[str], *, at: float, reason: str
 ) -> int:
-    """Ask the workers to close these sessions; how many of them were open and not yet asked."""
-    asked = sum(
+    """Ask the workers to close these sessions. Return how many were open and not yet asked for."""
+    requested = sum(
         transaction.execute(
             update(sessions)
             .where(
@@ -121,11 +121,11 @@ def request_close(
     transaction.execute(
         update(meta).where(meta.c.name == "close_version").values(value=meta.c.value + 1)
     )
-    return asked
+    return requested
 
 
 def close_requests(transaction: Transaction, instance: str) -> tuple[CloseRequest, ...]:
-    """What `instance` has been asked to close and has not closed yet."""
+    """Return the sessions that `instance` was asked to close and has not closed yet."""
     rows = transaction.execute(
         select(sessions.c.id, sessions.c.close_reason).where(
             sessions.c.closed_at.is_(None),
@@ -148,15 +148,15 @@ _UPDATE_LIVE = (
 
 
 def update_live(database: Database, live: Iterable[Live]) -> None:
-    """Write the byte counts of open sessions, for `session list`; one transaction for all."""
+    """Write the byte counts of open sessions, for `session list`, in one transaction. Raises StoreError."""
     rows = [
         {
-            "session": one.session,
-            "sent_now": one.sent,
-            "received_now": one.received,
-            "active_at": one.last_active_at,
+            "session": state.session,
+            "sent_now": state.sent,
+            "received_now": state.received,
+            "active_at": state.last_active_at,
         }
-        for one in live
+        for state in live
     ]
     if rows:
         with database.write() as transaction:

@@ -1,4 +1,7 @@
-"""Shares of terminals: one row each, under the hash of a secret that is not kept. Runs in a policy change."""
+"""Shares of terminals: one row each, under the hash of a secret that is not stored.
+
+Each function that writes runs in a policy change.
+"""
 
 import hashlib
 import secrets
@@ -20,25 +23,25 @@ from stagedoor.wire.target import parse_target
 
 SECRET_BYTES = 32
 MOST = 20
-"""Shares that one user may have at a time: each is in every worker's memory."""
+"""The shares that one user may have at a time: each is in every worker's memory."""
 
 
 def new_secret() -> tuple[str, bytes]:
-    """A secret for a link, and what is kept of it."""
+    """Return a secret for a link, and its hash, which is stored."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
     return secret, hash_of(secret)
 
 
 def hash_of(secret: str) -> bytes:
-    """256 random bits leave nothing to guess, so a slow hash would add nothing."""
+    """Return the SHA-256 of a secret. It has 256 random bits, so a slow hash would add nothing."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def add_share(transaction: Transaction, share: Share, now: float) -> None:
-    """What has expired is thrown away with it. Raises NotFoundError, RefusedError."""
+    """Add a share, and remove all that have expired. Raises NotFoundError, RefusedError."""
     require_user(transaction, share.host)
-    over = delete(shares).where(shares.c.expires_at <= now).returning(shares.c.id)
-    touch(transaction, Part.SHARES, [*transaction.execute(over).scalars(), share.id])
+    expired = delete(shares).where(shares.c.expires_at <= now).returning(shares.c.id)
+    touch(transaction, Part.SHARES, [*transaction.execute(expired).scalars(), share.id])
     count = transaction.execute(
         select(func.count()).select_from(shares).where(shares.c.user_name == share.host)
     ).scalar_one()
@@ -62,7 +65,7 @@ def add_share(transaction: Transaction, share: Share, now: float) -> None:
 
 
 def require_share(transaction: Transaction, share_id: str, host: str) -> None:
-    """Raises NotFoundError unless `host` has this share."""
+    """Raise NotFoundError unless `host` has this share."""
     if not is_word(share_id):
         raise NotFoundError("there is no such share; it may have ended")
     query = select(shares.c.id).where(shares.c.id == share_id, shares.c.user_name == host)
@@ -71,7 +74,7 @@ def require_share(transaction: Transaction, share_id: str, host: str) -> None:
 
 
 def remove_share(transaction: Transaction, share_id: str, host: str | None = None) -> Share:
-    """The share that is gone; with `host`, only one of that user's. Raises NotFoundError."""
+    """Remove a share and return it; with `host`, only if it is that user's. Raises NotFoundError."""
     query = delete(shares).where(shares.c.id == share_id)
     if host is not None:
         query = query.where(shares.c.user_name == host)
@@ -83,7 +86,7 @@ def remove_share(transaction: Transaction, share_id: str, host: str | None = Non
 
 
 def read_shares(transaction: Transaction, only: Collection[str] | None = None) -> dict[str, Share]:
-    """All of them, or those named, by id, whether expired or not."""
+    """Return all shares, or those with the ids `only`, by id; expired ones too."""
     query = select(shares).order_by(shares.c.expires_at, shares.c.id)
     rows = transaction.execute(query if only is None else query.where(shares.c.id.in_(only)))
     return {row.id: _share(row) for row in rows}

@@ -32,7 +32,7 @@ def revoked_sign_ins(database: Database, policy: Policy, now: float) -> Mapping[
         if policy.why_void(shown) is not None
         or entering.isdisjoint(subjects_of(shown.name, policy.users[shown.name].groups))
     ]
-    return certified.revoked(database, now, void)
+    return certified.list_revoked(database, now, void)
 
 
 class RevocationList:

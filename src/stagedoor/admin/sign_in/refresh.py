@@ -94,7 +94,7 @@ class RefreshService:
         if now >= self._adopt_at:
             self._adopt_at = now + ADOPT_S
             answers.adopt(self._database, now)
-        due = answers.due(self._database, [provider.name], now, MOST_READ)
+        due = answers.list_due(self._database, [provider.name], now, MOST_READ)
         # Another gateway on this store may have another key: it refreshes its own sign-ins.
         readable = {
             candidate.sign_in: token.decode()
@@ -136,7 +136,9 @@ class RefreshService:
         sealed = self._key.seal(REFRESH_PURPOSE, tokens.refresh_token.encode())
         while True:
             try:
-                return await asyncio.to_thread(answers.rotated, self._database, candidate, sealed)
+                return await asyncio.to_thread(
+                    answers.rotate_token, self._database, candidate, sealed
+                )
             except StoreError:
                 if self._now() >= candidate.turn - ASK_S:
                     raise

@@ -116,7 +116,7 @@ def end_all_by_provider(
     It writes them into `change`. Return how many lasted.
     """
     ended = []
-    for sign_in, provider in answers.named(change.transaction, issuer, subject, session_id):
+    for sign_in, provider in answers.find_sign_ins(change.transaction, issuer, subject, session_id):
         try:
             passes.end(change.transaction, sign_in, _end_message(provider), service.clock())
         except NotFoundError:

@@ -179,7 +179,7 @@ class StepUpService:
         service = web_service(self._settings, self._database, identity.name)
         with service.change("step-up.letters") as change:
             change.unchanged = True
-            if not step_ups.tried(change.transaction, step_up, after):
+            if not step_ups.use_try(change.transaction, step_up, after):
                 raise RefusedError("another try came at the same time; type the letters again")
             change.fields |= {
                 "user": identity.name,

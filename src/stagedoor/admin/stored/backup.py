@@ -26,7 +26,7 @@ from stagedoor.settings.careful import is_planted, open_unplanted
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import STORE_FILE, Settings
 from stagedoor.store import backup as stores
-from stagedoor.store.liveness.instances import Sign, instances_folder, sign_of
+from stagedoor.store.liveness.instances import LockState, instances_folder, lock_state
 
 SUFFIX = ".tar.gz"
 _FORM = 1
@@ -252,7 +252,7 @@ def _refuse_running(settings: Settings) -> None:
     """Raise RefusedError if a gateway runs on the data folder."""
     for folder in (instances_folder(settings.data_dir), settings.data_dir / "gateways"):
         for lock in sorted(folder.glob("*.lock")):
-            if sign_of(folder, lock.stem) is Sign.LIVES:
+            if lock_state(folder, lock.stem) is LockState.LIVES:
                 raise RefusedError(
                     f"a gateway runs on {settings.data_dir}; stop it first: systemctl stop stagedoor"
                 )

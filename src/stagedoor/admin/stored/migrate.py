@@ -6,7 +6,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError
 from stagedoor.store.copy import copy_rows
 from stagedoor.store.database import open_database
-from stagedoor.store.liveness.instances import Sign, instances_folder, sign_of
+from stagedoor.store.liveness.instances import LockState, instances_folder, lock_state
 
 
 def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
@@ -16,7 +16,7 @@ def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
     """
     folder = instances_folder(file.parent)
     for lock in sorted(folder.glob("*.lock")):
-        if sign_of(folder, lock.stem) is Sign.LIVES:
+        if lock_state(folder, lock.stem) is LockState.LIVES:
             raise RefusedError(f"a gateway runs on {file}; stop it first, so that nothing is lost")
     source = open_database(file, create=False)
     try:

@@ -19,7 +19,7 @@ from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
-from stagedoor.store import visits
+from stagedoor.store import attachments
 from stagedoor.store.database import Database
 from stagedoor.store.shares import hash_of, require_share
 
@@ -96,11 +96,13 @@ class PresenceService:
         at = (str(target), terminal)
 
         def write() -> Denial | None:
-            visits.arrive(self._database, session, *at, looks=looks, share=share)
+            attachments.attach(self._database, session, *at, looks=looks, share=share)
             # Read after writing: of several sessions that come at once, each sees the ones before it.
-            denial = why_crowded(_present(visits.list_visits(self._database, at=at)), session)
+            denial = why_crowded(
+                _present(attachments.list_attachments(self._database, at=at)), session
+            )
             if denial is not None:
-                visits.leave(self._database, session)
+                attachments.detach(self._database, session)
             return denial
 
         return await ask(write)
@@ -108,7 +110,7 @@ class PresenceService:
     async def leave(self, session: str) -> None:
         """Store that a session is attached no longer. A store that fails is ignored."""
         try:
-            await asyncio.to_thread(visits.leave, self._database, session)
+            await asyncio.to_thread(attachments.detach, self._database, session)
         except StoreError:
             return  # the end of the session removes it too
 
@@ -120,7 +122,9 @@ class PresenceService:
         `looks` limits it to those who only watch or to those who may type, `targets` to terminals of these
         targets.
         """
-        records = await ask(visits.list_visits, self._database, looks=looks, targets=targets)
+        records = await ask(
+            attachments.list_attachments, self._database, looks=looks, targets=targets
+        )
         return records if isinstance(records, Denial) else _present(records)
 
     async def share(
@@ -167,7 +171,7 @@ class PresenceService:
         return web_service(self._settings, self._database, identity.name)
 
 
-def _present(records: Sequence[visits.AttachmentRecord]) -> list[PresenceEntry]:
+def _present(records: Sequence[attachments.AttachmentRecord]) -> list[PresenceEntry]:
     return [
         PresenceEntry(
             record.session,

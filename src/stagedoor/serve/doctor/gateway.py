@@ -29,7 +29,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.settings.shells import StaticShell
 from stagedoor.settings.sso import SingleSignOn
 from stagedoor.store.database import open_database, server_time
-from stagedoor.store.liveness.instances import live_signs
+from stagedoor.store.liveness.instances import live_instances
 from stagedoor.store.policy import load_policy
 from stagedoor.upstream.host_key import certificate_fault, shown_host_key
 from stagedoor.wire.check import Check
@@ -207,7 +207,9 @@ def _limits() -> Iterator[Finding]:
 
 
 def _sockets(settings: Settings) -> Iterator[Finding]:
-    gateways = [int(name.rsplit("-", 2)[1]) for name in live_signs(settings.data_dir / "gateways")]
+    gateways = [
+        int(name.rsplit("-", 2)[1]) for name in live_instances(settings.data_dir / "gateways")
+    ]
     health = () if settings.health.address is None else (settings.health.address,)
     for setting, texts in (
         ("tunnel.addresses", settings.tunnel.addresses),

@@ -38,7 +38,7 @@ def heartbeat_of(
             sessions=len(sessions),
         )
 
-    def on_odd(other: str, setting: str) -> None:
+    def on_mismatch(other: str, setting: str) -> None:
         log.warning(
             "another gateway on this store has another value here: what one of them signs is not accepted "
             "where the other is trusted; give all of them the same",
@@ -54,7 +54,7 @@ def heartbeat_of(
         on_lost=on_lost,
         on_reclaimed=on_reclaimed,
         on_problem=lambda problem: on_problem("heartbeat", problem),
-        on_odd=on_odd,
+        on_mismatch=on_mismatch,
         marks={
             "keys.user_ca_file": _fingerprint(user_ca_line(settings)),
             "keys.host_ca_file": _fingerprint(host_ca_line(settings)),

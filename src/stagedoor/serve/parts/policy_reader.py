@@ -24,7 +24,7 @@ class WatchedPolicy:
     @property
     def unread(self) -> bool:
         """Return whether the store was unreachable for so long that all logins are refused."""
-        return self._watch.closed
+        return self._watch.is_closed
 
     async def newer_than(self, version: int) -> bool:
         """Read the store, and return whether its policy is another than `version`."""
@@ -35,7 +35,7 @@ class WatchedPolicy:
             with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(read.set)
 
-        self._watch.look(done)
+        self._watch.refresh(done)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._within_s):
                 await read.wait()

@@ -19,7 +19,7 @@ from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 from stagedoor.settings.audit import Sink
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.deliveries import claim, let_go, position, set_position
+from stagedoor.store.deliveries import claim, position, release, set_position
 from stagedoor.store.journal import last_seq
 
 CHECKPOINT_EVENTS = 1000
@@ -121,7 +121,7 @@ class _Run:
                 delivery.join(STOP_S)
             with suppress(StagedoorError):
                 if self._deliveries and self._leads.is_set():
-                    let_go(database, self._holder)
+                    release(database, self._holder)
             database.close()
 
     def _open(self) -> Database | None:

@@ -12,11 +12,11 @@ from stagedoor.model.errors import StoreError
 from stagedoor.serve.prepare import VerifiedSettings
 from stagedoor.store.liveness.instances import (
     InstanceLock,
-    Sign,
+    LockState,
     hold_instance,
+    lock_state,
     new_instance_id,
-    sign_of,
-    take_down,
+    remove_lock,
 )
 
 _NOTE_BYTES = 4096
@@ -57,8 +57,8 @@ class GatewayFile:
 def _other(file: Path, digest: str) -> str | None:
     """Return the settings file of a running gateway if its settings differ, else None."""
     try:
-        if sign_of(file.parent, file.stem) is not Sign.LIVES:
-            take_down(file.parent, file.stem)
+        if lock_state(file.parent, file.stem) is not LockState.LIVES:
+            remove_lock(file.parent, file.stem)
             return None
         with file.open(encoding="utf-8") as text:
             note = json.loads(text.read(_NOTE_BYTES))

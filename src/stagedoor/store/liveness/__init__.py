@@ -1,1 +1,1 @@
-"""Which of the processes that share a store live, and what becomes of the sessions of those that died."""
+"""Detecting which processes that share a store are alive, and closing the sessions of dead ones."""

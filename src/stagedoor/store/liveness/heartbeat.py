@@ -1,10 +1,10 @@
-"""A process's sign of life in a store that machines share, and its eye on the others' signs.
+"""Heartbeats of processes that share a store across machines.
 
-A lock file shows a process to its own machine only (`instances`), and a lock that a server holds
-for a connection is gone with the connection, although the process and its sessions may live. So
-each process counts in a row of its own, and one that sees a count stand still for long enough
-closes, in the audit, what that process had open. Should it live after all, behind a broken network,
-it takes its sessions back as soon as it reaches the store again.
+A lock file shows that a process is alive to its own machine only (`instances`). A lock that a server holds
+for a connection ends with the connection, although the process and its sessions may live. So each process
+increments a counter in its own row. If a counter does not change for long enough, another process closes, in
+the audit, the sessions that the process had open. If the process was alive after all, behind a broken
+network, it takes its sessions back as soon as it reaches the store again.
 """
 
 import json
@@ -26,11 +26,11 @@ from stagedoor.store.liveness.silence import BEAT_S, DEAD_AFTER_S, HeartbeatWatc
 from stagedoor.store.schema import instances, sessions
 
 STOP_S = 1.0
-"""How long `stop` waits: a process that ends has others to wait for too."""
+"""How long `stop` waits for the thread: a process that ends has other threads to wait for too."""
 
 
 class Heartbeat:
-    """Beats in a thread of its own from `start` to `stop`."""
+    """The heartbeat of this process, in its own thread from `start` to `stop`."""
 
     def __init__(
         self,
@@ -42,22 +42,24 @@ class Heartbeat:
         on_lost: Callable[[Sequence[str]], None],
         on_reclaimed: Callable[[Sequence[str]], None],
         on_problem: Callable[[str | None], None],
-        on_odd: Callable[[str, str], None] = lambda instance, name: None,
+        on_mismatch: Callable[[str, str], None] = lambda instance, name: None,
         marks: Mapping[str, str] = MappingProxyType({}),
         beat_s: float = BEAT_S,
         dead_after_s: float = DEAD_AFTER_S,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`folder` has the lock files of this machine's processes; `live` gives the ids of the
-        sessions that are open in this one.
+        """Keep the dependencies.
 
-        `on_lost` gets the sessions of others that were closed as lost, `on_reclaimed` our own
-        that others had so closed and that are open again, `on_problem` one line when a beat
-        fails, and None when it works again; all in the heartbeat's thread.
+        `folder` has the lock files of this machine's processes. `live` returns the ids of the sessions that
+        are open in this process.
 
-        `marks` are what all gateways should have the same of, by name: fingerprints, never
-        secrets. `on_odd` gets an instance that has another, and the name.
+        `on_lost` gets the ids of other processes' sessions that were closed as lost. `on_reclaimed` gets the
+        ids of this process's sessions that others had closed so, and that are open again. `on_problem` gets
+        one line when a beat fails, and None when it works again. All are called in the heartbeat's thread.
+
+        `marks` are values that should be the same on all gateways, by name: fingerprints, never secrets.
+        `on_mismatch` gets an instance that has another value, and its name.
         """
         self._database = database
         self._folder = folder
@@ -65,7 +67,7 @@ class Heartbeat:
         self._live = live
         self._on_lost = on_lost
         self._on_reclaimed = on_reclaimed
-        self._on_odd = on_odd
+        self._on_mismatch = on_mismatch
         self._marks = marks
         self._beat_s = beat_s
         self._clock = clock
@@ -75,7 +77,7 @@ class Heartbeat:
         self._problem = Problem(on_problem)
         self._beats = 0
         self._wake = threading.Event()
-        self._leave: Callable[[], None] = lambda: None
+        self._last_action: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
 
     def announce(self) -> None:
@@ -93,10 +95,10 @@ class Heartbeat:
                 )
             )
         for other in others:
-            theirs = json.loads(other.marks)
+            other_marks = json.loads(other.marks)
             for name, mark in self._marks.items():
-                if theirs.get(name, mark) != mark:
-                    self._on_odd(other.id, name)
+                if other_marks.get(name, mark) != mark:
+                    self._on_mismatch(other.id, name)
 
     def start(self) -> None:
         """Beat in a thread until `stop`."""
@@ -104,65 +106,65 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self, *, in_order: bool) -> None:
-        """End the thread, and wait a moment for it: the server may hang.
+        """End the thread, and wait up to `STOP_S` for it, because the server may hang.
 
-        `in_order`: nothing is left open, so there is nothing to be found, and the row goes; else,
-        or if the store is out of reach, it stays, and falls silent.
+        If it ends `in_order`, no session is left open, and the row is removed. Otherwise, or if the store is
+        out of reach, the row stays, and others notice that its counter stops.
         """
-        self._leave = self._take_down if in_order else lambda: None
+        self._last_action = self._remove_row if in_order else lambda: None
         self._wake.set()
         if self._thread is None:
-            self._leave()
+            self._last_action()
         else:
             self._thread.join(STOP_S)
 
     def _run(self) -> None:
         while not self._wake.wait(self._beat_s):
             self.beat()
-        self._leave()
+        self._last_action()
 
-    def _take_down(self) -> None:
+    def _remove_row(self) -> None:
         with suppress(StoreError), self._database.write(hasty=True) as transaction:
             transaction.execute(delete(instances).where(instances.c.id == self._instance))
 
     def beat(self) -> None:
-        """Once: show that we live, look at the others. Raises nothing."""
+        """Beat once: show that this process is alive, and check the others. It raises nothing."""
         try:
-            self._show()
-            self._look()
+            self._beat_once()
+            self._check_others()
         except StoreError as error:
             self._problem.update(str(error))
-        except Exception as error:  # a callback's fault must not make us look dead
+        except Exception as error:  # a fault in a callback must not make this process look dead
             self._problem.update(f"{type(error).__name__}: {error}")
         else:
             self._problem.update(None)
 
-    def _show(self) -> None:
-        # Counted here, so that who was taken for dead comes back with a count never seen before.
+    def _beat_once(self) -> None:
+        # Counted here, so that a process that was taken for dead comes back with a new count.
         self._beats += 1
         with self._database.write(hasty=True) as transaction:
             known = transaction.execute(
                 update(instances).where(instances.c.id == self._instance).values(beats=self._beats)
             ).rowcount
-        if known == 0:  # others have taken us for dead
+        if known == 0:  # another process has taken this one for dead
             self.announce()
             self._reclaim()
 
     def _reclaim(self) -> None:
         now = self._clock()
-        found = reclaim(self._database, self._live(), now=now, instance=self._instance)
-        still = set(self._live())
-        # They ended while we read: their own close came while the audit had them closed already.
+        reclaimed = reclaim(self._database, self._live(), now=now, instance=self._instance)
+        live = set(self._live())
+        # Sessions that ended meanwhile: they were closed while the audit had them closed already.
         close_ended(
             self._database,
-            [session for session in found if session not in still],
+            [session for session in reclaimed if session not in live],
             now=now,
             instance=self._instance,
         )
-        if found:
-            self._on_reclaimed(found)
+        if reclaimed:
+            self._on_reclaimed(reclaimed)
 
-    def _look(self) -> None:
+    def _check_others(self) -> None:
         with self._database.read() as transaction:
             beats: dict[str, int | None] = dict.fromkeys(
                 transaction.execute(
@@ -170,7 +172,7 @@ class Heartbeat:
                 ).scalars()
             )
             beats |= {row.id: row.beats for row in transaction.execute(select(instances))}
-        silent = self._silence.look(beats, self._monotonic()) - {self._instance}
+        silent = self._silence.find_dead(beats, self._monotonic()) - {self._instance}
         lost = close_lost(
             self._database,
             self._folder,

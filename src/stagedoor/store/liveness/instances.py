@@ -1,11 +1,10 @@
-"""Which worker processes live, and the sessions of those that died.
+"""Lock files that show which worker processes are alive, and closing the sessions of dead ones.
 
-A worker holds a lock (flock(2)) on `<folder>/<instance>.lock` for as long as it lives. The kernel
-lets go of it at any death, SIGKILL included, so what cannot be locked belongs to the living. The
-lock is shared with children made by fork without exec: hold it in the worker itself, after fork.
+A worker holds a lock (flock(2)) on `<folder>/<instance>.lock` as long as it lives. The kernel releases it
+when the worker dies in any way, SIGKILL included, so a file that cannot be locked belongs to a live process.
+A child made by fork without exec shares the lock, so take it in the worker itself, after fork.
 
-Of a process on another machine, with which this one shares a store, there is no file here: see
-`heartbeat`.
+A process on another machine that shares the store has no file here: see `heartbeat`.
 """
 
 import fcntl
@@ -34,13 +33,13 @@ _ID = re.compile(r"[A-Za-z0-9.-]{1,100}", re.ASCII)
 
 
 def new_instance_id() -> str:
-    """A name for this process that no other ever has: machine, process id, six random digits."""
+    """Return a unique name for this process: machine, process id, six random hexadecimal digits."""
     machine = re.sub(r"[^A-Za-z0-9-]", "-", platform.node().partition(".")[0]) or "here"
     return f"{machine[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class InstanceLock:
-    """This process's sign of life. Closing it says that the process has ended in order."""
+    """The lock of this process, held while it lives. Closing it shows that the process has ended in order."""
 
     def __init__(self, instance: str, path: Path, fd: int) -> None:
         self.instance = instance
@@ -48,7 +47,7 @@ class InstanceLock:
         self._fd = fd
 
     def close(self) -> None:
-        """Take the sign down. May be called again."""
+        """Remove the file and release the lock. May be called again."""
         if self._fd >= 0:
             self._path.unlink(missing_ok=True)
             os.close(self._fd)
@@ -56,77 +55,84 @@ class InstanceLock:
 
 
 def instances_folder(data_dir: Path) -> Path:
+    """Return the folder of the lock files."""
     return data_dir / "instances"
 
 
 def hold_instance(folder: Path, instance: str) -> InstanceLock:
-    """Show that `instance` lives, before its first session. Raises StoreError."""
+    """Take the lock of `instance`, before its first session. Raises StoreError."""
     path = _path(folder, instance)
     try:
-        # mkdir's `parents` gives the folder around it the mode that the umask says: the data folder, where no
-        # SQLite store has made it.
+        # One by one: mkdir's `parents` would create the data folder, if no SQLite store has created it, with
+        # the mode of the umask.
         for private in (folder.parent, folder):
             private.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        # Waits only for a look from `sign_of`, which takes microseconds.
+        # Waits only for `lock_state` in another process, which takes microseconds.
         fcntl.flock(fd, fcntl.LOCK_EX)
     except OSError as error:
         raise StoreError(f"{path} cannot be made and locked: {error.strerror}") from error
     return InstanceLock(instance, path, fd)
 
 
-class Sign(Enum):
-    """What a process's lock file says of it."""
+class LockState(Enum):
+    """The state of a process's lock file."""
 
     LIVES = auto()
+    """A live process holds the lock."""
     DEAD = auto()
+    """The process died without removing the file."""
     NONE = auto()
     """There is no file."""
 
 
-def sign_of(folder: Path, instance: str) -> Sign:
-    """Whether some process holds `instance`. Raises StoreError where that cannot be found out."""
+def lock_state(folder: Path, instance: str) -> LockState:
+    """Return whether a live process holds the lock of `instance`. Raises StoreError if that is unknown."""
     path = _path(folder, instance)
     try:
-        with _opened(folder) as around:
-            # No link: root looks too, in a folder of the gateway's account.
+        with _open_folder(folder) as around:
+            # No link: root checks too, in a folder of the gateway's account.
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             fd = os.open(path.name, flags, dir_fd=around)
     except FileNotFoundError:
-        return Sign.NONE
+        return LockState.NONE
     except OSError as error:
         raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return Sign.LIVES
+        return LockState.LIVES
     except OSError as error:
         raise StoreError(f"{path} cannot be locked: {error.strerror}") from error
     finally:
         os.close(fd)
-    return Sign.DEAD
+    return LockState.DEAD
 
 
-def live_signs(folder: Path) -> list[str]:
-    """The processes that hold a sign in this folder now, by name. Raises StoreError."""
+def live_instances(folder: Path) -> list[str]:
+    """Return the names of the processes that hold a lock in this folder, sorted. Raises StoreError."""
     names = sorted(file.stem for file in folder.glob("*.lock"))
-    return [name for name in names if _ID.fullmatch(name) and sign_of(folder, name) is Sign.LIVES]
+    return [
+        name
+        for name in names
+        if _ID.fullmatch(name) and lock_state(folder, name) is LockState.LIVES
+    ]
 
 
 def known_instances(database: Database) -> list[str]:
-    """The worker processes of all machines that share the store, by name. Raises StoreError."""
+    """Return the names of the worker processes of all machines that share the store. Raises StoreError."""
     with database.read() as transaction:
         return sorted(transaction.execute(select(instances.c.id)).scalars())
 
 
-def take_down(folder: Path, instance: str) -> None:
-    """Remove the sign of a process that the caller knows to be dead.
+def remove_lock(folder: Path, instance: str) -> None:
+    """Remove the lock file of a process that the caller knows to be dead. Raises StoreError.
 
-    Only then: a sign that is not locked yet may be that of one who is just putting it up.
+    Do not call it for a file that is only unlocked: its process may be about to lock it.
     """
     path = _path(folder, instance)
     try:
-        with _opened(folder) as around:
+        with _open_folder(folder) as around:
             os.unlink(path.name, dir_fd=around)
     except FileNotFoundError:
         return
@@ -135,8 +141,8 @@ def take_down(folder: Path, instance: str) -> None:
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    """Open the folder, as root past no link of the gateway's account, to which it belongs. Raises OSError."""
+def _open_folder(folder: Path) -> Iterator[int]:
+    """Open the folder, which belongs to the gateway's account. Root follows no link there. Raises OSError."""
     fd = open_unplanted(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield fd
@@ -153,20 +159,20 @@ def close_lost(
     silent: frozenset[str] = frozenset(),
     silent_for: str = "",
 ) -> list[str]:
-    """Close in the audit, reason `lost`, every open session of an instance that is dead.
+    """Close in the audit, with the reason `lost`, every open session of a dead instance.
 
-    Dead is whose lock file nobody holds. Who has none is dead if the store is this machine's
-    alone; in a store that machines share, if it is one of `silent`, and the audit says so in the
-    words of `silent_for`.
+    An instance is dead if no process holds its lock file. An instance without a file is dead if the store
+    belongs to this machine only; in a store that machines share, it is dead if it is in `silent`, and the
+    audit then has the words of `silent_for`.
 
-    `instance` is who found them, `now` is when they end, since nobody knows better. Returns the
-    sessions' ids. Safe to run in several processes at once. Raises StoreError.
+    `instance` is the process that calls this. The sessions end at `now`, since their real end is unknown.
+    Return the sessions' ids. Several processes may call it at once. Raises StoreError.
     """
     dead = _dead(database, folder, dict.fromkeys(silent, silent_for))
     if not dead:
         return []
     with database.write() as transaction:
-        # Read again under the write lock: what another process closed meanwhile is not lost.
+        # Read again under the write lock: a session that another process closed meanwhile is not lost.
         of_the_dead = sessions.c.instance.in_(list(dead))
         lost = transaction.execute(
             select(sessions).where(sessions.c.closed_at.is_(None), of_the_dead)
@@ -174,31 +180,31 @@ def close_lost(
         transaction.execute(delete(instances).where(instances.c.id.in_(list(dead))))
         append(transaction, [_lost(row, dead[row.instance], now, instance) for row in lost])
     for name in dead:
-        take_down(folder, name)
+        remove_lock(folder, name)
     return [row.id for row in lost]
 
 
 def _dead(database: Database, folder: Path, silent: Mapping[str, str]) -> dict[str, str]:
-    """Each dead instance of which the store knows, and what became of it in the audit's words."""
+    """Return the dead instances in the store, each with the audit's words for how it died."""
     with database.read() as transaction:
-        named = set(
+        names = set(
             transaction.execute(
                 select(sessions.c.instance).where(sessions.c.closed_at.is_(None)).distinct()
             ).scalars()
         )
-        named |= set(transaction.execute(select(instances.c.id)).scalars())
+        names |= set(transaction.execute(select(instances.c.id)).scalars())
     dead: dict[str, str] = {}
-    for name in sorted(named):
-        sign = sign_of(folder, name)
-        if sign is Sign.DEAD or (sign is Sign.NONE and not database.shared):
+    for name in sorted(names):
+        state = lock_state(folder, name)
+        if state is LockState.DEAD or (state is LockState.NONE and not database.shared):
             dead[name] = "died"
-        elif sign is Sign.NONE and name in silent:
+        elif state is LockState.NONE and name in silent:
             dead[name] = silent[name]
     return dead
 
 
 def _lost(row: Row[Any], how: str, now: float, instance: str) -> Event:
-    """The end of the open session `row`, which `instance` found."""
+    """Return the event for the end of the open session `row`, written by `instance`."""
     detail = f"the gateway process {row.instance} {how}"
     fields = {"sent": row.sent, "received": row.received, "detail": detail}
     return Event(

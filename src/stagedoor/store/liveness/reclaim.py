@@ -1,4 +1,4 @@
-"""Sessions that the audit says were lost, and that live."""
+"""Reopening sessions that the audit has as lost although they live."""
 
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
@@ -13,9 +13,9 @@ from stagedoor.store.schema import sessions
 
 
 def reclaim(database: Database, live: Iterable[str], *, now: float, instance: str) -> list[str]:
-    """Open again those of `live` that others closed as lost; their ids. Audited. Raises StoreError.
+    """Reopen the sessions among `live` that other processes closed as lost, and return their ids. Audited.
 
-    `live` are sessions of the process `instance`, which calls this.
+    `live` are sessions of the process `instance`, which calls this. Raises StoreError.
     """
     wanted = set(live)
     with database.write() as transaction:
@@ -24,19 +24,19 @@ def reclaim(database: Database, live: Iterable[str], *, now: float, instance: st
             .where(sessions.c.instance == instance, sessions.c.end == End.LOST.value)
             .order_by(sessions.c.id)
         )
-        found = [row for row in transaction.execute(query) if row.id in wanted]
-        for row in found:
+        lost = [row for row in transaction.execute(query) if row.id in wanted]
+        for row in lost:
             transaction.execute(
                 update(sessions).where(sessions.c.id == row.id).values(closed_at=None, end=None)
             )
-        append(transaction, [_event(Kind.SESSION_FOUND, row, now, instance) for row in found])
-    return [row.id for row in found]
+        append(transaction, [_event(Kind.SESSION_FOUND, row, now, instance) for row in lost])
+    return [row.id for row in lost]
 
 
 def close_ended(
     database: Database, session_ids: Sequence[str], *, now: float, instance: str
 ) -> None:
-    """Close sessions that are over, of which nothing more is known. Raises StoreError."""
+    """Close sessions that have ended, without further details. Raises StoreError."""
     if not session_ids:
         return
     with database.write() as transaction:

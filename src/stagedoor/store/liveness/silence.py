@@ -1,25 +1,25 @@
-"""Who of the processes that share a store is dead, judged by what one of them sees. Pure."""
+"""Deciding which processes that share a store are dead, from the heartbeats that one of them sees. Pure."""
 
 from collections.abc import Mapping
 
 BEAT_S = 5.0
-"""How often a process shows that it lives."""
+"""The interval of a process's heartbeats."""
 
 DEAD_AFTER_S = 60.0
-"""A process that has shown nothing for so long is dead. Longer than a fail-over of the server or a stalled
-disk takes, since the audit then says `lost` of sessions; those of the same machine are known to be
-dead at once, by their lock file."""
+"""The time without a heartbeat after which a process is dead. It is longer than a fail-over of the server or
+a stalled disk takes, since the audit then has its sessions as `lost`. A dead process of the same machine is
+detected at once by its lock file."""
 
 BLIND_AFTER_S = 3 * BEAT_S
-"""Who has not looked for so long forgets what it saw."""
+"""The time without a check after which a process forgets the heartbeats that it saw."""
 
 
 class HeartbeatWatch:
-    """Judges by its own clock how long each of the others has been silent.
+    """Measures with its own clock how long each other process has been silent.
 
-    So machines need not agree on the time. And since only what was watched all the time counts,
-    nobody is dead because the server, or the network, or the watcher itself was away: when a
-    server comes back all have been silent, and each is given its time again.
+    So machines need not agree on the time. Only silence that was watched all the time counts, so no process
+    is taken for dead because the server, the network or the watching process was unavailable: when a server
+    comes back, all have been silent, and the time of each begins again.
     """
 
     def __init__(
@@ -28,15 +28,15 @@ class HeartbeatWatch:
         self._dead_after_s = dead_after_s
         self._blind_after_s = blind_after_s
         self._seen: dict[str, tuple[int | None, float]] = {}
-        self._looked_at: float | None = None
+        self._checked_at: float | None = None
 
-    def look(self, beats: Mapping[str, int | None], now: float) -> frozenset[str]:
-        """Those who are dead, of all that there are and how often each has beaten.
+    def find_dead(self, beats: Mapping[str, int | None], now: float) -> frozenset[str]:
+        """Return the dead processes. `beats` has the count of each process, None if it has not beaten yet.
 
-        None stands for one that has not begun to. `now` is monotonic, in seconds.
+        `now` is monotonic, in seconds.
         """
-        blind = self._looked_at is None or now - self._looked_at > self._blind_after_s
-        self._looked_at = now
+        blind = self._checked_at is None or now - self._checked_at > self._blind_after_s
+        self._checked_at = now
         before = {} if blind else self._seen
         self._seen = {
             name: before[name] if name in before and before[name][0] == count else (count, now)

@@ -31,43 +31,43 @@ _STATES: Mapping[str, str] = {
     "XX002": "damaged; restore it from a backup, or run REINDEX",
 }
 
-_PASSING = frozenset({"25006", "53300", "57P01", "57P02", "57P03"})
-"""Those that a fail-over, a restart or a rush brings, and that pass."""
+_TEMPORARY = frozenset({"25006", "53300", "57P01", "57P02", "57P03"})
+"""The states that a fail-over, a restart or a rush causes, and that pass."""
 
 _FATAL = re.compile(r"failed: [A-Z]{4,}: ")
-_COMES_BACK = re.compile(
+_IS_TEMPORARY = re.compile(
     r"starting up|shutting down|recovery|too many clients|connection slots|not accept connections"
     r"|read-only"
 )
 
 
 def origin(error: Exception) -> Exception:
-    """The driver's error, without what SQLAlchemy wraps around it."""
+    """Return the driver's error from inside SQLAlchemy's."""
     inner = error.orig if isinstance(error, DBAPIError) else error
     return inner if isinstance(inner, Exception) else error
 
 
 def explain(server: Server, error: Exception) -> StoreError:
-    """Say in one line what a driver's error means for the operator."""
+    """Return an error that says in one line what a driver's error means for the operator."""
     inner = origin(error)
     state = inner.sqlstate if isinstance(inner, Error) else None
     text = folded(str(inner))
     if state is not None and state in _STATES:
-        kind = StoreUnavailableError if state in _PASSING else StoreError
+        kind = StoreUnavailableError if state in _TEMPORARY else StoreError
         return kind(f"the store {server}: {_STATES[state]} ({text})", _STATES[state])
     if isinstance(inner, OperationalError) and state is None:
-        # libpq's own: not reached, not let in, or cut off. It names hosts and roles, never a secret.
-        said = f"the store {server} cannot be reached: {text or 'the connection broke'}"
-        kind = StoreError if _says_no(text) else StoreUnavailableError
-        return kind(said, "the store cannot be reached")
+        # An error of libpq: not reached, refused, or cut off. It names hosts and roles, never a secret.
+        message = f"the store {server} cannot be reached: {text or 'the connection broke'}"
+        kind = StoreError if _is_permanent(text) else StoreUnavailableError
+        return kind(message, "the store cannot be reached")
     return StoreError(f"the store {server}: {text or type(inner).__name__}", "its log says why")
 
 
-def _says_no(text: str) -> bool:
-    """Whether the server has answered, and will answer so again: a wrong password, no such database.
+def _is_permanent(text: str) -> bool:
+    """Return whether the server refused and will do so again, as for a wrong password or an unknown database.
 
-    In words, since libpq keeps no SQLSTATE of a connection that was refused. In a language that we
-    do not know each answer counts as such a one.
+    It goes by the words, since libpq keeps no SQLSTATE for a connection that was refused. In an unknown
+    language each answer counts as permanent.
     """
     answered = _FATAL.search(text)
-    return answered is not None and not _COMES_BACK.search(text)
+    return answered is not None and not _IS_TEMPORARY.search(text)

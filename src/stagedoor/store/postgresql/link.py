@@ -1,4 +1,4 @@
-"""One connection to a PostgreSQL server: its parameters, what it must promise, and its signs of death."""
+"""A connection to a PostgreSQL server: its parameters, the server's guarantees, and detecting a dead one."""
 
 import os
 import select
@@ -17,34 +17,34 @@ from stagedoor.settings.careful import read_secret
 from stagedoor.settings.place import Server
 
 CONNECT_TIMEOUT_S = 5
-"""How long one address of the server may take to answer; as long as a login waits for the disk."""
+"""The time in which one address of the server has to answer; as long as a login waits for the disk."""
 
 GRACE_S = 5.0
-"""How much longer than the server may work on a statement we wait for the answer."""
+"""The time to wait for an answer beyond the time that the server may work on a statement."""
 
 _LOOK_S = 0.1
 
 IDLE_IN_TRANSACTION_S = 5
-"""Transactions that write run one by one. One whose gateway has stopped in the middle of it, as a
-machine that is paused does, is ended by the server after this time, so that the others can go on."""
+"""Transactions that write run one by one. If a gateway stops in the middle of one, for example because its
+machine is paused, the server ends the transaction after this time, so that others can go on."""
 
-_UNLESS_GIVEN: Mapping[str, str] = {
+_DEFAULTS: Mapping[str, str] = {
     "connect_timeout": str(CONNECT_TIMEOUT_S),
     "application_name": "stagedoor",
-    # Of several hosts, the one that can be written to.
+    # Among several hosts, choose the one that can be written to.
     "target_session_attrs": "read-write",
-    # A server that vanished without a word is found in some ten seconds, idle or not.
+    # A server that vanished is detected in about ten seconds, on an idle connection too.
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
-    # Else libpq asks Kerberos first, wherever it finds a ticket.
+    # Otherwise libpq tries Kerberos first if it finds a ticket.
     "gssencmode": "disable",
 }
 
-_NEAR = ("localhost", "127.0.0.1", "::1", "")
+_LOCAL = ("localhost", "127.0.0.1", "::1", "")
 
-# One round trip: what we need, and what the server must promise. SHOW has no place in an expression.
+# One round trip sets the time limits and reads the server's guarantees. SHOW is not allowed in an expression.
 _BEGIN = """
 SELECT set_config('lock_timeout', %s, false),
        set_config('statement_timeout', %s, false),
@@ -56,16 +56,16 @@ SELECT set_config('lock_timeout', %s, false),
 
 
 class Link(Connection[TupleRow]):
-    """A connection on which nothing is waited for without a bound.
+    """A connection with a bound on every wait.
 
-    The server's own time-outs say why a statement took too long; `answer_timeout_s` holds when the
-    server itself hangs. The connection is closed then, since it is unknown what came of the statement.
+    The server's own time-outs give the reason if a statement takes too long; `answer_timeout_s` is the bound
+    if the server itself hangs. The connection is then closed, since the outcome of the statement is unknown.
     """
 
     answer_timeout_s: float = 30.0
 
     def wait(self, gen: PQGen[RV], interval: float = _LOOK_S, timeout: float | None = None) -> RV:
-        """As psycopg's, with a bound. Raises psycopg.OperationalError past it."""
+        """Wait as psycopg does, but with a bound. Raises psycopg.OperationalError after it."""
         bound = self.answer_timeout_s if timeout is None else timeout
         try:
             return super().wait(_bounded(gen, bound), interval)
@@ -75,8 +75,9 @@ class Link(Connection[TupleRow]):
 
 
 def _bounded(gen: PQGen[RV], bound_s: float) -> PQGen[RV]:
-    """`gen`, which is told what its socket is ready for, and nothing each `_LOOK_S`, that ends in
-    TimeoutError if it is not done by then.
+    """Run `gen`, and raise TimeoutError if it takes longer than `bound_s`.
+
+    psycopg sends the generator the state of its socket, or nothing every `_LOOK_S`.
     """
     deadline = time.monotonic() + bound_s
     try:
@@ -92,32 +93,32 @@ def _bounded(gen: PQGen[RV], bound_s: float) -> PQGen[RV]:
 
 
 def parameters(server: Server) -> dict[str, Any]:
-    """What to connect with, as libpq's keywords. The password file is read here.
+    """Return the connection parameters, by libpq's keywords. Reads the password file.
 
-    Raises StoreError, and psycopg.ProgrammingError for a URI that libpq does not take.
+    Raises StoreError, and psycopg.ProgrammingError for a URI that libpq does not accept.
     """
     given = {name: value for name, value in conninfo_to_dict(server.url).items() if value}
-    found: dict[str, Any] = {**_UNLESS_GIVEN, **given, "client_encoding": "utf8"}
-    if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _near(given):
-        # libpq's own default lets anybody in between read all of it.
-        found["sslmode"] = "verify-full"
+    keywords: dict[str, Any] = {**_DEFAULTS, **given, "client_encoding": "utf8"}
+    if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _is_local(given):
+        # With libpq's own default, an attacker on the network could read everything.
+        keywords["sslmode"] = "verify-full"
     if server.password_file is not None:
-        found["password"] = read_password(server.password_file)
-    return found
+        keywords["password"] = read_password(server.password_file)
+    return keywords
 
 
-def _near(given: Mapping[str, Any]) -> bool:
-    """Whether every host is this machine's: loopback, or a Unix socket's folder."""
+def _is_local(given: Mapping[str, Any]) -> bool:
+    """Return whether every host is on this machine: loopback, or the folder of a Unix socket."""
     if "service" in given or "PGSERVICE" in os.environ:
-        return False  # the host stands in a file that libpq reads
+        return False  # the host is in a file that libpq reads
     hosts = str(given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST", "")).split(
         ","
     )
-    return all(host in _NEAR or host.startswith(("/", "@")) for host in hosts)
+    return all(host in _LOCAL or host.startswith(("/", "@")) for host in hosts)
 
 
 def read_password(path: Path) -> str:
-    """The one line of a file that not everybody may read. Raises StoreError, never with the line."""
+    """Read the password from a private file with one line. Raises StoreError, never with the line."""
     try:
         return read_secret(path, "store.password_file", "the password")
     except SettingsError as error:
@@ -125,7 +126,7 @@ def read_password(path: Path) -> str:
 
 
 def connect(server: Server, *, statement_timeout_s: float, lock_timeout_s: float) -> Link:
-    """A connection outside any transaction. Raises StoreError, psycopg.Error."""
+    """Open a connection with no transaction. Raises StoreError, psycopg.Error."""
     link = Link.connect("", autocommit=True, **parameters(server))
     try:
         link.answer_timeout_s = statement_timeout_s + GRACE_S
@@ -155,11 +156,11 @@ def connect(server: Server, *, statement_timeout_s: float, lock_timeout_s: float
     return link
 
 
-def stale(link: Connection[Any]) -> bool:
-    """Whether an idle connection is of no more use: the server has said something unasked, or hung up.
+def is_stale(link: Connection[Any]) -> bool:
+    """Return whether an idle connection is unusable: the server closed it, or sent an unrequested message.
 
-    Costs a system call, no round trip. Some of what servers say unasked is harmless; to connect
-    again then costs less than to find out.
+    It takes one system call and no round trip. Some unrequested messages are harmless, but connecting again
+    costs less than parsing them.
     """
     if link.closed:
         return True

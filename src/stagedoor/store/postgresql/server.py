@@ -1,8 +1,8 @@
 """The store on a PostgreSQL server, which gateways on several machines share.
 
-Transactions that write take one lock first (see `adapter.Adapter.writing`), as SQLite's do: so one
-set of statements is right for both, and `seq` never becomes visible out of order. Many logins share
-one commit, so the lock bounds how long a commit waits, not how many logins there can be.
+Transactions that write first take one lock (see `adapter.Adapter.writing`), as SQLite's do. So the same
+statements are right for both, and `seq` never becomes visible out of order. Many logins share one commit, so
+the lock limits how long a commit waits, not how many logins there can be.
 """
 
 import threading
@@ -19,46 +19,46 @@ from stagedoor.model.errors import StoreError
 from stagedoor.settings.place import Server
 from stagedoor.store.adapter import Statement
 from stagedoor.store.postgresql.errors import explain
-from stagedoor.store.postgresql.link import Link, connect, stale
+from stagedoor.store.postgresql.link import Link, connect, is_stale
 
 WRITE_TIMEOUT_S = 5.0
-"""Most that one statement of a login may take: as long as a login waits for the disk."""
+"""The time limit for one statement of a login: as long as a login waits for the disk."""
 
 STATEMENT_TIMEOUT_S = 30.0
-"""Most that any other may take: a search of a long audit is no fault."""
+"""The time limit for any other statement: searching a long audit is no fault."""
 
 POOL = 2
-"""Connections that are kept besides the one for logins: the watch's, and one for the rest."""
+"""The connections that are kept besides the one for logins: one for the watch, and one for the rest."""
 
 OVERFLOW = 4
 
 LOCK = 0x5374_6167_6544_6F72
-"""The advisory lock of those who write: the ASCII of `StageDor`, so that nobody else takes it."""
+"""The advisory lock of transactions that write: the ASCII of `StageDor`, which no other program will use."""
 
 _LOCK = f"SELECT pg_advisory_xact_lock({LOCK})"
 
 
 class PostgresqlServer:
-    """Satisfies `adapter.Adapter` with a server that gateways on many machines share."""
+    """A store on a server that gateways on many machines share. Implements `adapter.Adapter`."""
 
     shared = True
     errors: tuple[type[Exception], ...] = (Error,)
     hint = "name another one in store.url"
 
     def __init__(self, server: Server, *, busy_timeout_s: float) -> None:
-        """Connects at the first use."""
+        """Keep the parameters. The first use connects."""
         self.name = str(server)
         self._server = server
         engine = _engine(server, busy_timeout_s)
         self._engine = engine
         self.reading: Engine = engine.execution_options(
-            # All that one reads is of one moment
+            # All reads of a transaction are as of one moment
             # (https://www.postgresql.org/docs/current/transaction-iso.html#XACT-REPEATABLE-READ).
             isolation_level="REPEATABLE READ",
             postgresql_readonly=True,
         )
-        # Each statement sees what others wrote before we got the lock, whatever the role's default:
-        # in any other level it would be what stood there when we began to wait for it.
+        # Whatever the role's default, each statement has to see the rows that others wrote before this
+        # transaction got the lock. In any other level it would see those from when it began to wait.
         self.writing: Engine = engine.execution_options(
             isolation_level="READ COMMITTED", stagedoor_writes=True
         )
@@ -67,23 +67,23 @@ class PostgresqlServer:
         event.listen(engine, "checkin", self._checkin)
 
     def _checkin(self, link: Link | None, _: Any) -> None:
-        # A thread that was not waited for: no pool is there any more to keep it.
+        # A thread that `close` did not wait for returns it, and the pool is gone.
         if self._closed and link is not None:
             link.close()
 
     def check_in_place(self) -> None:
-        """Nothing to see to: the server knows what database a connection is to."""
+        """Do nothing: a connection always belongs to one database."""
 
     def write_rows(self, statements: Iterable[Statement]) -> None:
-        """Raises psycopg.Error or StoreError."""
+        """Write all rows in one transaction. Raises psycopg.Error or StoreError."""
         self._writer.write(list(statements))
 
     def explain(self, error: Exception) -> StoreError:
-        """By SQLSTATE."""
+        """Explain an error by its SQLSTATE."""
         return explain(self._server, error)
 
     def close(self) -> None:
-        """Close every connection; those in use, as soon as they are given back."""
+        """Close every connection; those in use are closed when they are returned."""
         self._closed = True
         self._engine.dispose()
         self._writer.close()
@@ -93,7 +93,7 @@ def _engine(server: Server, busy_timeout_s: float) -> Engine:
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: _for_pool(server, busy_timeout_s),
-        # By position, so that `write_rows` can go past SQLAlchemy.
+        # By position, so that `write_rows` can bypass SQLAlchemy.
         paramstyle="format",
         poolclass=QueuePool,
         pool_size=POOL,
@@ -104,7 +104,7 @@ def _engine(server: Server, busy_timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def checkout(link: Link, *_: Any) -> None:
-        if stale(link):
+        if is_stale(link):
             raise DisconnectionError  # the pool connects again
 
     @event.listens_for(engine, "begin")
@@ -125,7 +125,7 @@ def _for_pool(server: Server, busy_timeout_s: float) -> Link:
 
 
 class RowWriter:
-    """Writes rows over a connection of its own, in one round trip, without SQLAlchemy.
+    """Writes rows over its own connection in one round trip, without SQLAlchemy.
 
     One thread writes at a time.
     """
@@ -137,29 +137,29 @@ class RowWriter:
         self._lock = threading.Lock()
 
     def write(self, statements: list[Statement]) -> None:
-        """All in one transaction that survives a power cut. Raises psycopg.Error or StoreError.
+        """Write all rows in one transaction that survives a power cut. Raises psycopg.Error or StoreError.
 
-        A connection that breaks is made again, once: a server that was restarted costs nobody a
-        login. Whether the first try was written is unknown then; what is written here may be
-        repeated (`audit.ports.Journal`).
+        If the connection breaks, it connects and writes once more, so that no login fails because the server
+        was restarted. The first attempt may have been written too: these rows may be repeated
+        (`audit.ports.Journal`).
         """
         with self._lock:
             try:
-                link = self._ready()
+                link = self._connection()
                 try:
                     self._write(link, statements)
                 except Error:
                     if not link.broken:
                         raise
-                    self._drop()
-                    self._write(self._ready(), statements)
+                    self._disconnect()
+                    self._write(self._connection(), statements)
             except BaseException:
-                self._drop()  # which rolls back
+                self._disconnect()  # rolls back
                 raise
 
-    def _ready(self) -> Link:
-        if self._link is not None and stale(self._link):
-            self._drop()
+    def _connection(self) -> Link:
+        if self._link is not None and is_stale(self._link):
+            self._disconnect()
         if self._link is None:
             self._link = connect(
                 self._server,
@@ -181,12 +181,12 @@ class RowWriter:
             raise StoreError(f"the store {self._server}: the transaction was rolled back")
 
     def close(self) -> None:
-        """A write that hangs is not waited for."""
+        """Close the connection, unless a write hangs on it."""
         if self._lock.acquire(blocking=False):
-            self._drop()
+            self._disconnect()
             self._lock.release()
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         link, self._link = self._link, None
         if link is not None:
             with suppress(Error):

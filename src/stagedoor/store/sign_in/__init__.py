@@ -1,1 +1,1 @@
-"""What the store has of sign-ins: passes, logins of machines and keys, identities at providers."""
+"""Sign-ins in the store: passes, logins of machines and keys, passkeys, and accounts at providers."""

@@ -1,4 +1,4 @@
-"""Which sign-ins were given certificates that are good still, and which of those sign-ins last no more."""
+"""The sign-ins with a valid certificate, and those among them that are over."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,8 +13,8 @@ from stagedoor.store.schema import certified_sign_ins, web_passes
 
 
 def keep(transaction: Transaction, user: str, number: int, valid_before: float, now: float) -> None:
-    """A certificate is given to the sign-in of `user` of that number. What has expired is thrown away."""
-    # Only the dialect that is used: every command imports this module, and PostgreSQL's costs 80 ms.
+    """Store that the sign-in `number` of `user` got a certificate. Remove the rows that have expired."""
+    # Import only the dialect in use: every command imports this module, and PostgreSQL's takes 80 ms.
     insert: Callable[..., Any]
     if transaction.dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert
@@ -33,26 +33,26 @@ def keep(transaction: Transaction, user: str, number: int, valid_before: float, 
     transaction.execute(longer)
 
 
-def revoked(
+def list_revoked(
     database: Database, now: float, void: Collection[str] = ()
 ) -> Mapping[str, Sequence[int]]:
-    """By user, the numbers of the sign-ins that are over, and have a certificate that is not.
+    """Return, by user, the numbers of the sign-ins that are over but have a valid certificate.
 
-    `void` are fingerprints of keys whose sign-ins last, and count as over all the same. StoreError.
+    `void` are fingerprints of keys whose sign-ins count as over although they last. Raises StoreError.
     """
     logins = select(web_passes.c.secret_hash, web_passes.c.key_fingerprint).where(
         web_passes.c.kind == PassKind.LOGIN.value, web_passes.c.expires_at > now
     )
     columns = certified_sign_ins.c
-    given = select(columns.number, columns.user_name).where(columns.valid_before > now)
-    found: dict[str, list[int]] = defaultdict(list)
+    certified = select(columns.number, columns.user_name).where(columns.valid_before > now)
+    revoked: dict[str, list[int]] = defaultdict(list)
     with database.read() as transaction:
-        last = {
+        lasting = {
             sign_in_number(bytes(row.secret_hash))
             for row in transaction.execute(logins)
             if row.key_fingerprint not in void
         }
-        for row in transaction.execute(given):
-            if row.number not in last:
-                found[row.user_name or ""].append(row.number)
-    return found
+        for row in transaction.execute(certified):
+            if row.number not in lasting:
+                revoked[row.user_name or ""].append(row.number)
+    return revoked

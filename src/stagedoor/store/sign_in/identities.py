@@ -1,4 +1,7 @@
-"""Who users are at identity providers, and the groups that come from there. Each runs in a policy change."""
+"""The users' accounts at identity providers, and the groups that providers report.
+
+Each function that writes runs in a policy change.
+"""
 
 from dataclasses import dataclass
 
@@ -13,39 +16,41 @@ from stagedoor.store.schema import identities, provided_groups, users
 
 @dataclass(frozen=True, slots=True)
 class ProviderAccount:
-    """`issuer` and `subject` (`sub`) never change, so they are the person; the name is ours."""
+    """An account at an identity provider. `issuer` and `subject` (`sub`) identify it and never change."""
 
     issuer: str
     subject: str
 
 
 class RefusedUserError(RefusedError):
-    """The name is given by an administrator only. The text is for the person who signs in."""
+    """Only an administrator may use this name. The text is for the user who signs in."""
 
 
-def user_of(transaction: Transaction, person: ProviderAccount) -> str | None:
-    """The user's name here, None for somebody who never signed in."""
-    return transaction.execute(select(identities.c.user_name).where(*_is(person))).scalar()
+def user_of(transaction: Transaction, account: ProviderAccount) -> str | None:
+    """Return the name of the account's user, or None if the account never signed in."""
+    return transaction.execute(select(identities.c.user_name).where(*_is(account))).scalar()
 
 
 def ask_again(transaction: Transaction, name: str, at: float | None) -> None:
-    """From `at` on, the user must have proved themselves at their provider to sign in by it; None: any
-    session there will do again."""
+    """Accept a sign-in at a provider only if the user proved there after `at` who they are.
+
+    None accepts any session at the provider again.
+    """
     transaction.execute(update(users).where(users.c.name == name).values(sign_in_again_at=at))
 
 
-def ask_again_at(transaction: Transaction, person: ProviderAccount) -> float | None:
-    """After when they must have proved themselves; None: any session at the provider will do."""
+def ask_again_at(transaction: Transaction, account: ProviderAccount) -> float | None:
+    """Return the time after which the account's user must have proved who they are; None for any session."""
     query = (
         select(users.c.sign_in_again_at)
         .join(identities, identities.c.user_name == users.c.name)
-        .where(*_is(person))
+        .where(*_is(account))
     )
     return transaction.execute(query).scalar()
 
 
 def list_accounts(transaction: Transaction) -> list[tuple[str, ProviderAccount]]:
-    """Users and who they are elsewhere, by name."""
+    """List users with their accounts, ordered by user name."""
     query = select(identities).order_by(identities.c.user_name, identities.c.created_at)
     return [
         (row.user_name, ProviderAccount(row.issuer, row.subject))
@@ -55,21 +60,21 @@ def list_accounts(transaction: Transaction) -> list[tuple[str, ProviderAccount]]
 
 def admit(
     transaction: Transaction,
-    person: ProviderAccount,
+    account: ProviderAccount,
     name: str,
     at: float,
     *,
     reserved: bool = False,
 ) -> str:
-    """Return the name of the user that `person` is. Their first sign-in adds a user `name`.
+    """Return the name of the account's user. The first sign-in adds a user `name`.
 
-    Raises ConflictError where another user has the name, since a provider's name for a person does not prove
-    which user they are, and RefusedUserError for a new user whose name is `reserved`.
+    Raises ConflictError if a user of that name exists, since the name at a provider does not prove that the
+    account belongs to that user, and RefusedUserError for a new user whose name is `reserved`.
     """
-    there = user_of(transaction, person)
-    if there is not None:
-        touch(transaction, Part.USERS, [there])
-        return there
+    user = user_of(transaction, account)
+    if user is not None:
+        touch(transaction, Part.USERS, [user])
+        return user
     if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
         raise ConflictError(
             f"your user name is {name} there, and that name belongs to another user of this gateway; if that "
@@ -81,45 +86,49 @@ def admit(
             "administrator to add you under another name"
         )
     add_user(transaction, name, frozenset(), None, at)
-    link(transaction, person, name, at)
+    link(transaction, account, name, at)
     return name
 
 
-def link(transaction: Transaction, person: ProviderAccount, name: str, at: float) -> None:
-    """Say that `person` is the user `name`. Raises NotFoundError, ConflictError."""
+def link(transaction: Transaction, account: ProviderAccount, name: str, at: float) -> None:
+    """Link `account` to the user `name`. Raises NotFoundError, ConflictError."""
     require_user(transaction, name)
-    there = user_of(transaction, person)
-    if there is not None:
-        raise ConflictError(f"{person.subject} is the user {there} already")
+    user = user_of(transaction, account)
+    if user is not None:
+        raise ConflictError(f"{account.subject} is the user {user} already")
     transaction.execute(
         insert(identities).values(
-            issuer=person.issuer, subject=person.subject, user_name=name, created_at=at
+            issuer=account.issuer, subject=account.subject, user_name=name, created_at=at
         )
     )
     touch(transaction, Part.USERS, [name])
 
 
-def unlink(transaction: Transaction, person: ProviderAccount) -> str:
-    """Forget who it is, and the groups that came from there; the user's name. Raises NotFoundError."""
-    gone = transaction.execute(
-        delete(identities).where(*_is(person)).returning(identities.c.user_name)
+def unlink(transaction: Transaction, account: ProviderAccount) -> str:
+    """Remove the account's link and the groups from providers. Return the user's name.
+
+    Raises NotFoundError.
+    """
+    user = transaction.execute(
+        delete(identities).where(*_is(account)).returning(identities.c.user_name)
     ).scalar()
-    if gone is None:
+    if user is None:
         raise NotFoundError(
-            f"no user is {person.subject} at {person.issuer}; see: stagedoor sso list"
+            f"no user is {account.subject} at {account.issuer}; see: stagedoor sso list"
         )
-    set_provided_groups(transaction, str(gone), frozenset())
-    touch(transaction, Part.USERS, [str(gone)])
-    return str(gone)
+    set_provided_groups(transaction, str(user), frozenset())
+    touch(transaction, Part.USERS, [str(user)])
+    return str(user)
 
 
 def provided_groups_of(transaction: Transaction, name: str) -> frozenset[str]:
+    """Return the groups that identity providers put the user in."""
     query = select(provided_groups.c.group_name).where(provided_groups.c.user_name == name)
     return frozenset(transaction.execute(query).scalars())
 
 
 def set_provided_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
-    """Make `groups` those that an identity provider put the user in; those given here stay."""
+    """Replace the groups that identity providers put the user in. The groups in `user_groups` stay."""
     if groups == provided_groups_of(transaction, name):
         return
     transaction.execute(delete(provided_groups).where(provided_groups.c.user_name == name))
@@ -129,5 +138,5 @@ def set_provided_groups(transaction: Transaction, name: str, groups: frozenset[s
     touch(transaction, Part.USERS, [name])
 
 
-def _is(person: ProviderAccount) -> tuple[ColumnElement[bool], ...]:
-    return (identities.c.issuer == person.issuer, identities.c.subject == person.subject)
+def _is(account: ProviderAccount) -> tuple[ColumnElement[bool], ...]:
+    return (identities.c.issuer == account.issuer, identities.c.subject == account.subject)

@@ -1,4 +1,4 @@
-"""Sign-ins of machines and keys: made of the sign-in of the person who approved, and bound to a key."""
+"""Sign-ins of machines and keys: each is bound to a key, and made from the sign-in that approved it."""
 
 import secrets
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from stagedoor.store.schema import web_passes
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in import provider_answers as answers
 
-_BEFORE = "another login was made with the key of this one; log in again"
+_REPLACED = "another login was made with the key of this one; log in again"
 
 
 def open_login(
@@ -29,34 +29,34 @@ def open_login(
     session_s: float,
     now: float,
 ) -> tuple[str, WebPass]:
-    """A new sign-in, bound to the key, and its secret. Runs in a policy change.
+    """Create a sign-in bound to the key, and return it with its secret. Call this in a policy change.
 
-    It ends no later than the one that approved may last (`web.session_max_s`), and with the identity provider
-    that speaks for that one; a browser's signing out does not end it. Others of the same key end. `session_s`
-    is for how long it is good without being used. Raises NotFoundError where `approved_by` is over,
-    RefusedError for a user who is disabled.
+    It lasts at most as long as the sign-in `approved_by` may last (`web.session_max_s`), and ends when the
+    identity provider of that sign-in ends it; signing out in the browser does not end it. Other sign-ins with
+    the same key end. It expires `session_s` seconds after its last use. Raises NotFoundError if `approved_by`
+    is over, RefusedError if the user is disabled.
     """
-    by = transaction.execute(
+    approver = transaction.execute(
         select(web_passes).where(
             web_passes.c.secret_hash == approved_by,
             web_passes.c.kind == PassKind.SESSION.value,
             web_passes.c.expires_at > now,
         )
     ).first()
-    if by is None:
+    if approver is None:
         raise NotFoundError(
             "the sign-in that approved this login is over; sign in and approve again"
         )
-    people.require_enabled(transaction, by.user_name)
-    latest = by.expires_at if by.latest_end is None else by.latest_end
+    people.require_enabled(transaction, approver.user_name)
+    latest = approver.expires_at if approver.latest_end is None else approver.latest_end
     given = WebPass(
         PassKind.LOGIN,
-        by.user_name,
-        Method(by.method),
+        approver.user_name,
+        Method(approver.method),
         min(now + session_s, latest),
-        by.credential_id,
-        None if by.scopes is None else tuple(by.scopes.split()),
-        by.password_mark,
+        approver.credential_id,
+        None if approver.scopes is None else tuple(approver.scopes.split()),
+        approver.password_mark,
         latest_end=latest,
         opened_at=now,
         source=source,
@@ -81,20 +81,20 @@ def open_machine_login(
     ends_at: float,
     now: float,
 ) -> tuple[str, WebPass]:
-    """The sign-in of a machine that showed a token of its own, bound to the key, and its secret; use does not
-    move its end. What has expired of other machines is thrown away. Runs in a policy change.
+    """Create a sign-in for a machine with its own token, bound to the key, and return it with its secret.
 
-    Raises NotFoundError without the user, RefusedError for one who is disabled.
+    Use does not move its end. Expired sign-ins of machines are removed. Call this in a policy change. Raises
+    NotFoundError if the user is unknown, RefusedError if the user is disabled.
     """
     people.require_user(transaction, user)
     people.require_enabled(transaction, user)
-    over = delete(web_passes).where(
+    expired = delete(web_passes).where(
         web_passes.c.kind == PassKind.LOGIN.value,
         web_passes.c.method == Method.MACHINE.value,
         web_passes.c.expires_at <= now,
     )
-    forgotten = transaction.execute(over.returning(web_passes.c.key_fingerprint)).scalars().all()
-    touch(transaction, Part.BOUND_KEYS, forgotten)
+    removed = transaction.execute(expired.returning(web_passes.c.key_fingerprint)).scalars().all()
+    touch(transaction, Part.BOUND_KEYS, removed)
     given = WebPass(
         PassKind.LOGIN,
         user,
@@ -114,9 +114,9 @@ def open_machine_login(
 def _bind(
     transaction: Transaction, given: WebPass, key_fingerprint: str, now: float
 ) -> tuple[str, bytes]:
-    """The secret and the id of a new sign-in; others of its key end."""
+    """Store a new sign-in, end others with the same key, and return its secret and id."""
     for bound in _ids(transaction, web_passes.c.key_fingerprint == key_fingerprint, now):
-        passes.end(transaction, bound, _BEFORE, now)
+        passes.end(transaction, bound, _REPLACED, now)
     secret = LOGIN_SECRET + secrets.token_urlsafe(passes.SECRET_BYTES)
     id_ = passes.keep(transaction, given, secret)
     touch(transaction, Part.BOUND_KEYS, [key_fingerprint])
@@ -126,7 +126,10 @@ def _bind(
 def read_bound_keys(
     transaction: Transaction, only: Collection[str] | None = None
 ) -> dict[str, WebPass]:
-    """The logins by the fingerprint of their keys, of those named if some are: `bound_keys` of the policy."""
+    """Return the logins by the fingerprints of their keys, for `bound_keys` of the policy.
+
+    With `only`, just those with these fingerprints.
+    """
     query = select(web_passes).where(web_passes.c.kind == PassKind.LOGIN.value)
     if only is not None:
         query = query.where(web_passes.c.key_fingerprint.in_(only))
@@ -152,32 +155,35 @@ def read_bound_keys(
 
 
 def sign_in_of_key(database: Database, fingerprint: str, now: float) -> WebPass | None:
-    """The login that lasts and is bound to the key (`SHA256:…`); its `sign_in` names it. StoreError."""
-    return _one(database, web_passes.c.key_fingerprint == fingerprint, now)
+    """Return the login that lasts and is bound to the key (`SHA256:…`), or None. Raises StoreError."""
+    return _read_newest(database, web_passes.c.key_fingerprint == fingerprint, now)
 
 
 def sign_in_numbered(database: Database, number: int, now: float) -> WebPass | None:
-    """The sign-in that lasts and has that number (`model.identity.SignIn.number`). StoreError."""
+    """Return the sign-in that lasts and has that number (`model.identity.SignIn.number`), or None.
+
+    Raises StoreError.
+    """
     if not 0 <= number < 2**63:
         return None
     first, last = ((number << 1 | bit).to_bytes(8) for bit in (0, 1))
-    # One range of the primary key.
-    return _one(
+    # A single range of the primary key.
+    return _read_newest(
         database, web_passes.c.secret_hash.between(first + bytes(24), last + b"\xff" * 24), now
     )
 
 
-def _one(database: Database, condition: ColumnElement[bool], now: float) -> WebPass | None:
+def _read_newest(database: Database, condition: ColumnElement[bool], now: float) -> WebPass | None:
     with database.read() as transaction:
         ids = _ids(transaction, condition, now)
         return passes.read(transaction, ids[0]) if ids else None
 
 
 def _ids(transaction: Transaction, condition: ColumnElement[bool], now: float) -> list[bytes]:
-    """The newest first."""
+    """Return the ids of the sign-ins that last and match, the newest first."""
     query = (
         select(web_passes.c.secret_hash)
         .where(condition, web_passes.c.kind.in_(SIGN_INS), web_passes.c.expires_at > now)
         .order_by(web_passes.c.opened_at.desc())
     )
-    return [bytes(one) for one in transaction.execute(query).scalars()]
+    return [bytes(id_) for id_ in transaction.execute(query).scalars()]

@@ -1,7 +1,7 @@
-"""Passes of the web: one row each, under the hash of a secret that is not kept.
+"""The web's passes: one row each, under the hash of a secret that is not stored.
 
-A session that is ended before its time leaves its row until then: it tells every worker that what
-it opened is over.
+The row of a session that was ended early stays until the session would have expired. It shows every worker
+that all that the session opened is over.
 """
 
 import hashlib
@@ -21,24 +21,25 @@ from stagedoor.store.sign_in import provider_answers as answers
 
 SECRET_BYTES = 32
 _SIGNED_OUT = "signed-out"
-"""The kind of a session that was ended, which nobody can show any more."""
+"""The kind of a session that was ended. Its secret is no longer accepted."""
 _TAKEN_AWAY = (
     "an administrator took away what you signed in by; ask them, or sign in by another way"
 )
 MOST_SIGNED_OUT = 100
-"""Of one user, those that end last: each is in every worker's memory. One more is kept as a mark, and
-every sign-in that ends no later than that one is over: a sign-out is never forgotten for another's sake."""
+"""The ended sessions of one user that are kept, those that would expire last: each is in every worker's
+memory. One more is kept as a mark: every sign-in that expires no later than the mark is over. So a sign-out
+is never forgotten."""
 
 _EXPIRED = select(web_passes.c.kind).where(web_passes.c.expires_at <= bindparam("now")).limit(1)
-"""Asked for each terminal that is opened, where nothing has expired as a rule."""
+"""A query for an expired pass. It runs for each terminal that is opened, and usually finds none."""
 
 
 def issue(
     database: Database, given: WebPass, now: float, answer: ProviderAnswer | None = None
 ) -> str:
-    """Keep a pass, and return its secret. What has expired is thrown away with it. StoreError.
+    """Store a pass and return its secret. Remove the passes that have expired. Raises StoreError.
 
-    `answer` is what the identity provider said that a session comes from.
+    `answer` is the identity provider's answer that opened a session.
     """
     secret = secrets.token_urlsafe(SECRET_BYTES)
     with database.write() as transaction:
@@ -52,7 +53,7 @@ def issue(
 
 
 def invite(transaction: Transaction, given: WebPass) -> str:
-    """Keep an invitation, and return its secret; the user's earlier ones are good no more."""
+    """Store an invitation, remove the user's earlier ones, and return its secret."""
     transaction.execute(
         delete(web_passes).where(
             web_passes.c.kind == PassKind.INVITATION.value, web_passes.c.user_name == given.name
@@ -64,7 +65,7 @@ def invite(transaction: Transaction, given: WebPass) -> str:
 
 
 def take_invitation(transaction: Transaction, secret: str) -> WebPass | None:
-    """Use it up, in a change; None where somebody did already."""
+    """Use up an invitation and return it, or return None if it was used up already. Runs in a change."""
     row = transaction.execute(
         delete(web_passes).where(*_named(PassKind.INVITATION, secret)).returning(*web_passes.c)
     ).first()
@@ -72,7 +73,7 @@ def take_invitation(transaction: Transaction, secret: str) -> WebPass | None:
 
 
 def keep(transaction: Transaction, given: WebPass, secret: str) -> bytes:
-    """Write the pass of that secret; the secret's hash, which is a sign-in's id."""
+    """Store the pass with that secret, and return the secret's hash, which is a sign-in's id."""
     transaction.execute(
         insert(web_passes).values(
             secret_hash=_hash(secret),
@@ -97,42 +98,42 @@ def keep(transaction: Transaction, given: WebPass, secret: str) -> bytes:
 
 
 def read(transaction: Transaction, id_: bytes) -> WebPass:
-    """The pass whose secret has that hash, which is there."""
+    """Return the pass whose secret has that hash. It must exist."""
     query = select(web_passes).where(web_passes.c.secret_hash == id_)
     return _whole(transaction, transaction.execute(query).one())
 
 
 def find(database: Database, kind: PassKind, secret: str) -> WebPass | None:
-    """The pass of that kind with that secret, expired or not. Raises StoreError."""
+    """Return the pass of that kind with that secret, expired or not, or None. Raises StoreError."""
     with database.read() as transaction:
         row = transaction.execute(select(web_passes).where(*_named(kind, secret))).first()
         return None if row is None else _whole(transaction, row)
 
 
 def use_up(database: Database, kind: PassKind, secret: str) -> WebPass | None:
-    """The same, and nobody finds it again: of several who try at once, one gets it. StoreError.
+    """Return a pass and remove it, so that only one of several simultaneous calls gets it.
 
-    A ticket is worth nothing once the session that it comes from is over.
+    A ticket is refused once the session that it comes from is over. Raises StoreError.
     """
-    # Strangers may guess: that must not take the lock from those who log in.
+    # Read first: strangers who guess secrets must not take the write lock from logins.
     if find(database, kind, secret) is None:
         return None
     with database.write() as transaction:
         row = transaction.execute(select(web_passes).where(*_named(kind, secret))).first()
         if row is None:
             return None
-        gone = transaction.execute(delete(web_passes).where(*_named(kind, secret)))
+        removed = transaction.execute(delete(web_passes).where(*_named(kind, secret)))
         sign_in = _sign_in(transaction, row)
-        if gone.rowcount != 1 or (row.sign_in is not None and sign_in is None):
+        if removed.rowcount != 1 or (row.sign_in is not None and sign_in is None):
             return None
         return _whole(transaction, row)
 
 
 def sign_out(transaction: Transaction, secret: str, now: float, reason: str | None = None) -> None:
-    """End a session and what it opened, wherever that is. Runs in a policy change.
+    """End a session and all that it opened, on all workers. Runs in a policy change.
 
-    `reason` is the line for the person; None where they signed out themselves. Raises NotFoundError where no
-    such session lasts.
+    `reason` is the line for the user, None if they signed out themselves. Raises NotFoundError if no such
+    session lasts.
     """
     user = transaction.execute(
         update(web_passes)
@@ -142,12 +143,14 @@ def sign_out(transaction: Transaction, secret: str, now: float, reason: str | No
     ).scalar()
     if user is None:
         raise NotFoundError("this sign-in is over already")
-    _tell_ended(transaction, user, [_hash(secret)])
+    _record_ends(transaction, user, [_hash(secret)])
 
 
 def end(transaction: Transaction, sign_in: bytes, reason: str, now: float) -> str:
-    """End a session for a reason that its person is told, and what it opened; the user. Runs in a policy
-    change. Raises NotFoundError where it is over."""
+    """End a sign-in and all that it opened, and return its user's name. Runs in a policy change.
+
+    `reason` is shown to the user. Raises NotFoundError if the sign-in is over.
+    """
     user = transaction.execute(
         update(web_passes)
         .where(
@@ -160,13 +163,15 @@ def end(transaction: Transaction, sign_in: bytes, reason: str, now: float) -> st
     ).scalar()
     if user is None:
         raise NotFoundError("this sign-in is over already")
-    _tell_ended(transaction, user, [sign_in])
+    _record_ends(transaction, user, [sign_in])
     return str(user)
 
 
 def end_sign_ins(transaction: Transaction, user: str, method: Method, credential_id: str) -> int:
-    """End all sessions of the user that were opened by this credential, which an administrator took away,
-    and what those opened; how many. Runs in a policy change."""
+    """End the user's sign-ins that a removed credential had opened, and return how many.
+
+    All that they opened ends too. Runs in a policy change.
+    """
     ended = transaction.execute(
         update(web_passes)
         .where(
@@ -180,12 +185,12 @@ def end_sign_ins(transaction: Transaction, user: str, method: Method, credential
     ).scalars()
     hashes = list(ended)
     if hashes:
-        _tell_ended(transaction, user, hashes)
+        _record_ends(transaction, user, hashes)
     return len(hashes)
 
 
-def _tell_ended(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
-    """Have every worker hear of it, and keep no more of the user's than are remembered one by one."""
+def _record_ends(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
+    """Record the ended sign-ins for every worker, and remove those beyond `MOST_SIGNED_OUT` and the mark."""
     keys = select(web_passes.c.key_fingerprint).where(
         web_passes.c.secret_hash.in_(ended), web_passes.c.key_fingerprint.is_not(None)
     )
@@ -197,20 +202,20 @@ def _tell_ended(transaction: Transaction, user: str, ended: Sequence[bytes]) -> 
         .order_by(web_passes.c.expires_at.desc())
         .offset(MOST_SIGNED_OUT + 1)
     )
-    over = delete(web_passes).where(web_passes.c.secret_hash.in_(before))
-    forgotten = transaction.execute(over.returning(web_passes.c.secret_hash)).scalars().all()
-    named = [bytes(one).hex() for one in (*ended, *forgotten)]
-    touch(transaction, Part.SIGNED_OUT, named)
+    surplus = delete(web_passes).where(web_passes.c.secret_hash.in_(before))
+    removed = transaction.execute(surplus.returning(web_passes.c.secret_hash)).scalars().all()
+    names = [bytes(id_).hex() for id_ in (*ended, *removed)]
+    touch(transaction, Part.SIGNED_OUT, names)
     touch(transaction, Part.SIGN_INS_END, [user])
 
 
 def renew(transaction: Transaction, secret: str, end: float, now: float) -> None:
-    """Move the end of a session that lasts. Runs in a policy change. NotFoundError where it is over."""
+    """Move the end of a session. Runs in a policy change. Raises NotFoundError if the session is over."""
     renew_sign_in(transaction, _hash(secret), end, now)
 
 
 def renew_sign_in(transaction: Transaction, sign_in: bytes, end: float, now: float) -> None:
-    """The same of any sign-in, by its id."""
+    """Move the end of a sign-in, given by its id. Raises NotFoundError if the sign-in is over."""
     moved = transaction.execute(
         update(web_passes)
         .where(
@@ -227,8 +232,10 @@ def renew_sign_in(transaction: Transaction, sign_in: bytes, end: float, now: flo
 
 
 def step_up(transaction: Transaction, sign_in: bytes, now: float) -> str:
-    """Somebody has proved that they are there, for a sign-in that lasts; its user. Runs in a policy change.
-    Raises NotFoundError where it is over."""
+    """Store that the user of a sign-in proved their presence, and return the user's name.
+
+    Runs in a policy change. Raises NotFoundError if the sign-in is over.
+    """
     user = transaction.execute(
         update(web_passes)
         .where(
@@ -248,7 +255,7 @@ def step_up(transaction: Transaction, sign_in: bytes, now: float) -> str:
 def read_step_ups(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, float]:
-    """When somebody proved that they are there, by sign-in; of those named, if some are."""
+    """Return the times of the proofs of presence, by sign-in; with `only`, just of these sign-ins."""
     query = select(web_passes.c.secret_hash, web_passes.c.stepped_up_at).where(
         web_passes.c.kind.in_(SIGN_INS), web_passes.c.stepped_up_at.is_not(None)
     )
@@ -260,7 +267,7 @@ def read_step_ups(
 def read_sign_in_ends(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, float]:
-    """The ends of the sign-ins whose end was moved by use; of those named, if some are."""
+    """Return the ends of the sign-ins whose end was moved by use; with `only`, just of these sign-ins."""
     query = select(web_passes.c.secret_hash, web_passes.c.expires_at).where(
         web_passes.c.kind.in_(SIGN_INS), web_passes.c.renewed_at.is_not(None)
     )
@@ -272,7 +279,7 @@ def read_sign_in_ends(
 def read_signed_out(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> frozenset[bytes]:
-    """The sign-ins that were ended before their time; of those named, if some are."""
+    """Return the sign-ins that were ended early; with `only`, just those among these."""
     query = select(web_passes.c.secret_hash).where(web_passes.c.kind == _SIGNED_OUT)
     if only is not None:
         query = query.where(web_passes.c.secret_hash.in_(only))
@@ -282,7 +289,7 @@ def read_signed_out(
 def read_end_reasons(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, str]:
-    """Why those ended that were not ended by their person; of those named, if some are."""
+    """Return the reasons of sign-ins that their users did not end themselves; with `only`, just of these."""
     query = select(web_passes.c.secret_hash, web_passes.c.end_reason).where(
         web_passes.c.kind == _SIGNED_OUT, web_passes.c.end_reason.is_not(None)
     )
@@ -294,7 +301,10 @@ def read_end_reasons(
 def read_sign_ins_end(
     transaction: Transaction, only: Collection[str] | None = None
 ) -> dict[str, float]:
-    """Of the users who ended more sign-ins than are kept one by one: `sign_ins_end` of the policy."""
+    """Return the end of the mark for users with more ended sign-ins than are kept (`MOST_SIGNED_OUT`).
+
+    It is for `sign_ins_end` of the policy.
+    """
     query = (
         select(web_passes.c.user_name, func.min(web_passes.c.expires_at))
         .where(web_passes.c.kind == _SIGNED_OUT)
@@ -307,7 +317,7 @@ def read_sign_ins_end(
 
 
 def _sign_in(transaction: Transaction, row: Row[Any]) -> SignIn | None:
-    """That of a session's pass, or the one that lasts still and from which a ticket comes."""
+    """Return the sign-in of a session's pass, or the one that a ticket comes from if it still lasts."""
     if row.kind in SIGN_INS:
         return SignIn(bytes(row.secret_hash), row.expires_at)
     if row.sign_in is None:
@@ -325,7 +335,7 @@ def _named(kind: PassKind, secret: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _hash(secret: str) -> bytes:
-    # The secret is 256 random bits: there is nothing to guess, so a slow hash would add nothing.
+    # The secret has 256 random bits, so a slow hash would add nothing.
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -14,7 +14,7 @@ from stagedoor.wire.oneline import is_word
 
 
 def list_passkeys(transaction: Transaction, user: str | None = None) -> list[PasskeyRecord]:
-    """All, or those of `user`, by user and age."""
+    """List the passkeys of all users, or of `user`, by user and age."""
     query = select(passkeys).order_by(passkeys.c.user_name, passkeys.c.created_at)
     if user is not None:
         query = query.where(passkeys.c.user_name == user)
@@ -22,6 +22,7 @@ def list_passkeys(transaction: Transaction, user: str | None = None) -> list[Pas
 
 
 def find_passkey(transaction: Transaction, id_: str) -> PasskeyRecord | None:
+    """Return the passkey with that id, or None."""
     if not is_word(id_):
         return None
     row = transaction.execute(select(passkeys).where(passkeys.c.id == id_)).first()
@@ -29,8 +30,10 @@ def find_passkey(transaction: Transaction, id_: str) -> PasskeyRecord | None:
 
 
 def add_passkey(transaction: Transaction, passkey: PasskeyRecord, most: int) -> None:
-    """Keep one more. Runs in a change. Raises ConflictError where it is there, RefusedError where the user
-    has `most` already."""
+    """Add a passkey. Runs in a change.
+
+    Raises ConflictError if it exists already, RefusedError if the user has `most` passkeys.
+    """
     if find_passkey(transaction, passkey.id) is not None:
         raise ConflictError("this passkey is registered here already")
     if len(list_passkeys(transaction, passkey.user)) >= most:
@@ -50,14 +53,16 @@ def add_passkey(transaction: Transaction, passkey: PasskeyRecord, most: int) -> 
 
 
 def remove_passkey(transaction: Transaction, id_: str) -> None:
-    """Runs in a change. Raises NotFoundError."""
+    """Remove a passkey. Runs in a change. Raises NotFoundError."""
     if transaction.execute(delete(passkeys).where(passkeys.c.id == id_)).rowcount != 1:
         raise NotFoundError(f"there is no passkey {id_!r}")
 
 
 def use_passkey(transaction: Transaction, passkey: PasskeyRecord, count: int, now: float) -> bool:
-    """It has signed, and its counter is `count` now; whether that is news: of two answers at once with one
-    counter, one gets it."""
+    """Store the counter `count` of a passkey that has signed.
+
+    Return False if the counter has changed since it was read: only one of two simultaneous answers succeeds.
+    """
     used = transaction.execute(
         update(passkeys)
         .where(passkeys.c.id == passkey.id, passkeys.c.sign_count == passkey.sign_count)
@@ -69,8 +74,11 @@ def use_passkey(transaction: Transaction, passkey: PasskeyRecord, count: int, no
 def add_challenge(
     database: Database, challenge: bytes, given: Challenge, now: float, most: int
 ) -> None:
-    """Keep a question until it is answered. What is over is thrown away, and so are the oldest of its purpose
-    where `most` wait: who floods us costs nobody the time that a person needs. Raises StoreError."""
+    """Store a challenge until it is answered, and remove the expired ones. Raises StoreError.
+
+    If `most` challenges with its purpose wait, the oldest are removed, so that a flood of challenges does not
+    keep users from getting one.
+    """
     columns = passkey_challenges.c
     oldest = (
         select(columns.challenge_hash)
@@ -78,9 +86,9 @@ def add_challenge(
         .order_by(columns.expires_at.desc())
         .offset(most - 1)
     )
-    gone = or_(columns.expires_at <= now, columns.challenge_hash.in_(oldest))
+    surplus = or_(columns.expires_at <= now, columns.challenge_hash.in_(oldest))
     with database.write() as transaction:
-        transaction.execute(delete(passkey_challenges).where(gone))
+        transaction.execute(delete(passkey_challenges).where(surplus))
         transaction.execute(
             insert(passkey_challenges).values(
                 challenge_hash=_hash(challenge),
@@ -94,7 +102,7 @@ def add_challenge(
 
 
 def find_challenge(transaction: Transaction, challenge: bytes, now: float) -> Challenge | None:
-    """The question that waits for an answer to `challenge`."""
+    """Return the challenge with these bytes if it still waits for an answer, else None."""
     row = transaction.execute(
         select(passkey_challenges).where(
             passkey_challenges.c.challenge_hash == _hash(challenge),
@@ -110,16 +118,16 @@ def find_challenge(transaction: Transaction, challenge: bytes, now: float) -> Ch
 
 
 def take_challenge(transaction: Transaction, challenge: bytes) -> bool:
-    """It is answered; whether nobody had answered it before."""
-    gone = transaction.execute(
+    """Remove a challenge that was answered. Return False if it was answered before."""
+    removed = transaction.execute(
         delete(passkey_challenges).where(passkey_challenges.c.challenge_hash == _hash(challenge))
     )
-    return gone.rowcount == 1
+    return removed.rowcount == 1
 
 
-def of_relying_party(found: Sequence[PasskeyRecord], rp_id: str) -> list[PasskeyRecord]:
-    """Those that were made for that name: a browser offers no others there."""
-    return [one for one in found if one.rp_id == rp_id]
+def of_relying_party(passkeys_: Sequence[PasskeyRecord], rp_id: str) -> list[PasskeyRecord]:
+    """Return the passkeys of that relying party: a browser offers no others there."""
+    return [passkey for passkey in passkeys_ if passkey.rp_id == rp_id]
 
 
 def _record(row: Row[Any]) -> PasskeyRecord:

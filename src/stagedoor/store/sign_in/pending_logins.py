@@ -1,5 +1,8 @@
-"""Logins that wait for their person's approval. Each change is made where the row is still as it was read:
-of several at once, one gets it."""
+"""Logins that wait for their user's approval.
+
+A row is changed only if it is still as it was read, so that only one of several simultaneous changes
+succeeds.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -13,15 +16,17 @@ from stagedoor.store.schema import pending_logins
 from stagedoor.wire.oneline import is_word
 
 LIMITS = PendingLimits(of_source=20, of_site=100, of_all=1000)
-"""On all gateways: an office behind one address, and a table that nobody can fill."""
+"""The limits for all gateways: enough for an office behind one address, and no client can fill the table."""
 
 
 def add(
     database: Database, login: PendingLogin, now: float, limits: PendingLimits = LIMITS
 ) -> Full | None:
-    """Keep it, unless too many wait already. What is over is thrown away, and so is the newest of another
-    source that has to make room. Raises StoreError."""
-    # Strangers ask: where there is no room, they must not take the lock from those who log in.
+    """Store a login, or return which limit it would exceed. Remove the logins that are over.
+
+    To make room, the newest login of another source may be removed. Raises StoreError.
+    """
+    # Read first: if there is no room, strangers must not take the write lock from logins.
     with database.read() as transaction:
         if isinstance(full := _room(transaction, login, now, limits), Full):
             return full
@@ -37,30 +42,33 @@ def add(
 
 
 def find(database: Database, id_: str) -> PendingLogin | None:
-    """The one of that id, over or not. Raises StoreError."""
+    """Return the login with that id, over or not, or None. Raises StoreError."""
     if not is_word(id_):
         return None
     with database.read() as transaction:
         query = select(pending_logins).where(pending_logins.c.id == id_)
         row = transaction.execute(query).first()
-        return None if row is None else _whole(row)
+        return None if row is None else _login(row)
 
 
 def find_answered(database: Database, ids: Collection[str]) -> dict[str, PendingLogin | None]:
-    """Those of these ids that wait no more for their person; None for one that is gone. Raises StoreError."""
+    """Return the logins among `ids` that are no longer pending. A deleted login maps to None.
+
+    Raises StoreError.
+    """
     waits = pending_logins.c.state == LoginState.WAITING.value
     with database.read() as transaction:
-        asked = pending_logins.c.id.in_(ids)
+        wanted = pending_logins.c.id.in_(ids)
         waiting = set(
-            transaction.execute(select(pending_logins.c.id).where(asked, waits)).scalars()
+            transaction.execute(select(pending_logins.c.id).where(wanted, waits)).scalars()
         )
-        query = select(pending_logins).where(asked, ~waits)
-        answered = {row.id: _whole(row) for row in transaction.execute(query)}
+        query = select(pending_logins).where(wanted, ~waits)
+        answered = {row.id: _login(row) for row in transaction.execute(query)}
     return {id_: answered.get(id_) for id_ in ids if id_ not in waiting}
 
 
 def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) -> bool:
-    """Whether it was still as `before` is."""
+    """Change a login from `before` to `after`. Return False if it was no longer as `before`."""
     columns = pending_logins.c
     same: tuple[ColumnElement[bool], ...] = (
         columns.id == before.id,
@@ -91,6 +99,7 @@ def _waiting(now: float) -> ColumnElement[bool]:
 def _room(
     transaction: Transaction, login: PendingLogin, now: float, limits: PendingLimits
 ) -> Full | str | None:
+    """Return the limit that is reached, or the source whose newest login makes room, or None."""
     source = pending_logins.c.source
     waiting = select(source, func.count().label("number")).where(_waiting(now)).group_by(source)
     counts = {row.source: row.number for row in transaction.execute(waiting)}
@@ -128,8 +137,8 @@ def _values(login: PendingLogin) -> dict[str, Any]:
     }
 
 
-def _whole(row: Row[Any]) -> PendingLogin:
-    kept = dict(row._mapping)
+def _login(row: Row[Any]) -> PendingLogin:
+    fields = dict(row._mapping)
     for name in ("challenge", "letters_hash", "sign_in", "code_hash"):
-        kept[name] = None if kept[name] is None else bytes(kept[name])
-    return PendingLogin(**kept | {"state": LoginState(row.state)})
+        fields[name] = None if fields[name] is None else bytes(fields[name])
+    return PendingLogin(**fields | {"state": LoginState(row.state)})

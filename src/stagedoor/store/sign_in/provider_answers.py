@@ -1,4 +1,4 @@
-"""What identity providers said of the sign-ins that last, and whose turn it is to ask again.
+"""The answers of identity providers about the sign-ins that last, and the turns to ask again.
 
 Processes and gateways that share a store take turns by the row alone: the first that moves `ask_at` asks.
 Refresh tokens rotate, and a provider that sees one twice ends the sign-in (RFC 9700 §4.14.2).
@@ -16,10 +16,11 @@ from stagedoor.store.schema import logout_tokens, provider_answers, web_passes
 
 @dataclass(frozen=True, slots=True)
 class RefreshCandidate:
-    """A sign-in whose provider is to be asked again.
+    """A sign-in to refresh at its provider.
 
-    `refresh_token` is sealed; `turn` is until when, seconds since the epoch, its holder may write what came.
-    `failure` is why the provider did not answer when it was asked last, at `failed_at`; None if it did.
+    `refresh_token` is sealed. `turn` is the end of the time in which the process that took the turn may write
+    the answer, in seconds since the epoch. `failure` is why the provider did not confirm the sign-in when it
+    was last asked, at `failed_at`; None if it did.
     """
 
     sign_in: bytes = field(repr=False)
@@ -34,7 +35,7 @@ class RefreshCandidate:
 
 
 def keep(transaction: Transaction, sign_in: bytes, answer: ProviderAnswer) -> None:
-    """With the session that it is for."""
+    """Store the provider's answer that opened the sign-in."""
     transaction.execute(
         insert(provider_answers).values(
             sign_in=sign_in,
@@ -52,32 +53,34 @@ def keep(transaction: Transaction, sign_in: bytes, answer: ProviderAnswer) -> No
 
 
 def follow(transaction: Transaction, leader: bytes, follower: bytes) -> None:
-    """What the provider says of `leader` from now on, it says of `follower`, a new sign-in, too. One refresh
-    token answers for both."""
+    """Make the provider's answers about `leader` count for the new sign-in `follower` too.
+
+    One refresh token is used for both.
+    """
     row = transaction.execute(
         select(provider_answers).where(provider_answers.c.sign_in == leader)
     ).first()
     if row is None:
         return
-    asked = leader if row.refresh_token is not None else row.follows
-    same = {"refresh_token": None, "ask_at": None, "failures": 0}
-    values = dict(row._mapping) | same | {"sign_in": follower, "follows": asked}
+    holder = leader if row.refresh_token is not None else row.follows
+    no_token = {"refresh_token": None, "ask_at": None, "failures": 0}
+    values = dict(row._mapping) | no_token | {"sign_in": follower, "follows": holder}
     transaction.execute(insert(provider_answers).values(values))
 
 
 def followers(transaction: Transaction, leader: bytes) -> list[bytes]:
-    """The sign-ins for which the refresh token of `leader` answers."""
+    """Return the sign-ins that are refreshed with the refresh token of `leader`."""
     query = select(provider_answers.c.sign_in).where(provider_answers.c.follows == leader)
-    return [bytes(one) for one in transaction.execute(query).scalars()]
+    return [bytes(id_) for id_ in transaction.execute(query).scalars()]
 
 
 def hand_over_expired(transaction: Transaction, now: float) -> None:
-    """Before those that have expired are thrown away. See `_hand_over`."""
+    """Hand over the refresh tokens of expired sign-ins (`_hand_over`), before these are removed."""
     _hand_over(transaction, _expired_leaders(transaction, now), now)
 
 
 def adopt(database: Database, now: float) -> None:
-    """Hand the refresh tokens of sign-ins that have expired to those that follow them. Raises StoreError."""
+    """Hand the refresh tokens of expired sign-ins to the sign-ins that follow them. Raises StoreError."""
     with database.read() as reading:
         if not _expired_leaders(reading, now):
             return
@@ -86,7 +89,7 @@ def adopt(database: Database, now: float) -> None:
 
 
 def _expired_leaders(transaction: Transaction, now: float) -> list[bytes]:
-    """Of those that lasting sign-ins follow."""
+    """Return the expired sign-ins with a refresh token that lasting sign-ins follow."""
     following, passes = provider_answers.alias(), web_passes.alias()
     followed = (
         select(following.c.follows)
@@ -102,19 +105,21 @@ def _expired_leaders(transaction: Transaction, now: float) -> list[bytes]:
             provider_answers.c.sign_in.in_(followed),
         )
     )
-    return [bytes(one) for one in transaction.execute(query).scalars()]
+    return [bytes(id_) for id_ in transaction.execute(query).scalars()]
 
 
 def _hand_over(transaction: Transaction, ending: Collection[bytes], now: float = 0.0) -> None:
-    """The refresh token of a sign-in that ends goes to one that follows it and lasts longest; the others
-    follow that one. A process that asks meanwhile writes its new token all the same (see `rotated`)."""
+    """Hand the refresh token of each ending sign-in to its longest-lasting follower, which the others follow.
+
+    A process that asks meanwhile can still write the new token (see `rotate_token`).
+    """
     rows = transaction.execute(
         select(provider_answers).where(
             provider_answers.c.sign_in.in_(ending), provider_answers.c.refresh_token.is_not(None)
         )
     ).all()
     for row in rows:
-        heir = transaction.execute(
+        successor = transaction.execute(
             select(provider_answers.c.sign_in)
             .join(web_passes, web_passes.c.secret_hash == provider_answers.c.sign_in)
             .where(
@@ -126,21 +131,21 @@ def _hand_over(transaction: Transaction, ending: Collection[bytes], now: float =
             .order_by(web_passes.c.expires_at.desc())
             .limit(1)
         ).scalar()
-        if heir is None:
+        if successor is None:
             continue
-        # First: nobody is to find the same token in two rows.
-        mine = provider_answers.c.sign_in == row.sign_in
+        # First, so that the same token is never in two rows.
+        candidate = provider_answers.c.sign_in == row.sign_in
         transaction.execute(
-            update(provider_answers).where(mine).values(refresh_token=None, ask_at=None)
+            update(provider_answers).where(candidate).values(refresh_token=None, ask_at=None)
         )
         transaction.execute(
             update(provider_answers)
             .where(provider_answers.c.follows == row.sign_in)
-            .values(follows=heir)
+            .values(follows=successor)
         )
         transaction.execute(
             update(provider_answers)
-            .where(provider_answers.c.sign_in == heir)
+            .where(provider_answers.c.sign_in == successor)
             .values(
                 follows=None,
                 refresh_token=row.refresh_token,
@@ -154,13 +159,13 @@ def _hand_over(transaction: Transaction, ending: Collection[bytes], now: float =
 
 
 def forget(transaction: Transaction, sign_ins: Collection[bytes]) -> None:
-    """Of sign-ins that are over: nobody is asked about them any more. Those that follow one go on."""
+    """Remove the answers about sign-ins that are over. Their followers get the refresh tokens."""
     _hand_over(transaction, sign_ins)
     transaction.execute(delete(provider_answers).where(provider_answers.c.sign_in.in_(sign_ins)))
 
 
 def answered_at(transaction: Transaction, sign_in: bytes) -> float | None:
-    """When the provider last said that the sign-in holds; None where it cannot be asked again."""
+    """Return when the provider last confirmed the sign-in; None if it cannot be asked again."""
     asked = provider_answers.c.refresh_token.is_not(None) | provider_answers.c.follows.is_not(None)
     query = select(provider_answers.c.answered_at).where(
         provider_answers.c.sign_in == sign_in, asked
@@ -168,10 +173,10 @@ def answered_at(transaction: Transaction, sign_in: bytes) -> float | None:
     return transaction.execute(query).scalar()
 
 
-def due(
+def list_due(
     database: Database, providers: Collection[str], now: float, most: int
 ) -> list[RefreshCandidate]:
-    """Those to ask about now, the longest overdue first. Nobody's turn yet. Raises StoreError."""
+    """List the sign-ins to refresh now, the longest overdue first. It takes no turns. Raises StoreError."""
     query = (
         select(provider_answers, web_passes.c.user_name)
         .join(web_passes, web_passes.c.secret_hash == provider_answers.c.sign_in)
@@ -205,40 +210,45 @@ def due(
 def take_turns(
     database: Database, wanted: Sequence[RefreshCandidate], until: float
 ) -> list[RefreshCandidate]:
-    """Those of `wanted` that nobody else has taken since they were read: until `until` they are the
-    caller's, and afterwards due again, should it have died. Raises StoreError."""
+    """Take the turns to refresh sign-ins; return those that no other process has taken since they were read.
+
+    The turns last until `until` (seconds since the epoch). Afterwards the sign-ins are due again, in case the
+    caller died. Raises StoreError.
+    """
     taken = []
     with database.write() as transaction:
-        for one in wanted:
+        for candidate in wanted:
             moved = transaction.execute(
                 update(provider_answers)
                 .where(
-                    provider_answers.c.sign_in == one.sign_in,
-                    provider_answers.c.ask_at == one.turn,
-                    provider_answers.c.refresh_token == one.refresh_token,
+                    provider_answers.c.sign_in == candidate.sign_in,
+                    provider_answers.c.ask_at == candidate.turn,
+                    provider_answers.c.refresh_token == candidate.refresh_token,
                 )
                 .values(ask_at=until)
             )
             if moved.rowcount == 1:
-                taken.append(replace(one, turn=until))
+                taken.append(replace(candidate, turn=until))
     return taken
 
 
-def rotated(database: Database, mine: RefreshCandidate, refresh_token: str) -> None:
-    """Keep the token that is good from now on, sealed. To show the one before ends the sign-in, so
-    this is written whatever else goes wrong. Raises StoreError."""
+def rotate_token(database: Database, candidate: RefreshCandidate, refresh_token: str) -> None:
+    """Store the new refresh token, sealed. Raises StoreError.
+
+    Call it before anything else: using the old token again would end the sign-in.
+    """
     with database.write() as transaction:
         transaction.execute(
             update(provider_answers)
-            # By the token alone, which is sealed and so unlike all others: it may have been handed over.
-            .where(provider_answers.c.refresh_token == mine.refresh_token)
+            # By the token alone, since it may have been handed over. It is sealed, and so unique.
+            .where(provider_answers.c.refresh_token == candidate.refresh_token)
             .values(refresh_token=refresh_token)
         )
 
 
 def settle(
     transaction: Transaction,
-    mine: RefreshCandidate,
+    candidate: RefreshCandidate,
     *,
     ask_at: float,
     failures: int = 0,
@@ -246,33 +256,39 @@ def settle(
     failure: str | None = None,
     failed_at: float | None = None,
 ) -> bool:
-    """End a turn: write when to ask again, and the provider's answer or its `failure`, also for those that
-    follow. Return False, and write nothing, where the turn was over before."""
-    said: dict[str, float | str | None] = {"failure": failure, "failed_at": failed_at}
+    """End a turn: store when to ask again, and the provider's answer or its `failure`, for followers too.
+
+    Return False and write nothing if the turn was over before.
+    """
+    answer: dict[str, float | str | None] = {"failure": failure, "failed_at": failed_at}
     if answered_at is not None:
-        said["answered_at"] = answered_at
+        answer["answered_at"] = answered_at
     moved = transaction.execute(
         update(provider_answers)
-        .where(provider_answers.c.sign_in == mine.sign_in, provider_answers.c.ask_at == mine.turn)
-        .values(said | {"ask_at": ask_at, "failures": failures})
+        .where(
+            provider_answers.c.sign_in == candidate.sign_in,
+            provider_answers.c.ask_at == candidate.turn,
+        )
+        .values(answer | {"ask_at": ask_at, "failures": failures})
     )
     if moved.rowcount == 1:
         transaction.execute(
-            update(provider_answers).where(provider_answers.c.follows == mine.sign_in).values(said)
+            update(provider_answers)
+            .where(provider_answers.c.follows == candidate.sign_in)
+            .values(answer)
         )
     return moved.rowcount == 1
 
 
 def answered_since(database: Database, provider: str, since: float) -> bool:
-    """Return whether the provider has said since then, when it was asked, that a sign-in lasts. Raises
-    StoreError."""
+    """Return whether the provider has confirmed any sign-in on a refresh since then. Raises StoreError."""
     query = (
         select(provider_answers.c.sign_in)
         .join(web_passes, web_passes.c.secret_hash == provider_answers.c.sign_in)
         .where(
             provider_answers.c.provider == provider,
             provider_answers.c.answered_at > since,
-            # Not one that has just begun: for that the provider did not have to answer a refresh.
+            # Not for a sign-in that has just begun: that answer was not to a refresh.
             provider_answers.c.answered_at > web_passes.c.opened_at,
         )
         .limit(1)
@@ -281,11 +297,13 @@ def answered_since(database: Database, provider: str, since: float) -> bool:
         return transaction.execute(query).first() is not None
 
 
-def named(
+def find_sign_ins(
     transaction: Transaction, issuer: str, subject: str | None, session_id: str | None
 ) -> list[tuple[bytes, str]]:
-    """The sign-ins, and the providers' names here, of a provider's session; where it has no id, all of the
-    person's (Back-Channel Logout 1.0 §2.7)."""
+    """Return the sign-ins of a provider's session, each with its provider's name.
+
+    Without a session id, they are all sign-ins of the subject (Back-Channel Logout 1.0 §2.7).
+    """
     query = select(provider_answers.c.sign_in, provider_answers.c.provider).where(
         provider_answers.c.issuer == issuer
     )
@@ -297,8 +315,10 @@ def named(
 
 
 def use_logout_token(transaction: Transaction, token: bytes, expires_at: float, now: float) -> bool:
-    """Whether it is used for the first time. `token` is its digest (32 bytes), remembered until
-    `expires_at`."""
+    """Record a logout token as used. Return False if it was used before.
+
+    `token` is its digest (32 bytes), which is remembered until `expires_at`.
+    """
     transaction.execute(delete(logout_tokens).where(logout_tokens.c.expires_at <= now))
     known = select(logout_tokens.c.id).where(logout_tokens.c.id == token)
     if transaction.execute(known).first() is not None:

@@ -1,4 +1,4 @@
-"""The sign-ins of browsers and machines that last, as an administrator lists them."""
+"""Listing the sign-ins of browsers and machines that last."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,13 @@ from stagedoor.store.schema import keys, provider_answers, tokens, users, web_pa
 
 @dataclass(frozen=True, slots=True)
 class SignInRecord:
-    """`id` is 64 hexadecimal digits, and no secret. `credential` names the token, the key or the identity
-    provider. `key_fingerprint` is of a machine that has logged in, None for a browser. `label`
-    names the machine or the browser.
-    `opened_at` and `source` are None for one of an older program. `answered_at` is when the provider last
-    said that the sign-in lasts, None where none is asked; `failure` is what it has answered since, or why it
-    did not, at `failed_at`. Times are seconds since the epoch.
+    """A sign-in that lasts.
+
+    `id` is 64 hexadecimal digits, and no secret. `credential` names the token, the key or the identity
+    provider. `key_fingerprint` is that of a machine's key, None for a browser. `label` names the machine or
+    the browser. `opened_at` and `source` are None for a sign-in of an older program. `answered_at` is when
+    the provider last confirmed the sign-in, None if no provider is asked; `failure` is its later answer that
+    did not confirm it, or why no answer came, at `failed_at`. Times are seconds since the epoch.
     """
 
     id: str
@@ -36,9 +37,9 @@ class SignInRecord:
 
 
 def list_sign_ins(database: Database, now: float, user: str | None = None) -> list[SignInRecord]:
-    """All that last, or those of `user`, by user and end. Raises StoreError.
+    """List the sign-ins that last, of all users or of `user`, by user and end. Raises StoreError.
 
-    One whose password was changed, or whose token or key was removed, opens nothing any more.
+    A sign-in is left out if its password was changed, or its token or key was removed.
     """
     query = (
         select(
@@ -76,12 +77,12 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
                 row.failed_at,
             )
             for row in transaction.execute(query)
-            if _opens(row)
+            if _is_credential_valid(row)
         ]
 
 
-def _opens(row: Row[Any]) -> bool:
-    """Whether what the sign-in was opened by is there still (`authn.passes.identity_of`)."""
+def _is_credential_valid(row: Row[Any]) -> bool:
+    """Return whether the credential that opened the sign-in is unchanged (`authn.passes.identity_of`)."""
     match Method(row.method):
         case Method.PASSWORD:
             return bytes(row.password_mark or b"") == (password_mark(row.password_hash) or b"")

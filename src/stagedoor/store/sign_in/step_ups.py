@@ -1,4 +1,4 @@
-"""Terminals that wait for a proof that their person is there."""
+"""Step-ups: terminals that wait for a proof of their user's presence."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ from stagedoor.wire.oneline import is_word
 
 
 def add(database: Database, step_up: PendingStepUp, now: float, most: int) -> bool:
-    """Keep it, unless `most` of its sign-in wait already. What is over is thrown away. Raises StoreError."""
+    """Store a step-up. Return False if `most` step-ups of its sign-in wait already. Raises StoreError.
+
+    Step-ups that are over are removed.
+    """
     with database.write() as transaction:
         transaction.execute(delete(step_ups).where(step_ups.c.ends_at <= now))
         waiting = select(func.count()).where(step_ups.c.sign_in == step_up.sign_in)
@@ -35,16 +38,18 @@ def add(database: Database, step_up: PendingStepUp, now: float, most: int) -> bo
 
 
 def find(transaction: Transaction, id_: str) -> PendingStepUp | None:
-    """The one of that id, over or not."""
+    """Return the step-up with that id, over or not, or None."""
     if not is_word(id_):
         return None
     row = transaction.execute(select(step_ups).where(step_ups.c.id == id_)).first()
-    return None if row is None else _whole(row)
+    return None if row is None else _step_up(row)
 
 
-def tried(transaction: Transaction, before: PendingStepUp, after: PendingStepUp) -> bool:
-    """Keep the tries that are left; whether it was still as `before` is: of several tries at once, each
-    counts."""
+def use_try(transaction: Transaction, before: PendingStepUp, after: PendingStepUp) -> bool:
+    """Store the tries that are left after a wrong answer.
+
+    Return False if the step-up was no longer as `before`, so that each of several simultaneous tries counts.
+    """
     moved = transaction.execute(
         update(step_ups)
         .where(step_ups.c.id == before.id, step_ups.c.tries_left == before.tries_left)
@@ -53,7 +58,7 @@ def tried(transaction: Transaction, before: PendingStepUp, after: PendingStepUp)
     return moved.rowcount == 1
 
 
-def _whole(row: Row[Any]) -> PendingStepUp:
+def _step_up(row: Row[Any]) -> PendingStepUp:
     return PendingStepUp(
         row.id,
         bytes(row.sign_in),

@@ -1,4 +1,4 @@
-"""The tables of sign-ins, and of what proves who somebody is. Part of `schema`."""
+"""The tables of sign-ins and of the proofs of a user's identity. Part of `schema`."""
 
 from sqlalchemy import (
     BigInteger,
@@ -40,12 +40,12 @@ web_passes = Table(
     Index("web_passes_by_expiry", "expires_at"),
     Index("web_passes_by_key", "key_fingerprint"),
 )
-"""See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5;
-`latest_end`, up to which use moves the end of a session, `renewed_at`, when it did so last, `opened_at`,
-`source`, the address that it was opened from, and `end_reason`, what the person is told where somebody else
-ended it, since version 7; `key_fingerprint`, the key that a login is bound to, and `label`, what its machine
-is called, since version 8; `public_key`, that key whole, since version 9; `stepped_up_at`, when somebody last
-proved that they are there, since version 11."""
+"""See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5. Since
+version 7: `latest_end`, up to which use moves the end of a session; `renewed_at`, when use last moved it;
+`opened_at`; `source`, the address that it was opened from; and `end_reason`, the message for the user if
+another person ended it. `key_fingerprint`, the key that a login is bound to, and `label`, the name of its
+machine, since version 8; `public_key`, the whole key, since version 9; `stepped_up_at`, the user's last
+proof of presence, since version 11."""
 
 provider_answers = Table(
     "provider_answers",
@@ -71,10 +71,10 @@ provider_answers = Table(
     Index("provider_answers_by_time", "ask_at"),
     Index("provider_answers_by_subject", "issuer", "subject"),
 )
-"""What an identity provider said of a session that lasts; see `answers`. Since version 7. `refresh_token` is
-sealed. `ask_at` is when one process asks again. `follows`, the sign-in whose row has the token
-that answers for this one as well, since version 8. `failure`, why the provider did not say when it was asked
-last, at `failed_at`, since version 14: both are NULL after it has."""
+"""The answers of identity providers about sessions that last; see `provider_answers`. Since version 7.
+`refresh_token` is sealed. `ask_at` is when a process asks again. `follows`, the sign-in whose row has the
+token for this sign-in too, since version 8. `failure`, why the provider did not confirm the sign-in when it
+was last asked, at `failed_at`, since version 14: both are NULL after it has confirmed it."""
 
 logout_tokens = Table(
     "logout_tokens",
@@ -82,7 +82,7 @@ logout_tokens = Table(
     Column("id", LargeBinary(32), primary_key=True),
     Column("expires_at", Float, nullable=False),
 )
-"""Those that were used, so that none is used twice. Since version 7."""
+"""The logout tokens that were used, so that none is used twice. Since version 7."""
 
 pending_logins = Table(
     "pending_logins",
@@ -113,8 +113,8 @@ certified_sign_ins = Table(
     Column("valid_before", Float, nullable=False),
     Column("user_name", text_key(64)),
 )
-"""See `certified`. Since version 10. A row outlives its sign-in and its user: one that lasts no more is
-revoked. `user_name`, since version 12, is NULL where a program wrote the row that did not know of it."""
+"""See `certified`. Since version 10. A row outlives its sign-in and its user: a sign-in that is over is then
+revoked. `user_name`, since version 12, is NULL in rows of older programs."""
 
 passkeys = Table(
     "passkeys",
@@ -143,7 +143,8 @@ passkey_challenges = Table(
     Column("expires_at", Float, nullable=False),
     Index("passkey_challenges_by_expiry", "expires_at"),
 )
-"""Since version 11. A row is removed when its challenge is shown, so that none is answered twice."""
+"""The passkey challenges that wait. Since version 11. A row is removed when its challenge is answered, so
+that none is answered twice."""
 
 step_ups = Table(
     "step_ups",

@@ -1,1 +1,1 @@
-"""The store in an SQLite file."""
+"""The store in an SQLite file, with disk space reserved for taking rights away."""

@@ -1,4 +1,4 @@
-"""All that is SQLite's own: the file and its modes, the pragmas, and its errors in plain words."""
+"""The store in an SQLite file: the file and its mode, the pragmas, and SQLite's errors in plain words."""
 
 import errno
 import os
@@ -22,8 +22,8 @@ from stagedoor.store.adapter import Statement
 from stagedoor.store.sqlite.reserve import Reserve
 
 CACHE_KIB = 512
-"""Pages that each connection keeps. Sessions come and go at the end of every B-tree, so more would
-hold what nobody asks for again; a page that is missed is in the kernel's cache."""
+"""The page cache of each connection. Sessions come and go at the end of every B-tree, so more pages would not
+be read again; a page that is missing is in the kernel's cache."""
 
 _CODES = {
     sqlite3.SQLITE_FULL: "disk full; free space on that file system",
@@ -39,14 +39,14 @@ _CODES = {
 
 
 class SqliteFile:
-    """Satisfies `adapter.Adapter` with a file that processes of one machine share."""
+    """A store in a file that processes of one machine share. Implements `adapter.Adapter`."""
 
     shared = False
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     hint = "name another folder as data_dir"
 
     def __init__(self, path: Path, *, create: bool, busy_timeout_s: float) -> None:
-        """Make the file where `create` allows. Raises StoreError."""
+        """Open the file, and create it if `create` allows. Raises StoreError."""
         prepare_file(path, create=create)
         self.name = str(path)
         self.reading: Engine = sqlite_engine(path, busy_timeout_s=busy_timeout_s)
@@ -54,48 +54,48 @@ class SqliteFile:
         self._path = path
         self._writer = RowWriter(path, busy_timeout_s=busy_timeout_s)
         self._closed = False
-        event.listen(self.reading, "checkin", self._come_back)
-        found = path.stat()
-        self._inode = (found.st_dev, found.st_ino)
+        event.listen(self.reading, "checkin", self._on_checkin)
+        opened = path.stat()
+        self._inode = (opened.st_dev, opened.st_ino)
 
     def check_in_place(self) -> None:
-        """SQLite goes on writing to a file that was deleted or replaced; the audit may not."""
+        """Raise StoreError if the file was deleted or replaced. SQLite would go on writing to the old one."""
         try:
-            found = self._path.stat()
+            current = self._path.stat()
         except OSError as error:
             raise StoreError(
                 f"the store {self._path} is gone: {error.strerror}", "the store is gone"
             ) from error
-        if (found.st_dev, found.st_ino) != self._inode:
+        if (current.st_dev, current.st_ino) != self._inode:
             raise StoreError(
                 f"the store {self._path} was replaced by another file; restart",
                 "the store was replaced; the gateway must be restarted",
             )
 
     def write_rows(self, statements: Iterable[Statement]) -> None:
-        """Raises sqlite3.Error or StoreError."""
+        """Write all rows in one transaction. Raises sqlite3.Error or StoreError."""
         self._writer.write(statements)
 
     def explain(self, error: Exception) -> StoreError:
-        """By SQLite's result code."""
+        """Explain an error by SQLite's result code."""
         return explain(self._path, error)
 
     def close(self) -> None:
-        """Close every connection; those that other threads use, when they have ended."""
+        """Close every connection; those that other threads use are closed when they are returned."""
         self._closed = True
         self.reading.dispose()
         self._writer.close()
 
-    def _come_back(self, raw: DBAPIConnection | None, _: ConnectionPoolEntry) -> None:
+    def _on_checkin(self, raw: DBAPIConnection | None, _: ConnectionPoolEntry) -> None:
         if self._closed and raw is not None:
             raw.close()
 
 
 def prepare_file(path: Path, *, create: bool) -> None:
-    """See to it that `path` is a file of mode 0600 that only its owner can replace.
+    """Make sure that `path` is a file with mode 0600 that only its owner can replace.
 
-    A missing folder is made with mode 0700. Made by root in a folder of the account that runs the
-    gateway, the file is given to that account, so that the gateway can open it. Raises StoreError.
+    A missing folder is created with mode 0700. A file that root creates in a folder of the account that runs
+    the gateway is given to that account, so that the gateway can open it. Raises StoreError.
     """
     try:
         if create:
@@ -119,8 +119,8 @@ def prepare_file(path: Path, *, create: bool) -> None:
 
 
 def _close_to_others(path: Path) -> None:
-    """Give the store mode 0600. Raises OSError, also for a link that root must not follow."""
-    # By O_PATH: closing another descriptor would take away the locks of a store that this process has open.
+    """Give the store the mode 0600. Raises OSError, also for a link that root must not follow."""
+    # With O_PATH: closing another descriptor would release the locks of a store that this process has open.
     fd = open_unplanted(path, os.O_PATH)
     try:
         seen = os.fstat(fd)
@@ -134,7 +134,7 @@ def _close_to_others(path: Path) -> None:
 
 def _create(path: Path, folder: os.stat_result) -> None:
     try:
-        # O_EXCL also refuses a symbolic link that somebody planted.
+        # O_EXCL also refuses a planted symbolic link.
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         return
@@ -146,17 +146,18 @@ def _create(path: Path, folder: os.stat_result) -> None:
 
 
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    """synchronous=FULL with WAL makes each commit survive a power cut
-    (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    """Open a connection. synchronous=FULL with WAL makes each commit survive a power cut.
+
+    See https://www.sqlite.org/pragma.html#pragma_synchronous.
     """
-    # isolation_level None: the driver begins nothing by itself; we do.
+    # isolation_level None: the driver begins no transaction; this module does.
     raw = sqlite3.connect(
         path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
     )
     try:
         if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            # Of two that turn a new file at once SQLite refuses one without waiting.
-            _once_free(raw, "PRAGMA journal_mode = WAL", busy_timeout_s)
+            # If two processes turn on WAL at once, SQLite refuses one of them without waiting.
+            _wait_for_lock(raw, "PRAGMA journal_mode = WAL", busy_timeout_s)
         raw.execute("PRAGMA synchronous = FULL")
         raw.execute("PRAGMA foreign_keys = ON")
         raw.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
@@ -167,7 +168,7 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
 
 
 def sqlite_engine(path: Path, *, busy_timeout_s: float) -> Engine:
-    """An engine whose transactions begin as `Database` says: IMMEDIATE to write, else DEFERRED."""
+    """Return an engine whose transactions begin IMMEDIATE if they write, else DEFERRED."""
     reserve = Reserve(path)
     engine = create_engine(
         "sqlite+pysqlite://",
@@ -196,10 +197,10 @@ def sqlite_engine(path: Path, *, busy_timeout_s: float) -> Engine:
 
 
 class RowWriter:
-    """Writes rows over a connection of its own, without SQLAlchemy.
+    """Writes rows over its own connection, without SQLAlchemy. One thread writes at a time.
 
-    What that does for each transaction takes as much CPU time as SQLite's own work on a few rows,
-    and every login pays for it. One thread writes at a time.
+    SQLAlchemy takes as much processor time for each transaction as SQLite's own work on a few rows, and every
+    login pays for it.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float) -> None:
@@ -211,7 +212,7 @@ class RowWriter:
         self._reserve = Reserve(path)
 
     def write(self, statements: Iterable[Statement]) -> None:
-        """All in one transaction that survives a power cut. Raises sqlite3.Error or StoreError."""
+        """Write all rows in one transaction that survives a power cut. Raises sqlite3.Error or StoreError."""
         with self._lock:
             if self._raw is None:
                 self._raw = _connect(self._path, self._busy_timeout_s)
@@ -222,19 +223,19 @@ class RowWriter:
                     self._raw.executemany(sql, rows)
                 self._raw.execute("COMMIT")
             except BaseException:
-                self._drop()  # which rolls back, whatever state the driver was left in
+                self._disconnect()  # rolls back, whatever the state of the driver
                 raise
         if self._closed:
             self.close()
 
     def close(self) -> None:
-        """A write that hangs in a dead disk is not waited for, and closes when it is over."""
+        """Close the connection. A write that hangs on a dead disk closes it when it ends."""
         self._closed = True
         if self._lock.acquire(blocking=False):
-            self._drop()
+            self._disconnect()
             self._lock.release()
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         raw, self._raw = self._raw, None
         if raw is not None:
             with suppress(sqlite3.Error):
@@ -242,25 +243,25 @@ class RowWriter:
 
 
 def _begin_immediate(raw: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
-    """Take the write lock at once: a reader that turns writer half-way could only fail
-    (https://www.sqlite.org/lang_transaction.html#deferred).
+    """Begin a transaction with the write lock, because a reader that begins to write later may have to fail.
+
+    See https://www.sqlite.org/lang_transaction.html#deferred.
     """
     try:
-        _once_free(raw, "BEGIN IMMEDIATE", busy_timeout_s)
+        _wait_for_lock(raw, "BEGIN IMMEDIATE", busy_timeout_s)
     except sqlite3.OperationalError as error:
         raise explain(path, error) from error
 
 
-def _once_free(raw: sqlite3.Connection, statement: str, busy_timeout_s: float) -> None:
-    """Run a statement as soon as nobody else's lock is in its way.
+def _wait_for_lock(raw: sqlite3.Connection, statement: str, busy_timeout_s: float) -> None:
+    """Run a statement as soon as no lock of another connection is in its way.
 
-    We wait ourselves. SQLite's own handler soon sleeps 100 ms between two looks, and so lets a
-    worker with a queue of logins starve another (seen: 1.3 s; this way: 0.3 s); and it is not asked
-    where it could be two that wait for each other
-    (https://www.sqlite.org/c3ref/busy_handler.html).
+    It waits without SQLite's own handler. That one soon sleeps 100 ms between two attempts, and so lets a
+    worker with a queue of logins starve another (measured: 1.3 s; this way: 0.3 s). It is also not called if
+    two connections might wait for each other (https://www.sqlite.org/c3ref/busy_handler.html).
 
     Raises:
-        sqlite3.OperationalError: it was not free within `busy_timeout_s`, or the statement failed.
+        sqlite3.OperationalError: the lock was not free within `busy_timeout_s`, or the statement failed.
     """
     raw.execute("PRAGMA busy_timeout = 0")
     deadline = time.monotonic() + busy_timeout_s
@@ -270,14 +271,14 @@ def _once_free(raw: sqlite3.Connection, statement: str, busy_timeout_s: float) -
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            # Random, so that two who wait do not always look at the same moment.
+            # Random, so that two waiting connections do not always try at the same moment.
             time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
         else:
             return
 
 
 def explain(path: Path, error: Exception) -> StoreError:
-    """Say in one line what a driver's error means for the operator."""
+    """Return an error that says in one line what a driver's error means for the operator."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(origin, "sqlite_errorcode", None)
     # The low byte is the primary code (https://www.sqlite.org/rescode.html#pve).

@@ -1,7 +1,7 @@
-"""Who is at which terminal of the WebShell, in every worker of every gateway.
+"""The sessions attached to terminals of the WebShell, in all workers of all gateways.
 
-A row belongs to a session; once that is closed it means nothing, and is removed by the one who
-comes next. So what a worker that died has left behind harms nobody.
+A row belongs to a session. After the session is closed it means nothing, and the next attachment removes it.
+So rows that a dead worker leaves behind do no harm.
 """
 
 from collections.abc import Collection
@@ -15,8 +15,11 @@ from stagedoor.store.schema import sessions, visits
 
 @dataclass(frozen=True, slots=True)
 class AttachmentRecord:
-    """Somebody at a terminal; `looks` and does not type. `since` is seconds since the epoch; `share` is the
-    id of the share by which a guest came, None for others."""
+    """A session attached to a terminal.
+
+    `looks` is true if it only watches. `since` is seconds since the epoch. `share` is the id of the share by
+    which a guest came, None for other users.
+    """
 
     session: str
     identity: str
@@ -28,7 +31,7 @@ class AttachmentRecord:
     share: str | None
 
 
-def arrive(
+def attach(
     database: Database,
     session: str,
     target: str,
@@ -37,12 +40,12 @@ def arrive(
     looks: bool,
     share: str | None = None,
 ) -> None:
-    """Raises StoreError."""
-    still = select(sessions.c.id).where(
+    """Store that a session is attached to a terminal. Raises StoreError."""
+    open_session = select(sessions.c.id).where(
         sessions.c.id == visits.c.session, sessions.c.closed_at.is_(None)
     )
     with database.write(hasty=True) as transaction:
-        transaction.execute(delete(visits).where(~still.exists()))
+        transaction.execute(delete(visits).where(~open_session.exists()))
         transaction.execute(
             insert(visits).values(
                 session=session, target=target, terminal=terminal, looks=int(looks), share=share
@@ -50,13 +53,13 @@ def arrive(
         )
 
 
-def leave(database: Database, session: str) -> None:
-    """Raises StoreError."""
+def detach(database: Database, session: str) -> None:
+    """Store that a session is attached no longer. Raises StoreError."""
     with database.write(hasty=True) as transaction:
         transaction.execute(delete(visits).where(visits.c.session == session))
 
 
-def list_visits(
+def list_attachments(
     database: Database,
     *,
     looks: bool | None = None,
@@ -64,8 +67,11 @@ def list_visits(
     at: tuple[str, str] | None = None,
     targets: Collection[str] | None = None,
 ) -> list[AttachmentRecord]:
-    """Those who are there now, the oldest first; `at` is a target and a terminal. With `targets`, those at
-    any terminal of these. Raises StoreError."""
+    """List the attachments of open sessions, the oldest first. Raises StoreError.
+
+    `looks` limits it to sessions that only watch or that may type, `session` to one session, `at` to a target
+    and a terminal, and `targets` to all terminals of these targets.
+    """
     query = (
         select(
             visits.c.session,
