@@ -95,16 +95,16 @@ class Apps:
         return rows
 
     async def _describe(self, target: Target, inside: Sequence[str] = ()) -> App:
-        stands = self._shells.stands(target)
+        start = self._shells.start_state(target)
         behind = self._shells.outdated(target)
         detail = ""
         if behind:
             detail = f"{sentence(target.app, behind, inside)} (now by: stagedoor app stop {target})"
         state = await self._shells.observe(target)
-        if isinstance(stands, Cause):
-            detail = f"{stands.step}: {stands.message}"
-        elif state is ShellState.STARTING and stands is not None:
-            detail = f"{stands.name}: {stands.detail}" if stands.detail else stands.name
+        if isinstance(start, Cause):
+            detail = f"{start.step}: {start.message}"
+        elif state is ShellState.STARTING and start is not None:
+            detail = f"{start.name}: {start.detail}" if start.detail else start.name
         shell = await self._shells.resolve(target)
         address = f"{shell.host}:{shell.port}" if shell else ""
         return App(target, "kubernetes", state, detail, address, len(inside))

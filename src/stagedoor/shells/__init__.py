@@ -1,6 +1,6 @@
-"""The fourth stage: where apps' shells come from, and which addresses they may have.
+"""The fourth stage: the sources of apps' shells, and the addresses that shells may have.
 
-One adapter for each kind (`local`, `static`), all alike behind `ports.Shells`. What may never
-enter: who may use a shell (a `Grant` is asked for, never made), and bytes of a session that only
-passes through the gateway.
+Each kind of shell (`local`, `static`, `kubernetes`) has an adapter behind `ports.Shells`. What may never
+enter: the decision on access (a `Grant` is an argument here, never made), and the bytes of a session that
+only passes through the gateway.
 """

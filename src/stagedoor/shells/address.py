@@ -1,7 +1,7 @@
-"""Which addresses a shell may have. A name that somebody else controls may resolve to anything.
+"""The filter of addresses that a shell may have, since a name under foreign control may resolve to anything.
 
-Lines 19 to 21 of the CONNECT conformance list. Callers resolve once, ask here about every
-address, and dial only what was allowed, so a second, different answer changes nothing.
+Lines 19 to 21 of the CONNECT conformance list. Callers resolve a name once, pass all its addresses to
+`decide`, and dial only the allowed ones. So a second, different answer of the name server has no effect.
 """
 
 from collections.abc import Iterable
@@ -17,19 +17,19 @@ def _networks(*names: str) -> tuple[Network, ...]:
 
 LOOPBACK = _networks("127.0.0.0/8", "::1/128")
 
-# What nobody's shell is ever at, whatever the settings say.
+# No shell is at these addresses, whatever the settings allow.
 NEVER = _networks(
     "0.0.0.0/8",  # this network (RFC 1122); 0.0.0.0 reaches loopback on Linux
     "::/128",
     "224.0.0.0/4",  # multicast
     "ff00::/8",
     "240.0.0.0/4",  # reserved and limited broadcast
-    # An IPv4 address in IPv6 clothes is judged as what it hides: not at all.
-    "::/96",  # IPv4-compatible (RFC 4291 §2.5.5.1); ::1 is looked at first
+    # IPv6 forms of IPv4 addresses are refused as a whole.
+    "::/96",  # IPv4-compatible (RFC 4291 §2.5.5.1); ::1 is checked before this
     "::ffff:0:0/96",  # IPv4-mapped (RFC 4291 §2.5.5.2)
     "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
-    # Cloud metadata: a client that reaches it may get the machine's own credentials.
-    "169.254.169.254/32",  # nearly all
+    # Cloud metadata services: a client that reaches one may get the machine's own credentials.
+    "169.254.169.254/32",  # nearly all clouds
     "169.254.170.2/32",  # AWS ECS
     "169.254.170.23/32",  # AWS EKS
     "fd00:ec2::254/128",  # AWS
@@ -41,12 +41,12 @@ NEVER = _networks(
     "192.0.0.0/24",  # IETF protocol assignments; 192.0.0.192 is Oracle's
 )
 
-# Forbidden unless the shell's own settings name a network that holds it.
+# Forbidden unless the shell's own settings name a network that contains the address.
 UNLESS_NAMED = _networks(
     "169.254.0.0/16",  # link-local
     "fe80::/10",
     "fec0::/10",  # site-local, deprecated (RFC 3879)
-    "64:ff9b::/96",  # NAT64 (RFC 6052): another family's address in disguise
+    "64:ff9b::/96",  # NAT64 (RFC 6052): contains an IPv4 address
     "64:ff9b:1::/48",  # NAT64, local use (RFC 8215)
     "2002::/16",  # 6to4 (RFC 3056)
     "2001::/32",  # Teredo (RFC 4380)
@@ -56,19 +56,19 @@ UNLESS_NAMED = _networks(
 def decide(
     addresses: Iterable[Address], shell: Shell
 ) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    """Part `addresses` into (allowed, refused), both in the order given.
+    """Split `addresses` into (allowed, refused), both in the order given.
 
-    Loopback is allowed to a shell that we started ourselves, and within the networks of `shell`. Whether
-    an address is the gateway's own listener is for the caller to ask: only it knows the port.
+    Loopback is allowed for a shell that the gateway started itself, and within the networks of `shell`. The
+    caller must check that an address is not the gateway's own listener, since only it knows the port.
     """
     allowed: list[Address] = []
     refused: list[Address] = []
     for address in addresses:
-        (allowed if _allowed(address, shell) else refused).append(address)
+        (allowed if _is_allowed(address, shell) else refused).append(address)
     return tuple(allowed), tuple(refused)
 
 
-def _allowed(address: Address, shell: Shell) -> bool:
+def _is_allowed(address: Address, shell: Shell) -> bool:
     bare = _without_zone(address)
     if within(bare, LOOPBACK):
         return shell.started_by_us or within(bare, shell.networks)
@@ -78,7 +78,7 @@ def _allowed(address: Address, shell: Shell) -> bool:
 
 
 def _without_zone(address: Address) -> IPv4Address | IPv6Address:
-    """The address alone: a zone id (RFC 4007) makes an address unequal to itself."""
+    """Return the address without its zone id (RFC 4007), with which it would be in no network."""
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         return ip_address(int(address).to_bytes(16, "big"))
     return address

@@ -1,9 +1,9 @@
-"""Who may log in to a shell, as sshd(8) reads it: `authorized_keys`, `authorized_principals`. Pure.
+"""The files by which sshd(8) decides on logins to a shell: `authorized_keys`, `authorized_principals`. Pure.
 
-A registered key is a line of its own, and so is the key of a sign-in, until that ends. A user
-certificate is taken when one of its principals is that of a user who may enter this app now
-(`cert-authority,principals="…"`): so taking away a grant shuts out every certificate that is still
-valid. A certificate without principals is for nobody.
+Each registered key has a line, and so has the key of a sign-in until that ends. A user certificate is
+accepted if one of its principals is that of a user who has a grant for this app now
+(`cert-authority,principals="…"`). So the removal of a grant also refuses certificates that are still valid.
+A certificate without principals is never accepted.
 """
 
 import re
@@ -16,10 +16,10 @@ from stagedoor.model.name import valid_name
 from stagedoor.model.units import MINUTE_S
 
 KEYS_LEASE_S = 80 * MINUTE_S
-"""How long the keys in a shell are good unless they are renewed. A shell may outlive everything that could
-take a right away in it: its gateway, its controller, the rule that lets only the gateway connect."""
+"""How long the keys in a shell are valid unless they are renewed. A shell may outlive everything that could
+remove a right from it: its gateway, its controller, and the rule that lets only the gateway connect."""
 RENEW_AT = 0.75
-"""Keys are renewed when less than this part of their time is left, so an outage of an hour ends none."""
+"""Keys are renewed when less than this part of their time is left, so no key ends in an outage of an hour."""
 
 _KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 _EXPIRY = re.compile(r'expiry-time="(\d{14})Z"', re.ASCII)
@@ -28,9 +28,9 @@ _HEADER = "# Written by Stagedoor whenever the policy changes; edits are lost."
 
 
 def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str]) -> str:
-    """The whole file. `user_ca_lines` are public keys of user CAs, each `type base64`.
+    """Return the text of the file. `user_ca_lines` are public keys of user CAs, each `type base64`.
 
-    What could not be quoted safely is left out, though the store lets nothing such in.
+    Names and keys that could not be quoted safely are left out, although the store accepts none of these.
     """
     lines = [_HEADER]
     for admission in admissions:
@@ -58,10 +58,10 @@ def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str
 
 
 def authorized_principals(admissions: Iterable[Admission]) -> str:
-    """The whole file for `AuthorizedPrincipalsFile` (sshd_config(5)), beside `TrustedUserCAKeys`.
+    """Return the text of an `AuthorizedPrincipalsFile` (sshd_config(5)), for use with `TrustedUserCAKeys`.
 
-    A certificate of a trusted CA is taken when one of its principals has a line; the options
-    before a principal are those of authorized_keys.
+    sshd accepts a certificate of a trusted CA if one of its principals has a line. The options before a
+    principal are those of authorized_keys.
     """
     lines = [_HEADER]
     for admission in admissions:
@@ -72,11 +72,11 @@ def authorized_principals(admissions: Iterable[Admission]) -> str:
 
 
 def keys_until(known: float | None, now: float, lease_s: float) -> float:
-    """When keys end that are written at `now`; `known` is the end that was written last, None: none was.
+    """Return when keys that are written at `now` end.
 
-    That one is kept while enough of it is left, so that a file which would say the same is not written
-    again. An end further away than `lease_s` is none of ours. All in seconds, since the epoch but for
-    `lease_s`.
+    `known` is the end that was written last, None if none was. It is kept while enough time is left, so
+    that an unchanged file is not written again. An end further away than `lease_s` was not written by
+    Stagedoor, so it is replaced. Times are in seconds since the epoch, `lease_s` in seconds.
     """
     if known is not None and RENEW_AT * lease_s < known - now <= lease_s:
         return known
@@ -84,12 +84,15 @@ def keys_until(known: float | None, now: float, lease_s: float) -> float:
 
 
 def ending_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ...]:
-    """The same, of which none lasts beyond `until`."""
-    return tuple(replace(one, expires_at=_sooner(until, one.expires_at)) for one in admissions)
+    """Return `admissions` with none that lasts beyond `until`."""
+    return tuple(
+        replace(admission, expires_at=_sooner(until, admission.expires_at))
+        for admission in admissions
+    )
 
 
 def in_force(text: str, now: float) -> str:
-    """The lines that have not expired; sshd(8) judges `expiry-time` itself, asyncssh does not."""
+    """Return the lines that have not expired. sshd(8) checks `expiry-time` itself, but asyncssh does not."""
     present = datetime.fromtimestamp(now, UTC).strftime(_FORMAT)
     kept = []
     for line in text.splitlines():
@@ -99,14 +102,14 @@ def in_force(text: str, now: float) -> str:
     return "\n".join(kept)
 
 
-def _sooner(one: float, other: float | None) -> float:
-    return one if other is None else min(one, other)
+def _sooner(first: float, second: float | None) -> float:
+    return first if second is None else min(first, second)
 
 
 def _until(expires_at: float | None) -> str:
     if expires_at is None:
         return ""
-    # Rounded down: a grant never lasts longer than was said. Past year 9999 is for ever.
+    # Rounded down, so that a key never lasts longer than its grant. A time past the year 9999 means no end.
     if expires_at >= 253402300800:
         return ""
     return f'expiry-time="{datetime.fromtimestamp(max(expires_at, 0), UTC).strftime(_FORMAT)}Z"'

@@ -1,4 +1,4 @@
-"""What every kind of shell answers to: local, static, Kubernetes."""
+"""The interface of every source of shells: local, static, Kubernetes."""
 
 from typing import Protocol
 
@@ -11,49 +11,49 @@ from stagedoor.model.target import Target
 class Shells(Protocol):
     """A source of shells. Every adapter passes `tests/shells/conformance.py`.
 
-    A start may take seconds and may fail; `ensure` is idempotent, and any number of callers in any
-    number of processes cause one start. What is not an app here is a `Denial` (`NO_APP`).
+    A start may take seconds and may fail. `ensure` is idempotent: any number of callers in any number of
+    processes cause one start. For a target that is no app here, it returns a `Denial` (`NO_APP`).
     """
 
     def targets(self) -> tuple[Target, ...]:
-        """Every target that could be entered now, running or not, in order of name.
+        """Return every target that offers a shell now, running or not, sorted by name.
 
-        On a cluster apps come and go.
+        On a cluster the result changes when apps are created and deleted.
         """
         ...
 
     def knows(self, target: Target) -> bool:
-        """Whether it is one of `targets`. Costs nothing."""
+        """Return whether the target is one of `targets`, at no cost."""
         ...
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the shell once its sshd answers, starting it if need be.
 
-        A failure is a `Denial` (`SHELL_UNAVAILABLE`) that names the step that failed and why. The
-        caller bounds the time by cancelling; a cancelled `ensure` leaves a start to go on.
+        A failure is a `Denial` (`SHELL_UNAVAILABLE`) with the step that failed and the reason. The caller
+        limits the time by cancelling; the start goes on after a cancelled `ensure`.
         """
         ...
 
     async def resolve(self, target: Target) -> Shell | None:
-        """Where the shell listens now, without starting anything; None if it does not."""
+        """Return the shell if it listens now, else None. Starts nothing."""
         ...
 
     async def observe(self, target: Target) -> ShellState:
-        """What is seen of the shell now, without starting anything."""
+        """Return the state of the shell now. Starts nothing."""
         ...
 
     def notice(self, target: Target) -> str | None:
-        """One line that its developers should know of the shell as it runs now; None: nothing."""
+        """Return one line that developers in the running shell should know, or None."""
         ...
 
     def touch(self, target: Target) -> None:
-        """Somebody has entered: the shell is in use. Any thread; does not block."""
+        """Count a new session, which keeps the shell in use. Called in any thread; does not block."""
         ...
 
     def release(self, target: Target) -> None:
-        """Somebody has left; once for each `touch`. Any thread; does not block."""
+        """Count the end of a session, once for each `touch`. Called in any thread; does not block."""
         ...
 
     async def close(self) -> None:
-        """Stop watching; shells in use live on."""
+        """Stop watching. Shells in use keep running."""
         ...

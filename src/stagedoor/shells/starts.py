@@ -1,4 +1,4 @@
-"""One start for each target at a time, and everybody who waits hears of its steps."""
+"""The starts under way: one for each target, whose steps are reported to every waiting login."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,45 +9,45 @@ from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
 
 Begin = Callable[[Progress], Coroutine[Any, Any, Shell | Denial]]
-"""Makes the start; it is given whom to tell of its steps."""
+"""Runs a start, and calls its argument with each step."""
 
 
 class Starts:
     """The starts under way. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._starting: dict[Target, _Starting] = {}
+        self._starts: dict[Target, _SharedStart] = {}
 
     async def join(self, target: Target, begin: Begin, progress: Progress) -> Shell | Denial:
-        """Wait for the start of `target` that goes on, or for the one that `begin` makes.
+        """Wait for the start of `target` that is under way, or run `begin` if there is none.
 
-        A cancelled caller leaves the start to the others, and to the next one.
+        If a caller is cancelled, the start goes on for the others and for later callers.
         """
-        starting = self._starting.get(target)
-        if starting is None:
-            starting = self._starting[target] = _Starting(begin)
-            starting.task.add_done_callback(lambda _: self._starting.pop(target))
-        starting.listening.append(progress)
+        start = self._starts.get(target)
+        if start is None:
+            start = self._starts[target] = _SharedStart(begin)
+            start.task.add_done_callback(lambda _: self._starts.pop(target))
+        start.listeners.append(progress)
         try:
-            return await asyncio.shield(starting.task)
+            return await asyncio.shield(start.task)
         finally:
-            starting.listening.remove(progress)
+            start.listeners.remove(progress)
 
     async def close(self) -> None:
-        """Give up every start, and wait until they have ended."""
-        tasks = [starting.task for starting in self._starting.values()]
+        """Cancel every start, and wait until all have ended."""
+        tasks = [start.task for start in self._starts.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Starting:
-    """One start, and who listens to it."""
+class _SharedStart:
+    """One start and the callers that it reports to."""
 
     def __init__(self, begin: Begin) -> None:
-        self.listening: list[Progress] = []
-        self.task = asyncio.create_task(begin(self._tell))
+        self.listeners: list[Progress] = []
+        self.task = asyncio.create_task(begin(self._report))
 
-    def _tell(self, step: StartStep) -> None:
-        for progress in tuple(self.listening):
+    def _report(self, step: StartStep) -> None:
+        for progress in tuple(self.listeners):
             progress(step)

@@ -1,4 +1,4 @@
-"""SSH servers that are there already: machines, containers, what people have."""
+"""Existing SSH servers as shells, for example machines and containers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from stagedoor.model.target import SSH_PORT, Target
 class StaticShell:
     """One `[[shells.static]]` entry.
 
-    `networks` are those in which `host` may lie though they are forbidden by default.
+    `networks` are networks in which `host` may be although they are forbidden by default.
     """
 
     app: str
@@ -25,13 +25,14 @@ class StaticShell:
 
     @property
     def target(self) -> Target:
+        """Return the app and environment as a target."""
         return Target(self.app, self.environment)
 
 
 class StaticShells:
-    """Satisfies `shells.ports.Shells`. Starts nothing, so every server counts as started.
+    """A `shells.ports.Shells` of existing servers. It starts nothing, so every server counts as started.
 
-    Whether it answers is `UNKNOWN` here: only `session.connect` dials, past the filter of addresses.
+    Their state is `UNKNOWN`, since only `session.connect` dials, after the filter of addresses.
     """
 
     def __init__(self, shells: Iterable[StaticShell]) -> None:
@@ -41,36 +42,42 @@ class StaticShells:
         }
 
     def targets(self) -> tuple[Target, ...]:
+        """Return the targets in the settings, sorted."""
         return tuple(sorted(self._shells, key=str))
 
     def knows(self, target: Target) -> bool:
+        """Return whether the target is in the settings."""
         return target in self._shells
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        """Return the server in the settings."""
         shell = self._shells.get(grant.target)
         return shell if shell else no_app(grant.target)
 
     async def resolve(self, target: Target) -> Shell | None:
+        """Return the server in the settings, or None."""
         return self._shells.get(target)
 
     async def observe(self, target: Target) -> ShellState:
+        """Return UNKNOWN for a server in the settings."""
         return ShellState.UNKNOWN if target in self._shells else ShellState.ABSENT
 
     def notice(self, target: Target) -> str | None:
+        """Return None."""
         return None
 
     def touch(self, target: Target) -> None:
-        """Nothing to keep alive."""
+        """Do nothing, since the server runs without sessions."""
 
     def release(self, target: Target) -> None:
-        """Nothing to let go."""
+        """Do nothing, since the server runs without sessions."""
 
     async def close(self) -> None:
-        """Nothing to watch."""
+        """Do nothing, since no server is watched."""
 
 
 def no_app(target: Target) -> Denial:
-    """What every adapter says of a target that it does not have."""
+    """Return the denial of a target that an adapter does not have."""
     place = f"{target.app} in {target.environment}" if target.environment else target.app
     return Denial.with_mend(
         Reason.NO_APP,

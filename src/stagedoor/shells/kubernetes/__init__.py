@@ -1,7 +1,7 @@
-"""Shells on Kubernetes: what a shell is made of, when it is wanted, and why it did not start.
+"""Shells on Kubernetes.
 
-`derive` makes a shell out of its app; `live` sees a namespace, starts a shell and finds out why it does
-not start. The API is behind `ports.Cluster`, whose one adapter is the `kube` package. Two parts use
-this: the gateway, which asks for them and dials (`adapter`), and the controller, which makes and removes
-(`stagedoor.controller`).
+`derive` derives a shell from its app. `live` watches a namespace, waits for the start of a shell, diagnoses
+failures, and decides when a shell starts and ends. The API is behind `ports.Cluster`, whose only adapter is
+the `kube` package. The gateway uses this package to ask for shells and to dial them (`adapter`), the
+controller to create and remove them (`stagedoor.controller`).
 """

@@ -1,4 +1,4 @@
-"""The gateway's side of shells on Kubernetes: asks for them, waits, dials; it makes and removes nothing."""
+"""The gateway's side of shells on Kubernetes: it asks for shells and waits for them, but creates none."""
 
 import asyncio
 import time
@@ -27,22 +27,23 @@ from stagedoor.shells.starts import Starts
 from stagedoor.wire.rfc3339 import show_time
 
 SYNC_S = 15.0
-"""How long somebody waits for a gateway that has just started and has not seen the cluster yet."""
+"""The longest time that a login waits for a gateway which has just started to list the namespace."""
 REQUEST_S = 3.0
-"""How long somebody who comes to a running shell waits for a cluster that does not answer."""
+"""The longest time that a login to a running shell waits for a cluster that does not answer."""
 GIVE_UP_S = 900.0
-"""A start that nobody has seen the end of is looked at no longer than this."""
+"""The longest time that a start is waited for."""
 
 OnProblem = Callable[[str | None], None]
-"""Told in one line why leases cannot be renewed, and None when they can again."""
+"""Called with one line when leases cannot be renewed, and with None when they can be again."""
 
 
 class KubernetesShells:
-    """Satisfies `shells.ports.Shells`. Belongs to the event loop that it is made in.
+    """A `shells.ports.Shells` of apps on Kubernetes. It belongs to the event loop in which it is created.
 
-    `namespaces` go by environment; `holder` names this gateway in leases. `rights` asks the cluster
-    as well whether somebody may enter, None: our own grants decide alone. `judging` says how shells
-    are judged for the cluster's fence, None: there is no fence. `now` is seconds since the epoch.
+    `namespaces` maps an environment to its namespace; `holder` names this gateway in leases. With `rights`
+    the cluster decides on a login too, with None only Stagedoor's grants do. `judging` has the settings
+    with which the gateway approves shells for the cluster's admission policy, None if there is no such
+    policy. `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -65,57 +66,62 @@ class KubernetesShells:
             for name, namespace in namespaces.items()
         }
         self._answered: dict[Target, Address] = {}
-        """Where each shell has said its banner to us."""
+        """The address at which each shell has sent its banner to this gateway."""
         self._starts = Starts()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to watch; `ensure` waits for the first list by itself."""
+        """Start to watch. `ensure` itself waits for the first list."""
         for environment in self._environments.values():
             for work in environment.work():
                 self._spawn(work)
         self._spawn(self._renew())
 
     async def synced(self, within_s: float) -> bool:
-        """Wait until all namespaces were listed or the API refused that, for `within_s` at most. Return
-        whether all were listed."""
+        """Wait until all namespaces are listed or the API has refused that, for `within_s` seconds at most.
+
+        Return whether all are listed.
+        """
         caches = [environment.cache for environment in self._environments.values()]
         return all(await asyncio.gather(*(cache.synced(within_s) for cache in caches)))
 
     def unserved(self) -> dict[str | None, str]:
-        """Return why each environment whose namespace is not seen at the moment is not, in one line."""
-        found = {}
+        """Return the reason, in one line, for each environment whose namespace is not seen at the moment."""
+        problems = {}
         for name, environment in self._environments.items():
             if environment.cache.problem is not None:
-                found[name] = environment.cache.problem.message
+                problems[name] = environment.cache.problem.message
             elif not environment.cache.is_synced:
-                found[name] = f"no answer of the Kubernetes API in {SYNC_S:g} s"
-        return found
+                problems[name] = f"no answer of the Kubernetes API in {SYNC_S:g} s"
+        return problems
 
     def targets(self) -> tuple[Target, ...]:
-        found = [
+        """Return the apps that offer a shell now, sorted."""
+        targets = [
             Target(app, name)
             for name, environment in self._environments.items()
             for app in environment.cache.apps()
         ]
-        return tuple(sorted(found, key=str))
+        return tuple(sorted(targets, key=str))
 
     def knows(self, target: Target) -> bool:
+        """Return whether the app offers a shell now."""
         cache = self._cache(target)
         return cache is not None and cache.app(target.app) is not None
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        return await self._denied(grant) or await self.enter(grant.target, progress)
+        """Return the shell once its sshd answers, if the cluster lets the user of the grant log in."""
+        return await self._check(grant) or await self.enter(grant.target, progress)
 
-    async def _denied(self, grant: Grant) -> Denial | None:
-        """Return why the grant opens no shell now, None if it may."""
+    async def _check(self, grant: Grant) -> Denial | None:
+        """Return why the grant opens no shell now, or None if it does."""
         denial = await self.unknown(grant.target)
         if denial is not None or self._rights is None:
             return denial
         return await self._rights.judge(grant, self._of(grant.target).namespace)
 
     async def unknown(self, target: Target) -> Denial | None:
-        """Return why `target` is no app that offers a shell, as far as the cluster shows; None if it is."""
+        """Return a denial if no app that offers a shell is known under `target`; None if there is one."""
         cache = self._cache(target)
         if cache is None:
             return self._no_app(target)
@@ -130,7 +136,7 @@ class KubernetesShells:
         return None if cache.app(target.app) is not None else self._no_app(target)
 
     async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
-        """As `ensure`, for an administrator who needs no grant (`stagedoor app start`)."""
+        """Return the shell once its sshd answers, without a grant, as for `stagedoor app start`."""
         environment = self._of(target)
         cache = environment.cache
         ended_at = cache.keys_end(target.app)
@@ -143,33 +149,36 @@ class KubernetesShells:
         return await self._starts.join(target, partial(self._start, target), progress)
 
     async def resolve(self, target: Target) -> Shell | None:
+        """Return the shell if one of its pods is ready, else None."""
         cache = self._cache(target)
         if cache is None or not await cache.synced(SYNC_S):
             return None
-        found = cache.addresses(target.app, ready=True)
-        return shell_at(target, found[0]) if found else None
+        addresses = cache.addresses(target.app, ready=True)
+        return shell_at(target, addresses[0]) if addresses else None
 
     async def observe(self, target: Target) -> ShellState:
+        """Return the state of the shell, as the mirrors have it."""
         if not self.knows(target):
             return ShellState.ABSENT
         if await self.resolve(target) is not None:
             return ShellState.READY
-        stands = self.stands(target)
-        if isinstance(stands, Cause):
+        state = self.start_state(target)
+        if isinstance(state, Cause):
             return ShellState.FAILED
-        return ShellState.STARTING if stands is not None else ShellState.ABSENT
+        return ShellState.STARTING if state is not None else ShellState.ABSENT
 
     def outdated(self, target: Target) -> Outdated | None:
-        """What is seen of a shell whose app has moved on; None if it is current, or does not run."""
+        """Return how a running shell is outdated; None if it is up to date, or does not run."""
         cache = self._cache(target)
         return outdated(cache.shell(target.app)) if cache is not None else None
 
     def notice(self, target: Target) -> str | None:
-        found = self.outdated(target)
-        return notice(target.app, found) if found else None
+        """Return the line that developers in an outdated shell should know; None if it is up to date."""
+        state = self.outdated(target)
+        return notice(target.app, state) if state else None
 
-    def stands(self, target: Target) -> StartStep | Cause | None:
-        """Where a start is or why it failed, by what the mirrors show; None if there is no start."""
+    def start_state(self, target: Target) -> StartStep | Cause | None:
+        """Return the step of a start, or the cause of its failure, from the mirrors; None without a start."""
         cache = self._of(target).cache
         shell, lease = cache.shell(target.app), cache.lease(target.app)
         failure = failure_of(lease) if lease else None
@@ -177,36 +186,39 @@ class KubernetesShells:
             return None
         logs: dict[tuple[str, str], str] = {}
         while True:
-            found = diagnose(
+            diagnosis = diagnose(
                 shell, (), cache.pods(target.app), (), self._now(), logs=logs, failure=failure
             )
-            if not isinstance(found, LogRequest):
-                return found
-            logs[found.pod, found.container] = ""  # here nothing is asked of the API
+            if not isinstance(diagnosis, LogRequest):
+                return diagnosis
+            logs[diagnosis.pod, diagnosis.container] = ""  # no log is read from the API here
 
     async def not_allowed(self, grants: Mapping[str, Grant]) -> dict[str, Denial]:
-        """Of those who are inside, by session: whom the cluster itself lets in no longer (`rights`).
+        """Return the denials of the sessions that the cluster no longer allows (`rights`), by session.
 
-        The cluster was not asked about guests who only watch, and is not now.
+        The cluster is not asked about guests who only watch.
         """
         if self._rights is None:
             return {}
-        asked = {
+        checked = {
             session_id: (grant, cache.namespace)
             for session_id, grant in grants.items()
             if (cache := self._cache(grant.target)) is not None
             and self.knows(grant.target)
             and (grant.guest is None or grant.guest.may_type)
         }
-        return await self._rights.refused(asked)
+        return await self._rights.refused(checked)
 
     def touch(self, target: Target) -> None:
-        self._count(target, 1)
+        """Count a new session, so that the lease is renewed."""
+        self._count_later(target, 1)
 
     def release(self, target: Target) -> None:
-        self._count(target, -1)
+        """Count the end of a session."""
+        self._count_later(target, -1)
 
     async def close(self) -> None:
+        """Stop all watches, renewals and waits for starts. The shells keep running."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, self._starts.close(), return_exceptions=True)
@@ -229,24 +241,24 @@ class KubernetesShells:
         return outcome
 
     async def _keep(self, environment: Environment, app: str) -> None:
-        """Renew the lease of a running shell. A cluster that does not answer refuses no login into it."""
+        """Renew the lease of a running shell. A cluster that does not answer does not prevent the login."""
         with suppress(ClusterError, TimeoutError):
             async with asyncio.timeout(REQUEST_S):
                 await environment.leases.keep(app)
 
-    def _count(self, target: Target, by: int) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nothing renews any more
-            self._loop.call_soon_threadsafe(self._counted, target, by)
+    def _count_later(self, target: Target, by: int) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so leases are not renewed any more
+            self._loop.call_soon_threadsafe(self._count, target, by)
 
-    def _counted(self, target: Target, by: int) -> None:
+    def _count(self, target: Target, by: int) -> None:
         environment = self._environments.get(target.environment)
         if environment is None:
             return
-        # Those who leave an app that offers no shell any more are counted too, or its lease would be
+        # The end of a session is counted even if the app offers no shell any more, or its lease would be
         # renewed for ever.
         environment.leases.count(target.app, by)
         if by < 0 and self.knows(target):
-            # The idle time runs from the last one's leaving.
+            # The idle time counts from the end of the last session.
             self._spawn(self._keep(environment, target.app))
 
     async def _renew(self) -> None:
@@ -283,7 +295,7 @@ class KubernetesShells:
 
 
 def _keys_ended(target: Target, at: float, namespace: str) -> Denial:
-    """Nobody's key is taken by the shell's sshd, which would call it a wrong one."""
+    """Return the denial for a shell whose keys have ended: its sshd would refuse every key as wrong."""
     return Denial(
         Reason.SHELL_UNAVAILABLE,
         f"the keys in {target.shell_name} ended at {show_time(at)}, since no controller has renewed them: "

@@ -1,11 +1,11 @@
-"""Why a shell does not start: found by `live.diagnose`, kept on its lease by `derive.objects`. Pure."""
+"""The cause of a failed start, from `live.diagnose`; `derive.objects` keeps it on the shell's lease. Pure."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a shell does not start: the step that failed, and one line for the person who waits."""
+    """The cause of a failed start: the step that failed, and one line for the waiting developer."""
 
     step: str
     message: str

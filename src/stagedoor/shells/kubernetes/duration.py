@@ -1,4 +1,4 @@
-"""Durations and quantities as annotations write them. Pure."""
+"""Durations and quantities as in annotations. Pure."""
 
 import re
 from decimal import Decimal
@@ -20,19 +20,19 @@ _SCALE = {
 
 
 def parse_duration(text: str) -> int | None:
-    """`90s`, `30m`, `1h30m`, `2d` in seconds; None for anything else, a bare number included."""
-    found = _DURATION.fullmatch(text)
-    if found is None or not text:
+    """Parse `90s`, `30m`, `1h30m` or `2d` into seconds. Return None for anything else, also for a number."""
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
         return None
     return sum(
         int(count) * unit
-        for count, unit in zip(found.groups(), _UNITS.values(), strict=True)
+        for count, unit in zip(match.groups(), _UNITS.values(), strict=True)
         if count is not None
     )
 
 
 def show_duration(seconds: int) -> str:
-    """The shortest spelling that `parse_duration` reads back: `1h30m`."""
+    """Return the shortest text that `parse_duration` reads back, as `1h30m`."""
     if seconds == 0:
         return "0s"
     parts = []
@@ -44,12 +44,14 @@ def show_duration(seconds: int) -> str:
 
 
 def parse_quantity(text: str) -> Decimal | None:
-    """A resource quantity (apimachinery `resource.Quantity`) that is not negative: `500m`, `1.5Gi`,
-    `1e3`; None if it is none. Cores, bytes or pieces, as the resource counts."""
-    found = _QUANTITY.fullmatch(text)
-    if found is None:
+    """Parse a quantity that is not negative (apimachinery `resource.Quantity`): `500m`, `1.5Gi`, `1e3`.
+
+    The result is in cores, bytes or pieces, depending on the resource. Return None for anything else.
+    """
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
         return None
-    number, suffix = Decimal(found["number"]), found["suffix"] or ""
+    number, suffix = Decimal(match["number"]), match["suffix"] or ""
     if suffix[:1] in ("e", "E") and suffix[1:].isdigit():
         return number * Decimal(10) ** int(suffix[1:])
     return number * _SCALE.get(suffix, Decimal(1))

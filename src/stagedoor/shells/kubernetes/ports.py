@@ -1,4 +1,4 @@
-"""What shells on Kubernetes need from a cluster's API. Satisfied by `stagedoor.kube`."""
+"""The interface of a cluster's API for shells. `stagedoor.kube` implements it."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
@@ -7,30 +7,33 @@ from stagedoor.model.cluster import Change, Kind, Object
 
 
 class Cluster(Protocol):
-    """One Kubernetes API, asked from one event loop. Every method but `watch` raises ClusterError."""
+    """One Kubernetes API, used in one event loop. All methods but `watch` and `report` raise ClusterError."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """The object, None if there is none."""
+        """Return an object, or None if it does not exist."""
         ...
 
     async def list(
         self, kind: Kind, namespace: str, labels: str = "", *, fields: str = ""
     ) -> Sequence[Object]:
-        """All of a namespace that a label selector and a field selector select."""
+        """Return the objects of a namespace that a label selector and a field selector select."""
         ...
 
     async def apply(self, manifest: Object, *, force: bool = True) -> Object:
-        """Server-side apply as `names.FIELD_MANAGER`; returns what the object is now."""
+        """Apply an object (server-side apply as `names.FIELD_MANAGER`), and return it as it is now."""
         ...
 
     async def create(self, manifest: Object) -> Object:
-        """Make it; a ClusterError of reason `AlreadyExists` if it is there."""
+        """Create an object, and return it. Raises a ClusterError of reason `AlreadyExists` if it exists."""
         ...
 
     async def merge(
         self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
     ) -> Object:
-        """A JSON merge patch (RFC 7396); with `metadata.resourceVersion` in it, only if unchanged."""
+        """Apply a JSON merge patch (RFC 7396), and return the object.
+
+        With `metadata.resourceVersion` in the patch, the API refuses it if the object has changed.
+        """
         ...
 
     async def delete(
@@ -42,35 +45,44 @@ class Cluster(Protocol):
         uid: str | None = None,
         version: str | None = None,
     ) -> None:
-        """Delete it, and by garbage collection what it owns; nothing happens if it is gone, or, with
-        `uid`, is another one by now, or, with `version`, has another resourceVersion by now."""
+        """Delete an object, and by garbage collection the objects that it owns.
+
+        Nothing happens if it does not exist, if it has another uid than `uid`, or another resourceVersion
+        than `version`.
+        """
         ...
 
     async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
-        """The last lines of a container's log; the previous container's if it is just restarting."""
+        """Return the last lines of a container's log, or of the previous container while it restarts."""
         ...
 
     async def report(
         self, about: Object, *, reason: str, message: str, warning: bool = False
     ) -> None:
-        """An Event on an object (events.k8s.io/v1); the same one again within minutes is counted, not
-        repeated. Best effort: raises nothing."""
+        """Create an Event on an object (events.k8s.io/v1), if that is possible. Raises nothing.
+
+        The same Event within minutes raises the count of the first.
+        """
         ...
 
     def watch(self, kind: Kind, namespace: str, labels: str = "") -> AsyncGenerator[Change, None]:
-        """A list, then every change, until the iterator is closed.
+        """Yield a list of all objects, then every change, until the iterator is closed.
 
-        Lost connections, 410 Gone and a silent API are dealt with inside: it goes on where it was, or
-        a new `LISTED` comes where something may have been missed. While the API cannot be asked, it
-        is tried again with backoff, and each failure is reported as `FAILED`; nothing is raised.
+        Lost connections, 410 Gone and a silent API are handled inside: the watch resumes, or yields a new
+        `LISTED` if it may have missed changes. While the API fails, the watch retries with backoff and yields
+        each failure as `FAILED`. Raises nothing.
         """
         ...
 
     async def may(
         self, user: str, groups: Sequence[str], namespace: str, verb: str, resource: str
     ) -> bool:
-        """Whether the cluster lets that user do that: a SubjectAccessReview (`pods/exec` is a
-        resource with a subresource)."""
+        """Return whether the cluster lets a user do this, by a SubjectAccessReview.
+
+        `pods/exec` is a resource with a subresource.
+        """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the connections."""
+        ...

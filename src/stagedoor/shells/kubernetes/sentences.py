@@ -1,8 +1,8 @@
-"""What the parts of a cluster say when they refuse, put into words for the waiting developer. Pure.
+"""The refusals of a cluster's parts, reworded for the waiting developer. Pure.
 
-Their sentences are no interface: each is known by its form (k8s.io/apiserver admission and quota,
-the kubelet's images and container errors, containerd), and one that is not known is passed on whole.
-What an image or its log says is a stranger's text: it is made printable, one line, and short.
+The messages of the cluster's parts are no stable interface. Known ones are recognised by their form
+(k8s.io/apiserver admission and quota, the kubelet's images and container errors, containerd), others are
+passed on whole. Text from an image or its log is untrusted, so it is made printable, one line, and short.
 """
 
 import re
@@ -31,7 +31,8 @@ _POLICY = re.compile(
     re.S,
 )
 _NO_PARAMS = "failed to configure binding: no params found"
-"""Of k8s.io/apiserver's admission policies: `parameterNotFoundAction: Deny`, and no parameter."""
+"""The message of k8s.io/apiserver's admission policies with `parameterNotFoundAction: Deny` if the
+parameter is missing."""
 _CALLING = re.compile(r'failed calling webhook "(?P<who>[^"]+)": (?P<why>.+)$', re.S)
 _ACCOUNT = re.compile(r'serviceaccount "(?P<name>[^"]+)" not found')
 _LIMIT_RANGE = re.compile(
@@ -66,24 +67,27 @@ _POD_NAME = re.compile(r' \(pod: "[^"]*", container: [^)]*\)| in Pod "[^"]*"')
 
 
 def plain(text: str, most: int = MAX_CHARS) -> str:
-    """One line of printable characters, cut at `most`."""
+    """Return `text` as one line of printable characters, cut at `most`."""
     line = folded(text)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 def last_lines(text: str) -> str:
-    """The last lines of a log, for the end of a sentence: ` Its last lines: one | two`."""
-    lines = [found for line in text.splitlines() if (found := plain(line, MAX_LOG_CHARS))]
-    said = " | ".join(lines[-MAX_LOG_LINES:])
-    if len(said) > MAX_LOG_CHARS:
-        # The end is where the reason stands.
-        said = "…" + said[1 - MAX_LOG_CHARS :].lstrip()
-    return f" Its last lines: {said}" if said else ""
+    """Return the last lines of a log, for the end of a sentence: ` Its last lines: one | two`."""
+    lines = [printable for line in text.splitlines() if (printable := plain(line, MAX_LOG_CHARS))]
+    tail = " | ".join(lines[-MAX_LOG_LINES:])
+    if len(tail) > MAX_LOG_CHARS:
+        # The reason is usually at the end.
+        tail = "…" + tail[1 - MAX_LOG_CHARS :].lstrip()
+    return f" Its last lines: {tail}" if tail else ""
 
 
 def refused_pod(message: str, containers: Iterable[Object] = ()) -> tuple[str, str]:
-    """Why the API did not take a pod, as (step, sentence); `message` is the `FailedCreate` of a
-    ReplicaSet, or of the refused request itself, `containers` those of its pod."""
+    """Return why the API refused a pod, as (step, sentence).
+
+    `message` is that of a ReplicaSet's `FailedCreate`, or of the refused request itself; `containers` are
+    those of the pod.
+    """
     return refusal(message, containers) or (
         "creating the pod",
         f"the cluster does not take it: {plain(message)}",
@@ -91,73 +95,78 @@ def refused_pod(message: str, containers: Iterable[Object] = ()) -> tuple[str, s
 
 
 def refusal(message: str, containers: Iterable[Object] = ()) -> tuple[str, str] | None:
-    """The same for any object; None if it was neither a quota nor an admission that said no."""
-    found = _QUOTA.search(message)
-    if found:
+    """Return why a quota or an admission refused an object, as (step, sentence).
+
+    Return None if it was refused by neither.
+    """
+    match = _QUOTA.search(message)
+    if match:
         return "quota", (
-            f"the namespace's quota {found['quota']} has no room ({plain(found['figures'])}); ask "
+            f"the namespace's quota {match['quota']} has no room ({plain(match['figures'])}); ask "
             f"for more quota, or for less by {_RESOURCES}"
         )
-    found = _QUOTA_NEEDS.search(message)
-    if found:
+    match = _QUOTA_NEEDS.search(message)
+    if match:
         return "quota", (
-            f"the namespace's quota {found['quota']} wants every container to set "
-            f"{plain(found['what'])}; set it in the app, or by {_RESOURCES}"
+            f"the namespace's quota {match['quota']} wants every container to set "
+            f"{plain(match['what'])}; set it in the app, or by {_RESOURCES}"
         )
-    found = _POD_SECURITY.search(message)
-    if found:
+    match = _POD_SECURITY.search(message)
+    if match:
         return "admission", (
-            f"Pod Security ({found['level']}) of the namespace does not allow it: "
-            f"{plain(found['why'])}"
+            f"Pod Security ({match['level']}) of the namespace does not allow it: "
+            f"{plain(match['why'])}"
         )
-    found = _WEBHOOK.search(message)
-    if found:
-        why = plain(found["why"]) if found["why"] else "it gives no reason"
-        return "admission", f"the admission webhook {plain(found['who'])} does not allow it: {why}"
+    match = _WEBHOOK.search(message)
+    if match:
+        why = plain(match["why"]) if match["why"] else "it gives no reason"
+        return "admission", f"the admission webhook {plain(match['who'])} does not allow it: {why}"
     if _NO_PARAMS in message:
         return "admission", (
             f"Stagedoor's own fence finds no ConfigMap {REGISTER} in the namespace. If it is not there, helm "
             "upgrade makes it. If it is, the API server has stopped following ConfigMaps, and "
             "kube-apiserver must be restarted (kubernetes/kubernetes issue 130887)"
         )
-    found = _POLICY.search(message)
-    if found:
+    match = _POLICY.search(message)
+    if match:
         return "admission", (
-            f"the admission policy {plain(found['who'])} does not allow it: {plain(found['why'])}"
+            f"the admission policy {plain(match['who'])} does not allow it: {plain(match['why'])}"
         )
-    found = _CALLING.search(message)
-    if found:
+    match = _CALLING.search(message)
+    if match:
         return "admission", (
-            f"the admission webhook {plain(found['who'])} cannot be asked: {plain(found['why'])}"
+            f"the admission webhook {plain(match['who'])} cannot be asked: {plain(match['why'])}"
         )
-    found = _LIMIT_RANGE.search(message)
-    if found:
+    match = _LIMIT_RANGE.search(message)
+    if match:
         whose, advice = _limited(message, containers)
         return "admission", (
             f"a LimitRange of the namespace does not allow {whose}: "
-            f"{plain(found['why']).rstrip(']')}; {advice}"
+            f"{plain(match['why']).rstrip(']')}; {advice}"
         )
-    found = _ACCOUNT.search(message)
-    if found:
+    match = _ACCOUNT.search(message)
+    if match:
         return "service account", (
-            f"the app's service account {plain(found['name'])} does not exist; create it: "
-            f"kubectl create serviceaccount {plain(found['name'])}"
+            f"the app's service account {plain(match['name'])} does not exist; create it: "
+            f"kubectl create serviceaccount {plain(match['name'])}"
         )
     return None
 
 
 def _limited(message: str, containers: Iterable[Object]) -> tuple[str, str]:
-    """Which containers a LimitRange refuses, and what changes them. Its sentence has the amounts alone,
-    so they are known by these."""
+    """Return the containers that a LimitRange refuses, and how to change them.
+
+    The cluster's sentence has only the amounts, so the containers are recognised by these.
+    """
     refused = {
-        (found["resource"], f"{found['part']}s", found["amount"])
-        for found in _LIMITED.finditer(message)
+        (match["resource"], f"{match['part']}s", match["amount"])
+        for match in _LIMITED.finditer(message)
     }
     names = [
-        str(each["name"])
-        for each in containers
+        str(container["name"])
+        for container in containers
         if any(
-            parse_quantity(((each.get("resources") or {}).get(part) or {}).get(resource, ""))
+            parse_quantity(((container.get("resources") or {}).get(part) or {}).get(resource, ""))
             == parse_quantity(amount)
             for resource, part, amount in refused
         )
@@ -174,7 +183,7 @@ def _limited(message: str, containers: Iterable[Object]) -> tuple[str, str]:
 
 
 def pull_failure(reason: str, message: str, image: str) -> str:
-    """Why an image cannot be pulled; `reason` and `message` are those of a waiting container."""
+    """Return why an image cannot be pulled; `reason` and `message` are those of a waiting container."""
     said = plain(_PULL_PREFIX.sub("", message))
     if reason == "InvalidImageName" or "invalid reference format" in said:
         return f'"{plain(image)}" is no image name'
@@ -194,7 +203,7 @@ def pull_failure(reason: str, message: str, image: str) -> str:
 
 
 def is_final_pull(reason: str, message: str) -> bool:
-    """Whether trying again soon is of no use: a registry that stumbles is not such a case."""
+    """Return whether a retry will not help soon. It may help if the registry fails only for a moment."""
     if reason in ("InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff"):
         return True
     if _UNREACHABLE.search(message):
@@ -203,13 +212,13 @@ def is_final_pull(reason: str, message: str) -> bool:
 
 
 def unschedulable(message: str) -> str:
-    """The scheduler's sentence, without what it thinks of preemption and devices."""
+    """Return the scheduler's sentence, without its parts about preemption and devices."""
     said = plain(_SCHEDULER_REST.sub("", message)).rstrip(".")
     hint = f"; ask for less by {_RESOURCES}" if "Insufficient" in said else ""
     return f"no node can take the shell's pod: {said}{hint}"
 
 
 def container_trouble(message: str) -> str:
-    """Why a container cannot be made or started, without the names of who passed the error on."""
+    """Return why a container cannot be created or started, without the prefixes of the layers in between."""
     said = _RUNTIME.sub("", message).removesuffix(": unknown")
     return plain(_POD_NAME.sub("", said))
