@@ -19,7 +19,7 @@ class Socket:
 
 
 class Granting:
-    async def agent_wanted(self) -> bool:
+    async def may_use_agent(self) -> bool:
         return True
 
 
@@ -41,7 +41,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Socket]:
 
 def connection(*, closed: bool) -> Connection:
     one = Connection.__new__(Connection)
-    one._visitor = Granting()  # type: ignore[assignment]  # all that is asked of it here
+    one._downstream = Granting()  # type: ignore[assignment]  # all that is asked of it here
     one._making_agent = asyncio.Lock()
     one._agent_listener = None
     one.is_closed = lambda: closed  # type: ignore[method-assign]

@@ -66,10 +66,10 @@ class Anybody(asyncssh.SSHServer):
     def asks_person(self) -> bool:
         return False
 
-    def tries_used_up(self) -> bool:
+    def count_failed_try(self) -> bool:
         return False
 
-    def congestion(self, congested: bool) -> None:
+    def set_congested(self, congested: bool) -> None:
         pass
 
 
@@ -78,8 +78,8 @@ class Counting(Connection):
 
     taken = 0
 
-    def _took_data(self, plain: bytes) -> bool:
-        took = super()._took_data(plain)
+    def _deliver_data(self, plain: bytes) -> bool:
+        took = super()._deliver_data(plain)
         self.taken += took
         return took
 

@@ -470,10 +470,10 @@ def test_a_revoked_key_does_not_wait(world: World, tmp_path: Path) -> None:
 
 def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
     keys = UnknownKeys()
-    assert keys.offered(b"one") is Answer.BEGIN_AGAIN
-    assert [keys.offered(b"two"), keys.offered(b"three")] == [Answer.REFUSE] * 2
-    assert keys.offered(b"one") is Answer.HOLD
-    assert keys.offered(b"one") is Answer.HOLD  # asked first, and then signed
+    assert keys.answer(b"one") is Answer.BEGIN_AGAIN
+    assert [keys.answer(b"two"), keys.answer(b"three")] == [Answer.REFUSE] * 2
+    assert keys.answer(b"one") is Answer.HOLD
+    assert keys.answer(b"one") is Answer.HOLD  # asked first, and then signed
 
 
 @pytest.mark.identity(19)
@@ -484,24 +484,24 @@ def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> No
         taken = 0
         for number in range(1000):
             source = str(number // 3)
-            if holds.full(source) is None:
-                stack.enter_context(holds.one_more(source, partial(crowded_out.append, number)))
+            if holds.why_full(source) is None:
+                stack.enter_context(holds.take_place(source, partial(crowded_out.append, number)))
                 taken += 1
         assert (taken, len(holds)) == (300, 200)
         # The second of each of the first hundred, for one of each of the next hundred.
         assert crowded_out == [3 * source + 1 for source in range(100)]
-        assert "200 connections wait" in str(holds.full("new"))
+        assert "200 connections wait" in str(holds.why_full("new"))
     assert len(holds) == 0
     assert holds._waiting.counts() == {}
 
 
 def test_a_source_has_so_many_places_and_one_that_gives_way_has_none() -> None:
     holds = PendingLogins(PendingLimits(2, 2, 2))
-    with holds.one_more("one", pytest.fail):
+    with holds.take_place("one", pytest.fail):
         gone: list[str] = []
-        with holds.one_more("one", partial(gone.append, "second")):
-            assert "2 connections from your address" in str(holds.full("one"))
-            with holds.one_more("two", pytest.fail):
+        with holds.take_place("one", partial(gone.append, "second")):
+            assert "2 connections from your address" in str(holds.why_full("one"))
+            with holds.take_place("two", pytest.fail):
                 assert gone == ["second"]
                 assert len(holds) == 2
         assert len(holds) == 1

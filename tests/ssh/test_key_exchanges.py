@@ -99,7 +99,7 @@ async def flood(server: Server, *, after_login: bool) -> Exchanging:
 def logins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server wants a login, which no client ends."""
     monkeypatch.setattr(Anybody, "begin_auth", lambda *_: True)
-    monkeypatch.setattr(Anybody, "partial_success", lambda _: False, raising=False)
+    monkeypatch.setattr(Anybody, "take_partial_success", lambda _: False, raising=False)
     monkeypatch.setattr(Anybody, "public_key_auth_supported", lambda _: True)
 
 

@@ -1,4 +1,4 @@
-"""Where bytes arrive. A listener turns its protocol into one call of the flow, and the outcome back.
+"""The listeners. Each translates its protocol into one call of the flow, and the result back.
 
-Nothing is decided here, and no listener knows another.
+Nothing is decided here, and no listener imports another.
 """

@@ -1,5 +1,7 @@
-"""What every listener does with a connection before its protocol begins: the PROXY header, the networks that
-may come in, the first byte of TLS, and a refusal in plain HTTP.
+"""The steps before a listener's protocol begins.
+
+These are the PROXY header, the check of the source's network, the first byte of TLS, and the refusal
+of clients that do not speak TLS.
 """
 
 import asyncio
@@ -18,15 +20,15 @@ READ_BYTES = 16 * KIB
 TLS_HANDSHAKE = b"\x16"
 """The first byte of TLS: the content type of its first record (RFC 8446 §5.1)."""
 LINGER_S = 1.0
-"""How long a refused client may take to read why, before the connection is cut."""
+"""How long a refused client may take to read the reason, before its connection is closed."""
 LINGER_BYTES = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptRules:
-    """Which sources are answered, and who speaks for others.
+    """The networks that are answered, and the proxies among them.
 
-    Only `networks` are answered. A connection from `proxy_protocol_from` has to begin with a PROXY header,
+    Only `networks` are answered. A connection from `proxy_protocol_from` must begin with a PROXY header,
     unless it is from a reverse proxy in `forwarded_from`, which names its client in X-Forwarded-For.
     """
 
@@ -35,23 +37,24 @@ class AcceptRules:
     forwarded_from: tuple[Network, ...] = ()
 
     def is_reverse_proxy(self, peer: Source) -> bool:
-        """Return whether X-Forwarded-For and X-Forwarded-Proto of `peer` are believed."""
+        """Return whether X-Forwarded-For and X-Forwarded-Proto of `peer` are trusted."""
         return within(peer.address, self.forwarded_from)
 
     def wants_proxy_header(self, peer: Source) -> bool:
-        """Return whether `peer` has to say in a PROXY header for whom it speaks."""
+        """Return whether `peer` must name its client in a PROXY header."""
         return within(peer.address, self.proxy_protocol_from) and not self.is_reverse_proxy(peer)
 
     def counted_as(self, source: Source) -> str:
         """Return the source whose connections this one is counted with.
 
-        A peer that speaks for many clients is not counted as one.
+        A proxy with many clients counts by its full address and port, so that it is never limited as one
+        source.
         """
         speaks_for_many = self.is_reverse_proxy(source) or self.wants_proxy_header(source)
         return str(source) if speaks_for_many else source_network(source.address)
 
     def outsider(self, source: Source) -> Denial | None:
-        """Return the refusal for a source in none of the networks, else None."""
+        """Return the refusal for a source that is in none of the networks, or None."""
         if within(source.address, self.networks):
             return None
         return Denial.with_mend(
@@ -64,7 +67,10 @@ class AcceptRules:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A connection whose source is known. `received` is what came behind the PROXY header (`is_proxied`)."""
+    """A connection whose source is known.
+
+    `is_proxied` is whether a PROXY header named it, and `received` the bytes that came after the header.
+    """
 
     source: Source
     received: bytes = b""
@@ -72,10 +78,10 @@ class Arrival:
 
 
 async def arrive(stream: TcpStream, peer: Source, rules: AcceptRules) -> Arrival | Denial | None:
-    """Read the PROXY header of a connection from `peer`, where one has to come.
+    """Read the PROXY header of a connection from `peer`, if the rules require one.
 
-    Return a Denial for anything else, and None if the peer left. The caller bounds the time and judges the
-    source (`AcceptRules.outsider`). Raises OSError.
+    Return a Denial if the header is wrong, and None if the peer left. The caller bounds the time and checks
+    the source (`AcceptRules.outsider`). Raises OSError.
     """
     if not rules.wants_proxy_header(peer):
         return Arrival(peer)
@@ -91,14 +97,14 @@ async def arrive(stream: TcpStream, peer: Source, rules: AcceptRules) -> Arrival
 
 
 def not_tls(received: bytes) -> Denial | None:
-    """Return the refusal for a client whose first bytes, on a port that speaks TLS, are not TLS."""
+    """Return the refusal for a client that does not speak TLS on a TLS port, or None."""
     if received.startswith(TLS_HANDSHAKE):
         return None
     return Denial(Reason.BAD_REQUEST, "this port speaks TLS; write https:// before its address")
 
 
 async def say_and_linger(stream: Stream, answer: bytes) -> None:
-    """Send the last `answer` so that it arrives: RFC 9112 §9.6 on lingering. Raises OSError."""
+    """Send the last `answer`, and wait a moment so that it arrives (RFC 9112 §9.6). Raises OSError."""
     await aio.write_all(stream, answer)
     stream.shutdown_write()
     left = LINGER_BYTES

@@ -1,8 +1,8 @@
-"""HTTP for monitoring: `/healthz`, `/readyz`, `/metrics`, each a function's answer.
+"""The HTTP listener for monitoring: `/healthz`, `/readyz` and `/metrics`.
 
-For kubelets, load balancers and Prometheus, on an address of its own: it knows no users, so that it
-must not be reachable from outside. One request for each connection (RFC 9112 with `Connection:
-close`), which every prober can do.
+It is for kubelets, load balancers and Prometheus, and has its own address: it does not authenticate
+clients, so it must not be reachable from outside. Each connection carries one request (RFC 9112 with
+`Connection: close`), which all probers support.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.source import host_port
 
 REQUEST_TIMEOUT_S = 5.0
-"""A request must have come, and its answer gone, within this time."""
+"""A request must be received and its answer sent within this time."""
 MAX_REQUEST_BYTES = 8192
 MAX_OPEN = 32
-"""Connections at once; one more is closed unanswered. Probes come one by one."""
+"""Connections at once; one more is closed unanswered. Probes are sent one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answer. `text` is sent to every client: no secret belongs there."""
+    """An answer. `text` is sent to any client, so it must have no secret."""
 
     text: str
     status: HTTPStatus = HTTPStatus.OK
@@ -32,11 +32,11 @@ class Page:
 
 
 Pages = Mapping[str, Callable[[], Page]]
-"""What is answered, by path. Called on the event loop, so none may block."""
+"""The functions that make the answers, by path. They run on the event loop, so none may block."""
 
 
 class HealthListener:
-    """Answers GET and HEAD of `pages`; everything else is refused with 404 or 405."""
+    """A listener that answers GET and HEAD of `pages`, and refuses other requests with 404 or 405."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
@@ -50,19 +50,19 @@ class HealthListener:
                 self._answer, host or None, port, limit=MAX_REQUEST_BYTES
             )
         except OSError as error:
-            # asyncio's own sentence holds the address; strerror says what is the matter.
+            # asyncio's message repeats the address; strerror has the reason alone.
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             shown = host_port(host, port)
             raise StagedoorError(f"cannot listen on {shown}: {why} (change {setting})") from None
 
     def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens: what port 0 has become included."""
+        """Return the addresses that it listens on, with the real port for port 0."""
         if self._server is None:
             return []
         return [sock.getsockname()[:2] for sock in self._server.sockets]
 
     async def close(self) -> None:
-        """Stop listening; requests that are being answered are dropped."""
+        """Stop listening. Requests that are being answered are dropped."""
         if self._server is not None:
             self._server.close()
         for task in self._open:
@@ -77,7 +77,7 @@ class HealthListener:
             return
         self._open.add(task)
         try:
-            # A client that is slow, or speaks no HTTP, gets no answer.
+            # A client that is slow, or does not speak HTTP, gets no answer.
             with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     head = await reader.readuntil(b"\r\n\r\n")
@@ -106,7 +106,7 @@ class HealthListener:
         return answer if method == "HEAD" else answer + body
 
     def _page(self, head: bytes) -> tuple[str, Page]:
-        """The method and what it is answered with."""
+        """Return the request's method and the answer."""
         words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
             return "", Page("this is no HTTP/1.1 request\n", HTTPStatus.BAD_REQUEST)

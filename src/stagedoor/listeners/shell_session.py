@@ -1,10 +1,10 @@
-"""How a listener logs in to a shell: an SSH connection for as long as a block lasts.
+"""The login of a listener to a shell: an SSH connection that lasts as long as a block.
 
     async with shell_session(entered, login) as session:
         ...                      # session.shell is the connection
 
-Whatever happens in the block or to it, the connection is closed then, and the session is over in the
-flow, once, with the reason that fits.
+At the end of the block, however it ends, the connection is closed, and the session is ended in the
+flow, exactly once, with the reason that fits.
 """
 
 import asyncio
@@ -33,8 +33,11 @@ FAULT = Denial.internal().message
 
 @dataclass(frozen=True, slots=True)
 class ShellLogin:
-    """How to log in: `extensions` are what the certificate permits besides commands
-    (OpenSSH's PROTOCOL.certkeys), `client` sees what asyncssh tells of the connection."""
+    """The parameters of a login.
+
+    `extensions` are the extensions of the certificate, which permit more than commands (OpenSSH's
+    PROTOCOL.certkeys). `client` makes the object that gets asyncssh's events of the connection.
+    """
 
     upstream: Upstream
     note: Note
@@ -43,7 +46,7 @@ class ShellLogin:
 
 
 class SessionEndedError(Exception):
-    """The flow has ended this session: revoked, expired, closed by an administrator, drained."""
+    """Raised when the flow ends a session: revoked, expired, closed by an administrator, drained."""
 
     def __init__(self, end: End, detail: str) -> None:
         super().__init__(detail or end.value)
@@ -52,21 +55,21 @@ class SessionEndedError(Exception):
 
 
 class ShellSession:
-    """Satisfies `session.ports.Link`. Made by `shell_session` only; belongs to one event loop.
+    """A session in a shell, as `session.ports.Link`. Only `shell_session` makes one.
 
-    The code that moves bytes adds them to `sent` and `received`.
+    Belongs to one event loop. The code that moves bytes adds their number to `sent` and `received`.
     """
 
     def __init__(self, opened: Opened, note: Note, scope: anyio.CancelScope) -> None:
         self.opened = opened
         self.permissions: Permissions = opened.ready.grant.permissions
-        """What may be done in this session, as the policy is now."""
-        self.on_granted: Callable[[], None] = lambda: None
-        """Called when `permissions` have changed."""
+        """The permissions of this session by the current policy."""
+        self.on_permissions: Callable[[], None] = lambda: None
+        """Called after `permissions` have changed."""
         self.sent = 0
         self.received = 0
         self.ended_by_flow: tuple[End, str] | None = None
-        """Why the flow has asked for the end; None as long as it has not."""
+        """The end that the flow has asked for, or None."""
         self._note = note
         self._scope = scope
         self._loop = asyncio.get_running_loop()
@@ -76,7 +79,7 @@ class ShellSession:
 
     @property
     def shell(self) -> asyncssh.SSHClientConnection:
-        """The SSH connection to the shell."""
+        """Return the SSH connection to the shell."""
         assert self._shell is not None, "a session is handed out with its shell"
         return self._shell
 
@@ -85,7 +88,7 @@ class ShellSession:
         return self.opened.ready.grant.target.shell_name
 
     def next_channel(self) -> int:
-        """The number of the next channel of this session, from 1."""
+        """Return the number of the next channel of this session, from 1."""
         return next(self._numbers)
 
     def audit_channel(
@@ -96,7 +99,7 @@ class ShellSession:
         *,
         record_input: bool = False,
     ) -> ChannelAudit:
-        """Write down that a channel is opened; the caller writes down its end (`ended`)."""
+        """Record in the audit that a channel is opened. The caller records its end (`ended`)."""
         return ChannelAudit(
             self._note,
             self.opened,
@@ -108,7 +111,7 @@ class ShellSession:
 
     @contextmanager
     def channel(self, asked: ChannelRequest) -> Iterator[ChannelAudit]:
-        """The session's only channel: unless the block writes down its end, it hung up."""
+        """Audit the session's only channel. If the block does not record its end, it hung up."""
         channel = self.audit_channel(asked)
         try:
             yield channel
@@ -116,47 +119,48 @@ class ShellSession:
             channel.ended(None, self.sent, self.received)
 
     def end_as(self, end: End, detail: str = "") -> None:
-        """What the audit says of how the block ended, whatever it raises. The first call counts."""
+        """Set the end that the audit gets, whatever the block raises. Only the first call counts."""
         if self._ended is None:
             self._ended = (end, detail)
 
-    # What the flow asks for.
+    # For the flow (`session.ports.Link`).
 
     def counts(self) -> Counts:
+        """Return the bytes relayed so far."""
         return Counts(self.sent, self.received)
 
     def change_grant(self, grant: Grant) -> None:
-        """From any thread: what may be done has changed."""
+        """Change the permissions to those of `grant`. May be called from any thread."""
         with suppress(RuntimeError):  # as below
-            self._loop.call_soon_threadsafe(self._granted, grant.permissions)
+            self._loop.call_soon_threadsafe(self._change_permissions, grant.permissions)
 
-    def _granted(self, permissions: Permissions) -> None:
+    def _change_permissions(self, permissions: Permissions) -> None:
         self.permissions = permissions
-        self.on_granted()
+        self.on_permissions()
 
     def close(self, end: End, detail: str = "") -> None:
-        """From any thread: cancel the block, which then raises SessionEndedError."""
+        """Cancel the block, which then raises SessionEndedError. May be called from any thread."""
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self.close_soon, end, detail)
 
     def close_soon(self, end: End, detail: str = "") -> None:
-        """The same in the event loop."""
+        """Do the same as `close`, in the event loop."""
         if self.ended_by_flow is None:
             self.ended_by_flow = (end, detail)
             self._scope.cancel()
 
-    # What `shell_session` asks for.
+    # For `shell_session`.
 
     def _outcome(self, error: BaseException | None) -> Ended:
-        end, detail = self._ended or self._ended_by(error)
+        end, detail = self._ended or self._end_for(error)
         return Ended(end, self.counts(), detail)
 
-    def _ended_by(self, error: BaseException | None) -> tuple[End, str]:
+    def _end_for(self, error: BaseException | None) -> tuple[End, str]:
         match error:
             case None:
                 return End.CLOSED, ""
             case SessionEndedError(end=End.DRAINED) | asyncio.CancelledError() if not self._shell:
-                return End.UNREACHED, "the gateway stopped"  # before anybody was in
+                return End.UNREACHED, "the gateway stopped"  # before the login to the shell
             case SessionEndedError(end=end, detail=detail):
                 return end, detail
             case UnreachedError():
@@ -172,10 +176,10 @@ class ShellSession:
 
 @asynccontextmanager
 async def shell_session(entered: Entered, login: ShellLogin) -> AsyncIterator[ShellSession]:
-    """Log in to the shell, for as long as the block lasts.
+    """Log in to the shell, and stay logged in for as long as the block lasts.
 
-    Raises UnreachedError if the shell cannot be logged in to, SessionEndedError when the flow has
-    ended the session; both also while the login goes on.
+    Raises UnreachedError if the login to the shell fails, and SessionEndedError if the flow has ended
+    the session, during the login or in the block.
     """
     scope = anyio.CancelScope()
     session = ShellSession(entered.opened, login.note, scope)

@@ -1,6 +1,6 @@
-"""The HTTP CONNECT listener (RFC 9110 §9.3.6): from an accepted socket to the flow, and back.
+"""The HTTP CONNECT listener (RFC 9110 §9.3.6), between accepted sockets and the flow.
 
-A task lives from the accept to the answer; the tunnel itself is the relay's.
+Each connection has a task from the accept to the answer; then the relay carries the tunnel.
 """
 
 import asyncio
@@ -35,18 +35,18 @@ from stagedoor.wire.connect import HeadParser, Request
 from stagedoor.wire.ssh_preface import SshPreface
 
 FIRST_BYTES_S = 1.0
-"""How long we wait for the first bytes of a client that must not get the shell's with the 200."""
+"""The wait for the first bytes of a client that must not get the shell's together with the 200."""
 
 MAX_INTERIMS = 40
-"""Of one start; our client reads 16 KiB of them."""
+"""The most interim answers during one start; our client reads 16 KiB of them."""
 
 Secure = Callable[[TcpStream, bytes], TlsStream]
-"""Makes a TLS stream of a plain one, given the bytes already read from it."""
+"""Makes a TLS stream from a plain one and the bytes already read from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelLimits:
-    """The `[listen]` settings as this listener uses them."""
+    """The `[listen]` settings that this listener uses."""
 
     rules: AcceptRules
     header_timeout_s: float
@@ -54,18 +54,18 @@ class TunnelLimits:
 
 
 class TunnelListener:
-    """Answers CONNECT on any number of sockets. Belongs to one event loop."""
+    """A listener that answers CONNECT on any number of sockets. Belongs to one event loop."""
 
     def __init__(self, flow: Flow, relay: Relay, limits: TunnelLimits) -> None:
         self._flow = flow
         self._relay = relay
         self._limits = limits
         self._pending: FairQueue[_Downstream] = FairQueue(limits.max_pending)
-        """Downstreams whose header has not come yet."""
+        """The downstreams whose header has not arrived yet."""
         self._tasks = aio.Tasks("a downstream was dropped by an internal fault")
 
     def accepted(self, stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
-        """Take a downstream that was just accepted; `secure` where this socket speaks TLS."""
+        """Serve a downstream that was just accepted. `secure` is given if this socket speaks TLS."""
         downstream = _Downstream(stream, source)
         serving = self._serve(downstream, stream, secure)
         task = self._tasks.start(serving, partial(self._done, downstream))
@@ -73,9 +73,9 @@ class TunnelListener:
         self._wait_for_header(downstream)
 
     def _wait_for_header(self, downstream: "_Downstream") -> None:
-        """Count `downstream` by its source, and close the one that has to go for it.
+        """Count `downstream` by its source, and close the one that must make room for it.
 
-        Until a load balancer has said for whom it speaks, which it does at once, it is the source.
+        A load balancer is itself the source until it has named its client, which it does at once.
         """
         victim = self._pending.enter(downstream, source_network(downstream.source.address))
         if victim is None:
@@ -97,11 +97,11 @@ class TunnelListener:
 
     @property
     def busy(self) -> int:
-        """How many downstreams are between the accept and the answer."""
+        """Return the number of downstreams between the accept and the answer."""
         return len(self._tasks)
 
     async def close(self) -> None:
-        """Drop those who have not been let in yet."""
+        """Drop the downstreams that have not been answered yet."""
         self._tasks.cancel()
         await self._tasks.wait()
 
@@ -111,9 +111,9 @@ class TunnelListener:
         try:
             request: Request | Denial | None
             try:
-                # Absolute (line 12): no byte that drips in moves it.
+                # An absolute limit: a slow trickle of bytes does not extend it.
                 async with asyncio.timeout(self._limits.header_timeout_s):
-                    request = await self._request(downstream, stream, secure)
+                    request = await self._read_request(downstream, stream, secure)
             except TimeoutError:
                 limit_s = self._limits.header_timeout_s
                 request = Denial(
@@ -128,16 +128,16 @@ class TunnelListener:
                 return
             await self._enter(downstream, request)
         except OSError:
-            return  # the downstream has gone: there is nobody to tell
+            return  # the client has hung up
         except Exception:
-            # The loop's handler logs it. The developer reads that it is not their fault.
+            # The loop's handler logs it. The client is informed that the fault is the gateway's.
             if not downstream.answered:
                 with suppress(OSError):
                     await downstream.refuse(self._flow.deny(Denial.internal(), downstream.origin))
             raise
 
     async def _enter(self, downstream: "_Downstream", request: Request) -> None:
-        """Raises OSError where the downstream has gone."""
+        """Enter the shell and start the tunnel, or refuse. Raises OSError if the client has hung up."""
         downstream.request = request
         if login_secret(request.credential) and not downstream.private:
             denial = Denial(
@@ -167,29 +167,31 @@ class TunnelListener:
             downstream.handed_over = True
             hand_over(link)
 
-    async def _request(
+    async def _read_request(
         self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
     ) -> Request | Denial | None:
-        """The request, or why it is none; None if the downstream said nothing and left."""
+        """Read the request. Return a denial if it is wrong, or None if the client left without one."""
         arrival = await arrive(stream, downstream.source, self._limits.rules)
         if not isinstance(arrival, Arrival):
             return arrival
         received = arrival.received
         if arrival.is_proxied:
-            downstream.private = True  # the load balancer's network is the administrator's to judge
+            downstream.private = (
+                True  # administrators are responsible for the load balancer's network
+            )
             self._pending.remove(downstream)
             downstream.source = arrival.source
             self._wait_for_header(downstream)
         if (outsider := self._limits.rules.outsider(downstream.source)) is not None:
-            # Strangers get no handshake, and over TLS there are no words without one.
+            # Other networks get no TLS handshake, and without one no answer can be sent over TLS.
             downstream.mute = secure is not None
             return outsider
         if secure is not None:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
                 return None
-            if (wrong := not_tls(received)) is not None:
-                return wrong
+            if (denial := not_tls(received)) is not None:
+                return denial
             tls = secure(stream, received)
             downstream.stream, received = tls, b""
             await tls.handshake()
@@ -204,42 +206,44 @@ class TunnelListener:
 
 
 class _Downstream:
-    """One client: how CONNECT says yes, no and wait."""
+    """The connection of one client, and the answers of CONNECT: accepted, refused, in progress."""
 
     def __init__(self, stream: TcpStream, source: Source) -> None:
         self.stream: Stream = stream
         self.source = source
         self.request: Request | None = None
         self.give_way: Callable[[], object] = lambda: None
-        """Ends the task that serves it."""
+        """Cancels the task that serves this connection."""
         self.mute = False
-        """Nothing may be said: the denial is only written down."""
+        """Whether no answer may be sent: then the denial is only recorded."""
         self.answered = False
         self.handed_over = False
         self.private = source.address.is_loopback
-        """Nobody on the way can read what it sends."""
+        """Whether its bytes cannot be read on the way."""
         self._interims = MAX_INTERIMS
         self._unsent = b""
 
     @property
     def origin(self) -> Origin:
+        """Return the origin for the flow and the audit."""
         trace = self.request.trace if self.request is not None else None
         return Origin(AccessMethod.CONNECT, self.source, trace)
 
     def progress(self, step: StartStep) -> None:
-        """CONNECT has no word for it: an interim 1xx would break every stock client (line 7).
+        """Send a step of the shell's start as an interim answer (1xx), if the client asks for those.
 
-        Ours asks for it. Whatever does not go out at once waits for the answer.
+        Only our own client does; other clients would fail on an unexpected 1xx. Bytes that cannot be
+        sent at once wait for the answer.
         """
         if self.request is None or not self.request.wants_progress or self._interims <= 0:
             return
         self._interims -= 1
         self._unsent += encode_interim(step)
-        with suppress(OSError):  # it has gone, which writing the answer will show
+        with suppress(OSError):  # the client has hung up, as writing the answer will show
             self._unsent = self._unsent[self.stream.send(memoryview(self._unsent)) :]
 
     async def refuse(self, denial: Denial) -> None:
-        """Say why, so that it arrives. Raises OSError."""
+        """Send a refusal, and wait so that it arrives. Raises OSError."""
         self.answered = True
         if self.mute:
             return
@@ -247,7 +251,7 @@ class _Downstream:
         await say_and_linger(self.stream, unsent + encode_refusal(denial))
 
     async def accept(self, entered: Entered, now: float) -> bytes:
-        """Say yes; returns what the client has sent early. Raises OSError."""
+        """Send the 200, and return the bytes that the client has sent early. Raises OSError."""
         assert self.request is not None, "only what has asked is let in"
         early = self.request.early
         self.answered = True
@@ -257,11 +261,11 @@ class _Downstream:
             self.stream, unsent + encode_established(entered.opened.id, token_ends_at)
         )
         if self.request.bare_line_feed and not early:
-            # corkscrew drops what comes in one read with the 200; ssh speaks first through it.
-            return await self._first_bytes()
+            # corkscrew drops bytes that arrive in one read with the 200. Behind it, ssh sends first.
+            return await self._read_first_bytes()
         return early
 
-    async def _first_bytes(self) -> bytes:
+    async def _read_first_bytes(self) -> bytes:
         try:
             async with asyncio.timeout(FIRST_BYTES_S):
                 return await aio.read(self.stream, READ_BYTES)

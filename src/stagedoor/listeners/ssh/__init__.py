@@ -1,7 +1,7 @@
-"""The SSH listener: the jump host, the page for those who name no app, and the way to direct login.
+"""The SSH listener: the jump host, the page for logins that name no app, and direct login.
 
-Translates SSH (RFC 4251 to 4254) into the flow and its outcome back. Nobody ever gets a process on
-the gateway's own machine here, and nothing is decided here: who somebody is says `authn`, what they
-may enter `authz`. `direct*` serves logins that end here; `seam` is all that the two know of each
-other.
+It translates SSH (RFC 4251 to 4254) into calls of the flow, and the results back. It never starts a
+process on the gateway's own machine, and decides nothing: `authn` identifies users, and `authz`
+decides what they may enter. The package `direct` serves logins that end at the gateway; `seam` is
+the interface between it and the listener.
 """

@@ -1,7 +1,7 @@
-"""asyncssh's server connection, with what it leaves open closed: memory, requests, tries.
+"""asyncssh's server connection, with bounds that it lacks: on memory, requests and tries.
 
-Names with an underscore are asyncssh's own; they are looked up by name there, and this file and
-`packets` are the ones that rely on them.
+Names with an underscore are asyncssh's own, and asyncssh looks handlers up by name. Only this
+module and `packets` rely on them.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from stagedoor.wire.blob import string
 from stagedoor.wire.kexinit import is_wrong_guess, parse_ciphers
 
 UNREAD_BEFORE_LOGIN = 256 * KIB
-"""How much may come in while a login is being judged; an honest client sends one packet."""
+"""The most bytes that a client may send while its login is checked; an honest one sends one packet."""
 UNSENT_BYTES = 4 * MIB
-"""From so much on that a client does not take, nothing more is read from it either."""
+"""With so many bytes that a client does not read, nothing more is read from it either."""
 CONGESTED_BYTES = 256 * KIB
 ENVIRONMENT_BYTES = 64 * KIB
-"""Variables that a channel may bring; more are passed over."""
+"""The most bytes of a channel's environment variables; further variables are dropped."""
 _VARIABLE_BYTES = 256
-"""Of memory beside its name and value."""
+"""The memory of a variable besides its name and value."""
 WAITING_REQUESTS = 64
-"""Of one channel, behind one that takes its time: a wish for the agent waits for the shell."""
+"""The most requests of one channel that may wait for a slow one: an agent's waits for the shell."""
 LINGER_S = 1.0
-"""How long a client that was told to go has to read why."""
+"""How long a client has to read the reason before its connection is closed."""
 PERSON_LINGER_S = 5.0
-"""The same for one who has logged in: on a busy machine, or a line that loses a packet, a second is short."""
+"""The same after a login: a second is short on a busy machine, or on a line that loses packets."""
 KEXINIT_WAIT_S = 1.0
 """How long a client that calls itself OpenSSH has to propose first; stock ssh does so at once."""
 _OPENSSH = b"SSH-2.0-OpenSSH_"
@@ -48,50 +48,50 @@ _REFUSED = "the gateway forwards to apps' shells only, such as app01.ssh:22"
 
 
 class ConnectionOwner(Protocol):
-    """Who the connection reports to: its `asyncssh.SSHServer`, which is ours."""
+    """The object that makes the connection's decisions: our `asyncssh.SSHServer`."""
 
-    async def key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
-        """Whether a key may be used; `message` is empty if that is only asked (RFC 4252 §7)."""
+    async def check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+        """Return whether a key may be used. `message` is empty for a query without proof (RFC 4252 §7)."""
         ...
 
-    def partial_success(self) -> bool:
-        """Return True once, right after a refusal that the client takes as a partial success."""
+    def take_partial_success(self) -> bool:
+        """Return True once after a refusal that is to be a partial success."""
         ...
 
     @property
     def asks_person(self) -> bool:
-        """True where only a person's sign-in is left, by keyboard-interactive."""
+        """Return whether only the user's sign-in is left, by keyboard-interactive."""
         ...
 
     async def sign_in(self, name: str) -> bool:
-        """Wait for the person's sign-in. Return True if that let in the user of the request, `name`."""
+        """Wait for the user's sign-in. Return whether it logs in the user of the request, `name`."""
         ...
 
-    def tries_used_up(self) -> bool:
-        """One try has failed: was it the last?"""
+    def count_failed_try(self) -> bool:
+        """Count a failed try, and return whether it was the last one allowed."""
         ...
 
-    def congestion(self, congested: bool) -> None:
-        """The client takes its bytes too slowly, or keeps up again."""
+    def set_congested(self, congested: bool) -> None:
+        """Note that the client reads too slowly, or keeps up again."""
         ...
 
-    async def agent_wanted(self) -> bool:
-        """Whether the client's agent, which it offers, may be used."""
+    async def may_use_agent(self) -> bool:
+        """Return whether the agent that the client offers may be used."""
         ...
 
 
 class Connection(PacketConnection):
-    """One downstream. `hang_up` is the way to close it."""
+    """The SSH connection of one downstream. Close it by `hang_up`."""
 
     def __init__(
         self,
         options: asyncssh.SSHServerConnectionOptions,
-        visitor: ConnectionOwner,
+        downstream: ConnectionOwner,
         buffer: memoryview,
     ) -> None:
         super().__init__(options, buffer)
-        self._visitor = visitor
-        self._protocol_factory = lambda: cast(asyncssh.SSHServer, visitor)
+        self._downstream = downstream
+        self._protocol_factory = lambda: cast(asyncssh.SSHServer, downstream)
         self._wire: asyncio.Transport | None = None
         self._making_agent = asyncio.Lock()
         self._agent_stopped = 0
@@ -102,22 +102,24 @@ class Connection(PacketConnection):
         self._proposing: asyncio.TimerHandle | None = None
         """Set while our first proposal waits for the client's."""
         self.hung_up = False
-        """The client closed its TCP connection."""
+        """Whether the client has closed its TCP connection."""
 
     @property
     def channel_count(self) -> int:
+        """Return the number of open channels."""
         return len(self._channels)
 
     @property
     def leaving(self) -> bool:
+        """Return whether the gateway is closing the connection."""
         return self._leaving
 
     def hang_up(self, reason: str, code: int = asyncssh.DISC_BY_APPLICATION) -> None:
         """Close with one line that the client's ssh prints (RFC 4253 §11.1).
 
-        The DISCONNECT goes before any channel is closed, for a client whose last channel is closed
-        exits without reading on; then the client has a moment to close first, because a socket
-        closed with bytes unread resets, and the line would be lost.
+        The DISCONNECT is sent before any channel is closed, because a client whose last channel is
+        closed exits without reading on. Then the client has a moment to close first: closing a socket
+        with unread bytes resets the connection, and the line would be lost.
         """
         if self._leaving:
             return
@@ -130,6 +132,7 @@ class Connection(PacketConnection):
     # Input and output within bounds.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin on `transport`, unless the connection was aborted before."""
         self._wire = cast(asyncio.Transport, transport)
         self._wire.set_write_buffer_limits(CONGESTED_BYTES)
         super().connection_made(transport)
@@ -137,27 +140,30 @@ class Connection(PacketConnection):
             self.abort()
 
     def abort(self) -> None:
-        self._aborted = True  # it may come before there is a transport to close
+        """Close the connection at once."""
+        self._aborted = True  # there may be no transport to close yet
         super().abort()
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        """Process bytes of the client, within the bounds."""
         if not self._leaving:
             self._key_exchanges.carried(len(data))
             super().data_received(data, datatype)
-            self._bounded()
+            self._check_bounds()
 
     def buffer_updated(self, nbytes: int) -> None:
+        """Process `nbytes` in the buffer, within the bounds."""
         if not self._leaving:
             self._key_exchanges.carried(nbytes)
             super().buffer_updated(nbytes)
-            self._bounded()
+            self._check_bounds()
 
     def _send(self, data: bytes) -> None:
         self._key_exchanges.carried(len(data))
         super()._send(data)
 
-    def _bounded(self) -> None:
-        """Read no more from who sends too much too early, or takes nothing."""
+    def _check_bounds(self) -> None:
+        """Abort if the client sends too much before the login. Pause reading if it does not read."""
         if not self._auth_complete and len(self._inpbuf) > UNREAD_BEFORE_LOGIN:
             self.abort()
         elif self._wire is not None and self._wire.get_write_buffer_size() > UNSENT_BYTES:
@@ -173,7 +179,7 @@ class Connection(PacketConnection):
                 self._bound_requests(channel)
 
     def _bound_requests(self, channel: Any) -> None:
-        """What a channel asks for is kept until something runs."""
+        """Bound the variables and requests that a channel keeps until something runs."""
         kept = 0
         for name, value in tuple(channel._env.items()):
             kept += len(name) + len(value) + _VARIABLE_BYTES
@@ -183,29 +189,34 @@ class Connection(PacketConnection):
             self.hang_up(f"more than {WAITING_REQUESTS} requests of one channel wait for an answer")
 
     def eof_received(self) -> None:
+        """Note that the client has hung up."""
         self.hung_up = True
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None = None) -> None:
+        """Note whether the client's side closed the connection."""
         if isinstance(exc, OSError):
             self.hung_up = True
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._visitor.congestion(True)
+        """Report that the client reads too slowly."""
+        self._downstream.set_congested(True)
 
     def resume_writing(self) -> None:
+        """Read from the client again, and report that it keeps up."""
         if self._wire is not None and not self._wire.is_closing():
             self._wire.resume_reading()
-        self._visitor.congestion(False)
+        self._downstream.set_congested(False)
 
     # Key exchange.
 
     def _send_kexinit(self) -> None:
-        """Propose; to OpenSSH only once it has proposed.
+        """Send our proposal; to OpenSSH, only after its own.
 
-        Its order decides (RFC 4253 §7.1), and before version 10 it prefers AES-CTR to AES-GCM. So it is
-        offered AES-GCM alone if it has that. Others may wait for our proposal, as libssh's client does.
+        The client's order decides (RFC 4253 §7.1), and OpenSSH before version 10 prefers AES-CTR to
+        AES-GCM. So it is offered AES-GCM alone if it supports that. Other clients may wait for our
+        proposal, as libssh's does.
         """
         if not self._session_id and self._proposing is None and self._is_openssh:
             self._proposing = self._loop.call_later(KEXINIT_WAIT_S, self._propose)
@@ -217,7 +228,7 @@ class Connection(PacketConnection):
         return self._client_version.startswith(_OPENSSH)
 
     def _propose(self, client: bytes | None = None) -> None:
-        """Send what `_send_kexinit` held back. `client` is the client's own proposal, if it has come."""
+        """Send the proposal that `_send_kexinit` held back. `client` is the client's own, or None."""
         waiting = self._proposing
         if waiting is None or waiting.cancelled() or self.is_closed():
             return
@@ -229,8 +240,8 @@ class Connection(PacketConnection):
     async def _proposed(self, kind: int, number: int, packet: asyncssh.packet.SSHPacket) -> None:
         """Answer the client's proposal, or hang up if it exchanges keys too often.
 
-        asyncssh takes a guess for right if it is what both agree on; Dropbear's client keeps to
-        the RFC, and sends again.
+        asyncssh accepts a guess that is what both sides agree on, even where RFC 4253 §7 calls it wrong.
+        Dropbear's client follows the RFC, and sends its packet again.
         """
         if not self._key_exchanges.begin(self._phase, self._loop.time()):
             self.hang_up(TOO_MANY_KEY_EXCHANGES, asyncssh.DISC_PROTOCOL_ERROR)
@@ -250,19 +261,21 @@ class Connection(PacketConnection):
     # Authentication.
 
     async def reload_config(self) -> None:
-        """Nothing here depends on the user's name: no OpenSSH configuration is ever read."""
+        """Do nothing: no option depends on the user's name, and no OpenSSH configuration is read."""
 
     async def validate_public_key(
         self, username: str, key_data: bytes, msg: bytes, signature: bytes
     ) -> bool:
+        """Return whether a key may be used. `msg` is the signed request, or empty for a query."""
         # RFC 4252 §7: the signature is over the session identifier and the request.
         message = string(self._session_id) + msg if msg else b""
-        return await self._visitor.key_offered(username, key_data, message, signature)
+        return await self._downstream.check_key(username, key_data, message, signature)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
-        if self._visitor.partial_success():
+        """Refuse a try: as a partial success if a key waits, and by hanging up if it was the last."""
+        if self._downstream.take_partial_success():
             super().send_userauth_failure(True)
-        elif self._visitor.tries_used_up():
+        elif self._downstream.count_failed_try():
             self.hang_up(
                 "too many tries to log in (try one key: ssh -o IdentitiesOnly=yes -i FILE)",
                 asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE,
@@ -271,40 +284,44 @@ class Connection(PacketConnection):
             super().send_userauth_failure(partial_success)
 
     def kbdint_auth_supported(self) -> bool:
-        return self._visitor.asks_person or super().kbdint_auth_supported()
+        """Return whether keyboard-interactive is offered: by the settings, or for a sign-in."""
+        return self._downstream.asks_person or super().kbdint_auth_supported()
 
     async def get_kbdint_challenge(
         self, username: str, lang: str, submethods: str
     ) -> KbdIntChallenge:
-        if self._visitor.asks_person:
-            return await self._visitor.sign_in(username)
+        """Return the challenge of keyboard-interactive, or the result of waiting for a sign-in."""
+        if self._downstream.asks_person:
+            return await self._downstream.sign_in(username)
         return await super().get_kbdint_challenge(username, lang, submethods)
 
     @property
     def offers_all_keys_again(self) -> bool:
-        """Whether the client does so after a partial success."""
+        """Return whether the client offers all its keys again after a partial success."""
         return self._is_openssh
 
     def wait_for_person(self) -> None:
-        """Let the login take as long as a person needs in a browser."""
+        """Stop the time limit of the login, since a sign-in with a browser takes longer."""
         self._waits_for_person = True
         self._cancel_login_timer()
 
     async def create_agent_listener(self) -> bool:
-        """A way to somebody's agent is made on this machine only where it was granted."""
-        # One at a time: two requests at once would each make one, and one would never be closed.
+        """Create a socket for the client's agent on this machine, only if that is granted."""
+        # In turn: two requests at once would each create a socket, and one would never be closed.
         async with self._making_agent:
-            if not (await self._visitor.agent_wanted() and await super().create_agent_listener()):
+            if not (
+                await self._downstream.may_use_agent() and await super().create_agent_listener()
+            ):
                 return False
         if self.is_closed() and self._agent_listener is not None:
-            # The client went meanwhile, and nobody else will close it now.
+            # The client has hung up meanwhile, and no other code will close the socket now.
             self._agent_listener.close()
             self._agent_listener = None
             return False
         return True
 
     async def create_agent_connection(self, *given: Any, **named: Any) -> Any:
-        """As asyncssh has it; one that was on its way when `stop_agent` was called is closed."""
+        """Open a channel to the client's agent. Refuse it if `stop_agent` was called meanwhile."""
         stopped = self._agent_stopped
         channel, session = await super().create_agent_connection(*given, **named)
         if stopped != self._agent_stopped:
@@ -313,7 +330,7 @@ class Connection(PacketConnection):
         return channel, session
 
     def stop_agent(self) -> None:
-        """The client's agent may not be used any more: its socket goes, and what is open to it."""
+        """Close the agent's socket and all channels to the agent, because it may not be used any more."""
         self._agent_stopped += 1
         if self._agent_listener is not None:
             self._agent_listener.close()
@@ -322,8 +339,9 @@ class Connection(PacketConnection):
             if isinstance(channel, SSHAgentChannel):
                 channel.abort()
 
-    # What nobody may have. Without a handler a global request is answered with a failure, and the
-    # connection stays; asyncssh's own would drop it for a forward that is not there to be cancelled.
+    # Requests that are always refused. A global request without a handler is answered with a failure, and
+    # the connection stays open; asyncssh's own handler would close it when a client cancels a forward that
+    # does not exist.
 
     _process_tcpip_forward_global_request = None  # type: ignore[assignment]  # see above
     _process_cancel_tcpip_forward_global_request = None  # type: ignore[assignment]  # see above

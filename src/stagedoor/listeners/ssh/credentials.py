@@ -1,6 +1,7 @@
-"""What a client shows to log in, and whether the private half is really there.
+"""The keys and certificates that clients show, and the proof that they hold the private half.
 
-The only cryptography of a login that is not asyncssh's own course; who may come says `authn`.
+This is the only cryptography of a login that asyncssh does not do itself; `authn` decides whose key
+it is.
 """
 
 from base64 import b64encode
@@ -10,7 +11,8 @@ from functools import partial
 import asyncssh
 
 from stagedoor.model.certificate import EVERYTHING
-from stagedoor.model.credential import KeyCredential
+from stagedoor.model.credential import Credential, KeyCredential
+from stagedoor.model.identity import Identity
 from stagedoor.wire.blob import Reader, TruncatedError, fingerprint
 from stagedoor.wire.sshcert import SignedCertificate, is_certificate, parse_certificate
 from stagedoor.wire.sshkey import PublicKey, parse_public_key
@@ -30,35 +32,47 @@ NO_TOUCH = "no-touch-required"
 FORCE_COMMAND = "force-command"
 VERIFY_REQUIRED = "verify-required"
 _USER_VERIFIED = 0x04
-"""The flag in a security key's signature that says that a PIN or finger was asked for (WebAuthn §6.1)."""
+"""The flag in a security key's signature for a verified PIN or finger (WebAuthn §6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """A key or certificate as a client showed it; `key` is asyncssh's, for verifying only."""
+    """A key or certificate that a client has shown. `key` is asyncssh's, for verifying only."""
 
     credential: KeyCredential
     key: asyncssh.SSHKey
 
     @property
     def line(self) -> str:
-        """The key, `type base64`."""
+        """Return the key as `type base64`."""
         blob = self.credential.key
         return f"{Reader(blob).string().decode('ascii')} {b64encode(blob).decode('ascii')}"
 
     @property
     def permits(self) -> frozenset[str]:
+        """Return the extensions of the certificate, or all of them for a plain key."""
         certificate = self.credential.certificate
         return EVERYTHING if certificate is None else certificate.extensions & EVERYTHING
 
     @property
     def force_command(self) -> str | None:
+        """Return the command that the certificate forces, or None."""
         certificate = self.credential.certificate
         return certificate.critical_options.get(FORCE_COMMAND) if certificate else None
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The identity that was verified last, its login name and its credential."""
+
+    identity: Identity
+    name: str
+    credential: Credential
+    key: ClientKey | None = None
+
+
 def read_shown(login_name: str, blob: bytes) -> ClientKey | None:
-    """Read what stands in a publickey request (RFC 4252 §7); None if it is nothing that we take."""
+    """Read the key of a publickey request (RFC 4252 §7). Return None for a kind that is not accepted."""
     signed = None
     if is_certificate(blob):
         signed = parse_certificate(blob)
@@ -76,24 +90,26 @@ def read_shown(login_name: str, blob: bytes) -> ClientKey | None:
 
 
 def signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bool:
-    """Whether `signature` over `message` was made with the private half.
+    """Return whether `signature` over `message` was made with the private half.
 
-    A security key must have been touched, unless its certificate says that it need not
-    (PROTOCOL.certkeys, no-touch-required); a registered key has no way to say so.
+    A security key must have been touched, unless its certificate has no-touch-required
+    (PROTOCOL.certkeys). A registered key cannot have that option.
     """
     certificate = shown.credential.certificate
     untouched = certificate is not None and NO_TOUCH in certificate.extensions
     shown.key.set_touch_required(not untouched)
-    if not _verified(shown.key, message, signature):
+    if not _verify(shown.key, message, signature):
         return False
     wants_pin = certificate is not None and VERIFY_REQUIRED in certificate.critical_options
-    # As sshd(8): the option speaks of security keys only.
+    # As in sshd(8), the option applies to security keys only.
     return not wants_pin or not _is_security_key(signature) or asked_person(signature)
 
 
 def asked_person(signature: bytes) -> bool:
-    """Whether a security key asked for a PIN or a finger for this signature, which has been verified: its
-    flags are signed too. PROTOCOL.u2f: string algorithm, string signature, byte flags, uint32 counter."""
+    """Return whether a security key asked for a PIN or a finger for this verified signature.
+
+    The flags are signed too. PROTOCOL.u2f: string algorithm, string signature, byte flags, uint32 counter.
+    """
     if not _is_security_key(signature):
         return False
     reader = Reader(signature)
@@ -106,11 +122,11 @@ def _signed_by_ca(signed: SignedCertificate | None) -> bool:
     if signed is None:
         return False
     ca = _key(signed.certificate.ca)
-    return ca is not None and _verified(ca, signed.signed, signed.signature)
+    return ca is not None and _verify(ca, signed.signed, signed.signature)
 
 
 def _key(blob: bytes) -> asyncssh.SSHKey | None:
-    """The key in `blob`, if it is of a type and size that could be registered."""
+    """Return the key in `blob`, or None if its type or size could not be registered."""
     try:
         key_type = Reader(blob).string().decode("ascii")
     except (TruncatedError, UnicodeDecodeError):
@@ -124,7 +140,7 @@ def _key(blob: bytes) -> asyncssh.SSHKey | None:
         return None
 
 
-def _verified(key: asyncssh.SSHKey, message: bytes, signature: bytes) -> bool:
+def _verify(key: asyncssh.SSHKey, message: bytes, signature: bytes) -> bool:
     try:
         algorithm = Reader(signature).string().decode("ascii")
     except (TruncatedError, UnicodeDecodeError):

@@ -1,66 +1,38 @@
-"""One SSH connection from the banner to the last channel: who it is, and what it asks for."""
+"""One SSH connection, from its authentication to its last channel."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable
+from dataclasses import replace
 from functools import partial
 
 import asyncssh
 
 from stagedoor.listeners.ssh.connection import Connection
+from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.credentials import (
-    ClientKey,
+    Proof,
     asked_person,
     read_shown,
     signed_by_owner,
 )
-from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.jump.channel import PendingAnswer, open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
-from stagedoor.listeners.ssh.options import SshLimits
-from stagedoor.listeners.ssh.page import Page, PageParts, PageSession
+from stagedoor.listeners.ssh.page import Page, PageSession
 from stagedoor.listeners.ssh.pending_key import PendingKey
-from stagedoor.listeners.ssh.seam import DirectLogin, Login
+from stagedoor.listeners.ssh.seam import Login
 from stagedoor.model.certificate import EVERYTHING, PORT_FORWARDING
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.session.flow import Flow
 from stagedoor.wire.target import parse_login, parse_target
 
 SHOWN_REASONS = 4
 STOPPING = "the gateway is stopping or was reloaded; connect again"
 
-
-@dataclass(frozen=True, slots=True)
-class ListenerContext:
-    """What all connections of a listener share. `gone` is told when one has ended."""
-
-    flow: Flow
-    limits: SshLimits
-    direct: DirectLogin | None
-    page: PageParts
-    holds: PendingLogins
-    logged_in: Callable[["Downstream"], None]
-    gone: Callable[["Downstream"], None]
-    fault: Callable[[BaseException], None]
-
-
 _WHY_NOT_FOR_APPS = (
     "if the user name is an app's, a password does not say who you are; use an SSH key or a token"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """Whose credential was verified last, and what it was."""
-
-    identity: Identity
-    name: str
-    credential: Credential
-    key: ClientKey | None = None
 
 
 class Downstream(asyncssh.SSHServer):
@@ -71,48 +43,54 @@ class Downstream(asyncssh.SSHServer):
         self.source = source
         self.congested = False
         self.connection: Connection
-        """Set right after this is made: each of the two has the other."""
-        self._proof: _Proof | None = None
+        """Set right after the constructor, because the two refer to each other."""
+        self._proof: Proof | None = None
         self._login: Login | None = None
         self._tries = 0
         self._explained_password = False
         self._held = PendingKey(context.page.sign_ins, context.holds, source)
         self._refused: list[str] = []
-        """Why each key was not taken; written down together if none is, for an agent offers many."""
+        """The reason for each refused key. They are recorded together if none is accepted."""
         self._relays: set[ChannelRelay] = set()
         self._entering = 0
 
-    # Who is it?
+    # Authentication.
 
     def begin_auth(self, username: str) -> bool:
-        return True  # there is no name that may come in without a credential
+        """Require a credential, whatever the name."""
+        return True
 
     def public_key_auth_supported(self) -> bool:
+        """Offer keys, unless only a sign-in is left."""
         return not self.asks_person
 
     def password_auth_supported(self) -> bool:
-        return not self.asks_person  # whether passwords are taken at all is in the options
+        """Offer passwords, unless only a sign-in is left. The options may disable them altogether."""
+        return not self.asks_person
 
-    async def key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+    async def check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+        """Return whether a key may be used (`ConnectionOwner`)."""
         try:
-            return await self._key_offered(name, blob, message, signature)
-        except Exception as error:  # asyncssh would drop the connection and say nothing to anybody
-            self._context.fault(error)
+            return await self._check_key(name, blob, message, signature)
+        except (
+            Exception
+        ) as error:  # asyncssh would close the connection without a word or a log line
+            self._context.report_fault(error)
             return False
 
-    async def _key_offered(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+    async def _check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
         shown = read_shown(name, blob)
         if shown is None:
-            return self._not_taken("a key or certificate of a kind that is not taken, or damaged")
+            return self._refuse("a key or certificate of a kind that is not taken, or damaged")
         verdict = await self._context.flow.authenticate(shown.credential, self.source)
         if isinstance(verdict, Denial):
-            held = self._held.may_wait(shown, verdict, self.connection)
-            if isinstance(held, Denial):
-                return self._not_now(held) or self._not_taken(held.message)
+            refusal = self._held.may_wait(shown, verdict, self.connection)
+            if isinstance(refusal, Denial):
+                return self._hang_up_if_down(refusal) or self._refuse(refusal.message)
         if not message:
             return True
         if not signed_by_owner(shown, message, signature):
-            return self._not_taken(
+            return self._refuse(
                 f"the signature of {shown.credential.fingerprint} is wrong, or its key was not touched"
             )
         if isinstance(verdict, Denial):
@@ -120,57 +98,61 @@ class Downstream(asyncssh.SSHServer):
             return False
         if asked_person(signature):
             verdict = self._context.flow.present_now(verdict)
-        self._proof = _Proof(verdict, name, shown.credential, shown)
+        self._proof = Proof(verdict, name, shown.credential, shown)
         return True
 
     @property
     def asks_person(self) -> bool:
+        """Return whether only the user's sign-in is left (`ConnectionOwner`)."""
         return self._held.asks_person
 
     async def sign_in(self, name: str) -> bool:
+        """Wait for the user's sign-in (`ConnectionOwner`)."""
         try:
-            return await self._signed_in(name)
+            return await self._sign_in(name)
         except Exception as error:  # as above
-            self._context.fault(error)
+            self._context.report_fault(error)
             return False
 
-    async def _signed_in(self, name: str) -> bool:
+    async def _sign_in(self, name: str) -> bool:
         shown = self._held.shown
         if shown is None or name != shown.credential.name:
             return False
         context = self._context
-        context.logged_in(self)  # it is bounded by itself, and takes nobody's place
+        context.on_login(self)  # the wait has its own limits, and takes no other connection's place
         denial = await self._held.wait(self.connection)
         verdict = denial or await context.flow.authenticate(shown.credential, self.source)
         if isinstance(verdict, Denial):
             self.connection.hang_up(verdict.line)
-            return self._not_taken(verdict.message)
-        self._proof = _Proof(verdict, name, shown.credential, shown)
+            return self._refuse(verdict.message)
+        self._proof = Proof(verdict, name, shown.credential, shown)
         return True
 
-    def partial_success(self) -> bool:
-        return self._held.partial_success()
+    def take_partial_success(self) -> bool:
+        """Return True once after a refusal that is to be a partial success (`ConnectionOwner`)."""
+        return self._held.take_partial_success()
 
-    def _not_now(self, denial: Denial) -> bool:
-        """Whatever else they show, they cannot be let in: to go on would end in "Permission denied"."""
+    def _hang_up_if_down(self, denial: Denial) -> bool:
+        """Hang up if no credential could succeed now, or ssh would print "Permission denied"."""
         if denial.reason in (Reason.AUDIT_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT):
             self.connection.hang_up(denial.line)
         return False
 
-    def _not_taken(self, why: str) -> bool:
+    def _refuse(self, why: str) -> bool:
         if why not in self._refused:
             self._refused.append(why)
         return False
 
     async def validate_password(self, username: str, password: str) -> bool:
+        """Return whether a password logs the user in."""
         try:
-            return await self._password(username, password)
+            return await self._check_password(username, password)
         except Exception as error:  # as above
-            self._context.fault(error)
+            self._context.report_fault(error)
             return False
 
-    async def _password(self, name: str, password: str) -> bool:
-        """A password, or a token in its place; a token says by itself whose it is."""
+    async def _check_password(self, name: str, password: str) -> bool:
+        """Check a password, or a token in its place. A token identifies its user by itself."""
         authenticate = self._context.flow.authenticate
         credential: Credential = PasswordCredential(name, password)
         verdict = await authenticate(credential, self.source)
@@ -179,7 +161,7 @@ class Downstream(asyncssh.SSHServer):
             by_token = await authenticate(credential, self.source)
             verdict = verdict if isinstance(by_token, Denial) else by_token
         if isinstance(verdict, Denial):
-            self._not_now(verdict)
+            self._hang_up_if_down(verdict)
             if verdict.reason is Reason.CREDENTIAL_WRONG and parse_login(name) is not None:
                 verdict = replace(verdict, message=f"{verdict.message}; {_WHY_NOT_FOR_APPS}")
                 if not self._explained_password:
@@ -189,17 +171,19 @@ class Downstream(asyncssh.SSHServer):
                     )
             self._context.flow.deny(verdict, self._origin)
             return False
-        self._proof = _Proof(verdict, name, credential)
+        self._proof = Proof(verdict, name, credential)
         return True
 
-    def tries_used_up(self) -> bool:
+    def count_failed_try(self) -> bool:
+        """Count a failed try, and return whether it was the last one allowed (`ConnectionOwner`)."""
         self._tries += 1
-        # Every client's first try is `none`, to be told what there is (RFC 4252 §5.2).
+        # All clients first try `none`, to get the list of methods (RFC 4252 §5.2).
         return self._tries > self._context.limits.max_auth_tries + 1
 
     def auth_completed(self) -> None:
+        """Begin the login of the identity that was verified."""
         proof = self._proof
-        assert proof is not None, "asyncssh lets in only whom we have verified"
+        assert proof is not None, "asyncssh accepts only credentials that we have verified"
         key = proof.key
         self._login = Login(
             identity=proof.identity,
@@ -208,7 +192,7 @@ class Downstream(asyncssh.SSHServer):
             source=self.source,
             flow=self._context.flow,
             connection=self.connection,
-            # A sign-in's certificate takes nothing from what its key may do here: the grants decide.
+            # The certificate of a sign-in does not restrict its key here: the grants decide.
             permits=key.permits if key and not proof.identity.sign_in else EVERYTHING,
             force_command=key.force_command if key else None,
             public_key=key.line if key else None,
@@ -216,10 +200,10 @@ class Downstream(asyncssh.SSHServer):
             hang_up=self.connection.hang_up,
         )
         self._refused.clear()
-        self._context.logged_in(self)
+        self._context.on_login(self)
 
     def review(self) -> None:
-        """Some time has passed: may this person still be here?"""
+        """Hang up if the login is no longer allowed, or the gateway drains and no channel is open."""
         if self._proof is None or self._login is None or self.connection.leaving:
             return
         denial = self._context.flow.still_holds(self._proof.credential, self._proof.identity)
@@ -228,15 +212,16 @@ class Downstream(asyncssh.SSHServer):
         elif self._login.draining and not self.connection.channel_count:
             self.connection.hang_up(STOPPING)
 
-    # What do they want?
+    # Channels.
 
     def _page(self, login: Login) -> Page:
         return Page(login, self._context.page)
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
-        login = self._admitted(self.connection.channel_count + 1)
+        """Open a session channel: of direct login, or of the page."""
+        login = self._admit(self.connection.channel_count + 1)
         if login.target is None:
-            return PageSession(self._page(login), self._context.fault)
+            return PageSession(self._page(login), self._context.report_fault)
         if self._context.direct is None:
             raise refused(f"this gateway only jumps: {self._page(login).jump(login.target)}")
         return self._context.direct.session(login)
@@ -244,12 +229,11 @@ class Downstream(asyncssh.SSHServer):
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Awaitable[asyncssh.SSHTCPSession[bytes]]:
-        return PendingAnswer(partial(self._connection_requested, dest_host, dest_port))
+        """Open a `direct-tcpip` channel: a jump, or a forward of direct login."""
+        return PendingAnswer(partial(self._open_tcpip, dest_host, dest_port))
 
-    async def _connection_requested(
-        self, dest_host: str, dest_port: int
-    ) -> asyncssh.SSHTCPSession[bytes]:
-        login = self._admitted(self.connection.channel_count)  # asyncssh has made this one already
+    async def _open_tcpip(self, dest_host: str, dest_port: int) -> asyncssh.SSHTCPSession[bytes]:
+        login = self._admit(self.connection.channel_count)  # asyncssh has already counted this one
         target = parse_target(dest_host, str(dest_port))
         if login.target is not None:
             if self._context.direct is None or isinstance(target, Target):
@@ -284,27 +268,28 @@ class Downstream(asyncssh.SSHServer):
         except asyncssh.ChannelOpenError:
             raise
         except Exception as error:
-            context.fault(error)
+            context.report_fault(error)
             raise refused(Denial.internal().message) from None
         finally:
             self._entering -= 1
         if self.connection.is_closed():
-            # It went while we entered: asyncssh will not tell the session of it.
+            # It was closed while we entered the shell, so asyncssh will not notify the session.
             channel.connection_lost(asyncssh.ConnectionLost("gone"))
         return channel
 
-    async def agent_wanted(self) -> bool:
+    async def may_use_agent(self) -> bool:
+        """Return whether the agent that the client offers may be used (`ConnectionOwner`)."""
         login, direct = self._login, self._context.direct
         if login is None or login.target is None or direct is None:
             return False
         try:
             return await direct.agent(login)
-        except Exception as error:  # asyncssh would drop the connection and say nothing to anybody
-            self._context.fault(error)
+        except Exception as error:  # as above
+            self._context.report_fault(error)
             return False
 
-    def _admitted(self, channels: int) -> Login:
-        """Return the login, if it may have so many channels. Raises `asyncssh.ChannelOpenError` if not."""
+    def _admit(self, channels: int) -> Login:
+        """Return the login if it may have so many channels. Raises `asyncssh.ChannelOpenError` if not."""
         login = self._login
         assert login is not None, "no channel is opened before the login"
         if login.draining:
@@ -321,11 +306,11 @@ class Downstream(asyncssh.SSHServer):
     def _origin(self) -> Origin:
         return Origin(AccessMethod.JUMP, self.source)
 
-    # What happens meanwhile?
+    # The state of the connection, and its end.
 
     @property
     def entering(self) -> int:
-        """How many channels are between the request and the answer."""
+        """Return the number of channels between the request and the answer."""
         login, direct = self._login, self._context.direct
         if login is None or login.target is None or direct is None:
             return self._entering
@@ -333,37 +318,45 @@ class Downstream(asyncssh.SSHServer):
 
     @property
     def hung_up(self) -> bool:
+        """Return whether the client has closed its TCP connection."""
         return self.connection.hung_up
 
     @property
     def gone(self) -> bool:
+        """Return whether the connection is closed, or is being closed."""
         return self.connection.is_closed() or self.connection.leaving
 
     def send_data(self, channel: "asyncssh.SSHTCPChannel[bytes]", data: bytes) -> None:
+        """Send to the client, as soon as its window has room. Raises OSError."""
         self.connection.send_data(channel, data)
 
-    def congestion(self, congested: bool) -> None:
+    def set_congested(self, congested: bool) -> None:
+        """Pause or resume all relays, because the client reads too slowly or keeps up again."""
         self.congested = congested
         for relay in tuple(self._relays):
             relay.update()
 
     def channel_began(self, relay: ChannelRelay) -> None:
+        """Add a relay that has begun."""
         self._relays.add(relay)
 
     def send_debug_line(self, line: str) -> None:
+        """Send a line that `ssh -v` shows."""
         self.connection.send_debug(line, always_display=True)
 
-    def channel_ended(self, relay: ChannelRelay, told: str) -> None:
-        """`told`: why the gateway ended it. SSH has no word for that but for a whole connection, so
-        the last channel takes its connection along."""
+    def channel_ended(self, relay: ChannelRelay, reason: str) -> None:
+        """Close the channel of a relay that has ended.
+
+        SSH can give a `reason` only when a whole connection is closed, so the last channel closes that.
+        """
         self._relays.discard(relay)
-        if told and not self._relays and self.connection.channel_count <= 1:
-            self.connection.hang_up(told)
+        if reason and not self._relays and self.connection.channel_count <= 1:
+            self.connection.hang_up(reason)
         else:
             relay.cut()
 
     def leave(self, denial: Denial) -> None:
-        """This person has to go, whatever is open."""
+        """Close the connection with all its channels, because of `denial`."""
         if self._login is not None and self._login.target is not None and self._context.direct:
             self._context.direct.leave(self._login, denial.line)
         self.connection.hang_up(denial.line)
@@ -371,7 +364,7 @@ class Downstream(asyncssh.SSHServer):
             relay.finish(End.REVOKED, denial.line)
 
     def drain(self, line: str) -> None:
-        """Take nothing new; who has nothing open is told to come again."""
+        """Accept nothing new. Hang up if no channel is open, or else show `line` in the terminals."""
         login = self._login
         if login is None:
             return
@@ -382,6 +375,7 @@ class Downstream(asyncssh.SSHServer):
             self._context.direct.warn(login, line)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Record the refused keys, and release all that the connection holds."""
         for relay in tuple(self._relays):
             if not relay.began:
                 relay.connection_lost(exc or asyncssh.ConnectionLost("gone"))
@@ -392,4 +386,4 @@ class Downstream(asyncssh.SSHServer):
             self._context.flow.deny(denial, self._origin)
         if self._login is not None and self._login.target is not None and self._context.direct:
             self._context.direct.ended(self._login)
-        self._context.gone(self)
+        self._context.on_closed(self)

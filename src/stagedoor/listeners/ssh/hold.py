@@ -1,14 +1,15 @@
-"""Which key of a client waits for its person to sign in: the last, once all others were refused.
+"""The choice of the unknown key that waits for its user to sign in.
 
-A client asks for one key after the other (RFC 4252 §7) and does not tell how many it has. OpenSSH begins
-again, with all its keys, after a failure that is a partial success (RFC 4252 §5.1), behind the key that had
-it. So the first unknown key gets that; when it comes a second time, every other key has been refused, and
-somebody with a key that is known has never been held for another.
+A client offers its keys one after the other (RFC 4252 §7), and does not announce how many it has. The key
+that waits must be the last one, when all others were refused. After a failure that is a partial success
+(RFC 4252 §5.1), OpenSSH offers all its keys again, starting after the key that got it. So the first unknown
+key gets a partial success. When it is offered a second time, every other key has been refused. That way, a
+client with a known key never waits for an unknown one.
 
-A key that waits is a partial success too, once the client has proved that it holds it: what is left to do is
-keyboard-interactive (RFC 4256). OpenSSH never goes on to that with BatchMode, so no program waits.
+The key that waits gets a partial success too, once the client has proved that it holds it: then
+keyboard-interactive is left (RFC 4256). With BatchMode, OpenSSH does not try that, so no program waits.
 
-Pure, but for the count of those who wait.
+Pure, but for the count of waiting logins.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,33 +20,36 @@ from functools import partial
 from stagedoor.model.fair_queue import FairQueue, Full, PendingLimits
 
 LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
-"""In a worker, so that keys without end cannot fill it."""
+"""The limits of a worker, so that endless keys cannot fill it."""
 CROWDED_OUT = (
     "more connections of your network than of any other wait for somebody to sign in, and all places are "
     "taken; connect again"
 )
 GiveWay = Callable[[], None]
-"""Ends the connection of somebody who waits."""
+"""Ends the connection of a waiting login."""
 
 
 class Answer(Enum):
-    """To an unknown key."""
+    """The answer to an unknown key."""
 
     REFUSE = auto()
     BEGIN_AGAIN = auto()
     """Refuse it so that the client offers all its keys again."""
     HOLD = auto()
-    """It is the last: let the client prove that it holds the key, and wait."""
+    """It is the last key: let the client prove that it holds it, and wait."""
 
 
 class UnknownKeys:
-    """Those that one connection has offered."""
+    """The unknown keys that one connection has offered."""
 
     def __init__(self) -> None:
         self._first: bytes | None = None
 
-    def offered(self, key: bytes) -> Answer:
-        """A plain key that logs nobody in, as a blob. Certificates are not for here: they are not bound."""
+    def answer(self, key: bytes) -> Answer:
+        """Return the answer to an unknown plain key, a blob.
+
+        Certificates cannot be bound, so they never wait.
+        """
         if self._first is None:
             self._first = key
             return Answer.BEGIN_AGAIN
@@ -53,7 +57,7 @@ class UnknownKeys:
 
 
 class PendingLogins:
-    """Who waits now, of all connections of a listener."""
+    """The waiting logins of all connections of a listener."""
 
     def __init__(self, limits: PendingLimits = LIMITS) -> None:
         self._limits = limits
@@ -62,8 +66,8 @@ class PendingLogins:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def full(self, source: str) -> str | None:
-        """Why no more may wait; `source` is a network."""
+    def why_full(self, source: str) -> str | None:
+        """Return why no more logins from the network `source` may wait, or None if one may."""
         full = self._room(source)
         if not isinstance(full, Full):
             return None
@@ -73,15 +77,17 @@ class PendingLogins:
         )
 
     @contextmanager
-    def one_more(self, source: str, give_way: GiveWay) -> Iterator[None]:
-        """Counted while the block lasts, or until its place is another's: then `give_way` is called, and the
-        block has to end."""
+    def take_place(self, source: str, give_way: GiveWay) -> Iterator[None]:
+        """Count a waiting login while the block lasts.
+
+        If another login takes its place, `give_way` is called, and the block must end.
+        """
         fullest = self._room(source)
         if isinstance(fullest, str):
             newest = self._waiting.of_source(fullest)[-1]
             self._waiting.remove(newest)
             newest()
-        place = partial(give_way)  # a key of its own: two may give way by the same call
+        place = partial(give_way)  # a distinct key, since two logins may have the same `give_way`
         self._waiting.add(place, source)
         try:
             yield

@@ -1,8 +1,8 @@
-"""How often a client may exchange keys (RFC 4253 §9). Pure: time is an argument, monotonic, in seconds.
+"""The limit on a client's key exchanges (RFC 4253 §9). Pure: time is an argument, monotonic, in seconds.
 
-RFC 4253 permits a new exchange at any time, and one costs the worker a millisecond. OpenSSH starts none
-before its login is over. After that the default of stock clients is one an hour or one a gigabyte; a person
-who sets `RekeyLimit 64K` still has as many as the data needs.
+RFC 4253 permits a new exchange at any time, and each costs the worker a millisecond. OpenSSH starts none
+before its login is complete. After that, stock clients start one an hour or one a gigabyte by default; the
+limit still suffices for a user who sets `RekeyLimit 64K`.
 """
 
 from enum import Enum, auto
@@ -10,21 +10,21 @@ from enum import Enum, auto
 from stagedoor.model.units import KIB
 
 BURST = 80
-"""Exchanges after the login that neither time nor data has to pay for, as a shell may begin."""
+"""The exchanges that are allowed at once after the login."""
 EACH_S = 2.0
-"""So many more a second."""
+"""The further exchanges that each second allows."""
 BYTES_EACH = 64 * KIB
-"""One more for so many bytes on the connection, sent or received."""
+"""Each of so many bytes on the connection, sent or received, allows one more exchange."""
 WAITING_S = 60.0
-"""Between two exchanges while a key waits for its person."""
+"""The shortest time between two exchanges while a key waits for its user."""
 
 
 class Phase(Enum):
-    """How far the login of a connection is."""
+    """The phase of a connection's login."""
 
     LOGIN = auto()
     WAITING = auto()
-    """The client's key waits until its person has signed in."""
+    """The client's key waits until its user has signed in."""
     LOGGED_IN = auto()
 
 
@@ -40,7 +40,7 @@ class KeyExchanges:
         self._left = min(self._left + size / BYTES_EACH, BURST)
 
     def begin(self, phase: Phase, now: float) -> bool:
-        """Record an exchange that the client began or answered. Return False if it is one too many."""
+        """Record an exchange that the client began or answered. Return False if that is one too many."""
         last, self._last = self._last, now
         if last is None:
             return True

@@ -1,4 +1,4 @@
-"""The SSH listener: from an accepted socket to a connection that speaks, and the end of all of them."""
+"""The SSH listener: it makes connections of accepted sockets, reviews them, and closes them all."""
 
 import asyncio
 import random
@@ -10,7 +10,8 @@ import asyncssh
 
 from stagedoor.listeners.accept import arrive
 from stagedoor.listeners.ssh.connection import Connection
-from stagedoor.listeners.ssh.downstream import Downstream, ListenerContext
+from stagedoor.listeners.ssh.context import ListenerContext
+from stagedoor.listeners.ssh.downstream import Downstream
 from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
@@ -29,7 +30,7 @@ from stagedoor.session.flow import Flow
 REVIEW_EVERY_S = 2.0
 FAULT = "an internal fault in the SSH listener"
 RENEW_S = DAY_S
-"""The host certificate is signed again each day, so that it never runs out in a worker's life."""
+"""The host certificate is signed again each day, so that it never expires while a worker runs."""
 
 _TOO_FAST = Denial(
     Reason.THROTTLED,
@@ -38,7 +39,7 @@ _TOO_FAST = Denial(
 
 
 class SshListener:
-    """Answers SSH on any number of sockets. Belongs to one event loop.
+    """A listener that answers SSH on any number of sockets. Belongs to one event loop.
 
     `host_key` returns the gateway's key with a fresh certificate; it may block for a moment.
     """
@@ -62,9 +63,9 @@ class SshListener:
             direct,
             page or PageParts(),
             PendingLogins(),
-            self._logged_in,
-            self._gone,
-            self._fault,
+            self._end_startup,
+            self._remove,
+            self._report_fault,
         )
         self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
         self._handshakes = SiteRates(limits.handshakes)
@@ -76,33 +77,33 @@ class SshListener:
 
     @property
     def busy(self) -> int:
-        """How many channels are between the request and the answer."""
-        return sum(one.entering for one in self._downstreams)
+        """Return the number of channels between the request and the answer."""
+        return sum(downstream.entering for downstream in self._downstreams)
 
     @property
     def waiting(self) -> int:
-        """How many connections have not logged in yet."""
+        """Return the number of connections that have not logged in yet."""
         return len(self._startups)
 
     def accepted(self, stream: TcpStream, source: Source) -> None:
-        """Take a downstream that was just accepted."""
+        """Serve a downstream that was just accepted."""
         self._tasks.start(self._begin(stream, source))
 
     def drain(self, timeout_s: float | None) -> None:
-        """Take nothing new; `timeout_s` is how long what is open may last, None without end."""
+        """Accept nothing new. Open sessions may last for `timeout_s` seconds, or without end if None."""
         self._draining = True
         within_s = "" if timeout_s is None else f" within {timeout_s:g} s"
-        for one in tuple(self._downstreams):
-            one.drain(f"the gateway is stopping: finish{within_s}")
+        for downstream in tuple(self._downstreams):
+            downstream.drain(f"the gateway is stopping: finish{within_s}")
 
     async def close(self) -> None:
-        """Hang up on everybody who is still there."""
+        """Hang up on all connections that are left, and wait until they are closed."""
         if self._reviewing is not None:
             self._reviewing.cancel()
         self._tasks.cancel()
-        for one in tuple(self._downstreams):
-            one.connection.hang_up("the gateway is stopping")
-        closings = [one.connection.wait_closed() for one in tuple(self._downstreams)]
+        for downstream in tuple(self._downstreams):
+            downstream.connection.hang_up("the gateway is stopping")
+        closings = [downstream.connection.wait_closed() for downstream in tuple(self._downstreams)]
         await asyncio.gather(*closings, self._tasks.wait(), return_exceptions=True)
 
     async def _begin(self, stream: TcpStream, source: Source) -> None:
@@ -114,24 +115,23 @@ class SshListener:
             if arrival is None:
                 return
             if isinstance(arrival, Denial):
-                self._write_down(source, arrival)
+                self._deny(source, arrival)
                 return
             source = arrival.source
             if (outsider := rules.outsider(source)) is not None:
-                self._write_down(
-                    source, outsider
-                )  # not a byte to strangers, our version least of all
+                # Other networks get no byte, so they do not even see our version.
+                self._deny(source, outsider)
                 return
             if self._draining:
                 return
             wait_s = self._handshakes.take(source_network(source.address), time.monotonic())
             if wait_s is None:
-                self._write_down(source, _TOO_FAST)
+                self._deny(source, _TOO_FAST)
                 return
             downstream = Downstream(self._context, source)
             connection = Connection(self._current_options(), downstream, self._buffer)
             downstream.connection = connection
-            self._come(downstream)
+            self._add(downstream)
             if self._reviewing is None:
                 self._reviewing = asyncio.create_task(self._review())
             if wait_s:
@@ -139,7 +139,7 @@ class SshListener:
             handed_over = True
             await aio.hand_over(stream, connection, arrival.received)
         except (OSError, TimeoutError):
-            return  # the downstream has gone, or never said who it speaks for
+            return  # the client has hung up, or a load balancer never named it
         finally:
             if not handed_over:
                 stream.abort()
@@ -148,16 +148,16 @@ class SshListener:
         try:
             await asyncio.sleep(wait_s)
         except asyncio.CancelledError:
-            self._gone(downstream)  # asyncssh has not begun, and so will not tell
+            self._remove(downstream)  # asyncssh has not begun, so it will not report the end
             raise
 
-    def _come(self, downstream: Downstream) -> None:
+    def _add(self, downstream: Downstream) -> None:
         self._downstreams.add(downstream)
         victim = self._startups.enter(downstream, source_network(downstream.source.address))
         if victim is None:
             return
         victim.connection.abort()
-        self._write_down(
+        self._deny(
             victim.source,
             Denial(
                 Reason.OVERLOADED,
@@ -175,22 +175,22 @@ class SshListener:
     async def _review(self) -> None:
         while True:
             await asyncio.sleep(REVIEW_EVERY_S)
-            for one in tuple(self._downstreams):
+            for downstream in tuple(self._downstreams):
                 try:
-                    one.review()
-                except Exception as error:  # the others must be looked at all the same
-                    self._fault(error)
+                    downstream.review()
+                except Exception as error:  # the others must be reviewed anyway
+                    self._report_fault(error)
 
-    def _write_down(self, source: Source, denial: Denial) -> None:
+    def _deny(self, source: Source, denial: Denial) -> None:
         self._flow.deny(denial, Origin(AccessMethod.JUMP, source))
 
-    def _logged_in(self, downstream: Downstream) -> None:
+    def _end_startup(self, downstream: Downstream) -> None:
         self._startups.remove(downstream)
 
-    def _gone(self, downstream: Downstream) -> None:
+    def _remove(self, downstream: Downstream) -> None:
         self._startups.remove(downstream)
         self._downstreams.discard(downstream)
 
-    def _fault(self, error: BaseException) -> None:
+    def _report_fault(self, error: BaseException) -> None:
         with suppress(RuntimeError):
             aio.report_fault(FAULT, error)

@@ -1,4 +1,4 @@
-"""How we speak SSH: algorithms, keepalives, and nothing that a gateway has no use for."""
+"""The SSH options of the listener: its algorithms and keepalives, without what a gateway does not need."""
 
 from dataclasses import dataclass, field
 
@@ -10,12 +10,12 @@ from stagedoor.model.rate import Rate
 from stagedoor.settings.startups import StartupLimits
 
 MAX_AUTH_TRIES = 10
-"""Keys and passwords that one connection may try. sshd(8) has six, and agents with more keys are common."""
+"""The keys and passwords that one connection may try. sshd(8) allows six, but many agents have more keys."""
 ALIVE_COUNT = 2
-"""So many questions may stay unanswered; any byte that comes begins the count of time again."""
+"""The keepalives that may stay unanswered. Any received byte restarts the interval."""
 
-# RFC 4253 §7.1: the client's order decides. What ssh-audit fails is not here: no NIST curves, no SHA-1.
-# Neither are groups of large numbers: in group 18 a client makes us compute for 15 ms before any login, at no
+# RFC 4253 §7.1: the client's order decides. Algorithms that ssh-audit fails are left out: no NIST curves, no
+# SHA-1. So are finite-field groups: with group 18 a client makes us compute for 15 ms before any login, at no
 # cost of its own (D(HE)at, CVE-2002-20001).
 _KEX = (
     "mlkem768x25519-sha256",
@@ -23,12 +23,12 @@ _KEX = (
     "curve25519-sha256@libssh.org",
 )
 _NEEDS_NEW_CRYPTOGRAPHY = ("mlkem768x25519-sha256",)
-# For these `packets` has a short way. No chacha20-poly1305: OpenSSH prefers it, it has no short way, and it
-# is the cipher of Terrapin (CVE-2023-48795).
+# `packets` is fast for these. chacha20-poly1305 is left out: OpenSSH would prefer it, `packets` is not fast
+# for it, and it is the cipher of Terrapin (CVE-2023-48795).
 AES_GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _CIPHERS = (*AES_GCM, "aes256-ctr", "aes192-ctr", "aes128-ctr")
-# AES-GCM needs no MAC. With AES-CTR, clients that know a MAC of what is encrypted (-etm) ask for it first, as
-# OpenSSH does, and since their order decides they get it. The last two are for clients that have nothing
+# AES-GCM needs no MAC. With AES-CTR, clients that support encrypt-then-MAC (-etm) ask for it first, as
+# OpenSSH does, and since their order decides they get it. The last two are for clients that support nothing
 # better: libssh2 before 1.11 (Debian 12's curl) and Dropbear. OpenSSH's sshd offers them, too. Terrapin
 # (CVE-2023-48795) needs a cipher that is not offered here.
 _MACS = (
@@ -42,7 +42,7 @@ _MACS = (
 
 @dataclass(frozen=True, slots=True)
 class HostKey:
-    """The gateway's own: a private key in OpenSSH's format, and its certificate, one line."""
+    """The gateway's host key: a private key in OpenSSH's format, and its certificate, one line."""
 
     private: bytes = field(repr=False)
     certificate: str
@@ -50,7 +50,7 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class SshLimits:
-    """The `[listen]` and `[ssh]` settings as this listener uses them."""
+    """The `[listen]` and `[ssh]` settings that this listener uses."""
 
     rules: AcceptRules
     header_timeout_s: float
@@ -66,11 +66,11 @@ class SshLimits:
 
 
 def server_options(host_key: HostKey, limits: SshLimits) -> asyncssh.SSHServerConnectionOptions:
-    """asyncssh's options for every connection. Blocks for a moment."""
+    """Return asyncssh's options for all connections. Blocks for a moment."""
     try:
         return _options(host_key, limits, _KEX)
     except ValueError:
-        # An older `cryptography` knows no ML-KEM.
+        # An older `cryptography` does not support ML-KEM.
         without = tuple(name for name in _KEX if name not in _NEEDS_NEW_CRYPTOGRAPHY)
         return _options(host_key, limits, without)
 
@@ -88,7 +88,7 @@ def _options(
         encryption_algs=list(_CIPHERS),
         mac_algs=list(_MACS),
         signature_algs=list(SIGNATURES),
-        # Compression before or with encryption gives lengths away, and costs a core.
+        # Compression reveals information by the length of packets, and costs a core.
         compression_algs=["none"],
         login_timeout=limits.login_grace_s,
         keepalive_interval=limits.alive_interval_s,
@@ -98,7 +98,7 @@ def _options(
         kbdint_auth=limits.keyboard_interactive,
         host_based_auth=False,
         gss_host=None,
-        # By `Connection.create_agent_listener`, which asks who it is first.
+        # `Connection.create_agent_listener` checks the permission first.
         agent_forwarding=True,
         x11_forwarding=False,
         allow_pty=True,

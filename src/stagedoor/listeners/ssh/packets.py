@@ -1,9 +1,9 @@
-"""A connection whose bulk data takes a short way past asyncssh: fewer copies, and nothing superfluous.
+"""A connection whose channel data bypasses asyncssh's packet code, with fewer copies.
 
-asyncssh copies each data packet eight times, slices what is left of a read again for each packet,
-and sends an empty packet before each. Here channel data that is encrypted by AES-GCM is taken apart
-and put together at once; whatever else comes or goes is asyncssh's, as before. Names with an
-underscore are asyncssh's own.
+asyncssh copies each data packet eight times, slices the rest of a read again for each packet, and
+sends an empty packet before each one. This module parses and builds channel data that is encrypted
+by AES-GCM directly; asyncssh handles everything else as before. Attributes with an underscore are
+asyncssh's own.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from stagedoor.model.units import KIB
 
 READ_BYTES = 512 * KIB
-"""What one read of a socket may bring. The longest packet that asyncssh takes is half of it."""
+"""The most bytes of one read. The longest packet that asyncssh accepts is half of it."""
 _DATA = 94
 """SSH_MSG_CHANNEL_DATA (RFC 4254 §5.2)."""
 _IGNORE = 2
@@ -29,11 +29,11 @@ _TAG_BYTES = 16
 _BLOCK_BYTES = 16
 _LEAST_PADDING = 4
 _DATA_HEAD = 10
-"""Of a data packet: padding length, type, channel, and the data's own length."""
+"""The bytes of a data packet before its data: padding length, type, channel, and data length."""
 
 
 class Gcm(Encryption):
-    """AES-GCM for one direction (RFC 5647 §7), from where asyncssh's own has got to."""
+    """AES-GCM for one direction (RFC 5647 §7), which continues at the state of asyncssh's cipher."""
 
     def __init__(self, before: GCMEncryption) -> None:
         key, nonce = before._cipher._key, before._cipher._iv
@@ -43,11 +43,11 @@ class Gcm(Encryption):
         self._opened: bytes | None = None
 
     def seal(self, length: bytes, plain: bytes) -> bytes:
-        """`plain` encrypted, with its tag."""
+        """Return `plain` encrypted, with its tag."""
         return self._aead.encrypt(self._nonce(), plain, length)
 
     def open(self, length: memoryview, sealed: memoryview) -> bytes:
-        """The counterpart of `seal`. Raises asyncssh.MACError: it was changed on the way."""
+        """Decrypt what `seal` has returned. Raises asyncssh.MACError if it was changed on the way."""
         try:
             plain = self._aead.decrypt(self._nonce(), sealed, length)
         except InvalidTag:
@@ -57,7 +57,7 @@ class Gcm(Encryption):
         return plain
 
     def give_back(self, plain: bytes) -> None:
-        """What was opened is read once more, by asyncssh's way."""
+        """Keep a decrypted packet, which asyncssh reads next by `decrypt_packet`."""
         self._opened = plain
 
     def _nonce(self) -> bytes:
@@ -65,18 +65,21 @@ class Gcm(Encryption):
         self._invocation = (self._invocation + 1) & 0xFFFFFFFFFFFFFFFF
         return nonce
 
-    # What asyncssh asks of it.
+    # For asyncssh.
 
     def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
+        """Return the encrypted packet with its header, and the tag."""
         sealed = self.seal(header, packet)
         return header + sealed[:-_TAG_BYTES], sealed[-_TAG_BYTES:]
 
     def decrypt_header(self, seq: int, first_block: bytes, header_len: int) -> tuple[bytes, bytes]:
+        """Return the first block and the header in it, which is not encrypted."""
         return first_block, first_block[:header_len]
 
     def decrypt_packet(
         self, seq: int, first: bytes, rest: bytes, header_len: int, mac: bytes
     ) -> bytes | None:
+        """Return the packet that was given back, or decrypt one."""
         opened, self._opened = self._opened, None
         if opened is not None:
             return opened
@@ -85,7 +88,10 @@ class Gcm(Encryption):
 
 
 class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
-    """Reads into `buffer`, of `READ_BYTES`, which all connections of an event loop may share."""
+    """A server connection that reads into `buffer`.
+
+    The buffer has `READ_BYTES`. All connections of an event loop may share it.
+    """
 
     def __init__(self, options: asyncssh.SSHServerConnectionOptions, buffer: memoryview) -> None:
         super().__init__(asyncio.get_running_loop(), options)
@@ -93,10 +99,11 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
         self._placed = -1
         self._heard_at = 0.0
 
-    # Reading (asyncio.BufferedProtocol): between two reads, what is not a whole packet yet lies in
-    # `_inpbuf`, so that the buffer is nobody's.
+    # Reading (asyncio.BufferedProtocol). Between two reads, an incomplete packet is kept in
+    # `_inpbuf`, so that other connections can use the buffer.
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        """Return the buffer for the next read, after the incomplete packet if there is one."""
         kept = len(self._inpbuf)
         at_header = isinstance(self._recv_encryption, Gcm) and (
             self._recv_handler == self._recv_pkthdr
@@ -109,6 +116,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
         return self._buffer[kept:]
 
     def buffer_updated(self, nbytes: int) -> None:
+        """Handle `nbytes` that were read into the buffer."""
         if self._placed < 0:
             self.data_received(bytes(self._buffer[:nbytes]))
             return
@@ -134,7 +142,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
             if end > len(unread):
                 break
             plain = cipher.open(unread[at:begin], unread[begin:end])
-            if not self._took_data(plain):
+            if not self._deliver_data(plain):
                 cipher.give_back(plain)
                 self._inpbuf = bytes(unread[at:end])
                 done = super()._recv_pkthdr() and self._recv_packet()
@@ -145,8 +153,8 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
         self._inpbuf = unread[at:]  # type: ignore[assignment]  # until `_recv_data` is done
         return False
 
-    def _took_data(self, plain: bytes) -> bool:
-        """Whether it was a data packet in order, and is delivered. All else is asyncssh's to judge."""
+    def _deliver_data(self, plain: bytes) -> bool:
+        """Deliver a correct data packet. Return False for any other packet, which asyncssh handles."""
         if len(plain) < _DATA_HEAD or plain[1] != _DATA:
             return False
         channel: Any = self._channels.get(int.from_bytes(plain[2:6], "big"))
@@ -161,37 +169,42 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
         self._auth_final = True  # as asyncssh does after any packet of this phase
         self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
         end = _DATA_HEAD + size
-        # A view saves a copy, for code that only passes it on.
-        view = getattr(channel._session, "takes_views", False)
-        channel._accept_data(memoryview(plain)[_DATA_HEAD:end] if view else plain[_DATA_HEAD:end])
+        # A view saves a copy, for code that only passes the data on.
+        takes_views = getattr(channel._session, "takes_views", False)
+        data = memoryview(plain)[_DATA_HEAD:end] if takes_views else plain[_DATA_HEAD:end]
+        channel._accept_data(data)
         return True
 
     # Writing.
 
     def send_newkeys(self, k: bytes, h: bytes) -> None:
+        """Take new keys into use, by `Gcm` if they are for AES-GCM."""
         super().send_newkeys(k, h)
-        # Both are new from here on (RFC 4253 §7.3); the first may have sealed a packet already.
+        # Both directions have new keys now (RFC 4253 §7.3); sending may have used its key already.
         if isinstance(self._send_encryption, GCMEncryption):
             self._send_encryption = Gcm(self._send_encryption)
         if isinstance(self._next_recv_encryption, GCMEncryption):
             self._next_recv_encryption = Gcm(self._next_recv_encryption)
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
-        # asyncssh puts an empty packet before each one, which helps ciphers in CBC mode
-        # (RFC 4251 §9.3.1). None of those that we offer is.
+        """Send a packet, but none of asyncssh's empty ones.
+
+        asyncssh sends an empty packet before each packet, to protect ciphers in CBC mode
+        (RFC 4251 §9.3.1). We offer no such cipher.
+        """
         if pkttype != _IGNORE:
             super().send_packet(pkttype, *args, handler=handler)
 
     def send_data(self, channel: Any, data: bytes) -> None:
-        """As `channel.write(data)`, by the short way if nothing stands in it. Raises OSError."""
+        """Send as `channel.write(data)` does, directly if possible. Raises OSError."""
         cipher = self._send_encryption
-        loaded = self._rekey_bytes_sent >= self._rekey_bytes or (
+        rekey_is_due = self._rekey_bytes_sent >= self._rekey_bytes or (
             self._rekey_seconds and time.monotonic() >= self._rekey_time
         )
         if (
             not isinstance(cipher, Gcm)
             or not self._kex_complete
-            or loaded
+            or rekey_is_due
             or channel._send_state != "open"
             or channel._send_buf
             or not channel._send_pktsize
@@ -200,13 +213,13 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
             return
         at_once = min(len(data), channel._send_window)
         view = memoryview(data)
-        self._send(b"".join(self._sealed(cipher, channel, view[:at_once])))
+        self._send(b"".join(self._seal(cipher, channel, view[:at_once])))
         channel._send_window -= at_once
         if at_once < len(data):
             channel.write(view[at_once:])
 
-    def _sealed(self, cipher: Gcm, channel: Any, data: memoryview) -> Iterable[bytes]:
-        """`data` as packets (RFC 4253 §6)."""
+    def _seal(self, cipher: Gcm, channel: Any, data: memoryview) -> Iterable[bytes]:
+        """Yield `data` in the parts of encrypted packets (RFC 4253 §6)."""
         head = bytes((_DATA,)) + channel._send_chan.to_bytes(4, "big")
         for at in range(0, len(data), channel._send_pktsize):
             piece = data[at : at + channel._send_pktsize]
@@ -222,7 +235,7 @@ class PacketConnection(asyncssh.SSHServerConnection, asyncio.BufferedProtocol):
             yield length
             yield cipher.seal(length, plain)
 
-    # Keepalive: asyncssh makes a new timer for each read; here one looks when it was heard last.
+    # Keepalive: asyncssh makes a new timer for each read. Here one timer checks the time of the last read.
 
     def _reset_keepalive_timer(self) -> None:
         self._heard_at = self._loop.time()

@@ -1,4 +1,4 @@
-"""What somebody sees who comes without an app: what they may enter, and how. Never a shell."""
+"""The page for logins that name no app: it shows the apps that the user may enter. Never a shell."""
 
 import asyncio
 import json
@@ -26,12 +26,12 @@ This is a Stagedoor gateway: it leads to apps' shells and has none of its own.
   ssh {at} logout       end your sign-in, and all that it opened
 """
 _MAX_COMMAND_CHARS = 8192
-"""Of words that are taken apart: one by one, while everybody else waits."""
+"""The longest command that is split into words: splitting blocks the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An app that may be entered. `expires_at`: seconds since the epoch, None for no end."""
+    """An app that the user may enter, until `expires_at` in seconds since the epoch (None: no end)."""
 
     target: Target
     state: ShellState
@@ -41,8 +41,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class PageParts:
-    """What all logins of a listener see. The first of `host_names`, the gateway's own, is written into
-    commands, and `port`: None for the one that was connected to."""
+    """The parts of the page that all logins of a listener share.
+
+    Commands contain the first of `host_names`, the gateway's names, and `port`. If `port` is None,
+    they contain the port that the client has connected to.
+    """
 
     host_names: tuple[str, ...] = ()
     port: int | None = None
@@ -50,7 +53,7 @@ class PageParts:
 
 
 class Page:
-    """What one login sees."""
+    """The page of one login."""
 
     def __init__(self, login: Login, parts: PageParts) -> None:
         self._login = login
@@ -60,7 +63,7 @@ class Page:
         self._port = parts.port or int(listened)
 
     async def answer(self, command: str | None) -> tuple[str, str, int]:
-        """What to write on stdout and on stderr, and the exit status."""
+        """Run `command`, or show the apps if it is None. Return stdout, stderr and the exit status."""
         words = _words(command or "")
         match words:
             case []:
@@ -86,7 +89,7 @@ class Page:
         return _HELP.format(at=self._at())
 
     async def entries(self) -> list[Entry]:
-        """By the policy of now, in order of name."""
+        """Return the apps that the user may enter by the current policy, in order of name."""
         flow, identity = self._login.flow, self._login.identity
         grants = list(flow.grants(identity))
         states = await asyncio.gather(*(flow.observe(grant.target) for grant in grants))
@@ -110,7 +113,7 @@ class Page:
         return "\n".join(lines) + "\n"
 
     async def _certificate(self) -> tuple[str, str, int]:
-        """For the key of this connection, whose private half was shown: no other can be named."""
+        """Return a certificate for the key that this connection has proved to hold, and for no other."""
         key = self._login.public_key
         if self._sign_ins is None or key is None:
             return "", f"stagedoor: {_NO_KEY}\n", 1
@@ -128,11 +131,11 @@ class Page:
         return "Your sign-in is over, and what it opened is being closed.\n", "", 0
 
     def jump(self, target: Target) -> str:
-        """The command that enters `target`."""
+        """Return the command that enters `target`."""
         return f"ssh -J {self._at(':')} {target.host_name}"
 
     def _at(self, separator: str = "") -> str:
-        """`dev@gw` with its port as ssh takes it: `-p 8023 dev@gw`, or `dev@gw:8023` after -J."""
+        """Return `dev@gw` with the port as ssh takes it: `-p 8023 dev@gw`, or `dev@gw:8023` after -J."""
         host = f"[{self._host}]" if separator and ":" in self._host else self._host
         name = f"{self._login.identity.name}@{host}"
         if self._port == SSH_PORT:
@@ -169,7 +172,7 @@ class Page:
 
 
 def _words(command: str) -> list[str]:
-    """As a shell takes them apart; one word for what no shell would."""
+    """Split a command as a shell does. One that no shell would split is returned as one word."""
     if len(command) > _MAX_COMMAND_CHARS:
         return [command]
     try:
@@ -179,7 +182,7 @@ def _words(command: str) -> list[str]:
 
 
 class PageSession(asyncssh.SSHServerSession[bytes]):
-    """The one session channel that the gateway itself answers (RFC 4254 §6)."""
+    """The only kind of session channel that the gateway itself answers (RFC 4254 §6)."""
 
     def __init__(self, page: Page, fault: Callable[[BaseException], None]) -> None:
         self._page = page
@@ -188,29 +191,37 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
+        """Keep the channel."""
         self._chan = chan
 
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
     ) -> bool:
-        return True  # else ssh complains; nothing runs in it
+        """Accept a terminal, or ssh would complain. Nothing runs in it."""
+        return True
 
     def shell_requested(self) -> bool:
+        """Accept the request, which the page answers."""
         return True
 
     def exec_requested(self, command: str) -> bool:
+        """Accept the request. The page answers the command, if it is one of its own."""
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
+        """Refuse all subsystems."""
         return False
 
     def eof_received(self) -> bool:
-        return True  # the client has nothing more to say; we have
+        """Keep the channel open for the answer."""
+        return True
 
     def session_started(self) -> None:
+        """Begin to answer."""
         self._task = asyncio.create_task(self._answer())
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop answering."""
         if self._task is not None:
             self._task.cancel()
 
@@ -219,7 +230,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         assert chan is not None
         try:
             out, err, status = await self._page.answer(chan.get_command())
-        except Exception as error:  # nobody awaits this task
+        except Exception as error:  # no code awaits this task
             self._fault(error)
             out, err, status = "", f"stagedoor: {Denial.internal().message}\n", 1
         newline = b"\r\n" if chan.get_terminal_type() is not None else b"\n"

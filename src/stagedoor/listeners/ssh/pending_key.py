@@ -1,4 +1,4 @@
-"""The key of one connection that waits for its person to sign in."""
+"""The unknown key of one connection that waits for its user to sign in."""
 
 from functools import partial
 
@@ -13,12 +13,14 @@ from stagedoor.model.source import Source, source_network
 _SIGN_IN = "Sign in first: run ssh once without BatchMode, or: stagedoor login\r\n"
 NEW_KEY = f"stagedoor: this key is new here. {_SIGN_IN}"
 OVER = f"stagedoor: the sign-in of this key is over. {_SIGN_IN}"
-"""Shown whenever a key is held: the gateway cannot see whether ssh goes on, or ends (BatchMode)."""
+"""Shown whenever a key is held: the gateway cannot know whether ssh will go on or end (BatchMode)."""
 
 
 class PendingKey:
-    """Which key of a connection is held, and its wait. `shown` is the key, once the client has proved that it
-    holds it."""
+    """The key of a connection that is held, and its wait.
+
+    `shown` is the key, or None until the client has proved that it holds it.
+    """
 
     def __init__(self, sign_ins: SshSignIns | None, holds: PendingLogins, source: Source) -> None:
         self._sign_ins = sign_ins
@@ -26,22 +28,22 @@ class PendingKey:
         self._source = source
         self._unknown_keys = UnknownKeys()
         self._ended: set[bytes] = set()
-        """Keys whose certificate was refused."""
+        """The keys whose certificate was refused."""
         self._partial = False
         self.shown: ClientKey | None = None
 
     @property
     def asks_person(self) -> bool:
-        """True where only the person's sign-in is left."""
+        """Return whether only the user's sign-in is left."""
         return self.shown is not None
 
-    def partial_success(self) -> bool:
-        """Return True once, right after a refusal that the client takes as a partial success."""
+    def take_partial_success(self) -> bool:
+        """Return True once after a refusal that is to be a partial success."""
         partial_success, self._partial = self._partial, False
         return partial_success
 
     def may_wait(self, shown: ClientKey, denial: Denial, connection: Connection) -> Denial | None:
-        """Return None for a key that may wait for its person, else why it is refused."""
+        """Return None if the key may wait for its user, or else its refusal."""
         if shown.credential.certificate is not None:
             self._ended.add(shown.credential.key)
             return denial
@@ -52,22 +54,22 @@ class PendingKey:
             or not self._sign_ins.holds(shown.line)
         ):
             return denial
-        answer = self._unknown_keys.offered(shown.credential.key)
+        answer = self._unknown_keys.answer(shown.credential.key)
         self._partial = answer is Answer.BEGIN_AGAIN
         if answer is not Answer.HOLD:
             return denial
-        full = self._holds.full(source_network(self._source.address))
+        full = self._holds.why_full(source_network(self._source.address))
         return None if full is None else Denial(Reason.CREDENTIAL_WRONG, full)
 
     def hold(self, shown: ClientKey, connection: Connection) -> None:
-        """Hold a key: its refusal becomes a partial success, behind which keyboard-interactive is left."""
+        """Hold a key: its refusal becomes a partial success, after which keyboard-interactive is left."""
         self.shown, self._partial = shown, True
         connection.send_auth_banner(OVER if shown.credential.key in self._ended else NEW_KEY)
 
     async def wait(self, connection: Connection) -> Denial | None:
-        """Show where to sign in, and wait until the person has. Return why they have not, or None.
+        """Show where to sign in, and wait until the user has. Return a denial if they have not.
 
-        Hangs up if the client breaks the wait off.
+        Hang up if the client breaks off the wait.
         """
         assert self._sign_ins is not None, "nothing is held without"
         assert self.shown is not None, "the caller has looked"
@@ -75,11 +77,11 @@ class PendingKey:
         credential, network = self.shown.credential, source_network(self._source.address)
         key = UnknownKey(credential.name, self.shown.line, credential.fingerprint, self._source)
         try:
-            with self._holds.one_more(network, partial(connection.hang_up, CROWDED_OUT)):
+            with self._holds.take_place(network, partial(connection.hang_up, CROWDED_OUT)):
                 return await self._sign_ins.bind(key, connection.send_auth_banner)
         except BaseException:
-            # The client asked for something else meanwhile, which ends this: no timer and no count would
-            # bound the connection from here on.
+            # The client's next request has ended the wait. From here on neither a timer nor a count would
+            # bound the connection.
             if not connection.is_closed():
                 connection.hang_up("the wait for a sign-in was broken off; connect again")
             raise

@@ -1,8 +1,7 @@
-"""What the SSH listener and direct login know of each other.
+"""The interface between the SSH listener and direct login.
 
-The listener authenticates, refuses what nobody may have, and keeps the connection alive. Code that
-came with a target for a login name (`ssh app01@gateway`) is then handed to a `DirectLogin`, one
-channel at a time.
+The listener authenticates, refuses what no user may have, and keeps the connection alive. If the
+login name is an app's (`ssh app01@gateway`), it hands each channel to a `DirectLogin`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,16 +21,16 @@ from stagedoor.session.flow import Flow
 
 @dataclass(eq=False, slots=True)
 class Login:
-    """One authenticated SSH connection. Made by the listener only, once the signature is verified.
+    """One authenticated SSH connection. Only the listener makes one, after verifying the signature.
 
-    `identity` is who came; `login_name` what stood before the @. `target` is that name read as an
-    app (`app01`, `app01.staging`), None when it is the identity's own name: then it is a jump or
-    the page, and direct login never sees it. `permits` is what the credential allows: the
-    extensions of a certificate (OpenSSH's PROTOCOL.certkeys), everything for a registered key, a
-    sign-in or a password. `force_command` is the certificate's critical option: it runs whatever was
-    asked for. `draining` is True once the gateway takes nothing new.
+    `login_name` is the name before the @. `target` is that name read as an app (`app01`,
+    `app01.staging`), or None if it is the identity's own name: then the login is for jumps or the
+    page, and direct login does not get it. `permits` has what the credential permits: the extensions
+    of a certificate (OpenSSH's PROTOCOL.certkeys), or everything for a registered key, a sign-in or
+    a password. `force_command` is the certificate's critical option: this command runs whatever the
+    client requests. `draining` is True once the gateway accepts no new channels.
 
-    A session channel enters by `Flow.enter` as a direct login from `source`; `connection` is asyncssh's own.
+    A session channel enters by `Flow.enter` as a direct login from `source`. `connection` is asyncssh's.
     """
 
     identity: Identity
@@ -44,86 +43,92 @@ class Login:
     force_command: str | None = None
     draining: bool = False
     public_key: str | None = None
-    """The key whose private half was shown, `type base64`, be it by itself or certified."""
+    """The key, `type base64`, that the client has proved to hold, plain or in a certificate."""
     stop_agent: Callable[[], None] = lambda: None
-    """Close every way to the client's agent, and what is open to it."""
+    """Close the socket of the client's agent, and the channels that are open to it."""
     hang_up: Callable[[str], None] = lambda _: None
-    """Close the connection, with one line that the person's ssh prints (RFC 4253 §11.1)."""
+    """Close the connection, with one line that the developer's ssh prints (RFC 4253 §11.1)."""
 
     @property
     def permits_terminals(self) -> bool:
+        """Return whether the credential permits terminals."""
         return PTY in self.permits
 
 
 class SshSignIns(Protocol):
-    """Sign-ins of those who come by SSH: how a key gets one, and what its person may do with it."""
+    """The sign-ins of SSH keys: how a key gets one, and what its user may do with it."""
 
     def holds(self, public_key: str) -> bool:
-        """Whether this unknown key may wait for its person. One that was revoked may not."""
+        """Return whether this unknown key may wait for its user. A revoked key may not."""
         ...
 
     async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
-        """Wait until somebody has signed in and approved this key; then it is bound, and None. `show` gets
-        what the person has to do, as lines."""
+        """Wait until a user has signed in and approved this key, then bind it. Return None if it is bound.
+
+        `show` gets the lines that explain to the user what to do.
+        """
         ...
 
     async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
-        """One for this key, which must be that of the sign-in; one line."""
+        """Return a certificate, one line, for this key, which must be that of the sign-in."""
         ...
 
     async def log_out(self, identity: Identity) -> Denial | None:
-        """End the sign-in, and all that it opened."""
+        """End the sign-in and all of its sessions."""
         ...
 
     def ends_at(self, identity: Identity) -> float | None:
-        """When the sign-in ends, seconds since the epoch; None where there is none."""
+        """Return the end of the sign-in, in seconds since the epoch, or None if there is no sign-in."""
         ...
 
     def groups(self, identity: Identity) -> tuple[str, ...]:
-        """As they are now."""
+        """Return the user's current groups."""
         ...
 
 
 class DirectLogin(Protocol):
-    """Serves the channels of logins whose `target` is set. Belongs to the listener's event loop.
+    """The server of the channels of logins with a `target`. Belongs to the listener's event loop.
 
-    What is not named here (X11, tun, Unix sockets, `tcpip-forward`, unknown requests) the listener
-    has refused already.
+    The listener has already refused all other requests (X11, tun, Unix sockets, `tcpip-forward`,
+    unknown ones).
     """
 
     def session(self, login: Login) -> asyncssh.SSHServerSession[bytes]:
-        """A `session` channel is asked for (RFC 4254 §6.1). Never blocks.
+        """Open a `session` channel (RFC 4254 §6.1). Never blocks.
 
-        The channel has encoding None and no line editor. What the person may not have is said on
-        the channel (stderr and an exit status), once shell, exec or subsystem is asked for.
+        The channel has encoding None and no line editor. Once shell, exec or subsystem is requested, a
+        refusal is written to the channel (stderr and an exit status).
         """
         ...
 
     def forward(
         self, login: Login, host: str, port: int
     ) -> Awaitable[asyncssh.SSHTCPSession[bytes]]:
-        """A `direct-tcpip` channel is asked for: a LocalForward into the shell (RFC 4254 §7.2).
+        """Open a `direct-tcpip` channel: a LocalForward into the shell (RFC 4254 §7.2).
 
         Raises `asyncssh.ChannelOpenError` with OPEN_ADMINISTRATIVELY_PROHIBITED and one line.
         """
         ...
 
     async def agent(self, login: Login) -> bool:
-        """The client's SSH agent is offered (`ssh -A`): whether it is forwarded into the shell."""
+        """Return whether the client's SSH agent (`ssh -A`) is forwarded into the shell."""
         ...
 
     def entering(self, login: Login) -> int:
-        """How many are between being asked for and having entered; a drain waits for them."""
+        """Return how many requests are entering the shell now; a drain waits for them."""
         ...
 
     def warn(self, login: Login, line: str) -> None:
-        """The gateway drains: tell it in the terminals of this login. Never blocks."""
+        """Show a line in the terminals of this login, because the gateway drains. Never blocks."""
         ...
 
     def leave(self, login: Login, detail: str) -> None:
-        """This person may be here no longer; the listener hangs up right after. Never blocks."""
+        """End the session of a login that is no longer allowed. Never blocks.
+
+        The listener hangs up right after.
+        """
         ...
 
     def ended(self, login: Login) -> None:
-        """The connection is gone, however that came; asyncssh has told each channel."""
+        """Forget a login whose connection is closed. asyncssh has notified each channel."""
         ...

@@ -1,8 +1,8 @@
-"""Connections that have not logged in yet: how many there may be, and which has to go. Pure.
+"""The limit on connections that have not logged in yet, and the choice of the one to drop. Pure.
 
-sshd(8) MaxStartups drops the newcomer at random, so that a flood locks everybody out. Here the
-same dice are thrown, but one of those that wait already goes, and of the source that has the most of
-them: a flood from one network drops its own, and a newcomer has a chance.
+sshd(8) MaxStartups drops new connections at random, so a flood locks all users out. Here the
+probability is the same, but a waiting connection is dropped, of the source that has the most of
+them: a flood from one network drops its own connections, and other clients have a chance.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Key = TypeVar("Key")
 
 
 class Startups(FairQueue[Key]):
-    """Connections by source. `roll` returns a number from 0 up to but not 1."""
+    """The waiting connections by source. `roll` returns a random number in [0, 1)."""
 
     def __init__(self, limits: StartupLimits, roll: Callable[[], float]) -> None:
         super().__init__()
@@ -23,17 +23,17 @@ class Startups(FairQueue[Key]):
         self._roll = roll
 
     def enter(self, key: Key, source: str) -> Key | None:
-        """Let `key` wait, and return the connection that has to go for it, or None."""
+        """Let `key` wait, and return the connection that must make room for it, or None."""
         fullest = self.fullest()
         victim: Key | None = None
-        if fullest is not None and self._costs_a_place():
+        if fullest is not None and self._must_drop():
             keys = self.of_source(fullest)
             victim = keys[int(self._roll() * len(keys))]
             self.remove(victim)
         self.add(key, source)
         return victim
 
-    def _costs_a_place(self) -> bool:
+    def _must_drop(self) -> bool:
         limits, waiting = self._limits, len(self)
         if waiting < limits.start:
             return False

@@ -1,4 +1,4 @@
-"""One session channel of a direct login, carried on to the shell and back (RFC 4254 §6)."""
+"""One session channel of a direct login, connected to one of the shell (RFC 4254 §6)."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -7,6 +7,7 @@ from typing import Protocol
 
 import asyncssh
 
+from stagedoor.listeners.ssh.direct.far import FarEnd
 from stagedoor.listeners.ssh.direct.pipe import Pipe
 from stagedoor.listeners.ssh.direct.rights import allowed_environment
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
@@ -19,46 +20,43 @@ from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.oneline import one_line
 
 REFUSED_STATUS = 255
-"""The exit status of what was refused: what ssh itself exits with when something is wrong."""
+"""The exit status of a refused request, the same as ssh's own for errors."""
 OPEN_S = 20.0
-"""So long may the shell take to begin what was asked for."""
+"""The longest that the shell may take to start the program."""
 EARLY_LIMIT = 64
-"""Signals and resizes that may wait while the shell is being reached; more are dropped."""
+"""The most signals and resizes that wait while the shell is being reached; more are dropped."""
 
 Size = tuple[int, int, int, int]
 
 
 class ChannelOwner(Protocol):
-    """What a session needs of direct login as a whole."""
+    """The part of direct login that a channel needs."""
 
     environment_patterns: tuple[str, ...]
 
     async def enter(self, login: Login, channel: "DirectChannel") -> DirectSession:
-        """The login's session in the flow, which begins with its first channel.
-
-        Raises RefusedError.
-        """
+        """Return the login's session, which begins with its first channel. Raises RefusedError."""
         ...
 
     async def channel_audit(
         self, session: DirectSession, asked: ChannelRequest, channel: "DirectChannel"
     ) -> ChannelAudit:
-        """Raises RefusedError where it must be recorded and cannot be."""
+        """Begin the channel's audit. Raises RefusedError if it must be recorded and cannot be."""
         ...
 
     def left(self, login: Login, channel: "DirectChannel") -> None:
-        """The developer's channel is closed."""
+        """Forget a channel that is closed."""
         ...
 
     def agent_refused(self, login: Login) -> bool:
-        """Whether the client offered its agent, and may not have it forwarded."""
+        """Return whether the client's agent was refused."""
         ...
 
 
 class DirectChannel(asyncssh.SSHServerSession[bytes]):
-    """The developer's end. The shell is entered when something is to be run, not before.
+    """The developer's end of a channel. It enters the shell only when a program is requested.
 
-    `_near` and `inward`, what goes to the shell, are there from ASKING on.
+    `_near`, the developer's channel, and `inward`, the pipe to the shell, are set from ASKING on.
     """
 
     forwards = False
@@ -79,7 +77,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         self._session: DirectSession | None = None
         self._channel_audit: ChannelAudit | None = None
         self._unaudited: list[bytes] = []
-        """What came before the audit knew the channel; the pipe holds back all but the first piece."""
+        """The bytes from before the audit began; the pipe holds back all but the first piece."""
         self._exit: Exit = None
         self._near_full = False
 
@@ -89,35 +87,41 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
 
     @property
     def has_terminal(self) -> bool:
+        """Return whether the developer has requested a terminal."""
         return self._terminal is not None
 
     def _step(self, step: Step) -> Phase:
-        """The phase that follows."""
+        """Change the phase by `step`, and return the new one."""
         self._phase = TRANSITIONS[self._phase, step]
         return self._phase
 
-    # What the developer asks for, before anything runs.
+    # The developer's requests, before a program runs.
 
     def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
+        """Keep the developer's channel."""
         self._step(Step.MADE)
         self._near = chan
-        # Paused as soon as one byte waits for the window: then each pause is the client's own.
+        # Paused as soon as one byte waits for the window, so that only the client causes pauses.
         chan.set_write_buffer_limits(high=0)
         self.inward = Pipe(chan)
 
     def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
+        """Accept a terminal, if the credential permits terminals."""
         if not self._login.permits_terminals:
             return False
         self._terminal = (term_type, term_size, term_modes)
         return True
 
     def shell_requested(self) -> bool:
+        """Accept the request for a shell."""
         return self._ask("shell", "")
 
     def exec_requested(self, command: str) -> bool:
+        """Accept a command, unless it has a NUL."""
         return "\0" not in command and self._ask("exec", command)
 
     def subsystem_requested(self, subsystem: str) -> bool:
+        """Accept a subsystem, which the shell may refuse."""
         return self._ask("subsystem", subsystem)
 
     def _ask(self, kind: str, what: str) -> bool:
@@ -125,10 +129,11 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         return True
 
     def session_started(self) -> None:
+        """Begin to enter the shell."""
         self._step(Step.STARTED)
         self._opening = asyncio.create_task(self._open())
 
-    # From here to the shell.
+    # The start of the program in the shell.
 
     async def _open(self) -> None:
         try:
@@ -148,15 +153,15 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             self._refuse(hung_up(self._target, error))
         except Exception:
             if self._session is not None and self._session.over:
-                # asyncssh stumbles over a connection that was lost while its channel was opened.
+                # asyncssh fails on a connection that is lost while its channel is opened.
                 self._refuse(f"the shell {self._target} hung up")
                 return
-            # Our own fault: the loop's handler logs it. The developer is told that it is not theirs.
+            # A bug: the loop's handler logs it, and the developer sees that the fault is the gateway's.
             self._refuse(Denial.internal().message)
             raise
         finally:
             if self._gone:
-                self._written_down()
+                self._audit_end()
 
     async def _connect(self, session: DirectSession) -> None:
         if self._gone:
@@ -166,12 +171,12 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             self._near.get_environment_bytes(), self._owner.environment_patterns
         )
         if self._login.force_command is not None:
-            # PROTOCOL.certkeys: it runs whatever was asked for, which it is told as sshd(8) does.
+            # PROTOCOL.certkeys: it runs in place of the request, which it gets by a variable as in sshd(8).
             if asked:
                 environment[b"SSH_ORIGINAL_COMMAND"] = asked.encode()
             kind, asked, original = "exec", self._login.force_command, asked
-        what = self._what(kind, asked, original)
-        self._channel_audit = await self._owner.channel_audit(session, what, self)
+        request = self._request(kind, asked, original)
+        self._channel_audit = await self._owner.channel_audit(session, request, self)
         unaudited, self._unaudited = self._unaudited, []
         for piece in unaudited:
             self._channel_audit.typed(piece)
@@ -181,8 +186,8 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         term_type, term_size, term_modes = self._terminal or (None, None, None)
         async with asyncio.timeout(OPEN_S):
             far, _ = await session.shell.create_session(
-                lambda: _Far(self),
-                # asyncssh takes an empty command for none at all, and would give a shell.
+                lambda: FarEnd(self),
+                # asyncssh takes an empty command for none at all, and would start a shell.
                 (asked or " ") if kind == "exec" else None,
                 subsystem=asked if kind == "subsystem" else None,
                 env=environment,
@@ -197,11 +202,11 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             return
         self._far = far
         early, self._early = self._early, []
-        for one in early:
-            one(far)
+        for send in early:
+            send(far)
         self.inward.connect(far)
 
-    def _what(self, kind: str, asked: str, original: str) -> ChannelRequest:
+    def _request(self, kind: str, asked: str, original: str) -> ChannelRequest:
         if self._terminal is None:
             return ChannelRequest(kind, asked, original=original)
         term_type, (columns, rows, _, _), _ = self._terminal
@@ -210,7 +215,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
     def _forward_agent(self, session: DirectSession) -> None:
         path = self._near.get_agent_path()
         if path is not None and session.may(Permission.AGENT):
-            # asyncssh takes it as an option of the whole connection only, which stands already.
+            # asyncssh takes this only as an option of the whole connection, which is open already.
             session.shell._agent_forward_path = path
         elif self._terminal is not None and self._owner.agent_refused(self._login):
             target, name = self._login.target, self._login.identity.name
@@ -218,7 +223,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             self.say(f"stagedoor: {deny_permission(Permission.AGENT, name, target).line}")
 
     def _why_not(self, error: asyncssh.ChannelOpenError) -> str:
-        """What the shell's refusal means for the developer."""
+        """Return the shell's refusal in words for the developer."""
         match error.code:
             case asyncssh.OPEN_REQUEST_PTY_FAILED:
                 return f"the shell {self._target} gives no terminal; try without (ssh -T)"
@@ -237,9 +242,10 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         if self._step(Step.REFUSED) is not Phase.GONE:
             self._near.exit(REFUSED_STATUS)
 
-    # While it runs: from the developer.
+    # Events from the developer, while the program runs.
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Pass the developer's bytes on to the shell and to the audit."""
         if self._session is not None:
             self._session.moved(sent=len(data))
         self.inward.data(data)
@@ -249,35 +255,41 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             self._channel_audit.typed(data)
 
     def eof_received(self) -> bool:
+        """Pass the developer's EOF on. The other direction stays open."""
         self.inward.end()
-        return True  # the other way stays open
+        return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        """Pass the new size of the terminal on."""
         if self._channel_audit is not None:
             self._channel_audit.resized(width, height)
-        self._tell_far(lambda far: far.change_terminal_size(width, height, pixwidth, pixheight))
+        self._send_far(lambda far: far.change_terminal_size(width, height, pixwidth, pixheight))
 
     def signal_received(self, signal: str) -> None:
-        self._tell_far(lambda far: far.send_signal(signal))
+        """Pass a signal on."""
+        self._send_far(lambda far: far.send_signal(signal))
 
     def break_received(self, msec: int) -> bool:
+        """Pass a break on, once the program runs."""
         if self._far is None:
             return False
         self._far.send_break(msec)
         return True
 
-    def _tell_far(self, one: "Callable[[asyncssh.SSHClientChannel[bytes]], None]") -> None:
+    def _send_far(self, send: "Callable[[asyncssh.SSHClientChannel[bytes]], None]") -> None:
         if self._far is not None:
-            one(self._far)
+            send(self._far)
         elif len(self._early) < EARLY_LIMIT:
-            self._early.append(one)
+            self._early.append(send)
 
     def pause_writing(self) -> None:
+        """Hold the shell's bytes back."""
         self._near_full = True
         if self._outward is not None:
             self._outward.hold("developer")
 
     def resume_writing(self) -> None:
+        """Let the shell's bytes pass again, or close after the last one."""
         self._near_full = False
         if self._outward is not None:
             self._outward.release("developer")
@@ -286,7 +298,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             asyncio.get_running_loop().call_soon(self._leave)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The developer's channel is closed."""
+        """Close the shell's channel, because the developer's is closed."""
         self._step(Step.LOST)
         self._owner.left(self._login, self)
         if self._far is not None:
@@ -294,17 +306,19 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         if self._session is not None:
             self._session.channels.discard(self)
             self._session.downstream_lost |= isinstance(exc, asyncssh.ConnectionLost)
-        self._written_down()
+        self._audit_end()
 
-    # While it runs: from the shell.
+    # Events from the shell, while the program runs.
 
     def far_made(self, far: "asyncssh.SSHClientChannel[bytes]") -> None:
+        """Connect the pipe from the shell's channel."""
         self._outward = Pipe(far)
         if not self._gone:
             self._outward.connect(self._near)
         far.set_write_buffer_limits(high=0)
 
     def far_data(self, data: bytes, datatype: int | None) -> None:
+        """Pass the shell's bytes on to the developer and to the audit."""
         if self._outward is None or self._gone:
             return
         if self._session is not None:
@@ -314,14 +328,16 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             self._outward.hold("recording")
 
     def far_ended(self) -> None:
+        """Pass the shell's EOF on."""
         if self._outward is not None:
             self._outward.end()
 
     def far_exited(self, how: Exit) -> None:
+        """Keep the exit status or signal."""
         self._exit = how
 
     def far_lost(self, exc: Exception | None) -> None:
-        """The shell's channel is closed: all that it said is on its way."""
+        """Close the developer's channel after the last byte, because the shell's is closed."""
         self._far = None
         self._step(Step.SHELL_CLOSED)
         if self._exit is None and exc is not None:
@@ -330,7 +346,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             self._leave()
 
     def _leave(self) -> None:
-        """Say how it ended (RFC 4254 §6.10), after the last byte, and close."""
+        """Send the exit status or signal (RFC 4254 §6.10) after the last byte, and close."""
         if self._phase is not Phase.DRAINING:
             return
         self._step(Step.DRAINED)
@@ -342,59 +358,26 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             case None:
                 self._near.close()
 
-    # What else is heard.
+    # Other events.
 
     def recording_has_room(self) -> None:
+        """Let the shell's bytes pass again, after the recording held them back."""
         if self._outward is not None:
             self._outward.release("recording")
 
     def say(self, line: str) -> None:
-        """A line from the gateway, beside what the shell writes."""
+        """Show a line of the gateway on stderr."""
         if self._phase not in (Phase.NEW, Phase.GONE) and not self._near.is_closing():
             with suppress(OSError):
                 self._near.write_stderr(f"{line}\r\n".encode())
 
     def abort(self) -> None:
+        """Close the developer's channel at once."""
         if self._phase not in (Phase.NEW, Phase.GONE):
             self._near.abort()
 
-    def _written_down(self) -> None:
+    def _audit_end(self) -> None:
         if self._channel_audit is not None:
             sent = self.inward.size
             received = self._outward.size if self._outward else 0
             self._channel_audit.ended(self._exit, sent, received)
-
-
-class _Far(asyncssh.SSHClientSession[bytes]):
-    """The shell's end."""
-
-    def __init__(self, channel: DirectChannel) -> None:
-        self._channel = channel
-
-    def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
-        self._channel.far_made(chan)
-
-    def data_received(self, data: bytes, datatype: int | None) -> None:
-        self._channel.far_data(data, datatype)
-
-    def eof_received(self) -> bool:
-        self._channel.far_ended()
-        return True
-
-    def pause_writing(self) -> None:
-        self._channel.inward.hold("shell")
-
-    def resume_writing(self) -> None:
-        self._channel.inward.release("shell")
-
-    def exit_status_received(self, status: int) -> None:
-        self._channel.far_exited(status)
-
-    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
-        said = one_line(msg, SAID_CHARS)
-        self._channel.far_exited(
-            (one_line(signal, SAID_CHARS), core_dumped, said, lang[:SAID_CHARS])
-        )
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._channel.far_lost(exc)

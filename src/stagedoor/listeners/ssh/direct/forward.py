@@ -1,4 +1,4 @@
-"""A LocalForward into the shell's own machine (RFC 4254 §7.2), carried on."""
+"""A LocalForward to the shell's own loopback (RFC 4254 §7.2)."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from stagedoor.listeners.ssh.direct.session import DirectSession
 from stagedoor.recording.channel_audit import ChannelAudit
 
 OPEN_S = 75.0
-"""So long may the shell take; a connection to a port of its own may take as long as TCP tries."""
+"""The longest that the shell may take to connect: a TCP connection may need all its retries."""
 
 
 class ForwardEnd(asyncssh.SSHTCPSession[bytes]):
-    """One end of the channel; the two ends are each other's `other`."""
+    """One end of the channel. `other` is its other end."""
 
     def __init__(self, moved: Callable[[int], None], on_lost: Callable[[], None]) -> None:
         self.other: ForwardEnd | None = None
@@ -25,10 +25,11 @@ class ForwardEnd(asyncssh.SSHTCPSession[bytes]):
 
     @property
     def size(self) -> int:
-        """Bytes that came from this end."""
+        """Return the number of bytes that came from this end."""
         return self._pipe.size if self._pipe else 0
 
     def connection_made(self, chan: "asyncssh.SSHTCPChannel[bytes]") -> None:
+        """Keep the channel, and connect both ends once both have one."""
         chan.set_write_buffer_limits(high=0)
         self.chan = chan
         self._pipe = Pipe(chan)
@@ -38,24 +39,29 @@ class ForwardEnd(asyncssh.SSHTCPSession[bytes]):
             other._pipe.connect(chan)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Pass bytes on to the other end."""
         if self._pipe is not None:
             self._moved(len(data))
             self._pipe.data(data)
 
     def eof_received(self) -> bool:
+        """Pass the EOF on. The other direction stays open."""
         if self._pipe is not None:
             self._pipe.end()
-        return True  # the other way stays open
+        return True
 
     def pause_writing(self) -> None:
+        """Hold the other end's bytes back."""
         if self.other is not None and self.other._pipe is not None:
             self.other._pipe.hold("full")
 
     def resume_writing(self) -> None:
+        """Let the other end's bytes pass again."""
         if self.other is not None and self.other._pipe is not None:
             self.other._pipe.release("full")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Close the other end too."""
         self.chan = None
         if self.other is not None and self.other.chan is not None:
             self.other.chan.close()
@@ -63,7 +69,7 @@ class ForwardEnd(asyncssh.SSHTCPSession[bytes]):
 
 
 class Forward:
-    """Both ends of one forward."""
+    """A forward, with its two ends."""
 
     forwards = True
 
@@ -76,7 +82,7 @@ class Forward:
         session.channels.add(self)
 
     async def open(self, host: str, port: int) -> None:
-        """Ask the shell for it. Raises asyncssh.ChannelOpenError, as the shell said it."""
+        """Connect from the shell to `host` and `port`. Raises asyncssh.ChannelOpenError of the shell."""
         try:
             async with asyncio.timeout(OPEN_S):
                 await self._session.shell.create_connection(lambda: self._far, host, port)
@@ -90,9 +96,10 @@ class Forward:
             raise
 
     def say(self, line: str) -> None:
-        """There is nobody to tell inside somebody else's bytes."""
+        """Do nothing: a forwarded connection has no place for the gateway's messages."""
 
     def abort(self) -> None:
+        """Close both ends at once."""
         for end in (self.near, self._far):
             if end.chan is not None:
                 end.chan.abort()

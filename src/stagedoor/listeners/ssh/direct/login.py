@@ -1,8 +1,8 @@
-"""Direct login: SSH ends here, and goes on to the shell over a second SSH connection.
+"""Direct login: SSH ends at the gateway, and a second SSH connection goes on to the shell.
 
-For tools that know no jump: `ssh app01@gateway`. All channels of a developer's connection share one
-session in the flow and one connection to the shell. What they carry is seen here, which is what
-makes recordings possible; a jump stays end to end and cannot be seen.
+It is for tools that do not support jumps: `ssh app01@gateway`. All channels of a developer's connection
+share one session in the flow and one connection to the shell. The gateway sees what they carry, which
+makes recordings possible; a jump is encrypted from end to end.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ from stagedoor.session.step_up import STEP_UP
 from stagedoor.upstream.login import UnreachedError, Upstream
 
 PATIENT_S = 2.0
-"""A terminal that waits longer than this is told what for."""
+"""A terminal that waits longer than this is shown the reason."""
 HUNG_UP = "the developer's side hung up"
 
 
 @dataclass(eq=False, slots=True)
 class _Client:
-    """One connection of a developer. Several sessions may follow each other in it."""
+    """One connection of a developer, which may have several sessions one after the other."""
 
     login: Login
     session: DirectSession | None = None
@@ -50,11 +50,11 @@ class _Client:
 
 
 class Direct:
-    """Satisfies `seam.DirectLogin` and `channel.ChannelOwner`. Belongs to one event loop.
+    """The direct login of a gateway, as `seam.DirectLogin` and `channel.ChannelOwner`.
 
-    `plan` is None where nothing can be recorded. `environment_patterns` are names of variables that
-    are carried on, as in sshd's AcceptEnv. A session that moves no byte for `idle_timeout_s` is
-    closed; None: never. `now` is seconds since the epoch.
+    Belongs to one event loop. `plan` is None if the gateway makes no recordings. Variables that match
+    `environment_patterns` are passed on, as in sshd's AcceptEnv. A session that moves no byte for
+    `idle_timeout_s` is closed; None: never. `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -76,15 +76,17 @@ class Direct:
         self._clients: dict[Login, _Client] = {}
         self._serving = aio.Tasks("a login was dropped by an internal fault")
 
-    # What the listener asks for (`seam.DirectLogin`).
+    # For the listener (`seam.DirectLogin`).
 
     def session(self, login: Login) -> DirectChannel:
+        """Open a session channel."""
         channel = DirectChannel(self, login)
         self._client(login).channels.add(channel)
         return channel
 
     async def forward(self, login: Login, host: str, port: int) -> asyncssh.SSHTCPSession[bytes]:
-        if not is_loopback(host):  # by what is written, since the shell resolves the name
+        """Open a forward to the shell's loopback. Raises asyncssh.ChannelOpenError."""
+        if not is_loopback(host):  # judged by its text, since the shell resolves the name
             raise _prohibited(
                 f"{login.target} forwards to its own loopback only (localhost), not to {host[:100]!r}"
             )
@@ -104,33 +106,36 @@ class Direct:
         forward = Forward(session, session.shell_session.audit_channel(asked))
         await forward.open(host, port)
         if not session.may(Permission.FORWARD):
-            forward.abort()  # taken away while the shell was asked
+            forward.abort()  # revoked while the shell connected
             raise _prohibited(f"port forwarding into {login.target} is not granted any more")
         return forward.near
 
     async def agent(self, login: Login) -> bool:
+        """Return whether the client's agent is forwarded into the shell, which is entered for it."""
         if AGENT_FORWARDING not in login.permits:
             return False
         client = self._client(login)
         try:
             session = await self._enter(client)
         except RefusedError:
-            return False  # the session that is asked for next says why
+            return False  # the session channel that follows shows the reason
         client.agent_refused = not session.may(Permission.AGENT)
         return not client.agent_refused
 
     def entering(self, login: Login) -> int:
+        """Return 1 while the login enters its shell, or 0."""
         client = self._clients.get(login)
         return int(client is not None and client.entering is not None)
 
     def warn(self, login: Login, line: str) -> None:
+        """Show a line in the terminals of this login."""
         client = self._clients.get(login)
         for channel in tuple(client.channels) if client else ():
             if channel.has_terminal:
                 channel.say(line)
 
-    def _tell(self, login: Login, step: StartStep) -> None:
-        """On terminals. What a person has to do is for scp and rsync too, which show stderr."""
+    def _show_step(self, login: Login, step: StartStep) -> None:
+        """Show a step in the terminals. A step-up is shown by scp and rsync too, which print stderr."""
         client = self._clients.get(login)
         detail = f": {step.detail}" if step.detail else ""
         for channel in tuple(client.channels) if client else ():
@@ -138,11 +143,13 @@ class Direct:
                 channel.say(f"stagedoor: {login.target}: {step.name}{detail}")
 
     def leave(self, login: Login, detail: str) -> None:
+        """End the session of a login that is no longer allowed."""
         client = self._clients.get(login)
         if client is not None and client.session is not None:
-            client.session.put_out(End.REVOKED, detail)
+            client.session.notify_and_finish(End.REVOKED, detail)
 
     def ended(self, login: Login) -> None:
+        """Forget a login whose connection is closed, and end its session."""
         client = self._clients.pop(login, None)
         if client is None:
             return
@@ -151,36 +158,40 @@ class Direct:
             lost = client.session.downstream_lost
             client.session.finish(End.DOWNSTREAM_LOST if lost else End.CLOSED)
 
-    # What a session asks for (`channel.ChannelOwner`).
+    # For channels (`channel.ChannelOwner`).
 
     async def enter(self, login: Login, channel: DirectChannel) -> DirectSession:
+        """Return the login's session, entering the shell if need be. Raises RefusedError."""
         return await self._enter(self._client(login))
 
     async def channel_audit(
         self, session: DirectSession, asked: ChannelRequest, channel: DirectChannel
     ) -> ChannelAudit:
+        """Begin the channel's audit. Raises RefusedError if it must be recorded and cannot be."""
         number = session.shell_session.next_channel()
         recording = None
         if asked.is_watched and Permission.RECORD in session.shell_session.permissions:
-            recording = await self._recording(session, number, asked, channel)
+            recording = await self._begin_recording(session, number, asked, channel)
         record_input = self._plan is not None and self._plan.record_input
         return session.shell_session.audit_channel(
             asked, number, recording, record_input=record_input
         )
 
     def agent_refused(self, login: Login) -> bool:
+        """Return whether the client's agent was refused."""
         return self._client(login).agent_refused
 
     def left(self, login: Login, channel: DirectChannel) -> None:
+        """Forget a channel that is closed."""
         client = self._clients.get(login)
         if client is not None:
             client.channels.discard(channel)
 
-    async def _recording(
+    async def _begin_recording(
         self, session: DirectSession, number: int, asked: ChannelRequest, channel: DirectChannel
     ) -> Recording | None:
         plan = self._plan
-        assert plan is not None, "nobody has to be recorded where nothing can be"
+        assert plan is not None, "no user must be recorded by a gateway without recordings"
 
         def on_failure(why: str) -> None:
             # The recorder has written it to the audit and the log.
@@ -214,7 +225,7 @@ class Direct:
         if client is None:
             client = _Client(login)
             if login.connection.is_closed():
-                client.gone = True  # what it asked for is served after it went: `ended` came before
+                client.gone = True  # its request is served after its end: `ended` came before
             else:
                 self._clients[login] = client
         return client
@@ -227,11 +238,11 @@ class Direct:
         if client.entering is None:
             client.entering = asyncio.get_running_loop().create_future()
             self._serving.start(self._serve(client, client.entering))
-        # Shielded: a channel that is closed meanwhile leaves the entering to the others.
+        # Shielded: other channels may wait for this too, after the first is closed.
         return await asyncio.shield(client.entering)
 
     async def _serve(self, client: _Client, entering: "asyncio.Future[DirectSession]") -> None:
-        """The whole of one session; `entering` has it, or why there is none."""
+        """Run one session to its end. `entering` gets it, or the RefusedError."""
         try:
             await self._enter_and_stay(client, entering)
         except (UnreachedError, RefusedError, ConnectionResetError) as error:
@@ -249,8 +260,8 @@ class Direct:
         self, client: _Client, entering: "asyncio.Future[DirectSession]"
     ) -> None:
         login = client.login
-        assert login.target is not None, "the listener hands over logins with a target only"
-        progress = _Progress(lambda step: self._tell(login, step))
+        assert login.target is not None, "the listener passes on logins with a target only"
+        progress = _Progress(lambda step: self._show_step(login, step))
         try:
             entered = await login.flow.enter(
                 login.identity,
@@ -289,48 +300,48 @@ class Direct:
                 in_shell.end_as(End.UNREACHED, HUNG_UP)
                 raise RefusedError(HUNG_UP)
             client.session = session = DirectSession(login, in_shell, granted)
-            watch.tell(session.shell_lost)
+            watch.observe(session.shell_lost)
             if self._idle_timeout_s is not None:
                 session.watch_idle(self._idle_timeout_s)
             client.entering = None
             progress.stop()
             entering.set_result(session)
-            await session.until_over()
+            await session.wait_until_over()
 
 
 def _refuse(entering: "asyncio.Future[DirectSession]", why: str) -> None:
     if not entering.done():
         entering.set_exception(RefusedError(why))
-        entering.exception()  # a refusal that nobody waits for any more is no fault to log
+        entering.exception()  # so that asyncio logs no fault if no channel waits for it any more
 
 
 class _Progress:
-    """Tells `tell` of a start's steps, once somebody has waited for PATIENT_S."""
+    """The progress of a start, which calls `show` with its steps once PATIENT_S have passed."""
 
-    def __init__(self, tell: Callable[[StartStep], None]) -> None:
-        self._tell = tell
+    def __init__(self, show: Callable[[StartStep], None]) -> None:
+        self._show = show
         self._last = StartStep("starting")
         self._loop = asyncio.get_running_loop()
         self._patient_until = self._loop.time() + PATIENT_S
-        self._waiting = self._loop.call_at(self._patient_until, self._say_late)
+        self._waiting = self._loop.call_at(self._patient_until, self._show_late)
 
     def step(self, step: StartStep) -> None:
-        news, self._last = step != self._last, step
+        is_new, self._last = step != self._last, step
         if step.name == STEP_UP:
-            if news:
-                self._say()  # at once, and once
+            if is_new:
+                self._show_last()  # at once, and only once
         elif self._loop.time() >= self._patient_until:
-            self._say()
+            self._show_last()
 
     def stop(self) -> None:
         self._waiting.cancel()
 
-    def _say_late(self) -> None:
-        if self._last.name != STEP_UP:  # which was said
-            self._say()
+    def _show_late(self) -> None:
+        if self._last.name != STEP_UP:  # which was shown already
+            self._show_last()
 
-    def _say(self) -> None:
-        self._tell(self._last)
+    def _show_last(self) -> None:
+        self._show(self._last)
 
 
 def _prohibited(why: str) -> asyncssh.ChannelOpenError:

@@ -1,4 +1,4 @@
-"""What a direct login may have beyond its shell. Pure."""
+"""The rights of a direct login besides its shell: forwards and environment variables. Pure."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -7,12 +7,13 @@ from stagedoor.model.certificate import extensions_for
 from stagedoor.model.permission import Permissions
 
 ENVIRONMENT_LIMIT = 64
-"""Variables taken from one client."""
+"""The most variables that are accepted from one client."""
 
 
 def certificate_extensions(granted: Permissions, permits: frozenset[str]) -> tuple[str, ...]:
-    """Return the extensions of the certificate for the shell (OpenSSH's PROTOCOL.certkeys): never more than
-    the person's own credential permits, and of the forwards only what is granted.
+    """Return the extensions of the certificate for the shell (OpenSSH's PROTOCOL.certkeys).
+
+    They are never more than the user's own credential permits, and include only granted forwards.
     """
     return tuple(sorted(extensions_for(granted) & permits))
 
@@ -20,14 +21,16 @@ def certificate_extensions(granted: Permissions, permits: frozenset[str]) -> tup
 def allowed_environment(
     asked: Mapping[bytes, bytes], patterns: Iterable[str]
 ) -> dict[bytes | str, bytes | str]:
-    """Those variables whose names match one of `patterns` (as sshd's AcceptEnv), the first 64.
+    """Return the first 64 variables whose names match one of `patterns` (as in sshd's AcceptEnv).
 
-    The shell's sshd has an allow list of its own.
+    The shell's sshd has its own allow list.
     """
     allowed: dict[bytes | str, bytes | str] = {}
     patterns = tuple(patterns)
     for name, value in asked.items():
         text = name.decode("ascii", "replace")
-        if len(allowed) < ENVIRONMENT_LIMIT and any(fnmatchcase(text, one) for one in patterns):
+        if len(allowed) < ENVIRONMENT_LIMIT and any(
+            fnmatchcase(text, pattern) for pattern in patterns
+        ):
             allowed[name] = value
     return allowed

@@ -1,4 +1,4 @@
-"""One session of a direct login: all channels of a developer's connection share it."""
+"""The session of a direct login, which all channels of a developer's connection share."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,16 +14,18 @@ from stagedoor.upstream.connection import hung_up
 
 
 class RefusedError(Exception):
-    """This person does not get in, or not now; one line that says why."""
+    """Raised when a login is refused. The message is one line for the developer."""
 
 
 class SessionChannel(Protocol):
-    """A channel of the session, which is told of what happens to it."""
+    """A channel of the session, for messages to the developer and for closing it."""
 
     forwards: bool
     """Whether it is a forwarded port."""
 
-    def say(self, line: str) -> None: ...
+    def say(self, line: str) -> None:
+        """Show a line to the developer, if the channel can."""
+        ...
 
     def abort(self) -> None:
         """Close it at once."""
@@ -31,17 +33,21 @@ class SessionChannel(Protocol):
 
 
 class DirectSession:
-    """Made inside a `shell_session`. It ends when the developer's connection, or the shell's, or the
-    flow ends it, whichever comes first."""
+    """A session of direct login, inside a `shell_session`.
+
+    It is over when the developer's connection or the shell's is closed, or when the flow ends it.
+    """
 
     def __init__(self, login: Login, shell_session: ShellSession, granted: Permissions) -> None:
-        """`granted` is what the certificate says by which the shell was entered: what is granted later
-        holds from the next login on."""
+        """Begin with the permissions in the certificate for the shell, `granted`.
+
+        Permissions that are granted later apply from the next login on.
+        """
         self.login = login
         self.shell_session = shell_session
         self._granted = granted
         self._before = granted & shell_session.permissions
-        shell_session.on_granted = self._on_granted
+        shell_session.on_permissions = self._revoke_lost
         self.channels: set[SessionChannel] = set()
         self.downstream_lost = False
         self._loop = asyncio.get_running_loop()
@@ -51,15 +57,15 @@ class DirectSession:
 
     @property
     def shell(self) -> asyncssh.SSHClientConnection:
-        """The SSH connection to the shell."""
+        """Return the SSH connection to the shell."""
         return self.shell_session.shell
 
     def may(self, permission: Permission) -> bool:
-        """Whether this may be done now."""
+        """Return whether this is permitted now."""
         return permission in self._granted & self.shell_session.permissions
 
-    def _on_granted(self) -> None:
-        """What is not granted any more stops; the terminals go on."""
+    def _revoke_lost(self) -> None:
+        """Stop the forwards that are not granted any more. The terminals go on."""
         now = self._granted & self.shell_session.permissions
         lost, self._before = self._before - now, now
         target = self.shell_session.opened.ready.grant.target
@@ -69,7 +75,7 @@ class DirectSession:
                 channel.abort()
             self._say(f"port forwarding into {target} is not granted any more")
         if Permission.AGENT in lost:
-            # First the way to it, then what is open: the shell cannot ask for another in between.
+            # The socket first, then the open channels: the shell cannot open another one in between.
             self.shell._agent_forward_path = None
             self.login.stop_agent()
             self._say(f"agent forwarding into {target} is not granted any more")
@@ -80,17 +86,20 @@ class DirectSession:
 
     @property
     def over(self) -> bool:
+        """Return whether the session is over."""
         return self._over.is_set()
 
-    async def until_over(self) -> None:
-        """Returns once the session is over. Cancelled by the flow: the person is told why, and the
-        developer's connection ends too."""
+    async def wait_until_over(self) -> None:
+        """Wait until the session is over.
+
+        If the flow cancels this, show the developer the reason and close their connection too.
+        """
         try:
             await self._over.wait()
         except asyncio.CancelledError:
             if self.shell_session.ended_by_flow is not None:
                 end, detail = self.shell_session.ended_by_flow
-                self.put_out(end, detail)
+                self.notify_and_finish(end, detail)
                 self.login.hang_up(detail or f"this session is {end.value}")
             raise
         finally:
@@ -98,33 +107,33 @@ class DirectSession:
                 self._idle.cancel()
 
     def moved(self, *, sent: int = 0, received: int = 0) -> None:
-        """Bytes of a channel came."""
+        """Count bytes that a channel has moved."""
         self._moved_at = self._loop.time()
         self.shell_session.sent += sent
         self.shell_session.received += received
 
     def watch_idle(self, timeout_s: float) -> None:
-        """Close once no channel has moved a byte for `timeout_s`."""
+        """Close the session once no channel has moved a byte for `timeout_s`."""
         left_s = self._moved_at + timeout_s - self._loop.time()
         if left_s <= 0:
             self.shell_session.close_soon(End.IDLE, f"nothing came or went for {timeout_s:g} s")
         elif not self.over:
             self._idle = self._loop.call_later(left_s, self.watch_idle, timeout_s)
 
-    def put_out(self, end: End, detail: str) -> None:
-        """Tell the channels, and end; the developer's connection is ended by the caller."""
+    def notify_and_finish(self, end: End, detail: str) -> None:
+        """Show the reason in all channels, and finish. The caller closes the developer's connection."""
         if self.over:
             return
         self._say(detail or end.value)
         self.finish(end, detail)
 
     def finish(self, end: End, detail: str = "") -> None:
-        """It is over; the first call counts."""
+        """End the session. Only the first call counts."""
         self.shell_session.end_as(end, detail)
         self._over.set()
 
     def shell_lost(self, error: Exception | None) -> None:
-        """The shell's connection is gone; the developer's may go on, and enter again."""
+        """End the session, because the shell's connection is lost. The developer's may enter again."""
         if isinstance(error, ConnectionResetError):
             self.finish(End.UPSTREAM_RESET, "the shell reset the connection")
         else:
@@ -133,20 +142,23 @@ class DirectSession:
 
 
 class ShellWatch(asyncssh.SSHClient):
-    """Sees how the shell's connection ends. asyncssh refuses what a shell may ask of us by itself
-    (forwarded ports, X11)."""
+    """An observer of the end of the shell's connection.
+
+    asyncssh itself refuses the shell's requests (forwarded ports, X11).
+    """
 
     def __init__(self) -> None:
-        self._told: Callable[[Exception | None], None] | None = None
+        self._on_lost: Callable[[Exception | None], None] | None = None
         self._lost: tuple[Exception | None] | None = None
 
-    def tell(self, told: Callable[[Exception | None], None]) -> None:
-        """Call `told` once the connection is lost; at once if it is already."""
-        self._told = told
+    def observe(self, on_lost: Callable[[Exception | None], None]) -> None:
+        """Call `on_lost` once the connection is lost, or at once if it is lost already."""
+        self._on_lost = on_lost
         if self._lost is not None:
-            told(*self._lost)
+            on_lost(*self._lost)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Report the loss of the connection, now or to a later `observe`."""
         self._lost = (exc,)
-        if self._told is not None:
-            self._told(exc)
+        if self._on_lost is not None:
+            self._on_lost(exc)

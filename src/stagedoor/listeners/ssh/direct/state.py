@@ -1,4 +1,4 @@
-"""The life of a channel of a direct login as a table. It has two ends: the developer's and the shell's."""
+"""The states of a direct login's channel, as a table. It has two ends: the developer's and the shell's."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -6,16 +6,20 @@ from types import MappingProxyType
 
 
 class Phase(Enum):
+    """The phases of a channel."""
+
     NEW = "not opened yet"
     ASKING = "the developer says what to run, and in which terminal"
     OPENING = "the shell is asked to run it; what comes meanwhile waits"
     RUNNING = "bytes go both ways"
     DRAINING = "the shell's end is closed; the developer has not taken all of what it said"
-    LEAVING = "the developer was told how it ended"
+    LEAVING = "the developer is shown how it ended"
     GONE = "the developer's end is closed"
 
 
 class Step(Enum):
+    """The events that change a channel's phase."""
+
     MADE = "the developer opened the channel"
     STARTED = "the developer asked for a program, and said all about it"
     REACHED = "the shell runs it"
@@ -26,8 +30,8 @@ class Step(Enum):
 
 
 _SHELL = (Step.REACHED, Step.REFUSED, Step.SHELL_CLOSED)
-"""What comes from the shell when it may: its end can close while it is still being opened, and anything
-may come after the developer has gone."""
+"""The events from the shell, which come at any time: its end can close while it is still being opened, and
+all of them can follow after the developer's end is closed."""
 
 TRANSITIONS: Mapping[tuple[Phase, Step], Phase] = MappingProxyType(
     {
@@ -50,4 +54,4 @@ TRANSITIONS: Mapping[tuple[Phase, Step], Phase] = MappingProxyType(
         },
     }
 )
-"""Whatever is not here cannot happen; asking for it is a KeyError, and a bug in Stagedoor."""
+"""Other transitions cannot happen: looking one up is a KeyError, and a bug in Stagedoor."""

@@ -17,15 +17,19 @@ from stagedoor.wire.ssh_preface import SshPreface
 
 
 class JumpConnection(relay.RelayOwner, Protocol):
-    """The connection that the channel is asked for on."""
+    """The connection of the channel."""
 
     @property
-    def gone(self) -> bool: ...
+    def gone(self) -> bool:
+        """Return whether the connection is closed, or is being closed."""
+        ...
 
-    def channel_began(self, relay: ChannelRelay) -> None: ...
+    def channel_began(self, relay: ChannelRelay) -> None:
+        """Add a relay that has begun."""
+        ...
 
     def send_debug_line(self, line: str) -> None:
-        """A line that `ssh -v` shows."""
+        """Send a line that `ssh -v` shows."""
         ...
 
 
@@ -37,22 +41,22 @@ async def open_jump(
     origin: Origin,
     idle_timeout_s: float | None,
 ) -> ChannelRelay:
-    """Enter `target`; the session that asyncssh gives the channel to.
+    """Enter `target`, and return the relay for asyncssh's channel.
 
     Raises `asyncssh.ChannelOpenError` with the line that OpenSSH prints.
     """
 
     def progress(step: StartStep) -> None:
-        # A channel that is not open yet has no words, and a banner (RFC 4252 §5.4) is for before the
-        # login, when nobody has named a target. What is left is a debug message (RFC 4253 §11.3),
-        # which OpenSSH shows with -v alone, and hands on to the ssh of its -J.
+        # A channel that is not open yet carries no text, and a banner (RFC 4252 §5.4) belongs before
+        # the login, when the client has not named a target. What is left is a debug message (RFC 4253
+        # §11.3), which OpenSSH shows only with -v, and passes on to the ssh of its -J.
         if not connection.gone:
             detail = f": {step.detail}" if step.detail else ""
             connection.send_debug_line(f"stagedoor: {step.name}{detail}")
 
     entered = await flow.enter(identity, target, origin, progress)
     if isinstance(entered, Denial):
-        # Nothing can be shown while it waits (see above), so it does not.
+        # Nothing can be shown during a wait (see above), so a step-up does not wait here.
         raise refused(entered.line)
     try:
         with entered.carry() as hand_over:
@@ -70,13 +74,16 @@ async def open_jump(
 
 
 def refused(message: str) -> asyncssh.ChannelOpenError:
-    """What OpenSSH prints as `open failed: administratively prohibited: MESSAGE`."""
+    """Return the error that OpenSSH prints as `open failed: administratively prohibited: MESSAGE`."""
     return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, message)
 
 
 class PendingAnswer:
-    """What is begun once it is awaited. asyncssh awaits an answer in a task, and drops it unawaited where the
-    client hangs up before that begins: of a coroutine Python would then write a warning into the log."""
+    """An answer that begins once it is awaited.
+
+    asyncssh awaits an answer in a task, and drops it if the client hangs up before the task begins. If
+    the answer were a coroutine, Python would log a warning that it was never awaited.
+    """
 
     __slots__ = ("_begin",)
 

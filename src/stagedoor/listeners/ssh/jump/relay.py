@@ -1,6 +1,6 @@
-"""Bytes between one channel and the shell's socket, with backpressure and half-close both ways.
+"""The relay between one channel and the shell's socket, with backpressure and half-close both ways.
 
-On the event loop, not in the relay's thread: the bytes of all channels of a connection are one
+It runs on the event loop, not in the relay's thread: the bytes of all channels of a connection are one
 encrypted stream, which asyncssh reads and writes there.
 """
 
@@ -18,40 +18,40 @@ from stagedoor.session.ports import OnEnd
 from stagedoor.wire.ssh_preface import PARTING_S
 
 READ_BYTES = 256 * KIB
-ENDS_TOLD = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})
-"""Ends that come from the gateway: the developer is told why."""
+REPORTED_ENDS = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})
+"""The ends that come from the gateway, and whose reason the developer is shown."""
 
 
 class RelayOwner(Protocol):
-    """What a relay needs of the connection that its channel belongs to."""
+    """The part of the channel's connection that a relay needs."""
 
     @property
     def congested(self) -> bool:
-        """The client takes its bytes more slowly than they come."""
+        """Return whether the client reads too slowly."""
         ...
 
     @property
     def hung_up(self) -> bool:
-        """The client closed its TCP connection; False if it only fell silent."""
+        """Return whether the client has closed its TCP connection; False if it is only silent."""
         ...
 
     def send_data(self, channel: "asyncssh.SSHTCPChannel[bytes]", data: bytes) -> None:
-        """To the client, as soon as its window has room. Raises OSError: the channel is closing."""
+        """Send to the client, as soon as its window has room. Raises OSError if the channel is closing."""
         ...
 
-    def channel_ended(self, relay: "ChannelRelay", told: str) -> None:
-        """The relay is over; `told` is why, if the person is to be told."""
+    def channel_ended(self, relay: "ChannelRelay", reason: str) -> None:
+        """Close the channel of a relay that has ended. `reason` is for the developer, or empty."""
         ...
 
 
 class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
-    """Relays one channel; satisfies `session.ports.Link`. It owns `upstream`.
+    """The relay of one channel, as `session.ports.Link`. It owns `upstream`.
 
     `on_end` is called once, on the event loop.
     """
 
     takes_views = True
-    """What comes may be a piece of a larger whole (`PacketConnection`)."""
+    """Received data may be a view of a larger buffer (`PacketConnection`)."""
 
     def __init__(
         self,
@@ -67,49 +67,54 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._loop = asyncio.get_running_loop()
         self._chan: asyncssh.SSHTCPChannel[bytes] | None = None
         self.began = False
-        """The channel is open: from here on asyncssh tells of its end."""
+        """Whether the channel is open: then asyncssh reports its end."""
         self._sent = 0
         self._received = 0
         self._waiting = bytearray()
-        """From the client, not yet taken by the shell's socket."""
+        """The client's bytes that the shell's socket has not accepted yet."""
         self._reading = False
         self._held_by_channel = False
         self._client_ended = False
         self._shell_ended = False
         self._over = False
         self._preface = preface
-        """Hears what the shell says first; None once it has heard enough."""
+        """Reads the first bytes of the shell; None once it has read enough."""
         self._refused: str | None = None
-        """Why the shell let nobody in. From then on what the client sends is dropped."""
+        """Why the shell refused the connection. From then on the client's bytes are dropped."""
         self._parting: asyncio.TimerHandle | None = None
         self._idle_timeout_s = idle_timeout_s
         self._moved_at = self._loop.time()
         self._idle: asyncio.TimerHandle | None = None
 
-    # What the flow and the registry see, from any thread.
+    # For the flow and the registry (`session.ports.Link`), from any thread.
 
     def counts(self) -> Counts:
+        """Return the bytes relayed so far."""
         return Counts(self._sent, self._received)
 
     def change_grant(self, grant: Grant) -> None:
-        """Nothing to do: SSH goes end to end, and nobody here can tell one use of it from another."""
+        """Do nothing: SSH is encrypted end to end, so the gateway cannot distinguish its uses."""
 
     def close(self, end: End, detail: str = "") -> None:
+        """End the relay soon, with this end."""
         with suppress(RuntimeError):  # the loop is closed: so is everything in it
             self._loop.call_soon_threadsafe(self.finish, end, detail)
 
-    # What asyncssh tells.
+    # For asyncssh.
 
     def connection_made(self, chan: "asyncssh.SSHTCPChannel[bytes]") -> None:
+        """Keep the channel, which is open now."""
         self._chan = chan
         self.began = True
 
     def session_started(self) -> None:
+        """Begin to read from the shell."""
         self.update()
         if self._idle_timeout_s is not None and not self._over:
-            self._look_idle(self._idle_timeout_s)
+            self._check_idle(self._idle_timeout_s)
 
     def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
+        """Send the client's bytes to the shell, and pause the client if they are not all accepted."""
         if self._over or self._refused:
             return
         self._moved_at = self._loop.time()
@@ -124,32 +129,35 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
                 return
             data = data[taken:]
             assert self._chan is not None
-            # The window is not opened again meanwhile, so this client's channel waits, and no other.
+            # The window stays closed meanwhile, so this channel waits, and no other.
             self._chan.pause_reading()
             self._loop.add_writer(self._upstream.fileno(), self._writable)
         self._waiting += data
 
     def eof_received(self) -> bool:
+        """Pass the client's EOF on to the shell, after the bytes before it."""
         self._client_ended = True
         if self._refused:
             self.finish(End.UNREACHED)
         elif not self._waiting:
             self._shut_upstream()
-        return True  # the other way stays open
+        return True  # the other direction stays open
 
     def pause_writing(self) -> None:
+        """Stop reading from the shell."""
         self._held_by_channel = True
         self.update()
 
     def resume_writing(self) -> None:
+        """Read from the shell again."""
         self._held_by_channel = False
         self.update()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The channel is closed, by the client, by us, or with its connection."""
+        """End the relay, because the channel is closed: by the client, by us, or with its connection."""
         self._chan = None
         if exc is None and self._waiting:
-            self._client_ended = self._shell_ended = True  # what it sent last is still delivered
+            self._client_ended = self._shell_ended = True  # its last bytes are still delivered
             self.update()
         elif exc is None:
             self.finish(End.CLOSED)
@@ -161,15 +169,15 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     # The shell's socket.
 
     def update(self) -> None:
-        """Read from the shell if, and only if, there is room for what it says."""
-        wanted = not (
+        """Read from the shell if, and only if, there is room for its bytes."""
+        must_read = not (
             self._over or self._shell_ended or self._held_by_channel or self._owner.congested
         )
-        if wanted and not self._reading:
+        if must_read and not self._reading:
             self._loop.add_reader(self._upstream.fileno(), self._readable)
-        elif not wanted and self._reading:
+        elif not must_read and self._reading:
             self._loop.remove_reader(self._upstream.fileno())
-        self._reading = wanted
+        self._reading = must_read
 
     def _readable(self) -> None:
         assert self._chan is not None
@@ -197,7 +205,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._preface = None
         try:
             self._owner.send_data(self._chan, data)
-        except OSError:  # the client is closing the channel; that is told in a moment
+        except OSError:  # the client is closing the channel, which asyncssh reports in a moment
             self._shell_ended = True
             self.update()
 
@@ -234,14 +242,16 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if not (self._client_ended and self._shell_ended) or self._waiting or not self._chan:
             return
         if self._chan.get_write_buffer_size():
-            self._chan.close()  # after what is still to be sent; `connection_lost` follows
+            self._chan.close()  # after the unsent bytes; `connection_lost` follows
         else:
-            # Here, because `ssh -W` has what it wanted, and leaves without a word.
+            # Here, because `ssh -W` is finished, and exits without closing the channel.
             self.finish(End.CLOSED)
 
     def _explain_refusal(self) -> bool:
-        """The shell hangs up: if what it said first was a refusal, the client gets to show why, and some time
-        to read it. Whether it was one."""
+        """Return whether the shell, which hangs up, has begun with a refusal.
+
+        If it has, send the reason to the client, and give it some time to read it.
+        """
         preface, self._preface = self._preface, None
         if preface is None or self._chan is None:
             return self._refused is not None
@@ -250,7 +260,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             return False
         with suppress(OSError):  # the client is closing the channel
             self._owner.send_data(self._chan, preface.farewell(self._refused))
-        # No EOF: `ssh -W` of OpenSSH 10 leaves at once then, before the other ssh has read why.
+        # No EOF: `ssh -W` of OpenSSH 10 would exit at once, before the other ssh has read the reason.
         self._chan.resume_reading()
         self._waiting.clear()
         self._shell_ended = True
@@ -263,7 +273,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
 
     def _upstream_failed(self, error: OSError) -> None:
         if self._preface is not None and self._chan is not None:
-            # A shell that refuses does not wait for what we write, which fails before its line is read.
+            # A shell that refuses does not wait for our bytes, so writing fails before its line is read.
             with suppress(OSError):
                 if data := self._upstream.recv(READ_BYTES):
                     self._hand_on(data)
@@ -278,7 +288,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     # The end.
 
     def finish(self, end: End, detail: str = "") -> None:
-        """It is over, whichever side says so first."""
+        """End the relay. Only the first call counts."""
         if self._over:
             return
         self._over = True
@@ -292,9 +302,9 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._upstream.close()
         else:
             self._upstream.abort()
-        told = detail if end in ENDS_TOLD else ""
+        reason = detail if end in REPORTED_ENDS else ""
         self._on_end(Ended(end, self.counts(), detail))
-        self._owner.channel_ended(self, told)
+        self._owner.channel_ended(self, reason)
 
     def _stop_watching(self) -> None:
         fd = self._upstream.fileno()
@@ -303,13 +313,13 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._reading = False
 
     def cut(self) -> None:
-        """Close the channel at once; what was not sent yet is dropped."""
+        """Close the channel at once. Unsent bytes are dropped."""
         if self._chan is not None:
             self._chan.abort()
 
-    def _look_idle(self, timeout_s: float) -> None:
+    def _check_idle(self, timeout_s: float) -> None:
         left_s = self._moved_at + timeout_s - self._loop.time()
         if left_s <= 0:
             self.finish(End.IDLE, f"no byte was moved for {timeout_s:g} s (relay.idle_timeout_s)")
         else:
-            self._idle = self._loop.call_later(left_s, self._look_idle, timeout_s)
+            self._idle = self._loop.call_later(left_s, self._check_idle, timeout_s)

@@ -1,0 +1,32 @@
+"""The context that all connections of an SSH listener share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stagedoor.listeners.ssh.hold import PendingLogins
+from stagedoor.listeners.ssh.options import SshLimits
+from stagedoor.listeners.ssh.page import PageParts
+from stagedoor.listeners.ssh.seam import DirectLogin
+from stagedoor.session.flow import Flow
+
+if TYPE_CHECKING:
+    from stagedoor.listeners.ssh.downstream import Downstream
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerContext:
+    """The parts of a listener that its connections use.
+
+    `direct` is None if the gateway only jumps. `on_login` and `on_closed` are called when a connection has
+    logged in and when it has ended; `report_fault` logs an error that is a bug in Stagedoor.
+    """
+
+    flow: Flow
+    limits: SshLimits
+    direct: DirectLogin | None
+    page: PageParts
+    holds: PendingLogins
+    on_login: Callable[["Downstream"], None]
+    on_closed: Callable[["Downstream"], None]
+    report_fault: Callable[[BaseException], None]
