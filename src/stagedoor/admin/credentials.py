@@ -82,7 +82,7 @@ class CredentialService:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Keep the dependencies. `policy` returns the current policy, `now` seconds since the epoch."""
+        """Create the service. `policy` returns the current policy, `now` seconds since the epoch."""
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -238,7 +238,7 @@ class CredentialService:
     async def end_sign_ins(self, identity: Identity, wanted: str) -> int | Denial:
         """End the user's sign-in with the id `wanted`, or all but the browser's own (`others`).
 
-        Return how many still lasted.
+        Return how many were still active.
         """
 
         def end() -> int:

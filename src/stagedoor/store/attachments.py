@@ -54,7 +54,7 @@ def attach(
 
 
 def detach(database: Database, session: str) -> None:
-    """Store that a session is attached no longer. Raises StoreError."""
+    """Store that a session is no longer attached. Raises StoreError."""
     with database.write(hasty=True) as transaction:
         transaction.execute(delete(visits).where(visits.c.session == session))
 

@@ -2,7 +2,7 @@
 
 Code that writes a row of the policy calls `touch` in the same transaction. A version without a record, as an
 older program writes it, or one that is too old, makes workers read the whole policy. So does a change that
-called `touch` for nothing: forgetting the call costs time, never a revocation.
+neither called `touch` nor declared itself `unchanged`: forgetting the call costs time, never a revocation.
 """
 
 from collections import defaultdict

@@ -1,1 +1,1 @@
-"""The audit as a chain of lines, and the places that it is sent to."""
+"""The audit as a chain of lines, and its sinks."""

@@ -113,7 +113,7 @@ class Checkpoints:
     """Signs the audit's chain up to now. For one thread at a time, and any number of processes."""
 
     def __init__(self, database: Database, key: Callable[[], PrivateKey], instance: str) -> None:
-        """Keep the dependencies. `key` is called when a checkpoint is signed; `write` raises its errors."""
+        """Create a writer. `key` is called when a checkpoint is signed; `write` raises its errors."""
         self._database = database
         self._key = key
         self._instance = instance

@@ -35,7 +35,7 @@ class LineSink(Protocol):
     """Lines that were sent within this time before a failure may be lost, and are sent again."""
 
     def resume(self, stored: int | None) -> int:
-        """Return the number (`seq`) after which to send on; `stored` is the one in the store, if any.
+        """Return the number (`seq`) after which to continue; `stored` is the one in the store, if any.
 
         Raises StagedoorError.
         """

@@ -1,7 +1,7 @@
 """Signing certificates for the keys of sign-ins, after the store confirms each and the audit records it.
 
 It runs in the one process that signs. This process does not trust the workers that ask: it reads from the
-store which sign-in lasts, its user, the key that it is bound to, and what the user's grants permit.
+store whether the sign-in is active, its user, the key that it is bound to, and what the user's grants permit.
 """
 
 import math
@@ -92,8 +92,8 @@ class UserSigner:
     def sign(self, user: str, number: int, public_key: str, ends_at: float) -> str:
         """Return a certificate, one line, after the audit has recorded it. It blocks.
 
-        `public_key` must be the key of the sign-in `number` of `user`, which must last, and a grant must let
-        the user enter an app. Raises CertificateError, StoreError if the audit cannot be written, and
+        `public_key` must be the key of the active sign-in `number` of `user`, and a grant must let the user
+        enter an app. Raises CertificateError, StoreError if the audit cannot be written, and
         StagedoorError if the CA does not sign.
         """
         key = parse_public_key(public_key)

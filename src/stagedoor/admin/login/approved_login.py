@@ -21,8 +21,8 @@ def open_approved(
 ) -> tuple[str, WebPass]:
     """Spend an approved login: open a sign-in bound to its key, and return the sign-in with its secret.
 
-    The sign-in lasts `session_s` seconds. It blocks. Raises NotFoundError, StoreError, and RefusedError with
-    the text `changed` if the login has changed meanwhile.
+    The sign-in expires `session_s` seconds after its last use. It blocks. Raises NotFoundError, StoreError,
+    and RefusedError with the text `changed` if the login has changed meanwhile.
     """
     assert login.sign_in is not None, "an approved login has it"
     service = web_service(settings, database, login.wanted_user or "")

@@ -128,7 +128,7 @@ class KeyBinding:
         )
 
     async def _watch(self) -> None:
-        """Read the answers as long as a connection waits. A store that fails is tried again meanwhile."""
+        """Read the answers as long as a connection waits. A store that fails is tried again."""
         while self._waiting:
             await asyncio.sleep(LOOK_EVERY_S)
             waiting = tuple(self._waiting.items())  # `_waiting` may change during the query

@@ -159,7 +159,7 @@ class LoginService:
     ) -> LoginResult | LoginState | Denial:
         """Return the outcome of a login to its client. WAITING includes an approval whose code is missing.
 
-        `gateway` is the address that the client asked at, and its letters are bound to.
+        `gateway` is the address that the client asked at; the letters are bound to it.
         """
         if (denial := self._limit_source(self._questions, source)) is not None:
             return denial
@@ -207,7 +207,7 @@ class LoginService:
     async def renew(
         self, origin: str, at: int, nonce: str, signature: str, source: Source
     ) -> LoginResult | Denial:
-        """Return a new certificate for the key that signed `renewal_text` and whose login still lasts.
+        """Return a new certificate for the key that signed `renewal_text` and whose login is active.
 
         `at` is the client's time in seconds since the epoch; `nonce` is chosen by the client.
         """

@@ -73,7 +73,7 @@ class RecordingService:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Keep the dependencies. `policy` returns the current policy, `now` seconds since the epoch."""
+        """Create the service. `policy` returns the current policy, `now` seconds since the epoch."""
         self._now = now
         self._monotonic = monotonic
         self._settings = settings

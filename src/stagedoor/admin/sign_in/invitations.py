@@ -18,7 +18,7 @@ from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes
 
 MOST_S = 14 * DAY_S
-"""The longest time that an invitation may be valid, because it stays in the user's mail that long."""
+"""The longest validity of an invitation, which stays in the user's mail that long."""
 _OVER = Denial.with_mend(
     Reason.CREDENTIAL_WRONG,
     "this invitation was used, replaced by a later one, or its time is over",

@@ -46,7 +46,7 @@ class PassService:
         issued: Callable[[PassKind, Identity], None] = lambda kind, identity: None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Keep the dependencies. `issued` is called with the kind and identity of each issued pass."""
+        """Create the service. `issued` is called with the kind and identity of each issued pass."""
         self._settings = settings
         self._database = database
         self._policy = policy
@@ -56,7 +56,7 @@ class PassService:
         self._now = now
         self._monotonic = monotonic
         self._issued = issued
-        self._stale_s = {each.name: each.stale_s for each in settings.sso}
+        self._stale_s = {provider.name: provider.stale_s for provider in settings.sso}
 
     async def issue(
         self,
@@ -145,7 +145,7 @@ class PassService:
         return await ask(end)
 
     async def session(self, secret: str, *, used: bool) -> WebPass | Denial:
-        """Return the pass of a session that lasts; with `used`, move its end as far as the settings allow.
+        """Return the pass of an active session; with `used`, move its end as far as the settings allow.
 
         `show` checks whether the policy still accepts its identity.
         """

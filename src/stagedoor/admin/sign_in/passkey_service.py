@@ -248,7 +248,7 @@ class PasskeyService:
     def _proved_sign_in(self, transaction: Transaction, answered: Challenge) -> bytes:
         """Return the id of the sign-in that the proof is for.
 
-        Raises RefusedError if the terminal that it was for waits no longer.
+        Raises RefusedError if its terminal no longer waits.
         """
         if answered.step_up is None:
             assert answered.sign_in is not None, "it was put to one"
@@ -278,7 +278,7 @@ class PasskeyService:
 
     @property
     def is_sign_in_possible(self) -> bool:
-        """Return whether any user may sign in with a password, for which a passkey can stand in."""
+        """Return whether any user may have a password, which a passkey can replace."""
         return self._settings.accounts.passwords_for != frozenset()
 
     async def begin_sign_in(self, rp: RelyingParty, source: Source) -> Options | Denial:

@@ -1,4 +1,4 @@
-"""Sign-ins that an identity provider ends by a logout token (Back-Channel Logout 1.0)."""
+"""Ending sign-ins by the logout tokens of identity providers (Back-Channel Logout 1.0)."""
 
 from collections.abc import Callable, Mapping
 
@@ -30,7 +30,7 @@ class ProviderLogout:
         clients: Mapping[str, OidcClient],
         now: Callable[[], float],
     ) -> None:
-        """Keep the dependencies. `clients` has a client for each provider, by the provider's name."""
+        """Create the service. `clients` has a client for each provider, by the provider's name."""
         self._settings = settings
         self._database = database
         self._clients = clients

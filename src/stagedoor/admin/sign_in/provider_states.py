@@ -1,4 +1,4 @@
-"""The state of each identity provider by its last answers about the sign-ins that last. Pure."""
+"""The state of each identity provider by its last answers about the active sign-ins. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from stagedoor.wire.rfc3339 import show_time
 class ProviderState:
     """The state of the identity provider `name`.
 
-    `sign_ins` is the number of sign-ins that last; for `failing` of them its last answer did not confirm
-    that. `answered_at` is when it last confirmed a sign-in, None if it never did. `failure` is the last
+    `sign_ins` is the number of active sign-ins; `failing` of them were not confirmed when the provider was
+    last asked. `answered_at` is when it last confirmed a sign-in, None if it never did. `failure` is the last
     answer that confirmed none, or why no answer came, at `failed_at`. Times are seconds since the epoch.
     """
 
@@ -41,7 +41,7 @@ class ProviderState:
 
 
 def provider_states(names: Iterable[str], records: Sequence[SignInRecord]) -> list[ProviderState]:
-    """Return the state of each provider in `names`, from the records of the sign-ins that last."""
+    """Return the state of each provider in `names`, from the records of the active sign-ins."""
     return [_state(name, [record for record in records if _is_of(record, name)]) for name in names]
 
 

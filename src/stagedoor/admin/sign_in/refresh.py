@@ -37,7 +37,7 @@ MOST_READ = 200
 ASK_S = 20.0
 """The time limit for each of the two steps of a refresh."""
 TURN_S = 60.0
-"""The time for which only one process may refresh a sign-in. Afterwards it is taken for dead."""
+"""The time for which only one process may refresh a sign-in. Afterwards that process is taken for dead."""
 
 _log = structlog.get_logger()
 

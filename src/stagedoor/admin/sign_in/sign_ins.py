@@ -34,7 +34,7 @@ def shown_id(sign_in: bytes) -> str:
 
 
 def list_sign_ins(service: AdminService, user: str | None = None) -> list[SignInRecord]:
-    """List the sign-ins that last, of all users or of `user`. Raises StoreError."""
+    """List the active sign-ins of all users or of `user`. Raises StoreError."""
     return sign_ins.list_sign_ins(service.database, service.clock(), user)
 
 
@@ -56,7 +56,7 @@ def find_sign_in(service: AdminService, prefix: str) -> SignInRecord:
 def end_sign_ins(
     service: AdminService, wanted: Iterable[SignInRecord], reason: str, *, ask_again: bool = False
 ) -> int:
-    """End sign-ins with all that they opened, and return how many still lasted.
+    """End sign-ins with all that they opened, and return how many were still active.
 
     `reason` is shown to their users. With `ask_again`, the session that a user has at an identity provider
     no longer signs them in: they have to prove there again who they are. Raises StoreError.
@@ -79,7 +79,7 @@ def end_sign_ins(
 def end_by_provider(service: AdminService, candidate: RefreshCandidate, why: str) -> bool:
     """End a sign-in that its provider ended, with all that it opened.
 
-    Return False if it no longer lasted, or if the caller no longer had the turn to refresh it: then the
+    Return False if it was no longer active, or if the caller no longer had the turn to refresh it: then the
     provider's answer may be about a token that is no longer stored. Raises StoreError.
     """
     sign_in, provider = candidate.sign_in, candidate.provider
@@ -113,7 +113,7 @@ def end_all_by_provider(
 ) -> int:
     """End the sign-ins of a provider's session or, without one, of its user `subject`.
 
-    It writes them into `change`. Return how many lasted.
+    It writes them into `change`. Return how many were active.
     """
     ended = []
     for sign_in, provider in answers.find_sign_ins(change.transaction, issuer, subject, session_id):

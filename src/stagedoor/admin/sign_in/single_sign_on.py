@@ -52,7 +52,7 @@ def list_links(service: AdminService) -> list[tuple[str, ProviderAccount]]:
 
 
 class HttpsFetch:
-    """Requests to one provider. Satisfies `oidc.client.Fetch`."""
+    """Requests to one provider. Implements `oidc.client.Fetch`."""
 
     def __init__(self, trust: Trust) -> None:
         self._https = Https(trust)

@@ -52,7 +52,7 @@ class SignInService:
         apps: Callable[[], Iterable[Target]],
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Keep the dependencies.
+        """Create the service.
 
         `clients` has a client for each provider, by the provider's name. `random(n)` returns n unpredictable
         bytes. `apps` returns the apps that exist now.

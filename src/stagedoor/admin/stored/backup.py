@@ -100,7 +100,10 @@ def make_backup(
 
 
 def _owner(folder: Path) -> str:
-    """Return the name of the account of the folder; "" without a folder, or a name as in a container."""
+    """Return the name of the folder's account.
+
+    It is "" if there is no such folder, or if the account has no name, as in a container.
+    """
     try:
         return folder.owner()
     except (FileNotFoundError, KeyError):

@@ -108,7 +108,7 @@ class PresenceService:
         return await ask(write)
 
     async def leave(self, session: str) -> None:
-        """Store that a session is attached no longer. A store that fails is ignored."""
+        """Store that a session is no longer attached. A store that fails is ignored."""
         try:
             await asyncio.to_thread(attachments.detach, self._database, session)
         except StoreError:
@@ -147,7 +147,7 @@ class PresenceService:
         return await ask(end)
 
     def list_shares(self, identity: Identity) -> Sequence[Share]:
-        """List the user's shares that last, by the current policy."""
+        """List the user's active shares, by the current policy."""
         now = self._now()
         return [
             share

@@ -60,7 +60,7 @@ def end_share(service: admin.AdminService, share_id: str, *, host: str | None = 
 
 
 def list_shares(service: admin.AdminService) -> Sequence[Share]:
-    """List the shares that last, the first to end first. Raises StoreError."""
+    """List the active shares, the first to end first. Raises StoreError."""
     now = service.clock()
     return [share for share in admin.policy(service).shares.values() if share.expires_at > now]
 

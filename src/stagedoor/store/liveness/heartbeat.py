@@ -49,7 +49,7 @@ class Heartbeat:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep the dependencies.
+        """Create a heartbeat, which does not beat yet.
 
         `folder` has the lock files of this machine's processes. `live` returns the ids of the sessions that
         are open in this process.

@@ -38,7 +38,7 @@ def list_revoked(
 ) -> Mapping[str, Sequence[int]]:
     """Return, by user, the numbers of the sign-ins that are over but have a valid certificate.
 
-    `void` are fingerprints of keys whose sign-ins count as over although they last. Raises StoreError.
+    `void` are fingerprints of keys whose sign-ins count as over although they are active. Raises StoreError.
     """
     logins = select(web_passes.c.secret_hash, web_passes.c.key_fingerprint).where(
         web_passes.c.kind == PassKind.LOGIN.value, web_passes.c.expires_at > now
@@ -47,12 +47,12 @@ def list_revoked(
     certified = select(columns.number, columns.user_name).where(columns.valid_before > now)
     revoked: dict[str, list[int]] = defaultdict(list)
     with database.read() as transaction:
-        lasting = {
+        active = {
             sign_in_number(bytes(row.secret_hash))
             for row in transaction.execute(logins)
             if row.key_fingerprint not in void
         }
         for row in transaction.execute(certified):
-            if row.number not in lasting:
+            if row.number not in active:
                 revoked[row.user_name or ""].append(row.number)
     return revoked

@@ -155,12 +155,12 @@ def read_bound_keys(
 
 
 def sign_in_of_key(database: Database, fingerprint: str, now: float) -> WebPass | None:
-    """Return the login that lasts and is bound to the key (`SHA256:…`), or None. Raises StoreError."""
+    """Return the active login that is bound to the key (`SHA256:…`), or None. Raises StoreError."""
     return _read_newest(database, web_passes.c.key_fingerprint == fingerprint, now)
 
 
 def sign_in_numbered(database: Database, number: int, now: float) -> WebPass | None:
-    """Return the sign-in that lasts and has that number (`model.identity.SignIn.number`), or None.
+    """Return the active sign-in with that number (`model.identity.SignIn.number`), or None.
 
     Raises StoreError.
     """
@@ -180,7 +180,7 @@ def _read_newest(database: Database, condition: ColumnElement[bool], now: float)
 
 
 def _ids(transaction: Transaction, condition: ColumnElement[bool], now: float) -> list[bytes]:
-    """Return the ids of the sign-ins that last and match, the newest first."""
+    """Return the ids of the active sign-ins that match, the newest first."""
     query = (
         select(web_passes.c.secret_hash)
         .where(condition, web_passes.c.kind.in_(SIGN_INS), web_passes.c.expires_at > now)

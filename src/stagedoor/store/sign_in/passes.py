@@ -133,7 +133,7 @@ def sign_out(transaction: Transaction, secret: str, now: float, reason: str | No
     """End a session and all that it opened, on all workers. Runs in a policy change.
 
     `reason` is the line for the user, None if they signed out themselves. Raises NotFoundError if no such
-    session lasts.
+    session is active.
     """
     user = transaction.execute(
         update(web_passes)
@@ -317,7 +317,7 @@ def read_sign_ins_end(
 
 
 def _sign_in(transaction: Transaction, row: Row[Any]) -> SignIn | None:
-    """Return the sign-in of a session's pass, or the one that a ticket comes from if it still lasts."""
+    """Return the sign-in of a session's pass, or the one that a ticket comes from if it is still active."""
     if row.kind in SIGN_INS:
         return SignIn(bytes(row.secret_hash), row.expires_at)
     if row.sign_in is None:

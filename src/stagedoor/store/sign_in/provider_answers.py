@@ -1,4 +1,4 @@
-"""The answers of identity providers about the sign-ins that last, and the turns to ask again.
+"""The answers of identity providers about the active sign-ins, and the turns to ask again.
 
 Processes and gateways that share a store take turns by the row alone: the first that moves `ask_at` asks.
 Refresh tokens rotate, and a provider that sees one twice ends the sign-in (RFC 9700 §4.14.2).
@@ -89,7 +89,7 @@ def adopt(database: Database, now: float) -> None:
 
 
 def _expired_leaders(transaction: Transaction, now: float) -> list[bytes]:
-    """Return the expired sign-ins with a refresh token that lasting sign-ins follow."""
+    """Return the expired sign-ins with a refresh token that active sign-ins follow."""
     following, passes = provider_answers.alias(), web_passes.alias()
     followed = (
         select(following.c.follows)

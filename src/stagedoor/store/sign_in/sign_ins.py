@@ -1,4 +1,4 @@
-"""Listing the sign-ins of browsers and machines that last."""
+"""Listing the active sign-ins of browsers and machines."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from stagedoor.store.schema import keys, provider_answers, tokens, users, web_pa
 
 @dataclass(frozen=True, slots=True)
 class SignInRecord:
-    """A sign-in that lasts.
+    """An active sign-in.
 
     `id` is 64 hexadecimal digits, and no secret. `credential` names the token, the key or the identity
     provider. `key_fingerprint` is that of a machine's key, None for a browser. `label` names the machine or
@@ -37,7 +37,7 @@ class SignInRecord:
 
 
 def list_sign_ins(database: Database, now: float, user: str | None = None) -> list[SignInRecord]:
-    """List the sign-ins that last, of all users or of `user`, by user and end. Raises StoreError.
+    """List the active sign-ins of all users or of `user`, by user and end. Raises StoreError.
 
     A sign-in is left out if its password was changed, or its token or key was removed.
     """

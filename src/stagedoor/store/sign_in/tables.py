@@ -71,7 +71,7 @@ provider_answers = Table(
     Index("provider_answers_by_time", "ask_at"),
     Index("provider_answers_by_subject", "issuer", "subject"),
 )
-"""The answers of identity providers about sessions that last; see `provider_answers`. Since version 7.
+"""The answers of identity providers about active sessions; see `provider_answers`. Since version 7.
 `refresh_token` is sealed. `ask_at` is when a process asks again. `follows`, the sign-in whose row has the
 token for this sign-in too, since version 8. `failure`, why the provider did not confirm the sign-in when it
 was last asked, at `failed_at`, since version 14: both are NULL after it has confirmed it."""
