@@ -7,31 +7,31 @@ are checked here, so no caller can store a name or a pattern that means somethin
 import os
 import platform
 import pwd
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stagedoor.authn.passwords import hash_password
+from stagedoor.admin.checks import (
+    check_groups,
+    check_name,
+    check_pattern,
+    check_scope,
+    check_subject,
+    hash_new_password,
+)
 from stagedoor.authn.tokens import MintedToken, mint, token_id
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
-from stagedoor.model.name import FORM, valid_name
+from stagedoor.model.name import valid_name
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
-from stagedoor.model.selector import ALL_USERS
 from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import Change, change_policy, load_policy
 from stagedoor.wire.sshkey import KeyRefused, parse_public_key
-
-MIN_PASSWORD_CHARS = 8
-MAX_PASSWORD_CHARS = 1024
-
-_PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def add_user(
 ) -> None:
     """Add a user, without a password if it is None. Raises RefusedError, ConflictError, StoreError."""
     check_name(name, "user")
-    wanted = _groups(groups)
-    password_hash = None if password is None else checked_hash(password)
+    wanted = check_groups(groups)
+    password_hash = None if password is None else hash_new_password(password)
     with service.change("user.add") as change:
         people.add_user(change.transaction, name, wanted, password_hash, service.clock())
         change.fields |= {
@@ -138,7 +138,7 @@ def set_password(
     `before` is the hash that the present password must have, None for any. Raises NotFoundError,
     RefusedError, StoreError.
     """
-    password_hash = None if password is None else checked_hash(password)
+    password_hash = None if password is None else hash_new_password(password)
     with service.change("user.password", revokes=password is None) as change:
         people.set_password(change.transaction, name, password_hash, before)
         change.fields |= {"user": name, "password": password is not None}
@@ -149,7 +149,7 @@ def change_groups(
     service: AdminService, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
 ) -> frozenset[str]:
     """Change the user's groups and return the new ones. Raises NotFoundError, RefusedError, StoreError."""
-    joined = _groups(add)
+    joined = check_groups(add)
     left = frozenset(remove)
     with service.change("user.groups", revokes=not joined) as change:
         people.require_user(change.transaction, name)
@@ -220,7 +220,7 @@ def create_token(
     """
     limits = None if scopes is None else tuple(scopes)
     for scope in limits or ():
-        _check_scope(scope)
+        check_scope(scope)
     _check_expiry(service, expires_at)
     token = mint()
     record = TokenRecord(token.id, user, token.secret_hash, limits, expires_at)
@@ -262,9 +262,9 @@ def add_grant(
     An expired grant of the same is replaced; with `prolong`, a grant that ends earlier gets the new end.
     Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
     """
-    _check_subject(subject)
-    _check_pattern(app_pattern, "app")
-    _check_pattern(environment_pattern, "environment")
+    check_subject(subject)
+    check_pattern(app_pattern, "app")
+    check_pattern(environment_pattern, "environment")
     _check_expiry(service, expires_at)
     if not permissions:
         raise RefusedError(
@@ -315,80 +315,6 @@ def remove_grant(service: AdminService, number: int) -> GrantRule:
         rule = people.remove_grant(change.transaction, number)
         change.fields |= _grant_fields(number, rule)
     return rule
-
-
-def _check_subject(subject: str) -> None:
-    if subject == ALL_USERS:
-        return
-    kind, colon, name = subject.partition(":")
-    if not colon:
-        raise RefusedError(
-            f"{subject!r} says not who: write user:{subject} or group:{subject}, or {ALL_USERS}"
-        )
-    if kind not in ("user", "group"):
-        raise RefusedError(f"{subject!r} is neither user:NAME nor group:NAME")
-    check_name(name, kind)
-
-
-def check_name(name: str, kind: str) -> None:
-    """Raise RefusedError unless `name` is a valid name for a user or a group.
-
-    A name has lower case only, so that no two names look alike, and no colon, which ends the name in HTTP
-    Basic (RFC 7617 §2).
-    """
-    if not valid_name(name):
-        raise RefusedError(f"{name!r} is no {kind} name: {FORM}")
-
-
-def check_password(password: str) -> None:
-    """Raise RefusedError unless the password may be used. Its text never repeats the password."""
-    if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
-        raise RefusedError(
-            f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters; "
-            f"this one has {len(password)}"
-        )
-    if not password.isprintable():
-        raise RefusedError("a password holds no control characters; this one does")
-    if token_id(password) is not None:
-        raise RefusedError("this is a token; a password of that form could not be used")
-
-
-def checked_hash(password: str) -> str:
-    """Check a new password and return its argon2 hash, which takes time to compute.
-
-    Raises RefusedError, whose text never repeats the password.
-    """
-    check_password(password)
-    return hash_password(password)
-
-
-def _groups(names: Iterable[str]) -> frozenset[str]:
-    groups = frozenset(names)
-    for name in groups:
-        check_name(name, "group")
-    return groups
-
-
-def _check_pattern(pattern: str, kind: str) -> None:
-    if not _PATTERN.fullmatch(pattern):
-        raise RefusedError(
-            f"{pattern!r} is no pattern for an {kind}: use a-z, 0-9, '-', and '*', '?' or '[a-z]' "
-            "for what may vary"
-        )
-
-
-def _check_scope(scope: str) -> None:
-    action, colon, pattern = scope.partition(":")
-    app, dot, environment = pattern.partition(".")
-    if (
-        action != "connect"
-        or (colon and not _PATTERN.fullmatch(app))
-        or (dot and not _PATTERN.fullmatch(environment))
-    ):
-        raise RefusedError(
-            f"{scope!r} is no scope: use connect, connect:APP or connect:APP.ENVIRONMENT, "
-            "where both may be patterns (connect:app*.staging)"
-        )
 
 
 def _check_expiry(service: AdminService, expires_at: float | None) -> None:

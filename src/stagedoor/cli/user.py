@@ -6,6 +6,7 @@ import click
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as admin_sessions
+from stagedoor.admin.checks import check_name
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sign_in.invitations import invite as make_invitation
@@ -57,7 +58,7 @@ def add(
     """Add the user NAME. It asks for the password twice, without echo."""
     if password_stdin and no_password:
         raise click.UsageError("--password-stdin and --no-password exclude each other")
-    admin.check_name(name, "user")
+    check_name(name, "user")
     password = None if no_password else new_password(name, from_stdin=password_stdin)
     with open_service(installation.settings) as service:
         admin.add_user(service, name, groups=groups, password=password)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.checks import check_groups, check_name, hash_new_password
 from stagedoor.admin.sign_in.links import site_of
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.denial import Denial, Reason
@@ -54,10 +55,8 @@ def invite(
     seconds since the epoch, at most `MOST_S` from now. Raises RefusedError, StoreError.
     """
     base = site_of(settings, url)
-    admin.check_name(name, "user")
-    wanted = frozenset(groups)
-    for group in wanted:
-        admin.check_name(group, "group")
+    check_name(name, "user")
+    wanted = check_groups(groups)
     now = service.clock()
     if expires_at is None or not now < expires_at <= now + MOST_S:
         raise RefusedError(f"an invitation ends within {MOST_S / DAY_S:g} days")
@@ -112,7 +111,7 @@ def accept(service: admin.AdminService, name: str, secret: str, password: str) -
 
     It computes an argon2 hash, so call it in a thread. Raises RefusedError, NotFoundError, StoreError.
     """
-    password_hash = admin.checked_hash(password)
+    password_hash = hash_new_password(password)
     with service.change("user.password") as change:
         shown = passes.take_invitation(change.transaction, secret)
         user = people.user_of(change.transaction, name)

@@ -1,0 +1,92 @@
+"""The checks of names, passwords, patterns and scopes that people and administrators give."""
+
+import re
+from collections.abc import Iterable
+
+from stagedoor.authn.passwords import hash_password
+from stagedoor.authn.tokens import token_id
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.name import FORM, valid_name
+from stagedoor.model.selector import ALL_USERS
+
+MIN_PASSWORD_CHARS = 8
+MAX_PASSWORD_CHARS = 1024
+_PATTERN = re.compile(r"(?:[a-z0-9*?-]|\[!?[a-z0-9-]+\]){1,100}", re.ASCII)
+
+
+def check_subject(subject: str) -> None:
+    """Raise RefusedError unless `subject` is `user:NAME`, `group:NAME` or all users."""
+    if subject == ALL_USERS:
+        return
+    kind, colon, name = subject.partition(":")
+    if not colon:
+        raise RefusedError(
+            f"{subject!r} says not who: write user:{subject} or group:{subject}, or {ALL_USERS}"
+        )
+    if kind not in ("user", "group"):
+        raise RefusedError(f"{subject!r} is neither user:NAME nor group:NAME")
+    check_name(name, kind)
+
+
+def check_name(name: str, kind: str) -> None:
+    """Raise RefusedError unless `name` is a valid name for a user or a group.
+
+    A name has lower case only, so that no two names look alike, and no colon, which ends the name in HTTP
+    Basic (RFC 7617 §2).
+    """
+    if not valid_name(name):
+        raise RefusedError(f"{name!r} is no {kind} name: {FORM}")
+
+
+def check_groups(names: Iterable[str]) -> frozenset[str]:
+    """Return the names of groups as a set. Raises RefusedError for one that is not valid."""
+    groups = frozenset(names)
+    for name in groups:
+        check_name(name, "group")
+    return groups
+
+
+def check_password(password: str) -> None:
+    """Raise RefusedError unless the password may be used. Its text never repeats the password."""
+    if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
+        raise RefusedError(
+            f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters; "
+            f"this one has {len(password)}"
+        )
+    if not password.isprintable():
+        raise RefusedError("a password holds no control characters; this one does")
+    if token_id(password) is not None:
+        raise RefusedError("this is a token; a password of that form could not be used")
+
+
+def hash_new_password(password: str) -> str:
+    """Check a new password and return its argon2 hash, which takes time to compute.
+
+    Raises RefusedError, whose text never repeats the password.
+    """
+    check_password(password)
+    return hash_password(password)
+
+
+def check_pattern(pattern: str, kind: str) -> None:
+    """Raise RefusedError unless `pattern` is one for the names of apps or environments."""
+    if not _PATTERN.fullmatch(pattern):
+        raise RefusedError(
+            f"{pattern!r} is no pattern for an {kind}: use a-z, 0-9, '-', and '*', '?' or '[a-z]' "
+            "for what may vary"
+        )
+
+
+def check_scope(scope: str) -> None:
+    """Raise RefusedError unless `scope` is a scope of a token: `connect:APP.ENVIRONMENT`."""
+    action, colon, pattern = scope.partition(":")
+    app, dot, environment = pattern.partition(".")
+    if (
+        action != "connect"
+        or (colon and not _PATTERN.fullmatch(app))
+        or (dot and not _PATTERN.fullmatch(environment))
+    ):
+        raise RefusedError(
+            f"{scope!r} is no scope: use connect, connect:APP or connect:APP.ENVIRONMENT, "
+            "where both may be patterns (connect:app*.staging)"
+        )
