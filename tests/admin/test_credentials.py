@@ -349,7 +349,7 @@ async def test_a_removed_user_adds_nothing(desk: Desk) -> None:
         lambda line: None,
     )
     for denial in (
-        await late.held(ann),
+        await late.account_state(ann),
         await late.add_token(ann, [], 1),
         await desk.add_key("ann", new_key(), by=late, who=ann),
         await late.set_password(ann, NEW),
