@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stagedoor.client.attach.attachment import TYPED_BYTES, Attachment, Ended, Skipped, WriteOutput
-from stagedoor.holder.state import Action, Send, TerminalState
+from stagedoor.holder.action import Action, Send
+from stagedoor.holder.state import TerminalState
 from stagedoor.wire.terminal import (
     Ack,
     Exit,

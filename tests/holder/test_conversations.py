@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from stagedoor.holder.state import Action, HangUp, Redraw, Send, SetSize, TerminalState
+from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
+from stagedoor.holder.state import TerminalState
 from stagedoor.wire.frames import decode, encode
 from stagedoor.wire.terminal import Hello, Welcome
 from tests.wire.conversation import Step, plain, runs, unrun

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from stagedoor.holder.attachments import LOCK_GRACE_S, TELL_S, AttachmentTable
+from stagedoor.holder.attachments import LOCK_GRACE_S, NOTIFY_S, AttachmentTable
 from stagedoor.wire.terminal import Hello, Lock, Mode, NoticeKind, Remove, Size
 from tests.holder.peer import Peer, Place
 
@@ -202,7 +202,7 @@ def test_two_who_type_in_turn_are_told_of_twice_a_second_at_most() -> None:
     for step in range(1000):
         roster.typed(1 + step % 2)
         sent += len(roster.due(step / 100))
-    assert sent == 2 * 10 / TELL_S
+    assert sent == 2 * 10 / NOTIFY_S
     assert roster.due_at() is not None, "and the last one is told of as well"
     assert roster.due(100)[1].people[1].typed
     assert roster.due_at() is None

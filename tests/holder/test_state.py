@@ -6,18 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
 from stagedoor.holder.limits import REMEMBERED
-from stagedoor.holder.state import (
-    KEEP_BYTES,
-    RESUME_GRACE_S,
-    WINDOW_BYTES,
-    Action,
-    HangUp,
-    Redraw,
-    Send,
-    SetSize,
-    TerminalState,
-)
+from stagedoor.holder.state import KEEP_BYTES, RESUME_GRACE_S, WINDOW_BYTES, TerminalState
 from stagedoor.wire.terminal import (
     Ack,
     Detach,

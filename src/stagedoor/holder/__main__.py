@@ -1,4 +1,4 @@
-"""`python -m stagedoor.holder attach NAME | join NAME | list | end NAME`: run in a shell by the gateway."""
+"""`python -m stagedoor.holder attach NAME | join NAME | list | end NAME`, run in a shell by the gateway."""
 
 import os
 import signal
@@ -12,7 +12,10 @@ USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | end 
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 served; 1 it could not be; 2 it was called wrongly; 3 there is none to join."""
+    """Run a command and return its exit status.
+
+    0: done; 1: failed; 2: wrong usage; 3: there is no terminal to join.
+    """
     try:
         match arguments:
             case ["attach", name]:

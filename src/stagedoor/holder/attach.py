@@ -1,7 +1,7 @@
-"""Joins stdin and stdout to a terminal; `attach` starts its holder if there is none yet.
+"""The commands `attach` and `join`, which connect stdin and stdout to a terminal.
 
-This is what the gateway runs in a shell, through the shell's sshd: bytes of the terminal protocol go
-in and out and are not looked at.
+The gateway runs them in a shell, through the shell's sshd. They pass the bytes of the terminal protocol on
+without reading them. `attach` starts the terminal's holder if there is none.
 """
 
 import os
@@ -11,16 +11,16 @@ import socket
 import sys
 from pathlib import Path
 
-from stagedoor.holder.folder import BACKLOG, alone, connect, listen, mark_locked
+from stagedoor.holder.folder import BACKLOG, connect, listen, lock_terminal, mark_locked
 
 _CHUNK = 64 * 1024
 
 
 def attach(path: Path) -> int:
-    """Serve until one side is gone; the exit status. Raises OSError."""
+    """Attach until one side is gone. Return the exit status. Raises OSError."""
     connection = connect(path)
     if connection is None:
-        with alone(path):
+        with lock_terminal(path):
             connection = connect(path)
             if connection is None:
                 _start(path)
@@ -33,7 +33,7 @@ def attach(path: Path) -> int:
 
 
 def join(path: Path) -> bool:
-    """The same for a terminal that is held; False if none is. Nothing is started. Raises OSError."""
+    """Attach to a terminal that exists, and start none. Return False if there is none. Raises OSError."""
     connection = connect(path)
     if connection is None:
         return False
@@ -42,7 +42,7 @@ def join(path: Path) -> bool:
 
 
 def _start(path: Path) -> None:
-    """Start the holder as a daemon: it outlives us, and the connection that brought us."""
+    """Start the holder as a daemon: it outlives this process and its connection."""
     listener = listen(path)
     first = os.fork()
     if first:
@@ -55,7 +55,9 @@ def _start(path: Path) -> None:
     code = 1
     try:
         _let_go(path, listener.fileno())
-        listener.listen(BACKLOG)  # again: a client learns who listened last (unix(7))
+        listener.listen(
+            BACKLOG
+        )  # again, so that SO_PEERCRED names this process to clients (unix(7))
         from stagedoor.holder.process import Holder
 
         Holder(listener, path).run()
@@ -71,8 +73,8 @@ def _start(path: Path) -> None:
 
 
 def _let_go(path: Path, listening: int) -> None:
-    """Of everything of the parent process; faults are written beside the socket."""
-    # `attach` ends when its reader does; the holder finds out that a link is gone, and lives on.
+    """Close all inherited descriptors except `listening`, and write faults to a file beside the socket."""
+    # `attach` ends with its reader; the holder detects that a link is gone, and goes on.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
@@ -81,33 +83,33 @@ def _let_go(path: Path, listening: int) -> None:
     )
     for fd, source in ((0, null), (1, null), (2, faults)):
         os.dup2(source, fd)
-    # The lock among them: a fork shares it, and it would never be free again (flock(2)).
+    # The lock is one of them: a fork shares it, so it would never become free (flock(2)).
     os.closerange(3, listening)
     os.closerange(listening + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _carry(connection: socket.socket) -> None:
-    """Copy both ways, whole pieces at a time, with the writer's pace as the reader's."""
+    """Copy both ways until one side is gone, reading no faster than the other side takes the bytes."""
     with connection:
-        ours = connection.fileno()
+        socket_fd = connection.fileno()
         poll = select.poll()
         poll.register(0, select.POLLIN)
-        poll.register(ours, select.POLLIN)
+        poll.register(socket_fd, select.POLLIN)
         while True:
             for fd, _ in poll.poll():
                 try:
                     data = os.read(fd, _CHUNK)
-                except ConnectionResetError:  # it had not read all when it hung up (unix(7))
+                except ConnectionResetError:  # the holder hung up before it had read all (unix(7))
                     return
                 if not data:
                     return
-                if fd == ours:
+                if fd == socket_fd:
                     _write_out(data)
                     continue
                 try:
-                    # A SIGPIPE ends us, which is meant for our own reader (`__main__`).
+                    # SIGPIPE would end this process, as it should only if stdout is closed (`__main__`).
                     connection.sendall(data, socket.MSG_NOSIGNAL)
-                except OSError:  # it has hung up: what it said last is still to be passed on
+                except OSError:  # the holder has hung up: its last bytes still have to be passed on
                     poll.unregister(0)
 
 

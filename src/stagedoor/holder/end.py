@@ -1,6 +1,6 @@
-"""Ends a terminal: its program is told as by a lost line (SIGHUP), and all clients hear of it.
+"""The end of a terminal: its program gets SIGHUP, as after a lost line, and the holder notifies its clients.
 
-What does not go by itself is killed. Of tmux the whole session ends, not only what shows it.
+A process that does not end is killed. With tmux the whole session ends, not only the client that shows it.
 """
 
 import os
@@ -11,12 +11,12 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.holder.folder import alone, connect, holder_of
+from stagedoor.holder.folder import connect, holder_of, lock_terminal
 
 PROGRAM_S = 2.0
-"""So long may the program take to go before it is killed."""
+"""How long the program may take to end before it is killed, seconds."""
 HOLDER_S = 2.0
-"""So long the holder has to tell everybody; it would stay longer for clients that may come back."""
+"""How long the holder may take to notify its clients, seconds. It would wait longer for absent ones."""
 
 
 def end(path: Path) -> bool:
@@ -29,9 +29,9 @@ def end(path: Path) -> bool:
     for program in _children(holder):
         _end_tmux(program)
         _end(program, signal.SIGHUP, PROGRAM_S, then=signal.SIGKILL)
-    # Its last words are said to those who are there; for those who may return it would wait.
+    # The holder sends the last output to connected clients, but would wait on for those that may return.
     _end(holder, None, HOLDER_S, then=signal.SIGTERM)
-    with alone(path):  # or it would be another's, who starts it again just now
+    with lock_terminal(path):  # or this could remove the socket of a holder that is just starting
         if connect(path) is None:
             path.unlink(missing_ok=True)
     return True
@@ -57,14 +57,14 @@ def _end(pid: int, first: signal.Signals | None, wait_s: float, *, then: signal.
 
 def _children(pid: int) -> list[int]:
     try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     except OSError:
-        return []  # then the holder's own end closes the terminal, which hangs the program up
-    return [int(child) for child in found.split()]
+        return []  # the holder's end then closes the terminal, which hangs up on the program
+    return [int(child) for child in children.split()]
 
 
 def _end_tmux(pid: int) -> None:
-    """End the session that `pid` shows, if that is tmux; by a SIGHUP it would only be left."""
+    """End the tmux session that `pid` shows, if it is tmux: after a SIGHUP it would only be detached."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:

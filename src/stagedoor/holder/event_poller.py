@@ -1,7 +1,7 @@
-"""One epoll, in which a descriptor can also be watched for nothing.
+"""An epoll in which a descriptor can also be watched for no events.
 
-epoll(7) reports a hang-up whatever was asked for, so a descriptor of which nothing is wanted for now
-is taken out of it and put back later.
+epoll(7) reports a hang-up whatever events are requested. So a descriptor without requested events is taken
+out of it, and put back later.
 """
 
 import select
@@ -12,7 +12,7 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 Call = Callable[[bool, bool], None]
-"""Called with whether there is something to read, and whether there is room to write."""
+"""A callback, called with whether the descriptor is readable and whether it is writable."""
 
 
 @dataclass(slots=True)
@@ -22,18 +22,19 @@ class _Watch:
 
 
 class EventPoller:
-    """Descriptors, and what to call for each."""
+    """A set of descriptors, each with its callback."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watches: dict[int, _Watch] = {}
 
     def add(self, fd: int, call: Call, events: int = READ) -> None:
+        """Watch a descriptor for `events`."""
         self._watches[fd] = _Watch(call, 0)
         self.want(fd, events)
 
     def want(self, fd: int, events: int) -> None:
-        """Watch for these events from now on; nothing happens if `fd` is not watched."""
+        """Change the events that `fd` is watched for. Do nothing if it is not watched."""
         watch = self._watches.get(fd)
         if watch is None or watch.events == events:
             return
@@ -46,14 +47,14 @@ class EventPoller:
         watch.events = events
 
     def remove(self, fd: int) -> None:
-        """Call it before `fd` is closed, or another one could get its number."""
+        """Stop watching `fd`. Call this before `fd` is closed, since another could get its number."""
         self.want(fd, 0)
         self._watches.pop(fd, None)
 
     def wait(self, timeout_s: float | None) -> None:
-        """Wait for something, or for so long (None: for ever), and call whom it concerns."""
+        """Wait for events for at most `timeout_s` (None: without limit), and call their callbacks."""
         for fd, events in self._epoll.poll(timeout_s):
             watch = self._watches.get(fd)
             if watch is not None:
-                # An error or a hang-up is found by reading.
+                # Reading detects an error or a hang-up.
                 watch.call(bool(events & ~WRITE), bool(events & WRITE))

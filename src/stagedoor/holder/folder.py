@@ -1,4 +1,4 @@
-"""Where the terminals of a shell are: a folder with a socket for each, that nobody else can enter."""
+"""The folder of a shell's terminals, with a socket for each. Other accounts cannot enter it."""
 
 import errno
 import fcntl
@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDER = "STAGEDOOR_TERMINALS"
-"""The variable that names the folder, where it is not the default one."""
+"""The variable that names the folder, if it is not the default one."""
 NOT_KNOWN, NOT_THERE = 2, 3
-"""Exit statuses: it was called in a way that it does not know; there is no terminal to join."""
+"""Exit statuses: an unknown command; no terminal to join."""
 MAX_NAME = 40
 BACKLOG = 16
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,38}[a-z0-9])?\Z")
@@ -24,11 +24,11 @@ _LOCKED = ".locked"
 
 
 class FolderError(Exception):
-    """The folder, or the name of a terminal, cannot be used; one line for the person."""
+    """A folder, or a name of a terminal, that cannot be used; its text is one line for the user."""
 
 
 def folder() -> Path:
-    """The folder, made if need be, of mode 0700 and ours. Raises FolderError."""
+    """Return the folder, and make it if it is missing. Its mode is 0700. Raises FolderError."""
     named = os.environ.get(FOLDER)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     place = Path(named or (f"{runtime}/stagedoor" if runtime else f"/tmp/stagedoor-{os.getuid()}"))  # noqa: S108
@@ -43,22 +43,25 @@ def folder() -> Path:
 
 
 def make_ours_alone(folder: Path) -> None:
-    """Make it, with mode 0700. Raises OSError, also if it is somebody else's or open to others."""
+    """Make a folder with mode 0700, if it is missing.
+
+    Raises OSError, also for a folder that belongs to another account or is open to others.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    # In a folder such as /tmp somebody else may have been first.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = folder.lstat()
+    # In a folder such as /tmp, another user may have made it first.
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError(errno.EPERM, "it is not ours alone", str(folder))
 
 
 def socket_of(place: Path, name: str) -> Path:
-    """The socket of the terminal called `name`. Raises FolderError for what is no name."""
+    """Return the path of the socket of the terminal `name`. Raises FolderError for an invalid name."""
     check_name(name)
     return place / (name + _SOCKET)
 
 
 def check_name(name: str) -> None:
-    """Raises FolderError for what is no name of a terminal."""
+    """Check that `name` is valid for a terminal. Raises FolderError."""
     if not _NAME.match(name):
         raise FolderError(
             f"{name!r} is no name for a terminal: use lower-case letters, digits, - and _, "
@@ -96,7 +99,7 @@ def _answering(place: Path) -> Iterator[Path]:
 
 
 def end_all(place: Path) -> None:
-    """End every terminal that answers, and with it what runs in it (SIGHUP, as a lost line does)."""
+    """End every terminal that answers, and its programs (SIGHUP, as after a lost line)."""
     for path in place.glob("*" + _SOCKET):
         connection = connect(path)
         if connection is not None:
@@ -106,14 +109,14 @@ def end_all(place: Path) -> None:
 
 
 def holder_of(connection: socket.socket) -> int:
-    """The process that listens at the other end (SO_PEERCRED, unix(7))."""
+    """Return the process that listens at the other end (SO_PEERCRED, unix(7))."""
     peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, _, _ = struct.unpack("3i", peer)
     return int(pid)
 
 
 def connect(path: Path) -> socket.socket | None:
-    """A connection to a terminal; None if nobody listens there."""
+    """Return a connection to a terminal, or None if no holder listens there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _short(path) as address:
@@ -125,8 +128,8 @@ def connect(path: Path) -> socket.socket | None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of a terminal, so that of two who want to start it one does."""
+def lock_terminal(path: Path) -> Iterator[None]:
+    """Hold the lock of a terminal, so that only one of two processes starts it."""
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -136,7 +139,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def listen(path: Path) -> socket.socket:
-    """The listening socket of a new terminal. Call it `alone`. Raises OSError."""
+    """Return the listening socket of a new terminal. Call this under `lock_terminal`. Raises OSError."""
     path.unlink(missing_ok=True)
     mark_locked(path, False)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -149,7 +152,7 @@ def listen(path: Path) -> socket.socket:
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """`path` as an address: of those a socket takes 107 bytes, whatever the folder is (unix(7))."""
+    """Yield an address for `path` through /proc, since an address has room for 107 bytes only (unix(7))."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"

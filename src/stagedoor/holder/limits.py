@@ -1,23 +1,24 @@
-"""How many may be at one terminal, and who is refused a place there. Pure.
+"""The limits on the clients of one terminal. Pure.
 
-Those who only watch can be many, by one link that was handed on. So they have places of their own, and
-however many connect, those who type at the terminal can reconnect.
+Clients that only watch can be many, by one link that was passed on. They have places of their own, so that
+clients that type can reconnect however many watch.
 """
 
 from stagedoor.wire.terminal import Hello, Mode
 
 MAX_LINKS = 64
-"""Connections at a time. Some are left over for those that have not said HELLO, or that hang up."""
+"""Connections at once. Some are spare for clients that have not sent HELLO, or that hang up."""
 WATCHING = 40
+"""Connections of clients that watch."""
 TYPING = 20
-"""Of them, by those who watch and by those who type."""
+"""Connections of clients that type."""
 MAX_OWNER_BYTES = 128
 REMEMBERED = 64
-"""Attachments that are remembered; beyond it those that have been gone longest are forgotten."""
+"""Attachments that are remembered; beyond it, those without a connection for longest are forgotten."""
 
 
 def refusal(hello: Hello, watching: int, typing: int) -> str | None:
-    """Why there is no place for one more where so many are; None where there is one."""
+    """Return why there is no place for a client beside so many others, or None if there is one."""
     if len(hello.ticket.encode()) > MAX_OWNER_BYTES:
         return f"a HELLO for somebody with a name of more than {MAX_OWNER_BYTES} bytes"
     match hello.mode:
@@ -31,4 +32,4 @@ def refusal(hello: Hello, watching: int, typing: int) -> str | None:
                 f"this terminal is open {TYPING} times already, which is the limit; take it over, or "
                 "try again when somebody has left"
             )
-    return None  # who takes over sends the others away
+    return None  # a client that takes over sends the others away

@@ -1,8 +1,8 @@
-"""The last bytes of an endless stream, by their offsets."""
+"""The last bytes of a stream, by their offsets from its first byte."""
 
 
 class Ring:
-    """Keeps the bytes from `start` to `end`. `release` and `limit` let the oldest go."""
+    """A buffer of the bytes from offset `start` to offset `end`. `keep` drops the oldest."""
 
     __slots__ = ("_bytes", "start")
 
@@ -12,21 +12,23 @@ class Ring:
 
     @property
     def end(self) -> int:
+        """The offset after the last byte."""
         return self.start + len(self._bytes)
 
     def append(self, data: bytes) -> None:
+        """Add bytes at the end."""
         self._bytes += data
 
     def read(self, at: int, most: int) -> bytes:
-        """At most `most` bytes from offset `at` on. Raises IndexError where they are not kept."""
+        """Return at most `most` bytes from offset `at` on. Raises IndexError if they are not kept."""
         if not self.start <= at <= self.end:
             raise IndexError(f"{at} is not within {self.start} to {self.end}")
         begin = at - self.start
         return bytes(self._bytes[begin : begin + most])
 
     def keep(self, most: int, needed: int) -> None:
-        """Let go of what is older than the last `most` bytes, but of nothing from `needed` on."""
+        """Drop what is older than the last `most` bytes, but nothing from offset `needed` on."""
         first = max(min(self.end - most, needed), self.start)
-        # A bytearray gives up its beginning without copying the rest.
+        # A bytearray drops its beginning without copying the rest.
         del self._bytes[: first - self.start]
         self.start = first

@@ -1,4 +1,4 @@
-"""Starts a program in a terminal of its own, as a login on a console would.
+"""The start of a program in a terminal of its own, as a login on a console does it.
 
 Sources: pty(7), ioctl_tty(2), signal(7), terminfo(5).
 """
@@ -21,7 +21,7 @@ from stagedoor.wire.terminal import Hello, Size
 
 _TERMINFO = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
 _IUTF8 = 0o40000
-"""Of Linux; `termios` does not name it."""
+"""Linux's value, which `termios` lacks."""
 _FALLBACK_TERM = "xterm-256color"
 _TO_DEFAULT = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM,
                   signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)  # fmt: skip
@@ -29,14 +29,14 @@ _TO_DEFAULT = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP, sig
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """The program: its process and our end of its terminal, which does not block."""
+    """A started program: its process, and our end of its terminal, which is non-blocking."""
 
     pid: int
     fd: int
 
 
 def spawn(hello: Hello) -> Child:
-    """Start what `hello` asks for, in the working folder of this process. Raises OSError."""
+    """Start what `hello` asks for, in the working directory of this process. Raises OSError."""
     environment = environment_of(os.environ, hello)
     program, arguments = _command_of(hello, environment)
     directory = environment.get("STAGEDOOR_DIRECTORY", "")
@@ -62,28 +62,28 @@ def spawn(hello: Hello) -> Child:
 
 
 def set_size(fd: int, size: Size) -> None:
-    """Give a terminal its window size (TIOCSWINSZ): rows come first in `struct winsize`."""
+    """Set a terminal's window size (TIOCSWINSZ). Rows come first in `struct winsize`."""
     packed = struct.pack("HHHH", size.rows, size.columns, size.x_pixels, size.y_pixels)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, packed)
 
 
 def _count_characters(slave: int) -> None:
-    """Backspace takes a whole character of UTF-8, as ssh's clients ask for (IUTF8, termios(3))."""
+    """Make backspace erase a whole character of UTF-8, as ssh's clients ask for (IUTF8, termios(3))."""
     modes = termios.tcgetattr(slave)
     modes[0] |= _IUTF8
     termios.tcsetattr(slave, termios.TCSANOW, modes)
 
 
 def environment_of(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
-    """The program's environment: the shell's own, and what only the client can know."""
+    """Return the program's environment: the shell's own, with what only the client knows."""
     environment = dict(around)
     environment["TERM"] = known_term(hello.term, around)
     environment["COLORTERM"] = "truecolor"
     environment["STAGEDOOR_TERMINAL"] = hello.terminal
     if not environment.get("LANG") and environment.get("LC_CTYPE") == "C.UTF-8":
-        del environment["LC_CTYPE"]  # Python's own doing (PEP 538)
+        del environment["LC_CTYPE"]  # Python has set it (PEP 538)
     if not any(environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")):
-        # tmux writes _ for whatever it believes cannot be shown.
+        # tmux writes _ for characters that it takes for undisplayable.
         environment["LANG"] = hello.lang if _is_utf8(hello.lang) else "C.UTF-8"
     for name in ("TMUX", "TMUX_PANE", "SSH_TTY", "LINES", "COLUMNS"):
         environment.pop(name, None)
@@ -91,8 +91,10 @@ def environment_of(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
 
 
 def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The program's file and its arguments, the first of which is its name. tmux's defaults are written
-    beside the terminal's socket. Raises OSError."""
+    """Return the program's file and its arguments, the first of which is its name.
+
+    For tmux this writes its defaults beside the terminal's socket. Raises OSError.
+    """
     shell = _login_shell(environment)
     if hello.command and hello.command not in tmux.ASKED:
         return shell, [Path(shell).name, "-c", hello.command]
@@ -106,7 +108,7 @@ def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list
 
 
 def known_term(term: str, around: Mapping[str, str]) -> str:
-    """`term` if this place has its description (terminfo(5)), else one that it is likely to have."""
+    """Return `term` if this machine describes it (terminfo(5)), else a name that it is likely to describe."""
     if not term or not term.isascii() or not term.isprintable() or "/" in term or term[0] == ".":
         return _FALLBACK_TERM
     folders = [
@@ -116,8 +118,8 @@ def known_term(term: str, around: Mapping[str, str]) -> str:
         *_TERMINFO,
     ]
     names = (f"{term[0]}/{term}", f"{ord(term[0]):x}/{term}")
-    found = any(Path(folder, name).exists() for folder in folders if folder for name in names)
-    return term if found else _FALLBACK_TERM
+    is_known = any(Path(folder, name).exists() for folder in folders if folder for name in names)
+    return term if is_known else _FALLBACK_TERM
 
 
 def _is_utf8(lang: str) -> bool:
@@ -126,22 +128,22 @@ def _is_utf8(lang: str) -> bool:
 
 def _login_shell(environment: Mapping[str, str]) -> str:
     candidates = [environment.get("SHELL", "")]
-    with suppress(KeyError):  # an image without the account that it runs as
+    with suppress(KeyError):  # an image may lack the account that it runs as
         candidates.append(pwd.getpwuid(os.getuid()).pw_shell)
     candidates += ["/bin/bash", "/bin/sh"]
-    return next((each for each in candidates if each and os.access(each, os.X_OK)), candidates[-1])
+    return next((path for path in candidates if path and os.access(path, os.X_OK)), candidates[-1])
 
 
 def _become(
     slave: int, program: str, arguments: list[str], environment: dict[str, str], directory: str
 ) -> None:
-    """In the child: the terminal becomes its own, and signals are as a login has them."""
+    """Run in the child: make the terminal its own, reset signals as for a login, and start the program."""
     os.setsid()
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
     os.closerange(3, 1024)
-    # The parent process may have ignored or blocked them, and that is inherited through exec.
+    # The parent process may have ignored or blocked signals, and exec keeps that.
     for number in _TO_DEFAULT:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

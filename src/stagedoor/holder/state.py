@@ -1,14 +1,15 @@
-"""One terminal, its output and who looks at it: all decisions, none of the I/O.
+"""One terminal, its output and its clients: all decisions, and no I/O.
 
-Events go in, what is to be done comes out as values. `links` are numbers that the caller gives to
-connections; an *attachment* is what outlives them: its offsets, both ways, by which somebody whose
-line was cut goes on without losing or repeating a byte.
+Methods take events and return the actions to do. A link is the caller's number of a connection. An
+*attachment* outlives it: it has the offsets, in both directions, with which a client whose connection was cut
+continues without losing or repeating a byte.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
 from stagedoor.holder.attachments import owner_name
 from stagedoor.holder.limits import REMEMBERED
 from stagedoor.holder.replay import replayable, whole_lines
@@ -40,56 +41,24 @@ from stagedoor.wire.terminal import (
 )
 
 WINDOW_BYTES = 128 * 1024
-"""Output on its way to somebody: enough for a long line (30 ms at 4 MB/s), and little enough that a
-Ctrl-C is seen at once. As much input may be on its way that the program has not taken; a client that sends
-more is disconnected, since its input is always read: acknowledgements must come through even while
-the program reads nothing."""
+"""The most unacknowledged output of a client: enough for a long line (30 ms at 4 MB/s), and little enough
+that the effect of Ctrl-C is visible at once. It also bounds a client's input that the program has not taken.
+A client that sends more is disconnected, since its input is always read: acknowledgements must arrive even
+while the program reads nothing."""
 KEEP_BYTES = 1024 * 1024
-"""Output that is kept while nobody looks: some ten thousand lines."""
+"""The output that is kept while no client is connected: about ten thousand lines."""
 REPLAY_BYTES = 2 * MAX_DATA_BYTES
-"""Of it, what a newcomer is shown."""
+"""The part of it that a new client is shown."""
 RESUME_GRACE_S = 60.0
-"""So long after a line was cut, the program is held rather than its output dropped, if nobody else is
-there to type: a reconnect takes seconds, a change of networks some more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """A frame, for a link."""
-
-    link: int
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class HangUp:
-    """Close a link, once what was sent to it is written."""
-
-    link: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetSize:
-    """Give the terminal this window size; the program gets SIGWINCH (termios(4))."""
-
-    size: Size
-
-
-@dataclass(frozen=True, slots=True)
-class Redraw:
-    """Make a full-screen program redraw its screen, by a window size that changes and comes back."""
-
-    size: Size
-
-
-Action = Send | HangUp | SetSize | Redraw
+"""How long after a cut connection the program is blocked instead of its output dropped, if no other client
+types, seconds. A reconnect takes seconds, a change of networks some more."""
 
 
 @dataclass(eq=False, slots=True)
 class _Attachment:
-    """Offsets of one who looks. Input is here up to `in_at`; the program has taken it up to `taken`.
+    """The offsets of a client. Input was received up to `in_at`, and the program has taken it up to `taken`.
 
-    `link` is None while the connection is cut, since `lost_at`.
+    `link` is None while the client has no connection, since `lost_at`.
     """
 
     name: str
@@ -103,17 +72,17 @@ class _Attachment:
     taken: int = 0
     lost_at: float = 0.0
     detached: bool = False
-    told_exit: bool = False
-    told_size: bool = False
-    """Whether it was told last that the terminal has another's size."""
+    exit_sent: bool = False
+    other_size_sent: bool = False
+    """Whether the last SIZE sent to it is not that of its own window."""
 
 
 @dataclass(slots=True)
 class TerminalState:
-    """A terminal. Time is an argument: seconds of a clock that only goes forward.
+    """The state of a terminal. Time is an argument: seconds of a monotonic clock.
 
-    Every method returns what is to be done, in order. `typed` is what the program has yet to take.
-    `busy`, whether a job runs in the terminal's foreground, is looked up before a PING is handed on.
+    Methods for events return the actions to do, in order. `typed` is the input that the program has not
+    taken. The caller sets `busy`, whether a job runs in the foreground, before it passes a PING on.
     """
 
     size: Size
@@ -128,20 +97,20 @@ class TerminalState:
     _typists: deque[tuple[_Attachment, int]] = field(default_factory=deque)
     _exit: Exit | None = None
 
-    # What the caller asks.
+    # Queries.
 
     def wants_output(self, now: float) -> bool:
-        """Whether to read from the terminal: nobody who types is behind by a whole window."""
+        """Return whether to read from the terminal: not while a client that types is a window behind."""
         return self._exit is None and all(
-            self._ring.end - each.acked < self.window for each in self._held(now)
+            self._ring.end - client.acked < self.window for client in self._waited_for(now)
         )
 
     def wake_at(self, now: float) -> float | None:
-        """When `wants_output` may change by time alone; None: only by an event."""
-        return min((each.lost_at + RESUME_GRACE_S for each in self._awaited(now)), default=None)
+        """Return when `wants_output` may change through time alone, or None if only an event changes it."""
+        return min((client.lost_at + RESUME_GRACE_S for client in self._awaited(now)), default=None)
 
     def is_over(self, now: float) -> bool:
-        """The program has ended, and every client that may want its last output has had it.
+        """Return whether the program has ended, and each client that may want its last output has had it.
 
         A client confirms EXIT by a DETACH; one whose connection was cut before has time to reconnect.
         """
@@ -149,27 +118,27 @@ class TerminalState:
 
     @property
     def attached(self) -> int:
-        """How many look on right now."""
+        """The number of connected clients."""
         return len(self._links)
 
     def replaced_by(self, hello: Hello) -> int | None:
-        """The link in whose place somebody comes whose line was cut before we knew; None for others."""
+        """Return the old link of a client that resumes before its cut connection was noticed, or None."""
         attachment = self._known(hello)
         return None if attachment is None else attachment.link
 
-    # What happens.
+    # Events.
 
     def hello(self, link: int, hello: Hello, name: str, now: float) -> list[Action]:
-        """A client attaches on a new link. `name` is for its attachment if it has none; random."""
+        """Attach a client on a new link. `name` is a random one for its attachment, if it resumes none."""
         actions: list[Action] = []
         attachment = self._known(hello)
         if attachment is not None:
             if attachment.link is not None:
-                # The same one again, before its old connection was known to be cut.
+                # The same client comes back before its old connection was known to be cut.
                 actions.append(HangUp(attachment.link))
                 del self._links[attachment.link]
             attachment.link, attachment.mode, attachment.size = link, hello.mode, hello.size
-            attachment.detached = attachment.told_exit = attachment.told_size = False
+            attachment.detached = attachment.exit_sent = attachment.other_size_sent = False
             welcome = self._resume(attachment, link, hello)
         else:
             end = self._ring.end
@@ -197,7 +166,7 @@ class TerminalState:
         return [*actions, *self._pump(now)]
 
     def received(self, link: int, frame: Frame, now: float) -> list[Action]:
-        """A frame from a link that has said hello."""
+        """Handle a frame from a link after its HELLO."""
         attachment = self._links.get(link)
         if attachment is None:
             return []
@@ -220,67 +189,71 @@ class TerminalState:
                 return self._expel(attachment, foreign(frame), now)
 
     def lost(self, link: int, now: float) -> None:
-        """A link is gone, however that came."""
+        """Detach the client of a link that is gone for any reason."""
         attachment = self._links.get(link)
         if attachment is not None:
             self._part(attachment, now)
 
     def shown(self, data: bytes, now: float) -> list[Action]:
-        """The program has written `data`."""
+        """Take output of the program."""
         self._ring.append(data)
         self._modes.feed(data)
         actions = list(self._pump(now))
-        # What somebody has not acknowledged is kept for them. It is bounded by the window: no more is
-        # read from the terminal meanwhile.
-        needed = min((each.acked for each in self._held(now)), default=self._ring.end)
+        # Unacknowledged output is kept. The window bounds it, since no more is read meanwhile.
+        needed = min((client.acked for client in self._waited_for(now)), default=self._ring.end)
         self._ring.keep(self.keep, needed)
         return actions
 
     def took(self, count: int) -> list[Action]:
-        """The program's terminal has taken the first `count` bytes of `typed`."""
+        """Drop the first `count` bytes of `typed`, which the terminal has taken, and acknowledge them."""
         del self.typed[:count]
-        told: list[_Attachment] = []
+        typists: list[_Attachment] = []
         while count:
             attachment, size = self._typists.popleft()
             attachment.taken += min(size, count)
             if size > count:
                 self._typists.appendleft((attachment, size - count))
             count -= min(size, count)
-            if attachment not in told:
-                told.append(attachment)
-        return [Send(each.link, InAck(each.taken)) for each in told if each.link is not None]
+            if attachment not in typists:
+                typists.append(attachment)
+        return [
+            Send(typist.link, InAck(typist.taken)) for typist in typists if typist.link is not None
+        ]
 
     def exited(self, code: int, signal: str, now: float) -> list[Action]:
-        """The program has ended, and all its output has been `shown`."""
+        """Note the program's end, after `shown` has had all its output."""
         self._exit = Exit(code, signal)
         return [*self.took(len(self.typed)), *self._pump(now)]
 
-    # How.
+    # Parts of these.
 
     def _known(self, hello: Hello) -> _Attachment | None:
-        """The attachment in which somebody goes on: only its owner can, even if others know its name."""
-        found = self._attachments.get(hello.attachment)
-        if found is None or found.owner != hello.ticket or hello.seen > found.sent:
+        """Return the attachment to resume. Only its owner can resume it, even if others know its name."""
+        attachment = self._attachments.get(hello.attachment)
+        if attachment is None or attachment.owner != hello.ticket or hello.seen > attachment.sent:
             return None
-        return found
+        return attachment
 
-    def _held(self, now: float) -> list[_Attachment]:
-        """Those for whose sake no output is dropped.
+    def _waited_for(self, now: float) -> list[_Attachment]:
+        """Return the clients for which output is kept, and for which the program has to wait.
 
-        One whose line is cut does not hold up others who type; nor anybody who has missed something.
+        A client without a connection does not hold up others that type, and holds up none once it has missed
+        output.
         """
-        here = [each for each in self._links.values() if each.mode is not Mode.WATCH]
-        return here or [each for each in self._awaited(now) if each.acked >= self._ring.start]
+        connected = [client for client in self._links.values() if client.mode is not Mode.WATCH]
+        return connected or [
+            client for client in self._awaited(now) if client.acked >= self._ring.start
+        ]
 
     def _awaited(self, now: float) -> Iterator[_Attachment]:
-        """Those who type, and whose line was cut so lately that they may come back."""
+        """Yield clients that type and lost their connection so recently that they may come back."""
         return (
-            each
-            for each in self._attachments.values()
-            if each.mode is not Mode.WATCH
-            and each.link is None
-            and not each.detached
-            and now - each.lost_at < RESUME_GRACE_S
+            client
+            for client in self._attachments.values()
+            if client.mode is not Mode.WATCH
+            and client.link is None
+            and not client.detached
+            and now - client.lost_at < RESUME_GRACE_S
         )
 
     def _resume(self, attachment: _Attachment, link: int, hello: Hello) -> list[Action]:
@@ -297,16 +270,16 @@ class TerminalState:
         return [welcome, *self._skip(attachment, link, seen)]
 
     def _skip(self, attachment: _Attachment, link: int, start: int) -> list[Action]:
-        """It has missed what is not kept any more: say so, and draw what there is to see now."""
+        """Send GAP to a client that has missed output that is no longer kept, then the present screen."""
         end = self._ring.end
         attachment.sent = attachment.acked = end
         return [Send(link, Gap(start, end)), *self._screen(link)]
 
     def _screen(self, link: int) -> list[Action]:
-        """The screen for one who has not seen it come about.
+        """Return the last lines for a client that has not seen them.
 
-        The last lines are shown again. A full-screen program draws its own (`Redraw`), above those
-        which are there again when it ends.
+        A full-screen program draws its own screen (`Redraw`); the lines below it are visible again when it
+        ends.
         """
         end = self._modes.primary_end if self._modes.alternate_screen else self._ring.end
         begin = max(self._ring.start, end - REPLAY_BYTES)
@@ -339,18 +312,19 @@ class TerminalState:
         return self._resize(attachment, attachment.size)
 
     def _resize(self, attachment: _Attachment, size: Size) -> list[Action]:
-        """The window is that of the client that acted last; all others are told.
+        """Set the window to that of the client that acted last, and send SIZE to all others.
 
-        So is that client, where it was told of another's: that may have crossed what it did.
+        That client gets SIZE as well if the last one sent to it had another size: it may arrive after what
+        the client did.
         """
         if size == self.size:
             return []
         self.size = size
         actions: list[Action] = [SetSize(size)]
         for link, other in self._links.items():
-            if other is not attachment or other.told_size:
+            if other is not attachment or other.other_size_sent:
                 actions.append(Send(link, Sized(size)))
-            other.told_size = other is not attachment
+            other.other_size_sent = other is not attachment
         return actions
 
     def _send_others_away(self, attachment: _Attachment, now: float) -> list[Action]:
@@ -376,12 +350,12 @@ class TerminalState:
         attachment.lost_at = now
 
     def _pump(self, now: float) -> Iterator[Action]:
-        """Output for everybody who has room, as much as there is room."""
+        """Send output to all clients, to each as much as it has room for."""
         end = self._ring.end
         for link, attachment in list(self._links.items()):
             if attachment.sent < self._ring.start:
-                # Only one who watches can be so far behind. It gets the screen once it has dealt
-                # with what it was sent: one who never does is not sent screens without end.
+                # Only a client that watches can be so far behind. It gets the screen once it has
+                # acknowledged the earlier output, so that one that never does gets no endless screens.
                 if attachment.acked < attachment.sent:
                     continue
                 yield from self._skip(attachment, link, attachment.sent)
@@ -392,15 +366,15 @@ class TerminalState:
                 data = self._ring.read(attachment.sent, min(room, MAX_DATA_BYTES))
                 yield Send(link, Out(attachment.sent, data))
                 attachment.sent += len(data)
-            if self._exit and attachment.sent == end and not attachment.told_exit:
-                attachment.told_exit = True
+            if self._exit and attachment.sent == end and not attachment.exit_sent:
+                attachment.exit_sent = True
                 yield Send(link, self._exit)
 
     def _forget_oldest(self) -> None:
         gone = sorted(
-            (each for each in self._attachments.values() if each.link is None),
-            # First those who watch: they may be many, and lose nothing that they cannot see again.
-            key=lambda each: (each.mode is not Mode.WATCH, each.lost_at),
+            (client for client in self._attachments.values() if client.link is None),
+            # Clients that watch go first: they may be many, and lose nothing that they cannot see again.
+            key=lambda client: (client.mode is not Mode.WATCH, client.lost_at),
         )
-        for each in gone[: max(len(self._attachments) - REMEMBERED, 0)]:
-            del self._attachments[each.name]
+        for client in gone[: max(len(self._attachments) - REMEMBERED, 0)]:
+            del self._attachments[client.name]

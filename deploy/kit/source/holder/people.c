@@ -8,7 +8,7 @@
 #include "../kit.h"
 #include "holder.h"
 
-#define TELL_MS 500
+#define NOTIFY_MS 500
 #define LOCK_GRACE_MS 60000
 
 // A stored name. It does not end in a NUL.
@@ -19,7 +19,7 @@ struct owner {
 
 static struct here {
   uint64_t number;      // unique; 0: this link has no client
-  bool told;            // it is sent PEOPLE
+  bool gets_people;     // its HELLO has FEATURE_PEOPLE
   enum mode mode;
   int64_t since;
   struct owner owner;
@@ -28,7 +28,7 @@ static uint64_t numbers, last_typed;
 static struct owner lock;
 static bool locked, changed;
 static int64_t lock_until = -1;  // -1: its owner is connected
-static int64_t told_at = -TELL_MS;
+static int64_t notified_at = -NOTIFY_MS;
 
 static struct owner owner_of(struct text text) {
   struct owner owner = {.length = text.length < MAX_OWNER ? text.length : MAX_OWNER};
@@ -54,7 +54,7 @@ static bool is_out(const struct owner *owner, enum mode mode) {
 void people_came(int link, const struct hello *hello, int64_t now) {
   here[link] = (struct here){.number = ++numbers, .mode = hello->mode == WATCH ? WATCH : MIRROR, .since = now};
   here[link].owner = owner_of(hello->ticket);
-  here[link].told = hello->features & FEATURE_PEOPLE;
+  here[link].gets_people = hello->features & FEATURE_PEOPLE;
   if (locked && same(&here[link].owner, &lock)) lock_until = -1;
   changed = true;
 }
@@ -136,22 +136,22 @@ const char *people_refusal(const struct hello *hello, int64_t now) {
 
 static bool has_news(void) {
   for (int i = 0; changed && i < MAX_LINKS; i++)
-    if (here[i].told) return true;
+    if (here[i].gets_people) return true;
   return false;
 }
 
 // Returns when `people_due` should be called next, or -1 if only an event can change anything.
 int64_t people_due_at(void) {
-  int64_t tell_at = has_news() ? told_at + TELL_MS : -1;
-  return tell_at < 0 || (lock_until >= 0 && lock_until < tell_at) ? lock_until : tell_at;
+  int64_t notify_at = has_news() ? notified_at + NOTIFY_MS : -1;
+  return notify_at < 0 || (lock_until >= 0 && lock_until < notify_at) ? lock_until : notify_at;
 }
 
 // Sends PEOPLE if it is due, and ends a lock whose owner has stayed away.
 void people_due(int64_t now) {
   expire_lock(now);
-  if (!has_news() || now < told_at + TELL_MS) return;
+  if (!has_news() || now < notified_at + NOTIFY_MS) return;
   changed = false;
-  told_at = now;
+  notified_at = now;
   // Sort people by the order in which they came.
   struct person people[MAX_LINKS];
   size_t count = 0;
@@ -164,5 +164,5 @@ void people_due(int64_t now) {
                                  .typed = each->number == last_typed, .for_s = (uint32_t)((now - each->since) / 1000)};
   }
   for (int i = 0; i < MAX_LINKS; i++)
-    if (here[i].told && !link_is_full(i)) wire_people(i, here[i].number, rules(&here[i]), locked, people, count);
+    if (here[i].gets_people && !link_is_full(i)) wire_people(i, here[i].number, rules(&here[i]), locked, people, count);
 }

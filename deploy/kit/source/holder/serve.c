@@ -21,7 +21,7 @@
 static struct {
   int signals;
   int64_t lonely_until;
-  bool told;  // SIGTERM came: end
+  bool is_ending;  // SIGTERM came: end
   bool marked_locked;
 } loop;
 
@@ -68,7 +68,7 @@ static void bury(void) {
 static void take_signals(void) {
   struct signalfd_siginfo signal;
   while (read(loop.signals, &signal, sizeof signal) == sizeof signal)
-    if (signal.ssi_signo == SIGTERM) loop.told = true;
+    if (signal.ssi_signo == SIGTERM) loop.is_ending = true;
   bury();
 }
 
@@ -110,7 +110,7 @@ void serve(int listener, struct place place, const char *name) {
   loop.lonely_until = now_ms() + LONELY_MS;
   links_start(listener);
   fcntl(listener, F_SETFL, O_NONBLOCK);
-  while (!loop.told) {
+  while (!loop.is_ending) {
     struct pollfd from[2 + 1 + MAX_LINKS];
     int64_t now = now_ms();
     people_due(now);

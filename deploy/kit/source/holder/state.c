@@ -15,8 +15,8 @@
 #define NAME 32  // of an attachment, in hexadecimal digits
 
 struct attachment {
-  bool used, detached, told_exit;
-  bool told_size;            // the last SIZE sent to it is not its own window's
+  bool used, detached, exit_sent;
+  bool other_size_sent;      // the last SIZE sent to it is not its own window's
   char name[NAME + 1];
   char owner[MAX_OWNER];     // the person it belongs to
   size_t owner_length;
@@ -68,13 +68,13 @@ static bool is_awaited(const struct attachment *each, int64_t now) {
 // connection does not hold up others that type, and holds up none once it has missed output.
 bool state_wants_output(int64_t now) {
   if (ended.is) return false;
-  bool anybody = false;
+  bool is_connected = false;
   for (int i = 0; i < MAX_LINKS; i++) {
     if (!looking[i] || looking[i]->mode == WATCH) continue;
     if (ring_end() - looking[i]->acked >= WINDOW) return false;
-    anybody = true;
+    is_connected = true;
   }
-  for (int i = 0; i < MAX_ATTACHMENTS && !anybody; i++) {
+  for (int i = 0; i < MAX_ATTACHMENTS && !is_connected; i++) {
     const struct attachment *each = &attachments[i];
     if (is_awaited(each, now) && each->acked >= ring_first() && ring_end() - each->acked >= WINDOW) return false;
   }
@@ -151,8 +151,8 @@ static void pump_one(struct attachment *each) {
     wire_out(each->link, each->sent, pieces[0], pieces[1]);
     each->sent += length;
   }
-  if (ended.is && each->sent == end && !each->told_exit) {
-    each->told_exit = true;
+  if (ended.is && each->sent == end && !each->exit_sent) {
+    each->exit_sent = true;
     wire_exit(each->link, ended.code, ended.signal);
   }
 }
@@ -199,8 +199,8 @@ static void resize(const struct attachment *by, struct size wanted) {
   for (int i = 0; i < MAX_LINKS; i++) {
     struct attachment *each = looking[i];
     if (!each) continue;
-    if (each != by || each->told_size) wire_size(i, size);
-    each->told_size = each != by;
+    if (each != by || each->other_size_sent) wire_size(i, size);
+    each->other_size_sent = each != by;
   }
 }
 
@@ -279,7 +279,7 @@ static void resume(struct attachment *each, int link, const struct hello *hello)
   each->link = link;
   each->mode = hello->mode;
   each->size = hello->size;
-  each->detached = each->told_exit = each->told_size = false;
+  each->detached = each->exit_sent = each->other_size_sent = false;
 }
 
 static void welcome(struct attachment *each, uint64_t out_at, uint32_t features) {
@@ -321,8 +321,8 @@ void state_hello(int link, const struct hello *hello, int64_t now) {
 
 // Records that the program has taken the first `count` bytes of the input, and acknowledges them to those who typed them.
 void state_took(size_t count) {
-  struct attachment *told[MAX_ATTACHMENTS];
-  size_t tell = 0, gone = 0;
+  struct attachment *acknowledged[MAX_ATTACHMENTS];
+  size_t acks = 0, gone = 0;
   if (count) bytes_drop(&state_typed, count);
   while (count) {
     size_t size = typists[gone].size < count ? typists[gone].size : count;
@@ -332,15 +332,15 @@ void state_took(size_t count) {
     if (who->number == typists[gone].number) {  // else the client has been forgotten
       who->taken += size;
       size_t i = 0;
-      while (i < tell && told[i] != who) i++;
-      if (i == tell) told[tell++] = who;
+      while (i < acks && acknowledged[i] != who) i++;
+      if (i == acks) acknowledged[acks++] = who;
     }
     if (!typists[gone].size) gone++;
   }
   turns -= gone;
   memmove(typists, typists + gone, turns * sizeof *typists);
-  for (size_t i = 0; i < tell; i++)
-    if (told[i]->link >= 0) wire_number(told[i]->link, INACK, told[i]->taken);
+  for (size_t i = 0; i < acks; i++)
+    if (acknowledged[i]->link >= 0) wire_number(acknowledged[i]->link, INACK, acknowledged[i]->taken);
 }
 
 static void type(struct attachment *each, const struct frame *frame, int64_t now) {
