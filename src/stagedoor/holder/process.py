@@ -36,7 +36,7 @@ from stagedoor.wire.terminal import (
     Remove,
     Size,
     TerminalError,
-    foreign,
+    describe_misplaced,
 )
 
 REDRAW_S = 0.06
@@ -227,7 +227,7 @@ class Holder:
             case In():
                 self._people.typed(link.number)
             case Remove() | Lock() if not self._people.may_rule(link.number):
-                self._refuse(link, foreign(frame))
+                self._refuse(link, describe_misplaced(frame))
                 return
             case Remove(number):
                 self._send_away(program, self._people.remove(link.number, number), now)

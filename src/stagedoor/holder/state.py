@@ -37,7 +37,7 @@ from stagedoor.wire.terminal import (
     Sized,
     Snapshot,
     Welcome,
-    foreign,
+    describe_misplaced,
 )
 
 WINDOW_BYTES = 128 * 1024
@@ -186,7 +186,7 @@ class TerminalState:
                 attachment.detached = True
                 return [HangUp(link)]
             case _:
-                return self._expel(attachment, foreign(frame), now)
+                return self._expel(attachment, describe_misplaced(frame), now)
 
     def lost(self, link: int, now: float) -> None:
         """Detach the client of a link that is gone for any reason."""

@@ -1,4 +1,4 @@
-"""Frames of the terminal protocol as bytes, and back. What they mean is in `wire.terminal`."""
+"""The encoding of the terminal protocol's frames as bytes, and back. `wire.terminal` has their meaning."""
 
 import re
 import struct
@@ -42,7 +42,7 @@ from stagedoor.wire.terminal import (
 
 
 def encode(frame: Frame) -> bytes:
-    """The bytes of a frame. Raises TerminalError where a field does not fit its place."""
+    """Return the bytes of a frame. Raises TerminalError if a field is out of its range."""
     try:
         return _encode(frame)
     except (struct.error, UnicodeEncodeError) as error:
@@ -50,7 +50,7 @@ def encode(frame: Frame) -> bytes:
 
 
 def decode(data: bytes) -> Frame:
-    """The frame that `data` is, all of it. Raises TerminalError, and nothing else."""
+    """Return the frame in `data`, which must hold nothing else. Raises only TerminalError."""
     if not data:
         raise TerminalError("an empty frame")
     if len(data) > MAX_FRAME_BYTES:
@@ -66,7 +66,7 @@ def decode(data: bytes) -> Frame:
 
 
 class FrameBuffer:
-    """Frames out of a byte stream, in which each stands behind its length (u32)."""
+    """A buffer that splits a byte stream into frames, each of which follows its length (u32)."""
 
     HEAD: ClassVar = struct.Struct("!I")
 
@@ -74,7 +74,7 @@ class FrameBuffer:
         self._received = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that `data` completes. Raises TerminalError for a length beyond the limit."""
+        """Return the frames that `data` completes. Raises TerminalError for a length beyond the limit."""
         self._received += data
         frames: list[bytes] = []
         at = 0
@@ -94,12 +94,12 @@ class FrameBuffer:
 
 
 def framed(frame: Frame) -> bytes:
-    """A frame as it stands in a byte stream. Raises TerminalError as `encode` does."""
+    """Return the bytes of a frame after their length, for a byte stream. Raises as `encode`."""
     data = encode(frame)
     return FrameBuffer.HEAD.pack(len(data)) + data
 
 
-_Word = TypeVar("_Word", bound=IntEnum)
+_EnumT = TypeVar("_EnumT", bound=IntEnum)
 
 _U64 = struct.Struct("!BQ")
 _GAP = struct.Struct("!BQQ")
@@ -178,8 +178,9 @@ def _encode(frame: Frame) -> bytes:
 def _people_bytes(frame: People) -> bytes:
     head = _PEOPLE.pack(Kind.PEOPLE, frame.you, frame.rules, frame.locked, len(frame.people))
     return head + b"".join(
-        _PERSON.pack(each.number, each.mode, each.known, each.typed, each.for_s) + _text(each.name)
-        for each in frame.people
+        _PERSON.pack(person.number, person.mode, person.known, person.typed, person.for_s)
+        + _text(person.name)
+        for person in frame.people
     )
 
 
@@ -197,7 +198,7 @@ def _text(text: str) -> bytes:
 
 
 class _Fields:
-    """Reads the fields of one frame, in order."""
+    """A reader of the fields of one frame, in order. Its methods raise TerminalError."""
 
     __slots__ = ("at", "data")
 
@@ -209,7 +210,7 @@ class _Fields:
         try:
             fields = form.unpack_from(self.data, self.at)
         except struct.error:
-            raise self.short() from None
+            raise self._cut_short() from None
         self.at += form.size
         return fields
 
@@ -221,7 +222,7 @@ class _Fields:
 
     def byte(self) -> int:
         if self.at >= len(self.data):
-            raise self.short()
+            raise self._cut_short()
         self.at += 1
         return self.data[self.at - 1]
 
@@ -238,7 +239,7 @@ class _Fields:
         start = self.at + 2
         end = start + int.from_bytes(self.data[self.at : start], "big")
         if start > len(self.data) or end > len(self.data):
-            raise self.short()
+            raise self._cut_short()
         if end - start > MAX_TEXT_BYTES:
             raise TerminalError(f"a text of {end - start} bytes; {MAX_TEXT_BYTES} are the most")
         self.at = end
@@ -254,13 +255,13 @@ class _Fields:
         return size
 
     def mode(self) -> Mode:
-        return self._one_of(Mode)
+        return self._enum(Mode)
 
     def known(self) -> IdentityLevel:
-        return self._one_of(IdentityLevel)
+        return self._enum(IdentityLevel)
 
     def word(self) -> NoticeKind:
-        return self._one_of(NoticeKind)
+        return self._enum(NoticeKind)
 
     def flag(self) -> bool:
         value = self.byte()
@@ -268,15 +269,15 @@ class _Fields:
             raise TerminalError(f"{value} is neither yes nor no")
         return bool(value)
 
-    def _one_of(self, words: type[_Word]) -> _Word:
+    def _enum(self, members: type[_EnumT]) -> _EnumT:
         value = self.byte()
         try:
-            return words(value)
+            return members(value)
         except ValueError:
-            named = re.sub("(?<=[a-z])(?=[A-Z])", " ", words.__name__).lower()
-            raise TerminalError(f"{value} is no {named}") from None
+            name = re.sub("(?<=[a-z])(?=[A-Z])", " ", members.__name__).lower()
+            raise TerminalError(f"{value} is no {name}") from None
 
-    def short(self) -> TerminalError:
+    def _cut_short(self) -> TerminalError:
         return TerminalError(f"a frame 0x{self.data[0]:02x} that is cut short")
 
 

@@ -1,40 +1,40 @@
-"""The terminal protocol: what a browser, or `stagedoor attach`, and a terminal say to each other.
+"""The frames of the terminal protocol, between a terminal and a browser or `stagedoor attach`.
 
-One frame is one binary WebSocket message of the subprotocol `SUBPROTOCOL` (RFC 6455 §5.6), or, on a
-byte stream, the same bytes behind their length (u32). A frame is a type byte and its fields in
-network byte order; text is UTF-8 behind its length (u16).
+One frame is one binary WebSocket message of the subprotocol `SUBPROTOCOL` (RFC 6455 §5.6). On a byte
+stream, the same bytes follow their length (u32). A frame is a type byte and its fields in network byte
+order; text is UTF-8 after its length (u16).
 
-Both directions count their bytes from 0 for as long as the terminal lives, so that a client that comes
-back after a cut line says how far it got: nothing is lost, nothing comes twice. An offset is where
-the first byte of a frame lies; an acknowledgement says up to where all has been dealt with.
+Each direction counts its bytes from 0 for the whole life of the terminal. A client that reconnects says how
+far it got, so no byte is lost or repeated. An offset is the position of the first byte of a frame; an
+acknowledgement is the offset up to which all bytes have been processed.
 
-The bytes are made and read in `wire.frames`. The ideas are those of Eternal Terminal's BackedReader
-and BackedWriter and of asciinema's ALiS.
+`wire.frames` encodes and decodes frames. The ideas come from Eternal Terminal's BackedReader and
+BackedWriter, and from asciinema's ALiS.
 """
 
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
 SUBPROTOCOL = "stagedoor.terminal.v2"
-"""The version is in the name: another one is another subprotocol, and both ends can offer two."""
+"""The name includes the version: another version is another subprotocol, and either end can offer two."""
 
 MAX_DATA_BYTES = 64 * 1024
-"""Of terminal bytes in one frame: what is read from a terminal at once, at most."""
+"""The most terminal bytes in one frame, and in one read from a terminal."""
 MAX_FRAME_BYTES = MAX_DATA_BYTES + 64
-"""A HELLO of the longest texts is far smaller."""
+"""The longest frame. A HELLO with the longest texts is far shorter."""
 MAX_OFFSET = 2**53 - 1
-"""8 PiB. JavaScript counts so far without error."""
+"""8 PiB, JavaScript's largest exact integer."""
 MAX_TEXT_BYTES = 4096
 MAX_SIZE = 10_000
-"""Columns or rows. Beyond any screen; a program that is told more allocates it."""
+"""The most columns or rows: more than any screen has, since programs allocate memory for the size."""
 
 
 class TerminalError(ValueError):
-    """The bytes are no frame of this protocol. `str(error)` is one line for the log."""
+    """Bytes that are no frame of this protocol, or a frame out of turn. Its text is one line for the log."""
 
 
 class Kind(IntEnum):
-    """The type byte. From 0x80 on: from the terminal to its clients."""
+    """The type byte of a frame. From 0x80 on, frames go from the terminal to its clients."""
 
     HELLO = 0x01
     IN = 0x02
@@ -57,31 +57,31 @@ class Kind(IntEnum):
 
 
 class Mode(IntEnum):
-    """How somebody attaches to a terminal."""
+    """A way to attach to a terminal."""
 
     MIRROR = 0
-    """Types and sees; others who are attached stay."""
+    """The client types and watches; other clients stay attached."""
     TAKE_OVER = 1
-    """Types and sees; others who are attached are detached."""
+    """The client types and watches; other clients that type are detached."""
     WATCH = 2
-    """Watches only: input is refused."""
+    """The client only watches; its input is refused."""
 
 
 class NoticeKind(IntEnum):
-    """What a NOTICE is about."""
+    """The subject of a NOTICE."""
 
     PROGRESS = 0
     """The shell is starting; the text is the step."""
     DENIED = 1
-    """Nobody is let in; the text is why."""
+    """The client is refused; the text is why."""
     REVOKED = 2
     """The session was closed from outside; the text is why."""
     DETACHED = 3
-    """Detached, by somebody who took over or by the gateway's stopping; the terminal lives on."""
+    """The client is detached, by one that took over or since the gateway stops; the terminal lives on."""
     RECORDED = 4
-    """What is seen here is recorded."""
+    """The terminal is recorded."""
     FAULT = 5
-    """This session cannot go on; the text is why."""
+    """This session cannot continue; the text is why."""
 
 
 class Feature(IntFlag):
@@ -92,7 +92,7 @@ class Feature(IntFlag):
     """
 
     PEOPLE = 1
-    """PEOPLE, whenever that changes."""
+    """PEOPLE, sent when the people at the terminal change."""
 
 
 FEATURES = int(Feature.PEOPLE)
@@ -100,22 +100,24 @@ FEATURES = int(Feature.PEOPLE)
 
 
 class IdentityLevel(IntEnum):
-    """What is known of a person at a terminal."""
+    """The level at which the identity of a person at a terminal is known."""
 
     CLAIMED = 0
-    """The name is what the HELLO said, and not proved, or not yet."""
+    """The name is the one in the HELLO, and is not proved, or not yet."""
     USER = 1
-    """The gateway let them in, by a grant of their own."""
+    """The gateway admitted the person by a grant of their own."""
     GUEST = 2
-    """The gateway let them in, by a share or to watch."""
+    """The gateway admitted the person by a share, or to watch."""
     SSH = 3
-    """Somebody in the shell by ssh, who runs the holder's command; the name is what they say."""
+    """The person runs the holder's command in a login by ssh; the name is the one that they claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody at a terminal. `number` names their connection to the holder.
-    `typed`: nobody has typed since. They have been there for `for_s` seconds."""
+    """A person at a terminal, for `for_s` seconds so far.
+
+    `number` identifies their connection to the holder. `typed`: this person was the last one to type.
+    """
 
     number: int
     name: str
@@ -127,7 +129,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A window size: columns and rows, and pixels where known, else 0 (as `struct winsize`)."""
+    """A window size: columns, rows, and pixels if known, else 0 (as in `struct winsize`)."""
 
     columns: int
     rows: int
@@ -137,14 +139,16 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first frame. `ticket` proves who it is, to the gateway, and goes no further: in its place the
-    gateway tells the holder for whom it comes, and an attachment goes on only for the same.
+    """The first frame of a client.
 
-    `terminal` is the name of the terminal, made if it is not there. `attachment` is that of an
-    earlier WELCOME, to go on where it stopped: then `seen` is how many bytes of output have been
-    dealt with. Empty: a newcomer, who is shown the screen as it is. `term` and `lang` are what the
-    program gets as TERM and LANG when it is started; `command` is what to start, empty for the
-    login shell. `features` is a set of `Feature` that the client reads.
+    `ticket` authenticates the client to the gateway and goes no further. In its place the gateway sends the
+    attachment's owner to the holder, which resumes an attachment only for the same owner.
+
+    `terminal` is the name of the terminal, which is created if it does not exist. `attachment` is that of an
+    earlier WELCOME, to resume it: then `seen` is the number of bytes of output that the client has
+    processed. It is empty for a new client, which gets the present screen. The program gets `term` and
+    `lang` as TERM and LANG when it is started; `command` is the command to start, empty for the login
+    shell. `features` is a set of `Feature` that the client reads.
     """
 
     ticket: str = field(repr=False)
@@ -161,7 +165,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """What was typed, from offset `at` on."""
+    """Input, from offset `at` on."""
 
     at: int
     data: bytes = field(repr=False)
@@ -169,52 +173,52 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """All output up to offset `to` has been drawn, or written."""
+    """An acknowledgement that all output up to offset `to` has been drawn, or written."""
 
     to: int
 
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """The window has another size now."""
+    """A new size of the client's window."""
 
     size: Size
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Is somebody there? Answered by a PONG with the same number."""
+    """A question whether the terminal still answers, which it does by a PONG with the same number."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """I go, and the terminal stays."""
+    """The end of the client's attachment; the terminal stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Send the person with this number away."""
+    """A request to send the person with this number away."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Keep the terminal for those of my name, and send others away; or let others in again."""
+    """A request to lock the terminal for the client's own name and send others away, or to unlock it."""
 
     on: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Attached. Output goes on at `out_at`, and input is expected from `in_at` on.
+    """The answer to HELLO. Output continues at `out_at`, and input is expected from `in_at` on.
 
-    Some of what comes from there on may be here already, and is passed over.
+    Input from there on that the holder has received already is ignored.
 
-    `attachment` is what to come back with. At most `window` bytes of output are sent without an
-    acknowledgement. `features` are those of the HELLO that the holder sends.
+    `attachment` is the name to resume with. At most `window` bytes of output are sent without an
+    acknowledgement. `features` are those of the HELLO that the holder supports.
     """
 
     attachment: str
@@ -227,7 +231,7 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Out:
-    """What the terminal shows, from offset `at` on."""
+    """Output, from offset `at` on."""
 
     at: int
     data: bytes = field(repr=False)
@@ -235,14 +239,14 @@ class Out:
 
 @dataclass(frozen=True, slots=True)
 class InAck:
-    """All input up to offset `to` has reached the terminal."""
+    """An acknowledgement that all input up to offset `to` has reached the terminal."""
 
     to: int
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Output from `start` to `end` was not kept while nobody looked. It goes on at `end`."""
+    """A loss of the output from `start` to `end`, which was no longer kept. Output continues at `end`."""
 
     start: int
     end: int
@@ -250,14 +254,14 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Bytes that redraw the screen; they have no offset and are not acknowledged."""
+    """Bytes that redraw the screen. They have no offset and are not acknowledged."""
 
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The program has ended: with `code`, or by the signal of that name without SIG (RFC 4254 §6.10)."""
+    """The end of the program, with `code` or by `signal`, a name without SIG (RFC 4254 §6.10)."""
 
     code: int
     signal: str = ""
@@ -265,8 +269,11 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The answer to a PING. `busy`: a job runs in the terminal's foreground, and not only the program
-    that was started there, be it at its prompt or a tmux that shows others."""
+    """The answer to a PING.
+
+    `busy`: a job runs in the terminal's foreground, other than the program that was started there. A shell
+    at its prompt is not busy, nor is a tmux whatever runs in it.
+    """
 
     number: int
     busy: bool = False
@@ -274,15 +281,17 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """The terminal's window size now, for those whose own window has another; and for the one whose window
-    it is, where another was told before."""
+    """The terminal's window size, for clients whose own window has another.
+
+    The client whose window it is gets it as well if the last one sent to it was another's.
+    """
 
     size: Size
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A word to the person, outside the terminal's bytes."""
+    """A message to the user, outside the terminal's bytes."""
 
     word: NoticeKind
     text: str = ""
@@ -290,8 +299,10 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Everybody at the terminal, whenever that changes. `you` is the reader's number; `rules`: they may
-    REMOVE and LOCK."""
+    """All people at the terminal, sent when they change.
+
+    `you` is the number of the client that reads it; `rules`: that client may REMOVE and LOCK.
+    """
 
     you: int
     rules: bool
@@ -300,12 +311,12 @@ class People:
 
 
 Downstream = Hello | In | Ack | Resize | Ping | Detach | Remove | Lock
-"""Frames of the developer's side."""
+"""Frames from a client."""
 Upstream = Welcome | Out | InAck | Gap | Snapshot | Exit | Pong | Sized | Notice | People
-"""Frames of the terminal's side."""
+"""Frames from a terminal."""
 Frame = Downstream | Upstream
 
 
-def foreign(frame: Frame) -> str:
-    """What is said, in a NOTICE of a fault, to a client that sends a frame out of turn."""
+def describe_misplaced(frame: Frame) -> str:
+    """Return the text of the fault for a client that sends a frame out of turn."""
     return f"{type(frame).__name__.upper()} does not belong here"

@@ -39,7 +39,7 @@ from stagedoor.wire.terminal import (
     Resize,
     Snapshot,
     TerminalError,
-    foreign,
+    describe_misplaced,
 )
 
 _CHUNK = 64 * 1024
@@ -125,7 +125,7 @@ class TerminalRelay:
                 frame, data = await self.wire.read()
                 # HELLO is allowed once only; its ticket never reaches the holder.
                 if isinstance(frame, Hello) or (self.joins and isinstance(frame, Remove | Lock)):
-                    raise TerminalError(foreign(frame))
+                    raise TerminalError(describe_misplaced(frame))
             except ClientClosedError:
                 return End.CLOSED, ""
             except TerminalError as error:

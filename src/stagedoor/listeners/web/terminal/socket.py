@@ -5,7 +5,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.websocket import Compression
 from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream, foreign
+from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream, describe_misplaced
 
 _NORMAL = 1000
 _PROTOCOL_ERROR = 1002
@@ -32,7 +32,7 @@ class TerminalSocket:
             raise TerminalError("a text message; frames are binary")
         frame = decode(data)
         if not isinstance(frame, Downstream):
-            raise TerminalError(foreign(frame))
+            raise TerminalError(describe_misplaced(frame))
         return frame, data
 
     async def hello(self) -> Hello:
