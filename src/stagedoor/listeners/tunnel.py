@@ -252,7 +252,7 @@ class _Downstream:
 
     async def accept(self, entered: Entered, now: float) -> bytes:
         """Send the 200, and return the bytes that the client has sent early. Raises OSError."""
-        assert self.request is not None, "only what has asked is let in"
+        assert self.request is not None, "only requests are accepted"
         early = self.request.early
         self.answered = True
         token_ends_at = entered.grant.identity.token_ends_soon(now)

@@ -245,8 +245,8 @@ class Flow:
                 if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
                     grant = await self.check_step_up(identity, grant)
                 else:
-                    shown = progress if waits else None
-                    grant = await self.wait_for_step_up(identity, grant, origin.source, shown)
+                    on_wait = progress if waits else None
+                    grant = await self.wait_for_step_up(identity, grant, origin.source, on_wait)
         if isinstance(grant, Denial):
             return self._refuse(grant, attempt, identity, target_of(claim))
         attempt.target = grant.target.host_name

@@ -50,7 +50,7 @@ class SingleSignOn(Table, frozen=True):
         tuple[str, ...],
         Meta(
             description="The scopes to request. `openid` must be among them. Keycloak and Okta send groups "
-            "only for a scope of theirs, and most providers give a refresh token only for `offline_access`."
+            "only for their own scope, and most providers give a refresh token only for `offline_access`."
         ),
     ] = ("openid", "profile", "email")
     name_claim: Annotated[

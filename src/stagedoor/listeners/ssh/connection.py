@@ -55,7 +55,7 @@ class ConnectionOwner(Protocol):
         ...
 
     def take_partial_success(self) -> bool:
-        """Return True once after a refusal that is to be a partial success."""
+        """Return True once after a refusal that must be sent as a partial success."""
         ...
 
     @property

@@ -129,7 +129,7 @@ class Downstream(asyncssh.SSHServer):
         return True
 
     def take_partial_success(self) -> bool:
-        """Return True once after a refusal that is to be a partial success (`ConnectionOwner`)."""
+        """Return True once after a refusal that must be sent as a partial success (`ConnectionOwner`)."""
         return self._held.take_partial_success()
 
     def _hang_up_if_down(self, denial: Denial) -> bool:

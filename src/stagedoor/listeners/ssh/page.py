@@ -80,8 +80,8 @@ class Page:
                 return await self._log_out()
             case ["help"] | ["--help"]:
                 return self._help, "", 0
-        said = "".join(c if " " <= c <= "~" else "?" for c in (command or "")[:60])
-        error = f"stagedoor: the gateway runs no commands: '{said}'\n{self._help}"
+        name = "".join(c if " " <= c <= "~" else "?" for c in (command or "")[:60])
+        error = f"stagedoor: the gateway runs no commands: '{name}'\n{self._help}"
         return "", error, _UNKNOWN_COMMAND
 
     @property
@@ -146,27 +146,30 @@ class Page:
         name = self._login.identity.name
         if not entries:
             return f"Hello {name}. There is no app that you may enter; ask an administrator for a grant.\n"
-        rows = [(str(e.target), e.state.value, self.jump(e.target)) for e in entries]
+        rows = [
+            (str(entry.target), entry.state.value, self.jump(entry.target)) for entry in entries
+        ]
         widths = [max(len(row[at]) for row in rows) for at in (0, 1)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
-        lines += [f"{e.notice}." for e in entries if e.notice]
+        lines += [f"{entry.notice}." for entry in entries if entry.notice]
         if greeting:
-            lines = [f"Hello {name}. The apps that you may enter:", "", *(f"  {x}" for x in lines)]
+            indented = (f"  {line}" for line in lines)
+            lines = [f"Hello {name}. The apps that you may enter:", "", *indented]
             lines += ["", "A shell that does not run yet is started when you enter."]
         return "\n".join(lines) + "\n"
 
     def _json(self, entries: list[Entry]) -> str:
         apps: list[Mapping[str, str | float | None]] = [
             {
-                "app": e.target.app,
-                "environment": e.target.environment,
-                "host": e.target.host_name,
-                "state": e.state.value,
-                "expires_at": e.expires_at,
-                "notice": e.notice,
-                "command": self.jump(e.target),
+                "app": entry.target.app,
+                "environment": entry.target.environment,
+                "host": entry.target.host_name,
+                "state": entry.state.value,
+                "expires_at": entry.expires_at,
+                "notice": entry.notice,
+                "command": self.jump(entry.target),
             }
-            for e in entries
+            for entry in entries
         ]
         return json.dumps({"identity": self._login.identity.name, "apps": apps}) + "\n"
 

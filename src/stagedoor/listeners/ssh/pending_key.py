@@ -38,7 +38,7 @@ class PendingKey:
         return self.shown is not None
 
     def take_partial_success(self) -> bool:
-        """Return True once after a refusal that is to be a partial success."""
+        """Return True once after a refusal that must be sent as a partial success."""
         partial_success, self._partial = self._partial, False
         return partial_success
 

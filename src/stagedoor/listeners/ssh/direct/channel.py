@@ -230,8 +230,8 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
             case asyncssh.OPEN_REQUEST_SESSION_FAILED:
                 what = f"{self._kind} {self._asked}".strip() if self._kind != "exec" else "command"
                 return f"the shell {self._target} refused this {what}"
-        said = one_line(error.reason, SAID_CHARS)
-        return f"the shell {self._target} opened no channel: {said}"
+        reason = one_line(error.reason, SAID_CHARS)
+        return f"the shell {self._target} opened no channel: {reason}"
 
     @property
     def _target(self) -> str:

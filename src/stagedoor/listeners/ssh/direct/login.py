@@ -102,8 +102,8 @@ class Direct:
             assert login.target is not None, "direct login has one"
             denial = deny_permission(Permission.FORWARD, login.identity.name, login.target)
             raise _prohibited(denial.line)
-        asked = ChannelRequest("forward", f"{host}:{port}")
-        forward = Forward(session, session.shell_session.audit_channel(asked))
+        request = ChannelRequest("forward", f"{host}:{port}")
+        forward = Forward(session, session.shell_session.audit_channel(request))
         await forward.open(host, port)
         if not session.may(Permission.FORWARD):
             forward.abort()  # revoked while the shell connected
