@@ -62,7 +62,7 @@ class ClientKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class VerifiedCredential:
     """The identity that was verified last, its login name and its credential."""
 
     identity: Identity

@@ -9,7 +9,7 @@ import asyncssh
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.credentials import (
-    Proof,
+    VerifiedCredential,
     asked_person,
     read_shown,
     signed_by_owner,
@@ -44,7 +44,7 @@ class Downstream(asyncssh.SSHServer):
         self.congested = False
         self.connection: Connection
         """Set right after the constructor, because the two refer to each other."""
-        self._proof: Proof | None = None
+        self._proof: VerifiedCredential | None = None
         self._login: Login | None = None
         self._tries = 0
         self._explained_password = False
@@ -98,7 +98,7 @@ class Downstream(asyncssh.SSHServer):
             return False
         if asked_person(signature):
             verdict = self._context.flow.present_now(verdict)
-        self._proof = Proof(verdict, name, shown.credential, shown)
+        self._proof = VerifiedCredential(verdict, name, shown.credential, shown)
         return True
 
     @property
@@ -125,7 +125,7 @@ class Downstream(asyncssh.SSHServer):
         if isinstance(verdict, Denial):
             self.connection.hang_up(verdict.line)
             return self._refuse(verdict.message)
-        self._proof = Proof(verdict, name, shown.credential, shown)
+        self._proof = VerifiedCredential(verdict, name, shown.credential, shown)
         return True
 
     def take_partial_success(self) -> bool:
@@ -171,7 +171,7 @@ class Downstream(asyncssh.SSHServer):
                     )
             self._context.flow.deny(verdict, self._origin)
             return False
-        self._proof = Proof(verdict, name, credential)
+        self._proof = VerifiedCredential(verdict, name, credential)
         return True
 
     def count_failed_try(self) -> bool:

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import asyncssh
 
-from stagedoor.listeners.ssh.direct.far import FarEnd
 from stagedoor.listeners.ssh.direct.pipe import Pipe
 from stagedoor.listeners.ssh.direct.rights import allowed_environment
 from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
+from stagedoor.listeners.ssh.direct.shell_end import ShellEnd
 from stagedoor.listeners.ssh.direct.state import TRANSITIONS, Phase, Step
 from stagedoor.listeners.ssh.seam import Login
 from stagedoor.model.denial import Denial
@@ -186,7 +186,7 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         term_type, term_size, term_modes = self._terminal or (None, None, None)
         async with asyncio.timeout(OPEN_S):
             far, _ = await session.shell.create_session(
-                lambda: FarEnd(self),
+                lambda: ShellEnd(self),
                 # asyncssh takes an empty command for none at all, and would start a shell.
                 (asked or " ") if kind == "exec" else None,
                 subsystem=asked if kind == "subsystem" else None,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from stagedoor.listeners.ssh.direct.channel import DirectChannel
 
 
-class FarEnd(asyncssh.SSHClientSession[bytes]):
+class ShellEnd(asyncssh.SSHClientSession[bytes]):
     """The shell's end of a channel, which passes all events on to the developer's end."""
 
     def __init__(self, channel: "DirectChannel") -> None:
