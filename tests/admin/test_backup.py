@@ -187,7 +187,7 @@ def test_a_full_disk_empties_no_file_that_the_account_points_at(data: Path) -> N
     plant(reserve._file, secret)
     reserve._log.touch()
     with pytest.raises(OSError, match="symbolic"):
-        reserve._give_to_log()
+        reserve._move_to_log()
     assert secret.read_text() == SECRET
 
 

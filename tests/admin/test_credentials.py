@@ -78,7 +78,7 @@ class Desk:
         shown = signed(key, line_to_sign(who, HOST))
         return await (by or self.service).add_key(who, HOST, shown, "laptop", proved=False)
 
-    async def held(self, name: str) -> AccountState:
+    async def account_state(self, name: str) -> AccountState:
         held = await self.service.account_state(self.person(name))
         assert isinstance(held, AccountState)
         return held
@@ -126,7 +126,7 @@ async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
     refused = await desk.add_key("ann", key)
     assert isinstance(refused, Denial)
     assert "bob" not in refused.message
-    assert (await desk.held("ann")).keys == []
+    assert (await desk.account_state("ann")).keys == []
     assert await desk.add_key("bob", key) is None
 
 
@@ -138,7 +138,7 @@ async def test_a_revoked_key_is_not_added(desk: Desk) -> None:
     refused = await desk.add_key("ann", key)
     assert isinstance(refused, Denial)
     assert "was revoked" in refused.message
-    assert (await desk.held("ann")).keys == []
+    assert (await desk.account_state("ann")).keys == []
     assert await desk.add_key("ann", new_key()) is None
 
 
@@ -161,10 +161,10 @@ async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
     refused = await add(("*.production",), proved=False)
     assert isinstance(refused, Denial)
     assert "prove it first" in refused.message
-    assert (await desk.held("ann")).keys == []
+    assert (await desk.account_state("ann")).keys == []
     assert await add(("*.production",), proved=True) is None
     with admin.open_service(desk.settings) as service:
-        [held] = (await desk.held("ann")).keys
+        [held] = (await desk.account_state("ann")).keys
         admin.remove_key(service, held.fingerprint)
     assert await add((), proved=False) is None, "where none is asked for, it proves nothing"
 
@@ -206,7 +206,7 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
         name: [str(await passes.issue(PassKind.SESSION, desk.person(name))) for _ in range(3)]
         for name in ("ann", "bob")
     }
-    [*_, theirs] = (await desk.held("bob")).sign_ins
+    [*_, theirs] = (await desk.account_state("bob")).sign_ins
     ann = desk.person("ann")
     assert isinstance(await desk.service.end_sign_ins(ann, theirs.id), Denial)
     for wanted in ("", "*", theirs.id[:12], "other"):
@@ -219,7 +219,7 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
     assert await desk.service.end_sign_ins(own, "others") == 2
     lasting = [await passes.show(PassKind.SESSION, one) for one in secrets["ann"]]
     assert [isinstance(one, Identity) for one in lasting] == [True, False, False]
-    assert len((await desk.held("bob")).sign_ins) == 3
+    assert len((await desk.account_state("bob")).sign_ins) == 3
 
 
 # What the settings do not allow.
@@ -272,7 +272,7 @@ async def test_a_token_is_made_listed_and_revoked(desk: Desk) -> None:
     record = desk.policy().tokens[made.id]
     assert (record.user, record.scopes) == ("ann", ("connect:app01",))
     assert record.expires_at == made.expires_at
-    [listed] = (await desk.held("ann")).tokens
+    [listed] = (await desk.account_state("ann")).tokens
     assert (listed.id, listed.scopes) == (made.id, record.scopes)
     assert await desk.service.revoke_token(ann, made.id) is None
     assert not desk.policy().tokens
@@ -315,13 +315,16 @@ async def test_a_sign_in_of_an_old_password_or_a_revoked_token_is_not_listed(des
     by_token = Identity("ann", frozenset(), Method.TOKEN, token.id)
     for identity in (desk.person("ann"), by_token):
         await passes.issue(PassKind.SESSION, identity)
-    assert [one.method for one in (await desk.held("ann")).sign_ins] == ["password", "token"]
+    assert [one.method for one in (await desk.account_state("ann")).sign_ins] == [
+        "password",
+        "token",
+    ]
     changed = await desk.service.set_password(desk.person("ann"), NEW)
     assert isinstance(changed, Identity)
-    assert [one.method for one in (await desk.held("ann")).sign_ins] == ["token"]
+    assert [one.method for one in (await desk.account_state("ann")).sign_ins] == ["token"]
     await desk.service.revoke_token(changed, token.id)
     await passes.issue(PassKind.SESSION, changed)
-    assert [one.method for one in (await desk.held("ann")).sign_ins] == ["password"]
+    assert [one.method for one in (await desk.account_state("ann")).sign_ins] == ["password"]
 
 
 async def test_an_administrator_who_was_faster_is_not_overruled(desk: Desk) -> None:

@@ -24,7 +24,7 @@ from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import open_database
 from stagedoor.store.sign_in import passes
-from stagedoor.store.sign_in.provider_answers import due
+from stagedoor.store.sign_in.provider_answers import list_due
 from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
 
 REFRESH_S = 3 * 3600.0
@@ -94,8 +94,8 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
         rounds = await asyncio.gather(*(gateway.refresh_due(provider) for _, gateway in gateways))
         assert sum(rounds) == 1
         asked += 1
-    assert due(databases[0], ["Company"], fast[0], 10) == []
-    [left] = due(databases[1], ["Company"], fast[0] + REFRESH_S, 10)
+    assert list_due(databases[0], ["Company"], fast[0], 10) == []
+    [left] = list_due(databases[1], ["Company"], fast[0] + REFRESH_S, 10)
     assert (left.user, left.failures) == ("carol", 0)
     assert asked * REFRESH_S > 7 * DAY_S
     for database in databases:

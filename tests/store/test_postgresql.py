@@ -686,11 +686,11 @@ def test_a_connection_that_the_server_has_ended_is_known_to_be_stale(
     server: Server, postgresql: PostgresqlHere
 ) -> None:
     link = postgresql_link.connect(server, statement_timeout_s=5, lock_timeout_s=1)
-    assert not postgresql_link.stale(link)
+    assert not postgresql_link.is_stale(link)
     postgresql.admin(f"SELECT pg_terminate_backend({link.info.backend_pid}, 10000)")
-    assert postgresql_link.stale(link)
+    assert postgresql_link.is_stale(link)
     link.close()
-    assert postgresql_link.stale(link)
+    assert postgresql_link.is_stale(link)
     with pytest.raises(psycopg.OperationalError):
         link.execute("SELECT 1")
 

@@ -57,9 +57,9 @@ async def test_the_token_of_a_service_account_is_taken(
         return MachineTokens((rule,), time.time)
 
     mine = tokens(f"system:serviceaccount:{namespace}:deploy")
-    machine, claims = await mine.judge(await token(AUDIENCE))
+    machine, claims = await mine.verify(await token(AUDIENCE))
     assert (machine.user, claims.audience) == ("ci", (AUDIENCE,))
     with pytest.raises(OidcError, match=r"\(aud\)"):
-        await mine.judge(await token("https://other.example"))
+        await mine.verify(await token("https://other.example"))
     with pytest.raises(OidcError, match=f"claim sub is 'system:serviceaccount:{namespace}:deploy'"):
-        await tokens("system:serviceaccount:default:deploy").judge(await token(AUDIENCE))
+        await tokens("system:serviceaccount:default:deploy").verify(await token(AUDIENCE))
