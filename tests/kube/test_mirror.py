@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.cluster import Change, Kind, Object, Verb
-from stagedoor.shells.kubernetes.live.mirror import Keep, Mirror, everything
+from stagedoor.shells.kubernetes.live.mirror import Keep, Mirror, keep_whole
 from stagedoor.shells.kubernetes.ports import Cluster
 
 
@@ -43,7 +43,7 @@ class Source:
 
 
 @asynccontextmanager
-async def following(source: Source, keep: Keep = everything) -> AsyncIterator[Mirror]:
+async def following(source: Source, keep: Keep = keep_whole) -> AsyncIterator[Mirror]:
     mirror = Mirror(cast(Cluster, source), Kind.POD, "apps", keep=keep)
     task = asyncio.create_task(mirror.run())
     try:
