@@ -1,12 +1,12 @@
-"""Shells on this machine: an sshd of our own on loopback, one process for each app.
+"""Shells on this machine: Stagedoor's own sshd on loopback, one process for each app.
 
-Half of this package runs in the gateway (`adapter`, `start`, `place`, `authorized`) and half in
-the process of an app's sshd (`__main__`, `sshd`, `session`, `process`, `terminal`). They meet in a
-folder on disk and, while one starts, over two pipes. `asyncssh` is imported by the second half
-only, so that a gateway worker does not carry it.
+One half of this package runs in the gateway (`adapter`, `start`), the other in the process of an app's sshd
+(`__main__`, `sshd`, `session`, `process`, `terminal`). They communicate through a folder (`shell_folder`)
+and, during a start, over two pipes. Only the second half imports `asyncssh`, so that a gateway worker does
+not load it.
 
-Every login runs as the OS user who runs the gateway, whatever login name the client sends: the
-name of an identity is proven by its key or certificate, not by what somebody calls himself.
+Every login runs as the OS user who runs the gateway, whatever login name the client sends: a key or a
+certificate proves the name of an identity, the login name does not.
 """
 
 from stagedoor.shells.local.adapter import LocalShells

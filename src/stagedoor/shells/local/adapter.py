@@ -21,23 +21,23 @@ from stagedoor.shells.authorized import KEYS_LEASE_S, authorized_keys, ending_by
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.settings import LocalShell, Order
-from stagedoor.shells.local.shell_folder import Running, ShellFolder, lives
+from stagedoor.shells.local.shell_folder import Running, ShellFolder, is_alive
 from stagedoor.shells.local.start import Starter, StartFailedError
 from stagedoor.shells.starts import Starts
 from stagedoor.shells.static import no_app
 
 REPLACE_AFTER_S = 30 * DAY_S
-"""A process older than this is replaced at the next login: it gets a new host key."""
+"""The age at which a process is replaced at the next login. The new one has a new host key."""
 _POLL_S = 0.02
 
 
 class LocalShells:
-    """Satisfies `shells.ports.Shells`.
+    """A `shells.ports.Shells` of processes on this machine.
 
-    `folder` is where the shells' folders lie. `user_ca_lines` are the public keys of the user CAs;
-    `sign_host(public_key, principals)` returns a host certificate, which should be good for a year
-    (a process lives at most `REPLACE_AFTER_S` and its last session). `admitted` says who may enter
-    a target by the policy of now; call `refresh` whenever its answers may have changed.
+    `folder` contains the shells' folders. `user_ca_lines` returns the public keys of the user CAs.
+    `sign_host(public_key, principals)` returns a host certificate, which should be valid for a year: a
+    process lives for `REPLACE_AFTER_S` and its last session. `admitted` returns the users that the
+    current policy admits to a target; call `refresh` whenever its answers may have changed.
     """
 
     def __init__(
@@ -70,18 +70,21 @@ class LocalShells:
         }
         self._digests = {target: order.digest() for target, order in self._orders.items()}
         self._starts = Starts()
-        # Of its own, so that starts which wait never hold up name look-ups in the loop's.
+        # Not the loop's own pool, where waiting starts would delay name look-ups.
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="shells")
         self._now = now
         self._keys_until: float | None = None
 
     def targets(self) -> tuple[Target, ...]:
+        """Return the targets in the settings, sorted."""
         return tuple(sorted(self._places, key=str))
 
     def knows(self, target: Target) -> bool:
+        """Return whether the target is in the settings."""
         return target in self._places
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        """Return the shell, after a start if it does not run or its settings have changed."""
         target = grant.target
         place = self._places.get(target)
         if place is None:
@@ -94,10 +97,12 @@ class LocalShells:
         return await self._starts.join(target, partial(self._start, target, place), progress)
 
     async def resolve(self, target: Target) -> Shell | None:
+        """Return the shell if its process runs, else None."""
         running = self._running(target)
         return _shell(target, running) if running else None
 
     async def observe(self, target: Target) -> ShellState:
+        """Return the state of the shell, by its folder."""
         place = self._places.get(target)
         if place is None:
             return ShellState.ABSENT
@@ -112,73 +117,77 @@ class LocalShells:
             return ShellState.ABSENT
 
     def notice(self, target: Target) -> str | None:
+        """Return None."""
         return None
 
     def touch(self, target: Target) -> None:
-        """The process counts its own sessions; this bridges the time until one is open."""
+        """Record that the shell is in use until a session is open; the process counts its sessions itself."""
         place = self._places.get(target)
         if place:
             with suppress(OSError):
                 place.mark_used()
 
     def release(self, target: Target) -> None:
+        """Record that the shell was in use until now."""
         self.touch(target)
 
     def keys_are_due(self) -> bool:
-        """Whether the keys in the shells have to be renewed, by `refresh`."""
+        """Return whether the keys in the shells must be renewed with `refresh`."""
         return keys_until(self._keys_until, self._now(), KEYS_LEASE_S) != self._keys_until
 
     def refresh(self) -> None:
-        """Tell every shell who may log in now, until when. Blocks for a few small files; any thread.
+        """Write to every shell's folder the keys that may log in now, and their end.
 
-        Each worker does so when it takes a new policy into force, so a key or grant that was
-        removed is refused as soon as the store's watch has seen it. A gateway that is gone renews
-        nothing, and its shells outlive it: so keys end. Raises OSError.
+        Every worker calls this when it applies a new policy, so that a removed key or grant is refused as
+        soon as the store's watch has seen the removal. Shells outlive a gateway that has stopped and renews
+        nothing, so the keys have an end. Blocks while it writes a few small files; called in any thread.
+        Raises OSError.
         """
         self._keys_until = keys_until(self._keys_until, self._now(), KEYS_LEASE_S)
         for target, place in self._places.items():
             if place.folder.is_dir():
                 self._write_keys(target, place)
         for place in self._left_over():
-            # An app that is in the settings no more: nobody may log in to what still runs of it.
+            # The app is not in the settings any more, so all logins to a process that still runs are refused.
             place.write_keys(authorized_keys((), ()))
 
     async def close(self) -> None:
+        """Cancel the starts that have not begun. The shells keep running."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def stop_all(self) -> None:
-        """Stop every process, with its sessions after `drain_grace_s`, every terminal, every tmux and
-        what people left running. Blocks until they are gone.
+        """Stop every process, terminal, tmux and background job of all shells. Blocks until they have ended.
 
-        For the end of a demo; a gateway that stops leaves shells to their sessions.
+        Sessions have `drain_grace_s` to end. This is for the end of a demo: when a gateway stops, its shells
+        keep running for their sessions.
         """
         with ExitStack() as stack:
-            told = list(self._tell_to_stop(stack))
-            for pid, _ in _wait_gone(told, self._drain_grace_s + 5):
+            stopping = list(self._terminate(stack))
+            for pid, _ in _wait_for_end(stopping, self._drain_grace_s + 5):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            _wait_gone(told, 5)
+            _wait_for_end(stopping, 5)
         for place in (*self._places.values(), *self._left_over()):
             end_all(place.terminals)
             tmux.end(place.folder)
             end_jobs(place.terminals)
 
-    def _tell_to_stop(self, stack: ExitStack) -> Iterator[tuple[int, int]]:
-        """Each process that runs, and its life sign, which `stack` closes."""
+    def _terminate(self, stack: ExitStack) -> Iterator[tuple[int, int]]:
+        """Send SIGTERM to each process, and yield its pid and its life sign, which `stack` closes."""
         configured = [place for place in self._places.values() if place.folder.is_dir()]
         for place in (*configured, *self._left_over()):
-            # Waits for a start to end, so that none slips through.
+            # The lock waits for the end of a start, so that its process is not missed.
             with place.locked():
-                found = place.watched()
-                if found is not None:
-                    running, life_sign = found
+                process = place.open_running()
+                if process is not None:
+                    running, life_sign = process
                     stack.callback(os.close, life_sign)
                     with suppress(ProcessLookupError):
                         os.kill(running.pid, signal.SIGTERM)
                     yield running.pid, life_sign
 
     def _left_over(self) -> Iterator[ShellFolder]:
-        """Folders of shells that these settings do not have, but earlier ones had."""
+        """Yield the folders of shells that are no longer in the settings."""
         known = {place.folder for place in self._places.values()}
         with suppress(FileNotFoundError):
             for folder in self._folder.iterdir():
@@ -196,11 +205,11 @@ class LocalShells:
         return fresh and running.digest == self._digests[target]
 
     def _write_keys(self, target: Target, place: ShellFolder) -> None:
-        """Raises OSError."""
+        """Write the keys of one shell. Raises OSError."""
         until = self._keys_until = keys_until(self._keys_until, self._now(), KEYS_LEASE_S)
         written = None
-        # Again if the policy has changed meanwhile: a `refresh` may have been faster than a start
-        # that had read the old one, and nothing else would take that back.
+        # Repeat if the policy has changed meanwhile. Otherwise a start that read the old policy could
+        # overwrite the keys of a `refresh` with the new one, for good.
         while written != (
             now := authorized_keys(ending_by(self._admitted(target), until), self._user_ca_lines())
         ):
@@ -208,23 +217,25 @@ class LocalShells:
             written = now
 
     async def _start(
-        self, target: Target, place: ShellFolder, announce: Progress
+        self, target: Target, place: ShellFolder, progress: Progress
     ) -> Shell | Denial:
         loop = asyncio.get_running_loop()
 
-        def tell(step: StartStep) -> None:
-            loop.call_soon_threadsafe(announce, step)
+        def report(step: StartStep) -> None:
+            loop.call_soon_threadsafe(progress, step)
 
-        return await loop.run_in_executor(self._pool, self._start_blocking, target, place, tell)
+        return await loop.run_in_executor(self._pool, self._start_blocking, target, place, report)
 
-    def _start_blocking(self, target: Target, place: ShellFolder, tell: Progress) -> Shell | Denial:
+    def _start_blocking(
+        self, target: Target, place: ShellFolder, report: Progress
+    ) -> Shell | Denial:
         try:
             place.make()
             with place.locked():
-                # The lock's holder before us may have started it.
+                # The previous holder of the lock may have started the process.
                 running = place.running()
                 if running is not None and not self._is_current(target, running):
-                    # Told to stand down: it serves the sessions that it has, and no new ones.
+                    # With SIGHUP it accepts no new sessions, but still serves the open ones.
                     os.kill(running.pid, signal.SIGHUP)
                     place.state.unlink(missing_ok=True)
                     running = None
@@ -233,7 +244,7 @@ class LocalShells:
                     self._write_keys(target, place)
                     try:
                         running = self._starter.start(
-                            self._orders[target], place, _principals(target), tell
+                            self._orders[target], place, _principals(target), report
                         )
                     except StartFailedError as error:
                         message = f"{error.step}: {error}"
@@ -245,11 +256,11 @@ class LocalShells:
             return _failed(target, f"preparing {place.folder}: {error.strerror or error}")
 
 
-def _wait_gone(told: Sequence[tuple[int, int]], seconds: float) -> list[tuple[int, int]]:
-    """Wait until these pids with their life signs have gone; those that have not by then."""
+def _wait_for_end(processes: Sequence[tuple[int, int]], seconds: float) -> list[tuple[int, int]]:
+    """Wait until processes (pid and life sign) have ended, and return those that have not in time."""
     deadline = time.monotonic() + seconds
     while True:
-        alive = [(pid, life_sign) for pid, life_sign in told if lives(life_sign)]
+        alive = [(pid, life_sign) for pid, life_sign in processes if is_alive(life_sign)]
         if not alive or time.monotonic() >= deadline:
             return alive
         time.sleep(_POLL_S)
@@ -268,5 +279,5 @@ def _failed(target: Target, message: str) -> Denial:
 
 
 def _principals(target: Target) -> tuple[str, ...]:
-    """Every name under which a client may ask for the shell."""
+    """Return every name under which a client may ask for the shell."""
     return (target.host_name, target.shell_name)

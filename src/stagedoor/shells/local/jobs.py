@@ -1,4 +1,4 @@
-"""What people started in a shell and left running: `nohup` and `setsid` jobs, which outlive their session."""
+"""Background jobs in a shell that outlive their session, for example with `nohup` or `setsid`."""
 
 import os
 import select
@@ -11,31 +11,34 @@ from pathlib import Path
 from stagedoor.holder.folder import FOLDER
 
 GRACE_S = 2.0
-"""So long a job may take to end by itself."""
+"""Seconds that a job has to end after SIGTERM."""
 ROUNDS = 5
-"""A job that is ended may just have started another."""
+"""The number of attempts, since a job may start another just before its end."""
 
 
 def end_jobs(terminals: Path) -> None:
-    """End every process whose environment names this folder for terminals, as all that runs in a shell does.
+    """End every process whose environment names this folder for terminals, as each job's in a shell does.
 
-    Blocks. One that has cleared its environment, or is another account's by now (sudo), is not found.
+    Blocks. A process that has cleared its environment, or that runs under another account (sudo), is missed.
     """
     entry = f"{FOLDER}={terminals}".encode()
     for _ in range(ROUNDS):
         with ExitStack() as stack:
-            found = list(_processes(entry, stack))
-            if not found:
+            jobs = list(_open_processes(entry, stack))
+            if not jobs:
                 return
             for number in (signal.SIGTERM, signal.SIGKILL):
-                for pidfd in found:
+                for pidfd in jobs:
                     with suppress(OSError):
                         signal.pidfd_send_signal(pidfd, number)
-                found = _alive(found, GRACE_S)
+                jobs = _wait_for_end(jobs, GRACE_S)
 
 
-def _processes(entry: bytes, stack: ExitStack) -> Iterator[int]:
-    """A descriptor for each (pidfd_open(2)), which `stack` closes: a number may be another's by then."""
+def _open_processes(entry: bytes, stack: ExitStack) -> Iterator[int]:
+    """Yield a descriptor (pidfd_open(2)) for each process with `entry` in its environment.
+
+    `stack` closes the descriptors. A pid could be reused by another process before the signal is sent.
+    """
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if int(process.name) == os.getpid():
@@ -44,13 +47,13 @@ def _processes(entry: bytes, stack: ExitStack) -> Iterator[int]:
                 continue
             pidfd = os.pidfd_open(int(process.name))
             stack.callback(os.close, pidfd)
-            # Only now it is certain whose the number is.
+            # Check again: only now the descriptor refers to the process whose environment is read.
             if entry in (process / "environ").read_bytes().split(b"\0"):
                 yield pidfd
 
 
-def _alive(pidfds: list[int], wait_s: float) -> list[int]:
-    """Those that run on after `wait_s`; returns as soon as none does."""
+def _wait_for_end(pidfds: list[int], wait_s: float) -> list[int]:
+    """Wait until all processes have ended, for `wait_s` at most, and return those that have not."""
     poll = select.poll()
     alive = set(pidfds)
     for pidfd in pidfds:

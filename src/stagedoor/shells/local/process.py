@@ -1,7 +1,7 @@
-"""Children: started with real descriptors, reaped by one SIGCHLD handler.
+"""Child processes, which are started with real descriptors and reaped by one SIGCHLD handler.
 
-posix_spawn and not fork: nothing of ours runs in the child between, threads do no harm, and the
-child is a session leader that opens its terminal itself and so has it as its controlling one.
+They are started with posix_spawn instead of fork, so that no Python code runs in the child and threads do no
+harm. The child is a session leader that opens its terminal itself, which makes it the controlling terminal.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-# Python ignores some of these, and the gateway's parent may have (nohup): the child must
-# have every signal's default action.
+# Python ignores some of these signals, and the gateway's parent may ignore others (nohup). The child must
+# have the default action of every signal.
 _DEFAULTS = [
     signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM,
     signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2,
@@ -24,7 +24,7 @@ _NO_LOGIN = ("nologin", "false")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The OS user who runs us, and so every shell."""
+    """The OS user who runs this process, and so every shell."""
 
     name: str
     home: str
@@ -32,25 +32,26 @@ class Account:
 
     @classmethod
     def ours(cls) -> "Account":
-        """From passwd(5); containers run users who are not in it."""
+        """Return the account from passwd(5), or defaults for a user who is not in it, as in containers."""
         try:
             entry = pwd.getpwuid(os.getuid())
         except KeyError:
             return cls(str(os.getuid()), "/", "/bin/sh")
         shell = entry.pw_shell or "/bin/sh"
-        # A service's account has no shell to log in with, but logging in is what we are for.
-        if os.path.basename(shell) in _NO_LOGIN:  # noqa: PTH119 - a name, not a file that we touch
+        # The account of a service has no login shell, but its local shells need one.
+        if os.path.basename(shell) in _NO_LOGIN:  # noqa: PTH119 - a name, not a file that is opened
             shell = "/bin/sh"
         return cls(entry.pw_name, entry.pw_dir, shell)
 
 
 class Children:
-    """Every child that runs, until it is reaped."""
+    """The children that have not been reaped yet."""
 
     def __init__(self) -> None:
         self._exits: dict[int, Callable[[int], None]] = {}
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Reap children in `loop` from now on."""
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
 
     def spawn(
@@ -61,10 +62,10 @@ class Children:
         descriptors: Sequence[int] | str,
         on_exit: Callable[[int], None],
     ) -> int:
-        """Start `path`; `descriptors` are 0, 1, 2, or the path of the terminal that is all three.
+        """Start `path`, and return its pid, which is also that of its process group.
 
-        `on_exit` gets the wait status (wait(2)). Returns the pid, which is the process group's
-        too. Raises OSError when it cannot be started.
+        `descriptors` are its descriptors 0, 1 and 2, or the path of the terminal that is all three. `on_exit`
+        is called with the wait status (wait(2)). Raises OSError if it cannot be started.
         """
         actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]]
         if isinstance(descriptors, str):
@@ -88,13 +89,13 @@ class Children:
         return pid
 
     def signal_group(self, pid: int, number: int) -> None:
-        """Send to the child's process group, if the child has not been reaped."""
+        """Send a signal to the child's process group, unless the child has been reaped."""
         if pid in self._exits:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
 
     def _reap(self) -> None:
-        # One SIGCHLD may stand for several exits.
+        # One SIGCHLD may be for several exits.
         for pid in tuple(self._exits):
             with suppress(ChildProcessError):
                 done, status = os.waitpid(pid, os.WNOHANG)

@@ -9,7 +9,7 @@ _CHUNK = 64 * 1024
 
 
 class OutputPump:
-    """Reads what a child writes on `fd`, whenever the channel has room, until it ends."""
+    """A pump that reads the output of a child from `fd` whenever the channel has room, until its end."""
 
     def __init__(
         self,
@@ -27,25 +27,28 @@ class OutputPump:
 
     @property
     def open(self) -> bool:
+        """Return whether the descriptor is open."""
         return self._fd >= 0
 
     def pause(self) -> None:
-        """No more for now: the channel's buffer is full, so the child's pipe fills, so it waits."""
+        """Stop reading: the channel's buffer is full. The child waits once its pipe is full too."""
         if self.open and not self._paused:
             self._paused = True
             self._loop.remove_reader(self._fd)
 
     def resume(self) -> None:
+        """Read again."""
         if self.open and self._paused:
             self._paused = False
             self._loop.add_reader(self._fd, self._readable)
 
     @property
     def paused(self) -> bool:
+        """Return whether reading is stopped."""
         return self._paused
 
     def close(self) -> None:
-        """Close without a word to anybody."""
+        """Close the descriptor without a call of `on_end`."""
         if self.open:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
@@ -57,7 +60,7 @@ class OutputPump:
         except BlockingIOError:
             return
         except OSError:
-            # EIO: nobody has the terminal open any more (pty(7)).
+            # EIO: no process has the terminal open any more (pty(7)).
             chunk = b""
         if chunk:
             self._write(chunk)
@@ -67,7 +70,7 @@ class OutputPump:
 
 
 class InputPump:
-    """Writes to a child's `fd`; `pause` and `resume` hold the channel back while it is full."""
+    """A pump that writes to a child's `fd`. Its `pause` and `resume` stop the channel while `fd` is full."""
 
     def __init__(
         self,
@@ -84,11 +87,11 @@ class InputPump:
         self._ends = False
 
     def write(self, chunk: bytes) -> None:
-        """Take `chunk`; what the child does not take now waits, and the channel with it."""
+        """Write `chunk`. The part that the child does not take at once is kept, and the channel is paused."""
         if self._fd < 0:
-            return  # the child has closed its standard input: what comes is dropped, as sshd does
+            return  # the child has closed its standard input: the input is dropped, as by sshd
         if not self._waiting:
-            chunk = chunk[self._taken(chunk) :]
+            chunk = chunk[self._write(chunk) :]
             if not chunk or self._fd < 0:
                 return
             self._pause()
@@ -96,30 +99,31 @@ class InputPump:
         self._waiting += chunk
 
     def end(self) -> None:
-        """No more will come: close once all is written."""
+        """Close the descriptor once all input is written."""
         self._ends = True
         if not self._waiting:
             self.close()
 
     def close(self) -> None:
+        """Close the descriptor at once, and drop the input that waits."""
         if self._fd >= 0:
             self._loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = -1
             self._waiting.clear()
 
-    def _taken(self, chunk: bytes | bytearray) -> int:
+    def _write(self, chunk: bytes | bytearray) -> int:
         try:
             return os.write(self._fd, chunk)
         except BlockingIOError:
             return 0
         except OSError:
-            # EPIPE, EIO: nobody reads there any more.
+            # EPIPE, EIO: no process reads from it any more.
             self.close()
             return len(chunk)
 
     def _writable(self) -> None:
-        del self._waiting[: self._taken(self._waiting)]
+        del self._waiting[: self._write(self._waiting)]
         if self._waiting:
             return
         if self._fd >= 0:

@@ -26,19 +26,19 @@ _SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", 
             "USR1", "USR2")  # fmt: skip
 _CANNOT_START = 127
 _LAST_WORDS_S = 0.1
-"""After a login has ended, output still on its way through the terminal has this long."""
+"""Seconds for output that is still on its way through the terminal when a login has ended."""
 _OWN = Path(__file__).with_name("bin")
-"""What we bring along, `stagedoor-get`: found last, so that it stands in nobody's way."""
+"""The folder with Stagedoor's own program, `stagedoor-get`. It is last in PATH, so that it hides no other."""
 _PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{_OWN}"
 
 _HOLDER = [sys.executable, "-m", "stagedoor.holder"]
-"""How the gateway asks for what holds terminals in a shell of this machine."""
+"""The command with which the gateway starts the holder of terminals in a shell of this machine."""
 
 Size = tuple[int, int, int, int]
 
 
 def _holder_words(command: str) -> list[str]:
-    """The words of a command that runs our holder and nothing else; none for any other."""
+    """Return the words of a command that runs only the holder; an empty list for any other command."""
     if not command.startswith(shlex.join(_HOLDER)):
         return []
     with suppress(ValueError):
@@ -49,7 +49,7 @@ def _holder_words(command: str) -> list[str]:
 
 
 class SessionContext(Protocol):
-    """What a session needs of the process that it runs in."""
+    """The parts of the process that a session uses."""
 
     shell: LocalShell
     account: Account
@@ -57,16 +57,20 @@ class SessionContext(Protocol):
     terminals: str
     tmux: str
 
-    def opened(self, session: "Session") -> None: ...
+    def opened(self, session: "Session") -> None:
+        """Record a new session."""
+        ...
 
-    def closed(self, session: "Session") -> None: ...
+    def closed(self, session: "Session") -> None:
+        """Record the end of a session."""
+        ...
 
 
 class Session(asyncssh.SSHServerSession[bytes]):
-    """Real descriptors for the child; bytes pumped with backpressure; exit told as it was."""
+    """One session: the child has real descriptors, both pumps have backpressure, and its exit is reported."""
 
-    def __init__(self, house: SessionContext) -> None:
-        self._house = house
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
         self._loop = asyncio.get_running_loop()
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
         self._terminal: Terminal | None = None
@@ -76,13 +80,15 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._pid: int | None = None
         self._status: int | None = None
 
-    # What the client asks for, before anything runs.
+    # The client's requests, before the child runs.
 
     def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
+        """Record the session and its channel."""
         self._chan = chan
-        self._house.opened(self)
+        self._context.opened(self)
 
     def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
+        """Open a terminal. Return False if there is no pty left."""
         try:
             self._terminal = Terminal.open(term_type, term_size, term_modes)
         except OSError:
@@ -90,15 +96,19 @@ class Session(asyncssh.SSHServerSession[bytes]):
         return True
 
     def shell_requested(self) -> bool:
+        """Accept a login shell."""
         return True
 
     def exec_requested(self, command: str) -> bool:
+        """Accept a command without NUL, which no argument of a program may contain."""
         return "\0" not in command
 
     def subsystem_requested(self, subsystem: str) -> bool:
+        """Accept sftp only."""
         return subsystem == "sftp"
 
     def session_started(self) -> None:
+        """Start the login shell, the command or the sftp server."""
         chan = self._channel
         command = chan.get_command()
         if chan.get_subsystem() == "sftp" or _is_scp_without_scp(command):
@@ -109,27 +119,27 @@ class Session(asyncssh.SSHServerSession[bytes]):
         try:
             self._start(command)
         except OSError as error:
-            shell = self._house.shell.login_shell or self._house.account.shell
+            shell = self._context.shell.login_shell or self._context.account.shell
             chan.write_stderr(
                 f"stagedoor: cannot start {shell}: {error.strerror or error}\r\n".encode()
             )
             chan.exit(_CANNOT_START)
 
     def _start(self, command: str | None) -> None:
-        shell = self._house.shell.login_shell or self._house.account.shell
+        shell = self._context.shell.login_shell or self._context.account.shell
         name = shell.rpartition("/")[2]
         # A leading hyphen makes it a login shell (sh(1)), as sshd and login(1) do.
         argv = [f"-{name}"] if command is None else [name, "-c", command]
         environment = self._environment(shell)
         if command is not None and (words := _holder_words(command)):
-            # bash reads ~/.bashrc before a command by ssh, and nobody would see what that prints or waits
-            # for. The shell in the terminal reads it again, where it is seen and can be interrupted.
+            # bash reads ~/.bashrc before a command by ssh, and its output would be lost and a prompt would
+            # hang. The shell in the terminal reads it again, where the user sees it and can interrupt it.
             shell, argv = words[0], words
-        spawn = self._house.children.spawn
+        spawn = self._context.children.spawn
         if self._terminal is not None:
             self._pid = spawn(shell, argv, environment, self._terminal.path, self._exited)
             self._terminal.close_slave()
-            # Two descriptors, so that each half is closed by itself.
+            # Two descriptors, so that each half can be closed on its own.
             self._attach(os.dup(self._terminal.master), [self._terminal.master])
             return
         pipes = [os.pipe() for _ in range(3)]
@@ -153,12 +163,12 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._inlet = InputPump(self._loop, inward, chan.pause_reading, chan.resume_reading)
         writes: list[Callable[[bytes], None]] = [chan.write, chan.write_stderr]
         self._outlets = [
-            OutputPump(self._loop, fd, _unless_gone(write), self._end_if_over)
+            OutputPump(self._loop, fd, _unless_closed(write), self._end_if_over)
             for fd, write in zip(outward, writes, strict=False)
         ]
 
     def _environment(self, shell: str) -> dict[str, str]:
-        chan, account = self._channel, self._house.account
+        chan, account = self._channel, self._context.account
         client, client_port = chan.get_extra_info("peername")[:2]
         here, port = chan.get_extra_info("sockname")[:2]
         environment = {
@@ -169,16 +179,16 @@ class Session(asyncssh.SSHServerSession[bytes]):
             "PATH": _PATH,
             "SSH_CLIENT": f"{client} {client_port} {port}",
             "SSH_CONNECTION": f"{client} {client_port} {here} {port}",
-            TERMINALS: self._house.terminals,
-            TMUX: self._house.tmux,
+            TERMINALS: self._context.terminals,
+            TMUX: self._context.tmux,
         }
-        # The client's language and nothing else: any other variable could change what runs.
+        # Only the client's language is accepted: other variables could change which programs run.
         environment |= {
             name: value
             for name, value in chan.get_environment().items()
             if name == "LANG" or (name.startswith("LC_") and name.isidentifier())
         }
-        environment |= self._house.shell.env
+        environment |= self._context.shell.env
         if self._terminal is not None:
             environment["TERM"] = self._terminal.type or "dumb"
             environment["SSH_TTY"] = self._terminal.path
@@ -187,71 +197,78 @@ class Session(asyncssh.SSHServerSession[bytes]):
             environment["SSH_AUTH_SOCK"] = agent
         return {k: v for k, v in environment.items() if "\0" not in f"{k}{v}"}
 
-    # While it runs.
+    # While the child runs.
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Pass the client's bytes on to the child."""
         if self._inner:
             self._inner.data_received(data, datatype)
         elif self._inlet:
             self._inlet.write(data)
 
     def eof_received(self) -> bool:
+        """Close the child's standard input, unless it is a terminal. The channel stays open."""
         if self._inner:
             return bool(self._inner.eof_received())
-        # A terminal has no half-close: as with sshd, the login ends by itself or with the channel.
+        # A terminal has no half-close: as with sshd, the login ends on its own or with the channel.
         if self._inlet and self._terminal is None:
             self._inlet.end()
         return True
 
     def pause_writing(self) -> None:
+        """Stop reading from the child."""
         if self._inner:
             self._inner.pause_writing()
         for outlet in self._outlets:
             outlet.pause()
 
     def resume_writing(self) -> None:
+        """Read from the child again."""
         if self._inner:
             self._inner.resume_writing()
         for outlet in self._outlets:
             outlet.resume()
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        """Resize the terminal."""
         if self._terminal and any(outlet.open for outlet in self._outlets):
             with suppress(OSError):
                 self._terminal.resize((width, height, pixwidth, pixheight))
 
     def signal_received(self, signal: str) -> None:
+        """Send a signal to the child's process group, if RFC 4254 names it."""
         if signal in _SIGNALS:
             self._signal(f"SIG{signal}")
 
     def break_received(self, msec: int) -> bool:
+        """Interrupt the terminal's foreground job. Return False without a terminal."""
         if self._terminal is None or not any(outlet.open for outlet in self._outlets):
             return False
-        # What a break does on a line with BRKINT (termios(3)): the foreground job is interrupted.
+        # As a break does on a line with BRKINT (termios(3)).
         with suppress(OSError):
             os.killpg(os.tcgetpgrp(self._terminal.master), signal.SIGINT)
         return True
 
-    def say(self, line: str) -> None:
-        """A line from us, beside what the child writes."""
+    def show(self, line: str) -> None:
+        """Write a line from Stagedoor to the client's standard error."""
         if self._chan and not self._chan.is_closing():
             with suppress(OSError):
                 self._chan.write_stderr(f"{line}\r\n".encode())
 
-    # How it ends.
+    # The end.
 
     def _exited(self, status: int) -> None:
         self._status = status
         if self._terminal is None:
-            # As sshd: whatever the child left behind may still write, until it closes the pipes.
+            # As with sshd, processes that the child left behind may still write, until they close the pipes.
             self._end_if_over()
         else:
-            # The login is over; what it left in the background does not hold the terminal open.
+            # The login is over; background processes do not keep the terminal open.
             self._loop.call_later(_LAST_WORDS_S, self._end_terminal)
 
     def _end_terminal(self) -> None:
         if any(outlet.open and outlet.paused for outlet in self._outlets):
-            # The client is slow to take what was written: it gets it all.
+            # The client is slow, and has not received all output yet.
             self._loop.call_later(_LAST_WORDS_S, self._end_terminal)
             return
         for outlet in self._outlets:
@@ -272,10 +289,11 @@ class Session(asyncssh.SSHServerSession[bytes]):
             chan.exit(os.WEXITSTATUS(self._status))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Send SIGHUP to the child, and close its descriptors."""
         if self._inner:
             self._inner.connection_lost(exc)
         self._chan = None
-        # Nobody is there any more: what still runs is told so, and may choose to live on (nohup).
+        # Processes that ignore SIGHUP (nohup) keep running. SIGCONT lets stopped ones receive it.
         self._signal("SIGHUP")
         self._signal("SIGCONT")
         if self._inlet:
@@ -286,7 +304,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._terminal.close_slave()
             if not self._outlets:
                 os.close(self._terminal.master)
-        self._house.closed(self)
+        self._context.closed(self)
 
     @property
     def _channel(self) -> "asyncssh.SSHServerChannel[bytes]":
@@ -295,20 +313,21 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def _signal(self, name: str) -> None:
         if self._pid is not None:
-            self._house.children.signal_group(self._pid, getattr(signal, name))
+            self._context.children.signal_group(self._pid, getattr(signal, name))
 
 
 class _Sftp(asyncssh.SFTPServer):
-    """Ends as a program would: scp by the new protocol takes a missing exit status for a failure."""
+    """An SFTP server that sends an exit status, without which scp by the new protocol reports a failure."""
 
     def exit(self) -> None:
+        """Send the exit status 0."""
         with suppress(OSError):
             self.channel.exit(0)
 
 
-def _unless_gone(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+def _unless_closed(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
     def guarded(chunk: bytes) -> None:
-        # The channel may be closing while the last bytes come.
+        # The channel may be closing while the last bytes arrive.
         with suppress(OSError):
             write(chunk)
 
@@ -316,14 +335,17 @@ def _unless_gone(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
 
 
 def _signal_name(number: int) -> str:
-    """RFC 4254 §6.10: names of its own for the usual ones, `NAME@domain` for others."""
+    """Return a signal's name by RFC 4254 §6.10: `NAME` for those it lists, `NAME@domain` for others."""
     try:
         name = signal.Signals(number).name.removeprefix("SIG")
-    except ValueError:  # most of the realtime signals have none; sshd says the same
+    except ValueError:  # most realtime signals have no name; sshd sends the same
         name = "SIG"
     return name if name in _SIGNALS else f"{name}@openssh.com"
 
 
 def _is_scp_without_scp(command: str | None) -> bool:
-    """The old scp protocol runs `scp -t` or `-f` here; where there is none, asyncssh's serves."""
+    """Return whether a command is that of the old scp protocol and this machine has no scp.
+
+    Then asyncssh's own implementation serves it.
+    """
     return command is not None and command.startswith("scp ") and shutil.which("scp") is None

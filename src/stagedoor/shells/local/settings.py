@@ -1,4 +1,4 @@
-"""What is said of a local shell: by the settings, and to its process when it starts."""
+"""The settings of a local shell, and the order that its process reads when it starts."""
 
 import hashlib
 import json
@@ -27,15 +27,16 @@ class LocalShell:
 
     @property
     def target(self) -> Target:
+        """Return the app and environment as a target."""
         return Target(self.app, self.environment)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a shell's process is told on its standard input: no secret is ever in argv.
+    """The order that a shell's process reads from its standard input, so that no secret is in argv.
 
-    `idle_stop_s`: it stops itself after so long without a session; `drain_grace_s`: when told to
-    stop, live sessions have this long.
+    The process stops after `idle_stop_s` seconds without a session. When it is stopped by a signal, open
+    sessions have `drain_grace_s` seconds to end.
     """
 
     shell: LocalShell
@@ -44,16 +45,17 @@ class Order:
     drain_grace_s: float
 
     def to_json(self) -> str:
+        """Return the order as one line of JSON."""
         fields = {name: getattr(self, name) for name in ("folder", "idle_stop_s", "drain_grace_s")}
         shell = asdict(self.shell) | {"env": dict(self.shell.env)}
         return json.dumps(fields | {"shell": shell}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Order":
+        """Read an order that `to_json` returned."""
         fields = json.loads(text)
         return cls(**(fields | {"shell": LocalShell(**fields["shell"])}))
 
     def digest(self) -> str:
-        """Equal for two orders that would start the same: a running process with another is
-        replaced."""
+        """Return a digest of the order and the version. A running process with another digest is replaced."""
         return hashlib.sha256(f"{__version__}\0{self.to_json()}".encode()).hexdigest()

@@ -1,16 +1,16 @@
-"""The folder of one shell: where its process and any number of gateway workers agree.
+"""The folder of one shell, through which its process and any number of gateway workers communicate.
 
-    lock             flock: exclusive to start or to stop, shared to find
-    state.json       where the process listens; it holds a flock on this file while it lives
-    used             its mtime is when somebody last asked for the shell
-    authorized_keys  who may log in now
-    failed           why the last start failed; absent when it did not
-    stderr.log       what the process said
-    terminals        what the WebShell's terminals are held by, which outlives the process
-    tmux-UID         the sockets of its tmux (`tmux.py`)
+    lock             flock: exclusive to start or stop the process, shared to find it
+    state.json       the address of the process, which holds a flock on this file while it lives
+    used             its mtime is the time of the last request for the shell
+    authorized_keys  the keys that may log in now
+    failed           why the last start failed; absent if it did not
+    stderr.log       the standard error of the process
+    terminals        the holders of the WebShell's terminals, which outlive the process
+    tmux-UID         the sockets of the shell's tmux (`tmux.py`)
 
-A flock goes with its process, however that ends, so nothing here outlives a crash or is fooled by
-a process id that was used again.
+The kernel releases a flock when its process ends in any way. So no state here outlives a crash, and a reused
+process id does no harm.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ _STATE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a process says of itself; `started_at` is seconds since the epoch."""
+    """The state that a process publishes; `started_at` is in seconds since the epoch."""
 
     pid: int
     host: str
@@ -37,7 +37,7 @@ class Running:
 
 
 class ShellFolder:
-    """One shell's folder; made, mode 0700, by `make`."""
+    """The folder of one shell, which `make` creates with mode 0700."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,14 +49,14 @@ class ShellFolder:
         self.terminals = folder / "terminals"
 
     def make(self) -> None:
-        """Raises OSError."""
+        """Create the folder. Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         self.used.touch(0o600)
 
     @contextmanager
     def locked(self, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
-        """Hold the lock. Raises BlockingIOError if it is held and we should not wait."""
+        """Hold the lock. Without `wait`, raises BlockingIOError if another process holds it."""
         kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -66,25 +66,26 @@ class ShellFolder:
             os.close(fd)
 
     def running(self) -> Running | None:
-        """The process that lives, if one does. Raises OSError when that cannot be told."""
-        found = self.watched()
-        if found is None:
+        """Return the state of the process, or None if none runs. Raises OSError."""
+        process = self.open_running()
+        if process is None:
             return None
-        running, life_sign = found
+        running, life_sign = process
         os.close(life_sign)
         return running
 
-    def watched(self) -> tuple[Running, int] | None:
-        """The same, and a descriptor by which `lives` tells when it has gone; the caller's to close.
+    def open_running(self) -> tuple[Running, int] | None:
+        """Return the state of the process and its life sign, or None if none runs.
 
-        A process that has withdrawn may live on for its last sessions. Raises OSError.
+        The life sign is a descriptor for `is_alive`, which the caller closes. A process that has withdrawn
+        its state may live on for its last sessions. Raises OSError.
         """
         try:
             fd = os.open(self.state, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         try:
-            if lives(fd):
+            if is_alive(fd):
                 return Running(**json.loads(os.pread(fd, _STATE_BYTES, 0))), fd
         except BaseException:
             os.close(fd)
@@ -93,7 +94,7 @@ class ShellFolder:
         return None
 
     def publish(self, running: Running) -> int:
-        """Say where we listen, whole or not at all; the descriptor returned is our life sign."""
+        """Write the state of this process atomically, and return the descriptor that is its life sign."""
         draft = self._draft(self.state)
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -102,27 +103,27 @@ class ShellFolder:
         return fd
 
     def withdraw(self, life_sign: int) -> None:
-        """Unsay it, unless another has taken the place."""
+        """Remove the state of this process, unless another process has published its own."""
         with suppress(FileNotFoundError):
             ours, theirs = os.fstat(life_sign), self.state.stat()
             if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
                 self.state.unlink()
 
     def mark_used(self) -> None:
-        """Somebody asks now."""
+        """Record a request for the shell now."""
         os.utime(self.used)
 
     def last_used(self) -> float:
-        """When somebody last asked, seconds since the epoch."""
+        """Return the time of the last request for the shell, in seconds since the epoch."""
         try:
             return self.used.stat().st_mtime
         except FileNotFoundError:
             return 0.0
 
     def write_keys(self, text: str) -> None:
-        """Replace the key file, whole, if it differs. Raises OSError.
+        """Replace the key file atomically, if it differs. Raises OSError.
 
-        Then, as on a full disk, nobody logs in by it: whom the old one lets in may have to stay out.
+        After an error, as on a full disk, all logins are refused, since the old file may have revoked keys.
         """
         with suppress(FileNotFoundError):
             if self.keys.read_text() == text:
@@ -142,8 +143,8 @@ class ShellFolder:
         return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
-def lives(life_sign: int) -> bool:
-    """Whether the process still holds the lock that ends with it."""
+def is_alive(life_sign: int) -> bool:
+    """Return whether the process still holds its lock, which the kernel releases at its end."""
     try:
         fcntl.flock(life_sign, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,7 +1,7 @@
 """The sshd of one app, on loopback.
 
-No X11, no tun, no Unix sockets, no passwords. There is no keepalive of SSH's own: it would count
-as traffic of the session, and the relay in front finds a dead peer by TCP.
+It offers no X11, no tun, no Unix sockets and no passwords. It sends no keepalives by SSH, which would count
+as traffic of the session; the relay in front of it finds a dead peer by TCP.
 """
 
 import asyncio
@@ -26,24 +26,26 @@ LOGIN_TIMEOUT_S = 60.0
 _KEXINIT = 20
 """SSH_MSG_KEXINIT (RFC 4253 §7.1)."""
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-# AES-GCM first: it is the fastest here. The client's order decides (RFC 4253 §7.1), and OpenSSH's
-# has ChaCha20 first; `Ciphers ^aes128-gcm@openssh.com` in its configuration changes that.
+# AES-GCM is first, since it is the fastest here. The client's order decides (RFC 4253 §7.1), and OpenSSH has
+# ChaCha20 first; `Ciphers ^aes128-gcm@openssh.com` in its configuration changes that.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com",
             "aes128-ctr", "aes256-ctr")  # fmt: skip
 
 
 def new_host_key() -> asyncssh.SSHKey:
-    """A key that lives in this process only."""
+    """Return a new host key, which never leaves the memory of this process."""
     return asyncssh.generate_private_key("ssh-ed25519")
 
 
 class Sshd:
-    """The SSH server of one local shell. `host` is the address that it listens on."""
+    """The SSH server of one local shell. `host` is the address on which it listens.
+
+    Raises OSError if there is no folder for tmux.
+    """
 
     host = "127.0.0.1"
 
     def __init__(self, order: Order, place: ShellFolder) -> None:
-        """Raises OSError: no folder for tmux can be had."""
         self.shell = order.shell
         self.account = Account.ours()
         self.children = Children()
@@ -61,7 +63,7 @@ class Sshd:
         self._keys: asyncssh.SSHAuthorizedKeys | None = None
 
     async def listen(self, key: asyncssh.SSHKey, certificate: str) -> int:
-        """Bind a free port and return it. Raises OSError."""
+        """Listen on a free port, and return it. Raises OSError."""
         self._acceptor = await asyncssh.listen(
             self.host,
             0,
@@ -86,7 +88,10 @@ class Sshd:
         return int(self._acceptor.get_port())
 
     async def run_until_stopped(self, life_sign: int) -> None:
-        """Serve until idle for long enough or told to stop (TERM), or to stand down (HUP)."""
+        """Serve until the shell has been idle for long enough, or until SIGTERM or SIGHUP.
+
+        After SIGTERM open sessions have the grace of the order. After SIGHUP they may last.
+        """
         loop = asyncio.get_running_loop()
         grace: asyncio.Future[float | None] = loop.create_future()
 
@@ -96,7 +101,9 @@ class Sshd:
 
         loop.add_signal_handler(signal.SIGTERM, stop, self._order.drain_grace_s)
         loop.add_signal_handler(signal.SIGHUP, stop, None)
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # a ^C is the terminal owner's
+        loop.add_signal_handler(
+            signal.SIGINT, lambda: None
+        )  # a ^C is for the gateway in the terminal
         idle = asyncio.create_task(self._stop_when_idle(life_sign, stop))
         after_s = await grace
         idle.cancel()
@@ -114,25 +121,25 @@ class Sshd:
                 await asyncio.sleep(left_s)
             else:
                 try:
-                    # Under the lock, so that nobody is sent here while we go.
+                    # Under the lock, so that no worker sends a login to this process while it ends.
                     with suppress(BlockingIOError), self._place.locked(wait=False):
                         if self._place.last_used() <= last and not self._logins:
                             self._place.withdraw(life_sign)
                             stop(0.0)
                             return
                 except FileNotFoundError:
-                    stop(0.0)  # the folder is gone, so nobody can be sent here any more
+                    stop(0.0)  # without the folder no worker can find this process any more
                     return
                 await asyncio.sleep(1)
 
     async def _drain(self, after_s: float | None) -> None:
-        """No new sessions; live ones may end by themselves, for `after_s` seconds at most."""
+        """Refuse new sessions, and wait until open ones end, for `after_s` seconds at most."""
         self._draining = True
         assert self._acceptor is not None
         self._acceptor.close()
         if after_s:
             for session in tuple(self._sessions):
-                session.say(f"stagedoor: this shell stops in {after_s:g} s")
+                session.show(f"stagedoor: this shell stops in {after_s:g} s")
         with suppress(TimeoutError):
             async with asyncio.timeout(after_s):
                 while self._sessions:
@@ -146,80 +153,89 @@ class Sshd:
                     self._changed.clear()
                     await self._changed.wait()
 
-    def who_may_log_in(self) -> asyncssh.SSHAuthorizedKeys | None:
-        """By the key file as it is now; None if nobody may."""
+    def read_keys(self) -> asyncssh.SSHAuthorizedKeys | None:
+        """Read the key file, and return its keys that are still valid; None if it has none."""
         try:
             text = in_force(self._place.keys.read_text(), time.time())
         except OSError:
             text = ""
         if text != self._keys_text:
-            # Parsed again only when it has changed.
+            # Parse it again only if it has changed.
             self._keys = asyncssh.import_authorized_keys(text) if text else None
             self._keys_text = text
         return self._keys
 
     @property
     def draining(self) -> bool:
+        """Return whether new sessions are refused."""
         return self._draining
 
     def opened(self, session: Session) -> None:
+        """Record a new session."""
         self._sessions.add(session)
 
     def closed(self, session: Session) -> None:
+        """Record the end of a session."""
         self._sessions.discard(session)
         self._changed.set()
 
-    def came(self, login: "Login") -> None:
+    def connected(self, login: "Login") -> None:
+        """Record a new connection."""
         self._logins.add(login)
 
-    def went(self, login: "Login") -> None:
+    def disconnected(self, login: "Login") -> None:
+        """Record the end of a connection."""
         self._logins.discard(login)
         self._idle_since = time.time()
         self._changed.set()
 
 
 class _Stop(Protocol):
-    """What stops the process; the grace in seconds, None for as long as sessions last."""
+    """A function that stops the process, with a grace in seconds, None for as long as sessions last."""
 
     def __call__(self, after_s: float | None) -> None: ...
 
 
 class Login(asyncssh.SSHServer):
-    """One SSH connection: who may, and what forwarding."""
+    """One SSH connection: its authentication, its sessions and its forwarding."""
 
     def __init__(self, sshd: Sshd) -> None:
         self._sshd = sshd
         self._conn: asyncssh.SSHServerConnection | None = None
         self._opening: set[asyncio.Future[None]] = set()
-        """What is to be forwarded back, until there is a listener for it."""
+        """The remote forwards whose listener is not open yet."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Record the connection, and replace two functions of asyncssh for it."""
         self._conn = conn
-        judge = conn.validate_public_key
+        validate_key = conn.validate_public_key
 
         async def validate(name: str, key: bytes, message: bytes, signature: bytes) -> bool:
-            # The key of a sign-in is in the file, and ends with it; its certificate ends later.
-            return not _of_sign_in(key) and await judge(name, key, message, signature)
+            # The key of a sign-in is in the file until the sign-in ends. Its certificate would be valid
+            # longer.
+            return not _is_of_sign_in(key) and await validate_key(name, key, message, signature)
 
         handlers = {**conn._packet_handlers, _KEXINIT: _process_proposal}
         conn._packet_handlers = handlers  # for this connection alone
         conn.validate_public_key = validate  # type: ignore[assignment, method-assign]  # it tells the server no key id
-        self._sshd.came(self)
+        self._sshd.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._sshd.went(self)
+        """Record the end of the connection."""
+        self._sshd.disconnected(self)
 
     def begin_auth(self, username: str) -> bool:
+        """Set the keys that may log in. Return True, since every user must authenticate."""
         assert self._conn is not None
-        self._conn.set_authorized_keys(self._sshd.who_may_log_in())
+        self._conn.set_authorized_keys(self._sshd.read_keys())
         return True
 
     def public_key_auth_supported(self) -> bool:
-        # Also when nobody may, so that the client is refused in the usual words.
+        """Return True, also without any valid key, so that the client gets the usual refusal."""
         return True
 
     async def session_requested(self) -> Session:
-        """What was asked for before is there first, as in sshd: a command may be there to use it."""
+        """Return a session once earlier remote forwards listen, as in sshd: its command may use them."""
         while self._opening:
             await asyncio.wait(self._opening)
         if self._sshd.draining:
@@ -229,13 +245,13 @@ class Login(asyncssh.SSHServer):
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> bool:
-        # Anywhere: a user with a shell here can open connections without us just as well.
+        """Accept a forward to any address: a user with a shell here can open such connections anyway."""
         return not self._sshd.draining
 
     async def server_requested(
         self, listen_host: str, listen_port: int
     ) -> asyncssh.SSHListener | bool:
-        # As GatewayPorts no (sshd_config(5)): what is forwarded back is for this machine only.
+        """Open a listener for a remote forward, on loopback only, as GatewayPorts no in sshd_config(5)."""
         if listen_host not in _LOOPBACK_NAMES:
             return False
         assert self._conn is not None
@@ -249,6 +265,7 @@ class Login(asyncssh.SSHServer):
             opened.set_result(None)
 
     def hang_up(self) -> None:
+        """Disconnect the client, since the shell has stopped."""
         if self._conn:
             self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, "this shell has stopped")
 
@@ -256,14 +273,15 @@ class Login(asyncssh.SSHServer):
 async def _process_proposal(
     conn: asyncssh.SSHServerConnection, kind: int, number: int, packet: asyncssh.packet.SSHPacket
 ) -> None:
-    """Pass over the first packet of a client that guessed the key exchange wrong, as Dropbear's does.
+    """Process a KEXINIT, and ignore the next packet of a client that guessed the key exchange wrong.
 
-    asyncssh takes a guess for right if it is what both agree on. The SSH listener mends the same.
+    Dropbear guesses. asyncssh considers a guess right if it is what both sides agree on. The SSH listener
+    corrects this too.
     """
     await conn._process_kexinit(kind, number, packet)
     conn._ignore_first_kex = is_wrong_guess(conn._client_kexinit, conn._server_kexinit)
 
 
-def _of_sign_in(key: bytes) -> bool:
+def _is_of_sign_in(key: bytes) -> bool:
     signed = parse_certificate(key)
     return signed is not None and signed.certificate.key_id.startswith(SIGN_IN_KEY_ID)

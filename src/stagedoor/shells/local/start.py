@@ -1,8 +1,8 @@
-"""Starting a shell's process, from the gateway's side. Blocks; runs in a thread.
+"""The start of a shell's process, on the gateway's side. It blocks, and runs in a thread.
 
-The two talk in lines of JSON. The process tells `{"pid": n}`, `{"step": …}`, asks
-`{"sign": "ssh-ed25519 …"}` and is answered `{"certificate": …}` (so its host key never leaves its
-memory), and ends with `{"ready": true}`.
+Both sides send lines of JSON. The process sends `{"pid": n}`, `{"step": …}`, then `{"sign": "ssh-ed25519
+…"}`, which the gateway answers with `{"certificate": …}` (so its host key never leaves its memory), and at
+last `{"ready": true}`.
 """
 
 import json
@@ -22,14 +22,14 @@ from stagedoor.model.shell import StartStep
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder
 
-# What of our own environment the process gets: an app's shell must not read the gateway's secrets.
+# The variables that the process gets: an app's shell must not have the gateway's secrets.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "SSL_CERT_FILE")
 _ERROR_TAIL_BYTES = 2000
 _ERROR_TAIL_LINES = 3
 
 
 class StartFailedError(Exception):
-    """`step` failed; `str(error)` says why."""
+    """A failed start: `step` is the step that failed, `str(error)` the reason."""
 
     def __init__(self, step: str, why: str) -> None:
         super().__init__(why)
@@ -38,7 +38,7 @@ class StartFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """How shells are started: `sign_host` signs a public key line for some principals."""
+    """The starter of shells' processes: `sign_host` signs a public key line for some principals."""
 
     sign_host: Callable[[str, tuple[str, ...]], str]
     start_timeout_s: float
@@ -48,14 +48,14 @@ class Starter:
         order: Order,
         place: ShellFolder,
         principals: tuple[str, ...],
-        tell: Callable[[StartStep], None],
+        report: Callable[[StartStep], None],
     ) -> Running:
-        """Start the process and wait until it listens; the caller holds the place's lock.
+        """Start the process and wait until it listens; the caller holds the lock of its folder.
 
-        Raises StartFailedError that names the step.
+        `report` is called with each step. Raises StartFailedError with the step that failed.
         """
         step = StartStep("starting the process")
-        tell(step)
+        report(step)
         pid: int | None = None
         try:
             process = _process(place)
@@ -66,17 +66,17 @@ class Starter:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                _say(process.stdin, order.to_json())
-                for told in _lines(process.stdout, time.monotonic() + self.start_timeout_s):
-                    if "pid" in told:
-                        pid = told["pid"]
-                    elif "step" in told:
-                        step = StartStep(told["step"], told.get("detail", ""))
-                        tell(step)
-                    elif "sign" in told:
-                        certificate = self.sign_host(told["sign"], principals)
-                        _say(process.stdin, json.dumps({"certificate": certificate}))
-                    elif "ready" in told:
+                _send(process.stdin, order.to_json())
+                for message in _messages(process.stdout, time.monotonic() + self.start_timeout_s):
+                    if "pid" in message:
+                        pid = message["pid"]
+                    elif "step" in message:
+                        step = StartStep(message["step"], message.get("detail", ""))
+                        report(step)
+                    elif "sign" in message:
+                        certificate = self.sign_host(message["sign"], principals)
+                        _send(process.stdin, json.dumps({"certificate": certificate}))
+                    elif "ready" in message:
                         ready = True
                         break
                 running = place.running() if ready else None
@@ -98,7 +98,7 @@ class Starter:
 
 
 def _process(place: ShellFolder) -> "subprocess.Popen[bytes]":
-    """The process, which waits for its order. Raises OSError."""
+    """Start the process, which then waits for its order. Raises OSError."""
     with place.errors.open("wb") as errors:
         os.fchmod(errors.fileno(), 0o600)
         return subprocess.Popen(
@@ -112,13 +112,13 @@ def _process(place: ShellFolder) -> "subprocess.Popen[bytes]":
         )
 
 
-def _say(stream: IO[bytes], line: str) -> None:
+def _send(stream: IO[bytes], line: str) -> None:
     stream.write(line.encode() + b"\n")
     stream.flush()
 
 
-def _lines(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any]]:
-    """What the process tells, until it closes. Raises TimeoutError at `deadline`."""
+def _messages(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any]]:
+    """Yield the messages of the process until it closes the pipe. Raises TimeoutError at `deadline`."""
     pending = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
@@ -134,7 +134,7 @@ def _lines(stream: IO[bytes], deadline: float) -> Iterator[dict[str, Any]]:
 
 
 def _end(process: "subprocess.Popen[bytes]", pid: int | None) -> None:
-    """Leave nothing behind of a start that failed."""
+    """Kill the processes of a failed start."""
     with suppress(ProcessLookupError):
         process.kill()
     if pid is not None:
@@ -143,11 +143,11 @@ def _end(process: "subprocess.Popen[bytes]", pid: int | None) -> None:
 
 
 def _tail(place: ShellFolder) -> str:
-    """The last lines that the process wrote, as one."""
+    """Return the last lines that the process wrote, joined into one."""
     with suppress(OSError), place.errors.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(file.tell() - _ERROR_TAIL_BYTES, 0))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-        said = " / ".join([line for line in lines if line][-_ERROR_TAIL_LINES:])
-        return "".join(c if c.isprintable() else "?" for c in said)
+        tail = " / ".join([line for line in lines if line][-_ERROR_TAIL_LINES:])
+        return "".join(c if c.isprintable() else "?" for c in tail)
     return ""

@@ -1,4 +1,4 @@
-"""A pty as the client asked for it (RFC 4254 §6.2, §6.7, §8; RFC 8160 for IUTF8)."""
+"""A pty as the client requests it (RFC 4254 §6.2, §6.7, §8; RFC 8160 for IUTF8)."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ _CHARACTERS = {
     8: "VSTART", 9: "VSTOP", 10: "VSUSP", 11: "VDSUSP", 12: "VREPRINT", 13: "VWERASE",
     14: "VLNEXT", 16: "VSWTCH", 17: "VSTATUS", 18: "VDISCARD",
 }  # fmt: skip
-# … and of a flag, by the index of its field in what tcgetattr(3) returns in Python.
+# … and to the name of a flag, by the index of its field in the result of `termios.tcgetattr`.
 _FLAGS = {
     0: {30: "IGNPAR", 31: "PARMRK", 32: "INPCK", 33: "ISTRIP", 34: "INLCR", 35: "IGNCR",
         36: "ICRNL", 37: "IUCLC", 38: "IXON", 39: "IXANY", 40: "IXOFF", 41: "IMAXBEL",
@@ -35,18 +35,18 @@ Attributes = list[int | list[bytes | int]]
 
 
 def with_modes(attributes: Attributes, modes: Mapping[int, int]) -> Attributes:
-    """`attributes` (as `termios.tcgetattr` returns them) with the client's modes applied.
+    """Return `attributes` (as from `termios.tcgetattr`) with the client's modes applied.
 
-    Modes that this system does not have are passed over, as RFC 4254 §8 asks. Pure.
+    Modes that this system does not have are ignored, as RFC 4254 §8 requires. Pure.
     """
     changed: Attributes = [list(a) if isinstance(a, list) else a for a in attributes]
     characters = changed[_CONTROL_CHARACTERS]
     assert isinstance(characters, list)
     for opcode, value in modes.items():
-        place = getattr(termios, _CHARACTERS.get(opcode, ""), None)
-        if isinstance(place, int):
-            # RFC 4254 §8: 255 stands for no character at all.
-            characters[place] = b"\0" if value == _DISABLED else bytes([value & 0xFF])
+        position = getattr(termios, _CHARACTERS.get(opcode, ""), None)
+        if isinstance(position, int):
+            # RFC 4254 §8: 255 disables the character.
+            characters[position] = b"\0" if value == _DISABLED else bytes([value & 0xFF])
         for index, flags in _FLAGS.items():
             if opcode in flags:
                 bit = _IUTF8 if flags[opcode] == "IUTF8" else getattr(termios, flags[opcode], 0)
@@ -69,7 +69,7 @@ def _set(attributes: Attributes, index: int, mask: int, bits: int) -> None:
 
 @dataclass(slots=True)
 class Terminal:
-    """A pty, both ends open; `path` is the slave's, for the child to open as its own."""
+    """A pty with both ends open; `path` is that of the slave, which the child opens itself."""
 
     master: int
     slave: int
@@ -80,25 +80,26 @@ class Terminal:
     def open(
         cls, term: str, size: tuple[int, int, int, int], modes: Mapping[int, int]
     ) -> "Terminal":
-        """Raises OSError when there is no pty left."""
+        """Open a pty with the client's size and modes. Raises OSError if there is no pty left."""
         master, slave = os.openpty()
         os.set_blocking(master, False)
         terminal = cls(master, slave, os.ttyname(slave), term)
         terminal.resize(size)
-        # A pty has neither 7 bits nor parity: it takes all else, and glibc reports that as an error.
+        # A pty has neither 7 bits nor parity. It accepts all other modes, and glibc reports an error for
+        # these.
         with suppress(termios.error):
             termios.tcsetattr(slave, termios.TCSANOW, with_modes(termios.tcgetattr(slave), modes))
         return terminal
 
     def resize(self, size: tuple[int, int, int, int]) -> None:
-        """Columns, rows, then both in pixels; the foreground job gets SIGWINCH by the kernel."""
+        """Set the size: columns, rows, both in pixels. The kernel sends SIGWINCH to the foreground job."""
         columns, rows, width, height = (min(n, 0xFFFF) for n in size)
         fcntl.ioctl(
             self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, width, height)
         )
 
     def close_slave(self) -> None:
-        """Once the child has opened it; else its end would never be seen."""
+        """Close the slave here once the child has opened it. Otherwise the master would never report EOF."""
         if self.slave >= 0:
             os.close(self.slave)
             self.slave = -1

@@ -1,7 +1,7 @@
-"""A shell's own tmux: apps whose shells run as one account would share that account's, and see each other.
+"""The tmux of one shell. Without it, shells that run as one account would share that account's tmux.
 
-A tmux of any name is in `TMUX_TMPDIR/tmux-UID` (tmux(1), ENVIRONMENT); a login by ssh finds there what
-a held terminal has started, and the other way round.
+The sockets of tmux are in `TMUX_TMPDIR/tmux-UID` (tmux(1), ENVIRONMENT). A login by ssh finds the tmux
+there that a WebShell's terminal has started, and the other way round.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from stagedoor.holder.folder import make_ours_alone
 
 VARIABLE = "TMUX_TMPDIR"
 _SOCKET_BYTES = 107
-"""So long may the path of a socket be (unix(7))."""
+"""The longest path of a socket, in bytes (unix(7))."""
 _END_S = 5.0
 
 
 def make_folder(shell: Path) -> Path:
-    """What VARIABLE is to say in the shell whose folder is `shell`, which is there. Raises OSError."""
+    """Return the value of VARIABLE for the shell with the existing folder `shell`. Raises OSError."""
     folder = _folder(shell)
     if folder != shell:
         make_ours_alone(folder)
@@ -28,7 +28,7 @@ def make_folder(shell: Path) -> Path:
 
 
 def end(shell: Path) -> None:
-    """End every tmux of the shell, with all that runs in them."""
+    """End every tmux of the shell, with all programs in them."""
     folder, tmux = _folder(shell), shutil.which("tmux")
     for socket in (folder / f"tmux-{os.getuid()}").glob("*"):
         if tmux is not None:
@@ -43,8 +43,8 @@ def end(shell: Path) -> None:
 
 
 def _folder(shell: Path) -> Path:
-    """The shell's own, or one in /tmp if a socket's path would be too long."""
+    """Return the shell's folder, or one in /tmp if a socket's path would be too long."""
     if len(f"{shell}/tmux-{os.getuid()}/default".encode()) <= _SOCKET_BYTES:
         return shell
     name = hashlib.sha256(str(shell).encode()).hexdigest()[:16]
-    return Path(f"/tmp/stagedoor-tmux-{os.getuid()}-{name}")  # noqa: S108 - found to be ours alone
+    return Path(f"/tmp/stagedoor-tmux-{os.getuid()}-{name}")  # noqa: S108 - make_ours_alone checks it
