@@ -51,16 +51,16 @@ def two_gateways(folder: Path, server: Server, web: str = "") -> Iterator[list[G
     """On one PostgreSQL store, with the user dev, who may enter app01 at both; `web` is more of its table."""
     store = f'\n[store]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n'
     with ExitStack() as stack:
-        made = []
+        gateways = []
         for number in range(2):
             place = folder / f"gateway{number}"
             place.mkdir()
             toml = settings().replace("[web]\n", f"[web]\n{web}")
-            made.append(stack.enter_context(Gateway(place, toml + store)))
-        made[0].add_user("dev", "app01")
-        for one in made:
-            one.start()
-        yield made
+            gateways.append(stack.enter_context(Gateway(place, toml + store)))
+        gateways[0].add_user("dev", "app01")
+        for gateway in gateways:
+            gateway.start()
+        yield gateways
 
 
 @dataclass
@@ -72,7 +72,7 @@ class SignIn:
     key: Key = field(init=False)
     closed_at: dict[str, float] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
-    """What the client said last, by method and gateway."""
+    """The last output of the client, by method and gateway."""
     _threads: list[threading.Thread] = field(default_factory=list)
     _running: ExitStack = field(default_factory=ExitStack)
 
@@ -145,7 +145,7 @@ class SignIn:
             key = parse_public_key(self.key.file.with_suffix(".pub").read_text())
             assert not isinstance(key, KeyRefused)
             of_user = list_sign_ins(service, "dev")
-            mine = [one for one in of_user if one.key_fingerprint == key.fingerprint]
+            mine = [sign_in for sign_in in of_user if sign_in.key_fingerprint == key.fingerprint]
             began = time.monotonic()
             assert end_sign_ins(service, mine, "laptop stolen") == 1
         for thread in self._threads:

@@ -41,7 +41,7 @@ class Laptop:
         )
 
     def start_as_ssh(self, **env: str) -> "Running":
-        """What the `Match exec` of its configuration says, which each ssh runs."""
+        """Start the command of `Match exec` in its configuration, which each ssh runs."""
         config = (self.folder / "ssh_config").read_text()
         [line] = re.findall(r'^Match host .* exec "(.*)"$', config, re.MULTILINE)
         return self._start(["/bin/sh", "-c", "exec " + line.replace("%%", "%")], self.env | env)
@@ -119,15 +119,15 @@ class Running:
 
     def login_id(self, base: str) -> str:
         wait_until(lambda: "type:" in self.stderr or self.process.poll() is not None)
-        found = re.search(re.escape(base) + r"/login/(\S+)", self.stderr)
-        assert found, self.stderr
-        return found.group(1)
+        match = re.search(re.escape(base) + r"/login/(\S+)", self.stderr)
+        assert match, self.stderr
+        return match.group(1)
 
     @property
     def letters(self) -> str:
-        found = re.search(r"type: +(\S+)", self.stderr)
-        assert found, self.stderr
-        return found.group(1)
+        match = re.search(r"type: +(\S+)", self.stderr)
+        assert match, self.stderr
+        return match.group(1)
 
     def kill(self) -> None:
         """Unless it has ended before."""

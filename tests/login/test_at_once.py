@@ -38,7 +38,9 @@ def test_fifty_ssh_at_once_are_one_request_and_one_tab(
         all_ = [pool.submit(laptop.ssh, "app01.ssh", "echo in", **desktop.env) for _ in range(50)]
         wait_until(lambda: desktop.tabs)
         come_back(person, desktop.tabs[0].rpartition("/")[2])
-    assert {one.result().stdout for one in all_} == {"in\n"}, [one.result().stderr for one in all_]
+    assert {future.result().stdout for future in all_} == {"in\n"}, [
+        future.result().stderr for future in all_
+    ]
     assert len(desktop.tabs) == 1
     begun = select(func.count()).where(pending_logins.c.created_at >= began)
     with gateway.service() as service, service.database.read() as transaction:
@@ -61,7 +63,9 @@ def test_many_at_once_ask_one_person_once(
     ]
 
     def asking() -> list[Running]:
-        return [one for one in all_ if "type:" in one.stderr and one.process.poll() is None]
+        return [
+            client for client in all_ if "type:" in client.stderr and client.process.poll() is None
+        ]
 
     wait_until(lambda: asking())
     assert len(asking()) == 1
@@ -71,9 +75,9 @@ def test_many_at_once_ask_one_person_once(
     wait_until(lambda: asking())
     [second] = asking()
     come_back(person, second.login_id(laptop.base))
-    codes = [one.end().returncode for one in all_ if one is not first]
+    codes = [client.end().returncode for client in all_ if client is not first]
     assert codes == [0] * 9
-    assert sum("type:" in one.stderr for one in all_) == 2
+    assert sum("type:" in client.stderr for client in all_) == 2
 
 
 def test_ssh_waits_for_another_s_login_with_no_client_of_its_own_and_hears_how_it_ended(

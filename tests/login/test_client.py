@@ -95,9 +95,9 @@ class Listening(Corporate):
                 sink.sendall(data)
         # Of each connection, which has one request and one answer.
         self.sent.append(said) if from_client else self.heads.append(said.partition(b"\r\n\r\n")[0])
-        for each in (source, sink):
+        for end in (source, sink):
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.identity(3)
@@ -117,14 +117,14 @@ def test_letters_are_typed_where_the_browser_is_elsewhere(
         assert person.post(f"/login/{id_}/approve", letters=letters)[0] == 200
         assert running.end().returncode == 0, running.stderr
     assert b"POST /login/poll " in b"".join(corporate.sent)
-    told = [
+    texts = [
         listed.stdout,
         environ,
         b"".join([*corporate.sent, *corporate.heads]).decode("latin-1"),
         json.dumps(gateway.lines),
         json.dumps(gateway.audit()),
     ]
-    for text in told:
+    for text in texts:
         assert letters not in text
         assert letters.replace("-", "") not in text
 
@@ -140,7 +140,7 @@ def test_denied_interrupted_and_expired_change_no_file_and_say_one_line(
         running.process.send_signal(signal.SIGINT)
 
     def leave(running: Running, id_: str) -> None:
-        """Somebody looks at it, closes the tab, and its three minutes are over."""
+        """Open its page, close the tab, and let its three minutes pass."""
         assert person.get(f"/login/{id_}")[0] == 200
         with gateway.service() as service, service.database.write() as transaction:
             transaction.execute(update(pending_logins).values(ends_at=1.0))
@@ -246,7 +246,7 @@ def test_without_a_grant_the_login_lasts_and_the_certificate_comes_with_the_gran
 @pytest.mark.identity(25)
 def test_it_needs_no_agent_and_changes_none(laptop: Laptop, person: Person, tmp_path: Path) -> None:
     """An agent with a key of the person's; one that takes no certificate and refuses whatever it is asked,
-    as keyrings do; and a socket at which nobody is."""
+    as keyrings do; and a socket at which no agent listens."""
     other = Key(tmp_path, "other")
     with agent(tmp_path) as full, refusing(tmp_path) as keyring:
         subprocess.run(["ssh-add", "-q", other.file], env={"SSH_AUTH_SOCK": full}, check=True)
@@ -321,9 +321,9 @@ def test_programs_are_never_asked(laptop: Laptop, person: Person, gateway: Gatew
         (["app01.ssh"], {}),
     ):
         done = laptop.ssh(*arguments, **env)
-        told = [line for line in done.stderr.splitlines() if line.startswith("stagedoor:")]
-        assert len(told) == 1
-        assert "nobody was asked" in told[0]
+        lines = [line for line in done.stderr.splitlines() if line.startswith("stagedoor:")]
+        assert len(lines) == 1
+        assert "nobody was asked" in lines[0]
     assert desktop.tabs == []
 
 
@@ -352,7 +352,7 @@ def test_the_gateway_serves_it_with_the_lines_that_install_it(
 
 
 def test_a_download_that_was_tampered_with_replaces_no_client(tmp_path: Path, base: str) -> None:
-    """The page's line, where somebody on the way sends another file than the one whose SHA-256 it has."""
+    """The page's line, where an attacker on the way sends another file than the one whose SHA-256 it has."""
     _, page = Person(base).get("/client")
     get, _ = (html.unescape(line) for line in re.findall(r'data-copy="([^"]+)"', page))
     installed = tmp_path / ".local/bin/stagedoor"
@@ -379,12 +379,14 @@ def test_a_download_that_was_tampered_with_replaces_no_client(tmp_path: Path, ba
 def test_its_doctor_takes_the_options_of_the_installed_one() -> None:
     """But for the bundle, which the gateway's side of the program writes."""
     installed = {
-        word for one in doctor.params for word in one.opts if isinstance(one, click.Option)
+        word for option in doctor.params for word in option.opts if isinstance(option, click.Option)
     }
     [choices] = [
-        one.choices for one in parser()._actions if isinstance(one, argparse._SubParsersAction)
+        action.choices
+        for action in parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
     ]
-    alone = {word for one in choices["doctor"]._actions for word in one.option_strings}
+    alone = {word for action in choices["doctor"]._actions for word in action.option_strings}
     assert alone - {"-h", "--help"} == installed - {"--bundle"}
 
 
@@ -431,7 +433,7 @@ def test_its_doctor_says_what_the_installed_one_says(
 def test_a_good_certificate_costs_no_packet_and_loads_hardly_anything(
     laptop: Laptop, tmp_path: Path
 ) -> None:
-    """What it costs is measured by `bench/sign_in.py`: the interpreter's start, and nothing of ours."""
+    """Its cost is measured by `bench/sign_in.py`: the interpreter's start, and nothing of ours."""
     laptop.folder.mkdir(parents=True)
     (laptop.folder / "fresh_until").write_text("99999999999")
     (laptop.folder / "id-cert.pub").write_text("any")

@@ -1,4 +1,4 @@
-"""What the gateway answers a machine that logs in, and the person who lets it in."""
+"""The answers of the gateway to a machine that logs in, and to the person who lets it in."""
 
 import http.client
 import json
@@ -89,12 +89,12 @@ def connect(gateway: Gateway, user: str, secret: str) -> bytes:
 
 def test_of_a_token_that_ends_soon_the_client_is_told(gateway: Gateway) -> None:
     now = time.time()
-    for left_s, told in ((2 * DAY_S, True), (30 * DAY_S, False)):
+    for left_s, is_announced in ((2 * DAY_S, True), (30 * DAY_S, False)):
         with gateway.changed() as service:
             token = admin.create_token(service, "dev", expires_at=now + left_s).text
         answer = connect(gateway, "dev", token)
         assert answer.startswith(b"HTTP/1.1 200 ")
-        assert (f"Stagedoor-Token-Ends: {now + left_s:.0f}".encode() in answer) == told
+        assert (f"Stagedoor-Token-Ends: {now + left_s:.0f}".encode() in answer) == is_announced
 
 
 @pytest.mark.identity(2, 4, 5)
@@ -124,7 +124,7 @@ def test_wrong_letters_are_counted_and_end_it(machine: Machine, person: Person) 
 
 
 def test_to_wait_proves_nothing_of_who_waits(tmp_path: Path) -> None:
-    """Anybody may begin a login. If that were a proof, strangers would hold connections without a limit."""
+    """Any stranger may begin a login. If that were a proof, they would hold connections without a limit."""
     limited = settings() + "[listen]\nmax_pending = 32\n"  # so one source has eight
     with running(tmp_path, limited) as gateway, ExitStack() as opened:
         port = gateway.port("web")

@@ -1,5 +1,5 @@
-"""What a login writes, from a gateway's document that may be anybody's: it catches no other host, and no line
-of it comes from outside unread."""
+"""The files that a login writes, from a document that may be a stranger's: they catch no other host, and
+hold no line from outside unchecked."""
 
 import ast
 import json
@@ -52,11 +52,11 @@ def test_ssh_understands_it(tmp_path: Path) -> None:
     done = subprocess.run(
         ["ssh", "-GF", file, "app01.ssh"], capture_output=True, text=True, check=True
     )
-    told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
-    assert told["proxyjump"] == "stagedoor-gw.example"
-    assert told["identityfile"] == f"{FOLDER}/id"
-    assert told["certificatefile"] == f"{FOLDER}/id-cert.pub"
-    assert told["stricthostkeychecking"] in ("yes", "true")
+    options = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    assert options["proxyjump"] == "stagedoor-gw.example"
+    assert options["identityfile"] == f"{FOLDER}/id"
+    assert options["certificatefile"] == f"{FOLDER}/id-cert.pub"
+    assert options["stricthostkeychecking"] in ("yes", "true")
     other = subprocess.run(
         ["ssh", "-GF", file, "github.com"], capture_output=True, text=True, check=True
     )
@@ -279,15 +279,15 @@ def test_the_client_is_written_for_python_3_8_and_imports_nothing_else(name: str
     text = (files("stagedoor") / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
     tree = ast.parse(text, feature_version=(3, 8))
     newer = {"slots", "kw_only", "StrEnum", "removeprefix", "removesuffix", "UTC"}
-    ours = {f"stagedoor.{each}" for each in MODULES}
+    ours = {f"stagedoor.{module_name}" for module_name in MODULES}
     for node in ast.walk(tree):
         match node:
             case ast.Import(names):
-                assert not any(each.name.startswith("stagedoor") for each in names)
+                assert not any(alias.name.startswith("stagedoor") for alias in names)
             case ast.ImportFrom(module=str(module), names=names) if module.startswith("stagedoor"):
-                inside = {f"{module}.{each.name}" for each in names}
+                inside = {f"{module}.{alias.name}" for alias in names}
                 assert module in ours or inside <= ours
             case ast.ImportFrom(names=names):
-                assert newer.isdisjoint(each.name for each in names)
+                assert newer.isdisjoint(alias.name for alias in names)
             case ast.keyword(arg=word) | ast.Attribute(attr=word):
                 assert word not in newer

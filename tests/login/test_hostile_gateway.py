@@ -1,4 +1,4 @@
-"""A gateway that means harm, or somebody in its place: what it says is for one login, and nothing else."""
+"""A gateway that means harm, or an impostor: what it says is for one login, and nothing else."""
 
 import json
 import socket
@@ -84,21 +84,23 @@ def test_its_page_adds_nothing_to_what_our_port_answers(home: Path, more: str) -
         if path == "/login/start":
             # Here, while the port surely listens: it closes as soon as the address below is refused.
             browser = socket.create_connection(("127.0.0.1", sent["port"]), BOUND_S)  # type: ignore[arg-type]
-            browsers.append(threading.Thread(target=lambda: answers.append(brought(browser))))
+            browsers.append(
+                threading.Thread(target=lambda: answers.append(answer_to_code(browser)))
+            )
             browsers[-1].start()
             return {"id": f"x{more}"}
         return {"state": "denied" if "code" in sent else "waiting"}
 
     with hostile(says) as url, pytest.raises(TunnelError):
         login.log_in(url, browser=False, program=PROGRAM)
-    for one in browsers:
-        one.join(BOUND_S)
+    for thread in browsers:
+        thread.join(BOUND_S)
     assert len(answers) == 1
-    assert not any(b"script" in one or b"X: y" in one for one in answers)
+    assert not any(b"script" in answer or b"X: y" in answer for answer in answers)
 
 
-def brought(sock: socket.socket) -> bytes:
-    """What a browser is answered that brings a code."""
+def answer_to_code(sock: socket.socket) -> bytes:
+    """Return the answer to a browser that brings a code."""
     with closing(sock):
         try:
             sock.sendall(b"GET /?code=0123456789abcdef&iss=x HTTP/1.1\r\n\r\n")

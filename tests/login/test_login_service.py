@@ -94,7 +94,7 @@ class Installation:
         return await self.logins.poll(begun.id, VERIFIER, code, ORIGIN, HERE)
 
     async def letters(self, begun: StartedLogin, key: Key) -> str:
-        """What its terminal shows; the gateway knows them by its first question."""
+        """Return the letters that its terminal shows; the gateway knows them by its first question."""
         assert await self.poll(begun) is LoginState.WAITING
         signed = find_signing_key(key.sign(b"text"), NAMESPACE, b"text")
         assert signed is not None
@@ -108,9 +108,9 @@ class Installation:
     async def logged_in(self, key: Key) -> LoginResult:
         begun = await self.begin(key)
         assert not isinstance(await self.approve(begun, await self.letters(begun, key)), Denial)
-        found = await self.poll(begun)
-        assert isinstance(found, LoginResult), found
-        return found
+        result = await self.poll(begun)
+        assert isinstance(result, LoginResult), result
+        return result
 
     async def renew(self, key: Key, *, at: float | None = None) -> LoginResult | Denial:
         when = int(self.now() if at is None else at)
@@ -126,9 +126,9 @@ def here(tmp_path: Path) -> Iterator[Installation]:
         ensure_cas(settings)
         database = service.database
         add_user(service, "alice", password="correct horse")
-        found = on_password_of(load_policy(database).users["alice"])
+        identity = on_password_of(load_policy(database).users["alice"])
         secret = passes.issue(
-            database, pass_for(PassKind.SESSION, found, time.time(), lifetimes), time.time()
+            database, pass_for(PassKind.SESSION, identity, time.time(), lifetimes), time.time()
         )
         shown = passes.find(database, PassKind.SESSION, secret)
         assert shown is not None
@@ -143,7 +143,7 @@ def here(tmp_path: Path) -> Iterator[Installation]:
             service,
             LoginService(settings, database, given, lifetimes, None, lambda _: None),
             LoginApproval(settings, database),
-            replace(found, sign_in=shown.sign_in),
+            replace(identity, sign_in=shown.sign_in),
             settings.data_dir,
         )
         made.logins = LoginService(
@@ -174,12 +174,12 @@ async def test_the_letters_log_a_machine_in_once(
     letters = await here.letters(begun, key)
     done = await here.approve(begun, letters.lower())
     assert not isinstance(done, Denial)
-    found = await here.poll(begun)
-    assert isinstance(found, LoginResult)
-    assert found.user == "alice"
-    assert found.secret is not None
-    assert "alice" in certificate_of(found.certificate, tmp_path)
-    [login] = [one for one in list_sign_ins(here.admin) if one.key_fingerprint]
+    result = await here.poll(begun)
+    assert isinstance(result, LoginResult)
+    assert result.user == "alice"
+    assert result.secret is not None
+    assert "alice" in certificate_of(result.certificate, tmp_path)
+    [login] = [sign_in for sign_in in list_sign_ins(here.admin) if sign_in.key_fingerprint]
     assert (login.user, login.label, login.source) == ("alice", "laptop", "192.0.2.7")
     again = await here.poll(begun)
     assert isinstance(again, Denial), "it is spent"
@@ -318,16 +318,16 @@ async def test_use_moves_a_logins_end_and_never_beyond_the_persons(
     here.ahead_s = 14 * 3600
     last = await here.renew(key)
     assert isinstance(last, LoginResult)
-    latest = [one for one in list_sign_ins(here.admin) if one.key_fingerprint]
+    latest = [sign_in for sign_in in list_sign_ins(here.admin) if sign_in.key_fingerprint]
     assert last.ends_at == latest[0].ends_at
     assert last.ends_at <= time.time() + 24 * 3600
 
 
 async def test_a_logout_ends_the_login_and_no_other(here: Installation, key: Key) -> None:
-    found = await here.logged_in(key)
-    assert found.secret is not None
+    result = await here.logged_in(key)
+    assert result.secret is not None
     assert await here.logins.end("sgl_unknown", HERE) is None
-    assert await here.logins.end(found.secret, HERE) is None
+    assert await here.logins.end(result.secret, HERE) is None
     [left] = list_sign_ins(here.admin)
     assert left.key_fingerprint is None, "the browser's goes on"
     assert isinstance(await here.renew(key), Denial)
@@ -337,9 +337,9 @@ async def test_where_nothing_can_be_signed_the_machine_is_told(
     here: Installation, key: Key
 ) -> None:
     here.broken = True
-    found = await here.logged_in(key)
-    assert found.certificate is None
-    assert "signer is away" in found.why
+    result = await here.logged_in(key)
+    assert result.certificate is None
+    assert "signer is away" in result.why
     got = await here.renew(key)
     assert isinstance(got, Denial)
     assert got.reason is Reason.OVERLOADED
@@ -402,10 +402,10 @@ async def test_letters_codes_and_secrets_are_in_no_audit(here: Installation, key
     letters = await here.letters(begun, key)
     await here.approve(begun, "WWWW-WWWW")
     await here.approve(begun, shown_letters(letters))
-    found = await here.poll(begun)
-    assert isinstance(found, LoginResult)
-    assert found.secret is not None
-    told = "".join(str(entry) for entry in read_entries(here.admin.database))
-    assert "login.answer" in told
-    for secret in (letters, shown_letters(letters), "WWWW", found.secret, VERIFIER):
-        assert secret not in told
+    result = await here.poll(begun)
+    assert isinstance(result, LoginResult)
+    assert result.secret is not None
+    audited = "".join(str(entry) for entry in read_entries(here.admin.database))
+    assert "login.answer" in audited
+    for secret in (letters, shown_letters(letters), "WWWW", result.secret, VERIFIER):
+        assert secret not in audited

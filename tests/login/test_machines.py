@@ -89,7 +89,7 @@ def test_a_job_logs_in_by_its_token_and_runs_ssh(job: Laptop, base: str, gateway
 
     audit = gateway.command("audit", "--json").stdout
     events = [json.loads(line) for line in audit.splitlines()]
-    [login] = [one for one in events if one["fields"].get("action") == "login.machine"]
+    [login] = [event for event in events if event["fields"].get("action") == "login.machine"]
     fields = login["fields"]
     assert login["identity"] == "shop (machine)"
     assert (fields["user"], fields["issuer"]) == ("ci-shop", GITHUB)
@@ -98,7 +98,7 @@ def test_a_job_logs_in_by_its_token_and_runs_ssh(job: Laptop, base: str, gateway
     [listed] = json.loads(gateway.command("sign-in", "list", "--json").stdout)
     assert (listed["user"], listed["method"]) == ("ci-shop", "machine")
 
-    # Its end is an administrator's too; nobody is asked to sign in, terminal or not.
+    # An administrator can end it, too; no person is asked to sign in, terminal or not.
     gateway.command("sign-in", "end", "--user", "ci-shop", "--yes")
     (job.folder / "fresh_until").write_text("0")
     wait_until(lambda: job.ssh("app01.ssh", "true").returncode == 255)

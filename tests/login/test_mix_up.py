@@ -101,7 +101,7 @@ def test_a_click_at_another_gateway_is_worth_nothing(
     attack: Rogue, victim: Running, person: Person
 ) -> None:
     """The browser is led on to the real page, and its person allows what they believe to be their login."""
-    answer = visit(person.onward(attack.id))
+    answer = open_page(person.onward(attack.id))
     done = victim.end()
     assert done.returncode == REFUSED, done.stderr
     last = done.stderr.splitlines()[-1]
@@ -157,8 +157,8 @@ def test_where_the_gateway_has_names_no_signature_for_an_address_counts(tmp_path
             assert known or "https://gw.example" in answers[0][1]["message"]
 
 
-def visit(url: str) -> str:
-    """What a browser shows that is sent there; it follows no redirect."""
+def open_page(url: str) -> str:
+    """Return what a browser shows that is sent to `url`; it follows no redirect."""
     try:
         with urllib.request.urlopen(url, timeout=BOUND_S) as answer:
             return str(answer.read().decode())

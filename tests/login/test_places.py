@@ -24,7 +24,7 @@ def test_a_login_goes_on_behind_nginx_though_its_gateways_start_again(
     start twice."""
     server = postgresql.database()
     with two_gateways(tmp_path, server, WEB) as gateways:
-        first, second = (one.port("web") for one in gateways)
+        first, second = (gateway.port("web") for gateway in gateways)
         certificate = write_certificate(tmp_path)
         with nginx(tmp_path / "nginx", first, certificate, "/stagedoor/", others=[second]) as proxy:
             place = f"127.0.0.1:{proxy.port}"
@@ -34,11 +34,11 @@ def test_a_login_goes_on_behind_nginx_though_its_gateways_start_again(
                 running = laptop.start("login", laptop.base, **via)
                 id_ = running.login_id(laptop.base)
                 person = Person(laptop.base).sign_in()
-                for one in gateways:
-                    one.stop()
+                for gateway in gateways:
+                    gateway.stop()
                     assert person.get(f"/login/{id_}")[0] == 200, "the other one serves"
-                    one.lines.clear()  # else it would seem to serve already
-                    one.start()
+                    gateway.lines.clear()  # else it would seem to serve already
+                    gateway.start()
                 come_back(person, id_)
                 assert running.end().returncode == 0, running.stderr
                 assert set(corporate.asked) == {f"CONNECT {place}"}

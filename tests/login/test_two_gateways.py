@@ -24,9 +24,9 @@ def test_the_end_of_a_sign_in_closes_what_it_opened_by_each_method_at_both(
         with two_gateways(tmp_path, server) as gateways:
             mine = SignIn(tmp_path / "mine", gateways[0])
             try:
-                for one in gateways:
-                    one.wait_for_policy()
-                    mine.open_at(one)
+                for gateway in gateways:
+                    gateway.wait_for_policy()
+                    mine.open_at(gateway)
                 took = mine.end()
             finally:
                 mine.close()
