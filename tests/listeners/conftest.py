@@ -1,4 +1,4 @@
-"""One house for the tests of a module, with a server of the test's own as the shell of app01."""
+"""One worker for the tests of a module, with a server of the test's own as the shell of app01."""
 
 import contextlib
 import socket
@@ -10,8 +10,8 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.net import dial, resolve
-from tests.listeners.house import OWN_PORT, House, open_house, static
 from tests.listeners.wire import Upstream
+from tests.listeners.worker import OWN_PORT, GatewayWorker, open_worker, static
 from tests.net.peers import write_certificate
 from tests.ports import free_port
 
@@ -25,12 +25,12 @@ def shell() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def upstream(shell: Upstream, house: House) -> Iterator[Upstream]:
-    """The shell of app01; it hangs up after each test, which leaves nobody in the house, nor a line
+def upstream(shell: Upstream, worker: GatewayWorker) -> Iterator[Upstream]:
+    """The shell of app01; it hangs up after each test, which leaves no session in the worker, nor a line
     of its log to come."""
     yield shell
     shell.hang_up()
-    house.empty()
+    worker.empty()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def certificate(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def house(shell: Upstream, folder: Path, certificate: Path) -> Iterator[House]:
+def worker(shell: Upstream, folder: Path, certificate: Path) -> Iterator[GatewayWorker]:
     closed = free_port()
     with full() as silent:
         settings = (
@@ -58,7 +58,7 @@ def house(shell: Upstream, folder: Path, certificate: Path) -> Iterator[House]:
             + static("own", OWN_PORT)
             + static("own2", OWN_PORT, host="127.0.0.2")
         )
-        with open_house(folder, settings) as one:
+        with open_worker(folder, settings) as one:
             with admin.open_service(one.data_dir) as service:
                 admin.set_password(service, "dev", PASSWORD)
                 admin.add_user(service, "other", password=PASSWORD)

@@ -1,4 +1,4 @@
-"""Text is escaped on every page: what somebody else wrote cannot change a page's elements. Pure."""
+"""Text is escaped on every page: what another person wrote cannot change a page's elements. Pure."""
 
 import inspect
 import re
@@ -45,7 +45,7 @@ def made(hint: Any, text: str) -> Any:
         return Target("app01")
     if is_dataclass(hint):
         hints = typing.get_type_hints(hint)
-        return hint(**{each.name: made(hints[each.name], text) for each in fields(hint)})  # type: ignore[operator]
+        return hint(**{field.name: made(hints[field.name], text) for field in fields(hint)})  # type: ignore[operator]
     return text if hint is str else hint(1)
 
 
@@ -86,8 +86,8 @@ def test_every_page_is_held_to_it() -> None:
 
 def test_no_code_makes_elements_by_itself() -> None:
     for module in sorted(TEMPLATES.parent.rglob("*.py")):
-        found = re.findall(r"<[a-z!/][^>\n]*>", module.read_text(encoding="utf-8"))
-        assert not found, f"{module}: {found}; write a template"
+        elements = re.findall(r"<[a-z!/][^>\n]*>", module.read_text(encoding="utf-8"))
+        assert not elements, f"{module}: {elements}; write a template"
 
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.name)

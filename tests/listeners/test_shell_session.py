@@ -33,7 +33,7 @@ TURNS = 20
 
 
 class Connections(asyncssh.SSHServer):
-    """The shell's sshd: somebody who has a certificate gets in."""
+    """The shell's sshd: a client that has a certificate gets in."""
 
     def __init__(self, live: set[object]) -> None:
         self._live = live
@@ -62,7 +62,7 @@ class World:
 
     @property
     def closed(self) -> list[str]:
-        return [one for one in self.script.asked if one.startswith("audit.close")]
+        return [step for step in self.script.asked if step.startswith("audit.close")]
 
     async def until_nobody_is_in(self) -> None:
         async with asyncio.timeout(BOUND_S):
@@ -107,7 +107,7 @@ async def world(*, known: bool = True) -> AsyncIterator[World]:
         async with asyncio.timeout(BOUND_S):
             while live:
                 await asyncio.sleep(0)
-        await settle()  # asyncssh tells of a lost connection before its transport is closed
+        await settle()  # asyncssh reports a lost connection before its transport is closed
         await server.wait_closed()
 
 

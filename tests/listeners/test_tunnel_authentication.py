@@ -14,8 +14,8 @@ from stagedoor.model.source import Source
 from stagedoor.net.tcp import TcpStream
 from stagedoor.serve import compose
 from tests.listeners.conftest import PASSWORD
-from tests.listeners.house import House, open_house, static
 from tests.listeners.wire import Upstream, basic, bearer, head, said
+from tests.listeners.worker import GatewayWorker, open_worker, static
 
 WRONG = "not the password"
 
@@ -31,9 +31,9 @@ WRONG = "not the password"
     ],
 )
 def test_without_a_right_credential_comes_407_with_both_challenges(
-    house: House, upstream: Upstream, fields: list[str]
+    worker: GatewayWorker, upstream: Upstream, fields: list[str]
 ) -> None:
-    answer = said(house.port, head("app01-ssh:22", *fields))
+    answer = said(worker.port, head("app01-ssh:22", *fields))
     assert answer.status == 407
     challenges = answer.all("Proxy-Authenticate")
     assert [c.split(" ")[0] for c in challenges] == ["Basic", "Bearer"]
@@ -46,39 +46,41 @@ def test_without_a_right_credential_comes_407_with_both_challenges(
 )
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC  "])
 def test_case_and_spaces_of_the_header_do_not_matter(
-    house: House, upstream: Upstream, name: str, scheme: str
+    worker: GatewayWorker, upstream: Upstream, name: str, scheme: str
 ) -> None:
     credential = basic("dev", PASSWORD).removeprefix("Proxy-Authorization: Basic ")
     field = f"{name} {scheme} {credential} "
-    assert said(house.port, head("app01-ssh:22", field)).status == 200
+    assert said(worker.port, head("app01-ssh:22", field)).status == 200
 
 
 @pytest.mark.line(25)
-def test_two_credentials_get_400_though_both_are_right(house: House, upstream: Upstream) -> None:
-    answer = said(house.port, head("app01-ssh:22", house.auth, house.auth))
+def test_two_credentials_get_400_though_both_are_right(
+    worker: GatewayWorker, upstream: Upstream
+) -> None:
+    answer = said(worker.port, head("app01-ssh:22", worker.auth, worker.auth))
     assert answer.status == 400
     assert not upstream.dialled()
 
 
 @pytest.mark.line(26)
-def test_http_1_0_without_headers_is_asked_too(house: House, upstream: Upstream) -> None:
-    assert said(house.port, b"CONNECT app01-ssh:22 HTTP/1.0\r\n\r\n").status == 407
+def test_http_1_0_without_headers_is_asked_too(worker: GatewayWorker, upstream: Upstream) -> None:
+    assert said(worker.port, b"CONNECT app01-ssh:22 HTTP/1.0\r\n\r\n").status == 407
     assert not upstream.dialled()
-    alone = f"CONNECT app01-ssh:22 HTTP/1.0\r\n{house.auth}\r\n\r\n"
-    assert said(house.port, alone.encode()).status == 200
+    alone = f"CONNECT app01-ssh:22 HTTP/1.0\r\n{worker.auth}\r\n\r\n"
+    assert said(worker.port, alone.encode()).status == 200
 
 
 def test_a_token_in_the_passwords_place_belongs_to_its_own_name_only(
-    house: House, upstream: Upstream
+    worker: GatewayWorker, upstream: Upstream
 ) -> None:
-    assert said(house.port, head("app01-ssh:22", basic("other", house.token))).status == 407
+    assert said(worker.port, head("app01-ssh:22", basic("other", worker.token))).status == 407
     assert not upstream.dialled()
-    assert said(house.port, head("app01-ssh:22", basic("dev", house.token))).status == 200
+    assert said(worker.port, head("app01-ssh:22", basic("dev", worker.token))).status == 200
 
 
 @pytest.mark.line(27)
 def test_an_unknown_name_costs_the_work_of_a_wrong_password(
-    house: House, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    worker: GatewayWorker, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The work is compared, not the time: how many verifications, and with which parameters."""
     work: list[str] = []
@@ -92,7 +94,7 @@ def test_an_unknown_name_costs_the_work_of_a_wrong_password(
     answers = {}
     for name in ("dev", "nobody", "other2"):
         work.clear()
-        answers[name] = said(house.port, head("app01-ssh:22", basic(name, WRONG + name)))
+        answers[name] = said(worker.port, head("app01-ssh:22", basic(name, WRONG + name)))
         assert len(work) == 1, name
         answers[name + " work"] = work[0]  # type: ignore[assignment]
     assert answers["dev work"] == answers["nobody work"] == answers["other2 work"]
@@ -104,31 +106,31 @@ def test_an_unknown_name_costs_the_work_of_a_wrong_password(
 
 @pytest.mark.line(28)
 def test_no_answer_log_line_or_audit_event_holds_a_credential(
-    house: House, upstream: Upstream
+    worker: GatewayWorker, upstream: Upstream
 ) -> None:
-    secrets = [WRONG, "hunter2hunter2", house.token, house.token[:-1]]
+    secrets = [WRONG, "hunter2hunter2", worker.token, worker.token[:-1]]
     answers = [
-        said(house.port, head("app01-ssh:22", basic("dev", WRONG))),
-        said(house.port, head("app01-ssh:22", basic("hunter2hunter2", ""))),
-        said(house.port, head("app01-ssh:22", bearer(house.token[:-1]))),
-        said(house.port, head("app01-ssh:22", house.auth, house.auth)),
-        said(house.port, head("dev:hunter2hunter2@app01-ssh:22", house.auth)),
-        said(house.port, head("app01-ssh:22", house.auth + "\x00")),
+        said(worker.port, head("app01-ssh:22", basic("dev", WRONG))),
+        said(worker.port, head("app01-ssh:22", basic("hunter2hunter2", ""))),
+        said(worker.port, head("app01-ssh:22", bearer(worker.token[:-1]))),
+        said(worker.port, head("app01-ssh:22", worker.auth, worker.auth)),
+        said(worker.port, head("dev:hunter2hunter2@app01-ssh:22", worker.auth)),
+        said(worker.port, head("app01-ssh:22", worker.auth + "\x00")),
     ]
     assert {answer.status for answer in answers} == {400, 407}
-    house.empty()
-    house.gateway.ledger.flush(5)
-    written = [str(line) for line in house.lines]
+    worker.empty()
+    worker.gateway.ledger.flush(5)
+    written = [str(line) for line in worker.lines]
     written += [answer.line + repr(answer.headers) + answer.message for answer in answers]
     secrets += [basic("dev", secret).split()[-1] for secret in secrets]
     name_shown = "hunter2hunter2"
     for text in written:
         for secret in secrets:
-            # What stands in the name's place is told back as a name; it is no secret there.
+            # What is sent in the name's place comes back as a name; it is no secret there.
             if secret == name_shown and f"for '{name_shown}'" in text:
                 continue
             assert secret not in text
-    for file in house.data_dir.glob("stagedoor.db*"):
+    for file in worker.data_dir.glob("stagedoor.db*"):
         content = file.read_bytes()
         for secret in secrets:
             if secret != name_shown:
@@ -138,26 +140,26 @@ def test_no_answer_log_line_or_audit_event_holds_a_credential(
 @pytest.fixture(params=[3.0])
 def strict(
     shell: Upstream, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[House]:
+) -> Iterator[GatewayWorker]:
     """Two wrong passwords are free; the wait for the next is `param` seconds."""
     monkeypatch.setattr(
         compose,
         "ThrottleLimits",
         partial(ThrottleLimits, free_tries=2, first_wait_s=request.param),
     )
-    with open_house(tmp_path, static("app01", shell.port)) as house:
-        with admin.open_service(house.data_dir) as service:
+    with open_worker(tmp_path, static("app01", shell.port)) as worker:
+        with admin.open_service(worker.data_dir) as service:
             for name in ("dev2", "dev3"):
                 admin.add_user(service, name, password=PASSWORD)
                 admin.add_grant(service, f"user:{name}", "app01")
-        house.gateway.watch.poll()
-        yield house
+        worker.gateway.watch.poll()
+        yield worker
 
 
 @pytest.mark.line(29, 37)
 @pytest.mark.parametrize("strict", [60.0], indirect=True)  # not over before the next is tried
 def test_wrong_passwords_are_throttled_for_one_name_from_one_source_only(
-    strict: House, upstream: Upstream
+    strict: GatewayWorker, upstream: Upstream
 ) -> None:
     def try_(name: str, password: str, source: str = "127.0.0.1") -> int:
         request = head("app01-ssh:22", basic(name, password))
@@ -176,7 +178,7 @@ def test_wrong_passwords_are_throttled_for_one_name_from_one_source_only(
     assert said(strict.port, head("app01-ssh:22", strict.auth)).status == 200, "nor is a token"
 
 
-def test_the_wait_for_wrong_passwords_ends(strict: House, upstream: Upstream) -> None:
+def test_the_wait_for_wrong_passwords_ends(strict: GatewayWorker, upstream: Upstream) -> None:
     right = head("app01-ssh:22", basic("dev2", PASSWORD))
     for n in range(2):
         wrong = head("app01-ssh:22", basic("dev2", f"{WRONG} {n}"))
@@ -189,36 +191,36 @@ def test_the_wait_for_wrong_passwords_ends(strict: House, upstream: Upstream) ->
 
 
 def test_a_verified_password_is_not_verified_again_until_it_changes(
-    house: House, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    worker: GatewayWorker, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = head("app01-ssh:22", basic("other", PASSWORD))
-    assert said(house.port, request).status == 200
+    assert said(worker.port, request).status == 200
 
     def fail(*_: object) -> bool:
         raise AssertionError("verified again")
 
     with monkeypatch.context() as patched:
         patched.setattr(passwords, "verify", fail)
-        assert [said(house.port, request).status for _ in range(5)] == [200] * 5
-    with admin.open_service(house.data_dir) as service:
+        assert [said(worker.port, request).status for _ in range(5)] == [200] * 5
+    with admin.open_service(worker.data_dir) as service:
         admin.set_password(service, "other", PASSWORD + " 2")
-    house.gateway.watch.poll()
-    assert said(house.port, request).status == 407
+    worker.gateway.watch.poll()
+    assert said(worker.port, request).status == 407
 
 
 def test_the_secret_of_a_login_is_refused_where_others_can_read_it(
-    house: House, upstream: Upstream
+    worker: GatewayWorker, upstream: Upstream
 ) -> None:
     """On this machine it is judged; over plain http from another one it is not even looked up."""
     asked = head("app01-ssh:22", basic("dev", "sgl_" + "a" * 43))
-    answer = said(house.port, asked)
+    answer = said(worker.port, asked)
     assert (answer.status, "log in with: stagedoor login" in answer.message) == (407, True)
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     with ours:
-        accepted = house.gateway.listener.accepted
+        accepted = worker.gateway.listener.accepted
         source = Source.of("192.168.7.7", 40000)
-        house.loop.call_soon_threadsafe(accepted, TcpStream(theirs), source)
+        worker.loop.call_soon_threadsafe(accepted, TcpStream(theirs), source)
         ours.sendall(asked)
         got = ours.recv(4096)
     assert got.startswith(b"HTTP/1.1 400 ")

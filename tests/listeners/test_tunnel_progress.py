@@ -85,8 +85,8 @@ def test_a_start_that_never_ends_does_not_fill_the_clients_memory() -> None:
 
 @pytest.mark.parametrize("text", ["a\r\nX: y", "a\x1b[2J", "ünïcode", "x" * 9999, ""])
 def test_no_step_can_end_its_header(text: str) -> None:
-    told = encode_interim(StartStep(text, text))
-    assert told.count(b"\r\n") == 3
-    assert told.endswith(b"\r\n\r\n")
-    assert len(told) < 300
-    assert b"\x1b" not in told
+    sent = encode_interim(StartStep(text, text))
+    assert sent.count(b"\r\n") == 3
+    assert sent.endswith(b"\r\n\r\n")
+    assert len(sent) < 300
+    assert b"\x1b" not in sent

@@ -13,21 +13,21 @@ import pytest
 from stagedoor.net import resolve
 from stagedoor.net.tls import client_context
 from tests.listeners.conftest import Spied
-from tests.listeners.house import House, entered
 from tests.listeners.wire import Answer, Upstream, dialled, eventually, head, read_answer, said
+from tests.listeners.worker import GatewayWorker, entered
 from tests.net.peers import Peer, TlsPeer
 
 BULK = os.urandom(1024 * 1024) * 4
 
 
 @contextlib.contextmanager
-def client_of(house: House, certificate: Path | None) -> Iterator[Peer]:
+def client_of(worker: GatewayWorker, certificate: Path | None) -> Iterator[Peer]:
     """A developer's end that has not asked yet; over TLS where there is a certificate."""
     if certificate is None:
-        with dialled(house.port) as peer:
+        with dialled(worker.port) as peer:
             yield peer
         return
-    with dialled(house.tls_port) as plain:
+    with dialled(worker.tls_port) as plain:
         peer = TlsPeer(plain.sock, client_context(certificate))
         peer.handshake()
         yield peer
@@ -40,19 +40,19 @@ def secured(request: pytest.FixtureRequest, certificate: Path) -> Path | None:
 
 @contextlib.contextmanager
 def inside(
-    house: House, upstream: Upstream, secured: Path | None, early: bytes = b""
+    worker: GatewayWorker, upstream: Upstream, secured: Path | None, early: bytes = b""
 ) -> Iterator[tuple[Peer, Peer]]:
-    with client_of(house, secured) as client:
-        client.send(head("app01-ssh:22", house.auth) + early)
+    with client_of(worker, secured) as client:
+        client.send(head("app01-ssh:22", worker.auth) + early)
         assert read_answer(client).status == 200
         yield client, upstream.accept()
 
 
 @pytest.mark.line(30, 38)
 def test_each_direction_ends_by_itself_with_late_data_the_other_way(
-    house: House, upstream: Upstream, secured: Path | None
+    worker: GatewayWorker, upstream: Upstream, secured: Path | None
 ) -> None:
-    with inside(house, upstream, secured) as (client, far):
+    with inside(worker, upstream, secured) as (client, far):
         client.send(b"ask")
         client.half_close()
         assert far.read_to_end() == b"ask"
@@ -62,10 +62,10 @@ def test_each_direction_ends_by_itself_with_late_data_the_other_way(
         sender.join()
         far.half_close()
         assert client.read_to_end() == b""
-    house.empty()
-    assert house.lines[-1]["outcome"] == "closed"
-    assert (house.lines[-1]["sent"], house.lines[-1]["received"]) == (3, len(BULK))
-    with inside(house, upstream, secured) as (client, far):
+    worker.empty()
+    assert worker.lines[-1]["outcome"] == "closed"
+    assert (worker.lines[-1]["sent"], worker.lines[-1]["received"]) == (3, len(BULK))
+    with inside(worker, upstream, secured) as (client, far):
         far.send(b"banner")
         far.half_close()
         assert client.read_to_end() == b"banner"
@@ -75,15 +75,15 @@ def test_each_direction_ends_by_itself_with_late_data_the_other_way(
         sender.join()
         client.half_close()
         assert far.read_to_end() == b""
-    house.empty()
+    worker.empty()
 
 
 @pytest.mark.line(2, 38)
 def test_early_data_over_tls_arrives_once_and_in_order(
-    house: House, upstream: Upstream, certificate: Path
+    worker: GatewayWorker, upstream: Upstream, certificate: Path
 ) -> None:
     early = BULK[:300_000]
-    with inside(house, upstream, certificate, early) as (client, far):
+    with inside(worker, upstream, certificate, early) as (client, far):
         client.send(b"late")
         client.half_close()
         assert far.read_to_end() == early + b"late"
@@ -91,38 +91,38 @@ def test_early_data_over_tls_arrives_once_and_in_order(
 
 @pytest.mark.line(31)
 def test_a_reset_from_the_developer_reaches_the_shell_as_a_reset(
-    house: House, upstream: Upstream
+    worker: GatewayWorker, upstream: Upstream
 ) -> None:
-    with entered(house, upstream) as (client, far):
+    with entered(worker, upstream) as (client, far):
         client.send(b"x")
         assert far.read(1) == b"x"
         client.reset()
         with pytest.raises(ConnectionResetError):
             far.read()
-    house.empty()
-    assert house.lines[-1]["outcome"] == "downstream_reset"
+    worker.empty()
+    assert worker.lines[-1]["outcome"] == "downstream_reset"
 
 
 @pytest.mark.line(31, 38)
 def test_a_reset_from_the_shell_reaches_the_developer_as_a_reset(
-    house: House, upstream: Upstream, secured: Path | None
+    worker: GatewayWorker, upstream: Upstream, secured: Path | None
 ) -> None:
-    with inside(house, upstream, secured) as (client, far):
+    with inside(worker, upstream, secured) as (client, far):
         far.send(b"x")
         assert client.read(1) == b"x"
         far.reset()
         with pytest.raises((ConnectionResetError, ssl.SSLError)):
             client.read()
-    house.empty()
-    assert house.lines[-1]["outcome"] == "upstream_reset"
+    worker.empty()
+    assert worker.lines[-1]["outcome"] == "upstream_reset"
 
 
 @pytest.mark.line(38)
 def test_a_tls_stream_that_is_cut_is_not_taken_for_an_end(
-    house: House, upstream: Upstream, certificate: Path
+    worker: GatewayWorker, upstream: Upstream, certificate: Path
 ) -> None:
     """FIN without close_notify may be an attacker's: the shell must not take a part for the whole."""
-    with inside(house, upstream, certificate) as (client, far):
+    with inside(worker, upstream, certificate) as (client, far):
         client.send(b"half of a fi")
         assert far.read_exactly(12) == b"half of a fi"
         client.sock.shutdown(socket.SHUT_WR)
@@ -132,10 +132,10 @@ def test_a_tls_stream_that_is_cut_is_not_taken_for_an_end(
 
 @pytest.mark.line(6, 23, 38)
 def test_a_refusal_over_tls_is_read_whole_and_ends_in_order(
-    house: House, upstream: Upstream, certificate: Path
+    worker: GatewayWorker, upstream: Upstream, certificate: Path
 ) -> None:
-    for request, status in ((head("app01-ssh:22"), 407), (head("x.example:22", house.auth), 403)):
-        with client_of(house, certificate) as client:
+    for request, status in ((head("app01-ssh:22"), 407), (head("x.example:22", worker.auth), 403)):
+        with client_of(worker, certificate) as client:
             client.send(request)
             answer = read_answer(client)
             assert answer.status == status
@@ -145,10 +145,10 @@ def test_a_refusal_over_tls_is_read_whole_and_ends_in_order(
 
 @pytest.mark.line(37)
 def test_refused_no_app_no_shell_and_too_late_are_told_apart(
-    house: House, upstream: Upstream, spied: Spied
+    worker: GatewayWorker, upstream: Upstream, spied: Spied
 ) -> None:
     def ask(app: str) -> Answer:
-        return said(house.port, head(f"{app}-ssh:22", house.auth))
+        return said(worker.port, head(f"{app}-ssh:22", worker.auth))
 
     spied.answers = [socket.gaierror(socket.EAI_NONAME, "Name or service not known")]
     no_name = ask("named")
@@ -159,77 +159,77 @@ def test_refused_no_app_no_shell_and_too_late_are_told_apart(
 
 
 def sockets() -> int:
-    """How many sockets this process holds, the gateway's among them."""
-    found = 0
+    """Return how many sockets this process holds, the gateway's among them."""
+    count = 0
     for fd in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            found += str(fd.readlink()).startswith("socket:")
-    return found
+            count += str(fd.readlink()).startswith("socket:")
+    return count
 
 
 @pytest.mark.line(34, 35)
 def test_every_way_out_gives_the_slot_and_the_descriptors_back(
-    house: House, upstream: Upstream, certificate: Path, spied: Spied
+    worker: GatewayWorker, upstream: Upstream, certificate: Path, spied: Spied
 ) -> None:
-    house.empty()
+    worker.empty()
     before = sockets()
     for _ in range(3):
         spied.answers = [socket.gaierror(socket.EAI_NONAME, "no name"), ["169.254.169.254"]] * 2
         for request in (
             b"GET / HTTP/1.1\r\n\r\n",
             head("app01-ssh:22"),
-            head("evil.example:22", house.auth),
-            head("nowhere-ssh:22", house.auth),
-            head("closed-ssh:22", house.auth),
-            head("silent-ssh:22", house.auth),
-            head("named-ssh:22", house.auth),
-            head("named-ssh:22", house.auth),
-            head("own-ssh:22", house.auth),
+            head("evil.example:22", worker.auth),
+            head("nowhere-ssh:22", worker.auth),
+            head("closed-ssh:22", worker.auth),
+            head("silent-ssh:22", worker.auth),
+            head("named-ssh:22", worker.auth),
+            head("named-ssh:22", worker.auth),
+            head("own-ssh:22", worker.auth),
         ):
-            assert said(house.port, request).status >= 400
-            with dialled(house.port) as client:  # and who does not stay for the answer
+            assert said(worker.port, request).status >= 400
+            with dialled(worker.port) as client:  # and who does not stay for the answer
                 client.send(request)
                 client.reset()
         spied.answers = []
         for cut in (0, 9, 40):
-            with dialled(house.port) as client:
-                client.send(head("app01-ssh:22", house.auth)[:cut])
-        with dialled(house.port) as client:  # gone before the 200
-            client.send(head("app01-ssh:22", house.auth))
+            with dialled(worker.port) as client:
+                client.send(head("app01-ssh:22", worker.auth)[:cut])
+        with dialled(worker.port) as client:  # gone before the 200
+            client.send(head("app01-ssh:22", worker.auth))
             client.reset()
-        house.empty()
+        worker.empty()
         upstream.hang_up()
-        with entered(house, upstream) as (client, far):
+        with entered(worker, upstream) as (client, far):
             client.half_close()
             far.half_close()
-        with entered(house, upstream) as (client, far):
+        with entered(worker, upstream) as (client, far):
             client.reset()
-        with entered(house, upstream) as (client, far):
+        with entered(worker, upstream) as (client, far):
             far.reset()
-        with dialled(house.tls_port) as client:
+        with dialled(worker.tls_port) as client:
             client.send(b"GET / HTTP/1.1\r\n\r\n")
-        with dialled(house.tls_port) as client:
+        with dialled(worker.tls_port) as client:
             client.send(b"\x16\x03\x01")
-        with client_of(house, certificate) as client:
-            client.send(head("app01-ssh:22", house.auth))
+        with client_of(worker, certificate) as client:
+            client.send(head("app01-ssh:22", worker.auth))
             client.reset()
         upstream.hang_up()
-    house.empty()
+    worker.empty()
     eventually("the sockets are closed", lambda: sockets() == before)
-    assert house.gateway.relay.active() == 0
+    assert worker.gateway.relay.active() == 0
 
 
 def test_a_fault_of_ours_is_told_as_one_and_costs_nobody_else(
-    house: House, upstream: Upstream, spied: Spied, monkeypatch: pytest.MonkeyPatch
+    worker: GatewayWorker, upstream: Upstream, spied: Spied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: str) -> list[str]:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(resolve, "_look_up", broken)
-    with entered(house, upstream) as (client, far):
-        answer = said(house.port, head("named-ssh:22", house.auth))
+    with entered(worker, upstream) as (client, far):
+        answer = said(worker.port, head("named-ssh:22", worker.auth))
         assert answer.status == 500
         assert answer.message == "a fault in the gateway; its log has more"
-        assert house.line(lambda line: line.get("outcome") == "fault")["target"] == "named.ssh"
+        assert worker.line(lambda line: line.get("outcome") == "fault")["target"] == "named.ssh"
         client.send(b"still here")
         assert far.read_exactly(10) == b"still here"

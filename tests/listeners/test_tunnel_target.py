@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.listeners.conftest import Spied
-from tests.listeners.house import House, open_house, static
 from tests.listeners.wire import Answer, Upstream, dialled, head, read_answer, said
+from tests.listeners.worker import GatewayWorker, open_worker, static
 
 NAMES = {
     # 15: ASCII, as a whole, one spelling of the port.
@@ -72,13 +72,13 @@ NAMES = {
 @pytest.mark.line(15, 16, 17, 18, 19)
 @pytest.mark.parametrize("authority", [name for names in NAMES.values() for name in names])
 def test_no_other_name_is_looked_up_or_dialled(
-    house: House, upstream: Upstream, spied: Spied, authority: str
+    worker: GatewayWorker, upstream: Upstream, spied: Spied, authority: str
 ) -> None:
     spied.answers = [["127.0.0.1"]] * 9
-    answer = ask_raw(house, authority)
+    answer = ask_raw(worker, authority)
     assert answer.status in (400, 403)
     assert answer.message
-    house.empty()
+    worker.empty()
     assert spied.lookups == []
     assert spied.dials == []
     assert not upstream.dialled()
@@ -89,25 +89,25 @@ def test_no_other_name_is_looked_up_or_dialled(
     "authority", ["app01-ssh:22", "app01.ssh:22", "APP01-SSH:22", "App01.Ssh:22"]
 )
 def test_every_spelling_of_a_target_gets_in(
-    house: House, upstream: Upstream, spied: Spied, authority: str
+    worker: GatewayWorker, upstream: Upstream, spied: Spied, authority: str
 ) -> None:
-    assert ask_raw(house, authority).status == 200
+    assert ask_raw(worker, authority).status == 200
     assert spied.dials == ["127.0.0.1"]
 
 
-def ask_raw(house: House, authority: str) -> Answer:
-    request = f"CONNECT {authority} HTTP/1.1\r\nHost: x\r\n{house.auth}\r\n\r\n"
-    with dialled(house.port) as client:
+def ask_raw(worker: GatewayWorker, authority: str) -> Answer:
+    request = f"CONNECT {authority} HTTP/1.1\r\nHost: x\r\n{worker.auth}\r\n\r\n"
+    with dialled(worker.port) as client:
         client.send(request.encode())
         return read_answer(client)
 
 
 @pytest.mark.line(20)
 def test_a_name_is_looked_up_once_and_the_address_that_was_checked_is_dialled(
-    house: House, upstream: Upstream, spied: Spied
+    worker: GatewayWorker, upstream: Upstream, spied: Spied
 ) -> None:
     spied.answers = [["127.0.0.1"], ["169.254.169.254"]]  # rebinding: the second would be evil
-    assert said(house.port, head("named-ssh:22", house.auth)).status == 200
+    assert said(worker.port, head("named-ssh:22", worker.auth)).status == 200
     assert upstream.dialled()
     assert spied.lookups == ["shell.test"]
     assert spied.dials == ["127.0.0.1"]
@@ -115,11 +115,11 @@ def test_a_name_is_looked_up_once_and_the_address_that_was_checked_is_dialled(
 
 @pytest.mark.line(20)
 def test_a_name_that_turns_evil_at_the_second_login_is_refused_then(
-    house: House, upstream: Upstream, spied: Spied
+    worker: GatewayWorker, upstream: Upstream, spied: Spied
 ) -> None:
     spied.answers = [["127.0.0.1"], ["169.254.169.254"]]
-    assert said(house.port, head("named-ssh:22", house.auth)).status == 200
-    assert said(house.port, head("named-ssh:22", house.auth)).status == 403
+    assert said(worker.port, head("named-ssh:22", worker.auth)).status == 200
+    assert said(worker.port, head("named-ssh:22", worker.auth)).status == 403
     assert spied.dials == ["127.0.0.1"]
 
 
@@ -150,41 +150,41 @@ FORBIDDEN = [
 @pytest.mark.line(21)
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_a_shells_name_that_leads_to_a_forbidden_address_is_refused_without_a_dial(
-    house: House, upstream: Upstream, spied: Spied, address: str
+    worker: GatewayWorker, upstream: Upstream, spied: Spied, address: str
 ) -> None:
     spied.answers = [[address]]
-    answer = said(house.port, head("public-ssh:22", house.auth))
+    answer = said(worker.port, head("public-ssh:22", worker.auth))
     assert answer.status == 403
     assert "networks" in answer.message, "it names the setting"
     assert spied.dials == []
     assert not upstream.dialled()
-    house.empty()
-    last = house.lines[-1]
+    worker.empty()
+    last = worker.lines[-1]
     assert (last["event"], last["outcome"]) == ("session", "unreached")
 
 
 @pytest.mark.line(21)
 @pytest.mark.parametrize("app", ["own", "own2"])
-def test_the_gateway_never_dials_itself(house: House, spied: Spied, app: str) -> None:
+def test_the_gateway_never_dials_itself(worker: GatewayWorker, spied: Spied, app: str) -> None:
     """The shell's address is allowed; it is our own port there that is not."""
-    assert said(house.port, head(f"{app}-ssh:22", house.auth)).status == 403
+    assert said(worker.port, head(f"{app}-ssh:22", worker.auth)).status == 403
     assert spied.dials == []
 
 
 @pytest.mark.line(21)
 def test_an_administrator_can_allow_a_network_for_one_shell(
-    house: House, upstream: Upstream, spied: Spied
+    worker: GatewayWorker, upstream: Upstream, spied: Spied
 ) -> None:
     spied.answers = [["127.0.0.1"]]
-    assert said(house.port, head("named-ssh:22", house.auth)).status == 200
+    assert said(worker.port, head("named-ssh:22", worker.auth)).status == 200
 
 
 @pytest.mark.line(22)
 def test_the_race_runs_among_checked_addresses_only(
-    house: House, upstream: Upstream, spied: Spied
+    worker: GatewayWorker, upstream: Upstream, spied: Spied
 ) -> None:
     spied.answers = [["::1", "169.254.169.254", "127.0.0.1", "fe80::1"]]
-    assert said(house.port, head("named-ssh:22", house.auth)).status == 200
+    assert said(worker.port, head("named-ssh:22", worker.auth)).status == 200
     assert spied.dials == ["127.0.0.1"]
 
 
@@ -196,9 +196,9 @@ def test_where_ipv4_refuses_ipv6_is_taken(tmp_path: Path, spied: Spied) -> None:
         settings = static("both", six.port, host="shell.test").replace(
             '["127.0.0.0/8"]', '["127.0.0.0/8", "::1/128"]'
         )
-        with open_house(tmp_path, settings) as house, dialled(house.port) as client:
+        with open_worker(tmp_path, settings) as worker, dialled(worker.port) as client:
             spied.answers = [["127.0.0.1", "::1"]]
-            client.send(head("both-ssh:22", house.auth))
+            client.send(head("both-ssh:22", worker.auth))
             assert read_answer(client).status == 200
             assert spied.dials == ["127.0.0.1", "::1"]
             far = six.accept()

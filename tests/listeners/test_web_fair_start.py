@@ -44,10 +44,10 @@ async def test_one_that_has_gone_takes_no_turn() -> None:
     starts = StartQueue()
     waiting = [asyncio.create_task(turn(starts, "flood")) for _ in range(10)]
     await asyncio.sleep(0)
-    for one in waiting:
-        one.cancel()
+    for task in waiting:
+        task.cancel()
     await asyncio.wait_for(turn(starts, "person"), TIMEOUT_S)
-    assert all(one.cancelled() for one in waiting[2:])
+    assert all(task.cancelled() for task in waiting[2:])
 
 
 async def test_it_starts_again_after_a_pause() -> None:

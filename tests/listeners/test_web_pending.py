@@ -1,4 +1,4 @@
-"""Who has to go when there are too many connections of strangers."""
+"""The connections that are closed when there are too many of strangers."""
 
 import gc
 import weakref
@@ -38,7 +38,7 @@ def test_an_ipv6_source_is_its_64() -> None:
 
 
 class Tls:
-    """What a connection holds."""
+    """The object that a connection holds."""
 
 
 def test_one_that_has_ended_is_freed_without_the_collector() -> None:

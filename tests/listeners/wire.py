@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 
 @dataclass(frozen=True)
 class Answer:
-    """What the gateway said to a CONNECT; `body` is b"" for a 200, whose tunnel is not read."""
+    """The answer of the gateway to a CONNECT; `body` is b"" for a 200, whose tunnel is not read."""
 
     status: int
     line: str
@@ -23,9 +23,9 @@ class Answer:
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     def one(self, name: str) -> str | None:
-        found = self.all(name)
-        assert len(found) <= 1, (name, found)
-        return found[0] if found else None
+        values = self.all(name)
+        assert len(values) <= 1, (name, values)
+        return values[0] if values else None
 
     @property
     def message(self) -> str:
@@ -50,7 +50,7 @@ class Upstream:
         return peer
 
     def dialled(self) -> bool:
-        """Whether somebody has connected who was not accepted yet. Looks, does not wait: on
+        """Return whether a client has connected that was not accepted yet, without waiting: on
         loopback the listener has seen a connect before the client can say anything."""
         self.listening.setblocking(False)
         try:
@@ -95,7 +95,7 @@ def dialled(port: int, source: str = "127.0.0.1") -> Iterator[Peer]:
     """A connection to the gateway, from an address of 127.0.0.0/8."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S, (source, 0)) as sock:
         if sock.getsockname() == sock.getpeername():
-            # Nobody listens, and the kernel chose that very port for our own end (RFC 9293 §3.5).
+            # No process listens, and the kernel chose that very port for our own end (RFC 9293 §3.5).
             raise ConnectionRefusedError
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield Peer(sock)
@@ -125,5 +125,5 @@ def said(port: int, request: bytes, source: str = "127.0.0.1") -> Answer:
 def eventually(
     what: str, holds: Callable[[], bool], within_s: float = PATIENCE_S, *, costly: bool = False
 ) -> None:
-    """Wait until `holds()` is true: for what nobody announces, such as a counter. As `wait_until` does."""
+    """Wait until `holds()` is true: for what is not announced, such as a counter. As `wait_until` does."""
     wait_until(holds, within_s, what, costly=costly)

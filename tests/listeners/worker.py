@@ -1,4 +1,4 @@
-"""A worker's whole house in the test's own process: everything real, sockets and store included."""
+"""A worker of the gateway in the test's own process: all of it real, sockets and store included."""
 
 import asyncio
 import contextlib
@@ -26,10 +26,10 @@ from tests.net.peers import PATIENCE_S
 
 USER = "dev"
 OWN_PORT = "OWN_PORT"
-"""Stands in settings for the port that the house itself listens on."""
+"""A placeholder in settings for the port that the worker itself listens on."""
 
 
-class House:
+class GatewayWorker:
     """Serves CONNECT on `port` (and TLS on `tls_port`) from a thread with its own event loop.
 
     `lines` are its log lines as dictionaries; `token` lets `dev` into every app.
@@ -82,7 +82,7 @@ class House:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # told to the test's own thread
+        except BaseException as error:  # raised again in the test's own thread
             self._fault = error
             self._up.set()
 
@@ -99,7 +99,7 @@ class House:
             self._accepted[source.port] = stream
             accepted(stream, source, secure)
 
-        self.gateway.listener.accepted = keep  # type: ignore[method-assign]  # it only looks
+        self.gateway.listener.accepted = keep  # type: ignore[method-assign]  # it only records
         sockets.open(self.gateway.listener)
         self._up.set()
         await self._stop.wait()
@@ -116,21 +116,21 @@ class House:
             raise self._fault
 
     def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run something in the house's event loop."""
+        """Run a coroutine in the worker's event loop, and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE_S)
 
     def sessions(self) -> int:
         return len(self.gateway.registry)
 
     def empty(self) -> None:
-        """Wait until nobody is inside or at the door."""
+        """Wait until no session is open, and no connection is being answered."""
         eventually(
             "everybody has left",
             lambda: not self.sessions() and not self.gateway.listener.busy,
         )
 
     def wait_until_read(self, peer: Peer) -> None:
-        """Until we have taken all that was sent to us: what is sent next comes by a read of its own."""
+        """Wait until the gateway has read all that `peer` sent, so that more comes by another read."""
         port = peer.sock.getsockname()[1]
 
         def read() -> bool:
@@ -146,43 +146,47 @@ class House:
         eventually("all is read", read)
 
     def line(self, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The first log line that fits, once it is there."""
+        """Return the first log line that fits, once it is there."""
         eventually("a log line", lambda: any(fits(line) for line in tuple(self.lines)))
         return next(line for line in self.lines if fits(line))
 
 
 @contextlib.contextmanager
-def entered(house: House, upstream: Upstream, app: str = "app01") -> Iterator[tuple[Peer, Peer]]:
-    """A session that runs: the developer's end and the shell's."""
-    with dialled(house.port) as downstream:
-        downstream.send(head(f"{app}-ssh:22", house.auth))
+def entered(
+    worker: GatewayWorker, upstream: Upstream, app: str = "app01"
+) -> Iterator[tuple[Peer, Peer]]:
+    """Open a session, and yield the developer's end and the shell's."""
+    with dialled(worker.port) as downstream:
+        downstream.send(head(f"{app}-ssh:22", worker.auth))
         assert read_answer(downstream).status == 200
         with contextlib.closing(upstream.accept()) as far:
             yield downstream, far
 
 
 @contextlib.contextmanager
-def open_house(folder: Path, settings: str) -> Iterator[House]:
-    house = House(folder, settings)
+def open_worker(folder: Path, settings: str) -> Iterator[GatewayWorker]:
+    worker = GatewayWorker(folder, settings)
 
     def keep(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
-        house.lines.append(dict(line))
+        worker.lines.append(dict(line))
         raise structlog.DropEvent
 
     before = structlog.get_config()
     structlog.configure(processors=[keep], cache_logger_on_first_use=False)
     try:
-        house.start()
-        yield house
+        worker.start()
+        yield worker
     finally:
-        house.stop()
-        structlog.configure(**before)  # of the house of the module, where this is another beside it
+        worker.stop()
+        structlog.configure(
+            **before
+        )  # those of the module's worker, where this is another beside it
 
 
 def static(
     app: str, port: int | str, host: str = "127.0.0.1", networks: str = "127.0.0.0/8"
 ) -> str:
-    """A `[[shells.static]]` entry."""
+    """Return a `[[shells.static]]` entry."""
     return (
         f'[[shells.static]]\napp = "{app}"\nhost = "{host}"\nport = {port}\n'
         f'networks = ["{networks}"]\n'

@@ -1,4 +1,4 @@
-"""A house to reach: a gateway with one app and one developer, whom every client can bring in."""
+"""A gateway with one app and one developer, which every client of ssh can reach."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,25 +28,25 @@ def here(run: Callable[[], object]) -> None:
 
 
 @dataclass(frozen=True)
-class House:
-    """`login` is the developer's; `base_config` is what their ssh reads but for the ProxyCommand."""
+class GatewayEntry:
+    """A gateway and a developer's `login`; `base_config` is what their ssh reads but for the ProxyCommand."""
 
     gateway: Gateway
     login: Login
     base_config: Path
 
     def through(self, client: Client, folder: Path, port: int | None = None) -> Reach:
-        """Their way in by `client`, at another port than the gateway's if a wire lies between."""
+        """Return the way in by `client`, at `port` instead of the gateway's if a wire lies between."""
         login = replace(self.login, folder=folder, port=port or self.login.port)
         return reach(client, login, self.base_config)
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def entry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayEntry]:
     folder = tmp_path_factory.mktemp("house")
     gateway = Gateway(folder, APP)
     key, token_file = folder / "id_ed25519", folder / "token"
-    # All is written before the start, so that it is in force from the first moment.
+    # The store is written before the start, so that all is in force from the first moment.
     with open_service(gateway.data_dir) as service:
         add_user(service, "dev", password=PASSWORD)
         add_keys(service, "dev", [user_key(key)])
@@ -67,7 +67,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         )
         tunnel = (*stagedoor_command(), "tunnel")
         login = Login("127.0.0.1", gateway.port(), "dev", PASSWORD, token_file, folder, tunnel)
-        yield House(gateway, login, base)
+        yield GatewayEntry(gateway, login, base)
     finally:
         gateway.stop()
         gateway.stop_shells()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from stagedoor.admin import service as admin
-from stagedoor.admin import sessions as oversight
-from tests.listeners.house import static
+from stagedoor.admin import sessions as admin_sessions
 from tests.listeners.wire import Upstream, bearer, dialled, head, read_answer
+from tests.listeners.worker import static
 from tests.net.peers import Peer
 from tests.path.gateway import Gateway
 from tests.ports import free_port
@@ -45,7 +45,7 @@ class Faulty(Gateway):
             self.secret = admin.create_token(service, "dev").text
 
     def all(self, settings: str = "", workers: int = 1) -> str:
-        """What every test needs, and `settings`."""
+        """Return the settings that every test needs, with `settings` added."""
         text = static("app01", self.upstream.port) + settings
         if "[tunnel]" not in settings:
             text += LISTEN.format(port=self.own_port)
@@ -58,7 +58,7 @@ class Faulty(Gateway):
         return bearer(self.secret)
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
-        """What others (its workers) write to the log of a process that has died is still read."""
+        """Read on after the process has died, since its workers still write to its log."""
         super()._read(process)
         assert process.stderr is not None
         process.stderr.close()
@@ -118,12 +118,12 @@ class Faulty(Gateway):
                 inside = stack.enter_context(self.entered(*fields))
                 by_id[inside.session] = inside
             with self.service() as service:
-                found: dict[str, list[Inside]] = {}
-                for one in oversight.list_sessions(service):
-                    if one.id in by_id:
-                        found.setdefault(one.instance, []).append(by_id[one.id])
-            if len(found) > 1:
-                return found
+                by_worker: dict[str, list[Inside]] = {}
+                for session in admin_sessions.list_sessions(service):
+                    if session.id in by_id:
+                        by_worker.setdefault(session.instance, []).append(by_id[session.id])
+            if len(by_worker) > 1:
+                return by_worker
 
     def audit(self) -> list[dict[str, Any]]:
         """As `stagedoor audit --json`, without a process of its own."""
@@ -138,7 +138,7 @@ class Faulty(Gateway):
                     "reason": entry.event.reason,
                     "fields": dict(entry.event.fields),
                 }
-                for entry in oversight.entries(service, oversight.Filter())
+                for entry in admin_sessions.entries(service, admin_sessions.Filter())
             ]
 
     def wait_for_event(self, name: str, *, after: int = 0) -> dict[str, object]:
@@ -147,21 +147,21 @@ class Faulty(Gateway):
     def wait_for_ends(self, *sessions: "Inside") -> dict[str, str]:
         """The outcome of each session, in the log, once it is over."""
         return {
-            one.session: self.wait_for(lambda line, one=one: line.get("session") == one.session)[
-                "outcome"
-            ]
-            for one in sessions
+            inside.session: self.wait_for(
+                lambda line, inside=inside: line.get("session") == inside.session
+            )["outcome"]
+            for inside in sessions
         }
 
     def closed(self) -> dict[str, tuple[str, str]]:
         """Reason and detail of each session that the audit says is closed; each once."""
-        found: dict[str, tuple[str, str]] = {}
+        ends: dict[str, tuple[str, str]] = {}
         for event in self.audit():
             if event["kind"] == "session.closed":
                 session = str(event["session"])
-                assert session not in found, "closed twice"
-                found[session] = (event["reason"], event["fields"].get("detail", ""))
-        return found
+                assert session not in ends, "closed twice"
+                ends[session] = (event["reason"], event["fields"].get("detail", ""))
+        return ends
 
     def assert_clean(self) -> None:
         """Every line of the log is one, and none is a traceback."""
@@ -186,7 +186,7 @@ class Inside:
         assert self.client.read_exactly(4) == b"pong"
 
     def wait_until_cut(self) -> None:
-        """The developer's end is told, by an end or a reset."""
+        """Wait until the developer's end has read the end of the stream, or a reset."""
         with contextlib.suppress(ConnectionResetError):
             assert self.client.read_to_end() == b""
 
@@ -217,7 +217,7 @@ def serving(
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, whichever process has to reap it."""
+    """Return whether a process has ended, whichever process has to reap it."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

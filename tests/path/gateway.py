@@ -196,13 +196,13 @@ class Gateway:
         """Until every worker has heard of what has been changed since the gateway started."""
         version = self._policy_version()
         assert version is not None, "the store cannot be read"
-        told: set[str] = set()
+        workers: set[str] = set()
 
         def all_have(line: dict[str, Any]) -> bool:
             if line["event"] == "policy changed" and line["version"] >= version:
-                told.add(line.get("instance", ""))
+                workers.add(line.get("instance", ""))
             # The nameless one is a controller beside the workers, and none of them.
-            return len(told - {""}) >= self.workers
+            return len(workers - {""}) >= self.workers
 
         self.wait_for(all_have)
 
@@ -224,7 +224,7 @@ class Gateway:
         return None
 
     def add_user(self, name: str = "dev", *apps: str) -> None:
-        """Who knows PASSWORD and may enter these apps; a gateway that runs has heard of it."""
+        """Add a user with PASSWORD who may enter these apps; return once a gateway that runs knows it."""
         with self.changed() as service:
             admin.add_user(service, name, password=PASSWORD)
             for app in apps:
@@ -241,8 +241,8 @@ class Gateway:
             return admin.create_token(service, name).text
 
     def look(self, *arguments: str) -> str:
-        """What `stagedoor …` prints that changes nothing: run here, since tests that wait for something ask
-        again and again."""
+        """Return what a `stagedoor …` that changes nothing prints. It runs in this process, since tests that
+        wait for something ask again and again."""
         command = ["--config", str(self.file), *arguments]
         done = CliRunner().invoke(stagedoor, command, standalone_mode=False)
         if done.exception is not None:

@@ -1,4 +1,4 @@
-"""A gateway that may let nobody in unseen: while the log host is away, and once it is back."""
+"""A gateway that may let no developer in unseen: while the log host is away, and once it is back."""
 
 from pathlib import Path
 
@@ -39,5 +39,5 @@ def test_nobody_is_let_in_while_a_sink_is_too_late_where_the_settings_say_so(
             assert is_whole(back.lines, 1)
         finally:
             back.close()
-        told = [line for line in gateway.lines if line.get("part") == "audit sink siem"]
-        assert [line["event"] for line in told] == ["fails", "works again"]
+        events = [line for line in gateway.lines if line.get("part") == "audit sink siem"]
+        assert [line["event"] for line in events] == ["fails", "works again"]

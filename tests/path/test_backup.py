@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stagedoor.admin import sessions as oversight
+from stagedoor.admin import sessions as admin_sessions
 from stagedoor.store.journal import read_entries
 from tests.path.faulty import LISTEN, serving
 from tests.path.gateway import Gateway
@@ -21,8 +21,8 @@ def test_a_backup_of_a_gateway_at_work_is_restored_elsewhere_and_lets_people_in(
         (recordings / "one.cast").write_text("{}\n")
         with gateway.entered() as inside:
             for _ in range(2):  # the second night
-                told = gateway.command("store", "backup", str(safe))
-                file = Path(told.stdout.strip())
+                printed = gateway.command("store", "backup", str(safe))
+                file = Path(printed.stdout.strip())
                 refused = gateway.command("store", "restore", str(file), "--force", check=False)
                 assert refused.returncode == 2
                 assert "a gateway runs on" in refused.stderr
@@ -50,9 +50,13 @@ def test_a_backup_of_a_gateway_at_work_is_restored_elsewhere_and_lets_people_in(
             assert gateway.ask() == 200
             gateway.own_port = before
             with other.service() as service:
-                lost = [one for one in oversight.list_sessions(service, open_only=False) if one.end]
+                lost = [
+                    session
+                    for session in admin_sessions.list_sessions(service, open_only=False)
+                    if session.end
+                ]
                 events = read_entries(service.database, limit=1000)
-            # Somebody who was inside when the backup was taken is not inside here.
-            assert "lost" in [one.end for one in lost]
+            # A session that was open when the backup was taken is not open here.
+            assert "lost" in [session.end for session in lost]
             actions = [entry.event.fields.get("action") for entry in events]
             assert (actions.count("store.backup"), actions.count("store.restore")) == (2, 1)

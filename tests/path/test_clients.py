@@ -10,7 +10,7 @@ import pytest
 from acceptance import features
 from stagedoor.demo.clients import CLIENTS, Client
 from stagedoor.model.units import MIB
-from tests.path.conftest import House, here
+from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_delay import Wire, delaying
 
 BULK_BYTES = 24 * MIB
@@ -20,23 +20,23 @@ each_client = pytest.mark.parametrize("client", CLIENTS, ids=[client.name for cl
 
 
 @pytest.fixture(scope="module")
-def wire(house: House) -> Iterator[Wire]:
-    with delaying(house.gateway.port()) as wire:
+def wire(entry: GatewayEntry) -> Iterator[Wire]:
+    with delaying(entry.gateway.port()) as wire:
         yield wire
 
 
 @each_client
 def test_a_login_s_exit_code_comes_back_over_a_long_wire(
-    house: House, wire: Wire, client: Client, tmp_path: Path
+    entry: GatewayEntry, wire: Wire, client: Client, tmp_path: Path
 ) -> None:
     before = wire.chunks
-    here(lambda: features.login(house.through(client, tmp_path, wire.port), tmp_path))
+    here(lambda: features.login(entry.through(client, tmp_path, wire.port), tmp_path))
     assert wire.chunks - before >= 10, "it did not go over the wire"
 
 
 @each_client
 def test_bulk_both_ways_at_once_arrives_whole_over_a_long_wire(
-    house: House, wire: Wire, client: Client, tmp_path: Path
+    entry: GatewayEntry, wire: Wire, client: Client, tmp_path: Path
 ) -> None:
     """It goes up and comes back at the same time, each way with its own sum."""
     sent, back = tmp_path / "sent", tmp_path / "back"
@@ -46,8 +46,8 @@ def test_bulk_both_ways_at_once_arrives_whole_over_a_long_wire(
             file.write(number.to_bytes(8, "big") + block[8:])
 
     def drive() -> None:
-        reach = house.through(client, tmp_path, wire.port)
-        # What is told on stderr is the shell's own sum: each way is judged by itself.
+        reach = entry.through(client, tmp_path, wire.port)
+        # The sum on stderr is the shell's own, so that each way is judged by itself.
         command = "tee >(sha256sum >&2)"
         done = reach.run(
             reach.argv("ssh", reach.host, f"bash -c '{command}'"),

@@ -1,4 +1,4 @@
-"""Every denial: what the developer is told, what the log says, and what the audit keeps."""
+"""Every denial: the message to the developer, the line in the log, and the event in the audit."""
 
 import re
 import signal
@@ -7,8 +7,8 @@ from pathlib import Path
 from stagedoor.admin import service as admin
 from stagedoor.model.denial import Reason
 from tests.listeners.conftest import full
-from tests.listeners.house import static
 from tests.listeners.wire import basic, bearer, dialled, head, read_answer
+from tests.listeners.worker import static
 from tests.path.faulty import Faulty, serving
 from tests.ports import free_port
 
@@ -24,7 +24,7 @@ NOT_HERE = {
     Reason.INTERNAL: "tests/listeners/test_tunnel_relayed.py",
     Reason.SHELL_UNAVAILABLE: "tests/listeners/test_tunnel_relayed.py",
 }
-"""What cannot be had from one healthy gateway, and where it is tested."""
+"""The reasons that one healthy gateway never gives, and where each is tested."""
 
 COUNTED_ONLY = {
     Reason.BAD_REQUEST,
@@ -34,7 +34,7 @@ COUNTED_ONLY = {
     Reason.CREDENTIAL_MISSING,
     Reason.THROTTLED,
 }
-"""What anybody could send thousands of: the audit has one sum for each source."""
+"""The reasons of requests that a stranger could send by the thousand: the audit sums them by source."""
 
 
 def settings(gateway_port: int, closed: int, silent: int) -> str:
@@ -98,12 +98,12 @@ def test_every_denial_is_told_logged_and_audited_and_no_secret_is_in_any_of_it(
             (head("silent-ssh:22", auth), "127.0.0.1", 504, Reason.UPSTREAM_TIMEOUT, "within 5 s"),
         ]  # fmt: skip
         assert {case[3] for case in cases} | set(NOT_HERE) == set(Reason)
-        told = ""
+        answers = ""
         for request, source, status, reason, part in cases:
             with dialled(gateway.own_port, source) as client:
                 client.send(request)
                 answer = read_answer(client)
-            told += f"{answer}"
+            answers += f"{answer}"
             assert answer.status == status, (answer, reason)
             assert part in answer.message
             assert not re.search("stagedoor (grant|user|token|key) ", answer.message)
@@ -116,14 +116,14 @@ def test_every_denial_is_told_logged_and_audited_and_no_secret_is_in_any_of_it(
         gateway.stop()
         assert_logged(gateway, cases)
         assert_audited(gateway, cases)
-        written = told + "".join(str(line) for line in gateway.lines)
+        written = answers + "".join(str(line) for line in gateway.lines)
         for file in gateway.data_dir.glob("stagedoor.db*"):
             written += file.read_bytes().decode("latin-1")
         for secret in secrets:
             assert secret not in written
 
 
-# What fails after the audit is open is a session that reached nobody; all else is a denial.
+# What fails after the audit is open is a session that reached no shell; all else is a denial.
 UNREACHED = {Reason.ADDRESS_NOT_ALLOWED, Reason.UPSTREAM_REFUSED, Reason.UPSTREAM_TIMEOUT}
 
 
@@ -132,7 +132,7 @@ MENDS = {
     "no grant for 'alice' to enter app01": "stagedoor grant add user:alice app01",
     "none of the networks": "listen.networks",
 }
-"""What the log and the audit name where a developer reads what they can do themselves."""
+"""The command in the log and the audit, by the words that the developer reads in its place."""
 
 
 def assert_logged(gateway: Faulty, cases: list[tuple[bytes, str, int, Reason, str]]) -> None:

@@ -1,4 +1,4 @@
-"""A full disk: nobody gets in, and somebody who is in can be put out, in every worker."""
+"""A full disk: no login succeeds, and a session that is open can be closed, in every worker."""
 
 import contextlib
 from pathlib import Path
@@ -15,7 +15,7 @@ def test_on_a_full_disk_grants_and_sessions_end_in_every_worker(tmp_path: Path) 
         contextlib.ExitStack() as stack,
     ):
         by_worker = list(gateway.spread(stack).values())
-        inside = [one for each in by_worker for one in each]
+        inside = [session for sessions in by_worker for session in sessions]
         one, *others = inside
         disk.fill()
         for still in inside:

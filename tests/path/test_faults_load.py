@@ -38,7 +38,7 @@ def slow_client(
 
 
 def cut(sock: socket.socket) -> bool:
-    """Whether the gateway has closed it."""
+    """Return whether the gateway has closed it."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
@@ -61,12 +61,12 @@ def test_a_thousand_slow_clients_keep_nobody_out_and_the_oldest_go_first(
             assert not any(cut(sock) for sock in slow[101:])
             inside.works()
 
-        def told() -> list[dict[str, Any]]:
+        def overloaded() -> list[dict[str, Any]]:
             return [line for line in gateway.sessions("denied") if line["reason"] == "overloaded"]
 
-        eventually("all are told of", lambda: len(told()) >= 100)
-        assert len(told()) <= 101
-        assert "listen.max_pending" in told()[0]["detail"]
+        eventually("all are told of", lambda: len(overloaded()) >= 100)
+        assert len(overloaded()) <= 101
+        assert "listen.max_pending" in overloaded()[0]["detail"]
 
 
 @pytest.mark.parametrize("proxied", [False, True], ids=["direct", "behind a load balancer"])

@@ -1,4 +1,4 @@
-"""SIGHUP: good settings come into force, bad ones change nothing, and nobody inside notices."""
+"""SIGHUP: good settings come into force, bad ones change nothing, and no session notices."""
 
 import signal
 import socket
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.net.tls import client_context
-from tests.listeners.house import static
 from tests.listeners.wire import dialled, eventually, head, read_answer
+from tests.listeners.worker import static
 from tests.net.peers import TlsPeer, write_certificate
 from tests.path.faulty import Faulty, serving
 from tests.ports import free_port
@@ -99,7 +99,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_settings_change_nothing_and_say_why(gateway: Reloaded, name: str) -> None:
-    text, told = BAD[name]
+    text, reason = BAD[name]
     eventually("no old worker is left", lambda: len(gateway.worker_pids()) == 1)
     workers = gateway.worker_pids()
     with socket.create_server(("127.0.0.1", 0)) as taken, gateway.entered() as inside:
@@ -109,7 +109,7 @@ def test_bad_settings_change_nothing_and_say_why(gateway: Reloaded, name: str) -
         text = text.replace("{gone}", gateway.tables().replace("localhost.crt", "gone.crt"))
         refused = gateway.reload(text)
         assert refused["event"] == "reload refused: nothing has changed"
-        assert told in str(refused["reason"])
+        assert reason in str(refused["reason"])
         inside.works()
         assert gateway.worker_pids() == workers
         assert gateway.ask() == 200

@@ -1,4 +1,4 @@
-"""The gateway is told to stop, and killed: who is inside, who knocks, and what the audit says."""
+"""The gateway is stopped, and killed: its sessions, new connections, and what the audit says."""
 
 import contextlib
 import hashlib
@@ -90,8 +90,8 @@ def test_sigterm_as_it_starts_leaves_no_process_behind(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             assert process.wait(BOUND_S) == 0
             assert process.stderr is not None
-            told = process.stderr.read()  # to its end: every worker has closed it
-        assert "Traceback" not in told
+            written = process.stderr.read()  # to its end: every worker has closed it
+        assert "Traceback" not in written
         # A process that ends closes its files a moment before it is gone.
         eventually("the workers have ended", lambda: all(gone(pid) for pid in workers))
 
@@ -115,10 +115,10 @@ def test_a_worker_that_is_killed_loses_its_own_sessions_and_nobody_elses(tmp_pat
         gateway.wait_for(lambda line: line.get("event") == "worker died" and line["code"] == -9)
         gateway.wait_for_event("sessions were lost with their worker")
         lost = set(gateway.closed())
-        theirs = [{one.session for one in inside} for inside in by_worker.values()]
+        theirs = [{inside.session for inside in many} for many in by_worker.values()]
         assert lost in theirs, "all of one worker's, none of the other's"
         assert {reason for reason, _ in gateway.closed().values()} == {"lost"}
-        for inside in (one for many in by_worker.values() for one in many):
+        for inside in (inside for many in by_worker.values() for inside in many):
             if inside.session in lost:
                 inside.wait_until_cut()
             else:
@@ -138,7 +138,7 @@ def test_a_supervisor_that_is_killed_leaves_its_sessions_and_its_port(tmp_path: 
         contextlib.ExitStack() as stack,
     ):
         by_worker = gateway.spread(stack)
-        sessions = [one for many in by_worker.values() for one in many]
+        sessions = [inside for many in by_worker.values() for inside in many]
         orphans = gateway.worker_pids()
         before = len(gateway.lines)
         gateway.signal(signal.SIGKILL)
@@ -149,11 +149,13 @@ def test_a_supervisor_that_is_killed_leaves_its_sessions_and_its_port(tmp_path: 
             for inside in sessions:
                 inside.works()
             # The question above was a session too, and may be over.
-            assert not {one.session for one in sessions} & set(gateway.closed()), "nobody is lost"
+            assert not {inside.session for inside in sessions} & set(gateway.closed()), (
+                "nobody is lost"
+            )
             sessions[0].end()
             eventually("it is closed", lambda: sessions[0].session in gateway.closed())
             assert gateway.closed()[sessions[0].session][0] == "closed"
-            # An orphan has nobody else to be told by; one whose only session has ended goes by itself.
+            # No other process can stop an orphan; one whose only session has ended goes by itself.
             for pid in orphans * 2:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
@@ -161,7 +163,7 @@ def test_a_supervisor_that_is_killed_leaves_its_sessions_and_its_port(tmp_path: 
                 inside.wait_until_cut()
             eventually("the orphans have ended", lambda: all(gone(pid) for pid in orphans))
             closed = gateway.closed()
-            assert {closed[one.session][0] for one in sessions[1:]} == {"drained"}
+            assert {closed[inside.session][0] for inside in sessions[1:]} == {"drained"}
             assert gateway.ask() == 200
         finally:
             for pid in orphans:

@@ -1,4 +1,4 @@
-"""`stagedoor serve` that cannot start says why in one line, and exits with a code that tells."""
+"""`stagedoor serve` that cannot start says why in one line, and exits with a code of its own."""
 
 import os
 import socket
@@ -112,7 +112,7 @@ def test_an_encrypted_key_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
 def test_a_log_that_cannot_be_written_costs_nobody_a_login(tmp_path: Path, stderr: str) -> None:
-    """stderr is a file on a full disk, or closed: what is refused is still told, who may come in comes in."""
+    """stderr is a file on a full disk, or closed: a refusal still has its message, and the others log in."""
     folder = tmp_path / "outer"
     folder.mkdir()
     with serving(folder) as outer:

@@ -1,4 +1,4 @@
-"""The audit cannot be written: nobody new gets in, nobody inside is hurt, nothing is lost."""
+"""The audit cannot be written: no login succeeds, no open session is hurt, nothing is lost."""
 
 import contextlib
 import os
@@ -61,8 +61,8 @@ def test_while_another_process_holds_the_store_logins_get_503_and_nothing_is_los
             assert failing["event"] == "fails"
             assert login(gateway).status == 503, "at once, from now on"
             assert login(gateway, authority="nowhere-ssh:22").status == 404
-            for one in inside:
-                one.works()
+            for session in inside:
+                session.works()
             inside[0].end()
             inside[1].client.reset()
             with contextlib.suppress(ConnectionResetError):
@@ -82,10 +82,10 @@ def test_while_another_process_holds_the_store_logins_get_503_and_nothing_is_los
             os.kill(worker, signal.SIGKILL)
             gateway.wait_for_event("lost sessions cannot be closed in the audit yet")
         gateway.wait_for_event("sessions were lost with their worker")
-        for one in inside[2:]:
-            assert gateway.closed()[one.session][0] == "lost"
+        for session in inside[2:]:
+            assert gateway.closed()[session.session][0] == "lost"
         eventually("a new worker serves", lambda: login(gateway).status == 200)
-        assert_all_written(gateway, [one.session for one in inside])
+        assert_all_written(gateway, [session.session for session in inside])
         reasons = [e["reason"] for e in gateway.audit() if e["kind"] == "session.denied"]
         assert "no_app" in reasons, "what was refused meanwhile is written too"
 
@@ -110,7 +110,7 @@ def test_on_a_full_disk_logins_get_503_and_nothing_is_lost(small_disk: Path) -> 
     with serving(small_disk) as gateway, contextlib.ExitStack() as stack:
         inside: list[Inside] = [stack.enter_context(gateway.entered()) for _ in range(3)]
         filler = fill(small_disk)
-        let_in = [one.session for one in inside]
+        let_in = [session.session for session in inside]
         for _ in range(500):  # the write-ahead log may still have room of its own
             answer = login(gateway)
             if answer.status != 200:
@@ -119,8 +119,8 @@ def test_on_a_full_disk_logins_get_503_and_nothing_is_lost(small_disk: Path) -> 
         assert answer.status == 503
         assert "disk full" in answer.message
         assert answer.one("Retry-After") is not None
-        for one in inside:
-            one.works()
+        for session in inside:
+            session.works()
         inside[0].end()
         inside[1].far.reset()
         inside[1].wait_until_cut()

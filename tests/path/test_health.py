@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.listeners.house import static
 from tests.listeners.wire import dialled, head, read_answer
+from tests.listeners.worker import static
 from tests.path.faulty import serving
 from tests.ports import free_port
 
@@ -50,7 +50,7 @@ def test_ready_until_it_drains_and_alive_until_the_last_session_has_gone(tmp_pat
     ],
 )
 def test_no_shell_can_be_one_of_our_own_listeners(tmp_path: Path, kind: str, settings: str) -> None:
-    """Who may enter `loop` would ask the health listener in the gateway's name."""
+    """A developer who may enter `loop` would ask the health listener in the gateway's name."""
     port = free_port()
     entry = static("loop", port) + settings.format(port=port)
     with serving(tmp_path, entry) as gateway:

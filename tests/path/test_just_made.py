@@ -1,4 +1,4 @@
-"""What was made a moment ago lets in at the first try, by each access method."""
+"""A grant, key or token made a moment ago lets in at the first try, by each access method."""
 
 import base64
 import http.client
@@ -35,12 +35,12 @@ NAMES = (f"dev{number}" for number in itertools.count())
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("made"), SETTINGS) as found:
-        yield found.start()
+    with Gateway(tmp_path_factory.mktemp("made"), SETTINGS) as gateway:
+        yield gateway.start()
 
 
 def person(service: AdminService, password: str | None = None) -> str:
-    """Somebody new, who may enter app01."""
+    """Add a user who may enter app01, and return the name."""
     name = next(NAMES)
     add_user(service, name, password=password)
     add_grant(service, f"user:{name}", "app01")

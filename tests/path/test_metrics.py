@@ -1,4 +1,4 @@
-"""What Prometheus reads of a gateway with two workers, after a login by each access method."""
+"""The metrics of a gateway with two workers, read as Prometheus does, after a login by each method."""
 
 import json
 import signal
@@ -55,9 +55,9 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
         ) as attach:  # fmt: skip
             at_terminals = [("stagedoor_web_terminals", ()), ("stagedoor_holders", ())]
             # Until the first count of a worker, every two seconds, there is none.
-            wait_until(lambda: [page().get(each) for each in at_terminals] == [1, 1])
+            wait_until(lambda: [page().get(metric) for metric in at_terminals] == [1, 1])
             attach.communicate(b"\n", timeout=60)
-        wait_until(lambda: [page()[each] for each in at_terminals] == [0, 0])
+        wait_until(lambda: [page()[metric] for metric in at_terminals] == [0, 0])
         done = world.ssh("-o", f"ProxyCommand={tunnel}", "app01-ssh", "true")
         assert done.returncode == 0, done.stderr
 
@@ -65,31 +65,31 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
         wait_until(
             lambda: all(page()[("stagedoor_session_length_seconds_count", (w,))] for w in ways)
         )
-        found = page()
-        assert [found[("stagedoor_logins_total", (way, "opened"))] for way in ways] == [1] * 4
-        assert not any(found[("stagedoor_sessions", (way,))] for way in ways)
-        assert found[("stagedoor_relay_bytes_total", ("sent",))] > 1000
-        assert found[("stagedoor_shell_starts_total", ("ready",))] == 1
-        assert found[("stagedoor_audit_open_seconds_count", ())] == 4
-        assert found[("stagedoor_store_transaction_seconds_count", ("read",))] > 4
-        assert found[("stagedoor_policy_age_seconds", ())] < 30
-        assert found[("stagedoor_event_loop_lag_seconds_count", ())] > 0
-        names = {name for name, _ in found}
+        samples = page()
+        assert [samples[("stagedoor_logins_total", (way, "opened"))] for way in ways] == [1] * 4
+        assert not any(samples[("stagedoor_sessions", (way,))] for way in ways)
+        assert samples[("stagedoor_relay_bytes_total", ("sent",))] > 1000
+        assert samples[("stagedoor_shell_starts_total", ("ready",))] == 1
+        assert samples[("stagedoor_audit_open_seconds_count", ())] == 4
+        assert samples[("stagedoor_store_transaction_seconds_count", ("read",))] > 4
+        assert samples[("stagedoor_policy_age_seconds", ())] < 30
+        assert samples[("stagedoor_event_loop_lag_seconds_count", ())] > 0
+        names = {name for name, _ in samples}
         missing = [metric.name for metric in of.METRICS if not names & {*metric.samples}]
         no_sinks = ["stagedoor_audit_sink_failing", "stagedoor_audit_sink_backlog_events"]
         assert missing == ["stagedoor_certificate_remaining_seconds", *no_sinks], "none is set up"
-        assert len(found) == len(set(found))
+        assert len(samples) == len(set(samples))
 
         status = json.loads(gateway.command("status", "--json").stdout)
         assert (status["state"], len(status["workers"])) == ("well", 2)
-        assert status["store"]["policy_version"] == found[("stagedoor_policy_version", ())]
+        assert status["store"]["policy_version"] == samples[("stagedoor_policy_version", ())]
 
         looked = json.loads(gateway.command("doctor", "--json", check=False).stdout)
-        assert not [one for one in looked if one["level"] == "fail"]
-        own = [one["what"] for one in looked if one["check"] == "sockets"]
+        assert not [check for check in looked if check["level"] == "fail"]
+        own = [check["what"] for check in looked if check["check"] == "sockets"]
         assert f"127.0.0.1:{health} (health.address) is the running gateway's" in own
 
-        before = found[("stagedoor_logins_total", ("connect", "opened"))]
+        before = samples[("stagedoor_logins_total", ("connect", "opened"))]
         gateway.signal(signal.SIGHUP)
         gateway.wait_for(lambda line: line["event"] == "reloaded")
         assert page()[("stagedoor_logins_total", ("connect", "opened"))] == before
