@@ -81,7 +81,7 @@ class RecordingService:
         self._policy = policy
         self._audited_at: dict[tuple[str, str, str], float] = {}
 
-    def has_recordings(self, identity: Identity) -> bool:
+    def has_any(self, identity: Identity) -> bool:
         """Return whether a grant lets the user play recordings of any app."""
         return has_somewhere(self._policy(), identity, Permission.REPLAY, self._now())
 

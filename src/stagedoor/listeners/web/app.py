@@ -103,12 +103,7 @@ class WebApp:
         ]
         routes = [
             *Home(
-                self._guard,
-                pages,
-                account,
-                recordings.has_recordings,
-                self._live,
-                self._has_terminals,
+                self._guard, pages, account, recordings.has_any, self._live, self._has_terminals
             ).routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,

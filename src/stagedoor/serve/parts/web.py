@@ -62,10 +62,9 @@ def web_listener(
     certificates: UserCertificates | None,
     refused: RefusedKeys,
 ) -> WebListener:
-    """Return the WebShell's listener.
+    """Return the WebShell's listener. Raises StagedoorError.
 
-    `policy` returns the policy as it is now. `issued` is called for each pass that is issued. Without
-    `certificates` no machine can log in. Raises StagedoorError.
+    `policy` returns the current policy. `issued` gets each new pass. `certificates` are for machines.
     """
     allowance = ChangeRateLimit()
     passes = PassService(

@@ -75,7 +75,7 @@ class Replay:
     async def _viewer(self, request: Request) -> Identity | Response:
         """Return the identity of a user who may play recordings, or the answer to send instead."""
         identity = await self._pages.identify(request)
-        if isinstance(identity, Response) or self._recordings.has_recordings(identity):
+        if isinstance(identity, Response) or self._recordings.has_any(identity):
             return identity
         denial = Denial.with_mend(
             Reason.NO_GRANT,
