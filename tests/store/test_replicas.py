@@ -254,7 +254,7 @@ def test_replicas_with_keys_of_their_own_are_told_of_it(two: tuple[Replica, Repl
     _, second = two
     for name in ("keys.user_ca_file", "keys.host_ca_file"):
         told = second.wait_for(lambda line, name=name: line.get("setting") == name)  # type: ignore[misc]
-        assert "another key" in told["event"]
+        assert "another value" in told["event"]
 
 
 @pytest.fixture

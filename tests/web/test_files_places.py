@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install
 DOMAIN = "shell.example.com"
 LARGE = 24 * MIB
 """More than nginx takes, or keeps in memory and the sockets beside it, unless it is told."""
-RULES = {"files": ["app01", "app02"], "max_upload_mib": LARGE // MIB}
+RULES = {"max_upload_mib": LARGE // MIB}
 
 
 @dataclass(frozen=True)
