@@ -168,9 +168,9 @@ def remove_user(service: AdminService, name: str) -> dict[str, int]:
     The workers close the user's live sessions within seconds. Raises NotFoundError, StoreError.
     """
     with service.change("user.remove", revokes=True) as change:
-        gone = people.remove_user(change.transaction, name)
-        change.fields |= {"user": name, **gone}
-    return gone
+        removed_counts = people.remove_user(change.transaction, name)
+        change.fields |= {"user": name, **removed_counts}
+    return removed_counts
 
 
 def add_keys(
@@ -235,12 +235,12 @@ def create_token(
     return token
 
 
-def revoke_token(service: AdminService, given: str) -> str:
-    """Revoke a token and return the name of its user. `given` is its id, or the whole token.
+def revoke_token(service: AdminService, id_or_token: str) -> str:
+    """Revoke a token and return the name of its user. `id_or_token` is its id, or the whole token.
 
     Raises NotFoundError, StoreError.
     """
-    name = token_id(given) or given
+    name = token_id(id_or_token) or id_or_token
     with service.change("token.revoke", revokes=True) as change:
         user = people.remove_token(change.transaction, name)
         change.fields |= {"user": user, "token": name}

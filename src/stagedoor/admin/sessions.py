@@ -46,18 +46,18 @@ def last_opened(service: AdminService) -> Mapping[str, float]:
     return rows.last_opened(service.database)
 
 
-def find_session(service: AdminService, given: str) -> SessionRecord:
+def find_session(service: AdminService, prefix: str) -> SessionRecord:
     """Return the session with this id, or the only one whose id begins so.
 
     Raises NotFoundError, RefusedError, StoreError.
     """
-    if len(given) < MIN_PREFIX:
-        raise RefusedError(f"{given!r} is too short for a session's id: {MIN_PREFIX} characters")
-    matches = rows.find_sessions(service.database, given, limit=2)
+    if len(prefix) < MIN_PREFIX:
+        raise RefusedError(f"{prefix!r} is too short for a session's id: {MIN_PREFIX} characters")
+    matches = rows.find_sessions(service.database, prefix, limit=2)
     if not matches:
-        raise NotFoundError(f"there is no session {given}; see `stagedoor session list`")
+        raise NotFoundError(f"there is no session {prefix}; see `stagedoor session list`")
     if len(matches) > 1:
-        raise RefusedError(f"more than one session begins with {given}; write more of the id")
+        raise RefusedError(f"more than one session begins with {prefix}; write more of the id")
     return matches[0]
 
 

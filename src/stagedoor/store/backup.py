@@ -72,11 +72,11 @@ def _run(program: str, server: Server, arguments: Sequence[str]) -> None:
 
     from stagedoor.store.postgresql.link import parameters
 
-    given = parameters(server)
-    password = given.pop("password", None)
+    keywords = parameters(server)
+    password = keywords.pop("password", None)
     environment = dict(os.environ) | ({} if password is None else {"PGPASSWORD": password})
     done = subprocess.run(
-        [program, f"--dbname={make_conninfo(**given)}", *arguments],
+        [program, f"--dbname={make_conninfo(**keywords)}", *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -28,9 +28,9 @@ def revoked_sign_ins(database: Database, policy: Policy, now: float) -> Mapping[
     entering = subjects_who_enter(policy, now)
     void = [
         key
-        for key, shown in policy.bound_keys.items()
-        if policy.why_void(shown) is not None
-        or entering.isdisjoint(subjects_of(shown.name, policy.users[shown.name].groups))
+        for key, login in policy.bound_keys.items()
+        if policy.why_void(login) is not None
+        or entering.isdisjoint(subjects_of(login.name, policy.users[login.name].groups))
     ]
     return certified.list_revoked(database, now, void)
 

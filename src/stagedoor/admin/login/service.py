@@ -227,31 +227,33 @@ class LoginService:
                 Reason.BAD_REQUEST,
                 f"your clock is {abs(ahead_s) / MINUTE_S:.0f} min {direction} of the gateway's; set it",
             )
-        shown = await ask(logins.sign_in_of_key, self._database, key.fingerprint, self._now())
-        if shown is None:
+        current = await ask(logins.sign_in_of_key, self._database, key.fingerprint, self._now())
+        if current is None:
             return _NO_LOGIN
-        identity = shown if isinstance(shown, Denial) else await self._passes.identity_of(shown)
+        identity = (
+            current if isinstance(current, Denial) else await self._passes.identity_of(current)
+        )
         if isinstance(identity, Denial):
             return identity
-        assert not isinstance(shown, Denial)
-        login = await ask(self._renew, shown)
+        assert not isinstance(current, Denial)
+        login = await ask(self._renew, current)
         if isinstance(login, Denial):
             return login
         return await self._with_certificate(login, key.line, None)
 
-    def _renew(self, shown: WebPass) -> WebPass:
+    def _renew(self, login: WebPass) -> WebPass:
         """Move the login's end, as use of a browser's session does, and return it. Runs in a thread."""
         now = self._now()
-        end = renewed_end(shown, now, self._lifetimes)
-        assert shown.sign_in is not None, "a sign-in names itself"
+        end = renewed_end(login, now, self._lifetimes)
+        assert login.sign_in is not None, "a sign-in names itself"
         if end is None:
-            return shown
-        service = web_service(self._settings, self._database, shown.name)
+            return login
+        service = web_service(self._settings, self._database, login.name)
         with suppress(NotFoundError), service.change("web.renew") as change:
-            passes.renew_sign_in(change.transaction, shown.sign_in.id, end, now)
-            change.fields |= {"user": shown.name, "expires_at": end}
+            passes.renew_sign_in(change.transaction, login.sign_in.id, end, now)
+            change.fields |= {"user": login.name, "expires_at": end}
         with self._database.read() as transaction:
-            return passes.read(transaction, shown.sign_in.id)
+            return passes.read(transaction, login.sign_in.id)
 
     async def _with_certificate(
         self, login: WebPass, public_key: str, secret: str | None

@@ -55,22 +55,24 @@ def list_recordings(service: AdminService, *, identity: str | None = None) -> li
     return recordings
 
 
-def find_recording(service: AdminService, given: str) -> Recorded:
+def find_recording(service: AdminService, prefix: str) -> Recorded:
     """Return the recording with this id, or the only one whose id begins so.
 
     The id begins with the session's id. Raises NotFoundError, RefusedError, StagedoorError.
     """
-    if len(given) < sessions.MIN_PREFIX:
+    if len(prefix) < sessions.MIN_PREFIX:
         raise RefusedError(
-            f"{given!r} is too short for a recording's id: {sessions.MIN_PREFIX} characters"
+            f"{prefix!r} is too short for a recording's id: {sessions.MIN_PREFIX} characters"
         )
     recordings = list_recordings(service)
-    matches = [recorded for recorded in recordings if recorded.file.id == given]
-    matches = matches or [recorded for recorded in recordings if recorded.file.id.startswith(given)]
+    matches = [recorded for recorded in recordings if recorded.file.id == prefix]
+    matches = matches or [
+        recorded for recorded in recordings if recorded.file.id.startswith(prefix)
+    ]
     if not matches:
-        raise NotFoundError(f"there is no recording {given}; see `stagedoor recording list`")
+        raise NotFoundError(f"there is no recording {prefix}; see `stagedoor recording list`")
     if len(matches) > 1:
-        raise RefusedError(f"more than one recording begins with {given}; write more of the id")
+        raise RefusedError(f"more than one recording begins with {prefix}; write more of the id")
     return matches[0]
 
 

@@ -73,8 +73,8 @@ def invite(
         provided_groups = identities.provided_groups_of(change.transaction, name)
         known = user or User(name, wanted)
         _check_usable(settings, name, known.groups | provided_groups)
-        given = pass_for(PassKind.INVITATION, on_password_of(known), now, Lifetimes())
-        secret = passes.invite(change.transaction, replace(given, expires_at=expires_at))
+        invitation = pass_for(PassKind.INVITATION, on_password_of(known), now, Lifetimes())
+        secret = passes.invite(change.transaction, replace(invitation, expires_at=expires_at))
         change.unchanged = user is not None
         change.fields |= {
             "user": name,
@@ -100,10 +100,10 @@ def invited_user(database: Database, secret: str, now: float) -> str | Denial:
 
     It takes no lock, so strangers who guess secrets delay no login. Raises StoreError.
     """
-    shown = passes.find(database, PassKind.INVITATION, secret)
-    if shown is None or shown.expires_at <= now:
+    invitation = passes.find(database, PassKind.INVITATION, secret)
+    if invitation is None or invitation.expires_at <= now:
         return _OVER
-    return shown.name
+    return invitation.name
 
 
 def accept(service: admin.AdminService, name: str, secret: str, password: str) -> User:
@@ -113,14 +113,14 @@ def accept(service: admin.AdminService, name: str, secret: str, password: str) -
     """
     password_hash = hash_new_password(password)
     with service.change("user.password") as change:
-        shown = passes.take_invitation(change.transaction, secret)
+        invitation = passes.take_invitation(change.transaction, secret)
         user = people.user_of(change.transaction, name)
         people.require_enabled(change.transaction, name)
         if (
-            shown is None
-            or shown.name != name
-            or shown.expires_at <= service.clock()
-            or shown.password_mark != password_mark(user.password_hash)
+            invitation is None
+            or invitation.name != name
+            or invitation.expires_at <= service.clock()
+            or invitation.password_mark != password_mark(user.password_hash)
         ):
             raise RefusedError(_OVER.line)
         people.set_password(change.transaction, name, password_hash)

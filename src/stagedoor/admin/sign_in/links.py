@@ -48,14 +48,14 @@ def make_link(
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = on_password_of(_usable_user(settings, service, user), scopes)
     now = service.clock()
-    given = pass_for(PassKind.LINK, identity, now, Lifetimes())
+    link = pass_for(PassKind.LINK, identity, now, Lifetimes())
     with service.change("web.link") as change:
         change.unchanged = True
-        change.fields |= {"user": user, "app": app, "expires_at": given.expires_at}
-    secret = passes.issue(service.database, given, now)
+        change.fields |= {"user": user, "app": app, "expires_at": link.expires_at}
+    secret = passes.issue(service.database, link, now)
     # The app's page has the same path under each of the gateway's names.
     page = "" if target is None else f"&app={quote(target.login_name)}"
-    return MintedLink(f"{base}/link#{secret}{page}", given.expires_at)
+    return MintedLink(f"{base}/link#{secret}{page}", link.expires_at)
 
 
 def make_share_link(

@@ -81,8 +81,8 @@ class PassService:
             if denial is not None:
                 return denial
         now = self._now()
-        given = pass_for(kind, identity, now, self._lifetimes, target, source, label)
-        secret = await ask(passes.issue, self._database, given, now, answer)
+        web_pass = pass_for(kind, identity, now, self._lifetimes, target, source, label)
+        secret = await ask(passes.issue, self._database, web_pass, now, answer)
         if isinstance(secret, str):
             self._issued(kind, identity)
         return secret
@@ -102,29 +102,29 @@ class PassService:
 
     async def show(self, kind: PassKind, secret: str) -> Identity | Denial:
         """Return the identity of a pass that is still valid. It may be shown again."""
-        shown = await ask(passes.find, self._database, kind, secret)
-        if isinstance(shown, Denial):
-            return shown
-        return await self.identity_of(shown)
+        web_pass = await ask(passes.find, self._database, kind, secret)
+        if isinstance(web_pass, Denial):
+            return web_pass
+        return await self.identity_of(web_pass)
 
     async def use_up(self, kind: PassKind, secret: str) -> tuple[Identity, str | None] | Denial:
         """Use up a pass. Return its identity, and the only shell that it is valid for or None."""
-        shown = await ask(passes.use_up, self._database, kind, secret)
-        if isinstance(shown, Denial):
-            return shown
-        identity = await self.identity_of(shown)
+        web_pass = await ask(passes.use_up, self._database, kind, secret)
+        if isinstance(web_pass, Denial):
+            return web_pass
+        identity = await self.identity_of(web_pass)
         if isinstance(identity, Denial):
             return identity
-        return identity, shown.target if shown is not None else None
+        return identity, web_pass.target if web_pass is not None else None
 
-    async def identity_of(self, shown: WebPass | None) -> Identity | Denial:
+    async def identity_of(self, web_pass: WebPass | None) -> Identity | Denial:
         """Return the identity of a pass that the policy still accepts. None, an unknown pass, is a denial."""
 
         async def verdict() -> Identity | Denial:
-            return identity_of(shown, self._policy(), self._now(), self._stale_s)
+            return identity_of(web_pass, self._policy(), self._now(), self._stale_s)
 
         # An unknown secret is refused by the store itself: a newer policy changes nothing.
-        return await verdict() if shown is None else await self._by_newest_policy(verdict)
+        return await verdict() if web_pass is None else await self._by_newest_policy(verdict)
 
     async def sign_out(self, secret: str, reason: str | None = None) -> Denial | None:
         """End a session, and all that it opened; do nothing if there is none with that secret."""

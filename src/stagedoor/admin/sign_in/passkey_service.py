@@ -289,8 +289,8 @@ class PasskeyService:
             wait_s = math.ceil(self._beginnings.wait_s(network, now))
             why = f"too many sign-ins by a passkey come from your {whose}; try again in {wait_s} s"
             return Denial(Reason.THROTTLED, why, wait_s)
-        given = Challenge(ChallengeKind.SIGN_IN, now + CHALLENGE_S)
-        challenge = await self._store_challenge(given, now, MOST_STRANGERS)
+        record = Challenge(ChallengeKind.SIGN_IN, now + CHALLENGE_S)
+        challenge = await self._store_challenge(record, now, MOST_STRANGERS)
         return challenge if isinstance(challenge, Denial) else assertion_options(rp, [], challenge)
 
     async def finish_sign_in(
@@ -354,13 +354,13 @@ class PasskeyService:
             return sign_in
         now = self._now()
         step_up = None if waiting is None else waiting.id
-        given = Challenge(purpose, now + CHALLENGE_S, identity.name, sign_in.id, step_up)
-        return await self._store_challenge(given, now, MOST_CHALLENGES)
+        record = Challenge(purpose, now + CHALLENGE_S, identity.name, sign_in.id, step_up)
+        return await self._store_challenge(record, now, MOST_CHALLENGES)
 
-    async def _store_challenge(self, given: Challenge, now: float, most: int) -> bytes | Denial:
+    async def _store_challenge(self, record: Challenge, now: float, most: int) -> bytes | Denial:
         """Store a challenge among at most `most` of its kind, and return its bytes."""
         challenge = secrets.token_bytes(_CHALLENGE_BYTES)
-        failed = await ask(stored.add_challenge, self._database, challenge, given, now, most)
+        failed = await ask(stored.add_challenge, self._database, challenge, record, now, most)
         return challenge if failed is None else failed
 
     def _take_challenge(

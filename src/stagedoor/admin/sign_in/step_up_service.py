@@ -124,9 +124,9 @@ class StepUpService:
 
     def _label(self, sign_in: bytes) -> str:
         """Return the name of the machine that has the sign-in, or a general name for other sign-ins."""
-        for shown in self._policy().bound_keys.values():
-            if shown.sign_in is not None and shown.sign_in.id == sign_in:
-                return folded(shown.label or "") or "a machine"
+        for login in self._policy().bound_keys.values():
+            if login.sign_in is not None and login.sign_in.id == sign_in:
+                return folded(login.label or "") or "a machine"
         return "a browser, or a program"
 
     @contextmanager

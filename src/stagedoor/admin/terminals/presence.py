@@ -157,9 +157,9 @@ class PresenceService:
 
     def find_share(self, secret: str) -> Share | None:
         """Return the share with this secret by the current policy, or None."""
-        shown = hash_of(secret)
+        digest = hash_of(secret)
         for share in self._policy().shares.values():
-            if secrets.compare_digest(share.secret_hash, shown):
+            if secrets.compare_digest(share.secret_hash, digest):
                 return share
         return None
 

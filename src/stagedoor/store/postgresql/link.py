@@ -97,9 +97,9 @@ def parameters(server: Server) -> dict[str, Any]:
 
     Raises StoreError, and psycopg.ProgrammingError for a URI that libpq does not accept.
     """
-    given = {name: value for name, value in conninfo_to_dict(server.url).items() if value}
-    keywords: dict[str, Any] = {**_DEFAULTS, **given, "client_encoding": "utf8"}
-    if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _is_local(given):
+    in_url = {name: value for name, value in conninfo_to_dict(server.url).items() if value}
+    keywords: dict[str, Any] = {**_DEFAULTS, **in_url, "client_encoding": "utf8"}
+    if "sslmode" not in in_url and "PGSSLMODE" not in os.environ and not _is_local(in_url):
         # With libpq's own default, an attacker on the network could read everything.
         keywords["sslmode"] = "verify-full"
     if server.password_file is not None:
@@ -107,11 +107,11 @@ def parameters(server: Server) -> dict[str, Any]:
     return keywords
 
 
-def _is_local(given: Mapping[str, Any]) -> bool:
+def _is_local(in_url: Mapping[str, Any]) -> bool:
     """Return whether every host is on this machine: loopback, or the folder of a Unix socket."""
-    if "service" in given or "PGSERVICE" in os.environ:
+    if "service" in in_url or "PGSERVICE" in os.environ:
         return False  # the host is in a file that libpq reads
-    hosts = str(given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST", "")).split(
+    hosts = str(in_url.get("hostaddr") or in_url.get("host") or os.environ.get("PGHOST", "")).split(
         ","
     )
     return all(host in _LOCAL or host.startswith(("/", "@")) for host in hosts)

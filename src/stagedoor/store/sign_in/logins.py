@@ -49,7 +49,7 @@ def open_login(
         )
     people.require_enabled(transaction, approver.user_name)
     latest = approver.expires_at if approver.latest_end is None else approver.latest_end
-    given = WebPass(
+    web_pass = WebPass(
         PassKind.LOGIN,
         approver.user_name,
         Method(approver.method),
@@ -64,7 +64,7 @@ def open_login(
         label=label,
         public_key=public_key,
     )
-    secret, id_ = _bind(transaction, given, key_fingerprint, now)
+    secret, id_ = _bind(transaction, web_pass, key_fingerprint, now)
     answers.follow(transaction, approved_by, id_)
     return secret, passes.read(transaction, id_)
 
@@ -95,7 +95,7 @@ def open_machine_login(
     )
     removed = transaction.execute(expired.returning(web_passes.c.key_fingerprint)).scalars().all()
     touch(transaction, Part.BOUND_KEYS, removed)
-    given = WebPass(
+    web_pass = WebPass(
         PassKind.LOGIN,
         user,
         Method.MACHINE,
@@ -107,18 +107,18 @@ def open_machine_login(
         label=label,
         public_key=public_key,
     )
-    secret, id_ = _bind(transaction, given, key_fingerprint, now)
+    secret, id_ = _bind(transaction, web_pass, key_fingerprint, now)
     return secret, passes.read(transaction, id_)
 
 
 def _bind(
-    transaction: Transaction, given: WebPass, key_fingerprint: str, now: float
+    transaction: Transaction, web_pass: WebPass, key_fingerprint: str, now: float
 ) -> tuple[str, bytes]:
     """Store a new sign-in, end others with the same key, and return its secret and id."""
     for bound in _ids(transaction, web_passes.c.key_fingerprint == key_fingerprint, now):
         passes.end(transaction, bound, _REPLACED, now)
     secret = LOGIN_SECRET + secrets.token_urlsafe(passes.SECRET_BYTES)
-    id_ = passes.keep(transaction, given, secret)
+    id_ = passes.keep(transaction, web_pass, secret)
     touch(transaction, Part.BOUND_KEYS, [key_fingerprint])
     return secret, id_
 

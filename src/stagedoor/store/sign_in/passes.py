@@ -35,7 +35,7 @@ _EXPIRED = select(web_passes.c.kind).where(web_passes.c.expires_at <= bindparam(
 
 
 def issue(
-    database: Database, given: WebPass, now: float, answer: ProviderAnswer | None = None
+    database: Database, web_pass: WebPass, now: float, answer: ProviderAnswer | None = None
 ) -> str:
     """Store a pass and return its secret. Remove the passes that have expired. Raises StoreError.
 
@@ -46,21 +46,21 @@ def issue(
         if transaction.execute(_EXPIRED, {"now": now}).first():
             answers.hand_over_expired(transaction, now)
             transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
-        id_ = keep(transaction, given, secret)
+        id_ = keep(transaction, web_pass, secret)
         if answer is not None:
             answers.keep(transaction, id_, answer)
     return secret
 
 
-def invite(transaction: Transaction, given: WebPass) -> str:
+def invite(transaction: Transaction, web_pass: WebPass) -> str:
     """Store an invitation, remove the user's earlier ones, and return its secret."""
     transaction.execute(
         delete(web_passes).where(
-            web_passes.c.kind == PassKind.INVITATION.value, web_passes.c.user_name == given.name
+            web_passes.c.kind == PassKind.INVITATION.value, web_passes.c.user_name == web_pass.name
         )
     )
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    keep(transaction, given, secret)
+    keep(transaction, web_pass, secret)
     return secret
 
 
@@ -72,26 +72,26 @@ def take_invitation(transaction: Transaction, secret: str) -> WebPass | None:
     return None if row is None else _whole(transaction, row)
 
 
-def keep(transaction: Transaction, given: WebPass, secret: str) -> bytes:
+def keep(transaction: Transaction, web_pass: WebPass, secret: str) -> bytes:
     """Store the pass with that secret, and return the secret's hash, which is a sign-in's id."""
     transaction.execute(
         insert(web_passes).values(
             secret_hash=_hash(secret),
-            kind=given.kind.value,
-            user_name=given.name,
-            method=given.method.value,
-            credential_id=given.credential_id,
-            scopes=None if given.scopes is None else " ".join(given.scopes),
-            password_mark=given.password_mark,
-            target=given.target,
-            expires_at=given.expires_at,
-            sign_in=None if given.sign_in is None else given.sign_in.id,
-            latest_end=given.latest_end,
-            opened_at=given.opened_at,
-            source=given.source,
-            key_fingerprint=given.key_fingerprint,
-            label=given.label,
-            public_key=given.public_key,
+            kind=web_pass.kind.value,
+            user_name=web_pass.name,
+            method=web_pass.method.value,
+            credential_id=web_pass.credential_id,
+            scopes=None if web_pass.scopes is None else " ".join(web_pass.scopes),
+            password_mark=web_pass.password_mark,
+            target=web_pass.target,
+            expires_at=web_pass.expires_at,
+            sign_in=None if web_pass.sign_in is None else web_pass.sign_in.id,
+            latest_end=web_pass.latest_end,
+            opened_at=web_pass.opened_at,
+            source=web_pass.source,
+            key_fingerprint=web_pass.key_fingerprint,
+            label=web_pass.label,
+            public_key=web_pass.public_key,
         )
     )
     return _hash(secret)

@@ -72,7 +72,7 @@ def use_passkey(transaction: Transaction, passkey: PasskeyRecord, count: int, no
 
 
 def add_challenge(
-    database: Database, challenge: bytes, given: Challenge, now: float, most: int
+    database: Database, challenge: bytes, record: Challenge, now: float, most: int
 ) -> None:
     """Store a challenge until it is answered, and remove the expired ones. Raises StoreError.
 
@@ -82,7 +82,7 @@ def add_challenge(
     columns = passkey_challenges.c
     oldest = (
         select(columns.challenge_hash)
-        .where(columns.purpose == given.purpose.value)
+        .where(columns.purpose == record.purpose.value)
         .order_by(columns.expires_at.desc())
         .offset(most - 1)
     )
@@ -92,11 +92,11 @@ def add_challenge(
         transaction.execute(
             insert(passkey_challenges).values(
                 challenge_hash=_hash(challenge),
-                purpose=given.purpose.value,
-                user_name=given.user,
-                sign_in=given.sign_in,
-                step_up=given.step_up,
-                expires_at=given.expires_at,
+                purpose=record.purpose.value,
+                user_name=record.user,
+                sign_in=record.sign_in,
+                step_up=record.step_up,
+                expires_at=record.expires_at,
             )
         )
 
@@ -125,9 +125,9 @@ def take_challenge(transaction: Transaction, challenge: bytes) -> bool:
     return removed.rowcount == 1
 
 
-def of_relying_party(passkeys_: Sequence[PasskeyRecord], rp_id: str) -> list[PasskeyRecord]:
+def of_relying_party(records: Sequence[PasskeyRecord], rp_id: str) -> list[PasskeyRecord]:
     """Return the passkeys of that relying party: a browser offers no others there."""
-    return [passkey for passkey in passkeys_ if passkey.rp_id == rp_id]
+    return [passkey for passkey in records if passkey.rp_id == rp_id]
 
 
 def _record(row: Row[Any]) -> PasskeyRecord:

@@ -166,9 +166,11 @@ def forget(transaction: Transaction, sign_ins: Collection[bytes]) -> None:
 
 def answered_at(transaction: Transaction, sign_in: bytes) -> float | None:
     """Return when the provider last confirmed the sign-in; None if it cannot be asked again."""
-    asked = provider_answers.c.refresh_token.is_not(None) | provider_answers.c.follows.is_not(None)
+    has_token = provider_answers.c.refresh_token.is_not(None) | provider_answers.c.follows.is_not(
+        None
+    )
     query = select(provider_answers.c.answered_at).where(
-        provider_answers.c.sign_in == sign_in, asked
+        provider_answers.c.sign_in == sign_in, has_token
     )
     return transaction.execute(query).scalar()
 
