@@ -14,7 +14,7 @@ from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
 from stagedoor.demo.client_files import ClientFiles, DemoUser
 from stagedoor.demo.clients import CLIENTS, FDPASS, OURS, Client, Login
-from stagedoor.demo.stage import Stage, staged, stagedoor_command
+from stagedoor.demo.gateway import DemoGateway, run_demo, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 
 AT_ONCE = 4
@@ -41,10 +41,10 @@ async def check(report: Callable[[Result], None]) -> list[Result]:
 
     Raises StagedoorError when the gateway cannot start or is stopped before the end.
     """
-    async with staged("error", *OTHERS) as (stage, supervisor):
+    async with run_demo("error", *OTHERS) as (demo, supervisor):
         ended = asyncio.create_task(supervisor.wait())
         try:
-            return await run_rows(rows_of(stage), stage.folder, report, ended)
+            return await run_rows(rows_of(demo), demo.folder, report, ended)
         finally:
             ended.cancel()
 
@@ -77,29 +77,29 @@ async def run_rows(
     return results
 
 
-def rows_of(stage: Stage) -> list[Row]:
+def rows_of(demo: DemoGateway) -> list[Row]:
     """Return all rows in the order of the table."""
-    desk = doors.Desk(stagedoor_command(), stage.settings_file)
+    desk = doors.Desk(stagedoor_command(), demo.settings_file)
     return [
-        *entry_rows(stage),
-        *feature_rows(stage, tuple(features.FEATURES)),
-        *(Row(name, drive) for name, drive in jump.drives(stage.configs.jump).items()),
-        *(Row(name, drive) for name, drive in _webshell(stage).items()),
-        Row("stagedoor login, ssh alone, its end", partial(_bare_machine, stage, desk), slow=True),
-        *denial_rows(stage),
-        *leaving_rows(stage, desk),
+        *entry_rows(demo),
+        *feature_rows(demo, tuple(features.FEATURES)),
+        *(Row(name, drive) for name, drive in jump.drives(demo.configs.jump).items()),
+        *(Row(name, drive) for name, drive in _webshell(demo).items()),
+        Row("stagedoor login, ssh alone, its end", partial(_bare_machine, demo, desk), slow=True),
+        *denial_rows(demo),
+        *leaving_rows(demo, desk),
     ]
 
 
-def _webshell(stage: Stage) -> dict[str, webshell.Drive]:
+def _webshell(demo: DemoGateway) -> dict[str, webshell.Drive]:
     return webshell.drives(
-        stagedoor_command(), stage.web, stage.login, lambda: stage.web_link("app01")
+        stagedoor_command(), demo.web, demo.login, lambda: demo.web_link("app01")
     )
 
 
-def _bare_machine(stage: Stage, desk: doors.Desk, folder: Path) -> str:
-    machine = machine_login.BareMachine(folder / "home", stagedoor_command(), stage.web)
-    return machine_login.drive(machine, stage.login.user, stage.login.password, desk)
+def _bare_machine(demo: DemoGateway, desk: doors.Desk, folder: Path) -> str:
+    machine = machine_login.BareMachine(folder / "home", stagedoor_command(), demo.web)
+    return machine_login.drive(machine, demo.login.user, demo.login.password, desk)
 
 
 def entry_rows(entrance: ClientFiles) -> list[Row]:

@@ -33,7 +33,7 @@ from stagedoor.demo.client_files import (
     write_configs,
 )
 from stagedoor.demo.clients import Login, private_file
-from stagedoor.demo.stage import stagedoor_command
+from stagedoor.demo.gateway import stagedoor_command
 from stagedoor.model.errors import StagedoorError
 
 RELEASE = "stagedoor"

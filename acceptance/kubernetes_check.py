@@ -24,7 +24,7 @@ from acceptance.kubernetes import Installation, installed
 from acceptance.kubernetes_tools import say
 from acceptance.verdict import Result, expect
 from stagedoor.demo.client_files import APPS, USER
-from stagedoor.demo.stage import stagedoor_command
+from stagedoor.demo.gateway import stagedoor_command
 from stagedoor.model.shell import ShellState
 
 

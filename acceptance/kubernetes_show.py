@@ -12,7 +12,7 @@ from acceptance.reach import Reach
 from stagedoor.client import sshconfig
 from stagedoor.demo import live
 from stagedoor.demo.client_files import APPS
-from stagedoor.demo.show import bold, told_now
+from stagedoor.demo.show import bold, timestamped
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, Kind
 
@@ -89,8 +89,8 @@ def _watch(installation: Installation) -> None:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if news := live.news(event_of(line)):
-                    print(told_now(news), flush=True)
+                if news := live.describe(event_of(line)):
+                    print(timestamped(news), flush=True)
         finally:
             process.kill()
     raise StagedoorError("the gateway's pod tells nothing any more; it may have been deleted")

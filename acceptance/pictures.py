@@ -13,7 +13,7 @@ from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.admin.sign_in.links import make_link
 from stagedoor.demo.client_files import USER, DemoUser
-from stagedoor.demo.stage import Stage, staged
+from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX
 from stagedoor.wire.asciicast import Code, Event, Header, encode_event, encode_header
@@ -36,11 +36,11 @@ async def take(folder: Path, *, all_scenes: bool = False) -> None:
     `all_scenes` adds those of `acceptance.scenes`, and the two at one terminal in dark mode. Raises
     BrowserError, StagedoorError.
     """
-    async with staged("error", _COLLEAGUE) as (stage, _):
-        await asyncio.to_thread(_take, stage, folder, all_scenes)
+    async with run_demo("error", _COLLEAGUE) as (demo, _):
+        await asyncio.to_thread(_take, demo, folder, all_scenes)
 
 
-def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
+def _take(demo: DemoGateway, folder: Path, all_scenes: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-pictures-") as profile,
@@ -48,8 +48,8 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
     ):
         tab = browser.tab()
         _DESK.put_on(tab)
-        _sign_in(tab, stage, USER)
-        _open(tab, stage)
+        _sign_in(tab, demo, USER)
+        _open(tab, demo)
         # If tmux is installed, its status line would show the clock and the running program.
         tab.type(
             "PS1='$ '; tmux set status-right '' \\; rename-window sh 2>/dev/null; clear; "
@@ -58,10 +58,10 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         tab.enter()
         tab.until("document.querySelector('.xterm-rows').textContent.includes('green é你😀─│')")
         _save(tab, folder / "terminal.png")
-        _take_together(browser, tab, stage, folder, "light")
-        with open_service(stage.settings, create=False) as service:
+        _take_together(browser, tab, demo, folder, "light")
+        with open_service(demo.settings, create=False) as service:
             session = list_sessions(service, limit=1)[0].id
-        tab.open(f"{stage.web}/recordings/{recorded(stage, session)}")
+        tab.open(f"{demo.web}/recordings/{recorded(demo, session)}")
         tab.until("document.body.dataset.looked === 'true'")
         tab.ask("document.getElementById('seek').value = 21")
         tab.ask("document.getElementById('seek').dispatchEvent(new Event('input'))")
@@ -69,48 +69,48 @@ def _take(stage: Stage, folder: Path, all_scenes: bool) -> None:
         _save(tab, folder / "replay.png")
         # The home page comes last, since there is a session by now, and it is over.
         over = "fetch('/').then(r => r.text()).then(page => !page.includes('<td>open</td>'))"
-        tab.open(f"{stage.web}/")
+        tab.open(f"{demo.web}/")
         tab.until(over)
-        tab.open(f"{stage.web}/")
+        tab.open(f"{demo.web}/")
         tab.until("!document.querySelector('button.copy').hidden")
         height = tab.ask("document.documentElement.scrollHeight")
         replace(_DESK, height=height).put_on(tab)
         _save(tab, folder / "home.png")
         if all_scenes:
             replace(_DESK, scheme="dark").put_on(tab)
-            _open(tab, stage)
-            _take_together(browser, tab, stage, folder, "dark", "-dark")
+            _open(tab, demo)
+            _take_together(browser, tab, demo, folder, "dark", "-dark")
             take_scenes(
                 tab,
-                lambda name: f"{stage.web}/app/app01?terminal={name}",
+                lambda name: f"{demo.web}/app/app01?terminal={name}",
                 lambda page, name: _save(page, folder / name),
             )
         tab.close()
 
 
-def _sign_in(tab: Tab, stage: Stage, name: str) -> None:
-    with open_service(stage.settings, create=False) as service:
-        link = make_link(stage.settings, service, name, url=stage.web).url
+def _sign_in(tab: Tab, demo: DemoGateway, name: str) -> None:
+    with open_service(demo.settings, create=False) as service:
+        link = make_link(demo.settings, service, name, url=demo.web).url
     tab.open(link)
     tab.until("!document.querySelector('#link button').disabled")
     tab.ask("document.querySelector('#link button').click()")
     tab.until("document.querySelector('ul.apps') !== null")
 
 
-def _open(tab: Tab, stage: Stage) -> None:
-    tab.open(f"{stage.web}/app/app01")
+def _open(tab: Tab, demo: DemoGateway) -> None:
+    tab.open(f"{demo.web}/app/app01")
     tab.until("document.getElementById('status')?.dataset.state === 'open'")
     tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
 
 
 def _take_together(
-    browser: Browser, tab: Tab, stage: Stage, folder: Path, scheme: str, suffix: str = ""
+    browser: Browser, tab: Tab, demo: DemoGateway, folder: Path, scheme: str, suffix: str = ""
 ) -> None:
     """Take pictures of two people at one terminal, in windows of different size; the smaller typed last."""
     phone = browser.apart()  # a page in the background would not be drawn
     replace(_PHONE, scheme=scheme).put_on(phone)
-    _sign_in(phone, stage, _COLLEAGUE.name)
-    phone.open(f"{stage.web}/app/app01")
+    _sign_in(phone, demo, _COLLEAGUE.name)
+    phone.open(f"{demo.web}/app/app01")
     phone.until("document.getElementById('company').open")
     phone.ask(
         "[...document.querySelectorAll('#company button')].find(b => b.textContent === 'Join in').click()"
@@ -134,7 +134,7 @@ def _take_together(
     phone.end()
 
 
-def recorded(stage: Stage, session: str = "0" * 26) -> str:
+def recorded(demo: DemoGateway, session: str = "0" * 26) -> str:
     """Write a recording by hand, of `session` or of no session; return the recording's id."""
     lines = (
         (0.4, Code.OUTPUT, "$ "),
@@ -148,7 +148,7 @@ def recorded(stage: Stage, session: str = "0" * 26) -> str:
         (35.0, Code.OUTPUT, "exit\r\n"),
     )
     name = f"{session}.1"
-    folder = stage.settings.recordings_folder
+    folder = demo.settings.recordings_folder
     folder.mkdir(mode=0o700, exist_ok=True)
     header = encode_header(Header(96, 24, 1_700_000_000))
     body = b"".join(encode_event(Event(*line)) for line in lines)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from stagedoor.demo.gateway import DemoGateway, run_demo, stagedoor_command
 from stagedoor.demo.show import what_to_try
-from stagedoor.demo.stage import Stage, staged, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 
 COLUMNS, ROWS = 100, 24
@@ -106,24 +106,24 @@ def _scroll(lines: Sequence[Shown]) -> str:
 
 async def record() -> str:
     """Run the demo and return its picture. Raises StagedoorError."""
-    async with staged("error") as (stage, _):
-        return picture(timed(await asyncio.to_thread(_run, stage)))
+    async with run_demo("error") as (demo, _):
+        return picture(timed(await asyncio.to_thread(_run, demo)))
 
 
-def _run(stage: Stage) -> list[tuple[str, list[str]]]:
-    text = what_to_try(stage, more=False)
+def _run(demo: DemoGateway) -> list[tuple[str, list[str]]]:
+    text = what_to_try(demo, more=False)
     text = re.sub(r"(#)\S+", r"\1…", re.sub(r"password \S+,", "password …,", text))
     steps = [("script/demo", text.strip("\n").splitlines())]
     programs = f"{Path(stagedoor_command()[0]).parent}{os.pathsep}{os.environ['PATH']}"
     for command in COMMANDS:
         done = subprocess.run(
-            ["sh", "-c", command], cwd=stage.folder, env={**os.environ, "PATH": programs},
+            ["sh", "-c", command], cwd=demo.folder, env={**os.environ, "PATH": programs},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=60,
         )  # fmt: skip
         steps.append((command, [line for line in done.stdout.splitlines() if not _is_noise(line)]))
     # These values differ in each demo; replaced, the picture changes only when the demo does.
-    steady = {f"{stage.folder}/": "", stage.web: "http://127.0.0.1:8088"}
+    steady = {f"{demo.folder}/": "", demo.web: "http://127.0.0.1:8088"}
     for old, new in steady.items():
         steps = [(step, [line.replace(old, new) for line in lines]) for step, lines in steps]
     return steps

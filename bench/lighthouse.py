@@ -12,7 +12,7 @@ from pathlib import Path
 
 from acceptance.chromium import BrowserError, chromium
 from acceptance.pictures import recorded
-from stagedoor.demo.stage import Stage, staged
+from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
 
 ROOT = Path(__file__).parents[1]
@@ -33,30 +33,30 @@ def main() -> int:
 
 
 async def _staged() -> int:
-    async with staged("error") as (stage, _):
-        return await asyncio.to_thread(_measure, stage)
+    async with run_demo("error") as (demo, _):
+        return await asyncio.to_thread(_measure, demo)
 
 
-def _measure(stage: Stage) -> int:
+def _measure(demo: DemoGateway) -> int:
     pages = {
         "sign-in": "/sign-in",
         "home": "/",
         "terminal": "/app/app01",
         "recordings": "/recordings",
-        "replay": f"/recordings/{recorded(stage)}",
+        "replay": f"/recordings/{recorded(demo)}",
     }
     worst = 100
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-lighthouse-") as folder,
         chromium(Path(folder) / "profile", whole=True) as browser,
     ):
-        tab = browser.tab(stage.web_link())
+        tab = browser.tab(demo.web_link())
         tab.until("!document.querySelector('#link button').disabled")
         tab.ask("document.querySelector('#link button').click()")
         tab.until("document.querySelector('#apps') !== null")
         print("page".ljust(26), *(name.rjust(16) for name in CATEGORIES), flush=True)
         for name, path in pages.items():
-            scores = _scores(browser.port, f"{stage.web}{path}", Path(folder) / "report.json")
+            scores = _scores(browser.port, f"{demo.web}{path}", Path(folder) / "report.json")
             print(name.ljust(26), *(f"{scores[one]:16d}" for one in CATEGORIES), flush=True)
             worst = min(worst, scores["accessibility"])
         tab.close()

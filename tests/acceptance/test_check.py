@@ -193,7 +193,7 @@ def test_without_a_browser_a_person_signs_in_and_types_by_http(
     names = ("WebShell by HTTP and WebSocket", "stagedoor login, ssh alone, its end")
     every = checking.rows_of
     monkeypatch.setattr(
-        checking, "rows_of", lambda stage: [row for row in every(stage) if row.name in names]
+        checking, "rows_of", lambda demo: [row for row in every(demo) if row.name in names]
     )
     results = asyncio.run(checking.check(lambda _: None))
     assert [(result.name, result.word) for result in results] == [(name, "ok") for name in names], (

@@ -18,7 +18,7 @@ from acceptance.kubernetes_apps import app
 from acceptance.kubernetes_show import event_of
 from acceptance.prompted import run
 from stagedoor.demo.clients import CLIENTS
-from stagedoor.demo.live import news
+from stagedoor.demo.live import describe
 from stagedoor.model.errors import StagedoorError
 from tests.cluster.fixtures import Cluster, cluster
 from tests.demo.test_show import Demo
@@ -202,6 +202,6 @@ def test_a_line_of_the_audit_is_shown_as_the_store_s_own_entry_is() -> None:
         "instance": "gateway/1",
         "fields": {},
     }
-    told = news(event_of(json.dumps(line)))
+    told = describe(event_of(json.dumps(line)))
     assert told is not None
     assert (told.text, told.good) == ("dev → app01  open, from 192.0.2.1:5", True)

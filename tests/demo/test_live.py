@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stagedoor.demo.live import inside, lasting, news
+from stagedoor.demo.live import describe, lasting, session_lines
 from stagedoor.model.event import Event, Kind
 from stagedoor.store.sessions import SessionRecord
 
@@ -49,27 +49,27 @@ def event(kind: Kind, reason: str | None = None, **fields: str | float) -> Event
     ],
 )
 def test_each_event_is_one_line(happened: Event, text: str, good: bool | None) -> None:
-    told = news(happened)
+    told = describe(happened)
     assert told is not None
     assert (told.text, told.good) == (text, good)
 
 
 def test_somebody_unknown_at_no_app_is_told_by_his_address() -> None:
     nobody = replace(event(Kind.SESSION_DENIED, "bad_request", message="no"), identity=None)
-    told = news(replace(nobody, target=None))
+    told = describe(replace(nobody, target=None))
     assert told is not None
     assert told.text == "127.0.0.1:40000  refused: no"
 
 
 def test_a_change_of_the_policy_is_no_news() -> None:
-    assert news(event(Kind.POLICY_CHANGED)) is None
+    assert describe(event(Kind.POLICY_CHANGED)) is None
 
 
 def test_those_inside_never_take_more_lines_than_there_are() -> None:
-    assert inside([], 0.0, 3) == ["nobody is inside"]
-    assert inside([RECORD], 160.0, 3) == ["dev in app01.ssh  1 min  2.0 KiB up, 10 B down"]
-    assert inside([RECORD] * 5, 160.0, 3)[2:] == ["and 3 more"]
-    assert len(inside([RECORD] * 3, 160.0, 3)) == 3
+    assert session_lines([], 0.0, 3) == ["nobody is inside"]
+    assert session_lines([RECORD], 160.0, 3) == ["dev in app01.ssh  1 min  2.0 KiB up, 10 B down"]
+    assert session_lines([RECORD] * 5, 160.0, 3)[2:] == ["and 3 more"]
+    assert len(session_lines([RECORD] * 3, 160.0, 3)) == 3
 
 
 @pytest.mark.parametrize(

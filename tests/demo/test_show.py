@@ -25,8 +25,8 @@ MORE = [*DEMO, "--more"]
 TOO_LATE = """
 import sys
 from stagedoor.cli.main import main
-from stagedoor.demo import stage
-stage.free_port = lambda: stage.PORT
+from stagedoor.demo import gateway
+gateway.free_port = lambda: gateway.PORT
 sys.argv[1:] = ["demo"]
 main()
 """

@@ -11,7 +11,7 @@ from acceptance.verdict import NotHereError
 from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.demo.clients import Client, Login
-from stagedoor.demo.stage import stagedoor_command
+from stagedoor.demo.gateway import stagedoor_command
 from tests.missing import missing
 from tests.openssh import KEX
 from tests.path.gateway import PASSWORD, Gateway

@@ -1,4 +1,4 @@
-"""What `stagedoor demo` sets up on one machine and shows. Its check is in `acceptance/`.
+"""`stagedoor demo`: a gateway with two apps on one machine. Its check is in `acceptance/`.
 
-Only what any installation could do with commands happens here, by the same calls.
+The demo makes the same calls as the commands with which an administrator sets up an installation.
 """

@@ -1,4 +1,4 @@
-"""What clients on this machine need to come in, wherever the gateway is: logins and ssh's files."""
+"""The files that clients on this machine need to log in at a gateway: passwords, tokens, ssh's files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ APPS = ("app01", "app02")
 
 @dataclass(frozen=True)
 class DemoUser:
-    """Somebody to be let in: a user with a password, a token and a grant for each of `apps`."""
+    """A user of the demo, with a password, a token and a grant for each of `apps`."""
 
     name: str
     apps: tuple[str, ...] = ()
@@ -24,8 +24,10 @@ DEVELOPER = DemoUser(USER, APPS)
 
 @dataclass(frozen=True)
 class Configs:
-    """`through` goes through our own client; `base` is the same without a ProxyCommand; `jump` goes
-    over the gateway's own SSH, which is `sshconfig.JUMP_HOST` in it.
+    """The configuration files for ssh.
+
+    With `through`, ssh connects through Stagedoor's own client; `base` is the same without a ProxyCommand.
+    With `jump`, it connects over the gateway's own SSH, which is `sshconfig.JUMP_HOST` in the file.
     """
 
     through: Path
@@ -35,9 +37,9 @@ class Configs:
 
 @dataclass(frozen=True)
 class ClientFiles:
-    """All that a client on this machine needs; every file lies in `folder`, mode 0700.
+    """All that a client on this machine needs. Every file is in `folder`, which has mode 0700.
 
-    `near` says whether shells are on this machine too, so that a path there is a path here.
+    `near` is True if the shells are on this machine too, so that they have the same paths.
     """
 
     folder: Path
@@ -47,19 +49,20 @@ class ClientFiles:
 
     @property
     def login(self) -> Login:
-        """The developer's."""
+        """Return the developer's login."""
         return self.logins[USER]
 
     @property
     def gateway(self) -> str:
+        """Return HOST:PORT of the gateway."""
         return f"{self.login.host}:{self.login.port}"
 
 
 def write_configs(folder: Path, login: Login, host_ca: str, ssh_gateway: str) -> Configs:
-    """What ssh reads: as `stagedoor ssh-config` writes it, and the developer's key.
+    """Write ssh's files as `stagedoor ssh-config` does, with the developer's key, and return them.
 
-    The key is `folder`/id_ed25519; `host_ca` is a public key line, `ssh_gateway` the HOST:PORT of
-    the gateway's own SSH.
+    The key is `folder`/id_ed25519. `host_ca` is a public key line, `ssh_gateway` the HOST:PORT of the
+    gateway's own SSH.
     """
     access = sshconfig.SshAccess(
         gateway=f"{login.host}:{login.port}",
@@ -72,8 +75,8 @@ def write_configs(folder: Path, login: Login, host_ca: str, ssh_gateway: str) ->
     jumping = sshconfig.write(replace(access, gateway=ssh_gateway, jump=True), folder / "jump")
     hosts = f"*.ssh *-ssh {sshconfig.JUMP_HOST}"
     key = f'Host {hosts}\n  IdentityFile "{folder / "id_ed25519"}"\n  IdentitiesOnly yes\n'
-    found = Configs(folder / "ssh_config", folder / "base_config", folder / "jump_config")
-    found.jump.write_text(f"{jumping.include_line}\n{key}", encoding="utf-8")
-    found.through.write_text(f"{written.include_line}\n{key}", encoding="utf-8")
-    found.base.write_text(written.config.read_text(encoding="utf-8") + key, encoding="utf-8")
-    return found
+    configs = Configs(folder / "ssh_config", folder / "base_config", folder / "jump_config")
+    configs.jump.write_text(f"{jumping.include_line}\n{key}", encoding="utf-8")
+    configs.through.write_text(f"{written.include_line}\n{key}", encoding="utf-8")
+    configs.base.write_text(written.config.read_text(encoding="utf-8") + key, encoding="utf-8")
+    return configs

@@ -1,7 +1,7 @@
-"""The ProxyCommand clients that people have, and how each is told the gateway and the password.
+"""Common clients for ProxyCommand, and the way in which each gets the gateway's address and the password.
 
-Sources: the man pages nc(1), ncat(1), corkscrew(1), connect-proxy(1), proxytunnel(1), socat(1).
-None is given the password on its command line, where `ps` shows it to everybody on the machine.
+Sources: the man pages nc(1), ncat(1), corkscrew(1), connect-proxy(1), proxytunnel(1), socat(1). No client
+gets the password on its command line, where `ps` shows it to every user of the machine.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Login:
-    """Where the gateway is, and who comes; `folder` is private and holds what clients read."""
+    """A user's login at a gateway. `folder` is private, and has the files that clients read."""
 
     host: str
     port: int
@@ -28,20 +28,23 @@ class Login:
 
 @dataclass(frozen=True)
 class ProxyCommand:
-    """What ssh runs. `env` is for it; the password is typed at a terminal if nothing else holds it."""
+    """A command for ssh to run, with `env` in its environment.
+
+    If neither has the password, the user types it at the terminal.
+    """
 
     command: str
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     fdpass: bool = False
 
     def lines(self) -> str:
-        """For an ssh_config."""
+        """Return the lines for an ssh_config."""
         return f"  ProxyCommand {self.command}\n  ProxyUseFdpass {'yes' if self.fdpass else 'no'}\n"
 
 
 @dataclass(frozen=True)
 class Client:
-    """One client; `program` comes with the Debian package `package`, both None for our own."""
+    """A client. `program` comes with the Debian package `package`; both are None for Stagedoor's own."""
 
     name: str
     program: str | None
@@ -50,17 +53,17 @@ class Client:
 
     @property
     def missing(self) -> str:
-        """What brings it, if it is not here."""
+        """Return the command that installs the client, or an empty text if it is installed."""
         if self.program is None or find(self.program):
             return ""
         return f"apt-get install {self.package}"
 
 
 def find(program: str) -> str | None:
-    """How a client is called on this machine; for `nc` OpenBSD's, which alone can speak CONNECT."""
+    """Return the name of an installed program, or None. For `nc` it is OpenBSD's, which alone has CONNECT."""
     if program != "nc":
         return program if shutil.which(program) else None
-    # Debian's alternatives make `nc` a link to ncat or netcat-traditional where those are.
+    # With Debian's alternatives, `nc` may be a link to ncat or netcat-traditional.
     path = shutil.which("nc")
     if path and Path(path).resolve().name not in ("ncat", "nc.traditional", "busybox"):
         return "nc"
@@ -68,7 +71,7 @@ def find(program: str) -> str | None:
 
 
 def ours(login: Login, *options: str) -> str:
-    """Our own client's command line."""
+    """Return the command line of Stagedoor's own client."""
     words = [
         *login.tunnel,
         *options,
@@ -79,7 +82,7 @@ def ours(login: Login, *options: str) -> str:
 
 
 def _nc(login: Login) -> ProxyCommand:
-    # It takes the password from the terminal only.
+    # It reads the password from the terminal only.
     program = find("nc") or "nc"
     return ProxyCommand(f"{program} -X connect -x {login.host}:{login.port} -P {login.user} %h %p")
 
@@ -104,7 +107,7 @@ def _connect_proxy(login: Login) -> ProxyCommand:
 
 
 def _proxytunnel(login: Login) -> ProxyCommand:
-    # Its password file would end the password at the first space.
+    # In its password file, a password would end at the first space.
     return ProxyCommand(
         f"proxytunnel -q -p {login.host}:{login.port} -d %h:%p",
         {"PROXYUSER": login.user, "PROXYPASS": login.password},
@@ -112,7 +115,7 @@ def _proxytunnel(login: Login) -> ProxyCommand:
 
 
 def _socat(login: Login) -> ProxyCommand:
-    # Without a line end, which socat would take for a part of the password.
+    # Without a line end, which socat would make a part of the password.
     file = private_file(login.folder / "socat", f"{login.user}:{login.password}")
     return ProxyCommand(
         f"socat - PROXY:{login.host}:%h:%p,proxyport={login.port},proxyauthfile={file}"
@@ -120,7 +123,7 @@ def _socat(login: Login) -> ProxyCommand:
 
 
 def private_file(file: Path, text: str) -> Path:
-    """Write a file that only we may read; a reader sees the old or the new."""
+    """Write a file that only this user may read. The replacement is atomic."""
     fd, draft = tempfile.mkstemp(dir=file.parent)
     with os.fdopen(fd, "w", encoding="utf-8") as out:
         out.write(text)

@@ -1,4 +1,4 @@
-"""Logins and their ends, as lines: pure; `show` reads the store and writes the terminal."""
+"""The lines for logins and their ends. Pure; `show` reads the store and writes to the terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _END = {
 
 @dataclass(frozen=True)
 class StatusLine:
-    """One line that stays; `good` True for an opening, False for a refusal, None for the rest."""
+    """A line that stays on the screen. `good` is True for a login, False for a refusal, None for the rest."""
 
     text: str
     good: bool | None = None
 
 
-def news(event: Event) -> StatusLine | None:
-    """What an audit event is to somebody who watches; None for what is not worth a line."""
+def describe(event: Event) -> StatusLine | None:
+    """Return the line for an audit event; None for events that the demo does not show."""
     who = f"{event.identity} → {event.target}"
     match event.kind:
         case Kind.SESSION_OPENED:
@@ -49,8 +49,8 @@ def news(event: Event) -> StatusLine | None:
             return None
 
 
-def inside(records: Sequence[SessionRecord], now: float, rows: int) -> list[str]:
-    """The live sessions, one a line, in at most `rows` lines."""
+def session_lines(records: Sequence[SessionRecord], now: float, rows: int) -> list[str]:
+    """Return the open sessions, one a line, in at most `rows` lines. `now` is seconds since the epoch."""
     if not records:
         return ["nobody is inside"]
     lines = [
@@ -65,7 +65,7 @@ def inside(records: Sequence[SessionRecord], now: float, rows: int) -> list[str]
 
 
 def lasting(seconds: float) -> str:
-    """A duration that somebody watches: `0.4 s`, `12 s`, `3 min`, `2 h 5 min`."""
+    """Return a short text for a duration: `0.4 s`, `12 s`, `3 min`, `2 h 5 min`."""
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
     if seconds < MINUTE_S:

@@ -1,4 +1,4 @@
-// The identity provider of `stagedoor demo --sso`: npm's oidc-provider, where anybody is whom they say.
+// The identity provider of `stagedoor demo --sso`: npm's oidc-provider, which accepts any name with any password.
 // Usage: node provider.mjs SETTINGS, a JSON file: { issuer, port, client_id, client_secret, redirect_uri }.
 import { generateKeyPairSync } from "node:crypto";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-"""An identity provider beside the demo: npm's oidc-provider, where anybody is whom they say they are."""
+"""An identity provider for the demo: npm's oidc-provider, which accepts any name with any password."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ PACKAGE = "oidc-provider@9"
 NAME = "Demo"
 GROUP = "crew"
 READY_S = 120.0
-"""npm fetches a few MB."""
+"""Seconds for npm to fetch a few MB, and then for the provider to start."""
 _SETTINGS = """
 [[sso]]
 name = "{name}"
@@ -33,7 +33,7 @@ groups = {{ "{group}" = "{group}" }}
 
 @dataclass(frozen=True)
 class DemoProvider:
-    """`settings` are what the gateway needs to know; it must answer the web at `web_port`."""
+    """A running provider. `settings` are for the gateway's settings; it must serve the web at `web_port`."""
 
     settings: str
     web_port: int
@@ -41,7 +41,7 @@ class DemoProvider:
 
 @asynccontextmanager
 async def provider_beside(folder: Path, host: str) -> AsyncIterator[DemoProvider]:
-    """Until the block ends. Raises StagedoorError where it cannot be had."""
+    """Run the provider until the block ends. Raises StagedoorError if it cannot be installed or started."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise StagedoorError(
@@ -51,10 +51,13 @@ async def provider_beside(folder: Path, host: str) -> AsyncIterator[DemoProvider
     home = folder / "provider"
     home.mkdir()
     (home / "provider.mjs").write_bytes((files("stagedoor.demo") / "provider.mjs").read_bytes())
-    env = {**os.environ, "TMPDIR": str(home)}  # what npm and Node leave behind goes with it
+    env = {
+        **os.environ,
+        "TMPDIR": str(home),
+    }  # files that npm and Node leave behind are removed with it
     quiet = ("--no-audit", "--no-fund", "--ignore-scripts")
     install = (npm, "install", *quiet, "--prefix", str(home), PACKAGE)
-    await _installed(env, *install)
+    await _install(env, *install)
     web_port, port = _free_port(host), _free_port(host)
     redirect_uri, issuer = f"http://{host}:{web_port}/sign-in/sso", f"http://{host}:{port}"
     secret, secret_file = secrets.token_urlsafe(24), home / "secret"
@@ -72,15 +75,15 @@ async def provider_beside(folder: Path, host: str) -> AsyncIterator[DemoProvider
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env=env,
-        start_new_session=True,  # Ctrl-C is for the demo, which ends it
+        start_new_session=True,  # Ctrl-C is for the demo, which then ends the provider
     )
     try:
         assert process.stdout is not None, "it is a pipe"
-        said = b""
+        line = b""
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
-                said = await process.stdout.readline()
-        if said != b"ready\n":
+                line = await process.stdout.readline()
+        if line != b"ready\n":
             raise StagedoorError(f"{PACKAGE} does not start; it needs Node 20 or later")
         text = _SETTINGS.format(
             name=NAME,
@@ -95,15 +98,15 @@ async def provider_beside(folder: Path, host: str) -> AsyncIterator[DemoProvider
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """With all of its group: asyncio waits until nobody has its pipes any more."""
+    """Kill the process with its whole group, since asyncio waits until every process has closed its pipes."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
 
 
-async def _installed(env: Mapping[str, str], *command: str) -> None:
-    """Raises StagedoorError with npm's last line."""
+async def _install(env: Mapping[str, str], *command: str) -> None:
+    """Run npm's installation. Raises StagedoorError with npm's last line."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
@@ -114,20 +117,20 @@ async def _installed(env: Mapping[str, str], *command: str) -> None:
     )
     try:
         async with asyncio.timeout(READY_S):
-            _, said = await process.communicate()
+            _, errors = await process.communicate()
     except TimeoutError:
-        said = b"npm did not answer"
+        errors = b"npm did not answer"
     finally:
         await _end(process)
     if process.returncode != 0:
-        last = (said.decode("utf-8", "replace").strip().splitlines() or ["npm said nothing"])[-1]
+        last = (errors.decode("utf-8", "replace").strip().splitlines() or ["npm said nothing"])[-1]
         raise StagedoorError(
             f"npm cannot install {PACKAGE} ({last[:200]}); without --sso the demo signs in by passwords"
         )
 
 
 def _free_port(host: str) -> int:
-    """The redirect URI names it before anybody listens."""
+    """Return a free port, which the redirect URI needs before the gateway listens."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ from stagedoor.client import sshconfig
 from stagedoor.demo import live
 from stagedoor.demo.client_files import APPS
 from stagedoor.demo.clients import NC, find, ours
-from stagedoor.demo.stage import PORT, Stage, StoppedError, staged, stagedoor_command
+from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, run_demo, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 from stagedoor.store.journal import Entry, read_entries
 from stagedoor.store.sessions import SessionRecord
@@ -28,16 +28,16 @@ _CLEAR_BELOW = "\x1b[J"
 
 
 async def show(more: bool = False, sso: bool = False) -> None:
-    """Run until a signal ends it, or nobody reads what it prints. `more`: print all that there is to try;
-    `sso`: with an identity provider.
+    """Run the demo until a signal, or until its output is closed.
 
-    Raises StagedoorError when it cannot start.
+    With `more`, print all commands to try; with `sso`, run an identity provider too. Raises StagedoorError if
+    the demo cannot start.
     """
     with suppress(StoppedError, _UnreadError):
-        async with staged("error", sso=sso) as (stage, supervisor):
-            _print(await asyncio.to_thread(what_to_try, stage, more))
+        async with run_demo("error", sso=sso) as (demo, supervisor):
+            _print(await asyncio.to_thread(what_to_try, demo, more))
             ended = asyncio.create_task(supervisor.wait())
-            with open_service(stage.settings) as service:
+            with open_service(demo.settings) as service:
                 await _watch(service, ended)
             await ended
     with suppress(_UnreadError):
@@ -45,39 +45,39 @@ async def show(more: bool = False, sso: bool = False) -> None:
 
 
 class _UnreadError(Exception):
-    """What stdout led to is gone: a pipe's reader, or the terminal (EPIPE, EIO)."""
+    """The standard output is closed: the reader of the pipe or the terminal has ended (EPIPE, EIO)."""
 
 
 def _print(text: str) -> None:
-    """Raises _UnreadError."""
+    """Write `text` to the standard output. Raises _UnreadError."""
     try:
         click.echo(text, nl=False)
         sys.stdout.flush()
     except OSError:
-        # Python would try once more at its end, and complain.
+        # Otherwise Python would flush again at its end, and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise _UnreadError from None
 
 
-def what_to_try(stage: Stage, more: bool) -> str:
-    """The commands to print, each one line to copy: two of them, or with `more` all."""
-    config = shlex.quote(str(stage.configs.through))
-    moved = f" (another program has port {PORT})" if stage.moved else ""
+def what_to_try(demo: DemoGateway, more: bool) -> str:
+    """Return the text with the commands to try, each a line to copy: two of them, or all with `more`."""
+    config = shlex.quote(str(demo.configs.through))
+    moved = f" (another program has port {PORT})" if demo.moved else ""
     lines = [
         "",
-        f"{bold('Stagedoor')} is open at {bold(stage.gateway)}{moved}, with the apps "
+        f"{bold('Stagedoor')} is open at {bold(demo.gateway)}{moved}, with the apps "
         f"{' and '.join(APPS)}. In another terminal, try:",
         "",
         f"  ssh -F {config} app01.ssh",
         "",
         "or in a browser, by a link that works once, within 10 minutes (later: name "
-        f"{stage.login.user}, password {stage.login.password}, at {stage.web}):",
+        f"{demo.login.user}, password {demo.login.password}, at {demo.web}):",
         "",
-        f"  {stage.web_link()}",
+        f"  {demo.web_link()}",
         "",
-        *(_sign_in(stage) if stage.sso else ()),
+        *(_sign_in(demo) if demo.sso else ()),
         *(
-            _more(stage, config)
+            _more(demo, config)
             if more
             else ["Other clients and the jump host: start it with --more.", ""]
         ),
@@ -88,25 +88,25 @@ def what_to_try(stage: Stage, more: bool) -> str:
     return "\n".join(lines)
 
 
-def _more(stage: Stage, config: str) -> list[str]:
-    """The other commands; `config` is the file for ssh, quoted."""
-    jump = shlex.quote(str(stage.configs.jump))
+def _more(demo: DemoGateway, config: str) -> list[str]:
+    """Return the lines with the other commands; `config` is the file for ssh, quoted."""
+    jump = shlex.quote(str(demo.configs.jump))
     program = find("nc")
     if program is not None:
-        note = f"nc asks for the password, which is {bold(stage.login.password)}"
-        command = NC.through(stage.login).command
+        note = f"nc asks for the password, which is {bold(demo.login.password)}"
+        command = NC.through(demo.login).command
     else:
-        # Any stock client would do, but none is sure to be here.
-        script = stage.folder / "tun.py"
+        # Any common client would do, but perhaps none is installed.
+        script = demo.folder / "tun.py"
         text = subprocess.run(
             [*stagedoor_command(), "tunnel", "--print-script"], stdout=subprocess.PIPE, check=True
         )
         script.write_bytes(text.stdout)
         note = "tun.py is our client in one file, which runs where Stagedoor is not installed"
-        command = ours(replace(stage.login, tunnel=("python3", str(script))))
+        command = ours(replace(demo.login, tunnel=("python3", str(script))))
     proxy = shlex.quote(f"ProxyCommand={command}")
-    attach = [*stagedoor_command(), "attach", "--url", stage.web, "--user", stage.login.user]
-    attach += ["--token-file", str(stage.login.token_file), "app01"]
+    attach = [*stagedoor_command(), "attach", "--url", demo.web, "--user", demo.login.user]
+    attach += ["--token-file", str(demo.login.token_file), "app01"]
     return [
         "or copy a file, or use a program that is not ours:",
         "",
@@ -123,18 +123,18 @@ def _more(stage: Stage, config: str) -> list[str]:
         "",
         f"  {shlex.join(attach)}",
         "",
-        *([] if stage.sso else _sign_in(stage)),
+        *([] if demo.sso else _sign_in(demo)),
     ]
 
 
-def _sign_in(stage: Stage) -> list[str]:
-    """The commands for a sign-in by the browser."""
-    login = shlex.join([*stagedoor_command(), "login", stage.web])
-    logout = shlex.join([*stagedoor_command(), "logout", "--forget", stage.web])
+def _sign_in(demo: DemoGateway) -> list[str]:
+    """Return the lines with the commands for a sign-in by the browser."""
+    login = shlex.join([*stagedoor_command(), "login", demo.web])
+    logout = shlex.join([*stagedoor_command(), "logout", "--forget", demo.web])
     by = (
         "at the demo's identity provider, as anybody and with any password"
-        if stage.sso
-        else f"with the name and password above ({stage.login.user})"
+        if demo.sso
+        else f"with the name and password above ({demo.login.user})"
     )
     return [
         f"or sign in once in the browser {by}, and then ssh alone; the last line takes it back:",
@@ -147,74 +147,76 @@ def _sign_in(stage: Stage) -> list[str]:
 
 
 async def _watch(service: AdminService, ended: asyncio.Task[None]) -> None:
-    """Print what happens as it does; on a terminal, those who are inside stay below it."""
+    """Print events until the gateway has ended. A terminal also shows the open sessions below them."""
     after = 0
     screen = _Screen()
     over = False
     while not over:
         await asyncio.wait((ended,), timeout=POLL_S)
-        # Once more after the end: what ended with the gateway is told as well. Never cancelled, for
-        # the thread would go on in a folder that is being removed.
+        # Read once more after the end, to show the sessions that ended with the gateway. The read is never
+        # cancelled, since its thread would go on in a folder that is being removed.
         over = ended.done()
         try:
-            entries, records = await asyncio.to_thread(_look, service, after)
+            entries, records = await asyncio.to_thread(_read, service, after)
         except StagedoorError as error:
             print(f"stagedoor: {error}", file=sys.stderr)
             return
         if entries:
             after = entries[-1].seq
-        told = [line for entry in entries if (line := live.news(entry.event))]
+        lines = [line for entry in entries if (line := live.describe(entry.event))]
         if over:
-            screen.end(told)
+            screen.end(lines)
         else:
-            screen.draw(told, records, time.time())
+            screen.draw(lines, records, time.time())
 
 
-def _look(service: AdminService, after: int) -> tuple[list[Entry], list[SessionRecord]]:
+def _read(service: AdminService, after: int) -> tuple[list[Entry], list[SessionRecord]]:
     return read_entries(service.database, after=after), list_sessions(service, limit=200)
 
 
 class _Screen:
-    """Lines that stay, and on a terminal a few below them that are redrawn."""
+    """The output: lines that stay, and on a terminal a few lines below them that are redrawn."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
         self._below: list[str] = []
 
-    def draw(self, told: list[live.StatusLine], records: list[SessionRecord], now: float) -> None:
+    def draw(self, lines: list[live.StatusLine], records: list[SessionRecord], now: float) -> None:
+        """Print `lines`, and redraw the open sessions below them on a terminal."""
         below: list[str] = []
         if self._terminal:
             size = shutil.get_terminal_size()
             below = [
                 click.style(f"  {line}"[: size.columns - 1], dim=True)
-                for line in live.inside(records, now, max(1, size.lines // 3))
+                for line in live.session_lines(records, now, max(1, size.lines // 3))
             ]
-        if told or below != self._below:
-            self._write(told, below)
+        if lines or below != self._below:
+            self._write(lines, below)
 
-    def end(self, told: list[live.StatusLine]) -> None:
-        """Nothing is drawn any more."""
-        self._write(told, [])
+    def end(self, lines: list[live.StatusLine]) -> None:
+        """Print the last lines, and remove the lines below them."""
+        self._write(lines, [])
 
-    def _write(self, told: list[live.StatusLine], below: list[str]) -> None:
+    def _write(self, lines: list[live.StatusLine], below: list[str]) -> None:
         text = ""
         if self._below:
-            # Up to the first of the lines that were drawn last (ECMA-48: CPL, ED).
+            # Move up to the first of the redrawn lines, and clear from there (ECMA-48: CUU, ED).
             up = len(self._below) - 1
             text += "\r" + (f"\x1b[{up}A" if up else "") + _CLEAR_BELOW
-        for line in told:
-            text += f"{told_now(line)}\n"
+        for line in lines:
+            text += f"{timestamped(line)}\n"
         self._below = below
         text += "\n".join(below)
         if text:
             _print(text)
 
 
-def told_now(news: live.StatusLine) -> str:
-    """A line that says what has just happened."""
+def timestamped(line: live.StatusLine) -> str:
+    """Return a line with the present time and a mark in front."""
     mark = {True: click.style("+", fg="green"), False: click.style("!", fg="red"), None: "-"}
-    return f"{time.strftime('%H:%M:%S')} {mark[news.good]} {news.text}"
+    return f"{time.strftime('%H:%M:%S')} {mark[line.good]} {line.text}"
 
 
 def bold(text: str) -> str:
+    """Return `text` in bold type if the standard output is a terminal."""
     return click.style(text, bold=True) if sys.stdout.isatty() else text

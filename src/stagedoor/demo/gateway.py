@@ -1,4 +1,4 @@
-"""The demo's stage: a folder with settings, keys, one user with a grant for two apps, an ssh config."""
+"""The gateway of the demo: a folder with settings and keys, a user with grants for two apps, ssh files."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ from stagedoor.settings.settings import Log, Settings
 
 HOST = "127.0.0.1"
 PORT = 8022
-"""Taken if it is free: people type it. Otherwise any other."""
+"""The usual port, which is easy to type. If it is taken, the demo uses any other."""
 
 _SETTINGS = """\
 # Written by `stagedoor demo`.
@@ -69,10 +69,11 @@ _NO_PROVIDER = DemoProvider("", 0)
 
 
 @dataclass(frozen=True)
-class Stage(ClientFiles):
-    """The way into a gateway on this machine. `moved`: somebody else has the usual port.
+class DemoGateway(ClientFiles):
+    """A running gateway on this machine, and all that its clients need.
 
-    `web` is where browsers come in, `sso` whether they sign in at an identity provider.
+    `moved` is True if another program has the usual port. `web` is the URL for browsers. `sso` is True if
+    browsers sign in at an identity provider.
     """
 
     settings_file: Path
@@ -82,83 +83,85 @@ class Stage(ClientFiles):
     sso: bool
 
     def web_link(self, app: str | None = None) -> str:
-        """A link that signs the developer in, once. Raises StagedoorError."""
+        """Make a link that signs the developer in once. Raises StagedoorError."""
         with open_service(self.settings, create=False) as service:
             return make_link(self.settings, service, USER, app=app, url=self.web).url
 
 
 def stagedoor_command() -> tuple[str, ...]:
-    """How this very Stagedoor is started: the program beside this Python, else this Python."""
+    """Return the command of this installation: `stagedoor` beside this Python, else this Python with `-m`."""
     program = Path(sys.executable).with_name("stagedoor")
     return (str(program),) if program.exists() else (sys.executable, "-m", "stagedoor")
 
 
 class StoppedError(StagedoorError):
-    """Somebody stopped it while it started."""
+    """A signal stopped the demo during its start."""
 
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""SIGHUP: its terminal is gone. A supervisor would read its settings again."""
+"""The signals that end the demo. On SIGHUP, which means that its terminal is closed, a supervisor alone would
+reload its settings."""
 
 
-class _Ear:
-    """Hears the signals that end a demo, and does what is to be done about them now."""
+class _EndSignals:
+    """The handler of the signals that end the demo. It calls `act`, which the owner may replace."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act = act
-        self.heard = False
+        self.received = False
 
     def listen(self) -> None:
-        """Take the signals over from the present handler."""
+        """Handle the signals from now on, instead of the present handler."""
         loop = asyncio.get_running_loop()
         for number in _ENDING:
-            loop.add_signal_handler(number, self._hear)
+            loop.add_signal_handler(number, self._handle)
 
     def stop_listening(self) -> None:
+        """Handle the signals no longer."""
         loop = asyncio.get_running_loop()
         for number in _ENDING:
             loop.remove_signal_handler(number)
 
-    def _hear(self) -> None:
-        self.heard = True
+    def _handle(self) -> None:
+        self.received = True
         self.act()
 
 
 @asynccontextmanager
-async def staged(
+async def run_demo(
     log_level: str, *others: DemoUser, sso: bool = False
-) -> AsyncIterator[tuple[Stage, Supervisor]]:
-    """A gateway that serves, in a folder of its own; at the end everything is stopped and gone.
+) -> AsyncIterator[tuple[DemoGateway, Supervisor]]:
+    """Run a gateway in a temporary folder until the block ends, and then stop and remove everything.
 
-    `others` are let in besides the developer, who alone has an ssh key; with `sso` those who sign in at the
-    identity provider beside it. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second one does not wait
-    for those inside. Raises StoppedError when one comes before it serves, StagedoorError when it cannot
-    start.
+    `others` are further users besides the developer, who alone has an ssh key. With `sso`, an identity
+    provider runs too, whose users may log in. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second
+    signal does not wait for open sessions. Raises StoppedError on a signal before the gateway serves,
+    StagedoorError if it cannot start.
     """
     log.configure(Log(level=log_level))  # type: ignore[arg-type]  # callers pass the literals
     task = asyncio.current_task()
     assert task is not None, "a context manager is entered by a task"
-    ear = _Ear(task.cancel)
+    signals = _EndSignals(task.cancel)
     async with AsyncExitStack() as stack:
-        ear.listen()
-        stack.callback(ear.stop_listening)
+        signals.listen()
+        stack.callback(signals.stop_listening)
         folder = _new_folder()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
-            beside = provider_beside(folder, HOST)
-            provider = await stack.enter_async_context(beside) if sso else _NO_PROVIDER
-            place = _Place(folder, log_level, provider)
-            stage, supervisor = await _start(stack, ear, place, (DEVELOPER, *others))
+            context = provider_beside(folder, HOST)
+            provider = await stack.enter_async_context(context) if sso else _NO_PROVIDER
+            setup = _Setup(folder, log_level, provider)
+            demo, supervisor = await _start(stack, signals, setup, (DEVELOPER, *others))
         except (asyncio.CancelledError, StagedoorError):
-            if ear.heard:
+            if signals.received:
                 raise StoppedError("stopped before it served") from None
             raise
-        yield stage, supervisor
+        yield demo, supervisor
 
 
 @dataclass(frozen=True)
-class _Place:
-    """What the settings are written from."""
+class _Setup:
+    """The values for the demo's settings."""
 
     folder: Path
     log_level: str
@@ -166,32 +169,34 @@ class _Place:
 
 
 async def _start(
-    stack: AsyncExitStack, ear: _Ear, place: _Place, people: tuple[DemoUser, ...]
-) -> tuple[Stage, Supervisor]:
-    """All that lies in the folder, and the gateway on the usual port, or on any if that is taken."""
-    port, folder = free_port(), place.folder
-    checked = _prepared(place, port)
-    # Before the start, so that all of it is in force from the first moment.
-    secrets_of = _let_in(folder, checked.settings, people)
+    stack: AsyncExitStack, signals: _EndSignals, setup: _Setup, users: tuple[DemoUser, ...]
+) -> tuple[DemoGateway, Supervisor]:
+    """Write the folder, and start the gateway on the usual port, or on any other if that is taken."""
+    port, folder = free_port(), setup.folder
+    checked = _prepare(setup, port)
+    # Before the start, so that the users can log in from the first moment.
+    secrets_of = _add_users(folder, checked.settings, users)
     try:
-        supervisor = await _serving(stack, ear, checked)
+        supervisor = await _serve(stack, signals, checked)
     except StagedoorError:
-        if ear.heard or not port:
+        if signals.received or not port:
             raise
-        # Somebody has taken the port since, who may have given it back by now; any other trouble
-        # comes again.
-        checked = _prepared(place, 0)
-        supervisor = await _serving(stack, ear, checked)
+        # Another program may have taken the port in the meantime. After any other error, the second attempt
+        # fails too.
+        checked = _prepare(setup, 0)
+        supervisor = await _serve(stack, signals, checked)
     host, port = supervisor.addresses()["tunnel"][0]
     client = (*stagedoor_command(), "tunnel")
     logins = {
         name: Login(host, port, name, password, token_file, token_file.parent, client)
         for name, (password, token_file) in secrets_of.items()
     }
-    return _with_ssh_config(folder, checked.settings, logins, supervisor), supervisor
+    return _describe(folder, checked.settings, logins, supervisor), supervisor
 
 
-async def _serving(stack: AsyncExitStack, ear: _Ear, checked: VerifiedSettings) -> Supervisor:
+async def _serve(
+    stack: AsyncExitStack, signals: _EndSignals, checked: VerifiedSettings
+) -> Supervisor:
     supervisor = Supervisor(checked, lambda: check(Path(checked.name)))
 
     async def end() -> None:
@@ -201,11 +206,11 @@ async def _serving(stack: AsyncExitStack, ear: _Ear, checked: VerifiedSettings) 
 
     stack.push_async_callback(end)
     starting = asyncio.create_task(supervisor.start())
-    await asyncio.sleep(0)  # by the end of its first step it has taken the signals
-    ear.act = supervisor.stop
-    ear.listen()
+    await asyncio.sleep(0)  # the supervisor's first step sets its handlers, which are replaced here
+    signals.act = supervisor.stop
+    signals.listen()
     await starting
-    if ear.heard:
+    if signals.received:
         raise StoppedError("stopped before it served")
     return supervisor
 
@@ -215,7 +220,7 @@ def _new_folder() -> Path:
 
 
 def free_port() -> int:
-    """The usual port, or 0, which takes any, if somebody has it."""
+    """Return the usual port, or 0 for any port if another program has it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -225,56 +230,56 @@ def free_port() -> int:
     return PORT
 
 
-def _prepared(place: _Place, port: int) -> VerifiedSettings:
-    """Settings, store and keys."""
-    file = place.folder / "stagedoor.toml"
+def _prepare(setup: _Setup, port: int) -> VerifiedSettings:
+    """Write the settings, the store and the keys."""
+    file = setup.folder / "stagedoor.toml"
     text = _SETTINGS.format(
-        data_dir=json.dumps(str(place.folder / "data")),
+        data_dir=json.dumps(str(setup.folder / "data")),
         host=HOST,
         port=port,
-        web_port=place.provider.web_port,
-        log_level=place.log_level,
+        web_port=setup.provider.web_port,
+        log_level=setup.log_level,
     )
-    text += place.provider.settings
+    text += setup.provider.settings
     file.write_text(text, encoding="utf-8")
     checked = check(file)
     prepare(checked.settings)
     return checked
 
 
-def _let_in(
-    folder: Path, settings: Settings, people: tuple[DemoUser, ...]
+def _add_users(
+    folder: Path, settings: Settings, users: tuple[DemoUser, ...]
 ) -> dict[str, tuple[str, Path]]:
-    """Write everybody into the store; each one's password and token file by name."""
-    found = {}
+    """Add the users to the store, and return the password and the token file of each by name."""
+    credentials = {}
     with open_service(settings) as service:
-        for person in people:
+        for user in users:
             password = secrets.token_urlsafe(12)
-            add_user(service, person.name, password=password)
-            for app in person.apps:
-                add_grant(service, f"user:{person.name}", app)
-            if person is DEVELOPER:
+            add_user(service, user.name, password=password)
+            for app in user.apps:
+                add_grant(service, f"user:{user.name}", app)
+            if user is DEVELOPER:
                 add_grant(service, f"user:{USER}", "*", permissions=frozenset({Permission.REPLAY}))
-            own = folder / person.name
+            own = folder / user.name
             own.mkdir()
             token_file = own / "token"
             token_file.touch(mode=0o600)
-            token = create_token(service, person.name)
+            token = create_token(service, user.name)
             token_file.write_text(token.text + "\n", encoding="utf-8")
-            found[person.name] = (password, token_file)
+            credentials[user.name] = (password, token_file)
         add_keys(service, USER, [user_key(folder / "id_ed25519")])
         for app in APPS if settings.sso else ():
             add_grant(service, f"group:{GROUP}", app)
-    return found
+    return credentials
 
 
-def _with_ssh_config(
+def _describe(
     folder: Path, settings: Settings, logins: Mapping[str, Login], supervisor: Supervisor
-) -> Stage:
+) -> DemoGateway:
     ssh_host, ssh_port = supervisor.addresses()["ssh"][0]
     login = logins[USER]
     ca = host_ca(settings).public_line()
-    return Stage(
+    return DemoGateway(
         folder=folder,
         logins=logins,
         configs=write_configs(folder, login, ca, f"{ssh_host}:{ssh_port}"),
