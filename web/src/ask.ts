@@ -1,24 +1,25 @@
-/** Questions to the gateway's interface: JSON there and back, and errors as one line for the person. */
+/** Requests to the gateway's API: JSON in, JSON out. */
 
-export async function ask<T>(path: string, what: string, asked: object): Promise<T> {
+/** Send `body` to the API and return its answer. Throws an Error whose message is one line for the user. */
+export async function ask<T>(path: string, what: string, body: object): Promise<T> {
   let answer: Response;
   try {
     answer = await fetch(`${path}/api/${what}`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify(asked),
+      body: JSON.stringify(body),
       cache: "no-store",
       signal: AbortSignal.timeout(40_000),
     });
   } catch {
     throw new Error("The gateway does not answer.");
   }
-  const said = (await answer.json().catch(() => ({}))) as { message?: string };
-  if (!answer.ok) throw new Error(said.message ?? `The gateway answers ${answer.status}.`);
-  return said as T;
+  const result = (await answer.json().catch(() => ({}))) as { message?: string };
+  if (!answer.ok) throw new Error(result.message ?? `The gateway answers ${answer.status}.`);
+  return result as T;
 }
 
-/** Somebody at a terminal. */
+/** A person at a terminal. */
 export interface Person {
   name: string;
   from: string;
@@ -39,19 +40,19 @@ export interface Share {
   expires_at: number;
 }
 
-/** Who is there, in a few words. */
+/** Return the names of people at a terminal, as a list in words. */
 export function names(people: Person[]): string {
-  return people.map((one) => `${one.name}${one.looks ? " (watches)" : ""}`).join(", ");
+  return people.map((person) => `${person.name}${person.looks ? " (watches)" : ""}`).join(", ");
 }
 
-/** A time of day here, or with its date if that is not today. */
+/** Return a local time of day, with its date if that is not today. */
 export function clock(seconds: number): string {
   const at = new Date(seconds * 1000);
   const today = at.toDateString() === new Date().toDateString();
   return today ? at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : at.toLocaleString();
 }
 
-/** What a name of a terminal has to be. */
+/** The pattern of a terminal's name. */
 export const NAME = "[a-z0-9]([a-z0-9_\\-]{0,38}[a-z0-9])?";
 
 export const SHARE_KEY = "stagedoor.share";

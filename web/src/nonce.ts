@@ -1,15 +1,14 @@
 /**
- * The page's policy takes no style element without its nonce, and xterm.js knows of none: put it on
- * each that is made. Nor does it take a style attribute, by which xterm.js gives cells their true
- * colours; the same through the object model is allowed (CSP Level 3, §8.4). Returns what makes
- * elements without looking.
+ * Set the nonce on each style element that a script creates. The page's policy refuses style elements without it,
+ * and xterm.js sets none. The policy also refuses style attributes, with which xterm.js colours cells, so set them
+ * through the object model, which it allows (CSP Level 3, §8.4). Return the browser's own `createElement`.
  */
 export function markStyles(nonce: string): typeof document.createElement {
   const create = document.createElement.bind(document);
   document.createElement = ((name: string, options?: ElementCreationOptions) => {
-    const made = create(name, options);
-    if (name === "style") made.nonce = nonce;
-    return made;
+    const element = create(name, options);
+    if (name === "style") element.nonce = nonce;
+    return element;
   }) as typeof document.createElement;
   const set = Element.prototype.setAttribute;
   HTMLSpanElement.prototype.setAttribute = function (name: string, value: string): void {

@@ -1,3 +1,5 @@
+/** The page's elements, and the notices and dialogs that all of its parts share. */
+
 /** Create an element with a text and properties. */
 export function createElement<K extends keyof HTMLElementTagNameMap>(
   name: K, text = "", properties: Partial<HTMLElementTagNameMap[K]> = {},
@@ -39,7 +41,7 @@ export function passing(text: string, stays = false): void {
   if (!stays && text) passed = setTimeout(() => (place.hidden = true), PASSING_MS);
 }
 
-/** Put text on the clipboard and return whether it is there. Where the browser wants a gesture, ask for one. */
+/** Copy text and return whether that succeeded. If the browser demands a gesture, show a button for it. */
 export async function copy(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
@@ -50,7 +52,7 @@ export async function copy(text: string): Promise<boolean> {
   }
 }
 
-/** As before there was an interface for it: also where the page is not served over TLS. */
+/** Copy text by the old command, which also works on pages that are not served over TLS. */
 export function copyByHand(text: string): void {
   const area = document.createElement("textarea");
   area.value = text;

@@ -1,11 +1,11 @@
-/** What a person has chosen, kept in this browser. */
+/** The user's settings for the terminal's page, stored in this browser. */
 
 import { PALETTES, type PaletteName } from "./terminal/palettes";
 
 export interface Settings {
   theme: "system" | "dark" | "light";
   palette: PaletteName;
-  /** Whether text that could not be read is drawn lighter or darker than its program wants it. */
+  /** Whether text with too little contrast is drawn lighter or darker than its program asks for. */
   readable: boolean;
   fontSize: number;
   copyOnSelect: boolean;
@@ -18,7 +18,7 @@ export interface Settings {
 
 const KEY = "stagedoor.settings";
 
-/** `tmux` is what the gateway's settings say; the rest is ours. */
+/** Return the defaults; `tmux` is that of the gateway's settings. */
 export function defaults(tmux: boolean): Settings {
   return {
     theme: "system",
@@ -34,30 +34,31 @@ export function defaults(tmux: boolean): Settings {
   };
 }
 
+/** Return the stored settings; missing and invalid ones have their defaults. */
 export function load(tmux: boolean): Settings {
-  const found = defaults(tmux);
+  const settings = defaults(tmux);
   try {
     const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Record<string, unknown>;
-    if (kept.theme === "dark" || kept.theme === "light") found.theme = kept.theme;
-    found.palette = PALETTES.find((name) => name === kept.palette) ?? found.palette;
-    if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) found.fontSize = kept.fontSize;
+    if (kept.theme === "dark" || kept.theme === "light") settings.theme = kept.theme;
+    settings.palette = PALETTES.find((name) => name === kept.palette) ?? settings.palette;
+    if (typeof kept.fontSize === "number" && kept.fontSize >= 6 && kept.fontSize <= 40) settings.fontSize = kept.fontSize;
     for (const name of ["readable", "copyOnSelect", "pasteGuard", "tmux", "screenReader", "keyBar", "bell"] as const)
-      if (typeof kept[name] === "boolean") found[name] = kept[name];
+      if (typeof kept[name] === "boolean") settings[name] = kept[name];
   } catch {
-    // Storage may be forbidden, or hold what another version wrote.
+    // Storage may be forbidden, or hold another version's data.
   }
-  return found;
+  return settings;
 }
 
 function keep(settings: Settings): void {
   try {
     localStorage.setItem(KEY, JSON.stringify(settings));
   } catch {
-    // Then they hold for as long as the page is open.
+    // Then they last until the page is closed.
   }
 }
 
-/** Whether something is said for the first time in this browser. */
+/** Return whether this is the first call for `what` in this browser. */
 export function firstTime(what: string): boolean {
   const key = `stagedoor.said.${what}`;
   try {
@@ -69,7 +70,7 @@ export function firstTime(what: string): boolean {
   return true;
 }
 
-/** Tie the form's fields to the settings; `changed` is called after each change. */
+/** Bind the form's fields to the settings; `changed` is called after each change. */
 export function bind(form: HTMLFormElement, settings: Settings, changed: () => void): void {
   for (const field of form.querySelectorAll<HTMLInputElement | HTMLSelectElement>("input, select")) {
     const name = field.name as keyof Settings;

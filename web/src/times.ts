@@ -1,8 +1,8 @@
-/** Times are written in UTC; where this runs, they are shown in the person's own zone, with that in their title. */
+/** Times of the page, which has them in UTC, in the user's zone, with the original in their title. */
 
 import { localizeTimes, formatInstant } from "./local-time";
 
-for (const one of document.querySelectorAll<HTMLElement>("[title]")) one.title = localizeTimes(one.title);
+for (const titled of document.querySelectorAll<HTMLElement>("[title]")) titled.title = localizeTimes(titled.title);
 for (const time of document.querySelectorAll("time")) {
   const at = new Date(time.dateTime);
   if (Number.isNaN(at.getTime())) continue;

@@ -1,12 +1,12 @@
-/** The home page's filter: which apps are seen, and the keys by which they are gone through. */
+/** The home page's filter of apps, and the keys to move through them. */
 
-/** Whether a name has all of the words that were typed, in any order and case. */
+/** Return whether a name contains all typed words, in any order and case. */
 export function matches(name: string, typed: string): boolean {
   const words = typed.toLowerCase().split(/\s+/).filter((word) => word !== "");
   return words.every((word) => name.toLowerCase().includes(word));
 }
 
-/** How many are seen, for the person. */
+/** Return a line on how many apps are visible. */
 export function counted(seen: number, all: number): string {
   if (seen === all) return `${all} apps`;
   return seen === 0 ? `none of ${all} apps` : `${seen} of ${all} apps`;
@@ -14,11 +14,12 @@ export function counted(seen: number, all: number): string {
 
 const WRITES = "input, textarea, select, [contenteditable]";
 
+/** Set up the filter, if the page has one. */
 export function filter(): void {
   const form = document.querySelector<HTMLFormElement>("#filter:not([data-few])");
   const box = document.querySelector<HTMLInputElement>("#wanted");
-  const said = document.getElementById("matches");
-  if (form === null || box === null || said === null) return;
+  const count = document.getElementById("matches");
+  if (form === null || box === null || count === null) return;
   const rows = [...document.querySelectorAll<HTMLElement>("ul.apps > li")];
   form.hidden = false;
 
@@ -28,10 +29,10 @@ export function filter(): void {
 
   const draw = (): void => {
     for (const row of rows) row.hidden = !matches(row.dataset.name ?? "", box.value);
-    said.textContent = counted(seen().length, rows.length);
+    count.textContent = counted(seen().length, rows.length);
   };
 
-  /** From the box to the first app, from one app to the next, and from the first back to the box. */
+  /** Move the focus from the box to the first app, from one app to the next, and from the first back to the box. */
   const move = (by: 1 | -1): void => {
     const list = seen();
     const at = list.findIndex((row) => row.contains(document.activeElement));
@@ -58,6 +59,6 @@ export function filter(): void {
     else return;
     event.preventDefault();
   });
-  // A browser that comes back to the page keeps what was typed.
+  // The browser restores the box's text when the user comes back to the page.
   draw();
 }

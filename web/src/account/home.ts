@@ -1,4 +1,4 @@
-/** The home page works without this; it makes buttons that copy, lists and a filter. */
+/** The home page's copy buttons, lists of terminals and filter. The page works without them. */
 import { ask, names, type Listed } from "../ask";
 import { filter } from "./filter";
 import { copyByHand } from "../page";
@@ -18,7 +18,7 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("button.copy")
   });
 }
 
-// The terminals that are there: asked for by a gesture, since the shell has to be asked.
+// The list of terminals, fetched on a click, since the gateway has to ask the shell for it.
 for (const button of document.querySelectorAll<HTMLButtonElement>("button.terminals")) {
   const { app = "", page = "" } = button.dataset;
   const list = document.createElement("ul");
@@ -31,20 +31,20 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("button.termin
     if (!open) return list.remove();
     button.closest("li")?.append(list);
     const row = (text: string): HTMLLIElement => {
-      const made = document.createElement("li");
-      made.textContent = text;
-      list.append(made);
-      return made;
+      const entry = document.createElement("li");
+      entry.textContent = text;
+      list.append(entry);
+      return entry;
     };
     ask<Listed>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
-      .then((found) => {
-        if (["absent", "starting", "failed"].includes(found.state)) row("The shell does not run, so there are none.");
-        else if (found.terminals.length === 0) row("None yet.");
-        for (const one of found.terminals) {
+      .then((listed) => {
+        if (["absent", "starting", "failed"].includes(listed.state)) row("The shell does not run, so there are none.");
+        else if (listed.terminals.length === 0) row("None yet.");
+        for (const { name, attached } of listed.terminals) {
           const link = document.createElement("a");
-          link.href = `${page}?terminal=${encodeURIComponent(one.name)}`;
-          link.textContent = one.name;
-          row("").append(link, one.attached.length > 0 ? ` ${names(one.attached)}` : "");
+          link.href = `${page}?terminal=${encodeURIComponent(name)}`;
+          link.textContent = name;
+          row("").append(link, attached.length > 0 ? ` ${names(attached)}` : "");
         }
       })
       .catch((error: unknown) => row(error instanceof Error ? error.message : String(error)));

@@ -1,19 +1,19 @@
 /**
- * A link that is good once, to sign in or to set a password: its secret stands behind the `#`, which no server
- * sees, and is posted from here.
+ * The page of a link that is good once, to sign in or to set a password. Its secret is behind the `#`, which no
+ * server sees, and the form posts it.
  */
 
 const form = document.getElementById("link") as HTMLFormElement;
 const invitation = form.dataset.kind === "invitation";
 const KEY = invitation ? "stagedoor.invitation" : "stagedoor.link";
 
-/** The secret is kept for this tab until it is used, so that a page loaded again still has it. */
+/** Keep the secret for this tab until it is used, so that a reloaded page still has it. */
 function keep(hash: string): void {
   try {
     if (hash === "") sessionStorage.removeItem(KEY);
     else sessionStorage.setItem(KEY, hash);
   } catch {
-    // Then it holds for as long as the page is not loaded again.
+    // Then it lasts until the page is reloaded.
   }
 }
 
@@ -33,9 +33,9 @@ function fill(name: string, value: string): void {
 const hash = location.hash.slice(1) || kept();
 const [secret = "", ...more] = hash.split("&");
 keep(hash);
-// A password may be refused, and then the same page comes again: an invitation that was used is worth nothing.
+// A refused password leads to the same page again, so an invitation is kept; a used one is worth nothing.
 if (!invitation) form.addEventListener("submit", () => keep(""));
-// Out of the history and the address bar, whatever comes of it.
+// Remove the secret from the history and the address bar.
 history.replaceState(null, "", location.pathname);
 const behind = new URLSearchParams(more.join("&"));
 const app = behind.get("app");
@@ -47,7 +47,7 @@ if (secret === "") {
   fill("secret", secret);
   fill("name", behind.get("name") ?? "");
   fill("next", app === null ? `${base}/` : `${base}/app/${encodeURIComponent(app)}`);
-  // Not by itself: what only looks at links (a mail filter, a chat's preview) would use it up.
+  // Not submitted automatically: a mail filter or a chat's preview that opens links would use it up.
   const button = form.querySelector("button");
   if (button !== null) button.disabled = false;
   (form.querySelector<HTMLElement>("input[type=password]") ?? button)?.focus();

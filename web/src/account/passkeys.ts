@@ -1,17 +1,17 @@
-/** Passkeys on the pages: adding one on the account's page, and the proof that a person is there. */
+/** Passkeys on the pages: adding one on the account's page, signing in, and proofs of presence. */
 import { ask } from "../ask";
 import { assertion, attestation, type Creation, type Request } from "./webauthn";
 
 const NONE = "This browser, or this page, has no passkeys: they need https:// and a browser that knows them.";
 
-function told(error: unknown): string {
-  // What the authenticator says of a person who changed their mind is for developers.
+function explain(error: unknown): string {
+  // The browser's message about a cancelled dialog is written for developers.
   if (error instanceof DOMException && error.name === "NotAllowedError") return "Nothing was proved: it was cancelled, or took too long.";
   if (error instanceof DOMException && error.name === "InvalidStateError") return "This device has a passkey for you already.";
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Let a form do something slow, once at a time, and say in `why` what went wrong. */
+/** Run `act` when a form is submitted, one at a time, and show errors in `why`. */
 function handle(form: HTMLFormElement, why: HTMLElement, act: () => Promise<void>): void {
   const button = form.querySelector("button");
   const say = (text: string): void => {
@@ -25,52 +25,52 @@ function handle(form: HTMLFormElement, why: HTMLElement, act: () => Promise<void
     if (button !== null) button.disabled = true;
     say("");
     act()
-      .catch((error: unknown) => say(told(error)))
+      .catch((error: unknown) => say(explain(error)))
       .finally(() => {
         if (button !== null) button.disabled = false;
       });
   });
 }
 
-function one<T extends HTMLElement>(id: string): T | null {
+function find<T extends HTMLElement>(id: string): T | null {
   return document.getElementById(id) as T | null;
 }
 
-const stepUp = one("step-up");
-const prove = one<HTMLFormElement>("prove");
-const why = one("why");
+const stepUp = find("step-up");
+const prove = find<HTMLFormElement>("prove");
+const why = find("why");
 if (stepUp !== null && prove !== null && why !== null) {
   const { path = "", next = "/" } = stepUp.dataset;
   handle(prove, why, async () => {
-    // For a terminal that waits: whose, and the letters that it shows.
-    const asked = await ask<Request>(path, "step-up", Object.fromEntries(new FormData(prove)));
-    await ask(path, "step-up/proved", { answer: await assertion(asked) });
+    // The form names the terminal that waits, if there is one, and the letters that it shows.
+    const request = await ask<Request>(path, "step-up", Object.fromEntries(new FormData(prove)));
+    await ask(path, "step-up/proved", { answer: await assertion(request) });
     location.assign(next);
   });
 }
 
-const signIn = one<HTMLFormElement>("passkey-sign-in");
+const signIn = find<HTMLFormElement>("passkey-sign-in");
 if (signIn !== null && why !== null && "PublicKeyCredential" in window) {
   const { path = "", next = "/" } = signIn.dataset;
   signIn.hidden = false;
   handle(signIn, why, async () => {
-    const asked = await ask<Request>(path, "sign-in/passkey", {});
-    await ask(path, "sign-in/passkey/proved", { answer: await assertion(asked) });
+    const request = await ask<Request>(path, "sign-in/passkey", {});
+    await ask(path, "sign-in/passkey/proved", { answer: await assertion(request) });
     location.assign(next);
   });
 }
 
-const add = one<HTMLFormElement>("add-passkey");
-const wrong = one("passkey-why");
+const add = find<HTMLFormElement>("add-passkey");
+const wrong = find("passkey-why");
 if (add !== null && wrong !== null) {
   const { path = "" } = add.dataset;
   handle(add, wrong, async () => {
     const field = (name: string): string => {
-      const found = add.elements.namedItem(name);
-      return found instanceof HTMLInputElement ? found.value : "";
+      const input = add.elements.namedItem(name);
+      return input instanceof HTMLInputElement ? input.value : "";
     };
-    const asked = await ask<Creation>(path, "passkey/add", { password: field("password") });
-    await ask(path, "passkey/added", { name: field("name"), answer: await attestation(asked) });
+    const creation = await ask<Creation>(path, "passkey/add", { password: field("password") });
+    await ask(path, "passkey/added", { name: field("name"), answer: await attestation(creation) });
     location.reload();
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Where a share's link leads: the secret behind the `#`, which no server sees, is kept for this tab while
- * its person signs in, and leaves the address bar and the history.
+ * The page of a share's link. It keeps the secret behind the `#`, which no server sees, for this tab while the user
+ * signs in, and removes it from the address bar and the history.
  */
 import { SHARE_KEY } from "../ask";
 

@@ -1,6 +1,6 @@
 /**
- * WebAuthn's objects as JSON and back (Web Authentication Level 3 §5.1.8 to §5.1.10), by hand: browsers of 2024 have
- * passkeys, and not yet `toJSON`.
+ * WebAuthn's objects as JSON and back (Web Authentication Level 3 §5.1.8 to §5.1.10). Browsers of 2024 support
+ * passkeys, but not `toJSON` yet.
  */
 
 interface Known {
@@ -34,12 +34,12 @@ export function base64url(data: ArrayBuffer): string {
 }
 
 function descriptors(known: Known[] | undefined): PublicKeyCredentialDescriptor[] {
-  return (known ?? []).map((one) => ({ type: one.type, id: bytes(one.id) }));
+  return (known ?? []).map(({ type, id }) => ({ type, id: bytes(id) }));
 }
 
-/** Make a passkey; the answer for the gateway. */
+/** Create a passkey and return the answer for the gateway. */
 export async function attestation({ publicKey }: Creation): Promise<object> {
-  const made = await navigator.credentials.create({
+  const credential = await navigator.credentials.create({
     publicKey: {
       ...publicKey,
       challenge: bytes(publicKey.challenge),
@@ -47,30 +47,30 @@ export async function attestation({ publicKey }: Creation): Promise<object> {
       excludeCredentials: descriptors(publicKey.excludeCredentials),
     },
   });
-  if (!(made instanceof PublicKeyCredential)) throw new Error("No passkey was made.");
-  const response = made.response as AuthenticatorAttestationResponse;
-  return answer(made, { attestationObject: base64url(response.attestationObject) });
+  if (!(credential instanceof PublicKeyCredential)) throw new Error("No passkey was made.");
+  const response = credential.response as AuthenticatorAttestationResponse;
+  return answer(credential, { attestationObject: base64url(response.attestationObject) });
 }
 
-/** Prove that the person has one; the answer for the gateway. */
+/** Prove possession of a passkey and return the answer for the gateway. */
 export async function assertion({ publicKey }: Request): Promise<object> {
-  const made = await navigator.credentials.get({
+  const credential = await navigator.credentials.get({
     publicKey: {
       ...publicKey,
       challenge: bytes(publicKey.challenge),
       allowCredentials: descriptors(publicKey.allowCredentials),
     },
   });
-  if (!(made instanceof PublicKeyCredential)) throw new Error("No passkey was used.");
-  const response = made.response as AuthenticatorAssertionResponse;
-  return answer(made, {
+  if (!(credential instanceof PublicKeyCredential)) throw new Error("No passkey was used.");
+  const response = credential.response as AuthenticatorAssertionResponse;
+  return answer(credential, {
     authenticatorData: base64url(response.authenticatorData),
     signature: base64url(response.signature),
     ...(response.userHandle === null ? {} : { userHandle: base64url(response.userHandle) }),
   });
 }
 
-function answer(made: PublicKeyCredential, more: object): object {
-  const clientDataJSON = base64url(made.response.clientDataJSON);
-  return { id: made.id, rawId: base64url(made.rawId), type: made.type, response: { clientDataJSON, ...more } };
+function answer({ id, rawId, type, response }: PublicKeyCredential, more: object): object {
+  const clientDataJSON = base64url(response.clientDataJSON);
+  return { id, rawId: base64url(rawId), type, response: { clientDataJSON, ...more } };
 }

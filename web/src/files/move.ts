@@ -1,20 +1,20 @@
-/** Files on their way: tried again where they were cut, never held in the page's memory. */
+/** The transfer of files, which resumes after an interruption and never holds a file in the page's memory. */
 
 import type { Path } from "./words";
 
 const RETRY_MS = [200, 500, 1000, 2000, 5000];
-/** Tries in a row that bring nothing, some minutes in all. */
+/** The most attempts in a row without progress, a few minutes in all. */
 const MAX_TRIES = 40;
-/** A line on which nothing moves for so long is taken for cut: TCP would wait for many minutes. */
+/** A connection without progress for this long counts as cut. TCP would wait for many minutes. */
 const SILENT_MS = 30_000;
-/** Answers that may be another one soon. */
-const SOON = [408, 429, 500, 502, 503, 504];
+/** Status codes that are worth a retry. */
+const RETRY_STATUS = [408, 429, 500, 502, 503, 504];
 
-/** It cannot be done, in words for the person. */
+/** A transfer that is impossible; the message is for the user. */
 export class Refused extends Error {}
 
-/** How many bytes are there; `note` is what else is to be known. */
-export type Tell = (done: number, note: string) => void;
+/** Called with the bytes transferred so far, and a note for the user. */
+export type Progress = (done: number, note: string) => void;
 
 export interface About {
   path: Path;
@@ -24,7 +24,7 @@ export interface About {
 
 class CutError extends Error {}
 
-/** The gateway's side: `base` is `/api/files/APP` with what stands before it. */
+/** The gateway's API for files; `base` is the path of `/api/files/APP`, with the gateway's prefix. */
 export class Mover {
   constructor(private readonly base: string) {}
 
@@ -41,22 +41,22 @@ export class Mover {
     return `${this.base}?path=${path.encoded}`;
   }
 
-  /** Send a file into a folder; the name that it has there. Throws Refused, or AbortError. */
-  async send(file: File, folder: Path, name: Path, signal: AbortSignal, tell: Tell): Promise<string> {
+  /** Upload a file into a folder. Return the name that it has there. Throws Refused, or AbortError. */
+  async send(file: File, folder: Path, name: Path, signal: AbortSignal, report: Progress): Promise<string> {
     const id = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const upload = `${this.base}/upload?folder=${folder.encoded}&name=${name.encoded}&size=${file.size}&id=${id}`;
     let done = 0;
     try {
-      return await again(signal, tell, async () => {
+      return await again(signal, report, async () => {
         const { offset } = await this.ask("POST", upload, signal);
         const at = Number(offset);
-        tell(at, "");
+        report(at, "");
         const came = at > done;
         done = Math.max(done, at);
         try {
-          return await put(`${upload}&at=${at}`, file.slice(at), signal, (loaded) => tell(at + loaded, ""));
+          return await put(`${upload}&at=${at}`, file.slice(at), signal, (loaded) => report(at + loaded, ""));
         } catch (error) {
-          // A file that was changed, or has gone, cannot be read any more; nobody else says so.
+          // A changed or removed file cannot be read any more, which the failed request does not say.
           await file.slice(0, 1).arrayBuffer().catch(() => {
             throw new Refused("this device cannot read it any more");
           });
@@ -64,19 +64,19 @@ export class Mover {
         }
       }, () => done);
     } catch (error) {
-      // A person who does not want it does not want a part of it either.
+      // A cancelled upload leaves no partial file.
       if (signal.aborted) void fetch(upload, { method: "DELETE", keepalive: true }).catch(() => undefined);
       throw error;
     }
   }
 
-  /** Take a file out, piece by piece onto this device's disk. Throws Refused, or AbortError. */
-  async take(path: Path, size: number, handle: FileSystemFileHandle, signal: AbortSignal, tell: Tell): Promise<void> {
+  /** Download a file piece by piece to this device's disk. Throws Refused, or AbortError. */
+  async take(path: Path, size: number, handle: FileSystemFileHandle, signal: AbortSignal, report: Progress): Promise<void> {
     const sink = await handle.createWritable();
     let at = 0;
     let tag = "";
     try {
-      await again(signal, tell, async () => {
+      await again(signal, report, async () => {
         const before = at;
         const silence = new Silence();
         try {
@@ -84,7 +84,7 @@ export class Mover {
           const answer = await fetch(this.address(path), { headers, signal: AbortSignal.any([signal, silence.signal]), cache: "no-store" });
           if (!answer.ok) throw await wrong(answer);
           if (answer.status === 200 && at > 0) {
-            // It is another file by now.
+            // The file has changed, so begin again.
             at = 0;
             await sink.truncate(0);
             await sink.seek(0);
@@ -95,7 +95,7 @@ export class Mover {
             silence.broken();
             await sink.write(piece.value);
             at += piece.value.length;
-            tell(at, "");
+            report(at, "");
           }
           if (at < size) throw new CutError("it ended too early");
         } catch (error) {
@@ -113,14 +113,14 @@ export class Mover {
   }
 
   private async ask(method: string, url: string, signal?: AbortSignal): Promise<Record<string, unknown>> {
-    const patience = AbortSignal.timeout(SILENT_MS * 4); // a shell may have to start
-    const answer = await fetch(url, { method, cache: "no-store", signal: signal ? AbortSignal.any([signal, patience]) : patience });
+    const deadline = AbortSignal.timeout(SILENT_MS * 4); // a shell may have to start
+    const answer = await fetch(url, { method, cache: "no-store", signal: signal ? AbortSignal.any([signal, deadline]) : deadline });
     if (!answer.ok) throw await wrong(answer);
     return (await answer.json()) as Record<string, unknown>;
   }
 }
 
-/** Gives its signal once nothing has happened for long. */
+/** A watchdog whose signal aborts after `SILENT_MS` without progress. */
 class Silence {
   private readonly control = new AbortController();
   private timer: number | undefined;
@@ -130,7 +130,7 @@ class Silence {
     this.broken();
   }
 
-  /** Something has happened. */
+  /** Note progress. */
   broken(): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.control.abort(), SILENT_MS);
@@ -141,17 +141,17 @@ class Silence {
   }
 }
 
-/** It was cut, but more is there than before. */
+/** An interruption after some progress. */
 class ProgressedError extends CutError {}
 
 async function wrong(answer: Response): Promise<Error> {
   const said = (await answer.json().catch(() => ({}))) as { message?: string };
   const text = said.message ?? `the gateway answers ${answer.status}`;
-  return SOON.includes(answer.status) ? new CutError(text) : new Refused(text);
+  return RETRY_STATUS.includes(answer.status) ? new CutError(text) : new Refused(text);
 }
 
-/** Do it until it is done, it is refused, or nothing has come of it for long. */
-async function again<T>(signal: AbortSignal, tell: Tell, act: () => Promise<T>, done: () => number): Promise<T> {
+/** Run `act` again until it succeeds, is refused, or makes no progress for `MAX_TRIES` attempts. */
+async function again<T>(signal: AbortSignal, report: Progress, act: () => Promise<T>, done: () => number): Promise<T> {
   let why = "";
   for (let tries = 0; tries < MAX_TRIES; tries += 1) {
     try {
@@ -161,7 +161,7 @@ async function again<T>(signal: AbortSignal, tell: Tell, act: () => Promise<T>, 
       if (error instanceof ProgressedError) tries = 0;
       why = error instanceof CutError && error.message ? error.message : "the line was cut";
     }
-    tell(done(), `Cut, coming back: ${why}`);
+    report(done(), `Cut, coming back: ${why}`);
     await pause(RETRY_MS[Math.min(tries, RETRY_MS.length - 1)] ?? 0, signal);
   }
   throw new Refused(why);
@@ -182,7 +182,7 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Send bytes; the browser reads them from the disk as they go. fetch() tells no progress. */
+/** Send bytes, which the browser reads from the disk. fetch() does not report the progress of an upload. */
 function put(url: string, bytes: Blob, signal: AbortSignal, progress: (loaded: number) => void): Promise<string> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();

@@ -1,13 +1,13 @@
-/** The panel by which files are moved: menu, drop, what a program offers, and all that is on its way. */
+/** The panel for files: its menu, drag and drop, offers by programs, and the list of transfers. */
 
 import type { Terminal } from "@xterm/xterm";
-import { Mover, Refused, type Tell } from "./move";
+import { Mover, Refused, type Progress } from "./move";
 import { folderOf, offered, ofText, sizeOf, type Path } from "./words";
 import { element } from "../page";
 
-/** So many offers wait for an answer at most: a flood of them must not bury the page. */
+/** The most offers that wait for an answer, so that a flood of them cannot fill the page. */
 const MAX_OFFERS = 4;
-/** So many that are over are still shown. */
+/** The number of finished transfers that stay in the list. */
 const MAX_OVER = 20;
 const HOME: Path = ofText("~");
 
@@ -15,7 +15,7 @@ interface SavePicker {
   showSaveFilePicker?: (options: { suggestedName: string }) => Promise<FileSystemFileHandle>;
 }
 
-/** Bring the panel to life, where the gateway offers one. */
+/** Set up the panel, if the page has one. */
 export function moveFiles(term: Terminal, path: string, app: string): void {
   const menu = document.getElementById("files-menu");
   if (menu === null) return;
@@ -29,7 +29,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   let here: Path | undefined;
   let chosen: File[] = [];
   let folder = HOME;
-  let asking = false; // where to
+  let asking = false; // for the folder to upload into
   let line: Promise<unknown> = Promise.resolve();
   let moving = 0;
 
@@ -50,7 +50,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     element("files-said").textContent = text;
   }
 
-  /** A line of the list; `over` leaves it with its last words. */
+  /** Add a line to the list. `over` replaces it with its outcome. */
   function row(text: string): { place: HTMLElement; words: HTMLElement; button: (name: string, act: () => void) => void; over: (text: string, wrong?: boolean) => void } {
     const place = document.createElement("li");
     const words = document.createElement("span");
@@ -58,11 +58,11 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     place.append(words);
     list.prepend(place);
     const button = (name: string, act: () => void): void => {
-      const made = document.createElement("button");
-      made.type = "button";
-      made.textContent = name;
-      made.addEventListener("click", act);
-      place.append(" ", made);
+      const added = document.createElement("button");
+      added.type = "button";
+      added.textContent = name;
+      added.addEventListener("click", act);
+      place.append(" ", added);
     };
     const over = (last: string, wrong = false): void => {
       place.replaceChildren(last);
@@ -73,8 +73,8 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     return { place, words, button, over };
   }
 
-  /** Show how something goes on, until it is done. `act` gives its last words. */
-  async function watch(what: string, size: number, act: (signal: AbortSignal, tell: Tell) => Promise<string>): Promise<void> {
+  /** Show the progress of a transfer until it is done. `act` returns its outcome for the user. */
+  async function watch(what: string, size: number, act: (signal: AbortSignal, report: Progress) => Promise<string>): Promise<void> {
     const { place, words, button, over } = row(what);
     const bar = document.createElement("progress");
     bar.max = size || 1;
@@ -98,7 +98,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     }
   }
 
-  // Into the shell.
+  // Uploads.
 
   element("upload").addEventListener("click", () => pick.click());
   pick.addEventListener("change", () => {
@@ -111,20 +111,20 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     return chosen.length === 1 ? `${chosen[0]?.name ?? ""} (${total})` : `${chosen.length} files (${total})`;
   }
 
-  /** Files were chosen: before one is sent it is shown where to. */
+  /** Add chosen files. The user confirms the folder before the upload. */
   async function choose(files: File[]): Promise<void> {
     if (files.length === 0) return;
     chosen.push(...files);
     open(true);
     const label = send.querySelector("label");
     if (label !== null) label.textContent = `Upload ${whatIsChosen()} into`;
-    if (!send.hidden) return into.focus(); // to the others, whose folder stays
-    if (asking) return; // of the others: an answer to these would come after theirs, and over what was typed
+    if (!send.hidden) return into.focus(); // added to the files before them, whose folder stays
+    if (asking) return; // a second answer could overwrite a folder that the user has typed meanwhile
     asking = true;
     into.value = "";
     try {
-      const found = here && (await mover.about(here).catch(() => undefined));
-      folder = found?.kind === "folder" ? found.path : (await mover.about(HOME)).path;
+      const about = here && (await mover.about(here).catch(() => undefined));
+      folder = about?.kind === "folder" ? about.path : (await mover.about(HOME)).path;
       into.value = folder.shown;
       send.hidden = false;
       into.focus();
@@ -141,10 +141,10 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     const to = into.value === folder.shown ? folder : ofText(into.value.trim() || "~");
     for (const file of chosen) {
       const what = `Upload of ${file.name}`;
-      // One after the other: two at once would only slow each other down.
+      // One after the other, since two at once would only slow each other down.
       line = line.then(() =>
-        watch(what, file.size, async (signal, tell) => {
-          const name = await mover.send(file, to, ofText(file.name), signal, tell);
+        watch(what, file.size, async (signal, report) => {
+          const name = await mover.send(file, to, ofText(file.name), signal, report);
           return `${file.name} is in ${to.shown}${name === file.name ? "" : ` as ${name}`}`;
         }),
       );
@@ -159,7 +159,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     open(false);
   });
 
-  // Anywhere on the page: beside the terminal, a browser would open the file in the page's place.
+  // Files may be dropped anywhere on the page: beside the terminal, the browser would open them instead of the page.
   const hasFiles = (event: DragEvent): boolean => event.dataTransfer?.types.includes("Files") ?? false;
   addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
@@ -181,7 +181,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     void choose(files);
   });
 
-  // Out of the shell.
+  // Downloads.
 
   element("fetch").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -191,9 +191,9 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
 
   async function download(path: Path): Promise<void> {
     try {
-      const found = await mover.about(path);
-      if (found.kind !== "file") throw new Refused(found.kind === "folder" ? "a folder: pack it into one file first, as by tar -czf FILE.tgz FOLDER" : "no regular file");
-      await fetchFile(found.path, found.size);
+      const about = await mover.about(path);
+      if (about.kind !== "file") throw new Refused(about.kind === "folder" ? "a folder: pack it into one file first, as by tar -czf FILE.tgz FOLDER" : "no regular file");
+      await fetchFile(about.path, about.size);
     } catch (error) {
       row("").over(`${path.shown}: ${error instanceof Error ? error.message : String(error)}`, true);
     }
@@ -203,7 +203,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     const name = path.shown.slice(path.shown.lastIndexOf("/") + 1);
     const picker = (globalThis as SavePicker).showSaveFilePicker;
     if (picker === undefined || size === 0) {
-      // The browser's own: it shows how far it is, and can go on after a cut.
+      // The browser's own download shows its progress, and resumes after an interruption.
       const link = document.createElement("a");
       link.href = mover.address(path);
       link.download = "";
@@ -216,20 +216,20 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     } catch {
       return say(`${name} was not downloaded`);
     }
-    await watch(`Download of ${name}`, size, async (signal, tell) => {
-      await mover.take(path, size, handle, signal, tell);
+    await watch(`Download of ${name}`, size, async (signal, report) => {
+      await mover.take(path, size, handle, signal, report);
       return `${name} is downloaded (${sizeOf(size)})`;
     });
   }
 
-  // What a program says.
+  // Sequences of programs.
 
   term.parser.registerOscHandler(7, (sequence) => {
     here = folderOf(sequence) ?? here;
     return true;
   });
   term.parser.registerOscHandler(1337, (sequence) => {
-    if (!sequence.startsWith("StagedoorGet=")) return false; // an image, perhaps
+    if (!sequence.startsWith("StagedoorGet=")) return false; // perhaps an image
     const path = offered(sequence);
     if (path !== undefined) offer(path);
     return true;
@@ -237,11 +237,11 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
 
   function offer(path: Path): void {
     const waiting = [...list.querySelectorAll<HTMLElement>("li.offer")];
-    if (waiting.some((each) => each.dataset.path === path.encoded) || waiting.length >= MAX_OFFERS) return;
+    if (waiting.some((row) => row.dataset.path === path.encoded) || waiting.length >= MAX_OFFERS) return;
     const { place, button } = row(`A program in the terminal offers ${path.shown}`);
     place.className = "offer";
     place.dataset.path = path.encoded;
-    // Where it is said, the focus stays: what is typed is for the terminal.
+    // The panel opens without taking the focus, since typed input is for the terminal.
     panel.hidden = false;
     menu?.setAttribute("aria-expanded", "true");
     say(`A program in the terminal offers the file ${path.shown}`);

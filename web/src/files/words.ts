@@ -1,6 +1,6 @@
-/** Paths of files in the shell, and what a program in the terminal may say of them. Pure. */
+/** Paths of files in the shell, and the sequences by which programs name them. Pure. */
 
-/** A path: percent-encoded bytes, since not every name is UTF-8, and text for a person. */
+/** A path as percent-encoded bytes, since not every name is UTF-8, and as text for the user. */
 export interface Path {
   encoded: string;
   shown: string;
@@ -23,38 +23,38 @@ export function ofText(text: string): Path {
   return ofBytes(new TextEncoder().encode(text));
 }
 
-/** A whole path from the root, of which nothing is to be guessed; undefined for all else. */
+/** Return an absolute path, or undefined for all else. */
 function whole(bytes: Uint8Array): Path | undefined {
   if (bytes.length > MAX_PATH_BYTES || bytes[0] !== 0x2f || bytes.includes(0)) return undefined;
   return ofBytes(bytes);
 }
 
 /**
- * The file that `stagedoor-get` offers: OSC 1337 ; StagedoorGet= its path in hexadecimal digits. Any
- * output can hold one, so it is never more than an offer. Undefined for what is none.
+ * Return the path that `stagedoor-get` offers by OSC 1337 ; StagedoorGet= and hexadecimal digits. Any output can have
+ * this sequence, so it is never more than an offer. Undefined for another sequence.
  */
 export function offered(sequence: string): Path | undefined {
   if (!sequence.startsWith(OFFER) || sequence.length > OFFER.length + 2 * MAX_PATH_BYTES) return undefined;
   const digits = sequence.slice(OFFER.length);
   if (!/^(?:[0-9a-f]{2})+$/.test(digits)) return undefined;
   const path = whole(Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16)));
-  // `stagedoor-get` leaves no way up in a path; a program that does wants it to look like another.
+  // `stagedoor-get` writes no `..` in a path; a program that does may want it to look like another path.
   return path !== undefined && /(?:^|\/)\.\.(?:\/|$)/.test(path.shown) ? undefined : path;
 }
 
-/** Where a shell says that it is: OSC 7 ; file://HOST/PATH. */
+/** Return the working directory that a shell reports by OSC 7 ; file://HOST/PATH. */
 export function folderOf(sequence: string): Path | undefined {
-  const found = /^file:\/\/[^/]*(\/.*)$/.exec(sequence);
-  if (found?.[1] === undefined || found[1].length > 3 * MAX_PATH_BYTES) return undefined;
+  const match = /^file:\/\/[^/]*(\/.*)$/.exec(sequence);
+  if (match?.[1] === undefined || match[1].length > 3 * MAX_PATH_BYTES) return undefined;
   const bytes: number[] = [];
-  for (const piece of found[1].match(/%[0-9a-fA-F]{2}|[^%]+|%/g) ?? []) {
+  for (const piece of match[1].match(/%[0-9a-fA-F]{2}|[^%]+|%/g) ?? []) {
     if (/^%..$/.test(piece)) bytes.push(parseInt(piece.slice(1), 16));
     else bytes.push(...new TextEncoder().encode(piece));
   }
   return whole(Uint8Array.from(bytes));
 }
 
-/** A number of bytes for a person. */
+/** Return a number of bytes in the unit that suits it. */
 export function sizeOf(bytes: number): string {
   const units = ["B", "KB", "MB", "GB", "TB"];
   let unit = 0;

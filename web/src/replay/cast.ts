@@ -1,6 +1,6 @@
 /**
- * asciicast v2 as it comes in pieces: lines to events, and what a timeline has to know of them. Pure.
- * The same format as `stagedoor.wire.asciicast`. (https://docs.asciinema.org/manual/asciicast/v2/)
+ * Parsing of asciicast v2 from pieces of a file, and the marks of a timeline. Pure. The same format as in
+ * `stagedoor.wire.asciicast`. (https://docs.asciinema.org/manual/asciicast/v2/)
  */
 
 export class CastError extends Error {}
@@ -11,7 +11,7 @@ export interface Header {
   title: string;
 }
 
-/** One line; `next` is the offset of the line after it. Codes: o shown, i typed, r resized, m marker. */
+/** An event; `next` is the offset of the line after it. Codes: o output, i input, r resize, m marker. */
 export interface CastEvent {
   at: number;
   code: string;
@@ -19,18 +19,18 @@ export interface CastEvent {
   next: number;
 }
 
-/** As in Python: a longer line is no recording of ours, and is not kept in memory to find out. */
+/** The longest line, as in Python. Our recordings have no longer ones, so they are not kept in memory. */
 const LINE_LIMIT = 4 * 1024 * 1024;
 const MAX_SIDE = 1000;
 
-/** Cuts pieces into lines; `offset` is where the first piece begins in the file. */
+/** A splitter of pieces into lines; `offset` is that of the first piece in the file. */
 export class Lines {
   private rest: Uint8Array[] = [];
   private kept = 0;
 
   constructor(private offset = 0) {}
 
-  /** The lines that have come to their end with this piece, each with the offset behind it. */
+  /** Return the lines that end in this piece, each with the offset after it. */
   feed(piece: Uint8Array): { line: Uint8Array; next: number }[] {
     const lines: { line: Uint8Array; next: number }[] = [];
     let from = 0;
@@ -73,11 +73,11 @@ function parsed(line: Uint8Array): unknown {
   }
 }
 
-/** Throws CastError. */
+/** Parse the header. Throws CastError. */
 export function header(line: Uint8Array): Header {
-  const found = parsed(line);
-  if (typeof found !== "object" || found === null) throw new CastError("the header is no object");
-  const { version, width, height, title } = found as Record<string, unknown>;
+  const fields = parsed(line);
+  if (typeof fields !== "object" || fields === null) throw new CastError("the header is no object");
+  const { version, width, height, title } = fields as Record<string, unknown>;
   if (version !== 2) throw new CastError(`asciicast version ${String(version)}, not 2`);
   return { width: side(width), height: side(height), title: typeof title === "string" ? title : "" };
 }
@@ -87,49 +87,49 @@ function side(value: unknown): number {
   return Math.min(MAX_SIDE, Math.floor(value));
 }
 
-/** An event; undefined for an empty line. Throws CastError. */
+/** Parse an event; return undefined for an empty line. Throws CastError. */
 export function event(line: Uint8Array, next: number): CastEvent | undefined {
   if (line.length === 0) return undefined;
-  const found = parsed(line);
-  if (!Array.isArray(found) || found.length !== 3) throw new CastError("an event has a time, a code and data");
-  const [at, code, data] = found as unknown[];
+  const fields = parsed(line);
+  if (!Array.isArray(fields) || fields.length !== 3) throw new CastError("an event has a time, a code and data");
+  const [at, code, data] = fields as unknown[];
   if (typeof at !== "number" || !(at >= 0) || typeof code !== "string" || typeof data !== "string")
     throw new CastError("an event has a time, a code and data");
   return { at, code, data, next };
 }
 
-/** Columns and rows of a resize; undefined for what is none. */
+/** Return the columns and rows of a resize, or undefined for other data. */
 export function resized(data: string): [number, number] | undefined {
-  const found = /^([1-9][0-9]{0,5})x([1-9][0-9]{0,5})$/.exec(data);
-  if (found === null) return undefined;
-  return [Math.min(MAX_SIDE, Number(found[1])), Math.min(MAX_SIDE, Number(found[2]))];
+  const match = /^([1-9][0-9]{0,5})x([1-9][0-9]{0,5})$/.exec(data);
+  if (match === null) return undefined;
+  return [Math.min(MAX_SIDE, Number(match[1])), Math.min(MAX_SIDE, Number(match[2]))];
 }
 
 const SHOWN = /^\[\s*([0-9.eE+-]+)\s*,\s*"o"/;
 
-/** The time of a line that shows something, without reading what it shows; undefined for any other line. */
+/** Return the time of a line with output, without parsing the output, or undefined for any other line. */
 export function shownAt(line: Uint8Array): number | undefined {
-  const found = SHOWN.exec(utf8.decode(line.subarray(0, 40)));
-  return found === null ? undefined : Number(found[1]);
+  const match = SHOWN.exec(utf8.decode(line.subarray(0, 40)));
+  return match === null ? undefined : Number(match[1]);
 }
 
-/** A place on the timeline: where somebody typed, or what the recording calls a marker. */
+/** A place on the timeline: input, or a marker of the recording. */
 export interface Mark {
   at: number;
   label: string;
 }
 
-/** Marks closer than this become one: somebody who types makes one mark for a while of typing. */
+/** Marks closer than this become one, so that a while of typing makes one mark, seconds. */
 const TYPING_S = 2;
 const MAX_MARKS = 500;
 
-/** What there is to see on the timeline, of a recording of any length in bounded memory. */
+/** The marks of the timeline, in bounded memory for a recording of any length. */
 export class Marks {
   all: Mark[] = [];
   private apart = TYPING_S;
   private typed = -Infinity;
 
-  /** Events come in the order of the file. */
+  /** Add an event. Events must come in the order of the file. */
   add(event: CastEvent): void {
     if (event.code === "m") this.put({ at: event.at, label: event.data.slice(0, 100) || "marker" });
     else if (event.code === "i") {
@@ -144,17 +144,17 @@ export class Marks {
     this.apart *= 2;
     let last = -Infinity;
     const apart = this.apart;
-    this.all = this.all.filter((one) => {
-      const stays = one.at - last >= apart;
-      if (stays) last = one.at;
+    this.all = this.all.filter(({ at }) => {
+      const stays = at - last >= apart;
+      if (stays) last = at;
       return stays;
     });
-    // Many at one time: thinning by time takes all but one, thinning by number is not needed then.
+    // Marks at one time are thinned to one above. If too many are left, drop every second one.
     if (this.all.length > MAX_MARKS) this.all = this.all.filter((_, number) => number % 2 === 0);
   }
 }
 
-/** Whether output so far ends between sequences, so that a picture of the screen holds all that was said. */
+/** A check whether the output so far ends between sequences, so that a picture of the screen is complete. */
 export class Ground {
   private open: "" | "escape" | "control" | "string" | "string escape" = "";
 
@@ -168,7 +168,7 @@ export class Ground {
       if (this.open === "") {
         const escape = text.indexOf("\x1b", at);
         if (escape < 0) {
-          // The last half of a pair may still be to come.
+          // The second half of a surrogate pair may be in the next output.
           const last = text.charCodeAt(text.length - 1);
           if (last >= 0xd800 && last <= 0xdbff) this.open = "escape";
           return;
@@ -195,7 +195,7 @@ export class Ground {
           else if (char === 0x07 || char === 0x18 || char === 0x1a || char === 0x9c) this.open = "";
           break;
         case "string escape":
-          // ST ends it; any other sequence ends it too, and has begun.
+          // ST ends the string; any other sequence ends it as well, and begins here.
           if (char === 0x5c) this.open = "";
           else {
             this.open = "escape";
@@ -207,7 +207,7 @@ export class Ground {
   }
 }
 
-/** `3:07`, `1:02:03`. */
+/** Return a duration as `3:07` or `1:02:03`. */
 export function clock(seconds: number): string {
   const whole = Math.max(0, Math.floor(seconds));
   const two = (number: number): string => String(number).padStart(2, "0");

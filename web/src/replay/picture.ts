@@ -1,10 +1,10 @@
-/** A terminal's screen as text that draws it again, so that a recording need not be played from its start. */
+/** A terminal's screen as text that redraws it, so that a recording need not be played from its start. */
 
 import type { SerializeAddon } from "@xterm/addon-serialize";
 import type { Terminal } from "@xterm/xterm";
 import { Ground } from "./cast";
 
-/** What is drawn again; the lines above the screen only as far as they fit. */
+/** A screen to redraw, with the last lines above it. */
 export interface Picture {
   columns: number;
   rows: number;
@@ -18,7 +18,7 @@ type Buffer = "normal" | "alternate";
 type Screen = Pick<Terminal, "parser" | "buffer" | "modes" | "cols" | "rows" | "write" | "resize" | "reset" | "onResize">;
 
 export class Painter {
-  /** What the add-on does not tell: the scrolling region of each buffer, and the character set. */
+  /** State that the add-on does not serialize: the scrolling region of each buffer, and the character set. */
   private margins: Record<Buffer, string> = { normal: "", alternate: "" };
   private charset = "";
   private ground = new Ground();
@@ -29,7 +29,7 @@ export class Painter {
   ) {
     const { parser } = term;
     parser.registerCsiHandler({ final: "r" }, (numbers) => {
-      this.margins[term.buffer.active.type] = `\x1b[${numbers.map((one) => (Array.isArray(one) ? 0 : one) || "").join(";")}r`;
+      this.margins[term.buffer.active.type] = `\x1b[${numbers.map((value) => (Array.isArray(value) ? 0 : value) || "").join(";")}r`;
       return false;
     });
     for (const final of "0AB")
@@ -46,7 +46,7 @@ export class Painter {
     term.onResize(() => (this.margins = { normal: "", alternate: "" }));
   }
 
-  /** Write, and wait until it is drawn. */
+  /** Write text and wait until it is processed. */
   write(text: string): Promise<void> {
     this.ground.feed(text);
     return new Promise((resolve) => this.term.write(text, resolve));
@@ -56,7 +56,7 @@ export class Painter {
     this.term.resize(columns, rows);
   }
 
-  /** As it is now; undefined where text could not say it, such as in the middle of a sequence. */
+  /** Return the present screen, or undefined if text cannot express it, such as in the middle of a sequence. */
   take(): Picture | undefined {
     const { buffer, cols, rows, modes } = this.term;
     const { cursorX, cursorY, type } = buffer.active;
@@ -68,7 +68,7 @@ export class Painter {
     return text.length > MAX_CHARS ? undefined : { columns: cols, rows, text };
   }
 
-  /** Nothing else; then `picture`. */
+  /** Clear the terminal and draw `picture`. */
   async show(picture: Picture): Promise<void> {
     this.term.reset();
     this.forget();

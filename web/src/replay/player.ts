@@ -1,20 +1,20 @@
-/** A recording in its own time: played, paused, and sought in, with a terminal to show it. */
+/** The player of a recording: it plays, pauses and seeks, and draws on a terminal. */
 
 import { resized, type CastEvent, type Header } from "./cast";
 import type { Painter, Picture } from "./picture";
 import { Head, type Reel } from "./reel";
 
-/** A screen is kept about every so many bytes, so that to seek is to play at most so many. */
+/** The distance of kept screens in bytes of the file, which bounds the bytes to play after a seek. */
 const KEYFRAME_BYTES = 2 * 1024 * 1024;
 const MAX_KEYFRAMES = 64;
-/** Written at once, so that the page stays alive while much is shown. */
+/** The most output that is written at once, so that the page stays responsive. */
 const BATCH_CHARS = 256 * 1024;
 const TICK_MS = 100;
-/** What is left of a pause that is skipped. */
+/** The length to which a skipped pause is shortened, seconds. */
 const PAUSE_S = 1;
 
 interface Keyframe {
-  /** Where the next line begins, and the time of the last event before it. */
+  /** The offset of the next line, and the time of the last event before it. */
   offset: number;
   at: number;
   picture: Picture;
@@ -23,10 +23,10 @@ interface Keyframe {
 export type PlayerState = "paused" | "playing" | "seeking" | "ended";
 
 export interface Watcher {
-  /** Where it is, in seconds; called often. */
+  /** Called often with the present time, in seconds. */
   time(at: number): void;
   state(state: PlayerState): void;
-  /** Something was typed, or the recording has a marker here. */
+  /** Called at input, and at a marker of the recording. */
   mark(event: CastEvent): void;
   failed(error: unknown): void;
 }
@@ -35,13 +35,13 @@ export class Player {
   speed = 1;
   skipPauses = true;
   state: PlayerState = "paused";
-  /** Where the clock is, and the time of the last event that was shown. */
+  /** The time of the clock, and that of the last event shown. */
   at = 0;
   private shown = 0;
   private head: Head;
   private keyframes: Keyframe[];
   private step = KEYFRAME_BYTES;
-  /** The loop that began last goes on; an earlier one stops at its next step. */
+  /** The number of the newest loop; an earlier loop stops at its next step. */
   private turn = 0;
   private busy: Promise<unknown> = Promise.resolve();
 
@@ -73,7 +73,7 @@ export class Player {
     this.enter("paused");
   }
 
-  /** To `seconds`, and on from there if it was playing. */
+  /** Seek to `seconds`, and play on from there if the recording was playing. */
   seek(seconds: number): Promise<void> {
     const goOn = this.state === "playing" || (this.state === "seeking" && this.goesOn);
     const turn = ++this.turn;
@@ -89,7 +89,7 @@ export class Player {
 
   private goesOn = false;
 
-  /** Again from here, with another speed. */
+  /** Play on at another speed. */
   pace(speed: number, skipPauses: boolean): void {
     this.speed = speed;
     this.skipPauses = skipPauses;
@@ -107,7 +107,7 @@ export class Player {
       const next = this.head.near ?? (await this.head.peek());
       if (turn !== this.turn) return;
       if (next === undefined) {
-        this.tell(Math.max(this.at, this.duration));
+        this.setTime(Math.max(this.at, this.duration));
         this.enter("ended");
         return;
       }
@@ -116,7 +116,7 @@ export class Player {
         now = base = next.at - PAUSE_S;
         began = performance.now();
       }
-      this.tell(Math.min(now, Math.max(this.duration, next.at)));
+      this.setTime(Math.min(now, Math.max(this.duration, next.at)));
       if (next.at > now) {
         const wait = ((next.at - now) / this.speed) * 1000;
         await new Promise((resolve) => setTimeout(resolve, Math.min(wait, TICK_MS)));
@@ -124,11 +124,11 @@ export class Player {
     }
   }
 
-  /** The screen at `seconds`, from the nearest that is known. */
+  /** Draw the screen at `seconds`, from the nearest kept screen before it. */
   private async show(seconds: number, turn: number): Promise<void> {
     await this.alone(turn, async () => {
-      const best = this.keyframes.findLast((one) => one.at <= seconds);
-      // What stands there may be nearer; but the moment itself may have begun before it.
+      const best = this.keyframes.findLast((keyframe) => keyframe.at <= seconds);
+      // The present screen may be nearer than the kept one, unless it is later than `seconds`.
       if (best === undefined || (this.shown <= seconds && this.head.offset >= best.offset && this.started)) return;
       this.started = true;
       this.head = new Head(this.reel, best.offset);
@@ -139,14 +139,14 @@ export class Player {
       const next = this.head.near ?? (await this.head.peek());
       if (next === undefined || next.at > seconds || turn !== this.turn) break;
       await this.alone(turn, () => this.due(seconds, false));
-      this.tell(this.shown);
+      this.setTime(this.shown);
     }
-    if (turn === this.turn) this.tell(seconds);
+    if (turn === this.turn) this.setTime(seconds);
   }
 
   private started = false;
 
-  /** Show the events up to `now` that are there, some of them. */
+  /** Show a batch of the events up to `now` that are read already. */
   private async due(now: number, marks: boolean): Promise<void> {
     let text = "";
     for (let next = this.head.near; next !== undefined && next.at <= now; next = this.head.near) {
@@ -177,7 +177,7 @@ export class Player {
     this.step *= 2;
   }
 
-  /** One at a time at the terminal, and not if somebody has begun something else meanwhile. */
+  /** Run `act` after earlier work on the terminal, unless another loop has begun meanwhile. */
   private alone(turn: number, act: () => Promise<void>): Promise<void> {
     const done = this.busy.then(() => (turn === this.turn ? act() : undefined));
     this.busy = done.catch(() => undefined);
@@ -193,7 +193,7 @@ export class Player {
     }
   }
 
-  private tell(at: number): void {
+  private setTime(at: number): void {
     this.at = at;
     this.watcher.time(at);
   }

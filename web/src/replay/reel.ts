@@ -1,20 +1,20 @@
-/** A recording on the gateway, read in pieces: only a few of them are in memory at a time. */
+/** A recording on the gateway, read in pieces, of which only a few are in memory. */
 
 import { CastError, event, Lines, type CastEvent } from "./cast";
 
 export const PIECE_BYTES = 1024 * 1024;
-/** Of these the last few stay: what is read ahead for the timeline is often what is played next. */
+/** The number of pieces in memory: those read for the timeline are often played next. */
 const KEPT = 8;
-/** To find the last event, which says how long the recording is. */
+/** The first read at the end of the file, to find the last event, whose time is the recording's length. */
 const TAIL_BYTES = 64 * 1024;
 const MAX_TAIL_BYTES = 4 * 1024 * 1024;
 
-/** The answer was not the bytes asked for; `message` is for the person. */
+/** An answer without the requested bytes; `message` is for the user. */
 export class ReelError extends Error {}
 
 export type Fetch = (first: number, last: number) => Promise<Uint8Array>;
 
-/** How the bytes `first` to `last` of `url` are asked for (RFC 9110 §14). */
+/** Return a function that fetches a range of bytes of `url` (RFC 9110 §14). */
 export function ranged(url: string): Fetch {
   return async (first, last) => {
     const answer = await fetch(url, {
@@ -37,7 +37,7 @@ export class Reel {
     readonly size: number,
   ) {}
 
-  /** The piece that holds `offset`: its bytes from there on; undefined at the end. */
+  /** Return the bytes from `offset` to the end of its piece, or undefined at the end of the file. */
   async from(offset: number): Promise<Uint8Array | undefined> {
     if (offset >= this.size) return undefined;
     const number = Math.floor(offset / PIECE_BYTES);
@@ -46,16 +46,16 @@ export class Reel {
     return part.length > 0 ? part : undefined;
   }
 
-  /** When the last event was, in seconds; 0 for a recording without any. */
+  /** Return the time of the last event in seconds, or 0 for a recording without events. */
   async duration(): Promise<number> {
     for (let length = TAIL_BYTES; ; length *= 4) {
       const first = Math.max(0, this.size - length);
       const tail = this.size === 0 ? new Uint8Array() : await this.fetch(first, this.size - 1);
       const lines = new Lines(first).feed(tail);
-      // The first of them is not whole, or is the header.
+      // The first line is incomplete, or is the header.
       for (const { line, next } of lines.slice(1).reverse()) {
-        const found = event(line, next);
-        if (found !== undefined) return found.at;
+        const last = event(line, next);
+        if (last !== undefined) return last.at;
       }
       if (first === 0) return 0;
       if (length >= MAX_TAIL_BYTES) throw new CastError("a line is too long");
@@ -66,29 +66,29 @@ export class Reel {
     const kept = this.pieces.get(number);
     if (kept !== undefined) {
       this.pieces.delete(number);
-      this.pieces.set(number, kept); // the one that was asked for last goes last
+      this.pieces.set(number, kept); // the piece that was used last is dropped last
       return kept;
     }
     const first = number * PIECE_BYTES;
-    const asked = this.fetch(first, Math.min(first + PIECE_BYTES, this.size) - 1);
-    asked.catch(() => this.pieces.delete(number));
-    this.pieces.set(number, asked);
+    const piece = this.fetch(first, Math.min(first + PIECE_BYTES, this.size) - 1);
+    piece.catch(() => this.pieces.delete(number));
+    this.pieces.set(number, piece);
     for (const oldest of this.pieces.keys()) {
       if (this.pieces.size <= KEPT) break;
       this.pieces.delete(oldest);
     }
-    return asked;
+    return piece;
   }
 }
 
-/** Events one after the other, from an offset on at which a line begins. */
+/** A reader of events in order, from an offset at which a line begins. */
 export class Head {
   private lines: Lines;
   private waiting: { line: Uint8Array; next: number }[] = [];
   private index = 0;
   private read: number;
   private ahead: CastEvent | undefined;
-  /** Where the next event's line begins. */
+  /** The offset of the next event's line. */
   offset: number;
 
   constructor(
@@ -99,7 +99,7 @@ export class Head {
     this.lines = new Lines(offset);
   }
 
-  /** The next event, which stays the next one; undefined at the end. */
+  /** Return the next event without skipping it, or undefined at the end. */
   async peek(): Promise<CastEvent | undefined> {
     while (this.ahead === undefined) {
       const line = await this.line();
@@ -110,7 +110,7 @@ export class Head {
     return this.ahead;
   }
 
-  /** The same, if it is there without waiting. */
+  /** The next event, or undefined if it is not read yet. */
   get near(): CastEvent | undefined {
     while (this.ahead === undefined && this.index < this.waiting.length) {
       const line = this.waiting[this.index++];
@@ -121,13 +121,13 @@ export class Head {
     return this.ahead;
   }
 
-  /** Past the event that `peek` gave. */
+  /** Skip the event that `peek` returned. */
   skip(): void {
     if (this.ahead !== undefined) this.offset = this.ahead.next;
     this.ahead = undefined;
   }
 
-  /** The next line as bytes; undefined at the end, where one that was cut off is passed over. */
+  /** Return the next line as bytes, or undefined at the end. An incomplete last line is ignored. */
   async line(): Promise<{ line: Uint8Array; next: number } | undefined> {
     while (this.index >= this.waiting.length) {
       const piece = await this.reel.from(this.read);

@@ -1,4 +1,4 @@
-/** The player's page: a terminal nobody types into, and a timeline. */
+/** The player's page: a terminal without input, and a timeline. */
 
 import { ImageAddon } from "@xterm/addon-image";
 import { SerializeAddon } from "@xterm/addon-serialize";
@@ -22,7 +22,7 @@ markStyles(nonce);
 const STEP_S = 5;
 const SPEEDS = [0.5, 1, 2, 4, 8];
 const FONT_PX = 14;
-/** So many events at most are passed over for the first frame. */
+/** The most events that are skipped to find the first output. */
 const MOST_BEFORE = 1000;
 
 const screen = element("screen");
@@ -39,7 +39,7 @@ const term = new Terminal({
   disableStdin: true,
   fontFamily: 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace',
   fontSize: FONT_PX,
-  // Who was recorded chose what stands there: nothing of it can be opened.
+  // The recorded programs chose these addresses, so no link can be opened.
   linkHandler: { activate: () => undefined },
   scrollback: 1000,
 });
@@ -48,7 +48,7 @@ term.loadAddon(serialize);
 term.loadAddon(new ImageAddon());
 joinEmoji(term);
 cutLines(term);
-// The page's own keys are not the terminal's; and what it would answer to the recording goes nowhere.
+// The terminal gets no keys, and its answers to the recording are dropped.
 term.attachCustomKeyEventHandler(() => false);
 term.parser.registerOscHandler(52, () => true);
 
@@ -62,7 +62,7 @@ function failed(error: unknown): void {
   else say(String(error));
 }
 
-/** As large as fits the page's width and what is left of its height. */
+/** Draw the terminal as large as the page has room for. */
 const fit = (): void => fitFont(term, screen, 6, 22);
 
 const light = matchMedia("(prefers-color-scheme: light)");
@@ -71,7 +71,7 @@ function colour(): void {
 }
 light.addEventListener("change", colour);
 
-/** When something is shown first: before that there is nothing to see, and so nothing to play. */
+/** Return the time of the first output, where playing begins. */
 async function firstShown(reel: Reel, start: number): Promise<number> {
   const head = new Head(reel, start);
   for (let tries = 0; tries < MOST_BEFORE; tries++) {
@@ -102,14 +102,14 @@ async function begin(): Promise<void> {
 
   function time(at: number): void {
     if (!dragged) seek.value = String(at);
-    tellTime(at);
+    showTime(at);
   }
 
-  function tellTime(at: number): void {
-    const told = `${clock(at)} / ${clock(player.duration)}`;
+  function showTime(at: number): void {
+    const text = `${clock(at)} / ${clock(player.duration)}`;
     const place = element("clock");
-    if (place.textContent === told) return;
-    place.textContent = told;
+    if (place.textContent === text) return;
+    place.textContent = text;
     seek.setAttribute("aria-valuetext", `${clock(at)} of ${clock(player.duration)}`);
   }
 
@@ -128,18 +128,18 @@ async function begin(): Promise<void> {
     void player.seek(seconds);
   }
 
-  /** The nearest mark on that side; a moment is left out, so that to go back twice goes back twice. */
+  /** Seek to the nearest mark on that side. A mark just passed is left out, so that going back twice moves twice. */
   function toMark(back: boolean): void {
-    const there = back ? marks.findLast((one) => one.at < player.at - 0.5) : marks.find((one) => one.at > player.at + 0.01);
-    if (there !== undefined) {
-      void player.seek(there.at).then(() => there.label && say(there.label));
+    const mark = back ? marks.findLast(({ at }) => at < player.at - 0.5) : marks.find(({ at }) => at > player.at + 0.01);
+    if (mark !== undefined) {
+      void player.seek(mark.at).then(() => mark.label && say(mark.label));
     } else if (back) to(0);
   }
 
   function faster(by: number): void {
     const at = SPEEDS.indexOf(Number(speed.value)) + by;
-    const found = SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, at))];
-    speed.value = String(found);
+    const next = SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, at))];
+    speed.value = String(next);
     pace();
   }
 
@@ -152,21 +152,21 @@ async function begin(): Promise<void> {
     else player.play();
   }
 
-  function drawMarks(found: readonly Mark[]): void {
-    marks = found;
+  function drawMarks(all: readonly Mark[]): void {
+    marks = all;
     previous.disabled = next.disabled = marks.length === 0;
     element("marks").replaceChildren(
-      ...marks.map((one) => {
+      ...marks.map(({ at, label }) => {
         const tick = document.createElement("i");
-        tick.style.left = `${(100 * one.at) / (player.duration || 1)}%`;
-        if (one.label) tick.title = one.label;
+        tick.style.left = `${(100 * at) / (player.duration || 1)}%`;
+        if (label) tick.title = label;
         return tick;
       }),
     );
   }
 
-  /** Once through the whole of it, for what the timeline shows; nothing of it is kept. */
-  async function look(): Promise<void> {
+  /** Read the whole recording once for the timeline's marks, keeping nothing else. */
+  async function scan(): Promise<void> {
     const found = new Marks();
     const head = new Head(reel, first?.next ?? 0);
     let drawn = 0;
@@ -181,7 +181,7 @@ async function begin(): Promise<void> {
       }
     }
     drawMarks(found.all);
-    document.body.dataset.looked = "true";
+    document.body.dataset.looked = "true"; // for tests
   }
   let lastDrawn = 0;
 
@@ -232,11 +232,11 @@ async function begin(): Promise<void> {
     pressed.preventDefault();
     act();
   });
-  tellTime(0);
+  showTime(0);
   state("paused");
   await player.seek(await firstShown(reel, first.next));
   document.body.dataset.ready = "true";
-  void look().catch(failed);
+  void scan().catch(failed);
 }
 
 void begin().catch(failed);

@@ -1,11 +1,11 @@
 /**
- * One person's hold on one terminal: what was typed and not taken yet, what was seen, and what is next.
- * Pure; it outlives connections. The twin of `client/attach/attachment.py`.
+ * A client's attachment to one terminal, which outlives connections: the input that the terminal has not taken, and the
+ * offsets of output. Pure. The twin of `client/attach/attachment.py`.
  */
 
 import { FEATURES, Mode, MAX_DATA_BYTES, type Downstream, type Hello, type Size, type Upstream, type Word } from "./frames";
 
-/** What the terminal shows: output, a gap before it, a notice, the end. */
+/** An event for the page: output to show, a gap before it, a notice, the end. */
 export type Event =
   | { do: "show"; data: Uint8Array; counts: boolean }
   | { do: "skipped"; count: number }
@@ -14,21 +14,21 @@ export type Event =
   | { do: "people"; people: Upstream & { kind: "people" } }
   | { do: "ended"; code: number; signal: string };
 
-/** All of the output that a piece belongs to has to be drawn before the next is acknowledged. */
+/** The drawn output after which an acknowledgement is sent while more waits to be drawn. */
 export const ACK_BYTES = 32 * 1024;
 
 export class ProtocolError extends Error {}
 
 export class Attachment {
   attached = false;
-  /** How far output has come; it may not be drawn yet. */
+  /** The offset after the output received so far, which may not be drawn yet. */
   seen = 0;
   size: Size = { columns: 80, rows: 24, xPixels: 0, yPixels: 0 };
   mode = Mode.Mirror;
-  /** What a terminal that is not there yet begins with: "tmux mouse" for tmux where there is one, or "" for the login shell. */
+  /** The command of a new terminal: "tmux mouse" for tmux if it is installed, or "" for the login shell. */
   command: "tmux mouse" | "" = "";
   window = 0;
-  /** Whether a job ran in the terminal's foreground when that was asked last. */
+  /** Whether a job ran in the terminal's foreground at the last PONG. */
   busy = false;
   private name = "";
   private typed: Uint8Array[] = [];
@@ -41,7 +41,7 @@ export class Attachment {
 
   constructor(public terminal: string) {}
 
-  /** The first frame of a new connection. */
+  /** Return the first frame of a new connection. */
   hello(ticket: string): Hello {
     this.attached = false;
     return {
@@ -50,12 +50,12 @@ export class Attachment {
     };
   }
 
-  /** How many bytes were typed that the terminal has not taken. */
+  /** The number of typed bytes that the terminal has not taken. */
   get waits(): number {
     return this.typed.reduce((sum, piece) => sum + piece.length, 0);
   }
 
-  /** What to do about a frame. Throws ProtocolError for one that cannot be. */
+  /** Handle a frame and return its events. Throws ProtocolError for a frame that the protocol rules out. */
   received(frame: Upstream): Event[] {
     switch (frame.kind) {
       case "welcome":
@@ -91,8 +91,8 @@ export class Attachment {
   }
 
   /**
-   * So many more bytes of output are drawn, up to `to`; the acknowledgement to send, if it is time for one:
-   * each 32 KiB, and whenever nothing more waits to be drawn.
+   * Note that output is drawn up to the offset `to`. Return the acknowledgement to send, if one is due: after each
+   * 32 KiB, and when nothing more waits to be drawn.
    */
   shown(to: number): Downstream | undefined {
     if (to <= this.drawn) return undefined;
@@ -102,12 +102,12 @@ export class Attachment {
     return { kind: "ack", to: this.drawn };
   }
 
-  /** Something was typed. It is kept until the terminal has taken it; of one who watches, nothing is. */
+  /** Keep input until the terminal has taken it. A client that only watches keeps none. */
   type(data: Uint8Array): void {
     if (data.length > 0 && this.mode !== Mode.Watch) this.typed.push(data);
   }
 
-  /** What was typed and may be sent now; it counts as sent. */
+  /** Return the input that may be sent now, which counts as sent from then on. */
   sendable(): Downstream[] {
     const frames: Downstream[] = [];
     while (this.attached) {
@@ -121,12 +121,12 @@ export class Attachment {
     return frames;
   }
 
-  /** Whether what is drawn is no more what will be shown. */
+  /** Handle WELCOME. Return whether the screen has to be cleared, since the attachment is another one. */
   private welcomed(welcome: Upstream & { kind: "welcome" }): boolean {
     const isOther = this.name !== "" && welcome.attachment !== this.name;
     if (welcome.attachment !== this.name) {
-      // A newcomer, or one whom the terminal has forgotten: counting begins again, and what was on its
-      // way is not sent twice.
+      // A new client, or one that the terminal has forgotten. Offsets begin again, and input that was on its
+      // way is not sent again.
       if (this.name !== "") this.drop(this.sent - this.taken);
       this.name = welcome.attachment;
       this.seen = this.drawn = welcome.outAt;
@@ -139,11 +139,11 @@ export class Attachment {
     this.sent = this.taken;
     this.window = welcome.window;
     if (welcome.mode === Mode.Watch) {
-      // The gateway may let us only watch, whatever we asked for; then nothing waits for our input.
+      // The gateway may allow only watching, whatever HELLO asked for. Then no input waits.
       this.mode = Mode.Watch;
       this.typed = [];
     } else if (this.mode === Mode.TakeOver) {
-      // Once: a line that was cut meanwhile sends nobody away again.
+      // Take over only once: a reconnect must not send other clients away again.
       this.mode = Mode.Mirror;
     }
     this.attached = true;
@@ -155,7 +155,7 @@ export class Attachment {
     if (to <= this.taken) return;
     this.drop(to - this.taken);
     this.taken = to;
-    // What was on its way when the line was cut may have come, and need not be sent again.
+    // Input that was on its way when the line was cut may have arrived, and need not be sent again.
     this.sent = Math.max(this.sent, to);
   }
 

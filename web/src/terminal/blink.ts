@@ -1,7 +1,7 @@
 /**
- * The cursor's blinking. xterm.js has an animation for it, and a browser draws the page at each frame of its display for
- * one, whatever it changes: for as long as somebody looks on, and before each letter. Here a class is set and removed twice
- * a second; terminal.css says what it takes away, from a cursor that is to blink by the options or the program.
+ * The cursor's blinking. xterm.js uses an animation, for which a browser draws the page at each frame of the display
+ * while the page is visible. Here a class is set and removed twice a second instead; terminal.css hides the cursor by it,
+ * if the options or the program make the cursor blink.
  */
 
 import type { Terminal } from "@xterm/xterm";
@@ -9,7 +9,7 @@ import type { Terminal } from "@xterm/xterm";
 const PHASE_MS = 500;
 const CLASS = "cursor-off";
 
-/** Of a terminal that is open. It is seen wherever something is typed or the cursor moves, and steadily without focus. */
+/** Let an open terminal's cursor blink. It is visible after each key or move, and does not blink without the focus. */
 export function blink(term: Pick<Terminal, "element" | "textarea" | "onKey" | "onCursorMove">, still: { readonly matches: boolean }): void {
   const marked = term.element?.classList;
   let timer: ReturnType<typeof setInterval> | undefined;

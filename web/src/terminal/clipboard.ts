@@ -1,11 +1,11 @@
-/** What a program, or a selection, may put on the clipboard, and what may be pasted. */
+/** The rules for text that a program copies, and for text that is pasted. */
 
-/** A program that sends more gets none of it: a screenful is some 20 KiB. */
+/** Longer text of a program is not copied. A screenful is about 20 KiB. */
 export const MAX_COPY_BYTES = 1024 * 1024;
 
 /**
- * The text that an OSC 52 sequence wants copied; undefined for a question, which is never answered, and
- * for what is too long or broken. tmux names no selection (`;BASE64`). (XTerm Control Sequences, OSC 52)
+ * Return the text that an OSC 52 sequence copies. Undefined for a query, which is never answered, and for text that
+ * is too long or invalid. tmux names no selection (`;BASE64`). (XTerm Control Sequences, OSC 52)
  */
 export function copied(sequence: string): string | undefined {
   const at = sequence.indexOf(";");
@@ -22,7 +22,7 @@ export function copied(sequence: string): string | undefined {
 
 const SHOWN_CHARS = 40;
 
-/** What somebody is told whose clipboard a program has written: how much, and how it begins. */
+/** Return the notice after a program has written the clipboard: how much, and how the text begins. */
 export function copiedWords(text: string): string {
   const begins = oneLine(text.replace(/\s+/g, " ")).trim();
   const shown = begins.length > SHOWN_CHARS ? `${begins.slice(0, SHOWN_CHARS)}…` : begins;
@@ -30,25 +30,25 @@ export function copiedWords(text: string): string {
 }
 
 /**
- * A paste that cannot end its own brackets: an escape sequence in it (`CSI 201 ~`) would make the rest be
- * taken as typed. Escapes stay visible.
+ * Return a pasted text that cannot end its own brackets: with the escape sequence `CSI 201 ~` in it, the rest would
+ * count as typed. Escapes stay visible.
  */
 export function harmless(text: string): string {
   return text.replaceAll("\x1b", "␛").replaceAll("\x9b", "");
 }
 
-/** Return how many lines a paste has. An end of line at its end begins no further one. */
+/** Return the number of lines in a paste. A newline at its end begins no further line. */
 export function lineCount(text: string): number {
   return text.replace(/(\r\n|\r|\n)$/, "").split(/\r\n|\r|\n/).length;
 }
 
-/** Return whether so many lines are pasted that it is worth a question. */
+/** Return whether a paste has more than one line, which is worth a question. */
 export function severalLines(text: string): boolean {
   return /[\r\n][^\r\n]/.test(text);
 }
 
-/** A title as a program sets it: text of one line. */
+/** Return a program's title as one line of text. */
 export function oneLine(title: string): string {
-  // Bidirectional controls could make it read as something else.
+  // Bidirectional controls could make it look like another text.
   return title.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "").slice(0, 200);
 }

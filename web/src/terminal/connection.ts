@@ -1,4 +1,4 @@
-/** The line to the gateway: opened, cut, and opened again for as long as the page is there. */
+/** The terminal's connection to the gateway, which reconnects for as long as the page is open. */
 
 import { Attachment, type Event } from "./attachment";
 import { Dial, type Entry, type Reached } from "./dial";
@@ -6,21 +6,21 @@ import { decode, encode, Word, type Downstream } from "./frames";
 import { Liveness, TICK_MS } from "./liveness";
 
 const RETRY_MS = [100, 300, 1000, 2000, 5000];
-/** Silence for so long is broken by a PING: proxies drop what is idle for 60 s. */
+/** How long the connection may be idle before a PING: proxies close connections that are idle for 60 s. */
 const PING_MS = 20_000;
 
 const ANSWER_MS = 15_000;
-/** A browser may ask by a connection that it has kept, and that is dead as well; the next try takes another one. */
+/** How long each step of a second connection may take. The browser may reuse a dead HTTP connection; a retry does not. */
 const BESIDE_MS = 4000;
 
 export type State = "connecting" | "open" | "silent" | "lost" | "over";
 
 export interface Listener {
-  /** Output and words, in order. */
+  /** Called for each event of the attachment, in order. */
   happened(event: Event): void;
-  /** `why` is for the person. */
+  /** Called when the state changes; `why` is for the user. */
   state(state: State, why: string): void;
-  /** The browser's sign-in is over. After another, `revive`. */
+  /** Called when the browser's sign-in is over. Call `revive` after another sign-in. */
   signedOut(why: string): void;
 }
 
@@ -32,7 +32,7 @@ export class Connection {
   private lastHeard = 0;
   private liveness = new Liveness();
   private silent = false;
-  /** Another line, tried while ours keeps silent. */
+  /** An attempt at another connection, while this one is silent. */
   private beside: Dial | undefined;
   private besideAt = 0;
   private busy: () => boolean = () => false;
@@ -45,12 +45,12 @@ export class Connection {
   ) {
     addEventListener("online", () => this.again());
     addEventListener("offline", () => this.lost("this device is offline"));
-    // From the back-forward cache the page comes back whole, with its line cut; it is never loaded again.
+    // A page from the back-forward cache is not reloaded, and its connection is cut.
     addEventListener("pageshow", (event) => {
       if (event.persisted) this.again();
     });
     addEventListener("pagehide", (event) => {
-      // A page that is loaded again is another client. This one would be waited for, and an ended shell kept for it.
+      // A reloaded page is another client. Without DETACH the holder would wait for this one, and keep an ended shell.
       if (!event.persisted) this.send({ kind: "detach" });
     });
     document.addEventListener("visibilitychange", () => {
@@ -59,13 +59,13 @@ export class Connection {
     setInterval(() => this.keepAlive(), TICK_MS);
   }
 
-  /** `busy` says whether output waits to be drawn: then silence is our own. */
+  /** Connect. `busy` returns whether output waits to be drawn; then the page causes the silence. */
   start(busy: () => boolean): void {
     this.busy = busy;
     void this.open();
   }
 
-  /** Send what may be sent of what was typed. */
+  /** Send the input that may be sent. */
   flush(): void {
     for (const frame of this.attachment.sendable()) {
       this.send(frame);
@@ -77,21 +77,21 @@ export class Connection {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(encode(frame));
   }
 
-  /** Ask whether the terminal is there, and whether a job runs in its foreground. */
+  /** Send a PING, whose PONG says whether a job runs in the foreground. */
   ping(): void {
     const now = performance.now();
     this.liveness.sent(now, true);
     this.send({ kind: "ping", number: Math.round(now) });
   }
 
-  /** Try at once, if nothing is open. */
+  /** Connect at once, unless connected. */
   again(): void {
     if (this.over || this.socket !== undefined) return;
     this.tries = 0;
     this.plan(0);
   }
 
-  /** Cut the line until `revive`; what is typed meanwhile is kept. Whether there was one to cut. */
+  /** Cut the connection until `revive`, and keep input meanwhile. Return whether there was one to cut. */
   pause(): boolean {
     if (this.over) return false;
     this.over = true;
@@ -101,13 +101,13 @@ export class Connection {
     return true;
   }
 
-  /** Come back, to the same terminal. */
+  /** Reconnect to the same terminal. */
   revive(): void {
     this.over = false;
     this.again();
   }
 
-  /** No more tries; `start` begins again. */
+  /** Stop reconnecting, until `start`. */
   private finish(why: string): void {
     this.over = true;
     this.drop();
@@ -154,14 +154,14 @@ export class Connection {
       if (frame.kind === "welcome") {
         this.tries = 0;
         this.listener.state("open", "");
-        // The window may have changed while nobody could be told.
+        // The window may have changed while the connection was cut.
         this.send({ kind: "resize", size: this.attachment.size });
       }
       for (const event of events) {
         this.listener.happened(event);
-        if (event.do === "said") this.heedNotice(event.word, event.text);
+        if (event.do === "said") this.handleNotice(event.word, event.text);
         if (event.do === "ended") {
-          // A client that goes without a word is waited for, and another could not begin under this name meanwhile.
+          // Without DETACH the holder would wait for this client, and no new terminal could begin under this name.
           this.send({ kind: "detach" });
           this.finish(event.signal ? `The shell was ended by ${event.signal}.` : `The shell has ended (${event.code}).`);
         }
@@ -172,13 +172,13 @@ export class Connection {
     this.flush();
   }
 
-  private heedNotice(word: Word, text: string): void {
+  private handleNotice(word: Word, text: string): void {
     if (word === Word.Revoked && text.includes("sign in again")) {
       this.finish(text);
       this.listener.signedOut(text);
     } else if (word === Word.Denied || word === Word.Revoked) this.finish(text);
-    // By somebody who took over: coming back at once would take it from them. A gateway that stops is
-    // followed by another.
+    // Reconnecting would take the terminal back from the client that took over. After a gateway that stops, the
+    // page reconnects to another.
     else if (word === Word.Detached && text.startsWith("taken over")) this.finish(text);
     else if (word === Word.Fault) this.lost(text);
   }
@@ -204,7 +204,7 @@ export class Connection {
     socket?.close();
   }
 
-  /** Our line has answered, or there is none: nobody waits for an answer, nor for another line. */
+  /** Note that the connection has answered or is gone: stop waiting for an answer, and for another connection. */
   private answered(): void {
     this.lastHeard = performance.now();
     this.liveness.heard();
@@ -227,12 +227,12 @@ export class Connection {
     if (dial && this.beside === undefined && now >= this.besideAt) void this.dialBeside();
   }
 
-  /** Whichever answers first, the silent line or another one, is the one that goes on. */
+  /** Try another connection beside the silent one. The first of the two that answers is used. */
   private async dialBeside(): Promise<void> {
     const dial = new Dial(this.path, this.entry, () => this.over, BESIDE_MS);
     this.beside = dial;
     const reached = await dial.reached;
-    if (dial !== this.beside) return; // ours has answered
+    if (dial !== this.beside) return; // the silent connection has answered
     this.beside = undefined;
     this.besideAt = performance.now() + (RETRY_MS[Math.min(this.tries, RETRY_MS.length - 1)] ?? 0);
     this.tries += 1;

@@ -1,9 +1,9 @@
 /**
- * What a terminal is dressed in: its palette, and contrast also for lines and blocks. xterm.js leaves box-drawing
- * characters as they are, since some fonts draw arrows by them that must have the colour of a neighbour's background;
- * mc's and dialog's frames are lines in one colour on another, and vanish. Only the lines are treated as text here:
- * blocks (U+2580 on) and Powerline's arrows stay. Names with an underscore are xterm.js's own: where they are no
- * more, frames have the colours of their program.
+ * The terminal's palette, and a minimum contrast for box-drawing lines. xterm.js leaves box-drawing characters as they
+ * are, since some fonts draw arrows with them that must match a neighbour's background. So the frames of mc and dialog,
+ * which are lines in one colour on another, can vanish. Here only the lines are treated as text: blocks (from U+2580)
+ * and Powerline's arrows stay. Names with an underscore are xterm.js's own; if they are missing, frames keep the colours
+ * of their program.
  */
 
 import type { Terminal } from "@xterm/xterm";
@@ -27,7 +27,7 @@ const FIRST_LINE = 0x2500;
 const LAST_LINE = 0x257f;
 const LETTER = 0x61;
 
-/** Of a terminal that is open. */
+/** Raise the contrast of lines in an open terminal. */
 export function readableLines(term: Terminal): void {
   const factory = (term as unknown as { _core?: Core })._core?._renderService?._renderer?.value?._rowFactory;
   const add = factory?._applyMinimumContrast?.bind(factory);
@@ -39,7 +39,7 @@ export function readableLines(term: Terminal): void {
   };
 }
 
-/** The browser's own colour of that name, as `rgb(…)`. */
+/** Return the browser's colour of that name, as `rgb(…)`. */
 function ofBrowser(name: string): string {
   const probe = document.createElement("span");
   probe.style.color = name;
@@ -49,7 +49,7 @@ function ofBrowser(name: string): string {
   return colour;
 }
 
-/** Give the terminal its colours, and `place` around it the same background. */
+/** Set the terminal's colours, and the same background for `place` around it. */
 export function dress(term: Terminal, place: HTMLElement, { palette, readable }: Pick<Settings, "palette" | "readable">, light: boolean): void {
   const { theme, ratio } = chosenPalette(palette, light);
   if (palette === "system") {

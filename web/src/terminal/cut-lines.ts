@@ -1,4 +1,4 @@
-/** Cutting the lines of a full-screen program when its terminal becomes narrower. */
+/** Cuts the lines of a full-screen program when its terminal becomes narrower. */
 
 import type { Terminal } from "@xterm/xterm";
 
@@ -12,8 +12,8 @@ interface Core {
 }
 
 /**
- * Cut the lines of a full-screen program when the terminal becomes narrower. xterm.js does so for all others only, and
- * draws and copies what is beyond. Names with an underscore are its own: where they are no more, it does as it did.
+ * Cut the lines of the alternate screen when the terminal becomes narrower. xterm.js cuts only those of the normal
+ * screen, and would draw and copy the rest. Names with an underscore are its own; if they are missing, nothing is cut.
  */
 export function cutLines(term: Terminal): void {
   const full = (term as unknown as { _core?: Partial<Core> })._core?._bufferService?.buffers?.alt;

@@ -1,16 +1,16 @@
-/** One try for a line to the gateway: a ticket, and a WebSocket that is open. Nothing is said on it yet. */
+/** An attempt to connect to the gateway: it gets a ticket and opens a WebSocket, and sends no frame yet. */
 
 import { SUBPROTOCOL } from "./frames";
 
 
-/** How a ticket is asked for; `admitted` is told what came with it, before the first frame. */
+/** The request for a ticket; `admitted` is called with the ticket's answer, before the first frame. */
 export interface Entry {
   what: string;
-  asked: object;
-  admitted?(said: object): void;
+  body: object;
+  admitted?(answer: object): void;
 }
 
-/** `end`: why no other try would help; `signedOut`: the browser has no sign-in; `why`: why this one failed. */
+/** An open socket, or `end`: why no retry can help; `signedOut`: why the browser has no sign-in; `why`: a failure. */
 export interface Reached {
   socket?: WebSocket;
   end?: string;
@@ -24,20 +24,20 @@ export class Dial {
   private readonly aborted = new AbortController();
   private socket: WebSocket | undefined;
 
-  /** `late` says whether nobody wants it any more once there is a ticket; `answerMs` bounds each of the two steps. */
+  /** `late` returns, once there is a ticket, whether the socket is no longer wanted; `answerMs` bounds each step. */
   constructor(path: string, entry: Entry, late: () => boolean, private readonly answerMs: number) {
     this.reached = this.reach(path, entry, late);
   }
 
-  /** Nobody wants it any more. */
+  /** Stop the attempt, or close its socket. */
   giveUp(): void {
     this.aborted.abort();
     this.socket?.close();
   }
 
   private async reach(path: string, entry: Entry, late: () => boolean): Promise<Reached> {
-    const refused = await this.ask(path, entry);
-    if (refused !== undefined) return refused;
+    const failure = await this.getTicket(path, entry);
+    if (failure !== undefined) return failure;
     if (late() || this.aborted.signal.aborted) return { why: "" };
     const url = new URL(`${path}/terminal`, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
@@ -51,28 +51,28 @@ export class Dial {
     });
   }
 
-  /** Get a ticket; why there is none. */
-  private async ask(path: string, entry: Entry): Promise<Reached | undefined> {
+  /** Get a ticket, or return why there is none. */
+  private async getTicket(path: string, entry: Entry): Promise<Reached | undefined> {
     try {
       const answer = await fetch(`${path}/api/${entry.what}`, {
         method: "POST",
         headers: { "content-type": "application/json" },
-        body: JSON.stringify(entry.asked),
+        body: JSON.stringify(entry.body),
         cache: "no-store",
         signal: AbortSignal.any([this.aborted.signal, AbortSignal.timeout(this.answerMs)]),
       });
-      const said = (await answer.json()) as { ticket?: string; message?: string; reason?: string };
-      if (said.reason === "step_up_needed") {
-        // The page asks for the proof, and leads back here: to the same terminal, which goes on meanwhile.
+      const result = (await answer.json()) as { ticket?: string; message?: string; reason?: string };
+      if (result.reason === "step_up_needed") {
+        // That page asks for the proof and leads back to the same terminal, which goes on meanwhile.
         location.assign(`${path}/step-up?next=${encodeURIComponent(location.pathname + location.search)}`);
-        return { end: said.message ?? "" };
+        return { end: result.message ?? "" };
       }
-      if (answer.status === 401) return { signedOut: said.message ?? "" };
+      if (answer.status === 401) return { signedOut: result.message ?? "" };
       if (answer.status === 403 || answer.status === 404 || answer.status === 400)
-        return { end: said.message ?? `refused (${answer.status})` };
-      if (said.ticket === undefined) return { why: said.message ?? `the gateway answers ${answer.status}` };
-      this.ticket = said.ticket;
-      entry.admitted?.(said);
+        return { end: result.message ?? `refused (${answer.status})` };
+      if (result.ticket === undefined) return { why: result.message ?? `the gateway answers ${answer.status}` };
+      this.ticket = result.ticket;
+      entry.admitted?.(result);
       return undefined;
     } catch {
       return { why: "the gateway does not answer" };

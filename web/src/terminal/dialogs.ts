@@ -1,4 +1,4 @@
-/** The dialogs about terminals and people: terminals of an app, shares, and how to attach. All text is set as text. */
+/** The dialogs about an app's terminals, shares, and how to attach. No text is interpreted as HTML. */
 
 import { ask, clock, NAME, names, SHARE_KEY, type Listed, type Person, type Share } from "../ask";
 import { Mode } from "./frames";
@@ -50,19 +50,19 @@ export function terminals(path: string, app: string, current: string): void {
   });
   body.append(list, form);
   const fill = async (): Promise<void> => {
-    const found = await ask<Listed>(path, "terminals", { target: app });
+    const listed = await ask<Listed>(path, "terminals", { target: app });
     list.replaceChildren();
-    for (const one of found.terminals) {
+    for (const { name, locked, attached } of listed.terminals) {
       const row = createElement("li");
-      const link = createElement("a", one.name, { href: here(one.name) });
+      const link = createElement("a", name, { href: here(name) });
       row.append(link);
-      if (one.name === current) link.setAttribute("aria-current", "true");
-      if (one.locked) link.after(createElement("span", "Locked", { className: "locked" }));
-      row.append(createElement("span", one.attached.length > 0 ? names(one.attached) : "nobody is there"));
-      row.append(button("End…", () => end(one.name, row)));
+      if (name === current) link.setAttribute("aria-current", "true");
+      if (locked) link.after(createElement("span", "Locked", { className: "locked" }));
+      row.append(createElement("span", attached.length > 0 ? names(attached) : "nobody is there"));
+      row.append(button("End…", () => end(name, row)));
       list.append(row);
     }
-    if (found.terminals.length === 0) list.append(createElement("li", "None yet."));
+    if (listed.terminals.length === 0) list.append(createElement("li", "None yet."));
   };
   const end = (which: string, row: HTMLElement): void => {
     const sure = createElement("span", `End ${which}, and all that runs in it? `);
@@ -82,7 +82,7 @@ export function terminals(path: string, app: string, current: string): void {
   attempt(fill);
 }
 
-/** What a dialog does about a locked terminal. */
+/** The lock of the terminal, which a dialog can remove. */
 export interface Lock {
   readonly locked: boolean;
   unlock(): void;
@@ -119,8 +119,8 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     attempt(async () => {
-      const asked = { target: app, terminal, minutes: Number(lasts.value), typing: typing.checked };
-      const { fragment, expires_at } = await ask<Share & { fragment: string }>(path, "share", asked);
+      const terms = { target: app, terminal, minutes: Number(lasts.value), typing: typing.checked };
+      const { fragment, expires_at } = await ask<Share & { fragment: string }>(path, "share", terms);
       const url = `${location.origin}${path}/shared#${fragment}`;
       const shown = createElement("input", "", { readOnly: true, value: url, id: "share-link" });
       shown.setAttribute("aria-label", "The link");
@@ -132,13 +132,13 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
   const fill = async (): Promise<void> => {
     const { shares } = await ask<{ shares: Share[] }>(path, "shares", {});
     list.replaceChildren();
-    for (const one of shares) {
-      const what = `${one.terminal} of ${one.app}, until ${clock(one.expires_at)}${one.typing ? ", with typing" : ""} `;
+    for (const share of shares) {
+      const what = `${share.terminal} of ${share.app}, until ${clock(share.expires_at)}${share.typing ? ", with typing" : ""} `;
       const row = createElement("li", what);
       row.append(
         button("End", () =>
           attempt(async () => {
-            await ask(path, "share/end", { id: one.id });
+            await ask(path, "share/end", { id: share.id });
             row.remove();
           }),
         ),
@@ -150,22 +150,22 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
   attempt(fill);
 }
 
-/** Ask how to attach where another person is already. Return at once where nobody is. */
+/** Ask how to attach if another person is at the terminal already. Return at once if none is. */
 export async function chooseMode(path: string, app: string, terminal: string): Promise<Mode> {
   if (wasHere(app, terminal)) return Mode.Mirror;
   let there: Person[];
   try {
     there = (await ask<{ attached: Person[] }>(path, "attached", { target: app, terminal })).attached;
   } catch {
-    return Mode.Mirror; // whatever is wrong, the terminal itself says it
+    return Mode.Mirror; // the terminal's connection reports whatever is wrong
   }
-  there = there.filter((one) => !one.looks);
+  there = there.filter((person) => !person.looks);
   if (there.length === 0) return Mode.Mirror;
   const { body, dialog } = openDialog(`${terminal} of ${app} is in use`);
-  // It has three answers. Who turns away from it types nothing.
+  // The dialog has three answers. Without an answer the user only watches.
   element("company-close").hidden = true;
   const people = createElement("ul");
-  for (const one of there) people.append(createElement("li", `${one.name}, from ${one.from}, since ${clock(one.since)}`));
+  for (const { name, from, since } of there) people.append(createElement("li", `${name}, from ${from}, since ${clock(since)}`));
   body.append(people);
   return new Promise((resolve) => {
     const choose = (mode: Mode): void => {
@@ -184,7 +184,7 @@ export async function chooseMode(path: string, app: string, terminal: string): P
   });
 }
 
-/** What a guest's ticket is asked for by, and what comes with it. */
+/** The answer to a guest's request for a ticket, besides the ticket. */
 export interface Admitted {
   app: string;
   terminal: string;
@@ -192,7 +192,8 @@ export interface Admitted {
   typing: boolean;
 }
 
-export function guestAsks(guest: string): object {
+/** Return the body of a guest's request for a ticket. */
+export function guestRequest(guest: string): object {
   if (guest !== "share") return { watch: guest };
   try {
     return { share: sessionStorage.getItem(SHARE_KEY) ?? "" };

@@ -1,7 +1,7 @@
 /**
- * When to ask whether a job runs in the terminal's foreground, so that the page knows it before somebody closes it:
- * once what is going on has come to rest, and meanwhile now and then. It costs a PING a second at most, whatever is
- * typed or shown, and nothing while nothing happens.
+ * The times at which to ask whether a job runs in the terminal's foreground, so that the page knows it before the user
+ * closes it: when input and output have paused, and now and then before that. This takes at most one PING a second,
+ * and none while nothing happens.
  */
 
 const REST_MS = 250;
@@ -16,17 +16,17 @@ export class Foreground {
 
   constructor(private readonly ask: () => void) {}
 
-  /** Something was typed, which may start a job. A paste or a macro may hold the line's end anywhere. */
+  /** Note input, which may start a job. A paste or a macro may have a line end anywhere. */
   typed(data: Uint8Array): void {
     if (data.includes(CR) || data.includes(LF)) this.stir();
   }
 
-  /** Output came. While a job runs any may be its last; else one starts on a new line, by whichever client. */
+  /** Note output. While a job runs, any output may be its last; otherwise any client's job starts on a new line. */
   shown(data: Uint8Array, busy: boolean): void {
     if (busy || data.includes(LF)) this.stir();
   }
 
-  /** Something has changed, and will be asked about. */
+  /** Note a change, and plan to ask. */
   stir(): void {
     this.stirred = Date.now();
     this.since ??= this.stirred;
@@ -39,6 +39,6 @@ export class Foreground {
     this.since = undefined;
     this.asked = Date.now();
     this.ask();
-    if (this.asked - this.stirred < REST_MS) this.stir(); // nothing rests yet: the last word is still to come
+    if (this.asked - this.stirred < REST_MS) this.stir(); // no pause yet, so ask again after it
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Frames of the terminal protocol as bytes, and back: the same as `stagedoor.wire.frames`, which says
- * what they mean. Both are held to `tests/wire/frames.json`.
+ * The encoding of the terminal protocol's frames as bytes, and back, as in `stagedoor.wire.frames`.
+ * `stagedoor.wire.terminal` has their meaning, and `tests/wire/frames.json` tests both encodings.
  */
 
 export const SUBPROTOCOL = "stagedoor.terminal.v2";
@@ -33,7 +33,7 @@ export enum Word {
   Fault = 5,
 }
 
-/** What is known of a person: see `stagedoor.wire.terminal`. */
+/** The level at which a person's identity is known: see `IdentityLevel` in `stagedoor.wire.terminal`. */
 export enum Known {
   Claimed = 0,
   User = 1,
@@ -41,7 +41,7 @@ export enum Known {
   Ssh = 3,
 }
 
-/** A person at the terminal. `number` names their connection. */
+/** A person at the terminal. `number` identifies their connection. */
 export interface Person {
   number: number;
   name: string;
@@ -51,7 +51,7 @@ export interface Person {
   forS: number;
 }
 
-/** What the page reads beyond what each client does: PEOPLE. See `stagedoor.wire.terminal`. */
+/** The features of the protocol that the page reads: PEOPLE. See `Feature` in `stagedoor.wire.terminal`. */
 export const FEATURES = 1;
 
 export interface Hello {
@@ -96,7 +96,7 @@ const TYPE = {
   notice: 0x89, people: 0x8a,
 } as const;
 
-/** The bytes of a frame. Throws FrameError where a field does not fit its place. */
+/** Return the bytes of a frame. Throws FrameError if a field is out of its range. */
 export function encode(frame: Downstream): Uint8Array<ArrayBuffer> {
   const out = new Writer();
   switch (frame.kind) {
@@ -143,7 +143,7 @@ export function encode(frame: Downstream): Uint8Array<ArrayBuffer> {
   return out.done();
 }
 
-/** The frame that `data` is, all of it. Throws FrameError, and nothing else. */
+/** Return the frame in `data`, which must hold nothing else. Throws only FrameError. */
 export function decode(data: Uint8Array): Upstream {
   if (data.length === 0) throw new FrameError("an empty frame");
   if (data.length > MAX_FRAME_BYTES) throw new FrameError(`a frame of ${data.length} bytes`);

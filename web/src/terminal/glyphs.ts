@@ -1,7 +1,7 @@
 /**
- * Glyphs in their cells. A font may draw a character wider than its cells: an emoji of one cell, above all, which would
- * cover what follows. xterm.js pulls the next character back by a negative letter spacing and leaves the glyph as it is;
- * here it is drawn smaller. Names with an underscore are xterm.js's own: where they are no more, glyphs stay as they are.
+ * Glyphs that fit their cells. A font may draw a character wider than its cells, above all an emoji of one cell, which
+ * would cover the next character. xterm.js pulls that back by a negative letter spacing and leaves the glyph as it is;
+ * here the glyph is drawn smaller. Names with an underscore are xterm.js's own; if they are missing, glyphs stay as they are.
  */
 
 import type { Terminal } from "@xterm/xterm";
@@ -18,7 +18,7 @@ interface Core {
   _renderService?: { _renderer?: { value?: { _rowFactory?: Factory } } };
 }
 
-/** So much of a cell may a glyph be too wide: fonts differ by fractions of a pixel. */
+/** The part of a cell by which a glyph may be too wide, since fonts differ by fractions of a pixel. */
 const SLACK = 0.15;
 const CELL_WIDTH = 7;
 const WIDTHS = 8;

@@ -1,7 +1,7 @@
 /**
- * How wide characters are, and which of them share a cell: as tmux counts, since a new terminal is tmux. Unicode 11's
- * widths, and what stands after a zero-width joiner is drawn into the cell before it (UAX 29, GB11: a family is one
- * picture). docs/decisions/0026-frontend.md has what was measured, and why it is not `addon-unicode-graphemes`.
+ * The width of characters, and which of them share a cell, as tmux counts, since a new terminal runs tmux: the widths
+ * of Unicode 11, and a character after a zero-width joiner is drawn into the cell before it (UAX 29, GB11: a family is
+ * one picture). docs/decisions/0026-frontend.md has the measurements, and why this is not `addon-unicode-graphemes`.
  */
 
 import { Unicode11Addon } from "@xterm/addon-unicode11";
@@ -12,7 +12,7 @@ const JOINER = 0x200d;
 const JOINS = 1;
 const WIDTH = 0b110;
 const AFTER_JOINER = 0b1000;
-/** The printable characters of ASCII: none of them joins, and nothing but a mark joins one of them. */
+/** The printable characters of ASCII: none of them joins, and only a combining mark joins one of them. */
 const [FIRST, LAST] = [0x20, 0x7e];
 const [FIRST_TONE, LAST_TONE] = [0x1f3fb, 0x1f3ff];
 const PICTOGRAPH = /\p{Extended_Pictographic}/u;
@@ -24,7 +24,7 @@ function joined(base: IUnicodeVersionProvider, tone: () => void): IUnicodeVersio
     version: "stagedoor",
     wcwidth: (code) => base.wcwidth(code),
     charProperties(code, preceding) {
-      // Asked for each character that is shown. Without this a MB of text costs the page a fifth more.
+      // Called for each character. Without this shortcut a MB of text takes the page a fifth longer.
       if (code >= FIRST && code <= LAST) return plain;
       if (preceding & AFTER_JOINER && PICTOGRAPH.test(String.fromCodePoint(code))) return (preceding & WIDTH) | JOINS;
       if (code >= FIRST_TONE && code <= LAST_TONE) tone();
@@ -38,8 +38,8 @@ const CLUSTER = /\p{Extended_Pictographic}[\ufe0f\p{Emoji_Modifier}]*(?:\u200d\p
 const MODIFIER = /\p{Emoji_Modifier}/u;
 
 /**
- * Return where in a line emoji with a skin tone begin and end. tmux gives the tone two cells of its own; drawn apart from
- * what it modifies, it is a second picture over what follows. The cells stay, and one picture is drawn in them.
+ * Return the ranges of a line with an emoji and its skin tone. tmux gives the tone two cells of its own, and drawn apart
+ * from its emoji it would be a second picture over the next character. All cells stay, with one picture drawn in them.
  */
 export function modifiedEmoji(line: string): [number, number][] {
   return [...line.matchAll(CLUSTER)]
@@ -50,13 +50,13 @@ export function modifiedEmoji(line: string): [number, number][] {
 /** Join emoji in a terminal that is not open yet. */
 export function joinEmoji(term: Pick<Terminal, "unicode"> & Partial<Pick<Terminal, "registerCharacterJoiner">>): void {
   let joins = false;
-  // Each row is searched for such emoji once there is one.
+  // Rows are searched for such emoji only after the first one.
   const tone = (): void => {
     if (joins) return;
     joins = true;
     term.registerCharacterJoiner?.(modifiedEmoji);
   };
-  // The add-on registers its provider with what it is given, and has no other way to it.
+  // The add-on exposes its provider only to the terminal that it is activated with.
   const register = (base: IUnicodeVersionProvider) => term.unicode.register(joined(base, tone));
   new Unicode11Addon().activate({ unicode: { register } } as unknown as Terminal);
   term.unicode.activeVersion = "stagedoor";

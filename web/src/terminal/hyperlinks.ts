@@ -1,4 +1,4 @@
-/** Links that programs show: where they lead is seen before anybody follows one. */
+/** Links in the terminal. The page shows their address before the user follows one. */
 
 import { oneLine } from "./clipboard";
 import { passing } from "../page";
@@ -6,14 +6,14 @@ import { passing } from "../page";
 const APPLE = /Mac|iPhone|iPad/.test(navigator.userAgent);
 
 export function follow(event: MouseEvent, uri: string): void {
-  // A program chose what stands there: it takes a gesture that nobody makes by chance.
+  // A program chose the address, so following it takes a gesture that is not made by accident.
   if (!(event.ctrlKey || event.metaKey) || !/^https?:\/\//i.test(uri)) return;
   window.open(uri, "_blank", "noopener,noreferrer");
 }
 
 let hovers = false;
 
-/** Of OSC 8, whose text need not be its address, and of addresses in the text. */
+/** Callbacks that show the address of a link: one by OSC 8, whose text may differ from it, or one in the text. */
 export const SEEN = {
   hover(_: MouseEvent, uri: string): void {
     hovers = true;

@@ -1,4 +1,4 @@
-/** The keys that a phone does not have, as buttons below the terminal. */
+/** The keys that a phone lacks, as buttons below the terminal. */
 
 import type { Terminal } from "@xterm/xterm";
 import { barKey, withControl } from "./keys";
@@ -17,7 +17,7 @@ export class KeyBar {
       button.textContent = name;
       button.dataset.key = name;
       if (name === "Ctrl") button.setAttribute("aria-pressed", "false");
-      // Before the focus moves: else a phone's keyboard would close with each key.
+      // Keeps the focus where it is: otherwise a phone's keyboard would close with each key.
       button.addEventListener("pointerdown", (event) => event.preventDefault());
       button.addEventListener("click", () => {
         if (name === "Ctrl") this.hold(!this.control);
@@ -28,7 +28,7 @@ export class KeyBar {
     }
   }
 
-  /** What a typed text means while Ctrl is held, which is for one key. */
+  /** Return the input for typed text, with Ctrl if that is held. Ctrl is for one key. */
   meant(text: string): string {
     if (!this.control) return text;
     this.hold(false);

@@ -1,22 +1,22 @@
 /**
- * Whether the gateway still answers, so that a dead line is said after seconds. Pure; the clock comes in. What
- * counts as unanswered, and why a PING is sent, is in `client/attach/liveness.py`, its twin; both are
- * held to `tests/wire/liveness.json`. Times are in milliseconds of any monotonic clock.
+ * The check whether the gateway still answers, which reports a dead line after seconds. Pure: the clock is an argument.
+ * Its twin `client/attach/liveness.py` says what counts as unanswered, and why a PING is sent; `tests/wire/liveness.json`
+ * tests both. Times are in milliseconds of any monotonic clock.
  */
 
 export const TICK_MS = 500;
 const PROBE_MS = 1000;
 const SILENT_MS = 2000;
 const DIAL_MS = 8000;
-/** A tick that comes later than this was held up, and so perhaps was the answer: only so much counts. */
+/** The most that one tick counts. A later tick was delayed, and the answer may have been delayed with it. */
 const MOST_MS = 1000;
 
 export interface LivenessCheck {
-  /** Whether to send a PING; said once. */
+  /** Whether to send a PING; true once for each silence. */
   probe: boolean;
-  /** For so many whole seconds there is no answer; 0 while that is no news. */
+  /** The whole seconds without an answer; 0 while they are too few to report. */
   silentS: number;
-  /** Whether another connection is to be tried beside this one. */
+  /** Whether to try another connection beside this one. */
   dial: boolean;
 }
 
@@ -25,12 +25,12 @@ export class Liveness {
   private waited = 0;
   private probed = false;
 
-  /** Whether something is unanswered. */
+  /** Whether an answer is awaited. */
   get waits(): boolean {
     return this.tickedAt !== undefined;
   }
 
-  /** Something that wants an answer went out: input, or a PING. */
+  /** Note that input or a PING was sent, which awaits an answer. */
   sent(now: number, ping = false): void {
     this.probed ||= ping;
     if (this.tickedAt !== undefined) return;
@@ -38,13 +38,13 @@ export class Liveness {
     this.waited = 0;
   }
 
-  /** Something came. */
+  /** Note that the gateway has answered. */
   heard(): void {
     this.tickedAt = undefined;
     this.probed = false;
   }
 
-  /** What to do now; with `busy` we do not listen either, and nothing counts. */
+  /** Return what to do now. While the page is `busy` it does not read either, so the time does not count. */
   tick(now: number, busy = false): LivenessCheck {
     if (this.tickedAt === undefined) return { probe: false, silentS: 0, dial: false };
     if (!busy) this.waited += Math.min(Math.max(now - this.tickedAt, 0), MOST_MS);

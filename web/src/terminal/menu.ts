@@ -1,4 +1,4 @@
-/** The settings' form, and what the settings make of the terminal. */
+/** The settings' form, and their effect on the terminal. */
 
 import type { Terminal } from "@xterm/xterm";
 import { dress } from "./contrast";
@@ -6,7 +6,7 @@ import { element } from "../page";
 import { bind, type Settings } from "../settings";
 
 export class Menu {
-  /** Whether nothing is to move, by the person's system. */
+  /** Whether the user's system asks for reduced motion. */
   readonly still = matchMedia("(prefers-reduced-motion: reduce)");
   private readonly light = matchMedia("(prefers-color-scheme: light)");
   private readonly form = element<HTMLFormElement>("settings");
@@ -25,7 +25,7 @@ export class Menu {
   open(open = true): void {
     this.form.hidden = !open;
     element("menu").setAttribute("aria-expanded", String(open));
-    // By keys there is no other way out of the terminal, whose Tab is the shell's.
+    // Keys have no other way out of the terminal, which passes Tab to the shell.
     if (open) this.form.querySelector("select")?.focus();
     else this.term.focus();
   }

@@ -1,22 +1,22 @@
 /**
- * How often xterm.js draws. In a flood of output it draws at each frame of the display and moves its hidden input along,
- * and whenever lines scroll it draws once more, for a selection that is not there. That is most of the work, for
- * pictures that nobody can read. Names with an underscore are xterm.js's own: where they are no more, it draws as it likes.
+ * A limit on how often xterm.js draws. In a flood of output it draws at each frame of the display and moves its hidden
+ * input along, and when lines scroll it draws again for a selection that does not exist. That is most of the work, for
+ * pictures too fast to read. Names with an underscore are xterm.js's own; if they are missing, it draws without a limit.
  */
 
 import type { Terminal } from "@xterm/xterm";
 
-/** Beyond so much new output since the last picture, the next one waits. */
+/** The new output since the last picture from which on the next picture waits. */
 const FLOOD_BYTES = 16 * 1024;
-/** So long. */
+/** The time from one picture to the next in a flood. */
 const FLOOD_MS = 50;
-/** After a key nothing waits for so long: somebody looks for what it does, a Ctrl-C above all. */
+/** How long after a key pictures do not wait, so that the user sees its effect, above all that of Ctrl-C. */
 const KEY_MS = 250;
 
 export interface Pace {
-  /** So many bytes are written. */
+  /** Note that output was written. */
   wrote(bytes: number): void;
-  /** Somebody has typed. */
+  /** Note that the user has typed. */
   typed(): void;
 }
 
@@ -31,7 +31,7 @@ interface Core {
   _renderService: { _renderDebouncer: { _coreBrowserService: { window: Frames } } };
 }
 
-/** Of a terminal that is open; what comes back is to be told what happens. */
+/** Limit the drawing of an open terminal. The caller reports output and input to the result. */
 export function pace(term: Terminal): Pace {
   const core = (term as unknown as { _core?: Partial<Core> })._core;
   const selection = core?._selectionService;
@@ -73,9 +73,9 @@ export function pace(term: Terminal): Pace {
         const wait = drawnAt + FLOOD_MS - now;
         if (fresh < FLOOD_BYTES || wait <= 0 || now - typedAt < KEY_MS) return next(draw);
         held = { draw, timer: setTimeout(release, wait) };
-        return -1; // what is asked is only whether a picture is on its way
+        return -1; // xterm.js only checks whether a picture is pending
       },
-      // Asked for when the terminal is disposed of, which this page never does.
+      // Called when the terminal is disposed of, which this page never does.
       cancelAnimationFrame: () => undefined,
     },
   };

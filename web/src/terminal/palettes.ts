@@ -1,6 +1,6 @@
 /**
- * The terminal's colours. Pure. The published ones are as their authors publish them; what cannot be read in
- * them is made readable by xterm.js while it draws, up to `ratio` (see `contrast.ts`).
+ * The terminal's colours. Pure. Published palettes have their authors' colours; while xterm.js draws, it raises the
+ * contrast of text to `ratio` (see `contrast.ts`).
  * Sources: ethanschoonover.com/solarized, draculatheme.com/spec (light: Alucard), github.com/morhetz/gruvbox;
  * `system` has the 16 colours of xterm and the browser's own background, text and selection (CSS Color 4, §6.2).
  */
@@ -12,7 +12,7 @@ export type PaletteName = (typeof PALETTES)[number];
 
 export interface Palette {
   theme: ITheme;
-  /** Of text to its background, as WCAG 2 computes it; text below it is made lighter or darker. */
+  /** The least contrast of text to its background, as in WCAG 2; text below it is made lighter or darker. */
   ratio: number;
 }
 
@@ -21,11 +21,11 @@ const NAMES = [
   "brightYellow", "brightBlue", "brightMagenta", "brightCyan", "brightWhite",
 ] as const;
 
-/** What no colour is named for takes the foreground. `colours`: the 16 of ECMA-48 and aixterm, in their order. */
+/** Make a palette. `colours` are the 16 of ECMA-48 and aixterm, in their order; a missing one is the foreground. */
 function palette(background: string, foreground: string, selectionBackground: string, colours: string, ratio = 4.5, cursor = foreground): Palette {
-  const each = colours.split(" ");
+  const values = colours.split(" ");
   const theme: ITheme = { background, foreground, selectionBackground, cursor, cursorAccent: background };
-  NAMES.forEach((name, number) => (theme[name] = each[number] ?? foreground));
+  NAMES.forEach((name, number) => (theme[name] = values[number] ?? foreground));
   return { theme, ratio };
 }
 

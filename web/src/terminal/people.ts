@@ -1,4 +1,4 @@
-/** Who else is at this terminal: in the bar, as a notice with a sound, and in a dialog where the owner can act on it. */
+/** The people at this terminal: in the bar, in notices with a sound, and in a dialog where the owner can act. */
 
 import { clock } from "../ask";
 import { button, openDialog } from "./dialogs";
@@ -12,26 +12,27 @@ const COLOURS = 6;
 const NEWS_MS = 8000;
 const IN_BAR = 3;
 
-/** Everybody but the reader. */
+/** Return all people except the user of this page. */
 export function others(people: People): Person[] {
-  return people.people.filter((one) => one.number !== people.you);
+  return people.people.filter((person) => person.number !== people.you);
 }
 
-export function displayName(one: Person): string {
-  if (one.known === Known.Claimed) return one.name ? `${one.name}?` : "somebody";
-  if (one.known !== Known.Ssh) return one.name || "somebody";
-  return one.name ? `somebody by ssh as ${one.name}` : "somebody by ssh";
+export function displayName(person: Person): string {
+  if (person.known === Known.Claimed) return person.name ? `${person.name}?` : "somebody";
+  if (person.known !== Known.Ssh) return person.name || "somebody";
+  return person.name ? `somebody by ssh as ${person.name}` : "somebody by ssh";
 }
 
-export function activity(one: Person): string {
-  return one.mode === Mode.Watch ? "watches" : "types";
+export function activity(person: Person): string {
+  return person.mode === Mode.Watch ? "watches" : "types";
 }
 
 /**
- * A colour for each name, the same in every browser, and another for each as long as there are enough. Those who were there
- * first keep theirs. Whom nobody let in has the colour of a warning.
+ * Return a function from people to CSS classes with their colours. A name has the same colour in every browser, and
+ * names have different colours while there are enough; on a conflict, the person who came first keeps theirs. People
+ * that no gateway has admitted have a warning colour.
  */
-export function colours(people: Person[]): (one: Person) => string {
+export function colours(people: Person[]): (person: Person) => string {
   const given = new Map<string, number>();
   for (const { name, known } of people) {
     if (known === Known.Ssh || given.has(name)) continue;
@@ -41,13 +42,13 @@ export function colours(people: Person[]): (one: Person) => string {
     while (taken.has(at % COLOURS)) at += 1;
     given.set(name, at % COLOURS);
   }
-  return (one) => (one.known === Known.Ssh ? "person-ssh" : `person-${given.get(one.name) ?? 0}`);
+  return (person) => (person.known === Known.Ssh ? "person-ssh" : `person-${given.get(person.name) ?? 0}`);
 }
 
 /**
- * Return a line for each person who came or left. People are compared by name: one whose line was cut comes back under
- * another number, and that is no news. A name that is not proved yet is announced once it is, or once it is known that
- * it cannot be: a few seconds later.
+ * Return a line for each person who came or left. People are compared by name, since a person who reconnects gets
+ * another number, which is no news. A name that is not proved yet is announced when it is, or a few seconds later,
+ * when it is known that it cannot be.
  */
 export function news(before: People, after: People): { text: string; came: boolean }[] {
   const announced = (people: People): string[] =>
@@ -75,13 +76,14 @@ function ring(): void {
   tone.stop(audio.currentTime + 0.15);
 }
 
+/** The people in the bar, the notices about them, and their dialog. */
 export class PeopleBar {
   private last: People | undefined;
-  private heardAt = 0;
+  private updatedAt = 0;
   private hiding: number | undefined;
   private readonly bar = element<HTMLButtonElement>("people");
   private readonly dialog = element<HTMLDialogElement>("company");
-  /** What the dialog shows, while it shows people. */
+  /** The dialog's list, while the dialog shows people. */
   private list: HTMLElement | undefined;
 
   constructor(private readonly settings: Settings, private readonly send: (frame: Downstream) => void) {
@@ -92,14 +94,14 @@ export class PeopleBar {
   update(people: People): void {
     const before = this.last;
     this.last = people;
-    this.heardAt = Date.now() / 1000;
-    // Who is here already when one comes is no news.
-    if (before !== undefined) this.tell(news(before, people));
+    this.updatedAt = Date.now() / 1000;
+    // People who were here before this page are no news.
+    if (before !== undefined) this.announce(news(before, people));
     this.draw(people);
     if (this.list?.isConnected) this.fill(this.list, people);
   }
 
-  /** Whether the reader has locked the terminal, as far as the page knows. */
+  /** Whether the terminal is locked, as far as the page knows. */
   get locked(): boolean {
     return this.last?.locked === true;
   }
@@ -108,14 +110,14 @@ export class PeopleBar {
     this.send({ kind: "lock", on: false });
   }
 
-  private tell(lines: { text: string; came: boolean }[]): void {
+  private announce(lines: { text: string; came: boolean }[]): void {
     if (lines.length === 0) return;
     const place = element("news");
-    place.textContent = lines.map((one) => one.text).join("; ");
+    place.textContent = lines.map(({ text }) => text).join("; ");
     place.hidden = false;
     clearTimeout(this.hiding);
     this.hiding = window.setTimeout(() => (place.hidden = true), NEWS_MS);
-    if (this.settings.bell && lines.some((one) => one.came)) ring();
+    if (this.settings.bell && lines.some(({ came }) => came)) ring();
   }
 
   private draw(people: People): void {
@@ -125,16 +127,16 @@ export class PeopleBar {
     this.bar.replaceChildren();
     if (people.locked) this.bar.append(createElement("b", "Locked", { className: "locked" }));
     if (alone) this.bar.append(createElement("span", "Only you"));
-    this.bar.append(...there.slice(0, IN_BAR).map((one) => this.chip(one, colours(people.people)(one))));
+    this.bar.append(...there.slice(0, IN_BAR).map((person) => this.chip(person, colours(people.people)(person))));
     if (there.length > IN_BAR) this.bar.append(createElement("span", `+${there.length - IN_BAR}`));
-    const names = there.map((one) => `${displayName(one)} ${activity(one)}${one.typed ? ", typed last" : ""}`).join("; ");
+    const names = there.map((person) => `${displayName(person)} ${activity(person)}${person.typed ? ", typed last" : ""}`).join("; ");
     this.bar.title = names + (people.locked ? `${alone ? "" : ". "}Locked: ${people.rules ? "a click unlocks it" : "by its owner"}` : "");
     this.bar.setAttribute("aria-label", `${people.locked ? "Locked. " : ""}${alone ? "Only you are here" : `Also here: ${names}`}`);
   }
 
-  private chip(one: Person, colour: string): HTMLElement {
-    const chip = createElement("span", "", { className: `person ${colour}${one.typed ? " typed" : ""}` });
-    chip.append(createElement("b", displayName(one)), createElement("i", ` ${activity(one)}`));
+  private chip(person: Person, colour: string): HTMLElement {
+    const chip = createElement("span", "", { className: `person ${colour}${person.typed ? " typed" : ""}` });
+    chip.append(createElement("b", displayName(person)), createElement("i", ` ${activity(person)}`));
     return chip;
   }
 
@@ -147,7 +149,7 @@ export class PeopleBar {
 
   private fill(place: HTMLElement, people: People): void {
     const list = createElement("ul", "", { className: "keys" });
-    for (const one of people.people) list.append(this.row(one, people));
+    for (const person of people.people) list.append(this.row(person, people));
     place.replaceChildren(list);
     if (!people.rules) return;
     const lock = createElement("input", "", { type: "checkbox", id: "lock", checked: people.locked });
@@ -157,13 +159,13 @@ export class PeopleBar {
     place.append(label);
   }
 
-  private row(one: Person, people: People): HTMLElement {
+  private row(person: Person, people: People): HTMLElement {
     const row = createElement("li");
-    const you = one.number === people.you;
-    row.append(createElement("span", `${displayName(one)}${you ? " (you)" : ""}`, { className: `person ${colours(people.people)(one)}` }));
-    row.append(createElement("span", `${activity(one)} since ${clock(this.heardAt - one.forS)}${one.typed ? ", typed last" : ""}`));
+    const you = person.number === people.you;
+    row.append(createElement("span", `${displayName(person)}${you ? " (you)" : ""}`, { className: `person ${colours(people.people)(person)}` }));
+    row.append(createElement("span", `${activity(person)} since ${clock(this.updatedAt - person.forS)}${person.typed ? ", typed last" : ""}`));
     if (people.rules && !you)
-      row.append(button("Remove", () => this.send({ kind: "remove", number: one.number })));
+      row.append(button("Remove", () => this.send({ kind: "remove", number: person.number })));
     return row;
   }
 }

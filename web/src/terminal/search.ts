@@ -1,4 +1,4 @@
-/** Searching what the terminal has shown, by the form below it. */
+/** The search in the terminal's output, by the form below the terminal. */
 
 import { SearchAddon } from "@xterm/addon-search";
 import type { Terminal } from "@xterm/xterm";
@@ -8,7 +8,7 @@ const MARKS = {
   decorations: { matchOverviewRuler: "#e8b04a", activeMatchColorOverviewRuler: "#ff8790", matchBackground: "#6b4e16", activeMatchBackground: "#a3701a" },
 };
 
-/** What comes back opens the form. */
+/** Set up the search and return a function that opens its form. */
 export function search(term: Terminal): () => void {
   const addon = new SearchAddon();
   term.loadAddon(addon);

@@ -1,6 +1,6 @@
 /**
- * How large the terminal is drawn. It has one size for everybody: that of the window where something was done last. In
- * another window it is drawn in that size, as large as there is room, and what is beyond is dotted.
+ * The size in which the terminal is drawn. All clients share one size, that of the window of the client that acted last.
+ * In any other window the terminal is drawn in that size, as large as it fits, and the area beyond it is dotted.
  */
 
 import type { FitAddon } from "@xterm/addon-fit";
@@ -20,7 +20,7 @@ function same(one: Size, other: Size): boolean {
 }
 
 export class SharedSize {
-  /** Whether the terminal has the size of somebody else's window. */
+  /** Whether the terminal has the size of another client's window. */
   foreign = false;
 
   constructor(
@@ -31,8 +31,8 @@ export class SharedSize {
   ) {}
 
   /**
-   * The terminal has this size. It may be our own that we told, where we were told another's meanwhile: what both
-   * windows did has crossed.
+   * Take the terminal's size. It may be this window's own again, if SIZE with another client's size crossed what this
+   * window had sent.
    */
   sized(size: Size, own?: Size): void {
     if (own !== undefined && same(size, own)) {
@@ -44,14 +44,14 @@ export class SharedSize {
     requestAnimationFrame(() => this.refit());
   }
 
-  /** The window, or the font, has another size. */
+  /** Draw for a changed size of the window or the font. */
   refit(): void {
     if (this.foreign) fitFont(this.term, this.screen, LEAST_PX, this.settings.fontSize);
     else this.fit.fit();
     this.mark();
   }
 
-  /** The terminal is ours from now on; whether it was not. */
+  /** Give the terminal the size of this window. Return whether it had another. */
   claim(): boolean {
     if (!this.foreign) return false;
     this.foreign = false;

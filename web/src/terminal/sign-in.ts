@@ -1,42 +1,41 @@
 /**
- * The browser's sign-in as a terminal's page sees it: typing moves its end, a word comes before it, and another
- * takes its place over the terminal, which stays as it is: by a password in a form here, or at an identity provider
- * in a tab of its own.
+ * The browser's sign-in on a terminal's page. Typing extends it, a note warns before its end, and the user can sign in
+ * again without leaving the terminal: by a password in a form here, or at an identity provider in another tab.
  */
 
 import { ask } from "../ask";
 import { createElement, element } from "../page";
 
-const LOOK_MS = 30_000;
-/** So often typing is told of at most. */
+const CHECK_MS = 30_000;
+/** The least time between two reports of typing. */
 const USED_MS = 60_000;
-/** So often it is asked whether the tab of the identity provider has come to its end, while that is awaited. */
+/** How often to check whether the user has signed in in the identity provider's tab. */
 const AWAIT_MS = 2_000;
-/** For so long: the gateway forgets a sign-in that takes longer. */
+/** How long to check: the gateway forgets a sign-in that takes longer. */
 const AWAIT_MOST_MS = 900_000;
 
-/** `over` says why it has ended; then there is nothing else. `provider` is null for who has a password. */
-type Said =
+/** The state of the sign-in. An ended one has only `over`, the reason. `provider` is null for users with a password. */
+type SignInState =
   | { over: string }
   | { over?: undefined; name: string; left_s: number; warn_s: number; provider: string | null; sign_in: string };
 
-/** The terminal's line. */
+/** The terminal's connection. */
 interface Line {
-  /** Cut it, so that the end of the old sign-in finds nothing on its way; whether there was one. */
+  /** Cut it, so that the end of the old sign-in interrupts no frame. Return whether there was one. */
   pause(): boolean;
   revive(): void;
 }
 
 export class SignIn {
-  /** By the clock of this device, which goes on while it sleeps. */
+  /** The end by the clock of this device, which also runs while the device sleeps. */
   private endsAt = Infinity;
   private warnMs = 0;
   private typed = false;
-  private toldAt = 0;
-  /** The identity provider that this sign-in is by. */
+  private reportedAt = 0;
+  /** The identity provider that the user signed in by, or "". */
   private provider = "";
   private awaited: number | undefined;
-  /** Which sign-in of this browser's it is, and which was there when another one was begun elsewhere. */
+  /** The id of the browser's sign-in, and its id when a sign-in in another tab began. */
   private current = "";
   private before = "";
   private readonly note = createElement("p", "", { id: "sign-in-ends", hidden: true });
@@ -54,24 +53,24 @@ export class SignIn {
     this.build();
     element("notices").append(this.note);
     document.body.append(this.dialog);
-    // By the person's own events: a program can make the terminal answer, which looks like typing further on.
+    // Only the user's own events count: a program can make the terminal answer, which looks like typing later.
     for (const kind of ["keydown", "beforeinput", "paste"])
       addEventListener(kind, (event) => event.isTrusted && this.used(), { capture: true, passive: true });
-    setInterval(() => void this.look(), LOOK_MS);
-    document.addEventListener("visibilitychange", () => void (document.hidden || this.look()));
-    void this.look(true);
+    setInterval(() => void this.check(), CHECK_MS);
+    document.addEventListener("visibilitychange", () => void (document.hidden || this.check()));
+    void this.check(true);
   }
 
-  /** Somebody typed: that is use, and what a program shows is not. */
+  /** Note that the user typed, which counts as use of the sign-in; output does not. */
   private used(): void {
     this.typed = true;
-    if (Date.now() - this.toldAt >= USED_MS) void this.tell();
+    if (Date.now() - this.reportedAt >= USED_MS) void this.reportUse();
   }
 
-  /** The line was ended with its sign-in. Another tab may have signed in again already. */
+  /** Handle the end of the connection with its sign-in. Another tab may have signed in again already. */
   async ended(why: string): Promise<void> {
-    const said = await this.asked({});
-    if (said !== undefined && said.over === undefined && said.name === this.name) {
+    const state = await this.fetchState({});
+    if (state !== undefined && state.over === undefined && state.name === this.name) {
       this.shut();
       this.line.revive();
     } else this.open(why);
@@ -94,38 +93,38 @@ export class SignIn {
     if (this.dialog.open) this.dialog.close();
   }
 
-  /** What is known is looked at again once it matters: another tab may have moved the end. */
-  private async look(first = false): Promise<void> {
+  /** Fetch the state again when it matters, since another tab may have extended the sign-in. */
+  private async check(first = false): Promise<void> {
     if (this.awaited !== undefined) return this.arrived();
     if (this.dialog.open) return;
     const due = this.endsAt - Date.now() < this.warnMs;
-    if (this.typed && Date.now() - this.toldAt >= USED_MS) await this.tell();
-    else if (first || due) await this.asked({});
+    if (this.typed && Date.now() - this.reportedAt >= USED_MS) await this.reportUse();
+    else if (first || due) await this.fetchState({});
   }
 
-  private async tell(): Promise<void> {
+  private async reportUse(): Promise<void> {
     this.typed = false;
-    this.toldAt = Date.now();
-    await this.asked({ used: true });
+    this.reportedAt = Date.now();
+    await this.fetchState({ used: true });
   }
 
-  private async asked(fields: object): Promise<Said | undefined> {
+  private async fetchState(fields: object): Promise<SignInState | undefined> {
     try {
-      const said = await ask<Said>(this.path, "sign-in", fields);
-      this.learn(said);
-      return said;
+      const state = await ask<SignInState>(this.path, "sign-in", fields);
+      this.learn(state);
+      return state;
     } catch {
-      return undefined; // not reached: the terminal's own line hears of the same, and says so
+      return undefined; // the gateway is out of reach, which the terminal's connection reports
     }
   }
 
-  private learn(said: Said): void {
-    if (said.over !== undefined) return;
-    if (said.name === this.name) this.provider = said.provider ?? "";
-    this.current = said.sign_in;
-    this.endsAt = Date.now() + said.left_s * 1000;
-    this.warnMs = said.warn_s * 1000;
-    const soon = said.left_s < said.warn_s;
+  private learn(state: SignInState): void {
+    if (state.over !== undefined) return;
+    if (state.name === this.name) this.provider = state.provider ?? "";
+    this.current = state.sign_in;
+    this.endsAt = Date.now() + state.left_s * 1000;
+    this.warnMs = state.warn_s * 1000;
+    const soon = state.left_s < state.warn_s;
     if (soon && this.note.hidden) {
       const at = new Date(this.endsAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
       const again = createElement("button", "Sign in again", { type: "button" });
@@ -148,7 +147,7 @@ export class SignIn {
       event.preventDefault();
       void this.again();
     });
-    // Straight to the provider, in another tab: the form is sent by the browser itself.
+    // The browser submits this form itself, to open the provider in another tab.
     this.byProvider.action = `${this.path}/sign-in/sso`;
     this.byProvider.append(
       createElement("input", "", { type: "hidden", name: "provider" }),
@@ -171,7 +170,7 @@ export class SignIn {
     return both;
   }
 
-  /** The other tab is on its way to the provider. */
+  /** Begin to wait for a sign-in in the provider's tab. */
   private leave(): void {
     const field = this.byProvider.elements.namedItem("provider") as HTMLInputElement;
     field.value = this.provider;
@@ -179,7 +178,7 @@ export class SignIn {
     this.before = this.current;
     clearInterval(this.awaited);
     const begun = Date.now();
-    // A page that is hidden looks when it is shown again.
+    // A hidden page checks when it is visible again.
     this.awaited = setInterval(() => {
       if (Date.now() - begun > AWAIT_MOST_MS) this.giveUp();
       else if (!document.hidden) void this.arrived();
@@ -196,13 +195,13 @@ export class SignIn {
     this.why.textContent = "Nobody has signed in there for 15 minutes; try again.";
   }
 
-  /** Whether somebody has signed in there: then the terminal goes on, if it was the same person. */
+  /** Check whether a user has signed in there, and reconnect if it is the same user. */
   private async arrived(): Promise<void> {
-    const said = await this.asked({});
-    if (this.awaited === undefined || said === undefined || said.over !== undefined) return;
-    if (said.sign_in === this.before) return;
-    if (said.name !== this.name) {
-      this.why.textContent = `You signed in as ${said.name}, and this terminal is of ${this.name}. Sign in as ${this.name}, or open the home page.`;
+    const state = await this.fetchState({});
+    if (this.awaited === undefined || state === undefined || state.over !== undefined) return;
+    if (state.sign_in === this.before) return;
+    if (state.name !== this.name) {
+      this.why.textContent = `You signed in as ${state.name}, and this terminal is of ${this.name}. Sign in as ${this.name}, or open the home page.`;
       return;
     }
     this.shut();
@@ -214,7 +213,7 @@ export class SignIn {
     this.why.textContent = "";
     const paused = this.line.pause();
     try {
-      this.learn(await ask<Said>(this.path, "sign-in/again", { name: this.name, secret: this.secret.value }));
+      this.learn(await ask<SignInState>(this.path, "sign-in/again", { name: this.name, secret: this.secret.value }));
     } catch (error) {
       this.why.textContent = error instanceof Error ? error.message : String(error);
       this.secret.select();

@@ -1,4 +1,4 @@
-/** What stands in an empty terminal while its shell starts: each step, and how long it took or has taken so far. */
+/** The steps of a starting shell, shown in the empty terminal with the time that each has taken. */
 
 const TICK_MS = 100;
 
@@ -24,7 +24,7 @@ export class Starting {
     this.list.setAttribute("aria-label", "The shell starts");
   }
 
-  /** It has come to this step. */
+  /** Show that the next step has begun. */
   step(text: string): void {
     if (this.last?.text === text) return;
     this.draw();
@@ -38,13 +38,13 @@ export class Starting {
     this.draw();
   }
 
-  /** It came to nothing: what is there shows how far it went. */
+  /** Stop the clock of a start that failed. The steps stay, and show how far it went. */
   stop(): void {
     clearInterval(this.timer);
     this.timer = undefined;
   }
 
-  /** The shell is there. */
+  /** Remove the steps, since the shell runs. */
   end(): void {
     this.stop();
     this.list.remove();

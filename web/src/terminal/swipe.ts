@@ -1,26 +1,27 @@
 /**
- * A finger that moves up or down the terminal does what a wheel does: xterm.js has an ear for a mouse only. It reads back,
- * and where a program has the screen or the mouse to itself, the wheel is the program's. Let go in motion, it goes on.
+ * Scrolling by touch: a finger that moves up or down acts as a mouse's wheel, since xterm.js supports only a mouse. It
+ * scrolls back, or sends wheel events to a program that has the whole screen or the mouse. A finger lifted in motion
+ * lets the scrolling coast.
  */
 
 import type { Terminal } from "@xterm/xterm";
 
 const TAP_PX = 8;
-/** One turn of a wheel is some rows to a program that has the mouse: three as a rule, five to tmux. */
+/** The rows that one turn of a wheel scrolls in a program with the mouse: usually three, in tmux five. */
 const TURN_ROWS = 3;
 const HELD_MS = 60;
 const DECAY_MS = 325;
 const SLOWEST = 0.03;
 
-/** How far a finger goes, in pixels, and how fast, in pixels per millisecond; up is forward. */
+/** A finger's way in pixels, and its speed in pixels per millisecond; up is positive. */
 export class Finger {
-  /** Whether it is more than a tap. */
+  /** Whether the finger has moved more than in a tap. */
   swipes = false;
   private speed = 0;
 
   constructor(private y: number, private at: number) {}
 
-  /** How far it has gone on; 0 as long as it may be a tap. */
+  /** Return how far the finger has moved since the last call, or 0 while it may be a tap. */
   moved(y: number, at: number): number {
     const far = this.y - y;
     if (!this.swipes && Math.abs(far) < TAP_PX) return 0;
@@ -30,13 +31,13 @@ export class Finger {
     return far;
   }
 
-  /** How fast it was when it let go; 0 if it was held still before. */
+  /** Return the speed at which the finger was lifted, or 0 if it was held still before. */
   released(at: number): number {
     return this.swipes && at - this.at < HELD_MS ? this.speed : 0;
   }
 }
 
-/** How far something goes in `passed` milliseconds that is left to itself, and how fast it still is then. */
+/** Return how far coasting goes in `passed` milliseconds, and its speed after that. */
 export function coast(speed: number, passed: number): [far: number, speed: number] {
   const left = speed * Math.exp(-passed / DECAY_MS);
   return [(speed - left) * DECAY_MS, Math.abs(left) < SLOWEST ? 0 : left];
@@ -79,7 +80,7 @@ export function swipe(term: Terminal, screen: HTMLElement, still: { readonly mat
   screen.addEventListener("pointermove", (event) => {
     if (finger === undefined || !event.isPrimary) return;
     scroll(finger.moved(event.clientY, event.timeStamp), event);
-    // What the finger came down on is redrawn, and would take the finger's further way with it.
+    // The element under the finger is redrawn, which would end its events, so the screen captures them.
     if (finger.swipes && !screen.hasPointerCapture(event.pointerId)) screen.setPointerCapture(event.pointerId);
   });
   screen.addEventListener("pointerup", (event) => {

@@ -1,4 +1,4 @@
-/** The terminal's page: xterm.js, what surrounds it, and the line to the gateway. */
+/** The terminal's page: xterm.js, the page's controls, and the connection to the gateway. */
 
 import { FitAddon } from "@xterm/addon-fit";
 import { ImageAddon } from "@xterm/addon-image";
@@ -8,7 +8,7 @@ import { Acks } from "./acks";
 import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
 import { copied, copiedWords } from "./clipboard";
-import { chooseMode, guestAsks, share, terminals, type Admitted } from "./dialogs";
+import { chooseMode, guestRequest, share, terminals, type Admitted } from "./dialogs";
 import { readableLines } from "./contrast";
 import { Connection, type State } from "./connection";
 import type { Entry } from "./dial";
@@ -49,7 +49,7 @@ const screen = element("screen");
 const status = element("status");
 
 const term = new Terminal({
-  allowProposedApi: true, // unicode versions and the marks of a search are behind it
+  allowProposedApi: true, // for unicode versions and the marks of a search
   cursorBlink: true,
   fontFamily: 'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace',
   fontSize: settings.fontSize,
@@ -69,7 +69,7 @@ const title = new Title(term, app, guest ? "" : attachment.terminal);
 const starting = new Starting(screen);
 const sharedSize = new SharedSize(term, fit, screen, settings);
 
-// What comes, and what is said.
+// Events of the attachment, and the status line.
 
 let waiting = 0;
 let ended = false;
@@ -93,7 +93,7 @@ function happened(event: Event): void {
       break;
     }
     case "skipped":
-      // Behind what was written before, which a call of reset() would overtake.
+      // Written in order after earlier output, which a call of reset() would overtake.
       term.write("\x1bc");
       if (event.count > 0) hint(`${event.count} bytes of output were not kept while the line was cut.`);
       break;
@@ -129,17 +129,17 @@ function mark(id: string, text: string): void {
   status.before(place);
 }
 
-function show(state: State, said: string): void {
-  const why = localizeTimes(said);
+function show(state: State, reason: string): void {
+  const why = localizeTimes(reason);
   if (state === "open") {
     foreground.stir();
     starting.end();
-    // The terminal has taken the size of the one who came; unless they only look, and are told if it is another.
+    // The terminal has taken this window's size, unless this client only watches; then SIZE has the terminal's.
     if (attachment.mode === Mode.Watch) sharedSize.sized(attachment.size);
     else sharedSize.claim();
   }
   if (state === "over") starting.stop();
-  // The seconds that pass are not read aloud, one after the other.
+  // Screen readers do not read each passing second.
   status.ariaLive = state === "silent" && status.dataset.state === state ? "off" : "polite";
   status.dataset.state = state;
   const words = { connecting: "Connecting", open: "", silent: "Not answering", lost: "Line lost, coming back", over: "Over" };
@@ -150,18 +150,18 @@ function show(state: State, said: string): void {
   hint(again ? `${why} Enter opens the next one.` : why, { label: "Open again", act: () => location.reload() });
 }
 
-function admitted(said: Partial<Admitted>): void {
-  app = said.app ?? "";
-  attachment.terminal = said.terminal ?? "";
-  attachment.mode = said.typing === true ? Mode.Mirror : Mode.Watch;
+function admitted(guestOf: Partial<Admitted>): void {
+  app = guestOf.app ?? "";
+  attachment.terminal = guestOf.terminal ?? "";
+  attachment.mode = guestOf.typing === true ? Mode.Mirror : Mode.Watch;
   element("app").textContent = app;
   title.of(app, attachment.terminal);
-  mark("guest", `${said.typing === true ? "Shared by" : "Watching"} ${said.host ?? ""}: ${attachment.terminal}`);
+  mark("guest", `${guestOf.typing === true ? "Shared by" : "Watching"} ${guestOf.host ?? ""}: ${attachment.terminal}`);
 }
 
 const entry: Entry = guest
-  ? { what: "guest-ticket", asked: guestAsks(guest), admitted }
-  : { what: "ticket", asked: { target: app } };
+  ? { what: "guest-ticket", body: guestRequest(guest), admitted }
+  : { what: "ticket", body: { target: app } };
 const connection = new Connection(path, entry, attachment, { happened, state: show, signedOut: (why) => void signIn.ended(why) });
 const people = new PeopleBar(settings, (frame) => connection.send(frame));
 const signIn = new SignIn(path, user, {
@@ -176,14 +176,14 @@ const foreground = new Foreground(() => {
   if (attachment.attached && attachment.mode !== Mode.Watch) connection.ping();
 });
 
-/** The timer by which the terminal is told the window's new size. */
+/** The timer that sends the window's new size to the terminal. */
 let resizing: number | undefined;
 
 function typed(data: Uint8Array): void {
   if (ended && !guest && data.includes(ENTER)) return location.reload();
-  // The terminal takes the size of the window where somebody types.
+  // The terminal takes the size of the window whose user types.
   if (attachment.mode !== Mode.Watch && sharedSize.claim()) {
-    // Told again a moment later, it would take the terminal from who has typed meanwhile.
+    // Sent again a moment later, it would undo the size of a client that has typed meanwhile.
     clearTimeout(resizing);
     connection.send({ kind: "resize", size: attachment.size });
   }
@@ -193,10 +193,10 @@ function typed(data: Uint8Array): void {
   pictures?.typed();
 }
 
-// What a program asks of the page.
+// Requests of programs to the page.
 
 term.parser.registerOscHandler(52, (sequence) => {
-  // What another's program wants copied is not for a guest.
+  // A guest's clipboard is not for the programs of the terminal's owner.
   const text = guest ? undefined : copied(sequence);
   if (text !== undefined) void copy(text).then((done) => done && passing(copiedWords(text)));
   return true;
@@ -226,13 +226,13 @@ term.onResize(() => {
   measure();
   clearTimeout(resizing);
   resizing = setTimeout(() => {
-    // Meanwhile somebody else may have typed, and have it in their size.
-    const ours = attachment.mode !== Mode.Watch && !sharedSize.foreign;
-    if (attachment.attached && ours) connection.send({ kind: "resize", size: attachment.size });
+    // Another client may have typed meanwhile, and given the terminal its own size.
+    const isOurs = attachment.mode !== Mode.Watch && !sharedSize.foreign;
+    if (attachment.attached && isOurs) connection.send({ kind: "resize", size: attachment.size });
   }, RESIZE_MS);
 });
 
-// What surrounds it.
+// The page's controls.
 
 const menu = new Menu(term, settings, () => sharedSize.refit());
 typing(term, screen, settings, { typed, openMenu: () => menu.open(), openSearch: search(term) });
@@ -246,21 +246,22 @@ if (!guest) {
 }
 
 addEventListener("beforeunload", (event) => {
-  // The terminal lives on; but a person who holds Control, or has something running, may have meant Ctrl-W for that.
+  // The terminal lives on, but a user who holds Control or runs a job may have meant Ctrl-W for the program.
   const over = status.dataset.state === "over";
-  const meant = attachment.busy || control.held;
-  if (meant && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
+  const isDoubtful = attachment.busy || control.held;
+  if (isDoubtful && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
 });
 
-// Also where the line is not there yet: the gateway may know of it already.
+// Also before the connection is open, since the gateway may list this client already.
 let begun = false;
 addEventListener("pagehide", () => {
-  // Whom somebody has sent away asks again; whose shell has ended does not, though the gateway may list them still.
+  // A client that was sent away asks again how to attach. One whose shell has ended does not, though the gateway
+  // may still list it.
   const stays = ended || status.dataset.state !== "over";
   if (!guest && begun && stays && attachment.mode !== Mode.Watch) leave(app, attachment.terminal);
 });
 
-// Begin. The cells are measured by the font, so it has to be there before the first size is told.
+// The start. The font decides the size of cells, so it must be loaded before the first size is sent.
 
 async function begin(): Promise<void> {
   await document.fonts.ready;

@@ -1,4 +1,4 @@
-/** The page's title: what the program calls itself, which app and terminal it is, and whether its bell rang while nobody looked. */
+/** The page's title: the program's title, the app and the terminal, and a mark if the bell rang without the focus. */
 
 import type { Terminal } from "@xterm/xterm";
 import { oneLine } from "./clipboard";
@@ -27,7 +27,7 @@ export class Title {
     this.draw();
   }
 
-  /** A guest is told late where they are. */
+  /** Set the app and the terminal, which a guest's page learns with its ticket. */
   of(app: string, terminal: string): void {
     this.app = app;
     this.terminal = terminal;

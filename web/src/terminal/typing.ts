@@ -1,4 +1,4 @@
-/** What somebody types, pastes, or puts in by any other way, and the keys that are the page's own. */
+/** The user's input by typing, pasting or any other way, and the keys of the page. */
 
 import type { Terminal } from "@xterm/xterm";
 import { harmless, lineCount, severalLines } from "./clipboard";
@@ -8,7 +8,7 @@ import { confirmText, copy } from "../page";
 import type { Settings } from "../settings";
 
 export interface Typist {
-  /** Bytes for the terminal. */
+  /** Called with bytes for the terminal. */
   typed(data: Uint8Array): void;
   openMenu(): void;
   openSearch(): void;
@@ -21,7 +21,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
 
   async function paste(text: string): Promise<void> {
     text = harmless(text);
-    // A program that has asked for brackets knows a paste from typing; any other would run line after line.
+    // A program with bracketed paste distinguishes a paste from typing; any other would run line after line.
     const guarded = settings.pasteGuard && severalLines(text) && !term.modes.bracketedPasteMode;
     if (guarded && !(await confirmText(`Paste ${lineCount(text)} lines? Each may run at once.`, text))) return;
     term.paste(text);
@@ -51,14 +51,14 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
         void copy(term.getSelection());
         return false;
       }
-      if (event.code === "KeyV") return false; // the browser's: it makes a paste event
+      if (event.code === "KeyV") return false; // the browser makes a paste event
     }
     return true;
   });
 
   screen.addEventListener("contextmenu", (event) => {
-    // Where the program has the mouse its right button is the program's too; with Shift it is the browser's. A
-    // finger held down has no button.
+    // A program that has the mouse has its right button too; with Shift it is the browser's. A long touch has no
+    // button.
     if (term.modes.mouseTrackingMode !== "none" && event.button === 2 && !event.shiftKey) event.preventDefault();
   });
 

@@ -1,10 +1,10 @@
 /**
- * What this tab remembers of how it was at a terminal: a page that is loaded again, or a tab that is duplicated, must
- * not type by surprise. A duplicated tab begins with a copy of what the first one keeps at that moment.
+ * This tab's memory of how it was attached to a terminal, so that a reloaded page or a duplicated tab does not type by
+ * surprise. A duplicated tab begins with a copy of the first one's memory at that moment.
  */
 
 const WATCHES = "watch";
-/** A page that is loaded again comes sooner than this after the one before it, on the slowest line as well. */
+/** The most time that a reload takes, even on the slowest line. */
 const AGAIN_MS = 30_000;
 
 function key(app: string, terminal: string): string {
@@ -15,16 +15,16 @@ function leftKey(app: string, terminal: string): string {
   return `stagedoor.left.${app}.${terminal}`;
 }
 
-/** The page goes, and this tab could type here until now. */
+/** Note that the page is left now, and that this tab could type. */
 export function leave(app: string, terminal: string): void {
   try {
     sessionStorage.setItem(leftKey(app, terminal), String(Date.now()));
   } catch {
-    // then the next page may ask once more
+    // Then the next page may ask how to attach.
   }
 }
 
-/** Whether this tab has just left: what is found at the terminal may be its own page. Told once. */
+/** Return, once, whether this tab has just left: a client at the terminal may then be its own earlier page. */
 export function wasHere(app: string, terminal: string): boolean {
   try {
     const left = Number(sessionStorage.getItem(leftKey(app, terminal)) ?? 0);
@@ -35,6 +35,7 @@ export function wasHere(app: string, terminal: string): boolean {
   }
 }
 
+/** Return whether this tab only watches a terminal. */
 export function watches(app: string, terminal: string): boolean {
   try {
     return sessionStorage.getItem(key(app, terminal)) === WATCHES;
@@ -43,12 +44,12 @@ export function watches(app: string, terminal: string): boolean {
   }
 }
 
-/** Keep it, and offer to end it: then the page asks again. */
+/** Remember that this tab only watches, and show a button that ends this, so that the page asks again. */
 export function keepWatching(app: string, terminal: string, beside: HTMLElement, again: () => void): void {
   try {
     sessionStorage.setItem(key(app, terminal), WATCHES);
   } catch {
-    // then it lasts until the page is loaded again
+    // Then it lasts until a reload.
   }
   const button = document.createElement("button");
   button.type = "button";
@@ -59,7 +60,7 @@ export function keepWatching(app: string, terminal: string, beside: HTMLElement,
     try {
       sessionStorage.removeItem(key(app, terminal));
     } catch {
-      // nothing was kept
+      // Nothing was stored.
     }
     again();
   });

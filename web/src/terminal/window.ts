@@ -1,4 +1,4 @@
-/** A window of its own and the full screen, where a browser keeps no key for itself. */
+/** The page's own window and full screen, in which the browser keeps no keys for itself. */
 
 import type { Terminal } from "@xterm/xterm";
 import { element, hint } from "../page";
@@ -12,7 +12,7 @@ interface KeyboardLock {
   lock?: (keys?: string[]) => Promise<void>;
 }
 
-/** Full screen, with all keys. Esc held down leads out. Browsers without a lock still fill the screen. */
+/** Toggle full screen, with all keys; holding Esc ends it. Browsers without a keyboard lock only fill the screen. */
 async function fillScreen(): Promise<void> {
   if (document.fullscreenElement !== null) return document.exitFullscreen();
   // WebKit takes the lock as an option, Chromium as an interface of its own.
@@ -21,12 +21,12 @@ async function fillScreen(): Promise<void> {
   await (navigator as { keyboard?: KeyboardLock }).keyboard?.lock?.();
 }
 
-/** Whether the page has a window of its own, so that the browser leaves all keys to it. */
+/** Return whether the page has a window of its own, to which the browser leaves all keys. */
 export function ownWindow(): boolean {
   return matchMedia("(display-mode: standalone), (display-mode: fullscreen), (display-mode: window-controls-overlay)").matches;
 }
 
-/** The two buttons for that, and a word the first time that a tab takes a key away. */
+/** Set up the buttons for the window and full screen, and a hint about keys that a tab does not get. */
 export function windowKeys(term: Terminal): void {
   let install: InstallPrompt | undefined;
   addEventListener("beforeinstallprompt", (event) => {
@@ -45,16 +45,16 @@ export function windowKeys(term: Terminal): void {
     term.focus();
   });
   addEventListener("keydown", (event) => {
-    // The first time that somebody reaches for one of them, as far as a page can see it.
+    // The first press of Control may be the first attempt at one of these keys; a page cannot see more.
     if (event.key === "Control" && !ownWindow() && firstTime("keys"))
       hint("In a tab the browser keeps Ctrl-W, Ctrl-T and Ctrl-N. Alt-Shift-W, -T and -N send them; an app window or full screen gives you the keys themselves.");
   }, { capture: true });
 }
 
-/** A browser that is busy asks to close the tab after it has told of the key that was let go. */
+/** How long after its release Control counts as held: a busy browser reports the release before it closes the tab. */
 const LET_GO_MS = 500;
 
-/** Whether Control is held, or was a moment ago: a tab closes by Ctrl-W without telling the page of the W. */
+/** Track whether Control is held, or was a moment ago: Ctrl-W closes a tab without an event for the W. */
 export function watchControl(): { readonly held: boolean } {
   let pressed = false;
   let until = 0;
