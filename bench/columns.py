@@ -1,11 +1,11 @@
-"""What a benchmark's table shows."""
+"""The layout of a benchmark's table."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Column:
-    """One measure. `against` names the subject whose value of the same round it is divided by."""
+    """One measure. With `against`, its ratio to that subject's value of the same round is shown too."""
 
     measure: str
     unit: str
@@ -15,10 +15,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`first` heads the column of subjects.
+    """A benchmark's table. `first` is the header of the column of subjects.
 
-    The plot shows the first column, with a pane for each case; or, where `plot_columns` says so, a
-    pane for each column.
+    The plot shows the first column, with a pane for each case; with `plot_columns` it has a pane for
+    each column.
     """
 
     benchmark: str

@@ -1,8 +1,8 @@
-"""One file into a shell and out of it again through the WebShell's HTTP: how fast, in how much memory.
+"""Speed and memory of one file's upload and download through the WebShell's HTTP.
 
-python bench/files.py [MIB]      # 1024 MiB unless it is said; a gateway and a shell of its own
+python bench/files.py [MIB]      # default 1024 MiB; it starts its own gateway and shell
 
-Beside it scp moves the same bytes by direct login: the same gateway, the same sftp, no HTTP.
+For comparison, scp moves the same bytes by direct login: the same gateway and sftp, without HTTP.
 """
 
 import re
@@ -34,15 +34,16 @@ app = "app01"
 
 
 def memory(pid: int, what: str) -> int:
-    """VmRSS or VmHWM of a process, in KiB."""
-    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1])
+    """Return VmRSS or VmHWM of a process, in KiB."""
+    match = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1])
 
 
 @contextmanager
 def timed(name: str, size: int, pid: int) -> Iterator[None]:
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the high-water mark begins again (proc(5))
+    """Measure the block, which moves `size` bytes, and print its time, speed and memory."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the high-water mark (proc(5))
     before, began = memory(pid, "VmRSS"), time.monotonic()
     yield
     took = time.monotonic() - began
@@ -51,6 +52,7 @@ def timed(name: str, size: int, pid: int) -> Iterator[None]:
 
 
 def main() -> None:
+    """Run the benchmark."""
     size = int(sys.argv[1]) * MIB if len(sys.argv) > 1 else 1024 * MIB
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -76,10 +78,10 @@ def main() -> None:
                 line = mover.connect()
                 path = mover.files(f"path={quote(str(folder / 'up'))}")
                 line.request("GET", path, headers=mover.headers("GET"))
-                found = line.getresponse()
-                told = digest(iter(lambda: found.read(MIB), b""))
+                response = line.getresponse()
+                received = digest(iter(lambda: response.read(MIB), b""))
                 line.close()
-            assert told == expected
+            assert received == expected
             scp = [
                 "scp", "-q", "-P", str(gateway.port("ssh")), "-i", str(folder / "id"),
                 "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",

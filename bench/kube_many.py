@@ -1,6 +1,6 @@
-"""A controller of many apps: what it costs while nothing happens, and how soon it has seen them all.
+"""A controller of many apps: its cost while nothing happens, and the time until it has seen them all.
 
-A real etcd and kube-apiserver, simulated apps.
+etcd and kube-apiserver are real, the apps simulated.
 """
 
 import asyncio
@@ -30,7 +30,10 @@ Costs = dict[str, dict[str, float]]
 
 
 def measure(folder: Path, apps: int, idle_s: float) -> Costs:
-    """By `none`, `all` (how many have a shell), `starts` and `restart`."""
+    """Measure a controller of so many apps, each idle phase for `idle_s` seconds.
+
+    The result has `none` and `all` (no app and all apps have a shell), `starts` and `restart`.
+    """
     (folder / "lone").mkdir()
     api = LoneApi(folder / "lone")
     try:
@@ -44,14 +47,14 @@ def measure(folder: Path, apps: int, idle_s: float) -> Costs:
             running.until(lambda m: m["shells"] == apps)
             time.sleep(5)
             busy = running.cost(idle_s)
-            made = running.metrics()
+            started = running.metrics()
         with controller(folder, api.kubeconfig()) as running:
             took = running.until(lambda m: m.get("Keep", 0) >= apps)
             again = running.metrics()
         return {
             "none": idle,
             "all": busy,
-            "starts": {"s": made["reconcile_seconds"], "requests": made["requests"]},
+            "starts": {"s": started["reconcile_seconds"], "requests": started["requests"]},
             "restart": {"s": took, "requests": again["requests"]},
         }
     finally:
@@ -79,15 +82,18 @@ async def _knock(kubeconfig: Path, apps: int) -> None:
 
 
 class Running:
-    """A controller in a process of its own, seen by its metrics page and /proc."""
+    """A controller in its own process, observed by its metrics and /proc."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
         self._process = process
         self._url = f"http://127.0.0.1:{port}/metrics"
 
     def metrics(self) -> dict[str, float]:
-        """By name, without prefix; decisions by the decision, requests all together."""
-        found: dict[str, float] = {"requests": 0}
+        """Return metrics by name without prefix; decisions by the decision, `requests` as one sum.
+
+        Raises OSError.
+        """
+        metrics: dict[str, float] = {"requests": 0}
         with urllib.request.urlopen(self._url, timeout=10) as page:
             for line in page.read().decode().splitlines():
                 match = re.fullmatch(
@@ -97,15 +103,15 @@ class Running:
                     continue
                 name, labels, value = match[1], match[2] or "", float(match[3])
                 if name == "requests":
-                    found["requests"] += value
+                    metrics["requests"] += value
                 elif name == "decisions":
-                    found[labels.partition('"')[2].rstrip('"')] = value
+                    metrics[labels.partition('"')[2].rstrip('"')] = value
                 else:
-                    found[name] = value
-        return found
+                    metrics[name] = value
+        return metrics
 
     def until(self, true: Any) -> float:
-        """Wait for it; seconds since it was seen leading first."""
+        """Wait until `true` holds for the metrics; return the seconds since the controller began to lead."""
         led_at: float | None = None
         while True:
             with contextlib.suppress(OSError):
@@ -117,6 +123,7 @@ class Running:
             time.sleep(0.02)
 
     def cost(self, seconds: float) -> dict[str, float]:
+        """Observe the controller for so many seconds; return its requests, CPU time and memory."""
         before, cpu = self.metrics()["requests"], self._cpu_s()
         time.sleep(seconds)
         minutes = seconds / 60
@@ -137,6 +144,7 @@ class Running:
 
 @contextlib.contextmanager
 def controller(folder: Path, kubeconfig: Path) -> Iterator[Running]:
+    """Run a controller with its files in `folder`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

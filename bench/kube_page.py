@@ -1,6 +1,6 @@
 """A result of bench/kubernetes.py as tables, as a plot, and on docs/performance-kubernetes.md.
 
-python bench/kube_page.py        # writes page and plot again from docs/performance/kubernetes.json
+python bench/kube_page.py        # rewrites page and plot from docs/performance/kubernetes.json
 """
 
 import json
@@ -24,32 +24,32 @@ COLOURS = (
     *("#76b7b2", "#e15759", "#ff9da7", "#9c755f", "#2f4b7c"),
 )
 Result = dict[str, Any]
-"""`machine`; `starts`: for each way of the kit, and `seconds`: lists by what was measured
-(`kube_starts`); `costs` (`kube_many`)."""
+"""The keys are `machine`; `starts`, the series of each way of the kit, and `seconds`, series by measure
+(both from `kube_starts`); and `costs` (from `kube_many`)."""
 
 _PART = re.compile(r"(<!-- bench:(?!end)(\w+) -->\n).*?(<!-- bench:end -->)", re.DOTALL)
 
 
 def parts(result: Result) -> dict[str, str]:
-    """Each part of the page that the result has, in Markdown."""
+    """Return the parts of the page that the result has, in Markdown."""
     starts, seconds = result.get("starts", {}), result.get("seconds", {})
-    found = {"machine": _pairs(result["machine"])}
+    texts = {"machine": _pairs(result["machine"])}
     if starts:
-        found["start"] = _starts(starts, seconds)
+        texts["start"] = _starts(starts, seconds)
     if seconds:
-        found["warm"] = _spreads("way", [(told, seconds[way]) for way, told in WARM.items()])
+        texts["warm"] = _spreads("way", [(label, seconds[way]) for way, label in WARM.items()])
     if starts and seconds:
-        found["targets"] = _targets(starts, seconds)
+        texts["targets"] = _targets(starts, seconds)
     if "costs" in result:
-        found["costs"] = _costs(result)
-    return found
+        texts["costs"] = _costs(result)
+    return texts
 
 
 def write(result: Result) -> list[Path]:
-    """The page's parts and the plot; the files written."""
-    made = parts(result)
+    """Write the page's parts and the plot; return the files written."""
+    texts = parts(result)
     page = PAGE.read_text(encoding="utf-8")
-    page = _PART.sub(lambda part: f"{part[1]}{made[part[2]]}\n{part[3]}", page)
+    page = _PART.sub(lambda part: f"{part[1]}{texts[part[2]]}\n{part[3]}", page)
     PAGE.write_text(page, encoding="utf-8")
     shown = {WAYS[way]: result["starts"][way] for way in SHOWN}
     PLOT.write_text(plot(shown, result["seconds"][PLAIN]), encoding="utf-8")
@@ -57,27 +57,27 @@ def write(result: Result) -> list[Path]:
 
 
 def at(part: float, values: list[float]) -> float:
-    """The value below which that part of them lies (nearest rank)."""
+    """Return the value below which that part of the values lies (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, round(part * (len(ordered) - 1)))]
 
 
 def plot(starts: dict[str, dict[str, list[float]]], plain: list[float]) -> str:
-    """SVG: the medians of the steps end to end, a bar for each way, above that of a plain pod."""
+    """Return an SVG: for each way a bar of the steps' medians, and below them the bar of a plain pod."""
     width, left, bar = 860, 260, 30
     rows = {
-        told: {step: at(0.5, series[step]) for step in STEPS} for told, series in starts.items()
+        label: {step: at(0.5, series[step]) for step in STEPS} for label, series in starts.items()
     }
     longest = max(at(0.5, plain), *(sum(medians.values()) for medians in rows.values())) * 1.04
     scale = (width - left - 20) / longest
     shapes, y = [], 20.0
-    for told, medians in rows.items():
+    for label, medians in rows.items():
         x = float(left)
         for (step, value), colour in zip(medians.items(), COLOURS, strict=True):
             title = f"<title>{escape(STEPS[step])}: {value:.3f} s</title>"
             shapes.append(_box(x, y, value * scale, bar, colour, title))
             x += value * scale
-        shapes.append(_text(left - 8, y + 20, told, "end"))
+        shapes.append(_text(left - 8, y + 20, label, "end"))
         y += 46
     middle = at(0.5, plain)
     shapes.append(_box(left, y, middle * scale, bar, "#8a9ba8", f"<title>{middle:.3f} s</title>"))
@@ -127,48 +127,48 @@ def _spreads(first: str, rows: list[tuple[str, list[float]]]) -> str:
         [first, "times", "least", "P50", "P95", "most"],
         [
             [
-                told,
+                label,
                 str(len(values)),
-                *(f"{each:.2f}" for each in (min(values), at(0.5, values))),
-                *(f"{each:.2f}" for each in (at(0.95, values), max(values))),
+                *(f"{value:.2f}" for value in (min(values), at(0.5, values))),
+                *(f"{value:.2f}" for value in (at(0.95, values), max(values))),
             ]
-            for told, values in rows
+            for label, values in rows
         ],
     )
 
 
 def _starts(starts: dict[str, Any], seconds: dict[str, list[float]]) -> str:
-    """A row for each step, two columns for each way."""
+    """Return the table of steps, with two columns for each way."""
 
     def cells(name: str) -> list[str]:
         return [f"{at(part, starts[way][name]):.2f}" for way in starts for part in (0.5, 0.95)]
 
     header = ["step", *(f"{WAYS[way]}, {part}" for way in starts for part in ("P50", "P95"))]
-    rows = [[told, *cells(step)] for step, told in STEPS.items()]
+    rows = [[label, *cells(step)] for step, label in STEPS.items()]
     rows.append(["**all**", *(f"**{cell}**" for cell in cells(WHOLE))])
-    told = f"Starts: {', '.join(f'{len(starts[way][WHOLE])} with {WAYS[way]}' for way in starts)}."
+    text = f"Starts: {', '.join(f'{len(starts[way][WHOLE])} with {WAYS[way]}' for way in starts)}."
     if PLAIN in seconds:
         plain = seconds[PLAIN]
-        told += (
+        text += (
             f" A plain pod of the same image is Ready after {at(0.5, plain):.2f} s (P50 of "
             f"{len(plain)}; P95 {at(0.95, plain):.2f})."
         )
-    return f"{_rows(header, rows)}\n\n{told}"
+    return f"{_rows(header, rows)}\n\n{text}"
 
 
 def _targets(starts: dict[str, Any], seconds: dict[str, list[float]]) -> str:
-    found = [
-        (f"cold start to the banner, {WAYS[way]}, {told}", at(part, starts[way][WHOLE]), most)
+    values = [
+        (f"cold start to the banner, {WAYS[way]}, {label}", at(part, starts[way][WHOLE]), most)
         for way in starts
-        for told, (part, most) in COLD.items()
+        for label, (part, most) in COLD.items()
     ]
     login = at(0.5, seconds["connect"])
-    found.append(
+    values.append(
         (f"`ssh app01.ssh true` by CONNECT, P50 ≤ {LOGIN_P50_S:.2f} s", login, LOGIN_P50_S)
     )
     rows = [
-        [told, f"{value:.2f} s", "reached" if value <= most else "**missed**"]
-        for told, value, most in found
+        [label, f"{value:.2f} s", "reached" if value <= most else "**missed**"]
+        for label, value, most in values
     ]
     return _rows(["to reach", "found", ""], rows)
 
@@ -176,8 +176,8 @@ def _targets(starts: dict[str, Any], seconds: dict[str, list[float]]) -> str:
 def _costs(result: Result) -> str:
     costs, apps = result["costs"], result["apps"]
     rows = [
-        [told, *(f"{costs[name][key]:.0f}" for key in ("requests/min", "CPU ms/min", "RSS MiB"))]
-        for name, told in (("none", "no shell"), ("all", f"{apps} shells"))
+        [label, *(f"{costs[name][key]:.0f}" for key in ("requests/min", "CPU ms/min", "RSS MiB"))]
+        for name, label in (("none", "no shell"), ("all", f"{apps} shells"))
     ]
     idle = _rows(["", "requests a minute", "CPU, ms a minute", "resident, MiB"], rows)
     again, starts = costs["restart"], costs["starts"]

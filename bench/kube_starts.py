@@ -1,4 +1,4 @@
-"""One shell on the test cluster: where the time of its start goes, and what a login to it takes."""
+"""The steps of a shell's start on the test cluster, and the time of a login to it."""
 
 import asyncio
 import contextlib
@@ -50,16 +50,18 @@ WAYS = {
     "image-volume": "the kit mounted",
     "init": "the kit copied by an init container",
 }
-"""`controller.kit_way`, and what it is."""
+"""The values of `controller.kit_way`, with a description of each."""
 Series = dict[str, list[float]]
-"""Seconds, by the names above."""
+"""Lists of seconds, by the names above."""
 
 
 def say(text: str) -> None:
+    """Print progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def reach(kubeconfig: Path) -> KubeCluster:
+    """Return a client of the cluster."""
     return KubeCluster(
         load(kubeconfig),
         field_manager="bench",
@@ -70,20 +72,20 @@ def reach(kubeconfig: Path) -> KubeCluster:
 
 
 def measure_starts(folder: Path, ways: Sequence[str], number: int) -> dict[str, Series]:
-    """By the way that the kit comes: each step of so many starts, and the WHOLE of them."""
-    found = {}
+    """Measure `number` starts for each way of the kit; return each step's times, and those of WHOLE."""
+    series = {}
     for way in ways:
         own = folder / way
         own.mkdir()
         with _house(own, way) as house:
             say(f"{number} starts, {WAYS[way]}")
             log = NodeLog(_place().log / "containerd.log")
-            found[way] = asyncio.run(_starts(house, log, number))
-    return found
+            series[way] = asyncio.run(_starts(house, log, number))
+    return series
 
 
 def measure_beside(folder: Path, plain: int, warm: int) -> Series:
-    """What a start is held against, and logins to a shell that runs."""
+    """Measure starts of a plain pod, for comparison, and logins to a shell that runs."""
     with _house(folder, "sibling") as house:
         return asyncio.run(_plain(house, plain)) | _warm(house, warm)
 
@@ -107,7 +109,7 @@ def _house(folder: Path, kit_way: str) -> Iterator[House]:
         house.start()
         house.gateway.wait_for(lambda line: line["event"] == "controller leads")
         house.app()
-        house.must("app01")  # the images are unpacked, the programs are in memory
+        house.must("app01")  # warm up: unpack images, load programs
         yield house
     finally:
         house.gateway.stop()
@@ -115,7 +117,7 @@ def _house(folder: Path, kit_way: str) -> Iterator[House]:
 
 
 class Seen:
-    """When the watches saw each step of the start that is under way, seconds since the epoch."""
+    """The times at which watches saw each step of the current start, in seconds since the epoch."""
 
     def __init__(self, cluster: KubeCluster, namespace: str) -> None:
         self.at: dict[str, float] = {}
@@ -126,40 +128,42 @@ class Seen:
         self._namespace = namespace
 
     async def follow(self, kind: Kind) -> None:
+        """Watch the shells' objects of a kind until cancelled."""
         async for change in self._cluster.watch(kind, self._namespace, SHELL_OF):
-            for one in change.objects:
-                self._saw(kind, one, gone=str(change.verb) == "deleted")
+            for item in change.objects:
+                self._record(kind, item, is_deleted=str(change.verb) == "deleted")
             self.news.set()
 
-    def _saw(self, kind: Kind, one: Object, *, gone: bool) -> None:
-        name = str(one["metadata"]["name"])
-        if kind is Kind.LEASE and one["spec"].get("renewTime"):
+    def _record(self, kind: Kind, item: Object, *, is_deleted: bool) -> None:
+        name = str(item["metadata"]["name"])
+        if kind is Kind.LEASE and item["spec"].get("renewTime"):
             self._mark("knock")
-        elif kind is Kind.DEPLOYMENT and one["spec"].get("replicas"):
+        elif kind is Kind.DEPLOYMENT and item["spec"].get("replicas"):
             self._mark("controller")
         elif kind is Kind.POD:
-            if gone:
+            if is_deleted:
                 self.pods.discard(name)
                 return
             self.pods.add(name)
             self.pod = name
             self._mark("pod made")
-            if one["spec"].get("nodeName"):
+            if item["spec"].get("nodeName"):
                 self._mark("scheduled")
-            if (one.get("status") or {}).get("podIP"):
+            if (item.get("status") or {}).get("podIP"):
                 self._mark("reported")
 
     def _mark(self, step: str) -> None:
         self.at.setdefault(step, time.time())
 
     async def until(self, true: Any) -> None:
+        """Wait until `true()` holds after a change."""
         while not true():
             self.news.clear()
             await self.news.wait()
 
 
 async def _starts(house: House, log: NodeLog, number: int) -> Series:
-    found: Series = {WHOLE: [], **{name: [] for name in STEPS}}
+    series: Series = {WHOLE: [], **{name: [] for name in STEPS}}
     cluster = reach(house.cluster.kubeconfig)
     seen = Seen(cluster, house.namespace)
     kinds = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
@@ -170,7 +174,7 @@ async def _starts(house: House, log: NodeLog, number: int) -> Series:
         stop = objects.stop_request()
         await cluster.merge(Kind.LEASE, house.namespace, "app01-ssh", stop)
         await seen.until(lambda: not seen.pods)
-        # The kubelet looks once a second, and has just looked: a developer comes at any moment.
+        # The kubelet checks once a second, and has just checked; a developer logs in at any moment.
         await asyncio.sleep(random.random())
         seen.at = {}
         began = before = time.time()
@@ -178,42 +182,42 @@ async def _starts(house: House, log: NodeLog, number: int) -> Series:
         ended = time.time()
         at = {**seen.at, **log.read(seen.pod), "banner": ended}
         for name in STEPS:
-            # A watch may bring a later step first, when two came in one moment.
+            # Watches may report two simultaneous steps in the wrong order.
             then = max(before, at.get(name, before))
-            found[name].append(then - before)
+            series[name].append(then - before)
             before = then
-        found[WHOLE].append(ended - began)
-        say(f"start {turn + 1} of {number}: {found[WHOLE][-1]:.3f} s")
+        series[WHOLE].append(ended - began)
+        say(f"start {turn + 1} of {number}: {series[WHOLE][-1]:.3f} s")
     for task in watching:
         task.cancel()
     await asyncio.gather(*watching, return_exceptions=True)
     await cluster.close()
-    assert all(sum(found[step]) > 0 for step in NODE_STEPS), "containerd's log tells of no start"
-    return found
+    assert all(sum(series[step]) > 0 for step in NODE_STEPS), "containerd's log has no start"
+    return series
 
 
 async def _plain(house: House, number: int) -> Series:
-    """The app's own pod, from the request for a replica to its Ready condition as a watch sees it."""
+    """Measure the app's own pod, from the request for a replica until a watch shows its Ready condition."""
     cluster = reach(house.cluster.kubeconfig)
     pods: dict[str, Any] = {}
     news = asyncio.Event()
 
     async def follow() -> None:
         async for change in cluster.watch(Kind.POD, house.namespace, "app=app01"):
-            for one in change.objects:
-                pods[one["metadata"]["name"]] = one
+            for pod in change.objects:
+                pods[pod["metadata"]["name"]] = pod
                 if str(change.verb) == "deleted":
-                    pods.pop(one["metadata"]["name"], None)
+                    pods.pop(pod["metadata"]["name"], None)
             news.set()
 
     def ready() -> bool:
         return any(
-            each["type"] == "Ready" and each["status"] == "True"
+            condition["type"] == "Ready" and condition["status"] == "True"
             for pod in pods.values()
-            for each in (pod.get("status") or {}).get("conditions") or ()
+            for condition in (pod.get("status") or {}).get("conditions") or ()
         )
 
-    async def scaled(replicas: int) -> float:
+    async def scale(replicas: int) -> float:
         began = time.time()
         change = {"spec": {"replicas": replicas}}
         await cluster.merge(Kind.DEPLOYMENT, house.namespace, "app01", change)
@@ -223,34 +227,34 @@ async def _plain(house: House, number: int) -> Series:
         return time.time() - began
 
     watching = asyncio.create_task(follow())
-    found = []
+    seconds = []
     for _ in range(number):
         await asyncio.sleep(random.random())
-        found.append(await scaled(1))
-        await scaled(0)
+        seconds.append(await scale(1))
+        await scale(0)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     await cluster.close()
-    return {PLAIN: found}
+    return {PLAIN: seconds}
 
 
 def banner(port: int, token: str) -> None:
-    """Open a tunnel, and return once sshd has said its banner through it."""
+    """Open a tunnel, and return once sshd's banner came through it."""
     with socket.create_connection(("127.0.0.1", port), timeout=120) as sock:
         sock.sendall(
             b"CONNECT app01.ssh:22 HTTP/1.1\r\nHost: app01.ssh:22\r\n"
             b"Proxy-Authorization: Bearer " + token.encode() + b"\r\n\r\n"
         )
-        got = b""
-        while b"\r\n\r\nSSH-" not in got:
+        received = b""
+        while b"\r\n\r\nSSH-" not in received:
             more = sock.recv(4096)
             if not more:
-                raise SystemExit(f"no banner: {got!r}")
-            got += more
+                raise SystemExit(f"no banner: {received!r}")
+            received += more
 
 
 def _warm(house: House, number: int) -> Series:
-    """OpenSSH's `ssh … true`, whole, with the shell up; the ways in turn."""
+    """Measure OpenSSH's whole `ssh … true` to a shell that runs, the ways in turn."""
     house.must("app01")
     pod = json.loads(house.kubectl("get", "pod", house.shell_pod(), "-o", "json"))
     at = [*("-p", "2222", "-o", "HostKeyAlias=app01.ssh"), str(pod["status"]["podIP"])]
@@ -259,10 +263,10 @@ def _warm(house: House, number: int) -> Series:
         "connect": house.ssh_command("app01.ssh", "true"),
         "jump": house.ssh_command("app01.ssh", "true", way="jump"),
     }
-    found: Series = {name: [] for name in ways}
+    series: Series = {name: [] for name in ways}
     for _ in range(number):
         for name, command in ways.items():
             began = time.perf_counter()
             subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-            found[name].append(time.perf_counter() - began)
-    return found
+            series[name].append(time.perf_counter() - began)
+    return series

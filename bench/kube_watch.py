@@ -1,12 +1,11 @@
-"""What it costs to follow a cluster: import, memory, CPU and requests of the watches of a gateway.
+"""The cost of following a cluster: import, memory, CPU and requests of a gateway's watches.
 
     python bench/kube_watch.py [--apps N] [--idle-s S] [--with lightkube]
 
-Starts an etcd and a kube-apiserver of its own (`tests/kube/api/lone.py`), puts N apps
-there (Deployment, ReplicaSet, Pod, EndpointSlice), of which each tenth has a shell (the same, and a
-Lease), and follows them in a process by itself: once as a gateway does, once all objects of the five
-kinds, whole. `--with lightkube` does the latter with that library, where it is installed.
-docs/decisions/0021 has figures.
+It starts its own etcd and kube-apiserver (`tests/kube/api/lone.py`) and creates N apps there
+(Deployment, ReplicaSet, Pod, EndpointSlice), of which every tenth has a shell (the same, and a Lease).
+A separate process follows them: first as a gateway does, then all complete objects of the five kinds.
+`--with lightkube` does the latter with that library, if it is installed. docs/decisions/0021 has figures.
 """
 
 import argparse
@@ -32,14 +31,16 @@ Report = dict[str, float | int | str]
 
 
 def main() -> int:
+    """Run the benchmark, or the process that follows; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--apps", type=int, default=500)
     parser.add_argument("--idle-s", type=float, default=120)
     parser.add_argument("--with", dest="others", action="append", default=[], metavar="LIBRARY")
     parser.add_argument("--follow", nargs=2, metavar=("WHAT", "KUBECONFIG"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.follow:
-        asyncio.run(follow(asked.follow[0], Path(asked.follow[1]), asked.apps, asked.idle_s))
+    arguments = parser.parse_args()
+    if arguments.follow:
+        what, kubeconfig = arguments.follow
+        asyncio.run(follow(what, Path(kubeconfig), arguments.apps, arguments.idle_s))
         return 0
     from tests.kube.api.lone import LoneApi, why_not
 
@@ -51,24 +52,25 @@ def main() -> int:
         api = LoneApi(Path(folder))
         try:
             began = time.monotonic()
-            asyncio.run(fill(api.kubeconfig(), asked.apps))
-            say(f"{asked.apps} apps made in {time.monotonic() - began:.1f} s")
-            for what in (GATEWAY, EVERYTHING, *asked.others):
-                if importlib.util.find_spec(what) is None and what in asked.others:
+            asyncio.run(fill(api.kubeconfig(), arguments.apps))
+            say(f"{arguments.apps} apps made in {time.monotonic() - began:.1f} s")
+            for what in (GATEWAY, EVERYTHING, *arguments.others):
+                if importlib.util.find_spec(what) is None and what in arguments.others:
                     say(f"{what} is not installed here")
                     continue
-                measure(what, api.kubeconfig(), asked.apps, asked.idle_s)
+                measure(what, api.kubeconfig(), arguments.apps, arguments.idle_s)
         finally:
             api.close()
     return 0
 
 
 def say(text: str) -> None:
+    """Print progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def measure(what: str, kubeconfig: Path, apps: int, idle_s: float) -> None:
-    """Start the follower; when it is quiet, change every app once; print what it reports."""
+    """Start the process that follows; change every app once after the idle phase; print its report."""
     command = [sys.executable, __file__, "--apps", str(apps), "--idle-s", str(idle_s)]
     with subprocess.Popen(
         [*command, "--follow", what, str(kubeconfig)], stdout=subprocess.PIPE, text=True
@@ -81,11 +83,12 @@ def measure(what: str, kubeconfig: Path, apps: int, idle_s: float) -> None:
                 print(line, end="", flush=True)
 
 
-# ---- the one that follows
+# ---- the process that follows
 
 
 async def follow(what: str, kubeconfig: Path, apps: int, idle_s: float) -> None:
-    ssl.create_default_context()  # every gateway has this already
+    """Follow the cluster, first idle and then while every app changes; print a report as JSON."""
+    ssl.create_default_context()  # every gateway has loaded this already
     before = resident_kib()
     began = time.perf_counter()
     seen: dict[str, int] = dict.fromkeys(KINDS, 0)
@@ -108,9 +111,9 @@ async def follow(what: str, kubeconfig: Path, apps: int, idle_s: float) -> None:
         "sync_cpu_s": round(time.process_time() - cpu, 2),
         "resident_growth_kib": resident_kib() - before,
     }
-    asked, cpu = requests(), time.process_time()
+    requests_before, cpu = requests(), time.process_time()
     await asyncio.sleep(idle_s)
-    report["idle_requests_per_min"] = round((requests() - asked) / idle_s * 60, 2)
+    report["idle_requests_per_min"] = round((requests() - requests_before) / idle_s * 60, 2)
     report["idle_cpu_ms_per_min"] = round((time.process_time() - cpu) / idle_s * 60_000, 2)
     before_changes, cpu = seen["Deployment"], time.process_time()
     print("idle is over", flush=True)
@@ -194,15 +197,15 @@ def _lightkube(kubeconfig: Path, seen: dict[str, int]) -> Start:
 
         async def one(name: str, resource: Any) -> None:
             nonlocal requests
-            found = client.list(resource, namespace=NAMESPACE, chunk_size=500)
-            async for item in found:
+            listing = client.list(resource, namespace=NAMESPACE, chunk_size=500)
+            async for item in listing:
                 known[name + item.metadata.name] = item
                 seen[name] += 1
             requests += 1
             listed[name].set()
             requests += 1
             async for _, item in client.watch(
-                resource, namespace=NAMESPACE, resource_version=found.resourceVersion
+                resource, namespace=NAMESPACE, resource_version=listing.resourceVersion
             ):
                 known[name + item.metadata.name] = item
                 seen[name] += 1
@@ -229,7 +232,7 @@ def _lightkube(kubeconfig: Path, seen: dict[str, int]) -> Start:
 
 
 def resident_kib() -> int:
-    """Resident memory of this process (proc(5))."""
+    """Return the resident memory of this process (proc(5))."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -253,7 +256,7 @@ def _cluster(kubeconfig: Path) -> Any:
 
 
 async def fill(kubeconfig: Path, apps: int) -> None:
-    """The objects of an ordinary app, as its controllers would have made them."""
+    """Create the objects of ordinary apps, as their controllers would have."""
     cluster = _cluster(kubeconfig)
     await cluster.create(_object("v1", "Namespace", None, NAMESPACE))
     room = asyncio.Semaphore(12)
@@ -335,7 +338,7 @@ def _app(number: int, *, shell: bool = False) -> list[tuple[dict[str, Any], dict
     lease = {"holderIdentity": "gateway-0", "renewTime": "2026-01-01T00:00:00.000000Z"}
     opted_in = {} if shell else {"stagedoor.dev/shell": "true"}
     annotations = {"meta": {"labels": labels, "annotations": opted_in}}
-    found: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
+    objects: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
         (
             _object("apps/v1", "Deployment", NAMESPACE, name, spec=workload, **annotations),
             {"replicas": 1, "readyReplicas": 1, "availableReplicas": 1, "updatedReplicas": 1},
@@ -376,8 +379,8 @@ def _app(number: int, *, shell: bool = False) -> list[tuple[dict[str, Any], dict
     if shell:
         meta = {"labels": labels}
         api = "coordination.k8s.io/v1"
-        found.append((_object(api, "Lease", NAMESPACE, name, spec=lease, meta=meta), None))
-    return found
+        objects.append((_object(api, "Lease", NAMESPACE, name, spec=lease, meta=meta), None))
+    return objects
 
 
 if __name__ == "__main__":

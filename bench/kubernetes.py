@@ -1,12 +1,13 @@
-"""Shells on Kubernetes: where the time of a start goes, what a login takes, what a controller costs.
+"""Shells on Kubernetes: the steps of a start, the time of a login, and the cost of a controller.
 
     python bench/kubernetes.py [--starts N] [--plain N] [--warm N] [--apps N] [--idle-s S]
         [--kit-way WAY…] [--write]
 
-The starts are on the test cluster (script/cluster up), with the kit of deploy/kit and an app whose
-image is on the node; each is from no pod at all to sshd's banner through CONNECT. The figures for
-many apps are of a real etcd and kube-apiserver with simulated apps. All of it takes about ten
-minutes. `--write` writes every value, the plot and the tables of docs/performance-kubernetes.md.
+The starts run on the test cluster (script/cluster up), with the kit of deploy/kit and an app whose
+image is on the node; each is measured from no pod at all to sshd's banner through CONNECT. The
+figures for many apps come from a real etcd and kube-apiserver with simulated apps. Everything takes
+about ten minutes. `--write` writes every value, the plot and the tables of
+docs/performance-kubernetes.md.
 """
 
 import argparse
@@ -28,6 +29,7 @@ RESULT = kube_page.DOCS / "performance" / "kubernetes.json"
 
 
 def main() -> int:
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--starts", type=int, default=50, help="0: none; default %(default)s")
     parser.add_argument("--plain", type=int, default=20, help="starts of a plain pod")
@@ -41,29 +43,29 @@ def main() -> int:
         help="how the kit comes; may be given more than once; default: sibling and image-volume",
     )
     parser.add_argument("--write", action="store_true", help="write docs/")
-    asked = parser.parse_args()
-    ways = asked.kit_way or list(kube_page.SHOWN)
-    everything = asked.starts and asked.plain and asked.warm and asked.apps
-    if asked.write and not (everything and set(ways) >= set(kube_page.SHOWN)):
+    arguments = parser.parse_args()
+    ways = arguments.kit_way or list(kube_page.SHOWN)
+    everything = arguments.starts and arguments.plain and arguments.warm and arguments.apps
+    if arguments.write and not (everything and set(ways) >= set(kube_page.SHOWN)):
         parser.error("--write wants all of it")
-    if bool(asked.plain) != bool(asked.warm):
+    if bool(arguments.plain) != bool(arguments.warm):
         parser.error("--plain and --warm go together")
     began = time.monotonic(), busy_s()
-    result: kube_page.Result = {"idle_s": asked.idle_s}
+    result: kube_page.Result = {"idle_s": arguments.idle_s}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         result["machine"] = _machine(folder)
         for part in ("one", "beside", "many"):
             (folder / part).mkdir()
-        if asked.starts:
-            result["starts"] = kube_starts.measure_starts(folder / "one", ways, asked.starts)
-        if asked.plain:
+        if arguments.starts:
+            result["starts"] = kube_starts.measure_starts(folder / "one", ways, arguments.starts)
+        if arguments.plain:
             result["seconds"] = kube_starts.measure_beside(
-                folder / "beside", asked.plain, asked.warm
+                folder / "beside", arguments.plain, arguments.warm
             )
-        if asked.apps:
-            result["apps"] = asked.apps
-            result["costs"] = kube_many.measure(folder / "many", asked.apps, asked.idle_s)
+        if arguments.apps:
+            result["apps"] = arguments.apps
+            result["costs"] = kube_many.measure(folder / "many", arguments.apps, arguments.idle_s)
     took_s = time.monotonic() - began[0]
     result["machine"]["load"] = (
         f"{(busy_s() - began[1]) / took_s / (os.cpu_count() or 1):.0%} of all cores were busy "
@@ -71,7 +73,7 @@ def main() -> int:
     )
     for part, text in kube_page.parts(result).items():
         print(f"\n# {part}\n\n{text}")
-    if asked.write:
+    if arguments.write:
         RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         for file in kube_page.write(result):
             print(f"{file} written")
@@ -81,9 +83,9 @@ def main() -> int:
 def _machine(folder: Path) -> dict[str, str]:
     known = machine(0, folder)
     wanted = ("when", "processor", "memory", "system", "stagedoor")
-    said = {key: known[key] for key in wanted}
-    said["load"] = ""
-    return said
+    rows = {key: known[key] for key in wanted}
+    rows["load"] = ""
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Lighthouse over the WebShell's pages: `script/lighthouse` runs it and prints the scores.
+"""A run of Lighthouse over the WebShell's pages, for `script/lighthouse`, which prints the scores.
 
-The browser is signed in already, as a person is, so no secret goes through Lighthouse's arguments.
+The browser is already signed in, so no secret is in Lighthouse's arguments.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ ROOT = Path(__file__).parents[1]
 PROGRAM = ROOT / "web/lighthouse/node_modules/.bin/lighthouse"
 CATEGORIES = ("accessibility", "best-practices", "performance")
 LEAST = 95
-"""Below this, a page's accessibility is a failure."""
+"""The least score for accessibility of a page."""
 PAGE_S = 300
 
 
 def main() -> int:
-    """0 if every page reaches it, 1 otherwise, with a line that says why."""
+    """Print the scores; return 0 if every page reaches `LEAST`, else 1 after an error line on stderr."""
     try:
         return asyncio.run(_staged())
     except (BrowserError, StagedoorError, RuntimeError) as error:
@@ -57,7 +57,8 @@ def _measure(demo: DemoGateway) -> int:
         print("page".ljust(26), *(name.rjust(16) for name in CATEGORIES), flush=True)
         for name, path in pages.items():
             scores = _scores(browser.port, f"{demo.web}{path}", Path(folder) / "report.json")
-            print(name.ljust(26), *(f"{scores[one]:16d}" for one in CATEGORIES), flush=True)
+            columns = (f"{scores[category]:16d}" for category in CATEGORIES)
+            print(name.ljust(26), *columns, flush=True)
             worst = min(worst, scores["accessibility"])
         tab.close()
     if worst < LEAST:
@@ -66,7 +67,7 @@ def _measure(demo: DemoGateway) -> int:
 
 
 def _scores(port: int, url: str, report: Path) -> dict[str, int]:
-    """0 to 100 by category. Raises RuntimeError for a page that could not be measured."""
+    """Return the scores of a page, 0 to 100, by category. Raises RuntimeError if it cannot be measured."""
     command = [
         PROGRAM, url, f"--port={port}", "--disable-storage-reset", "--quiet", "--preset=desktop",
         f"--only-categories={','.join(CATEGORIES)}", "--output=json", f"--output-path={report}",
@@ -74,18 +75,23 @@ def _scores(port: int, url: str, report: Path) -> dict[str, int]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PAGE_S, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{url}: {done.stderr.strip()[-400:]}")
-    found = json.loads(report.read_text())
-    for name, audit in found["audits"].items():
-        told = ("accessibility", "best-practices")
-        if audit["score"] == 0 and any(name in _weighed(found, one) for one in told):
+    document = json.loads(report.read_text())
+    for name, audit in document["audits"].items():
+        reported = ("accessibility", "best-practices")
+        if audit["score"] == 0 and any(
+            name in _weighed_audits(document, category) for category in reported
+        ):
             print(f"  {name}: {audit['title']}", file=sys.stderr)
-    return {one: round(100 * (found["categories"][one]["score"] or 0)) for one in CATEGORIES}
+    return {
+        category: round(100 * (document["categories"][category]["score"] or 0))
+        for category in CATEGORIES
+    }
 
 
-def _weighed(
-    found: dict[str, dict[str, dict[str, list[dict[str, str]]]]], category: str
+def _weighed_audits(
+    document: dict[str, dict[str, dict[str, list[dict[str, str]]]]], category: str
 ) -> set[str]:
-    return {one["id"] for one in found["categories"][category]["auditRefs"]}
+    return {audit["id"] for audit in document["categories"][category]["auditRefs"]}
 
 
 if __name__ == "__main__":

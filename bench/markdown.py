@@ -1,4 +1,4 @@
-"""Tables of measured values in Markdown, and their place in a page."""
+"""Tables of measured values in Markdown, and their insertion into a page."""
 
 import argparse
 import os
@@ -12,7 +12,10 @@ END = "<!-- bench:end -->"
 
 
 def options(about: str | None, quick: str) -> argparse.Namespace:
-    """`--quick`, which does what `quick` says, and `--page`. `about` begins with the summary."""
+    """Parse a command line with `--quick`, which `quick` describes, and `--page`.
+
+    `about` is the program's docstring, whose first line is the summary.
+    """
     parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help=f"{quick}: does everything work?")
     parser.add_argument("--page", type=Path, help="a page with the marks")
@@ -20,14 +23,14 @@ def options(about: str | None, quick: str) -> argparse.Namespace:
 
 
 def row(name: str, values: Sequence[float], unit: str, bound: str) -> str:
-    """`bound` is what the figure may be at most, as it is shown."""
+    """Return a row of the table. `bound` is a text for the greatest value that is accepted."""
     p50, p95, p99 = (percentile(values, share) for share in (50, 95, 99))
     shown = [f"{value:.1f}" if unit == "ms" else f"{value:.2f}" for value in (p50, p95, p99)]
     return f"| {name} | {len(values)} | {' | '.join(shown)} | {unit} | {bound} |"
 
 
 def hand_out(lines: Sequence[str], load_before: float, page: Path | None, mark: str) -> None:
-    """Print a table's lines and how busy the machine was, and put them into a page."""
+    """Print a table's lines and the machine's load, and write them into `page` if it is not None."""
     load = f"{load_before:.1f} at the start, {os.getloadavg()[0]:.1f} at the end"
     text = "\n".join([*lines, "", f"{os.cpu_count()} processors; load average {load}."])
     print(text)
@@ -36,7 +39,7 @@ def hand_out(lines: Sequence[str], load_before: float, page: Path | None, mark: 
 
 
 def put_into(page: Path, mark: str, text: str) -> None:
-    """Replace what stands between `<!-- bench:MARK -->` and the next end mark."""
+    """Replace the text between `<!-- bench:MARK -->` and the next end mark."""
     before, begin, rest = page.read_text().partition(f"<!-- bench:{mark} -->\n")
     _, end, after = rest.partition(END)
     assert end, f"{page} has no marks for {mark}"

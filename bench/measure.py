@@ -1,4 +1,4 @@
-"""What a process tree costs, as the kernel counts it (proc(5)), and what machine this is."""
+"""The cost of a process tree, as the kernel counts it (proc(5)), and a description of this machine."""
 
 import ctypes
 import os
@@ -12,32 +12,32 @@ from pathlib import Path
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 _SET_CHILD_SUBREAPER = 36
-# Where it is set, each process would compile the program again, and that would be measured.
+# With it, each process would compile the program again, which would be measured too.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def tree(root: int) -> list[int]:
-    """`root` and all that descend from it, among the processes that live now."""
+    """Return the pids of `root` and its descendants that live now."""
     children: dict[int, list[int]] = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
             fields = _stat(int(entry.name))
             if fields is not None:
                 children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, rest = [], [root]
+    pids, rest = [], [root]
     while rest:
         pid = rest.pop()
-        found.append(pid)
+        pids.append(pid)
         rest.extend(children.get(pid, ()))
-    return found
+    return pids
 
 
 def cpu_s(pids: list[int]) -> float:
-    """User and system seconds of `pids`, of their ended threads and of children they waited for.
+    """Return user and system seconds of `pids`, of their ended threads and of children they waited for.
 
-    Softirq work done while one of them ran (on loopback: the receiver's half of TCP) counts for
-    it, since the kernel charges it to the program that was running.
+    Softirq work done while one of them ran (on loopback: the receiver's half of TCP) is included,
+    since the kernel charges it to the program that was running.
     """
     total = 0
     for pid in pids:
@@ -48,17 +48,17 @@ def cpu_s(pids: list[int]) -> float:
 
 
 def resident_kib(pids: list[int]) -> float:
-    """Resident memory (Rss) of all `pids` added up."""
+    """Return the sum of the resident memory (Rss) of `pids`."""
     return sum(_rollup_kib(pid, "Rss") for pid in pids)
 
 
 def proportional_kib(pids: list[int]) -> float:
-    """The same, but what several processes share counts once (Pss)."""
+    """Return the memory of `pids` in which shared pages count once (Pss)."""
     return sum(_rollup_kib(pid, "Pss") for pid in pids)
 
 
 def settled_kib(root: int, deadline_s: float = 20.0) -> float:
-    """`resident_kib` of the tree once two readings, half a second apart, differ by under 0.2 %."""
+    """Return `resident_kib` of the tree once two readings, half a second apart, differ by under 0.2 %."""
     until = time.monotonic() + deadline_s
     last = resident_kib(tree(root))
     while time.monotonic() < until:
@@ -71,24 +71,23 @@ def settled_kib(root: int, deadline_s: float = 20.0) -> float:
 
 
 def busy_s() -> float:
-    """Seconds in which the machine's cores were busy since boot, all cores together."""
+    """Return the seconds in which the machine's cores were busy since boot, all cores together."""
     fields = (PROC / "stat").read_text().splitlines()[0].split()[1:9]
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields)
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
 
 
 def adopt_orphans() -> None:
-    """Be the parent of whatever outlives its own among what we start, so that `tree` has it too.
+    """Become the parent of descendants that outlive their own parent, so that `tree` includes them.
 
-    Of one that has ended, what it used stays to be read, since nobody waits for it
-    (PR_SET_CHILD_SUBREAPER, prctl(2)).
+    One that has ended stays a zombie, whose CPU time can still be read (PR_SET_CHILD_SUBREAPER, prctl(2)).
     """
     if ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 def raise_open_files() -> int:
-    """Let this process, and so all that it starts, open as many files as it may. Returns how many."""
+    """Raise this process's limit of open files, which its children inherit; return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         most = int(Path("/proc/sys/fs/nr_open").read_text())
@@ -100,7 +99,7 @@ def raise_open_files() -> int:
 
 
 def machine(open_files: int, folder: Path) -> dict[str, str]:
-    """What a reader must know to judge the figures; keys are shown as they are."""
+    """Return the facts that a reader needs to judge the figures; keys are shown unchanged."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -132,22 +131,22 @@ def _file_system(folder: Path) -> str:
 
 
 def _commit() -> str:
-    said = subprocess.run(
+    done = subprocess.run(
         ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return said.stdout.strip() or "not from a checkout"
+    return done.stdout.strip() or "not from a checkout"
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on; None once the process has gone."""
+    """Return the fields of /proc/PID/stat from the state on; None once the process has ended."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return text[text.rindex(")") + 2 :].split()  # the name may hold spaces and parentheses
+    return text[text.rindex(")") + 2 :].split()  # the name may have spaces and parentheses
 
 
 def _rollup_kib(pid: int, what: str) -> float:
@@ -156,5 +155,5 @@ def _rollup_kib(pid: int, what: str) -> float:
             if line.startswith(f"{what}:"):
                 return float(line.split()[1])
     except (FileNotFoundError, ProcessLookupError):
-        pass  # it went between the listing and the reading
+        pass  # it ended between the listing and the reading
     return 0.0

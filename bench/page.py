@@ -1,10 +1,10 @@
-"""Write a result's tables into the pages of docs/ that have them, between the markers there.
+"""A writer of a result's tables into the pages of docs/, between the markers there.
 
     python bench/page.py RESULT.json [PAGE.md]
 
-No figure on those pages is typed by hand: whatever stands between `<!-- bench:NAME -->` and
-`<!-- bench:end -->` is replaced, if the result has it. The tunnels and the jump hosts may come from
-runs of their own, so each of the two has its own machine, targets and notes.
+No figure on those pages is typed by hand: the text between `<!-- bench:NAME -->` and
+`<!-- bench:end -->` is replaced, if the result has that part. Tunnels and jump hosts may be measured
+in separate runs, so each of the two has its own machine, targets and notes.
 """
 
 import re
@@ -55,7 +55,7 @@ _PART = re.compile(r"(<!-- bench:(?!end)(\w+) -->\n).*?(<!-- bench:end -->)", re
 
 
 def filled(page: str, result: Result) -> str:
-    """`page` with every part written again. Raises ValueError for a part that nobody knows."""
+    """Return `page` with the parts that the result has. Raises ValueError for an unknown part."""
     known: dict[str, Callable[[], str]] = {
         "machine": lambda: tables.machine(result),
         "peers": lambda: tables.peers(result),
@@ -82,7 +82,7 @@ def replaced(
     parts: Mapping[str, Callable[[], str]],
     measured: Callable[[str], bool] = lambda _: True,
 ) -> str:
-    """`page` with each part that was `measured` written again. Raises ValueError for an unknown one."""
+    """Return `page` with each part that was `measured` replaced. Raises ValueError for an unknown one."""
 
     def part(match: re.Match[str]) -> str:
         name = match[2]
@@ -94,6 +94,7 @@ def replaced(
 
 
 def main(argv: list[str]) -> int:
+    """Write the pages; return the exit code."""
     if len(argv) not in (1, 2) or argv[0].startswith("-"):
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2

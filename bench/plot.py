@@ -1,4 +1,4 @@
-"""Draw a result: one picture for each benchmark, bars of medians with least and most.
+"""A plot of a result: one picture for each benchmark, with bars for medians, least and most.
 
     python bench/plot.py RESULT.json FOLDER
 
@@ -26,11 +26,11 @@ def plot(
     specs: Sequence[Table] = SPECS,
     kinds: Sequence[str] = ("svg", "png"),
 ) -> list[Path]:
-    """Write NAME.svg and NAME.png for each benchmark that has values. Raises ImportError."""
+    """Write NAME.svg and NAME.png for each benchmark with values; return their paths. Raises ImportError."""
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "stagedoor"  # the same result, the same file
+    matplotlib.rcParams["svg.hashsalt"] = "stagedoor"  # the same file for the same result
     folder.mkdir(parents=True, exist_ok=True)
     return [path for spec in specs for path in _picture(result, spec, folder, kinds)]
 
@@ -39,7 +39,7 @@ def _picture(result: Result, spec: Table, folder: Path, kinds: Sequence[str]) ->
     from matplotlib.figure import Figure
 
     series = result.of(spec.benchmark)
-    cases = ordered(each.case for each in series)
+    cases = ordered(line.case for line in series)
     panes = [(case, spec.columns[0], case) for case in cases]
     if spec.plot_columns:
         panes = [(case, column, column.measure) for case in cases for column in spec.columns]
@@ -52,19 +52,19 @@ def _picture(result: Result, spec: Table, folder: Path, kinds: Sequence[str]) ->
     figure = Figure(figsize=(4 + 3 * (len(panes) - 1), 1 + 0.4 * max(map(len, names))))
     axes = figure.subplots(1, len(panes), squeeze=False)[0]
     for pane, (case, column, title), subjects_here in zip(axes, panes, names, strict=True):
-        found = [
-            each
+        bars = [
+            line
             for name in subjects_here
-            if (each := result.find(spec.benchmark, case, name, column.measure)) is not None
+            if (line := result.find(spec.benchmark, case, name, column.measure)) is not None
         ]
         pane.barh(
-            [each.subject for each in found],
-            [each.median for each in found],
+            [bar.subject for bar in bars],
+            [bar.median for bar in bars],
             xerr=[
-                [each.median - each.least for each in found],
-                [each.most - each.median for each in found],
+                [bar.median - bar.least for bar in bars],
+                [bar.most - bar.median for bar in bars],
             ],
-            color=[OTHERS if each.subject in PEERS else OURS for each in found],
+            color=[OTHERS if bar.subject in PEERS else OURS for bar in bars],
             error_kw={"elinewidth": 1, "capsize": 2},
         )
         pane.invert_yaxis()
@@ -80,6 +80,7 @@ def _picture(result: Result, spec: Table, folder: Path, kinds: Sequence[str]) ->
 
 
 def main(argv: list[str]) -> int:
+    """Draw the pictures; return the exit code."""
     if len(argv) != 2 or argv[0].startswith("-"):
         print((__doc__ or "").strip(), file=sys.stderr)
         return 2

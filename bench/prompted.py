@@ -1,4 +1,4 @@
-"""Run a command on a terminal of its own, and answer the password that it asks for there."""
+"""A runner of commands on their own terminal, which answers a prompt for a password there."""
 
 import contextlib
 import fcntl
@@ -16,10 +16,10 @@ from load.tunnel import LoadError
 
 
 def prompted(argv: Sequence[str], env: Mapping[str, str], password: str, limit_s: float) -> float:
-    """Seconds from start to end of the command. Raises LoadError if it fails.
+    """Run a command; return its seconds from start to end. Raises LoadError if it fails.
 
-    OpenBSD nc takes a password from the terminal only, so every command gets one and the
-    comparison stays fair.
+    OpenBSD nc reads a password only from a terminal, so every command gets a terminal, to keep
+    the comparison fair.
     """
     ours, theirs = pty.openpty()
 
@@ -28,7 +28,7 @@ def prompted(argv: Sequence[str], env: Mapping[str, str], password: str, limit_s
 
     with tempfile.TemporaryFile() as output, contextlib.ExitStack() as stack:
         stack.callback(os.close, ours)
-        # Open until the end: ssh closes its own, and a terminal that nobody holds hangs up.
+        # Open until the end: ssh closes its own descriptor, and a terminal without any hangs up.
         stack.callback(os.close, theirs)
         begin = time.perf_counter()
         process = subprocess.Popen(
@@ -45,8 +45,8 @@ def prompted(argv: Sequence[str], env: Mapping[str, str], password: str, limit_s
         seconds = time.perf_counter() - begin
         if process.returncode:
             output.seek(0)
-            said = output.read().decode(errors="replace").strip().splitlines()
-            raise LoadError(f"exit code {process.returncode}: {' / '.join(said[-2:])}")
+            lines = output.read().decode(errors="replace").strip().splitlines()
+            raise LoadError(f"exit code {process.returncode}: {' / '.join(lines[-2:])}")
         return seconds
 
 

@@ -1,4 +1,4 @@
-"""Measure Stagedoor beside other programs on this machine.
+"""The benchmarks of Stagedoor beside other programs on this machine.
 
     python bench/run.py [--quick] [NAME…] [--json FILE] [--plot FOLDER] [--peers NAME,…]
                         [--stock-ciphers]
@@ -39,8 +39,8 @@ from stage import STARTS, USUAL, Stage
 from targets import JUMP_TARGETS, TARGETS
 
 BENCHMARKS: dict[str, tuple[Table, Callable[[Stage], None]]] = {
-    each.TABLE.benchmark: (each.TABLE, each.run)
-    for each in (
+    module.TABLE.benchmark: (module.TABLE, module.run)
+    for module in (
         throughput,
         connects,
         idle,
@@ -54,10 +54,11 @@ BENCHMARKS: dict[str, tuple[Table, Callable[[Stage], None]]] = {
         ways,
     )
 }
-QUIET = 0.05  # of all cores: more than this by others, and the reader is told
+QUIET = 0.05  # the share of all cores above which other programs' use is noted for the reader
 
 
 def main() -> int:
+    """Run the benchmarks; return the exit code."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").partition("\n")[0],
         epilog="benchmarks: " + ", ".join(f"{n} ({t.title})" for n, (t, _) in BENCHMARKS.items()),
@@ -75,11 +76,11 @@ def main() -> int:
         metavar="NAME,…",
         help=f"of {', '.join(STARTS)}; default: %(default)s",
     )
-    asked = parser.parse_args()
-    jumps.stock_ciphers = asked.stock_ciphers
+    arguments = parser.parse_args()
+    jumps.stock_ciphers = arguments.stock_ciphers
     for kind, given, known in (
-        ("benchmark", asked.names, list(BENCHMARKS)),
-        ("peer", asked.peers.split(","), list(STARTS)),
+        ("benchmark", arguments.names, list(BENCHMARKS)),
+        ("peer", arguments.peers.split(","), list(STARTS)),
     ):
         for name in given:
             if name not in known:
@@ -89,28 +90,28 @@ def main() -> int:
     open_files = measure.raise_open_files()
     with tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as name:
         folder = Path(name)
-        folder.chmod(0o755)  # squid goes on as another user
-        result = Result(measure.machine(open_files, folder), asked.quick)
-        stage = Stage(folder, result, asked.quick, asked.peers.split(","), open_files)
+        folder.chmod(0o755)  # squid changes to another user
+        result = Result(measure.machine(open_files, folder), arguments.quick)
+        stage = Stage(folder, result, arguments.quick, arguments.peers.split(","), open_files)
         with contextlib.suppress(KeyboardInterrupt):
-            for each in asked.names or BENCHMARKS:
-                _watched(stage, each)
-                if asked.json:
-                    result.write(asked.json)  # each time: a later one may fail
-    _print(result, asked.names or list(BENCHMARKS))
-    if asked.plot:
+            for benchmark in arguments.names or BENCHMARKS:
+                _run(stage, benchmark)
+                if arguments.json:
+                    result.write(arguments.json)  # each time, since a later one may fail
+    _print(result, arguments.names or list(BENCHMARKS))
+    if arguments.plot:
         from plot import plot
 
         try:
-            plot(result, asked.plot)
+            plot(result, arguments.plot)
         except ImportError:
             print("no pictures: .venv/bin/pip install matplotlib", file=sys.stderr)
             return 1
     return 0
 
 
-def _watched(stage: Stage, name: str) -> None:
-    """Run one benchmark; note how much of the machine others took meanwhile."""
+def _run(stage: Stage, name: str) -> None:
+    """Run one benchmark, and note how much of the machine other programs used meanwhile."""
     before = measure.busy_s(), measure.cpu_s(measure.tree(os.getpid())), time.perf_counter()
     BENCHMARKS[name][1](stage)
     busy, ours, wall = (
@@ -119,7 +120,7 @@ def _watched(stage: Stage, name: str) -> None:
         time.perf_counter() - before[2],
     )
     others = max(0.0, busy - ours) / wall / (os.cpu_count() or 1)
-    stage.tell(f"{name}: {wall:.0f} s; others took {others:.0%} of all cores")
+    stage.report(f"{name}: {wall:.0f} s; others took {others:.0%} of all cores")
     if others > QUIET:
         stage.note(
             f"{name}: the machine was not quiet; others took {others:.0%} of all cores meanwhile"
@@ -133,9 +134,9 @@ def _print(result: Result, names: list[str]) -> None:
     for name in names:
         spec, _ = BENCHMARKS[name]
         print(f"\n# {spec.title}\n\n{tables.table(result, spec)}")
-    asked = [target for target in (*TARGETS, *JUMP_TARGETS) if target.benchmark in names]
-    if asked and not result.quick:
-        print("\n# Targets\n\n" + tables.targets(result, asked))
+    wanted = [target for target in (*TARGETS, *JUMP_TARGETS) if target.benchmark in names]
+    if wanted and not result.quick:
+        print("\n# Targets\n\n" + tables.targets(result, wanted))
     print("\n# Notes\n\n" + tables.notes(result))
 
 

@@ -1,11 +1,11 @@
-"""How long ssh waits for its person's sign-in, beyond what the person and the provider take.
+"""The time that ssh waits for its person's sign-in, without the person's and the provider's own time.
 
     .venv/bin/python bench/sign_in_click.py [--quick] [--page docs/performance-login.md]
 
-A gateway of one worker on SQLite, npm's oidc-provider (certified), stock ssh, the client that gateways
-serve, and a browser by HTTP, which draws nothing. Measured by the clock are: from the click in the browser
-until ssh goes on, with and without the client; from `ssh` to its prompt where the provider still knows the
-person; and 50 ssh at once. Prints a table in Markdown, and how busy the machine was; --page writes it
+It uses a gateway of one worker on SQLite, npm's oidc-provider (certified), stock ssh, the client that
+gateways serve, and a browser by HTTP, which draws nothing. It measures, in wall time: from the click in the
+browser until ssh continues, with and without the client; from `ssh` to its prompt while the person is signed
+in at the provider; and 50 ssh at once. It prints a table in Markdown and the machine's load; --page writes it
 between the marks of a page.
 """
 
@@ -35,7 +35,7 @@ from stagedoor.admin import service as admin
 ACCOUNT, CLAIMS = "carol-1", {"preferred_username": "carol", "groups": ["shop"]}
 AT_ONCE = 50
 CLICKS, PROMPTS, CROWDS = 15, 15, 5
-"""In each run of a gateway: it lets 20 logins of a source begin in a row, and then one in five seconds."""
+"""How many of each one gateway serves: it accepts 20 logins of a source, then one in five seconds."""
 RUNS = 3
 OPENSSH_ALONE = """
 Host gw
@@ -50,7 +50,10 @@ Host gw
 
 
 class Carol:
-    """At the laptop's browser. The provider knows her; `there_s` is how long she was led around there."""
+    """A person with a browser, who is signed in at the provider.
+
+    `there_s` is the time that her browser spent at the provider.
+    """
 
     def __init__(self, idp: Idp, port: int) -> None:
         self._idp = idp
@@ -60,12 +63,13 @@ class Carol:
         self.there_s = 0.0
         self.sign_in("/")
 
-    def forgotten(self) -> None:
-        """By the gateway's cookie."""
+    def lose_cookies(self) -> None:
+        """Continue with a browser without the gateway's cookies."""
         self.browser = Browser(self._port)
         self.there_s = 0.0
 
     def sign_in(self, wanted: str) -> None:
+        """Sign in at the gateway by the provider, and open the page `wanted`."""
         url = self.browser.begin(wanted)
         began = time.perf_counter()
         back = self._idp.sign_in(url, ACCOUNT, self._provider)
@@ -74,12 +78,13 @@ class Carol:
         assert status == 200, page
 
     def look(self, id_: str) -> None:
+        """Open the page of a login."""
         status, page = self.browser.get(f"{self.browser.origin}/login/{id_}")
         assert status == 200, page
         assert "Allow" in page, page
 
     def click(self, id_: str) -> None:
-        """The browser goes where it is led: to the client's port, and back."""
+        """Allow a login, and follow the redirects to the client's port and back."""
         status, page = self.browser.post(f"/login/{id_}/approve")
         assert status == 200, page
         [url] = re.findall(r'href="(http://127\.0\.0\.1:\d+/[^"]+)"', page)
@@ -87,12 +92,13 @@ class Carol:
         assert (status, "logged in" in page) == (200, True), page
 
     def type(self, id_: str, letters: str) -> None:
+        """Allow a login by its letters."""
         status, page = self.browser.post(f"/login/{id_}/approve", letters=letters)
         assert status == 200, page
 
 
 class Tabs:
-    """A desktop, whose browser writes down what it is to show."""
+    """A desktop whose browser records the URLs that it should open."""
 
     def __init__(self, folder: Path) -> None:
         self._pipe = folder / "tabs"
@@ -104,12 +110,13 @@ class Tabs:
         self._fd = os.open(self._pipe, os.O_RDWR | os.O_NONBLOCK)
 
     def opened(self) -> str:
-        """The id of the login that the next tab shows; waits for it."""
+        """Wait for the next tab; return the id of its login."""
         os.set_blocking(self._fd, True)
         return os.read(self._fd, 1000).decode().strip().rpartition("/")[2]
 
     @property
     def more(self) -> bool:
+        """True if another tab was opened."""
         os.set_blocking(self._fd, False)
         try:
             return bool(os.read(self._fd, 1000))
@@ -119,7 +126,7 @@ class Tabs:
 
 @contextmanager
 def gateway_of(idp: Idp, folder: Path, toml: str) -> Iterator[Gateway]:
-    """With the provider, and an app for its person."""
+    """Run a gateway with the provider and an app for its person."""
     folder.mkdir()
     secret = folder / "secret"
     secret.touch(mode=0o600)
@@ -129,31 +136,31 @@ def gateway_of(idp: Idp, folder: Path, toml: str) -> Iterator[Gateway]:
         f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
         'groups = { "shop" = "shop" }\n'
     )
-    with Gateway(folder, toml + sso) as made:
-        with made.service() as service:
+    with Gateway(folder, toml + sso) as gateway:
+        with gateway.service() as service:
             admin.add_grant(service, "group:shop", "app01")
-        yield made.start()
+        yield gateway.start()
 
 
 def since(began: float, process: "subprocess.Popen[str]") -> float:
-    """Milliseconds until it ends; it must succeed."""
+    """Wait for a process, which must succeed; return the milliseconds since `began`."""
     process.wait(60)
     took = (time.perf_counter() - began) * 1e3
     assert process.returncode == 0
     return took
 
 
-def clicked(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
-    """From the click until what ssh waits for has ended, on one machine."""
-    return _approved(laptop, tabs, count, lambda id_, _: carol.click(id_), carol.look)
+def measure_clicks(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
+    """Measure from the click until the command that ssh waits for has ended, on one machine."""
+    return _measure_approvals(laptop, tabs, count, lambda id_, _: carol.click(id_), carol.look)
 
 
-def typed(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
-    """The same where the browser is on another machine."""
-    return _approved(laptop, tabs, count, carol.type, carol.look)
+def measure_letters(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
+    """Measure from the letters, with the browser on another machine, until that command has ended."""
+    return _measure_approvals(laptop, tabs, count, carol.type, carol.look)
 
 
-def _approved(
+def _measure_approvals(
     laptop: Laptop,
     tabs: Tabs,
     count: int,
@@ -175,8 +182,8 @@ def _approved(
     return took
 
 
-def bound(folder: Path, gateway: Gateway, carol: Carol, count: int) -> list[float]:
-    """From the letters until stock ssh alone is in."""
+def measure_alone(folder: Path, gateway: Gateway, carol: Carol, count: int) -> list[float]:
+    """Measure from the letters until stock ssh, without the client, has logged in."""
     took = []
     for number in range(count):
         key = folder / f"key{number}"
@@ -188,15 +195,15 @@ def bound(folder: Path, gateway: Gateway, carol: Carol, count: int) -> list[floa
         path, letters = waiting.asked()
         began = time.perf_counter()
         carol.type(path.rpartition("/")[2], letters)
-        code, said = waiting.ended()
+        code, out = waiting.ended()
         took.append((time.perf_counter() - began) * 1e3)
-        assert (code, said.splitlines()[0]) == (0, b"carol")
+        assert (code, out.splitlines()[0]) == (0, b"carol")
         key.unlink()
     return took
 
 
 def ssh(laptop: Laptop, tabs: Tabs) -> "subprocess.Popen[bytes]":
-    """The person's ssh to an app, on their desktop."""
+    """Start the person's ssh to an app, on their desktop."""
     return subprocess.Popen(
         ["ssh", "-F", laptop.home / ".ssh/config", "app01.ssh", "echo in"],
         env=laptop.env | tabs.env,
@@ -207,27 +214,29 @@ def ssh(laptop: Laptop, tabs: Tabs) -> "subprocess.Popen[bytes]":
     )
 
 
-def prompts(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
-    """Seconds from `ssh` to what the shell says, less those at the provider: the login is over, the gateway
-    has forgotten the browser, and the provider has not."""
+def measure_prompts(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
+    """Measure from `ssh` to the shell's output, in seconds, without those at the provider.
+
+    The login has ended and the gateway's cookie is gone, but the person is signed in at the provider.
+    """
     took = []
     for _ in range(count):
         laptop.run("logout")
-        carol.forgotten()
+        carol.lose_cookies()
         began = time.perf_counter()
         process = ssh(laptop, tabs)
         id_ = tabs.opened()
         carol.sign_in(f"/login/{id_}")
         carol.look(id_)
         carol.click(id_)
-        said = process.communicate(timeout=60)
+        output = process.communicate(timeout=60)
         took.append(time.perf_counter() - began - carol.there_s)
-        assert said[0] == b"in\n", said
+        assert output[0] == b"in\n", output
     return took
 
 
-def crowds(laptop: Laptop, carol: Carol, tabs: Tabs, count: int, size: int) -> list[float]:
-    """Seconds until the last of `size` ssh is in, by one tab."""
+def measure_crowds(laptop: Laptop, carol: Carol, tabs: Tabs, count: int, size: int) -> list[float]:
+    """Measure the seconds until the last of `size` ssh has logged in, with one tab for all."""
     took = []
     for _ in range(count):
         laptop.run("logout")
@@ -236,18 +245,21 @@ def crowds(laptop: Laptop, carol: Carol, tabs: Tabs, count: int, size: int) -> l
         id_ = tabs.opened()
         carol.look(id_)
         carol.click(id_)
-        said = [process.communicate(timeout=120) for process in all_]
+        outputs = [process.communicate(timeout=120) for process in all_]
         took.append(time.perf_counter() - began)
-        assert {out for out, _ in said} == {b"in\n"}, [each for each in said if each[0] != b"in\n"]
+        assert {out for out, _ in outputs} == {b"in\n"}, [
+            output for output in outputs if output[0] != b"in\n"
+        ]
         assert not tabs.more, "one tab for all of them"
     return took
 
 
 def main() -> None:
+    """Run the benchmark."""
     given = options(__doc__, "a few of it")
     part = 5 if given.quick else 1
     busy = os.getloadavg()[0]
-    found: dict[str, list[float]] = {
+    times: dict[str, list[float]] = {
         name: [] for name in ("click", "type", "alone", "prompt", "crowd")
     }
     toml = settings()
@@ -256,23 +268,23 @@ def main() -> None:
         folder = Path(named)
         with running_idp(folder, {ACCOUNT: CLAIMS}, f"http://{web}/sign-in/sso") as idp:
             for run in range(1 if given.quick else RUNS):
-                for name in found:
+                for name in times:
                     place = folder / f"{name}{run}"
                     with gateway_of(idp, place, toml) as gateway:
-                        found[name] += measured(name, place, gateway, idp, part)
+                        times[name] += measure(name, place, gateway, idp, part)
     lines = [
         *HEAD,
-        row("click on this machine → ssh goes on", found["click"], "ms", "p95 300"),
-        row("letters typed elsewhere → ssh goes on", found["type"], "ms", "p95 300"),
-        row("letters typed → OpenSSH alone is in", found["alone"], "ms", "p95 300"),
-        row("`ssh` to prompt, the provider knows the person", found["prompt"], "s", "1.0"),
-        row(f"{AT_ONCE} ssh at once, one tab, all in", found["crowd"], "s", "3"),
+        row("click on this machine → ssh goes on", times["click"], "ms", "p95 300"),
+        row("letters typed elsewhere → ssh goes on", times["type"], "ms", "p95 300"),
+        row("letters typed → OpenSSH alone is in", times["alone"], "ms", "p95 300"),
+        row("`ssh` to prompt, the provider knows the person", times["prompt"], "s", "1.0"),
+        row(f"{AT_ONCE} ssh at once, one tab, all in", times["crowd"], "s", "3"),
     ]
     hand_out(lines, busy, given.page, "sign_in_click")
 
 
-def measured(name: str, place: Path, gateway: Gateway, idp: Idp, part: int) -> list[float]:
-    """On a laptop that has just logged in."""
+def measure(name: str, place: Path, gateway: Gateway, idp: Idp, part: int) -> list[float]:
+    """Take one measure on a laptop that has just logged in."""
     port = gateway.port("web")
     laptop, carol, tabs = (
         new_laptop(place, f"http://127.0.0.1:{port}"),
@@ -284,15 +296,15 @@ def measured(name: str, place: Path, gateway: Gateway, idp: Idp, part: int) -> l
     assert running.end().returncode == 0, running.stderr
     match name:
         case "click":
-            return clicked(laptop, carol, tabs, CLICKS // part)
+            return measure_clicks(laptop, carol, tabs, CLICKS // part)
         case "type":
-            return typed(laptop, carol, tabs, CLICKS // part)
+            return measure_letters(laptop, carol, tabs, CLICKS // part)
         case "alone":
-            return bound(place, gateway, carol, CLICKS // part)
+            return measure_alone(place, gateway, carol, CLICKS // part)
         case "prompt":
-            return prompts(laptop, carol, tabs, PROMPTS // part)
+            return measure_prompts(laptop, carol, tabs, PROMPTS // part)
         case _:
-            return crowds(laptop, carol, tabs, max(1, CROWDS // part), AT_ONCE)
+            return measure_crowds(laptop, carol, tabs, max(1, CROWDS // part), AT_ONCE)
 
 
 if __name__ == "__main__":

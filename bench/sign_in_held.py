@@ -1,10 +1,10 @@
-"""Does somebody who is signed in wait, while a thousand unknown keys wait for their people?
+"""The time of a login by a bound key while a thousand unknown keys wait for their sign-ins.
 
     .venv/bin/python bench/sign_in_held.py [--quick] [--page docs/performance-login.md]
 
-A gateway of five workers on SQLite, so that a thousand may wait (200 in each). They come from 200 addresses
-of loopback, by asyncssh in processes of their own, and stay. Meanwhile somebody with a bound key logs in
-by asyncssh again and again, and lists their apps. Prints a table in Markdown; --page writes it between the
+A gateway has five workers on SQLite, so that a thousand connections may wait (200 at each). They come from
+200 loopback addresses, by asyncssh in separate processes, and stay. Meanwhile a user with a bound key logs in
+by asyncssh again and again, and lists their apps. It prints a table in Markdown; --page writes it between the
 marks of a page.
 """
 
@@ -34,7 +34,7 @@ WORKERS = 5
 LOGINS = 200
 BY_PROCESS = 100
 SPAWN = multiprocessing.get_context("spawn")
-"""The gateway's log is read by a thread, which a fork would not take along."""
+"""Not fork, which would not copy the thread that reads the gateway's log."""
 SSO = """
 [[sso]]
 name = "Company"
@@ -46,22 +46,26 @@ redirect_uri = "https://gw.example/sign-in/sso"
 
 
 def address_of(number: int) -> str:
-    """Each in a /24 of its own, of loopback."""
+    """Return a loopback address, each in its own /24."""
     return f"127.{1 + number // 200}.{number % 200}.1"
 
 
 class Held(asyncssh.SSHClient):
-    """Notes that it was told where to sign in."""
+    """A client that waits for its sign-in; `has_banner` is set by the banner with the address for it."""
 
     def __init__(self) -> None:
-        self.told = asyncio.Event()
+        self.has_banner = asyncio.Event()
 
     def auth_banner_received(self, msg: str, lang: str) -> None:
-        self.told.set()
+        """Record the banner."""
+        self.has_banner.set()
 
 
 async def hold(port: int, number: int, tasks: list[asyncio.Task[object]]) -> None:
-    """Stay until it is cancelled. A worker that is full refuses, and the next try meets another."""
+    """Open a connection that waits, and add its task to `tasks`.
+
+    A full worker refuses it, and the next try may reach another.
+    """
     pair = asyncssh.load_keypairs(asyncssh.generate_private_key("ssh-ed25519"))[0]
     for _ in range(100):
         client = Held()
@@ -73,27 +77,27 @@ async def hold(port: int, number: int, tasks: list[asyncio.Task[object]]) -> Non
                 preferred_auth="publickey", login_timeout=600,
             )
         )  # fmt: skip
-        told = asyncio.ensure_future(client.told.wait())
-        await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        if client.told.is_set():
+        banner = asyncio.ensure_future(client.has_banner.wait())
+        await asyncio.wait((task, banner), return_when=asyncio.FIRST_COMPLETED)
+        banner.cancel()
+        if client.has_banner.is_set():
             tasks.append(task)
             return
         with contextlib.suppress(asyncssh.Error, OSError):
             await task
-    raise AssertionError(f"nobody holds {number}")
+    raise AssertionError(f"no worker holds {number}")
 
 
-def holders(port: int, first: int, count: int, told: Connection) -> None:
-    """A process: hold `count`, say so, and stay until it is told to go."""
+def holders(port: int, first: int, count: int, parent: Connection) -> None:
+    """Hold `count` connections in this process, and report that; at a message, report how many are left."""
 
     async def all_() -> None:
         tasks: list[asyncio.Task[object]] = []
         for number in range(first, first + count):
             await hold(port, number // LIMITS.of_source, tasks)
-        told.send(len(tasks))
-        await asyncio.to_thread(told.recv)
-        told.send(sum(not task.done() for task in tasks))
+        parent.send(len(tasks))
+        await asyncio.to_thread(parent.recv)
+        parent.send(sum(not task.done() for task in tasks))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -102,29 +106,31 @@ def holders(port: int, first: int, count: int, told: Connection) -> None:
 
 
 def while_held(port: int, count: int, work: Callable[[], list[float]]) -> tuple[list[float], int]:
-    """What `work` gives while so many wait, and how many of them wait still when it is done: those of a
-    worker that is full give way to newcomers of sources that have fewer there."""
-    made = []
+    """Call `work` while `count` connections wait; return its result and how many still wait afterwards.
+
+    A full worker drops connections in favour of new ones from sources that have fewer there.
+    """
+    processes = []
     for first in range(0, count, BY_PROCESS):
         ours, theirs = SPAWN.Pipe()
         size = min(BY_PROCESS, count - first)
         process = SPAWN.Process(target=holders, args=(port, first, size, theirs))
         process.start()
-        made.append((process, ours, size))
-    for _, ours, size in made:
+        processes.append((process, ours, size))
+    for _, ours, size in processes:
         assert ours.recv() == size
-    found = work()
-    for _, ours, _ in made:
+    times = work()
+    for _, ours, _ in processes:
         ours.send("go")
-    left = [ours.recv() for _, ours, _ in made]
-    for process, _, _ in made:
+    left = [ours.recv() for _, ours, _ in processes]
+    for process, _, _ in processes:
         process.join(60)
     assert sum(left) >= 0.9 * count, f"{sum(left)} of {count} were held to the end"
-    return found, sum(left)
+    return times, sum(left)
 
 
 async def log_ins(port: int, key: Path, count: int) -> list[float]:
-    """Milliseconds of each, from connect() to the list of apps."""
+    """Log in `count` times; return the milliseconds of each, from connect() to the list of apps."""
     took = []
     for _ in range(count):
         began = time.perf_counter()
@@ -138,6 +144,7 @@ async def log_ins(port: int, key: Path, count: int) -> list[float]:
 
 
 def main() -> None:
+    """Run the benchmark."""
     given = options(__doc__, "a tenth of it")
     part = 10 if given.quick else 1
     most, count = WORKERS * LIMITS.of_all // part, LOGINS // part

@@ -1,11 +1,11 @@
-"""Does a CONNECT cost more where 10,000 people's machines are logged in?
+"""The cost of a CONNECT with 10 and with 10,000 sign-ins of machines in the store.
 
     .venv/bin/python bench/sign_in_store.py [--quick] [--page docs/performance-login.md]
 
-Two gateways of one worker on SQLite, and two on a PostgreSQL server of their own: one of each has 10
-sign-ins of machines in its store, the other 10,000 of 1,000 users. They take turns, by a password (which a
-worker remembers for a while) and by the secret of a login (which is looked up each time). Prints a table in
-Markdown; --page writes it between the marks of a page.
+Two gateways of one worker use SQLite, and two a PostgreSQL server: one of each has 10 sign-ins of machines in
+its store, the other 10,000 of 1,000 users. They take turns, with a password (which a worker caches for a
+while) and with the secret of a login (which is looked up each time). It prints a table in Markdown; --page
+writes it between the marks of a page.
 """
 
 import contextlib
@@ -49,12 +49,13 @@ RULE = "|---|---|---:|---:|---:|---:|"
 
 @dataclass
 class Filler:
-    """Logs machines in, until there are `count`, and one of the user who connects: its secret."""
+    """A function that logs `count` machines in, and one of the user who connects, whose secret it keeps."""
 
     count: int
     secret: str = ""
 
     def __call__(self, file: Path) -> None:
+        """Fill the store of the gateway with these settings."""
         with open_service(load_settings(file)) as service:
             for number in range(self.count // OF_A_USER):
                 name = f"user{number}"
@@ -101,22 +102,23 @@ class Pair:
 
 @contextlib.contextmanager
 def pairs(folder: Path, port: int, many: int) -> Iterator[list[Pair]]:
+    """Run the gateways on both kinds of store."""
     with server_here() as here, contextlib.ExitStack() as stack:
 
-        def made(name: str, store: Server | None, count: int) -> tuple[Side, Filler]:
+        def start(name: str, store: Server | None, count: int) -> tuple[Side, Filler]:
             filler = Filler(count)
             side = gateway(folder, f"{name}{count}", port, store, filler)
             stack.callback(side.process.stop)
             return side, filler
 
         yield [
-            Pair(name, *(made(name, store(), count) for count in (FEW, many)))
+            Pair(name, *(start(name, store(), count) for count in (FEW, many)))
             for name, store in (("SQLite", lambda: None), ("PostgreSQL", here.database))
         ]
 
 
 def cost_us(side: Side, filler: Filler, by: str, count: int) -> float:
-    """Of the gateway's processor, for each CONNECT."""
+    """Return the CPU time of the gateway for each CONNECT, in microseconds."""
     door = side.door
     if by == "login":
         door = Door(door.address, door.target, filler.secret)
@@ -125,8 +127,11 @@ def cost_us(side: Side, filler: Filler, by: str, count: int) -> float:
     return (side.cpu_s()[0] - before) / count * 1e6
 
 
-def compared(pair: Pair, by: str, rounds: int, count: int) -> str:
-    """In turns, and each first as often as last; the first round warms up."""
+def compare(pair: Pair, by: str, rounds: int, count: int) -> str:
+    """Measure both gateways in turn, each first as often as last; return a row of the table.
+
+    The first round warms up.
+    """
     few, many = [], []
     for number in range(rounds + 1):
         turns = [(few, pair.few), (many, pair.many)]
@@ -134,13 +139,14 @@ def compared(pair: Pair, by: str, rounds: int, count: int) -> str:
             value = cost_us(side, filler, by, count)
             if number:
                 values.append(value)
-    # Of neighbours in time: what else the machine does is in both.
+    # Each pair was measured one right after the other, so other load of the machine is in both.
     more = [(b / a - 1) * 100 for a, b in zip(few, many, strict=True)]
     shown = f"{statistics.median(few):,.0f} | {statistics.median(many):,.0f}"
     return f"| {pair.store} | {by} | {shown} | {statistics.median(more):+.1f} | 5 |"
 
 
 def main() -> None:
+    """Run the benchmark."""
     given = options(__doc__, "a few of it")
     many = MANY // 10 if given.quick else MANY
     rounds, count = (2, 200) if given.quick else (ROUNDS, CONNECTS)
@@ -154,7 +160,7 @@ def main() -> None:
         lines = [
             HEAD.format(few=FEW, many=many),
             RULE,
-            *(compared(pair, by, rounds, count) for pair in both for by in ("password", "login")),
+            *(compare(pair, by, rounds, count) for pair in both for by in ("password", "login")),
         ]
     hand_out(lines, busy, given.page, "sign_in_store")
 

@@ -1,4 +1,4 @@
-"""What every benchmark is given: a folder, the peers that are there, and where to put what it finds."""
+"""The stage that every benchmark gets: a folder, the available peers, and the result to fill."""
 
 import contextlib
 import sys
@@ -28,7 +28,7 @@ USUAL = tuple(name for name in STARTS if name != "haproxy-auto")
 
 @dataclass
 class Stage:
-    """`wanted` names the peers to measure; `open_files` is each process's limit."""
+    """The stage of a run. `wanted` names the peers to measure; `open_files` is each process's limit."""
 
     folder: Path
     result: Result
@@ -37,29 +37,29 @@ class Stage:
     open_files: int
     failed: set[tuple[str, str]] = field(default_factory=set)
 
-    def tell(self, text: str) -> None:
-        """Progress, for the person who waits."""
+    def report(self, text: str) -> None:
+        """Print progress on stderr."""
         print(text, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """What the reader of the tables must know; each once."""
+        """Add a note for the reader of the tables, each text once."""
         if text not in self.result.notes:
             self.result.notes.append(text)
-            self.tell(f"  note: {text}")
+            self.report(f"  note: {text}")
 
     @contextlib.contextmanager
     def peers(
         self, upstreams: Mapping[str, int], *, names: Sequence[str] = ()
     ) -> Iterator[list[Peer]]:
-        """All wanted peers (or those of `names` among them) side by side; the missing are noted."""
+        """Run all wanted peers, or those of `names` among them, side by side; note the missing ones."""
         with contextlib.ExitStack() as stack:
-            found = []
+            peers = []
             for name in self.wanted:
                 if not names or name in names:
                     peer = self.start(stack, name, upstreams)
                     if peer is not None:
-                        found.append(peer)
-            yield found
+                        peers.append(peer)
+            yield peers
 
     def start(
         self,
@@ -68,7 +68,7 @@ class Stage:
         upstreams: Mapping[str, int],
         tunnels: int = 256,
     ) -> Peer | None:
-        """One peer, stopped when `stack` closes; None, with a note, if it is missing."""
+        """Start one peer, which stops when `stack` closes; return None, with a note, if it is missing."""
         ground = Ground(self.new_folder(name), upstreams, tunnels)
         try:
             peer = STARTS[name](ground)
@@ -81,13 +81,14 @@ class Stage:
         return peer
 
     def new_folder(self, name: str) -> Path:
+        """Make a folder for this run, which other users can read."""
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
-        folder.chmod(0o755)  # squid goes on as another user
+        folder.chmod(0o755)  # squid changes to another user
         return folder
 
     @contextlib.contextmanager
     def tolerating(self, benchmark: str, subject: str) -> Iterator[None]:
-        """A subject that fails is noted, and `has_failed` from then on."""
+        """Catch a LoadError of the block: note that the subject failed, as `has_failed` then reports."""
         try:
             yield
         except LoadError as error:
@@ -95,9 +96,10 @@ class Stage:
             self.note(f"{benchmark}: {subject} failed and is left out: {error}")
 
     def has_failed(self, benchmark: str, subject: str) -> bool:
+        """Return True if the subject has failed in the benchmark."""
         return (benchmark, subject) in self.failed
 
 
 def peer_cpu_s(peer: Peer) -> float:
-    """CPU seconds that the peer's processes have used so far; 0 for the plain way."""
+    """Return the CPU seconds of the peer's processes so far; 0 for the direct connection."""
     return cpu_s(tree(peer.pid)) if peer.pid is not None else 0.0

@@ -1,11 +1,11 @@
-"""What a login costs on each kind of store: CONNECTs a second, how long each takes, and CPU.
+"""The cost of a login on each kind of store: CONNECTs a second, the time of each, and CPU time.
 
     .venv/bin/python bench/stores.py [--quick]
 
-Starts one gateway (one worker) on SQLite and one on a PostgreSQL server of its own (the tests'
-`tests/store/server.py`; fsync on, Unix socket, the same disk), and logs in at each in turns. With
-`idle`: what a gateway and the server use while nobody comes. Prints a table in Markdown: medians,
-and the spread of the rounds.
+It starts one gateway (one worker) on SQLite and one on a PostgreSQL server (`tests/store/server.py`;
+fsync on, Unix socket, the same disk), and logs in at each in turn. `idle` is the CPU time of a gateway
+and the server without any logins. It prints a table in Markdown with medians and the spread of the
+rounds.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class Side:
     server: int | None
 
     def cpu_s(self) -> tuple[float, float]:
-        """Seconds so far: the gateway's, and the database server's."""
+        """Return the CPU seconds so far of the gateway, and of the database server."""
         ours = cpu_s(tree(self.process.pid))
         return ours, cpu_s(tree(self.server)) if self.server else 0.0
 
@@ -58,7 +58,7 @@ def gateway(
     store: Server | None,
     prepare: Callable[[Path], None] = lambda _: None,
 ) -> Side:
-    """`prepare` is given the settings' file before the gateway starts."""
+    """Start a gateway. `prepare` is called with the settings file before that."""
     home = folder / name
     home.mkdir()
     port = free_port()
@@ -79,28 +79,30 @@ def gateway(
 
 @contextlib.contextmanager
 def sides(folder: Path, upstream_port: int) -> Iterator[list[Side]]:
-    """Both gateways, and the server of one of them."""
+    """Run both gateways, and the server of one of them."""
     with server_here() as here, contextlib.ExitStack() as stack:
-        found = []
+        both = []
         for name, store in (("SQLite", None), ("PostgreSQL", here.database())):
             side = gateway(folder, name, upstream_port, store)
             stack.callback(side.process.stop)
             side.server = here.postmaster() if store else None
-            found.append(side)
-        yield found
+            both.append(side)
+        yield both
 
 
 def spread(values: list[float], digits: int = 0) -> str:
+    """Return a text with the median, the least and the greatest value."""
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def main() -> int:
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the logins, two rounds")
     quick = parser.parse_args().quick
     open_files = raise_open_files()
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    results: dict[tuple[str, str], dict[str, list[float]]] = {}
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as folder,
         upstream() as port,
@@ -110,14 +112,14 @@ def main() -> int:
         for at_once, full in CASES:
             count = full // 10 if quick else full
             for number in range((2 if quick else ROUNDS) + 1):
-                # In turns, and each first as often as last, so that a slow minute hits both.
+                # In turn, and each first as often as last, so that a slow minute affects both.
                 for side in both if number % 2 else reversed(both):
                     before = side.cpu_s()
                     seconds, times = logins(side.door, count, at_once)
                     used = [now - then for now, then in zip(side.cpu_s(), before, strict=True)]
                     if number == 0:
                         continue  # warms up
-                    took = found.setdefault((f"{at_once} at once", side.name), {})
+                    took = results.setdefault((f"{at_once} at once", side.name), {})
                     for what, value in (
                         ("rate", count / seconds),
                         ("p50", percentile(times, 50) * 1e3),
@@ -129,7 +131,7 @@ def main() -> int:
                 print(f"{at_once} at once, round {number}", file=sys.stderr, flush=True)
         idle = {}
         before_idle = [side.cpu_s() for side in both]
-        time.sleep(2 if quick else IDLE_S)  # the time that passes is what is measured
+        time.sleep(2 if quick else IDLE_S)  # the idle time is the measurement here
         for side, before in zip(both, before_idle, strict=True):
             span = 2 if quick else IDLE_S
             idle[side.name] = [
@@ -141,7 +143,7 @@ def main() -> int:
         "\n| | store | logins a second | p50, ms | p99, ms | gateway's CPU, µs | server's CPU, µs |"
     )
     print("|---|---|---:|---:|---:|---:|---:|")
-    for (case, name), took in found.items():
+    for (case, name), took in results.items():
         print(
             f"| {case} | {name} | {spread(took['rate'])} | {spread(took['p50'], 2)} "
             f"| {spread(took['p99'], 1)} | {spread(took['gateway'])} "

@@ -1,7 +1,7 @@
-"""Writes what a run of the tests cost into docs/contributing/tests.md: `python bench/suite.py [TIMES]`.
+"""A writer of the tests' run times into docs/contributing/tests.md: `python bench/suite.py [TIMES]`.
 
-TIMES is the file that a whole run of script/test writes (.cache/test-times.json): seconds by the clock,
-and of the processor, of each test. Names on stdout the files that took long and do not begin first.
+TIMES is the file that a whole run of script/test writes (.cache/test-times.json), with the wall and CPU
+seconds of each test. It prints the long test files that are not among those that begin first.
 """
 
 import json
@@ -23,7 +23,7 @@ LONG_S = 30.0
 
 
 def report(times: Mapping[str, Any], cores: int) -> str:
-    """The page's section. A test's time includes the fixtures that were made for it."""
+    """Return the page's section. A test's time includes that of its fixtures."""
     tests: dict[str, list[float]] = times["tests"]
     folders: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
     for test, (wall_s, cpu_s) in tests.items():
@@ -38,7 +38,7 @@ def report(times: Mapping[str, Any], cores: int) -> str:
         "|---|---:|---:|---:|",
         *(
             f"| `{folder}` | {number} | {wall:.0f} | {cpu:.0f} |"
-            for folder, (number, wall, cpu) in sorted(folders.items(), key=lambda one: -one[1][1])
+            for folder, (number, wall, cpu) in sorted(folders.items(), key=lambda row: -row[1][1])
         ),
         "",
         "The slowest:",
@@ -46,20 +46,20 @@ def report(times: Mapping[str, Any], cores: int) -> str:
         "| test | s | CPU-s |",
         "|---|---:|---:|",
     ]
-    slowest = sorted(tests.items(), key=lambda one: -one[1][0])[:SLOWEST]
+    slowest = sorted(tests.items(), key=lambda test: -test[1][0])[:SLOWEST]
     lines += [f"| `{_short(test)}` | {wall:.1f} | {cpu:.1f} |" for test, (wall, cpu) in slowest]
     return "\n".join(lines)
 
 
 def unlisted(times: Mapping[str, Any], listed: Sequence[str]) -> list[tuple[str, float]]:
-    """The files of LONG_S and more that are not listed, and their seconds by the clock; the longest first."""
+    """Return the files of LONG_S and more that are not listed, with their wall seconds, the longest first."""
     files: dict[str, float] = defaultdict(float)
     for test, (wall_s, _) in times["tests"].items():
         files[test.partition("::")[0]] += wall_s
-    found = [
+    long = [
         (file, wall_s) for file, wall_s in files.items() if wall_s >= LONG_S and file not in listed
     ]
-    return sorted(found, key=lambda one: -one[1])
+    return sorted(long, key=lambda entry: -entry[1])
 
 
 def _short(test: str) -> str:
@@ -67,7 +67,7 @@ def _short(test: str) -> str:
 
 
 def written(page: str, section: str) -> str:
-    """The page with `section` between its marks. Raises ValueError if it has none."""
+    """Return the page with `section` between its marks. Raises ValueError if it has none."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -76,6 +76,7 @@ def written(page: str, section: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
+    """Write the page."""
     file = Path(arguments[0]) if arguments else ROOT / ".cache/test-times.json"
     times = json.loads(file.read_text("utf-8"))
     section = report(times, os.cpu_count() or 1)

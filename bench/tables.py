@@ -1,4 +1,4 @@
-"""A result as Markdown tables, which read well on a terminal too."""
+"""A result as Markdown tables, which are also readable on a terminal."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ ORDER = (
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns padded to one width; the last line has no newline."""
+    """Return a table with padded columns, without a newline at the end."""
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     padded = [
@@ -42,7 +42,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def table(result: Result, spec: Table) -> str:
-    """Medians, with the least and the most in parentheses; ratios are taken round by round."""
+    """Return a benchmark's table: medians, with least and most in parentheses, and ratios by rounds."""
     series = result.of(spec.benchmark)
     header = ["case", spec.first]
     for column in spec.columns:
@@ -50,21 +50,21 @@ def table(result: Result, spec: Table) -> str:
         if column.against:
             header.append(f"{column.measure}, × {column.against}")
     rows = []
-    for case in ordered(each.case for each in series):
-        for subject in subjects(each.subject for each in series if each.case == case):
+    for case in ordered(line.case for line in series):
+        for subject in subjects(line.subject for line in series if line.case == case):
             row = [case, subject]
             for column in spec.columns:
-                found = result.find(spec.benchmark, case, subject, column.measure)
-                row.append(_spread(found, column))
+                ours = result.find(spec.benchmark, case, subject, column.measure)
+                row.append(_spread(ours, column))
                 if column.against:
                     other = result.find(spec.benchmark, case, column.against, column.measure)
-                    row.append(_ratio(found, other))
+                    row.append(_ratio(ours, other))
             rows.append(row)
     return markdown(header, rows)
 
 
 def subjects(names: Iterable[str]) -> list[str]:
-    """Each once, in the order of `ORDER`, whichever turn they had first."""
+    """Return each name once, in the order of `ORDER`."""
     return sorted(
         ordered(names), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)
     )
@@ -91,13 +91,16 @@ def _ratio(series: Series | None, other: Series | None) -> str:
 
 
 def targets(result: Result, wanted: Sequence[Target]) -> str:
+    """Return the table of targets."""
     verdicts = [target.judge(result) for target in wanted]
     return markdown(
-        ["to reach", "found", ""], [[each.target, each.found, each.word] for each in verdicts]
+        ["to reach", "found", ""],
+        [[verdict.target, verdict.found, verdict.word] for verdict in verdicts],
     )
 
 
 def machine(result: Result) -> str:
+    """Return the table of facts about the machine."""
     rows = [
         [key, value]
         for key, value in result.machine.items()
@@ -109,7 +112,7 @@ def machine(result: Result) -> str:
 
 
 def peers(result: Result, kind: str = "peer") -> str:
-    """Who was there, as `peer` or as `jump` (host)."""
+    """Return the table of the peers that were measured; `kind` is `peer` or `jump` (host)."""
     rows = []
     for key, value in result.machine.items():
         if key.startswith(f"{kind} "):
@@ -119,4 +122,5 @@ def peers(result: Result, kind: str = "peer") -> str:
 
 
 def notes(result: Result) -> str:
+    """Return the notes as a list."""
     return "\n".join(f"- {note}" for note in result.notes) or "Nothing was left out."

@@ -1,4 +1,4 @@
-"""What is to be reached, and whether a result reaches it."""
+"""The targets, and the judgement of a result by them."""
 
 import statistics
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from web_subjects import ATTACH, BROWSER, OURS, SOCKET
 
 @dataclass(frozen=True)
 class Verdict:
-    """One line of the table of targets."""
+    """One line of the table of targets: the target, the measured value, and a word for the result."""
 
     target: str
     found: str
@@ -18,9 +18,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class AtMost:
-    """Our value is at most `factor` times that of `other`, by the median of pairs.
+    """A target: our value is at most `factor` times that of `other`, by the median of pairs.
 
-    A `factor` of None is no target: the comparison is shown since a reader would ask for it.
+    A `factor` of None is not a target: the comparison is only shown, since readers would ask for it.
     """
 
     text: str
@@ -31,24 +31,25 @@ class AtMost:
     factor: float | None
 
     def judge(self, result: Result) -> Verdict:
+        """Judge a result."""
         ours = result.find(self.benchmark, self.case, OURS, self.measure)
         theirs = result.find(self.benchmark, self.case, self.other, self.measure)
         if ours is None or theirs is None:
             return Verdict(self.text, "", "not measured")
         ratios = pairwise(ours, theirs)
         ratio = statistics.median(ratios)
-        found = (
+        text = (
             f"{ratio:.2f} × ({min(ratios):.2f}–{max(ratios):.2f}): "
             f"{_value(ours)} against {_value(theirs)}"
         )
         if self.factor is None:
-            return Verdict(self.text, found, "no target")
-        return Verdict(self.text, found, "reached" if ratio <= self.factor else "missed")
+            return Verdict(self.text, text, "no target")
+        return Verdict(self.text, text, "reached" if ratio <= self.factor else "missed")
 
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Our value is at least `factor` times that of `other`, by the median of pairs."""
+    """A target: our value is at least `factor` times that of `other`, by the median of pairs."""
 
     text: str
     benchmark: str
@@ -58,6 +59,7 @@ class AtLeast:
     factor: float
 
     def judge(self, result: Result) -> Verdict:
+        """Judge a result."""
         most = AtMost(self.text, self.benchmark, self.case, self.measure, self.other, None)
         verdict = most.judge(result)
         if verdict.word != "no target":
@@ -72,7 +74,7 @@ class AtLeast:
 
 @dataclass(frozen=True)
 class Below:
-    """Our median is at most `limit`."""
+    """A target: the median of `subject` is at most `limit`."""
 
     text: str
     benchmark: str
@@ -82,6 +84,7 @@ class Below:
     subject: str = OURS
 
     def judge(self, result: Result) -> Verdict:
+        """Judge a result."""
         ours = result.find(self.benchmark, self.case, self.subject, self.measure)
         if ours is None:
             return Verdict(self.text, "", "not measured")
@@ -92,7 +95,7 @@ class Below:
 
 @dataclass(frozen=True)
 class Above:
-    """The median of `subject` is at least `limit`."""
+    """A target: the median of `subject` is at least `limit`."""
 
     text: str
     benchmark: str
@@ -102,6 +105,7 @@ class Above:
     subject: str
 
     def judge(self, result: Result) -> Verdict:
+        """Judge a result."""
         ours = result.find(self.benchmark, self.case, self.subject, self.measure)
         if ours is None:
             return Verdict(self.text, "", "not measured")
@@ -112,7 +116,7 @@ class Above:
 
 @dataclass(frozen=True)
 class SameAsDirect:
-    """The median of pairs is off 1 by no more than direct's own spread."""
+    """A target: the median of ratios to `direct` differs from 1 by at most direct's own spread."""
 
     text: str
     benchmark: str
@@ -121,6 +125,7 @@ class SameAsDirect:
     subject: str
 
     def judge(self, result: Result) -> Verdict:
+        """Judge a result."""
         ours = result.find(self.benchmark, self.case, self.subject, self.measure)
         plain = result.find(self.benchmark, self.case, "direct", self.measure)
         if ours is None or plain is None:

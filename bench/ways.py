@@ -1,4 +1,4 @@
-"""The ProxyCommand clients: how each is told of the gateway and its password."""
+"""The ProxyCommand clients, each with its way to get the gateway's address and password."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from peers.stagedoor import find
 
 @dataclass(frozen=True)
 class Way:
-    """What to give to ssh or scp besides the host."""
+    """The arguments and environment for ssh or scp, besides the host."""
 
     name: str
     options: Sequence[str]

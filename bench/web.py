@@ -1,12 +1,11 @@
-"""Measure the WebShell beside ssh and other web terminals, in a real Chromium and without one.
+"""The benchmarks of the WebShell beside ssh and other web terminals, in a real Chromium and without one.
 
     python bench/web.py [--quick] [NAME…] [--out FOLDER] [--page FILE]
 
-NAME is one or more of bulk, echo, interrupt, start, escape,
-dead_line, wire, crowd (all, if none is named). Progress and
-notes go to stderr, tables to stdout. With `--out` every value goes to FOLDER/web.json and pictures
-to FOLDER/web_NAME.svg; with `--page` the tables of FILE between its markers are written. Nothing of
-that is done in a --quick run. docs/performance-webshell.md says what is measured and how.
+NAME is one or more of bulk, echo, interrupt, start, escape, dead_line, wire, crowd (all, if none is
+named). Progress and notes go to stderr, tables to stdout. `--out` writes every value to
+FOLDER/web.json and pictures to FOLDER/web_NAME.svg; `--page` writes the tables between the markers of
+FILE. A --quick run does neither. docs/performance-webshell.md says what is measured and how.
 """
 
 import argparse
@@ -33,14 +32,14 @@ from benchmarks import (
     web_start,
     web_wire,
 )
-from benchmarks.web_stage import House, house
+from benchmarks.web_stage import Programs, programs
 from columns import Table
 from page import replaced
 from series import Result
 from stage import Stage
 from targets import WEB_TARGETS
 
-ALONE: dict[str, tuple[Table, Callable[[Stage, House], None]]] = {
+ALONE: dict[str, tuple[Table, Callable[[Stage, Programs], None]]] = {
     "bulk": (web_bulk.TABLE, web_bulk.run),
     "echo": (web_echo.TABLE, web_echo.run),
     "interrupt": (web_interrupt.TABLE, web_interrupt.run),
@@ -51,19 +50,20 @@ ALONE: dict[str, tuple[Table, Callable[[Stage, House], None]]] = {
 }
 CROWD = "crowd"
 TABLES = (*(table for table, _ in ALONE.values()), web_crowd.MEMORY, web_crowd.STORM)
-QUIET = 0.1  # of all cores: more than this by others, and the reader is told
+QUIET = 0.1  # the share of all cores above which other programs' use is noted for the reader
 JSON = "web.json"
 
 
 def main() -> int:
+    """Run the benchmarks; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure; default: all")
     parser.add_argument("--quick", action="store_true", help="see in a minute that all works")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write values and pictures")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page's tables")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     known = [*ALONE, CROWD]
-    for name in asked.names:
+    for name in arguments.names:
         if name not in known:
             parser.error(f"there is no benchmark {name!r}; there are {', '.join(known)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all peers are stopped
@@ -71,13 +71,13 @@ def main() -> int:
     open_files = measure.raise_open_files()
     with tempfile.TemporaryDirectory(
         prefix="stagedoor-bench-",
-        ignore_cleanup_errors=True,  # Chromium writes as it goes
+        ignore_cleanup_errors=True,  # Chromium writes while it ends
     ) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        result = Result(measure.machine(open_files, folder), asked.quick)
-        stage = Stage(folder, result, asked.quick, (), open_files)
-        _measure(stage, asked.names or known)
+        result = Result(measure.machine(open_files, folder), arguments.quick)
+        stage = Stage(folder, result, arguments.quick, (), open_files)
+        _measure(stage, arguments.names or known)
     left = [table.title for table in TABLES if not result.of(table.benchmark)]
     if left:
         stage.note(
@@ -90,38 +90,38 @@ def main() -> int:
     if not result.quick:
         print("\n# Targets\n\n" + tables.targets(result, WEB_TARGETS))
     print("\n# Notes\n\n" + tables.notes(result))
-    return 0 if result.quick else _written(result, asked.out, asked.page)
+    return 0 if result.quick else _write(result, arguments.out, arguments.page)
 
 
 def _measure(stage: Stage, names: list[str]) -> None:
     alone = [name for name in names if name != CROWD]
     if alone:
-        with house(stage) as found:
+        with programs(stage) as running:
             for name in alone:
-                _watched(stage, name, partial(ALONE[name][1], stage, found))
+                _run(stage, name, partial(ALONE[name][1], stage, running))
     if CROWD in names:
         counts = (50,) if stage.quick else (500, 1000)
-        _watched(stage, CROWD, partial(web_crowd.run, stage, counts))
+        _run(stage, CROWD, partial(web_crowd.run, stage, counts))
 
 
-def _watched(stage: Stage, name: str, run: Callable[[], None]) -> None:
-    """Run it; note how much of the machine others took meanwhile."""
+def _run(stage: Stage, name: str, run: Callable[[], None]) -> None:
+    """Call `run`, and note how much of the machine other programs used meanwhile."""
     busy, begin = measure.busy_s(), time.perf_counter()
     ours = _ours_s()
     run()
     wall = time.perf_counter() - begin
     others = max(0.0, measure.busy_s() - busy - (_ours_s() - ours)) / wall / (os.cpu_count() or 1)
-    stage.tell(f"{name}: {wall:.0f} s; others took {others:.0%} of all cores")
+    stage.report(f"{name}: {wall:.0f} s; others took {others:.0%} of all cores")
     if others > QUIET:
         stage.note(f"{name}: the machine was not quiet; others took {others:.0%} of all cores")
 
 
 def _ours_s() -> float:
-    """What this run has used so far."""
+    """Return the CPU seconds of this run so far."""
     return measure.cpu_s(measure.tree(os.getpid()))
 
 
-def _written(result: Result, out: Path | None, page: Path | None) -> int:
+def _write(result: Result, out: Path | None, page: Path | None) -> int:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         result.write(out / JSON)
@@ -138,7 +138,7 @@ def _written(result: Result, out: Path | None, page: Path | None) -> int:
 
 
 def filled(page: str, result: Result) -> str:
-    """`page` with its tables written again; a table that was not measured stays, and a note names it.
+    """Return `page` with the tables of the result; a table that was not measured stays, and a note names it.
 
     Raises ValueError for an unknown part.
     """

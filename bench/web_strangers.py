@@ -1,12 +1,11 @@
-"""Measure what strangers cost the WebShell's listener: memory of a worker, and a login meanwhile.
+"""The cost of strangers for the WebShell's listener: memory of a worker, and the time of a login meanwhile.
 
     python bench/web_strangers.py [--count 5000] [--sources 250] [KIND…]
 
-KIND is one or more of silent, hello, slow, slow-tls, ping, body (all, if none is named). Each opens
-`--count` connections from `--sources` loopback addresses, holds them, and prints the worker's memory
-before and with them, how many are still open, how long the worker worked, and how long a login took.
-It runs in a network namespace of its own, whose send buffers are small, as those towards a slow line
-are; so it needs root.
+KIND is one or more of silent, hello, slow, slow-tls, ping, body (all, if none is named). For each, it
+opens `--count` connections from `--sources` loopback addresses, holds them, and prints the worker's
+memory before and with them, how many are still open, the worker's CPU time, and the time of a login.
+It runs in its own network namespace with small send buffers, as towards a slow line, and so needs root.
 """
 
 import argparse
@@ -31,7 +30,7 @@ INSIDE = "STAGEDOOR_BENCH_INSIDE"
 BOUND_S = 10.0
 SETTLE_S = 3.0
 ESTABLISHED = 1
-"""tcp_info's first byte: TCP_ESTABLISHED."""
+"""TCP_ESTABLISHED, in the first byte of tcp_info."""
 PINGS = (b"\x89\xfd" + bytes(4) + bytes(125)) * 64
 UPGRADE = (
     b"GET /terminal HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -54,7 +53,7 @@ app = "app01"
 
 
 class Crowd:
-    """`open` makes one more connection of a kind; `sockets` are all of them."""
+    """Connections of strangers, all in `sockets`. Each method in `KINDS` opens one more of its kind."""
 
     def __init__(self, gateway: Gateway, sources: int) -> None:
         self.plain, self.tls = gateway.port("web"), gateway.port("web-tls")
@@ -70,43 +69,50 @@ class Crowd:
         digest = hashlib.sha256(page.read_bytes()).hexdigest()[:16]
         return f"GET /static/{digest}/terminal.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
-    def line(self, port: int) -> socket.socket:
+    def connect(self, port: int) -> socket.socket:
+        """Open a connection from the next source; return its socket."""
         number = len(self.sockets) % self.sources
-        made = socket.socket()
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        made.settimeout(BOUND_S)
-        self.sockets.append(made)
-        made.bind((f"127.0.{1 + number // 250}.{1 + number % 250}", 0))
-        made.connect(("127.0.0.1", port))
-        return made
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.settimeout(BOUND_S)
+        self.sockets.append(sock)
+        sock.bind((f"127.0.{1 + number // 250}.{1 + number % 250}", 0))
+        sock.connect(("127.0.0.1", port))
+        return sock
 
     def silent(self) -> None:
-        self.line(self.tls)
+        """Connect to the TLS port and send nothing."""
+        self.connect(self.tls)
 
     def hello(self) -> None:
-        self.line(self.tls).sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(400))
+        """Send an unfinished TLS ClientHello."""
+        self.connect(self.tls).sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(400))
 
     def slow(self) -> None:
-        self.line(self.plain).sendall(self.file)
+        """Request a large file and do not read it."""
+        self.connect(self.plain).sendall(self.file)
 
     def slow_tls(self) -> None:
-        raw = self.line(self.tls)
+        """Request a large file over TLS and do not read it."""
+        raw = self.connect(self.tls)
         self.sockets.pop()
-        made = self.context.wrap_socket(raw)
-        self.sockets.append(made)
-        made.sendall(self.file)
+        sock = self.context.wrap_socket(raw)
+        self.sockets.append(sock)
+        sock.sendall(self.file)
 
     def ping(self) -> None:
-        made = self.line(self.plain)
-        made.sendall(UPGRADE)
-        answer = made.recv(4096)
+        """Send many PINGs on a WebSocket and do not read the answers."""
+        sock = self.connect(self.plain)
+        sock.sendall(UPGRADE)
+        answer = sock.recv(4096)
         assert answer.startswith(b"HTTP/1.1 101"), answer
-        made.setblocking(False)
+        sock.setblocking(False)
         with suppress(BlockingIOError):
             for _ in range(64):
-                made.sendall(PINGS)
+                sock.sendall(PINGS)
 
     def body(self) -> None:
+        """Send an unfinished body of a form."""
         head = (
             b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nOrigin: http://127.0.0.1:%d\r\n"
             % (
@@ -114,21 +120,22 @@ class Crowd:
                 self.plain,
             )
         )
-        made = self.line(self.plain)
-        made.setblocking(False)
+        sock = self.connect(self.plain)
+        sock.setblocking(False)
         with suppress(BlockingIOError):
-            made.send(head + b"Content-Length: 32000\r\n\r\n" + b"x" * 31000)
+            sock.send(head + b"Content-Length: 32000\r\n\r\n" + b"x" * 31000)
 
     def still_open(self) -> int:
-        """By the kernel's word: what lies unread hides a reset from recv(2)."""
+        """Return how many connections the kernel has as open: unread data would hide a reset from recv(2)."""
         states = [
-            each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] for each in self.sockets
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] for sock in self.sockets
         ]
         return states.count(ESTABLISHED)
 
     def close(self) -> None:
-        for each in self.sockets:
-            each.close()
+        """Close all connections."""
+        for sock in self.sockets:
+            sock.close()
         self.sockets.clear()
 
 
@@ -143,16 +150,19 @@ KINDS: dict[str, Callable[[Crowd], None]] = {
 
 
 def rss_mib(pid: int) -> float:
+    """Return the resident memory of a process."""
     text = Path(f"/proc/{pid}/status").read_text()
     return int(text.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def login_s(port: int, token: str) -> float:
+    """Load the sign-in page and get a ticket; return the seconds."""
     began = time.monotonic()
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     line.request("GET", "/sign-in")
@@ -167,7 +177,7 @@ def login_s(port: int, token: str) -> float:
 
 
 def measure(kind: str, count: int, sources: int) -> str:
-    """One row: a gateway of its own, so that what one kind leaves is not another's."""
+    """Measure one kind at a new gateway, which no earlier kind has touched; return a row."""
     with tempfile.TemporaryDirectory(prefix="stagedoor-bench-") as name:
         folder = Path(name)
         cert, key = write_certificate(folder)
@@ -205,12 +215,13 @@ def measure(kind: str, count: int, sources: int) -> str:
 
 
 def main() -> int:
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kinds", nargs="*", metavar="KIND", help="what to measure; default: all")
     parser.add_argument("--count", type=int, default=5000, help="connections of each kind")
     parser.add_argument("--sources", type=int, default=250, help="addresses that they come from")
-    asked = parser.parse_args()
-    for kind in asked.kinds:
+    arguments = parser.parse_args()
+    for kind in arguments.kinds:
         if kind not in KINDS:
             parser.error(f"there is no kind {kind!r}; there are {', '.join(KINDS)}")
     if INSIDE not in os.environ:
@@ -221,8 +232,8 @@ def main() -> int:
             ["unshare", "-n", "sh", "-c", setup, "sh", sys.executable, *sys.argv],
         )
     print("kind       count   before     with     cost")
-    for kind in asked.kinds or KINDS:
-        print(measure(kind, asked.count, asked.sources), flush=True)
+    for kind in arguments.kinds or KINDS:
+        print(measure(kind, arguments.count, arguments.sources), flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The ways to a terminal that the WebShell's benchmarks compare, as rows of every table."""
+"""The terminals that the WebShell's benchmarks compare, as rows of their tables."""
 
 OURS = "stagedoor"
 SSH = "ssh"

@@ -1,5 +1,5 @@
-"""One file for each question that is asked of the peers.
+"""The benchmarks, one in each module.
 
-Each has a `TABLE` that says what it finds and `run(stage)` that finds it. Load, peers and the
+Each module has a `TABLE` of its measures and a function `run` that takes them. Load, peers and the
 reading of processes are elsewhere; nothing here opens a socket.
 """

@@ -1,4 +1,4 @@
-"""How much CPU does it cost to let somebody in, and how many a second?"""
+"""The CPU time of a CONNECT, the rate, and how long each takes."""
 
 from columns import Column, Table
 from load.logins import logins
@@ -21,12 +21,13 @@ TABLE = Table(
 
 
 def run(stage: Stage) -> None:
+    """Measure one CONNECT after the other, then 64 at once."""
     repeats = 2 if stage.quick else 5
     with upstream() as port, stage.peers({"load": port}) as peers:
         for at_once, full in ((1, 2000), (64, 10000)):
             case = f"{at_once} at once"
             count = full // 10 if stage.quick else full
-            stage.tell(f"connects: {case}")
+            stage.report(f"connects: {case}")
             for number, peer in rounds(peers, repeats + 1):
                 if stage.has_failed("connects", peer.name):
                     continue
@@ -35,7 +36,7 @@ def run(stage: Stage) -> None:
                     seconds, times = logins(peer.doors["load"], count, at_once)
                     used = peer_cpu_s(peer) - before
                     if number == 0:
-                        continue  # the first round warms up: password caches, for one
+                        continue  # the first round warms up, for example password caches
                     take = stage.result.take
                     if peer.process:
                         take("connects", case, peer.name, "CPU", "µs", used / count * 1e6)

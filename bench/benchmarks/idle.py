@@ -1,4 +1,4 @@
-"""How much memory does an idle tunnel hold?"""
+"""The memory of an idle tunnel."""
 
 import contextlib
 import math
@@ -20,11 +20,12 @@ WARM = 32
 
 
 def run(stage: Stage) -> None:
+    """Measure each peer with thousands of idle tunnels."""
     repeats = 1 if stage.quick else 2
     names = [name for name in stage.wanted if name != "direct"]
     for tunnels in (500,) if stage.quick else (5000, 20000):
         case = f"{tunnels:,} tunnels"
-        stage.tell(f"idle: {case}")
+        stage.report(f"idle: {case}")
         for _, name in rounds(names, repeats):
             if not stage.has_failed("idle", name):
                 with stage.tolerating("idle", name):
@@ -32,7 +33,10 @@ def run(stage: Stage) -> None:
 
 
 def _measure(stage: Stage, case: str, name: str, tunnels: int) -> None:
-    """Two sockets a tunnel: where a process may not open that many, several share the tunnels."""
+    """Measure one peer, which needs two sockets for each tunnel.
+
+    If a process may not open that many files, several copies of the peer share the tunnels.
+    """
     copies = math.ceil(tunnels / ((stage.open_files - SPARE_FILES) // 2))
     if copies > 1:
         stage.note(
@@ -53,7 +57,7 @@ def _measure(stage: Stage, case: str, name: str, tunnels: int) -> None:
         pids = [peer.pid for peer in peers if peer.pid is not None]
         doors = [peer.doors["load"] for peer in peers]
         with idle_tunnels([(door, WARM) for door in doors], stage.open_files):
-            pass  # what the first tunnels ever make is no cost of a tunnel
+            pass  # the first tunnels allocate memory once, which is not the cost of a tunnel
         before = sum(settled_kib(pid) for pid in pids)
         with idle_tunnels([(door, share) for door in doors], stage.open_files):
             after = sum(settled_kib(pid) for pid in pids)

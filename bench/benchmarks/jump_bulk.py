@@ -1,4 +1,4 @@
-"""How much CPU does a GiB through a jump host cost, and how fast does it go?"""
+"""The CPU time of a GiB through a jump host, and its speed."""
 
 from benchmarks.jump_hosts import jump_hosts
 from columns import Column, Table
@@ -21,13 +21,14 @@ GIB = 1 << 30
 
 
 def run(stage: Stage) -> None:
+    """Measure one stream and eight, in both directions."""
     total = GIB // 8 if stage.quick else GIB
     repeats = 2 if stage.quick else 4
     with jump_hosts(stage) as jumps:
         for up in (True, False):
             for streams in (1, 8):
                 case = f"{streams} stream{'s' if streams > 1 else ''} {'up' if up else 'down'}"
-                stage.tell(f"jump_bulk: {case}")
+                stage.report(f"jump_bulk: {case}")
                 for number, jump in rounds(jumps, repeats + 1):
                     if stage.has_failed("jump_bulk", jump.name):
                         continue
@@ -41,7 +42,7 @@ def run(stage: Stage) -> None:
 
 
 def _flood(jump: Jump, streams: int, each: int, *, up: bool) -> tuple[float, float]:
-    """CPU seconds of the jump host and wall seconds, from when all channels are open."""
+    """Return CPU seconds of the jump host and wall seconds, both counted once all channels are open."""
     before = 0.0
 
     def started() -> None:

@@ -12,15 +12,15 @@ from stage import Stage
 
 @contextlib.contextmanager
 def jump_hosts(stage: Stage, names: Sequence[str] = tuple(JUMPS)) -> Iterator[list[Jump]]:
-    """Those of `names` that are installed; the missing are noted."""
+    """Start the jump hosts of `names` that are installed; note the missing ones."""
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(upstream())
-        found: list[Jump] = []
+        jumps: list[Jump] = []
         try:
             shell = sshd.start(stage.new_folder("shell"))
         except (MissingError, StartError) as error:
             stage.note(f"the jump hosts are left out: {error}")
-            yield found
+            yield jumps
             return
         stack.callback(shell.process.stop)
         for name in names:
@@ -30,6 +30,6 @@ def jump_hosts(stage: Stage, names: Sequence[str] = tuple(JUMPS)) -> Iterator[li
                 stage.note(f"{name} as a jump host is left out: {error}")
                 continue
             stack.callback(jump.process.stop)
-            found.append(jump)
+            jumps.append(jump)
             stage.result.machine.setdefault(f"jump {name}", f"{jump.version}; logs {jump.logs}")
-        yield found
+        yield jumps

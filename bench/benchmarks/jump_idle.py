@@ -1,4 +1,4 @@
-"""How much memory does an idle session of a jump host hold?"""
+"""The memory of an idle session of a jump host."""
 
 from collections.abc import Callable
 
@@ -28,15 +28,16 @@ READINGS: dict[str, Callable[[list[int]], float]] = {
 
 
 def run(stage: Stage) -> None:
+    """Measure each jump host with hundreds of idle sessions."""
     sessions, repeats = (50, 1) if stage.quick else (500, 1)
     case = f"{sessions} sessions"
-    stage.tell(f"jump_idle: {case}")
+    stage.report(f"jump_idle: {case}")
     for _, name in rounds(list(JUMPS), repeats):
-        # Started again for each round: nothing that an earlier one left behind is counted.
+        # Started again for each round, so that nothing from an earlier round is counted.
         with jump_hosts(stage, (name,)) as jumps, stage.tolerating("jump_idle", name):
             for jump in jumps:
                 with channels(jump.channel, WARM, greet(HOLD)):
-                    pass  # what the first sessions ever make is no cost of a session
+                    pass  # the first sessions allocate memory once, which is not the cost of a session
                 settled_kib(jump.pid)
                 before = {what: read(tree(jump.pid)) for what, read in READINGS.items()}
                 with channels(jump.channel, sessions, greet(HOLD)):

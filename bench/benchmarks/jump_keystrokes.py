@@ -1,4 +1,4 @@
-"""How long does a keystroke's echo take through a jump host?"""
+"""The time of a keystroke's echo through a jump host."""
 
 import contextlib
 
@@ -24,11 +24,11 @@ WHOLE = "a key typed into ssh -J"
 
 
 def run(stage: Stage) -> None:
-    """As for the tunnels: blocks take turns, and the blocks of a round are ranked together."""
+    """Measure as for tunnels: jump hosts take turns by blocks, and a round's blocks are ranked together."""
     repeats, blocks = (2, 5) if stage.quick else (9, 20)
     with jump_hosts(stage) as jumps:
         for case in (WHOLE, BARE):
-            stage.tell(f"jump_keystrokes: {case}")
+            stage.report(f"jump_keystrokes: {case}")
             with contextlib.ExitStack() as stack:
                 terminals = {}
                 for jump in jumps:

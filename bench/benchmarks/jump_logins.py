@@ -1,4 +1,4 @@
-"""How many logins a second does a jump host take, and what does each cost it?"""
+"""The rate of logins through a jump host, and the CPU time of each."""
 
 from benchmarks.jump_hosts import jump_hosts
 from columns import Column, Table
@@ -19,12 +19,13 @@ TABLE = Table(
 
 
 def run(stage: Stage) -> None:
+    """Measure one login after the other, then eight at once."""
     repeats = 2 if stage.quick else 4
     with jump_hosts(stage) as jumps:
         for at_once, full in ((1, 20), (8, 40)):
             case = f"{at_once} at once"
             count = full // 4 if stage.quick else full
-            stage.tell(f"jump_logins: {case}")
+            stage.report(f"jump_logins: {case}")
             for number, jump in rounds(jumps, repeats + 1):
                 if stage.has_failed("jump_logins", jump.name):
                     continue

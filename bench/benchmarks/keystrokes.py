@@ -1,4 +1,4 @@
-"""How much later does a keystroke's echo come?"""
+"""The delay that each peer adds to a keystroke's echo."""
 
 import contextlib
 
@@ -25,9 +25,9 @@ CASE = "one byte there and back"
 
 
 def run(stage: Stage) -> None:
-    """Blocks of all peers are interleaved; the blocks of a round are ranked together."""
+    """Measure all peers in turn by blocks; the blocks of a round are ranked together."""
     repeats, blocks = (2, 5) if stage.quick else (6, 40)
-    stage.tell("keystrokes")
+    stage.report("keystrokes")
     with (
         upstream() as port,
         stage.peers({"load": port}) as peers,
@@ -44,15 +44,15 @@ def run(stage: Stage) -> None:
             for _, name in rounds(list(terminals), blocks):
                 times[name] += keystrokes(terminals[name], BLOCK)
             for percent in (50, 99):
-                found = {name: percentile(each, percent) * 1e6 for name, each in times.items()}
-                for name, value in found.items():
+                values = {name: percentile(each, percent) * 1e6 for name, each in times.items()}
+                for name, value in values.items():
                     stage.result.take("keystrokes", CASE, name, f"p{percent}", "µs", value)
-                    if name != "direct" and "direct" in found:
+                    if name != "direct" and "direct" in values:
                         stage.result.take(
                             "keystrokes",
                             CASE,
                             name,
                             f"added p{percent}",
                             "µs",
-                            value - found["direct"],
+                            value - values["direct"],
                         )

@@ -1,4 +1,4 @@
-"""How long does `ssh app01 true` take with each client?"""
+"""The time of `ssh app01 true` with each ProxyCommand client."""
 
 from benchmarks.ssh_ways import ssh_ways
 from columns import Column, Table
@@ -15,11 +15,12 @@ LIMIT_S = 30.0
 
 
 def run(stage: Stage) -> None:
+    """Measure the whole command with each client, in turn."""
     repeats = 2 if stage.quick else 10
     with ssh_ways(stage, list(WAYS)) as ssh:
         if ssh is None:
             return
-        stage.tell(f"login: through {ssh.gateway}")
+        stage.report(f"login: through {ssh.gateway}")
         for number, way in rounds(ssh.ways, repeats + 1):
             if stage.has_failed("login", way.name):
                 continue

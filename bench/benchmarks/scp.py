@@ -1,4 +1,4 @@
-"""How fast is a big file copied, there and back?"""
+"""The speed of scp with a large file, in both directions."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ MIB = 1 << 20
 
 
 def run(stage: Stage) -> None:
-    """Files lie in memory where there is a place for that, so that no disk is measured."""
+    """Measure with files in memory (/dev/shm) if possible, so that no disk is measured."""
     size, repeats = (32 * MIB, 2) if stage.quick else (256 * MIB, 5)
     memory = Path("/dev/shm")
     with (
@@ -33,7 +33,7 @@ def run(stage: Stage) -> None:
                 file.write(noise.read(MIB))
         for up in (True, False):
             case = f"{'up' if up else 'down'}, through {ssh.gateway}"
-            stage.tell(f"scp: {case}")
+            stage.report(f"scp: {case}")
             for number, way in rounds(ssh.ways, repeats + 1):
                 if stage.has_failed("scp", way.name):
                     continue

@@ -1,4 +1,4 @@
-"""The ways to the same sshd that the ssh benchmarks compare."""
+"""The connections to the same sshd that the ssh benchmarks compare."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,10 @@ APP = "app01"
 
 @dataclass
 class Ways:
-    """`host` and `port` are what ssh is told for every way but `direct`, which has its own."""
+    """The gateway, the sshd behind it, and the ways to it that are available.
+
+    All ways but `direct` go to the target of `door`; `direct` goes to the sshd's own port.
+    """
 
     gateway: str
     door: Door
@@ -22,11 +25,12 @@ class Ways:
     ways: Sequence[Way]
 
     def arguments(self, way: Way) -> list[str]:
-        """For ssh and scp alike: settings, way and port; the host follows."""
+        """Return the arguments of ssh or scp before the host: settings, way and port."""
         port = self.server.port if way.name == "direct" else self._target[1]
         return ["-F", str(self.server.client_settings), *way.options, "-o", f"Port={port}"]
 
     def host(self, way: Way) -> str:
+        """Return the host to give to ssh."""
         return "127.0.0.1" if way.name == "direct" else self._target[0]
 
     @property
@@ -37,7 +41,10 @@ class Ways:
 
 @contextlib.contextmanager
 def ssh_ways(stage: Stage, names: Sequence[str]) -> Iterator[Ways | None]:
-    """Direct and each of `names` that is installed, through our gateway (or squid, and says so)."""
+    """Yield `direct` and the ways of `names` that are installed, or None if ssh or a gateway is missing.
+
+    They go through our gateway; without it they go through squid, with a note.
+    """
     with contextlib.ExitStack() as stack:
         folder = stage.new_folder("ssh")
         try:

@@ -1,4 +1,4 @@
-"""How much CPU does a GiB cost, and how fast does it go?"""
+"""The CPU time of a GiB through a tunnel, and its speed."""
 
 from columns import Column, Table
 from load.flood import flood
@@ -20,13 +20,14 @@ GIB = 1 << 30
 
 
 def run(stage: Stage) -> None:
+    """Measure one stream and 32, in both directions."""
     total = GIB // 4 if stage.quick else 2 * GIB
     repeats = 2 if stage.quick else 5
     with upstream() as port, stage.peers({"load": port}) as peers:
         for up in (True, False):
             for streams in (1, 32):
                 case = f"{streams} stream{'s' if streams > 1 else ''} {'up' if up else 'down'}"
-                stage.tell(f"throughput: {case}")
+                stage.report(f"throughput: {case}")
                 for number, peer in rounds(peers, repeats + 1):
                     if stage.has_failed("throughput", peer.name):
                         continue
@@ -43,7 +44,7 @@ def run(stage: Stage) -> None:
 
 
 def _flood(peer: Peer, streams: int, each: int, *, up: bool) -> tuple[float, float]:
-    """CPU seconds of the peer and wall seconds, both from when all tunnels are open."""
+    """Return CPU seconds of the peer and wall seconds, both counted once all tunnels are open."""
     before = 0.0
 
     def started() -> None:

@@ -1,4 +1,4 @@
-"""What does each access method cost the gateway? Stock ssh, the same sshd behind, one worker."""
+"""The cost of each access method for the gateway, with stock ssh, one worker and the same sshd behind it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -34,6 +34,7 @@ BLOCK = 100
 
 
 def run(stage: Stage) -> None:
+    """Measure bulk data, logins, keystrokes and idle sessions by each access method."""
     size, logins, sessions, repeats = (
         (GIB // 16, 4, 10, 2) if stage.quick else (GIB // 2, 10, 100, 3)
     )
@@ -42,7 +43,7 @@ def run(stage: Stage) -> None:
             return
         for number, way in rounds(WAYS, repeats + 1):
             if number == 0:
-                stage.tell(f"ways: {way}")
+                stage.report(f"ways: {way}")
             if stage.has_failed("ways", way):
                 continue
             with stage.tolerating("ways", way):
@@ -51,13 +52,13 @@ def run(stage: Stage) -> None:
                 if number:  # the first round warms up
                     stage.result.take("ways", CASE, way, "CPU for a GiB up", "s", bulk)
                     stage.result.take("ways", CASE, way, "CPU for a login", "ms", login)
-        stage.tell("ways: keystrokes")
+        stage.report("ways: keystrokes")
         _keystrokes(stage, gateway, 2 if stage.quick else 7)
     for _, way in rounds(WAYS, 1):
-        # A gateway of its own for each: nothing that an earlier way left behind is counted.
+        # A new gateway for each way, so that nothing from an earlier way is counted.
         with _gateway(stage) as gateway, stage.tolerating("ways", way):
             if gateway is not None:
-                stage.tell(f"ways: idle sessions, {way}")
+                stage.report(f"ways: idle sessions, {way}")
                 each = _idle_kib(gateway, way, sessions)
                 stage.result.take("ways", CASE, way, "an idle session", "KiB", each)
 

@@ -1,10 +1,10 @@
-"""How fast does a terminal take what a program floods it with, and what does it cost the gateway?"""
+"""The speed at which a terminal shows a flood of output, and its CPU time in the gateway."""
 
 import contextlib
 import os
 import time
 
-from benchmarks.web_stage import House, text_file
+from benchmarks.web_stage import Programs, text_file
 from columns import Column, Table
 from load.channel import typed
 from load.tunnel import LoadError
@@ -27,38 +27,39 @@ TABLE = Table(
 READY = "stty raw -echo; printf '!'; head -c 1 >/dev/null; exec cat {}"
 
 
-def run(stage: Stage, house: House) -> None:
+def run(stage: Stage, programs: Programs) -> None:
+    """Measure `cat` of a large file in each terminal."""
     size, repeats = (4_000_000, 1) if stage.quick else (100_000_000, 2)
     case = f"cat of {size / 1e6:.0f} MB"
     path = text_file(stage.new_folder("text"), size)
     with contextlib.ExitStack() as stack:
         pages: dict[str, Page] = {}
-        for name in house.browsers():
+        for name in programs.browsers():
             with stage.tolerating("web_bulk", name):
-                page = house.page(name, "bulk")
+                page = programs.page(name, "bulk")
                 if page is not None:
                     stack.callback(page.close)
                     page.cat_s(text_file(stage.new_folder("warm"), 2_000_000), "warm")
                     pages[name] = page
-        subjects = [*house.commands(), *([TTYD_SOCKET] if house.ttyd else []), *pages]
+        subjects = [*programs.commands(), *([TTYD_SOCKET] if programs.ttyd else []), *pages]
         for number, name in rounds(subjects, repeats):
             if stage.has_failed("web_bulk", name):
                 continue
-            stage.tell(f"web_bulk: {name}, round {number + 1}")
+            stage.report(f"web_bulk: {name}, round {number + 1}")
             with stage.tolerating("web_bulk", name):
-                used = house.cpu_s(name)
+                used = programs.cpu_s(name)
                 if name in pages:
                     seconds = pages[name].cat_s(path, f"done{number}")
                 elif name == TTYD_SOCKET:
-                    seconds = _ttyd_s(house, str(path), size)
+                    seconds = _ttyd_s(programs, str(path), size)
                 else:
-                    seconds = _command_s([*house.commands()[name], READY.format(path)], size)
+                    seconds = _command_s([*programs.commands()[name], READY.format(path)], size)
                 stage.result.take("web_bulk", case, name, "speed", "MB/s", size / 1e6 / seconds)
                 if name != SSH:
-                    cost = (house.cpu_s(name) - used) / (size / 1e6) * 1e3
+                    cost = (programs.cpu_s(name) - used) / (size / 1e6) * 1e3
                     stage.result.take("web_bulk", case, name, "CPU of the gateway", "ms/MB", cost)
             if name in pages and stage.has_failed("web_bulk", name):
-                pages[name].leave()  # else it goes on beside the others
+                pages[name].leave()  # or it would go on beside the next measurement
 
 
 def _command_s(argv: list[str], size: int) -> float:
@@ -74,12 +75,12 @@ def _command_s(argv: list[str], size: int) -> float:
         return time.perf_counter() - begin
 
 
-def _ttyd_s(house: House, path: str, size: int) -> float:
-    assert house.ttyd is not None, "it is a subject"
-    visit = TtydVisit(house.ttyd.port).open()
+def _ttyd_s(programs: Programs, path: str, size: int) -> float:
+    assert programs.ttyd is not None, "it is a subject"
+    visit = TtydVisit(programs.ttyd.port).open()
     try:
         until_shown(visit, b"ready>")
-        # Its shell shows what is typed: the mark is made of two halves.
+        # The mark is typed in two halves, since the shell echoes its input.
         visit.type(f"stty raw -echo; printf '<''>'; head -c 1 >/dev/null; cat {path}\r".encode())
         until_shown(visit, b"<>")
         begin = time.perf_counter()

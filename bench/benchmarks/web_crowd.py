@@ -1,4 +1,4 @@
-"""Many at once: what each holds while idle, and after some output; and all of them cut and back."""
+"""Many sessions at once: their memory while idle and after some output, and the reconnect of all of them."""
 
 import contextlib
 import time
@@ -45,17 +45,18 @@ ECHO = "stty raw -echo; printf '!'; exec cat"
 SOME = b"a line of a log, as long as one is that nobody reads\r\n" * 40
 END = b"<the end>"
 PER_TERMINAL = 15
-"""So many look at one terminal: a holder of 13 MiB for each would be the holders' measurement. One user may
-be at a terminal 16 times."""
+"""How many clients share a terminal: with one holder of 13 MiB for each, mainly holders would be measured.
+One user may attach to a terminal 16 times."""
 WARM = 20
 AT_ONCE = 16
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
-"""As the page does (web/src/terminal/connection.ts)."""
+"""Pauses between tries, as in the page (web/src/terminal/connection.ts)."""
 PATIENCE_S = 120.0
 _Any = TypeVar("_Any", Visit, TtydVisit)
 
 
 def run(stage: Stage, counts: Sequence[int]) -> None:
+    """Measure our gateway and ttyd with each number of sessions."""
     for count in counts:
         with stage.tolerating("web_idle", OURS):
             _ours(stage, count)
@@ -64,9 +65,9 @@ def run(stage: Stage, counts: Sequence[int]) -> None:
 
 
 def _ours(stage: Stage, count: int) -> None:
-    stage.tell(f"web_idle: {OURS}, {count} sessions")
+    stage.report(f"web_idle: {OURS}, {count} sessions")
     with contextlib.ExitStack() as stack:
-        # Started anew each time: nothing that an earlier crowd left behind is counted.
+        # A new gateway each time, so that nothing from an earlier crowd is counted.
         try:
             gateway = web_gateway.start(stage.new_folder("crowd"))
         except (MissingError, StartError) as error:
@@ -87,14 +88,14 @@ def _ours(stage: Stage, count: int) -> None:
         memory.take("idle")
         each = (_shell_kib(gateway) - in_shell) / count
         stage.result.take("web_idle", memory.case, OURS, "in the shell, idle", "KiB each", each)
-        _say(visits, firsts, END + b"1")
+        _type_all(visits, firsts, END + b"1")
         memory.take("after some output")
         _storm(stage, gateway, visits, firsts, memory.case)
         memory.take("after all came back")
 
 
 def _ttyd(stage: Stage, count: int) -> None:
-    stage.tell(f"web_idle: ttyd, {count} sessions")
+    stage.report(f"web_idle: ttyd, {count} sessions")
     with contextlib.ExitStack() as stack:
         try:
             peer = ttyd.start(stage.new_folder("ttyd"), "/bin/sh", "-c", ECHO)
@@ -111,12 +112,12 @@ def _ttyd(stage: Stage, count: int) -> None:
         _open(stack, visits)
         memory.opened()
         memory.take("idle")
-        _say(visits, visits, END + b"1")
+        _type_all(visits, visits, END + b"1")
         memory.take("after some output")
 
 
 class _Memory:
-    """Of one program, above what it had `begin`."""
+    """The memory of one program, above that at `begin`."""
 
     def __init__(self, stage: Stage, count: int, pid: int, subject: str) -> None:
         self.case = f"{count:,} sessions"
@@ -128,19 +129,22 @@ class _Memory:
 
     @property
     def _pids(self) -> list[int]:
-        # ttyd's programs are its children, and are the shell's side.
+        # Without ttyd's children, which are the programs in its terminals.
         return tree(self._pid) if self._subject == OURS else [self._pid]
 
     def begin(self) -> None:
+        """Record memory and CPU time before the first session."""
         settled_kib(self._pid)
         self._before = resident_kib(self._pids)
         self._used = cpu_s(self._pids)
 
     def opened(self) -> None:
+        """Take the CPU time of the sessions that were opened since `begin`."""
         each = (cpu_s(self._pids) - self._used) / self._count * 1e3
         self._stage.result.take("web_idle", self.case, self._subject, "CPU to open one", "ms", each)
 
     def take(self, measure: str) -> None:
+        """Take the memory of each session now."""
         settled_kib(self._pid)
         each = (resident_kib(self._pids) - self._before) / self._count
         self._stage.result.take("web_idle", self.case, self._subject, measure, "KiB each", each)
@@ -152,20 +156,20 @@ def _shell_kib(gateway: WebGateway) -> float:
 
 def _open(stack: contextlib.ExitStack, visits: Sequence[_Any]) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for visit in pool.map(lambda each: each.open(), visits):
+        for visit in pool.map(lambda visit: visit.open(), visits):
             stack.callback(visit.close)
 
 
-def _say(visits: Sequence[_Any], typists: Sequence[_Any], end: bytes) -> None:
-    """Some output for everybody. Raises LoadError."""
+def _type_all(visits: Sequence[_Any], typists: Sequence[_Any], end: bytes) -> None:
+    """Type some output for all visits, and wait until all have it. Raises LoadError."""
     for visit in typists:
         visit.type(SOME + end)
     _all_see(visits, end)
 
 
 def _all_see(visits: Sequence[_Any], end: bytes) -> None:
-    def seen(each: Terminal) -> bool:
-        return end in each.shown
+    def seen(terminal: Terminal) -> bool:
+        return end in terminal.shown
 
     blind = hear_all(list(visits), seen, PATIENCE_S)
     if blind:
@@ -175,18 +179,18 @@ def _all_see(visits: Sequence[_Any], end: bytes) -> None:
 def _storm(
     stage: Stage, gateway: WebGateway, visits: list[Visit], firsts: list[Visit], case: str
 ) -> None:
-    """Every line is cut at once, output comes meanwhile, and everybody comes back as the page does."""
-    stage.tell(f"web_storm: {case}")
+    """Cut all connections at once, produce output, and reconnect all as the page does. Raises LoadError."""
+    stage.report(f"web_storm: {case}")
     for visit in firsts:
-        visit.type(SOME)  # on its way while nobody is there
+        visit.type(SOME)  # its output arrives while no client is attached
     used = cpu_s(tree(gateway.process.pid))
     for visit in visits:
         visit.close()
     begin = time.perf_counter()
     with ThreadPoolExecutor(len(visits)) as pool:
-        found = list(pool.map(lambda visit: _back(visit, begin), visits))
+        returns = list(pool.map(lambda visit: _reconnect(visit, begin), visits))
     cost = (cpu_s(tree(gateway.process.pid)) - used) / len(visits) * 1e3
-    back = [(visit, at, tries) for visit, (at, tries) in zip(visits, found, strict=True) if at]
+    back = [(visit, at, tries) for visit, (at, tries) in zip(visits, returns, strict=True) if at]
     lost = len(visits) - len(back)
     stage.result.take("web_storm", case, OURS, "lost", "sessions", lost)
     if not back:
@@ -201,11 +205,11 @@ def _storm(
         stage.result.take("web_storm", case, OURS, measure, unit, value)
     if lost:
         raise LoadError(f"{lost} of {len(visits)} did not come back")
-    _say(visits, firsts, END + b"2")
+    _type_all(visits, firsts, END + b"2")
 
 
-def _back(visit: Visit, begin: float) -> tuple[float, int]:
-    """After how many seconds it was back, by how many tries; 0 if it never was."""
+def _reconnect(visit: Visit, begin: float) -> tuple[float, int]:
+    """Reconnect a visit; return the seconds since `begin` and the number of tries, or (0, 0)."""
     for tries in range(1, 12):
         time.sleep(RETRY_S[min(tries - 1, len(RETRY_S) - 1)])  # as the page waits
         name, seen = visit.attachment, visit.seen

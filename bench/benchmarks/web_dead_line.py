@@ -1,8 +1,8 @@
-"""A relay on the way falls silent while somebody types: how long until the page says so?"""
+"""The time until the page reports a dead line, when a relay falls silent while a person types."""
 
 import contextlib
 
-from benchmarks.web_stage import House
+from benchmarks.web_stage import Programs
 from columns import Column, Table
 from load.relay import Relay
 from stage import Stage
@@ -17,16 +17,17 @@ CASE = "from the key until the page says something"
 BOUND_S = 20.0
 
 
-def run(stage: Stage, house: House) -> None:
+def run(stage: Stage, programs: Programs) -> None:
+    """Measure each page behind a relay that falls silent."""
     repeats, bound_s = (1, 8.0) if stage.quick else (2, BOUND_S)
-    for name in house.browsers():
+    for name in programs.browsers():
         with stage.tolerating("web_dead_line", name):
             for number in range(repeats):
-                stage.tell(f"web_dead_line: {name}, {number + 1} of {repeats}")
+                stage.report(f"web_dead_line: {name}, {number + 1} of {repeats}")
                 with contextlib.ExitStack() as stack:
-                    relay = Relay(house.port(name))
+                    relay = Relay(programs.port(name))
                     stack.callback(relay.close)
-                    page = house.page(name, f"dead{number}", relay.port)
+                    page = programs.page(name, f"dead{number}", relay.port)
                     assert page is not None, "it is a subject"
                     stack.callback(page.close)
                     page.show()
@@ -34,5 +35,5 @@ def run(stage: Stage, house: House) -> None:
                 if not seconds:
                     stage.note(f"web_dead_line: {name} said nothing for {bound_s:g} s")
                     break
-                stage.tell(f"  after {seconds:.1f} s: {said}")
+                stage.report(f"  after {seconds:.1f} s: {said}")
                 stage.result.take("web_dead_line", CASE, name, "time", "s", seconds)

@@ -1,9 +1,9 @@
-"""How long until a key is seen?"""
+"""The time from a key until its echo is shown."""
 
 import contextlib
 from collections.abc import Callable
 
-from benchmarks.web_stage import House
+from benchmarks.web_stage import Programs
 from columns import Column, Table
 from load import channel
 from load.channel import typed
@@ -27,51 +27,55 @@ _BLOCK = 50
 _LETTERS = "abcdefghij"
 
 
-def run(stage: Stage, house: House) -> None:
+def run(stage: Stage, programs: Programs) -> None:
+    """Measure round trips of each client, and the time from key to picture of each page."""
     blocks, keys, repeats = (2, 10, 1) if stage.quick else (10, 50, 3)
     with contextlib.ExitStack() as stack:
         lines: dict[str, Callable[[int], list[float]]] = {}
-        for name, argv in house.commands().items():
+        for name, argv in programs.commands().items():
             with stage.tolerating("web_echo", name):
                 lines[name] = _of_command(stack.enter_context(typed([*argv, ECHO])))
-        if house.gateway is not None:
-            lines[SOCKET] = _of_visit(stack, Visit(house.gateway.web, "echo", ECHO), b"!")
-        if house.ttyd is not None:
-            visit = TtydVisit(house.ttyd.port)
+        if programs.gateway is not None:
+            lines[SOCKET] = _of_visit(stack, Visit(programs.gateway.web, "echo", ECHO), b"!")
+        if programs.ttyd is not None:
+            visit = TtydVisit(programs.ttyd.port)
             lines[TTYD_SOCKET] = _of_visit(stack, visit, b"ready>", ECHO)
         names = [name for name in WEB_ORDER if name in lines]
         for name in names:
             lines[name](_BLOCK)
         for _ in range(repeats):
-            stage.tell("web_echo: keystrokes")
+            stage.report("web_echo: keystrokes")
             times: dict[str, list[float]] = {name: [] for name in names}
             for _, name in rounds(names, blocks):
                 times[name] += lines[name](_BLOCK)
             for name, found in times.items():
                 _take(stage, WIRE, name, found)
-    for name in house.browsers():
+    for name in programs.browsers():
         with stage.tolerating("web_echo", name), contextlib.ExitStack() as stack:
-            page = house.page(name, "keys")
+            page = programs.page(name, "keys")
             if page is None:
                 continue
             stack.callback(page.close)
-            stage.tell(f"web_echo: {name}")
+            stage.report(f"web_echo: {name}")
             page.raw()
             shown = ""
             for _ in range(repeats):
-                found = []
+                times_s = []
                 for at in range(keys):
                     letter = _LETTERS[at % len(_LETTERS)]
                     shown = (shown + letter)[-8:]
-                    found.append(page.key_s(letter, shown))
-                    if len(found) % 50 == 49:
+                    times_s.append(page.key_s(letter, shown))
+                    if len(times_s) % 50 == 49:
                         shown = _new_row(page)
-                _take(stage, PICTURE, name, found)
+                _take(stage, PICTURE, name, times_s)
 
 
 def _new_row(page: Page) -> str:
-    """The row is full soon: begin it again. `cat` in raw mode shows what it is sent: blanks, since zellij
-    takes what follows an Escape for a key of its own."""
+    """Begin a new first row before the current one is full; return its text.
+
+    `cat` in raw mode echoes its input, so blanks fill the rows; zellij would take an escape sequence for a
+    key.
+    """
     page.tab.enter()
     page.tab.type(" " * _BLOCK)
     page.until(page.first_row_empty)

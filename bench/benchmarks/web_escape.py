@@ -1,10 +1,10 @@
-"""How long until vim, in tmux, obeys Escape?"""
+"""The time until vim, in tmux, obeys Escape."""
 
 import contextlib
 import subprocess
 from pathlib import Path
 
-from benchmarks.web_stage import House
+from benchmarks.web_stage import Programs
 from columns import Column, Table
 from load.tunnel import LoadError
 from load.web_browser import Page, tmuxed
@@ -22,18 +22,21 @@ TABLE = Table(
 )
 CASE = "from Escape until INSERT is gone"
 VIM = "vim -u NONE -N -i NONE -n -c 'set showmode ttimeout ttimeoutlen=0'"
-"""vim waits for no further byte itself: what is measured is the terminal, and the tmux in it."""
+"""vim does not wait for a further byte itself, so that only the terminal and its tmux are measured."""
 
 
-def run(stage: Stage, house: House) -> None:
+def run(stage: Stage, programs: Programs) -> None:
+    """Measure each page, with the tmux that a person gets in it."""
     for needed in ("vim", "tmux"):
         if program(needed) is None:
             stage.note(f"web_escape is left out: {needed} is not installed")
             return
-    for name in house.browsers():
-        stage.tell(f"web_escape: {name}")
+    for name in programs.browsers():
+        stage.report(f"web_escape: {name}")
         with stage.tolerating("web_escape", name), contextlib.ExitStack() as stack:
-            page = _ours(stage, house, stack) if name == BROWSER else _others(house, name, stack)
+            page = (
+                _ours(stage, programs, stack) if name == BROWSER else _others(programs, name, stack)
+            )
             _take(stage, name, page)
 
 
@@ -48,22 +51,22 @@ def _take(stage: Stage, name: str, page: Page) -> None:
         stage.result.take("web_escape", CASE, name, column.measure, "ms", value)
 
 
-def _ours(stage: Stage, house: House, stack: contextlib.ExitStack) -> Page:
-    """A terminal as the page opens one by itself: in tmux. Raises LoadError."""
-    assert house.chromium is not None, "it is a subject"
+def _ours(stage: Stage, programs: Programs, stack: contextlib.ExitStack) -> Page:
+    """Open a terminal as our page does by default, in tmux. Raises LoadError."""
+    assert programs.chromium is not None, "it is a subject"
     try:
         gateway = web_gateway.start(stage.new_folder("escape"), tmux=True)
     except (MissingError, StartError) as error:
         raise LoadError(str(error)) from None
     stack.callback(gateway.stop)
-    page = tmuxed(house.chromium, gateway, "escape")
+    page = tmuxed(programs.chromium, gateway, "escape")
     stack.callback(page.close)
     return page
 
 
-def _others(house: House, name: str, stack: contextlib.ExitStack) -> Page:
-    """tmux as Debian has it, which a person starts."""
-    page = house.page(name, "escape")
+def _others(programs: Programs, name: str, stack: contextlib.ExitStack) -> Page:
+    """Open another page's terminal and start Debian's tmux in it, as a person would."""
+    page = programs.page(name, "escape")
     assert page is not None, "it is a subject"
     stack.callback(page.close)
     label = "stagedoor-bench-" + Path(name.partition(",")[0]).name

@@ -1,11 +1,11 @@
-"""How long until Ctrl-C is obeyed, in the midst of a flood?"""
+"""The time until Ctrl-C stops a flood of output."""
 
 import contextlib
 import os
 import threading
 import time
 
-from benchmarks.web_stage import House
+from benchmarks.web_stage import Programs
 from columns import Column, Table
 from load.channel import Channel, typed
 from load.tunnel import LoadError
@@ -26,27 +26,28 @@ FLOOD = "trap : INT; stty -echo; printf '!'; yes; printf '<%s' '>'"
 FLOOD_S = 1.0
 _END = b"<>"
 _SLOW_S, _SLOW_ROUNDS = 2.0, 3
-"""What takes so long each time is measured less often."""
+"""A subject that takes this long each time is measured only this often."""
 _PATIENCE_S = 30.0
 
 
-def run(stage: Stage, house: House) -> None:
+def run(stage: Stage, programs: Programs) -> None:
+    """Measure Ctrl-C while `yes` runs in each terminal."""
     count = 2 if stage.quick else 10
     times: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         pages: dict[str, Page] = {}
-        for name in house.browsers():
+        for name in programs.browsers():
             with stage.tolerating("web_interrupt", name):
-                page = house.page(name, "interrupt")
+                page = programs.page(name, "interrupt")
                 if page is not None:
                     stack.callback(page.close)
                     pages[name] = page
-        commands = house.commands()
+        commands = programs.commands()
         for number, name in rounds([*commands, *pages], count):
             slow = name in times and min(times[name]) > _SLOW_S and number >= _SLOW_ROUNDS
             if slow or stage.has_failed("web_interrupt", name):
                 continue
-            stage.tell(f"web_interrupt: {name}, {number + 1} of {count}")
+            stage.report(f"web_interrupt: {name}, {number + 1} of {count}")
             with stage.tolerating("web_interrupt", name):
                 seconds = (
                     pages[name].interrupt_s(FLOOD_S)
@@ -54,9 +55,9 @@ def run(stage: Stage, house: House) -> None:
                     else _command_s([*commands[name], FLOOD])
                 )
                 times.setdefault(name, []).append(seconds)
-    for name, found in times.items():
+    for name, seconds_taken in times.items():
         for column in TABLE.columns:
-            value = percentile(found, float(column.measure[1:])) * 1e3
+            value = percentile(seconds_taken, float(column.measure[1:])) * 1e3
             stage.result.take("web_interrupt", CASE, name, column.measure, "ms", value)
 
 
@@ -74,7 +75,7 @@ def _command_s(argv: list[str]) -> float:
 
 
 class _Drain(threading.Thread):
-    """Takes all that is shown; `ended_at` is when the flood was over."""
+    """A thread that reads all output; `ended_at` is when the flood was over, 0 before."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(daemon=True)
@@ -82,6 +83,7 @@ class _Drain(threading.Thread):
         self.ended_at = 0.0
 
     def run(self) -> None:
+        """Read until the mark after the flood."""
         tail = b""
         while _END not in tail:
             read = os.read(self._channel.stdout, CHUNK)

@@ -1,4 +1,4 @@
-"""What the WebShell's benchmarks share: one gateway, one sshd, other web terminals, one Chromium."""
+"""The programs that the WebShell's benchmarks share: a gateway, an sshd, other web terminals, a Chromium."""
 
 import contextlib
 from collections.abc import Iterator
@@ -27,34 +27,35 @@ OTHERS = {
 
 
 @dataclass
-class House:
-    """Whatever is there of it."""
+class Programs:
+    """The programs that are available on this machine."""
 
     gateway: WebGateway | None = None
     server: sshd.Sshd | None = None
     others: dict[str, WebPeer] = field(default_factory=dict)
-    """By their row."""
+    """The other web terminals by their row in the tables."""
     chromium: Browser | None = None
 
     @property
     def ttyd(self) -> WebPeer | None:
+        """The ttyd, if it is available."""
         return self.others.get(TTYD)
 
     def browsers(self) -> list[str]:
-        """The rows of pages in a browser."""
+        """Return the rows of terminals whose page is in a browser."""
         if self.chromium is None:
             return []
         return [*([BROWSER] if self.gateway is not None else []), *self.others]
 
     def port(self, subject: str) -> int:
-        """Where its page is."""
+        """Return the port of a subject's page."""
         if subject in self.others:
             return self.others[subject].port
         assert self.gateway is not None, "it is a subject"
         return self.gateway.web
 
     def servers(self, subject: str) -> list[int]:
-        """The processes between the developer and the shell; programs in terminals are not."""
+        """Return the processes between the developer and the shell, without the programs in terminals."""
         if subject.startswith(OURS) and self.gateway is not None:
             return tree(self.gateway.process.pid)
         kind = subject.partition(",")[0]
@@ -66,21 +67,30 @@ class House:
         ]
 
     def commands(self) -> dict[str, list[str]]:
-        """For each program on a terminal, its beginning; one argument follows, for `sh -c`."""
-        found = {}
+        """Return the beginning of each command-line client's command; a command for `sh -c` follows."""
+        commands = {}
         if self.server is not None:
-            found[SSH] = ["ssh", "-tt", "-F", str(self.server.client_settings), *_at(self.server)]
+            commands[SSH] = [
+                "ssh",
+                "-tt",
+                "-F",
+                str(self.server.client_settings),
+                *_at(self.server),
+            ]
         if self.gateway is not None:
-            found[LOGIN] = [*self.gateway.ssh[:1], "-tt", *self.gateway.ssh[1:]]
-            found[ATTACH] = [*self.gateway.attach, "--", "sh", "-c"]
-        return found
+            commands[LOGIN] = [*self.gateway.ssh[:1], "-tt", *self.gateway.ssh[1:]]
+            commands[ATTACH] = [*self.gateway.attach, "--", "sh", "-c"]
+        return commands
 
     def cpu_s(self, subject: str) -> float:
-        """CPU seconds of what stands between the developer and the shell; 0 for plain ssh."""
+        """Return the CPU seconds of the processes between the developer and the shell; 0 for plain ssh."""
         return cpu_s(self.servers(subject))
 
     def page(self, subject: str, terminal: str, port: int = 0) -> Page | None:
-        """A page with a shell that asks with `PROMPT`, in a terminal of that name; by a relay's `port`."""
+        """Open a page with a shell that has the prompt `PROMPT`, in a terminal of this name.
+
+        `port` is that of a relay on the way, if not 0. None if the subject is not available.
+        """
         if self.chromium is None:
             return None
         if subject in self.others:
@@ -98,17 +108,17 @@ def _at(server: sshd.Sshd) -> list[str]:
 
 
 @contextlib.contextmanager
-def house(stage: Stage) -> Iterator[House]:
-    """What is missing is noted, and left out."""
+def programs(stage: Stage) -> Iterator[Programs]:
+    """Start the programs; leave out the missing ones with a note."""
     with contextlib.ExitStack() as stack:
-        found = House()
+        running = Programs()
         with _noting(stage, "stagedoor"):
-            found.gateway = web_gateway.start(stage.new_folder("web"))
-            stack.callback(found.gateway.stop)
-            stage.result.machine["WebShell"] = found.gateway.version
+            running.gateway = web_gateway.start(stage.new_folder("web"))
+            stack.callback(running.gateway.stop)
+            stage.result.machine["WebShell"] = running.gateway.version
         with _noting(stage, "ssh"):
-            found.server = sshd.start(stage.new_folder("sshd"))
-            stack.callback(found.server.process.stop)
+            running.server = sshd.start(stage.new_folder("sshd"))
+            stack.callback(running.server.process.stop)
         shell = stage.new_folder("shell") / "sh"
         shell.write_text(f"#!/bin/sh\n{SHELL}\n")
         shell.chmod(0o755)
@@ -117,11 +127,11 @@ def house(stage: Stage) -> Iterator[House]:
             with _noting(stage, name):
                 peer = start(stage.new_folder(name), str(shell))
                 stack.callback(peer.process.stop)
-                found.others[row] = peer
+                running.others[row] = peer
                 stage.result.machine[name] = f"{peer.version}; {peer.what}"
         with _noting(stage, "the browser"):
-            found.chromium = stack.enter_context(browser(stage.new_folder("chromium")))
-        yield found
+            running.chromium = stack.enter_context(browser(stage.new_folder("chromium")))
+        yield running
 
 
 @contextlib.contextmanager
@@ -133,7 +143,7 @@ def _noting(stage: Stage, what: str) -> Iterator[None]:
 
 
 def text_file(folder: Path, size: int) -> Path:
-    """Lines as a log has them, of 51 to 110 characters; `size` bytes in all."""
+    """Write a file of `size` bytes, with lines of 51 to 110 characters as in a log; return its path."""
     words = b" the quick brown fox jumps over the lazy dog "
     lines = b"".join(b"%05d%s%s\n" % (i, words, b"x" * (i % 60)) for i in range(1000))
     path = folder / "text"

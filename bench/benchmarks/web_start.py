@@ -1,9 +1,9 @@
-"""How long until the first prompt, with a shell that runs?"""
+"""The time until the first prompt of a shell that runs already."""
 
 import contextlib
 import time
 
-from benchmarks.web_stage import House
+from benchmarks.web_stage import Programs
 from columns import Column, Table
 from load.channel import typed
 from load.web_browser import Page, first_prompt_s
@@ -20,29 +20,30 @@ CASE = "from the command, or the address, to the first prompt"
 PROMPT = "printf '!'; exec cat"
 
 
-def run(stage: Stage, house: House) -> None:
+def run(stage: Stage, programs: Programs) -> None:
+    """Measure each client from its start, and each page from its address, to the first prompt."""
     repeats = 2 if stage.quick else 10
     with contextlib.ExitStack() as stack:
         pages: dict[str, Page] = {}
-        for name in house.browsers():
+        for name in programs.browsers():
             with stage.tolerating("web_start", name):
-                page = house.page(name, "start")
+                page = programs.page(name, "start")
                 if page is not None:
                     stack.callback(page.close)
                     pages[name] = page
-        commands = house.commands()
-        stage.tell("web_start")
+        commands = programs.commands()
+        stage.report("web_start")
         for number, name in rounds([*commands, *pages], repeats + 1):
             if stage.has_failed("web_start", name):
                 continue
             with stage.tolerating("web_start", name):
-                used, begin = house.cpu_s(name), time.perf_counter()
+                used, begin = programs.cpu_s(name), time.perf_counter()
                 if name in pages:
                     seconds = first_prompt_s(pages[name])
                 else:
                     with typed([*commands[name], PROMPT]):
                         seconds = time.perf_counter() - begin
                 if number:  # the first round warms up
-                    cost = (house.cpu_s(name) - used) * 1e3
+                    cost = (programs.cpu_s(name) - used) * 1e3
                     stage.result.take("web_start", CASE, name, "time", "ms", seconds * 1e3)
                     stage.result.take("web_start", CASE, name, "CPU of the gateway", "ms", cost)

@@ -1,8 +1,8 @@
-"""What a terminal takes from the line, and the server's memory with one page."""
+"""The bytes on the wire of a terminal, and the server's memory with one page."""
 
 import contextlib
 
-from benchmarks.web_stage import House, text_file
+from benchmarks.web_stage import Programs, text_file
 from columns import Column, Table
 from load.relay import Relay
 from measure import proportional_kib
@@ -23,15 +23,16 @@ CASE = "one terminal"
 _KEYS = "abcdefghij"
 
 
-def run(stage: Stage, house: House) -> None:
+def run(stage: Stage, programs: Programs) -> None:
+    """Measure each page behind a relay that counts bytes."""
     size = 2_000_000
     path = text_file(stage.new_folder("wire"), size)
-    for name in house.browsers():
-        stage.tell(f"web_wire: {name}")
+    for name in programs.browsers():
+        stage.report(f"web_wire: {name}")
         with stage.tolerating("web_wire", name), contextlib.ExitStack() as stack:
-            relay = Relay(house.port(name))
+            relay = Relay(programs.port(name))
             stack.callback(relay.close)
-            page = house.page(name, "wire", relay.port)
+            page = programs.page(name, "wire", relay.port)
             assert page is not None, "it is a subject"
             stack.callback(page.close)
 
@@ -49,5 +50,5 @@ def run(stage: Stage, house: House) -> None:
             for at in range(len(_KEYS)):
                 page.key_s(_KEYS[at], _KEYS[: at + 1])
             take("a key, both ways", "bytes", (relay.up + relay.down - before) / len(_KEYS))
-            memory = proportional_kib(house.servers(name)) / 1024
+            memory = proportional_kib(programs.servers(name)) / 1024
             take("memory of the server, one page", "MiB", memory)

@@ -1,5 +1,5 @@
-"""Both ends of a load: the upstream that answers, and what knocks at a peer's door.
+"""Both ends of a load: the upstream that answers, and the downstream that connects to a peer.
 
-The greeting is ours: 16 bytes that the downstream sends first tell the upstream what to do. Nothing
-here knows which peer stands between.
+The greeting is our own protocol: the first 16 bytes from the downstream instruct the upstream. Nothing
+here depends on the peer in between.
 """

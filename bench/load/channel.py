@@ -1,4 +1,4 @@
-"""Channels through a jump host: each is a stock `ssh -W`, with the bytes on its stdin and stdout."""
+"""Channels through a jump host: each is a stock `ssh -W` with its bytes on stdin and stdout."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ from load.upstream import BLOCK, CHUNK
 PATIENCE_S = 60.0
 _END_S = 10.0
 _OPENING = 8
-"""Channels that are on their way at once, where many are opened."""
+"""How many channels are opened at the same time."""
 
 
 class Channel:
@@ -34,8 +34,8 @@ class Channel:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, CHUNK)
 
     def expect_mark(self) -> None:
-        """Read the byte by which the upstream says that it is there, or done. Raises LoadError."""
-        waiting = select.poll()  # select(2) knows no descriptor beyond 1023
+        """Read the byte by which the upstream says that it is ready, or done. Raises LoadError."""
+        waiting = select.poll()  # select(2) has a limit of 1023 for descriptors
         waiting.register(self.stdout, select.POLLIN)
         if not waiting.poll(TIMEOUT_S * 1e3):
             raise LoadError(f"no answer from the upstream for {TIMEOUT_S:.0f} s")
@@ -44,7 +44,7 @@ class Channel:
             raise LoadError(f"the upstream answered {read!r}: {self._words()}")
 
     def drink(self, size: int) -> None:
-        """Give `size` bytes and then the end, to a command that says `!` when it has all."""
+        """Send `size` bytes and the end to a command, and wait until it answers `!`. Raises LoadError."""
         left = size
         while left:
             left -= os.write(self.stdin, BLOCK[:left])
@@ -60,7 +60,7 @@ class Channel:
         return said[0] or "ssh said nothing"
 
     def close(self) -> None:
-        """The end of its input, as a developer's ssh ends."""
+        """Close the input and end the process, as a developer's ssh ends."""
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
             pipe.close()
@@ -74,24 +74,28 @@ class Channel:
 
 @contextlib.contextmanager
 def channels(argv: Sequence[str], count: int, greeting: bytes) -> Iterator[list[Channel]]:
-    """`count` channels, each with a connection of its own and answered. Raises LoadError."""
+    """Open `count` channels, each over its own connection; yield them once all are answered.
+
+    Raises LoadError.
+    """
     with contextlib.ExitStack() as stack:
-        found: list[Channel] = []
-        while len(found) < count:
-            opening = [Channel(argv) for _ in range(min(_OPENING, count - len(found)))]
+        open_channels: list[Channel] = []
+        while len(open_channels) < count:
+            size = min(_OPENING, count - len(open_channels))
+            opening = [Channel(argv) for _ in range(size)]
             for channel in opening:
                 stack.callback(channel.close)
                 os.write(channel.stdin, greeting)
             for channel in opening:
                 channel.expect_mark()
-            found += opening
-        yield found
+            open_channels += opening
+        yield open_channels
 
 
 def flood(
     argv: Sequence[str], streams: int, each: int, *, up: bool, started: Callable[[], None]
 ) -> float:
-    """As `flood.flood`, through channels. Raises LoadError."""
+    """Move bytes through channels as `flood.flood` does through tunnels. Raises LoadError."""
     with channels(argv, streams, greet(READY)) as open_channels:
         started()
         begin = time.perf_counter()
@@ -102,7 +106,7 @@ def flood(
             for channel in open_channels:
                 channel.expect_mark()
         else:
-            # splice(2) to nowhere: the load copies nothing, as in `flood`.
+            # splice(2) to /dev/null: the load copies nothing, as in `flood`.
             with Path("/dev/null").open("wb", buffering=0) as nowhere:
                 drop = nowhere.fileno()
                 _move(
@@ -148,14 +152,14 @@ def _move(fds: list[int], each: int, readiness: int, step: Callable[[int, int], 
 
 @contextlib.contextmanager
 def terminal(argv: Sequence[str]) -> Iterator[Channel]:
-    """A channel whose upstream echoes. Raises LoadError."""
+    """Open a channel whose upstream echoes. Raises LoadError."""
     with channels(argv, 1, greet(ECHO)) as (channel,):
         yield channel
 
 
 @contextlib.contextmanager
 def typed(argv: Sequence[str]) -> Iterator[Channel]:
-    """A command that says `!` and from then on what it is told. Raises LoadError."""
+    """Run a command that prints `!` and then answers its input. Raises LoadError."""
     channel = Channel(argv)
     try:
         channel.expect_mark()
@@ -165,7 +169,7 @@ def typed(argv: Sequence[str]) -> Iterator[Channel]:
 
 
 def keystrokes(channel: Channel, count: int) -> list[float]:
-    """Seconds of each of `count` round trips of a byte. Raises LoadError."""
+    """Return the seconds of each of `count` round trips of a byte. Raises LoadError."""
     times = []
     for _ in range(count):
         begin = time.perf_counter()
@@ -177,9 +181,9 @@ def keystrokes(channel: Channel, count: int) -> list[float]:
 
 
 def logins(argv: Sequence[str], count: int, at_once: int) -> float:
-    """Seconds for `count` logins, `at_once` on their way; each ends with the upstream's byte.
+    """Log in `count` times, `at_once` at the same time, and return the seconds.
 
-    Raises LoadError.
+    Each login ends with the upstream's byte. Raises LoadError.
     """
     begin = time.perf_counter()
     under_way: dict[int, Channel] = {}

@@ -1,4 +1,4 @@
-"""Move bytes through some tunnels at once, as fast as they go."""
+"""A load that moves bytes through several tunnels at once, as fast as possible."""
 
 import contextlib
 import select
@@ -15,10 +15,11 @@ PATIENCE_S = 60.0
 
 
 def flood(door: Door, streams: int, each: int, *, up: bool, started: Callable[[], None]) -> float:
-    """Seconds for `each` bytes over each of `streams` tunnels, to the upstream (`up`) or from it.
+    """Move `each` bytes over each of `streams` tunnels and return the seconds.
 
-    All tunnels are open before the clock starts; `started` is called at that moment. Upwards the
-    upstream's word that it has everything stops the clock. Raises LoadError.
+    The bytes go to the upstream (`up`) or come from it. All tunnels are open before the clock starts;
+    `started` is called at that moment. Upwards the clock stops when the upstream confirms that it has
+    everything. Raises LoadError.
     """
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(open_tunnel(door)) for _ in range(streams)]

@@ -1,4 +1,4 @@
-"""Hold many idle tunnels open, in as many processes as the limit of open files asks for."""
+"""A load of many idle tunnels, in as many processes as the limit of open files requires."""
 
 import contextlib
 import multiprocessing
@@ -11,11 +11,11 @@ from load.tunnel import LoadError, expect_mark, open_tunnel
 from peers import Door
 
 OPEN_TIMEOUT_S = 300.0
-SPARE_FILES = 400  # of a process, for what are no tunnels
+SPARE_FILES = 400  # open files of a process for other things than tunnels
 
 
 def _hold(shares: Sequence[tuple[Door, int]], report: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     socks = []
     try:
         for door, count in shares:
@@ -29,12 +29,15 @@ def _hold(shares: Sequence[tuple[Door, int]], report: Connection) -> None:
         return
     report.send("")
     with contextlib.suppress(EOFError, OSError):
-        report.recv()  # until the run lets go
+        report.recv()  # until the parent closes the pipe
 
 
 @contextlib.contextmanager
 def idle_tunnels(shares: Sequence[tuple[Door, int]], open_files: int) -> Iterator[None]:
-    """Hold `count` tunnels through each door; every one has carried a few bytes. Raises LoadError."""
+    """Hold tunnels open, each after a few bytes. `shares` are doors with their numbers of tunnels.
+
+    Raises LoadError.
+    """
     fork = multiprocessing.get_context("fork")
     most = open_files - SPARE_FILES
     pieces = [

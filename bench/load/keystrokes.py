@@ -1,4 +1,4 @@
-"""One byte there and back, again and again, as a terminal's keystrokes and their echo."""
+"""A load of round trips of one byte, as a terminal's keystrokes and their echo."""
 
 import contextlib
 import socket
@@ -13,11 +13,11 @@ from peers import Door
 
 @contextlib.contextmanager
 def terminal(door: Door) -> Iterator[socket.socket]:
-    """A tunnel whose upstream echoes. Raises LoadError."""
+    """Open a tunnel whose upstream echoes. Raises LoadError."""
     with open_tunnel(door) as sock:
         sock.sendall(greet(ECHO))
         expect_mark(sock)
-        # The kernel's own timeout: Python's would cost a poll() in each direction of each trip.
+        # The kernel's timeout, since Python's would cost a poll() in each direction of each trip.
         limit = struct.pack("ll", int(TIMEOUT_S), 0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         sock.settimeout(None)
@@ -25,7 +25,7 @@ def terminal(door: Door) -> Iterator[socket.socket]:
 
 
 def keystrokes(sock: socket.socket, count: int) -> list[float]:
-    """Seconds of each of `count` round trips. Raises LoadError."""
+    """Return the seconds of each of `count` round trips. Raises LoadError."""
     times = []
     for _ in range(count):
         begin = time.perf_counter()

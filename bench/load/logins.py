@@ -1,4 +1,4 @@
-"""Open tunnels one after the other, some of them at once, and close each when it has answered."""
+"""A load that opens tunnels, some of them at once, and closes each when the upstream has answered."""
 
 import contextlib
 import select
@@ -15,7 +15,7 @@ HELLO = greet(HOLD)
 
 @dataclass
 class Login:
-    """A tunnel on its way: connected, then answered with 2xx, then the upstream's first byte."""
+    """A tunnel that is being opened: connected, then answered with 2xx, then the upstream's first byte."""
 
     sock: socket.socket
     begun: float
@@ -23,9 +23,9 @@ class Login:
 
 
 def logins(door: Door, count: int, at_once: int) -> tuple[float, list[float]]:
-    """Seconds for `count` tunnels of which `at_once` are on their way, and the seconds of each.
+    """Open `count` tunnels, `at_once` at the same time; return the seconds of all, and of each.
 
-    A tunnel counts from connect() until the first byte that the upstream sends through it.
+    A tunnel's time is from connect() until the first byte that the upstream sends through it.
     Raises LoadError.
     """
     times: list[float] = []
@@ -63,7 +63,7 @@ def logins(door: Door, count: int, at_once: int) -> tuple[float, list[float]]:
 
 
 def _step(login: Login) -> bool:
-    """Whether the upstream has answered. Raises LoadError."""
+    """Read from a tunnel; return True once the upstream has answered. Raises LoadError."""
     try:
         read = login.sock.recv(4096)
     except OSError as error:

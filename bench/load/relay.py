@@ -1,4 +1,4 @@
-"""A TCP relay before a page's server, which counts bytes, and can fall silent as a dead line does."""
+"""A TCP relay in front of a page's server, which counts bytes and can fall silent as a dead line does."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ _CHUNK = 64 * 1024
 
 
 class Relay:
-    """Relays `port` of 127.0.0.1 to 127.0.0.1:`to`. `up` and `down` are bytes so far."""
+    """A relay from `port` of 127.0.0.1 to another one. `up` and `down` are the bytes so far."""
 
     def __init__(self, to: int) -> None:
         self._to = to
@@ -21,14 +21,15 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def fall_silent(self) -> None:
-        """Every connection stays, old or new, and no byte goes on."""
+        """Stop to relay bytes, while all connections, old and new, stay open."""
         self._passes.clear()
 
     def close(self) -> None:
-        for each in self._sockets:
+        """Close the relay and all its connections."""
+        for sock in self._sockets:
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
         self._passes.set()
 
     def _accept(self) -> None:
@@ -36,19 +37,19 @@ class Relay:
             while True:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(("127.0.0.1", self._to))
-                for each in (near, far):
-                    each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    self._sockets.append(each)
+                for sock in (near, far):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    self._sockets.append(sock)
                 for pair in ((near, far, True), (far, near, False)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
-    def _pump(self, one: socket.socket, other: socket.socket, up: bool) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
         with contextlib.suppress(OSError):
-            while data := one.recv(_CHUNK):
+            while data := source.recv(_CHUNK):
                 self._passes.wait()
                 if up:
                     self.up += len(data)
                 else:
                     self.down += len(data)
-                other.sendall(data)
-            other.shutdown(socket.SHUT_WR)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)

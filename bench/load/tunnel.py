@@ -1,4 +1,4 @@
-"""Open a tunnel through a door, whatever stands behind it."""
+"""Tunnels through a door, whatever peer is behind it."""
 
 import contextlib
 import itertools
@@ -7,16 +7,19 @@ import socket
 from peers import Door
 
 TIMEOUT_S = 30.0
-_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: choose the port at connect, by all four numbers
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: choose the port at connect()
 _sources = itertools.cycle([f"127.0.1.{last}" for last in range(1, 17)])
 
 
 class LoadError(Exception):
-    """A peer did not do what it is there for; says what came instead."""
+    """A peer did not do what it should; the message says what it did instead."""
 
 
 def knock(door: Door) -> socket.socket:
-    """A connected socket. Source addresses take turns, so that no pair runs out of ports."""
+    """Connect to a door and return the socket. Raises LoadError.
+
+    Source addresses take turns, so that no pair of addresses runs out of ports.
+    """
     sock = socket.socket()
     sock.settimeout(TIMEOUT_S)
     sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
@@ -31,7 +34,7 @@ def knock(door: Door) -> socket.socket:
 
 
 def open_tunnel(door: Door) -> socket.socket:
-    """A blocking socket through which the upstream may be greeted. Raises LoadError."""
+    """Open a tunnel and return its blocking socket, ready for a greeting. Raises LoadError."""
     sock = knock(door)
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
@@ -49,7 +52,7 @@ def open_tunnel(door: Door) -> socket.socket:
 
 
 def expect_mark(sock: socket.socket) -> None:
-    """Read the one byte by which the upstream says that it is there. Raises LoadError."""
+    """Read the byte by which the upstream says that it is ready. Raises LoadError."""
     try:
         read = sock.recv(1)
     except OSError as error:
@@ -59,7 +62,7 @@ def expect_mark(sock: socket.socket) -> None:
 
 
 def check_answer(head: bytes) -> None:
-    """Raises LoadError unless `head` is a 2xx answer."""
+    """Check that `head` is a 2xx answer. Raises LoadError."""
     words = head.split(b"\r\n", 1)[0].split(b" ", 2)
     if len(words) < 2 or not words[1].startswith(b"2"):
         raise LoadError(f"answered {head[:200].decode(errors='replace')!r}")

@@ -1,4 +1,4 @@
-"""The upstream: processes that share one port and do what the greeting asks for."""
+"""The upstream: processes that share one port and do what the greeting requests."""
 
 import contextlib
 import multiprocessing
@@ -15,16 +15,16 @@ SCRATCH = bytearray(CHUNK)
 
 
 class Visitor:
-    """One accepted socket; `on_event` is called by readiness and answers False at its end."""
+    """One accepted socket. `on_event` is called when it is ready, and returns False at its end."""
 
     def __init__(self, sock: socket.socket, poll: select.epoll) -> None:
         self.sock = sock
-        self.on_event: Callable[[], bool] = self._greeted
+        self.on_event: Callable[[], bool] = self._read_greeting
         self._poll = poll
         self._greeting = b""
         self._left = 0
 
-    def _greeted(self) -> bool:
+    def _read_greeting(self) -> bool:
         read = self.sock.recv(SIZE - len(self._greeting))
         self._greeting += read
         if len(self._greeting) < SIZE:
@@ -46,8 +46,8 @@ class Visitor:
         return True
 
     def _sink(self) -> bool:
-        # MSG_TRUNC (tcp(7)): take the bytes without copying them, so that the sink is not what
-        # limits the peer on a machine with few cores.
+        # MSG_TRUNC (tcp(7)) discards bytes without a copy, so that the sink does not limit the
+        # peer on a machine with few cores.
         read = self.sock.recv_into(SCRATCH, CHUNK, socket.MSG_TRUNC)
         if not read:
             return False
@@ -71,7 +71,7 @@ class Visitor:
 
 
 def _serve(listening: socket.socket) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     listening.setblocking(False)
     poll = select.epoll()
     poll.register(listening.fileno(), select.EPOLLIN)
@@ -100,7 +100,7 @@ def _serve(listening: socket.socket) -> None:
 
 @contextlib.contextmanager
 def upstream(processes: int = 1) -> Iterator[int]:
-    """Run the upstream in `processes` processes of its own; yields its port on 127.0.0.1."""
+    """Run the upstream in so many processes; yield its port on 127.0.0.1."""
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(_listening(0))
         port: int = first.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A terminal in a real Chromium, ours or another's: all are xterm.js, without WebGL."""
+"""Terminals in a real Chromium, ours and others: all use xterm.js without WebGL."""
 
 import contextlib
 import json
@@ -14,9 +14,9 @@ from peers.web_gateway import APP, WebGateway
 from peers.web_peer import ROWS, TITLE, WebPeer
 
 PATIENCE_S = 55.0
-"""Less than the DevTools are waited for (`acceptance.chromium.ANSWER_S`), so that a page is heard."""
+"""Less than the time limit of DevTools (`acceptance.chromium.ANSWER_S`), so that a page's error arrives."""
 PROMPT = "ready>"
-"""What the shells in these terminals ask with."""
+"""The prompt of the shells in these terminals."""
 WATCH = """
 globalThis.benchFound = new Promise((found) => {
   let at = 0;
@@ -28,7 +28,7 @@ globalThis.benchFound = new Promise((found) => {
   look();
 }); 0
 """
-"""The milliseconds from the next key, as the browser got it, until the condition holds on the page."""
+"""JavaScript for the milliseconds from the next key, as the browser got it, until a condition holds."""
 TITLED = """
 new Promise((found, never) => {
   const look = () => { if (%s.includes(%s)) found(); else setTimeout(look, 10) };
@@ -36,7 +36,7 @@ new Promise((found, never) => {
   look();
 })
 """
-"""Told by the page: to ask it again and again would take a tenth of the machine from what is measured."""
+"""JavaScript that waits for a title in the page: polling from here would take a tenth of the machine."""
 RESTS = """
 new Promise((rests) => {
   const text = () => document.title + document.body.innerText;
@@ -50,7 +50,7 @@ new Promise((rests) => {
   look();
 })
 """
-"""Told by the page once its text has been the same for a while: some show a size for two seconds."""
+"""JavaScript that waits until the page's text stays the same: some pages show a size for two seconds."""
 SAID = """
 globalThis.benchSaid = new Promise((found) => {
   const text = () => document.title + document.body.innerText;
@@ -67,13 +67,13 @@ globalThis.benchSaid = new Promise((found) => {
   look();
 }); 0
 """
-"""The milliseconds until any text of the page is another, and that text; 0 if it never is."""
+"""JavaScript for the milliseconds until any text of the page changes, and the new text; 0 if it does not."""
 _CONTROL = 2
 
 
 @dataclass
 class Page:
-    """One terminal on one page. Raises LoadError where the page does not do what it is there for."""
+    """One terminal on one page. Its methods raise LoadError if the page does not do what it should."""
 
     tab: Tab
     rows: str = ROWS
@@ -81,23 +81,24 @@ class Page:
     says: str = TITLE
 
     def show(self) -> None:
-        """Be the page that is seen: others draw nothing."""
+        """Bring the page to the front: others draw nothing."""
         with _browsing():
             self.tab.call("Page.bringToFront")
 
     def run(self, line: str) -> None:
-        """Type a line."""
+        """Type a line and Enter."""
         with _browsing():
             self.tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
             self.tab.type(line)
             self.tab.enter()
 
     def until(self, condition: str, bound_s: float = PATIENCE_S) -> None:
+        """Wait until a JavaScript condition holds."""
         with _browsing():
             self.tab.until(condition, bound_s)
 
     def cat_s(self, path: Path, mark: str) -> float:
-        """Seconds for a file, from Enter until the page has drawn the mark at its end, as its title."""
+        """Return the seconds of a `cat`, from Enter until the title has the mark at its end."""
         with _browsing():
             self.show()
             says = self.says % f"{mark[:1]}''{mark[1:]}"
@@ -107,20 +108,20 @@ class Page:
             return time.perf_counter() - begin
 
     def interrupt_s(self, flood_s: float) -> float:
-        """Seconds from Ctrl-C, in the midst of `yes`, until the prompt is on the page."""
+        """Return the seconds from Ctrl-C, while `yes` runs, until the prompt is on the page."""
         with _browsing():
             self.show()
             self.run("clear; yes")
             self.until(f"{self.rows}.filter(row => row.trim() === 'y').length > 20")
             time.sleep(flood_s)  # the flood is what is measured
-            asked = f"{self.rows}.some(row => row.startsWith({json.dumps(PROMPT)}))"
-            self.until(f"!{asked}")
-            self.tab.ask(WATCH % asked)
+            has_prompt = f"{self.rows}.some(row => row.startsWith({json.dumps(PROMPT)}))"
+            self.until(f"!{has_prompt}")
+            self.tab.ask(WATCH % has_prompt)
             self.tab.press("c", "KeyC", 67, _CONTROL)
             return float(self.tab.ask("benchFound")) / 1e3
 
     def key_s(self, letter: str, expected: str) -> float:
-        """Seconds from a key until the first row ends with `expected`."""
+        """Return the seconds from a key until the first row ends with `expected`."""
         with _browsing():
             ends = f"({self.rows}[0] ?? '').trimEnd().endsWith({json.dumps(expected)})"
             self.tab.ask(WATCH % ends)
@@ -128,7 +129,7 @@ class Page:
             return float(self.tab.ask("benchFound")) / 1e3
 
     def escape_s(self) -> float:
-        """Seconds from Escape, in vim, until it no longer says that it inserts."""
+        """Return the seconds from Escape in vim until `-- INSERT --` is gone."""
         with _browsing():
             inserts = f"{self.rows}.some(row => row.includes('-- INSERT --'))"
             self.tab.press("i", "KeyI", ord("I"), text="i")
@@ -138,9 +139,9 @@ class Page:
             return float(self.tab.ask("benchFound")) / 1e3
 
     def silence_s(self, begin: Callable[[], None], bound_s: float) -> tuple[float, str]:
-        """`begin` the silence, and type a key: seconds until the page says something, and what.
+        """Call `begin`, which starts a silence, and type a key; return when and how the page reacts.
 
-        (0, "") if it says nothing within `bound_s`.
+        The result is the seconds until its text changes and the new text, or (0, "") after `bound_s`.
         """
         with _browsing():
             self.tab.ask(RESTS)
@@ -151,17 +152,18 @@ class Page:
             return float(passed) / 1e3, " ".join(said.split())
 
     def raw(self) -> None:
-        """From now on what is typed is shown at once, by `cat`, on an empty screen."""
+        """Run `cat` in raw mode on an empty screen, so that typed keys are shown at once."""
         self.show()
         self.run("clear; stty raw -echo; exec cat")
         self.until(self.first_row_empty)
 
     @property
     def first_row_empty(self) -> str:
+        """The JavaScript condition that the first row is empty."""
         return f"{self.rows}[0].trim() === ''"
 
     def load_all(self) -> None:
-        """Open the page's address once more, with nothing of it in any cache."""
+        """Open the page's address again, without any cache."""
         with _browsing():
             self.tab.call("Network.enable")
             self.tab.call("Network.setCacheDisabled", cacheDisabled=True)
@@ -170,41 +172,42 @@ class Page:
             self.tab.call("Network.disable")
 
     def leave(self) -> None:
-        """Show nothing more."""
+        """Leave the page, so that it does no more work."""
         with contextlib.suppress(BrowserError):
             self.tab.open("about:blank")
 
     def close(self) -> None:
+        """Close the page."""
         with contextlib.suppress(BrowserError):
             self.tab.end()
 
 
 @contextlib.contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """Raises MissingError."""
+    """Run a Chromium with its profile in `folder`. Raises MissingError, LoadError."""
     if find_chromium() is None:
         raise MissingError("no Chromium is installed (apt-get install chromium)")
-    # Without WebGL, which some of the pages would have the processor draw.
+    # Without WebGL, which would be drawn by the CPU for some of the pages.
     with _browsing(), chromium(folder, "--disable-3d-apis", whole=True) as running:
         yield running
 
 
 def ours(running: Browser, port: int, terminal: str) -> Page:
-    """Signed in, and at a terminal whose shell is ready."""
+    """Sign in, and open a terminal of ours whose shell is ready. Raises LoadError."""
     with _browsing():
-        return _ready(Page(_opened(running, port, terminal)))
+        return _ready(Page(_open_terminal(running, port, terminal)))
 
 
 def tmuxed(running: Browser, gateway: WebGateway, terminal: str) -> Page:
-    """Signed in, at a new terminal, whose tmux is ready."""
+    """Sign in, and open a new terminal of ours whose tmux is ready. Raises LoadError."""
     with _browsing():
-        page = Page(_opened(running, gateway.web, terminal))
+        page = Page(_open_terminal(running, gateway.web, terminal))
         page.until(f"{ROWS}.some(row => row.startsWith('['))")
         page.run(f"clear; PS1='{PROMPT} '")
         return _ready(page)
 
 
-def _opened(running: Browser, port: int, terminal: str) -> Tab:
+def _open_terminal(running: Browser, port: int, terminal: str) -> Tab:
     with _browsing():
         tab = running.tab()
         base = f"http://127.0.0.1:{port}"
@@ -222,7 +225,10 @@ def _opened(running: Browser, port: int, terminal: str) -> Tab:
 
 
 def others(running: Browser, peer: WebPeer, port: int, terminal: str) -> Page:
-    """At `port`, which leads to `peer`; `terminal` is for those that name theirs."""
+    """Open a terminal of `peer`, reached at `port`. `terminal` is for peers whose terminals have names.
+
+    Raises LoadError.
+    """
     with _browsing():
         base = f"http://127.0.0.1:{port}"
         tab = running.tab(base if peer.sign_in else "about:blank")
@@ -233,7 +239,7 @@ def others(running: Browser, peer: WebPeer, port: int, terminal: str) -> Page:
 
 
 def first_prompt_s(page: Page) -> float:
-    """Seconds to open the page's address once more, until the shell's prompt is drawn."""
+    """Open the page's address again; return the seconds until the prompt is drawn. Raises LoadError."""
     with _browsing():
         page.show()
         address = page.tab.ask("location.href")
@@ -245,7 +251,7 @@ def first_prompt_s(page: Page) -> float:
 
 
 def _ready(page: Page) -> Page:
-    # Else Chromium tells us each WebSocket frame whole, in base64, which costs more than the way to the page.
+    # Or Chromium would send us each WebSocket frame in base64, which costs more than the page itself.
     page.tab.call("Network.disable")
     page.until(f"{page.rows}.some(row => row.includes({json.dumps(PROMPT)}))")
     return page

@@ -1,4 +1,4 @@
-"""A terminal by its WebSocket, without a browser: ours, and ttyd's. Blocking, but for `take`."""
+"""Terminals of ours and of ttyd by their WebSocket, without a browser. The calls block."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ REFUSALS = frozenset({NoticeKind.DENIED, NoticeKind.REVOKED, NoticeKind.FAULT})
 
 
 class _Socket:
-    """HTTP, and the WebSocket that comes of it."""
+    """A connection for HTTP, and then for a WebSocket."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
@@ -42,7 +42,7 @@ class _Socket:
         self._port = port
 
     def post(self, path: str, body: bytes, headers: str) -> tuple[int, bytes]:
-        """Status and body of the answer. Raises LoadError."""
+        """POST `body`; return status and body of the answer. Raises LoadError."""
         self.socket.sendall(
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n{headers}"
             f"Content-Length: {len(body)}\r\n\r\n".encode()
@@ -59,7 +59,7 @@ class _Socket:
         return int(head.split(b" ", 2)[1]), rest
 
     def open(self, path: str, subprotocol: str) -> list[bytes]:
-        """What came at once. Raises LoadError."""
+        """Upgrade to a WebSocket; return the messages that came with the answer. Raises LoadError."""
         most = max(MAX_FRAME_BYTES, 1 << 20)
         self._websocket = WebSocket("127.0.0.1", self._port, path, subprotocol, most)
         self.socket.sendall(self._websocket.unsent())
@@ -69,6 +69,7 @@ class _Socket:
         return messages
 
     def send(self, data: bytes) -> None:
+        """Send a message. Raises LoadError."""
         try:
             self._websocket.send(data)
             self.socket.sendall(self._websocket.unsent())
@@ -76,13 +77,14 @@ class _Socket:
             raise LoadError(f"cut while sending: {error}") from None
 
     def messages(self) -> list[bytes]:
-        """Of one read, which may wait. Raises LoadError once it is closed."""
+        """Return the messages of one read, which may block. Raises LoadError once it is closed."""
         try:
             return self._websocket.feed(self._received())
         except WebSocketError as error:
             raise LoadError(str(error)) from None
 
     def close(self) -> None:
+        """Close the connection."""
         self.socket.close()
 
     def _head(self) -> tuple[bytes, bytes]:
@@ -103,9 +105,9 @@ class _Socket:
 
 
 class Visit:
-    """One who is attached to a terminal of ours, and can come back as the same.
+    """A client that is attached to a terminal of ours, and can reconnect as the same.
 
-    Believes only what follows on what came before, so that nothing lost or repeated stays unseen.
+    It checks that all output is consecutive, so that lost or repeated output raises LoadError.
     """
 
     def __init__(self, port: int, terminal: str, command: str = "") -> None:
@@ -113,14 +115,14 @@ class Visit:
         self.attachment = ""
         self.seen = 0
         self.shown = bytearray()
-        """The last of what the terminal has shown."""
+        """The last 64 bytes that the terminal has shown."""
         self._port = port
         self._command = command
         self._typed = 0
         self._socket: _Socket | None = None
 
     def open(self) -> "Visit":
-        """Attach, for the first time or again. Raises LoadError, also if it could not be the same again."""
+        """Attach, for the first time or again. Raises LoadError, also if the terminal has forgotten it."""
         self._socket = _Socket(self._port)
         basic = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
         status, answer = self._socket.post(
@@ -130,7 +132,7 @@ class Visit:
             raise LoadError(f"no ticket: {status} {answer.decode(errors='replace')}")
         before = self.attachment
         early = self._socket.open("/terminal", SUBPROTOCOL)
-        self._say(
+        self._send(
             Hello(
                 json.loads(answer)["ticket"], self.terminal, before, self.seen, _SIZE, Mode.MIRROR,
                 "xterm-256color", "C.UTF-8", self._command,
@@ -138,7 +140,7 @@ class Visit:
         )  # fmt: skip
         self.attachment = ""
         for message in early:
-            self._hear(message)
+            self._handle(message)
         while not self.attachment:
             self.take()
         if before and self.attachment != before:
@@ -146,47 +148,49 @@ class Visit:
         return self
 
     def fileno(self) -> int:
+        """Return the descriptor, to poll for reading."""
         assert self._socket is not None, "it is open"
         return self._socket.socket.fileno()
 
     def type(self, data: bytes) -> None:
-        self._say(In(self._typed, data))
+        """Type some bytes. Raises LoadError."""
+        self._send(In(self._typed, data))
         self._typed += len(data)
 
     def take(self) -> int:
-        """Hear one read's messages, and acknowledge them; bytes of output. Raises LoadError."""
+        """Read once and acknowledge the output; return its number of bytes. Raises LoadError."""
         assert self._socket is not None, "it is open"
-        count = sum(self._hear(message) for message in self._socket.messages())
+        count = sum(self._handle(message) for message in self._socket.messages())
         if count:
-            self._say(Ack(self.seen))
+            self._send(Ack(self.seen))
         return count
 
     def leave(self) -> None:
-        """Detach. A line that is only cut would hold the program for the one who may come back."""
-        self._say(Detach())
+        """Detach and close. After a mere cut, the program would be kept for a reconnect. Raises LoadError."""
+        self._send(Detach())
         with contextlib.suppress(LoadError):
             while True:
                 self.take()
         self.close()
 
     def close(self) -> None:
-        """Cut the line, without a word."""
+        """Cut the connection without a detach."""
         if self._socket is not None:
             self._socket.close()
 
-    def _say(self, said: Frame) -> None:
+    def _send(self, frame: Frame) -> None:
         assert self._socket is not None, "it is open"
-        self._socket.send(encode(said))
+        self._socket.send(encode(frame))
 
-    def _hear(self, message: bytes) -> int:
-        heard = decode(message)
-        match heard:
+    def _handle(self, message: bytes) -> int:
+        frame = decode(message)
+        match frame:
             case Welcome():
                 if self.attachment == "" and self.seen == 0:
-                    self.seen = heard.out_at
-                elif heard.out_at != self.seen:
-                    raise LoadError(f"it goes on at {heard.out_at}, not {self.seen}")
-                self.attachment, self._typed = heard.attachment, heard.in_at
+                    self.seen = frame.out_at
+                elif frame.out_at != self.seen:
+                    raise LoadError(f"it goes on at {frame.out_at}, not {self.seen}")
+                self.attachment, self._typed = frame.attachment, frame.in_at
             case Out(at, data):
                 if at != self.seen:
                     raise LoadError(f"output from {at} on, not {self.seen}")
@@ -202,7 +206,7 @@ class Visit:
 
 
 class TtydVisit:
-    """One connection to ttyd: a program of its own, and no way back to it."""
+    """One connection to ttyd, with its own program, to which a client cannot return."""
 
     def __init__(self, port: int) -> None:
         self.shown = bytearray()
@@ -210,33 +214,36 @@ class TtydVisit:
         self._socket: _Socket | None = None
 
     def open(self) -> "TtydVisit":
-        """Returns once its program has shown something. Raises LoadError."""
+        """Connect, and return once the program has shown something. Raises LoadError."""
         self._socket = _Socket(self._port)
         early = self._socket.open("/ws", "tty")
         self._socket.send(b'{"AuthToken":"","columns":80,"rows":24}')
-        heard = sum(map(self._hear, early))
-        while not heard:
-            heard = self.take()
+        received = sum(map(self._handle, early))
+        while not received:
+            received = self.take()
         return self
 
     def fileno(self) -> int:
+        """Return the descriptor, to poll for reading."""
         assert self._socket is not None, "it is open"
         return self._socket.socket.fileno()
 
     def type(self, data: bytes) -> None:
+        """Type some bytes. Raises LoadError."""
         assert self._socket is not None, "it is open"
         self._socket.send(b"0" + data)
 
     def take(self) -> int:
-        """As `Visit.take`."""
+        """Read once; return the number of bytes of output. Raises LoadError."""
         assert self._socket is not None, "it is open"
-        return sum(map(self._hear, self._socket.messages()))
+        return sum(map(self._handle, self._socket.messages()))
 
     def close(self) -> None:
+        """Close the connection."""
         if self._socket is not None:
             self._socket.close()
 
-    def _hear(self, message: bytes) -> int:
+    def _handle(self, message: bytes) -> int:
         if message[:1] != b"0":
             return 0  # its title and its settings
         self.shown += message[1:]
@@ -248,7 +255,7 @@ Terminal = Visit | TtydVisit
 
 
 def until_shown(terminal: Terminal, text: bytes, bound_s: float = TIMEOUT_S) -> None:
-    """Hear until the last of what is shown has `text`. Raises LoadError."""
+    """Read until the last output has `text`. Raises LoadError."""
     until = time.monotonic() + bound_s
     while text not in terminal.shown:
         if time.monotonic() > until:
@@ -259,7 +266,7 @@ def until_shown(terminal: Terminal, text: bytes, bound_s: float = TIMEOUT_S) -> 
 
 
 def keystrokes(terminal: Terminal, count: int) -> list[float]:
-    """Seconds of each of `count` round trips of a byte that the program echoes. Raises LoadError."""
+    """Return the seconds of each of `count` round trips of a byte that is echoed. Raises LoadError."""
     times = []
     for _ in range(count):
         begin = time.perf_counter()
@@ -271,8 +278,8 @@ def keystrokes(terminal: Terminal, count: int) -> list[float]:
 
 
 def hear_all(terminals: list[Terminal], done: Callable[[Terminal], bool], bound_s: float) -> int:
-    """Hear until `done` holds for each; how many it does not hold for after `bound_s`."""
-    left = {each.fileno(): each for each in terminals if not done(each)}
+    """Read until `done` holds for all terminals; return how many are left after `bound_s`."""
+    left = {terminal.fileno(): terminal for terminal in terminals if not done(terminal)}
     until = time.monotonic() + bound_s
     with select.epoll() as poll:
         for number in left:

@@ -1,8 +1,8 @@
-"""What is measured: programs that stand between a load and its upstream, and the plain way past them.
+"""The peers: programs between a load and its upstream, and the direct connection without any.
 
-Each module starts one program on free ports of loopback, with its files in a folder of the run, as
-one thread (or one worker), asking for a name and password where it can, and logging each tunnel
-once. Nothing here loads or measures anything.
+Each module starts one program on free ports of loopback, with its files in a folder of the run. If
+possible, it has one thread (or one worker), asks for a name and password, and logs each tunnel once.
+Nothing here loads or measures anything.
 """
 
 import base64
@@ -18,15 +18,14 @@ PASSWORD = secrets.token_urlsafe(18)
 
 
 class MissingError(Exception):
-    """A program is not there or would not start; `str(error)` says which and what to do."""
+    """A program is missing or does not start; `str(error)` says which, and what to do."""
 
 
 @dataclass(frozen=True)
 class Door:
-    """Where to knock to reach one upstream.
+    """The address by which one upstream is reached.
 
-    `target` is what to ask CONNECT for, as host and port; None where plain TCP leads there. `secret` is
-    in the password's place.
+    `target` is the host and port for CONNECT; None if plain TCP leads there. `secret` replaces the password.
     """
 
     address: tuple[str, int]
@@ -48,10 +47,10 @@ class Door:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a program is started with.
+    """The parameters of a program's start.
 
-    `upstreams` gives the port on 127.0.0.1 of each named upstream; `tunnels` is how many tunnels
-    at once must fit.
+    `upstreams` has the port on 127.0.0.1 of each named upstream; `tunnels` is the number of tunnels
+    that must be possible at once.
     """
 
     folder: Path
@@ -61,7 +60,7 @@ class Ground:
 
 @dataclass
 class Peer:
-    """A program that runs, or the plain way (`process` is None)."""
+    """A program that runs, or the direct connection (`process` is None)."""
 
     name: str
     doors: Mapping[str, Door]
@@ -71,14 +70,16 @@ class Peer:
 
     @property
     def pid(self) -> int | None:
+        """The program's pid."""
         return self.process.pid if self.process else None
 
     def stop(self) -> None:
+        """Stop the program, if there is one."""
         if self.process:
             self.process.stop()
 
 
 def direct(ground: Ground) -> Peer:
-    """No program between: the ceiling of the load itself."""
+    """Return a peer without a program, which shows the limit of the load itself."""
     doors = {name: Door(("127.0.0.1", port)) for name, port in ground.upstreams.items()}
     return Peer("direct", doors)

@@ -69,14 +69,14 @@ _HOSTS = {"CONNECT": "connect", "jump": "jumped", "direct login": "direct"}
 
 @dataclass(frozen=True)
 class Gateway:
-    """`ssh` has the beginning of a command for each of `WAYS`; what is to be run follows."""
+    """A running gateway. `ssh` has the beginning of a command for each of `WAYS`; a shell command follows."""
 
     process: Process
     ssh: Mapping[str, list[str]]
 
 
 def start(folder: Path, shell: sshd.Sshd) -> Gateway:
-    """Raises MissingError and StartError."""
+    """Start a gateway in front of `shell`. Raises MissingError and StartError."""
     keygen = program("ssh-keygen")
     if keygen is None:
         raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from peers.process import Process, free_port, said
-from peers.web_peer import ROWS, WebPeer, found
+from peers.process import Process, free_port, version_of
+from peers.web_peer import ROWS, WebPeer, find_program
 
 
 def start(folder: Path, command: str) -> WebPeer:
-    """It runs the program `command` for each connection. Raises MissingError and StartError."""
-    gotty = found("gotty", "built with Go from the source of sorenisanerd/gotty")
+    """Start a GoTTY that runs `command` for each connection. Raises MissingError and StartError."""
+    gotty = find_program("gotty", "built with Go from the source of sorenisanerd/gotty")
     port = free_port()
     process = Process(
         [
@@ -21,9 +21,9 @@ def start(folder: Path, command: str) -> WebPeer:
     return WebPeer(
         process,
         port,
-        said(gotty, "--version"),
+        version_of(gotty, "--version"),
         "nobody signs in, nothing is written down, and a cut line ends the shell",
-        # A title that a program sets is not the page's.
+        # The page does not show titles that a program sets.
         title=f"{ROWS}.join()",
         says="%s",
     )

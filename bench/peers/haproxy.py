@@ -1,17 +1,17 @@
-"""HAProxy as a plain TCP relay with splice: the fastest that is in wide use. It asks for no name.
+"""HAProxy as a plain TCP relay with splice: the fastest relay in wide use, without authentication.
 
-Three ways to set it up, since they differ by far: `start` splices always, with the kernel's default
-pipes (64 KiB); `start_1m` the same with pipes of 1 MiB, which few people set; `start_auto` leaves to
-HAProxy when to splice (`option splice-auto`), and under these loads it does so hardly ever.
+There are three configurations, since they differ by far: `start` always splices, with the kernel's
+default pipes (64 KiB); `start_1m` does so with pipes of 1 MiB, which few people set; `start_auto` lets
+HAProxy decide (`option splice-auto`), and under these loads it hardly ever splices.
 """
 
 from functools import partial
 
 from peers import Door, Ground, MissingError, Peer
-from peers.process import Process, free_port, program, said
+from peers.process import Process, free_port, program, version_of
 
-# 64 pipes are what it would take by itself for 256 tunnels: enough for 32 streams both ways, and more
-# would only use up the open files that idle tunnels need.
+# 64 pipes are its default for 256 tunnels: enough for 32 streams in both directions, while more would
+# only use open files that idle tunnels need.
 SETTINGS = """\
 global
   nbthread 1
@@ -40,7 +40,7 @@ BIG_PIPES = f"tune.pipesize {1 << 20}"
 
 
 def _start(ground: Ground, *, name: str, splice: str = ALWAYS, pipes: str = "") -> Peer:
-    """Raises MissingError and StartError."""
+    """Start HAProxy. Raises MissingError and StartError."""
     haproxy = program("haproxy")
     if haproxy is None:
         raise MissingError("haproxy is not installed (apt-get install haproxy)")
@@ -60,7 +60,7 @@ def _start(ground: Ground, *, name: str, splice: str = ALWAYS, pipes: str = "") 
         name,
         {section: Door(("127.0.0.1", port)) for section, port in ports.items()},
         process,
-        f"{said(haproxy, '-v').split(' - ')[0]}, {' '.join(f'{splice} {pipes}'.split())}",
+        f"{version_of(haproxy, '-v').split(' - ')[0]}, {' '.join(f'{splice} {pipes}'.split())}",
         "one line for each connection (option tcplog), written to a file; no authentication",
     )
 

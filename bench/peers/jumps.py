@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers import NAME, MissingError, sshd
-from peers.process import Process, free_port, program, said
+from peers.process import Process, free_port, program, version_of
 from peers.stagedoor import SHELL, commands, find
 
 CIPHER = "aes128-gcm@openssh.com"
-"""What ssh is told for every jump host; the fastest of both."""
+"""The cipher for every jump host, the fastest that both have."""
 stock_ciphers = False
-"""Whether the ssh that jumps is left to its own list of ciphers (bench/run.py --stock-ciphers)."""
+"""True if the ssh that jumps uses its own list of ciphers (bench/run.py --stock-ciphers)."""
 KEX = "curve25519-sha256"
-"""The same: by itself each ssh would take what is the newest of both, which costs the more."""
+"""The key exchange for every jump host: by default each would negotiate the newest, at different costs."""
 SETTINGS = """\
 data_dir = "{folder}/data"
 [tunnel]
@@ -66,7 +66,7 @@ Host inner
 
 @dataclass(frozen=True)
 class Behind:
-    """What stands behind a jump host: the load's upstream, and an sshd as an app's shell."""
+    """The servers behind a jump host: the load's upstream, and an sshd as an app's shell."""
 
     load: int
     shell: sshd.Sshd
@@ -74,7 +74,7 @@ class Behind:
 
 @dataclass(frozen=True)
 class Jump:
-    """`settings` is for `ssh -F`, which calls it `jump`, and the shell behind it `inner`."""
+    """A running jump host. `settings` is an ssh_config with the hosts `jump` and, behind it, `inner`."""
 
     name: str
     settings: Path
@@ -85,16 +85,17 @@ class Jump:
 
     @property
     def pid(self) -> int:
+        """The pid of its process."""
         return self.process.pid
 
     @property
     def channel(self) -> list[str]:
-        """The outer half of `ssh -J`: the bytes of one channel on its stdin and stdout."""
+        """The outer half of `ssh -J`: a command with the bytes of one channel on stdin and stdout."""
         return ["ssh", "-F", str(self.settings), "-W", self.target, "jump"]
 
     @property
     def echo(self) -> list[str]:
-        """`ssh -J` to a terminal that shows what is typed, after an exclamation mark."""
+        """An `ssh -J` to a terminal that prints an exclamation mark and then echoes its input."""
         command = "stty raw -echo; printf !; exec cat"
         return ["ssh", "-F", str(self.settings), "-tt", "inner", command]
 
@@ -104,7 +105,7 @@ def _outer() -> str:
 
 
 def openssh(folder: Path, behind: Behind) -> Jump:
-    """Raises MissingError and StartError."""
+    """Start an sshd as a jump host. Raises MissingError and StartError."""
     server = sshd.start(folder)
     text = CLIENT.format(
         port=server.port,
@@ -121,18 +122,18 @@ def openssh(folder: Path, behind: Behind) -> Jump:
     )
     return Jump(
         "sshd",
-        _written(folder / "jump_config", text),
+        _write(folder / "jump_config", text),
         f"127.0.0.1:{behind.load}",
         server.process,
-        said(program("ssh") or "ssh", "-V"),
+        version_of(program("ssh") or "ssh", "-V"),
         "a few lines for each login, written to a file; public key",
     )
 
 
 def stagedoor(folder: Path, behind: Behind) -> Jump:
-    """One worker for each core, as sshd has a process for each connection.
+    """Start our gateway as a jump host with a worker for each core.
 
-    Raises MissingError and StartError.
+    sshd likewise has a process for each connection. Raises MissingError and StartError.
     """
     keygen = program("ssh-keygen")
     if keygen is None or program("ssh") is None:
@@ -153,7 +154,7 @@ def stagedoor(folder: Path, behind: Behind) -> Jump:
     process = Process([find(), "--config", str(file), "serve"], folder / "stagedoor.log")
     process.answers(port)
     authority = (folder / "data" / "keys" / "host_ca.pub").read_text()
-    known = _written(folder / "known_hosts", f"@cert-authority * {authority}")
+    known = _write(folder / "known_hosts", f"@cert-authority * {authority}")
     text = CLIENT.format(
         port=port,
         user=NAME,
@@ -169,7 +170,7 @@ def stagedoor(folder: Path, behind: Behind) -> Jump:
     )
     return Jump(
         "stagedoor",
-        _written(folder / "jump_config", text),
+        _write(folder / "jump_config", text),
         "load.ssh:22",
         process,
         f"{command('--version').strip()}, {os.cpu_count()} workers",
@@ -178,7 +179,7 @@ def stagedoor(folder: Path, behind: Behind) -> Jump:
     )
 
 
-def _written(path: Path, text: str) -> Path:
+def _write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
 

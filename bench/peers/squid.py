@@ -7,14 +7,14 @@ import subprocess
 from pathlib import Path
 
 from peers import NAME, PASSWORD, Door, Ground, MissingError, Peer
-from peers.process import Process, free_port, program, said
+from peers.process import Process, free_port, program, version_of
 
 HELPERS = (
     "/usr/lib/squid/basic_ncsa_auth",
     "/usr/lib64/squid/basic_ncsa_auth",
     "/usr/libexec/squid/basic_ncsa_auth",
 )
-# Everything that is not here has the default of the distribution.
+# All other settings have the distribution's defaults.
 SETTINGS = """\
 workers 1
 http_port 127.0.0.1:{port}
@@ -39,7 +39,7 @@ SPARE_FILES = 200
 
 
 def start(ground: Ground) -> Peer:
-    """Raises MissingError and StartError."""
+    """Start squid. Raises MissingError and StartError."""
     squid = program("squid")
     helper = next((path for path in HELPERS if Path(path).exists()), None)
     openssl = program("openssl")
@@ -79,13 +79,13 @@ def start(ground: Ground) -> Peer:
             for name, upstream in ground.upstreams.items()
         },
         process,
-        said(squid, "-v"),
+        version_of(squid, "-v"),
         "one line for each tunnel (access_log by its daemon); Basic by basic_ncsa_auth, cached",
     )
 
 
 def _give_to_its_user(folder: Path) -> None:
-    """Squid that is started by root goes on as `proxy` or `squid`, which must write there."""
+    """Make the folder writable for the user to which a squid started by root changes (`proxy` or `squid`)."""
     if os.geteuid() != 0:
         return
     names = {entry.pw_name for entry in pwd.getpwall()}

@@ -1,4 +1,4 @@
-"""An OpenSSH server of our own on loopback: the same upstream behind every access method."""
+"""An OpenSSH server on loopback: the same upstream behind every access method."""
 
 import getpass
 import os
@@ -45,9 +45,10 @@ ALIAS = "bench"
 
 @dataclass
 class Sshd:
-    """`port` on 127.0.0.1; `client_settings` is for `ssh -F`.
+    """A running sshd at `port` on 127.0.0.1; `client_settings` is for `ssh -F`.
 
-    `folder` has `user_key`, which lets `account` in, and `known_hosts`, which knows it as `alias`.
+    `folder` has `user_key`, with which `account` logs in, and `known_hosts`, which has the host key for
+    `alias`.
     """
 
     port: int
@@ -59,24 +60,24 @@ class Sshd:
 
     @property
     def host_key(self) -> str:
-        """Its public half, as settings name it."""
+        """The public host key, as settings have it."""
         return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
 
     def trust(self, user_ca: str, principal: str) -> None:
-        """Let in everybody with a certificate of `user_ca` for `principal`."""
+        """Accept certificates of `user_ca` for `principal`."""
         (self.folder / "user_ca.pub").write_text(user_ca)
         (self.folder / "principals").write_text(f"{principal}\n")
 
 
 def start(folder: Path) -> Sshd:
-    """Raises MissingError and StartError."""
+    """Start an sshd with its files in `folder`. Raises MissingError and StartError."""
     sshd, keygen = program("sshd"), program("ssh-keygen")
     if sshd is None or keygen is None or program("ssh") is None:
         raise MissingError(
             "OpenSSH is not installed (apt-get install openssh-client openssh-server)"
         )
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd started by root insists on it
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd started by root demands it
     for key in ("host_key", "user_key"):
         subprocess.run(
             [keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True

@@ -1,4 +1,4 @@
-"""Our gateway: one worker under its supervisor, the upstreams as static shells."""
+"""Our gateway with one worker under its supervisor, and the upstreams as static shells."""
 
 import subprocess
 import sys
@@ -27,19 +27,19 @@ networks = ["127.0.0.0/8"]
 
 
 def find() -> str:
-    """The program: beside this interpreter, or on PATH. Raises MissingError."""
+    """Return the path of the program beside this interpreter, or on PATH. Raises MissingError."""
     beside = Path(sys.executable).parent / "stagedoor"
-    found = str(beside) if beside.exists() else program("stagedoor")
-    if found is None:
+    path = str(beside) if beside.exists() else program("stagedoor")
+    if path is None:
         raise MissingError(
             "stagedoor is not installed; run the benchmarks with .venv/bin/python, as "
             "script/test makes it"
         )
-    return found
+    return path
 
 
 def commands(stagedoor: str, file: Path) -> Callable[..., str]:
-    """What runs `stagedoor WORD…` with the settings in `file`. It raises MissingError."""
+    """Return a function that runs `stagedoor WORD…` with the settings in `file`. It raises MissingError."""
 
     def command(*words: str, given: str = "") -> str:
         run = subprocess.run(
@@ -58,7 +58,7 @@ def commands(stagedoor: str, file: Path) -> Callable[..., str]:
 
 
 def start(ground: Ground) -> Peer:
-    """Raises MissingError and StartError."""
+    """Start the gateway. Raises MissingError and StartError."""
     stagedoor = find()
     folder = ground.folder / "stagedoor"
     folder.mkdir()

@@ -1,16 +1,16 @@
-"""terminado: the terminal of JupyterLab, on the page that Jupyter Notebook gives it alone."""
+"""terminado: the terminal of JupyterLab, on its own page in Jupyter Notebook."""
 
 from pathlib import Path
 
-from peers.process import Process, free_port, said
-from peers.web_peer import BUFFER, WebPeer, found
+from peers.process import Process, free_port, version_of
+from peers.web_peer import BUFFER, WebPeer, find_program
 
 _TERM = "jupyterapp.shell.currentWidget.content._term"
 
 
 def start(folder: Path, command: str) -> WebPeer:
-    """It runs the program `command` in each new terminal. Raises MissingError and StartError."""
-    notebook = found("jupyter-notebook", "PyPI's package notebook")
+    """Start a notebook that runs `command` in each new terminal. Raises MissingError and StartError."""
+    notebook = find_program("jupyter-notebook", "PyPI's package notebook")
     port = free_port()
     process = Process(
         [
@@ -26,7 +26,7 @@ def start(folder: Path, command: str) -> WebPeer:
     return WebPeer(
         process,
         port,
-        f"Jupyter Notebook {said(notebook, '--version')}",
+        f"Jupyter Notebook {version_of(notebook, '--version')}",
         "signing in is turned off; a terminal stays until the server ends",
         "/terminals/{terminal}",
         BUFFER.format(_TERM),

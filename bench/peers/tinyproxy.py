@@ -1,7 +1,7 @@
-"""Tinyproxy as a CONNECT proxy with BasicAuth: a small one that people put up by hand."""
+"""Tinyproxy as a CONNECT proxy with BasicAuth: a small proxy that people set up by hand."""
 
 from peers import NAME, PASSWORD, Door, Ground, MissingError, Peer
-from peers.process import Process, free_port, program, said
+from peers.process import Process, free_port, program, version_of
 
 SETTINGS = """\
 Port {port}
@@ -17,7 +17,7 @@ BasicAuth {name} {password}
 
 
 def start(ground: Ground) -> Peer:
-    """Raises MissingError and StartError."""
+    """Start Tinyproxy. Raises MissingError and StartError."""
     tinyproxy = program("tinyproxy")
     if tinyproxy is None:
         raise MissingError("tinyproxy is not installed (apt-get install tinyproxy)")
@@ -41,6 +41,6 @@ def start(ground: Ground) -> Peer:
             for name, upstream in ground.upstreams.items()
         },
         process,
-        said(tinyproxy, "-v"),
+        version_of(tinyproxy, "-v"),
         "some lines for each tunnel (LogLevel Connect), written to a file; BasicAuth",
     )

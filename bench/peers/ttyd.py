@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from peers.process import Process, free_port, said
-from peers.web_peer import WebPeer, found
+from peers.process import Process, free_port, version_of
+from peers.web_peer import WebPeer, find_program
 
 
 def start(folder: Path, *command: str) -> WebPeer:
-    """It runs `command` for each connection. Raises MissingError and StartError."""
-    ttyd = found("ttyd", "Debian's package ttyd")
+    """Start a ttyd that runs `command` for each connection. Raises MissingError and StartError."""
+    ttyd = find_program("ttyd", "Debian's package ttyd")
     port = free_port()
     process = Process(
         [
@@ -22,6 +22,6 @@ def start(folder: Path, *command: str) -> WebPeer:
     return WebPeer(
         process,
         port,
-        said(ttyd, "--version"),
+        version_of(ttyd, "--version"),
         "nobody signs in, nothing is written down, and a cut line ends the shell",
     )

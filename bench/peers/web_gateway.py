@@ -49,7 +49,10 @@ Host gateway
 
 @dataclass(frozen=True)
 class WebGateway:
-    """`web` is the port of the WebShell. `attach` and `ssh` begin a command; what is run follows."""
+    """A running gateway with the WebShell at the port `web`.
+
+    `attach` and `ssh` are the beginnings of commands; the shell's command follows.
+    """
 
     process: Process
     folder: Path
@@ -60,18 +63,18 @@ class WebGateway:
 
     @property
     def shell_pid(self) -> int:
-        """The process of the local shell, once somebody has been in."""
+        """The pid of the local shell, after the first login."""
         (state,) = (self.folder / "data").rglob("state.json")
         return int(json.loads(state.read_text())["pid"])
 
     def stop(self) -> None:
-        """The gateway, and its shell with all terminals in it."""
+        """Stop the gateway, and its shell with all terminals in it."""
         self.process.stop()
         stop_local_shells(load_settings(self.folder / "stagedoor.toml"))
 
 
 def start(folder: Path, *, tmux: bool = False) -> WebGateway:
-    """`tmux`: whether the page starts it. Raises MissingError and StartError."""
+    """Start a gateway, whose page starts tmux if `tmux` is True. Raises MissingError and StartError."""
     keygen = program("ssh-keygen")
     if keygen is None or program("ssh") is None:
         raise MissingError("OpenSSH is not installed (apt-get install openssh-client)")

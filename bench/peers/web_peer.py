@@ -1,4 +1,4 @@
-"""A web terminal that others make: what the benchmarks need to know of its page."""
+"""A web terminal of another project, with the facts about its page that the benchmarks need."""
 
 import os
 import shutil
@@ -11,21 +11,21 @@ from peers.process import Process, program
 FOLDER = "STAGEDOOR_BENCH_PEERS"
 """The environment variable that names a folder of programs, which is searched before PATH."""
 ROWS = "[...document.querySelectorAll('.xterm-rows > div')].map(row => row.textContent)"
-"""JavaScript: the rows that xterm.js shows, by its DOM renderer."""
+"""JavaScript for the rows that xterm.js shows, by its DOM renderer."""
 BUFFER = """((term) => Array.from({{ length: term.rows }}, (_, row) =>
   term.buffer.active.getLine(term.buffer.active.viewportY + row)?.translateToString(true) ?? ''))({})"""
-"""The same of a terminal, for one that draws on a canvas: what it is about to draw, up to a frame early."""
+"""JavaScript for the rows of a terminal that draws on a canvas: its buffer, up to a frame too early."""
 TITLE = "\\033]0;%s\\007"
-"""For printf(1): a title."""
+"""A title, for printf(1)."""
 
 
 @dataclass(frozen=True)
 class WebPeer:
-    """`port` answers its page, at `path` with the terminal's name, and its WebSocket.
+    """A running web terminal with its page, at `path` with the terminal's name, and its WebSocket on `port`.
 
-    `what` says what it does for a session. `rows` and `title` are JavaScript: the terminal's rows, and
-    where it shows what a program in it prints by `says`, which is for printf(1). `sign_in` is JavaScript
-    too, for a page that asks who is there. `more` finds what is a process of its own for a terminal.
+    `what` describes its work for a session. `rows` and `title` are JavaScript: the terminal's rows, and the
+    place that shows a text that a program prints by `says`, a format of printf(1). `sign_in` is JavaScript
+    too, for a page with a sign-in. `more` returns the pids of separate processes of its terminals.
     """
 
     process: Process
@@ -40,8 +40,8 @@ class WebPeer:
     more: Callable[[], list[int]] = list
 
 
-def found(name: str, package: str) -> str:
-    """The program. Raises MissingError, which names the package that has it."""
+def find_program(name: str, package: str) -> str:
+    """Return the path of a program. Raises MissingError, which names the package that has it."""
     path = shutil.which(name, path=os.environ.get(FOLDER, "")) or program(name)
     if path is None:
         raise MissingError(f"it is not installed ({package}; {FOLDER} may name its folder)")

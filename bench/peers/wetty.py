@@ -1,14 +1,14 @@
-"""WeTTY: Node.js and socket.io; a program for each connection, which its own page shows."""
+"""WeTTY: Node.js and socket.io, a program for each connection, and its own page."""
 
 from pathlib import Path
 
-from peers.process import Process, free_port, said
-from peers.web_peer import WebPeer, found
+from peers.process import Process, free_port, version_of
+from peers.web_peer import WebPeer, find_program
 
 
 def start(folder: Path, command: str) -> WebPeer:
-    """It runs the program `command` for each connection. Raises MissingError and StartError."""
-    wetty = found("wetty", "npm's package wetty")
+    """Start a WeTTY that runs `command` for each connection. Raises MissingError and StartError."""
+    wetty = find_program("wetty", "npm's package wetty")
     port = free_port()
     process = Process(
         [
@@ -21,6 +21,6 @@ def start(folder: Path, command: str) -> WebPeer:
     return WebPeer(
         process,
         port,
-        f"WeTTY {said(wetty, '--version')}",
+        f"WeTTY {version_of(wetty, '--version')}",
         "run as root it starts the program itself; nobody signs in, and a cut line ends the shell",
     )

@@ -1,4 +1,4 @@
-"""zellij's web client: a multiplexer whose sessions are drawn by the server and shown in a page."""
+"""zellij's web client: a multiplexer whose server draws the sessions, and a page that shows them."""
 
 import contextlib
 import json
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from measure import PROC
-from peers.process import Process, StartError, free_port, said
-from peers.web_peer import BUFFER, WebPeer, found
+from peers.process import Process, StartError, free_port, version_of
+from peers.web_peer import BUFFER, WebPeer, find_program
 
 _CONFIG = """
 default_shell "{command}"
@@ -31,25 +31,25 @@ fetch("/command/login", { method: "POST", credentials: "include",
 
 
 def start(folder: Path, command: str) -> WebPeer:
-    """A session for each terminal, which runs the program `command` in one pane, without the bars around it.
+    """Start a zellij that has a session for each terminal, with `command` in one pane and without bars.
 
     Raises MissingError and StartError.
     """
-    zellij = found("zellij", "crates.io's package zellij")
-    settings = folder / ".config/zellij"  # its web server looks nowhere else
+    zellij = find_program("zellij", "crates.io's package zellij")
+    settings = folder / ".config/zellij"  # the only folder that its web server reads
     (settings / "layouts").mkdir(parents=True)
     (settings / "layouts/bare.kdl").write_text(_LAYOUT)
     (settings / "config.kdl").write_text(_CONFIG.format(command=command))
     environment = {**os.environ, "HOME": str(folder), "ZELLIJ_SOCKET_DIR": str(folder / "s")}
     for name in [name for name in environment if name.startswith("XDG_")]:
         del environment[name]
-    made = subprocess.run(
+    done = subprocess.run(
         [zellij, "web", "--create-token"],
         env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    token = made.stdout.strip().rpartition(" ")[2]
-    if made.returncode or not token:
-        raise StartError(f"zellij makes no token: {made.stdout}{made.stderr}")
+    token = done.stdout.strip().rpartition(" ")[2]
+    if done.returncode or not token:
+        raise StartError(f"zellij makes no token: {done.stdout}{done.stderr}")
     port = free_port()
     command_line = [zellij, "web", "--start", "--ip", "127.0.0.1", "--port", str(port)]
     process = _Server(command_line, folder, environment)
@@ -58,11 +58,11 @@ def start(folder: Path, command: str) -> WebPeer:
     return WebPeer(
         process,
         port,
-        said(zellij, "--version"),
+        version_of(zellij, "--version"),
         "people sign in by a token; a session stays, and a multiplexer draws it",
         "/{terminal}",
         rows,
-        title=f"{rows}.join()",  # a program's title is not the page's
+        title=f"{rows}.join()",  # the page does not show titles that a program sets
         says="%s",
         sign_in=_SIGN_IN % json.dumps(token),
         more=lambda: _sessions(folder),
@@ -70,13 +70,14 @@ def start(folder: Path, command: str) -> WebPeer:
 
 
 class _Server(Process):
-    """With the sessions that it has started, which outlive it."""
+    """The server's process, with its sessions, which outlive it."""
 
     def __init__(self, argv: list[str], folder: Path, environment: Mapping[str, str]) -> None:
         super().__init__(argv, folder / "zellij.log", environment)
         self._folder = folder
 
     def stop(self) -> None:
+        """Stop the server, and kill its sessions."""
         super().stop()
         for pid in _sessions(self._folder):
             with contextlib.suppress(ProcessLookupError):
@@ -84,8 +85,8 @@ class _Server(Process):
 
 
 def _sessions(folder: Path) -> list[int]:
-    """The processes that hold its sessions: each has its socket's path in its arguments."""
-    found = []
+    """Return the pids of the processes that hold sessions, which have their socket's path as an argument."""
+    pids = []
     for entry in PROC.iterdir():
         if entry.name.isdigit():
             try:
@@ -93,5 +94,5 @@ def _sessions(folder: Path) -> list[int]:
             except OSError:
                 continue
             if str(folder / "s").encode() in words:
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids

@@ -31,26 +31,26 @@ def result() -> Result:
 
 def test_a_visit_believes_only_what_goes_on_where_it_was() -> None:
     visit = Visit(0, "main")
-    assert visit._hear(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR))) == 0
-    assert visit._hear(encode(Out(7, b"abc"))) == 3
+    assert visit._handle(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR))) == 0
+    assert visit._handle(encode(Out(7, b"abc"))) == 3
     assert (visit.attachment, visit.seen, bytes(visit.shown)) == ("one", 10, b"abc")
     for lost_or_repeated in (11, 9):
         with pytest.raises(LoadError, match="not 10"):
-            visit._hear(encode(Out(lost_or_repeated, b"d")))
+            visit._handle(encode(Out(lost_or_repeated, b"d")))
     visit.attachment = ""  # cut, and back
     with pytest.raises(LoadError, match="not 10"):
-        visit._hear(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR)))
+        visit._handle(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR)))
 
 
 def test_a_visit_that_is_sent_away_says_why() -> None:
     with pytest.raises(LoadError, match="no grant"):
-        Visit(0, "main")._hear(encode(Notice(NoticeKind.DENIED, "no grant")))
-    assert Visit(0, "main")._hear(encode(Notice(NoticeKind.PROGRESS, "starting"))) == 0
+        Visit(0, "main")._handle(encode(Notice(NoticeKind.DENIED, "no grant")))
+    assert Visit(0, "main")._handle(encode(Notice(NoticeKind.PROGRESS, "starting"))) == 0
 
 
 def test_of_what_ttyd_sends_only_output_counts() -> None:
     visit = TtydVisit(0)
-    assert [visit._hear(each) for each in (b"1title", b"2{}", b"0shown")] == [0, 0, 5]
+    assert [visit._handle(each) for each in (b"1title", b"2{}", b"0shown")] == [0, 0, 5]
     assert bytes(visit.shown) == b"shown"
 
 
