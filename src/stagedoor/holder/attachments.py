@@ -94,7 +94,7 @@ class AttachmentTable:
 
     @property
     def locked(self) -> bool:
-        """Whether the terminal is locked for one person."""
+        """Return whether the terminal is locked for one person."""
         return self._lock is not None
 
     def refusal(self, hello: Hello, now: float) -> str | None:

@@ -64,7 +64,7 @@ class Mode(IntEnum):
     TAKE_OVER = 1
     """The client types and watches; other clients that type are detached."""
     WATCH = 2
-    """The client only watches; its input is refused."""
+    """The client only watches; its input is dropped."""
 
 
 class NoticeKind(IntEnum):

@@ -129,7 +129,7 @@ class WebApp:
 
     @property
     def draining(self) -> bool:
-        """Whether new requests are refused because the gateway is stopping."""
+        """Return whether new requests are refused because the gateway is stopping."""
         return self._guard.draining
 
     @draining.setter

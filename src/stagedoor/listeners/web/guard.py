@@ -145,8 +145,8 @@ class RequestGuard:
     def check_signed_name(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a signature made for an address, if the settings give this gateway a name.
 
-        Another gateway could be reached by the same address, and relay what its users sign for it. Pages
-        need no such check, since no other site can serve them under the gateway's name. Programs of this
+        Another gateway may have the same address in another network, and relay what its users sign for it.
+        Pages need no such check, since the name of another site is never an address. Programs on this
         machine may use its loopback addresses.
         """
         names, domain = self.limits.host_names, self.limits.domain

@@ -49,7 +49,7 @@ def terminal_policy(nonce: str) -> str:
     )
 
 
-TLS_ALONE = "max-age=31536000"
+HSTS = "max-age=31536000"
 """Strict-Transport-Security: browsers use only TLS for this name, for a year (RFC 6797 §6.1)."""
 MISDIRECTED = 421
 """RFC 9110 §15.5.20: this server answers for other names."""
@@ -80,24 +80,24 @@ class GuardMiddleware:
             app: ASGIApp = PlainTextResponse(f"{denial.line}\n", status)
         else:
             app = self._app
-        tls_alone = denial is None and self._tls_alone(connection)
-        await app(scope, receive, self._guarded(connection, send, tls_alone))
+        is_tls_only = denial is None and self._is_tls_only(connection)
+        await app(scope, receive, self._guarded(connection, send, is_tls_only))
 
-    def _guarded(self, connection: HTTPConnection, send: Send, tls_alone: bool) -> Send:
+    def _guarded(self, connection: HTTPConnection, send: Send, is_tls_only: bool) -> Send:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                if tls_alone:
-                    headers["strict-transport-security"] = TLS_ALONE
+                if is_tls_only:
+                    headers["strict-transport-security"] = HSTS
                 if "location" in headers:
-                    headers["location"] = _path_alone(headers["location"], connection)
+                    headers["location"] = _without_origin(headers["location"], connection)
             await send(message)
 
         return guarded
 
-    def _tls_alone(self, connection: HTTPConnection) -> bool:
+    def _is_tls_only(self, connection: HTTPConnection) -> bool:
         """Return whether to send Strict-Transport-Security.
 
         It applies to a whole host name. Below a path the site is another's, and browsers ignore it for
@@ -112,7 +112,7 @@ class GuardMiddleware:
         )
 
 
-def _path_alone(location: str, connection: HTTPConnection) -> str:
+def _without_origin(location: str, connection: HTTPConnection) -> str:
     """Return a redirect's target without our own origin: behind a proxy with TLS we would write http."""
     origin = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
     rest = location.removeprefix(origin)

@@ -28,7 +28,7 @@ class Peer(Protocol):
     """The part of a connection's transport (`net.transport.StreamTransport`) that is used here."""
 
     def trust(self) -> None:
-        """Give the client more time to read."""
+        """Treat the client as authenticated: it may read slowly, and leave more unread."""
         ...
 
 
@@ -48,7 +48,7 @@ class PendingConnection:
         self.owner.move(self, counted_as)
 
     def prove(self) -> None:
-        """Stop counting the connection: its client has authenticated, and gets more time to read."""
+        """Stop counting the connection, whose client has authenticated and may read slowly from now on."""
         self.owner.leave(self)
         if self.peer is not None:
             self.peer.trust()

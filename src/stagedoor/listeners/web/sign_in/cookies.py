@@ -74,7 +74,7 @@ def cookie_kind(
 
 
 def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Request) -> None:
-    """Set the cookie of a pass, which the browser keeps until it is closed.
+    """Set the cookie of a pass. The browser keeps it until it is closed; the pass may end before.
 
     If each app has a name of its own, one sign-in is for all of them.
     """

@@ -240,7 +240,7 @@ class TerminalRelay:
         return await self._fail(why)
 
     async def _fail(self, why: str) -> tuple[End, str]:
-        """Say what is wrong with the shell."""
+        """Send the client the reason that the session fails, and return its end."""
         with suppress(ClientClosedError):
             await self.wire.send(Notice(NoticeKind.FAULT, why))
         return End.UPSTREAM_LOST, why
