@@ -13,7 +13,7 @@ from acceptance import doors, features, jump, machine_login, webshell
 from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
 from stagedoor.demo.client_files import ClientFiles, DemoUser
-from stagedoor.demo.clients import CLIENTS, FDPASS, OURS, Client, Login
+from stagedoor.demo.clients import CLIENTS, FDPASS, TUNNEL, Client, Login
 from stagedoor.demo.gateway import DemoGateway, run_demo, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 
@@ -129,14 +129,14 @@ def leaving_rows(entrance: ClientFiles, desk: doors.Desk) -> list[Row]:
         Row(
             "session list, close",
             lambda _: doors.check_evicted(
-                through(entrance, OURS, evicted, "app02.ssh"), evicted, desk
+                through(entrance, TUNNEL, evicted, "app02.ssh"), evicted, desk
             ),
             slow=True,
         ),
         Row(
             "grant remove closes what it covered",
             lambda _: doors.check_revoked(
-                through(entrance, OURS, revoked, "app02.ssh"), revoked, desk
+                through(entrance, TUNNEL, revoked, "app02.ssh"), revoked, desk
             ),
             slow=True,
         ),
@@ -186,7 +186,7 @@ def _script(entrance: ClientFiles, folder: Path) -> None:
         subprocess.run([*stagedoor_command(), "tunnel", "--print-script"], stdout=file, check=True)
     tunnel = ("python3", "-I", str(script))
     login = replace(entrance.login, folder=folder, tunnel=tunnel)
-    features.login(through(entrance, OURS, login), folder)
+    features.login(through(entrance, TUNNEL, login), folder)
 
 
 def _token(entrance: ClientFiles, folder: Path) -> str:

@@ -377,8 +377,8 @@ def have_a_home(folder: str) -> None:
     may print, and may take longer than a test: `pyenv init` starts sixty processes."""
     from stagedoor.shells.local.process import Account
 
-    real = Account.ours()
-    Account.ours = lambda: replace(real, home=folder)  # type: ignore[method-assign]
+    real = Account.current()
+    Account.current = lambda: replace(real, home=folder)  # type: ignore[method-assign]
 
 
 def main() -> None:

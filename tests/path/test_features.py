@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from acceptance.features import FEATURES, Feature
-from stagedoor.demo.clients import FDPASS, NC, OURS, Client
+from stagedoor.demo.clients import FDPASS, NC, TUNNEL, Client
 from tests.path.conftest import GatewayEntry, here
 
 
-@pytest.mark.parametrize("client", [OURS, NC], ids=["ours", "nc"])
+@pytest.mark.parametrize("client", [TUNNEL, NC], ids=["ours", "nc"])
 @pytest.mark.parametrize("feature", FEATURES.values(), ids=list(FEATURES))
 def test_it_works_through(
     entry: GatewayEntry, client: Client, feature: Feature, tmp_path: Path
@@ -36,7 +36,7 @@ def test_ten_sessions_of_a_control_master_are_one_session_of_the_gateway(
     before = sessions()
     here(
         lambda: FEATURES["ControlMaster, 10 sessions in one tunnel"](
-            entry.through(OURS, tmp_path), tmp_path
+            entry.through(TUNNEL, tmp_path), tmp_path
         )
     )
     assert len(sessions() - before) == 1

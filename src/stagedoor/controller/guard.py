@@ -1,4 +1,4 @@
-"""A cluster API in which only the leader writes, for a process may be suspended and resume after it lost."""
+"""A cluster API to which only the leader can write, also if a suspended process resumes after an election."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar

@@ -71,7 +71,7 @@ class NamespaceMirrors:
 
     @property
     def problem(self) -> str | None:
-        """Return the reason, in one line, why the namespace is not served now; None if it is served."""
+        """Return why the namespace is not served at the moment, in one line; None if it is served."""
         problem = problem_of(self.mirrors)
         if problem is not None:
             return problem.message

@@ -70,7 +70,7 @@ def find(program: str) -> str | None:
     return "nc.openbsd" if shutil.which("nc.openbsd") else None
 
 
-def ours(login: Login, *options: str) -> str:
+def tunnel_command(login: Login, *options: str) -> str:
     """Return the command line of Stagedoor's own client."""
     words = [
         *login.tunnel,
@@ -131,16 +131,16 @@ def private_file(file: Path, text: str) -> Path:
     return file
 
 
-OURS = Client("stagedoor tunnel", None, None, lambda login: ProxyCommand(ours(login)))
+TUNNEL = Client("stagedoor tunnel", None, None, lambda login: ProxyCommand(tunnel_command(login)))
 FDPASS = Client(
     "stagedoor tunnel --fdpass",
     None,
     None,
-    lambda login: ProxyCommand(ours(login, "--fdpass"), fdpass=True),
+    lambda login: ProxyCommand(tunnel_command(login, "--fdpass"), fdpass=True),
 )
 NC = Client("nc", "nc", "netcat-openbsd", _nc)
 CLIENTS = (
-    OURS,
+    TUNNEL,
     FDPASS,
     NC,
     Client("ncat", "ncat", "ncat", _ncat),

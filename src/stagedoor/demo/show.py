@@ -17,7 +17,7 @@ from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
 from stagedoor.demo import live
 from stagedoor.demo.client_files import APPS
-from stagedoor.demo.clients import NC, find, ours
+from stagedoor.demo.clients import NC, find, tunnel_command
 from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, run_demo, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 from stagedoor.store.journal import Entry, read_entries
@@ -103,7 +103,7 @@ def _more(demo: DemoGateway, config: str) -> list[str]:
         )
         script.write_bytes(text.stdout)
         note = "tun.py is our client in one file, which runs where Stagedoor is not installed"
-        command = ours(replace(demo.login, tunnel=("python3", str(script))))
+        command = tunnel_command(replace(demo.login, tunnel=("python3", str(script))))
     proxy = shlex.quote(f"ProxyCommand={command}")
     attach = [*stagedoor_command(), "attach", "--url", demo.web, "--user", demo.login.user]
     attach += ["--token-file", str(demo.login.token_file), "app01"]

@@ -1,4 +1,4 @@
-"""The filter of addresses that a shell may have, since a name under foreign control may resolve to anything.
+"""The filter of addresses that a shell may have, since a name that others control may resolve to anything.
 
 Lines 19 to 21 of the CONNECT conformance list. Callers resolve a name once, pass all its addresses to
 `decide`, and dial only the allowed ones. So a second, different answer of the name server has no effect.

@@ -36,7 +36,7 @@ async def _serve(order: Order) -> None:
     else:
         with suppress(OSError):
             # Not $HOME, which may be another account's: under `runuser -u` it is root's.
-            os.chdir(Account.ours().home)
+            os.chdir(Account.current().home)
     _send(step="listening")
     sshd = Sshd(order, place)
     port = await sshd.listen(key, certificate)

@@ -31,7 +31,7 @@ class Account:
     shell: str
 
     @classmethod
-    def ours(cls) -> "Account":
+    def current(cls) -> "Account":
         """Return the account from passwd(5), or defaults for a user who is not in it, as in containers."""
         try:
             entry = pwd.getpwuid(os.getuid())

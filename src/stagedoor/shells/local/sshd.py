@@ -47,7 +47,7 @@ class Sshd:
 
     def __init__(self, order: Order, place: ShellFolder) -> None:
         self.shell = order.shell
-        self.account = Account.ours()
+        self.account = Account.current()
         self.children = Children()
         self.terminals = str(place.terminals)
         self.tmux = str(tmux.make_folder(place.folder))

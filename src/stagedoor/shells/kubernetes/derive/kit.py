@@ -135,7 +135,7 @@ def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) ->
 
 
 def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> KitParts:
-    """Return the parts for the kit. With `packages`, an init container copies it, since another needs it."""
+    """Return the parts for the kit. With `packages`, an init container copies it before the packages."""
     if kit.way is KitSource.IMAGE_VOLUME:
         image = {"reference": kit.image, "pullPolicy": kit.pull_policy}
         # The whole image is mounted, and the kit is in its folder /kit.

@@ -41,7 +41,7 @@ MAX_FAILURE_CHARS = 2000
 
 
 def metadata_of(app: Object) -> dict[str, Any]:
-    """Return the `metadata` of an object of the app's shell. Its owner is the app: both end together."""
+    """Return the `metadata` of an object of the shell. Its owner is the app, with which it is deleted."""
     metadata = app["metadata"]
     return {
         "name": shell_object(metadata["name"]),

@@ -1,7 +1,7 @@
 """Readers for the values of annotations. Pure.
 
-Every reader takes the text without surrounding blanks and returns the value. It raises WrongValueError, which
-names the value and the allowed ones.
+Every reader takes the text without surrounding blanks and returns the value. For a wrong value it raises
+WrongValueError, whose message names the value and the allowed ones.
 """
 
 import json

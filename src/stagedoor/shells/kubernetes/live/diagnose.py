@@ -203,7 +203,7 @@ def _scheduling(
 def _unschedulable(
     why: str, since: float | None, events: Sequence[Object], now: float
 ) -> Diagnosis:
-    """Return the diagnosis of a pod that no node can take `since` that time: a node may be being added."""
+    """Return the diagnosis of a pod that no node has been able to take `since` that time (epoch seconds)."""
     added = [event for event in events if event.get("reason") in _NODE_ADDED]
     if added:
         last = max(map(last_seen, added))

@@ -61,8 +61,8 @@ class ShellStatus:
 class LifecycleState:
     """All that the decision for one app depends on.
 
-    `offered` is True if the app has `names.OPT_IN`. `settings` are WrongSettings also if `derive` returns
-    such. `template` is the hash of the shell that would be derived now, None if none can be. `renewed_at`
+    `offered` is True if the app has `names.OPT_IN`. `settings` are also WrongSettings if `derive` returns
+    them. `template` is the hash of the shell that would be derived now, None if none can be. `renewed_at`
     is the lease's `spec.renewTime` in seconds since the epoch, None without a lease. `stop_requested` is
     True if the lease has no renewTime: an administrator ran `stagedoor app stop`, so the shell ends, open
     sessions included. `leftovers` is True if the shell's Service or ConfigMap exists. `log` is the last
@@ -239,7 +239,7 @@ def _decide_running(
     stale = seen.template if is_outdated else None
     if wanted and not is_outdated:
         return _mark(shell, Mark(stale, None), wanted_until)
-    # The log below decides in the end, so a short idle time may shorten this time too.
+    # The log is read below anyway, so with a short idle time this time may be short too.
     in_use_s = min(IN_USE_S, settings.idle_stop_s)
     if renewed_at is not None and now - renewed_at < in_use_s:
         return _mark(shell, Mark(stale, None), renewed_at + in_use_s)
