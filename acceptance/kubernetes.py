@@ -132,7 +132,7 @@ def _take_down(checkout: Checkout) -> None:
 
 
 def _remove(checkout: Checkout, own: str, place: str) -> None:
-    """Remove the release and both namespaces; go on after errors. Raises StagedoorError at the end."""
+    """Remove the release and both namespaces; continue after errors. Raises StagedoorError at the end."""
     # Without the chart's hook, which stops shells and waits for sessions: their namespace is deleted here.
     uninstall = (
         "helm",

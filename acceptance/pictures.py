@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acceptance.chromium import Browser, BrowserError, Tab, chromium
-from acceptance.scenes import Look, take_scenes
+from acceptance.scenes import Appearance, take_scenes
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.admin.sign_in.links import make_link
@@ -19,8 +19,8 @@ from stagedoor.recording.recorder import SUFFIX
 from stagedoor.wire.asciicast import Code, Event, Header, encode_event, encode_header
 
 _COLLEAGUE = DemoUser("alice", ("app01",))
-_DESK = Look("desk", "light", 1000, 640)
-_PHONE = Look("phone", "light", 390, 640, phone=True)
+_DESK = Appearance("desk", "light", 1000, 640)
+_PHONE = Appearance("phone", "light", 390, 640, phone=True)
 _STEADY = """(() => {
   for (const time of document.querySelectorAll('time')) time.textContent = '2026-03-02 09:30 UTC';
   for (const key of document.querySelectorAll('ul.keys code'))
@@ -47,7 +47,7 @@ def _take(demo: DemoGateway, folder: Path, all_scenes: bool) -> None:
         chromium(Path(profile)) as browser,
     ):
         tab = browser.tab()
-        _DESK.put_on(tab)
+        _DESK.apply(tab)
         _sign_in(tab, demo, USER)
         _open(tab, demo)
         # If tmux is installed, its status line would show the clock and the running program.
@@ -74,10 +74,10 @@ def _take(demo: DemoGateway, folder: Path, all_scenes: bool) -> None:
         tab.open(f"{demo.web}/")
         tab.until("!document.querySelector('button.copy').hidden")
         height = tab.ask("document.documentElement.scrollHeight")
-        replace(_DESK, height=height).put_on(tab)
+        replace(_DESK, height=height).apply(tab)
         _save(tab, folder / "home.png")
         if all_scenes:
-            replace(_DESK, scheme="dark").put_on(tab)
+            replace(_DESK, scheme="dark").apply(tab)
             _open(tab, demo)
             _take_together(browser, tab, demo, folder, "dark", "-dark")
             take_scenes(
@@ -108,7 +108,7 @@ def _take_together(
 ) -> None:
     """Take pictures of two people at one terminal, in windows of different size; the smaller typed last."""
     phone = browser.apart()  # a page in the background would not be drawn
-    replace(_PHONE, scheme=scheme).put_on(phone)
+    replace(_PHONE, scheme=scheme).apply(phone)
     _sign_in(phone, demo, _COLLEAGUE.name)
     phone.open(f"{demo.web}/app/app01")
     phone.until("document.getElementById('company').open")

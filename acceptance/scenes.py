@@ -1,4 +1,4 @@
-"""Pictures of full-screen programs in the WebShell for review: mc, vim and tmux in several looks."""
+"""Pictures of full-screen programs in the WebShell for review: mc, vim and tmux in several appearances."""
 
 import shutil
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from acceptance.chromium import BrowserError, Tab
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Appearance:
     """A window and its person's preferences.
 
     `phone` means touch instead of a mouse; `scale` is the number of screen pixels in one CSS pixel.
@@ -21,8 +21,8 @@ class Look:
     phone: bool = False
     scale: int = 1
 
-    def put_on(self, tab: Tab) -> None:
-        """Apply the look to pages that are loaded afterwards, with a cursor that does not blink."""
+    def apply(self, tab: Tab) -> None:
+        """Apply the appearance to pages that are loaded afterwards, with a cursor that does not blink."""
         wanted = {"prefers-color-scheme": self.scheme, "prefers-reduced-motion": "reduce"}
         features = [{"name": name, "value": value} for name, value in wanted.items()]
         tab.call("Emulation.setEmulatedMedia", features=features)
@@ -30,11 +30,11 @@ class Look:
         tab.resize(self.width, self.height, scale=self.scale, phone=self.phone)
 
 
-LOOKS = (
-    Look("light", "light", 1440, 900),
-    Look("dark", "dark", 1440, 900),
-    Look("phone", "light", 390, 844, phone=True, scale=2),
-    Look("phone-dark", "dark", 390, 844, phone=True, scale=2),
+APPEARANCES = (
+    Appearance("light", "light", 1440, 900),
+    Appearance("dark", "dark", 1440, 900),
+    Appearance("phone", "light", 390, 844, phone=True, scale=2),
+    Appearance("phone-dark", "dark", 390, 844, phone=True, scale=2),
 )
 
 _LINES = (
@@ -58,14 +58,14 @@ SCENES: dict[str, tuple[str, str]] = {
 
 
 def take_scenes(tab: Tab, terminal: Callable[[str], str], keep: Callable[[Tab, str], None]) -> None:
-    """Take each scene in each look. `terminal` returns a terminal's URL by name; `keep` writes NAME.png."""
-    for look in LOOKS:
-        look.put_on(tab)
+    """Take each scene in each appearance. `terminal` returns a URL by name; `keep` writes NAME.png."""
+    for appearance in APPEARANCES:
+        appearance.apply(tab)
         for name, (typed, shown) in SCENES.items():
             if shutil.which(name) is None:
                 print(f"{name} is not installed; no picture of it", flush=True)
                 continue
-            tab.open(terminal(f"{name}-{look.name}"))
+            tab.open(terminal(f"{name}-{appearance.name}"))
             tab.until("document.getElementById('status')?.dataset.state === 'open'")
             tab.until("document.querySelector('.xterm-rows').textContent.includes('[')")
             tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
@@ -78,10 +78,10 @@ def take_scenes(tab: Tab, terminal: Callable[[str], str], keep: Callable[[Tab, s
             except BrowserError as error:
                 seen = tab.ask("document.body.innerText")
                 raise BrowserError(
-                    f"{name}, {look.name}: {error}; the page shows {seen!r}"
+                    f"{name}, {appearance.name}: {error}; the page shows {seen!r}"
                 ) from None
             _settle(tab)
-            keep(tab, f"{name}-{look.name}.png")
+            keep(tab, f"{name}-{appearance.name}.png")
 
 
 def _settle(tab: Tab) -> None:

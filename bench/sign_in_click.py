@@ -77,7 +77,7 @@ class Carol:
         status, page = self.browser.get(back)
         assert status == 200, page
 
-    def look(self, id_: str) -> None:
+    def open_login(self, id_: str) -> None:
         """Open the page of a login."""
         status, page = self.browser.get(f"{self.browser.origin}/login/{id_}")
         assert status == 200, page
@@ -152,12 +152,14 @@ def since(began: float, process: "subprocess.Popen[str]") -> float:
 
 def measure_clicks(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
     """Measure from the click until the command that ssh waits for has ended, on one machine."""
-    return _measure_approvals(laptop, tabs, count, lambda id_, _: carol.click(id_), carol.look)
+    return _measure_approvals(
+        laptop, tabs, count, lambda id_, _: carol.click(id_), carol.open_login
+    )
 
 
 def measure_letters(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
     """Measure from the letters, with the browser on another machine, until that command has ended."""
-    return _measure_approvals(laptop, tabs, count, carol.type, carol.look)
+    return _measure_approvals(laptop, tabs, count, carol.type, carol.open_login)
 
 
 def _measure_approvals(
@@ -165,7 +167,7 @@ def _measure_approvals(
     tabs: Tabs,
     count: int,
     approve: Callable[[str, str], None],
-    look: Callable[[str], None],
+    open_login: Callable[[str], None],
 ) -> list[float]:
     took = []
     for _ in range(count):
@@ -173,7 +175,7 @@ def _measure_approvals(
         needed = ("login", "--if-needed", "--folder", str(laptop.folder))
         running = laptop.start(*needed, **tabs.env)
         id_ = tabs.opened()
-        look(id_)
+        open_login(id_)
         letters = running.letters
         began = time.perf_counter()
         approve(id_, letters)
@@ -227,7 +229,7 @@ def measure_prompts(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> lis
         process = ssh(laptop, tabs)
         id_ = tabs.opened()
         carol.sign_in(f"/login/{id_}")
-        carol.look(id_)
+        carol.open_login(id_)
         carol.click(id_)
         output = process.communicate(timeout=60)
         took.append(time.perf_counter() - began - carol.there_s)
@@ -243,7 +245,7 @@ def measure_crowds(laptop: Laptop, carol: Carol, tabs: Tabs, count: int, size: i
         began = time.perf_counter()
         all_ = [ssh(laptop, tabs) for _ in range(size)]
         id_ = tabs.opened()
-        carol.look(id_)
+        carol.open_login(id_)
         carol.click(id_)
         outputs = [process.communicate(timeout=120) for process in all_]
         took.append(time.perf_counter() - began)

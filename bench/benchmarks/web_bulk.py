@@ -10,7 +10,7 @@ from load.channel import typed
 from load.tunnel import LoadError
 from load.upstream import CHUNK
 from load.web_browser import Page
-from load.web_socket import TtydVisit, until_shown
+from load.web_socket import TtydClient, until_shown
 from rounds import rounds
 from stage import Stage
 from web_subjects import SSH, TTYD, TTYD_SOCKET
@@ -77,17 +77,17 @@ def _command_s(argv: list[str], size: int) -> float:
 
 def _ttyd_s(programs: Programs, path: str, size: int) -> float:
     assert programs.ttyd is not None, "it is a subject"
-    visit = TtydVisit(programs.ttyd.port).open()
+    client = TtydClient(programs.ttyd.port).open()
     try:
-        until_shown(visit, b"ready>")
+        until_shown(client, b"ready>")
         # The mark is typed in two halves, since the shell echoes its input.
-        visit.type(f"stty raw -echo; printf '<''>'; head -c 1 >/dev/null; cat {path}\r".encode())
-        until_shown(visit, b"<>")
+        client.type(f"stty raw -echo; printf '<''>'; head -c 1 >/dev/null; cat {path}\r".encode())
+        until_shown(client, b"<>")
         begin = time.perf_counter()
-        visit.type(b"g")
+        client.type(b"g")
         left = size
         while left > 0:
-            left -= visit.take()
+            left -= client.take()
         return time.perf_counter() - begin
     finally:
-        visit.close()
+        client.close()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from columns import Column, Table
 from load.tunnel import LoadError
-from load.web_socket import Terminal, TtydVisit, Visit, hear_all
+from load.web_socket import Terminal, TtydClient, WebClient, hear_all
 from measure import cpu_s, proportional_kib, resident_kib, settled_kib, tree
 from peers import MissingError, ttyd, web_gateway
 from peers.process import StartError
@@ -52,7 +52,7 @@ AT_ONCE = 16
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 """Pauses between tries, as in the page (web/src/terminal/connection.ts)."""
 PATIENCE_S = 120.0
-_Any = TypeVar("_Any", Visit, TtydVisit)
+_Any = TypeVar("_Any", WebClient, TtydClient)
 
 
 def run(stage: Stage, counts: Sequence[int]) -> None:
@@ -75,22 +75,24 @@ def _ours(stage: Stage, count: int) -> None:
             return
         stack.callback(gateway.stop)
         names = [f"crowd{at // PER_TERMINAL}" for at in range(count)]
-        visits = [Visit(gateway.web, name, ECHO) for name in names]
-        firsts = visits[::PER_TERMINAL]
+        clients = [WebClient(gateway.web, name, ECHO) for name in names]
+        firsts = clients[::PER_TERMINAL]
         memory = _Memory(stage, count, gateway.process.pid, OURS)
-        for visit in (Visit(gateway.web, f"crowd{at % len(firsts)}", ECHO) for at in range(WARM)):
-            visit.open()
-            visit.leave()
+        for client in (
+            WebClient(gateway.web, f"crowd{at % len(firsts)}", ECHO) for at in range(WARM)
+        ):
+            client.open()
+            client.leave()
         in_shell = _shell_kib(gateway)
         memory.begin()
-        _open(stack, visits)
+        _open(stack, clients)
         memory.opened()
         memory.take("idle")
         each = (_shell_kib(gateway) - in_shell) / count
         stage.result.take("web_idle", memory.case, OURS, "in the shell, idle", "KiB each", each)
-        _type_all(visits, firsts, END + b"1")
+        _type_all(clients, firsts, END + b"1")
         memory.take("after some output")
-        _storm(stage, gateway, visits, firsts, memory.case)
+        _storm(stage, gateway, clients, firsts, memory.case)
         memory.take("after all came back")
 
 
@@ -103,16 +105,16 @@ def _ttyd(stage: Stage, count: int) -> None:
             stage.note(f"web_idle: ttyd is left out: {error}")
             return
         stack.callback(peer.process.stop)
-        visits = [TtydVisit(peer.port) for _ in range(count)]
+        clients = [TtydClient(peer.port) for _ in range(count)]
         memory = _Memory(stage, count, peer.process.pid, "ttyd")
-        for visit in (TtydVisit(peer.port) for _ in range(WARM)):
-            visit.open()
-            visit.close()
+        for client in (TtydClient(peer.port) for _ in range(WARM)):
+            client.open()
+            client.close()
         memory.begin()
-        _open(stack, visits)
+        _open(stack, clients)
         memory.opened()
         memory.take("idle")
-        _type_all(visits, visits, END + b"1")
+        _type_all(clients, clients, END + b"1")
         memory.take("after some output")
 
 
@@ -154,44 +156,44 @@ def _shell_kib(gateway: WebGateway) -> float:
     return proportional_kib(tree(gateway.shell_pid))
 
 
-def _open(stack: contextlib.ExitStack, visits: Sequence[_Any]) -> None:
+def _open(stack: contextlib.ExitStack, clients: Sequence[_Any]) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for visit in pool.map(lambda visit: visit.open(), visits):
-            stack.callback(visit.close)
+        for client in pool.map(lambda client: client.open(), clients):
+            stack.callback(client.close)
 
 
-def _type_all(visits: Sequence[_Any], typists: Sequence[_Any], end: bytes) -> None:
-    """Type some output for all visits, and wait until all have it. Raises LoadError."""
-    for visit in typists:
-        visit.type(SOME + end)
-    _all_see(visits, end)
+def _type_all(clients: Sequence[_Any], typists: Sequence[_Any], end: bytes) -> None:
+    """Type some output for all clients, and wait until all have it. Raises LoadError."""
+    for client in typists:
+        client.type(SOME + end)
+    _all_see(clients, end)
 
 
-def _all_see(visits: Sequence[_Any], end: bytes) -> None:
+def _all_see(clients: Sequence[_Any], end: bytes) -> None:
     def seen(terminal: Terminal) -> bool:
         return end in terminal.shown
 
-    blind = hear_all(list(visits), seen, PATIENCE_S)
+    blind = hear_all(list(clients), seen, PATIENCE_S)
     if blind:
-        raise LoadError(f"{blind} of {len(visits)} did not see all that their terminals showed")
+        raise LoadError(f"{blind} of {len(clients)} did not see all that their terminals showed")
 
 
 def _storm(
-    stage: Stage, gateway: WebGateway, visits: list[Visit], firsts: list[Visit], case: str
+    stage: Stage, gateway: WebGateway, clients: list[WebClient], firsts: list[WebClient], case: str
 ) -> None:
     """Cut all connections at once, produce output, and reconnect all as the page does. Raises LoadError."""
     stage.report(f"web_storm: {case}")
-    for visit in firsts:
-        visit.type(SOME)  # its output arrives while no client is attached
+    for client in firsts:
+        client.type(SOME)  # its output arrives while no client is attached
     used = cpu_s(tree(gateway.process.pid))
-    for visit in visits:
-        visit.close()
+    for client in clients:
+        client.close()
     begin = time.perf_counter()
-    with ThreadPoolExecutor(len(visits)) as pool:
-        returns = list(pool.map(lambda visit: _reconnect(visit, begin), visits))
-    cost = (cpu_s(tree(gateway.process.pid)) - used) / len(visits) * 1e3
-    back = [(visit, at, tries) for visit, (at, tries) in zip(visits, returns, strict=True) if at]
-    lost = len(visits) - len(back)
+    with ThreadPoolExecutor(len(clients)) as pool:
+        returns = list(pool.map(lambda client: _reconnect(client, begin), clients))
+    cost = (cpu_s(tree(gateway.process.pid)) - used) / len(clients) * 1e3
+    back = [(client, at, tries) for client, (at, tries) in zip(clients, returns, strict=True) if at]
+    lost = len(clients) - len(back)
     stage.result.take("web_storm", case, OURS, "lost", "sessions", lost)
     if not back:
         raise LoadError("nobody came back")
@@ -204,20 +206,20 @@ def _storm(
     ):
         stage.result.take("web_storm", case, OURS, measure, unit, value)
     if lost:
-        raise LoadError(f"{lost} of {len(visits)} did not come back")
-    _type_all(visits, firsts, END + b"2")
+        raise LoadError(f"{lost} of {len(clients)} did not come back")
+    _type_all(clients, firsts, END + b"2")
 
 
-def _reconnect(visit: Visit, begin: float) -> tuple[float, int]:
-    """Reconnect a visit; return the seconds since `begin` and the number of tries, or (0, 0)."""
+def _reconnect(client: WebClient, begin: float) -> tuple[float, int]:
+    """Reconnect a client; return the seconds since `begin` and the number of tries, or (0, 0)."""
     for tries in range(1, 12):
         time.sleep(RETRY_S[min(tries - 1, len(RETRY_S) - 1)])  # as the page waits
-        name, seen = visit.attachment, visit.seen
+        name, seen = client.attachment, client.seen
         try:
-            visit.open()
+            client.open()
         except LoadError:
-            visit.close()
-            visit.attachment, visit.seen = name, seen
+            client.close()
+            client.attachment, client.seen = name, seen
             continue
         return time.perf_counter() - begin, tries
     return 0.0, 0

@@ -8,7 +8,7 @@ from columns import Column, Table
 from load import channel
 from load.channel import typed
 from load.web_browser import Page
-from load.web_socket import TtydVisit, Visit, keystrokes, until_shown
+from load.web_socket import TtydClient, WebClient, keystrokes, until_shown
 from rounds import rounds
 from series import percentile
 from stage import Stage
@@ -36,10 +36,10 @@ def run(stage: Stage, programs: Programs) -> None:
             with stage.tolerating("web_echo", name):
                 lines[name] = _of_command(stack.enter_context(typed([*argv, ECHO])))
         if programs.gateway is not None:
-            lines[SOCKET] = _of_visit(stack, Visit(programs.gateway.web, "echo", ECHO), b"!")
+            lines[SOCKET] = _of_client(stack, WebClient(programs.gateway.web, "echo", ECHO), b"!")
         if programs.ttyd is not None:
-            visit = TtydVisit(programs.ttyd.port)
-            lines[TTYD_SOCKET] = _of_visit(stack, visit, b"ready>", ECHO)
+            client = TtydClient(programs.ttyd.port)
+            lines[TTYD_SOCKET] = _of_client(stack, client, b"ready>", ECHO)
         names = [name for name in WEB_ORDER if name in lines]
         for name in names:
             lines[name](_BLOCK)
@@ -93,14 +93,14 @@ def _of_command(line: channel.Channel) -> Callable[[int], list[float]]:
     return lambda count: channel.keystrokes(line, count)
 
 
-def _of_visit(
-    stack: contextlib.ExitStack, visit: Visit | TtydVisit, mark: bytes, command: str = ""
+def _of_client(
+    stack: contextlib.ExitStack, client: WebClient | TtydClient, mark: bytes, command: str = ""
 ) -> Callable[[int], list[float]]:
-    visit.open()
-    stack.callback(visit.close)
-    until_shown(visit, mark)
+    client.open()
+    stack.callback(client.close)
+    until_shown(client, mark)
     if command:
         # Its shell shows what is typed: the mark is made of two halves.
-        visit.type(command.replace("'!'", "'<''>'").encode() + b"\r")
-        until_shown(visit, b"<>")
-    return lambda count: keystrokes(visit, count)
+        client.type(command.replace("'!'", "'<''>'").encode() + b"\r")
+        until_shown(client, b"<>")
+    return lambda count: keystrokes(client, count)

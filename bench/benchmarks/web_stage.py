@@ -7,7 +7,7 @@ from pathlib import Path
 
 from acceptance.chromium import Browser
 from load.web_browser import Page, browser, others, ours
-from load.web_socket import Visit, until_shown
+from load.web_socket import WebClient, until_shown
 from measure import cpu_s, tree
 from peers import MissingError, gotty, sshd, terminado, ttyd, web_gateway, wetty, zellij
 from peers.process import StartError
@@ -97,9 +97,9 @@ class Programs:
             return others(self.chromium, self.others[subject], port or self.port(subject), terminal)
         if self.gateway is None:
             return None
-        visit = Visit(self.gateway.web, terminal, SHELL).open()
-        until_shown(visit, b"ready>")
-        visit.leave()
+        client = WebClient(self.gateway.web, terminal, SHELL).open()
+        until_shown(client, b"ready>")
+        client.leave()
         return ours(self.chromium, port or self.gateway.web, terminal)
 
 

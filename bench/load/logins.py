@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from load.greeting import HOLD, greet
-from load.tunnel import TIMEOUT_S, LoadError, check_answer, knock
+from load.tunnel import TIMEOUT_S, LoadError, check_answer, connect
 from peers import Door
 
 HELLO = greet(HOLD)
@@ -34,7 +34,7 @@ def logins(door: Door, count: int, at_once: int) -> tuple[float, list[float]]:
 
         def begin() -> None:
             begun = time.perf_counter()
-            login = Login(stack.enter_context(knock(door)), begun)
+            login = Login(stack.enter_context(connect(door)), begun)
             under_way[login.sock.fileno()] = login
             login.sock.setblocking(False)
             if door.request:

@@ -1,4 +1,4 @@
-"""Tunnels through a door, whatever peer is behind it."""
+"""Tunnels through a door, for any peer behind it."""
 
 import contextlib
 import itertools
@@ -15,7 +15,7 @@ class LoadError(Exception):
     """A peer did not do what it should; the message says what it did instead."""
 
 
-def knock(door: Door) -> socket.socket:
+def connect(door: Door) -> socket.socket:
     """Connect to a door and return the socket. Raises LoadError.
 
     Source addresses take turns, so that no pair of addresses runs out of ports.
@@ -35,7 +35,7 @@ def knock(door: Door) -> socket.socket:
 
 def open_tunnel(door: Door) -> socket.socket:
     """Open a tunnel and return its blocking socket, ready for a greeting. Raises LoadError."""
-    sock = knock(door)
+    sock = connect(door)
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
         if door.request:

@@ -14,7 +14,7 @@ BLOCK = memoryview(bytes(CHUNK))
 SCRATCH = bytearray(CHUNK)
 
 
-class Visitor:
+class Connection:
     """One accepted socket. `on_event` is called when it is ready, and returns False at its end."""
 
     def __init__(self, sock: socket.socket, poll: select.epoll) -> None:
@@ -75,7 +75,7 @@ def _serve(listening: socket.socket) -> None:
     listening.setblocking(False)
     poll = select.epoll()
     poll.register(listening.fileno(), select.EPOLLIN)
-    visitors: dict[int, Visitor] = {}
+    connections: dict[int, Connection] = {}
     while True:
         for fd, _ in poll.poll():
             if fd == listening.fileno():
@@ -84,18 +84,18 @@ def _serve(listening: socket.socket) -> None:
                         sock, _ = listening.accept()
                         sock.setblocking(False)
                         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                        visitors[sock.fileno()] = Visitor(sock, poll)
+                        connections[sock.fileno()] = Connection(sock, poll)
                         poll.register(sock.fileno(), select.EPOLLIN)
                 continue
             try:
-                stays = visitors[fd].on_event()
+                stays = connections[fd].on_event()
             except BlockingIOError:
                 continue
             except OSError:
                 stays = False
             if not stays:
                 poll.unregister(fd)
-                visitors.pop(fd).sock.close()
+                connections.pop(fd).sock.close()
 
 
 @contextlib.contextmanager

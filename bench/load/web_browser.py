@@ -129,7 +129,7 @@ class Page:
             return float(self.tab.ask("benchFound")) / 1e3
 
     def escape_s(self) -> float:
-        """Return the seconds from Escape in vim until `-- INSERT --` is gone."""
+        """Return the seconds from Escape in vim until `-- INSERT --` disappears."""
         with _browsing():
             inserts = f"{self.rows}.some(row => row.includes('-- INSERT --'))"
             self.tab.press("i", "KeyI", ord("I"), text="i")
@@ -193,13 +193,13 @@ def browser(folder: Path) -> Iterator[Browser]:
 
 
 def ours(running: Browser, port: int, terminal: str) -> Page:
-    """Sign in, and open a terminal of ours whose shell is ready. Raises LoadError."""
+    """Sign in, and open one of our terminals whose shell is ready. Raises LoadError."""
     with _browsing():
         return _ready(Page(_open_terminal(running, port, terminal)))
 
 
 def tmuxed(running: Browser, gateway: WebGateway, terminal: str) -> Page:
-    """Sign in, and open a new terminal of ours whose tmux is ready. Raises LoadError."""
+    """Sign in, and open a new terminal of our page whose tmux is ready. Raises LoadError."""
     with _browsing():
         page = Page(_open_terminal(running, gateway.web, terminal))
         page.until(f"{ROWS}.some(row => row.startsWith('['))")

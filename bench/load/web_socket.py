@@ -1,4 +1,4 @@
-"""Terminals of ours and of ttyd by their WebSocket, without a browser. The calls block."""
+"""Our terminals and ttyd's by their WebSocket, without a browser. The calls block."""
 
 import base64
 import contextlib
@@ -104,8 +104,8 @@ class _Socket:
         return data
 
 
-class Visit:
-    """A client that is attached to a terminal of ours, and can reconnect as the same.
+class WebClient:
+    """A client that is attached to one of our terminals, and can reconnect as the same.
 
     It checks that all output is consecutive, so that lost or repeated output raises LoadError.
     """
@@ -121,7 +121,7 @@ class Visit:
         self._typed = 0
         self._socket: _Socket | None = None
 
-    def open(self) -> "Visit":
+    def open(self) -> "WebClient":
         """Attach, for the first time or again. Raises LoadError, also if the terminal has forgotten it."""
         self._socket = _Socket(self._port)
         basic = base64.b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
@@ -205,7 +205,7 @@ class Visit:
         return 0
 
 
-class TtydVisit:
+class TtydClient:
     """One connection to ttyd, with its own program, to which a client cannot return."""
 
     def __init__(self, port: int) -> None:
@@ -213,7 +213,7 @@ class TtydVisit:
         self._port = port
         self._socket: _Socket | None = None
 
-    def open(self) -> "TtydVisit":
+    def open(self) -> "TtydClient":
         """Connect, and return once the program has shown something. Raises LoadError."""
         self._socket = _Socket(self._port)
         early = self._socket.open("/ws", "tty")
@@ -251,7 +251,7 @@ class TtydVisit:
         return len(message) - 1
 
 
-Terminal = Visit | TtydVisit
+Terminal = WebClient | TtydClient
 
 
 def until_shown(terminal: Terminal, text: bytes, bound_s: float = TIMEOUT_S) -> None:

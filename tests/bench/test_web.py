@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 from benchmarks.web_stage import text_file
 from load.relay import Relay
 from load.tunnel import LoadError
-from load.web_socket import TtydVisit, Visit
+from load.web_socket import TtydClient, WebClient
 from page import replaced
 from series import Result
 from stagedoor.wire.frames import encode
@@ -30,28 +30,28 @@ def result() -> Result:
 
 
 def test_a_visit_believes_only_what_goes_on_where_it_was() -> None:
-    visit = Visit(0, "main")
-    assert visit._handle(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR))) == 0
-    assert visit._handle(encode(Out(7, b"abc"))) == 3
-    assert (visit.attachment, visit.seen, bytes(visit.shown)) == ("one", 10, b"abc")
+    client = WebClient(0, "main")
+    assert client._handle(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR))) == 0
+    assert client._handle(encode(Out(7, b"abc"))) == 3
+    assert (client.attachment, client.seen, bytes(client.shown)) == ("one", 10, b"abc")
     for lost_or_repeated in (11, 9):
         with pytest.raises(LoadError, match="not 10"):
-            visit._handle(encode(Out(lost_or_repeated, b"d")))
-    visit.attachment = ""  # cut, and back
+            client._handle(encode(Out(lost_or_repeated, b"d")))
+    client.attachment = ""  # cut, and back
     with pytest.raises(LoadError, match="not 10"):
-        visit._handle(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR)))
+        client._handle(encode(Welcome("one", 7, 0, 1024, Mode.MIRROR)))
 
 
 def test_a_visit_that_is_sent_away_says_why() -> None:
     with pytest.raises(LoadError, match="no grant"):
-        Visit(0, "main")._handle(encode(Notice(NoticeKind.DENIED, "no grant")))
-    assert Visit(0, "main")._handle(encode(Notice(NoticeKind.PROGRESS, "starting"))) == 0
+        WebClient(0, "main")._handle(encode(Notice(NoticeKind.DENIED, "no grant")))
+    assert WebClient(0, "main")._handle(encode(Notice(NoticeKind.PROGRESS, "starting"))) == 0
 
 
 def test_of_what_ttyd_sends_only_output_counts() -> None:
-    visit = TtydVisit(0)
-    assert [visit._handle(each) for each in (b"1title", b"2{}", b"0shown")] == [0, 0, 5]
-    assert bytes(visit.shown) == b"shown"
+    client = TtydClient(0)
+    assert [client._handle(each) for each in (b"1title", b"2{}", b"0shown")] == [0, 0, 5]
+    assert bytes(client.shown) == b"shown"
 
 
 def test_a_target_is_reached_by_its_median() -> None:

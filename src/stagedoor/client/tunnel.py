@@ -493,7 +493,7 @@ def from_helper(options: Options) -> Secret | None:
 
 
 def from_keyring(options: Options) -> Secret | None:
-    """Look the secret up in the keyring; None if there is no keyring or no entry."""
+    """Look the secret up in the keyring; None without a keyring or an entry. Raises TunnelError."""
     gateway, user, env = str(options.gateway), options.user, options.env
     if sys.platform == "darwin":
         service = f"stagedoor:{gateway}"
@@ -517,7 +517,7 @@ def from_keyring(options: Options) -> Secret | None:
 
 
 def from_environment(options: Options) -> Secret | None:
-    """Return the secret in STAGEDOOR_TOKEN or STAGEDOOR_PASSWORD, or None."""
+    """Return the secret in STAGEDOOR_TOKEN or STAGEDOOR_PASSWORD, or None. Raises TunnelError."""
     value, name = first(
         *((options.env.get(n), n) for n in ("STAGEDOOR_TOKEN", "STAGEDOOR_PASSWORD"))
     )
