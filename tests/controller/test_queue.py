@@ -29,9 +29,9 @@ def test_a_key_that_is_named_while_it_is_worked_on_is_due_once_more_afterwards()
     queue.add("a", 1.0)
     queue.add("a", 2.0)
     assert queue.take(9.0) is None
-    queue.done("a", again_at=50.0)
+    queue.finish("a", again_at=50.0)
     assert queue.take(9.0) == "a"
-    queue.done("a")
+    queue.finish("a")
     assert queue.next_at() is None
 
 
@@ -42,23 +42,23 @@ def test_failures_double_the_wait_up_to_a_limit_and_are_forgotten_when_it_is_don
     for _ in range(5):
         assert queue.take(now) == "a"
         queue.add("a", now)  # the failing write itself may have caused a change
-        at = queue.failed("a", now)
+        at = queue.retry("a", now)
         assert queue.take(at - 0.01) is None
         waits.append(at - now)
         now = at
     assert waits == [1.0, 2.0, 4.0, 5.0, 5.0]
     assert queue.take(now) == "a"
-    queue.done("a")
+    queue.finish("a")
     queue.add("a", now)
     assert queue.take(now) == "a"
-    assert queue.failed("a", now) == now + 1.0
+    assert queue.retry("a", now) == now + 1.0
 
 
 def test_a_change_from_outside_forgives_and_makes_due_at_once() -> None:
     queue: WorkQueue[str] = WorkQueue(first_retry_s=100.0)
     queue.add("a", 0.0)
     assert queue.take(0.0) == "a"
-    queue.failed("a", 0.0)
+    queue.retry("a", 0.0)
     queue.forgive("a")
     queue.add("a", 1.0)
     assert queue.take(1.0) == "a"
@@ -69,7 +69,7 @@ def test_one_that_waits_to_be_tried_again_is_not_hurried_by_the_trace_of_its_own
     queue: WorkQueue[str] = WorkQueue(first_retry_s=10.0)
     queue.add("a", 0.0)
     assert queue.take(0.0) == "a"
-    assert queue.failed("a", 0.0) == 10.0
+    assert queue.retry("a", 0.0) == 10.0
     queue.add("a", 1.0)  # what it wrote to say that it failed comes back by the watch
     assert queue.take(9.9) is None
     assert queue.take(10.0) == "a"
@@ -81,10 +81,10 @@ def test_what_changes_while_a_key_is_worked_on_is_not_put_off_for_long() -> None
     queue.add("a", now)
     for _ in range(6):
         assert queue.take(now) == "a"
-        now = queue.failed("a", now)
+        now = queue.retry("a", now)
     assert queue.take(now) == "a"
     queue.forgive("a")
-    assert queue.failed("a", now) == now + 1.0
+    assert queue.retry("a", now) == now + 1.0
 
 
 @given(
@@ -115,12 +115,12 @@ def test_whatever_happens_no_key_is_lost_or_given_twice(
         elif key in working:
             working.discard(key)
             if step == "failed":
-                queue.failed(key, time)
+                queue.retry(key, time)
                 owed.add(key)
             else:
-                queue.done(key)
+                queue.finish(key)
     for key in tuple(working):
-        queue.done(key)
+        queue.finish(key)
     found = set()
     while (taken := queue.take(1e9)) is not None:
         found.add(taken)

@@ -143,12 +143,12 @@ class Controller:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"a fault in the controller at {target}", "exception": error}
             )
-            self._queue.failed(target, self._clock())
+            self._queue.retry(target, self._clock())
         else:
             self.metrics.decisions[result.decision] += 1
             again_at = result.again_at
             at = None if again_at is None else self._clock() + max(0.0, again_at - self._now())
-            self._queue.done(target, at)
+            self._queue.finish(target, at)
         finally:
             self.metrics.reconcile_seconds += self._clock() - started_at
             self._wake.set()
@@ -161,7 +161,7 @@ class Controller:
         if isinstance(error, StepError) and is_reported:
             await self._reconciler.fail(target, error)
         now = self._clock()
-        self._on_problem(target, str(error), self._queue.failed(target, now) - now)
+        self._on_problem(target, str(error), self._queue.retry(target, now) - now)
 
     def _app_changed(self, environment: str | None, app: str, kind: Kind) -> None:
         namespace = self._namespaces.get(environment)

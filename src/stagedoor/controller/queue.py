@@ -15,7 +15,7 @@ class WorkQueue(Generic[Key]):
     """A queue of keys, each with the time at which it is due. Times are arguments, in monotonic seconds.
 
     A key that is being worked on is not handed out again. If it is added meanwhile, it becomes due once the
-    work ends. The worker that takes a key calls `done` or `failed`.
+    work ends. The worker that takes a key calls `finish` or `retry`.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class WorkQueue(Generic[Key]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def done(self, key: Key, again_at: float | None = None) -> None:
+    def finish(self, key: Key, again_at: float | None = None) -> None:
         """End the work on a key; it is due again at `again_at`, or when it is added."""
         self._failures.pop(key, None)
         self._free(key, again_at)
 
-    def failed(self, key: Key, now: float) -> float:
-        """End the work on a key that failed, and return when it is retried.
+    def retry(self, key: Key, now: float) -> float:
+        """End the work on a key that failed, and return when it is due again.
 
         Each failure in a row doubles the wait.
         """

@@ -253,7 +253,7 @@ class Gateway:
     async def review_rights(self) -> None:
         """Close the sessions that the cluster no longer allows (`kubernetes.authorise`)."""
         if self._cluster is not None:
-            refused = await self._cluster.not_allowed(self.registry.grants())
+            refused = await self._cluster.denials(self.registry.grants())
             for session_id, denial in refused.items():
                 self.registry.close_session(session_id, End.REVOKED, denial.line)
 

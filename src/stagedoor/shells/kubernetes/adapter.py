@@ -193,7 +193,7 @@ class KubernetesShells:
                 return diagnosis
             logs[diagnosis.pod, diagnosis.container] = ""  # no log is read from the API here
 
-    async def not_allowed(self, grants: Mapping[str, Grant]) -> dict[str, Denial]:
+    async def denials(self, grants: Mapping[str, Grant]) -> dict[str, Denial]:
         """Return the denials of the sessions that the cluster no longer allows (`rights`), by session.
 
         The cluster is not asked about guests who only watch.
@@ -207,7 +207,7 @@ class KubernetesShells:
             and self.knows(grant.target)
             and (grant.guest is None or grant.guest.may_type)
         }
-        return await self._rights.refused(checked)
+        return await self._rights.denials(checked)
 
     def touch(self, target: Target) -> None:
         """Count a new session, so that the lease is renewed."""
