@@ -167,20 +167,20 @@ async function begin(): Promise<void> {
 
   /** Read the whole recording once for the timeline's marks, keeping nothing else. */
   async function scan(): Promise<void> {
-    const found = new Marks();
+    const collected = new Marks();
     const head = new Head(reel, first?.next ?? 0);
     let drawn = 0;
     for (let line = await head.line(); line !== undefined; line = await head.line()) {
       if (shownAt(line.line) !== undefined) continue;
       const event_ = event(line.line, line.next);
-      if (event_ !== undefined) found.add(event_);
-      if (found.all.length !== drawn && performance.now() - lastDrawn > 250) {
+      if (event_ !== undefined) collected.add(event_);
+      if (collected.all.length !== drawn && performance.now() - lastDrawn > 250) {
         lastDrawn = performance.now();
-        drawMarks(found.all);
-        drawn = found.all.length;
+        drawMarks(collected.all);
+        drawn = collected.all.length;
       }
     }
-    drawMarks(found.all);
+    drawMarks(collected.all);
     document.body.dataset.looked = "true"; // for tests
   }
   let lastDrawn = 0;
