@@ -1,4 +1,4 @@
-"""What is shown of a recording, and when."""
+"""The frames that a playback shows of a recording, and their times."""
 
 import itertools
 from collections.abc import Iterable

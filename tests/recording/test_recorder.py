@@ -1,4 +1,4 @@
-"""What the recorder writes, when, and what it does when it cannot."""
+"""The recorder: what it writes, when, and what it does when it cannot."""
 
 import asyncio
 import errno
@@ -18,8 +18,8 @@ from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
 Make = Callable[..., Recorder]
 
 
-class Ears:
-    """What the recorder tells a session."""
+class Callbacks:
+    """The callbacks of a session, which keep what the recorder reports."""
 
     def __init__(self) -> None:
         self.room = asyncio.Event()
@@ -77,7 +77,7 @@ class Disk:
 async def test_a_recording_is_there_with_its_header_before_anything_is_shown(
     recorder_with: Make, folder: Path
 ) -> None:
-    recording = await Ears().begin(recorder_with())
+    recording = await Callbacks().begin(recorder_with())
     path = folder / recording.name
     assert Reader(read(path)).header == HEADER
     assert (path.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -87,7 +87,7 @@ async def test_what_was_shown_is_on_the_disk_while_the_terminal_is_open(
     recorder_with: Make, folder: Path
 ) -> None:
     disk = Disk(folder)
-    recording = await Ears().begin(recorder_with(disk, sync_s=0.01))
+    recording = await Callbacks().begin(recorder_with(disk, sync_s=0.01))
     assert recording.output("hällo ".encode())
     async with asyncio.timeout(BOUND_S):
         while len(disk.pieces) < 2:
@@ -98,7 +98,7 @@ async def test_what_was_shown_is_on_the_disk_while_the_terminal_is_open(
 async def test_output_resizes_and_the_end_are_in_order_and_characters_whole(
     recorder_with: Make, folder: Path, overs: Overs
 ) -> None:
-    recording = await Ears().begin(recorder_with())
+    recording = await Callbacks().begin(recorder_with())
     snowman = "☃".encode()
     recording.output(b"a" + snowman[:1])
     recording.resize(132, 43)
@@ -107,8 +107,8 @@ async def test_output_resizes_and_the_end_are_in_order_and_characters_whole(
     recording.mark("exit 0")
     recording.end()
     (over,) = overs.wait()
-    found = events(folder / recording.name)
-    assert [(event.code, event.data) for event in found] == [
+    lines = events(folder / recording.name)
+    assert [(event.code, event.data) for event in lines] == [
         ("o", "a"),
         ("r", "132x43"),
         ("o", "☃"),
@@ -116,14 +116,14 @@ async def test_output_resizes_and_the_end_are_in_order_and_characters_whole(
         ("m", "exit 0"),
         ("o", "\ufffd"),
     ]
-    assert [event.at for event in found] == sorted(event.at for event in found)
+    assert [event.at for event in lines] == sorted(event.at for event in lines)
     content = (folder / recording.name).read_bytes()
     assert (over.why, over.size) == (None, len(content))
     assert over.sha256 == hashlib.sha256(content).hexdigest()
 
 
 async def test_what_comes_after_the_end_is_nowhere(recorder_with: Make, overs: Overs) -> None:
-    recording = await Ears().begin(recorder_with())
+    recording = await Callbacks().begin(recorder_with())
     recording.end()
     recording.end()
     overs.wait()
@@ -134,16 +134,16 @@ async def test_what_comes_after_the_end_is_nowhere(recorder_with: Make, overs: O
 async def test_a_slow_disk_holds_the_terminal_back_and_memory_stays_bounded(
     recorder_with: Make, folder: Path, overs: Overs
 ) -> None:
-    disk, ears = Disk(folder), Ears()
-    recording = await ears.begin(recorder_with(disk, queue_bytes=100_000))
+    disk, callbacks = Disk(folder), Callbacks()
+    recording = await callbacks.begin(recorder_with(disk, queue_bytes=100_000))
     disk.go_on.clear()
     taken = 0
     while recording.output(b"y" * 10_000):
         taken += 10_000
         assert taken < 1_000_000, "it would take all memory"
-    assert not ears.room.is_set()
+    assert not callbacks.room.is_set()
     disk.go_on.set()
-    await soon(ears.room)
+    await soon(callbacks.room)
     assert recording.output(b"z")
     recording.end()
     overs.wait()
@@ -154,12 +154,12 @@ async def test_a_slow_disk_holds_the_terminal_back_and_memory_stays_bounded(
 async def test_a_full_disk_is_told_once_and_leaves_what_was_written_readable(
     recorder_with: Make, folder: Path, overs: Overs
 ) -> None:
-    disk, ears = Disk(folder), Ears()
-    recording = await ears.begin(recorder_with(disk, sync_s=0.01))
+    disk, callbacks = Disk(folder), Callbacks()
+    recording = await callbacks.begin(recorder_with(disk, sync_s=0.01))
     disk.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     recording.output(b"lost")
-    await soon(ears.failed)
-    assert ears.why == "No space left on device"
+    await soon(callbacks.failed)
+    assert callbacks.why == "No space left on device"
     assert recording.output(b"more"), "a terminal may go on if the settings say so"
     recording.end()
     (over,) = overs.wait()
@@ -170,24 +170,24 @@ async def test_a_full_disk_is_told_once_and_leaves_what_was_written_readable(
 async def test_a_terminal_that_waits_for_a_disk_that_fails_is_let_go(
     recorder_with: Make, folder: Path
 ) -> None:
-    disk, ears = Disk(folder), Ears()
-    recording = await ears.begin(recorder_with(disk, queue_bytes=10))
+    disk, callbacks = Disk(folder), Callbacks()
+    recording = await callbacks.begin(recorder_with(disk, queue_bytes=10))
     disk.go_on.clear()
     assert not recording.output(b"y" * 100)
     disk.error = OSError(errno.EIO, "Input/output error")
     disk.go_on.set()
-    await soon(ears.failed)
-    await soon(ears.room)
+    await soon(callbacks.failed)
+    await soon(callbacks.room)
 
 
 async def test_one_recording_that_fails_does_not_end_the_others(
     recorder_with: Make, folder: Path, overs: Overs
 ) -> None:
-    first, second = Ears(), Ears()
+    first, second = Callbacks(), Callbacks()
     recorder = recorder_with(sync_s=0.01)
     one, two = await first.begin(recorder, 1), await second.begin(recorder, 2)
     with pytest.raises(RecordingError, match="exists"):
-        await Ears().begin(recorder, 1)
+        await Callbacks().begin(recorder, 1)
     one.output(b"1")
     two.output(b"2")
     one.end()
@@ -200,12 +200,12 @@ async def test_one_recording_that_fails_does_not_end_the_others(
 async def test_a_recording_that_cannot_begin_says_why_and_is_told_to_the_audit(
     recorder_with: Make, folder: Path, overs: Overs
 ) -> None:
-    disk, ears = Disk(folder), Ears()
+    disk, callbacks = Disk(folder), Callbacks()
     disk.create_error = OSError(errno.EROFS, os.strerror(errno.EROFS))
     with pytest.raises(RecordingError, match="Read-only"):
-        await ears.begin(recorder_with(disk))
+        await callbacks.begin(recorder_with(disk))
     assert [over.why for over in overs.wait()] == ["Read-only file system"]
-    assert not ears.failed.is_set(), "the one who asked has been told"
+    assert not callbacks.failed.is_set(), "the one who asked has been told"
 
 
 async def test_a_disk_that_does_not_answer_refuses_in_time(
@@ -214,10 +214,15 @@ async def test_a_disk_that_does_not_answer_refuses_in_time(
     disk = Disk(folder)
     disk.go_on.clear()
     recorder = recorder_with(disk)
-    ears = Ears()
+    callbacks = Callbacks()
     with pytest.raises(RecordingError, match=r"within 0\.05 s"):
         await recorder.begin(
-            OPENED, 1, HEADER, on_room=ears.room.set, on_failure=ears.on_failure, timeout_s=0.05
+            OPENED,
+            1,
+            HEADER,
+            on_room=callbacks.room.set,
+            on_failure=callbacks.on_failure,
+            timeout_s=0.05,
         )
     disk.go_on.set()
     assert recorder.stop(BOUND_S) == 0
@@ -228,12 +233,12 @@ async def test_stopping_writes_what_is_there(
     recorder_with: Make, folder: Path, overs: Overs
 ) -> None:
     recorder = recorder_with(sync_s=1000)
-    recording = await Ears().begin(recorder)
+    recording = await Callbacks().begin(recorder)
     recording.output(b"last words")
     assert recorder.stop(BOUND_S) == 0
     assert [event.data for event in events(folder / recording.name)] == ["last words"]
     with pytest.raises(RecordingError, match="stopping"):
-        await Ears().begin(recorder, 2)
+        await Callbacks().begin(recorder, 2)
 
 
 def test_half_a_piece_is_never_left_on_a_full_disk(tmp_path: Path) -> None:

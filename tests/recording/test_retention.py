@@ -34,8 +34,8 @@ def recorded(number: int, age_s: float, size: int = 10) -> RecordingEntry:
 
 
 def gone(files: list[RecordingEntry], **retention: float | int) -> list[tuple[int, str]]:
-    found = decide(files, NOW, Retention(**retention))  # type: ignore[arg-type]  # as named there
-    return [(one.file.number, one.why) for one in found]
+    removals = decide(files, NOW, Retention(**retention))  # type: ignore[arg-type]  # as named there
+    return [(removal.file.number, removal.why) for removal in removals]
 
 
 def test_what_is_older_than_said_goes_and_no_other() -> None:
@@ -70,7 +70,7 @@ def test_what_is_left_is_young_enough_and_fits_or_is_too_young_to_go(
     made: list[tuple[float, int]], keep_s: float | None, total_bytes: int | None
 ) -> None:
     files = [recorded(number, age_s, size) for number, (age_s, size) in enumerate(made)]
-    going = {one.file.number for one in decide(files, NOW, Retention(keep_s, total_bytes))}
+    going = {removal.file.number for removal in decide(files, NOW, Retention(keep_s, total_bytes))}
     left = [file for file in files if file.number not in going]
     if keep_s is not None:
         assert all(NOW - file.changed_at <= keep_s for file in left)
@@ -96,7 +96,7 @@ def test_a_sweep_removes_the_old_and_leaves_other_files_alone(folder: Path) -> N
     os.utime(foreign, (0, 0))
     link = folder / "0199aaaa.3.cast"
     link.symlink_to(foreign)
-    assert [one.file.path for one in sweep(folder, NOW, Retention(keep_s=DAY_S))] == [old]
+    assert [removal.file.path for removal in sweep(folder, NOW, Retention(keep_s=DAY_S))] == [old]
     assert sorted(folder.iterdir()) == sorted([new, foreign, link])
     assert sweep(folder, NOW, Retention(keep_s=DAY_S)) == []
 
@@ -118,7 +118,7 @@ async def test_what_is_being_written_stays_however_old_and_goes_once_it_has_ende
     recording.end()
     overs.wait()
     os.utime(folder / recording.name, (0, 0))
-    assert [one.file.path.name for one in sweep(folder, NOW, strict)] == [recording.name]
+    assert [removal.file.path.name for removal in sweep(folder, NOW, strict)] == [recording.name]
 
 
 def test_what_another_process_writes_stays_until_that_process_is_dead(folder: Path) -> None:
@@ -135,18 +135,18 @@ def test_what_another_process_writes_stays_until_that_process_is_dead(folder: Pa
     finally:
         holding.kill()
         holding.communicate()
-    assert [one.file.path for one in sweep(folder, NOW, Retention(keep_s=1))] == [path]
+    assert [removal.file.path for removal in sweep(folder, NOW, Retention(keep_s=1))] == [path]
 
 
 def test_two_that_sweep_at_once_remove_each_file_once(folder: Path) -> None:
     for number in range(200):
         put(folder, number, 3 * DAY_S)
-    found: list[Removed] = []
+    removals: list[Removed] = []
     gate = threading.Barrier(4)
 
     def one() -> None:
         gate.wait(BOUND_S)
-        found.extend(sweep(folder, NOW, Retention(keep_s=DAY_S)))
+        removals.extend(sweep(folder, NOW, Retention(keep_s=DAY_S)))
 
     threads = [threading.Thread(target=one) for _ in range(4)]
     for thread in threads:
@@ -154,11 +154,11 @@ def test_two_that_sweep_at_once_remove_each_file_once(folder: Path) -> None:
     for thread in threads:
         thread.join(BOUND_S)
     assert kept(folder) == []
-    assert sorted(one.file.number for one in found) == list(range(200))
+    assert sorted(removal.file.number for removal in removals) == list(range(200))
 
 
-class Told:
-    """What a keeper says, and when."""
+class Observer:
+    """An observer that keeps the reports of a keeper, and waits for them."""
 
     def __init__(self) -> None:
         self.removed: list[str] = []
@@ -167,7 +167,7 @@ class Told:
 
     def on_removed(self, gone: Sequence[Removed]) -> None:
         with self._changed:
-            self.removed += [one.file.path.name for one in gone]
+            self.removed += [removal.file.path.name for removal in gone]
             self._changed.notify_all()
 
     def on_problem(self, problem: str) -> None:
@@ -181,39 +181,39 @@ class Told:
 
 
 def test_a_keeper_looks_at_the_start_and_then_again_and_again(folder: Path) -> None:
-    told = Told()
+    observer = Observer()
     put(folder, 1, 3 * DAY_S)
     keeper = FolderRetention(
-        folder, Retention(keep_s=DAY_S), told.on_removed, told.on_problem,
+        folder, Retention(keep_s=DAY_S), observer.on_removed, observer.on_problem,
         clock=lambda: NOW, every_s=0.02,
     )  # fmt: skip
     keeper.start()
     try:
-        told.wait(lambda: len(told.removed) == 1)
+        observer.wait(lambda: len(observer.removed) == 1)
         put(folder, 2, 3 * DAY_S)
-        told.wait(lambda: len(told.removed) == 2)
+        observer.wait(lambda: len(observer.removed) == 2)
     finally:
         keeper.stop()
-    assert told.problems == []
+    assert observer.problems == []
 
 
 def test_a_folder_that_cannot_be_read_is_told_and_looked_at_again(tmp_path: Path) -> None:
-    told = Told()
+    observer = Observer()
     place = tmp_path / "recordings"
     place.write_text("no folder")
     keeper = FolderRetention(
-        place, Retention(keep_s=DAY_S), told.on_removed, told.on_problem,
+        place, Retention(keep_s=DAY_S), observer.on_removed, observer.on_problem,
         clock=lambda: NOW, every_s=0.02,
     )  # fmt: skip
     keeper.start()
     try:
-        told.wait(lambda: told.problems)
+        observer.wait(lambda: observer.problems)
         place.unlink()
         put(place, 1, 3 * DAY_S)
-        told.wait(lambda: told.removed)
+        observer.wait(lambda: observer.removed)
     finally:
         keeper.stop()
-    assert "Not a directory" in told.problems[0]
+    assert "Not a directory" in observer.problems[0]
 
 
 def test_where_all_is_kept_for_ever_no_thread_looks(folder: Path) -> None:

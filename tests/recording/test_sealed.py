@@ -1,4 +1,4 @@
-"""Recordings at rest: sealed for recipients, opened by their keys, and by nobody else's."""
+"""Recordings at rest: sealed for recipients, opened by their keys, and by no other key."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is written down of a channel: all of it, or enough to know what the rest was."""
+"""Entries of the audit about a channel: all of it, or enough to know what the rest was."""
 
 import hashlib
 import tracemalloc
@@ -24,7 +24,7 @@ from tests.recording.conftest import OPENED
 
 
 class Notes:
-    """What the audit was told, as it stands there."""
+    """An audit that keeps the events it receives, as it would write them."""
 
     def __init__(self) -> None:
         self.all: list[tuple[Kind, Mapping[str, Any]]] = []
@@ -33,7 +33,7 @@ class Notes:
         self.all.append((kind, noted_event(opened, kind, fields, "i", 0.0).fields))
 
     def of(self, kind: Kind) -> list[Mapping[str, Any]]:
-        return [fields for one, fields in self.all if one is kind]
+        return [fields for noted, fields in self.all if noted is kind]
 
 
 def test_a_command_of_64_kib_is_there_whole() -> None:
@@ -89,7 +89,7 @@ def test_a_thousand_files_have_an_event_each_and_every_thousand_more_one() -> No
     events = [FileEvent("transfer", f"f{n}", received=n) for n in range(NAMED + BATCH + 10)]
     witness.files_done(events)
     witness.ended(0, 0, 0)
-    assert [each["path"] for each in notes.of(Kind.CHANNEL_FILE)] == [f"f{n}" for n in range(NAMED)]
+    assert [note["path"] for note in notes.of(Kind.CHANNEL_FILE)] == [f"f{n}" for n in range(NAMED)]
     first, rest = notes.of(Kind.CHANNEL_FILES)
     assert (first["files"], rest["files"]) == (BATCH, 10)
     assert (first["first"], first["last"]) == ("f1000", "f1999")
