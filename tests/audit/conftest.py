@@ -10,7 +10,7 @@ from tests.store.server import PostgresqlHere
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
-    """What holds for the audit holds on each kind of store."""
+    """Yield a store, once of each kind: the tests of the audit hold on all of them."""
     if request.param == "sqlite":
         made = Disk(tmp_path / "disk" / "stagedoor.db")
         yield made

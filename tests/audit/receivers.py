@@ -61,10 +61,10 @@ class SyslogServer:
                     head[1]
                 ):
                     end = head.end() + int(head[1])
-                    found = _MESSAGE.fullmatch(received[head.end() : end].decode("ascii"))
-                    assert found is not None, received[:200]
-                    self.heads.append(found)
-                    self.lines.append(found["text"])
+                    match = _MESSAGE.fullmatch(received[head.end() : end].decode("ascii"))
+                    assert match is not None, received[:200]
+                    self.heads.append(match)
+                    self.lines.append(match["text"])
                     received = received[end:]
                 if self.cut_after is not None and total > self.cut_after:
                     taken.close()
@@ -74,10 +74,10 @@ class SyslogServer:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._accepting.join(5)
         self._listening.close()
-        for one in self._open:
+        for connection in self._open:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
 
 @contextlib.contextmanager

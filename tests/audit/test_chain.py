@@ -1,4 +1,4 @@
-"""The chain of the audit's lines: any edit of what was exported is found, and its place told."""
+"""The chain of the audit's lines: any edit of what was exported is found, with its place."""
 
 import json
 import subprocess
@@ -85,14 +85,14 @@ def test_a_changed_byte_is_found_at_its_line(texts: list[str], data: st.DataObje
     fault = look([*texts[:at], bytes(raw), *texts[at + 1 :]]).fault
     assert fault is not None
     # Where the last line before the checkpoint has another `prev`, it may as well be the one before
-    # that was changed, since only the checkpoint is left to tell by.
+    # that was changed, since only the checkpoint is left to compare with.
     assert fault.line in (at + 1, at) if at == len(texts) - 2 else fault.line in (at + 1, at + 2)
 
 
 @settings(max_examples=40)
 @given(exports(), st.data())
 def test_a_changed_value_is_found_at_its_line(texts: list[str], data: st.DataObject) -> None:
-    """By somebody who writes the line as the gateway would."""
+    """The attacker writes the line as the gateway would."""
     at = data.draw(st.integers(0, len(texts) - 2))
     document = json.loads(texts[at])
     name = data.draw(st.sampled_from(sorted(document.keys() - {"seq", "prev"})))
@@ -123,7 +123,7 @@ def test_a_removed_line_is_found(texts: list[str], data: st.DataObject) -> None:
 def test_an_inserted_line_is_found(texts: list[str], data: st.DataObject) -> None:
     at = data.draw(st.integers(1, len(texts) - 2))
     forged = json.loads(texts[at]) | {"identity": "mallory"}
-    if data.draw(st.booleans()):  # by somebody who does not know how
+    if data.draw(st.booleans()):  # by an attacker who does not know how
         forged["prev"] = "1" * 64
     fault = look([*texts[:at], json.dumps(forged), *texts[at:]]).fault
     assert fault is not None
@@ -176,7 +176,7 @@ def test_a_forged_chain_is_told_by_its_signatures() -> None:
     lines = chain_of(forged, each=5)
     real = chain_of(honest, each=5)[-1].event
     chain = Chain()
-    texts = [chain.add(one.link.seq, one.event).text for one in [*lines[:-1]]]
+    texts = [chain.add(record.link.seq, record.event).text for record in [*lines[:-1]]]
     replayed = look([*texts, chain.add(6, real).text])
     assert replayed.fault is not None
     assert "not those that the checkpoint seq 6 signs" in replayed.fault.what

@@ -55,9 +55,9 @@ async def test_logins_at_the_same_time_share_one_write(ledger: AuditLedger, disk
     await asyncio.sleep(0)
     disk.recover()
     go_on.set()
-    everybody = await asyncio.gather(first, *others)
+    entered = await asyncio.gather(first, *others)
     assert [len(batch) for batch in disk.batches] == [1, 100]
-    assert len({opened.id for opened in everybody}) == 101
+    assert len({opened.id for opened in entered}) == 101
 
 
 async def test_a_crowd_is_written_in_batches(ledger: AuditLedger, disk: Disk) -> None:
@@ -116,15 +116,15 @@ async def test_one_failure_does_not_turn_the_order_round(ledger: AuditLedger, di
 
 
 async def test_a_problem_is_told_when_it_begins_and_when_it_ends(disk: Disk) -> None:
-    told: list[str | None] = []
-    ledger = AuditLedger(disk, "w", retry_s=(0.01, 0.01), on_problem=told.append)
+    problems: list[str | None] = []
+    ledger = AuditLedger(disk, "w", retry_s=(0.01, 0.01), on_problem=problems.append)
     ledger.start()
     disk.fail()
     assert isinstance(await ledger.open(READY, AccessMethod.CONNECT, SOURCE), Denial)
     disk.recover()
     await flushed(ledger)
     assert await asyncio.to_thread(ledger.stop, 20) == 0
-    assert told == ["the store /x: disk full; free space on that file system", None]
+    assert problems == ["the store /x: disk full; free space on that file system", None]
 
 
 async def test_a_commit_that_fails_after_it_was_written_leaves_no_open_session(
