@@ -203,7 +203,7 @@ def test_without_a_browser_a_person_signs_in_and_types_by_http(
 
 
 def test_what_is_missing_for_the_demo_is_named_at_once() -> None:
-    """By somebody who may not install it: Python's venv, and ssh."""
+    """As for a user who may not install it: Python's venv, and ssh."""
     absent = "id() { echo 1000; }; has_base() { return 1; }; PATH=/nowhere need ssh openssh-client"
     done = subprocess.run(
         ["bash", "-c", f"root={ROOT}; . {ROOT}/script/environment.sh; {absent}"],

@@ -37,7 +37,7 @@ CLUSTER = pytest.mark.timeout(600)
 
 @pytest.fixture
 def environment(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
-    """Of a demo that finds the tests' cluster running, and has a temporary folder of its own."""
+    """Return the environment of a demo that finds the tests' cluster, with its own temporary folder."""
     state = str(cluster.place.state)
     return {
         **os.environ,
@@ -48,7 +48,7 @@ def environment(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
 
 
 def assert_nothing_is_left(cluster: Cluster, said: str) -> None:
-    """Of what is the whole cluster's and was made by the demo that said this: another may run beside it.
+    """Return the cluster-wide objects that the demo with this output made: another may run beside it.
 
     But one policy that refuses nothing stays, if the cluster had none of its kind.
     """
@@ -131,9 +131,9 @@ def test_what_it_prints_works_and_ctrl_c_removes_what_it_made(
             assert stays.stdout is not None
             assert stays.stdout.readline() == "inside\n"
             for words in lines:
-                told = subprocess.run(words, capture_output=True, text=True, env=environment)
-                assert told.returncode == 0, (words, told.stderr)
-                assert told.stdout, words
+                result = subprocess.run(words, capture_output=True, text=True, env=environment)
+                assert result.returncode == 0, (words, result.stderr)
+                assert result.stdout, words
             stays.kill()
         os.kill(shown.process.pid, signal.SIGINT)
         assert shown.process.wait(REMOVED_S) == 0, shown.lines
@@ -166,12 +166,12 @@ def test_a_program_that_fails_is_told_with_what_it_said(tmp_path: Path) -> None:
 
 
 def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
-    program, told = tmp_path / "script", tmp_path / "pid"
-    program.write_text(f"#!/bin/sh\nsleep 300 &\necho $! >{told}\nwait\n")
+    program, pid_file = tmp_path / "script", tmp_path / "pid"
+    program.write_text(f"#!/bin/sh\nsleep 300 &\necho $! >{pid_file}\nwait\n")
     program.chmod(0o755)
     with pytest.raises(StagedoorError, match="took longer than 5 s"):
         tools.Checkout(tmp_path).run("script", within_s=5)
-    stat = Path(f"/proc/{told.read_text().strip()}/stat")
+    stat = Path(f"/proc/{pid_file.read_text().strip()}/stat")
 
     def dead() -> bool:
         with contextlib.suppress(OSError):
@@ -182,10 +182,10 @@ def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
 
 
 def test_an_app_of_the_demo_is_opted_in_and_has_what_an_app_has() -> None:
-    found = {one["kind"]: one for one in app("apps", "app01", "image:1")}
-    assert list(found) == ["Secret", "Deployment", "Service", "Ingress"]
-    assert found["Deployment"]["metadata"]["labels"]["stagedoor.dev/shell"] == "true"
-    assert {one["metadata"]["namespace"] for one in found.values()} == {"apps"}
+    manifests = {manifest["kind"]: manifest for manifest in app("apps", "app01", "image:1")}
+    assert list(manifests) == ["Secret", "Deployment", "Service", "Ingress"]
+    assert manifests["Deployment"]["metadata"]["labels"]["stagedoor.dev/shell"] == "true"
+    assert {manifest["metadata"]["namespace"] for manifest in manifests.values()} == {"apps"}
 
 
 def test_a_line_of_the_audit_is_shown_as_the_store_s_own_entry_is() -> None:
@@ -202,6 +202,6 @@ def test_a_line_of_the_audit_is_shown_as_the_store_s_own_entry_is() -> None:
         "instance": "gateway/1",
         "fields": {},
     }
-    told = describe(event_of(json.dumps(line)))
-    assert told is not None
-    assert (told.text, told.good) == ("dev → app01  open, from 192.0.2.1:5", True)
+    shown = describe(event_of(json.dumps(line)))
+    assert shown is not None
+    assert (shown.text, shown.good) == ("dev → app01  open, from 192.0.2.1:5", True)

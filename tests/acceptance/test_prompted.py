@@ -23,12 +23,12 @@ def lives(pid: str) -> bool:
 
 
 def open_files() -> Counter[str]:
-    """What this process has open, by what it is."""
-    found: Counter[str] = Counter()
-    for one in Path("/proc/self/fd").iterdir():
+    """Count the open file descriptors of this process by what they refer to."""
+    terminals: Counter[str] = Counter()
+    for path in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the folder itself, or closed since
-            found[str(one.readlink())] += 1
-    return found
+            terminals[str(path.readlink())] += 1
+    return terminals
 
 
 def test_a_password_is_typed_where_it_is_asked_for_and_shown_nowhere() -> None:

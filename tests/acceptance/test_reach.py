@@ -13,8 +13,8 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """What a drive that gets no answer says, in an ssh that is this script."""
+def report_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a function that gives the report of a drive without an answer, whose ssh is this script."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     def drive(script: str, before: Callable[[Prompted], None] = lambda _: None) -> str:
@@ -31,11 +31,11 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     return drive
 
 
-def test_that_its_ssh_had_ended_and_what_that_said(told: Callable[..., str]) -> None:
+def test_that_its_ssh_had_ended_and_what_that_said(report_of: Callable[..., str]) -> None:
     script = "echo inside; echo 'Connection reset by peer' >&2; exit 255"
-    said = told(script, lambda client: wait_until(lambda: client.ended))
+    said = report_of(script, lambda client: wait_until(lambda: client.ended))
     assert said == "no answer; ssh had ended with 255: Connection reset by peer"
 
 
-def test_nothing_of_an_ssh_that_lives(told: Callable[..., str]) -> None:
-    assert told("echo inside; exec cat") == "no answer"
+def test_nothing_of_an_ssh_that_lives(report_of: Callable[..., str]) -> None:
+    assert report_of("echo inside; exec cat") == "no answer"

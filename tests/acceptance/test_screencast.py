@@ -14,7 +14,7 @@ def test_every_line_appears_once_within_the_minute_and_the_last_ones_are_seen() 
     rows = root.findall(f".//{SVG}text")
     assert [row.text for row in rows][:5] == ["$ echo 0 <&> '", "0", "x" * 100, "x" * 100, "x" * 50]
     begins = [row[0].attrib["keyTimes"].partition(";")[2] for row in rows]
-    times = [float(one) * LENGTH_S for one in begins]
+    times = [float(begin) * LENGTH_S for begin in begins]
     assert times == sorted(times)
     assert times[-1] < LENGTH_S
     scroll = root.find(f".//{SVG}animateTransform")
