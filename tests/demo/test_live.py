@@ -1,4 +1,4 @@
-"""What somebody who watches the demo reads."""
+"""The lines that a person who watches the demo reads."""
 
 from dataclasses import replace
 
@@ -49,16 +49,16 @@ def event(kind: Kind, reason: str | None = None, **fields: str | float) -> Event
     ],
 )
 def test_each_event_is_one_line(happened: Event, text: str, good: bool | None) -> None:
-    told = describe(happened)
-    assert told is not None
-    assert (told.text, told.good) == (text, good)
+    line = describe(happened)
+    assert line is not None
+    assert (line.text, line.good) == (text, good)
 
 
 def test_somebody_unknown_at_no_app_is_told_by_his_address() -> None:
-    nobody = replace(event(Kind.SESSION_DENIED, "bad_request", message="no"), identity=None)
-    told = describe(replace(nobody, target=None))
-    assert told is not None
-    assert told.text == "127.0.0.1:40000  refused: no"
+    anonymous = replace(event(Kind.SESSION_DENIED, "bad_request", message="no"), identity=None)
+    line = describe(replace(anonymous, target=None))
+    assert line is not None
+    assert line.text == "127.0.0.1:40000  refused: no"
 
 
 def test_a_change_of_the_policy_is_no_news() -> None:

@@ -13,7 +13,7 @@ from tests.waiting import BOUND_S
 async def test_an_npm_that_hangs_with_what_it_started_is_ended_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it started holds its stderr, and so the end of it."""
+    """A child of it holds its stderr, and so the end of it."""
     for name, does in (("npm", "sleep 1000 & sleep 1000"), ("node", "exit 1")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""`stagedoor demo` as somebody meets it: what it prints works when copied, and nothing stays behind."""
+"""`stagedoor demo` as a newcomer meets it: what it prints works when copied, and nothing stays behind."""
 
 import contextlib
 import html
@@ -30,7 +30,7 @@ gateway.free_port = lambda: gateway.PORT
 sys.argv[1:] = ["demo"]
 main()
 """
-"""A demo that found its port free, just before somebody took it."""
+"""The message of a demo that found its port free, just before another process took it."""
 
 
 class Demo:
@@ -119,20 +119,20 @@ def started(folder: Path, argv: list[str]) -> Iterator[Demo]:
 
 def assert_nothing_is_left(folder: Path) -> None:
     assert list(folder.iterdir()) == []
-    # Somebody who was inside goes when they hear that it is over: a moment after the demo itself, perhaps.
+    # A developer who was inside leaves on hearing that it is over: a moment after the demo itself, perhaps.
     wait_until(lambda: not holders(str(folder)), what="nobody names the folder")
 
 
 def holders(path: str) -> list[int]:
     """Processes that name `path` in their command line or have something below it open."""
-    found = []
+    holding = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             links = [str(fd.readlink()) for fd in (process / "fd").iterdir()]
             cmdline = (process / "cmdline").read_text()
             if any(link.startswith(path) for link in links) or path in cmdline:
-                found.append(int(process.name))
-    return found
+                holding.append(int(process.name))
+    return holding
 
 
 def test_two_commands_come_first_and_the_rest_by_more(demo: Demo) -> None:
@@ -188,7 +188,7 @@ def test_without_nc_the_third_command_needs_nothing_but_python(tmp_path: Path) -
 
 
 def test_who_signs_in_at_the_provider_enters_by_ssh_alone(tmp_path: Path) -> None:
-    """npm fetches the provider; a browser by HTTP signs in there, as anybody."""
+    """npm fetches the provider; a browser by HTTP signs in there, as any person."""
     programs, home = tmp_path / "bin", tmp_path / "home"
     for made in (programs, home, tmp_path / "demo"):
         made.mkdir()
