@@ -1,4 +1,4 @@
-"""A shell that cannot be made: everybody who asks is told why at once, and the cluster is not flooded."""
+"""A shell that cannot be made: every client is refused at once with the cause; the cluster is not flooded."""
 
 import asyncio
 from typing import Any
@@ -16,12 +16,12 @@ QUOTA = "exceeded quota: small, requested: pods=1, used: pods={used}, limited: p
 
 
 async def refused(it: Story) -> tuple[str, float]:
-    """What somebody who asks now is told, and after how long."""
+    """Return the refusal that a client gets now, and the seconds it took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    told = await it.shells.enter(APP01, lambda step: None)
-    assert isinstance(told, Denial)
-    return told.message, loop.time() - began
+    denial = await it.shells.enter(APP01, lambda step: None)
+    assert isinstance(denial, Denial)
+    return denial.message, loop.time() - began
 
 
 @in_virtual_time
@@ -73,7 +73,7 @@ async def test_renewals_hurry_no_try_and_events_are_few() -> None:
             if second % 3 == 0:
                 await it.shells._environments[None].leases.keep("app01", 0)
             await asyncio.sleep(1)
-        asked = [one for one in it.cluster.asked[tries:] if one == "apply Deployment"]
+        asked = [request for request in it.cluster.asked[tries:] if request == "apply Deployment"]
         assert len(asked) <= 12, "as the back-off has it: after 0.2 s, 0.4 s … 60 s"
         failed = [why for reason, why in it.cluster.events if reason == "ShellFailed"]
         assert 1 <= len(failed) <= 4
@@ -119,7 +119,7 @@ async def test_an_app_that_was_mended_a_moment_ago_is_not_refused_for_the_pod_of
         why, took_s = await refused(it)
         assert "shop:typo" in why
         assert took_s < 1
-        # Nobody mends it: who comes again is told so, a little later.
+        # It is not mended: a client that comes again is refused for that, a little later.
         why, took_s = await refused(it)
         assert "shop:typo" in why
         assert took_s < 6

@@ -1,4 +1,4 @@
-"""Keys in a shell end by themselves, and nobody notices as long as a controller works."""
+"""Keys in a shell end by themselves, unnoticed as long as a controller works."""
 
 import asyncio
 import re
@@ -28,9 +28,9 @@ def good(it: Story) -> set[str]:
     data = it.cluster.objects[CONFIG]["data"]
     by_key = in_force(data["authorized_keys"], now())
     by_name = in_force(data["authorized_principals"], now())
-    found = {line.split()[-1] for line in by_key.splitlines()}
-    assert found == {line.split()[-1] for line in by_name.splitlines()}
-    return found
+    principals = {line.split()[-1] for line in by_key.splitlines()}
+    assert principals == {line.split()[-1] for line in by_name.splitlines()}
+    return principals
 
 
 @in_virtual_time
@@ -43,7 +43,9 @@ async def test_keys_are_good_while_a_controller_works_and_end_without_one() -> N
             await asyncio.sleep(5 * MINUTE_S)
             assert good(it) == {"alice"}
         # Three times an hour: the ConfigMap, the pod, the Deployment.
-        renewals = [one for one in it.cluster.asked[writes:] if one == "apply ConfigMap"]
+        renewals = [
+            request for request in it.cluster.asked[writes:] if request == "apply ConfigMap"
+        ]
         assert len(renewals) in (11, 12, 13)
         it.lead_no_more()
         await asyncio.sleep(HOUR_S)

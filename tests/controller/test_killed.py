@@ -89,12 +89,12 @@ class World:
 
     async def here(self) -> set[str]:
         """The kinds of which the shell has an object; a Deployment of no replicas says so."""
-        found = set()
+        names = set()
         for kind in KINDS:
-            for one in await self.cluster.list(kind, self.namespace, f"{SHELL_OF}=app01"):
-                stopped = kind is Kind.DEPLOYMENT and one["spec"]["replicas"] == 0
-                found.add("stopped" if stopped else str(kind))
-        return found
+            for resource in await self.cluster.list(kind, self.namespace, f"{SHELL_OF}=app01"):
+                stopped = kind is Kind.DEPLOYMENT and resource["spec"]["replicas"] == 0
+                names.add("stopped" if stopped else str(kind))
+        return names
 
     @asynccontextmanager
     async def controller(self, cluster: Any) -> "AsyncIterator[asyncio.Task[None]]":
@@ -153,7 +153,7 @@ async def killed_at_each_step(
 ) -> int:
     """Kill at the first write, the second, and so on until there are no more; how many there were.
 
-    There may be one more than needed, where the watch had not told yet what the last one did.
+    There may be one more than needed, where the watch had not reported yet what the last one did.
     """
     for last in range(1, 40):
         await before()
@@ -167,10 +167,10 @@ async def killed_at_each_step(
             if not survived:
                 with suppress(BaseException):
                     await task
-            for one in (done, died):
-                one.cancel()
+            for process in (done, died):
+                process.cancel()
                 with suppress(BaseException):
-                    await one
+                    await process
         # The next leader: it knows nothing but what the API says.
         await brought(world, wanted)
         if survived:

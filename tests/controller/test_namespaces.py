@@ -142,7 +142,7 @@ async def test_a_namespace_is_unserved_as_soon_as_its_role_goes_and_leads_alone_
 
 @in_virtual_time
 async def test_a_shell_of_a_namespace_that_is_not_seen_yet_is_left_alone() -> None:
-    """What was not listed is not gone: nothing is deleted of it."""
+    """An object that was not listed is not gone: nothing is deleted of it."""
     async with platform() as it:
         shells, _ = await it.gateway(), await it.controller()
         assert isinstance(await enter(shells, THERE), Shell)

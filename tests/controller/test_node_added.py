@@ -1,4 +1,4 @@
-"""A shell for which a node has to be added: who waits is told so, and gets in once it is there."""
+"""A shell for which a node has to be added: a client that waits hears of it, and gets in once it is there."""
 
 import asyncio
 from typing import Any
@@ -73,8 +73,8 @@ async def test_who_waits_for_a_node_that_nobody_adds_is_told_soon() -> None:
         waiting = asyncio.create_task(it.shells.enter(APP01, lambda step: None))
         await asyncio.sleep(12)
         it.cluster.put(event(it.pod(), "NotTriggerScaleUp", "1 max node group size reached"))
-        told = await waiting
-        assert isinstance(told, Denial)
-        assert "Insufficient memory" in told.message
-        assert "none is added: 1 max node group size reached" in told.message
+        denial = await waiting
+        assert isinstance(denial, Denial)
+        assert "Insufficient memory" in denial.message
+        assert "none is added: 1 max node group size reached" in denial.message
         assert now() - began < 20

@@ -1,4 +1,4 @@
-"""Each key once, put off by its own failures and by nobody else's."""
+"""Each key once, put off by its own failures and by no other key's."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,7 +121,7 @@ def test_whatever_happens_no_key_is_lost_or_given_twice(
                 queue.finish(key)
     for key in tuple(working):
         queue.finish(key)
-    found = set()
+    keys = set()
     while (taken := queue.take(1e9)) is not None:
-        found.add(taken)
-    assert found == owed
+        keys.add(taken)
+    assert keys == owed

@@ -53,7 +53,7 @@ async def test_a_namespace_that_the_settings_have_no_more_gets_no_shell() -> Non
 
 @in_virtual_time
 async def test_all_shells_are_stopped_under_a_controller_that_works() -> None:
-    told: list[str] = []
+    messages: list[str] = []
     async with story(AppSettings(warm=True)) as it:
         it.lead_no_more()
         working = election(it, "controller")
@@ -69,7 +69,7 @@ async def test_all_shells_are_stopped_under_a_controller_that_works() -> None:
         async def stop() -> None:
             await asyncio.sleep(7)
             assert not working.leads
-            await stop_all(it.cluster, ["apps"], told.append)
+            await stop_all(it.cluster, ["apps"], messages.append)
 
         await stopping.run(stop)
         assert it.left() <= {"Lease"}, "the election's own"
@@ -84,7 +84,7 @@ async def test_all_shells_are_stopped_under_a_controller_that_works() -> None:
 
 @in_virtual_time
 async def test_the_last_pod_is_waited_for_and_an_absence_of_the_api_borne() -> None:
-    told: list[str] = []
+    messages: list[str] = []
     async with story() as it:
         await it.come()
         it.lead_no_more()
@@ -96,12 +96,12 @@ async def test_the_last_pod_is_waited_for_and_an_absence_of_the_api_borne() -> N
         }
         it.cluster.put(lasting)
         it.cluster.down = True
-        stopping = asyncio.create_task(stop_all(it.cluster, ["apps"], told.append))
+        stopping = asyncio.create_task(stop_all(it.cluster, ["apps"], messages.append))
         await asyncio.sleep(MINUTE_S)
         it.cluster.down = False
         await asyncio.sleep(MINUTE_S)
         assert not stopping.done()
-        assert told == [
+        assert messages == [
             "waiting for the cluster: no answer",
             "waiting for the sessions in apps/app01-ssh-9 to end",
         ]

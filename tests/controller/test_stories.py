@@ -99,7 +99,7 @@ class Story:
         return entered
 
     async def come(self) -> str:
-        """Somebody enters and stays; the pod."""
+        """Enter as a developer who stays, and return the pod."""
         await self.enter()
         self.shells.touch(APP01)
         pod = self.pod()
@@ -125,26 +125,30 @@ class Story:
         return {str(kind) for kind, _, name in self.cluster.objects if name != "app01"}
 
     def config(self, name: str) -> str:
-        """What sshd and the greeting read, by its file."""
+        """Return what sshd and the greeting read in this file."""
         return str(self.cluster.objects[CONFIG]["data"].get(name, ""))
 
     async def listed(self, inside: dict[str, list[str]]) -> list[App]:
-        """What `stagedoor app list` has."""
+        """Return the rows of `stagedoor app list`."""
         settings = parse_settings('[kubernetes]\nnamespaces = { "" = "apps" }\n', "the test's")
         return await Apps(settings, cast("Any", self.cluster), self.shells).list(inside)
 
     def annotation(self, name: str) -> str | None:
-        found = self.cluster.objects[SHELL]["metadata"].get("annotations") or {}
-        return found.get(name)
+        annotations = self.cluster.objects[SHELL]["metadata"].get("annotations") or {}
+        return annotations.get(name)
 
     def release_of(self, pod: str) -> str:
-        """What the app had in its environment when the pod was made."""
+        """Return the RELEASE that the app had in its environment when the pod was made."""
         (container,) = (
-            one
-            for one in self.cluster.objects[SHELL]["spec"]["template"]["spec"]["containers"]
-            if one["name"] == "shell"
+            listed_container
+            for listed_container in self.cluster.objects[SHELL]["spec"]["template"]["spec"][
+                "containers"
+            ]
+            if listed_container["name"] == "shell"
         )
-        return next(str(one["value"]) for one in container["env"] if one["name"] == "RELEASE")
+        return next(
+            str(variable["value"]) for variable in container["env"] if variable["name"] == "RELEASE"
+        )
 
     async def until(self, true: Callable[[], object], within_s: float = BOUND_S) -> float:
         """Wait for what the cluster will show; how many seconds passed."""
@@ -247,7 +251,7 @@ async def test_a_rollout_never_restarts_a_live_shell_which_is_replaced_when_idle
         assert it.pod() == pod
         assert it.release_of(pod) == before == "1"
         it.go()
-        # A minute after the last one left it is replaced; nobody has to knock for that.
+        # A minute after the last one left it is replaced; no client has to ask for that.
         replaced_s = await it.until(lambda: it.pods() and it.pod() != pod, HOUR_S)
         assert IN_USE_S - RENEW_S <= replaced_s <= IN_USE_S + RECHECK_S
         assert it.release_of(it.pod()) == "2"
@@ -263,26 +267,26 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
         it.app("2", "shop:2")
         await it.until(lambda: it.annotation(STALE), MINUTE_S)
         at = f"{show_time(now())[:16].replace('T', ' ')} UTC"
-        told = f"app01 moved on to shop:2 at {at}; this shell is of shop:1 and is replaced when "
+        notice = f"app01 moved on to shop:2 at {at}; this shell is of shop:1 and is replaced when "
         way = "nobody is inside; log out, and in again a minute later, for the new one"
-        assert it.shells.notice(APP01) == told + way
-        # The greeting names what runs, and the file that those inside are told from says the rest.
+        assert it.shells.notice(APP01) == notice + way
+        # The greeting names what runs, and the file that notices are read from says the rest.
         await it.until(lambda: it.config("notice"), MINUTE_S)
         assert "Image: shop:1\n" in it.config("motd")
-        assert told in it.config("motd")
+        assert notice in it.config("motd")
         assert "STAGEDOOR_IMAGE=shop:1\n" in it.config("settings")
-        assert it.config("notice") == f"{told}{way}\n"
+        assert it.config("notice") == f"{notice}{way}\n"
         [row] = await it.listed({"app01.ssh": ["bob", "alice", "bob"]})
         assert (row.sessions, row.detail) == (
             3,
-            f"{told}alice and bob have left (now by: stagedoor app stop app01.ssh)",
+            f"{notice}alice and bob have left (now by: stagedoor app stop app01.ssh)",
         )
-        assert ("ShellOutdated", told + "nobody is inside") in it.cluster.events
+        assert ("ShellOutdated", notice + "nobody is inside") in it.cluster.events
         # An hour and another change of the same release later it is said no second time.
         it.app("3", "shop:2")
         await asyncio.sleep(HOUR_S)
         assert [reason for reason, _ in it.cluster.events].count("ShellOutdated") == 1
-        assert it.config("notice") == f"{told}{way}\n"
+        assert it.config("notice") == f"{notice}{way}\n"
         it.go()
         await it.until(lambda: "Image: shop:2\n" in it.config("motd"), HOUR_S)
         assert it.config("notice") == ""
@@ -323,8 +327,8 @@ async def test_an_opt_in_that_cannot_work_is_told_once() -> None:
             other = deployment("apps", name="nightly") | {"kind": kind, "apiVersion": version}
             it.cluster.put(other)
         await asyncio.sleep(HOUR_S)
-        told = sorted(text for reason, text in it.cluster.events if reason == "ShellImpossible")
-        assert told == [
+        details = sorted(text for reason, text in it.cluster.events if reason == "ShellImpossible")
+        assert details == [
             "CronJob nightly can have no shell: only a Deployment or a StatefulSet can; remove "
             "stagedoor.dev/shell from it",
             "DaemonSet nightly can have no shell: only a Deployment or a StatefulSet can; remove "
@@ -337,15 +341,15 @@ async def test_an_opt_in_that_cannot_work_is_told_once() -> None:
             '"-ssh"; give it another name',
         ]
         rows = [row for row in await it.listed({}) if row.state is ShellState.FAILED]
-        assert sorted(row.detail for row in rows) == told
+        assert sorted(row.detail for row in rows) == details
         assert {row.kind for row in rows} == {"Deployment", "DaemonSet", "CronJob"}
         # The controller that leads next says none of it again.
         it.lead_no_more()
         it.lead(AppSettings())
         await asyncio.sleep(2 * MINUTE_S)
         reasons = [reason for reason, _ in it.cluster.events]
-        assert reasons.count("ShellImpossible") == len(told)
-        # Mended and wrong again, it is told again.
+        assert reasons.count("ShellImpossible") == len(details)
+        # Mended and wrong again, it is reported again.
         it.cluster.put(
             deployment("apps", name="my.app")
             | {"metadata": {"name": "my.app", "namespace": "apps"}}
@@ -371,7 +375,9 @@ async def test_an_app_that_offers_no_shell_any_more_loses_it() -> None:
     async with story() as it:
         await it.enter()
         app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
-        labels = {name: one for name, one in app["metadata"]["labels"].items() if name != OPT_IN}
+        labels = {
+            name: label for name, label in app["metadata"]["labels"].items() if name != OPT_IN
+        }
         it.cluster.put({**app, "metadata": {**app["metadata"], "labels": labels}})
         lost_s = await it.until(lambda: it.left() == set(), HOUR_S)
         assert lost_s <= IN_USE_S + RECHECK_S
@@ -423,10 +429,10 @@ async def test_a_shell_in_use_outlives_an_absence_of_the_api_that_is_longer_than
         pod = await it.come()
         it.cluster.down = True
         await asyncio.sleep(HOUR_S)
-        # A running shell is entered all the while; who would need the API is told.
+        # A running shell is entered all the while; a client that would need the API is refused.
         await it.enter()
         it.cluster.down = False
-        # Another leads by now. Nobody could renew the lease: by the clock the shell is idle.
+        # Another leads by now. No gateway could renew the lease: by the clock the shell is idle.
         renewed_at = objects.renewed_at(it.cluster.objects[LEASE])
         assert renewed_at is not None
         assert now() - renewed_at > settings.idle_stop_s
