@@ -67,8 +67,8 @@ class Store:
         finally:
             output.close()
 
-    def told(self, part: str) -> list[str]:
-        return [problem for one, problem in self.problems if one == part and problem]
+    def problems_of(self, part: str) -> list[str]:
+        return [problem for name, problem in self.problems if name == part and problem]
 
     def checkpoints(self) -> int:
         kinds = [entry.event.kind.value for entry in read_entries(self.database, limit=100_000)]
@@ -87,8 +87,8 @@ def store(tmp_path: Path) -> Iterator[Callable[[str], Store]]:
         return made[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for entry in made:
+        entry.close()
 
 
 def sink(url: str, *more: str, name: str = "siem") -> str:
@@ -101,10 +101,10 @@ def report(lines: list[str]) -> Report:
 
 
 def is_whole(lines: list[str], last: int) -> bool:
-    """Whether the chain is there from its beginning up to `last`; that it holds is asserted."""
-    found = report(list(lines))
-    assert found.fault is None, found.fault
-    return found.from_start and found.last >= last
+    """Return whether the chain is there from its beginning up to `last`; that it holds is asserted."""
+    result = report(list(lines))
+    assert result.fault is None, result.fault
+    return result.from_start and result.last >= last
 
 
 def test_syslog_over_tls_gets_every_line_and_goes_on_after_a_restart(
@@ -125,7 +125,7 @@ def test_syslog_over_tls_gets_every_line_and_goes_on_after_a_restart(
         head = server.heads[0]
         # Facility 10 ("security/authorization") and informational, RFC 5424 §6.2.1.
         assert (head["pri"], head["id"]) == (str(10 * 8 + 6), "session.opened")
-        assert here.told("audit sink siem") == []
+        assert here.problems_of("audit sink siem") == []
 
 
 def test_a_server_without_our_trust_gets_nothing_and_it_is_told_once(
@@ -139,8 +139,8 @@ def test_a_server_without_our_trust_gets_nothing_and_it_is_told_once(
             wait_until(lambda: any(state.failing for state in output.states()))
             page = Condition(False, 1, 1, 0, 0, sinks=output.states())
         assert server.lines == []
-        assert set(here.told("audit sink siem")) == {here.told("audit sink siem")[0]}
-        assert "certificate verify failed" in here.told("audit sink siem")[0]
+        assert set(here.problems_of("audit sink siem")) == {here.problems_of("audit sink siem")[0]}
+        assert "certificate verify failed" in here.problems_of("audit sink siem")[0]
         assert readiness(page).status == 200
         assert "audit sink siem fails" in readiness(page).text
         assert 'stagedoor_audit_sink_failing{sink="siem"} 1\n' in metrics(page, {})
@@ -193,8 +193,8 @@ def test_https_gets_batches_and_is_asked_again_until_it_takes_them(
             wait_until(lambda: here.problems.count(("audit sink siem", None)) == 1)
     assert server.headers[0]["content-type"] == "application/x-ndjson"
     assert server.headers[0]["authorization"] == "Bearer s3cret"
-    assert "answered 503" in here.told("audit sink siem")[0]
-    assert "index" not in here.told("audit sink siem")[0]
+    assert "answered 503" in here.problems_of("audit sink siem")[0]
+    assert "index" not in here.problems_of("audit sink siem")[0]
     assert len(server.headers) < 20
 
 
@@ -206,7 +206,10 @@ def test_a_file_is_whole_through_a_cut_line_a_rotation_and_a_restart(
 
     def lines() -> list[str]:
         return [
-            line for one in (older, file) if one.exists() for line in one.read_text().splitlines()
+            line
+            for output in (older, file)
+            if output.exists()
+            for line in output.read_text().splitlines()
         ]
 
     here.write()
@@ -223,11 +226,11 @@ def test_a_file_is_whole_through_a_cut_line_a_rotation_and_a_restart(
         wait_until(lambda: file.exists() and is_whole(lines(), here.last))
     file.rename(tmp_path / "gone")
     here.write(2)
-    with here.output():  # it was renamed while nobody ran
+    with here.output():  # it was renamed while no output ran
         wait_until(lambda: file.exists() and file.read_text().count("\n") >= 2)
     rest = (tmp_path / "gone").read_text() + file.read_text()
     assert report(older.read_text().splitlines() + rest.splitlines()).fault is None
-    assert here.told("audit sink siem") == []
+    assert here.problems_of("audit sink siem") == []
 
 
 def test_a_full_disk_takes_back_the_line_that_it_cut(
@@ -243,8 +246,8 @@ def test_a_full_disk_takes_back_the_line_that_it_cut(
     file.write_bytes(b"x" * (limit - 1000))
     # What is there is no audit, and it is long: it is refused and left as it is.
     with here.output():
-        wait_until(lambda: here.told("audit sink siem"))
-    assert "something else than the audit" in here.told("audit sink siem")[-1]
+        wait_until(lambda: here.problems_of("audit sink siem"))
+    assert "something else than the audit" in here.problems_of("audit sink siem")[-1]
     assert file.stat().st_size == limit - 1000
     with file.open("r+b") as big:
         big.seek(limit - 1100)
@@ -254,7 +257,7 @@ def test_a_full_disk_takes_back_the_line_that_it_cut(
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with here.output():
-            wait_until(lambda: "cannot be written" in here.told("audit sink siem")[-1])
+            wait_until(lambda: "cannot be written" in here.problems_of("audit sink siem")[-1])
             assert file.stat().st_size == size
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             wait_until(lambda: file.stat().st_size > limit)
@@ -279,7 +282,7 @@ def test_events_are_removed_once_every_sink_has_them_and_the_chain_goes_on(
     second.mkdir()  # one of them cannot have them
     with here.output():
         wait_until(lambda: first.exists() and is_whole(first.read_text().splitlines(), 60))
-        wait_until(lambda: here.told("audit sink second"))
+        wait_until(lambda: here.problems_of("audit sink second"))
         assert read_entries(here.database, limit=1)[0].seq == 1
         second.rmdir()
         wait_until(lambda: second.exists() and is_whole(second.read_text().splitlines(), 60))
@@ -293,9 +296,9 @@ def test_events_are_removed_once_every_sink_has_them_and_the_chain_goes_on(
     with third.output():
         wait_until(lambda: (tmp_path / "third").exists())
         wait_until(lambda: report((tmp_path / "third").read_text().splitlines()).last == here.last)
-    found = report((tmp_path / "third").read_text().splitlines())
-    assert (found.fault, found.first, found.from_start) == (None, BATCH + 1, False)
-    assert found.confirmed > 0
+    result = report((tmp_path / "third").read_text().splitlines())
+    assert (result.fault, result.first, result.from_start) == (None, BATCH + 1, False)
+    assert result.confirmed > 0
 
 
 def test_a_store_that_was_changed_is_told_of(store: Callable[[str], Store]) -> None:
@@ -303,12 +306,15 @@ def test_a_store_that_was_changed_is_told_of(store: Callable[[str], Store]) -> N
     here.write()
     with here.output():
         wait_until(lambda: here.checkpoints() == 1)
-        assert here.told("audit output") == []
+        assert here.problems_of("audit output") == []
     with closing(sqlite3.connect(here.settings.data_dir / "stagedoor.db")) as raw, raw:
         raw.execute("UPDATE audit_events SET identity = 'mallory' WHERE seq = 7")
     with here.output():
-        wait_until(lambda: here.told("audit output"))
-    assert "before seq 51 are not those that its checkpoint signs" in here.told("audit output")[0]
+        wait_until(lambda: here.problems_of("audit output"))
+    assert (
+        "before seq 51 are not those that its checkpoint signs"
+        in here.problems_of("audit output")[0]
+    )
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -347,5 +353,5 @@ def test_no_file_is_written_through_a_link(store: Callable[[str], Store], tmp_pa
     here = store(sink(f"file://{tmp_path}/audit.jsonl"))
     here.write(1)
     with here.output():
-        wait_until(lambda: here.told("audit sink siem"))
+        wait_until(lambda: here.problems_of("audit sink siem"))
     assert target.read_text() == "mine\n"

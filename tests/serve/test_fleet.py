@@ -104,7 +104,7 @@ def test_a_launch_that_fails_is_refused_and_what_it_started_is_closed(
     assert [action for action in actions if isinstance(action, SendMessage)] == [
         SendMessage(2, Close())
     ]
-    assert not any(isinstance(one, WorkerFailed) for one in news(actions))
+    assert not any(isinstance(entry, WorkerFailed) for entry in news(actions))
     assert driven.after(CLOSE_GRACE_S) == [Kill(2)]
     assert news(driven.does(Exited(2, -9))) == [WorkerExited(2)]
     assert driven.fleet.died == 0
@@ -257,7 +257,10 @@ def test_whatever_happens_it_stops_and_no_slot_of_a_generation_has_two(
         for action in driven.does(event):
             match action:
                 case Spawn():
-                    places = [(one.generation, one.slot) for one in living.values()]
+                    places = [
+                        (living_worker.generation, living_worker.slot)
+                        for living_worker in living.values()
+                    ]
                     assert (action.generation, action.slot) not in places
                     assert not driven.fleet.is_stopping
                     living[action.worker] = action

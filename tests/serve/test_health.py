@@ -1,4 +1,4 @@
-"""What probes are told, from the first worker to the last session."""
+"""The answers to probes, from the first worker to the last session."""
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 

@@ -1,4 +1,4 @@
-"""Which command holds terminals: of our own shells one that nobody else chooses, of others what is set."""
+"""Which command holds terminals: for our own shells one that no user can choose, for others what is set."""
 
 import pytest
 

@@ -46,9 +46,9 @@ def test_every_event_is_one_json_line_libraries_included() -> None:
 
 def test_nothing_that_somebody_sent_can_end_a_line_or_speak_to_a_terminal() -> None:
     for form in ("json", "console"):
-        told = write(form).stderr
-        assert "\x1b[31m" not in told
-        assert "a\nb" not in told
+        output = write(form).stderr
+        assert "\x1b[31m" not in output
+        assert "a\nb" not in output
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

@@ -1,4 +1,4 @@
-"""What workers count, how the supervisor adds it up, and that every label is bounded."""
+"""The counts of workers, how the supervisor adds it up, and that every label is bounded."""
 
 import asyncio
 import re
@@ -214,14 +214,14 @@ class Starting:
     ],
 )
 async def test_a_start_is_measured_by_its_steps(outcome: Any, result: str) -> None:
-    clock, tally, told = Clock(), MetricCounts(), []
+    clock, tally, reports = Clock(), MetricCounts(), []
     steps = ["pulling image", "pulling image", "a step of somebody's own"]
     shells: Any = MetricsShells(Starting(clock, steps, outcome), tally, clock)  # type: ignore[arg-type]
     try:
-        await shells.ensure(None, told.append)
+        await shells.ensure(None, reports.append)
     except asyncio.CancelledError:
         assert result == "cancelled"
-    assert [step.name for step in told] == steps
+    assert [step.name for step in reports] == steps
     counted = tally.take()
     assert counted[of.STARTED.series(result)] == 1
     assert counted[of.START_STEP.series("pulling image", part="2.5")] == 1

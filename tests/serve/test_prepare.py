@@ -1,4 +1,4 @@
-"""What a gateway says before it serves: of another's folder, of its certificate, of another gateway."""
+"""A gateway's messages before it serves: about another's folder, its certificate, another gateway."""
 
 import os
 import time
@@ -37,7 +37,7 @@ def test_a_certificate_that_has_ended_or_ends_soon_is_told(tmp_path: Path) -> No
         certificate_warning(settings, at)
         for at in (begins_at - 1, ends_at - 20 * DAY_S, ends_at - DAY_S, ends_at + 1)
     ]
-    words = [one and one.partition("_file) ")[2].split()[0] for one in said]
+    words = [line and line.partition("_file) ")[2].split()[0] for line in said]
     assert words == ["is", None if ends_at - begins_at > 20 * DAY_S else "is", "expires", "expired"]
     assert certificate_warning(Settings(), time.time()) is None
 

@@ -13,15 +13,15 @@ class Lines(list[tuple[str, ...]]):
 
 def test_a_trouble_is_said_once_however_often_it_is_tried_again() -> None:
     lines = Lines()
-    tell = ProblemLog(lines)
-    tell("audit", None)
+    problem_log = ProblemLog(lines)
+    problem_log("audit", None)
     for _ in range(3):
-        tell("audit", "no room")
-        tell("policy", "no answer")
-    tell("audit", "no disk")
-    tell("audit", None)
-    tell("audit", None)
-    tell("audit", "no room")
+        problem_log("audit", "no room")
+        problem_log("policy", "no answer")
+    problem_log("audit", "no disk")
+    problem_log("audit", None)
+    problem_log("audit", None)
+    problem_log("audit", "no room")
     assert lines == [
         ("fails", "audit", "no room"),
         ("fails", "policy", "no answer"),

@@ -1,4 +1,4 @@
-"""When a worker that died is started again."""
+"""The time at which a worker that died is started again."""
 
 from stagedoor.serve.supervisor.restart import (
     FIRST_DELAY_S,

@@ -1,4 +1,4 @@
-"""Certificates over the control channel: a worker asks, the supervisor answers, and nobody waits for ever."""
+"""Certificates over the control channel: a worker asks, the supervisor answers, no request waits for ever."""
 
 import asyncio
 from pathlib import Path
@@ -105,7 +105,7 @@ async def test_a_reload_takes_the_new_store_and_ca_and_closes_the_old_one() -> N
         assert (await asking.sign("alice", 1, "key", 9.0)).startswith(folder)
     await asyncio.to_thread(service.close)
     await asyncio.to_thread(service.close)
-    assert [each.closed for each in made] == [1, 1]
+    assert [entry.closed for entry in made] == [1, 1]
 
 
 async def test_a_flood_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +114,8 @@ async def test_a_flood_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     service.follow(Settings())
     asking = channel(service)
     many = [asking.sign("alice", 1, "key", 9.0) for _ in range(5)]
-    found = await asyncio.gather(*many, return_exceptions=True)
-    refused = [each for each in found if isinstance(each, TooManyCertificatesError)]
+    outcomes = await asyncio.gather(*many, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, TooManyCertificatesError)]
     assert len(refused) == 3
     assert refused[0].retry_after_s == signing.BUSY_S
     await asyncio.to_thread(service.close)

@@ -1,4 +1,4 @@
-"""What `stagedoor status` calls a problem, and how bad."""
+"""The problems that `stagedoor status` names, and how bad each is."""
 
 from dataclasses import replace
 

@@ -76,7 +76,10 @@ class Collector:
 
     def take(self, request: ExportTraceServiceRequest) -> None:
         for resource in request.resource_spans:
-            about = {one.key: one.value.string_value for one in resource.resource.attributes}
+            about = {
+                attribute.key: attribute.value.string_value
+                for attribute in resource.resource.attributes
+            }
             self.services.add(about["service.name"])
             for scope in resource.scope_spans:
                 self.spans += scope.spans
@@ -116,7 +119,10 @@ def export(said: list[str | None]) -> Iterator[Callable[[Traces], TraceExporter]
 
 
 def attributes(span: Span) -> dict[str, str | int]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+    return {
+        attribute.key: attribute.value.string_value or attribute.value.int_value
+        for attribute in span.attributes
+    }
 
 
 def test_a_login_and_its_steps_are_spans_of_one_trace(

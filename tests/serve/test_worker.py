@@ -1,4 +1,4 @@
-"""What a worker does when a part of it has failed."""
+"""The reactions of a worker to a failed part."""
 
 import asyncio
 from types import SimpleNamespace

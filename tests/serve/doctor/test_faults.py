@@ -82,7 +82,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @contextmanager
 def serving(answer: bytes) -> Iterator[int]:
-    """A server of the test's own that says this to everybody, and hangs up."""
+    """A server of the test's own that says this to every client, and hangs up."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -512,10 +512,10 @@ def test_a_static_shell_without_host_keys_has_to_show_a_certificate(machine: Mac
             '[tunnel]\naddresses = ["127.0.0.1:0"]\n[web]\naddresses = ["127.0.0.1:0"]\n'
             f'[[shells.static]]\napp = "far"\nhost = "127.0.0.1"\nport = {far.port}\n'
         )
-        found = [finding for name, finding in machine.results() if name == "shell far"]
-    assert [one.level for one in found] == [Level.OK, Level.WARN, Level.OK]
-    assert "certificate is of another CA, so ssh refuses it as far.ssh" in found[1].what
-    assert "no holder in its entry: the WebShell is refused" in found[2].what
+        findings = [finding for name, finding in machine.results() if name == "shell far"]
+    assert [entry.level for entry in findings] == [Level.OK, Level.WARN, Level.OK]
+    assert "certificate is of another CA, so ssh refuses it as far.ssh" in findings[1].what
+    assert "no holder in its entry: the WebShell is refused" in findings[2].what
 
 
 def test_a_real_sshd_whose_host_key_was_changed_is_told(machine: Machine) -> None:

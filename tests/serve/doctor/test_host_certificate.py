@@ -1,4 +1,4 @@
-"""What a server shows before anybody logs in: whether ssh would accept it by the host CA alone."""
+"""The certificate that a server shows before a login: whether ssh would accept it by the host CA alone."""
 
 import asyncio
 import time
