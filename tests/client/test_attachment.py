@@ -26,76 +26,76 @@ SIZE = Size(80, 24)
 
 
 def attached() -> Attachment:
-    found = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
-    assert found.hello("t").attachment == ""
-    found.received(Welcome("a", 0, 0, 100))
-    return found
+    attachment = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
+    assert attachment.hello("t").attachment == ""
+    attachment.received(Welcome("a", 0, 0, 100))
+    return attachment
 
 
 def test_what_was_typed_is_sent_as_far_as_the_window_goes_and_kept_until_it_is_taken() -> None:
-    found = attached()
-    found.type(b"x" * 150)
-    assert found.sendable() == [In(0, b"x" * 100)]
-    assert found.sendable() == []
-    found.received(InAck(60))
-    assert found.sendable() == [In(100, b"x" * 50)]
-    assert found.waits == 90
-    found.received(InAck(150))
-    assert found.waits == 0
+    attachment = attached()
+    attachment.type(b"x" * 150)
+    assert attachment.sendable() == [In(0, b"x" * 100)]
+    assert attachment.sendable() == []
+    attachment.received(InAck(60))
+    assert attachment.sendable() == [In(100, b"x" * 50)]
+    assert attachment.waits == 90
+    attachment.received(InAck(150))
+    assert attachment.waits == 0
 
 
 def test_who_took_over_does_not_do_it_again_when_his_line_was_cut() -> None:
-    found = Attachment("main", SIZE, Mode.TAKE_OVER, "xterm", "C.UTF-8", "")
-    assert found.hello("t").mode is Mode.TAKE_OVER
-    found.received(Welcome("a", 0, 0, 100, Mode.TAKE_OVER))
-    assert found.hello("t").mode is Mode.MIRROR
+    attachment = Attachment("main", SIZE, Mode.TAKE_OVER, "xterm", "C.UTF-8", "")
+    assert attachment.hello("t").mode is Mode.TAKE_OVER
+    attachment.received(Welcome("a", 0, 0, 100, Mode.TAKE_OVER))
+    assert attachment.hello("t").mode is Mode.MIRROR
 
 
 def test_of_who_only_looks_nothing_is_sent_neither_keys_nor_what_his_terminal_answers() -> None:
-    found = Attachment("main", SIZE, Mode.WATCH, "xterm", "C.UTF-8", "")
-    found.hello("t")
-    found.received(Welcome("a", 0, 0, 100, Mode.MIRROR))
-    found.type(b"\x1b[?62c")
-    assert found.sendable() == []
-    assert found.has_room
+    attachment = Attachment("main", SIZE, Mode.WATCH, "xterm", "C.UTF-8", "")
+    attachment.hello("t")
+    attachment.received(Welcome("a", 0, 0, 100, Mode.MIRROR))
+    attachment.type(b"\x1b[?62c")
+    assert attachment.sendable() == []
+    assert attachment.has_room
 
 
 def test_before_it_is_attached_nothing_is_sent_and_much_is_not_taken_from_the_keyboard() -> None:
-    found = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
-    found.type(b"x" * TYPED_BYTES)
-    assert found.sendable() == []
-    assert not found.has_room
+    attachment = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
+    attachment.type(b"x" * TYPED_BYTES)
+    assert attachment.sendable() == []
+    assert not attachment.has_room
 
 
 def test_a_return_says_how_far_it_got_and_sends_again_what_was_not_taken() -> None:
-    found = attached()
-    found.type(b"abcdef")
-    found.sendable()
-    assert found.received(Out(0, b"hello")) == [WriteOutput(b"hello")]
-    assert found.shown() == Ack(5)
-    again = found.hello("t2")
+    attachment = attached()
+    attachment.type(b"abcdef")
+    attachment.sendable()
+    assert attachment.received(Out(0, b"hello")) == [WriteOutput(b"hello")]
+    assert attachment.shown() == Ack(5)
+    again = attachment.hello("t2")
     assert (again.attachment, again.seen) == ("a", 5)
-    assert found.sendable() == []
-    found.received(Welcome("a", 5, 2, 100))
-    assert found.sendable() == [In(2, b"cdef")]
+    assert attachment.sendable() == []
+    attachment.received(Welcome("a", 5, 2, 100))
+    assert attachment.sendable() == [In(2, b"cdef")]
 
 
 def test_a_terminal_that_has_forgotten_us_begins_anew_and_what_was_not_sent_is_kept() -> None:
-    found = attached()
-    found.received(Out(0, b"hello"))
-    found.type(b"x" * 100)
-    found.sendable()
-    found.type(b"later")
-    found.hello("t2")
-    found.received(Welcome("b", 900, 0, 100))
-    assert found.seen == 900
-    assert found.sendable() == [In(0, b"later")]
+    attachment = attached()
+    attachment.received(Out(0, b"hello"))
+    attachment.type(b"x" * 100)
+    attachment.sendable()
+    attachment.type(b"later")
+    attachment.hello("t2")
+    attachment.received(Welcome("b", 900, 0, 100))
+    assert attachment.seen == 900
+    assert attachment.sendable() == [In(0, b"later")]
 
 
 def test_a_gap_is_told_and_counting_goes_on_behind_it() -> None:
-    found = attached()
-    assert found.received(Gap(0, 50)) == [Skipped(50)]
-    assert found.received(Out(50, b"x")) == [WriteOutput(b"x")]
+    attachment = attached()
+    assert attachment.received(Gap(0, 50)) == [Skipped(50)]
+    assert attachment.received(Out(50, b"x")) == [WriteOutput(b"x")]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A client's part in every conversation: what `attach` sends, and what it tells the code that draws.
+"""A client's part in every conversation: what `attach` sends, and what it reports to the code that draws.
 
 The browser's has the same part (`web/tests/conversations.test.ts`), and one thing more: it remembers
 whether a job runs.
@@ -36,11 +36,11 @@ from stagedoor.wire.terminal import (
 from tests.wire.conversation import Step, runs, unrun
 from tests.wire.conversations import told_to
 
-TOLD = told_to("client")
+RECEIVED = told_to("client")
 
 
 class Replay:
-    """What each person's client sends waits in `sent` until a step says so."""
+    """The bytes that each person's client sends wait in `sent` until a step takes them."""
 
     def __init__(self, steps: list[Step]) -> None:
         self.steps = steps
@@ -51,8 +51,8 @@ class Replay:
         for at, step in enumerate(self.steps):
             who = step.get("who", "")
             if who and who not in self.clients:
-                mode = next(each["mode"] for each in self.steps[at:] if each.get("do") == "connects"
-                            and each["who"] == who)  # fmt: skip
+                mode = next(later["mode"] for later in self.steps[at:] if later.get("do") == "connects"
+                            and later["who"] == who)  # fmt: skip
                 self.clients[who] = Attachment(
                     "main", Size(80, 24), Mode(mode), "xterm-256color", "C.UTF-8", ""
                 )
@@ -106,13 +106,15 @@ class Replay:
                 client.received(frame)
             return
         events = client.received(frame)
-        assert [told(each) for each in events] == step["events"]
+        assert [event_fields(event) for event in events] == step["events"]
         if isinstance(frame, Out | Snapshot):
-            assert [each.data for each in events if isinstance(each, WriteOutput)] == [frame.data]
+            assert [event.data for event in events if isinstance(event, WriteOutput)] == [
+                frame.data
+            ]
         self.say(who, *client.sendable())
 
 
-def told(event: Event) -> dict[str, Any]:
+def event_fields(event: Event) -> dict[str, Any]:
     match event:
         case WriteOutput(_, counts):
             return {"do": "show", "counts": counts}
@@ -128,6 +130,6 @@ def told(event: Event) -> dict[str, Any]:
             raise AssertionError("no conversation of these tells who is there")
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", RECEIVED)
 def test_the_client_has_its_part_in(name: str) -> None:
-    Replay(TOLD[name]).run()
+    Replay(RECEIVED[name]).run()

@@ -27,22 +27,22 @@ from stagedoor.client.attach.escape import Escape, Escapes
 def test_what_is_for_us(typed: bytes, found: list[bytes | Escape]) -> None:
     def joined(each: list[bytes | Escape]) -> list[bytes | Escape]:
         out: list[bytes | Escape] = []
-        for one in each:
-            if isinstance(one, bytes) and out and isinstance(out[-1], bytes):
-                out[-1] += one
+        for event in each:
+            if isinstance(event, bytes) and out and isinstance(out[-1], bytes):
+                out[-1] += event
             else:
-                out.append(one)
+                out.append(event)
         return out
 
     assert joined(Escapes().feed(typed)) == joined(found)
     slow = Escapes()
-    dripped = [each for byte in typed for each in slow.feed(bytes([byte]))]
+    dripped = [event for byte in typed for event in slow.feed(bytes([byte]))]
     assert joined(dripped) == joined(found)
 
 
 @given(st.binary(max_size=80).map(lambda data: data.replace(b"~", b"-")))
 def test_what_has_no_tilde_goes_on_as_it_is(data: bytes) -> None:
-    assert b"".join(each for each in Escapes().feed(data) if isinstance(each, bytes)) == data
+    assert b"".join(event for event in Escapes().feed(data) if isinstance(event, bytes)) == data
 
 
 @given(st.binary(max_size=80))

@@ -1,4 +1,4 @@
-"""When a line is said to be silent, by the table that the page is held to as well."""
+"""The time at which a line counts as silent, by the table that the page is held to as well."""
 
 import json
 from pathlib import Path

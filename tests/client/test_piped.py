@@ -1,4 +1,4 @@
-"""How the end of a pipe is told to a program in a terminal, without either."""
+"""How the end of a pipe reaches a program in a terminal, without either."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What stands in a window that is too small for the terminal."""
+"""The notice in a window that is too small for the terminal."""
 
 import re
 
@@ -28,8 +28,10 @@ def test_it_fits_into_any_window(window: Size, terminal: Size, watches: bool) ->
 def test_it_says_both_sizes_and_what_to_do() -> None:
     window, terminal = Size(80, 24), Size(200, 50)
     types, watches = (
-        b" ".join(text for _, _, text in _ROW.findall(notice(window, terminal, watches=each)))
-        for each in (False, True)
+        b" ".join(
+            text for _, _, text in _ROW.findall(notice(window, terminal, watches=is_notified))
+        )
+        for is_notified in (False, True)
     )
     assert b"200 by 50 now" in types
     assert b"80 by 24, too small" in types

@@ -18,7 +18,7 @@ ACCESS = SshAccess("gw.example:8022", (CA,), user="anna", environments=("staging
 
 
 def seen_by_ssh(config: Path, host: str) -> dict[str, str]:
-    """What ssh itself makes of the file for a host (ssh -G)."""
+    """Return what ssh itself makes of the file for a host (ssh -G)."""
     done = subprocess.run(
         ["ssh", "-G", "-F", config, host], capture_output=True, text=True, check=True
     )

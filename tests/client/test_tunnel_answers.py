@@ -1,4 +1,4 @@
-"""What a developer is told, and what ssh receives, for each answer that a gateway may give."""
+"""The message that a developer reads and the bytes that ssh receives, for each answer of a gateway."""
 
 import base64
 import re
@@ -24,7 +24,7 @@ from tests.client.scripted_gateway import (
 )
 
 
-def told(done: object) -> str:
+def message_of(done: object) -> str:
     """The one line on stderr; more than one is a fault, and so is a byte on stdout."""
     stderr = done.stderr.decode()  # type: ignore[attr-defined] - a CompletedProcess
     assert stderr.startswith("stagedoor: ")
@@ -61,11 +61,11 @@ def test_a_trace_of_the_environment_goes_on_at_the_gateway_and_not_at_the_proxy(
 def test_how_far_a_start_has_come_is_told_once_it_takes_long(
     env: dict[str, str],
 ) -> None:
-    told = threading.Event()
+    notified = threading.Event()
 
     def slow(conn: socket.socket, _target: str) -> None:
         conn.sendall(b"HTTP/1.1 102 Processing\r\nStagedoor-Progress: scheduling\r\n\r\n")
-        while not told.wait(0.3):  # what is slow here is the clock of the client
+        while not notified.wait(0.3):  # what is slow here is the clock of the client
             conn.sendall(
                 b"HTTP/1.1 102 Processing\r\n"
                 b"Stagedoor-Progress: pulling image\x1b[31m: a/b:1\r\n\r\n"
@@ -83,7 +83,7 @@ def test_how_far_a_start_has_come_is_told_once_it_takes_long(
         )
         assert process.stderr is not None
         first = process.stderr.readline()
-        told.set()
+        notified.set()
         stdout, more = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, stdout) == (tunnel.OK, b"SSH-2.0-x\r\n")
     assert {first, *more.splitlines(keepends=True)} == {
@@ -142,7 +142,7 @@ def test_a_refusal_tells_the_gateways_reason_and_has_its_own_exit_code(
 ) -> None:
     with ScriptedGateway([refusing(status, "you have no grant for app01")]) as gateway:
         done = tunnel_to(gateway.address)
-    line = told(done)
+    line = message_of(done)
     assert done.returncode == code
     assert words in line
     assert "you have no grant for app01" in line
@@ -153,15 +153,15 @@ def test_a_refusal_without_a_plain_text_body_tells_the_phrase(tunnel_to: Tunnel)
     page = b"HTTP/1.1 403 Blocked by policy\r\nContent-Type: text/html\r\n\r\n<html>no</html>"
     with ScriptedGateway([answering(page)]) as gateway:
         done = tunnel_to(gateway.address)
-    assert "Blocked by policy" in told(done)
-    assert "<html>" not in told(done)
+    assert "Blocked by policy" in message_of(done)
+    assert "<html>" not in message_of(done)
 
 
 def test_a_hostile_reason_cannot_write_to_the_terminal(tunnel_to: Tunnel) -> None:
     evil = "\x1b]0;owned\x07\x9b31m‮ red\x00 " + "x" * 3000
     with ScriptedGateway([refusing(403, evil)]) as gateway:
         done = tunnel_to(gateway.address)
-    line = told(done)
+    line = message_of(done)
     assert done.returncode == tunnel.FORBIDDEN
     assert all(c.isprintable() for c in line[:-1])
     assert len(line) < 1100
@@ -184,7 +184,7 @@ def test_what_is_not_an_http_proxy_is_named(tunnel_to: Tunnel, junk: bytes, word
     with ScriptedGateway([answering(junk)]) as gateway:
         done = tunnel_to(gateway.address)
     assert done.returncode == tunnel.NOT_PROXY
-    assert words in told(done)
+    assert words in message_of(done)
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\nVia: x\r\n"])
@@ -194,7 +194,7 @@ def test_a_gateway_that_hangs_up_early_is_told_from_a_refusal(
     with ScriptedGateway([answering(start)]) as gateway:
         done = tunnel_to(gateway.address)
     assert done.returncode == tunnel.NO_ANSWER
-    assert "hung up" in told(done)
+    assert "hung up" in message_of(done)
 
 
 def test_a_silent_gateway_is_given_up_after_the_timeout(tunnel_to: Tunnel) -> None:
@@ -204,7 +204,7 @@ def test_a_silent_gateway_is_given_up_after_the_timeout(tunnel_to: Tunnel) -> No
     with ScriptedGateway([silent]) as gateway:
         done = tunnel_to(gateway.address, "--timeout", "0.3")
     assert done.returncode == tunnel.NO_ANSWER
-    assert "gave no answer in time" in told(done)
+    assert "gave no answer in time" in message_of(done)
 
 
 def test_a_gateway_that_says_what_goes_on_is_waited_for(tunnel_to: Tunnel) -> None:
@@ -260,15 +260,15 @@ def test_a_person_is_told_when_their_token_ends_and_a_log_is_not(
 
 
 def test_nothing_listening_and_no_such_name_say_what_to_check(tunnel_to: Tunnel) -> None:
-    with socket.socket() as bound:  # so that nobody else listens there
+    with socket.socket() as bound:  # so that no other program listens there
         bound.bind(("127.0.0.1", 0))
         refused = tunnel_to(f"127.0.0.1:{bound.getsockname()[1]}")
     assert refused.returncode == tunnel.UNREACHABLE
-    assert "Connection refused" in told(refused)
+    assert "Connection refused" in message_of(refused)
     unknown = tunnel_to("gateway.invalid:8022")
     assert unknown.returncode == tunnel.UNREACHABLE
-    assert "does not resolve" in told(unknown)
-    assert "check --gateway" in told(unknown)
+    assert "does not resolve" in message_of(unknown)
+    assert "check --gateway" in message_of(unknown)
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -286,7 +286,7 @@ def test_after_three_busy_answers_the_developer_is_told(tunnel_to: Tunnel) -> No
     with ScriptedGateway([refusing(503, "drain", "Retry-After: 0")]) as gateway:
         done = tunnel_to(gateway.address)
     assert done.returncode == tunnel.BUSY
-    assert "drain" in told(done)
+    assert "drain" in message_of(done)
     assert len(gateway.requests) == 3
 
 
@@ -295,7 +295,7 @@ def test_a_long_retry_after_is_told_instead_of_waited_for(tunnel_to: Tunnel, lat
     with ScriptedGateway([refusing(429, "too many", f"Retry-After: {later}")]) as gateway:
         done = tunnel_to(gateway.address)
     assert done.returncode == tunnel.BUSY
-    assert "too many; try again in" in told(done)
+    assert "too many; try again in" in message_of(done)
     assert len(gateway.requests) == 1
 
 
@@ -336,8 +336,8 @@ def test_a_wrong_command_line_says_what_is_wrong(
     with ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(gateway.address, *options)
     assert done.returncode == tunnel.USAGE
-    assert words in told(done)
-    assert "pw" not in told(done)
+    assert words in message_of(done)
+    assert "pw" not in message_of(done)
 
 
 @pytest.mark.parametrize("target", ["app01.ssh\r\nX: y", "a b", "ä.ssh", "u@h", "", "h/../x"])
@@ -388,7 +388,7 @@ def test_a_corporate_proxy_that_refuses_is_named_as_the_one(
     with ScriptedGateway([refusing(status, "not today")]) as corporate:
         done = tunnel_to("gw.example:8022", http_proxy=f"http://{corporate.address}/")
     assert done.returncode == tunnel.VIA
-    line = told(done)
+    line = message_of(done)
     assert f"the corporate proxy {corporate.address} (from http_proxy) refused" in line
     assert "not today" in line
     assert fix in line

@@ -50,7 +50,7 @@ class InPieces(tunnel.Plain):
 
 
 def outcome(answer: bytes, sizes: list[int]) -> tuple[object, ...]:
-    """What an answer comes to: opened with what follows, a refusal, or an exit code."""
+    """Return what an answer comes to: opened with what follows, a refusal, or an exit code."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -214,7 +214,7 @@ def test_one_socket_as_stdin_and_stdout_works_and_its_flags_are_put_back(
 
 
 def test_it_ends_when_ssh_has_gone_though_the_gateway_says_nothing(env: dict[str, str]) -> None:
-    """ssh was killed: nobody reads, nobody writes, and the gateway keeps its end open."""
+    """ssh was killed: no process reads or writes, and the gateway keeps its end open."""
     released = threading.Event()
 
     def holding(conn: socket.socket, _target: str) -> None:

@@ -1,4 +1,4 @@
-"""Where the credential comes from, in which order, and what is told when it does not help."""
+"""The sources of the credential, their order, and the message when it does not help."""
 
 import base64
 import os
@@ -258,15 +258,15 @@ def test_ctrl_c_at_the_prompt_ends_quietly_with_the_echo_restored(env: dict[str,
 
 
 def test_a_cold_start_is_told_on_a_terminal_and_wiped_away(env: dict[str, str]) -> None:
-    told = threading.Event()
+    notified = threading.Event()
 
     def starting(conn: socket.socket, _target: str) -> None:
-        assert told.wait(PATIENCE_S)
+        assert notified.wait(PATIENCE_S)
         conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
 
     def watch(screen: bytes) -> None:
         if re.search(rb"stagedoor: waiting for app01\.ssh:22, [1-9]\d* s", screen):
-            told.set()
+            notified.set()
 
     with ScriptedGateway([starting]) as gateway:
         code, stdout, screen = on_a_terminal(env, gateway.address, [], watch)

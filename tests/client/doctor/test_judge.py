@@ -1,4 +1,4 @@
-"""What answers on the path mean. The words of ssh are those of OpenSSH 9.2 and 10.0."""
+"""The meaning of answers on the path. The words of ssh are those of OpenSSH 9.2 and 10.0."""
 
 import pytest
 
