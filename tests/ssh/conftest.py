@@ -20,7 +20,7 @@ def echo() -> Iterator[Echo]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, echo: Echo) -> Iterator[World]:
     """One gateway for all tests of a file: app01 is a shell, echo a server of the test's own,
-    closed one that nobody answers at, app02 an app that `dev` may not enter."""
+    closed one at which no server answers, app02 an app that `dev` may not enter."""
     closed = free_port()
     settings = SSH_TABLE + local("app01") + local("app02") + static("echo", echo.port)
     settings += static("closed", closed)

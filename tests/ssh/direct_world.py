@@ -46,7 +46,7 @@ from tests.waiting import BOUND_S
 
 @dataclass
 class Seen:
-    """What the audit and the log were told, in order."""
+    """The records of the audit and the log, in order."""
 
     opened: list[Opened] = field(default_factory=list)
     ended: list[tuple[Opened, Ended]] = field(default_factory=list)
@@ -55,19 +55,19 @@ class Seen:
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def wait(self, true: Callable[[], Any]) -> Any:
-        """Until something holds of what was seen; its value."""
+        """Wait until `true` returns a true value, and return that value."""
         with self.changed:
             assert self.changed.wait_for(true, BOUND_S), (self.ended, self.denied, self.notes)
             return true()
 
     def of(self, kind: Kind, count: int = 1) -> list[Fields]:
-        """The events of a kind, once there are `count` of them."""
+        """Return the events of a kind, once there are `count` of them."""
 
-        def found() -> list[Fields]:
-            return [fields for _, one, fields in self.notes if one is kind]
+        def matching() -> list[Fields]:
+            return [fields for _, noted, fields in self.notes if noted is kind]
 
-        self.wait(lambda: len(found()) >= count)
-        return found()
+        self.wait(lambda: len(matching()) >= count)
+        return matching()
 
     # The audit stage (`session.ports.Ledger`), and `Note`.
 
@@ -101,7 +101,7 @@ class Seen:
 
 @dataclass
 class Policy:
-    """What a test lets people have; may be changed while it runs."""
+    """The rights that a test gives; they may be changed while it runs."""
 
     permissions: Permissions = DEFAULT
     permits: frozenset[str] = EVERYTHING
@@ -109,7 +109,7 @@ class Policy:
     denial: Denial | None = None
     account: Account = field(default_factory=Account)
     shell: Callable[[Shell], Shell] = lambda shell: shell
-    """Where the flow takes the shell to be."""
+    """Returns the shell in whose place the flow looks for the given one."""
 
     version: int = 1
     unread: bool = False
@@ -121,7 +121,7 @@ class Policy:
         return self.denial or Grant(identity, target, 1, None, permissions=self.permissions)
 
     def step_up_needed(self, identity: Identity, target: Target) -> None:
-        """No target of these tests wants one."""
+        """Want none, as no target of these tests does."""
 
     def again(self, grant: Grant) -> Grant | Denial:
         return self.authorise(grant.identity, grant.target)
@@ -136,11 +136,11 @@ class Shells:
         self.touch, self.release = local.touch, local.release
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        found = await self._local.ensure(grant, progress)
-        return found if isinstance(found, Denial) else self._policy.shell(found)
+        shell = await self._local.ensure(grant, progress)
+        return shell if isinstance(shell, Denial) else self._policy.shell(shell)
 
 
-class DirectHouse:
+class DirectGateway:
     """Serves direct logins on `port` from a thread with its own event loop."""
 
     def __init__(
@@ -184,7 +184,7 @@ class DirectHouse:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(BOUND_S)
 
     def do(self, call: Callable[[], Any]) -> Any:
-        """Run something in the house's event loop."""
+        """Run something in the gateway's event loop."""
 
         async def run() -> Any:
             return call()
@@ -194,7 +194,7 @@ class DirectHouse:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # told to the test's own thread
+        except BaseException as error:  # raised again in the test's own thread
             self._fault = error
             self._up.set()
 
@@ -205,7 +205,7 @@ class DirectHouse:
         local = self.world.shells(self._entry)
         self.registry = Registry(self.policy.again, time.time)
         flow = Flow(
-            authenticator=_Nobody(),
+            authenticator=_NoAuthenticator(),
             authoriser=self.policy,
             policy=self.policy,
             shells=Shells(local, self.policy),  # type: ignore[arg-type]  # what the flow uses of it
@@ -254,8 +254,8 @@ class DirectHouse:
             await asyncio.to_thread(local.stop_all)
 
 
-class _Nobody:
-    """Nobody comes here without having been authenticated."""
+class _NoAuthenticator:
+    """Never asked: SSH has authenticated each client before."""
 
     async def authenticate(self, credential: object, source: Source) -> Identity | Denial:
         raise AssertionError("direct login never authenticates")
@@ -267,8 +267,8 @@ class _Nobody:
 class _Front(asyncssh.SSHServer):
     """The listener's part, made small."""
 
-    def __init__(self, house: DirectHouse, flow: Flow) -> None:
-        self._house = house
+    def __init__(self, gateway: DirectGateway, flow: Flow) -> None:
+        self._gateway = gateway
         self._flow = flow
         self._login: Login | None = None
 
@@ -284,49 +284,51 @@ class _Front(asyncssh.SSHServer):
             source=Source.of(*self._conn.get_extra_info("peername")[:2]),
             flow=self._flow,
             connection=self._conn,
-            permits=self._house.policy.permits,
-            force_command=self._house.policy.force_command,
+            permits=self._gateway.policy.permits,
+            force_command=self._gateway.policy.force_command,
             hang_up=partial(self._conn.disconnect, asyncssh.DISC_BY_APPLICATION),
         )
-        self._house.logins.append(self._login)
+        self._gateway.logins.append(self._login)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._login:
-            self._house.direct.ended(self._login)
+            self._gateway.direct.ended(self._login)
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         assert self._login
-        return self._house.direct.session(self._login)
+        return self._gateway.direct.session(self._login)
 
     async def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> asyncssh.SSHTCPSession[bytes]:
         assert self._login
-        return await self._house.direct.forward(self._login, dest_host, dest_port)
+        return await self._gateway.direct.forward(self._login, dest_host, dest_port)
 
 
 @contextlib.contextmanager
-def direct_house(world: World, policy: Policy | None = None, **more: Any) -> Iterator[DirectHouse]:
-    house = DirectHouse(world, policy, **more)
+def direct_gateway(
+    world: World, policy: Policy | None = None, **more: Any
+) -> Iterator[DirectGateway]:
+    gateway = DirectGateway(world, policy, **more)
     try:
-        house.start()
-        yield house
+        gateway.start()
+        yield gateway
     finally:
-        house.stop()
+        gateway.stop()
 
 
 @dataclass(frozen=True)
 class Client:
-    """Stock OpenSSH against a house."""
+    """Stock OpenSSH against a gateway."""
 
     config: Path
 
     @classmethod
-    def of(cls, house: DirectHouse, *lines: str) -> "Client":
-        folder = house.world.folder
+    def of(cls, gateway: DirectGateway, *lines: str) -> "Client":
+        folder = gateway.world.folder
         path = folder / f"direct.{os.urandom(4).hex()}"
         path.write_text(
-            f"Host *\n  HostName 127.0.0.1\n  Port {house.port}\n"
+            f"Host *\n  HostName 127.0.0.1\n  Port {gateway.port}\n"
             "  UserKnownHostsFile /dev/null\n  StrictHostKeyChecking no\n"
             f"  IdentityFile {folder / 'id'}\n  IdentitiesOnly yes\n"
             "  BatchMode yes\n  ConnectTimeout 60\n  LogLevel ERROR\n"
@@ -360,5 +362,5 @@ def ok(done: "subprocess.CompletedProcess[bytes]") -> bytes:
 
 
 def moved(**fields: Any) -> Callable[[Shell], Shell]:
-    """A shell that is somewhere else than it says."""
+    """Return a function that changes these fields of a shell."""
     return lambda shell: replace(shell, **fields)

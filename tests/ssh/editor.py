@@ -1,4 +1,4 @@
-"""What VS Code's Remote-SSH does with ssh, without VS Code.
+"""The use of ssh that VS Code's Remote-SSH makes, without VS Code.
 
 It runs a command without a terminal, which starts a server on a free port of the shell's loopback and
 prints the port; then it reaches that server by a SOCKS forward of the same ssh (`-D`), or by a port
@@ -34,8 +34,8 @@ cat
 """
 
 
-def editors_talk(world: World, option: str, *to: str) -> bytes:
-    """What the server says, reached by `-D` or by `-L`."""
+def talk_to_editor(world: World, option: str, *to: str) -> bytes:
+    """Return what the server says, reached by `-D` or by `-L`."""
     near = free_port()
     folder = world.folder / f"editor{near}"
     folder.mkdir()
@@ -49,7 +49,7 @@ def editors_talk(world: World, option: str, *to: str) -> bytes:
 
 @contextlib.contextmanager
 def _command(world: World, folder: Path, *words: str) -> Iterator[int]:
-    """The port that the command's server listens on; the command ends with its input."""
+    """Yield the port that the command's server listens on; the command ends with its input."""
     process = subprocess.Popen(
         ["ssh", "-F", world.config(), "-T", *words, f"FOLDER={folder} sh"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,

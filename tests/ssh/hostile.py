@@ -161,7 +161,7 @@ async def errors(server: "Server", chan: Any) -> None:
 
 
 async def crumbs(server: "Server", chan: Any) -> None:
-    """As the window allows, two bytes at a time: what one costs must not be a hundred."""
+    """Print as the window allows, two bytes at a time: what one costs must not be a hundred."""
     while server.up:
         for _ in range(200):
             if chan._send_window >= 2:
@@ -225,7 +225,7 @@ async def channel_requests(server: "Server", chan: Any) -> None:
 
 
 async def huge_frames(server: "Server", chan: Any) -> None:
-    """Of the terminal's protocol and of sftp alike: a length, and never an end."""
+    """Send a frame of the terminal's protocol, and of sftp alike, that has a length and never ends."""
     chan.write(b"\xff\xff\xff\xf0")
     await printing(server, chan, PIECE)
 
@@ -355,7 +355,7 @@ class Server(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         if self.manner != "login-banners":
-            return False  # everybody is in at once
+            return False  # every client is in at once
         self.run(login_banners(self))
         return True
 
@@ -442,15 +442,15 @@ class Sitting(asyncssh.SSHServerSession[bytes]):
 
 
 class HostileShells:
-    """All manners, each on its `ports[manner]`, in a process of their own; `host_key` is everybody's."""
+    """All manners, each on its `ports[manner]`, in a process of their own; all have the same `host_key`."""
 
     def __enter__(self) -> "HostileShells":
         command = [sys.executable, "-m", "tests.ssh.hostile"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self._process.stdout is not None
-        told = json.loads(self._process.stdout.readline())
-        self.ports: dict[str, int] = told["ports"]
-        self.host_key: str = told["host_key"]
+        answer = json.loads(self._process.stdout.readline())
+        self.ports: dict[str, int] = answer["ports"]
+        self.host_key: str = answer["host_key"]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -461,7 +461,7 @@ class HostileShells:
 
 
 async def serve() -> None:
-    """Until it is killed."""
+    """Serve until it is killed."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     ports: dict[str, int] = {}
     kept = []
@@ -488,7 +488,7 @@ async def serve() -> None:
 
 
 def huge_group(self: Any, kind: int, number: int, packet: Any) -> None:
-    """In place of asyncssh's own: a group of 200,000 bits, by which one power takes minutes."""
+    """Answer, in place of asyncssh's own, a group of 200,000 bits, by which one power takes minutes."""
     self._gex_data = packet.get_remaining_payload()
     self._init_group(2, (1 << 200_000) - 1)
     self.send_packet(

@@ -1,7 +1,7 @@
 """OpenSSH, client and server, and tmux of Debian's newest release, beside the machine's own.
 
 Its packages are fetched by debootstrap once, unpacked into a folder outside the checkout, and run
-with their own libraries, so nothing is installed and nobody has to be root to run them. `python -m
+with their own libraries, so nothing is installed and no root is needed to run them. `python -m
 tests.ssh.newest` does it before the tests: beside them it takes longer than a test may.
 """
 
@@ -24,7 +24,7 @@ PACKAGES = ("openssh-client", "openssh-server", "tmux")
 SERVER_PROGRAMS = ("sshd-session", "sshd-auth")
 """Since OpenSSH 9.8 sshd runs the first for each connection, and that one the second (10.0)."""
 _RUN_SSH = ("scp", "sftp")
-"""They run /usr/bin/ssh unless they are told another."""
+"""They run /usr/bin/ssh unless an option names another."""
 
 
 class MissingError(Exception):
@@ -32,7 +32,7 @@ class MissingError(Exception):
 
 
 def folder() -> Path:
-    """A folder for PATH, with the programs under their usual names. Raises MissingError."""
+    """Return a folder for PATH, with the programs under their usual names. Raises MissingError."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     kept = home / "stagedoor" / f"debian-{SUITE}"
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def folder() -> Path:
 
 
 def tmux() -> Path:
-    """The program. Raises MissingError."""
+    """Return the program. Raises MissingError."""
     return folder() / "tmux"
 
 
@@ -98,7 +98,7 @@ def _wrappers(root: Path) -> Path:
 
 
 def server_settings(programs: Path) -> tuple[str, ...]:
-    """For its sshd_config: where the other programs of `sshd` are."""
+    """Return lines for its sshd_config: where the other programs of `sshd` are."""
     return (
         f"SshdSessionPath {programs / 'sshd-session'}",
         f"SshdAuthPath {programs / 'sshd-auth'}",

@@ -26,7 +26,7 @@ def log_in(service: AdminService, user: str, line: str, session_s: float) -> Sig
 def log_in_with_secret(
     service: AdminService, user: str, line: str, session_s: float
 ) -> tuple[str, SignIn]:
-    """The secret that its client keeps, too."""
+    """Log in, and return the secret that its client keeps, too."""
     now = time.time()
     identity = Identity(user, frozenset(), Method.SSO, "Company")
     browser = pass_for(PassKind.SESSION, identity, now, Lifetimes(session_s=session_s))

@@ -1,4 +1,4 @@
-"""The socket to somebody's agent: made once however often it is asked for, and never left behind."""
+"""The socket to a developer's agent: made once however often it is asked for, and never left behind."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from stagedoor.listeners.ssh.connection import Connection
 
 
 class Socket:
-    """What asyncssh keeps of the listener to an agent."""
+    """The listener to an agent, as asyncssh keeps it."""
 
     def __init__(self) -> None:
         self.closed = False

@@ -1,4 +1,4 @@
-"""What a stock client agrees on with us when nobody has told it anything."""
+"""The algorithms that a stock client and the gateway agree on without any setting."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ class Echo(asyncssh.SSHTCPSession[bytes]):
         return True
 
 
-class Anybody(asyncssh.SSHServer):
+class AcceptingServer(asyncssh.SSHServer):
     """A server that accepts each login."""
 
     connection: "Counting"
@@ -95,7 +95,7 @@ class Server:
         self.port = 0
 
     def begin(self) -> Counting:
-        visitor = Anybody()
+        visitor = AcceptingServer()
         made = Counting(self.options, visitor, memoryview(bytearray(READ_BYTES)))  # type: ignore[arg-type]  # asks for no key
         visitor.connection = made
         self.connections.append(made)
@@ -109,8 +109,8 @@ async def server() -> AsyncIterator[Server]:
     one.port = listening.sockets[0].getsockname()[1]
     yield one
     listening.close()
-    for each in one.connections:
-        each.abort()
+    for connection in one.connections:
+        connection.abort()
 
 
 async def ssh(server: Server, sent: bytes, *options: str) -> tuple[bytes, str]:
@@ -163,9 +163,11 @@ async def test_a_client_that_has_nothing_better_has_a_plain_mac(server: Server, 
     assert f"MAC: {mac} " in said
 
 
-async def test_a_client_that_has_chacha20_alone_is_told_what_there_is(server: Server) -> None:
+async def test_a_client_that_has_chacha20_alone_reads_which_ciphers_there_are(
+    server: Server,
+) -> None:
     _, said = await ssh(server, b"", "-o", "Ciphers=chacha20-poly1305@openssh.com")
-    [line] = [one for one in said.splitlines() if "no matching cipher found" in one]
+    [line] = [line for line in said.splitlines() if "no matching cipher found" in line]
     assert "Their offer: aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes256-ctr" in line
 
 

@@ -9,7 +9,7 @@ IGNORE, KEXINIT, REQUEST, OPEN, DATA = 2, 20, 80, 90, 94
 
 
 def heard(chatter: MessageRateLimit, kind: int, now: float = 0.0) -> int:
-    """How many messages of a kind are borne, up to two bursts."""
+    """Return how many messages of a kind are borne, up to two bursts."""
     return next((n for n in range(2 * BURST) if not chatter.heard(kind, now)), 2 * BURST)
 
 

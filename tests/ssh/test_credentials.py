@@ -21,7 +21,7 @@ MESSAGE = b"session id and request"
 
 
 class SecurityKey:
-    """What a FIDO authenticator does (OpenSSH's PROTOCOL.u2f), in software."""
+    """A FIDO authenticator (OpenSSH's PROTOCOL.u2f), in software."""
 
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
@@ -35,7 +35,7 @@ class SecurityKey:
 
 
 def certify(folder: Path, blob: bytes, *options: str) -> bytes:
-    """A certificate of a new CA for the key `blob`, made by ssh-keygen."""
+    """Return a certificate of a new CA for the key `blob`, made by ssh-keygen."""
     ca = new_key(folder / "ca")
     kind = blob[4 : 4 + int.from_bytes(blob[:4], "big")].decode()
     file = folder / "sk.pub"

@@ -17,7 +17,7 @@ from stagedoor.admin import service as admin
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.units import DAY_S
 from tests.path.gateway import PASSWORD
-from tests.ssh.editor import editors_talk
+from tests.ssh.editor import talk_to_editor
 from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world, wait_until
 
 pytestmark = pytest.mark.usefixtures("openssh")
@@ -36,11 +36,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def events(world: World, kind: str) -> list[dict[str, object]]:
-    return [one for one in world.gateway.audit() if one["kind"] == kind]
+    return [event for event in world.gateway.audit() if event["kind"] == kind]
 
 
 def inside(world: World) -> list[dict[str, object]]:
-    """The sessions that are open now."""
+    """Return the sessions that are open now."""
     found: list[dict[str, object]] = json.loads(world.gateway.look("session", "list", "--json"))
     return found
 
@@ -52,29 +52,29 @@ def test_an_app_is_entered_by_its_name_and_everything_is_written_down(world: Wor
 
     def closed() -> list[tuple[object, ...]]:
         return [
-            (one["identity"], one["way"], fields["asked"], fields["exit"], fields["received"])
-            for one in events(world, "channel.closed")
-            if isinstance(fields := one["fields"], dict) and fields["what"] == command
+            (event["identity"], event["way"], fields["asked"], fields["exit"], fields["received"])
+            for event in events(world, "channel.closed")
+            if isinstance(fields := event["fields"], dict) and fields["what"] == command
         ]
 
     wait_until(closed)
     assert closed() == [("dev", "direct", "exec", 3, 3)]
 
 
-def test_a_long_command_is_in_the_audit_whole_and_told_to_be_cut_for_a_person(world: World) -> None:
-    """What stood behind its first 400 characters ran, and nobody could know."""
+def test_a_long_command_is_whole_in_the_audit_and_marked_as_cut_for_a_person(world: World) -> None:
+    """The part after its first 400 characters ran as well, and no reader could know."""
     mark = os.urandom(4).hex()
     command = f"true {mark} {'#' * 60_000}\necho evil"
     assert world.ssh("app01@gw", command).stdout == b"evil\n"
 
     def opened() -> list[str]:
-        asked = [str(one["fields"]["what"]) for one in events(world, "channel.opened")]  # type: ignore[index]  # JSON
+        asked = [str(event["fields"]["what"]) for event in events(world, "channel.opened")]  # type: ignore[index]  # JSON
         return [what for what in asked if mark in what]
 
     wait_until(opened)
     assert opened() == [command.replace("\n", "\\n")]
     shown = world.gateway.command("audit").stdout
-    (line,) = [one for one in shown.splitlines() if mark in one and "channel.opened" in one]
+    (line,) = [text for text in shown.splitlines() if mark in text and "channel.opened" in text]
     assert len(line) < 1000
     assert "characters; --json has them" in line
 
@@ -183,7 +183,7 @@ def test_an_agent_that_is_not_granted_stays_at_home_and_the_terminal_says_so(
 
 
 class Terminal:
-    """Somebody who works in a terminal; `text` is what it has shown."""
+    """A developer's terminal; `text` is what it has shown."""
 
     def __init__(self, world: World, *words: str, env: dict[str, str] | None = None) -> None:
         command = ["ssh", "-F", world.config(), "-tt", *words]
@@ -295,7 +295,7 @@ HOLDS_AGENT = (
 def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
     tmp_path: Path,
 ) -> None:
-    """Of a shell that keeps the agent and a port open, and asks for both again."""
+    """The shell keeps the agent and a port open, and asks for both again."""
     program = tmp_path / "holds.py"
     program.write_text(HOLDS_AGENT)
     settings = SSH_TABLE + local("app01", "agent_forward = true\n")
@@ -350,7 +350,7 @@ def test_a_key_on_the_revocation_list_ends_its_login_as_revoked_and_says_why(
 
 def test_an_editor_finds_what_its_command_started_by_a_forward_and_by_SOCKS(world: World) -> None:
     for option in ("-D", "-L"):
-        assert editors_talk(world, option, "app01@gw") == b"hello from the editor's server"
+        assert talk_to_editor(world, option, "app01@gw") == b"hello from the editor's server"
 
 
 def test_a_gateway_that_stops_warns_the_terminals_and_then_ends_them(tmp_path: Path) -> None:

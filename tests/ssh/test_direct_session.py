@@ -15,7 +15,7 @@ from stagedoor.model.event import Kind
 from stagedoor.model.session import AccessMethod, End
 from stagedoor.wire.blob import string
 from tests.shells.world import World
-from tests.ssh.direct_world import Client, DirectHouse, direct_house, ok
+from tests.ssh.direct_world import Client, DirectGateway, direct_gateway, ok
 
 pytestmark = pytest.mark.usefixtures("openssh")
 TO = "app01@gw"
@@ -23,15 +23,15 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectHouse]:
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectGateway]:
     world = World(tmp_path_factory.mktemp("house"))
-    with direct_house(world) as house:
-        yield house
+    with direct_gateway(world) as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
-def client(house: DirectHouse) -> Client:
-    return Client.of(house, "SendEnv LC_STAGE LANG SECRET")
+def client(gateway: DirectGateway) -> Client:
+    return Client.of(gateway, "SendEnv LC_STAGE LANG SECRET")
 
 
 def test_a_command_runs_and_its_exit_code_comes_back(client: Client) -> None:
@@ -98,9 +98,9 @@ def test_only_allowed_variables_reach_the_shell(client: Client) -> None:
 
 
 def test_channels_of_one_connection_share_one_session(
-    house: DirectHouse, client: Client, tmp_path: Path
+    gateway: DirectGateway, client: Client, tmp_path: Path
 ) -> None:
-    before = len(house.seen.opened)
+    before = len(gateway.seen.opened)
     control = ["-S", str(tmp_path / "control")]
     ok(client.run("ssh", "-F", client.config, *control, "-M", "-f", "-N", TO))
     try:
@@ -116,34 +116,34 @@ def test_channels_of_one_connection_share_one_session(
             assert (one.returncode, len(out)) == (n, MIB)
     finally:
         client.run("ssh", "-F", client.config, *control, "-O", "exit", TO)
-    assert len(house.seen.opened) == before + 1
-    opened = house.seen.opened[-1]
+    assert len(gateway.seen.opened) == before + 1
+    opened = gateway.seen.opened[-1]
     assert opened.way is AccessMethod.DIRECT
-    _, ended = house.seen.wait(
-        lambda: next((pair for pair in house.seen.ended if pair[0] is opened), None)
+    _, ended = gateway.seen.wait(
+        lambda: next((pair for pair in gateway.seen.ended if pair[0] is opened), None)
     )
     assert ended.end is End.CLOSED
     assert ended.counts.received >= 8 * MIB
 
 
 def test_what_ran_is_written_down_with_its_bytes_and_exit_code(
-    house: DirectHouse, client: Client
+    gateway: DirectGateway, client: Client
 ) -> None:
     client.ssh(TO, "wc -c; exit 5", input=b"12345")
-    opened = [f for f in house.seen.of(Kind.CHANNEL_OPENED) if f["what"] == "wc -c; exit 5"]
+    opened = [f for f in gateway.seen.of(Kind.CHANNEL_OPENED) if f["what"] == "wc -c; exit 5"]
     assert opened[0]["asked"] == "exec"
 
     def closed() -> object:
-        found = [fields for _, kind, fields in house.seen.notes if kind is Kind.CHANNEL_CLOSED]
-        return next((one for one in found if one["what"] == "wc -c; exit 5"), None)
+        closes = [fields for _, kind, fields in gateway.seen.notes if kind is Kind.CHANNEL_CLOSED]
+        return next((event for event in closes if event["what"] == "wc -c; exit 5"), None)
 
-    event = house.seen.wait(closed)
+    event = gateway.seen.wait(closed)
     assert (event["exit"], event["sent"], event["received"]) == (5, 5, 2)
 
 
-def test_the_shell_knows_who_it_is(house: DirectHouse, client: Client) -> None:
+def test_the_shell_knows_who_it_is(gateway: DirectGateway, client: Client) -> None:
     ok(client.ssh(TO, "true"))
-    assert house.seen.opened[-1].ready.grant.identity.name == "dev"
+    assert gateway.seen.opened[-1].ready.grant.identity.name == "dev"
 
 
 @pytest.mark.parametrize("options", [["-O"], []], ids=["scp", "sftp"])
@@ -159,7 +159,7 @@ def test_files_are_copied_both_ways(client: Client, tmp_path: Path, options: lis
 
 
 def test_file_names_of_the_old_scp_are_written_down(
-    house: DirectHouse, client: Client, tmp_path: Path
+    gateway: DirectGateway, client: Client, tmp_path: Path
 ) -> None:
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_file_names_of_the_old_scp_are_written_down(
     def seen() -> set[tuple[object, ...]]:
         return {
             (f["path"], f["sent"], f["received"], f["whole"])
-            for _, kind, f in house.seen.notes
+            for _, kind, f in gateway.seen.notes
             if kind is Kind.CHANNEL_FILE
         }
 
@@ -183,7 +183,7 @@ def test_file_names_of_the_old_scp_are_written_down(
         ("empty", 0, 0, True),
         ("a b", 0, 70_000, True),
     }
-    house.seen.wait(lambda: expected <= seen())
+    gateway.seen.wait(lambda: expected <= seen())
 
 
 def test_sftp_lists_and_removes(client: Client, tmp_path: Path) -> None:
@@ -225,9 +225,9 @@ class _Sftp(asyncssh.SSHClientSession[bytes]):
 
 
 def test_what_comes_before_the_shell_is_reached_is_seen_as_well(
-    house: DirectHouse, tmp_path: Path
+    gateway: DirectGateway, tmp_path: Path
 ) -> None:
-    """Half a packet at the start, which nobody saw, and nothing after it was understood."""
+    """Half a packet at the start went unseen, and nothing after it was understood."""
     path = str(tmp_path / "made-early").encode()
     init = string(bytes([1]) + struct.pack(">I", 3))
     mkdir = string(bytes([14]) + struct.pack(">I", 1) + string(path) + struct.pack(">I", 0))
@@ -235,9 +235,9 @@ def test_what_comes_before_the_shell_is_reached_is_seen_as_well(
     async def make() -> None:
         async with asyncssh.connect(
             "127.0.0.1",
-            house.port,
+            gateway.port,
             username="app01",
-            client_keys=[str(house.world.folder / "id")],
+            client_keys=[str(gateway.world.folder / "id")],
             known_hosts=None,
             config=None,
         ) as connection:
@@ -252,11 +252,11 @@ def test_what_comes_before_the_shell_is_reached_is_seen_as_well(
 
     asyncio.run(asyncio.wait_for(make(), 60))
     assert Path(path.decode()).is_dir()
-    told = house.seen.wait(
+    events = gateway.seen.wait(
         lambda: [
             f
-            for _, kind, f in house.seen.notes
+            for _, kind, f in gateway.seen.notes
             if kind is Kind.CHANNEL_FILE and f["path"] == path.decode()
         ]
     )
-    assert told[0]["did"] == "mkdir"
+    assert events[0]["did"] == "mkdir"

@@ -106,7 +106,7 @@ def test_the_servers_own_log_says_who_it_was(world: World, sshd: Sshd) -> None:
     assert accepted[1] == f"dev trace {line['trace']}"
 
 
-def test_a_server_whose_key_nobody_named_gets_nothing(world: World, sshd: Sshd) -> None:
+def test_a_server_whose_key_is_not_named_gets_nothing(world: World, sshd: Sshd) -> None:
     done = world.ssh("app02@gw", "true")
     assert done.returncode == 255
     assert b"host_keys" in done.stderr

@@ -1,4 +1,4 @@
-"""The second connection: whom the gateway believes, as whom it comes, and what it carries."""
+"""The second connection: which shell the gateway believes, as which user it logs in, what it carries."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
 from stagedoor.upstream.login import Account
 from tests.shells.world import World
-from tests.ssh.direct_world import Client, DirectHouse, Policy, direct_house, moved, ok
+from tests.ssh.direct_world import Client, DirectGateway, Policy, direct_gateway, moved, ok
 from tests.waiting import wait_until
 
 TO = "app01@gw"
@@ -145,23 +145,25 @@ def world(tmp_path: Path) -> World:
 
 
 @contextlib.contextmanager
-def shell(house: DirectHouse, *, host_ca: str = "ours", user_ca: str = "ours") -> Iterator[Sshds]:
+def shell(
+    gateway: DirectGateway, *, host_ca: str = "ours", user_ca: str = "ours"
+) -> Iterator[Sshds]:
     """app01 is a shell of the test's own now."""
-    other = CertificateAuthority(load_or_create(house.world.folder / "other_ca"), time.time)
-    signs = {"ours": house.world.host_ca, "other": other, "none": None}[host_ca]
-    trusts = (house.world.user_ca if user_ca == "ours" else other).public_line()
+    other = CertificateAuthority(load_or_create(gateway.world.folder / "other_ca"), time.time)
+    signs = {"ours": gateway.world.host_ca, "other": other, "none": None}[host_ca]
+    trusts = (gateway.world.user_ca if user_ca == "ours" else other).public_line()
     shells = Sshds()
-    server = house.call(shells.listen(house.world, signs, trusts))
-    house.policy.shell = moved(port=shells.port)
+    server = gateway.call(shells.listen(gateway.world, signs, trusts))
+    gateway.policy.shell = moved(port=shells.port)
     try:
         yield shells
     finally:
-        house.do(server.close)
+        gateway.do(server.close)
 
 
-def test_the_shell_is_told_who_it_is_by_a_certificate_good_for_minutes(world: World) -> None:
-    with direct_house(world) as house, shell(house) as shells:
-        Client.of(house).ssh(TO, "true", input=b"")
+def test_the_shell_learns_who_it_is_by_a_certificate_good_for_minutes(world: World) -> None:
+    with direct_gateway(world) as gateway, shell(gateway) as shells:
+        Client.of(gateway).ssh(TO, "true", input=b"")
         assert shells.names == ["dev"]
         name = shells.connections[0].get_extra_info("username")
         assert name == "dev"
@@ -173,44 +175,44 @@ def test_the_shell_is_told_who_it_is_by_a_certificate_good_for_minutes(world: Wo
 
 def test_the_certificate_allows_the_forwards_that_are_granted_and_no_more(world: World) -> None:
     policy = Policy(permissions=frozenset({Permission.FORWARD}))
-    with direct_house(world, policy) as house, shell(house) as shells:
-        Client.of(house).ssh(TO, "true", input=b"")
+    with direct_gateway(world, policy) as gateway, shell(gateway) as shells:
+        Client.of(gateway).ssh(TO, "true", input=b"")
         assert shells.connections[0].check_certificate_permission("port-forwarding")
         assert not shells.connections[0].check_certificate_permission("agent-forwarding")
 
 
 @pytest.mark.parametrize("host_ca", ["other", "none"])
 def test_a_shell_that_is_not_who_it_should_be_gets_nothing(world: World, host_ca: str) -> None:
-    """Somebody who answers in the shell's place would read all that is typed."""
-    with direct_house(world) as house, shell(house, host_ca=host_ca) as shells:
-        done = Client.of(house).ssh(TO, "true", input=b"secret")
+    """An impostor in the shell's place would read all that is typed."""
+    with direct_gateway(world) as gateway, shell(gateway, host_ca=host_ca) as shells:
+        done = Client.of(gateway).ssh(TO, "true", input=b"secret")
         assert done.returncode == 255
         assert b"shows no host key that the gateway knows" in done.stderr
         assert b"host_keys" in done.stderr
         assert (shells.names, shells.seen) == ([], [])
-        _, ended = house.seen.wait(lambda: house.seen.ended and house.seen.ended[0])
+        _, ended = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
         assert ended.end is End.UNREACHED
 
 
 def test_a_host_key_that_the_settings_name_is_believed(world: World) -> None:
-    with direct_house(world) as house, shell(house, host_ca="none") as shells:
-        house.policy.account = Account("deploy", (shells.host_key,))
-        done = Client.of(house).ssh(TO, "x", input=b"")
+    with direct_gateway(world) as gateway, shell(gateway, host_ca="none") as shells:
+        gateway.policy.account = Account("deploy", (shells.host_key,))
+        done = Client.of(gateway).ssh(TO, "x", input=b"")
         assert done.returncode == 9
         assert shells.names == ["deploy"]
 
 
 def test_a_shell_that_does_not_believe_us_says_what_to_mend(world: World) -> None:
-    with direct_house(world) as house, shell(house, user_ca="other"):
-        done = Client.of(house).ssh(TO, "true")
+    with direct_gateway(world) as gateway, shell(gateway, user_ca="other"):
+        done = Client.of(gateway).ssh(TO, "true")
         assert done.returncode == 255
         assert b"does not take the gateway's certificate for 'dev'" in done.stderr
         assert b"TrustedUserCAKeys" in done.stderr
 
 
 def test_a_shell_that_speaks_no_ssh_ends_the_login_in_words(world: World) -> None:
-    with direct_house(world) as house, socket.create_server(("127.0.0.1", 0)) as server:
-        house.policy.shell = moved(port=server.getsockname()[1])
+    with direct_gateway(world) as gateway, socket.create_server(("127.0.0.1", 0)) as server:
+        gateway.policy.shell = moved(port=server.getsockname()[1])
 
         def serve() -> None:
             sock, _ = server.accept()
@@ -219,7 +221,7 @@ def test_a_shell_that_speaks_no_ssh_ends_the_login_in_words(world: World) -> Non
 
         thread = threading.Thread(target=serve)
         thread.start()
-        done = Client.of(house).ssh(TO, "true")
+        done = Client.of(gateway).ssh(TO, "true")
         thread.join()
         assert done.returncode == 255
         assert b"of the shell app01-ssh refused ('HTTP/1.1 400 Bad Request')" in done.stderr
@@ -228,28 +230,28 @@ def test_a_shell_that_speaks_no_ssh_ends_the_login_in_words(world: World) -> Non
 def test_who_is_on_the_way_to_his_shell_is_counted_until_he_is_there_or_refused(
     world: World,
 ) -> None:
-    with direct_house(world) as house, socket.create_server(("127.0.0.1", 0)) as server:
-        house.policy.shell = moved(port=server.getsockname()[1])
-        conn = talk(house)
+    with direct_gateway(world) as gateway, socket.create_server(("127.0.0.1", 0)) as server:
+        gateway.policy.shell = moved(port=server.getsockname()[1])
+        conn = talk(gateway)
 
         def entering() -> int:
-            return sum(house.direct.entering(login) for login in house.logins)
+            return sum(gateway.direct.entering(login) for login in gateway.logins)
 
         async def come() -> "asyncio.Task[object]":
             return asyncio.create_task(session_of(conn))
 
-        assert house.do(entering) == 0
-        house.call(come())
-        wait_until(lambda: house.do(entering) == 1, what="a drain would wait for them")
+        assert gateway.do(entering) == 0
+        gateway.call(come())
+        wait_until(lambda: gateway.do(entering) == 1, what="a drain would wait for them")
         server.accept()[0].close()
-        wait_until(lambda: house.do(entering) == 0)
-        house.do(conn.close)
+        wait_until(lambda: gateway.do(entering) == 0)
+        gateway.do(conn.close)
 
 
-def test_a_denial_is_said_on_the_channel_and_the_next_try_is_judged_anew(world: World) -> None:
+def test_a_denial_is_written_on_the_channel_and_the_next_try_is_judged_again(world: World) -> None:
     policy = Policy(denial=Denial(Reason.NO_GRANT, "no grant for 'dev' to enter app01"))
-    with direct_house(world, policy) as house:
-        client = Client.of(house)
+    with direct_gateway(world, policy) as gateway:
+        client = Client.of(gateway)
         done = client.ssh(TO, "true")
         assert (done.returncode, done.stderr) == (
             255,
@@ -259,19 +261,19 @@ def test_a_denial_is_said_on_the_channel_and_the_next_try_is_judged_anew(world: 
         ok(client.ssh(TO, "true"))
 
 
-def talk(house: DirectHouse) -> "asyncssh.SSHClientConnection":
+def talk(gateway: DirectGateway) -> "asyncssh.SSHClientConnection":
     async def connect() -> asyncssh.SSHClientConnection:
         return await asyncssh.connect(
             "127.0.0.1",
-            house.port,
+            gateway.port,
             username="app01",
             config=None,
             known_hosts=None,
-            client_keys=[str(house.world.folder / "id")],
+            client_keys=[str(gateway.world.folder / "id")],
             agent_path=None,
         )
 
-    return house.call(connect())
+    return gateway.call(connect())
 
 
 async def session_of(
@@ -283,10 +285,10 @@ async def session_of(
 def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On a busy machine they would be told, after two seconds, what they wait for.
+    # On a busy machine they would read, after two seconds, what they wait for.
     monkeypatch.setattr(direct, "PATIENT_S", 3600.0)
-    with direct_house(world) as house, shell(house) as shells:
-        conn = talk(house)
+    with direct_gateway(world) as gateway, shell(gateway) as shells:
+        conn = talk(gateway)
 
         async def play() -> tuple[object, object]:
             process = await session_of(
@@ -310,8 +312,8 @@ def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
             done = await process.wait()
             return done.exit_status, done.stderr
 
-        assert house.call(play()) == (9, b"bye")
-        house.do(conn.close)
+        assert gateway.call(play()) == (9, b"bye")
+        gateway.do(conn.close)
         modes = {asyncssh.PTY_ECHO: 0, asyncssh.PTY_VINTR: 3, asyncssh.PTY_OP_ISPEED: 9600}
         assert shells.seen == [
             ("pty", "vt220", (100, 50, 800, 600), modes),
@@ -337,16 +339,16 @@ def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
 def test_each_kind_of_session_arrives_as_it_was_asked_for(
     world: World, asked: dict[str, str], said: tuple[str, ...]
 ) -> None:
-    with direct_house(world) as house, shell(house) as shells:
-        conn = talk(house)
+    with direct_gateway(world) as gateway, shell(gateway) as shells:
+        conn = talk(gateway)
 
         async def play() -> object:
             process = await session_of(conn, **asked)
             process.stdin.write_eof()
             return (await process.wait()).exit_status
 
-        assert house.call(play()) == 9
-        house.do(conn.close)
+        assert gateway.call(play()) == 9
+        gateway.do(conn.close)
         assert shells.seen[0] == said
 
 
@@ -360,8 +362,8 @@ def test_each_kind_of_session_arrives_as_it_was_asked_for(
 def test_what_the_shell_refuses_is_refused_by_name_and_the_connection_stays(
     world: World, asked: dict[str, str], words: str
 ) -> None:
-    with direct_house(world) as house, shell(house):
-        conn = talk(house)
+    with direct_gateway(world) as gateway, shell(gateway):
+        conn = talk(gateway)
 
         async def play(**asked: str) -> tuple[object, object]:
             process = await session_of(conn, **asked)
@@ -369,17 +371,17 @@ def test_what_the_shell_refuses_is_refused_by_name_and_the_connection_stays(
             done = await process.wait()
             return done.exit_status, done.stderr
 
-        status, said = house.call(play(**asked))
+        status, said = gateway.call(play(**asked))
         assert status == 255
         assert isinstance(said, bytes)
         assert words in said.decode()
-        assert house.call(play(command="fine"))[0] == 9
-        house.do(conn.close)
+        assert gateway.call(play(command="fine"))[0] == 9
+        gateway.do(conn.close)
 
 
 def test_a_signal_that_ended_it_arrives_whole(world: World) -> None:
-    with direct_house(world) as house, shell(house):
-        conn = talk(house)
+    with direct_gateway(world) as gateway, shell(gateway):
+        conn = talk(gateway)
 
         async def play() -> object:
             process = await session_of(conn)
@@ -387,13 +389,13 @@ def test_a_signal_that_ended_it_arrives_whole(world: World) -> None:
             done = await process.wait()
             return done.exit_signal
 
-        assert house.call(play()) == ("SEGV", True, "core", "en")
-        house.do(conn.close)
+        assert gateway.call(play()) == ("SEGV", True, "core", "en")
+        gateway.do(conn.close)
 
 
-def test_a_shell_that_closes_without_a_word_is_told_as_that(world: World) -> None:
-    with direct_house(world) as house, shell(house):
-        conn = talk(house)
+def test_a_shell_that_closes_without_a_word_is_reported_as_that(world: World) -> None:
+    with direct_gateway(world) as gateway, shell(gateway):
+        conn = talk(gateway)
 
         async def play() -> object:
             process = await session_of(conn)
@@ -401,15 +403,15 @@ def test_a_shell_that_closes_without_a_word_is_told_as_that(world: World) -> Non
             done = await process.wait()
             return done.exit_status, done.exit_signal, done.stderr
 
-        assert house.call(play()) == (None, None, b"")
-        house.do(conn.close)
+        assert gateway.call(play()) == (None, None, b"")
+        gateway.do(conn.close)
 
 
 def test_a_shell_that_drops_the_connection_ends_the_session_and_can_be_entered_again(
     world: World,
 ) -> None:
-    with direct_house(world) as house, shell(house) as shells:
-        conn = talk(house)
+    with direct_gateway(world) as gateway, shell(gateway) as shells:
+        conn = talk(gateway)
 
         async def play(said: bytes) -> object:
             process = await session_of(conn)
@@ -418,79 +420,79 @@ def test_a_shell_that_drops_the_connection_ends_the_session_and_can_be_entered_a
             done = await process.wait()
             return done.exit_status, done.stderr
 
-        status, said = house.call(play(b"drop me"))
+        status, said = gateway.call(play(b"drop me"))
         assert status is None
         assert b"the shell app01-ssh hung up" in said
-        _, ended = house.seen.wait(lambda: house.seen.ended and house.seen.ended[0])
+        _, ended = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
         assert ended.end is End.UPSTREAM_LOST
-        assert house.call(play(b"again")) == (9, b"bye"), "the developer's connection lives on"
+        assert gateway.call(play(b"again")) == (9, b"bye"), "the developer's connection lives on"
         assert len(shells.connections) == 2
-        house.do(conn.close)
+        gateway.do(conn.close)
 
 
 def test_a_forced_command_runs_whatever_was_asked_for(world: World) -> None:
     policy = Policy(force_command="only this")
-    with direct_house(world, policy) as house, shell(house) as shells:
-        client = Client.of(house)
+    with direct_gateway(world, policy) as gateway, shell(gateway) as shells:
+        client = Client.of(gateway)
         for words in ([TO, "rm -rf /"], [TO], ["-s", TO, "sftp"]):
             client.ssh(*words)
-        asked = [one for one in shells.seen if one[0] in ("exec", "shell", "subsystem")]
+        asked = [request for request in shells.seen if request[0] in ("exec", "shell", "subsystem")]
         assert asked == [("exec", "only this")] * 3
-        (first, *_) = [one[1] for one in shells.seen if one[0] == "env"]
+        (first, *_) = [request[1] for request in shells.seen if request[0] == "env"]
         assert first == {"SSH_ORIGINAL_COMMAND": "rm -rf /"}
-        (told, *_) = house.seen.of(Kind.CHANNEL_OPENED)
-        assert (told["what"], told["original"]) == ("only this", "rm -rf /")
+        (opened, *_) = gateway.seen.of(Kind.CHANNEL_OPENED)
+        assert (opened["what"], opened["original"]) == ("only this", "rm -rf /")
 
 
 def test_a_certificate_without_a_terminal_gets_none(world: World) -> None:
     policy = Policy(permits=frozenset())
-    with direct_house(world, policy) as house, shell(house) as shells:
-        done = Client.of(house).ssh("-tt", TO, "x", input=b"")
+    with direct_gateway(world, policy) as gateway, shell(gateway) as shells:
+        done = Client.of(gateway).ssh("-tt", TO, "x", input=b"")
         assert b"PTY allocation request failed" in done.stderr
-        done = Client.of(house).ssh("-T", TO, "x", input=b"")
+        done = Client.of(gateway).ssh("-T", TO, "x", input=b"")
         assert done.returncode == 9, done.stderr[-500:]
-        assert not [one for one in shells.seen if one[0] == "pty"]
+        assert not [request for request in shells.seen if request[0] == "pty"]
         assert not shells.connections[-1].check_certificate_permission("pty")
 
 
 def test_an_empty_command_is_no_shell(world: World) -> None:
-    with direct_house(world) as house, shell(house) as shells:
-        conn = talk(house)
+    with direct_gateway(world) as gateway, shell(gateway) as shells:
+        conn = talk(gateway)
 
         async def play() -> None:
             chan, _ = await conn.create_session(asyncssh.SSHClientSession, " ", encoding=None)
             chan.write_eof()
             await chan.wait_closed()
 
-        house.call(play())
-        house.do(conn.close)
+        gateway.call(play())
+        gateway.do(conn.close)
         assert shells.seen[0] == ("exec", " ")
 
 
 def test_a_session_that_moves_nothing_is_closed_when_its_time_is_up(world: World) -> None:
-    with direct_house(world, idle_timeout_s=0.3) as house, shell(house):
-        conn = talk(house)
+    with direct_gateway(world, idle_timeout_s=0.3) as gateway, shell(gateway):
+        conn = talk(gateway)
 
         async def play() -> object:
             process = await session_of(conn)
             return (await process.wait()).exit_status
 
         with pytest.raises((asyncssh.DisconnectError, AssertionError)):
-            assert house.call(play()) is not None
-        _, ended = house.seen.wait(lambda: house.seen.ended and house.seen.ended[0])
+            assert gateway.call(play()) is not None
+        _, ended = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
         assert ended.end is End.IDLE
         assert re.search(r"nothing came or went", ended.detail)
 
 
 def test_who_goes_in_the_middle_of_coming_leaves_no_session(world: World) -> None:
-    with direct_house(world) as house, shell(house):
-        ok_or_9 = Client.of(house).ssh(TO, "x", input=b"").returncode
+    with direct_gateway(world) as gateway, shell(gateway):
+        ok_or_9 = Client.of(gateway).ssh(TO, "x", input=b"").returncode
         assert ok_or_9 == 9, "the shell has been started"
 
         async def come_and_go(turns: int) -> None:
             conn = await asyncssh.connect(
                 "127.0.0.1",
-                house.port,
+                gateway.port,
                 username="app01",
                 config=None,
                 known_hosts=None,
@@ -505,10 +507,10 @@ def test_who_goes_in_the_middle_of_coming_leaves_no_session(world: World) -> Non
                 await asking
 
         for turns in range(0, 60, 2):
-            house.call(come_and_go(turns))
+            gateway.call(come_and_go(turns))
 
-        def nobody_is_left() -> bool:
-            inside = len(house.registry) + len(house.direct._clients)
-            return not inside and len(house.seen.ended) == len(house.seen.opened)
+        def all_have_ended() -> bool:
+            inside = len(gateway.registry) + len(gateway.direct._clients)
+            return not inside and len(gateway.seen.ended) == len(gateway.seen.opened)
 
-        wait_until(lambda: house.do(nobody_is_left))
+        wait_until(lambda: gateway.do(all_have_ended))

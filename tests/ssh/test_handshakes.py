@@ -1,4 +1,4 @@
-"""How many handshakes one source may have: they cost us, and nothing is known of somebody who asks."""
+"""The limit of handshakes for one source: they are costly, and nothing is known yet of who asks."""
 
 import socket
 from contextlib import ExitStack

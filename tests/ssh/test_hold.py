@@ -1,4 +1,4 @@
-"""Stock OpenSSH with a key that nobody knows: it says where to sign in, waits, and goes on by itself."""
+"""Stock OpenSSH with a key that no user has: it says where to sign in, waits, and goes on by itself."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ BANNER = re.compile(
 )
 
 _REQUEST, _FAILURE = 50, 51
-"""Of authentication (RFC 4252 §6)."""
+"""Messages of authentication (RFC 4252 §6)."""
 
 
 def settings(web: int, hold_s: float = 180.0) -> str:
@@ -79,7 +79,7 @@ def person(world: World) -> Person:
 
 
 class Waiting:
-    """A program that runs ssh, what it says meanwhile, and what it has to be told."""
+    """A program that runs ssh, with its output so far and the input that it needs."""
 
     def __init__(self, *command: str | Path, **more: object) -> None:
         self._process = subprocess.Popen(
@@ -100,11 +100,11 @@ class Waiting:
         return b"".join(self._said).decode()
 
     def asked(self) -> tuple[str, str]:
-        """The page's path and the letters, once they are shown."""
+        """Return the page's path and the letters, once they are shown."""
         wait_until(lambda: BANNER.search(self.said) or self._process.poll() is not None)
-        found = BANNER.search(self.said)
-        assert found is not None, self.said
-        return found[1], found[2]
+        match = BANNER.search(self.said)
+        assert match is not None, self.said
+        return match[1], match[2]
 
     def ended(self) -> tuple[int, bytes]:
         assert self._process.stdout is not None
@@ -230,7 +230,7 @@ def test_an_agent_with_ten_keys_of_which_the_third_is_bound_does_not_wait(
         config.write_text(f"{text}  IdentityAgent {place}\n  IdentityFile none\n")
         done = world.ssh("app01@gw", "echo in", config=config)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"")
-        # Of those ten that nobody knows, the first waits.
+        # Of those ten that no user has, the first waits.
         for key in keys[2:3]:
             subprocess.run(
                 ["ssh-add", "-q", "-d", key],
@@ -261,7 +261,7 @@ def test_wrong_letters_and_a_no_end_the_wait(world: World, person: Person, tmp_p
     assert "refused in the browser, or its letters were wrong too often" in waiting.said
     waiting = ssh(config, "app01@gw", "true")
     path, letters = waiting.asked()
-    # A click without the letters binds nothing: the link may have been sent by somebody else.
+    # A click without the letters binds nothing: the link may have been sent by another person.
     assert person.post(f"{path}/approve")[0] != 200
     assert person.post(f"{path}/deny")[0] == 200
     assert waiting.ended()[0] == 255
@@ -269,7 +269,7 @@ def test_wrong_letters_and_a_no_end_the_wait(world: World, person: Person, tmp_p
 
 
 @pytest.mark.identity(16)
-def test_known_and_unknown_names_are_told_the_same(
+def test_known_and_unknown_names_get_the_same_answer(
     world: World, person: Person, tmp_path: Path
 ) -> None:
     key = new_key(tmp_path / "new")
@@ -279,7 +279,7 @@ def test_known_and_unknown_names_are_told_the_same(
         path, letters = waiting.asked()
         said = waiting.said.replace(path, "PATH").replace(letters, "LETTERS")
         shapes.add(said)
-        if name == "no_body":  # no app can have this name, so nobody but that user may approve
+        if name == "no_body":  # no app can have this name, so only that user may approve
             assert person.post(f"{path}/approve", letters=letters)[0] != 200
         waiting.kill()
     assert len(shapes) == 1
@@ -353,7 +353,7 @@ async def offered_twice(
 
 @pytest.mark.identity(16)
 async def test_nothing_waits_for_a_key_that_the_client_does_not_hold(world: World) -> None:
-    """Else anybody could have letters shown, and rows made, for the public keys of others."""
+    """Else a stranger could have letters shown, and rows made, for the public keys of others."""
     [mine], [theirs] = (
         asyncssh.load_keypairs(asyncssh.generate_private_key("ssh-ed25519")) for _ in range(2)
     )
@@ -396,15 +396,15 @@ def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(world: World, tmp_
     config = new_config(world, new_key(tmp_path / "new"))
     waiting = [ssh(config, "app01@gw", "true") for _ in range(LIMITS.of_source)]
     try:
-        for one in waiting:
-            one.asked()
+        for client in waiting:
+            client.asked()
         one_more = world.ssh("app01@gw", "true", config=config)
         assert one_more.returncode == 255
         assert b"Permission denied (publickey)" in one_more.stderr
         assert world.ssh("app01@gw", "echo in").stdout == b"in\n"
     finally:
-        for one in waiting:
-            one.kill()
+        for client in waiting:
+            client.kill()
     # Their places are free once they are gone.
     last = ssh(config, "app01@gw", "true")
     last.asked()
@@ -425,11 +425,11 @@ def test_servers_that_trust_the_ca_hear_of_the_end_by_a_list(world: World, tmp_p
 
     def revoked() -> bool:
         subprocess.run(["curl", "-fsS", "-o", krl, url], check=True)
-        told = subprocess.run(
+        checked = subprocess.run(
             ["ssh-keygen", "-Q", "-f", krl, certificate], capture_output=True, text=True
         )
-        assert ("REVOKED" in told.stdout) == (told.returncode == 1), told
-        return "REVOKED" in told.stdout
+        assert ("REVOKED" in checked.stdout) == (checked.returncode == 1), checked
+        return "REVOKED" in checked.stdout
 
     assert not revoked()
     world.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
@@ -437,29 +437,29 @@ def test_servers_that_trust_the_ca_hear_of_the_end_by_a_list(world: World, tmp_p
 
 
 @pytest.mark.identity(17)
-def test_a_wait_that_nobody_sees_ends_with_its_reason(tmp_path: Path) -> None:
+def test_a_wait_that_is_not_seen_ends_with_its_reason(tmp_path: Path) -> None:
     with held_world(tmp_path / "hold", hold_s=1.0) as world:
         config = new_config(world, new_key(tmp_path / "new"))
         began = time.monotonic()
         quiet = world.ssh("-q", "app01@gw", "true", config=config)
         assert (quiet.returncode, quiet.stderr) == (255, b"")
         assert time.monotonic() - began < BOUND_S
-        told = world.ssh("-o", "LogLevel=ERROR", "app01@gw", "true", config=config)
-        assert told.returncode == 255
-        assert b"nobody signed in for this key within 1 s" in told.stderr
-        assert b"LogLevel ERROR hide it" in told.stderr
+        loud = world.ssh("-o", "LogLevel=ERROR", "app01@gw", "true", config=config)
+        assert loud.returncode == 255
+        assert b"nobody signed in for this key within 1 s" in loud.stderr
+        assert b"LogLevel ERROR hide it" in loud.stderr
 
         def written() -> list[object]:
             return [
-                one for one in world.gateway.audit()
-                if one["kind"] == "session.denied" and "nobody signed in" in str(one["fields"])
+                event for event in world.gateway.audit()
+                if event["kind"] == "session.denied" and "nobody signed in" in str(event["fields"])
             ]  # fmt: skip
 
         wait_until(lambda: len(written()) == 2)
 
 
 def test_a_revoked_key_does_not_wait(world: World, tmp_path: Path) -> None:
-    """Somebody who signed in for it would have done so for nothing."""
+    """A developer who signed in for it would have done so for nothing."""
     key = new_key(tmp_path / "new")
     (world.folder / "revoked").write_text(public(key))
     refused = world.ssh("app01@gw", "true", config=new_config(world, key))

@@ -1,4 +1,4 @@
-"""What somebody who may log in asks for without end, before anything runs."""
+"""Requests without end by a client that may log in, before anything runs."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 MUCH = 2700
 PIECE = b"x" * 30_000
 PEAK_BYTES = 40 * MIB
-"""What they send is twice as much."""
+"""The clients send twice as much."""
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ class Peak:
         self._before = self._read("VmRSS")
 
     def _read(self, what: str) -> int:
-        found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{self._pid}/status").read_text())
-        assert found
-        return int(found[1]) * 1024
+        match = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{self._pid}/status").read_text())
+        assert match
+        return int(match[1]) * 1024
 
     @property
     def bytes(self) -> int:

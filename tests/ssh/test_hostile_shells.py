@@ -1,7 +1,7 @@
 """Every way to misbehave that a shell has, against everything of the gateway's that talks to a shell.
 
 Nothing here may cost memory without a bound, last without one, or end without words. It takes minutes,
-because a silent shell is waited for; everybody comes at once, so that it takes no longer.
+because a silent shell is waited for; all clients come at once, so that it takes no longer.
 """
 
 import base64
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(600)
 
 MIB = 1024 * 1024
 PEAK_BYTES = 160 * MIB
-"""What a group of manners, against five at a time and all at once, may cost a worker beyond what it has."""
+"""The most that a group of manners, five at a time and all at once, may cost a worker beyond what it has."""
 END_S = allow(75.0)
 """Twenty seconds are the longest that anything is waited for; the rest is a busy machine's."""
 READ_ENOUGH = 8 * MIB
@@ -44,7 +44,7 @@ PATIENCE_S = 5.0
 """So long a session of a direct login is looked at, which may go on as long as its developer likes."""
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
 SLOW = f"[listen]\nheader_timeout_s = {allow(60):g}\n"
-"""Those who come are threads of this process, and a busy machine lets one say HELLO late."""
+"""The clients are threads of this process, and a busy machine lets one say HELLO late."""
 PRINTING = ("output", "errors", "crumbs", "beyond-the-window", "huge-frames", "empty-frames")
 GROUPS = {
     "before": tuple(RAW),
@@ -84,9 +84,9 @@ class Gateway:
 
     def memory(self, what: str) -> int:
         """VmRSS or VmHWM, bytes."""
-        found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
-        assert found
-        return int(found[1]) * 1024
+        match = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert match
+        return int(match[1]) * 1024
 
     def forget_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # proc(5)
@@ -94,7 +94,7 @@ class Gateway:
     # Five who come.
 
     def terminal(self, app: str) -> Found:
-        """The WebShell."""
+        """Open a terminal by the WebShell."""
         began = time.monotonic()
         visitor = Visitor(self.web).open()
         assert visitor.socket is not None
@@ -129,7 +129,7 @@ class Gateway:
         return Found("; ".join(notices), time.monotonic() - began, by_us=True)
 
     def command(self, app: str) -> Found:
-        """A command of the holder's, as the list of terminals is one."""
+        """Run a command of the holder's, as the list of terminals is one."""
         began = time.monotonic()
         status, answer, _ = post(
             self.web, "/api/terminals", json.dumps({"target": app}).encode(), basic()
@@ -167,7 +167,7 @@ class Gateway:
         return Found("; ".join(said), time.monotonic() - began)
 
     def direct(self, app: str) -> Found:
-        """A direct login: what the shell prints is taken, and much is sent."""
+        """Log in directly: what the shell prints is taken, and much is sent."""
         began = time.monotonic()
         quiet = any(
             (manner, "direct") in QUIET - LOUD for manner in MANNERS if as_app(manner) == app
@@ -182,11 +182,11 @@ class Gateway:
         ) as running:
             assert running.stdout
             printed = running.stdout.read(READ_ENOUGH)
-            # ssh would go on where nobody reads what it prints.
+            # ssh would go on even if its output is no longer read.
             os.killpg(running.pid, signal.SIGKILL)
         # ssh writes what is an error at once, whatever output still waits to be written.
-        told = re.findall(rb"stagedoor: ([^\r\n]{1,900})[\r\n]", printed)
-        said = [one.decode(errors="replace").strip() for one in told]
+        messages = re.findall(rb"stagedoor: ([^\r\n]{1,900})[\r\n]", printed)
+        said = [line.decode(errors="replace").strip() for line in messages]
         enough = len(printed) >= READ_ENOUGH
         return Found("; ".join(said), time.monotonic() - began, by_us=enough)
 
@@ -230,7 +230,7 @@ Results = dict[tuple[str, str], Found | BaseException]
 
 @pytest.fixture(scope="module", params=GROUPS)
 def group(request: pytest.FixtureRequest, gateway: Gateway) -> tuple[str, Results, int]:
-    """Everybody comes to every shell of a group, all at once: how it ended, and the worker's peak."""
+    """Send every client to every shell of a group at once; return how each ended, and the worker's peak."""
     name = str(request.param)
     before = gateway.memory("VmRSS")
     gateway.forget_peak()
@@ -249,7 +249,7 @@ def test_memory_stays_bounded(group: tuple[str, Results, int]) -> None:
     assert peak < PEAK_BYTES, f"{name}: {peak / MIB:.0f} MiB"
 
 
-def test_everybody_is_out_in_time_and_knows_why(group: tuple[str, Results, int]) -> None:
+def test_every_client_is_out_in_time_and_knows_why(group: tuple[str, Results, int]) -> None:
     _, results, _ = group
     print(*(f"{pair}: {found}" for pair, found in results.items()), sep="\n")
     wrong = {pair: found for pair, found in results.items() if not is_clear(pair, found)}
@@ -286,14 +286,14 @@ def test_a_command_that_prints_without_end_costs_next_to_nothing(gateway: Gatewa
     before = gateway.memory("VmRSS")
     gateway.forget_peak()
     for manner in ("output", "errors"):
-        found = gateway.command(as_app(manner))
-        assert "printed more than 64 KiB" in found.said
-        assert found.took_s < 15
+        ended = gateway.command(as_app(manner))
+        assert "printed more than 64 KiB" in ended.said
+        assert ended.took_s < 15
     assert gateway.memory("VmHWM") - before < 24 * MIB
 
 
-def test_somebody_else_works_meanwhile(gateway: Gateway) -> None:
-    """A worker that computes for a shell for minutes, or waits for one, serves nobody."""
+def test_another_client_works_meanwhile(gateway: Gateway) -> None:
+    """A worker that computes for a shell for minutes, or waits for one, serves no other."""
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(gateway.command, as_app("gex-huge-group"))
         began = time.monotonic()

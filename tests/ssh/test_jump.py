@@ -1,4 +1,4 @@
-"""What people do through the jump host, with the OpenSSH that they have."""
+"""The uses that developers make of the jump host, with the OpenSSH that they have."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.ports import free_port
-from tests.ssh.editor import editors_talk
+from tests.ssh.editor import talk_to_editor
 from tests.ssh.world import (
     BOUND_S,
     SSH_TABLE,
@@ -55,7 +55,7 @@ def test_the_proxy_command_with_W_that_people_have_in_their_config_works(world: 
     assert (done.stdout, done.returncode) == (b"hello\n", 0)
 
 
-def test_what_goes_in_comes_out_again_and_the_end_is_told_each_way_by_itself(world: World) -> None:
+def test_what_goes_in_comes_out_again_and_each_way_ends_by_itself(world: World) -> None:
     sent = os.urandom(8 << 20)
     done = world.ssh("-W", "echo.ssh:22", "gw", input=sent)
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(sent).digest()
@@ -142,7 +142,7 @@ def test_local_and_remote_forwards_ride_inside_the_jump(world: World, echo: Echo
 def test_an_editor_finds_what_its_command_started_by_a_forward_and_by_SOCKS(
     world: World, option: str
 ) -> None:
-    assert editors_talk(world, option, "app01.ssh") == b"hello from the editor's server"
+    assert talk_to_editor(world, option, "app01.ssh") == b"hello from the editor's server"
 
 
 def has_fuse() -> bool:
@@ -180,7 +180,7 @@ def test_a_folder_of_the_shell_is_mounted_by_sshfs(world: World, tmp_path: Path,
 
 
 def opened(world: World) -> int:
-    """How many sessions there have been."""
+    """Return how many sessions there have been."""
     return sum(event["kind"] == "session.opened" for event in world.gateway.audit())
 
 
@@ -290,7 +290,7 @@ def test_the_config_that_is_written_for_a_jump_needs_no_other_program_and_no_que
     assert typed.stdout == b"typed\n", typed.stderr
 
 
-def test_whoever_jumps_under_a_name_that_is_not_his_is_told_which_is(world: World) -> None:
+def test_a_jump_under_a_wrong_user_name_is_refused_with_the_right_one(world: World) -> None:
     done = world.ssh("-W", "app01.ssh:22", "gw", config=world.config(user="laptop-account"))
     assert b"administratively prohibited" in done.stderr
     assert b"dev" in done.stderr

@@ -17,7 +17,7 @@ from stagedoor.listeners.ssh.key_exchanges import (
     Phase,
 )
 from tests.openssh import KEX
-from tests.ssh.test_algorithms import Anybody, Server, server, ssh
+from tests.ssh.test_algorithms import AcceptingServer, Server, server, ssh
 from tests.ssh.world import BOUND_S
 
 __all__ = ["server"]
@@ -98,9 +98,9 @@ async def flood(server: Server, *, after_login: bool) -> Exchanging:
 @pytest.fixture
 def logins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server wants a login, which no client ends."""
-    monkeypatch.setattr(Anybody, "begin_auth", lambda *_: True)
-    monkeypatch.setattr(Anybody, "take_partial_success", lambda _: False, raising=False)
-    monkeypatch.setattr(Anybody, "public_key_auth_supported", lambda _: True)
+    monkeypatch.setattr(AcceptingServer, "begin_auth", lambda *_: True)
+    monkeypatch.setattr(AcceptingServer, "take_partial_success", lambda _: False, raising=False)
+    monkeypatch.setattr(AcceptingServer, "public_key_auth_supported", lambda _: True)
 
 
 @pytest.mark.usefixtures("logins")
@@ -117,7 +117,9 @@ async def test_a_client_whose_key_waits_may_exchange_again(
 ) -> None:
     monkeypatch.setattr(key_exchanges, "WAITING_S", 0.0)
     monkeypatch.setattr(
-        Anybody, "begin_auth", lambda visitor, _: visitor.connection.wait_for_person() or True
+        AcceptingServer,
+        "begin_auth",
+        lambda visitor, _: visitor.connection.wait_for_person() or True,
     )
     monkeypatch.setattr(Exchanging, "public_key_auth_requested", lambda client: client.exchange(3))
     client = await flood(server, after_login=False)

@@ -1,4 +1,4 @@
-"""Who stays, who is told to go and why, and who is found to have gone."""
+"""The sessions that go on, those that are ended with a message, and those whose client has gone."""
 
 import contextlib
 import resource
@@ -45,7 +45,7 @@ HURRIED = SETTINGS.format(more="login_grace_s = 3\nalive_interval_s = 1")
 
 
 def flood(sock: socket.socket) -> None:
-    """A shell that talks without end."""
+    """Talk without end, as a shell."""
     block = b"\0" * 65536
     while True:
         sock.sendall(block)
@@ -59,7 +59,7 @@ def flooding() -> Iterator[Echo]:
 
 
 @pytest.fixture
-def house(
+def timed_world(
     tmp_path: Path, echo: Echo, flooding: Echo, request: pytest.FixtureRequest
 ) -> Iterator[World]:
     settings = (
@@ -75,7 +75,7 @@ def house(
 def talking(
     world: World, *words: str, config: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Somebody inside, over a raw channel to `echo`."""
+    """Open a session over a raw channel to `echo`, and yield its process."""
     command = ["ssh", "-F", config or world.config(), *(words or ("-W", "echo.ssh:22", "gw"))]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -125,25 +125,27 @@ def remove_keys(service: admin.AdminService) -> None:
     ],
     ids=["grant", "key", "user", "disabled"],
 )
-def test_whoever_is_no_longer_let_in_is_told_why_as_he_is_put_out(
-    house: World, change: Callable[[admin.AdminService], object], reason: str
+def test_a_session_that_is_no_longer_allowed_is_ended_with_the_reason(
+    timed_world: World, change: Callable[[admin.AdminService], object], reason: str
 ) -> None:
-    with talking(house) as inside:
-        with house.service() as service:
+    with talking(timed_world) as inside:
+        with timed_world.service() as service:
             change(service)
-        assert f"Received disconnect from 127.0.0.1 port {house.port}:11: " in (
+        assert f"Received disconnect from 127.0.0.1 port {timed_world.port}:11: " in (
             words := last_words(inside)
         ), words
         assert reason in words
-    wait_until(lambda: house.gateway.sessions("revoked"))
+    wait_until(lambda: timed_world.gateway.sessions("revoked"))
 
 
-def test_a_login_that_has_nothing_open_ends_with_its_user_too(house: World, sockets: Path) -> None:
-    config = house.config(f"ControlPath {sockets}/%C")
+def test_a_login_that_has_nothing_open_ends_with_its_user_too(
+    timed_world: World, sockets: Path
+) -> None:
+    config = timed_world.config(f"ControlPath {sockets}/%C")
     idle = subprocess.Popen(["ssh", "-F", config, "-M", "-N", "gw"], stderr=subprocess.PIPE)
     try:
-        wait_until(lambda: house.ssh("-O", "check", "gw", config=config).returncode == 0)
-        with talking(house), house.service() as service:
+        wait_until(lambda: timed_world.ssh("-O", "check", "gw", config=config).returncode == 0)
+        with talking(timed_world), timed_world.service() as service:
             admin.remove_user(service, "dev")
         assert "there is no user 'dev' any more" in last_words(idle)
     finally:
@@ -152,55 +154,66 @@ def test_a_login_that_has_nothing_open_ends_with_its_user_too(house: World, sock
 
 
 def test_losing_one_app_closes_its_channel_and_leaves_the_others(
-    house: World, sockets: Path
+    timed_world: World, sockets: Path
 ) -> None:
-    config = house.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30")
-    with talking(house, config=config) as first, talking(house, config=config) as second:
-        session = house.gateway.audit()[-1]["session"]
-        house.gateway.command("session", "close", str(session))
-        wait_until(lambda: house.gateway.sessions("evicted"))
+    config = timed_world.config(
+        f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30"
+    )
+    with (
+        talking(timed_world, config=config) as first,
+        talking(timed_world, config=config) as second,
+    ):
+        session = timed_world.gateway.audit()[-1]["session"]
+        timed_world.gateway.command("session", "close", str(session))
+        wait_until(lambda: timed_world.gateway.sessions("evicted"))
         wait_until(lambda: [first.poll(), second.poll()].count(None) == 1)
         left = first if first.poll() is None else second
         assert said(left, b"still here\n") == b"still here\n"
-        house.ssh("-O", "exit", "gw", config=config)
+        timed_world.ssh("-O", "exit", "gw", config=config)
 
 
-def test_an_administrator_closes_a_session_and_its_reason_is_shown(house: World) -> None:
-    with talking(house) as inside:
-        session = str(house.gateway.audit()[-1]["session"])
-        house.gateway.command("session", "close", session, "--reason", "maintenance at noon")
+def test_an_administrator_closes_a_session_and_its_reason_is_shown(timed_world: World) -> None:
+    with talking(timed_world) as inside:
+        session = str(timed_world.gateway.audit()[-1]["session"])
+        timed_world.gateway.command("session", "close", session, "--reason", "maintenance at noon")
         assert "maintenance at noon" in last_words(inside)
 
 
-def test_a_stop_lets_what_is_open_finish_and_takes_nothing_new(house: World, sockets: Path) -> None:
-    config = house.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30")
-    with talking(house, config=config) as inside:
-        house.gateway.signal(signal.SIGTERM)
-        house.gateway.wait_for(lambda line: line["event"] == "draining")
-        wait_until(lambda: b"open refused by peer" in house.ssh("gw", "ls", config=config).stderr)
+def test_a_stop_lets_what_is_open_finish_and_takes_nothing_new(
+    timed_world: World, sockets: Path
+) -> None:
+    config = timed_world.config(
+        f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30"
+    )
+    with talking(timed_world, config=config) as inside:
+        timed_world.gateway.signal(signal.SIGTERM)
+        timed_world.gateway.wait_for(lambda line: line["event"] == "draining")
+        wait_until(
+            lambda: b"open refused by peer" in timed_world.ssh("gw", "ls", config=config).stderr
+        )
         assert said(inside, b"still here\n") == b"still here\n"
         assert inside.stdin
         inside.stdin.close()
         inside.stdin = None
         assert inside.wait(BOUND_S) == 0
-        house.ssh("-O", "exit", "gw", config=config)
-    assert house.gateway.process is not None
-    assert house.gateway.process.wait(BOUND_S) == 0
-    house.gateway.stop()  # its log is read to the end
-    assert len(house.gateway.sessions("closed")) == 1
+        timed_world.ssh("-O", "exit", "gw", config=config)
+    assert timed_world.gateway.process is not None
+    assert timed_world.gateway.process.wait(BOUND_S) == 0
+    timed_world.gateway.stop()  # its log is read to the end
+    assert len(timed_world.gateway.sessions("closed")) == 1
 
 
-def test_a_second_stop_puts_everybody_out_with_a_word(house: World) -> None:
-    with talking(house) as inside:
-        house.gateway.signal(signal.SIGTERM)
-        house.gateway.wait_for(lambda line: line["event"] == "draining")
-        house.gateway.signal(signal.SIGTERM)
+def test_a_second_stop_ends_every_session_with_a_message(timed_world: World) -> None:
+    with talking(timed_world) as inside:
+        timed_world.gateway.signal(signal.SIGTERM)
+        timed_world.gateway.wait_for(lambda line: line["event"] == "draining")
+        timed_world.gateway.signal(signal.SIGTERM)
         assert "the gateway is stopping" in last_words(inside)
-    house.gateway.wait_for(lambda line: line.get("outcome") == "drained")
+    timed_world.gateway.wait_for(lambda line: line.get("outcome") == "drained")
 
 
 def silence(sock: socket.socket) -> None:
-    """A shell that takes a connection and never says a word."""
+    """Take connections, as a shell, and never say a word."""
     while sock.recv(1000):
         pass
 
@@ -226,7 +239,7 @@ def test_who_is_still_being_let_in_as_it_stops_is_closed_in_the_audit(tmp_path: 
 
 
 class Wire:
-    """A TCP relay that can be cut without either end being told, as a laptop's lid does."""
+    """A TCP relay that can be cut without either end noticing, as a laptop's lid does."""
 
     def __init__(self, port: int) -> None:
         self.cut = threading.Event()
@@ -244,10 +257,10 @@ class Wire:
             threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 
     def close(self) -> None:
-        for one in (self._listening, *self._ends):
+        for end in (self._listening, *self._ends):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -258,38 +271,40 @@ class Wire:
                 sink.shutdown(socket.SHUT_WR)
 
 
-@pytest.mark.parametrize("house", [HURRIED], indirect=True, ids=["hurried"])
-def test_a_client_that_vanished_is_found_and_its_session_closed(house: World) -> None:
-    with contextlib.closing(Wire(house.port)) as wire:
-        config = house.config()
-        config.write_text(config.read_text().replace(f"Port {house.port}", f"Port {wire.port}"))
-        with talking(house, config=config):
+@pytest.mark.parametrize("timed_world", [HURRIED], indirect=True, ids=["hurried"])
+def test_a_client_that_vanished_is_found_and_its_session_closed(timed_world: World) -> None:
+    with contextlib.closing(Wire(timed_world.port)) as wire:
+        config = timed_world.config()
+        config.write_text(
+            config.read_text().replace(f"Port {timed_world.port}", f"Port {wire.port}")
+        )
+        with talking(timed_world, config=config):
             wire.cut.set()
-            wait_until(lambda: house.gateway.sessions("downstream_lost"))
+            wait_until(lambda: timed_world.gateway.sessions("downstream_lost"))
 
 
 def test_unless_the_settings_say_otherwise_it_is_found_within_90_s() -> None:
     assert Settings().ssh.alive_interval_s * (ALIVE_COUNT + 1) <= 90
 
 
-@pytest.mark.parametrize("house", [HURRIED], indirect=True, ids=["hurried"])
-def test_a_client_that_only_listens_is_asked_and_stays(house: World) -> None:
-    with talking(house) as inside:
-        # More than three of the questions after which somebody silent is cut off.
+@pytest.mark.parametrize("timed_world", [HURRIED], indirect=True, ids=["hurried"])
+def test_a_client_that_only_listens_is_asked_and_stays(timed_world: World) -> None:
+    with talking(timed_world) as inside:
+        # More than three of the questions after which a silent client is cut off.
         with pytest.raises(subprocess.TimeoutExpired):
             inside.wait(6)
         assert said(inside, b"still here\n") == b"still here\n"
 
 
-def test_whoever_is_killed_leaves_no_session_behind(house: World) -> None:
-    with talking(house) as inside:
+def test_a_client_that_is_killed_leaves_no_session_behind(timed_world: World) -> None:
+    with talking(timed_world) as inside:
         inside.kill()
-        wait_until(lambda: house.gateway.sessions("downstream_reset"))
+        wait_until(lambda: timed_world.gateway.sessions("downstream_reset"))
 
 
-@pytest.mark.parametrize("house", [HURRIED], indirect=True, ids=["hurried"])
-def test_whoever_does_not_log_in_in_time_is_cut_off(house: World) -> None:
-    with socket.create_connection(("127.0.0.1", house.port), BOUND_S) as sock:
+@pytest.mark.parametrize("timed_world", [HURRIED], indirect=True, ids=["hurried"])
+def test_a_client_that_does_not_log_in_in_time_is_cut_off(timed_world: World) -> None:
+    with socket.create_connection(("127.0.0.1", timed_world.port), BOUND_S) as sock:
         assert sock.recv(100).startswith(b"SSH-2.0-")
         assert sock.recv(100) == b""
 
@@ -300,24 +315,28 @@ def login_s(world: World) -> float:
     return time.monotonic() - began
 
 
-def test_two_thousand_who_do_not_log_in_keep_nobody_out(house: World) -> None:
+def test_two_thousand_clients_that_do_not_log_in_keep_no_other_out(timed_world: World) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 3000:
         pytest.skip(f"this account may open only {hard} files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 3000), hard))
-    alone_s = min(login_s(house) for _ in range(3))
+    alone_s = min(login_s(timed_world) for _ in range(3))
     with contextlib.ExitStack() as stack:
         for number in range(2000):
-            sock = stack.enter_context(socket.create_connection(("127.0.0.1", house.port), BOUND_S))
+            sock = stack.enter_context(
+                socket.create_connection(("127.0.0.1", timed_world.port), BOUND_S)
+            )
             if number % 2:
                 with contextlib.suppress(OSError):  # it was one of those that were dropped
                     sock.sendall(b"SSH-2.0-half-open\r\n")
             if number % 400 == 399:
-                assert house.ssh("gw", "ls").returncode == 0
+                assert timed_world.ssh("gw", "ls").returncode == 0
         # Under a second on a machine that has nothing else to do, and no test has that at each moment.
-        wait_until(lambda: login_s(house) < max(1.0, 3 * alone_s), what="a login as fast as alone")
+        wait_until(
+            lambda: login_s(timed_world) < max(1.0, 3 * alone_s), what="a login as fast as alone"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert any(line["reason"] == "overloaded" for line in house.gateway.sessions("denied"))
+    assert any(line["reason"] == "overloaded" for line in timed_world.gateway.sessions("denied"))
 
 
 def resident_kib(world: World) -> int:
@@ -327,17 +346,17 @@ def resident_kib(world: World) -> int:
 
 
 def test_a_slow_reader_holds_up_neither_the_other_channels_nor_the_memory(
-    house: World, sockets: Path
+    timed_world: World, sockets: Path
 ) -> None:
-    config = house.config(f"ControlPath {sockets}/%C")
+    config = timed_world.config(f"ControlPath {sockets}/%C")
     slow, quick = free_port(), free_port()
     master = subprocess.Popen(
         ["ssh", "-F", config, "-M", "-N", "-L", f"{slow}:flood.ssh:22", "-L",
          f"{quick}:echo.ssh:22", "gw"]
     )  # fmt: skip
     try:
-        wait_until(lambda: house.ssh("-O", "check", "gw", config=config).returncode == 0)
-        before = resident_kib(house)
+        wait_until(lambda: timed_world.ssh("-O", "check", "gw", config=config).returncode == 0)
+        before = resident_kib(timed_world)
         with socket.create_connection(("127.0.0.1", slow), BOUND_S) as stuck:
             assert stuck.recv(1) == b"\0"  # and not a byte more
             for _ in range(50):
@@ -345,7 +364,7 @@ def test_a_slow_reader_holds_up_neither_the_other_channels_nor_the_memory(
                     sock.sendall(b"hello" * 1000)
                     sock.shutdown(socket.SHUT_WR)
                     assert len(b"".join(iter(lambda s=sock: s.recv(9999), b""))) == 5000
-            assert resident_kib(house) - before < 16 * 1024
+            assert resident_kib(timed_world) - before < 16 * 1024
     finally:
         master.kill()  # a SIGTERM it may mind only with the next packet
         master.wait(BOUND_S)
@@ -374,7 +393,7 @@ def test_a_shell_that_takes_nothing_holds_up_no_other_channel(
             full.kill()
             full.wait(BOUND_S)
             sender.join(BOUND_S)
-            with contextlib.suppress(OSError):  # nobody reads there any more
+            with contextlib.suppress(OSError):  # that end is read no more
                 full.stdin.close()
             stuck.close()
 
@@ -385,22 +404,24 @@ def _send_much(stdin: object) -> None:
             stdin.write(b"\0" * 65536)  # type: ignore[attr-defined]  # a pipe
 
 
-def test_there_may_be_only_so_many_channels_and_the_next_is_told(
-    house: World, sockets: Path
+def test_there_may_be_only_so_many_channels_and_the_next_is_refused(
+    timed_world: World, sockets: Path
 ) -> None:
-    config = house.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30")
+    config = timed_world.config(
+        f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30"
+    )
     with contextlib.ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(talking(house, config=config))
-        done = house.ssh("-W", "echo.ssh:22", "gw", config=config)
+            stack.enter_context(talking(timed_world, config=config))
+        done = timed_world.ssh("-W", "echo.ssh:22", "gw", config=config)
         assert done.returncode != 0
-        house.ssh("-O", "exit", "gw", config=config)
+        timed_world.ssh("-O", "exit", "gw", config=config)
 
 
-def test_keys_are_exchanged_anew_under_load_and_no_byte_is_lost(house: World) -> None:
-    config = house.config("RekeyLimit 1M")
+def test_keys_are_exchanged_again_under_load_and_no_byte_is_lost(timed_world: World) -> None:
+    config = timed_world.config("RekeyLimit 1M")
     sent = bytes(range(256)) * (64 << 10)
-    done = house.ssh("-W", "echo.ssh:22", "gw", config=config, input=sent)
+    done = timed_world.ssh("-W", "echo.ssh:22", "gw", config=config, input=sent)
     assert done.stdout == sent
 
 
@@ -408,7 +429,7 @@ def test_strangers_see_not_a_byte_of_us(tmp_path: Path) -> None:
     settings = PATIENT + '[listen]\nnetworks = ["192.0.2.0/24"]\n'
     with open_world(tmp_path / "house", settings, ()) as world:
         with (
-            contextlib.suppress(ConnectionResetError),  # which connect(2) itself may be told
+            contextlib.suppress(ConnectionResetError),  # connect(2) itself may raise it
             socket.create_connection(("127.0.0.1", world.port), BOUND_S) as sock,
         ):
             assert sock.recv(100) == b""
@@ -437,9 +458,9 @@ def test_behind_a_load_balancer_the_announced_source_is_the_one_that_counts(
 
 
 def test_a_key_that_is_added_while_the_gateway_runs_lets_in_at_once(
-    house: World, tmp_path: Path
+    timed_world: World, tmp_path: Path
 ) -> None:
     key = new_key(tmp_path / "new")
-    with house.service() as service:
+    with timed_world.service() as service:
         admin.add_keys(service, "dev", [public(key)])
-    assert house.ssh("gw", "ls", config=house.config(key=key)).returncode == 0
+    assert timed_world.ssh("gw", "ls", config=timed_world.config(key=key)).returncode == 0

@@ -1,4 +1,4 @@
-"""Who gets in: keys, certificates, passwords; and what somebody learns who does not."""
+"""The keys, certificates and passwords that let in; and what a client learns that is refused."""
 
 import os
 import re
@@ -37,12 +37,12 @@ def world(tmp_path_factory: pytest.TempPathFactory, echo: Echo) -> Iterator[Worl
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    """A key that nobody has registered."""
+    """Return a key that no user has registered."""
     return new_key(tmp_path / "key")
 
 
 def certified(world: World, key: Path, *options: str, ca: Path | None = None) -> Path:
-    """The key with a certificate of the gateway's user CA beside it, as `ssh-keygen -s` makes it."""
+    """Return the key, with a certificate of the gateway's user CA beside it, as `ssh-keygen -s` makes it."""
     ca = ca or world.gateway.data_dir / "keys" / "user_ca"
     command = ["ssh-keygen", "-q", "-s", ca, "-I", "dev's laptop", *options, f"{key}.pub"]
     subprocess.run(command, check=True)
@@ -54,7 +54,7 @@ def with_certificate(world: World, key: Path) -> Path:
 
 
 def let_in(world: World, key: Path) -> bool:
-    """Whether the certificate opens the door; the refusal is always the same words."""
+    """Return whether the certificate lets in; the refusal always has the same words."""
     done = world.ssh("gw", "ls", config=with_certificate(world, key))
     if done.returncode:
         assert b"Permission denied (publickey" in done.stderr, done.stderr
@@ -62,7 +62,7 @@ def let_in(world: World, key: Path) -> bool:
 
 
 def why(world: World, reason: str) -> bool:
-    """Whether the log says so of one who was refused lately; it comes when the connection goes."""
+    """Return whether the log gives this reason for a refusal; its line comes when the connection goes."""
 
     def said() -> bool:
         lines = world.gateway.sessions("denied")[-3:]
@@ -98,7 +98,7 @@ def test_an_RSA_signature_with_SHA_1_is_refused(world: World, tmp_path: Path) ->
     assert world.ssh("gw", "ls", config=config).returncode == 255
 
 
-def test_a_key_lets_nobody_in_under_another_users_name(world: World) -> None:
+def test_a_key_does_not_let_in_under_another_users_name(world: World) -> None:
     with world.service() as service:
         admin.add_user(service, "other.person-x@example")
     config = world.config(user="other.person-x@example")
@@ -126,7 +126,7 @@ def test_an_expired_certificate_and_one_to_come_are_refused(world: World, key: P
     assert why(world, "is not valid yet")
 
 
-def test_a_certificate_for_somebody_else_or_for_nobody_is_refused(world: World, key: Path) -> None:
+def test_a_certificate_for_another_user_or_for_none_is_refused(world: World, key: Path) -> None:
     assert not let_in(world, certified(world, key, "-n", "root"))
     assert not let_in(world, certified(world, key))
     assert why(world, "names no principal")
@@ -263,7 +263,7 @@ async def test_wrong_passwords_are_refused_counted_and_written_down(world: World
 
 
 async def attempt(world: World, name: str, secret: str) -> bool:
-    """Whether a password lets in."""
+    """Return whether a password lets in."""
     try:
         async with asyncssh.connect(
             "127.0.0.1", world.port, username=name, password=secret, known_hosts=None,
@@ -299,7 +299,7 @@ async def test_guessing_is_slowed_down_as_at_CONNECT_by_the_same_count(world: Wo
     assert wait_at_connect(world, "guessed", PASSWORD)
 
 
-def test_nobody_comes_in_without_showing_anything(world: World) -> None:
+def test_no_client_gets_in_without_a_credential(world: World) -> None:
     for name in ("dev", "nobody-there", "echo"):
         config = world.config("PreferredAuthentications none", user=name)
         done = world.ssh("gw", "ls", config=config)
@@ -308,20 +308,20 @@ def test_nobody_comes_in_without_showing_anything(world: World) -> None:
 
 
 def conversation(world: World, user: str, key: Path) -> list[str]:
-    """The numbers of the packets of a login that fails, in order (RFC 4250 §4.1.2)."""
+    """Return the numbers of the packets of a login that fails, in order (RFC 4250 §4.1.2)."""
     config = world.config("PreferredAuthentications publickey", key=key, user=user)
     done = world.ssh("-vvv", "gw", "ls", config=config)
     assert done.returncode == 255
-    found = re.findall(r"debug3: (send|receive) packet: type (\d+)", done.stderr.decode())
-    assert ("receive", "51") in found
-    return [f"{way} {number}" for way, number in found]
+    packets = re.findall(r"debug3: (send|receive) packet: type (\d+)", done.stderr.decode())
+    assert ("receive", "51") in packets
+    return [f"{way} {number}" for way, number in packets]
 
 
-def test_an_unknown_user_and_a_wrong_key_cannot_be_told_apart(world: World, key: Path) -> None:
+def test_an_unknown_user_and_a_wrong_key_cannot_be_distinguished(world: World, key: Path) -> None:
     wrong_key = conversation(world, "dev", key)
     assert conversation(world, "no.such@user-here", key) == wrong_key
     assert conversation(world, "also-unknown", key) == wrong_key
-    # An unknown user with a key that is somebody's is answered the same way, too.
+    # An unknown user with the key of a user is answered the same way, too.
     assert conversation(world, "no.such@user-here", world.key) == wrong_key
 
 
@@ -343,7 +343,7 @@ def test_the_host_certificate_is_signed_for_every_name_and_nothing_is_asked(worl
     )
 
 
-def test_somebody_who_knows_no_CA_can_pin_the_plain_host_key(world: World) -> None:
+def test_a_client_that_knows_no_CA_can_pin_the_plain_host_key(world: World) -> None:
     scanned = subprocess.run(
         ["ssh-keyscan", "-T", "10", "-p", str(world.port), "-t", "ed25519", "127.0.0.1"],
         capture_output=True, timeout=BOUND_S,

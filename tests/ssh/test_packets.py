@@ -7,7 +7,7 @@ from tests.docs.pages import ROOT
 from tests.pace import allow
 
 
-def test_odd_packets_before_and_after_a_login_harm_nobody() -> None:
+def test_odd_packets_before_and_after_a_login_do_no_harm() -> None:
     """Some clients are waited for: all take ten seconds."""
     command = [sys.executable, str(ROOT / "fuzz" / "ssh_packets.py")]
     command += ["--seed", "1", "--clients", "300", "--seconds", f"{allow(100):g}"]

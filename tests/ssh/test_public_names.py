@@ -1,4 +1,4 @@
-"""What the gateway prints is what people can type: behind a load balancer its own port is not theirs."""
+"""The names that the gateway prints can be typed: behind a load balancer, its own port cannot."""
 
 from types import SimpleNamespace
 from typing import Any, cast

@@ -35,15 +35,15 @@ def listed(world: World) -> list[dict[str, object]]:
 
 
 def finished(world: World) -> dict[str, object]:
-    """The newest recording, once nobody is inside and it is written to its end."""
+    """Return the newest recording, once no session is open and it is written to its end."""
     wait_until(lambda: not inside(world))
-    found = listed(world)[-1]
-    name = Path(str(found["file"])).name
+    newest = listed(world)[-1]
+    name = Path(str(newest["file"])).name
     wait_until(
         lambda: any(e["fields"]["recording"] == name for e in events(world, "recording.ended")),  # type: ignore[index]  # JSON
-        what=f"the end of {found}",
+        what=f"the end of {newest}",
     )
-    return found
+    return newest
 
 
 def exported(world: World, recording_id: object, *options: str) -> tuple[Reader, list[Event]]:
@@ -71,16 +71,20 @@ def test_a_terminal_is_recorded_with_its_sizes_and_its_end(world: World) -> None
     )
     assert b"this session is recorded" in done.stdout
     assert len(listed(world)) > before
-    found = finished(world)
-    assert (found["user"], found["target"], found["encrypted"]) == ("dev", "app01.ssh", False)
-    reader, shown = exported(world, found["id"])
+    recording = finished(world)
+    assert (recording["user"], recording["target"], recording["encrypted"]) == (
+        "dev",
+        "app01.ssh",
+        False,
+    )
+    reader, shown = exported(world, recording["id"])
     assert (reader.header.width, reader.header.height) == (132, 43)
     assert reader.header.command == "echo seen ☃; sleep 0.2; exit 4"
     assert "seen ☃" in output(shown)
     assert shown[-1].code == "m"
     assert shown[-1].data == "exit 4"
     assert shown[-1].at >= 0.2, "with its timing"
-    assert Path(str(found["file"])).stat().st_mode & 0o777 == 0o600
+    assert Path(str(recording["file"])).stat().st_mode & 0o777 == 0o600
 
 
 def test_what_is_typed_without_being_shown_is_not_recorded(world: World) -> None:
@@ -131,14 +135,14 @@ def test_an_app_that_is_not_named_is_not_recorded(world: World) -> None:
     assert len(listed(world)) == before
 
 
-def test_a_recording_that_was_changed_is_told_when_it_is_read(world: World) -> None:
+def test_a_recording_that_was_changed_is_reported_when_it_is_read(world: World) -> None:
     with terminal(world) as one:
         one.type(b"exit\n")
         one.ends()
-    found = finished(world)
-    path = Path(str(found["file"]))
+    recording = finished(world)
+    path = Path(str(recording["file"]))
     path.write_bytes(path.read_bytes().replace(b"ready-42", b"ready-43"))
-    done = world.gateway.command("recording", "export", str(found["id"]), check=False)
+    done = world.gateway.command("recording", "export", str(recording["id"]), check=False)
     assert done.returncode == 1
     assert "was changed" in done.stderr
     assert "ready-43" in done.stdout
@@ -176,15 +180,15 @@ def test_sealed_recordings_open_for_a_recipient_only(tmp_path: Path) -> None:
         with terminal(world) as one:
             one.type(b"exit\n")
             one.ends()
-        found = finished(world)
+        recording = finished(world)
         assert len(listed(world)) == 1
-        assert found["encrypted"] is True
-        assert b"ready" not in Path(str(found["file"])).read_bytes()
+        assert recording["encrypted"] is True
+        assert b"ready" not in Path(str(recording["file"])).read_bytes()
         identity = ("--identity", str(tmp_path / "key"))
-        assert "ready-42" in output(exported(world, found["id"], *identity)[1])
+        assert "ready-42" in output(exported(world, recording["id"], *identity)[1])
         for options in ((), ("--identity", str(tmp_path / "other"))):
             done = world.gateway.command(
-                "recording", "export", str(found["id"]), *options, check=False
+                "recording", "export", str(recording["id"]), *options, check=False
             )
             assert done.returncode != 0
             assert "--identity" in done.stderr
@@ -196,7 +200,7 @@ def test_a_session_that_cannot_be_recorded_is_refused_or_goes_on_as_the_settings
 ) -> None:
     settings = SSH_TABLE + f'[recording]\non_failure = "{then}"\n'
     with open_world(tmp_path, settings + local("app01"), permits=RECORDED) as world:
-        # Root writes everywhere: what nobody can write into is a folder that is none.
+        # Root can write into every folder, but not into a file in a folder's place.
         (world.gateway.data_dir / "recordings").write_text("")
         one = Terminal(world, "app01@gw")
         try:

@@ -1,4 +1,4 @@
-"""What happens to a terminal whose recording fails under it."""
+"""A terminal goes on, or ends, when its recording fails."""
 
 import errno
 import os
@@ -15,14 +15,14 @@ from stagedoor.recording.folder import RecordingFile, RecordingFolder
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recorder, RecordingEnded
 from tests.shells.world import World
-from tests.ssh.direct_world import BOUND_S, Client, Policy, direct_house
+from tests.ssh.direct_world import BOUND_S, Client, Policy, direct_gateway
 from tests.waiting import wait_until
 
 TO = "app01@gw"
 
 
 class Disk:
-    """A shelf that fills up, or stands still, when a test wants it so."""
+    """A folder of recordings whose disk fills up, or blocks, when a test says so."""
 
     def __init__(self, folder: Path) -> None:
         self._inner = RecordingFolder(folder)
@@ -31,21 +31,21 @@ class Disk:
         self.moves.set()
 
     def create(self, name: str) -> "Disk":
-        self._tape: RecordingFile = self._inner.create(name)
+        self._file: RecordingFile = self._inner.create(name)
         return self
 
     def append(self, piece: bytes) -> None:
         assert self.moves.wait(BOUND_S)
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._tape.append(piece)
+        self._file.append(piece)
 
     def close(self) -> None:
-        self._tape.close()
+        self._file.close()
 
 
 class Scene:
-    """A house whose terminals are recorded on `disk`."""
+    """A recorder that writes to `disk`, and the ends of its recordings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,55 +76,55 @@ def recorded() -> Policy:
 
 def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> None:
     world = World(scene.folder / "house")
-    with direct_house(world, recorded(), plan=plan(scene, go_on=False)) as house:
+    with direct_gateway(world, recorded(), plan=plan(scene, go_on=False)) as gateway:
         # The disk is full once the session has begun, and only then more is shown.
         mark = scene.folder / "mark"
         command = f"echo begun; {until_full(mark)}; echo more; sleep 60; echo never"
         ended = threading.Thread(target=lambda: fill(scene, mark))
         ended.start()
-        done = Client.of(house).ssh("-tt", TO, command)
+        done = Client.of(gateway).ssh("-tt", TO, command)
         ended.join()
         assert done.returncode == 255
         said = done.stdout + done.stderr
         assert b"cannot be recorded any more (No space left on device)" in said
         assert b"never" not in said
-        _, over = house.seen.wait(lambda: house.seen.ended and house.seen.ended[0])
+        _, over = gateway.seen.wait(lambda: gateway.seen.ended and gateway.seen.ended[0])
         assert over.end is End.UNRECORDED
         wait_until(lambda: scene.overs, what="the end of the recording")
-        assert [one.why for one in scene.overs] == ["No space left on device"]
+        assert [ending.why for ending in scene.overs] == ["No space left on device"]
 
 
 def fill(scene: Scene, mark: Path) -> None:
-    """The disk is full from the moment on that `mark` is there; then `mark` is taken away."""
+    """Fill the disk from the moment on that `mark` is there; then take `mark` away."""
     wait_until(mark.exists)
     scene.disk.full = True
     mark.unlink()
 
 
 def until_full(mark: Path) -> str:
-    """The shell's words for its part in that."""
+    """Return the shell's commands for its part in that."""
     return f"touch {mark}; while [ -e {mark} ]; do sleep 0.05; done"
 
 
 def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
     world = World(scene.folder / "house")
-    with direct_house(world, recorded(), plan=plan(scene, go_on=True)) as house:
+    with direct_gateway(world, recorded(), plan=plan(scene, go_on=True)) as gateway:
         mark = scene.folder / "mark"
         filling = threading.Thread(target=lambda: fill(scene, mark))
         filling.start()
         command = f"{until_full(mark)}; head -c 3M /dev/zero | tr '\\0' x; exit 4"
-        done = Client.of(house).ssh("-tt", TO, command)
+        done = Client.of(gateway).ssh("-tt", TO, command)
         filling.join()
         assert done.returncode == 4
         assert done.stdout.count(b"x") == 3 * 1024 * 1024
         wait_until(lambda: scene.overs, what="the end of the recording")
-        assert [one.why for one in scene.overs] == ["No space left on device"]
+        assert [ending.why for ending in scene.overs] == ["No space left on device"]
 
 
 def test_a_disk_that_stands_still_holds_the_terminal_back_until_it_moves(scene: Scene) -> None:
     world = World(scene.folder / "house")
-    with direct_house(world, recorded(), plan=plan(scene, go_on=False)) as house:
-        client = Client.of(house)
+    with direct_gateway(world, recorded(), plan=plan(scene, go_on=False)) as gateway:
+        client = Client.of(gateway)
         results = []
 
         def work() -> None:
@@ -133,7 +133,7 @@ def test_a_disk_that_stands_still_holds_the_terminal_back_until_it_moves(scene: 
 
         working = threading.Thread(target=work)
         working.start()
-        house.seen.of(Kind.CHANNEL_OPENED)
+        gateway.seen.of(Kind.CHANNEL_OPENED)
         scene.disk.moves.clear()
         working.join(1.0)
         scene.disk.moves.set()
@@ -142,6 +142,6 @@ def test_a_disk_that_stands_still_holds_the_terminal_back_until_it_moves(scene: 
         assert done.returncode == 3
         assert done.stdout.count(b"y") == 20 * 1024 * 1024
         (file,) = (scene.folder / "recordings").iterdir()
-        house.seen.wait(lambda: house.seen.ended)
+        gateway.seen.wait(lambda: gateway.seen.ended)
         assert scene.recorder.stop(BOUND_S) == 0
         assert file.read_bytes().count(b"y") >= 20 * 1024 * 1024, "held back, and nothing lost"

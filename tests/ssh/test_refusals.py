@@ -1,4 +1,4 @@
-"""Who may not have what, in the words that they see, and that nothing else breaks by it."""
+"""The refusals, in the words that the developer reads, and that nothing else breaks by them."""
 
 import asyncio
 import subprocess
@@ -52,7 +52,7 @@ def test_every_refusal_of_a_target_is_in_the_audit(world: World) -> None:
     )
 
 
-def test_nobody_gets_a_shell_a_command_or_files_of_the_gateway(world: World) -> None:
+def test_no_client_gets_a_shell_a_command_or_files_of_the_gateway(world: World) -> None:
     done = world.ssh("gw", "id")
     assert (done.returncode, done.stdout) == (127, b"")
     assert b"the gateway runs no commands: 'id'" in done.stderr
@@ -128,7 +128,7 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("asked", UNUSUAL)
-async def test_whoever_asks_for_something_unusual_is_refused_and_stays_connected(
+async def test_a_client_that_asks_for_something_unusual_is_refused_and_stays_connected(
     world: World, asked: str
 ) -> None:
     async with asyncssh.connect(

@@ -29,11 +29,11 @@ BLOCK = bytes(range(256)) * 256
 
 
 async def digest(process: "asyncssh.SSHServerProcess[bytes]") -> None:
-    """Say what came, once it has ended; `slow` begins to read when it is told to."""
-    found = hashlib.sha256()
+    """Say what came, once it has ended; `slow` begins to read on request."""
+    checksum = hashlib.sha256()
     while data := await process.stdin.read(64 * KIB):
-        found.update(data)
-    process.stdout.write(found.hexdigest().encode())
+        checksum.update(data)
+    process.stdout.write(checksum.hexdigest().encode())
     process.exit(0)
 
 
@@ -84,13 +84,13 @@ async def shell(**options: Any) -> AsyncIterator[tuple[ShellConnection, list[Any
 
 
 async def pour(process: "asyncssh.SSHClientProcess[bytes]") -> str:
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for _ in range(SENT // len(BLOCK)):
         process.stdin.write(BLOCK)
-        found.update(BLOCK)
+        checksum.update(BLOCK)
         await process.stdin.drain()
     process.stdin.write_eof()
-    return found.hexdigest()
+    return checksum.hexdigest()
 
 
 def run(story: Any) -> None:
@@ -145,20 +145,20 @@ def test_a_command_returns_what_it_printed_and_how_it_ended() -> None:
     run(story)
 
 
-def test_a_shell_that_shares_no_key_exchange_is_told_what_to_offer() -> None:
+def test_the_message_for_a_shell_that_shares_no_key_exchange_says_what_to_offer() -> None:
     error = asyncssh.KeyExchangeFailed(
         "No matching key exchange algorithm found, sent x and received y"
     )
     upstream = Upstream(lambda *_, **__: "", (), lambda target: Account())
-    told = upstream._why(error, "app01-ssh", Identity("dev", frozenset(), Method.PUBLIC_KEY))
-    assert told is not None
-    assert "curve25519-sha256" in told
-    assert "KexAlgorithms" in told
-    assert "host key" not in told
+    message = upstream._why(error, "app01-ssh", Identity("dev", frozenset(), Method.PUBLIC_KEY))
+    assert message is not None
+    assert "curve25519-sha256" in message
+    assert "KexAlgorithms" in message
+    assert "host key" not in message
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "line"),
     [
         (None, "the shell app01-ssh hung up"),
         (ConnectionResetError(), "the shell app01-ssh hung up"),
@@ -173,8 +173,8 @@ def test_a_shell_that_shares_no_key_exchange_is_told_what_to_offer() -> None:
         ),
     ],
 )
-def test_how_a_connection_ended_is_one_line(error: Exception | None, told: str) -> None:
-    assert hung_up("app01-ssh", error) == told
+def test_how_a_connection_ended_is_one_line(error: Exception | None, line: str) -> None:
+    assert hung_up("app01-ssh", error) == line
 
 
 async def test_a_refusal_is_read_although_writing_to_a_server_that_left_fails_first() -> None:

@@ -105,12 +105,12 @@ async def test_data_that_is_not_in_order_ends_the_connection_as_the_protocol_wan
     async with asyncio.timeout(BOUND_S):
         _, writer = await client.open_connection("echo.ssh", 22, encoding=None)
         channel = writer.channel._send_chan
-        for _ in range(120):  # nobody reads what comes back, so that the window is used up
+        for _ in range(120):  # what comes back is not read, so that the window is used up
             client.send_packet(*WRONG[wrong](channel))
         with pytest.raises((asyncssh.Error, OSError)):
             await client.run("ls", check=True)
         await client.wait_closed()
-    assert world.ssh("gw", "ls").returncode == 0  # and nobody else's
+    assert world.ssh("gw", "ls").returncode == 0  # and no other client's
 
 
 async def test_a_packet_that_was_changed_on_the_way_ends_the_connection(

@@ -33,7 +33,7 @@ def key(tmp_path: Path) -> Path:
 
 
 def certificate(world: World, key: Path) -> Path:
-    """A copy of the key with its certificate, as a person makes it by `cert`."""
+    """Return a copy of the key with its certificate, as a person makes it by `cert`."""
     done = world.ssh("gw", "cert", config=world.config(key=key, user="alice"), check=True)
     copy = key.with_name("certified")
     copy.write_bytes(key.read_bytes())
@@ -43,7 +43,7 @@ def certificate(world: World, key: Path) -> Path:
 
 
 def audit(world: World, kind: str) -> list[dict[str, object]]:
-    return [one for one in world.gateway.audit() if one["kind"] == kind]
+    return [event for event in world.gateway.audit() if event["kind"] == kind]
 
 
 @pytest.mark.identity(16, 21)
@@ -59,7 +59,7 @@ def test_the_key_of_a_sign_in_enters_every_way(world: World, key: Path) -> None:
     scp = ["scp", "-q", "-F", config, copied, f"app01.ssh:{copied}.there"]
     subprocess.run(scp, check=True, timeout=60)
     assert Path(f"{copied}.there").read_bytes() == b"x" * 1000
-    # Somebody else's name does not fit, and neither does another key.
+    # Another user's name does not fit, and neither does another key.
     denied = world.ssh("gw", "whoami", config=world.config(key=new_key(key.with_name("other"))))
     assert b"Permission denied" in denied.stderr
 
@@ -97,7 +97,7 @@ def test_cert_takes_no_other_key_and_none_without_a_sign_in(world: World, key: P
     config = world.config(key=key, user="alice")
     done = world.ssh("gw", f"cert {other.decode()}", config=config, input=other)
     assert (done.returncode, done.stdout) == (127, b"")
-    # What comes on its input is nobody's wish.
+    # A key on its input is not a request.
     done = world.ssh("gw", "cert", config=config, input=other, check=True)
     assert (
         shown(key.parent, done.stdout.decode())[2]
@@ -127,27 +127,27 @@ def test_the_end_of_the_sign_in_shuts_out_key_and_certificate_and_closes_what_is
         for words in (["app01.ssh"], ["app01@gw"])
     ]  # fmt: skip
     try:
-        for one in open_ones:
-            assert one.stdout is not None
-            assert one.stdout.readline() == b"up\n"
+        for process in open_ones:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
         world.gateway.command(
             "sign-in", "end", sign_in.id.hex(), "--reason", "laptop stolen", "--yes"
         )
         ended = time.monotonic()
-        for one in open_ones:
-            _, said = one.communicate(timeout=60)
-            assert one.returncode == 255
+        for process in open_ones:
+            _, said = process.communicate(timeout=60)
+            assert process.returncode == 255
             assert b"laptop stolen" in said
         assert time.monotonic() - ended < SOON_S
     finally:
-        for one in open_ones:
-            one.kill()
-            one.wait(10)
+        for process in open_ones:
+            process.kill()
+            process.wait(10)
     for words in (("gw", "ls"), ("app01.ssh", "true"), ("app01@gw", "true")):
         done = world.ssh(*words, config=config)
         assert done.returncode == 255
         assert b"Permission denied" in done.stderr
-    # Somebody who stole both gets past the gateway by a way of their own: the shell itself refuses.
+    # A thief of both gets past the gateway by a way of their own: the shell itself refuses.
     mine = world.config(f"CertificateFile {copy}-cert.pub").read_text()
     own = key.with_name("own")
     own.write_text(

@@ -1,4 +1,4 @@
-"""Who has to go when too many have not logged in yet."""
+"""The connections that are closed when too many have not logged in yet."""
 
 import pytest
 from hypothesis import given
@@ -10,19 +10,19 @@ from stagedoor.settings.startups import StartupLimits, parse_limits
 ALWAYS, NEVER = (lambda: 0.0), (lambda: 0.999)
 
 
-def test_below_the_start_nobody_has_to_go() -> None:
+def test_below_the_start_no_connection_is_closed() -> None:
     startups: Startups[int] = Startups(StartupLimits(3, 100, 10), ALWAYS)
     assert [startups.enter(n, "a") for n in range(3)] == [None, None, None]
 
 
-def test_between_start_and_full_the_dice_decide_and_at_full_everybody_pays() -> None:
+def test_between_start_and_full_the_dice_decide_and_at_full_every_connection_pays() -> None:
     startups: Startups[int] = Startups(StartupLimits(2, 30, 4), NEVER)
     assert [startups.enter(n, "a") for n in range(4)] == [None] * 4
     assert startups.enter(4, "a") is not None
     assert len(startups) == 4
 
 
-def test_whoever_floods_from_one_source_drops_himself_and_never_the_newcomer() -> None:
+def test_a_flood_from_one_source_drops_its_own_and_never_the_newcomer() -> None:
     startups: Startups[str] = Startups(StartupLimits(10, 100, 10), ALWAYS)
     for number in range(200):
         startups.enter(f"flood {number}", "203.0.113.1")
@@ -36,7 +36,7 @@ def test_whoever_floods_from_one_source_drops_himself_and_never_the_newcomer() -
     st.lists(st.tuples(st.booleans(), st.integers(0, 30), st.sampled_from("abc")), max_size=80),
     st.floats(0, 1, exclude_max=True),
 )
-def test_nobody_is_counted_twice_or_forgotten(
+def test_no_connection_is_counted_twice_or_forgotten(
     steps: list[tuple[bool, int, str]], roll: float
 ) -> None:
     startups: Startups[int] = Startups(StartupLimits(3, 50, 8), lambda: roll)

@@ -1,4 +1,4 @@
-"""Step-up by ssh: an app that wants a fresh proof that somebody is there."""
+"""Step-up by ssh: an app that wants a fresh proof that a person is there."""
 
 import re
 import socket
@@ -38,10 +38,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[W
     shells = static("app01", echo.port) + static("secret", echo.port) + local("own")
     settings = SSH_TABLE + web + STEP_UP + shells
     apps = ("app01", "secret", "own")
-    with open_world(tmp_path_factory.mktemp("step-up"), settings, apps) as found:
-        with found.service() as service:
+    with open_world(tmp_path_factory.mktemp("step-up"), settings, apps) as world:
+        with world.service() as service:
             admin.add_user(service, "other", password=PASSWORD)
-        yield found
+        yield world
     echo.close()
 
 
@@ -58,7 +58,7 @@ class SecurityKeyPair(asyncssh.SSHKeyPair):
 
 
 async def jumps(world: World, pair: SecurityKeyPair, app: str) -> bytes | str:
-    """What an echo behind `app` says back, or why there is none."""
+    """Return what an echo behind `app` says back, or why there is none."""
     async with asyncssh.connect(
         "127.0.0.1", world.port, username="dev", client_keys=[pair], known_hosts=None, config=None
     ) as connection:
@@ -103,9 +103,9 @@ def test_a_registered_key_alone_is_refused_with_what_would_help(world: World) ->
     assert refused.returncode != 0
     assert b"which this key cannot give: sign in on the WebShell's page" in refused.stderr
     denied = [
-        (one["identity"], one["target"])
-        for one in world.gateway.sessions("denied")
-        if one["reason"] == "step_up_needed"
+        (session["identity"], session["target"])
+        for session in world.gateway.sessions("denied")
+        if session["reason"] == "step_up_needed"
     ]
     assert set(denied) == {("dev", "secret.ssh")}
 
@@ -137,11 +137,11 @@ class Program:
             self.shown += more
 
     def asked(self) -> tuple[str, str]:
-        """The id and the letters that it shows."""
+        """Return the id and the letters that it shows."""
         wait_until(lambda: ASKED.search(self.shown.decode()) or not self._reading.is_alive())
-        found = ASKED.search(self.shown.decode())
-        assert found is not None, self.shown
-        return found[2], found[3]
+        match = ASKED.search(self.shown.decode())
+        assert match is not None, self.shown
+        return match[2], match[3]
 
     def end(self) -> tuple[int, bytes]:
         assert self.process.stdout is not None
@@ -184,14 +184,14 @@ def test_direct_login_waits_for_one_touch_whatever_runs_in_it(
         assert f">{shown}<" in page
     passkeys.prove(person, authenticator, id=id_, letters=letters.lower())
     assert first.end() == (0, b"42\n")
-    assert [one.end() for one in others] == [(0, f"{n}\n".encode()) for n in range(9)]
-    assert {found for one in others for found in ASKED.findall(one.shown.decode())} == {
+    assert [terminal.end() for terminal in others] == [(0, f"{n}\n".encode()) for n in range(9)]
+    assert {asked for terminal in others for asked in ASKED.findall(terminal.shown.decode())} == {
         (f"http://localhost:{web_port}/step-up/{id_}", id_, letters)
     }, "one address and one set of letters"
     assert "Proved" in person.get(f"/step-up/{id_}").text
     again = Terminal(world, laptop, "own@gw", "true")
     assert (again.end()[0], again.shown) == (0, b"")
-    # The browser's own sign-in was proved by nobody.
+    # The browser's own sign-in was not proved.
     assert "Are you there?" in person.get("/step-up").text
     assert passkeys.ask(person, "ticket", target="own").status == 403
 
@@ -214,17 +214,17 @@ def test_a_link_without_the_letters_is_worth_nothing(
         passkeys.prove(person, authenticator)
         assert terminal.process.poll() is None
         wrong = [passkeys.ask(person, "step-up", id=id_, letters="BBBB-BBBB") for _ in range(5)]
-        assert [one.status for one in wrong] == [401] * 5
+        assert [answer.status for answer in wrong] == [401] * 5
         assert "4 tries are left" in wrong[0].text
         assert passkeys.ask(person, "step-up", id=id_, letters=letters).status == 400
         assert person.get(f"/step-up/{id_}").status == 404
-        # Other letters are made for somebody who comes next.
+        # Other letters are made for the next terminal.
         another = Terminal(world, laptop, "own@gw", "true")
         assert another.asked()[0] != id_
         another.process.kill()
         another.end()
-        told = [str(one["fields"]) for one in world.gateway.audit()]
-        assert not any(letters in one for one in told)
+        details = [str(event["fields"]) for event in world.gateway.audit()]
+        assert not any(letters in detail for detail in details)
         assert letters not in str(world.gateway.lines)
     finally:
         terminal.process.kill()
@@ -289,7 +289,7 @@ def test_attach_waits_for_the_touch_and_goes_on(
     code, said = waiting.end()
     assert (code, said) == (0, b"in\r\n"), waiting.shown
     assert len(ASKED.findall(waiting.shown.decode())) == 1
-    # Proved, it is not asked for again; a cookie is led to the page, and told no letters.
+    # Proved, it is not asked for again; a cookie is led to the page, and shown no letters.
     again = Program(*command)
     assert (again.end(), again.shown) == ((0, b"in\r\n"), b"")
     other = passkeys.signed_in(web_port)
@@ -303,7 +303,7 @@ def test_attach_waits_for_the_touch_and_goes_on(
 
 
 def connect(world: World, secret: str, *fields: str) -> socket.socket:
-    """A request for the shell of `secret`."""
+    """Send a request for the shell of `secret`, and return the connection."""
     line = socket.create_connection(("127.0.0.1", world.gateway.port("tunnel")), BOUND_S)
     basic = b64encode(f"dev:{secret}".encode()).decode()
     head = ["CONNECT secret.ssh:22 HTTP/1.1", "Host: secret.ssh:22", *fields]
@@ -312,10 +312,10 @@ def connect(world: World, secret: str, *fields: str) -> socket.socket:
 
 
 def read_until(line: socket.socket, text: bytes) -> bytes:
-    found = b""
-    while text not in found and (more := line.recv(4096)):
-        found += more
-    return found
+    read = b""
+    while text not in read and (more := line.recv(4096)):
+        read += more
+    return read
 
 
 @pytest.mark.identity(35)
@@ -329,16 +329,16 @@ def test_connect_says_where_to_go_and_waits_for_a_client_that_shows_it(
         refused = read_until(stock, b"\n\n").decode()
     status = refused.splitlines()[0]
     assert status.startswith("HTTP/1.1 403 Forbidden: step-up: open ")
-    found = ASKED.search(status)
-    assert found is not None, "nc and others show the status line alone"
+    match = ASKED.search(status)
+    assert match is not None, "nc and others show the status line alone"
     assert "secret wants a fresh proof that you are there" in refused.splitlines()[-1]
 
     with connect(world, secret, "Stagedoor-Progress: 1") as ours:
         interim = read_until(ours, b"\r\n\r\n").decode()
         assert interim.startswith("HTTP/1.1 102 ")
-        assert ASKED.findall(interim) == [found.groups()], "the same wait serves both"
+        assert ASKED.findall(interim) == [match.groups()], "the same wait serves both"
         person = passkeys.signed_in(web_port)
-        passkeys.prove(person, passkeys.add_passkey(person), id=found[2], letters=found[3])
+        passkeys.prove(person, passkeys.add_passkey(person), id=match[2], letters=match[3])
         assert b"HTTP/1.1 200 " in read_until(ours, b"200 ")
     with connect(world, secret) as stock:
         assert read_until(stock, b"\r\n").startswith(b"HTTP/1.1 200 ")

@@ -62,7 +62,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def certified(world: World, user: str, folder: Path) -> Path:
-    """A key of a sign-in of `user`, with the certificate of it that `ssh gw cert` gives."""
+    """Return a key of a sign-in of `user`, with the certificate of it that `ssh gw cert` gives."""
     folder.mkdir(exist_ok=True)
     key = new_key(folder / "key")
     signed_in(world, user, key)
@@ -76,7 +76,7 @@ def again(world: World, user: str, key: Path) -> None:
 
 
 def by_certificate(world: World, key: Path, user: str) -> Path:
-    """A configuration that shows the certificate alone, to the gateway and to servers."""
+    """Return a configuration that shows the certificate alone, to the gateway and to servers."""
     return world.config(
         "PubkeyAcceptedAlgorithms ssh-ed25519-cert-v01@openssh.com",
         "StrictHostKeyChecking no",
@@ -86,7 +86,7 @@ def by_certificate(world: World, key: Path, user: str) -> Path:
 
 
 def enters(sshd: Sshd, key: Path) -> bool:
-    """Whether the server lets the certificate in as ACCOUNT."""
+    """Return whether the server lets the certificate in as ACCOUNT."""
     options = ("-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none")
     known = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
     done = subprocess.run(

@@ -55,7 +55,7 @@ def by_connect(world: World, client_option: str = "", ssh_option: str = "LogLeve
     return through_client(world, command, "dev@app01.ssh", "true")
 
 
-def said_by_every_method(world: World, setting: str) -> None:
+def assert_every_method_says(world: World, setting: str) -> None:
     alone = through_client(
         world,
         [sys.executable, tunnel.__file__, "--gateway", f"127.0.0.1:{world.gateway.port()}"],
@@ -73,24 +73,24 @@ def said_by_every_method(world: World, setting: str) -> None:
 
 
 def test_every_access_method_says_what_turned_them_away_and_what_mends_it(world: World) -> None:
-    said_by_every_method(world, PENALTY)
+    assert_every_method_says(world, PENALTY)
 
 
-def test_ssh_that_has_the_socket_itself_is_told_too(world: World) -> None:
+def test_ssh_that_has_the_socket_itself_reads_it_too(world: World) -> None:
     done = by_connect(world, "--fdpass", "ProxyUseFdpass=yes")
     assert PENALTY in done.stderr.decode()
 
 
-def test_the_audit_says_that_nobody_got_in(world: World) -> None:
+def test_the_audit_says_that_no_session_reached_its_shell(world: World) -> None:
     by_connect(world)
     world.ssh("app01.ssh", "true")
     for way in ("connect", "jump"):
         wait_until(
             lambda way=way: any(
-                one["way"] == way
-                and one["outcome"] == "unreached"
-                and PENALTY in str(one["detail"])
-                for one in world.sessions()
+                session["way"] == way
+                and session["outcome"] == "unreached"
+                and PENALTY in str(session["detail"])
+                for session in world.sessions()
             )
         )
 
@@ -143,4 +143,4 @@ def test_one_persons_wrong_key_turns_all_away_and_they_learn_it(tmp_path: Path, 
         # The developer's own key, which this server does not know; nothing else is wrong.
         trusting = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
         assert b"Permission denied" in world.ssh(*trusting, "app01.ssh", "true").stderr
-        said_by_every_method(world, PENALTY)
+        assert_every_method_says(world, PENALTY)

@@ -1,4 +1,4 @@
-"""When everybody comes back in one moment, logins to one shell take turns; other shells wait for nobody."""
+"""When all developers come back in one moment, logins to one shell take turns; other shells do not wait."""
 
 import asyncio
 import socket
@@ -62,6 +62,8 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
         async with asyncio.timeout(30), news:
             await news.wait_for(lambda: under_way["app02.ssh"] == 1)
         go_on.set()
-        found = await asyncio.gather(*crowd, other, return_exceptions=True)
+        outcomes = await asyncio.gather(*crowd, other, return_exceptions=True)
     assert most == AT_ONCE
-    assert [each for each in found if isinstance(each, BaseException)] == [found[3 * AT_ONCE - 1]]
+    assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == [
+        outcomes[3 * AT_ONCE - 1]
+    ]

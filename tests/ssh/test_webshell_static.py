@@ -88,8 +88,8 @@ def test_a_server_that_is_stopped_is_not_called_ready(world: World, tmp_path: Pa
     assert [line.split()[1] for line in listed.splitlines()] == ["ready", "ready", "unreachable"]
 
 
-def test_the_doctor_tells_which_server_holds_terminals(world: World, tmp_path: Path) -> None:
-    """On the developer's side; app02's entry names no holder, and nobody answers for app03."""
+def test_the_doctor_names_the_server_that_holds_terminals(world: World, tmp_path: Path) -> None:
+    """On the developer's side; app02's entry names no holder, and no server answers for app03."""
     secret = tmp_path / "secret"
     secret.touch(mode=0o600)
     secret.write_text(PASSWORD)

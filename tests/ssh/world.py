@@ -27,7 +27,7 @@ def new_key(path: Path, *options: str) -> Path:
 
 
 def public(key: Path) -> str:
-    """The public half, as it is registered or signed."""
+    """Return the public half, as it is registered or signed."""
     return key.with_name(key.name + ".pub").read_text()
 
 
@@ -66,7 +66,7 @@ class World:
         return self.gateway.port("ssh")
 
     def config(self, *lines: str, key: Path | None = None, user: str = "dev") -> Path:
-        """An ssh_config; a question about a host key would be a failure."""
+        """Return an ssh_config; a question about a host key would be a failure."""
         known = self.folder / "known_hosts"
         authority = (self.gateway.data_dir / "keys" / "host_ca.pub").read_text()
         path = self.folder / f"config.{os.urandom(4).hex()}"
