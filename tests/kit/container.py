@@ -85,12 +85,12 @@ class Container:
         os.kill(self.pid, signal.SIGTERM)
 
     def exit_status(self) -> int | None:
-        """The first process's exit status; None while it runs."""
+        """Return the first process's exit status; None while it runs."""
         assert self._process is not None
         return self._process.poll()
 
     def wait(self, bound_s: float = BOUND_S) -> int:
-        """The exit status, once it has ended."""
+        """Return the exit status, once it has ended."""
         assert self._process is not None
         return self._process.wait(bound_s)
 
@@ -125,7 +125,7 @@ class Container:
     # ---- what is inside
 
     def file(self, path: str) -> Path:
-        """A file of the container's own /run/stagedoor, /etc/stagedoor/… or root, from outside."""
+        """Return a file of the container's own /run/stagedoor, /etc/stagedoor/… or root, from outside."""
         for inside, outside in (
             ("/run/stagedoor", "run"),
             ("/etc/stagedoor/host", "host"),
@@ -136,7 +136,7 @@ class Container:
         return self.folder / "rootfs" / path.lstrip("/")
 
     def processes(self) -> dict[int, str]:
-        """Its processes: pid as this machine sees it, to the name."""
+        """Return its processes: pid as this machine sees it, to the name."""
         listed = subprocess.run(
             [*self.runc, "ps", "--format", "json", self.name], capture_output=True, check=True
         )
@@ -183,7 +183,7 @@ class Container:
         )
 
     def ssh_command(self, person: str = "alice") -> str:
-        """For `rsync -e` and the like."""
+        """Return a command for `rsync -e` and the like."""
         return shlex.join(["ssh", *self.ssh_options(person)])
 
     # ---- how it is made

@@ -31,11 +31,11 @@ class People:
         self.known_hosts.write_text(f"@cert-authority app01.ssh {self.public('host_ca')}")
 
     def key(self, name: str) -> Path:
-        """A private key's file."""
+        """Return a private key's file."""
         return self.folder / name
 
     def public(self, name: str) -> str:
-        """A public key, with its line end."""
+        """Return a public key, with its line end."""
         return self.key(name).with_suffix(".pub").read_text()
 
     def lay_out(self, host: Path, shell: Path) -> None:

@@ -15,7 +15,7 @@ from tests.cluster.turn import turn
 
 
 def root(name: str) -> Path:
-    """The folder of the image `name` of tests/cluster/images.py, or of `nothing`.
+    """Return the folder of the image `name` of tests/cluster/images.py, or of `nothing`.
 
     Raises:
         ClusterError: a program is missing that makes it.

@@ -43,7 +43,7 @@ def entries(printed: bytes) -> dict[bytes, bytes]:
 
 
 def of_the_app(printed: bytes) -> dict[bytes, bytes]:
-    """The same without what ssh adds for this session."""
+    """Return the same without what ssh adds for this session."""
     return {
         n: v for n, v in entries(printed).items() if n not in (b"SSH_CLIENT", b"SSH_CONNECTION")
     }

@@ -116,7 +116,7 @@ def test_a_terminal_is_counted_as_what_stays(make: Make) -> None:
     wait_until(lambda: container.states[-1] == "stagedoor: idle")
 
 
-def test_a_terminal_outlives_sigterm_and_is_told(make: Make) -> None:
+def test_a_terminal_outlives_sigterm_and_shows_a_notice(make: Make) -> None:
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
     with terminals(container).peer() as peer:
         peer.hello().type(b"echo rea''dy\r")
@@ -134,7 +134,7 @@ def test_a_terminal_outlives_sigterm_and_is_told(make: Make) -> None:
 
 @pytest.mark.parametrize("typed", [True, False], ids=["told", "its command"])
 @pytest.mark.parametrize("each", ["sleep 0.1", ":"], ids=["others", "itself"])
-def test_what_runs_where_nobody_looks_has_the_grace_period_too(
+def test_what_runs_in_a_detached_terminal_has_the_grace_period_too(
     make: Make, typed: bool, each: str
 ) -> None:
     """Typed into a shell, and as the terminal's own command; what the shell does itself counts, and so does
@@ -156,7 +156,7 @@ def test_what_runs_where_nobody_looks_has_the_grace_period_too(
     assert container.wait() == 0
 
 
-def test_a_prompt_at_which_nobody_sits_is_not_waited_for(make: Make) -> None:
+def test_a_prompt_in_a_detached_terminal_is_not_waited_for(make: Make) -> None:
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
     with terminals(container).peer() as peer:
         peer.hello().type(b"echo rea''dy\r")

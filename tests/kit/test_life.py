@@ -28,12 +28,12 @@ def children(container: Container) -> dict[int, str]:
 
 
 def listener(container: Container) -> int:
-    """The pid of the sshd that takes connections."""
+    """Return the pid of the sshd that takes connections."""
     [pid] = [pid for pid, name in children(container).items() if name == "sshd"]
     return pid
 
 
-def test_a_session_outlives_sigterm_and_is_told(make: Make) -> None:
+def test_a_session_outlives_sigterm_and_shows_a_notice(make: Make) -> None:
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
     with Terminal(container) as terminal:
         terminal.type("echo rea''dy")
@@ -86,7 +86,7 @@ def test_the_pods_hook_gives_even_sigkill_its_grace_period(make: Make) -> None:
     assert container.wait() == 0
 
 
-def test_nobody_there_and_it_ends_at_once(make: Make) -> None:
+def test_without_a_session_it_ends_at_once(make: Make) -> None:
     container = make(settings={"STAGEDOOR_GRACE_S": "600"}).start()
     container.terminate()
     assert container.wait() == 0
@@ -107,7 +107,7 @@ def test_a_session_that_stays_is_ended_before_the_kubelet_would(make: Make) -> N
     assert 2 < container.last_said() - started < 5
 
 
-def test_the_terminal_is_told_again_towards_the_end(make: Make) -> None:
+def test_the_terminal_shows_the_notice_again_towards_the_end(make: Make) -> None:
     container = make(settings={"STAGEDOOR_GRACE_S": "12"}).start()
     with Terminal(container) as terminal:
         terminal.type("echo rea''dy")
@@ -194,7 +194,7 @@ def test_the_state_is_said_whenever_it_changes(make: Make) -> None:
     wait_until(lambda: container.states == said)
 
 
-def test_a_session_cannot_say_that_nobody_is_there(make: Make) -> None:
+def test_a_session_cannot_pretend_that_there_is_none(make: Make) -> None:
     """It runs under the same uid as the first process, and yet has no hand in what that says."""
     container = make().start()
     attack = "echo 'stagedoor: idle' >/proc/1/fd/1; cat /proc/1/environ; cat"
@@ -213,7 +213,7 @@ def test_a_session_cannot_say_that_nobody_is_there(make: Make) -> None:
     ]
 
 
-def test_knocking_alone_is_no_session(make: Make) -> None:
+def test_a_connection_alone_is_no_session(make: Make) -> None:
     container = make().start()
     inside = ["nsenter", f"--net=/proc/{container.pid}/ns/net", "nc", "127.0.0.1", "2222"]
     with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as knocking:

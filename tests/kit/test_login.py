@@ -61,7 +61,7 @@ def test_others_do_not(make: Make, person: str) -> None:
     assert container.ssh("id", "-u").stdout == b"12345\n"
 
 
-def test_whoever_is_admitted_while_it_runs_gets_in_at_once(make: Make, people: People) -> None:
+def test_a_person_admitted_while_it_runs_gets_in_at_once(make: Make, people: People) -> None:
     container = make().start()
     assert container.ssh("true", person="carol").returncode == 255
     container.file("/etc/stagedoor/shell/authorized_principals").write_text("bob\ncarol\n")
@@ -167,7 +167,7 @@ def test_a_wrong_setting_is_named(make: Make, wrong: dict[str, str]) -> None:
     assert next(iter(wrong)) in container.log
 
 
-def test_a_failed_login_locks_nobody_out(make: Make) -> None:
+def test_failed_logins_lock_no_person_out(make: Make) -> None:
     """All logins come from the gateway's address, which sshd would penalise by default."""
     container = make().start()
     for _ in range(8):

@@ -82,7 +82,7 @@ def _pod(kit: str, app: str) -> dict[str, Any]:
 
 
 def _app(cluster: Cluster, image: str, folder: Path) -> str:
-    """The image on the node. `nginx` is one that wants another signal than SIGTERM, as nginx's does."""
+    """Return the image on the node. `nginx` wants another signal than SIGTERM, as nginx's does."""
     if image != "nginx":
         return cluster.image(image)
     recipe = {entry.name: entry for entry in images.RECIPES}["busybox"]
@@ -106,7 +106,7 @@ class Pod:
         )
 
     def command(self, *arguments: str) -> list[str]:
-        """An `ssh` command line."""
+        """Return an `ssh` command line."""
         return [
             *(
                 "ssh",
@@ -135,7 +135,7 @@ class Pod:
         return subprocess.run(command, capture_output=True, timeout=BOUND_S)
 
     def kubectl(self, *arguments: str) -> str:
-        """In its namespace."""
+        """Run kubectl in its namespace."""
         return self.cluster.kubectl("--namespace", self.namespace, *arguments)
 
 

@@ -96,7 +96,7 @@ def test_without_one_the_motd_says_what_the_settings_say(make: Make) -> None:
             terminal.expect(text)
 
 
-def test_those_inside_are_told_when_the_notice_changes(make: Make) -> None:
+def test_terminals_show_a_notice_that_changes(make: Make) -> None:
     container = make().start()
     notice = container.file("/etc/stagedoor/shell/notice")
     with Terminal(container) as terminal:

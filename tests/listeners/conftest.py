@@ -69,7 +69,7 @@ def worker(shell: Upstream, folder: Path, certificate: Path) -> Iterator[Gateway
 
 @contextlib.contextmanager
 def full() -> Iterator[int]:
-    """A port that answers nothing: its accept queue is full, so the kernel drops what comes."""
+    """Yield a port that answers nothing: its accept queue is full, so the kernel drops what comes."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):

@@ -84,12 +84,12 @@ async def test_what_is_no_request_gets_no_answer(port: int, content: bytes) -> N
     assert await ask(port, "GET", "/healthz") == (200, "alive\n")
 
 
-async def test_what_looks_like_a_request_is_told_that_it_is_none(port: int) -> None:
+async def test_what_looks_like_a_request_is_answered_that_it_is_none(port: int) -> None:
     answer = await send(port, b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
-async def test_a_slow_one_is_dropped_and_a_flood_shuts_nobody_out_for_good(
+async def test_a_slow_client_is_dropped_and_a_flood_shuts_none_out_for_good(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "REQUEST_TIMEOUT_S", 0.3)

@@ -31,7 +31,7 @@ PAGES = [
 
 
 def made(hint: Any, text: str) -> Any:
-    """A value of the type `hint`, with `text` wherever there is text."""
+    """Return a value of the type `hint`, with `text` wherever there is text."""
     kind, inner = typing.get_origin(hint), typing.get_args(hint)
     if kind in (typing.Union, types.UnionType):
         return made(inner[0], text)

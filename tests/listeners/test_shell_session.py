@@ -64,7 +64,7 @@ class World:
     def closed(self) -> list[str]:
         return [step for step in self.script.asked if step.startswith("audit.close")]
 
-    async def until_nobody_is_in(self) -> None:
+    async def wait_until_empty(self) -> None:
         async with asyncio.timeout(BOUND_S):
             while self.live:
                 await asyncio.sleep(0)
@@ -124,7 +124,7 @@ async def test_a_block_that_ends_closes_the_session_in_order() -> None:
             assert done.exit_status == 0
             session.sent, session.received = 3, 4
             assert here.flow.registry.counts() == [(session.opened.id, Counts(3, 4))]
-        await here.until_nobody_is_in()
+        await here.wait_until_empty()
         assert here.closed == ["audit.close closed"]
         assert here.script.lines[-1]["sent"] == 3
 
@@ -145,7 +145,7 @@ async def test_what_the_block_raises_says_how_the_session_ended(
         with pytest.raises(type(error)):
             async with shell_session(await here.enter(), here.login):
                 raise error
-        await here.until_nobody_is_in()
+        await here.wait_until_empty()
         assert here.closed == [f"audit.close {end}"]
 
 
@@ -156,7 +156,7 @@ async def test_the_block_may_say_itself_how_it_ended() -> None:
                 session.end_as(End.DOWNSTREAM_LOST, "the browser went away")
                 session.end_as(End.CLOSED)
                 raise RuntimeError
-        await here.until_nobody_is_in()
+        await here.wait_until_empty()
         assert here.closed == ["audit.close downstream_lost"]
 
 
@@ -172,7 +172,7 @@ async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -
         with pytest.raises(SessionEndedError, match="gone home") as ended:
             await work()
         assert ended.value.end is End.REVOKED
-        await here.until_nobody_is_in()
+        await here.wait_until_empty()
         assert here.closed == ["audit.close revoked"]
         assert here.notes == [Kind.CHANNEL_OPENED, Kind.CHANNEL_CLOSED]
 
@@ -186,7 +186,7 @@ async def test_a_session_whose_grant_went_as_it_opened_never_begins() -> None:
             async with shell_session(await here.enter(), here.login):
                 begun = True
         assert not begun
-        await here.until_nobody_is_in()
+        await here.wait_until_empty()
         assert here.closed == ["audit.close revoked"]
 
 
@@ -220,7 +220,7 @@ async def test_a_shell_with_another_host_key_is_not_logged_in_to() -> None:
         with pytest.raises(UnreachedError, match="no host key that the gateway knows"):
             async with shell_session(await here.enter(), here.login):
                 raise AssertionError("somebody else's shell")
-        await here.until_nobody_is_in()
+        await here.wait_until_empty()
         assert here.closed == ["audit.close unreached"]
 
 
@@ -245,7 +245,7 @@ async def test_a_login_may_be_cancelled_at_any_await_and_leaves_no_shell() -> No
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await here.until_nobody_is_in()
+            await here.wait_until_empty()
             opened = here.script.asked.count("audit.open")
             assert len(here.closed) == opened, here.script.asked
             turns += 1

@@ -248,7 +248,7 @@ def test_another_protocol_gets_400_at_once_and_causes_no_dial(
 
 
 @pytest.mark.line(13, 14)
-def test_a_proxy_line_from_a_source_that_is_not_trusted_lets_nobody_in(
+def test_a_proxy_line_from_a_source_that_is_not_trusted_lets_no_client_in(
     worker: GatewayWorker, upstream: Upstream
 ) -> None:
     line = b"PROXY TCP4 10.0.0.1 10.0.0.2 1000 22\r\n"

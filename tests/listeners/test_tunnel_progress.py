@@ -49,7 +49,7 @@ def downstream(wire: Wire, header: bytes) -> _Downstream:
     return made
 
 
-def test_only_a_client_that_asks_is_told() -> None:
+def test_only_a_client_that_asks_gets_progress() -> None:
     wire = Wire(1000)
     downstream(wire, b"User-Agent: curl\r\n").progress(StartStep("scheduling"))
     assert wire.sent == b""

@@ -22,7 +22,7 @@ BULK = os.urandom(1024 * 1024) * 4
 
 @contextlib.contextmanager
 def client_of(worker: GatewayWorker, certificate: Path | None) -> Iterator[Peer]:
-    """A developer's end that has not asked yet; over TLS where there is a certificate."""
+    """Yield a developer's end that has not asked yet; over TLS where there is a certificate."""
     if certificate is None:
         with dialled(worker.port) as peer:
             yield peer
@@ -144,7 +144,7 @@ def test_a_refusal_over_tls_is_read_whole_and_ends_in_order(
 
 
 @pytest.mark.line(37)
-def test_refused_no_app_no_shell_and_too_late_are_told_apart(
+def test_refused_no_app_no_shell_and_too_late_are_distinguished(
     worker: GatewayWorker, upstream: Upstream, spied: Spied
 ) -> None:
     def ask(app: str) -> Answer:
@@ -219,7 +219,7 @@ def test_every_way_out_gives_the_slot_and_the_descriptors_back(
     assert worker.gateway.relay.active() == 0
 
 
-def test_a_fault_of_ours_is_told_as_one_and_costs_nobody_else(
+def test_a_fault_of_the_gateway_is_reported_as_one_and_costs_no_other_client(
     worker: GatewayWorker, upstream: Upstream, spied: Spied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: str) -> list[str]:

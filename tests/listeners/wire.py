@@ -83,7 +83,7 @@ def bearer(token: str) -> str:
 
 
 def head(authority: str, *fields: str, version: str = "1.1") -> bytes:
-    """A request as curl would write it."""
+    """Return a request as curl would write it."""
     lines = [f"CONNECT {authority} HTTP/{version}"]
     if version == "1.1":
         lines.append(f"Host: {authority}")
@@ -92,7 +92,7 @@ def head(authority: str, *fields: str, version: str = "1.1") -> bytes:
 
 @contextlib.contextmanager
 def dialled(port: int, source: str = "127.0.0.1") -> Iterator[Peer]:
-    """A connection to the gateway, from an address of 127.0.0.0/8."""
+    """Yield a connection to the gateway, from an address of 127.0.0.0/8."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S, (source, 0)) as sock:
         if sock.getsockname() == sock.getpeername():
             # No process listens, and the kernel chose that very port for our own end (RFC 9293 §3.5).
@@ -102,7 +102,7 @@ def dialled(port: int, source: str = "127.0.0.1") -> Iterator[Peer]:
 
 
 def read_answer(peer: Peer) -> Answer:
-    """The answer's head, and a refusal's whole body up to the end; of a 200 not one byte more."""
+    """Read the answer's head, and a refusal's whole body up to the end; of a 200 not one byte more."""
     received = b""
     while not received.endswith(b"\r\n\r\n"):
         byte = peer.read(1)
@@ -116,7 +116,7 @@ def read_answer(peer: Peer) -> Answer:
 
 
 def said(port: int, request: bytes, source: str = "127.0.0.1") -> Answer:
-    """One request on a connection of its own, and the answer."""
+    """Send one request on a connection of its own, and return the answer."""
     with dialled(port, source) as peer:
         peer.send(request)
         return read_answer(peer)

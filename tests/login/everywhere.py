@@ -48,7 +48,10 @@ BY_SSH = ("connect", "jump", "direct")
 
 @contextmanager
 def two_gateways(folder: Path, server: Server, web: str = "") -> Iterator[list[Gateway]]:
-    """On one PostgreSQL store, with the user dev, who may enter app01 at both; `web` is more of its table."""
+    """Yield two gateways on one PostgreSQL store, with the user dev, who may enter app01 at both.
+
+    `web` has more lines for the table of that name.
+    """
     store = f'\n[store]\nurl = "{server.url}"\npassword_file = "{server.password_file}"\n'
     with ExitStack() as stack:
         gateways = []
@@ -95,7 +98,7 @@ class SignIn:
         self.secret.write_text(got["secret"])
 
     def open_at(self, gateway: Gateway) -> None:
-        """One session by each method; each is in when this returns."""
+        """Open one session by each method; return once each is open."""
         config = self.folder / f"{gateway.folder.name}.conf"
         config.write_text(
             SSH.format(

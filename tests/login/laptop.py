@@ -63,7 +63,7 @@ class Laptop:
         return self.start(*arguments, **env).end()
 
     def ssh(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """As ssh would run here: it takes the home from the account, not from $HOME."""
+        """Run ssh as it would run here: it takes the home from the account, not from $HOME."""
         config = self.home / ".ssh/config"
         return subprocess.run(
             ["ssh", "-F", config, *arguments],
@@ -76,7 +76,7 @@ class Laptop:
         )
 
     def log_in(self, person: Person, *arguments: str) -> "Running":
-        """By a click in a browser of this machine."""
+        """Log in by a click in a browser of this machine."""
         running = self.start("login", self.base, *arguments)
         come_back(person, running.login_id(self.base))
         assert running.end().returncode == 0, running.stderr

@@ -70,7 +70,7 @@ class Machine:
         return self.ask("/login/poll", **{"id": id_, "verifier": self.verifier} | more)
 
     def letters(self, id_: str) -> str:
-        """The letters that its terminal shows, of which the gateway learns by a poll."""
+        """Return the letters that its terminal shows, of which the gateway learns by a poll."""
         assert self.poll(id_) == (200, {"state": "waiting"})
         return shown_letters(login_letters(self.origin, id_, self.key.fingerprint, self.verifier))
 

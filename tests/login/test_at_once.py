@@ -101,7 +101,7 @@ def test_ssh_waits_for_another_s_login_with_no_client_of_its_own_and_hears_how_i
 
 
 def is_asleep(shell: int) -> bool:
-    """It waits for a `sleep`."""
+    """Return whether it waits for a `sleep`."""
     try:
         [child] = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
         return Path(f"/proc/{child}/comm").read_text() == "sleep\n"

@@ -68,7 +68,7 @@ def test_one_login_on_a_bare_machine_then_ssh_alone(
     assert (laptop.home / ".ssh/config").read_text() == ""
 
 
-def test_a_shell_knows_the_new_key_before_its_machine_is_told(
+def test_a_shell_knows_the_new_key_before_its_machine_does(
     laptop: Laptop, person: Person, gateway: Gateway
 ) -> None:
     """Not with the next look at the store, half a second later: ssh may come at once."""
@@ -273,7 +273,7 @@ def test_it_needs_no_agent_and_changes_none(laptop: Laptop, person: Person, tmp_
 
 @contextmanager
 def agent(folder: Path) -> Iterator[str]:
-    """A real ssh-agent; its socket."""
+    """Run a real ssh-agent, and yield its socket."""
     place = str(folder / "agent")
     process = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
     try:
@@ -286,7 +286,7 @@ def agent(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def refusing(folder: Path) -> Iterator[str]:
-    """An agent that answers SSH_AGENT_FAILURE to everything (draft-ietf-sshm-ssh-agent)."""
+    """Run an agent that answers SSH_AGENT_FAILURE to everything (draft-ietf-sshm-ssh-agent)."""
     place = str(folder / "keyring")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)

@@ -29,7 +29,7 @@ def person(base: str) -> Person:
     return Person(base).sign_in()
 
 
-def test_a_new_machine_is_told_how_to_reach_it(base: str, gateway: Gateway) -> None:
+def test_a_new_machine_learns_how_to_reach_it(base: str, gateway: Gateway) -> None:
     with urllib.request.urlopen(f"{base}/.well-known/stagedoor") as answer:
         known = json.load(answer)
     assert known["login"] is True
@@ -87,7 +87,7 @@ def connect(gateway: Gateway, user: str, secret: str) -> bytes:
         return line.recv(4096)
 
 
-def test_of_a_token_that_ends_soon_the_client_is_told(gateway: Gateway) -> None:
+def test_a_token_that_ends_soon_is_announced_to_the_client(gateway: Gateway) -> None:
     now = time.time()
     for left_s, is_announced in ((2 * DAY_S, True), (30 * DAY_S, False)):
         with gateway.changed() as service:

@@ -73,7 +73,7 @@ class Installation:
         return time.time() + self.ahead_s
 
     async def sign(self, user: str, sign_in_number: int, public_key: str, ends_at: float) -> str:
-        """By the installation's own CA. Satisfies UserCertificates."""
+        """Sign by the installation's own CA. Satisfies UserCertificates."""
         if self.broken:
             raise CertificateError("the signer is away; try again")
         assert ends_at > time.time()
@@ -333,7 +333,7 @@ async def test_a_logout_ends_the_login_and_no_other(here: Installation, key: Key
     assert isinstance(await here.renew(key), Denial)
 
 
-async def test_where_nothing_can_be_signed_the_machine_is_told(
+async def test_where_nothing_can_be_signed_the_machine_learns_why(
     here: Installation, key: Key
 ) -> None:
     here.broken = True

@@ -101,7 +101,7 @@ class TlsPeer(Peer):
             self.sock.sendall(record)
 
     def read(self, limit: int = 65536) -> bytes:
-        """An end without close_notify is an ssl.SSLEOFError."""
+        """Read some bytes; an end without close_notify is an ssl.SSLEOFError."""
         while True:
             with self._lock:
                 if self._ready:
@@ -133,7 +133,7 @@ class TlsPeer(Peer):
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """A peer's socket and the gateway's, which does not block."""
+    """Return a peer's socket and the gateway's, which does not block."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         peer = socket.create_connection(listening.getsockname())
         ours, _ = listening.accept()
@@ -144,7 +144,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def write_certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path]:
-    """A self-signed certificate and its key."""
+    """Write a self-signed certificate and its key, and return both files."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)

@@ -86,7 +86,7 @@ async def test_a_silent_address_is_raced_by_the_next_and_the_loser_closed(
         peer.close()
 
 
-async def test_when_all_refuse_the_refusal_is_told(listening: socket.socket) -> None:
+async def test_when_all_refuse_the_refusal_is_raised(listening: socket.socket) -> None:
     port = listening.getsockname()[1]
     before = descriptors()
     with pytest.raises(ConnectionRefusedError):
@@ -106,7 +106,7 @@ async def test_silence_is_a_timeout_and_leaves_no_descriptor(silent: tuple[Addre
     assert descriptors() == before
 
 
-async def test_a_refusal_is_told_rather_than_a_silence(
+async def test_a_refusal_is_raised_rather_than_a_silence(
     silent: tuple[Address, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, port = silent

@@ -77,7 +77,7 @@ async def test_a_request_brings_the_status_and_the_body(server: Server) -> None:
 
 
 async def _until_closed(server: Server) -> tuple[int, bytes]:
-    """An answer without a length ends with its connection."""
+    """Ask a server whose answer has no length and ends with its connection."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -159,7 +159,7 @@ async def test_an_answer_has_a_bound_in_bytes_and_in_time(
 
 
 async def _drip(server: Server) -> tuple[int, bytes]:
-    """A byte every now and then, without end."""
+    """Ask a server that sends a byte every now and then, without end."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -58,7 +58,7 @@ class Accepted:
 
 
 def taken_over(listening: Listening) -> socket.socket:
-    """As a worker inherits it."""
+    """Return the listening socket as a worker inherits it."""
     return adopt(os.dup(listening.fds()[0]))
 
 
@@ -153,7 +153,7 @@ def test_every_interface_means_both_families_on_one_port() -> None:
     listening.close()
 
 
-def test_a_taken_port_is_told_with_the_address_and_the_setting() -> None:
+def test_a_taken_port_is_reported_with_the_address_and_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StagedoorError) as caught:
@@ -164,18 +164,18 @@ def test_a_taken_port_is_told_with_the_address_and_the_setting() -> None:
     assert "tunnel.addresses" in message
 
 
-def test_a_second_gateway_on_the_port_is_told_though_ports_can_be_shared() -> None:
+def test_a_second_gateway_on_the_port_is_refused_though_ports_can_be_shared() -> None:
     first = bind("127.0.0.1", 0)
     with pytest.raises(StagedoorError, match="in use"):
         bind("127.0.0.1", first.names()[0][1])
     first.close()
 
 
-def test_an_address_that_is_not_ours_is_told() -> None:
+def test_an_address_of_another_machine_is_reported() -> None:
     with pytest.raises(StagedoorError, match=r"192\.0\.2\.1:8022.*tunnel\.addresses"):
         bind("192.0.2.1", 8022, setting="tunnel.addresses")
 
 
-def test_a_host_name_that_does_not_exist_is_told() -> None:
+def test_a_host_name_that_does_not_exist_is_reported() -> None:
     with pytest.raises(StagedoorError, match=r"no-such-host\.invalid:8022"):
         bind("no-such-host.invalid", 8022, setting="tunnel.addresses")

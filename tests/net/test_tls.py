@@ -262,7 +262,7 @@ def test_a_key_with_a_passphrase_is_refused_with_the_command_that_helps(
     assert stat.S_ISREG(locked.stat().st_mode)
 
 
-def test_a_broken_certificate_is_told(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_broken_certificate_is_reported(certificate: tuple[Path, Path], tmp_path: Path) -> None:
     cut = tmp_path / "cut.crt"
     cut.write_bytes(certificate[0].read_bytes()[:200])
     with pytest.raises(SettingsError, match=r"cut\.crt"):

@@ -145,7 +145,7 @@ async def test_one_that_has_proved_itself_may_take_its_time_but_not_after_a_clos
         await protocol.lost
 
 
-async def test_the_protocol_is_told_to_pause_and_to_go_on(
+async def test_the_protocol_is_asked_to_pause_and_to_go_on(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, peer = ends

@@ -23,7 +23,7 @@ def test_a_pipe_given_back_empty_is_used_again() -> None:
     assert pool.open == 0
 
 
-def test_a_pipe_that_still_holds_somebodys_bytes_is_never_used_again() -> None:
+def test_a_pipe_that_still_holds_a_tunnels_bytes_is_never_used_again() -> None:
     pool = PipePool(65536, 1)
     first = pool.take()
     assert first is not None

@@ -60,7 +60,7 @@ class Gateway:
         return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
 
     def half_dead(self) -> list[str]:
-        """Its sockets in CLOSE_WAIT (state 08)."""
+        """Return its sockets in CLOSE_WAIT (state 08), by local address."""
         mine = {str(fd.readlink()) for fd in Path(f"/proc/{self._process.pid}/fd").iterdir()}
         rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return [row[1] for row in rows if row[3] == "08" and f"socket:[{row[9]}]" in mine]

@@ -293,7 +293,7 @@ def test_without_an_idle_timeout_a_silent_tunnel_lives_for_ever(
 @pytest.mark.parametrize(
     ("side", "end"), [("downstream", End.DOWNSTREAM_LOST), ("upstream", End.UPSTREAM_LOST)]
 )
-def test_a_peer_that_vanished_is_reaped_and_told_as_lost(
+def test_a_peer_that_vanished_is_reaped_and_reported_as_lost(
     world: World, side: str, end: End, state: str
 ) -> None:
     def short(_: Peer, stream: Stream) -> None:
@@ -341,7 +341,7 @@ def test_a_tunnel_that_is_just_being_started_is_not_idle(
     assert run.ends.empty()
 
 
-def test_an_end_that_was_closed_before_the_start_harms_nobody_else(world: World) -> None:
+def test_an_end_that_was_closed_before_the_start_harms_no_other_tunnel(world: World) -> None:
     other = world.open()
 
     def close(_: Peer, stream: Stream) -> None:

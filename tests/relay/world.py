@@ -63,7 +63,7 @@ class World:
         prepare: Callable[[Peer, Stream], None] | None = None,
         preface: Preface | None = None,
     ) -> Run:
-        """A new tunnel; `prepare` sees each peer and our stream to it before the relay does."""
+        """Open a tunnel; `prepare` sees each peer and our stream to it before the relay does."""
         downstream, ours_down = self.downstream()
         socket_up, ours = tcp_pair()
         upstream, ours_up = Peer(socket_up), TcpStream(ours)

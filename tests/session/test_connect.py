@@ -58,7 +58,7 @@ async def test_a_pod_that_was_replaced_is_found_at_its_new_address() -> None:
     assert pods.dialled == ["10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"]
 
 
-async def test_when_time_is_up_the_last_failure_is_told() -> None:
+async def test_when_time_is_up_the_last_failure_is_given() -> None:
     pods = Pods(set(), [OLD])
     reached = await pods.connector(0.5).connect(opened(OLD))
     assert isinstance(reached, Denial)

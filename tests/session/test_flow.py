@@ -34,7 +34,7 @@ LET_IN = [
 ]
 
 
-async def test_somebody_with_a_grant_is_let_in_step_by_step() -> None:
+async def test_a_developer_with_a_grant_is_let_in_step_by_step() -> None:
     script = Script()
     flow, listener = await serve(script)
     assert script.asked == LET_IN
@@ -126,7 +126,7 @@ async def test_a_client_that_names_no_trace_begins_one() -> None:
     assert {len(trace_id) for trace_id in ids} == {32}
 
 
-async def test_one_line_tells_all_of_a_session() -> None:
+async def test_one_line_has_all_of_a_session() -> None:
     script = Script()
     _, listener = await serve(script)
     assert listener.running is not None
@@ -342,7 +342,7 @@ async def test_what_no_policy_decides_looks_at_nothing() -> None:
     assert script.looks == 0
 
 
-async def test_a_guest_is_asked_for_a_proof_as_everybody_else() -> None:
+async def test_a_guest_is_asked_for_a_proof_as_every_user_is() -> None:
     guest = replace(GRANT, guest=Guest("main", "host", "s1"))
     script = Script(step_ups=[NEEDS_PROOF])
     assert await flow_of(script).check_step_up(DEV, guest) is NEEDS_PROOF

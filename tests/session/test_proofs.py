@@ -32,7 +32,7 @@ def tree(module: str) -> ast.Module:
 
 
 def made(root: ast.AST) -> Iterator[str]:
-    """The names of the proofs that are made, under whatever name they were imported."""
+    """Yield the names of the proofs that are made, under whatever name they were imported."""
     names = {name: name for name in MAKERS}
     for node in ast.walk(root):
         if isinstance(node, ast.ImportFrom):

@@ -54,14 +54,14 @@ class Inside:
         (5.0, DENIED, End.EXPIRED),
     ],
 )
-def test_removal_tells_revoked_from_expired(
+def test_removal_distinguishes_revoked_from_expired(
     expires_at: float | None, decision: Grant | Denial, end: End | None
 ) -> None:
     ending = removal(replace(GRANT, expires_at=expires_at), decision, now=10.0)
     assert (ending and ending.end) == end
 
 
-def test_whose_sign_in_has_ended_is_told_so_and_not_that_his_grant_has() -> None:
+def test_the_end_of_a_sign_in_is_given_as_the_reason_and_not_that_of_the_grant() -> None:
     identity = replace(GRANT.identity, sign_in=SignIn(b"it", 5.0))
     over = Denial(Reason.NO_GRANT, "the time of your sign-in is over")
     ending = removal(replace(GRANT, identity=identity, expires_at=5.0), over, now=5.0)
@@ -116,7 +116,7 @@ def test_closing_a_session_that_is_elsewhere_says_so() -> None:
     assert not Inside().registry.close_session("nobody", End.EVICTED, "")
 
 
-def test_everybody_can_be_asked_to_leave_and_bytes_are_told_until_then() -> None:
+def test_every_session_can_be_ended_and_bytes_are_reported_until_then() -> None:
     inside = Inside()
     for name in "abc":
         inside.enter(opened(name))
@@ -125,7 +125,7 @@ def test_everybody_can_be_asked_to_leave_and_bytes_are_told_until_then() -> None
     assert len(inside.registry) == 0
 
 
-def test_bytes_are_told_again_only_once_more_have_moved() -> None:
+def test_bytes_are_reported_again_only_once_more_have_moved() -> None:
     inside = Inside()
     session = opened("a")
     inside.registry.register(session)
