@@ -12,7 +12,7 @@ import pytest
 
 from stagedoor.shells.local import LocalShell
 from tests import forks
-from tests.holder.conftest import end_what_runs_in
+from tests.holder.conftest import kill_programs_of
 from tests.shells import world as shells
 from tests.ssh.world import SSH_TABLE, local, open_world
 from tests.waiting import wait_until
@@ -119,7 +119,7 @@ def holder_in(folder: Path, tty: str) -> list[dict[str, object]]:
                 masks = [int(mask, 16) & ~(3 << 31) for mask in one["signals"]]  # type: ignore[attr-defined]
                 one["signals"] = masks
             process.kill()
-            end_what_runs_in(next(folder.rglob(f"{name}.faults")).parent)
+            kill_programs_of(next(folder.rglob(f"{name}.faults")).parent)
         return found
 
 

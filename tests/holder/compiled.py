@@ -12,7 +12,7 @@ KEPT = ROOT / ".cache/holder"
 
 
 def compiled(folder: Path, *options: str) -> Path:
-    """The program `hold` in `folder`, with further `options` for the compiler.
+    """Compile the program `hold` into `folder`, with further `options` for the compiler.
 
     It is compiled once for all the tests' processes, and again when a source or the compiler has changed.
     """

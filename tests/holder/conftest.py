@@ -21,7 +21,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["python", "kit"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """For each of the two holders: they are held to the same."""
+    """A place for each of the two holders, which have to do the same."""
     folder = tmp_path / "t"
     folder.mkdir(mode=0o700)
     holder = (sys.executable, "-m", "stagedoor.holder")
@@ -29,12 +29,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         holder = (str(request.getfixturevalue("hold")),)
     terminal_place = Place(folder, holder)
     yield terminal_place
-    end_what_runs_in(folder)
+    kill_programs_of(folder)
     assert terminal_place.faults() == ""
 
 
-def end_what_runs_in(folder: Path) -> None:
-    """Whatever was started with this folder for terminals in its environment."""
+def kill_programs_of(folder: Path) -> None:
+    """Kill whatever was started with this folder for terminals in its environment."""
     mark = f"STAGEDOOR_TERMINALS={folder}".encode()
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():

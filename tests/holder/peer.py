@@ -140,8 +140,8 @@ class Peer:
         self.send(In(self.typed, data))
         self.typed += len(data)
 
-    def has_been_told_all(self) -> None:
-        """Wait until whatever was on its way here has come."""
+    def catch_up(self) -> None:
+        """Wait until all that the holder has sent so far has come."""
         number = len(self.pongs)
         self.send(Ping(number))
         self.until(lambda: number in self.pongs)

@@ -18,7 +18,7 @@ def end(place: Place, name: str = "main") -> tuple[int, str]:
     return process.returncode, stderr.decode()
 
 
-def test_whoever_is_attached_is_told(place: Place) -> None:
+def test_a_client_that_is_attached_reads_the_end(place: Place) -> None:
     with place.peer() as peer:
         peer.hello()
         peer.type(b"echo here\r")
@@ -41,7 +41,7 @@ def test_a_program_that_does_not_listen_goes_too(place: Place) -> None:
     wait_until(lambda: not list(place.folder.glob("*.terminal")))
 
 
-def test_one_that_nobody_looks_at_ends_at_once(place: Place, tmp_path: Path) -> None:
+def test_one_without_a_client_ends_at_once(place: Place, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with place.peer() as peer:
         peer.hello()

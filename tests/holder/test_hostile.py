@@ -27,7 +27,7 @@ from stagedoor.wire.terminal import (
     Size,
 )
 from tests.holder.compiled import compiled
-from tests.holder.conftest import end_what_runs_in
+from tests.holder.conftest import kill_programs_of
 from tests.holder.peer import Place
 from tests.holder.test_process import holder_of
 
@@ -123,10 +123,10 @@ def test_whatever_comes_the_holder_lives_and_the_terminal_stays(terminal: Place,
             assert holder_of(terminal) == held
         with terminal.peer() as after:
             after.hello(mode=Mode.TAKE_OVER)
-            after.has_been_told_all()
+            after.catch_up()
         assert terminal.faults() == ""
     finally:
-        end_what_runs_in(terminal.folder)
+        kill_programs_of(terminal.folder)
 
 
 def test_one_who_says_that_he_has_read_what_he_has_not_costs_no_memory(terminal: Place) -> None:
@@ -154,7 +154,7 @@ def test_one_who_says_that_he_has_read_what_he_has_not_costs_no_memory(terminal:
                 assert private_kib(held) - before < 8192
         assert terminal.faults() == ""
     finally:
-        end_what_runs_in(terminal.folder)
+        kill_programs_of(terminal.folder)
 
 
 def private_kib(pid: int) -> int:
@@ -168,11 +168,11 @@ def test_more_than_can_look_at_once_are_turned_away(terminal: Place) -> None:
             honest.hello("stty raw -echo; printf ready; exec cat")
             honest.shows(b"ready")
             many = [connect(terminal.folder / "main.terminal") for _ in range(80)]
-            honest.has_been_told_all()
+            honest.catch_up()
             honest.type(b"still here")
             honest.shows(b"still here")
             for connection in many:
                 assert connection is not None
                 connection.close()
     finally:
-        end_what_runs_in(terminal.folder)
+        kill_programs_of(terminal.folder)

@@ -26,7 +26,7 @@ class Line:
     gone: bool = False
 
     def hello(self, mode: Mode, attachment: str = "", owner: str = "") -> "Frame | None":
-        """Its answer: WELCOME, or a NOTICE of why not; None if the holder hung up."""
+        """Return its answer: WELCOME, or a NOTICE of why not; None if the holder hung up."""
         self.connection.sendall(framed(Hello(owner, "main", attachment, 0, SIZE, mode)))
         return next((f for f in self.heard() if isinstance(f, Welcome | Notice)), None)
 
@@ -40,7 +40,7 @@ class Line:
             yield from map(decode, self.frames.feed(data))
 
     def is_cut(self) -> bool:
-        """The holder has hung up, and not only fallen silent."""
+        """Return whether the holder has hung up, and not only fallen silent."""
         list(self.heard())
         return self.gone
 
@@ -146,7 +146,7 @@ def test_those_who_say_nothing_take_no_more_than_there_are_places(
         assert isinstance(silent[0].hello(Mode.MIRROR), Welcome)
 
 
-def test_those_who_watch_make_nobody_forgotten_who_types(place: Place, lines: Lines) -> None:
+def test_clients_that_watch_make_none_forgotten_that_types(place: Place, lines: Lines) -> None:
     with hosted(place) as host:
         assert host.welcome is not None
         before, seen = host.welcome.attachment, host.seen
@@ -161,7 +161,7 @@ def test_those_who_watch_make_nobody_forgotten_who_types(place: Place, lines: Li
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-def test_nobody_goes_on_in_an_attachment_of_somebody_else(
+def test_no_client_goes_on_in_an_attachment_of_another_user(
     place: Place, lines: Lines, mode: Mode
 ) -> None:
     """Even one that knows its name, which is random and sent to no other client."""

@@ -31,7 +31,7 @@ from tests.shells.world import wait_until
 
 
 def holder_of(place: Place) -> int:
-    """The process that holds the terminal `main`."""
+    """Return the pid of the process that holds the terminal `main`."""
     connection = connect(place.folder / "main.terminal")
     assert connection is not None, "nobody holds it"
     with connection:
@@ -76,7 +76,7 @@ def test_a_pong_says_whether_a_job_has_the_foreground(place: Place) -> None:
     with place.peer() as peer:
 
         def busy() -> bool:
-            peer.has_been_told_all()
+            peer.catch_up()
             return peer.busy
 
         peer.hello().type(b"sleep 1000 & echo at=$((40+2))\r")
@@ -102,7 +102,7 @@ def test_backspace_takes_a_whole_character(place: Place, tmp_path: Path) -> None
     assert (tmp_path / "line").read_bytes() == b"ab\n"
 
 
-def test_the_terminal_stays_when_everybody_has_gone_and_is_the_same_for_whoever_returns(
+def test_the_terminal_stays_when_all_have_gone_and_is_the_same_for_one_who_returns(
     place: Place,
 ) -> None:
     with place.peer() as peer:
@@ -122,7 +122,7 @@ def test_it_outlives_whoever_brought_it_even_when_that_is_killed(place: Place) -
         os.killpg(peer.process.pid, signal.SIGKILL)
         peer.until(lambda: peer.ended)
     with place.peer() as again:
-        again.hello().has_been_told_all()
+        again.hello().catch_up()
         shown = again.snapshot.replace(b"# ", b"").replace(b"$ ", b"")
         assert b"\npid=" in shown, again.snapshot
 
@@ -185,7 +185,7 @@ def test_one_who_stops_reading_under_yes_blocks_the_producer_and_nothing_grows(
         assert bytes(peer.output).replace(b"\r", b"") == b"y\n" * 1_500_000 + b"end"
 
 
-def test_output_while_nobody_looks_is_kept_up_to_a_bound_and_then_told_as_a_gap(
+def test_output_without_a_client_is_kept_up_to_a_bound_and_then_reported_as_a_gap(
     place: Place, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
@@ -283,7 +283,7 @@ def test_term_and_lang_are_the_visitors_where_they_are_known_here(place: Place) 
         peer.shows(b"\nxterm-256color:C.UTF-8:truecolor:other:")
 
 
-def test_what_is_no_frame_is_refused_with_a_word_and_hurts_nobody_else(place: Place) -> None:
+def test_what_is_no_frame_is_refused_with_a_notice_and_hurts_no_other_client(place: Place) -> None:
     with place.peer() as one, place.peer() as attacker:
         one.hello()
         assert attacker.process.stdin is not None
@@ -302,7 +302,7 @@ def test_what_was_left_in_the_background_does_not_keep_the_end_back(place: Place
         assert peer.exit == Exit(4)
 
 
-def test_a_holder_to_whom_nobody_says_hello_ends(place: Place) -> None:
+def test_a_holder_that_gets_no_hello_ends(place: Place) -> None:
     socket = place.folder / "main.terminal"
     with place.peer():
         wait_until((place.folder / "main.faults").exists)  # the holder itself makes it
@@ -352,7 +352,7 @@ def test_a_folder_that_others_can_enter_is_refused(place: Place) -> None:
     assert b"is not ours alone" in stderr
 
 
-def test_a_socket_that_nobody_listens_at_any_more_is_replaced(place: Place) -> None:
+def test_a_socket_without_a_listener_is_replaced(place: Place) -> None:
     with place.peer() as peer:
         peer.hello()
         os.kill(holder_of(place), signal.SIGKILL)

@@ -47,7 +47,7 @@ def company(place: Place) -> Iterator[Company]:
 ALICE, BOB = ("user:alice", Mode.MIRROR), ("guest:bob", Mode.WATCH)
 
 
-def test_everybody_sees_who_is_there_however_they_came(company: Company) -> None:
+def test_every_client_sees_who_is_there_however_they_came(company: Company) -> None:
     alice = company.comes("user:alice")
     wait_for_people(alice, ALICE)
     nameless = company.comes("", verb="join")
@@ -76,7 +76,7 @@ def test_a_client_is_sent_what_it_reads_and_the_holder_knows(
         assert other.welcome is not None
         assert other.welcome.features == sent
         wait_for_people(alice, ALICE, ("", Mode.MIRROR))
-        other.has_been_told_all()
+        other.catch_up()
         assert bool(other.people) == bool(sent)
 
 
@@ -113,7 +113,7 @@ def test_a_lock_keeps_others_out_until_it_is_lifted(company: Company, place: Pla
             assert other.welcome is None
             assert other.notices[0].word is NoticeKind.DENIED
     company.comes("user:alice")
-    watcher.has_been_told_all()
+    watcher.catch_up()
     assert watcher.notices == []
     alice.send(Lock(on=False))
     company.comes("user:bob")
@@ -194,7 +194,7 @@ def test_a_lock_whose_owner_stays_away_ends_by_time_alone() -> None:
     assert roster.due_at() is None
 
 
-def test_two_who_type_in_turn_are_told_of_twice_a_second_at_most() -> None:
+def test_two_who_type_in_turn_are_listed_twice_a_second_at_most() -> None:
     roster = AttachmentTable()
     for link, owner in ((1, "user:alice"), (2, "user:bob")):
         roster.came(link, hello(owner), 0)

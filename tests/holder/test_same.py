@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.holder.conftest import end_what_runs_in
+from tests.holder.conftest import kill_programs_of
 from tests.holder.peer import Place
 
 _PIECES = (
@@ -33,11 +33,11 @@ def snapshot(holder: tuple[str, ...], folder: Path, shown: bytes) -> bytes:
             first.detach()
         with place.peer() as newcomer:
             newcomer.hello()
-            newcomer.has_been_told_all()
+            newcomer.catch_up()
             assert place.faults() == ""
             return newcomer.snapshot
     finally:
-        end_what_runs_in(folder)
+        kill_programs_of(folder)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -185,7 +185,7 @@ def test_output_that_never_came_is_sent_again() -> None:
     assert visitor.output == b"lost on the way"
 
 
-def test_one_who_stays_away_is_told_what_was_not_kept() -> None:
+def test_one_who_stays_away_reads_how_much_was_not_kept() -> None:
     state, visitor = visited()
     state.lost(1, 0)
     late = RESUME_GRACE_S + 1
@@ -348,7 +348,7 @@ def test_the_end_comes_after_the_last_byte_and_waits_for_one_whose_line_was_cut(
     assert state.is_over(1)
 
 
-def test_the_end_is_not_waited_for_by_nobody() -> None:
+def test_the_end_waits_for_a_lost_client_but_not_without_one() -> None:
     state, visitor = visited()
     visitor.send(Detach())
     state.exited(0, "", 0)
@@ -398,7 +398,7 @@ def test_one_who_types_beyond_the_window_is_sent_away() -> None:
     assert not visitor.here
 
 
-def test_two_who_type_are_each_told_of_their_own() -> None:
+def test_two_who_type_each_get_acknowledgements_of_their_own() -> None:
     state, one = visited()
     other = Visitor(state, 2)
     other.come()

@@ -63,9 +63,9 @@ class Faulty(Gateway):
         assert process.stderr is not None
         process.stderr.close()
 
-    def start_anew(self, *, after: int) -> None:
-        """Start again in place of a supervisor that has died; its workers may still be writing, but
-        listen no more."""
+    def restart(self, *, after: int) -> None:
+        """Start again in place of a supervisor that has died; its workers may still write, but they
+        no longer listen."""
         wait_until(self._may_listen, what=f"nobody listens on {self.own_port}")
         with self._news:
             self.process = subprocess.Popen(
@@ -87,7 +87,7 @@ class Faulty(Gateway):
         return False
 
     def ask(self, authority: str = "app01-ssh:22", *fields: str) -> int:
-        """The status of one login that hangs up at once."""
+        """Return the status of one login that hangs up at once."""
         with dialled(self.own_port) as client:
             client.send(head(authority, *(fields or (self.auth,))))
             status = read_answer(client).status
@@ -97,7 +97,7 @@ class Faulty(Gateway):
 
     @contextlib.contextmanager
     def entered(self, *fields: str) -> Iterator["Inside"]:
-        """A session that runs, and was tried."""
+        """Open a session, try it, and yield it."""
         with dialled(self.own_port) as client:
             client.send(head("app01-ssh:22", *(fields or (self.auth,))))
             answer = read_answer(client)
@@ -126,7 +126,7 @@ class Faulty(Gateway):
                 return by_worker
 
     def audit(self) -> list[dict[str, Any]]:
-        """As `stagedoor audit --json`, without a process of its own."""
+        """Return the events of `stagedoor audit --json`, without a process of its own."""
         with self.service() as service:
             return [
                 {
@@ -145,7 +145,7 @@ class Faulty(Gateway):
         return self.wait_for(lambda line: line["event"] == name, after=after)
 
     def wait_for_ends(self, *sessions: "Inside") -> dict[str, str]:
-        """The outcome of each session, in the log, once it is over."""
+        """Return the outcome of each session, in the log, once it is over."""
         return {
             inside.session: self.wait_for(
                 lambda line, inside=inside: line.get("session") == inside.session
@@ -164,7 +164,7 @@ class Faulty(Gateway):
         return ends
 
     def assert_clean(self) -> None:
-        """Every line of the log is one, and none is a traceback."""
+        """Check that every line of the log is one, and none is a traceback."""
         for line in self.lines:
             assert line["event"] != "not json", line
             assert "exception" not in line, line["exception"]

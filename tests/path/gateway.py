@@ -29,7 +29,7 @@ PASSWORD = "correct horse battery staple"
 
 
 def _is_of_serve(pid: str) -> bool:
-    """A worker or the controller, not what it is made of or will be (`tests.template`)."""
+    """Return whether it is a worker or the controller, not a template of one (`tests.template`)."""
     try:
         return b"stagedoor.serve." in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -69,7 +69,7 @@ class Gateway:
         self.file.write_text("\n".join([*head, *body]) + "\n")
 
     def __enter__(self) -> "Gateway":
-        """It need not run yet; when the block is over it is stopped, and so are its local shells."""
+        """Return it, running or not; at the end of the block it and its local shells are stopped."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -119,7 +119,7 @@ class Gateway:
         after: int = 0,
         within_s: float = PATIENCE_S,
     ) -> dict[str, Any]:
-        """The first log line from index `after` on that fits."""
+        """Return the first log line from index `after` on that fits."""
         deadline = time.monotonic() + within_s
         seen = after
         with self._news:
@@ -134,19 +134,19 @@ class Gateway:
                 self._news.wait(left)
 
     def wait_for_denial(self, *, after: int) -> dict[str, Any]:
-        """The canonical line of the next who is denied; others' sessions may end meanwhile."""
+        """Return the canonical line of the next denial; others' sessions may end meanwhile."""
         return self.wait_for(
             lambda line: line["event"] == "session" and line["outcome"] == "denied", after=after
         )
 
     def wait_for_session(self, source: str, *, after: int = 0) -> dict[str, Any]:
-        """The canonical line of the session that came from there."""
+        """Return the canonical line of the session that came from there."""
         return self.wait_for(
             lambda line: line["event"] == "session" and line["source"] == source, after=after
         )
 
     def sessions(self, outcome: str | None = None) -> list[dict[str, Any]]:
-        """The canonical lines so far."""
+        """Return the canonical lines so far."""
         return [
             line
             for line in self.lines
@@ -160,7 +160,7 @@ class Gateway:
     def command(
         self, *arguments: str, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run `stagedoor …` on this gateway's store. What it changes, a gateway that runs has heard of."""
+        """Run `stagedoor …` on this gateway's store. Return once a running gateway knows what it changed."""
         running = self.process is not None and self.process.poll() is None
         before = self._policy_version() if running else None
         done = subprocess.run(
@@ -179,21 +179,21 @@ class Gateway:
 
     @contextlib.contextmanager
     def service(self) -> Iterator[admin.AdminService]:
-        """As the administrator's commands do, without the time that a process of their own takes."""
+        """Open the store as the administrator's commands do, without the time that a new process takes."""
         cheap = hashing.using(hashing.CHEAP)  # also in bench/, which has no conftest.py
         with cheap, admin.open_service(load_settings(self.file)) as service:
             yield service
 
     @contextlib.contextmanager
     def changed(self) -> Iterator[admin.AdminService]:
-        """The same, and a gateway that runs has heard of the change when the block is over."""
+        """Open the store to change it; at the end of the block, a gateway that runs knows the change."""
         with self.service() as service:
             yield service
         if self.process is not None and self.process.poll() is None:
             self.wait_for_policy()
 
     def wait_for_policy(self) -> None:
-        """Until every worker has heard of what has been changed since the gateway started."""
+        """Wait until every worker has read what has been changed since the gateway started."""
         version = self._policy_version()
         assert version is not None, "the store cannot be read"
         workers: set[str] = set()
@@ -231,12 +231,12 @@ class Gateway:
                 admin.add_grant(service, f"user:{name}", app)
 
     def permit(self, subject: str, app: str, *permissions: Permission) -> None:
-        """Add a grant of these alone; a gateway that runs has heard of it."""
+        """Add a grant of these alone; return once a gateway that runs knows it."""
         with self.changed() as service:
             admin.add_grant(service, subject, app, permissions=frozenset(permissions))
 
     def token(self, name: str = "dev") -> str:
-        """A new token, which a gateway that runs has heard of."""
+        """Create a token, and return it once a gateway that runs knows it."""
         with self.changed() as service:
             return admin.create_token(service, name).text
 
@@ -250,7 +250,7 @@ class Gateway:
         return done.stdout
 
     def audit(self) -> list[dict[str, Any]]:
-        """Every audit event, oldest first, as `stagedoor audit --json` has it."""
+        """Return every audit event, oldest first, as `stagedoor audit --json` has it."""
         return [json.loads(text) for text in self.look("audit", "--json").splitlines()]
 
     def worker_pids(self) -> list[int]:
@@ -289,6 +289,6 @@ class Gateway:
 
 @contextlib.contextmanager
 def running(folder: Path, settings: str = "", *, workers: int = 1) -> Iterator[Gateway]:
-    """A gateway that serves, and is stopped at the end, with its local shells."""
+    """Yield a gateway that serves; it is stopped at the end, with its local shells."""
     with Gateway(folder, settings, workers=workers) as gateway:
         yield gateway.start()

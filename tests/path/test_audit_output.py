@@ -17,7 +17,7 @@ def status(gateway: Faulty) -> int:
 
 
 # Ten seconds, since `refuse_after_s` is five at least.
-def test_nobody_is_let_in_while_a_sink_is_too_late_where_the_settings_say_so(
+def test_no_login_succeeds_while_a_sink_is_too_late_where_the_settings_say_so(
     tmp_path: Path,
 ) -> None:
     server = SyslogServer()

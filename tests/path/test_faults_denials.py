@@ -49,7 +49,7 @@ def settings(gateway_port: int, closed: int, silent: int) -> str:
     )
 
 
-def test_every_denial_is_told_logged_and_audited_and_no_secret_is_in_any_of_it(
+def test_every_denial_is_answered_logged_and_audited_and_no_secret_is_in_any_of_it(
     tmp_path: Path,
 ) -> None:
     closed = free_port()

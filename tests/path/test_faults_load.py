@@ -45,7 +45,7 @@ def cut(sock: socket.socket) -> bool:
 
 
 @pytest.mark.line(12)
-def test_a_thousand_slow_clients_keep_nobody_out_and_the_oldest_go_first(
+def test_a_thousand_slow_clients_keep_no_other_out_and_the_oldest_go_first(
     tmp_path: Path, many_files: None
 ) -> None:
     settings = f"[listen]\nmax_pending = {SLOW}\nheader_timeout_s = 600\n"

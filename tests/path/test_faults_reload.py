@@ -43,7 +43,7 @@ class Reloaded(Faulty):
         )
 
     def over_tls(self, trusted: Path) -> int:
-        """The status of a login by a client that trusts this certificate alone."""
+        """Return the status of a login by a client that trusts this certificate alone."""
         with dialled(self.tls_port) as plain:
             client = TlsPeer(plain.sock, client_context(trusted))
             client.handshake()

@@ -19,7 +19,7 @@ from tests.waiting import BOUND_S
 BULK = os.urandom(1024 * 1024) * 8
 
 
-def test_a_transfer_that_runs_at_sigterm_ends_byte_exact_and_nobody_new_gets_in(
+def test_a_transfer_that_runs_at_sigterm_ends_byte_exact_and_no_new_login_succeeds(
     tmp_path: Path,
 ) -> None:
     with serving(tmp_path) as gateway, gateway.entered() as inside:
@@ -107,7 +107,7 @@ def test_sigterm_to_a_worker_alone_is_left_to_the_supervisor(tmp_path: Path) -> 
         assert gateway.worker_pids() == [worker]
 
 
-def test_a_worker_that_is_killed_loses_its_own_sessions_and_nobody_elses(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_loses_its_own_sessions_and_no_others(tmp_path: Path) -> None:
     with serving(tmp_path, workers=2) as gateway, contextlib.ExitStack() as stack:
         by_worker = gateway.spread(stack)
         killed = gateway.worker_pids()[0]
@@ -144,7 +144,7 @@ def test_a_supervisor_that_is_killed_leaves_its_sessions_and_its_port(tmp_path: 
         gateway.signal(signal.SIGKILL)
         gateway.process.wait()  # type: ignore[union-attr]
         try:
-            gateway.start_anew(after=before)
+            gateway.restart(after=before)
             assert gateway.ask() == 200
             for inside in sessions:
                 inside.works()
@@ -182,7 +182,7 @@ def test_what_a_gateway_that_was_killed_left_open_is_found_at_the_next_start(
         gateway.process.wait()  # type: ignore[union-attr]
         inside.wait_until_cut()
         assert gateway.closed() == {}
-        gateway.start_anew(after=before)
+        gateway.restart(after=before)
         reason, detail = gateway.closed()[inside.session]
         assert reason == "lost"
         assert "died" in detail

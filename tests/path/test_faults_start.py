@@ -14,7 +14,7 @@ from tests.ports import free_port
 
 
 def serve(folder: Path, settings: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """One start that fails."""
+    """Run one start that fails."""
     file = folder / "stagedoor.toml"
     file.write_text(settings)
     return subprocess.run(
@@ -28,7 +28,7 @@ def serve(folder: Path, settings: str, **options: object) -> subprocess.Complete
 
 
 def the_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that was said; on stderr, and nothing on stdout."""
+    """Return the one line that was written; on stderr, and nothing on stdout."""
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
     assert line.startswith("stagedoor: ")
@@ -111,7 +111,7 @@ def test_an_encrypted_key_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
-def test_a_log_that_cannot_be_written_costs_nobody_a_login(tmp_path: Path, stderr: str) -> None:
+def test_a_log_that_cannot_be_written_costs_no_login(tmp_path: Path, stderr: str) -> None:
     """stderr is a file on a full disk, or closed: a refusal still has its message, and the others log in."""
     folder = tmp_path / "outer"
     folder.mkdir()

@@ -24,7 +24,7 @@ def login(gateway: Faulty, *fields: str, authority: str = "app01-ssh:22") -> Ans
 
 
 def assert_all_written(gateway: Faulty, let_in: list[str]) -> None:
-    """Each session that was let in is in the audit as opened once and closed once; no other is open."""
+    """Check that each session is in the audit as opened once and closed once, and that no other is open."""
     gateway.upstream.hang_up()
 
     def written() -> bool:

@@ -48,7 +48,7 @@ def person(service: AdminService, password: str | None = None) -> str:
 
 
 def connect(gateway: Gateway, name: str, secret: str) -> int:
-    """The status of a CONNECT."""
+    """Return the status of a CONNECT."""
     shown = base64.b64encode(f"{name}:{secret}".encode()).decode()
     with socket.create_connection(("127.0.0.1", gateway.port()), 60) as sock:
         sock.settimeout(60)
@@ -60,7 +60,7 @@ def connect(gateway: Gateway, name: str, secret: str) -> int:
 
 
 def ticket(gateway: Gateway, token: str) -> int:
-    """The status for a program that asks for a terminal."""
+    """Return the status for a program that asks for a terminal."""
     asked = http.client.HTTPConnection("127.0.0.1", gateway.port("web"), timeout=60)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     asked.request("POST", "/api/ticket", json.dumps({"target": "app01"}), headers)
@@ -121,7 +121,7 @@ def test_a_key_and_a_grant_by_ssh(
     assert done.stdout.startswith(begins), done.stderr
 
 
-def test_a_link_for_somebody_new_is_not_used_up_for_nothing(gateway: Gateway) -> None:
+def test_a_link_for_a_new_user_is_not_used_up_for_nothing(gateway: Gateway) -> None:
     with gateway.service() as service:
         name = person(service)
         link = make_link(load_settings(gateway.file), service, name, url="http://gw")

@@ -22,7 +22,7 @@ Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
 def read(text: str) -> Samples:
-    """By name and label values in order of label."""
+    """Return the samples by name and label values in order of label."""
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

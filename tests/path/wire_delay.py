@@ -31,7 +31,7 @@ class Wire:
 
 @contextlib.contextmanager
 def delaying(far_port: int, *, delay_s: float = DELAY_S) -> Iterator[Wire]:
-    """A wire to `127.0.0.1:far_port`, cut when it is left."""
+    """Yield a wire to `127.0.0.1:far_port`, cut when it is left."""
     loop = asyncio.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     listener.setblocking(False)
@@ -80,7 +80,7 @@ async def _relay(near: socket.socket, far_port: int, delay_s: float, wire: Wire)
 async def _carry(
     source: socket.socket, sink: socket.socket, delay_s: float, wire: Wire, lines: int
 ) -> None:
-    """One direction, to its end, which travels as the bytes do; so many `lines` go one by one."""
+    """Carry one direction to its end, which travels as the bytes do; so many `lines` go one by one."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(ON_THE_WAY)
 

@@ -109,7 +109,7 @@ class Policy:
     denial: Denial | None = None
     account: Account = field(default_factory=Account)
     shell: Callable[[Shell], Shell] = lambda shell: shell
-    """Returns the shell in whose place the flow looks for the given one."""
+    """Returns the shell that the flow gets in place of the given one."""
 
     version: int = 1
     unread: bool = False
@@ -121,7 +121,7 @@ class Policy:
         return self.denial or Grant(identity, target, 1, None, permissions=self.permissions)
 
     def step_up_needed(self, identity: Identity, target: Target) -> None:
-        """Want none, as no target of these tests does."""
+        """Return None: no target of these tests wants a step-up."""
 
     def again(self, grant: Grant) -> Grant | Denial:
         return self.authorise(grant.identity, grant.target)

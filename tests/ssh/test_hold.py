@@ -40,7 +40,7 @@ BANNER = re.compile(
 )
 
 _REQUEST, _FAILURE = 50, 51
-"""Messages of authentication (RFC 4252 §6)."""
+"""The numbers of two messages of authentication (RFC 4252 §6)."""
 
 
 def settings(web: int, hold_s: float = 180.0) -> str:

@@ -185,7 +185,7 @@ def test_a_replica_that_is_killed_finds_what_it_lost_when_it_starts_again(
         first.command("session", "close", here.session, "--no-wait")
         here.wait_until_cut()
         assert there.session in first.listed()
-        second.start_anew(after=len(second.lines))
+        second.restart(after=len(second.lines))
         assert first.closed()[there.session][0] == "lost"
         assert second.answer().status == 200
         assert there.session not in first.listed()
