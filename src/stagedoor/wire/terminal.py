@@ -318,5 +318,5 @@ Frame = Downstream | Upstream
 
 
 def describe_misplaced(frame: Frame) -> str:
-    """Return the text of the fault for a client that sends a frame out of turn."""
+    """Return the text of the fault for an end that sends a frame out of turn, or one of the other end."""
     return f"{type(frame).__name__.upper()} does not belong here"

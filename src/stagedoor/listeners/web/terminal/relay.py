@@ -39,6 +39,7 @@ from stagedoor.wire.terminal import (
     Resize,
     Snapshot,
     TerminalError,
+    Upstream,
     describe_misplaced,
 )
 
@@ -197,6 +198,8 @@ class TerminalRelay:
                 self._first = (self._first + data)[:_SAID_BYTES]
             for encoded in () if gone else frames.feed(data):
                 frame = decode(encoded)
+                if not isinstance(frame, Upstream):
+                    raise TerminalError(describe_misplaced(frame))
                 begun.reschedule(None)
                 self._first = b""
                 match frame:
