@@ -667,8 +667,8 @@ async def test_a_watch_that_always_ends_at_once_is_not_asked_for_in_a_circle() -
 
 
 async def test_a_line_without_an_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stagedoor.kube.lines.LINE_LIMIT_BYTES", 1000)
-    monkeypatch.setattr("stagedoor.kube.lines.Lines.__init__.__defaults__", (1000,), raising=False)
+    monkeypatch.setattr("stagedoor.kube.watch.LINE_LIMIT_BYTES", 1000)
+    monkeypatch.setattr("stagedoor.kube.watch.Lines.__init__.__defaults__", (1000,), raising=False)
 
     async def watching(to: Exchange) -> None:
         await to.stream()

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.kube.lines import Lines, TooLongError
 from stagedoor.kube.pace import Bucket, retry_after_s
 from stagedoor.kube.paths import collection, item, with_query
+from stagedoor.kube.watch import Lines, TooLongError
 from stagedoor.model.cluster import Kind
 
 

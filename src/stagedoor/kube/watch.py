@@ -8,7 +8,7 @@ watch is started again, and a dead server does not answer that request.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -18,11 +18,11 @@ from stagedoor.kube import answers, lists, paths
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.api_client import ApiClient
 from stagedoor.kube.http import Request, Stream
-from stagedoor.kube.lines import Lines, TooLongError
 from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import retry_after_s
 from stagedoor.kube.wire import NoAnswerError, ReadTimeoutError
 from stagedoor.model.cluster import Change, ClusterError, Verb
+from stagedoor.model.units import MIB
 
 _VERBS = {
     "ADDED": Verb.CHANGED,
@@ -31,6 +31,8 @@ _VERBS = {
     "BOOKMARK": None,
 }
 """apimachinery's watch.EventType, except ERROR, which is handled before."""
+LINE_LIMIT_BYTES = 16 * MIB
+"""The longest line. etcd accepts an object of 1.5 MiB by default, and JSON may be several times as long."""
 
 
 class _Event(msgspec.Struct):
@@ -218,3 +220,34 @@ class ResourceWatch:
         self._failures += 1
         # Half of it is random, so that clients that lost the same API do not all return at once.
         await asyncio.sleep(max(wait_s, backoff_s * (0.5 + self._chance() / 2)))
+
+
+class TooLongError(Exception):
+    """A line is longer than the limit."""
+
+
+class Lines:
+    """A buffer that splits the bytes that it is fed into lines, without line ends, and keeps the rest."""
+
+    def __init__(self, limit_bytes: int = LINE_LIMIT_BYTES) -> None:
+        self._limit = limit_bytes
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the lines that `data` completes; blank ones are skipped. Raises TooLongError."""
+        if b"\n" not in data:
+            self._rest += data
+            self._check(len(self._rest))
+            return
+        first, *others = data.split(b"\n")
+        self._rest += first
+        self._check(len(self._rest))
+        whole = bytes(self._rest)
+        self._rest = bytearray(others.pop())
+        for line in (whole, *others):
+            if line.strip():
+                yield line
+
+    def _check(self, length: int) -> None:
+        if length > self._limit:
+            raise TooLongError(f"a line of more than {self._limit} bytes")
