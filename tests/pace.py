@@ -90,4 +90,5 @@ def _fork(act: Callable[[], None]) -> int:
 
 
 if __name__ == "__main__":
-    print(f"{rounded(slowest() / QUIET_S):g}")
+    # The least of three: what else runs for a moment makes no machine slow.
+    print(f"{rounded(min(slowest() for _ in range(3)) / QUIET_S):g}")
