@@ -20,15 +20,15 @@ from stagedoor.model.event import Event, Kind
 Plain = str | int | float | bool | None
 
 NOTHING = "0" * 64
-"""What the first line of all has as `prev`."""
+"""The `prev` of the first line of all."""
 
 NAMESPACE = "stagedoor-audit"
-"""What checkpoints are signed for (`ssh-keygen -Y verify -n`)."""
+"""The namespace of checkpoints' signatures (`ssh-keygen -Y verify -n`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How far a chain has come: its last line's `seq` and SHA-256 (hexadecimal)."""
+    """The end of a chain: its last line's `seq` and SHA-256 (hexadecimal)."""
 
     seq: int = 0
     digest: str = NOTHING

@@ -27,10 +27,10 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 
 OPEN_TIMEOUT_S = 5.0
-"""How long a login waits for the disk before it is refused."""
+"""The longest that a login waits for the disk before it is refused."""
 
 LINGER_S = 0.1
-"""How long a close or a denial may wait for others to share its fsync."""
+"""The longest that a close or a denial waits for others to share its fsync."""
 
 RETRY_S = (0.1, 2.0)
 """First and longest wait between two tries while the journal cannot be written."""

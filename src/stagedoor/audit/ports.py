@@ -1,4 +1,4 @@
-"""What the audit needs from outside: a place where events are durable."""
+"""The interface that the audit needs: a place where events are durable."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -58,7 +58,7 @@ class DenialCounts:
         self._sources: set[str] = set()
 
     def admit(self, reason: Reason, address: Address, now: float) -> bool:
-        """Whether this denial is written by itself; if not, `count` it."""
+        """Return whether this denial gets an event of its own; if not, `count` it."""
         if reason in COUNTED or self._written.total() >= TOTAL_SHARE:
             return False
         source = source_network(address)
@@ -85,7 +85,7 @@ class DenialCounts:
             one.last_at = now
 
     def due_at(self) -> float | None:
-        """When `take` should be called; None while there is nothing to take or forget."""
+        """Return when to call `take`; None while there is nothing to take or forget."""
         return None if self._began_at is None else self._began_at + MINUTE_S
 
     def take(self, now: float, instance: str) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Whether exported lines are those that the gateway wrote: all of them, unchanged, in order. Pure.
+"""The check of exported lines: they are what the gateway wrote, all of it, unchanged, in order. Pure.
 
 It needs the lines alone. A changed line shows by the `prev` of the line after it, and the
 last ones by a checkpoint: what comes after the last checkpoint is not confirmed, and the report says
@@ -17,12 +17,12 @@ REMEMBERED = 20_000
 """Lines whose hash is kept. A sink that delivers again after a crash goes back a second's lines."""
 
 CheckSignature = Callable[[str, str], str | None]
-"""Of a statement and a signature: the fingerprint of the key that made it, None if none did."""
+"""Takes a statement and a signature, and returns the fingerprint of the key that made it, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChainProblem:
-    """What is wrong first. `line` is the number of the line in `file`, from 1."""
+    """The first fault. `line` is the number of the line in `file`, from 1."""
 
     file: str
     line: int
@@ -34,7 +34,7 @@ class ChainProblem:
 
 @dataclass(slots=True)
 class Report:
-    """What was found; no `fault` means that nothing is wrong up to `confirmed`.
+    """The result; no `fault` means that nothing is wrong up to `confirmed`.
 
     `first` and `last` are the numbers of the first and the last event; `from_start` says that nothing
     is before the first; `keys` counts the checkpoints that each key signed, by its fingerprint.
@@ -127,7 +127,7 @@ class _Verification:
         self._wanted = {link.seq for link in against}
         self._digests: dict[int, str] = {}
         self._kept: dict[int, str] = {}
-        """Those that `against` asks for."""
+        """The digests of the lines that `against` names, by number."""
         self._before: _Line | None = None
         self._last: _Line | None = None
 

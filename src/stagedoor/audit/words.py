@@ -1,4 +1,4 @@
-"""What the flow's values look like as audit events. Pure."""
+"""The flow's values as audit events. Pure."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -54,7 +54,7 @@ def authorise(
 
 
 def known(policy: Policy, identity: Identity, now: float) -> float | Denial | None:
-    """When what proved `identity` ends by itself, None for never; or why it proves nothing any more."""
+    """Return when the credential of `identity` ends, None for never, or why it no longer proves anything."""
     if policy.unread:
         return UNREAD
     user = policy.users.get(identity.name)
@@ -131,7 +131,7 @@ def longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantRule |
 
 
 def changes_at(rules: tuple[GrantRule, ...], ends_at: float | None) -> float | None:
-    """When the first of `rules` ends, where that is before `ends_at`."""
+    """Return when the first of `rules` ends, if that is before `ends_at`; else None."""
     first = earliest(*(rule.expires_at for rule in rules))
     return None if first is None or (ends_at is not None and ends_at <= first) else first
 
@@ -160,7 +160,7 @@ def in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
 
 
 def _credential_until(policy: Policy, identity: Identity) -> float | Denial | None:
-    """When the credential that proved the identity ends, or why it has ended already."""
+    """Return when the credential that proved the identity ends, or why it has ended already."""
     shown = identity.credential_id
     if identity.method is Method.TOKEN:
         token = policy.tokens.get(shown or "")

@@ -31,7 +31,7 @@ def has_somewhere(
     permission: Permission,
     now: float,
 ) -> bool:
-    """Whether there is any app for which `identity` might have this permission now."""
+    """Return whether there is any app for which `identity` might have this permission now."""
     user = policy.users.get(identity.name)
     if user is None or (permission is Permission.REPLAY and not identity.is_person):
         return False

@@ -60,7 +60,7 @@ def step_up_needed(
 
 
 def proved_lately(policy: Policy, identity: Identity, since: float) -> bool:
-    """Whether the sign-in of `identity` has a proof that is younger than `since`, seconds since the epoch."""
+    """Return whether the sign-in of `identity` has a proof after `since`, seconds since the epoch."""
     if identity.sign_in is None:
         return False
     proved_at = policy.stepped_up.get(identity.sign_in.id)

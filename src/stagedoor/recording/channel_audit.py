@@ -35,7 +35,7 @@ _DEFAULT_SIZE = (80, 24)
 
 @dataclass(frozen=True, slots=True)
 class ChannelRequest:
-    """What a channel is for.
+    """The request that opened a channel.
 
     `kind` is `shell`, `exec`, `subsystem` or `forward`; `what` the command, the subsystem's name
     or the forward's destination. `terminal` is TERM, None where there is no terminal; the size is

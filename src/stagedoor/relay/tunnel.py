@@ -125,7 +125,7 @@ class Tunnel:
         self.marked = 0
         """Bytes moved both ways when the idle sweep last looked."""
         self.idle_since = 0.0
-        """When the sweep first saw `marked`, by the relay's clock."""
+        """The time at which the sweep first saw `marked`, by the relay's clock."""
 
     def counts(self) -> Counts:
         """Return the bytes moved so far."""

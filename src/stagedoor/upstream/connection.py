@@ -34,7 +34,7 @@ CHANNELS = 256
 _DATA = 94
 _EXTENDED_DATA = 95
 _WINDOWS = (91, 93)
-"""What brings a window (RFC 4254 §5.1, §5.2)."""
+"""The messages that grant a window (RFC 4254 §5.1, §5.2)."""
 
 
 SAID_CHARS = 200
@@ -74,7 +74,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
         self._holds: set[str] = set()
         """Why no data is sent now."""
         self._withheld: dict[Any, int] = {}
-        """What a channel may send, bytes, once it is sent again."""
+        """The bytes that a channel may send, once the window is sent again."""
         self._rekeying: asyncio.TimerHandle | None = None
         self._preface: SshPreface | None = SshPreface(name)
 
@@ -153,7 +153,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
         return None
 
     def _join_pieces(self) -> None:
-        """Of data that waits for who reads it: asyncssh keeps each as it came."""
+        """Join the data that waits for its reader, because asyncssh keeps each piece as it came."""
         channel: Any
         for channel in self._channels.values():
             if len(channel._recv_buf) > PIECES:

@@ -43,7 +43,7 @@ _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How the gateway logs in to a shell.
+    """The account with which the gateway logs in to a shell.
 
     `login_name` None: the identity's own name. `host_keys` are public keys (`type base64`) that
     the shell may show in a host certificate's place.
@@ -187,7 +187,7 @@ class Upstream:
 
 
 def _key_exchanges() -> list[str]:
-    """Those that the libraries here know: an older `cryptography` has no ML-KEM."""
+    """Return the key exchanges that the libraries here know: an older `cryptography` has no ML-KEM."""
     known = {name.decode("ascii") for name in get_kex_algs()}
     return [name for name in _KEX if name in known]
 

@@ -1,4 +1,4 @@
-"""How much a shell may say beside what it prints. Pure.
+"""The bound on a shell's messages beside what it prints. Pure.
 
 Messages that carry no data (global requests, new key exchanges, channels that are refused) cost work and
 an answer each. An honest sshd sends a few; how many grows with the data, for each side has to open
@@ -17,7 +17,7 @@ _COST = {20: 50, 90: 20}
 
 
 class MessageRateLimit:
-    """Of one connection. `now` is monotonic, in seconds."""
+    """The bound of one connection. `now` is monotonic, in seconds."""
 
     def __init__(self, now: float) -> None:
         self._left: float = BURST
