@@ -16,7 +16,7 @@ from typing import Any
 from tests.cluster import lifecycle
 from tests.cluster.fixtures import Cluster
 from tests.cluster.place import Place, default_state
-from tests.kube.house import House
+from tests.kube.gateway import KubeGateway
 
 from acceptance.kubernetes_tools import find_checkout, kit_image
 from kube_node import STEPS as NODE_STEPS
@@ -77,17 +77,17 @@ def measure_starts(folder: Path, ways: Sequence[str], number: int) -> dict[str, 
     for way in ways:
         own = folder / way
         own.mkdir()
-        with _house(own, way) as house:
+        with _kube(own, way) as kube:
             say(f"{number} starts, {WAYS[way]}")
             log = NodeLog(_place().log / "containerd.log")
-            series[way] = asyncio.run(_starts(house, log, number))
+            series[way] = asyncio.run(_starts(kube, log, number))
     return series
 
 
 def measure_beside(folder: Path, plain: int, warm: int) -> Series:
     """Measure starts of a plain pod, for comparison, and logins to a shell that runs."""
-    with _house(folder, "sibling") as house:
-        return asyncio.run(_plain(house, plain)) | _warm(house, warm)
+    with _kube(folder, "sibling") as kube:
+        return asyncio.run(_plain(kube, plain)) | _warm(kube, warm)
 
 
 def _place() -> Place:
@@ -98,21 +98,21 @@ def _place() -> Place:
 
 
 @contextlib.contextmanager
-def _house(folder: Path, kit_way: str) -> Iterator[House]:
+def _kube(folder: Path, kit_way: str) -> Iterator[KubeGateway]:
     cluster = Cluster(_place())
     cluster.image("busybox")
     namespace = f"bench-{os.getpid()}-{kit_way}-{folder.name}"
     cluster.kubectl("create", "namespace", namespace)
     way = {"idle_stop_s": 86400, "kit_way": f'"{kit_way}"'}
-    house = House(folder, cluster, namespace, kit_image(find_checkout()), **way)
+    kube = KubeGateway(folder, cluster, namespace, kit_image(find_checkout()), **way)
     try:
-        house.start()
-        house.gateway.wait_for(lambda line: line["event"] == "controller leads")
-        house.app()
-        house.must("app01")  # warm up: unpack images, load programs
-        yield house
+        kube.start()
+        kube.gateway.wait_for(lambda line: line["event"] == "controller leads")
+        kube.app()
+        kube.must("app01")  # warm up: unpack images, load programs
+        yield kube
     finally:
-        house.gateway.stop()
+        kube.gateway.stop()
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
@@ -162,23 +162,23 @@ class Seen:
             await self.news.wait()
 
 
-async def _starts(house: House, log: NodeLog, number: int) -> Series:
+async def _starts(kube: KubeGateway, log: NodeLog, number: int) -> Series:
     series: Series = {WHOLE: [], **{name: [] for name in STEPS}}
-    cluster = reach(house.cluster.kubeconfig)
-    seen = Seen(cluster, house.namespace)
+    cluster = reach(kube.cluster.kubeconfig)
+    seen = Seen(cluster, kube.namespace)
     kinds = (Kind.LEASE, Kind.DEPLOYMENT, Kind.POD)
     watching = [asyncio.create_task(seen.follow(kind)) for kind in kinds]
-    token = (house.folder / "token").read_text().strip()
+    token = (kube.folder / "token").read_text().strip()
     await seen.until(lambda: seen.pods)
     for turn in range(number):
         stop = objects.stop_request()
-        await cluster.merge(Kind.LEASE, house.namespace, "app01-ssh", stop)
+        await cluster.merge(Kind.LEASE, kube.namespace, "app01-ssh", stop)
         await seen.until(lambda: not seen.pods)
         # The kubelet checks once a second, and has just checked; a developer logs in at any moment.
         await asyncio.sleep(random.random())
         seen.at = {}
         began = before = time.time()
-        await asyncio.to_thread(banner, house.gateway.port(), token)
+        await asyncio.to_thread(banner, kube.gateway.port(), token)
         ended = time.time()
         at = {**seen.at, **log.read(seen.pod), "banner": ended}
         for name in STEPS:
@@ -196,14 +196,14 @@ async def _starts(house: House, log: NodeLog, number: int) -> Series:
     return series
 
 
-async def _plain(house: House, number: int) -> Series:
+async def _plain(kube: KubeGateway, number: int) -> Series:
     """Measure the app's own pod, from the request for a replica until a watch shows its Ready condition."""
-    cluster = reach(house.cluster.kubeconfig)
+    cluster = reach(kube.cluster.kubeconfig)
     pods: dict[str, Any] = {}
     news = asyncio.Event()
 
     async def follow() -> None:
-        async for change in cluster.watch(Kind.POD, house.namespace, "app=app01"):
+        async for change in cluster.watch(Kind.POD, kube.namespace, "app=app01"):
             for pod in change.objects:
                 pods[pod["metadata"]["name"]] = pod
                 if str(change.verb) == "deleted":
@@ -220,7 +220,7 @@ async def _plain(house: House, number: int) -> Series:
     async def scale(replicas: int) -> float:
         began = time.time()
         change = {"spec": {"replicas": replicas}}
-        await cluster.merge(Kind.DEPLOYMENT, house.namespace, "app01", change)
+        await cluster.merge(Kind.DEPLOYMENT, kube.namespace, "app01", change)
         while not ready() if replicas else pods:
             news.clear()
             await news.wait()
@@ -253,15 +253,15 @@ def banner(port: int, token: str) -> None:
             received += more
 
 
-def _warm(house: House, number: int) -> Series:
+def _warm(kube: KubeGateway, number: int) -> Series:
     """Measure OpenSSH's whole `ssh … true` to a shell that runs, the ways in turn."""
-    house.must("app01")
-    pod = json.loads(house.kubectl("get", "pod", house.shell_pod(), "-o", "json"))
+    kube.must("app01")
+    pod = json.loads(kube.kubectl("get", "pod", kube.shell_pod(), "-o", "json"))
     at = [*("-p", "2222", "-o", "HostKeyAlias=app01.ssh"), str(pod["status"]["podIP"])]
     ways = {
-        "none": house.ssh_command(*at, "true", way="none"),
-        "connect": house.ssh_command("app01.ssh", "true"),
-        "jump": house.ssh_command("app01.ssh", "true", way="jump"),
+        "none": kube.ssh_command(*at, "true", way="none"),
+        "connect": kube.ssh_command("app01.ssh", "true"),
+        "jump": kube.ssh_command("app01.ssh", "true", way="jump"),
     }
     series: Series = {name: [] for name in ways}
     for _ in range(number):

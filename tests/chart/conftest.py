@@ -13,7 +13,7 @@ from tests.chart.chart import render
 from tests.cluster.asking import Asker, Manifest, collection, namespace_of
 from tests.cluster.fixtures import cluster, fresh_namespace
 from tests.kube.api.lone import LoneApi
-from tests.kube.house import kit
+from tests.kube.gateway import kit
 
 __all__ = ["cluster", "fresh_namespace", "kit"]
 
@@ -53,9 +53,9 @@ def install(lone: LoneApi, **values: object) -> Fenced:
         assert admin.create(namespace_of(name)).ok
     spaces = [{"name": apps}, {"name": staging, "environment": "staging"}]
     objects = render(namespace=own, apps={"namespaces": spaces}, **values)
-    for one in objects:
-        if one["kind"] in FENCES:
-            made = admin.apply(one, manager="helm")
+    for manifest in objects:
+        if manifest["kind"] in FENCES:
+            made = admin.apply(manifest, manager="helm")
             assert made.ok, made.message
     return Fenced(
         admin,
@@ -74,22 +74,22 @@ def installed(lone: LoneApi, beside: Fenced, **values: object) -> Iterator[Fence
 
     `beside` stays, so that the API server always has policies that take parameters (Kubernetes issue 130887).
     """
-    found = install(lone, **values)
+    release = install(lone, **values)
     try:
-        wait_for_policies(found)
-        yield found
+        wait_for_policies(release)
+        yield release
     finally:
-        for one in found.objects:
-            if one["kind"].startswith("ValidatingAdmissionPolicy"):
-                beside.admin.forget(one["kind"], one["metadata"]["name"])
+        for manifest in release.objects:
+            if manifest["kind"].startswith("ValidatingAdmissionPolicy"):
+                beside.admin.forget(manifest["kind"], manifest["metadata"]["name"])
 
 
 @pytest.fixture(scope="session")
 def fenced(lone: LoneApi) -> Fenced:
     """One for all tests of a process; each takes apps of its own. The policies are in force."""
-    found = install(lone)
-    wait_for_policies(found)
-    return found
+    release = install(lone)
+    wait_for_policies(release)
+    return release
 
 
 def wait_for_policies(fenced: Fenced) -> None:
@@ -125,4 +125,4 @@ def _wait_for(fenced: Fenced, policy: str, shell: Manifest) -> None:
     end = time.monotonic() + WITHIN_S
     while wanted not in (said := fenced.controller.request("POST", path, shell).message):
         assert time.monotonic() < end, f"the policy {wanted} does not come into force: {said}"
-        time.sleep(0.1)  # nobody tells when a policy is in force
+        time.sleep(0.1)  # there is no event for a policy that comes into force

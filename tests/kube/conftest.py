@@ -1,6 +1,6 @@
 """A real cluster for whatever speaks with one."""
 
 from tests.cluster.fixtures import cluster, fresh_namespace
-from tests.kube.house import kit, make_house
+from tests.kube.gateway import kit, make_kube
 
-__all__ = ["cluster", "fresh_namespace", "kit", "make_house"]
+__all__ = ["cluster", "fresh_namespace", "kit", "make_kube"]

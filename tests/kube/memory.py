@@ -14,13 +14,13 @@ from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF
 
 OWN = ("uid", "resourceVersion", "generation")
-"""What the server alone writes of an object's metadata."""
+"""The fields of an object's metadata that the server alone writes."""
 Key = tuple[Kind, str, str]
 """Kind, namespace, name."""
 
 
 class MemoryCluster:
-    """Satisfies `shells.kubernetes.ports.Cluster`. While it is `down` it answers nobody."""
+    """Satisfies `shells.kubernetes.ports.Cluster`. While it is `down` it answers no request."""
 
     def __init__(self) -> None:
         self.objects: dict[Key, dict[str, Any]] = {}
@@ -35,12 +35,12 @@ class MemoryCluster:
         self.refused: dict[str, str] = {}
         """Such writes (`apply Deployment`) are answered 403, with this message."""
         self.heard: list[Callable[[Key, Object | None], None]] = []
-        """Told of each object that is written, and None when it is deleted."""
+        """Called with each object that is written, and with None when it is deleted."""
         self._closed: set[str] = set()
         self.allowed = True
-        """What it answers to somebody who asks whether somebody may do something."""
+        """The answer to an access review."""
         self.reviews: list[tuple[str, tuple[str, ...], str, str, str]] = []
-        """What was asked so: user, groups, namespace, verb, resource."""
+        """The access reviews so far: user, groups, namespace, verb, resource."""
         self._applied: dict[Key, Object] = {}
         self._made: Counter[Key] = Counter()
         self._down = False
@@ -53,7 +53,7 @@ class MemoryCluster:
 
     @down.setter
     def down(self, down: bool) -> None:
-        """Those who watch have missed what happened, and list everything once it is up again."""
+        """Set whether it is down. Watchers miss what happens, and list everything once it is up again."""
         self._down = down
         if not down:
             self._tell(None)
@@ -84,10 +84,12 @@ class MemoryCluster:
     ) -> Sequence[Object]:
         await self._answer(namespace)
         path, _, value = fields.partition("=")
-        found = [*self._selected(kind, namespace, labels)]
+        selected = [*self._selected(kind, namespace, labels)]
         if kind is Kind.EVENT:
-            found += self.reported
-        return [one for one in found if not fields or str(_at(one, path)) == value]
+            selected += self.reported
+        return [
+            resource for resource in selected if not fields or str(_at(resource, path)) == value
+        ]
 
     async def apply(self, manifest: Object, *, force: bool = True) -> Object:
         assert force, "there is one field manager here"
@@ -129,9 +131,9 @@ class MemoryCluster:
         await self._asked(
             "delete", {"kind": kind, "metadata": {"namespace": namespace, "name": name}}
         )
-        found = self.objects.get((kind, namespace, name))
-        if found is not None:
-            meta = found["metadata"]
+        resource = self.objects.get((kind, namespace, name))
+        if resource is not None:
+            meta = resource["metadata"]
             if uid in (None, meta["uid"]) and version in (None, meta["resourceVersion"]):
                 self.drop((kind, namespace, name))
 
@@ -162,16 +164,16 @@ class MemoryCluster:
                     yield Change(Verb.FAILED, problem=self._forbidden(namespace))
                 elif key is None and not self.down:
                     listed = self._selected(kind, namespace, labels)
-                    known = {str(one["metadata"]["name"]): one for one in listed}
+                    known = {str(resource["metadata"]["name"]): resource for resource in listed}
                     yield Change(Verb.LISTED, listed)
                     if failed:
                         failed = False
                         yield Change(Verb.RESUMED)
                 elif key is not None and not self.down and _is_in(key, kind, namespace):
-                    found = self.objects.get(key)
-                    if found is not None and _selects(labels, found):
-                        known[key[2]] = found
-                        yield Change(Verb.CHANGED, (found,))
+                    old = self.objects.get(key)
+                    if old is not None and _selects(labels, old):
+                        known[key[2]] = old
+                        yield Change(Verb.CHANGED, (old,))
                     elif key[2] in known:
                         yield Change(Verb.DELETED, (known.pop(key[2]),))
                 key = await news.get()
@@ -190,7 +192,7 @@ class MemoryCluster:
     # As the cluster's administrator and its controllers do it.
 
     def _uid(self, key: Key) -> str:
-        """Of an object that is made: another one under the same name later is another object."""
+        """Return a uid for an object that is made: a later one under the same name is another object."""
         times = self._made[key]
         return f"uid-{key[0]}-{key[2]}" + (f"-{times}" if times > 1 else "")
 
@@ -234,7 +236,7 @@ class MemoryCluster:
         return _key(manifest)
 
     def _write(self, key: Key, wanted: dict[str, Any]) -> Object:
-        """What is written by somebody; an object that stays as it is keeps its version."""
+        """Store an object that a client wrote; one that stays as it is keeps its version."""
         before = self.objects.get(key)
         meta = dict(wanted["metadata"])
         if before is None:
@@ -260,7 +262,7 @@ class MemoryCluster:
 
 
 class Pods:
-    """What Kubernetes does for shells: a pod for each Deployment that wants one, which says `log`."""
+    """Act as Kubernetes does for shells: a pod for each Deployment that wants one, which says `log`."""
 
     def __init__(self, cluster: MemoryCluster, address: tuple[str, int], log: str) -> None:
         self._cluster = cluster
@@ -348,11 +350,11 @@ def _is_in(key: Key, kind: Kind, namespace: str) -> bool:
 def _selects(labels: str, found: Object) -> bool:
     """A label selector: `name`, `name=value`, `name in (a, b)`, of which all must fit."""
     has = found["metadata"].get("labels") or {}
-    for one in re.split(r",(?![^(]*\))", labels) if labels else ():
-        name, _, listed = one.partition(" in ")
+    for term in re.split(r",(?![^(]*\))", labels) if labels else ():
+        name, _, listed = term.partition(" in ")
         name, _, value = name.partition("=")
         wanted = listed.strip("() ").replace(" ", "").split(",") if listed else [value]
-        if name not in has or (("=" in one or listed) and has[name] not in wanted):
+        if name not in has or (("=" in term or listed) and has[name] not in wanted):
             return False
     return True
 

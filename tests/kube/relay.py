@@ -87,17 +87,17 @@ def _drop(sock: socket.socket) -> None:
 def through(kubeconfig: Path, relay: Relay, written: Path) -> Path:
     """A copy of a kubeconfig that goes through the relay, where it is written."""
     document = yaml.safe_load(kubeconfig.read_text())
-    for one in document["clusters"]:
-        host = one["cluster"]["server"].removeprefix("https://").partition(":")[0]
-        one["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
-        one["cluster"]["tls-server-name"] = host
+    for cluster in document["clusters"]:
+        host = cluster["cluster"]["server"].removeprefix("https://").partition(":")[0]
+        cluster["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
+        cluster["cluster"]["tls-server-name"] = host
     written.write_text(json.dumps(document))
     written.chmod(0o600)
     return written
 
 
 def target_of(kubeconfig: Path) -> tuple[str, int]:
-    """Where the API of a kubeconfig is."""
+    """Return the address of a kubeconfig's API."""
     document = yaml.safe_load(kubeconfig.read_text())
     host, _, port = (
         document["clusters"][0]["cluster"]["server"].removeprefix("https://").partition(":")

@@ -117,13 +117,13 @@ class Scripted:
         credential: Credential | None = None,
         problems: list[str | None] | None = None,
     ) -> KubeCluster:
-        told = [] if problems is None else problems
+        reported = [] if problems is None else problems
         return KubeCluster(
             self.access(credential),
             field_manager="stagedoor",
             component="stagedoor-test",
             instance="test-0",
-            on_problem=lambda _, problem: told.append(problem),
+            on_problem=lambda _, problem: reported.append(problem),
             limits=limits,
         )
 

@@ -1,4 +1,4 @@
-"""Where the API is and who we are: kubeconfigs and pods as they come, and as they come wrong."""
+"""The API's address and our user: kubeconfigs and pods as they come, and as they come wrong."""
 
 import asyncio
 import base64
@@ -62,14 +62,14 @@ def data(path: Path) -> str:
 
 async def test_the_current_context_counts_or_the_one_that_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "config")
-    found = load(path)
-    assert str(found.address) == "https://api.test:6443"
-    assert found.namespace == "apps"
-    assert (await found.credential.header()).authorization == f"Bearer {SECRET}"
+    kubeconfig = load(path)
+    assert str(kubeconfig.address) == "https://api.test:6443"
+    assert kubeconfig.namespace == "apps"
+    assert (await kubeconfig.credential.header()).authorization == f"Bearer {SECRET}"
     bare = load(path, "bare")
     assert bare.namespace == "default"
     assert await bare.credential.header() == Header()
-    assert SECRET not in repr(found)
+    assert SECRET not in repr(kubeconfig)
 
 
 async def test_yaml_as_kubectl_writes_it(tmp_path: Path) -> None:
@@ -95,19 +95,19 @@ users:
     token: {SECRET}
 """
     )
-    found = load(path)
-    assert found.address == access.Address("2001:db8::1", 443, True, "/k8s/clusters/c-1")
-    assert found.address.host_header == "[2001:db8::1]:443"
-    assert found.trust.server_name == "api.test"
+    kubeconfig = load(path)
+    assert kubeconfig.address == access.Address("2001:db8::1", 443, True, "/k8s/clusters/c-1")
+    assert kubeconfig.address.host_header == "[2001:db8::1]:443"
+    assert kubeconfig.trust.server_name == "api.test"
 
 
 def test_several_files_are_merged_and_the_first_counts(tmp_path: Path) -> None:
     one = write(tmp_path / "one", **{"current-context": ""})
     two = write(tmp_path / "two", cluster={"server": "https://other.test"})
-    found = from_files([tmp_path / "none", one, two])
-    assert found.address.host == "api.test"
-    assert "one" in found.source
-    assert "two" in found.source
+    kubeconfig = from_files([tmp_path / "none", one, two])
+    assert kubeconfig.address.host == "api.test"
+    assert "one" in kubeconfig.source
+    assert "two" in kubeconfig.source
 
 
 def test_a_path_in_it_is_relative_to_it(
@@ -137,11 +137,11 @@ def test_a_key_in_it_touches_no_disk(
         "client-certificate-data": data(pem / "me.crt"),
         "client-key-data": data(pem / "me.key"),
     }
-    found = load(
+    kubeconfig = load(
         write(tmp_path / "config", user, {"certificate-authority-data": data(pem / "ca.crt")})
     )
-    assert found.trust.context().get_ca_certs()
-    assert "PRIVATE" not in repr(found)
+    assert kubeconfig.trust.context().get_ca_certs()
+    assert "PRIVATE" not in repr(kubeconfig)
 
 
 def test_the_cluster_s_own_ca_is_trusted_as_it_is_and_no_other(tmp_path: Path, pem: Path) -> None:
@@ -258,10 +258,10 @@ POD = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
 
 
 async def test_in_a_pod_the_service_account_counts(account: Path) -> None:
-    found = in_cluster(account, POD.get)
-    assert str(found.address) == "https://[fd00::1]:443"
-    assert found.namespace == "stagedoor"
-    assert (await found.credential.header()).authorization == "Bearer first"
+    kubeconfig = in_cluster(account, POD.get)
+    assert str(kubeconfig.address) == "https://[fd00::1]:443"
+    assert kubeconfig.namespace == "stagedoor"
+    assert (await kubeconfig.credential.header()).authorization == "Bearer first"
 
 
 async def test_a_token_that_the_kubelet_has_renewed_is_read_within_a_minute(account: Path) -> None:
@@ -343,13 +343,13 @@ async def test_a_program_is_run_once_for_many_and_again_before_its_credential_en
 
 async def test_it_is_told_what_it_may_need_and_nothing_of_ours_is_lost(tmp_path: Path) -> None:
     code = SAY + 'say(token=os.environ["KUBERNETES_EXEC_INFO"].encode().hex())'
-    told = {"server": "https://api.test"}
-    one, _ = plugin(program(tmp_path, code, cluster=told))
+    request = {"server": "https://api.test"}
+    one, _ = plugin(program(tmp_path, code, cluster=request))
     token = (await one.header()).authorization.removeprefix("Bearer ")
     assert json.loads(bytes.fromhex(token)) == {
         "apiVersion": V1,
         "kind": "ExecCredential",
-        "spec": {"interactive": False, "cluster": told},
+        "spec": {"interactive": False, "cluster": request},
     }
 
 
@@ -419,8 +419,8 @@ async def test_a_kubeconfig_names_a_program_relative_to_itself(tmp_path: Path) -
             "env": [{"name": "V", "value": V1}],
         }
     }
-    found = load(write(tmp_path / "config", entry))
-    assert (await found.credential.header()).authorization == "Bearer from-the-program"
+    kubeconfig = load(write(tmp_path / "config", entry))
+    assert (await kubeconfig.credential.header()).authorization == "Bearer from-the-program"
 
 
 def test_whom_to_act_as_is_said_in_headers(tmp_path: Path) -> None:
@@ -430,8 +430,8 @@ def test_whom_to_act_as_is_said_in_headers(tmp_path: Path) -> None:
         "as-groups": ["dev", "ops"],
         "as-user-extra": {"scopes": ["a"]},
     }
-    found = load(write(tmp_path / "config", user)).impersonation.headers()
-    assert found == [
+    headers = load(write(tmp_path / "config", user)).impersonation.headers()
+    assert headers == [
         ("Impersonate-User", "jane"),
         ("Impersonate-Group", "dev"),
         ("Impersonate-Group", "ops"),
@@ -442,6 +442,6 @@ def test_whom_to_act_as_is_said_in_headers(tmp_path: Path) -> None:
 
 
 async def test_a_name_and_password_are_sent_as_such(tmp_path: Path) -> None:
-    found = load(write(tmp_path / "config", {"username": "u", "password": "p"}))
-    assert isinstance(found.credential, StaticCredential)
-    assert (await found.credential.header()).authorization == "Basic dTpw"
+    kubeconfig = load(write(tmp_path / "config", {"username": "u", "password": "p"}))
+    assert isinstance(kubeconfig.credential, StaticCredential)
+    assert (await kubeconfig.credential.header()).authorization == "Basic dTpw"

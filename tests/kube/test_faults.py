@@ -183,7 +183,7 @@ async def test_a_connection_is_used_again_and_a_dead_one_replaced() -> None:
 
 
 async def test_an_answer_with_something_behind_it_ends_the_connection() -> None:
-    """What follows an answer uncalled for must not be taken for the next one's."""
+    """Bytes that follow an answer uncalled for must not be taken for the next one's."""
 
     async def script(to: Exchange) -> None:
         forged = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -194,8 +194,8 @@ async def test_an_answer_with_something_behind_it_ends_the_connection() -> None:
     async with scripted(script) as world:
         cluster = world.cluster()
         for _ in range(3):
-            found = await cluster.get(Kind.POD, "apps", "web-1")
-            assert found == {"metadata": {"name": "real"}}
+            resource = await cluster.get(Kind.POD, "apps", "web-1")
+            assert resource == {"metadata": {"name": "real"}}
         assert world.connections == 3
         await cluster.close()
 
@@ -239,8 +239,8 @@ async def test_a_cancelled_request_takes_its_connection_along() -> None:
             await asyncio.wait((asking,))
         await _until(lambda: not world.open)
         # The pool is as good as new.
-        found = await asyncio.gather(*(cluster.get(Kind.POD, "apps", "a") for _ in range(8)))
-        assert len(found) == 8
+        outcomes = await asyncio.gather(*(cluster.get(Kind.POD, "apps", "a") for _ in range(8)))
+        assert len(outcomes) == 8
         await cluster.close()
 
 
@@ -424,16 +424,16 @@ async def changes_of(
     async with scripted(script) as world:
         cluster = world.cluster(limits=Limits(watch=how), problems=problems)
         watch = cluster.watch(Kind.POD, "apps", "a=b")
-        found: list[Change] = []
+        changes: list[Change] = []
         async with asyncio.timeout(60):
-            while len(found) < count:
+            while len(changes) < count:
                 change = await anext(watch)
                 if change.verb not in (Verb.FAILED, Verb.RESUMED):
-                    found.append(change)
+                    changes.append(change)
         await watch.aclose()
         await _until(lambda: not world.open or cluster.requests["list", "Pod", 200] > 0)
         await cluster.close()
-        return found, problems, world.exchanges
+        return changes, problems, world.exchanges
 
 
 async def test_a_watch_asks_for_bookmarks_from_the_lists_version_on() -> None:
@@ -468,7 +468,7 @@ async def test_after_a_break_it_goes_on_from_the_last_event_or_bookmark() -> Non
 
     found, problems, asked = await changes_of(watching, 3)
     assert [change.verb for change in found] == [Verb.LISTED, Verb.CHANGED, Verb.DELETED]
-    assert sum("watch=true" not in one.path for one in asked) == 1
+    assert sum("watch=true" not in request.path for request in asked) == 1
     assert problems[-1] is None
 
 
@@ -569,7 +569,12 @@ async def test_a_watch_that_falls_silent_is_begun_anew_and_that_is_no_problem() 
     found, problems, asked = await changes_of(watching, 2, how)
     assert [change.verb for change in found] == [Verb.LISTED, Verb.CHANGED]
     assert problems == []
-    assert ["resourceVersion=100&" in one.path for one in asked] == [False, True, True, True]
+    assert ["resourceVersion=100&" in request.path for request in asked] == [
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 async def test_a_watch_that_hangs_is_a_problem_as_soon_as_the_next_is_not_answered() -> None:

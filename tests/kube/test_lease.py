@@ -1,4 +1,4 @@
-"""Who leads: the decisions, by table and by simulation of everything that may go wrong."""
+"""Elections of the leader: the decisions, by table and by simulation of everything that may go wrong."""
 
 import heapq
 import itertools
@@ -156,7 +156,7 @@ class Store:
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def write(self, over: Record | None, spec: dict[str, object]) -> Record | None:
-        """What it is now; None if somebody else has written in between."""
+        """Return what it is now; None if another candidate has written in between."""
         if (self.record and self.record.version) != (over and over.version):
             return None
         number = next(self.numbers)
@@ -199,8 +199,8 @@ class World:
     def leaders(self) -> list[int]:
         return [
             n
-            for n, one in enumerate(self.candidates)
-            if n not in self.dead and one.leads(self.clock(n))
+            for n, candidate in enumerate(self.candidates)
+            if n not in self.dead and candidate.leads(self.clock(n))
         ]
 
     def run(self, until: float) -> None:
@@ -234,8 +234,8 @@ class World:
         def arrives() -> None:
             answer: Callable[[], None]
             if isinstance(step, ReadLease):
-                found = self.store.record
-                answer = lambda: me.on_read(self.clock(n), found)  # noqa: E731
+                record = self.store.record
+                answer = lambda: me.on_read(self.clock(n), record)  # noqa: E731
             else:
                 over = step.replaces if isinstance(step, Write) else None
                 done = self.store.write(over, dict(held_spec(me, over, "", taking=over is None)))

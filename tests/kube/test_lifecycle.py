@@ -16,11 +16,11 @@ import pytest
 
 from stagedoor.admin.service import add_grant, add_user
 from tests.cluster.fixtures import Cluster
-from tests.kube.house import BOUND_S, House, shared_house, until
+from tests.kube.gateway import BOUND_S, KubeGateway, shared_kube, until
 from tests.ssh.signed_in import log_in_with_secret
 from tests.ssh.world import new_key, public
 
-Make = Callable[..., House]
+Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
 GRACE_S = 3
 IDLE_S = 20
@@ -29,122 +29,122 @@ lease that was renewed a moment ago is not renewed for it."""
 
 
 def test_a_shell_is_started_by_the_first_login_and_gone_when_idle_or_with_its_app(
-    make_house: Make,
+    make_kube: Make,
 ) -> None:
-    house = make_house(idle_stop_s=IDLE_S, idle_delete_s=3)
-    house.app(env={"GREETING": 'it\'s "quoted" ü'})
-    assert house.left("app01") == []
-    assert house.must("app01", 'echo "$GREETING"') == 'it\'s "quoted" ü\n'
-    # Through the jump host it is the same shell; while somebody is inside it stays that.
-    with house.inside("app01"):
-        pod = house.shell_pod()
-        assert house.must("app01", "hostname", way="jump").strip() == pod
+    kube = make_kube(idle_stop_s=IDLE_S, idle_delete_s=3)
+    kube.app(env={"GREETING": 'it\'s "quoted" ü'})
+    assert kube.left("app01") == []
+    assert kube.must("app01", 'echo "$GREETING"') == 'it\'s "quoted" ü\n'
+    # Through the jump host it is the same shell; while a developer is inside it stays that.
+    with kube.inside("app01"):
+        pod = kube.shell_pod()
+        assert kube.must("app01", "hostname", way="jump").strip() == pod
     # Everything is owned by the app, and nothing of it is selected by the app's own labels.
-    for one in house.objects("deployments,services,configmaps,secrets,leases"):
-        assert [owner["name"] for owner in one["metadata"]["ownerReferences"]] == ["app01"]
-        assert one["metadata"]["labels"].get("app") is None
-    until(lambda: house.objects("pods") == [], "it is scaled to zero")
-    until(lambda: house.left("app01") == [], "all is deleted")
+    for resource in kube.objects("deployments,services,configmaps,secrets,leases"):
+        assert [owner["name"] for owner in resource["metadata"]["ownerReferences"]] == ["app01"]
+        assert resource["metadata"]["labels"].get("app") is None
+    until(lambda: kube.objects("pods") == [], "it is scaled to zero")
+    until(lambda: kube.left("app01") == [], "all is deleted")
     # And once more from nothing.
-    house.must("app01")
-    house.kubectl("delete", "deployment", "app01")
-    until(lambda: house.left("app01") == [], "the garbage collector has taken all")
-    done = house.ssh("app01")
+    kube.must("app01")
+    kube.kubectl("delete", "deployment", "app01")
+    until(lambda: kube.left("app01") == [], "the garbage collector has taken all")
+    done = kube.ssh("app01")
     assert done.returncode != 0
     assert "there is no app app01 here" in done.stderr
     assert "stagedoor.dev/shell=true" in done.stderr
 
 
 def test_a_rollout_of_the_app_never_restarts_a_live_shell_and_reaches_the_next(
-    make_house: Make,
+    make_kube: Make,
 ) -> None:
-    house = make_house(grace_s=GRACE_S)
-    house.app(env={"RELEASE": "1"})
+    kube = make_kube(grace_s=GRACE_S)
+    kube.app(env={"RELEASE": "1"})
 
     def stale() -> bool:
-        (shell,) = house.objects("deployments")
+        (shell,) = kube.objects("deployments")
         return "stagedoor.dev/stale" in shell["metadata"]["annotations"]
 
-    with house.inside("app01") as session:
-        pod = house.shell_pod()
-        house.app(env={"RELEASE": "2"})
+    with kube.inside("app01") as session:
+        pod = kube.shell_pod()
+        kube.app(env={"RELEASE": "2"})
         until(stale, "the shell is marked stale")
-        # The kubelet brings what those inside are told, and the greeting, within seconds.
+        # The kubelet brings the notice for those inside, and the greeting, within seconds.
         notice = "cat /etc/stagedoor/shell/notice 2>&1 | tail -n 1"
-        told = "; this shell is as it was before and is replaced when nobody is inside;"
-        until(lambda: told in session.run(notice), "those inside are told", 20)
+        explanation = "; this shell is as it was before and is replaced when nobody is inside;"
+        until(lambda: explanation in session.run(notice), "those inside are told", 20)
         assert "app01 has changed at 20" in session.run("grep changed /etc/stagedoor/shell/motd")
-        assert "ShellOutdated" in house.kubectl("get", "events.events.k8s.io")
+        assert "ShellOutdated" in kube.kubectl("get", "events.events.k8s.io")
         assert session.run("echo $RELEASE") == "1"
         # Who comes while it is in use comes into the one that is there.
-        assert house.must("app01", "echo $RELEASE") == "1\n"
-        assert house.shell_pod() == pod
+        assert kube.must("app01", "echo $RELEASE") == "1\n"
+        assert kube.shell_pod() == pod
     # That it is replaced by itself a minute later is a story of tests/controller.
-    house.gateway.command("app", "stop", "app01", "--yes")
-    assert house.must("app01", "echo $RELEASE") == "2\n"
-    assert house.shell_pod() != pod
-    # It told the hook that it ended, and that one the kubelet, though the image's STOPSIGNAL is SIGKILL.
-    assert "PreStopHook" not in house.kubectl("get", "events.events.k8s.io")
+    kube.gateway.command("app", "stop", "app01", "--yes")
+    assert kube.must("app01", "echo $RELEASE") == "2\n"
+    assert kube.shell_pod() != pod
+    # It let the hook know that it ended, and that one the kubelet, though the image's STOPSIGNAL is SIGKILL.
+    assert "PreStopHook" not in kube.kubectl("get", "events.events.k8s.io")
 
 
 @pytest.fixture(scope="module")
 def entered(
     cluster: Cluster, kit: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
+) -> Iterator[KubeGateway]:
     """One whose app01 has a shell that runs, for tests that neither stop it nor change its app."""
-    with shared_house(cluster, kit, tmp_path_factory.mktemp("entered")) as house:
-        house.app()
-        house.must("app01")
-        yield house
+    with shared_kube(cluster, kit, tmp_path_factory.mktemp("entered")) as kube:
+        kube.app()
+        kube.must("app01")
+        yield kube
 
 
 def test_who_gains_or_loses_a_key_or_grant_gets_in_or_not_within_seconds_in_a_running_shell(
-    entered: House,
+    entered: KubeGateway,
 ) -> None:
-    house = entered
+    kube = entered
 
     def allowed() -> str:
-        (config,) = house.objects("configmaps")
+        (config,) = kube.objects("configmaps")
         return str(config["data"]["authorized_keys"])
 
     assert "dev" in allowed()
-    grants = json.loads(house.gateway.command("grant", "list", "--json").stdout)
-    (grant,) = [one for one in grants if "user:dev" in one.values()]
-    house.gateway.command("grant", "remove", str(grant["id"]))
+    grants = json.loads(kube.gateway.command("grant", "list", "--json").stdout)
+    (grant,) = [candidate for candidate in grants if "user:dev" in candidate.values()]
+    kube.gateway.command("grant", "remove", str(grant["id"]))
     until(lambda: " dev" not in allowed(), "the ConfigMap follows", 30)
-    assert house.ssh("app01").returncode != 0
-    house.gateway.command("grant", "add", "user:dev", "app01")
+    assert kube.ssh("app01").returncode != 0
+    kube.gateway.command("grant", "add", "user:dev", "app01")
     until(lambda: " dev" in allowed(), "the ConfigMap follows", 30)
     # The kubelet by itself would look once a minute.
-    until(lambda: house.ssh("app01").returncode == 0, "the pod has the new file", 45)
+    until(lambda: kube.ssh("app01").returncode == 0, "the pod has the new file", 45)
 
 
 @pytest.mark.identity(23)
 def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_ended(
-    entered: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    entered: KubeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By direct login, as a jump host and by CONNECT, into a shell that runs, and by the shell's own sshd,
     which whoever may CONNECT reaches; on a quiet machine within five seconds."""
-    house, stolen, own = entered, new_key(tmp_path / "stolen"), str(entered.token_file)
-    with house.gateway.changed() as service:
+    kube, stolen, own = entered, new_key(tmp_path / "stolen"), str(entered.token_file)
+    with kube.gateway.changed() as service:
         add_user(service, "alice")
         add_grant(service, "user:alice", "app01")
         secret, sign_in = log_in_with_secret(service, "alice", public(stolen), 3600.0)
     token_file = tmp_path / "secret"
     token_file.touch(mode=0o600)
     token_file.write_text(secret)
-    monkeypatch.setattr(house, "key", stolen)
-    monkeypatch.setattr(house, "token_file", token_file)
-    port = str(house.gateway.port("ssh"))
-    cert = house.ssh_command("-p", port, "alice@localhost", "cert", way="none")
+    monkeypatch.setattr(kube, "key", stolen)
+    monkeypatch.setattr(kube, "token_file", token_file)
+    port = str(kube.gateway.port("ssh"))
+    cert = kube.ssh_command("-p", port, "alice@localhost", "cert", way="none")
     made = subprocess.run(cert, capture_output=True, check=True, timeout=BOUND_S)
     stolen.with_name("stolen-cert.pub").write_bytes(made.stdout)  # which ssh reads beside the key
-    jump, connect = (house.ssh_command("app01.ssh", "echo in", way=w) for w in ("jump", "connect"))
+    jump, connect = (kube.ssh_command("app01.ssh", "echo in", way=w) for w in ("jump", "connect"))
     doors = {
-        "direct": house.ssh_command("-p", port, "app01@localhost", "echo in", way="none"),
-        "jump": [one.replace("dev@localhost", "alice@localhost") for one in jump],
-        "connect": [one.replace("--user dev", "--user alice") for one in connect],
-        "dev's connect": [one.replace(str(token_file), own) for one in connect],
+        "direct": kube.ssh_command("-p", port, "app01@localhost", "echo in", way="none"),
+        "jump": [word.replace("dev@localhost", "alice@localhost") for word in jump],
+        "connect": [word.replace("--user dev", "--user alice") for word in connect],
+        "dev's connect": [word.replace(str(token_file), own) for word in connect],
     }
 
     def tried(door: str) -> "subprocess.CompletedProcess[bytes]":
@@ -154,7 +154,7 @@ def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_en
 
     for door in doors:
         until(lambda door=door: tried(door).stdout == b"in\n", f"{door} lets in")
-    house.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
+    kube.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
     ended = time.monotonic()
     for door in doors:
         until(lambda door=door: tried(door).returncode == 255, f"{door} refuses")
@@ -162,21 +162,21 @@ def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_en
 
 
 def test_a_pod_that_was_replaced_a_moment_ago_is_found_at_its_new_address(
-    entered: House,
+    entered: KubeGateway,
 ) -> None:
-    house = entered
-    before = house.shell_pod()
-    address = json.loads(house.kubectl("get", "pod", before, "-o", "json"))["status"]["podIP"]
+    kube = entered
+    before = kube.shell_pod()
+    address = json.loads(kube.kubectl("get", "pod", before, "-o", "json"))["status"]["podIP"]
 
     def answers() -> bool:
         with contextlib.suppress(OSError), socket.create_connection((address, 2222), timeout=5):
             return True
         return False
 
-    # As an eviction or a dead node does it: gone at once, and nobody says so to those who know it.
-    house.kubectl("delete", "pod", before, "--grace-period=0", "--force")
-    # The kubelet hears of it last: until then its sshd takes in somebody who comes.
+    # As an eviction or a dead node does it: gone at once, without a word to those who know it.
+    kube.kubectl("delete", "pod", before, "--grace-period=0", "--force")
+    # The kubelet hears of it last: until then its sshd takes in a developer who comes.
     until(lambda: not answers(), "the old pod is gone")
-    after = house.must("app01", "hostname").strip()
+    after = kube.must("app01", "hostname").strip()
     assert after != before
-    assert house.pods() == [after]
+    assert kube.pods() == [after]

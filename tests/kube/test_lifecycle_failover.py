@@ -1,4 +1,4 @@
-"""What happens when something dies: the leader, a gateway, the cluster's API."""
+"""Failures: the leader dies, a gateway, the cluster's API."""
 
 import contextlib
 import signal
@@ -9,54 +9,54 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.fixtures import Cluster
-from tests.kube.house import House
+from tests.kube.gateway import KubeGateway
 from tests.kube.relay import Relay, target_of, through
 from tests.pace import allow
 from tests.path.gateway import Gateway
 
-Make = Callable[..., House]
+Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
 
 LEASE_S = 12.0
 TAKEOVER_S = allow(30.0)
-"""What test_lease.py proves of a network that answers, and as much again for a busy machine."""
+"""The bound that test_lease.py proves of a network that answers, and as much again for a busy machine."""
 
 
 class Beside(Gateway):
-    """`stagedoor controller` with the settings of a house."""
+    """`stagedoor controller` with the settings of a gateway."""
 
-    def __init__(self, house: House) -> None:
-        super().__init__(house.folder)
-        self.file = house.gateway.file
+    def __init__(self, kube: KubeGateway) -> None:
+        super().__init__(kube.folder)
+        self.file = kube.gateway.file
 
     def write_settings(self, settings: str, *, workers: int | None = None) -> None:
-        """The house has written them."""
+        """The gateway has written them."""
 
     program = ("controller",)
 
 
 @contextlib.contextmanager
-def controllers(house: House, number: int) -> Iterator[list[Beside]]:
+def controllers(kube: KubeGateway, number: int) -> Iterator[list[Beside]]:
     """So many controllers, all up: the first that leads is the first of them."""
-    made = [Beside(house) for _ in range(number)]
+    made = [Beside(kube) for _ in range(number)]
     try:
-        for one in made:
-            one.launch()
-            one.wait_for(lambda line: line["event"] == "controller stands by")
+        for controller in made:
+            controller.launch()
+            controller.wait_for(lambda line: line["event"] == "controller stands by")
             made[0].wait_for(lambda line: line["event"] == "controller leads")
         yield made
     finally:
-        for one in made:
-            one.stop()
+        for controller in made:
+            controller.stop()
 
 
 def test_when_the_leader_is_killed_the_next_takes_over_and_no_session_is_cut(
-    make_house: Make,
+    make_kube: Make,
 ) -> None:
-    house = make_house(controller=False)
-    house.app("app01")
-    house.app("app02")
-    with controllers(house, 2) as (leader, other), house.inside("app01") as session:
+    kube = make_kube(controller=False)
+    kube.app("app01")
+    kube.app("app02")
+    with controllers(kube, 2) as (leader, other), kube.inside("app01") as session:
         leader.signal(signal.SIGKILL)
         killed_at = time.monotonic()
         other.wait_for(lambda line: line["event"] == "controller leads")
@@ -64,13 +64,13 @@ def test_when_the_leader_is_killed_the_next_takes_over_and_no_session_is_cut(
         print(f"the next one leads after {took_s:.1f} s")
         assert took_s <= TAKEOVER_S
         assert session.run("echo still") == "still"
-        house.must("app02")
+        kube.must("app02")
         assert session.run("echo and still") == "and still"
 
 
-def test_a_leader_that_stops_in_order_lets_another_take_over_at_once(make_house: Make) -> None:
-    house = make_house(controller=False)
-    with controllers(house, 2) as (leader, other):
+def test_a_leader_that_stops_in_order_lets_another_take_over_at_once(make_kube: Make) -> None:
+    kube = make_kube(controller=False)
+    with controllers(kube, 2) as (leader, other):
         leader.signal(signal.SIGTERM)
         began = time.monotonic()
         other.wait_for(lambda line: line["event"] == "controller leads")
@@ -88,27 +88,27 @@ def relay(cluster: Cluster) -> Iterator[Relay]:
 
 
 def test_while_the_api_is_gone_sessions_go_on_and_running_shells_can_be_entered(
-    make_house: Make, cluster: Cluster, relay: Relay, tmp_path: Path
+    make_kube: Make, cluster: Cluster, relay: Relay, tmp_path: Path
 ) -> None:
     kubeconfig = through(cluster.kubeconfig, relay, tmp_path / "kubeconfig")
-    house = make_house(kubeconfig=kubeconfig)
-    house.app("app01")
-    house.app("app02")
-    with house.inside("app01") as session:
-        pod = house.shell_pod()
+    kube = make_kube(kubeconfig=kubeconfig)
+    kube.app("app01")
+    kube.app("app02")
+    with kube.inside("app01") as session:
+        pod = kube.shell_pod()
         relay.cut()
         assert session.run("echo still") == "still"
         for way in ("connect", "jump"):
-            assert house.must("app01", "hostname", way=way).strip() == pod
-        refused = house.ssh("app02")
+            assert kube.must("app01", "hostname", way=way).strip() == pod
+        refused = kube.ssh("app02")
         assert refused.returncode != 0
         assert "asking the cluster" in refused.stderr
         # Longer than an election's lease: the controller has given up leading by now.
-        house.gateway.wait_for(lambda line: line["event"] == "controller leads no more")
+        kube.gateway.wait_for(lambda line: line["event"] == "controller leads no more")
         assert session.run("echo and still") == "and still"
-        seen = len(house.gateway.lines)
+        seen = len(kube.gateway.lines)
         relay.mend()
-        house.gateway.wait_for(lambda line: line["event"] == "controller leads", after=seen)
-        house.must("app02")
-        assert house.shell_pod() == pod
+        kube.gateway.wait_for(lambda line: line["event"] == "controller leads", after=seen)
+        kube.must("app02")
+        assert kube.shell_pod() == pod
         assert session.run("echo to the end") == "to the end"

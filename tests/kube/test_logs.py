@@ -16,15 +16,15 @@ pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others 
 
 @pytest.fixture
 async def kube(cluster: Cluster) -> AsyncIterator[KubeCluster]:
-    found = KubeCluster(
+    kube_cluster = KubeCluster(
         load(cluster.kubeconfig),
         field_manager="stagedoor",
         component="stagedoor-test",
         instance="test-0",
         on_problem=lambda *_: None,
     )
-    yield found
-    await found.close()
+    yield kube_cluster
+    await kube_cluster.close()
 
 
 async def started(

@@ -14,7 +14,7 @@ from stagedoor.shells.kubernetes.ports import Cluster
 
 
 class Source:
-    """A cluster whose watch says what the test says, and that tells when all of it was taken."""
+    """A cluster whose watch says what the test says, and that knows when all of it was taken."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[Change] = asyncio.Queue()
@@ -83,14 +83,14 @@ async def test_it_follows_the_watch_and_keeps_only_what_matters() -> None:
 async def test_what_comes_changes_or_goes_is_told_by_name() -> None:
     source = Source()
     async with following(source) as mirror:
-        told: list[Collection[str]] = []
-        mirror.listen(told.append)
+        changes: list[Collection[str]] = []
+        mirror.listen(changes.append)
         a, b = source.item("a", "1"), source.item("b", "2")
         await source.say(Verb.LISTED, a, b)
         await source.say(Verb.LISTED, a, source.item("b", "3"), source.item("c", "4"))
         await source.say(Verb.LISTED, a)
         await source.say(Verb.DELETED, a)
-        assert [set(names) for names in told] == [{"a", "b"}, {"b", "c"}, {"b", "c"}, {"a"}]
+        assert [set(names) for names in changes] == [{"a", "b"}, {"b", "c"}, {"b", "c"}, {"a"}]
 
 
 async def test_our_own_write_is_there_at_once_and_an_older_state_does_not_undo_it() -> None:
@@ -110,8 +110,8 @@ async def test_our_own_write_is_there_at_once_and_an_older_state_does_not_undo_i
 
 
 async def test_an_object_that_cannot_be_read_costs_only_itself() -> None:
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    changes: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: changes.append(context))
 
     def keep(found: Object) -> Object | None:
         if found["state"] == "odd":
@@ -124,7 +124,7 @@ async def test_an_object_that_cannot_be_read_costs_only_itself() -> None:
         await source.say(Verb.CHANGED, source.item("c", "odd"))
         await source.say(Verb.CHANGED, source.item("d", "2"))
         assert states(mirror) == {"b": "1", "d": "2"}
-    assert [context["message"] for context in told] == [
+    assert [context["message"] for context in changes] == [
         "cannot read the Pod a in apps",
         "cannot read the Pod c in apps",
     ]

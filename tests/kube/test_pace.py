@@ -73,11 +73,11 @@ def test_retry_after(value: str, seconds: float) -> None:
 def test_lines_come_out_whole_however_the_bytes_come_in(parts: list[bytes], size: int) -> None:
     whole = b"\n".join(parts)
     lines = Lines()
-    found: list[bytes] = []
+    chunks: list[bytes] = []
     for start in range(0, len(whole), size):
-        found += lines.feed(whole[start : start + size])
+        chunks += lines.feed(whole[start : start + size])
     expected = [line for line in whole.split(b"\n")[:-1] if line.strip()]
-    assert found == expected
+    assert chunks == expected
 
 
 def test_a_line_that_does_not_end_is_not_kept_for_ever() -> None:

@@ -46,9 +46,9 @@ def owned(cluster: Cluster, namespace: str, app: dict[str, Any]) -> dict[str, An
 def apply(cluster: Cluster, *manifests: Any) -> list[dict[str, Any]]:
     """Server-side apply; a field that the API does not know is an error."""
     asker = cluster.administrator
-    found = [asker.apply(manifest, strict=True) for manifest in manifests]
-    assert [each.message for each in found if not each.ok] == []
-    return [each.body for each in found]
+    answers = [asker.apply(manifest, strict=True) for manifest in manifests]
+    assert [answer.message for answer in answers if not answer.ok] == []
+    return [answer.body for answer in answers]
 
 
 @pytest.mark.parametrize(
@@ -79,24 +79,24 @@ def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
     ]
     first = apply(cluster, *manifests)
     again = apply(cluster, *manifests)
-    assert [version(each) for each in first] == [version(each) for each in again]
+    assert [version(manifest) for manifest in first] == [version(manifest) for manifest in again]
     # What the API added are defaults: nothing of ours was dropped.
     stored = first[-1]["spec"]["template"]["spec"]
     wanted = shell.deployment["spec"]["template"]["spec"]
-    assert [each["name"] for each in stored["containers"]] == [
-        each["name"] for each in wanted["containers"]
+    assert [container["name"] for container in stored["containers"]] == [
+        container["name"] for container in wanted["containers"]
     ]
     assert missing(stored, wanted) == []
 
 
 def version(stored: dict[str, Any]) -> Any:
-    """What changes when something is changed by us; a Deployment's status changes by itself."""
+    """Return what changes when something is changed by us; a Deployment's status changes by itself."""
     metadata = stored["metadata"]
     return metadata.get("generation") or metadata["resourceVersion"]
 
 
 def missing(whole: Any, part: Any, path: str = "") -> list[str]:
-    """What is in `part` and not in `whole`, each with its path; lists go element by element."""
+    """Yield what is in `part` and not in `whole`, each with its path; lists go element by element."""
     if isinstance(part, dict) and isinstance(whole, dict):
         return [
             fault
@@ -147,9 +147,9 @@ def test_a_failed_start_is_told_on_a_real_cluster(
     shell = derive(app, world.settings(app), Kit("stagedoor.test/nope:1"), digests={}, claims={})
     assert isinstance(shell, Derived)
     apply(cluster, host_secret(app, tmp_path), with_replicas(shell.deployment, 1))
-    found = next((one for one in looks(cluster, namespace) if isinstance(one, Cause)), None)
-    assert found is not None
-    assert "the image stagedoor.test/nope:1: " in found.message or "app01-ssh" in found.message
+    cause = next((state for state in looks(cluster, namespace) if isinstance(state, Cause)), None)
+    assert cause is not None
+    assert "the image stagedoor.test/nope:1: " in cause.message or "app01-ssh" in cause.message
 
 
 HARD = "a \"b\" 'c' $(A) $$ \t ü € \n two lines"
@@ -239,7 +239,7 @@ def packages_image(cluster: Cluster, folder: Path) -> str:
 
 
 def environment(cluster: Cluster, namespace: str, of: str, container: str) -> dict[str, str]:
-    """What a process in that container is started with."""
+    """Return the environment of a process that is started in that container."""
     command = ["exec", of, "-c", container, "--", "env", "-0"]
     said = cluster.kubectl("-n", namespace, *command)
     return dict(entry.split("=", 1) for entry in said.split("\0") if entry)
@@ -278,10 +278,13 @@ def looks(cluster: Cluster, namespace: str) -> Iterator[Any]:
 def look(listed: list[Any]) -> Any:
     def of(kind: str) -> list[Any]:
         return [
-            each
-            for each in listed
-            if each["kind"] == kind
-            and (kind == "Event" or "stagedoor.dev/shell-of" in each["metadata"].get("labels", {}))
+            resource
+            for resource in listed
+            if resource["kind"] == kind
+            and (
+                kind == "Event"
+                or "stagedoor.dev/shell-of" in resource["metadata"].get("labels", {})
+            )
         ]
 
     shells = of("Deployment")
@@ -291,7 +294,7 @@ def look(listed: list[Any]) -> Any:
 
 
 def banner(cluster: Cluster, namespace: str) -> bytes:
-    """What sshd says first, where the shell's EndpointSlice says that it is."""
+    """Return the first line of sshd, where the shell's EndpointSlice says that it is."""
     asker = cluster.administrator
     end = time.monotonic() + BOUND_S
     while time.monotonic() < end:

@@ -15,12 +15,12 @@ import pytest
 from acceptance.chromium import chromium, find_chromium
 from stagedoor.admin.service import add_user
 from stagedoor.wire.terminal import Mode, NoticeKind
-from tests.kube.house import BOUND_S, House, until
+from tests.kube.gateway import BOUND_S, KubeGateway, until
 from tests.path.gateway import PASSWORD
 from tests.web.browser.conftest import KEEPS_STEPS, sign_in
 from tests.web.visitor import Visitor, basic, post, ticket
 
-Make = Callable[..., House]
+Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
 
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
@@ -34,51 +34,53 @@ RESTRICTED = {
 }
 
 
-def come(house: House, given: "Visitor | None" = None, command: str = "", **how: object) -> Visitor:
-    """A visitor of app01; `given` is whom they were before their line was cut."""
-    port = house.gateway.port("web")
+def come(
+    kube: KubeGateway, given: "Visitor | None" = None, command: str = "", **how: object
+) -> Visitor:
+    """A visitor of app01; `given` is their visitor before the line was cut."""
+    port = kube.gateway.port("web")
     visitor = Visitor(port)
     if given is not None:
         assert given.welcome is not None
         how = {"attachment": given.welcome.attachment, "seen": given.seen, **how}
-    admission = ticket(port, "app01", basic("dev", house.token))
+    admission = ticket(port, "app01", basic("dev", kube.token))
     return visitor.hello(admission, command, **how)  # type: ignore[arg-type]
 
 
-def kill_gateway(house: House) -> None:
+def kill_gateway(kube: KubeGateway) -> None:
     """All of it at once, as a node that is lost; then it is started again, as a kubelet would."""
-    assert house.gateway.process is not None
+    assert kube.gateway.process is not None
     # It stands still meanwhile, or it would start a worker again for each that it sees die.
-    house.gateway.signal(signal.SIGSTOP)
-    for pid in (*house.gateway.worker_pids(), house.gateway.process.pid):
+    kube.gateway.signal(signal.SIGSTOP)
+    for pid in (*kube.gateway.worker_pids(), kube.gateway.process.pid):
         os.kill(pid, signal.SIGKILL)
-    house.gateway.process.wait(60)
-    house.gateway.wait_for(lambda line: line["event"] == "end of log")
-    house.gateway.lines.clear()
-    house.gateway.start()
+    kube.gateway.process.wait(60)
+    kube.gateway.wait_for(lambda line: line["event"] == "end of log")
+    kube.gateway.lines.clear()
+    kube.gateway.start()
 
 
 def test_a_terminal_under_restricted_pod_security_outlives_its_line_and_the_gateway(
-    make_house: Make, fresh_namespace: Callable[..., str]
+    make_kube: Make, fresh_namespace: Callable[..., str]
 ) -> None:
     namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
-    house = make_house(namespace, more=WEB)
-    house.app(env={"GREETING": "hello"}, securityContext=RESTRICTED)
-    first = come(house)
+    kube = make_kube(namespace, more=WEB)
+    kube.app(env={"GREETING": "hello"}, securityContext=RESTRICTED)
+    first = come(kube)
     assert len(first.steps) > 1, "a login to a cold shell shows what it waits for"
     first.type(b'here=still; echo "$GREETING-$(id -u)"\r')
     first.shows(b"hello-12345")
-    pod = house.shell_pod()
+    pod = kube.shell_pod()
     first.cut()
-    second = come(house, first)
+    second = come(kube, first)
     second.type(b"echo $here-there\r")
     second.shows(b"still-there")
     assert not second.gaps
     # What the program writes while there is no gateway at all is there when there is one again.
     second.type(b"sleep 3; echo mean''while\r")
     second.shows(b"while\r\n")
-    kill_gateway(house)
-    third = come(house, second)
+    kill_gateway(kube)
+    third = come(kube, second)
     third.shows(b"meanwhile")
     assert not third.gaps
     third.type(b"echo $here-again; exit 7\r")
@@ -86,37 +88,37 @@ def test_a_terminal_under_restricted_pod_security_outlives_its_line_and_the_gate
     third.until(lambda: third.exit)
     assert third.exit is not None
     assert third.exit.code == 7
-    assert house.shell_pod() == pod
+    assert kube.shell_pod() == pod
     third.close()
 
 
-def test_tmux_has_the_same_screen_when_the_gateway_has_come_back(make_house: Make) -> None:
-    house = make_house(more=WEB)
-    house.app()
-    first = come(house, command="tmux")
+def test_tmux_has_the_same_screen_when_the_gateway_has_come_back(make_kube: Make) -> None:
+    kube = make_kube(more=WEB)
+    kube.app()
+    first = come(kube, command="tmux")
     first.until(lambda: first.output or first.snapshot)
     first.type(b"echo marked-${TMUX:+inside}\r")
     first.until(lambda: b"marked-inside" in first.output)
-    kill_gateway(house)
-    again = come(house, command="tmux", mode=Mode.TAKE_OVER)  # another device
+    kill_gateway(kube)
+    again = come(kube, command="tmux", mode=Mode.TAKE_OVER)  # another device
     again.until(lambda: b"marked-inside" in again.output)
     again.close()
 
 
 def test_the_page_shows_the_steps_of_a_cold_start_and_attach_runs_a_command_there(
-    make_house: Make, tmp_path: Path
+    make_kube: Make, tmp_path: Path
 ) -> None:
-    house = make_house(more=WEB)
-    house.app(env={"GREETING": "hello"})
+    kube = make_kube(more=WEB)
+    kube.app(env={"GREETING": "hello"})
     if find_chromium() is None:
-        house.must("app01")
+        kube.must("app01")
     else:
-        _look_on_at_its_start(house, tmp_path / "profile")
+        _look_on_at_its_start(kube, tmp_path / "profile")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "stagedoor", "attach", "--via", "direct", "--user", "dev"),
-            *("--url", f"http://127.0.0.1:{house.gateway.port('web')}"),
-            *("--token-file", str(house.token_file), "app01"),
+            *("--url", f"http://127.0.0.1:{kube.gateway.port('web')}"),
+            *("--token-file", str(kube.token_file), "app01"),
             *("--", "sh", "-c", "printf %s-42 $GREETING; exit 3"),
         ],
         stdin=subprocess.DEVNULL,
@@ -126,13 +128,13 @@ def test_the_page_shows_the_steps_of_a_cold_start_and_attach_runs_a_command_ther
     assert (done.stdout, done.returncode) == (b"hello-42", 3), done.stderr
 
 
-def _look_on_at_its_start(house: House, profile: Path) -> None:
+def _look_on_at_its_start(kube: KubeGateway, profile: Path) -> None:
     """Open app01, whose shell does not run, in a real Chromium."""
     with chromium(profile) as browser:
         tab = browser.tab()
         tab.call("Page.addScriptToEvaluateOnNewDocument", source=KEEPS_STEPS)
-        base = f"http://127.0.0.1:{house.gateway.port('web')}"
-        sign_in(tab, base, "/app/app01", secret=house.token)
+        base = f"http://127.0.0.1:{kube.gateway.port('web')}"
+        sign_in(tab, base, "/app/app01", secret=kube.token)
         tab.until("document.getElementById('status')?.dataset.state === 'open'", BOUND_S)
         looks = [text.split("\n") for text in tab.ask("window.steps")]
         assert tab.ask("document.getElementById('starting')") is None, "the shell is there"
@@ -146,16 +148,16 @@ def _look_on_at_its_start(house: House, profile: Path) -> None:
     assert len({look[-1] for look in looks if look[-2] == steps[-1]}) > 1, "its time passes"
 
 
-def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make) -> None:
-    house = make_house(more=WEB)
-    house.app()
-    with house.gateway.changed() as service:
+def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_kube: Make) -> None:
+    kube = make_kube(more=WEB)
+    kube.app()
+    with kube.gateway.changed() as service:
         add_user(service, "guest", password=PASSWORD)
-    host = come(house)
+    host = come(kube)
     host.type(b"echo rea''dy\r")
     host.shows(b"ready")
-    port, pod = house.gateway.port("web"), house.shell_pod()
-    mine = basic("dev", house.token)
+    port, pod = kube.gateway.port("web"), kube.shell_pod()
+    mine = basic("dev", kube.token)
 
     def asked(path: str, headers: dict[str, str], **asking: str) -> tuple[int, dict[str, Any]]:
         status, answer, _ = post(port, path, json.dumps(asking).encode(), headers)
@@ -180,7 +182,7 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make)
     assert guest.welcome is not None
     assert guest.welcome.mode is Mode.WATCH
     guest.until(lambda: b"ready" in guest.snapshot)
-    host.until(lambda: any(p.mode is Mode.WATCH for told in host.people for p in told.people))
+    host.until(lambda: any(p.mode is Mode.WATCH for update in host.people for p in update.people))
     guest.type(b"echo intru''der\r")
     host.type(b"echo $((40+2))-shown\r")
     guest.shows(b"42-shown")
@@ -198,4 +200,4 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_house: Make)
     assert (said.word, said.text) == (NoticeKind.DENIED, "the terminal main is not there any more")
     status, listed = asked("/api/terminals", mine, target="app01")
     assert (status, listed["terminals"]) == (200, [])
-    assert house.shell_pod() == pod
+    assert kube.shell_pod() == pod

@@ -21,7 +21,7 @@ from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
 from stagedoor.shells.ports import Shells
 from tests.cluster.fixtures import Cluster, cluster, fresh_namespace
 from tests.kube.apps import deployment
-from tests.kube.house import kit
+from tests.kube.gateway import kit
 from tests.shells.conformance import *  # noqa: F403 - the suite
 from tests.shells.conformance import Kind
 from tests.shells.world import APP01

@@ -25,7 +25,7 @@ def api(lone: LoneApi) -> LoneApi:
 
 
 class Problems(list[tuple[str, str | None]]):
-    """What was told of watches that cannot be."""
+    """The problems that were reported about watches."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def problems() -> Problems:
 
 @pytest.fixture
 async def connect(api: LoneApi, problems: Problems) -> AsyncIterator[Connect]:
-    """Makes a KubeCluster for the API server, as somebody, with some limits."""
+    """Yield a function that makes a KubeCluster for the API server, as a user, with limits."""
     async with AsyncExitStack() as stack:
 
         def make(
@@ -67,7 +67,7 @@ async def cluster(connect: Connect) -> KubeCluster:
 
 @pytest.fixture
 async def namespace(cluster: KubeCluster) -> str:
-    """A fresh one. Nobody is there to delete it: it goes with the API server's data."""
+    """Make a fresh one. No controller is there to delete it: it goes with the API server's data."""
     name = f"test-{os.getpid()}-{next(_numbers)}"
     await cluster.create(namespace_of(name))
     return name

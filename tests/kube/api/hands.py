@@ -10,14 +10,14 @@ from typing import Any
 from stagedoor.shells.kubernetes.names import CONTAINER, shell_labels, shell_object
 from tests.cluster.asking import Manifest, administrator, namespace_of
 from tests.kube.api.lone import LoneApi
-from tests.kube.house import House, until
+from tests.kube.gateway import KubeGateway, until
 from tests.ports import free_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
 
 class LoneCluster:
-    """What a `House` needs of a cluster."""
+    """The part of a cluster that a `KubeGateway` needs."""
 
     def __init__(self, api: LoneApi, namespace: str) -> None:
         self.kubeconfig = api.kubeconfig()
@@ -26,11 +26,11 @@ class LoneCluster:
 
 
 class Hands:
-    """Makes the pods of a house's shells."""
+    """The node of a gateway's shells: makes their pods."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._api = house.cluster.administrator
+    def __init__(self, kube: KubeGateway) -> None:
+        self._kube = kube
+        self._api = kube.cluster.administrator
         self._running: list[subprocess.Popen[bytes]] = []
 
     def soon(self, app: str) -> None:
@@ -38,13 +38,13 @@ class Hands:
         threading.Thread(target=self._run, args=(app,), daemon=True).start()
 
     def close(self) -> None:
-        for one in self._running:
-            one.terminate()
-            one.wait()
+        for pod in self._running:
+            pod.terminate()
+            pod.wait()
 
     def _run(self, app: str) -> None:
-        until(lambda: self._house.objects("deployments", f"{of(app)}"), f"a shell of {app}")
-        folder = self._house.folder / shell_object(app)
+        until(lambda: self._kube.objects("deployments", f"{of(app)}"), f"a shell of {app}")
+        folder = self._kube.folder / shell_object(app)
         folder.mkdir()
         port = free_port()
         self._write(folder, app)
@@ -61,10 +61,10 @@ class Hands:
         self._tell(app, port)
 
     def _write(self, folder: Path, app: str) -> None:
-        """What the kubelet would mount."""
+        """Write what the kubelet would mount."""
         name = shell_object(app)
-        config = self._api.named("ConfigMap", self._house.namespace, name)["data"]
-        secret = self._api.named("Secret", self._house.namespace, name)["data"]
+        config = self._api.named("ConfigMap", self._kube.namespace, name)["data"]
+        secret = self._api.named("Secret", self._kube.namespace, name)["data"]
         (folder / "authorized_keys").write_text(config["authorized_keys"])
         for file, content in secret.items():
             (folder / file).touch(mode=0o600)
@@ -111,16 +111,16 @@ class Hands:
                 {"addresses": ["192.0.2.1"], "targetRef": {"kind": "Pod", "name": f"{name}-0"}}
             ],
         )
-        told = self._api.merge(made, {"status": status}, "status")
-        assert told.ok, told.message
+        answer = self._api.merge(made, {"status": status}, "status")
+        assert answer.ok, answer.message
 
     def _owner(self, kind: str, name: str) -> dict[str, Any]:
         """A reference to it (metav1 OwnerReference)."""
-        uid = self._api.named(kind, self._house.namespace, name)["metadata"]["uid"]
+        uid = self._api.named(kind, self._kube.namespace, name)["metadata"]["uid"]
         return {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": True}
 
     def _create(self, version: str, kind: str, metadata: Manifest, **rest: Any) -> Manifest:
-        about = {"namespace": self._house.namespace, **metadata}
+        about = {"namespace": self._kube.namespace, **metadata}
         manifest = {"apiVersion": version, "kind": kind, "metadata": about, **rest}
         made = self._api.create(manifest)
         assert made.ok, made.message

@@ -22,7 +22,7 @@ from tests.pace import allow
 from tests.ports import free_port
 
 START_LIMIT_S = allow(60.0)
-ADMIN, NOBODY = "admin", "nobody"
+ADMIN, UNPRIVILEGED = "admin", "nobody"
 
 
 def why_not() -> str | None:
@@ -77,7 +77,7 @@ class LoneApi:
         self.folder = folder
         self.port, self._etcd_port, peer = (free_port() for _ in range(3))
         self._etcd_url = f"http://127.0.0.1:{self._etcd_port}"
-        self._tokens = {name: secrets.token_urlsafe(24) for name in (ADMIN, NOBODY)}
+        self._tokens = {name: secrets.token_urlsafe(24) for name in (ADMIN, UNPRIVILEGED)}
         self._certificates()
         self._etcd = Program(
             folder,
@@ -119,7 +119,7 @@ class LoneApi:
                     if answer.read() == b"ok":
                         return
             except OSError:
-                time.sleep(0.05)  # nobody tells when a port is open
+                time.sleep(0.05)  # there is no event for a port that opens
         log = (self.folder / "kube-apiserver.log").read_text(errors="replace")
         raise AssertionError(f"the API server does not start:\n{log[-3000:]}")
 
@@ -182,8 +182,8 @@ class LoneApi:
     def _etcd_ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(self._etcd_url + path, json.dumps(body).encode())
         with urllib.request.urlopen(request, timeout=10) as answer:
-            found: dict[str, Any] = json.loads(answer.read())
-            return found
+            document: dict[str, Any] = json.loads(answer.read())
+            return document
 
     def _command(self) -> list[str]:
         folder = self.folder
@@ -204,7 +204,7 @@ class LoneApi:
             "--service-account-issuer=https://lone.test",
             f"--service-account-key-file={folder / 'accounts.key'}",
             f"--service-account-signing-key-file={folder / 'accounts.key'}",
-            # Nobody is here to make the accounts that it waits for.
+            # No controller is here to make the accounts that it waits for.
             "--disable-admission-plugins=ServiceAccount",
             # On by default from 1.35.
             "--feature-gates=ImageVolume=true",
@@ -213,7 +213,7 @@ class LoneApi:
     def _certificates(self) -> None:
         lines = [
             f'{self._tokens[ADMIN]},admin,1,"system:masters"',
-            f"{self._tokens[NOBODY]},nobody,2",
+            f"{self._tokens[UNPRIVILEGED]},nobody,2",
         ]
         (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
         make_ca(self.folder)

@@ -5,7 +5,7 @@ import json
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.http import Request
 from stagedoor.model.cluster import Object
-from tests.kube.api.lone import NOBODY
+from tests.kube.api.lone import UNPRIVILEGED
 
 
 def config_map(namespace: str, name: str, **data: str) -> Object:
@@ -22,11 +22,11 @@ def labelled(manifest: Object, **labels: str) -> Object:
 
 
 async def allow(cluster: KubeCluster, namespace: str, resource: str, *verbs: str) -> None:
-    """Let `NOBODY` do that: a Role and its binding, which are no kinds of ours."""
+    """Let `UNPRIVILEGED` do that: a Role and its binding, which are no kinds of ours."""
     root = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
     meta = {"metadata": {"name": f"may-{resource}"}}
     rule = {"apiGroups": [""], "resources": [resource], "verbs": list(verbs)}
-    subject = {"kind": "User", "name": NOBODY}
+    subject = {"kind": "User", "name": UNPRIVILEGED}
     role = {"kind": "Role", "name": meta["metadata"]["name"]}
     for plural, body in (
         ("roles", {**meta, "rules": [rule]}),

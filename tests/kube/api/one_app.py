@@ -38,12 +38,12 @@ class World:
 
     async def here(self) -> set[str]:
         """The kinds of which the shell has an object; a Deployment of no replicas says so."""
-        found = set()
+        names = set()
         for kind in KINDS:
-            for one in await self.cluster.list(kind, self.namespace, f"{SHELL_OF}=app01"):
-                stopped = kind is Kind.DEPLOYMENT and one["spec"]["replicas"] == 0
-                found.add("stopped" if stopped else str(kind))
-        return found
+            for resource in await self.cluster.list(kind, self.namespace, f"{SHELL_OF}=app01"):
+                stopped = kind is Kind.DEPLOYMENT and resource["spec"]["replicas"] == 0
+                names.add("stopped" if stopped else str(kind))
+        return names
 
     @asynccontextmanager
     async def controller(self, cluster: Any) -> "AsyncIterator[asyncio.Task[None]]":

@@ -26,7 +26,7 @@ ELECTION = b"/leases/stagedoor-controller"
 
 
 class Reaper:
-    """Nobody dies until `arm` says who and when."""
+    """No controller dies until `arm` says which and when."""
 
     def __init__(self, api: LoneApi) -> None:
         self._target = ("127.0.0.1", api.port)
@@ -77,8 +77,8 @@ class Reaper:
     async def _end(self) -> None:
         self._listening.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for one in others:
-            one.cancel()
+        for other in others:
+            other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, near: StreamReader, to_near: StreamWriter) -> None:

@@ -1,6 +1,6 @@
-"""A shell's Deployment that somebody else changed is made straight again by the controller.
+"""A shell's Deployment that another client changed is made straight again by the controller.
 
-Against the real API server; there is no kubelet, so nobody is inside. When somebody is, the table in
+Against the real API server; there is no kubelet, so no developer is inside. When one is, the table in
 `tests/shells/kubernetes/test_lifecycle.py` says what happens.
 """
 
@@ -48,17 +48,17 @@ async def world(cluster: KubeCluster, namespace: str) -> World:
 
 
 async def shell(world: World) -> Object:
-    found = await world.cluster.get(Kind.DEPLOYMENT, world.namespace, SHELL)
-    assert found is not None
-    return found
+    resource = await world.cluster.get(Kind.DEPLOYMENT, world.namespace, SHELL)
+    assert resource is not None
+    return resource
 
 
 async def becomes(world: World, wanted: Callable[[Object], bool]) -> Object:
     async with asyncio.timeout(BOUND_S):
         while True:
-            found = await world.cluster.get(Kind.DEPLOYMENT, world.namespace, SHELL)
-            if found is not None and wanted(found):
-                return found
+            resource = await world.cluster.get(Kind.DEPLOYMENT, world.namespace, SHELL)
+            if resource is not None and wanted(resource):
+                return resource
             await asyncio.sleep(0.02)  # each look is a request
 
 
@@ -70,9 +70,9 @@ async def test_a_bent_shell_is_made_straight(world: World, bend: dict[str, Any])
         straight = await shell(world)
         bent = await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, bend)
         assert bent["spec"] != straight["spec"]
-        found = await becomes(world, lambda one: one["spec"] == straight["spec"])
+        resource = await becomes(world, lambda one: one["spec"] == straight["spec"])
     # Keys that are written again end later.
-    assert {**found["metadata"]["annotations"], KEYS_UNTIL: ""} == {
+    assert {**resource["metadata"]["annotations"], KEYS_UNTIL: ""} == {
         **straight["metadata"]["annotations"],
         KEYS_UNTIL: "",
     }
@@ -95,8 +95,8 @@ async def test_a_shell_that_was_bent_while_it_was_stopped_starts_straight(world:
     for patch in (BENDS["processes"], finalizer, {"spec": {"replicas": 0}}):
         await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, patch)
     async with world.controller(world.cluster):
-        found = await becomes(world, lambda one: one["spec"] == straight["spec"])
-    assert "finalizers" not in found["metadata"]
+        resource = await becomes(world, lambda one: one["spec"] == straight["spec"])
+    assert "finalizers" not in resource["metadata"]
 
 
 async def test_of_more_pods_one_is_left(world: World) -> None:
@@ -106,8 +106,8 @@ async def test_of_more_pods_one_is_left(world: World) -> None:
         straight = await shell(world)
         patch = {"spec": {"replicas": 3}}
         await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, patch)
-        found = await becomes(world, lambda one: one["spec"]["replicas"] == 1)
-    assert found["metadata"]["uid"] == straight["metadata"]["uid"], "it is the same shell"
+        resource = await becomes(world, lambda one: one["spec"]["replicas"] == 1)
+    assert resource["metadata"]["uid"] == straight["metadata"]["uid"], "it is the same shell"
 
 
 async def test_a_shell_that_nobody_bent_is_left_alone(world: World) -> None:

@@ -19,7 +19,7 @@ from tests.kube.api.hands import LoneCluster
 from tests.kube.api.lone import LoneApi
 from tests.kube.api.reaper import Reaper
 from tests.kube.apps import deployment
-from tests.kube.house import until
+from tests.kube.gateway import until
 from tests.path.gateway import Gateway
 from tests.waiting import BOUND_S
 
@@ -62,8 +62,8 @@ class World:
         self.controllers: list[Controller] = []
 
     def close(self) -> None:
-        for one in self.controllers:
-            one.stop()
+        for controller in self.controllers:
+            controller.stop()
         self.reaper.close()
 
     def next_controller(self) -> Controller:
@@ -87,12 +87,12 @@ class World:
         """The kinds of which the shell has an object; a Deployment of no replicas is `stopped`."""
         kinds = "deployments,services,configmaps,secrets,leases"
         selector = "stagedoor.dev/shell-of=app01"
-        found = self.api.listed(self.namespace, kinds, selector)
+        resources = self.api.listed(self.namespace, kinds, selector)
         return {
             "stopped"
-            if one["kind"] == "Deployment" and one["spec"]["replicas"] == 0
-            else str(one["kind"])
-            for one in found
+            if resource["kind"] == "Deployment" and resource["spec"]["replicas"] == 0
+            else str(resource["kind"])
+            for resource in resources
         }
 
     # What makes a controller start, stop, and delete a shell.

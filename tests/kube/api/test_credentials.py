@@ -1,4 +1,4 @@
-"""Who we are, as the real API server sees it."""
+"""The user of each credential, as the real API server sees it."""
 
 import asyncio
 import base64
@@ -54,11 +54,11 @@ async def test_a_program_brings_a_token_or_a_certificate(
         ({"token": api.token()}, "admin"),
         (certificate, "by-certificate"),
     ):
-        told = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
+        credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
         output = tmp_path / "output"
-        output.write_text(json.dumps({**told, "status": status}))
+        output.write_text(json.dumps({**credential, "status": status}))
         entry = {
-            "apiVersion": told["apiVersion"],
+            "apiVersion": credential["apiVersion"],
             "command": sys.executable,
             "args": ["-c", f"print(open({str(output)!r}).read())"],
         }
@@ -79,7 +79,7 @@ async def test_a_pods_service_account_and_its_renewed_token(
     api: LoneApi, connect: Connect, cluster: KubeCluster, namespace: str, tmp_path: Path
 ) -> None:
     """The folder as the kubelet makes it; the token is replaced by one of another account, so that
-    the API server can tell which was read."""
+    the API server knows which was read."""
     root = f"/api/v1/namespaces/{namespace}/serviceaccounts"
 
     async def token(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the API server takes of an app and refuses in a server-side apply."""
+"""Fields of an app that the API server takes in an update and refuses in a server-side apply."""
 
 import pytest
 
@@ -21,8 +21,8 @@ async def test_an_app_that_names_things_twice_has_a_shell(
     taken = await cluster.create(app)
     assert len(taken["spec"]["template"]["spec"]["hostAliases"]) == 2, "as it was written"
     made = await cluster.apply(with_replicas(derived(dict(taken)).deployment, 0))
-    found = made["spec"]["template"]["spec"]
-    assert found["hostAliases"] == [{"ip": "10.0.0.1", "hostnames": ["db", "cache"]}]
-    assert found["imagePullSecrets"] == [{"name": "pull"}]
-    (shell,) = (one for one in found["containers"] if one["name"] == "shell")
+    spec = made["spec"]["template"]["spec"]
+    assert spec["hostAliases"] == [{"ip": "10.0.0.1", "hostnames": ["db", "cache"]}]
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+    (shell,) = (container for container in spec["containers"] if container["name"] == "shell")
     assert shell["env"] == [{"name": "A", "value": "12"}]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API se
 QUICK = Timing(lease_s=2, renew_within_s=1.2, retry_s=0.3)
 SHORT = Timing(lease_s=6, renew_within_s=4, retry_s=0.3)
 STEADY = Timing(lease_s=30, renew_within_s=20, retry_s=0.3)
-"""A leader that a busy machine holds up keeps its place, and nobody waits for the lease's end unseen."""
+"""A leader that a busy machine holds up keeps its place, and no replica waits for the lease's end unseen."""
 
 AT_ONCE_S = 15.0
 """Less than a leader has that only cannot renew."""
@@ -33,7 +33,7 @@ class Replica:
     def __init__(
         self, cluster: KubeCluster, namespace: str, name: str, timing: Timing = QUICK
     ) -> None:
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self.problems: list[str | None] = []
         self.leading = asyncio.Event()
         self.stopped = asyncio.Event()
@@ -42,7 +42,7 @@ class Replica:
             namespace,
             "controller",
             name,
-            on_change=self.told.append,
+            on_change=self.messages.append,
             on_problem=self.problems.append,
             timing=timing,
         )
@@ -91,7 +91,7 @@ async def test_one_of_three_leads_and_hands_over_when_it_stops(
     assert lease["spec"]["leaseTransitions"] >= 1
     for replica in rest:
         await replica.stop()
-    assert first.told[-1] == ""
+    assert first.messages[-1] == ""
 
 
 async def test_a_leader_that_loses_the_api_stops_before_anybody_else_may_lead(
@@ -125,7 +125,7 @@ async def test_a_leader_whose_lease_is_taken_stops_at_once(
         {"spec": {"holderIdentity": "an-administrator", "leaseDurationSeconds": 1}},
     )
     await within(AT_ONCE_S, replica.stopped)
-    assert "an-administrator" in replica.told
+    assert "an-administrator" in replica.messages
     await replica.stop()
 
 

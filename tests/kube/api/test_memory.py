@@ -16,10 +16,10 @@ pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API se
 
 @pytest.fixture(params=["memory", "api"])
 def both(request: pytest.FixtureRequest) -> Cluster:
-    found: Cluster = (
+    cluster: Cluster = (
         MemoryCluster() if request.param == "memory" else request.getfixturevalue("cluster")
     )
-    return found
+    return cluster
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ async def test_list_selects_by_label(both: Cluster, space: str) -> None:
     await both.create(config_map(space, "four"))
 
     async def names(selector: str) -> list[str]:
-        found = await both.list(Kind.CONFIG_MAP, space, selector)
-        return sorted(str(one["metadata"]["name"]) for one in found)
+        config_maps = await both.list(Kind.CONFIG_MAP, space, selector)
+        return sorted(str(resource["metadata"]["name"]) for resource in config_maps)
 
     assert await names("team=red") == ["one"]
     assert await names("team") == ["one", "three", "two"]
@@ -64,17 +64,17 @@ async def test_list_selects_by_label(both: Cluster, space: str) -> None:
 async def test_list_selects_by_field(both: Cluster, space: str) -> None:
     await both.create(config_map(space, "one"))
     await both.create(config_map(space, "two"))
-    found = await both.list(Kind.CONFIG_MAP, space, fields="metadata.name=two")
-    assert [one["metadata"]["name"] for one in found] == ["two"]
+    config_maps = await both.list(Kind.CONFIG_MAP, space, fields="metadata.name=two")
+    assert [resource["metadata"]["name"] for resource in config_maps] == ["two"]
 
 
 async def test_apply_makes_and_changes_what_is_ours_alone(both: Cluster, space: str) -> None:
     first = await both.apply(config_map(space, "one", ours="1", going="1"))
     await both.merge(Kind.CONFIG_MAP, space, "one", {"data": {"theirs": "1"}})
-    found = await both.apply(config_map(space, "one", ours="2"))
-    assert found["data"] == {"ours": "2", "theirs": "1"}
-    assert found["metadata"]["uid"] == first["metadata"]["uid"]
-    assert int(found["metadata"]["resourceVersion"]) > int(first["metadata"]["resourceVersion"])
+    applied = await both.apply(config_map(space, "one", ours="2"))
+    assert applied["data"] == {"ours": "2", "theirs": "1"}
+    assert applied["metadata"]["uid"] == first["metadata"]["uid"]
+    assert int(applied["metadata"]["resourceVersion"]) > int(first["metadata"]["resourceVersion"])
 
 
 async def test_what_is_applied_as_it_is_keeps_its_version(both: Cluster, space: str) -> None:
@@ -87,9 +87,9 @@ async def test_merge_changes_removes_and_refuses_an_old_version(both: Cluster, s
     made = await both.create(config_map(space, "one", a="1", b="1"))
     version = made["metadata"]["resourceVersion"]
     patch = {"metadata": {"resourceVersion": version}, "data": {"a": "2", "b": None}}
-    found = await both.merge(Kind.CONFIG_MAP, space, "one", patch)
-    assert found["data"] == {"a": "2"}
-    assert found["metadata"]["uid"] == made["metadata"]["uid"]
+    merged = await both.merge(Kind.CONFIG_MAP, space, "one", patch)
+    assert merged["data"] == {"a": "2"}
+    assert merged["metadata"]["uid"] == made["metadata"]["uid"]
     with pytest.raises(ClusterError) as raised:
         await both.merge(Kind.CONFIG_MAP, space, "one", patch)
     assert (raised.value.status, raised.value.reason, raised.value.retry) == (409, "Conflict", True)
@@ -109,14 +109,14 @@ async def test_delete_is_done_once_and_only_to_the_one_that_is_meant(
     await both.merge(Kind.CONFIG_MAP, space, "one", {"data": {"a": "1"}})
     await both.delete(Kind.CONFIG_MAP, space, "one", uid="not-that-one")
     await both.delete(Kind.CONFIG_MAP, space, "one", version=made["metadata"]["resourceVersion"])
-    found = await both.get(Kind.CONFIG_MAP, space, "one")
-    assert found is not None
+    resource = await both.get(Kind.CONFIG_MAP, space, "one")
+    assert resource is not None
     await both.delete(
         Kind.CONFIG_MAP,
         space,
         "one",
         uid=made["metadata"]["uid"],
-        version=found["metadata"]["resourceVersion"],
+        version=resource["metadata"]["resourceVersion"],
     )
     assert await both.get(Kind.CONFIG_MAP, space, "one") is None
     await both.delete(Kind.CONFIG_MAP, space, "one")
@@ -127,7 +127,7 @@ async def test_delete_is_done_once_and_only_to_the_one_that_is_meant(
 async def next_of(changes: AsyncIterator[Change]) -> tuple[Verb, list[str]]:
     async with asyncio.timeout(60):
         change = await anext(changes)
-    return change.verb, sorted(str(one["metadata"]["name"]) for one in change.objects)
+    return change.verb, sorted(str(resource["metadata"]["name"]) for resource in change.objects)
 
 
 async def test_a_watch_lists_and_then_tells_what_changes(both: Cluster, space: str) -> None:

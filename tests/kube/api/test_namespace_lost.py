@@ -13,7 +13,7 @@ from stagedoor.kube.http import Request
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from tests.cluster.asking import namespace_of
 from tests.kube.api.conftest import Connect
-from tests.kube.api.lone import NOBODY
+from tests.kube.api.lone import UNPRIVILEGED
 from tests.kube.api.one_app import ALL, BOUND_S, World
 from tests.kube.apps import deployment
 
@@ -30,7 +30,7 @@ async def bind(cluster: KubeCluster, namespace: str) -> None:
     """Give the controller's account all rights in `namespace`."""
     binding = {
         "metadata": {"name": "all"},
-        "subjects": [{"kind": "User", "name": NOBODY}],
+        "subjects": [{"kind": "User", "name": UNPRIVILEGED}],
         "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
     }
     await rbac(cluster, "POST", namespace, "rolebindings", binding)
@@ -50,7 +50,7 @@ async def test_without_its_role_binding_a_namespace_is_lost_alone_and_served_aga
     await bind(cluster, namespace)
     world = World(cluster, namespace)
     world.app = await cluster.create(deployment(namespace))
-    account = connect(NOBODY)
+    account = connect(UNPRIVILEGED)
     controller = Controller(
         account,
         {None: namespace, "lost": lost},

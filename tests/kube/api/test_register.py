@@ -57,14 +57,14 @@ class Running:
         return await self.cluster.merge(Kind.DEPLOYMENT, self.namespace, name, patch)
 
     async def written(self) -> dict[str, str]:
-        found = await self.cluster.get(Kind.CONFIG_MAP, self.namespace, REGISTER)
-        assert found is not None
-        return dict(found.get("data") or {})
+        resource = await self.cluster.get(Kind.CONFIG_MAP, self.namespace, REGISTER)
+        assert resource is not None
+        return dict(resource.get("data") or {})
 
     async def becomes(self, wanted: dict[str, str]) -> None:
         async with asyncio.timeout(WITHIN_S):
             while await self.written() != wanted:
-                await asyncio.sleep(0.02)  # each look is a request; nobody tells us of this write
+                await asyncio.sleep(0.02)  # each look is a request; no event for this write
 
     async def refused(self, shell: Object, *words: str) -> None:
         """Until it is written of that generation why it may not start."""

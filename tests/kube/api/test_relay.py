@@ -69,9 +69,9 @@ class Relay:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
         finally:
-            for one in (writer, onward):
-                if one is not None:
-                    one.transport.abort()
+            for stream in (writer, onward):
+                if stream is not None:
+                    stream.transport.abort()
 
     async def _one_way(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A handshake takes some 3 KiB: some connections do not get so far.
@@ -93,14 +93,14 @@ class Relay:
 
 @asynccontextmanager
 async def relay(api: LoneApi, chance: random.Random) -> AsyncIterator[Relay]:
-    found = Relay(api.port, chance)
-    server = await asyncio.start_server(found.connected, "127.0.0.1", 0)
-    found.port = server.sockets[0].getsockname()[1]
+    new_relay = Relay(api.port, chance)
+    server = await asyncio.start_server(new_relay.connected, "127.0.0.1", 0)
+    new_relay.port = server.sockets[0].getsockname()[1]
     try:
-        yield found
+        yield new_relay
     finally:
         server.close()
-        await found.close()
+        await new_relay.close()
 
 
 def through(api: LoneApi, port: int) -> Path:
@@ -174,8 +174,8 @@ async def test_each_call_through_it_is_done_or_one_error(
             name = f"map-{number}"
             try:
                 await behind.apply(config_map(namespace, name, a="x" * 2000))
-                found = await behind.get(Kind.CONFIG_MAP, namespace, name)
-                assert found is not None
+                resource = await behind.get(Kind.CONFIG_MAP, namespace, name)
+                assert resource is not None
                 done += 1
             except ClusterError as error:
                 failed += 1

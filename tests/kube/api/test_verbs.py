@@ -15,7 +15,7 @@ from stagedoor.kube.limits import Limits
 from stagedoor.kube.lists import ListOptions
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from tests.kube.api.conftest import Connect
-from tests.kube.api.lone import NOBODY, LoneApi
+from tests.kube.api.lone import UNPRIVILEGED, LoneApi
 from tests.kube.api.objects import allow, config_map, labelled
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
@@ -25,9 +25,9 @@ async def test_get_gives_the_object_or_none(cluster: KubeCluster, namespace: str
     made = await cluster.create(config_map(namespace, "one", a="1"))
     assert (await cluster.get(Kind.CONFIG_MAP, namespace, "one")) == made
     assert await cluster.get(Kind.CONFIG_MAP, namespace, "two") is None
-    found = await cluster.get(Kind.NAMESPACE, "", namespace)
-    assert found is not None
-    assert found["status"]["phase"] == "Active"
+    resource = await cluster.get(Kind.NAMESPACE, "", namespace)
+    assert resource is not None
+    assert resource["status"]["phase"] == "Active"
 
 
 async def test_create_says_that_it_is_there(cluster: KubeCluster, namespace: str) -> None:
@@ -98,10 +98,10 @@ async def test_apply_makes_and_changes_what_is_ours_alone(
 ) -> None:
     await cluster.apply(config_map(namespace, "one", ours="1", going="1"))
     await cluster.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"theirs": "1"}})
-    found = await cluster.apply(config_map(namespace, "one", ours="2"))
-    assert found["data"]["ours"] == "2"
-    assert "going" not in found["data"]
-    managers = {(m["manager"], m["operation"]) for m in found["metadata"]["managedFields"]}
+    applied = await cluster.apply(config_map(namespace, "one", ours="2"))
+    assert applied["data"]["ours"] == "2"
+    assert "going" not in applied["data"]
+    managers = {(m["manager"], m["operation"]) for m in applied["metadata"]["managedFields"]}
     assert ("stagedoor", "Apply") in managers
 
 
@@ -116,15 +116,15 @@ async def test_of_two_managers_one_is_told_of_the_conflict(
     assert raised.value.reason == "Conflict"
     assert raised.value.retry
     assert 'conflict with "somebody": .data.key' in raised.value.message
-    found = await cluster.apply(config_map(namespace, "one", key="ours"))
-    assert found["data"]["key"] == "ours"
+    applied = await cluster.apply(config_map(namespace, "one", key="ours"))
+    assert applied["data"]["key"] == "ours"
 
 
 async def test_many_at_once_apply_the_same(cluster: KubeCluster, namespace: str) -> None:
-    found = await asyncio.gather(
+    outcomes = await asyncio.gather(
         *(cluster.apply(config_map(namespace, "one", key=str(n % 3))) for n in range(30))
     )
-    assert len({item["metadata"]["uid"] for item in found}) == 1
+    assert len({item["metadata"]["uid"] for item in outcomes}) == 1
 
 
 async def test_merge_takes_a_version_and_refuses_an_old_one(
@@ -133,8 +133,8 @@ async def test_merge_takes_a_version_and_refuses_an_old_one(
     made = await cluster.create(config_map(namespace, "one", a="1", b="1"))
     version = made["metadata"]["resourceVersion"]
     patch = {"metadata": {"resourceVersion": version}, "data": {"a": "2", "b": None}}
-    found = await cluster.merge(Kind.CONFIG_MAP, namespace, "one", patch)
-    assert found["data"] == {"a": "2"}
+    merged = await cluster.merge(Kind.CONFIG_MAP, namespace, "one", patch)
+    assert merged["data"] == {"a": "2"}
     with pytest.raises(ClusterError) as raised:
         await cluster.merge(Kind.CONFIG_MAP, namespace, "one", patch)
     assert (raised.value.reason, raised.value.retry) == ("Conflict", True)
@@ -142,11 +142,11 @@ async def test_merge_takes_a_version_and_refuses_an_old_one(
 
 async def test_merge_reaches_a_part(cluster: KubeCluster, namespace: str) -> None:
     await cluster.apply(deployment(namespace, "web", replicas=0))
-    found = await cluster.merge(
+    merged = await cluster.merge(
         Kind.DEPLOYMENT, namespace, "web", {"spec": {"replicas": 1}}, subresource="scale"
     )
-    assert found["kind"] == "Scale"
-    assert found["spec"]["replicas"] == 1
+    assert merged["kind"] == "Scale"
+    assert merged["spec"]["replicas"] == 1
 
 
 async def test_delete_is_done_once_and_only_to_the_one_that_is_meant(
@@ -162,7 +162,7 @@ async def test_delete_is_done_once_and_only_to_the_one_that_is_meant(
 
 async def test_who_may_not_is_told_which_rule_is_missing(connect: Connect, namespace: str) -> None:
     with pytest.raises(ClusterError) as raised:
-        await connect(NOBODY).get(Kind.DEPLOYMENT, namespace, "web")
+        await connect(UNPRIVILEGED).get(Kind.DEPLOYMENT, namespace, "web")
     assert (raised.value.status, raised.value.reason) == (403, "Forbidden")
     assert raised.value.message == (
         f'cannot get Deployment web in namespace {namespace}: deployments.apps "web" is forbidden: '
@@ -178,16 +178,16 @@ async def test_an_apply_names_the_right_that_makes(
     """It asks with `patch`, and to make something takes `create` as well."""
     await allow(cluster, namespace, "configmaps", "get", "patch")
     with pytest.raises(ClusterError) as raised:
-        await connect(NOBODY).apply(config_map(namespace, "one"))
+        await connect(UNPRIVILEGED).apply(config_map(namespace, "one"))
     assert raised.value.message.endswith(
         'with the rule apiGroups: [""], resources: ["configmaps"], verbs: ["create"]'
     )
     await cluster.create(config_map(namespace, "one"))
-    await connect(NOBODY).apply(config_map(namespace, "one", a="1"))
+    await connect(UNPRIVILEGED).apply(config_map(namespace, "one", a="1"))
     with pytest.raises(ClusterError, match=r'resources: \["pods/log"\], verbs: \["get"\]'):
-        await connect(NOBODY).logs(namespace, "web", "shell", lines=1)
+        await connect(UNPRIVILEGED).logs(namespace, "web", "shell", lines=1)
     with pytest.raises(ClusterError, match=r'ClusterRole .* \["subjectaccessreviews"\]'):
-        await connect(NOBODY).may("jane", [], namespace, "create", "pods/exec")
+        await connect(UNPRIVILEGED).may("jane", [], namespace, "create", "pods/exec")
 
 
 async def test_what_the_api_finds_wrong_is_told_in_its_words(
@@ -218,7 +218,7 @@ async def test_a_quota_speaks_for_itself_and_is_no_missing_right(
     }
     made = await cluster.http.ask(Request("POST", path, json.dumps(quota).encode()), 10)
     assert made.status == 201, made.body
-    # Nobody is here to fill its status in.
+    # No controller is here to fill its status in.
     patch = json.dumps({"status": quota["status"]}).encode()
     content_type = "application/merge-patch+json"
     done = await cluster.http.ask(Request("PATCH", f"{path}/few/status", patch, content_type), 10)
@@ -279,7 +279,7 @@ async def test_an_event_is_written_once_and_then_counted(connect: Connect, names
 
 async def test_report_raises_nothing(connect: Connect, namespace: str) -> None:
     about = config_map(namespace, "one")
-    await connect(NOBODY).report(about, reason="Odd", message="nobody may write")
+    await connect(UNPRIVILEGED).report(about, reason="Odd", message="nobody may write")
 
 
 def deployment(namespace: str, name: str, replicas: int = 0) -> dict[str, Any]:

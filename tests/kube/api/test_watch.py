@@ -13,7 +13,7 @@ from stagedoor.kube.limits import Limits, WatchLimits
 from stagedoor.kube.watch_problems import API
 from stagedoor.model.cluster import Change, Kind, Verb
 from tests.kube.api.conftest import Connect, Problems
-from tests.kube.api.lone import NOBODY, LoneApi
+from tests.kube.api.lone import UNPRIVILEGED, LoneApi
 from tests.kube.api.objects import allow, config_map, labelled
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
@@ -43,7 +43,7 @@ async def cancelled(task: asyncio.Task[Change]) -> None:
 
 
 class Seen:
-    """What a watch has brought so far, and what there is by it."""
+    """The changes that a watch has brought so far, and the objects by them."""
 
     def __init__(self, changes: AsyncIterator[Change]) -> None:
         self._changes = changes
@@ -197,7 +197,7 @@ async def test_a_restarted_api_server_that_knows_no_past_is_listed_anew(
 async def test_a_silent_api_server_is_noticed_and_waited_for(
     api: LoneApi, connect: Connect, namespace: str, problems: Problems
 ) -> None:
-    """SIGSTOP: its kernel still acknowledges, so that only the silence tells."""
+    """SIGSTOP: its kernel still acknowledges, so that only the silence shows it."""
     how = WatchLimits(answer_s=1, length_s=60, silence_s=1.5, first_wait_s=0.05, longest_wait_s=0.3)
     cluster = connect(limits=Limits(ask_s=2, list_s=2, watch=how))
     await cluster.create(config_map(namespace, "one", a="1"))
@@ -222,7 +222,7 @@ async def test_a_silent_api_server_is_noticed_and_waited_for(
 async def test_bookmarks_keep_a_quiet_watch_young(
     api: LoneApi, connect: Connect, namespace: str
 ) -> None:
-    """Of what is watched nothing changes, of others much does. Without bookmarks, the next watch
+    """Nothing that is watched changes, and much else does. Without bookmarks, the next watch
     would begin from long ago. The API server sends one some 2 s before it ends a watch."""
     cluster = connect(limits=Limits(watch=replace(QUICK, length_s=4, silence_s=10, late_s=3)))
     await cluster.create(config_map(namespace, "one", a="1"))
@@ -257,8 +257,8 @@ async def test_bookmarks_keep_a_quiet_watch_young(
 async def test_one_who_may_not_watch_is_told_and_goes_on_asking(
     connect: Connect, namespace: str, problems: Problems, cluster: KubeCluster
 ) -> None:
-    nobody = connect(NOBODY, limits=Limits(watch=QUICK))
-    async with seen(nobody, namespace) as watched:
+    unprivileged = connect(UNPRIVILEGED, limits=Limits(watch=QUICK))
+    async with seen(unprivileged, namespace) as watched:
         waiting = asyncio.create_task(watched.next())
         async with asyncio.timeout(60):
             while not problems:

@@ -27,7 +27,7 @@ BOUND_S = allow(120.0)
 """How long a test waits for what must come, on a machine that does other things too."""
 
 
-class House:
+class KubeGateway:
     """`stagedoor serve` whose default environment is `namespace`; `dev` may enter every app."""
 
     def __init__(
@@ -67,7 +67,7 @@ class House:
             self.token = create_token(service, "dev").text
             self.token_file.write_text(self.token)
 
-    def start(self) -> "House":
+    def start(self) -> "KubeGateway":
         self.gateway.start()
         ca = " ".join((self.gateway.data_dir / "keys/host_ca.pub").read_text().split()[:2])
         patterns = "*.ssh,localhost,127.0.0.1,[localhost]:*,[127.0.0.1]:*"
@@ -107,7 +107,7 @@ class House:
         )
 
     def must(self, app: str, command: str = "true", *, way: str = "connect") -> str:
-        """What a command in the shell prints; it must work."""
+        """Return the output of a command in the shell, which must succeed."""
         done = self.ssh(app, command, way=way)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -153,7 +153,7 @@ class House:
         command = self.ssh_command("-p", port, "dev@localhost", "ls", "--json", way="none")
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert done.returncode == 0, done.stderr
-        return [str(each["app"]) for each in json.loads(done.stdout)["apps"]]
+        return [str(app["app"]) for app in json.loads(done.stdout)["apps"]]
 
     def objects(self, kinds: str, selector: str = "stagedoor.dev/shell-of") -> list[dict[str, Any]]:
         return self.cluster.administrator.listed(self.namespace, kinds, selector)
@@ -161,15 +161,17 @@ class House:
     def left(self, app: str) -> list[str]:
         """Every object that belongs to an app's shell."""
         kinds = "deployments,replicasets,pods,services,configmaps,secrets,leases,endpointslices"
-        found = self.objects(kinds, f"stagedoor.dev/shell-of={app}")
-        return sorted(f"{one['kind']}/{one['metadata']['name']}" for one in found)
+        resources = self.objects(kinds, f"stagedoor.dev/shell-of={app}")
+        return sorted(
+            f"{resource['kind']}/{resource['metadata']['name']}" for resource in resources
+        )
 
     def pods(self, app: str = "app01") -> list[str]:
         """The names of a shell's pods that are not being deleted."""
         return [
-            str(one["metadata"]["name"])
-            for one in self.objects("pods", f"stagedoor.dev/shell-of={app}")
-            if not one["metadata"].get("deletionTimestamp")
+            str(resource["metadata"]["name"])
+            for resource in self.objects("pods", f"stagedoor.dev/shell-of={app}")
+            if not resource["metadata"].get("deletionTimestamp")
         ]
 
     def shell_pod(self, app: str = "app01") -> str:
@@ -194,11 +196,11 @@ class Inside:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
-        found = self.process.stdout.readline()
-        if not found:
+        text = self.process.stdout.readline()
+        if not text:
             assert self.process.stderr is not None
             raise AssertionError(f"the session is over: {self.process.stderr.read()}")
-        return found.rstrip("\n")
+        return text.rstrip("\n")
 
 
 def until(true: Callable[[], object], what: str, within_s: float = BOUND_S) -> None:
@@ -211,23 +213,23 @@ def until(true: Callable[[], object], what: str, within_s: float = BOUND_S) -> N
 
 
 @contextlib.contextmanager
-def running(house: House) -> Iterator[House]:
+def running(kube: KubeGateway) -> Iterator[KubeGateway]:
     try:
-        yield house.start()
+        yield kube.start()
     finally:
-        house.gateway.stop()
-        for line in house.gateway.lines:  # shown by pytest where a test has failed
+        kube.gateway.stop()
+        for line in kube.gateway.lines:  # shown by pytest where a test has failed
             print(line)
 
 
 @contextlib.contextmanager
-def shared_house(cluster: Cluster, kit: str, folder: Path) -> Iterator[House]:
+def shared_kube(cluster: Cluster, kit: str, folder: Path) -> Iterator[KubeGateway]:
     """One for several tests, in a namespace of its own."""
     namespace = f"house-{uuid.uuid4().hex[:10]}"
     try:
         cluster.administrator.make_namespace(namespace)
-        with running(House(folder, cluster, namespace, kit)) as house:
-            yield house
+        with running(KubeGateway(folder, cluster, namespace, kit)) as kube:
+            yield kube
     finally:
         cluster.administrator.forget("Namespace", namespace)
 
@@ -240,16 +242,16 @@ def kit(cluster: Cluster) -> str:
 
 
 @pytest.fixture
-def make_house(
+def make_kube(
     cluster: Cluster, fresh_namespace: Callable[..., str], kit: str, tmp_path: Path
-) -> Iterator[Callable[..., House]]:
-    """Makes houses that serve, each in a namespace of its own unless one is named."""
+) -> Iterator[Callable[..., KubeGateway]]:
+    """Return a function that starts gateways, each in a namespace of its own unless one is named."""
     with contextlib.ExitStack() as stack:
 
-        def make(namespace: str | None = None, **how: Any) -> House:
+        def make(namespace: str | None = None, **how: Any) -> KubeGateway:
             folder = tmp_path / f"house-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
-            house = House(folder, cluster, namespace or fresh_namespace(), kit, **how)
-            return stack.enter_context(running(house))
+            kube = KubeGateway(folder, cluster, namespace or fresh_namespace(), kit, **how)
+            return stack.enter_context(running(kube))
 
         yield make
