@@ -63,9 +63,9 @@ def test_everybody_makes_the_same_lines_wherever_they_begin(database: Database) 
         assert not second.write(3.0), "it is signed already"
     assert second.current_chain().contradicted is None
     whole = lines_after(database)
-    found = report(whole)
-    assert (found.fault, found.lines, sum(found.keys.values())) == (None, 453, 3)
-    assert found.confirmed > 0
+    result = report(whole)
+    assert (result.fault, result.lines, sum(result.keys.values())) == (None, 453, 3)
+    assert result.confirmed > 0
     for count in (1, 149, 151, 300, 452):
         seq = int(whole[count - 1].partition('"seq": ')[2].partition(",")[0])
         assert lines_after(database, seq) == whole[count:]

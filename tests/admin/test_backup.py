@@ -1,4 +1,4 @@
-"""What root reads and writes in the folders of the gateway's account, where the account may plant links."""
+"""Reads and writes of root in the folders of the gateway's account, where the account may plant links."""
 
 import os
 import tarfile

@@ -1,4 +1,4 @@
-"""What a person changes of their own: nothing of anybody else's, nothing without leave, and so much of it."""
+"""Changes of a person's own credentials: none of another's, none without leave, and so many."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -96,7 +96,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         database.close()
 
 
-# Whatever belongs to somebody else.
+# Whatever belongs to another user.
 
 
 async def test_nobody_revokes_the_token_or_removes_the_key_of_another(desk: Desk) -> None:
@@ -188,14 +188,14 @@ async def test_nobody_registers_a_key_that_they_do_not_hold(desk: Desk) -> None:
         assert isinstance(denial, Denial)
         assert "xyz" not in denial.message
     signature = signed(key, right)
-    nobody = await desk.service.add_key(
+    refusal = await desk.service.add_key(
         replace(ann, sign_in=None), HOST, signature, "", proved=False
     )
-    assert isinstance(nobody, Denial)
+    assert isinstance(refusal, Denial)
     assert not desk.policy().keys
     signature = signed(key, right, " \r\n")
     assert await desk.service.add_key(ann, HOST, signature, "my\nkey", proved=False) is None
-    assert [one.comment for one in desk.policy().keys.values()] == ["my key"]
+    assert [listed_key.comment for listed_key in desk.policy().keys.values()] == ["my key"]
 
 
 async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
@@ -215,10 +215,10 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
     assert isinstance(own, Identity)
     held = await desk.service.account_state(own)
     assert isinstance(held, AccountState)
-    assert held.sign_in in {one.id for one in held.sign_ins}
+    assert held.sign_in in {held_sign_in.id for held_sign_in in held.sign_ins}
     assert await desk.service.end_sign_ins(own, "others") == 2
-    lasting = [await passes.show(PassKind.SESSION, one) for one in secrets["ann"]]
-    assert [isinstance(one, Identity) for one in lasting] == [True, False, False]
+    lasting = [await passes.show(PassKind.SESSION, held_secret) for held_secret in secrets["ann"]]
+    assert [isinstance(answer, Identity) for answer in lasting] == [True, False, False]
     assert len((await desk.account_state("bob")).sign_ins) == 3
 
 
@@ -315,16 +315,20 @@ async def test_a_sign_in_of_an_old_password_or_a_revoked_token_is_not_listed(des
     by_token = Identity("ann", frozenset(), Method.TOKEN, token.id)
     for identity in (desk.person("ann"), by_token):
         await passes.issue(PassKind.SESSION, identity)
-    assert [one.method for one in (await desk.account_state("ann")).sign_ins] == [
+    assert [held_sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins] == [
         "password",
         "token",
     ]
     changed = await desk.service.set_password(desk.person("ann"), NEW)
     assert isinstance(changed, Identity)
-    assert [one.method for one in (await desk.account_state("ann")).sign_ins] == ["token"]
+    assert [held_sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins] == [
+        "token"
+    ]
     await desk.service.revoke_token(changed, token.id)
     await passes.issue(PassKind.SESSION, changed)
-    assert [one.method for one in (await desk.account_state("ann")).sign_ins] == ["password"]
+    assert [held_sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins] == [
+        "password"
+    ]
 
 
 async def test_an_administrator_who_was_faster_is_not_overruled(desk: Desk) -> None:
@@ -335,7 +339,7 @@ async def test_an_administrator_who_was_faster_is_not_overruled(desk: Desk) -> N
     assert verify(desk.policy().users["ann"].password_hash or "", "by the administrator")
 
 
-# Somebody who is gone.
+# A user who is gone.
 
 
 async def test_a_removed_user_adds_nothing(desk: Desk) -> None:

@@ -75,19 +75,19 @@ async def test_a_new_user_sets_a_password_once(office: Office) -> None:
         denial = await office.web.accept_invitation(secret, short)
         assert isinstance(denial, Denial)
         assert denial.reason is Reason.BAD_REQUEST, "it may be tried again"
-    found = await office.web.accept_invitation(secret, PASSWORD)
-    assert isinstance(found, Identity)
-    assert (found.name, found.method) == ("carol", Method.PASSWORD)
+    result = await office.web.accept_invitation(secret, PASSWORD)
+    assert isinstance(result, Identity)
+    assert (result.name, result.method) == ("carol", Method.PASSWORD)
     assert verify(office.user("carol").password_hash or "", PASSWORD)
-    assert found.password_hash == office.user("carol").password_hash
+    assert result.password_hash == office.user("carol").password_hash
     again = await office.web.accept_invitation(secret, "of somebody else")
     assert isinstance(again, Denial)
     assert again.reason is Reason.CREDENTIAL_WRONG
     assert "stagedoor user invite" in again.message
-    told = json.dumps([dict(e.event.fields) for e in read_entries(office.database)])
-    assert "user.invite" in told
-    assert secret not in told
-    assert PASSWORD not in told
+    text = json.dumps([dict(e.event.fields) for e in read_entries(office.database)])
+    assert "user.invite" in text
+    assert secret not in text
+    assert PASSWORD not in text
 
 
 async def test_who_forgot_a_password_is_invited_again_and_keeps_the_groups(office: Office) -> None:
@@ -95,8 +95,8 @@ async def test_who_forgot_a_password_is_invited_again_and_keeps_the_groups(offic
     assert not made.added
     with pytest.raises(RefusedError, match="user group ann"):
         office.invite("ann", groups=("ops",))
-    found = await office.web.accept_invitation(office.secret(made), PASSWORD)
-    assert isinstance(found, Identity)
+    result = await office.web.accept_invitation(office.secret(made), PASSWORD)
+    assert isinstance(result, Identity)
     assert verify(office.user("ann").password_hash or "", PASSWORD)
 
 

@@ -93,8 +93,8 @@ async def test_one_that_begins_while_the_store_is_asked_goes_on_waiting(
         while not any(id_ in ids for ids in asked):
             await asyncio.sleep(0.01)
     assert not second.task.done()
-    for one in (first, second):
-        one.task.cancel()
+    for browser in (first, second):
+        browser.task.cancel()
     await asyncio.gather(first.task, second.task, return_exceptions=True)
 
 
@@ -120,11 +120,11 @@ async def test_a_source_makes_only_so_many_rows(tmp_path: Path, database: Databa
     def show(_: str) -> None:
         raise ConnectionError  # ssh went before it was shown
 
-    found = []
+    outcomes = []
     for _ in range(BEGINNINGS.burst + 1):
-        found += await asyncio.gather(binding.bind(key(1), None, show), return_exceptions=True)
-    assert sum(isinstance(one, ConnectionError) for one in found) == BEGINNINGS.burst
-    [denial] = [one for one in found if isinstance(one, Denial)]
+        outcomes += await asyncio.gather(binding.bind(key(1), None, show), return_exceptions=True)
+    assert sum(isinstance(outcome, ConnectionError) for outcome in outcomes) == BEGINNINGS.burst
+    [denial] = [outcome for outcome in outcomes if isinstance(outcome, Denial)]
     assert "too many unknown keys come from your address" in denial.message
     other = Held(binding, 2)
     await other.login()

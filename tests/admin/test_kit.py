@@ -1,4 +1,4 @@
-"""What an installation gives to every shell's pod: taken, or refused with the setting's name."""
+"""Settings for every shell's pod: taken, or refused with the setting's name."""
 
 import pytest
 

@@ -58,8 +58,8 @@ class Jobs:
             ),
         )
         with admin.open_service(self.settings) as service:
-            for each in self.settings.machines:
-                admin.add_user(service, each.user)
+            for machine in self.settings.machines:
+                admin.add_user(service, machine.user)
         self.database: Database = open_database(self.settings.place)
         self.now = time.time()
         self.revoked: set[str] = set()
@@ -96,11 +96,11 @@ async def test_a_job_that_logs_in_without_end_fills_no_memory_and_hinders_no_oth
     jobs: Jobs,
 ) -> None:
     """Each login was a change of the policy, and a row in every worker's memory, for up to an hour."""
-    told = [await jobs.log_in() for _ in range(6)]
-    assert [isinstance(one, LoginResult) for one in told] == [True] * 4 + [False] * 2
-    assert isinstance(told[-1], Denial)
-    assert (told[-1].reason, told[-1].retry_after_s) == (Reason.THROTTLED, 1)
-    assert "[[machines]] 'shop'" in told[-1].message
+    answers = [await jobs.log_in() for _ in range(6)]
+    assert [isinstance(answer, LoginResult) for answer in answers] == [True] * 4 + [False] * 2
+    assert isinstance(answers[-1], Denial)
+    assert (answers[-1].reason, answers[-1].retry_after_s) == (Reason.THROTTLED, 1)
+    assert "[[machines]] 'shop'" in answers[-1].message
     assert jobs.bound() == 4
     assert isinstance(await jobs.log_in("blog"), LoginResult)
     jobs.now += 0.5

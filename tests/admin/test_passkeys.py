@@ -58,9 +58,9 @@ class Desk:
         plain = Identity(name, frozenset(), Method.PASSWORD)
         given = pass_for(PassKind.SESSION, plain, self.now, Lifetimes())
         secret = passes.issue(self.database, given, self.now)
-        found = passes.find(self.database, PassKind.SESSION, secret)
-        assert found is not None
-        return replace(plain, sign_in=found.sign_in)
+        identity = passes.find(self.database, PassKind.SESSION, secret)
+        assert identity is not None
+        return replace(plain, sign_in=identity.sign_in)
 
     async def with_passkey(self, identity: Identity) -> Authenticator:
         authenticator = Authenticator(ORIGIN)
@@ -86,7 +86,7 @@ class Desk:
         return denial is None
 
     def actions(self) -> list[str]:
-        events = [one.event for one in read_entries(self.database)]
+        events = [entry.event for entry in read_entries(self.database)]
         return [str(event.fields["action"]) for event in events if "action" in event.fields]
 
 
@@ -186,7 +186,7 @@ async def test_an_answer_that_is_shown_again_tells_of_no_copy(desk: Desk) -> Non
 
 
 async def test_a_stolen_cookie_adds_no_passkey(desk: Desk) -> None:
-    """Else somebody with it could step up by a passkey of their own."""
+    """Else a thief with it could step up by a passkey of their own."""
     ann = desk.signed_in("ann")
     refused = await desk.service.begin_registration(ann, RP, proved=False)
     assert isinstance(refused, Denial)
@@ -267,7 +267,7 @@ async def test_what_is_done_is_in_the_audit_and_nothing_secret_is(desk: Desk) ->
         with pytest.raises(NotFoundError, match="there is no passkey"):
             remove_passkey(service, made[0].id)
     assert desk.actions()[-3:] == ["passkey.add", "step-up", "passkey.remove"]
-    kept = [dict(one.event.fields) for one in read_entries(desk.database)]
+    kept = [dict(entry.event.fields) for entry in read_entries(desk.database)]
     assert authenticator.credential_id.hex() not in json.dumps(kept)
 
 
@@ -306,10 +306,10 @@ async def test_a_passkey_signs_in_for_the_password_that_its_person_has(desk: Des
     anns, bobs = await desk.with_passkey(ann), await desk.with_passkey(bob)
     with admin.open_service(desk.settings) as service:
         admin.set_password(service, "ann", "a password")
-    found = await signs_in(desk, anns)
-    assert isinstance(found, Identity)
-    assert (found.name, found.method, found.is_person) == ("ann", Method.PASSWORD, True)
-    assert found.password_hash == desk.policy().users["ann"].password_hash
+    result = await signs_in(desk, anns)
+    assert isinstance(result, Identity)
+    assert (result.name, result.method, result.is_person) == ("ann", Method.PASSWORD, True)
+    assert result.password_hash == desk.policy().users["ann"].password_hash
     # Who signs in at an identity provider is not let past it.
     refused = await signs_in(desk, bobs)
     assert isinstance(refused, Denial)
@@ -338,9 +338,9 @@ async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
     authenticator = await desk.with_passkey(ann)
     with admin.open_service(desk.settings) as service:
         admin.set_password(service, "ann", "a password")
-    found = await signs_in(desk, authenticator)
-    assert isinstance(found, Identity)
-    given = pass_for(PassKind.SESSION, found, desk.now, Lifetimes())
+    result = await signs_in(desk, authenticator)
+    assert isinstance(result, Identity)
+    given = pass_for(PassKind.SESSION, result, desk.now, Lifetimes())
     opened = passes.find(
         desk.database, PassKind.SESSION, passes.issue(desk.database, given, desk.now)
     )
@@ -356,10 +356,10 @@ async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
 
 
 async def test_strangers_take_no_room_from_those_who_are_in(desk: Desk) -> None:
-    told = [await desk.service.begin_sign_in(RP, SOURCE) for _ in range(25)]
-    assert [isinstance(one, Denial) for one in told] == [False] * 20 + [True] * 5
-    assert isinstance(told[-1], Denial)
-    assert told[-1].reason is Reason.THROTTLED
+    answers = [await desk.service.begin_sign_in(RP, SOURCE) for _ in range(25)]
+    assert [isinstance(answer, Denial) for answer in answers] == [False] * 20 + [True] * 5
+    assert isinstance(answers[-1], Denial)
+    assert answers[-1].reason is Reason.THROTTLED
     ann = desk.signed_in("ann")
     assert isinstance(await desk.add(ann, Authenticator(ORIGIN)), PasskeyRecord)
 
@@ -394,10 +394,10 @@ async def test_strangers_keep_nobody_from_signing_in_by_a_passkey(
 
 
 async def test_an_ipv6_48_is_no_more_than_one_site(desk: Desk) -> None:
-    told = [
+    answers = [
         await desk.service.begin_sign_in(RP, Source.of(f"2001:db8:1:{number:x}::1", 1))
         for number in range(120)
     ]
-    assert [isinstance(one, Denial) for one in told] == [False] * 80 + [True] * 40
-    assert isinstance(told[-1], Denial)
-    assert "come from your network; try again in 2 s" in told[-1].message
+    assert [isinstance(answer, Denial) for answer in answers] == [False] * 80 + [True] * 40
+    assert isinstance(answers[-1], Denial)
+    assert "come from your network; try again in 2 s" in answers[-1].message

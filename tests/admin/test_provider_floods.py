@@ -11,7 +11,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
 from stagedoor.net.https import ANSWER_LIMIT_S, MOST_AT_ONCE
 from stagedoor.oidc.published import RETRY_S
-from tests.admin.provider_house import ProviderHouse, all_cancelled, provider_house
+from tests.admin.provider_services import ProviderServices, all_cancelled, provider_services
 from tests.oidc.fake import DISCOVERY, GONE, FakeProvider, running_fake
 from tests.waiting import BOUND_S
 
@@ -19,20 +19,20 @@ STRANGER = Source.of("198.51.100.7", 1)
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[ProviderHouse]:
+async def services(tmp_path: Path) -> AsyncIterator[ProviderServices]:
     async with running_fake() as good, running_fake() as other:
         other.subject = "dave-1"
-        with provider_house(tmp_path, Good=good, Other=other) as opened:
+        with provider_services(tmp_path, Good=good, Other=other) as opened:
             yield opened
 
 
-def flood(house: ProviderHouse, times: int, sources: int = 1) -> "list[asyncio.Task[object]]":
+def flood(services: ProviderServices, times: int, sources: int = 1) -> "list[asyncio.Task[object]]":
     """Send logout tokens in the name of `Other` that it has not signed."""
-    other, stranger = house.providers["Other"], ECKey.generate_key("P-256", {"kid": "stranger"})
+    other, stranger = services.providers["Other"], ECKey.generate_key("P-256", {"kid": "stranger"})
     token = other.logout_token(stranger)
     return [
         asyncio.create_task(
-            house.sign_ins.log_out(token, Source.of(f"198.51.{number % sources}.7", 1))
+            services.sign_ins.log_out(token, Source.of(f"198.51.{number % sources}.7", 1))
         )
         for number in range(times)
     ]
@@ -46,35 +46,37 @@ async def until_asked(provider: FakeProvider, what: str, times: int = 1) -> None
 
 @pytest.mark.parametrize("sources", [1, 100])
 async def test_logout_tokens_for_a_silent_provider_leave_the_others_working(
-    house: ProviderHouse, sources: int
+    services: ProviderServices, sources: int
 ) -> None:
-    other = house.providers["Other"]
+    other = services.providers["Other"]
     other.silent = frozenset({DISCOVERY})
-    tasks = flood(house, 500, sources)
+    tasks = flood(services, 500, sources)
     await until_asked(other, DISCOVERY)
     async with asyncio.timeout(BOUND_S):
-        await house.sign_in("Good")
+        await services.sign_in("Good")
     assert other.asked.total() == 1
     answers = [task.result() for task in tasks if task.done()]
     assert len(answers) == (450 if sources == 1 else 0)
-    assert all(isinstance(one, Denial) and one.reason is Reason.THROTTLED for one in answers)
+    assert all(
+        isinstance(answer, Denial) and answer.reason is Reason.THROTTLED for answer in answers
+    )
     await all_cancelled(tasks)
     # Afterwards both work, and a logout of the provider's own ends its sign-in.
     other.speak()
-    await house.sign_in("Good")
-    await house.sign_in("Other")
-    assert await house.sign_ins.log_out(other.logout_token(), STRANGER) is None
-    assert [one.user for one in house.lasting()] == ["carol", "carol"]
+    await services.sign_in("Good")
+    await services.sign_in("Other")
+    assert await services.sign_ins.log_out(other.logout_token(), STRANGER) is None
+    assert [session.user for session in services.lasting()] == ["carol", "carol"]
 
 
 async def test_unsigned_logout_tokens_make_the_gateway_ask_once_and_are_counted(
-    house: ProviderHouse,
+    services: ProviderServices,
 ) -> None:
-    other = house.providers["Other"]
-    await house.sign_in("Other")
-    house.skew_s += 60
-    answers = await asyncio.gather(*flood(house, 100))
-    assert [one.reason for one in answers if isinstance(one, Denial)] == [
+    other = services.providers["Other"]
+    await services.sign_in("Other")
+    services.skew_s += 60
+    answers = await asyncio.gather(*flood(services, 100))
+    assert [outcome.reason for outcome in answers if isinstance(outcome, Denial)] == [
         *[Reason.BAD_REQUEST] * 50,
         *[Reason.THROTTLED] * 50,
     ]
@@ -82,37 +84,37 @@ async def test_unsigned_logout_tokens_make_the_gateway_ask_once_and_are_counted(
     # The provider itself, at another address, is heard; and right tokens do not count.
     for number in range(60):
         token = other.logout_token(id_=str(number))
-        assert await house.sign_ins.log_out(token, Source.of("192.0.2.9", 1)) is None
-    assert house.lasting() == []
+        assert await services.sign_ins.log_out(token, Source.of("192.0.2.9", 1)) is None
+    assert services.lasting() == []
 
 
-async def test_whoever_is_gone_is_put_out_while_sign_ins_hang(house: ProviderHouse) -> None:
+async def test_whoever_is_gone_is_put_out_while_sign_ins_hang(services: ProviderServices) -> None:
     """Strangers from many addresses come back with codes that they made up, and the provider is slow."""
-    other = house.providers["Other"]
-    await house.sign_in("Other")
+    other = services.providers["Other"]
+    await services.sign_in("Other")
     other.silent = frozenset({"authorization_code"})
     hanging = []
     for number in range(40):
         source = Source.of(f"203.0.{number}.1", 1)
-        kept, query = await house.begin("Other", source)
-        hanging.append(asyncio.create_task(house.sign_ins.finish(kept, query, source)))
+        kept, query = await services.begin("Other", source)
+        hanging.append(asyncio.create_task(services.sign_ins.finish(kept, query, source)))
     await until_asked(other, "authorization_code", MOST_AT_ONCE)
     other.refresh = GONE["invalid_grant"]
     async with asyncio.timeout(ANSWER_LIMIT_S / 2):  # before any of them is given up
-        await house.refresh_all()
-    assert house.lasting() == []
+        await services.refresh_all()
+    assert services.lasting() == []
     await all_cancelled([*hanging])
 
 
 async def test_a_provider_that_failed_is_asked_again_after_some_seconds(
-    house: ProviderHouse,
+    services: ProviderServices,
 ) -> None:
-    other = house.providers["Other"]
+    other = services.providers["Other"]
     port, other.port = other.port, 0  # the discovery document is of another issuer
     for _ in range(10):
-        found = await house.sign_ins.begin("Other", "/", STRANGER)
-        assert isinstance(found, Denial)
+        answer = await services.sign_ins.begin("Other", "/", STRANGER)
+        assert isinstance(answer, Denial)
     assert other.asked[DISCOVERY] == 1
     other.port = port
-    house.skew_s += RETRY_S
-    await house.sign_in("Other")
+    services.skew_s += RETRY_S
+    await services.sign_in("Other")

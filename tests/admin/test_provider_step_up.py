@@ -1,4 +1,4 @@
-"""Step-up at an identity provider: what it has to say, and of whom."""
+"""Step-up at an identity provider: what it has to say, and about which person."""
 
 import os
 import time
@@ -75,21 +75,21 @@ class Desk:
         plain = by_provider(User("carol"), "Company")
         given = pass_for(PassKind.SESSION, plain, now, Lifetimes())
         secret_ = passes.issue(database, given, now)
-        found = passes.find(database, PassKind.SESSION, secret_)
-        assert found is not None
-        self.carol = replace(plain, sign_in=found.sign_in)
+        identity = passes.find(database, PassKind.SESSION, secret_)
+        assert identity is not None
+        self.carol = replace(plain, sign_in=identity.sign_in)
 
     async def proves(self, **said: object) -> str | None:
         """Why not, or None."""
         self.provider.claims = replace(self.provider.claims, **said)  # type: ignore[arg-type]
         begun = await self.service.begin_step_up(self.carol, "/app/x", FROM)
         assert not isinstance(begun, Denial)
-        found = await self.service.finish(begun[1], [], FROM)
+        result = await self.service.finish(begun[1], [], FROM)
         stepped_up = dict(load_policy(self.database).stepped_up)
-        if isinstance(found, Denial):
+        if isinstance(result, Denial):
             assert stepped_up == {}
-            return found.message
-        assert found == StepUpResult("/app/x")
+            return result.message
+        assert result == StepUpResult("/app/x")
         assert self.carol.sign_in is not None
         assert list(stepped_up) == [self.carol.sign_in.id]
         return None

@@ -1,4 +1,4 @@
-"""People whom the provider has removed: what it answers to a refresh then, and what that ends."""
+"""People that the provider has removed: what it answers to a refresh then, and what that ends."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,41 +7,41 @@ import pytest
 
 from stagedoor.admin.sign_in.provider_states import provider_states
 from stagedoor.oidc.again import RETRY_S
-from tests.admin.provider_house import ProviderHouse, provider_house
+from tests.admin.provider_services import ProviderServices, provider_services
 from tests.oidc.fake import GONE, FakeProvider, running_fake
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[ProviderHouse]:
+async def services(tmp_path: Path) -> AsyncIterator[ProviderServices]:
     async with running_fake() as provider:
-        with provider_house(tmp_path, Company=provider) as opened:
+        with provider_services(tmp_path, Company=provider) as opened:
             yield opened
 
 
 @pytest.fixture
-def company(house: ProviderHouse) -> FakeProvider:
-    return house.providers["Company"]
+def company(services: ProviderServices) -> FakeProvider:
+    return services.providers["Company"]
 
 
 @pytest.mark.identity(29)
 @pytest.mark.parametrize("provider", ["dex", "canaille"])
 async def test_a_refusal_ends_the_sign_in_when_it_comes_twice(
-    house: ProviderHouse, company: FakeProvider, provider: str
+    services: ProviderServices, company: FakeProvider, provider: str
 ) -> None:
-    await house.sign_in("Company")
+    await services.sign_in("Company")
     company.refresh = GONE[provider]
-    await house.refresh_all()
-    [record] = house.lasting()
+    await services.refresh_all()
+    [record] = services.lasting()
     assert record.failure == "the token endpoint answered 400, invalid_request"
     assert record.failed_at is not None
     assert record.answered_at is not None
     assert record.failed_at > record.answered_at
-    [state] = provider_states(["Company"], house.lasting())
+    [state] = provider_states(["Company"], services.lasting())
     assert state.is_failing
     assert "1 sign-in, last confirmed" in str(state)
     assert "for 1 of them: the token endpoint answered 400, invalid_request" in str(state)
-    await house.refresh_all(RETRY_S)
-    assert house.lasting() == []
+    await services.refresh_all(RETRY_S)
+    assert services.lasting() == []
 
 
 @pytest.mark.identity(29)
@@ -58,37 +58,37 @@ async def test_a_refusal_ends_the_sign_in_when_it_comes_twice(
     ],
 )
 async def test_what_says_nothing_of_the_person_ends_nothing(
-    house: ProviderHouse, company: FakeProvider, status: int, answer: object
+    services: ProviderServices, company: FakeProvider, status: int, answer: object
 ) -> None:
-    await house.sign_in("Company")
+    await services.sign_in("Company")
     company.refresh = status, answer
     for _ in range(4):
-        await house.refresh_all()
-    [record] = house.lasting()
+        await services.refresh_all()
+    [record] = services.lasting()
     assert str(status) in (record.failure or "")
     company.refresh = None
-    await house.refresh_all()
-    [record] = house.lasting()
+    await services.refresh_all()
+    [record] = services.lasting()
     assert (record.failure, record.failed_at) == (None, None)
     # And what was said before then does not count as one of two in a row.
     company.refresh = GONE["dex"]
-    await house.refresh_all()
-    assert len(house.lasting()) == 1
+    await services.refresh_all()
+    assert len(services.lasting()) == 1
 
 
 @pytest.mark.identity(29)
 async def test_a_failure_ends_the_sign_in_of_a_person_if_others_are_answered_meanwhile(
-    house: ProviderHouse, company: FakeProvider
+    services: ProviderServices, company: FakeProvider
 ) -> None:
-    """Dex's answer for a person whom its connector does not find, and where the connector is away."""
-    await house.sign_in("Company")
+    """Dex's answer for a person that its connector does not find, and where the connector is away."""
+    await services.sign_in("Company")
     company.subject = "dave-1"
-    await house.sign_in("Company")
+    await services.sign_in("Company")
     company.gone = {"carol-1": GONE["dex-connector"], "dave-1": GONE["dex-connector"]}
     for _ in range(4):
-        await house.refresh_all()
-    assert len(house.lasting()) == 2, "the connector is away: it fails for all"
+        await services.refresh_all()
+    assert len(services.lasting()) == 2, "the connector is away: it fails for all"
     del company.gone["dave-1"]
     for _ in range(3):
-        await house.refresh_all()
-    assert [record.user for record in house.lasting()] == ["dave"]
+        await services.refresh_all()
+    assert [record.user for record in services.lasting()] == ["dave"]

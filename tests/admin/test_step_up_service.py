@@ -81,19 +81,19 @@ class Desk:
         plain = Identity("dev", frozenset(), Method.PASSWORD)
         given_ = pass_for(PassKind.SESSION, plain, self.now, Lifetimes())
         secret = passes.issue(self.database, given_, self.now)
-        found = passes.find(self.database, PassKind.SESSION, secret)
-        assert found is not None
-        return replace(plain, sign_in=found.sign_in)
+        identity = passes.find(self.database, PassKind.SESSION, secret)
+        assert identity is not None
+        return replace(plain, sign_in=identity.sign_in)
 
-    async def told(self, identity: Identity) -> tuple[str, str]:
+    async def issue(self, identity: Identity) -> tuple[str, str]:
         """The id and the letters."""
-        told = await self.waits.begin(identity, TARGET, SOURCE)
-        found = re.fullmatch(
+        answer = await self.waits.begin(identity, TARGET, SOURCE)
+        match = re.fullmatch(
             r"open https://gw\.example/below/step-up/(\S+) and type (\S+) there, within 3 min",
-            told or "",
+            answer or "",
         )
-        assert found is not None, told
-        return found[1], found[2]
+        assert match is not None, answer
+        return match[1], match[2]
 
 
 @pytest.fixture
@@ -108,25 +108,25 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.mark.identity(35)
 async def test_fifty_hosts_have_one_address_and_another_sign_in_has_another(desk: Desk) -> None:
     mine, other = desk.signed_in(), desk.signed_in()
-    told = set(await asyncio.gather(*(desk.told(mine) for _ in range(50))))
-    assert len(told) == 1
-    assert await desk.told(other) not in told
+    answers = set(await asyncio.gather(*(desk.issue(mine) for _ in range(50))))
+    assert len(answers) == 1
+    assert await desk.issue(other) not in answers
     desk.now += PENDING_S - 30
-    assert await desk.told(mine) not in told, "too little of its time is left"
+    assert await desk.issue(mine) not in answers, "too little of its time is left"
 
 
 async def test_letters_that_were_typed_wrong_too_often_are_shown_to_nobody(desk: Desk) -> None:
     dev = desk.signed_in()
-    id_, letters = await desk.told(dev)
+    id_, letters = await desk.issue(dev)
     for _ in range(TRIES):
         assert isinstance(await desk.waits.check(dev, id_, "BBBBBBBB"), Denial)
     assert isinstance(await desk.waits.check(dev, id_, letters), Denial)
-    another, right = await desk.told(dev)
+    another, right = await desk.issue(dev)
     assert another != id_
-    found = await desk.waits.check(dev, another, right.lower())
-    assert isinstance(found, PendingStepUp)
+    answer = await desk.waits.check(dev, another, right.lower())
+    assert isinstance(answer, PendingStepUp)
     assert dev.sign_in is not None
-    assert found.sign_in == dev.sign_in.id
+    assert answer.sign_in == dev.sign_in.id
 
 
 async def test_who_has_no_sign_in_has_nothing_to_wait_for(desk: Desk) -> None:

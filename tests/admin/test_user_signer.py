@@ -1,4 +1,4 @@
-"""Certificates of sign-ins: whom they are given to, how far they reach, and that the audit has them first."""
+"""Certificates of sign-ins: which users get them, how far they reach, and that the audit has them first."""
 
 import time
 from base64 import b64decode
@@ -180,7 +180,7 @@ def test_it_never_outlasts_the_sign_in_whatever_is_asked_for(desk: Desk) -> None
 
 @pytest.mark.identity(20, 22)
 def test_nobody_gets_one_for_anothers_key_or_sign_in(desk: Desk) -> None:
-    """Nobody who asks is believed, be it a worker of ours."""
+    """No request is believed, not even a worker's."""
     others = public_line(new_key())
     bobs = desk.log_in("bob", others)
     signer = desk.signer()
@@ -232,7 +232,7 @@ def test_a_user_who_is_disabled_gets_none(desk: Desk) -> None:
 
 
 def test_who_may_enter_no_app_gets_none(desk: Desk) -> None:
-    """By name, by a group of either kind or as everybody, only a grant that lets enter now counts."""
+    """By name, by a group of either kind or by the grant to all, only a grant that lets enter now counts."""
     key = public_line(new_key())
     with desk.database.write() as transaction:
         people.add_user(transaction, "carol", frozenset({"guests"}), None, NOW)
@@ -364,11 +364,11 @@ def test_what_was_signed_is_revoked_once_its_sign_in_is_over_and_until_it_expire
 def test_a_browsers_sign_in_has_no_key_and_gets_none(desk: Desk) -> None:
     identity = Identity("alice", frozenset(), Method.SSO, "Company")
     given = pass_for(PassKind.SESSION, identity, NOW, Lifetimes())
-    found = passes.find(desk.database, PassKind.SESSION, passes.issue(desk.database, given, NOW))
-    assert found is not None
-    assert found.sign_in is not None
+    owner = passes.find(desk.database, PassKind.SESSION, passes.issue(desk.database, given, NOW))
+    assert owner is not None
+    assert owner.sign_in is not None
     with pytest.raises(CertificateError, match="not the one of your sign-in"):
-        desk.signer().sign("alice", found.sign_in.number, desk.key, NOW + 60)
+        desk.signer().sign("alice", owner.sign_in.number, desk.key, NOW + 60)
 
 
 @pytest.mark.identity(26)

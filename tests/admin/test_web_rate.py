@@ -1,4 +1,4 @@
-"""What one user of the web can make every worker do: so much and no more, but give up all that they have."""
+"""One user's load from the web on every worker: so much and no more, but give up all that they have."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,8 +92,8 @@ async def test_sign_ins_are_made_at_a_rate_and_ended_at_any(web: Web) -> None:
         secrets.append(secret)
         assert len(secrets) <= AT_ONCE
     assert secret.reason is Reason.THROTTLED
-    for one in secrets:
-        assert await web.passes.sign_out(one) is None
+    for held_secret in secrets:
+        assert await web.passes.sign_out(held_secret) is None
     assert len(web.policy().signed_out) == len(secrets) == AT_ONCE
     assert isinstance(await web.passes.issue(PassKind.TICKET, ANN), str), "one each terminal"
 
@@ -111,7 +111,7 @@ async def test_shares_count_too(web: Web) -> None:
 
 
 async def test_what_is_not_there_takes_no_lock_from_those_who_log_in(web: Web) -> None:
-    """Strangers can ask for links that nobody made, as often as they like."""
+    """Strangers can ask for links that were never made, as often as they like."""
     begun: list[str] = []
 
     @event.listens_for(web.database._adapter.reading, "begin")  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin.provider_house import provider_house
+from tests.admin.provider_services import provider_services
 from tests.identity_providers.canaille import running_canaille
 
 pytestmark = pytest.mark.timeout(1800)
@@ -17,16 +17,16 @@ pytestmark = pytest.mark.timeout(1800)
 async def test_a_person_who_is_removed_there_is_out_at_its_second_answer(tmp_path: Path) -> None:
     with (
         running_canaille(tmp_path, "http://127.0.0.1:1/sign-in/sso", "carol", "dave") as canaille,
-        provider_house(tmp_path, Canaille=canaille) as house,
+        provider_services(tmp_path, Canaille=canaille) as services,
     ):
         for name in ("carol", "dave"):
-            await house.sign_in_by("Canaille", partial(canaille.sign_in, name=name))
-        await house.refresh_all()
-        assert [record.failure for record in house.lasting()] == [None, None]
+            await services.sign_in_by("Canaille", partial(canaille.sign_in, name=name))
+        await services.refresh_all()
+        assert [record.failure for record in services.lasting()] == [None, None]
         await asyncio.to_thread(canaille.remove, "carol")
-        await house.refresh_all()
-        [carol, dave] = house.lasting()
+        await services.refresh_all()
+        [carol, dave] = services.lasting()
         assert (carol.user, dave.failure) == ("carol", None)
         assert carol.failure == "the token endpoint answered 400, invalid_request"
-        await house.refresh_all()
-        assert [record.user for record in house.lasting()] == ["dave"]
+        await services.refresh_all()
+        assert [record.user for record in services.lasting()] == ["dave"]

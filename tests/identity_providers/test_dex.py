@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin.provider_house import provider_house
+from tests.admin.provider_services import provider_services
 from tests.identity_providers.dex import running_dex
 
 pytestmark = pytest.mark.timeout(1800)
@@ -19,18 +19,18 @@ async def test_a_person_who_is_removed_there_is_out_at_its_second_answer(tmp_pat
     """
     with (
         running_dex(tmp_path, "http://127.0.0.1:1/sign-in/sso", "carol", "dave") as dex,
-        provider_house(tmp_path, Dex=dex) as house,
+        provider_services(tmp_path, Dex=dex) as services,
     ):
-        await house.sign_in_by("Dex", partial(dex.sign_in, name="carol"))
+        await services.sign_in_by("Dex", partial(dex.sign_in, name="carol"))
         dex.stop()
-        await house.refresh_all()
-        assert len(house.lasting()) == 1, "it is away"
+        await services.refresh_all()
+        assert len(services.lasting()) == 1, "it is away"
         dex.persons = ("dave",)
         dex.start()
-        await house.refresh_all()
-        [record] = house.lasting()
+        await services.refresh_all()
+        [record] = services.lasting()
         assert record.failure == "the token endpoint answered 400, invalid_request"
-        await house.refresh_all()
-        assert house.lasting() == []
-        await house.sign_in_by("Dex", partial(dex.sign_in, name="dave"))
-        assert [record.user for record in house.lasting()] == ["dave"]
+        await services.refresh_all()
+        assert services.lasting() == []
+        await services.sign_in_by("Dex", partial(dex.sign_in, name="dave"))
+        assert [record.user for record in services.lasting()] == ["dave"]

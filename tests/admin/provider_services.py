@@ -31,7 +31,7 @@ from tests.oidc.idp import CLIENT_ID, SECRET
 
 
 class Provider(Protocol):
-    """What the settings have of a provider. `settings` are more lines of its table."""
+    """A provider as the settings have it. `settings` are more lines of its table."""
 
     settings: str
 
@@ -47,7 +47,7 @@ REFRESH_S = 600.0
 
 
 @dataclass
-class ProviderHouse:
+class ProviderServices:
     """Everything in one event loop; `clock` is what the services take for the time."""
 
     settings: Settings
@@ -114,7 +114,7 @@ class ProviderHouse:
 
 
 @contextmanager
-def provider_house(folder: Path, **providers: Provider) -> Iterator[ProviderHouse]:
+def provider_services(folder: Path, **providers: Provider) -> Iterator[ProviderServices]:
     secret = folder / "secret"
     secret.write_text(SECRET)
     secret.chmod(0o600)
@@ -133,7 +133,7 @@ def provider_house(folder: Path, **providers: Provider) -> Iterator[ProviderHous
         pass
     database = open_database(settings.place)
     try:
-        yield ProviderHouse(settings, database, providers)
+        yield ProviderServices(settings, database, providers)
     finally:
         database.close()
 
