@@ -60,12 +60,12 @@ def render(
 
 
 def objects_in(text: str) -> list[Manifest]:
-    """Those of a YAML stream, read by libyaml: the chart is long, and Python's own reader slow."""
+    """Return the objects of a YAML stream, by libyaml: the chart is long, and Python's own reader slow."""
     return [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
 
 
 def refused(values: Manifest) -> str:
-    """What helm says to values that it does not take."""
+    """Return the message of helm about values that it does not take."""
     done = helm(
         *("template", "stagedoor", str(CHART), "--namespace", "stagedoor"),
         *("--kube-version", KUBE_VERSION),
@@ -86,7 +86,11 @@ def merged(below: Manifest, above: Manifest) -> Manifest:
 
 
 def of_kind(objects: list[Manifest], kind: str, name: str = "") -> list[Manifest]:
-    return [one for one in objects if one["kind"] == kind and name in ("", one["metadata"]["name"])]
+    return [
+        manifest
+        for manifest in objects
+        if manifest["kind"] == kind and name in ("", manifest["metadata"]["name"])
+    ]
 
 
 def the(objects: list[Manifest], kind: str, name: str) -> Manifest:

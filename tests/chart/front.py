@@ -21,7 +21,7 @@ from tests.web.proxies import need_traefik
 
 IMAGE = "stagedoor.test/traefik:1"
 TOO_LONG_S = 5
-"""What it gives a request to come whole: 60 s unless it is told otherwise. Here less, to be waited for."""
+"""Its bound on a request to come whole: 60 s by default. Here less, to be waited for."""
 HTTP, HTTPS = 8000, 8443
 _MANIFESTS = Path(__file__).with_name("traefik.yaml")
 

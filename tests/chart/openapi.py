@@ -24,9 +24,9 @@ class Field:
 
 
 def fields(schemas: Mapping[str, Any], root: str) -> list[Field]:
-    """Those of `root` and of all that it consists of, each struct at the first two places where it is."""
+    """Return the fields of `root` and of its parts, each struct at the first two places where it is."""
     seen: dict[str, int] = {}
-    found: list[Field] = []
+    listed_fields: list[Field] = []
     waiting: list[tuple[str, Path]] = [(root, ())]
     while waiting:
         name, path = waiting.pop(0)
@@ -36,15 +36,15 @@ def fields(schemas: Mapping[str, Any], root: str) -> list[Field]:
         for field, schema in schemas[name].get("properties", {}).items():
             here = (*path, field)
             kind, below, item = _resolved(schema)
-            found.append(Field(here, kind))
+            listed_fields.append(Field(here, kind))
             if below is None:
                 continue
             if kind == "array":
                 here = (*here, SHELL.get(field, 0))
-                found.append(Field(here, item))
+                listed_fields.append(Field(here, item))
             if schemas[below].get("properties"):
                 waiting.append((below, here))
-    return found
+    return listed_fields
 
 
 def _resolved(schema: Mapping[str, Any]) -> tuple[str, str | None, str]:
@@ -59,9 +59,9 @@ def _resolved(schema: Mapping[str, Any]) -> tuple[str, str | None, str]:
 
 
 def _reference(schema: Mapping[str, Any]) -> str | None:
-    for one in (schema, *schema.get("allOf", ())):
-        if "$ref" in one:
-            return str(one["$ref"]).rpartition("/")[2]
+    for part in (schema, *schema.get("allOf", ())):
+        if "$ref" in part:
+            return str(part["$ref"]).rpartition("/")[2]
     return None
 
 

@@ -25,7 +25,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 def _is_known(address: str, first: str, token: str) -> bool:
-    """Whether the gateway there minds the app, which nobody has, rather than the token."""
+    """Return whether the gateway there minds the app, which does not exist, rather than the token."""
     with socket.create_connection((address, _TUNNEL_PORT), timeout=BOUND_S) as sock:
         sock.sendall(first.encode() + head("nobody.ssh:22", bearer(token)))
         got = b""
@@ -72,7 +72,7 @@ class Release:
         return done.stdout
 
     def install(self) -> str:
-        """What helm says in the end."""
+        """Return what helm says in the end."""
         return self.helm(
             *("install", "stagedoor", str(CHART), "--wait", "--timeout", f"{BOUND_S:.0f}s"),
             values=self.values,
@@ -99,7 +99,7 @@ class Release:
         return self.kubectl(*where, "stagedoor", *arguments, text=text)
 
     def in_one_process(self, *commands: tuple[str, str]) -> list[str]:
-        """What commands print in one of the gateway's pods, each given as its words and what it reads."""
+        """Return what commands print in one of the gateway's pods, each given as its words and its input."""
         where = ("exec", "-i", "deploy/stagedoor-gateway", "-c", "gateway", "--", *ONE_PYTHON)
         text = json.dumps([(words.split(), read) for words, read in commands])
         printed: list[str] = json.loads(self.kubectl(*where, text=text))
@@ -155,23 +155,23 @@ class Release:
         )
 
     def pods(self, component: str = "gateway") -> list[Manifest]:
-        """Those that are not being deleted."""
-        found = self.api.listed(self.own, "pods", f"app.kubernetes.io/component={component}")
-        return [one for one in found if not one["metadata"].get("deletionTimestamp")]
+        """Return the pods of a component that are not being deleted."""
+        objects = self.api.listed(self.own, "pods", f"app.kubernetes.io/component={component}")
+        return [pod for pod in objects if not pod["metadata"].get("deletionTimestamp")]
 
     def story(self) -> str:
-        """What the pods say, for a test that has failed."""
-        told = []
+        """Return what the pods say, for a test that has failed."""
+        notes = []
         for arguments in (
             ("get", "pods", "-o", "wide"),
             ("get", "events", "--sort-by=.lastTimestamp"),
             ("logs", "-l", "app.kubernetes.io/name=stagedoor", "--all-containers", "--tail=40"),
         ):
             try:
-                told.append(self.kubectl(*arguments))
+                notes.append(self.kubectl(*arguments))
             except subprocess.CalledProcessError as error:
-                told.append(str(error.stderr))
-        return "\n".join(told)
+                notes.append(str(error.stderr))
+        return "\n".join(notes)
 
 
 def anchor(cluster: Cluster) -> None:
@@ -179,13 +179,13 @@ def anchor(cluster: Cluster) -> None:
     each release leaves one behind, and here these are removed.
     """
     made = [
-        one
-        for one in render(apps={"namespaces": [{"name": "none"}]}, namespace="tests")
-        if one["metadata"]["name"] == "anchor.stagedoor.tests"
+        manifest
+        for manifest in render(apps={"namespaces": [{"name": "none"}]}, namespace="tests")
+        if manifest["metadata"]["name"] == "anchor.stagedoor.tests"
     ]
     assert len(made) == 2
-    for one in made:
-        cluster.administrator.has(one)
+    for manifest in made:
+        cluster.administrator.has(manifest)
 
 
 def forget(cluster: Cluster, *names: str) -> None:
@@ -202,7 +202,7 @@ def database(postgresql: PostgresqlHere, cluster: Cluster) -> tuple[str, str]:
 
 
 def until(what: str, happens: Callable[[], bool], within_s: float = BOUND_S) -> None:
-    """Ask again until it is so: nobody tells."""
+    """Ask again until it is so: there is no event for it."""
     began = time.monotonic()
     while not happens():
         waited_s = time.monotonic() - began

@@ -98,15 +98,15 @@ class Shop:
 
     @property
     def pod(self) -> Manifest:
-        found: Manifest = self.shell["spec"]["template"]["spec"]
-        return found
+        spec: Manifest = self.shell["spec"]["template"]["spec"]
+        return spec
 
     def metadata(self) -> Manifest:
         return copy.deepcopy(dict(objects.metadata_of(self.app)))
 
     def started(self, manifest: Manifest | None = None) -> Answer:
-        """What the controller does: make it without a pod, then start it as soon as it may; the last
-        answer, a refusal if the gateway has judged just this generation, or anything else refuses."""
+        """Act as the controller does: make it without a pod, then start it as soon as it may. Return the
+        last answer: a refusal if the gateway has judged just this generation, or anything else refuses."""
         manifest = manifest or self.shell
         controller = self.fenced.controller
         made = eventually(self.fenced, manifest)
@@ -122,21 +122,21 @@ class Shop:
             self.verdict(made.body)
 
     def verdict(self, made: Manifest) -> str:
-        """What the gateway writes of this generation of a Deployment; it is waited for. The API server spends
-        ten times as much on a refusal."""
+        """Wait for what the gateway writes of this generation of a Deployment, and return it. The API
+        server spends ten times as much on a refusal."""
         namespace, generation = made["metadata"]["namespace"], identity(made)
 
-        found: list[str] = []
+        names: list[str] = []
 
         def written() -> bool:
             register = self.fenced.admin.named("ConfigMap", namespace, REGISTER)
-            found.extend(
-                one for one in register.get("data", {}).values() if one.startswith(generation)
+            names.extend(
+                entry for entry in register.get("data", {}).values() if entry.startswith(generation)
             )
-            return bool(found)
+            return bool(names)
 
         wait_until(written, WITHIN_S, "the gateway judges it")
-        return found[0]
+        return names[0]
 
 
 def enter(
@@ -152,15 +152,15 @@ def enter(
     app = {**app, "metadata": {**app["metadata"], "namespace": namespace or fenced.apps}}
     made = fenced.admin.create(app)
     assert made.ok, made.message
-    found = fenced.admin.get(app).body | {"apiVersion": "apps/v1", "kind": app["kind"]}
+    manifest = fenced.admin.get(app).body | {"apiVersion": "apps/v1", "kind": app["kind"]}
     if digests:
-        run(fenced, found, digests)
-    settings = read_settings(found, DEFAULTS)
+        run(fenced, manifest, digests)
+    settings = read_settings(manifest, DEFAULTS)
     assert isinstance(settings, AppSettings), settings
     given = given or Kit(KIT, kit)
-    derived = derive(found, settings, given, digests=digests, claims=claims or {})
+    derived = derive(manifest, settings, given, digests=digests, claims=claims or {})
     assert isinstance(derived, Derived), derived
-    return Shop(fenced, found, derived)
+    return Shop(fenced, manifest, derived)
 
 
 def run(fenced: Fenced, app: Manifest, images: dict[str, str]) -> None:
@@ -183,8 +183,8 @@ def run(fenced: Fenced, app: Manifest, images: dict[str, str]) -> None:
         for name, image in images.items()
     ]
     status = {"phase": "Running", "containerStatuses": statuses}
-    told = fenced.admin.merge(pod, {"status": status}, "status")
-    assert told.ok, told.message
+    answer = fenced.admin.merge(pod, {"status": status}, "status")
+    assert answer.ok, answer.message
 
 
 def app(name: str, pod: Manifest = POD, kind: str = "Deployment", **annotations: str) -> Manifest:
@@ -224,16 +224,16 @@ def eventually(fenced: Fenced, manifest: Manifest) -> Answer:
 
 
 def foreign(kind: str, namespace: str, name: str) -> Manifest:
-    found: Manifest = {
+    manifest: Manifest = {
         "apiVersion": "v1",
         "kind": kind,
         "metadata": {"name": name, "namespace": namespace},
     }
     if kind == "Secret":
-        found["stringData"] = {"word": "hush"}
+        manifest["stringData"] = {"word": "hush"}
     if kind == "Service":
-        found["spec"] = {"ports": [{"port": 80}], "selector": {"app": "x"}}
-    return found
+        manifest["spec"] = {"ports": [{"port": 80}], "selector": {"app": "x"}}
+    return manifest
 
 
 @contextmanager

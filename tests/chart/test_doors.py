@@ -123,7 +123,7 @@ def door(release: Release, name: str, first: str) -> Iterator[socket.socket]:
 
 
 def answer(sock: socket.socket, token: str, until_text: bytes = b"\r\n\r\n") -> bytes:
-    """What comes to a CONNECT, as far as `until_text` or the end."""
+    """Return the answer to a CONNECT, as far as `until_text` or the end."""
     sock.sendall(head("app01.ssh:22", bearer(token)))
     got = b""
     with contextlib.suppress(ConnectionResetError):
@@ -133,8 +133,8 @@ def answer(sock: socket.socket, token: str, until_text: bytes = b"\r\n\r\n") -> 
 
 
 def last_opened(release: Release) -> dict[str, str]:
-    told = [json.loads(line) for line in release.stagedoor("audit", "--json").splitlines()]
-    return [one for one in told if one["kind"] == "session.opened"][-1]
+    events = [json.loads(line) for line in release.stagedoor("audit", "--json").splitlines()]
+    return [event for event in events if event["kind"] == "session.opened"][-1]
 
 
 def ssh(release: Release, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -155,7 +155,7 @@ def ssh(release: Release, *command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def answers(release: Release) -> bool:
-    """Whether somebody takes a connection to the Service's port for SSH."""
+    """Return whether a pod takes a connection to the Service's port for SSH."""
     address = (release.cluster.node_address, int(release.port("ssh")))
     with contextlib.suppress(OSError), socket.create_connection(address, timeout=BOUND_S):
         return True
@@ -205,9 +205,9 @@ def test_people_grants_and_the_audit_outlive_the_pod(
         lambda: (
             not {pod["metadata"]["name"] for pod in release.pods()} & before
             and any(
-                one["type"] == "Ready" and one["status"] == "True"
+                condition["type"] == "Ready" and condition["status"] == "True"
                 for pod in release.pods()
-                for one in pod["status"].get("conditions", ())
+                for condition in pod["status"].get("conditions", ())
             )
         ),
     )

@@ -57,15 +57,15 @@ def test_everything_that_a_shell_consists_of_passes(shop: Shop) -> None:
         dict(objects.secret(shop.app, b"key", "certificate")),
         shop.shell,
     ]
-    for one in whole:
-        made = eventually(shop.fenced, one)
+    for manifest in whole:
+        made = eventually(shop.fenced, manifest)
         assert made.ok, made.message
         # The same again, as a reconcile does.
-        assert controller.apply(one).ok
+        assert controller.apply(manifest).ok
     assert controller.merge(shop.shell, dict(objects.stop_patch(4.0))).ok
     assert controller.merge(shop.shell, dict(objects.marks_patch("hash", 5.0))).ok
-    for one in [*reversed(whole), lease]:
-        gone = controller.delete(one)
+    for manifest in [*reversed(whole), lease]:
+        gone = controller.delete(manifest)
         assert gone.ok, gone.message
 
 
@@ -156,7 +156,7 @@ def test_nothing_is_given_a_mark_that_other_programs_act_on(
     controller, manifest = shop.fenced.controller, of_kind(shop, kind)
     made = eventually(shop.fenced, manifest)
     assert made.ok, made.message
-    # Those that somebody else gave stay, and keep nobody from anything.
+    # Those that another client gave stay, and hinder no request.
     labels = {"labels": {"team": "shop"}, "annotations": {"x.example/y": "z"}}
     assert shop.fenced.admin.merge(manifest, {"metadata": labels}).ok
     assert controller.merge(manifest, {"metadata": {"annotations": {"stagedoor.dev/x": "y"}}}).ok
@@ -184,7 +184,7 @@ def test_marks_that_the_cluster_s_own_webhooks_give_are_allowed_by_name(
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service", "ConfigMap", "Secret", "Lease"])
-@pytest.mark.parametrize(("bend", "said"), NAMES, ids=[one[0].__name__ for one in NAMES])
+@pytest.mark.parametrize(("bend", "said"), NAMES, ids=[case[0].__name__ for case in NAMES])
 def test_what_is_not_named_labelled_and_owned_as_a_shell_s_is_refused(
     shop: Shop, bend: MetaBend, said: str, kind: str
 ) -> None:

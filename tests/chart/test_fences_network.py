@@ -1,4 +1,4 @@
-"""The NetworkPolicy with real packets: a shell's port is open to the gateway's pods, and to nobody else."""
+"""The NetworkPolicy with real packets: a shell's port is open to the gateway's pods, and to no other pod."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from tests.cluster.fixtures import Cluster
 from tests.cluster.pods import apply, fetched, pod, ready, until
 
 PORT = 8080
-"""Where the test image's web server listens: the policy's port is changed to it, and nothing else."""
+"""The port of the test image's web server: the policy's port is changed to it, and nothing else."""
 
 Namespace = Callable[..., str]
 
@@ -60,18 +60,20 @@ def test_only_the_gateway_s_pods_reach_a_shell(
     def reached(namespace: str, name: str, address: str = target) -> bool:
         return fetched(cluster, namespace, name, address, PORT) == "busybox\n"
 
-    everybody = [(namespace, name) for namespace, those in people.items() for name in those]
-    for namespace, name in everybody:
+    senders = [(namespace, name) for namespace, those in people.items() for name in those]
+    for namespace, name in senders:
         until(f"before, {name} gets in", lambda a=namespace, b=name: reached(a, b))
     [policy] = [
-        one for one in of_kind(objects, "NetworkPolicy") if one["metadata"]["namespace"] == apps
+        manifest
+        for manifest in of_kind(objects, "NetworkPolicy")
+        if manifest["metadata"]["namespace"] == apps
     ]
     [rule] = policy["spec"]["ingress"]
     [port] = rule["ports"]
     assert port == {"protocol": "TCP", "port": 2222}
     port["port"] = PORT
     apply(cluster, apps, policy)
-    for namespace, name in everybody:
+    for namespace, name in senders:
         if (namespace, name) != (own, "gateway"):
             until(f"{name} of {namespace} stays out", lambda a=namespace, b=name: not reached(a, b))
     until("the gateway gets in", lambda: reached(own, "gateway"))

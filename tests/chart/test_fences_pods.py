@@ -1,4 +1,4 @@
-"""What an installation gives to every shell's pod passes its own fence, and nothing else does.
+"""Settings for every shell's pod pass the installation's own fence, and nothing else does.
 
 An API server of its own for the values: it takes some 10 s to start, and no other has these.
 """

@@ -120,7 +120,7 @@ def test_the_gateway_fills_in_the_register_and_no_other_config_map(fenced: Fence
 
 
 def doctor(asker: Asker, namespace: str, folder: Path, tables: str = "") -> list[Finding]:
-    """What `stagedoor doctor` finds in a cluster, as somebody."""
+    """Return the findings of `stagedoor doctor` in a cluster, as a user."""
     cluster = {"server": asker.url, "certificate-authority": asker.ca}
     config = {
         "clusters": [{"name": "x", "cluster": cluster}],
@@ -137,8 +137,8 @@ def test_the_doctor_finds_each_account_to_have_its_rights(fenced: Fenced, tmp_pa
     [gateway] = doctor(fenced.gateway, fenced.apps, tmp_path, "register = true\n[controller]\n")
     assert gateway.level is Level.OK, gateway
     leads = f'controller = true\n[controller]\nkit_image = "kit:1"\nnamespace = "{fenced.own}"\n'
-    found = doctor(fenced.controller, fenced.apps, tmp_path, leads)
-    assert [one.level for one in found] == [Level.OK] * 3, found
+    findings = doctor(fenced.controller, fenced.apps, tmp_path, leads)
+    assert [finding.level for finding in findings] == [Level.OK] * 3, findings
 
 
 def test_the_doctor_names_each_right_that_is_missing(fenced: Fenced, tmp_path: Path) -> None:

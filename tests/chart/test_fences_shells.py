@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API se
 
 @pytest.fixture(scope="module", autouse=True)
 def judged(lone: LoneApi, fenced: Fenced) -> Iterator[None]:
-    """A gateway runs, which nobody asks for a shell: it judges those that others asked for too."""
+    """A gateway runs, which is not asked for a shell: it judges those that others asked for too."""
     patch = pytest.MonkeyPatch()
     patch.setattr("stagedoor.shells.kubernetes.live.register.OTHERS_S", 0.0)
     patch.setattr("stagedoor.shells.kubernetes.live.register.AGAIN_S", 0.1)
@@ -107,8 +107,10 @@ def legal(app: Manifest) -> Manifest:
         pod.pop(field, None)
     for container in pod["containers"]:
         env, mounts = container.get("env", []), container.get("volumeMounts", [])
-        container["env"] = [one for one in env if "fileKeyRef" not in one.get("valueFrom", {})]
-        container["volumeMounts"] = [one for one in mounts if one["name"] != "cache"]
+        container["env"] = [
+            variable for variable in env if "fileKeyRef" not in variable.get("valueFrom", {})
+        ]
+        container["volumeMounts"] = [mount for mount in mounts if mount["name"] != "cache"]
         container.get("resources", {}).pop("claims", None)
         container.get("securityContext", {}).pop("procMount", None)
     for volume in pod.get("volumes", []):
@@ -193,8 +195,10 @@ Bend = Callable[[Manifest], object]
 
 
 def shell_container(pod: Manifest) -> Manifest:
-    found: Manifest = next(one for one in pod["containers"] if one["name"] == "shell")
-    return found
+    shell: Manifest = next(
+        container for container in pod["containers"] if container["name"] == "shell"
+    )
+    return shell
 
 
 OTHER_SECRET = "other-secret"  # its name
@@ -335,7 +339,7 @@ def of_volume(name: str, kind: str, **fields: Any) -> Bend:
     """A volume of the app's, with something else in its source; None takes a field away."""
 
     def bend(pod: Manifest) -> None:
-        source = next(one for one in pod["volumes"] if one["name"] == name)[kind]
+        source = next(volume for volume in pod["volumes"] if volume["name"] == name)[kind]
         source.update(fields)
         for field in [field for field, value in fields.items() if value is None]:
             del source[field]
@@ -344,13 +348,15 @@ def of_volume(name: str, kind: str, **fields: Any) -> Bend:
 
 
 def with_long_token(pod: Manifest) -> None:
-    [both] = [one for one in pod["volumes"] if one["name"] == "both"]
+    [both] = [volume for volume in pod["volumes"] if volume["name"] == "both"]
     both["projected"]["sources"][2]["serviceAccountToken"]["expirationSeconds"] = 2**32
 
 
 def with_kit(**fields: Any) -> Bend:
     """Something else in the container that brings the kit."""
-    return lambda pod: next(one for one in pod["containers"] if one["name"] == "kit").update(fields)
+    return lambda pod: next(
+        container for container in pod["containers"] if container["name"] == "kit"
+    ).update(fields)
 
 
 LINK_LOCAL = {"httpGet": {"host": "169.254.169.254", "port": 80, "path": "/latest/meta-data"}}
@@ -392,7 +398,7 @@ ATTACKS += [
 ]
 
 
-@pytest.mark.parametrize("bend", [one[1] for one in ATTACKS], ids=[one[0] for one in ATTACKS])
+@pytest.mark.parametrize("bend", [case[1] for case in ATTACKS], ids=[case[0] for case in ATTACKS])
 def test_a_shell_with_what_its_app_has_not_gets_no_pod(shop: Shop, bend: Bend) -> None:
     controller = shop.fenced.controller
     assert shop.started().ok, "the straight one passes"
@@ -437,8 +443,10 @@ def test_an_app_s_read_only_volumes_are_not_mounted_writable(fenced: Fenced) -> 
     for name in ("node", "disk"):
         bent = asked.shell
         spec = bent["spec"]["template"]["spec"]
-        found = next(one for one in shell_container(spec)["volumeMounts"] if one["name"] == name)
-        del found["readOnly"]
+        candidate = next(
+            entry for entry in shell_container(spec)["volumeMounts"] if entry["name"] == name
+        )
+        del candidate["readOnly"]
         denied(asked.started(bent), "volumeMounts", "readOnly")
 
 
@@ -565,7 +573,11 @@ def test_no_field_of_a_deployment_can_be_bent_unseen(shop: Shop, every: list[Fie
         "terminationMessagePath",
         "terminationMessagePolicy",
     }
-    assert [one for one in unseen if one[0].rpartition(".")[2] not in defaults] == []
+    assert [
+        unseen_field
+        for unseen_field in unseen
+        if unseen_field[0].rpartition(".")[2] not in defaults
+    ] == []
     assert len(every) > 400, "the document was read"
 
 
@@ -664,10 +676,12 @@ def test_the_fence_follows_the_apps_of_an_installation_that_comes_after_another(
     try:
         first = install(api)
         wait_for_policies(first)
-        for one in first.objects:
-            kept = one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
-            if one["kind"].startswith("ValidatingAdmissionPolicy") and not kept:
-                assert first.admin.delete(one).ok
+        for manifest in first.objects:
+            kept = (
+                manifest["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+            )
+            if manifest["kind"].startswith("ValidatingAdmissionPolicy") and not kept:
+                assert first.admin.delete(manifest).ok
         time.sleep(
             3
         )  # the API server looks once a second which kinds are parameters, and is silent

@@ -38,20 +38,22 @@ from tests.web.proxies import Corporate, need_traefik
 pytestmark = pytest.mark.timeout(900)
 
 FORGED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
-"""What a stranger may claim (RFC 5737)."""
+"""An address that a stranger may claim (RFC 5737)."""
 NAMESPACE = "kubernetes.io/metadata.name"
 ECHO = "stty raw -echo; printf ready; cat"
 SITES: dict[str, tuple[str, str, str]] = {
     "a site for every app": ("https://app01.shell.example.com", "", "/"),
     "a path of one site": ("https://portal.example.com", "/stagedoor", "/stagedoor/app/app01"),
 }
-"""Of each the page's origin, the path below it, and where the terminal's page is."""
+"""Per way in: the page's origin, the path below it, and the address of the terminal's page."""
 
 
 def printed() -> Manifest:
     """The values of our how-to."""
     page = ROOT / "docs" / "how-to" / "kubernetes-networks.md"
-    [found] = [one.text for one in blocks("yaml") if one.page == page and "ingress:" in one.text]
+    [found] = [
+        block.text for block in blocks("yaml") if block.page == page and "ingress:" in block.text
+    ]
     values: Manifest = yaml.safe_load(found)
     return values
 
@@ -81,26 +83,26 @@ class Stage:
     @property
     def service(self) -> str:
         """The address of what the Ingress leads to."""
-        found = self.release.api.named("Service", self.release.own, "stagedoor-web")
-        return str(found["spec"]["clusterIP"])
+        resource = self.release.api.named("Service", self.release.own, "stagedoor-web")
+        return str(resource["spec"]["clusterIP"])
 
     def guest(self) -> Guest:
         return Guest(self.door, self.ca, "app01", name="web", origin=self.origin, path=self.path)
 
     def source_of(self, ask: Callable[[], Any]) -> str:
-        """Which address the gateway writes down for somebody who is denied what `ask` asks for."""
+        """Return the address that the gateway writes down for a client that is denied what `ask` asks for."""
         before = len(self.denials())
         ask()
         until("it is written down", lambda: len(self.denials()) > before)
         return str(self.denials()[-1]["source"]).rpartition(":")[0]
 
     def denials(self) -> list[Manifest]:
-        told = self.release.kubectl("logs", "deploy/stagedoor-gateway", "-c", "gateway")
-        found = []
-        for line in told.splitlines():
+        logs = self.release.kubectl("logs", "deploy/stagedoor-gateway", "-c", "gateway")
+        events = []
+        for line in logs.splitlines():
             with suppress(json.JSONDecodeError):
-                found.append(json.loads(line))
-        return [one for one in found if one.get("outcome") == "denied"]
+                events.append(json.loads(line))
+        return [event for event in events if event.get("outcome") == "denied"]
 
     @contextmanager
     def attached(self, folder: Path, *command: str) -> Iterator["subprocess.Popen[bytes]"]:
@@ -134,8 +136,8 @@ class Stage:
                 late = True
                 process.kill()
                 stdout, stderr = process.communicate()
-        told = f"too late: {late}\n{stderr.decode()}\n{stdout!r}\n"
-        assert process.returncode == 0, told + self.release.story()
+        report = f"too late: {late}\n{stderr.decode()}\n{stdout!r}\n"
+        assert process.returncode == 0, report + self.release.story()
         return stdout.decode().replace("\r\n", "\n")
 
 
@@ -181,8 +183,8 @@ def stage(
     )
     folder = tmp_path_factory.mktemp("ingress")
     release = Release(cluster, own, apps, folder, values)
-    for one in (before, own, apps):
-        cluster.administrator.make_namespace(one, RESTRICTED)
+    for namespace in (before, own, apps):
+        cluster.administrator.make_namespace(namespace, RESTRICTED)
     try:
         make_ca(folder)
         names = "DNS:shell.example.com,DNS:*.shell.example.com,DNS:portal.example.com"
@@ -200,9 +202,9 @@ def stage(
             release.in_one_process(
                 ("user add web --password-stdin", f"{PASSWORD}\n"), ("grant add user:web app01", "")
             )
-            found = Stage(release, running, origin, path, page)
-            until("she can sign in by the Ingress", partial(signs_in, found))
-            yield found
+            new_stage = Stage(release, running, origin, path, page)
+            until("she can sign in by the Ingress", partial(signs_in, new_stage))
+            yield new_stage
     finally:
         release.uninstall()
         cluster.administrator.forget("Namespace", before, own, apps)
@@ -302,8 +304,8 @@ def test_a_large_file_goes_up_and_one_that_is_cut_goes_on(stage: Stage, tmp_path
     assert 0 < at <= 4 * MIB
     answer = guest.pour_on(sent, at)
     assert answer.status == 200, answer.body
-    told = stage.prints(tmp_path, "sha256sum", f"/tmp/{sent.name.decode()}")
-    assert told.split()[0] == digest(content(sent.size))
+    output = stage.prints(tmp_path, "sha256sum", f"/tmp/{sent.name.decode()}")
+    assert output.split()[0] == digest(content(sent.size))
 
 
 @pytest.mark.skipif(

@@ -51,19 +51,19 @@ def release(
                 "service": SERVICE,
             },
         }
-        found = Release(cluster, own, apps, tmp_path_factory.mktemp("release"), values)
+        new_release = Release(cluster, own, apps, tmp_path_factory.mktemp("release"), values)
         for name in (own, apps):
             cluster.administrator.make_namespace(name, RESTRICTED)
         try:
-            found.kubectl(
+            new_release.kubectl(
                 "create", "secret", "generic", "db", f"--from-literal=password={password}"
             )
-            found.install()
-            found.welcome()
-            found.postgresql = postgresql
-            yield found
+            new_release.install()
+            new_release.welcome()
+            new_release.postgresql = postgresql
+            yield new_release
         finally:
-            found.uninstall()
+            new_release.uninstall()
             cluster.administrator.forget("Namespace", own, apps)
 
 
@@ -79,14 +79,18 @@ def restricted_app(release: Release, name: str = "app01", **how: object) -> None
 
 
 def secrets(release: Release) -> dict[str, object]:
-    found = json.loads(release.kubectl("get", "secrets", "-o", "json"))["items"]
-    return {one["metadata"]["name"]: one["data"] for one in found if one["type"] == "Opaque"}
+    document = json.loads(release.kubectl("get", "secrets", "-o", "json"))["items"]
+    return {
+        secret["metadata"]["name"]: secret["data"]
+        for secret in document
+        if secret["type"] == "Opaque"
+    }
 
 
 def opened_sessions(release: Release) -> dict[str, Manifest]:
     """By the session's name, for other tests enter as well."""
-    told = [json.loads(line) for line in release.stagedoor("audit", "--json").splitlines()]
-    return {one["session"]: one for one in told if one["kind"] == "session.opened"}
+    events = [json.loads(line) for line in release.stagedoor("audit", "--json").splitlines()]
+    return {event["session"]: event for event in events if event["kind"] == "session.opened"}
 
 
 def test_a_developer_enters_an_app_s_shell_through_the_installed_gateway(release: Release) -> None:
@@ -97,7 +101,7 @@ def test_a_developer_enters_an_app_s_shell_through_the_installed_gateway(release
     done = release.ssh("app01.ssh", "echo $WORD; id -u")
     assert done.returncode == 0, done.stderr + release.story()
     assert done.stdout == "it's “hard”\n12345\n"
-    [opened] = [one for name, one in opened_sessions(release).items() if name not in before]
+    [opened] = [session for name, session in opened_sessions(release).items() if name not in before]
     assert opened["identity"] == "dev"
     # By externalTrafficPolicy: Local, the chart's default: not the node's address.
     assert opened["source"].startswith(release.cluster.host_address)
@@ -142,14 +146,14 @@ def test_the_keys_are_made_once_and_kept_where_an_upgrade_would_make_others(
 
 def test_the_gateway_s_pods_hold_no_private_key_of_the_host_ca(release: Release) -> None:
     where = ("exec", "deploy/stagedoor-gateway", "-c", "gateway", "--", "sh", "-c")
-    found = release.kubectl(*where, "ls /etc/stagedoor /run/stagedoor; id -u; touch /x || true")
-    assert "host_ca.pub" in found
-    assert "host-ca" not in found
-    assert found.split()[-1] == "65532"
+    output = release.kubectl(*where, "ls /etc/stagedoor /run/stagedoor; id -u; touch /x || true")
+    assert "host_ca.pub" in output
+    assert "host-ca" not in output
+    assert output.split()[-1] == "65532"
     where = ("exec", "deploy/stagedoor-controller", "-c", "controller", "--", "sh", "-c")
-    found = release.kubectl(*where, "ls /etc/stagedoor /run/stagedoor")
-    assert "user_ca.pub" in found
-    assert "user-ca" not in found
+    output = release.kubectl(*where, "ls /etc/stagedoor /run/stagedoor")
+    assert "user_ca.pub" in output
+    assert "user-ca" not in output
 
 
 LOAD_PAUSE_S = 0.2
@@ -209,7 +213,7 @@ def connect(address: str, port: int, token: str) -> str:
 
 
 def echo(session: "subprocess.Popen[str]", word: str) -> str:
-    """What comes back from a `cat` at the other end."""
+    """Return what comes back from a `cat` at the other end."""
     assert session.stdin is not None
     assert session.stdout is not None
     session.stdin.write(f"{word}\n")
@@ -263,9 +267,11 @@ def test_an_upgrade_under_load_costs_no_login_and_cuts_no_session(
 def test_the_image_says_what_it_holds_and_under_which_licences(release: Release) -> None:
     where = ("exec", "deploy/stagedoor-gateway", "-c", "gateway", "--", "cat")
     text = release.kubectl(*where, "/usr/share/doc/stagedoor/sbom.spdx.json")
-    packages = {one["name"]: one for one in json.loads(text)["packages"]}
+    packages = {package["name"]: package for package in json.loads(text)["packages"]}
     assert {"stagedoor", "cryptography", "psycopg", "h11", "libc6", "python3.13"} <= packages.keys()
-    silent = [name for name, one in packages.items() if one["licenseComments"] == "not stated"]
+    silent = [
+        name for name, package in packages.items() if package["licenseComments"] == "not stated"
+    ]
     assert len(silent) < len(packages) / 5, silent
     assert packages["stagedoor"]["licenseComments"] == "Apache-2.0"
 
@@ -305,7 +311,7 @@ def test_a_trial_needs_no_database(
         trial.app()
         done = trial.ssh("app01.ssh", "echo here")
         assert done.stdout == "here\n", done.stderr + trial.story()
-        # What comes after an uninstall has the same keys: nobody's known_hosts is wrong then.
+        # What comes after an uninstall has the same keys: no developer's known_hosts is wrong then.
         before = secrets(trial)
         trial.uninstall()
         gone = ("wait", "--for=delete", "pod", "--all", "--timeout=240s")
@@ -322,7 +328,7 @@ def test_a_trial_needs_no_database(
 def test_the_plain_manifests_serve_as_well(
     cluster: Cluster, kit: str, release: Release, tmp_path: Path
 ) -> None:
-    """`kubectl apply -k deploy/`, moved to other namespaces, since the cluster is everybody's."""
+    """`kubectl apply -k deploy/`, moved to other namespaces, since the cluster is shared."""
     own, apps = (f"test-{kind}-{uuid.uuid4().hex[:8]}" for kind in ("plain", "apps"))
     assert release.postgresql is not None
     url, password = database(release.postgresql, cluster)
@@ -368,17 +374,17 @@ def test_the_plain_manifests_serve_as_well(
         done = plain.ssh("app01.ssh", "echo here")
         assert done.stdout == "here\n", done.stderr + plain.story()
     finally:
-        forget(cluster, *(f"{one}.stagedoor.{own}" for one in ("names", "shells", "anchor")))
+        forget(cluster, *(f"{part}.stagedoor.{own}" for part in ("names", "shells", "anchor")))
         cluster.administrator.forget("Namespace", own, apps)
 
 
 def test_helm_s_own_test_knocks_at_every_door(release: Release) -> None:
-    told = release.helm("test", "stagedoor", "--logs", "--timeout", "240s")
-    assert "HTTP/1.1 407" in told
-    assert ": SSH-2.0-" in told
+    output = release.helm("test", "stagedoor", "--logs", "--timeout", "240s")
+    assert "HTTP/1.1 407" in output
+    assert ": SSH-2.0-" in output
 
 
 def test_helm_tells_how_to_begin(release: Release) -> None:
-    told = release.helm("get", "notes", "stagedoor")
-    assert "stagedoor user add alice" in told
-    assert "stagedoor.dev/shell=true" in told
+    output = release.helm("get", "notes", "stagedoor")
+    assert "stagedoor user add alice" in output
+    assert "stagedoor.dev/shell=true" in output

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def inside(release: Release, *command: str) -> "subprocess.Popen[str]":
-    """Somebody who stays; it has said a line."""
+    """A session of a developer who stays; it has printed a line."""
     held = subprocess.Popen(
         release.ssh_command("app01.ssh", *command),
         stdin=subprocess.PIPE,
@@ -32,8 +32,8 @@ def inside(release: Release, *command: str) -> "subprocess.Popen[str]":
 
 
 def of_shells(release: Release, namespace: str, kinds: str) -> list[str]:
-    found = release.api.listed(namespace, kinds, "stagedoor.dev/shell-of")
-    return [str(one["metadata"]["name"]) for one in found]
+    objects = release.api.listed(namespace, kinds, "stagedoor.dev/shell-of")
+    return [str(resource["metadata"]["name"]) for resource in objects]
 
 
 def fence(cluster: Cluster, namespace: str) -> list[str]:
@@ -71,7 +71,7 @@ def test_no_shell_outlives_its_fence(
         release.install()
         release.welcome()
         release.app()
-        # Work that goes on with nobody inside keeps the shell.
+        # Work that goes on with no developer inside keeps the shell.
         done = release.ssh("app01.ssh", "tmux new-session -d 'sleep 600'")
         assert done.returncode == 0, done.stderr + release.story()
         release.upgrade({"apps": {"namespaces": [{"name": second}]}})

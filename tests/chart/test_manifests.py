@@ -48,9 +48,9 @@ def test_an_api_server_takes_each_of_them(lone: LoneApi) -> None:
     admin = Asker(lone.url, str(lone.folder / "ca.crt"), lone.token())
     objects = kustomized()
     assert objects[0]["kind"] == "Namespace"
-    for one in (objects[0], namespace_of("apps"), *objects[1:]):
-        made = admin.apply(one, manager="kubectl")
-        assert made.ok, (one["kind"], one["metadata"]["name"], made.message)
+    for manifest in (objects[0], namespace_of("apps"), *objects[1:]):
+        made = admin.apply(manifest, manager="kubectl")
+        assert made.ok, (manifest["kind"], manifest["metadata"]["name"], made.message)
 
 
 def test_a_namespace_that_is_not_there_is_told_before_anything_is_made(lone: LoneApi) -> None:
@@ -75,7 +75,7 @@ def test_a_namespace_that_is_not_there_is_told_before_anything_is_made(lone: Lon
 
 
 def test_they_hold_no_key_and_no_password() -> None:
-    assert not [one for one in kustomized() if one["kind"] == "Secret"]
+    assert not [manifest for manifest in kustomized() if manifest["kind"] == "Secret"]
 
 
 def test_the_example_has_its_own_images_and_names_and_is_else_what_the_chart_says() -> None:
@@ -85,9 +85,9 @@ def test_the_example_has_its_own_images_and_names_and_is_else_what_the_chart_say
     assert "gw.example" not in text
     images = {
         container["image"]
-        for one in of_kind(own, "Deployment")
+        for manifest in of_kind(own, "Deployment")
         for part in ("containers", "initContainers")
-        for container in one["spec"]["template"]["spec"][part]
+        for container in manifest["spec"]["template"]["spec"][part]
     }
     assert images == {"registry.example/stagedoor:0.2.0"}
     assert kinds_and_names(own) == kinds_and_names(base)
@@ -114,4 +114,4 @@ def settings_of(objects: list[Manifest], name: str) -> Settings:
 
 
 def kinds_and_names(objects: list[Manifest]) -> list[tuple[str, str]]:
-    return sorted((one["kind"], one["metadata"]["name"]) for one in objects)
+    return sorted((manifest["kind"], manifest["metadata"]["name"]) for manifest in objects)

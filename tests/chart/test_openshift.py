@@ -17,7 +17,7 @@ from tests.cluster.asking import Manifest
 from tests.shells.kubernetes.world import HERE, KIT, app, container, derived
 
 UIDS = range(1_000_650_000, 1_000_660_000)
-"""What the annotation `openshift.io/sa.scc.uid-range` gives a namespace: 1000650000/10000."""
+"""The range that `openshift.io/sa.scc.uid-range` gives a namespace: 1000650000/10000."""
 VOLUMES = {
     "configMap",
     "csi",
@@ -49,14 +49,14 @@ def refusals(pod: Mapping[str, Any]) -> Iterator[str]:
         yield f"pod fsGroup {security['fsGroup']}"
     if security.get("sysctls"):
         yield "sysctls"
-    for one in (*pod.get("initContainers", ()), *pod["containers"]):
-        own, name = one.get("securityContext") or {}, one["name"]
+    for listed_container in (*pod.get("initContainers", ()), *pod["containers"]):
+        own, name = listed_container.get("securityContext") or {}, listed_container["name"]
         yield from _ids(name, own)
         if own.get("privileged") or own.get("allowPrivilegeEscalation"):
             yield f"{name} privileged, or more so"
         if set((own.get("capabilities") or {}).get("add") or ()) - {"NET_BIND_SERVICE"}:
             yield f"{name} capabilities"
-        if any(port.get("hostPort") for port in one.get("ports") or ()):
+        if any(port.get("hostPort") for port in listed_container.get("ports") or ()):
             yield f"{name} hostPort"
 
 
@@ -71,16 +71,16 @@ def _ids(name: str, security: Mapping[str, Any]) -> Iterator[str]:
 
 def pods(objects: list[Manifest]) -> dict[str, Manifest]:
     """The specs of all pods that the chart makes, its hooks and its test included."""
-    found = {}
-    for one in objects:
+    ids = {}
+    for manifest in objects:
         spec = (
-            one["spec"]
-            if one["kind"] == "Pod"
-            else (one.get("spec") or {}).get("template", {}).get("spec")
+            manifest["spec"]
+            if manifest["kind"] == "Pod"
+            else (manifest.get("spec") or {}).get("template", {}).get("spec")
         )
         if spec:
-            found[f"{one['kind']}/{one['metadata']['name']}"] = spec
-    return found
+            ids[f"{manifest['kind']}/{manifest['metadata']['name']}"] = spec
+    return ids
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def pods(objects: list[Manifest]) -> dict[str, Manifest]:
     ids=["postgresql", "sqlite"],
 )
 def test_every_pod_of_the_chart_is_taken(more: Manifest) -> None:
-    found = pods(render(merged(VALUES, more)))
-    assert len(found) > 2, "the gateway, a hook, a test"
-    assert [(name, why) for name, spec in found.items() for why in refusals(spec)] == []
+    manifests = pods(render(merged(VALUES, more)))
+    assert len(manifests) > 2, "the gateway, a hook, a test"
+    assert [(name, why) for name, spec in manifests.items() for why in refusals(spec)] == []
     # With a uid of ours none would be.
     fixed = pods(render(merged(merged(VALUES, more), {"runAsUser": 65532})))
     assert all(list(refusals(spec)) for spec in fixed.values())
@@ -127,7 +127,7 @@ def test_the_values_and_routes_of_the_page_are_taken() -> None:
     )
     apps = {"apps": VALUES["apps"], "gateway": {"tls": {"secretName": "tls"}}}
     objects = render(merged(values, apps))
-    services = {one["metadata"]["name"]: one for one in of_kind(objects, "Service")}
+    services = {manifest["metadata"]["name"]: manifest for manifest in of_kind(objects, "Service")}
     assert [route["kind"] for route in routes] == ["Route", "Route"]
     for route in routes:
         ports = services[route["spec"]["to"]["name"]]["spec"]["ports"]

@@ -1,4 +1,4 @@
-"""What helm makes of values: settings that Stagedoor takes, pods that Pod Security takes, and refusals."""
+"""Values as helm renders them: settings that Stagedoor takes, pods that Pod Security takes, and refusals."""
 
 import copy
 import json
@@ -121,7 +121,7 @@ def test_the_alerts_and_the_dashboard_are_those_of_the_files() -> None:
             "https://gw.example:8443",
             "https://gw.example:9443",
         ),
-        # Of a NodePort that the cluster chooses nobody knows the number beforehand.
+        # The number of a NodePort that the cluster chooses is not known beforehand.
         ({"service": {"type": "NodePort"}}, None, None, None),
         (
             {"service": {"type": "NodePort", "nodePorts": {"ssh": 30222, "tunnel": 30022}}},
@@ -168,7 +168,7 @@ def test_the_gateway_is_told_how_people_reach_it(
 
 def test_a_trial_has_one_replica_that_is_the_controller_too() -> None:
     objects = render(merged(TRIAL, APPS))
-    assert [one["metadata"]["name"] for one in of_kind(objects, "Deployment")] == [
+    assert [manifest["metadata"]["name"] for manifest in of_kind(objects, "Deployment")] == [
         "stagedoor-gateway"
     ]
     settings = settings_of(objects, "stagedoor-gateway")
@@ -183,7 +183,7 @@ def test_a_trial_has_one_replica_that_is_the_controller_too() -> None:
 
 def test_without_namespaces_there_is_no_controller_and_no_right_anywhere() -> None:
     objects = render()
-    kinds = {one["kind"] for one in objects}
+    kinds = {manifest["kind"] for manifest in objects}
     assert not kinds & {"Role", "ClusterRole", "RoleBinding", "ValidatingAdmissionPolicy"}
     [deployment] = of_kind(objects, "Deployment")
     assert deployment["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
@@ -243,26 +243,26 @@ def test_prometheus_is_led_to_each_pod_s_metrics_and_to_nothing_else() -> None:
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
         [service] = [
-            one
-            for one in of_kind(objects, "Service")
-            if wanted <= one["metadata"]["labels"].items()
+            manifest
+            for manifest in of_kind(objects, "Service")
+            if wanted <= manifest["metadata"]["labels"].items()
         ]
         [endpoint] = monitor["spec"]["endpoints"]
         [port] = service["spec"]["ports"]
         assert (endpoint["port"], endpoint["path"]) == (port["name"], "/metrics")
         chosen = service["spec"]["selector"].items()
         [deployment] = [
-            one
-            for one in of_kind(objects, "Deployment")
-            if chosen <= one["spec"]["template"]["metadata"]["labels"].items()
+            manifest
+            for manifest in of_kind(objects, "Deployment")
+            if chosen <= manifest["spec"]["template"]["metadata"]["labels"].items()
         ]
         name = deployment["metadata"]["name"]
         ports = [
-            one
+            candidate
             for container in deployment["spec"]["template"]["spec"]["containers"]
-            for one in container["ports"]
+            for candidate in container["ports"]
         ]
-        [opened] = [one for one in ports if one["name"] == port["targetPort"]]
+        [opened] = [candidate for candidate in ports if candidate["name"] == port["targetPort"]]
         assert settings_of(objects, name).health.address == f":{opened['containerPort']}"
 
 
@@ -390,7 +390,7 @@ def test_of_other_pods_only_those_that_are_named_come_to_the_webshell_s_plain_ht
     objects = render(merged(APPS, WEB), gateway={"web": {"allowFrom": [peer]}})
     [policy] = of_kind(objects, "NetworkPolicy", "stagedoor-gateway")
     plain = {"protocol": "TCP", "port": 8088}
-    [rule] = [one for one in policy["spec"]["ingress"] if plain in one["ports"]]
+    [rule] = [candidate for candidate in policy["spec"]["ingress"] if plain in candidate["ports"]]
     assert rule == {"from": [peer], "ports": [plain]}
 
 
@@ -437,7 +437,7 @@ def port_behind(objects: list[Manifest], name: str) -> int:
     [container] = the(objects, "Deployment", "stagedoor-gateway")["spec"]["template"]["spec"][
         "containers"
     ]
-    [port] = [one for one in container["ports"] if one["name"] == name]
+    [port] = [candidate for candidate in container["ports"] if candidate["name"] == name]
     return int(port["containerPort"])
 
 
@@ -449,9 +449,9 @@ def test_a_namespace_that_shells_are_left_in_keeps_its_fences_and_the_controller
 ):
     objects = render(LEAVING)
     there = {
-        (one["kind"], one["metadata"]["name"])
-        for one in objects
-        if one["metadata"].get("namespace") == "gone"
+        (manifest["kind"], manifest["metadata"]["name"])
+        for manifest in objects
+        if manifest["metadata"].get("namespace") == "gone"
     }
     assert there == {
         ("NetworkPolicy", "stagedoor-shells"),
@@ -487,10 +487,12 @@ def test_an_uninstall_stops_the_shells_first_as_the_account_that_may(values: Man
     wanted = settings_of(objects, part).kubernetes
     assert set(wanted.namespaces.values()) == {"apps", "apps-2"}
     bound = [
-        one for one in of_kind(objects, "RoleBinding") if one["metadata"]["namespace"] == "apps"
+        manifest
+        for manifest in of_kind(objects, "RoleBinding")
+        if manifest["metadata"]["namespace"] == "apps"
     ]
     assert part in {
-        one["subjects"][0]["name"]
-        for one in bound
-        if one["roleRef"]["name"].endswith("-controller")
+        manifest["subjects"][0]["name"]
+        for manifest in bound
+        if manifest["roleRef"]["name"].endswith("-controller")
     }
