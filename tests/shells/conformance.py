@@ -1,4 +1,4 @@
-"""What every kind of shell must do. An adapter's test file gives the fixtures and imports these.
+"""The tests that every kind of shell must pass. An adapter's test file gives the fixtures and imports these.
 
 kind        a `Kind`: how to make the adapter, what its apps are, how to see its starts
 """
@@ -35,7 +35,7 @@ class Kind:
 
 
 async def banner(shell: Shell) -> bytes:
-    """What the shell's port says first: an sshd speaks before it is spoken to (RFC 4253 §4.2)."""
+    """Return what the shell's port says first: an sshd speaks before it is spoken to (RFC 4253 §4.2)."""
     async with asyncio.timeout(BOUND_S):
         reader, writer = await asyncio.open_connection(shell.host, shell.port)
         try:
@@ -76,10 +76,10 @@ async def test_ensure_again_from_here_and_from_another_worker_is_the_same_shell(
 
 async def test_fifty_who_ask_at_once_cause_one_start(kind: Kind) -> None:
     workers = [kind.make() for _ in range(5)]
-    found = await asyncio.gather(
+    answers = await asyncio.gather(
         *(ensured(shells, kind.target) for shells in workers for _ in range(10))
     )
-    assert len(set(found)) == 1
+    assert len(set(answers)) == 1
     assert kind.starts() == (1 if kind.starts_on_demand else 0)
 
 

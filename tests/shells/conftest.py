@@ -14,22 +14,22 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> World:
+def shared_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """One for all tests of a file that only look."""
     return World(tmp_path_factory.mktemp("house"))
 
 
 @pytest.fixture(scope="module")
-def shell(house: World) -> Iterator[Shell]:
+def shell(shared_world: World) -> Iterator[Shell]:
     """app01, running."""
     env = {"DATABASE_URL": "postgres://secret", "LANG": "C.UTF-8"}
-    with running(house, LocalShell("app01", env=env, login_shell="/bin/bash")) as (_, shell):
+    with running(shared_world, LocalShell("app01", env=env, login_shell="/bin/bash")) as (_, shell):
         yield shell
 
 
 @pytest.fixture(scope="module")
-def config(house: World, shell: Shell) -> Path:
-    return house.config(shell)
+def config(shared_world: World, shell: Shell) -> Path:
+    return shared_world.config(shell)
 
 
 @pytest.fixture(scope="module")

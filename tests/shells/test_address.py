@@ -69,8 +69,8 @@ def test_not_even_the_widest_network_opens_metadata_or_a_disguise() -> None:
 
 @pytest.mark.line(22)
 def test_each_candidate_is_judged_and_order_is_kept() -> None:
-    found = [ip_address(a) for a in ("10.0.0.2", "127.0.0.1", "2001:db8::1", "::1", "10.0.0.1")]
-    yes, no = decide(found, PLAIN)
+    addresses = [ip_address(a) for a in ("10.0.0.2", "127.0.0.1", "2001:db8::1", "::1", "10.0.0.1")]
+    yes, no = decide(addresses, PLAIN)
     assert [str(a) for a in yes] == ["10.0.0.2", "2001:db8::1", "10.0.0.1"]
     assert [str(a) for a in no] == ["127.0.0.1", "::1"]
 

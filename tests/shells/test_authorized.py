@@ -56,7 +56,7 @@ def test_an_end_beyond_the_calendar_is_no_end(at: float) -> None:
 
 @pytest.mark.parametrize("name", ["_svc", "ci+bot", "alice.", "a@b-", "0"])
 def test_whoever_can_be_a_user_can_have_a_line(name: str) -> None:
-    """Those with a +, a leading _ or a sign at the end were left out: they entered no shell."""
+    """Names with a +, a leading _ or a sign at the end were left out: they entered no shell."""
     assert valid_name(name)
     assert lines(Admission(name, (KEY,))) == [
         f"{KEY} {name}",
@@ -107,4 +107,8 @@ def test_no_key_lasts_longer_than_all_do_or_than_its_grant() -> None:
         Admission("ops", (), UNTIL - 1),
         Admission("qa", (), 9e9),
     ]
-    assert [one.expires_at for one in ending_by(given_ends, UNTIL)] == [UNTIL, UNTIL - 1, UNTIL]
+    assert [admission.expires_at for admission in ending_by(given_ends, UNTIL)] == [
+        UNTIL,
+        UNTIL - 1,
+        UNTIL,
+    ]

@@ -80,7 +80,9 @@ async def test_a_lease_that_another_gateway_made_meanwhile_is_renewed(gate: Gate
 
 async def test_a_lease_that_went_meanwhile_is_made_again(gate: Gate) -> None:
     await gate.lease_writer.request_shell("app01")
-    del gate.cluster.objects[Kind.LEASE, "apps", "app01-ssh"]  # and the watch has not told it yet
+    del gate.cluster.objects[
+        Kind.LEASE, "apps", "app01-ssh"
+    ]  # and the watch has not reported it yet
     gate.now += 100
     await gate.lease_writer.request_shell("app01")
     assert gate.renewed_at() == NOW + 100

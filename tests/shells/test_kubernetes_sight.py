@@ -1,4 +1,4 @@
-"""What a gateway takes for a shell's address, and what it does not."""
+"""The addresses that a gateway takes for a shell's, and those it does not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,8 +17,8 @@ LABELS = {SHELL_OF: "app01"}
 
 def owner(kind: str, name: str) -> dict[str, Any]:
     """As `MemoryCluster` gives uids."""
-    found = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": f"uid-{kind}-{name}"}
-    return {"ownerReferences": [{**found, "controller": True}]}
+    reference = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": f"uid-{kind}-{name}"}
+    return {"ownerReferences": [{**reference, "controller": True}]}
 
 
 def replica_set(name: str = "app01-ssh-1", of: str = "app01-ssh") -> dict[str, Any]:
@@ -150,7 +150,7 @@ async def test_a_shell_that_is_scaled_to_zero_has_no_address_though_its_pod_stil
 async def test_a_pod_that_only_has_the_labels_is_not_dialled(
     seen: Seen, owners: dict[str, Any], ready: bool
 ) -> None:
-    """Anybody who may make pods in the namespace can give one these labels."""
+    """Any client that may make pods in the namespace can give one these labels."""
     put(seen.cluster, Kind.POD, pod("a", "10.0.0.1", **owners))
     put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1")))
     assert await seen.addresses(ready=ready) == []

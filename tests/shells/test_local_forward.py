@@ -114,8 +114,8 @@ async def test_no_session_begins_before_what_was_asked_for_earlier_is_forwarded(
     """The name of the listener's address is looked up meanwhile; sshd does one after the other. ssh sends
     both without waiting."""
     shell = LocalShell("app01")
-    house: Any = SimpleNamespace(shell=shell, draining=False, connected=lambda login: None)
-    login, slow = Login(house), Slow()
+    shared_world: Any = SimpleNamespace(shell=shell, draining=False, connected=lambda login: None)
+    login, slow = Login(shared_world), Slow()
     login.connection_made(slow)  # type: ignore[arg-type]
     forwarding = asyncio.create_task(login.server_requested("localhost", 8080))
     session = asyncio.create_task(login.session_requested())
@@ -163,7 +163,7 @@ def test_a_port_where_nobody_listens_is_refused_and_the_session_goes_on(config: 
 
 
 def listens(path: str) -> bool:
-    """Whether somebody does at that socket, which is there a moment before."""
+    """Return whether a process answers at that socket, which is there a moment before."""
     with socket.socket(socket.AF_UNIX) as asking:
         return asking.connect_ex(path) == 0
 

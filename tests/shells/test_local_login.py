@@ -115,79 +115,87 @@ def test_without_a_command_a_login_shell_reads_standard_input(ssh: Ssh) -> None:
     assert b"login" in done.stdout.split(b"\n")
 
 
-def test_an_unregistered_key_is_refused(house: World, shell: Shell, tmp_path: Path) -> None:
+def test_an_unregistered_key_is_refused(shared_world: World, shell: Shell, tmp_path: Path) -> None:
     new_key(tmp_path / "other")
-    done = ssh_with(house.config(shell, tmp_path / "other"))("true")
+    done = ssh_with(shared_world.config(shell, tmp_path / "other"))("true")
     assert done.returncode == 255
     assert b"Permission denied (publickey)" in done.stderr
 
 
-def test_no_other_way_of_authentication_is_offered(house: World, shell: Shell) -> None:
-    done = ssh_with(house.config(shell))(
+def test_no_other_way_of_authentication_is_offered(shared_world: World, shell: Shell) -> None:
+    done = ssh_with(shared_world.config(shell))(
         "true", "-o", "PreferredAuthentications=none,password,keyboard-interactive"
     )
     assert b"Permission denied (publickey)." in done.stderr
 
 
 def test_a_host_key_that_the_ca_did_not_sign_for_this_name_is_refused_by_the_client(
-    house: World, shell: Shell
+    shared_world: World, shell: Shell
 ) -> None:
-    done = ssh_with(house.config(shell))("true", "-o", "HostKeyAlias=app02.ssh")
+    done = ssh_with(shared_world.config(shell))("true", "-o", "HostKeyAlias=app02.ssh")
     assert done.returncode == 255
     assert b"verification failed" in done.stderr
 
 
 @pytest.mark.parametrize("alias", ["app01.ssh", "app01-ssh"])
 def test_the_host_certificate_holds_for_each_name_of_the_target(
-    house: World, shell: Shell, alias: str
+    shared_world: World, shell: Shell, alias: str
 ) -> None:
-    done = ssh_with(house.config(shell))("true", "-o", f"HostKeyAlias={alias}")
+    done = ssh_with(shared_world.config(shell))("true", "-o", f"HostKeyAlias={alias}")
     assert done.returncode == 0, done.stderr
 
 
-def certified(house: World, folder: Path, principals: list[str], **options: object) -> Path:
+def certified(shared_world: World, folder: Path, principals: list[str], **options: object) -> Path:
     key = new_key(folder / "cert")
-    line = house.user_ca.sign_user(key, "dev", principals, 600, **options)  # type: ignore[arg-type]  # as given
+    line = shared_world.user_ca.sign_user(key, "dev", principals, 600, **options)  # type: ignore[arg-type]  # as given
     (folder / "cert-cert.pub").write_text(line + "\n")
     return folder / "cert"
 
 
 def test_a_certificate_of_the_user_ca_logs_in_whom_a_rule_admits(
-    house: World, shell: Shell, tmp_path: Path
+    shared_world: World, shell: Shell, tmp_path: Path
 ) -> None:
-    key = certified(house, tmp_path, ["someone", "dev"])
-    assert ssh_with(house.config(shell, key))("echo in").stdout == b"in\n"
+    key = certified(shared_world, tmp_path, ["someone", "dev"])
+    assert ssh_with(shared_world.config(shell, key))("echo in").stdout == b"in\n"
 
 
 @pytest.mark.parametrize("principals", [["ops"], ["app01.ssh"], ["*"], ["de"], ["dev,ops"]])
 def test_a_certificate_for_anybody_else_does_not(
-    house: World, shell: Shell, tmp_path: Path, principals: list[str]
+    shared_world: World, shell: Shell, tmp_path: Path, principals: list[str]
 ) -> None:
-    key = certified(house, tmp_path, principals)
-    assert b"Permission denied" in ssh_with(house.config(shell, key))("true").stderr
+    key = certified(shared_world, tmp_path, principals)
+    assert b"Permission denied" in ssh_with(shared_world.config(shell, key))("true").stderr
 
 
 def test_a_certificate_without_principals_is_for_nobody(
-    house: World, shell: Shell, tmp_path: Path
+    shared_world: World, shell: Shell, tmp_path: Path
 ) -> None:
     new_key(tmp_path / "cert")
     subprocess.run(
-        ["ssh-keygen", "-q", "-s", house.folder / "user_ca", "-I", "dev", tmp_path / "cert.pub"],
+        [
+            "ssh-keygen",
+            "-q",
+            "-s",
+            shared_world.folder / "user_ca",
+            "-I",
+            "dev",
+            tmp_path / "cert.pub",
+        ],
         check=True,
     )
-    done = ssh_with(house.config(shell, tmp_path / "cert"))("true")
+    done = ssh_with(shared_world.config(shell, tmp_path / "cert"))("true")
     assert b"Permission denied" in done.stderr
 
 
 def test_an_expired_certificate_and_one_of_another_ca_are_refused(
-    house: World, shell: Shell, tmp_path: Path
+    shared_world: World, shell: Shell, tmp_path: Path
 ) -> None:
     key = new_key(tmp_path / "cert")
-    late = house.user_ca.sign_user(key, "dev", ["dev"], -10)
-    forged = house.host_ca.sign_user(key, "dev", ["dev"], 600)
+    late = shared_world.user_ca.sign_user(key, "dev", ["dev"], -10)
+    forged = shared_world.host_ca.sign_user(key, "dev", ["dev"], 600)
     for line in (late, forged):
         (tmp_path / "cert-cert.pub").write_text(line + "\n")
-        done = ssh_with(house.config(shell, tmp_path / "cert"))("true")
+        done = ssh_with(shared_world.config(shell, tmp_path / "cert"))("true")
         assert b"Permission denied" in done.stderr
 
 
@@ -195,28 +203,32 @@ def test_an_expired_certificate_and_one_of_another_ca_are_refused(
 def test_the_key_of_a_sign_in_logs_in_until_that_ends_and_its_certificate_never(
     tmp_path: Path,
 ) -> None:
-    """The certificate is good for an hour; somebody who stole both must not have that hour."""
-    house = World(tmp_path / "house")
+    """The certificate is good for an hour; a thief of both must not have that hour."""
+    shared_world = World(tmp_path / "house")
     key = new_key(tmp_path / "cert")
-    line = house.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600, ())
+    line = shared_world.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600, ())
     (tmp_path / "cert-cert.pub").write_text(line + "\n")
-    with running(house, LocalShell("app01")) as (shells, shell):
-        house.admissions[:] = [Admission("dev", (), None, ((key, time.time() + 600),))]
+    with running(shared_world, LocalShell("app01")) as (shells, shell):
+        shared_world.admissions[:] = [Admission("dev", (), None, ((key, time.time() + 600),))]
         shells.refresh()
-        both = ssh_with(house.config(shell, tmp_path / "cert"))
+        both = ssh_with(shared_world.config(shell, tmp_path / "cert"))
         assert both("echo in").stdout == b"in\n"
-        house.admissions[:] = [Admission("dev")]
+        shared_world.admissions[:] = [Admission("dev")]
         shells.refresh()
         assert b"Permission denied" in both("true").stderr
 
 
 def test_a_certificate_may_allow_less_than_the_shell(
-    house: World, shell: Shell, tmp_path: Path
+    shared_world: World, shell: Shell, tmp_path: Path
 ) -> None:
     key = certified(
-        house, tmp_path, ["dev"], extensions=[], critical_options={"force-command": "echo forced"}
+        shared_world,
+        tmp_path,
+        ["dev"],
+        extensions=[],
+        critical_options={"force-command": "echo forced"},
     )
-    ssh = ssh_with(house.config(shell, key))
+    ssh = ssh_with(shared_world.config(shell, key))
     assert ssh("id").stdout == b"forced\n"
     assert b"PTY allocation request failed" in ssh("id", "-tt").stderr
 
@@ -259,11 +271,11 @@ def test_a_policy_that_changes_while_a_shell_is_started_holds_for_it(world: Worl
     changes = iter([True])
 
     def admitted(_: Target) -> Sequence[Admission]:
-        found = tuple(world.admissions)
+        admissions = tuple(world.admissions)
         if next(changes, False):
             world.admissions.clear()
             shells.refresh()
-        return found
+        return admissions
 
     shells = world.shells(admitted=admitted)
     try:

@@ -101,7 +101,7 @@ def test_a_process_that_crashed_is_started_again(world: World) -> None:
 def test_a_state_file_whose_process_is_gone_is_not_believed(world: World) -> None:
     place = ShellFolder(world.folder / "shells" / "app01")
     place.make()
-    # A pid that lives, but is somebody else's: this test's own.
+    # A pid that lives, but belongs to another program: this test's own.
     place.state.write_text(f'{{"pid": {os.getpid()}, "host": "127.0.0.1", "port": 1}}')
     shells = world.shells()
     try:
@@ -156,7 +156,7 @@ def test_a_shell_whose_folder_was_removed_does_not_live_for_ever(world: World) -
 
 
 def come_in(world: World, shell: Shell, last: str) -> "subprocess.Popen[bytes]":
-    """Somebody who is inside, and runs `last` once a line is given to them."""
+    """A developer who is inside, and runs `last` once given a line."""
     client = subprocess.Popen(
         ["ssh", "-F", world.config(shell), "shell", f"echo in; read -r _; {last}"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,

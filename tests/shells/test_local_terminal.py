@@ -21,7 +21,7 @@ from tests.shells.world import BOUND_S, Ssh, wait_until
 
 
 class Person:
-    """Somebody at a terminal of their own, in which `words` run."""
+    """A developer at a terminal of their own, in which `words` run."""
 
     def __init__(self, words: list[str | Path], rows: int = 40, columns: int = 111) -> None:
         self.master, slave = pty.openpty()

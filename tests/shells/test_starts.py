@@ -18,11 +18,11 @@ class Begun:
     """Starts that end when the test says so."""
 
     def __init__(self) -> None:
-        self.tells: list[Progress] = []
+        self.reporters: list[Progress] = []
         self.ends: list[asyncio.Future[Shell | Denial]] = []
 
-    async def __call__(self, tell: Progress) -> Shell | Denial:
-        self.tells.append(tell)
+    async def __call__(self, report: Progress) -> Shell | Denial:
+        self.reporters.append(report)
         self.ends.append(asyncio.get_running_loop().create_future())
         return await self.ends[-1]
 
@@ -66,9 +66,9 @@ async def test_who_comes_later_hears_of_the_later_steps() -> None:
     second: list[StartStep] = []
     steps = [StartStep("scheduling"), StartStep("pulling image")]
     waiting = [await join(starts, begin, first.append)]
-    begin.tells[0](steps[0])
+    begin.reporters[0](steps[0])
     waiting.append(await join(starts, begin, second.append))
-    begin.tells[0](steps[1])
+    begin.reporters[0](steps[1])
     begin.ends[0].set_result(READY)
     await asyncio.gather(*waiting)
     assert (first, second) == (steps, steps[1:])
@@ -81,7 +81,7 @@ async def test_who_gives_up_leaves_the_start_to_the_others_and_to_who_comes_next
     gone.cancel()
     await _settle()
     assert gone.cancelled()
-    begin.tells[0](StartStep("scheduling"))
+    begin.reporters[0](StartStep("scheduling"))
     assert heard == []
     waiting = await join(starts, begin)
     assert len(begin.ends) == 1
@@ -116,4 +116,4 @@ async def test_closing_gives_up_every_start() -> None:
     waiting = [await join(starts, begin, target=Target(name)) for name in ("app01", "app02")]
     await starts.close()
     await asyncio.wait(waiting)
-    assert all(one.cancelled() for one in waiting)
+    assert all(task.cancelled() for task in waiting)

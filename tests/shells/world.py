@@ -1,4 +1,4 @@
-"""A small house for the shells' tests: CAs, users with keys, and OpenSSH clients set up as ours."""
+"""The world of the shells' tests: CAs, users with keys, and OpenSSH clients set up as ours."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ def grant(target: Target = APP01) -> Grant:
 
 
 def ignore(_: StartStep) -> None:
-    """Progress that nobody looks at."""
+    """Ignore the progress of a start."""
 
 
 def new_key(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Settings by annotation: taken whole or not at all, and every fault told so that it can be mended."""
+"""Settings by annotation: taken whole or not at all, and every fault named so that it can be mended."""
 
 from dataclasses import fields, replace
 from types import MappingProxyType
@@ -28,9 +28,9 @@ def app(**annotations: Any) -> dict[str, Any]:
 
 
 def read(**annotations: Any) -> AppSettings:
-    found = read_settings(app(**annotations))
-    assert isinstance(found, AppSettings), found
-    return found
+    result = read_settings(app(**annotations))
+    assert isinstance(result, AppSettings), result
+    return result
 
 
 @pytest.mark.parametrize(
@@ -162,29 +162,29 @@ def test_what_is_right_is_taken(name: str, text: str, expected: dict[str, Any]) 
     ],
 )
 def test_what_is_wrong_is_told(name: str, text: Any, problem: str) -> None:
-    found = read_settings(app(**{name: text}))
-    assert isinstance(found, WrongSettings)
-    assert len(found.problems) == 1
+    result = read_settings(app(**{name: text}))
+    assert isinstance(result, WrongSettings)
+    assert len(result.problems) == 1
     head = f"annotation stagedoor.dev/{name} of Deployment app01: "
-    assert found.problems[0].startswith(head)
-    assert problem in found.problems[0].removeprefix(head)
+    assert result.problems[0].startswith(head)
+    assert problem in result.problems[0].removeprefix(head)
 
 
 def test_one_wrong_value_takes_back_all_the_others_and_all_are_told() -> None:
     defaults = AppSettings(idle_stop_s=120)
-    found = read_settings(app(idle_stop="1h", grace="x", warm="y"), defaults)
-    assert isinstance(found, WrongSettings)
-    assert [problem.split(":")[0] for problem in found.problems] == [
+    result = read_settings(app(idle_stop="1h", grace="x", warm="y"), defaults)
+    assert isinstance(result, WrongSettings)
+    assert [problem.split(":")[0] for problem in result.problems] == [
         "annotation stagedoor.dev/grace of Deployment app01",
         "annotation stagedoor.dev/warm of Deployment app01",
     ]
-    assert found.instead == defaults
+    assert result.instead == defaults
 
 
 def test_what_an_app_does_not_say_the_installation_does() -> None:
     defaults = AppSettings(idle_stop_s=120, grace_s=5)
-    found = read_settings(app(grace="1m"), defaults)
-    assert found == AppSettings(idle_stop_s=120, grace_s=60)
+    result = read_settings(app(grace="1m"), defaults)
+    assert result == AppSettings(idle_stop_s=120, grace_s=60)
 
 
 def test_other_annotations_and_none_at_all_are_fine() -> None:
@@ -196,16 +196,16 @@ def test_other_annotations_and_none_at_all_are_fine() -> None:
 
 def test_a_value_of_a_variable_is_never_repeated() -> None:
     for text in ("A=hunter2\nB", '{"A": "hunter2", "B": 1}', '{"A": "hunter2"', "1=hunter2"):
-        found = read_settings(app(env_add=text))
-        assert isinstance(found, WrongSettings)
-        assert "hunter2" not in found.problems[0]
+        result = read_settings(app(env_add=text))
+        assert isinstance(result, WrongSettings)
+        assert "hunter2" not in result.problems[0]
 
 
 def test_a_list_item_says_its_kind_by_its_shape() -> None:
     stateful = {"metadata": {"name": "a", "annotations": {"stagedoor.dev/warm": "x"}}}
-    found = read_settings({**stateful, "spec": {"updateStrategy": {}}})
-    assert isinstance(found, WrongSettings)
-    assert "of StatefulSet a: " in found.problems[0]
+    result = read_settings({**stateful, "spec": {"updateStrategy": {}}})
+    assert isinstance(result, WrongSettings)
+    assert "of StatefulSet a: " in result.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -228,19 +228,19 @@ def test_an_app_offers_a_shell_by_saying_so(labels: Any, annotations: Any, offer
 def test_every_setting_has_its_annotation() -> None:
     filled = [name for _, names in _SETTINGS.values() for name in names]
     # No annotation permits: that is for the installation.
-    assert sorted([*filled, "permitted"]) == sorted(each.name for each in fields(AppSettings))
+    assert sorted([*filled, "permitted"]) == sorted(field.name for field in fields(AppSettings))
     assert len(NAMES) == len(_SETTINGS) + 1
 
 
 @given(st.sampled_from(sorted(_SETTINGS)), st.text())
 def test_any_text_gives_settings_or_a_problem(name: str, text: str) -> None:
-    found = read_settings(app(**{name: text}))
-    if isinstance(found, AppSettings):
-        assert found == read_settings(app(**{name: text}))
+    result = read_settings(app(**{name: text}))
+    if isinstance(result, AppSettings):
+        assert result == read_settings(app(**{name: text}))
         return
-    assert len(found.problems) == 1
-    assert len(found.problems[0]) < 700
-    assert found.problems[0].isprintable()
+    assert len(result.problems) == 1
+    assert len(result.problems[0]) < 700
+    assert result.problems[0].isprintable()
 
 
 JSON = st.none() | st.booleans() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
@@ -254,12 +254,12 @@ JSON = st.none() | st.booleans() | st.floats() | st.text() | st.lists(st.text(),
     )
 )
 def test_any_annotations_give_settings_or_problems(annotations: dict[str, Any]) -> None:
-    found = read_settings({"metadata": {"name": "a", "annotations": annotations}, "spec": {}})
-    assert isinstance(found, AppSettings | WrongSettings)
+    result = read_settings({"metadata": {"name": "a", "annotations": annotations}, "spec": {}})
+    assert isinstance(result, AppSettings | WrongSettings)
 
 
 def test_settings_cannot_be_changed_behind_our_back() -> None:
-    found = read(resources='{"limits": {"cpu": "1"}}', env_add="A=1")
-    assert isinstance(found.env_add, MappingProxyType)
-    assert found.resources is not None
-    assert isinstance(found.resources["limits"], MappingProxyType)
+    result = read(resources='{"limits": {"cpu": "1"}}', env_add="A=1")
+    assert isinstance(result.env_add, MappingProxyType)
+    assert result.resources is not None
+    assert isinstance(result.resources["limits"], MappingProxyType)

@@ -1,4 +1,4 @@
-"""Whether a Deployment is the one that was derived: every field counts, whatever it is called."""
+"""Comparison of a Deployment with the one that was derived: every field counts, whatever it is called."""
 
 import copy
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ Path = tuple[str | int, ...]
 
 
 def golden(case: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((HERE / "golden" / f"{case}.yaml").read_text())
-    shell: dict[str, Any] = found["deployment"]
+    document: dict[str, Any] = yaml.safe_load((HERE / "golden" / f"{case}.yaml").read_text())
+    shell: dict[str, Any] = document["deployment"]
     return shell
 
 
 def leaves(found: Any, path: Path = ()) -> Iterator[Path]:
-    """Of everything that is in it, structs and lists too."""
+    """Yield the path of everything that is in it, structs and lists too."""
     if path:
         yield path
     if isinstance(found, dict):
@@ -34,10 +34,10 @@ def leaves(found: Any, path: Path = ()) -> Iterator[Path]:
             yield from leaves(value, (*path, number))
 
 
-def at(found: Any, path: Path) -> Any:
+def at(node: Any, path: Path) -> Any:
     for step in path:
-        found = found[step]
-    return found
+        node = node[step]
+    return node
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -140,12 +140,12 @@ def test_a_roll_back_to_an_older_template_is_a_difference() -> None:
 
 def test_a_few_places_are_named_and_no_values() -> None:
     env = [{"name": f"V{n}", "value": "secret"} for n in range(9)]
-    bent = [{**one, "value": "other"} for one in env]
-    found = differences(deployment({"env": env}), deployment({"env": bent}))
-    assert len(found) == MAX_DIFFERENCES
-    assert found[0] == "spec.env[V0].value"
-    assert "secret" not in str(found)
-    assert "other" not in str(found)
+    bent = [{**variable, "value": "other"} for variable in env]
+    paths = differences(deployment({"env": env}), deployment({"env": bent}))
+    assert len(paths) == MAX_DIFFERENCES
+    assert paths[0] == "spec.env[V0].value"
+    assert "secret" not in str(paths)
+    assert "other" not in str(paths)
 
 
 JSON = st.recursive(

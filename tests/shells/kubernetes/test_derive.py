@@ -1,4 +1,4 @@
-"""What holds for every shell, whatever its app is; and the apps that can have none."""
+"""Properties of every shell, whatever its app is; and the apps that can have none."""
 
 import json
 from copy import deepcopy
@@ -55,7 +55,7 @@ POD_FIELDS = [
     "topologySpreadConstraints",
     "volumes",
 ]
-"""Of core/v1 PodSpec in k8s.io/api v0.34, but for ephemeralContainers, which no template has."""
+"""The fields of core/v1 PodSpec in k8s.io/api v0.34, but for ephemeralContainers, which no template has."""
 
 CONTAINER_FIELDS = [
     "args",
@@ -84,7 +84,7 @@ CONTAINER_FIELDS = [
     "volumeMounts",
     "workingDir",
 ]
-"""Of core/v1 Container in k8s.io/api v0.34."""
+"""The fields of core/v1 Container in k8s.io/api v0.34."""
 
 SCALARS = {
     "affinity": {},
@@ -101,9 +101,9 @@ SCALARS = {
 
 
 def wrong(of: dict[str, Any]) -> tuple[str, ...]:
-    found = derive(of, settings(of), KIT, digests={}, claims={})
-    assert isinstance(found, WrongSettings), found
-    return found.problems
+    derivation = derive(of, settings(of), KIT, digests={}, claims={})
+    assert isinstance(derivation, WrongSettings), derivation
+    return derivation.problems
 
 
 def annotated(name: str, **annotations: str) -> dict[str, Any]:
@@ -172,9 +172,9 @@ def test_a_change_that_does_makes_another(change: str) -> None:
             of = annotated("plain", grace="1m")
         case "account":
             of = annotated("plain", privileges="service-account")
-    found = derived(of, kit, **digests)
-    assert found.template != before
-    assert found.deployment["metadata"]["annotations"]["stagedoor.dev/template"] == found.template
+    shell = derived(of, kit, **digests)
+    assert shell.template != before
+    assert shell.deployment["metadata"]["annotations"]["stagedoor.dev/template"] == shell.template
 
 
 def test_what_opens_the_cluster_or_the_node_comes_only_where_the_app_asks() -> None:
@@ -192,16 +192,16 @@ def test_what_opens_the_cluster_or_the_node_comes_only_where_the_app_asks() -> N
         "securityContext": {"runAsUser": 0, "capabilities": {"add": added}},
         "volumeMounts": mounts,
     }
-    found = derived(of)
-    shell = found.deployment["spec"]["template"]["spec"]
+    derivation = derived(of)
+    shell = derivation.deployment["spec"]["template"]["spec"]
     assert "serviceAccountName" not in shell
     assert shell["automountServiceAccountToken"] is False
     assert "serviceAccountToken" not in json.dumps(shell)
     assert "hostPath" not in json.dumps(shell)
-    context = container(found)["securityContext"]
+    context = container(derivation)["securityContext"]
     assert context["capabilities"] == {"add": ["NET_RAW", "CAP_CHOWN"]}
     assert context["allowPrivilegeEscalation"] is False
-    said = {str(note) for note in found.notes}
+    said = {str(note) for note in derivation.notes}
     for subject in ("service account shop", "capabilities SYS_ADMIN, CAP_NET_ADMIN, ALL"):
         assert any(line.startswith(f"{subject}: ") for line in said), subject
     assert sum("stagedoor.dev/privileges: " in line for line in said) == 4
@@ -209,20 +209,20 @@ def test_what_opens_the_cluster_or_the_node_comes_only_where_the_app_asks() -> N
     of["metadata"].setdefault("annotations", {})["stagedoor.dev/privileges"] = (
         "service-account, capabilities, host-path"
     )
-    found = derived(of)
-    shell = found.deployment["spec"]["template"]["spec"]
+    derivation = derived(of)
+    shell = derivation.deployment["spec"]["template"]["spec"]
     assert shell["serviceAccountName"] == "shop"
     assert "automountServiceAccountToken" not in shell
-    assert container(found)["securityContext"]["capabilities"] == {"add": added}
+    assert container(derivation)["securityContext"]["capabilities"] == {"add": added}
     assert shell["volumes"][:2] == volumes
-    minded = {note.subject for note in found.notes if note.kind.value == "warning"}
+    minded = {note.subject for note in derivation.notes if note.kind.value == "warning"}
     assert {"service account", "capabilities", "volume node"} <= minded
 
 
 def test_replicas_are_given_to_a_copy() -> None:
-    found = derived(app("plain"))
-    assert with_replicas(found.deployment, 0)["spec"]["replicas"] == 0
-    assert "replicas" not in found.deployment["spec"]
+    shell = derived(app("plain"))
+    assert with_replicas(shell.deployment, 0)["spec"]["replicas"] == 0
+    assert "replicas" not in shell.deployment["spec"]
 
 
 @pytest.mark.parametrize(
@@ -278,9 +278,9 @@ def test_a_container_that_is_not_there_is_told_with_those_that_are() -> None:
 def test_of_several_containers_the_first_is_taken_and_that_is_said() -> None:
     of = app("rich")
     del of["spec"]["template"]["metadata"]["annotations"]
-    found = derived(of)
-    assert found.container == "metrics"
-    assert "taken as the first of 2" in str(found.notes[0])
+    shell = derived(of)
+    assert shell.container == "metrics"
+    assert "taken as the first of 2" in str(shell.notes[0])
     assert derived(annotated("rich", container="metrics")).container == "metrics"
 
 
@@ -310,9 +310,9 @@ def test_nothing_is_mounted_over_what_is_ours(path: str, kept: bool) -> None:
     pod = of["spec"]["template"]["spec"]
     pod["volumes"] = [{"name": "own", "configMap": {"name": "own"}}]
     pod["containers"][0]["volumeMounts"] = [{"name": "own", "mountPath": path}]
-    found = derived(of)
-    assert ("own" in [mount["name"] for mount in container(found)["volumeMounts"]]) is kept
-    assert (f"mount {path}: the shell has things of its own there" in map(str, found.notes)) != kept
+    shell = derived(of)
+    assert ("own" in [mount["name"] for mount in container(shell)["volumeMounts"]]) is kept
+    assert (f"mount {path}: the shell has things of its own there" in map(str, shell.notes)) != kept
 
 
 def test_a_variable_that_is_set_anew_stands_once_at_its_place() -> None:
@@ -335,9 +335,9 @@ def test_what_speaks_of_a_container_that_is_left_out_is_left_out() -> None:
     pod["containers"].append({"name": "side", "image": "a:1"})
     limits = {"resourceFieldRef": {"containerName": "side", "resource": "limits.cpu"}}
     pod["containers"][0]["env"] = [{"name": "SIDE", "valueFrom": limits}]
-    found = derived(of)
-    assert "env" not in container(found)
-    assert "variable SIDE: it speaks of container side, which is left out" in map(str, found.notes)
+    shell = derived(of)
+    assert "env" not in container(shell)
+    assert "variable SIDE: it speaks of container side, which is left out" in map(str, shell.notes)
     of["metadata"]["annotations"]["stagedoor.dev/sidecars"] = "side"
     assert container(derived(of))["env"] == [{"name": "SIDE", "valueFrom": limits}]
 
@@ -345,22 +345,25 @@ def test_what_speaks_of_a_container_that_is_left_out_is_left_out() -> None:
 def test_a_sidecar_of_the_shells_own_name_is_left_out() -> None:
     of = annotated("plain", sidecars="all")
     of["spec"]["template"]["spec"]["containers"].append({"name": "shell", "image": "a:1"})
-    found = derived(of)
-    names = [each["name"] for each in found.deployment["spec"]["template"]["spec"]["containers"]]
+    shell = derived(of)
+    names = [
+        listed_container["name"]
+        for listed_container in shell.deployment["spec"]["template"]["spec"]["containers"]
+    ]
     assert names == ["kit", "shell"]
-    assert "sidecar shell: the shell has a container of that name" in map(str, found.notes)
+    assert "sidecar shell: the shell has a container of that name" in map(str, shell.notes)
 
 
 def test_a_running_image_is_not_pulled_by_its_tag() -> None:
     digest = "registry.example/app01@sha256:" + "1" * 64
-    found = container(derived(app("plain"), web=digest))
-    assert (found["image"], found["imagePullPolicy"]) == (digest, "IfNotPresent")
+    shell = container(derived(app("plain"), web=digest))
+    assert (shell["image"], shell["imagePullPolicy"]) == (digest, "IfNotPresent")
     # What the annotation names is not what runs.
     of = annotated("plain", image="debug:1")
     of["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "Never"
-    found = container(derived(of, web=digest))
-    assert found["image"] == "debug:1"
-    assert "imagePullPolicy" not in found
+    shell = container(derived(of, web=digest))
+    assert shell["image"] == "debug:1"
+    assert "imagePullPolicy" not in shell
 
 
 def test_root_keeps_its_capabilities_and_others_lose_them() -> None:
@@ -371,9 +374,9 @@ def test_root_keeps_its_capabilities_and_others_lose_them() -> None:
     assert "capabilities" not in container(derived(of))["securityContext"]
     assert "runAsNonRoot" not in container(derived(of))["securityContext"]
     web["securityContext"] = {"runAsUser": 7}
-    found = container(derived(of))["securityContext"]
-    assert found["capabilities"] == {"drop": ["ALL"]}
-    assert found["runAsNonRoot"] is True
+    shell = container(derived(of))["securityContext"]
+    assert shell["capabilities"] == {"drop": ["ALL"]}
+    assert shell["runAsNonRoot"] is True
     web["securityContext"] = {"runAsUser": 7, "capabilities": {"drop": ["NET_RAW"]}}
     assert container(derived(of))["securityContext"]["capabilities"] == {"drop": ["NET_RAW"]}
 
@@ -403,9 +406,9 @@ def test_the_kit_takes_little_of_a_quota_and_not_nothing(
     of = app("plain")
     if limit is not None:
         of["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": limit}}
-    found = container(derived(of), "kit")["resources"]
-    assert found["limits"] == {"memory": "64Mi"} | ({"cpu": expected} if expected else {})
-    assert found["requests"] == {"memory": "16Mi", "cpu": asked}
+    shell = container(derived(of), "kit")["resources"]
+    assert shell["limits"] == {"memory": "64Mi"} | ({"cpu": expected} if expected else {})
+    assert shell["requests"] == {"memory": "16Mi", "cpu": asked}
 
 
 def test_an_installation_s_own_amounts_labels_and_class_stand_in_the_pod() -> None:
@@ -452,9 +455,9 @@ def test_an_app_that_selects_by_a_label_of_the_installation_s_can_have_no_shell(
     of = app("plain")
     of["spec"]["selector"] = {"matchLabels": {"team": "platform"}}
     own = Kit(KIT.image, pod_labels={"team": "platform"})
-    found = derive(of, settings(of), own, digests={}, claims=CLAIMS)
-    assert isinstance(found, WrongSettings)
-    assert "its selector selects the shell's pod" in found.problems[0]
+    derivation = derive(of, settings(of), own, digests={}, claims=CLAIMS)
+    assert isinstance(derivation, WrongSettings)
+    assert "its selector selects the shell's pod" in derivation.problems[0]
 
 
 # --- Whatever an app is made of --------------------------------------------------------------------
@@ -478,12 +481,16 @@ def apps(draw: st.DrawFn) -> dict[str, Any]:
     for part in ("containers", "initContainers"):
         if part in pod:
             pod[part] = [
-                draw(subset(each, must=("name", "image"))) for each in draw_some(draw, pod[part])
+                draw(subset(listed_container, must=("name", "image")))
+                for listed_container in draw_some(draw, pod[part])
             ]
     if not pod["containers"]:
         pod["containers"] = [{"name": "web", "image": "a:1"}]
     of["spec"]["template"]["spec"] = pod
-    there = {each["name"] for each in [*pod["containers"], *pod.get("initContainers", ())]}
+    there = {
+        listed_container["name"]
+        for listed_container in [*pod["containers"], *pod.get("initContainers", ())]
+    }
     needs = {"init-containers": "migrate", "container": "web"}
     of["metadata"]["annotations"] = {
         name: value
@@ -500,29 +507,31 @@ def draw_some(draw: st.DrawFn, things: list[Any]) -> list[Any]:
 
 def secrets_of(pod: dict[str, Any]) -> set[str]:
     """Every Secret that a pod names, as the cluster's fence would find them."""
-    found = {each["name"] for each in pod.get("imagePullSecrets", ())}
-    for each in [*pod.get("initContainers", ()), *pod["containers"]]:
-        for entry in each.get("env", ()):
+    secrets = {secret["name"] for secret in pod.get("imagePullSecrets", ())}
+    for listed_container in [*pod.get("initContainers", ()), *pod["containers"]]:
+        for entry in listed_container.get("env", ()):
             ref = entry.get("valueFrom", {}).get("secretKeyRef")
-            found |= {ref["name"]} if ref else set()
-        found |= {s["secretRef"]["name"] for s in each.get("envFrom", ()) if "secretRef" in s}
+            secrets |= {ref["name"]} if ref else set()
+        secrets |= {
+            s["secretRef"]["name"] for s in listed_container.get("envFrom", ()) if "secretRef" in s
+        }
     for volume in pod.get("volumes", ()):
         if "secret" in volume:
-            found.add(volume["secret"]["secretName"])
-    return found
+            secrets.add(volume["secret"]["secretName"])
+    return secrets
 
 
 @given(apps(), st.sampled_from(KitSource))
 def test_a_shell_never_has_more_than_its_app(of: dict[str, Any], way: KitSource) -> None:
     given_app = deepcopy(of)
     chosen = settings(of)
-    found = derive(of, chosen, Kit("kit:1", way), digests={}, claims=CLAIMS)
-    assert isinstance(found, Derived), found
+    derivation = derive(of, chosen, Kit("kit:1", way), digests={}, claims=CLAIMS)
+    assert isinstance(derivation, Derived), derivation
     assert of == given_app
     again = derive(of, chosen, Kit("kit:1", way), digests={}, claims=CLAIMS)
-    assert found == again
+    assert derivation == again
 
-    was, template = of["spec"]["template"], found.deployment["spec"]["template"]
+    was, template = of["spec"]["template"], derivation.deployment["spec"]["template"]
     pod = template["spec"]
     labels = {"app.kubernetes.io/managed-by": "stagedoor", "stagedoor.dev/shell-of": "shop"}
     assert template["metadata"]["labels"] == labels
@@ -539,22 +548,28 @@ def test_a_shell_never_has_more_than_its_app(of: dict[str, Any], way: KitSource)
     host_paths = [volume["name"] for volume in pod["volumes"] if "hostPath" in volume]
     assert not host_paths or "host-path" in chosen.privileges
 
-    names = [each["name"] for each in (*pod.get("initContainers", ()), *pod["containers"])]
+    names = [
+        listed_container["name"]
+        for listed_container in (*pod.get("initContainers", ()), *pod["containers"])
+    ]
     assert len(names) == len(set(names))
     volumes = [volume["name"] for volume in pod["volumes"]]
     assert len(volumes) == len(set(volumes))
-    for each in (*pod.get("initContainers", ()), *pod["containers"]):
-        context = each.get("securityContext", {})
+    for listed_container in (*pod.get("initContainers", ()), *pod["containers"]):
+        context = listed_container.get("securityContext", {})
         assert not {"privileged", "procMount"} & set(context)
-        assert not {"livenessProbe", "readinessProbe"} & set(each)
-        assert [port["containerPort"] for port in each.get("ports", ())] == (
-            [2222] if each["name"] == "shell" else []
+        assert not {"livenessProbe", "readinessProbe"} & set(listed_container)
+        assert [port["containerPort"] for port in listed_container.get("ports", ())] == (
+            [2222] if listed_container["name"] == "shell" else []
         )
-        for mount in (*each.get("volumeMounts", ()), *each.get("volumeDevices", ())):
+        for mount in (
+            *listed_container.get("volumeMounts", ()),
+            *listed_container.get("volumeDevices", ()),
+        ):
             assert mount["name"] in volumes
-        paths = [mount["mountPath"] for mount in each.get("volumeMounts", ())]
+        paths = [mount["mountPath"] for mount in listed_container.get("volumeMounts", ())]
         assert len(paths) == len(set(paths))
-    shell = container(found)
+    shell = container(derivation)
     assert shell["command"][-1] == "/kit/bin/start"
     assert "args" not in shell
     if shell["securityContext"].get("runAsUser", pod.get("securityContext", {}).get("runAsUser")):
@@ -574,13 +589,17 @@ def test_a_source_of_a_projected_volume_that_the_fence_does_not_know_is_left_out
     rich = app("rich")
 
     def projected(pod: dict[str, Any]) -> list[Any]:
-        [found] = [one["projected"]["sources"] for one in pod["volumes"] if "projected" in one]
-        return list(found)
+        [shell] = [
+            candidate["projected"]["sources"]
+            for candidate in pod["volumes"]
+            if "projected" in candidate
+        ]
+        return list(shell)
 
     pod = rich["spec"]["template"]["spec"]
     before = projected(derived(rich).deployment["spec"]["template"]["spec"])
-    [volume] = [one for one in pod["volumes"] if "projected" in one]
+    [volume] = [candidate for candidate in pod["volumes"] if "projected" in candidate]
     volume["projected"]["sources"].append({"podCertificate": {"signerName": "x.example/y"}})
-    found = derived(rich)
-    assert projected(found.deployment["spec"]["template"]["spec"]) == before
-    assert any("podCertificate" in note.why for note in found.notes)
+    shell = derived(rich)
+    assert projected(shell.deployment["spec"]["template"]["spec"]) == before
+    assert any("podCertificate" in note.why for note in shell.notes)

@@ -28,14 +28,14 @@ CASES: dict[str, tuple[str, Kit, dict[str, str]]] = {
 def test_a_shell_is_what_it_was(case: str) -> None:
     name, kit, digests = CASES[case]
     given = app(name)
-    found = derive(given, settings(given), kit, digests=digests, claims=CLAIMS)
-    assert isinstance(found, Derived)
+    derivation = derive(given, settings(given), kit, digests=digests, claims=CLAIMS)
+    assert isinstance(derivation, Derived)
     shown = {
-        "deployment": found.deployment,
-        "service": found.service,
-        "container": found.container,
-        "image": found.image,
-        "notes": [f"{note.kind}: {note}" for note in found.notes],
+        "deployment": derivation.deployment,
+        "service": derivation.service,
+        "container": derivation.container,
+        "image": derivation.image,
+        "notes": [f"{note.kind}: {note}" for note in derivation.notes],
     }
     path = HERE / "golden" / f"{case}.yaml"
     if os.environ.get("STAGEDOOR_GOLDEN") == "write":

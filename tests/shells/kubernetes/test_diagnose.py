@@ -33,9 +33,9 @@ RESOURCES = "stagedoor.dev/resources on the app"
 
 
 def observed(case: str) -> dict[str, Any]:
-    found = yaml.safe_load((OBSERVED / f"{case}.yaml").read_text())
-    assert isinstance(found, dict)
-    return found
+    document = yaml.safe_load((OBSERVED / f"{case}.yaml").read_text())
+    assert isinstance(document, dict)
+    return document
 
 
 def judge(seen: dict[str, Any], now: float = NOW, **more: Any) -> Diagnosis:
@@ -231,8 +231,8 @@ def test_a_start_goes_by_its_steps() -> None:
 def test_the_shell_before_has_to_end_first() -> None:
     ending = pod()
     ending["metadata"]["deletionTimestamp"] = "2026-11-26T09:30:30Z"
-    found = diagnose(SHELL, (), [ending], (), NOW)
-    assert found == StartStep(ENDING, "its sessions have their grace")
+    diagnosis = diagnose(SHELL, (), [ending], (), NOW)
+    assert diagnosis == StartStep(ENDING, "its sessions have their grace")
 
 
 def test_the_youngest_pod_counts() -> None:
@@ -306,12 +306,12 @@ def test_a_log_is_asked_for_once_and_told() -> None:
 )
 def test_a_pull_that_may_yet_succeed_is_a_step(message: str, why: str, final: bool) -> None:
     said = f"the image registry.example/app01:7: {why} (ErrImagePull: {message})"
-    found = diagnose(SHELL, (), [pod(**waiting("ErrImagePull", message))], (), NOW)
-    assert found == (Cause if final else StartStep)(PULLING, said)
+    diagnosis = diagnose(SHELL, (), [pod(**waiting("ErrImagePull", message))], (), NOW)
+    assert diagnosis == (Cause if final else StartStep)(PULLING, said)
     # The kubelet has given up for now, with the same message after its own words.
     backed_off = f'Back-off pulling image "registry.example/app01:7": ErrImagePull: {message}'
-    found = diagnose(SHELL, (), [pod(**waiting("ImagePullBackOff", backed_off))], (), NOW)
-    assert found == Cause(PULLING, said.replace("(ErrImagePull", "(ImagePullBackOff"))
+    diagnosis = diagnose(SHELL, (), [pod(**waiting("ImagePullBackOff", backed_off))], (), NOW)
+    assert diagnosis == Cause(PULLING, said.replace("(ErrImagePull", "(ImagePullBackOff"))
 
 
 def test_a_node_may_be_on_its_way() -> None:
@@ -327,7 +327,7 @@ def test_a_node_may_be_on_its_way() -> None:
 
 
 def unplaced(*events: Any, at_s: float) -> Any:
-    """What is said of a pod for which there has been no node for that long."""
+    """Return the diagnosis of a pod for which there has been no node for that long."""
     since = parse_time("2026-11-26T09:31:00Z") or 0.0
     placed = {
         "type": "PodScheduled",
@@ -583,7 +583,7 @@ def test_whatever_a_cluster_says_is_one_printable_line(
     maker = {"status": {"conditions": [failed_create(message)]}}
     happening = event("FailedMount", message, first=show_time(now))
     for seen in ([one], [two], []):
-        found = diagnose(
+        diagnosis = diagnose(
             SHELL,
             [maker],
             seen,
@@ -591,7 +591,7 @@ def test_whatever_a_cluster_says_is_one_printable_line(
             now,
             logs={("app01-ssh-1", "shell"): log},
         )
-        assert not isinstance(found, LogRequest)
-        said = found.message if isinstance(found, Cause) else found.detail
+        assert not isinstance(diagnosis, LogRequest)
+        said = diagnosis.message if isinstance(diagnosis, Cause) else diagnosis.detail
         assert said == "" or said.isprintable()
         assert len(said) < 2000

@@ -1,4 +1,4 @@
-"""What people are told of a shell before there is one."""
+"""The explanation of a shell before there is one."""
 
 import json
 
@@ -13,8 +13,8 @@ SHOP = Target("shop", "staging")
 
 def test_a_plain_app() -> None:
     of = app("plain")
-    found = explain(Target("app01"), of, settings(of), derived(of))
-    assert found.text() == (
+    text = explain(Target("app01"), of, settings(of), derived(of))
+    assert text.text() == (
         "app01.ssh: the shell of Deployment app01 in namespace apps\n"
         "  objects           app01-ssh\n"
         "  made from         container web\n"
@@ -46,24 +46,24 @@ def test_a_plain_app() -> None:
 
 def test_no_value_of_a_variable_is_shown() -> None:
     of = app("asked")
-    found = explain(SHOP, of, settings(of), derived(of, **DIGESTS))
-    shown = found.text() + json.dumps(found.json())
+    text = explain(SHOP, of, settings(of), derived(of, **DIGESTS))
+    shown = text.text() + json.dumps(text.json())
     assert "EXTRA" in shown
     assert "not any more" not in shown
-    assert found.facts["stops"] == "never by itself (warm)"
-    assert found.facts["environment"].endswith("all of configmap/flags")
-    assert "/data" in found.facts["mounts"]
-    assert "/kit" not in found.facts["mounts"]
+    assert text.facts["stops"] == "never by itself (warm)"
+    assert text.facts["environment"].endswith("all of configmap/flags")
+    assert "/data" in text.facts["mounts"]
+    assert "/kit" not in text.facts["mounts"]
 
 
 def test_both_forms_say_the_same() -> None:
     of = app("rich")
-    found = explain(SHOP, of, settings(of), derived(of))
-    said = found.json()
+    text = explain(SHOP, of, settings(of), derived(of))
+    said = text.json()
     assert said["target"] == "shop.staging.ssh"
-    assert said["shell"] == dict(found.facts)
+    assert said["shell"] == dict(text.facts)
     for note in said["notes"]:
-        assert f"  {note['subject']}: {note['why']}" in found.text().splitlines()
+        assert f"  {note['subject']}: {note['why']}" in text.text().splitlines()
     assert json.loads(json.dumps(said)) == said
 
 
@@ -72,10 +72,10 @@ def test_what_is_wrong_is_all_that_is_told() -> None:
     of["metadata"]["annotations"] = {"stagedoor.dev/warm": "x", "stagedoor.dev/grace": "y"}
     wrong = read_settings(of)
     assert isinstance(wrong, WrongSettings)
-    found = explain(Target("app01"), of, wrong, None)
-    assert found.problems == wrong.problems
-    assert found.json()["shell"] == {}
-    assert found.text().splitlines()[1:3] == ["", "No shell can be made:"]
+    text = explain(Target("app01"), of, wrong, None)
+    assert text.problems == wrong.problems
+    assert text.json()["shell"] == {}
+    assert text.text().splitlines()[1:3] == ["", "No shell can be made:"]
 
 
 def test_what_derive_finds_wrong_is_told_once() -> None:
@@ -89,8 +89,8 @@ def test_what_derive_finds_wrong_is_told_once() -> None:
 def test_an_app_that_offers_none_is_told_how() -> None:
     of = app("plain")
     del of["metadata"]["labels"]["stagedoor.dev/shell"]
-    found = explain(Target("app01"), of, settings(of), derived(of))
-    assert found.problems == (
+    text = explain(Target("app01"), of, settings(of), derived(of))
+    assert text.problems == (
         "Deployment app01 offers no shell; the label or annotation stagedoor.dev/shell: true "
         "offers one",
     )

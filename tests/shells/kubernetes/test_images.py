@@ -56,9 +56,9 @@ def test_references(text: str, expected: Reference | None) -> None:
     ],
 )
 def test_what_a_name_implies(name: str, repository: str) -> None:
-    found = parse_reference(name)
-    assert found is not None
-    assert found.repository == repository
+    reference = parse_reference(name)
+    assert reference is not None
+    assert reference.repository == repository
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_the_running_image_in_a_form_that_can_be_pulled(
 
 @given(st.text(), st.text())
 def test_what_is_pinned_is_a_reference_with_a_digest(image: str, image_id: str) -> None:
-    found = pinned(image, image_id)
-    if found is not None:
-        parsed = parse_reference(found)
+    pinned_image = pinned(image, image_id)
+    if pinned_image is not None:
+        parsed = parse_reference(pinned_image)
         assert parsed is not None
         assert parsed.digest
 
@@ -125,9 +125,9 @@ def pod(created: str, digest: str, *, image: str = "b:7", **more: Any) -> dict[s
 
 def test_the_youngest_pod_with_the_images_of_the_template_counts() -> None:
     old, young = pod("2026-01-01T00:00:00Z", D), pod("2026-01-02T00:00:00Z", E)
-    found = {"web": f"b@{E}", "migrate": f"m@{E}"}
-    assert running_digests(APP, [old, young]) == found
-    assert running_digests(APP, [young, old]) == found
+    digests = {"web": f"b@{E}", "migrate": f"m@{E}"}
+    assert running_digests(APP, [old, young]) == digests
+    assert running_digests(APP, [young, old]) == digests
 
 
 def test_a_pod_that_ends_is_foreign_or_runs_another_image_does_not_count() -> None:
@@ -135,8 +135,8 @@ def test_a_pod_that_ends_is_foreign_or_runs_another_image_does_not_count() -> No
     foreign = pod("2026-01-03T00:00:00Z", E, labels={"app": "other"})
     before = pod("2026-01-03T00:00:00Z", E, image="b:6")
     good = pod("2026-01-01T00:00:00Z", D)
-    found = running_digests(APP, [ends, foreign, before, good])
-    assert found["web"] == f"b@{D}"
+    digests = running_digests(APP, [ends, foreign, before, good])
+    assert digests["web"] == f"b@{D}"
     assert running_digests(APP, []) == {}
 
 

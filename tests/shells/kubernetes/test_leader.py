@@ -1,4 +1,4 @@
-"""What the lease of the controllers says: read as whatever may stand there."""
+"""The lease of the controllers: read as whatever may stand there."""
 
 import pytest
 

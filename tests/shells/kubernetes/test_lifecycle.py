@@ -1,4 +1,4 @@
-"""When a shell is started, replaced, stopped and deleted: the table, and what holds at all times."""
+"""Start, replacement, stop and deletion of a shell: the table, and what holds at all times."""
 
 from dataclasses import dataclass, field, replace
 
@@ -83,7 +83,7 @@ def seen(
         (seen(STARTING, ago=5, settings=WRONG), Refuse(WRONG.problems, NOW - 5 + 1800)),
         (seen(STARTING, ago=1800), ScaleToZero()),
         (seen(STARTING, settings=WARM), Keep()),
-        # Somebody else changed its Deployment.
+        # Another client changed its Deployment.
         (seen(BENT, ago=5), Mark("a", None)),
         (seen(replace(BENT, stale="a"), ago=5), Keep(NOW - 5 + 60)),
         (seen(BENT, ago=900), AskLog()),
@@ -94,7 +94,7 @@ def seen(
         (seen(replace(RUNNING, replicas=2), ago=5), OnePod()),
         (seen(replace(STARTING, replicas=2), ago=5), OnePod()),
         (seen(replace(RUNNING, replicas=2), stop_requested=True), ScaleToZero()),
-        # Somebody is inside.
+        # A developer is inside.
         (seen(RUNNING, ago=5), Keep(NOW - 5 + 1800)),
         (seen(RUNNING, ago=IN_USE_S - 1, template="b"), Mark("b", None)),
         (
@@ -105,7 +105,7 @@ def seen(
         (seen(replace(RUNNING, idle_since=NOW - 9), ago=5), Mark(None, None)),
         (seen(RUNNING, ago=5, settings=WRONG, template=None), Keep(NOW - 5 + 1800)),
         (seen(RUNNING, ago=5, offered=False), Keep(NOW - 5 + IN_USE_S)),
-        # Nobody renews, and a new template waits.
+        # No gateway renews, and a new template waits.
         (seen(RUNNING, ago=IN_USE_S, template="b"), AskLog()),
         (seen(RUNNING, ago=IN_USE_S, template="b", log=IDLE), Replace()),
         (seen(RUNNING, ago=IN_USE_S, template="b", log=BUSY), Mark("b", None)),
@@ -128,7 +128,7 @@ def seen(
             Keep(NOW + RECHECK_S),
         ),
         (seen(replace(RUNNING, idle_since=NOW - 7200), ago=9000, log=TMUX), ScaleToZero()),
-        # Somebody came back to the tmux and left it again: its grace begins again.
+        # A developer came back to the tmux and left it again: its grace begins again.
         (seen(replace(RUNNING, idle_since=NOW - 7200), ago=1800, log=TMUX), Mark(None, NOW)),
         (seen(replace(RUNNING, idle_since=NOW + 99), ago=9000, log=TMUX), Mark(None, NOW)),
         # Sessions that no gateway can renew: the API was away from it.
@@ -142,7 +142,7 @@ def seen(
         (seen(RUNNING, offered=False, log=BUSY), Keep(NOW + RECHECK_S)),
         (seen(STARTING, offered=False), Delete()),
         (seen(STOPPED, offered=False), Delete()),
-        # Somebody said stop.
+        # An administrator said stop.
         (seen(RUNNING, stop_requested=True), ScaleToZero()),
         (seen(RUNNING, stop_requested=True, settings=WARM), ScaleToZero()),
         (seen(STOPPED, stop_requested=True, settings=WARM), Keep(NOW - 100 + 86400)),
@@ -229,7 +229,7 @@ class World:
         self.renewed_at = self.now
 
     def enter(self) -> None:
-        """Somebody logs in, if there is a shell to log in to."""
+        """Log a developer in, if there is a shell to log in to."""
         if self.shell is not None and self.shell.running and self.offered:
             self.sessions += 1
             if self.renewing:
@@ -330,7 +330,7 @@ def live(world: World, deeds: list[tuple[str, object]], chosen: AppSettings) -> 
             case "cut off":
                 world.renewing = not how
             case "crash" if world.shell is not None:
-                # sshd is gone, and with it somebody who was inside.
+                # sshd is gone, and with it a developer who was inside.
                 world.shell = replace(world.shell, running=False)
                 world.sessions = world.tmux = 0
 

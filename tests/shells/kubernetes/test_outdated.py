@@ -1,4 +1,4 @@
-"""What is said of a shell that runs while its app has moved on."""
+"""The notice about a shell that runs while its app has moved on."""
 
 from typing import Any
 
@@ -29,24 +29,24 @@ def shell(replicas: int = 1, **annotations: str) -> dict[str, Any]:
     ],
 )
 def test_it_says_what_runs_and_when_that_ends(inside: tuple[str, ...], when: str) -> None:
-    found = outdated(shell())
-    assert found is not None
-    assert sentence("app01", found, inside) == f"{MOVED} and is replaced when {when}"
+    reason = outdated(shell())
+    assert reason is not None
+    assert sentence("app01", reason, inside) == f"{MOVED} and is replaced when {when}"
 
 
 def test_a_change_of_settings_alone_names_no_image() -> None:
-    found = outdated(shell(**{MOVED_ON: "shop:1"}))
-    assert found is not None
-    assert sentence("app01", found) == (
+    reason = outdated(shell(**{MOVED_ON: "shop:1"}))
+    assert reason is not None
+    assert sentence("app01", reason) == (
         "app01 has changed at 2026-11-27 17:36 UTC; this shell is as it was before and is "
         "replaced when nobody is inside"
     )
 
 
 def test_a_shell_that_somebody_changed_is_not_said_to_be_behind_its_app() -> None:
-    found = outdated(shell(**{STALE: "old"}))
-    assert found is not None
-    assert sentence("app01", found).startswith("somebody changed the Deployment of app01's shell")
+    reason = outdated(shell(**{STALE: "old"}))
+    assert reason is not None
+    assert sentence("app01", reason).startswith("somebody changed the Deployment of app01's shell")
 
 
 def test_only_a_shell_that_runs_and_is_marked_is_outdated() -> None:
@@ -56,14 +56,14 @@ def test_only_a_shell_that_runs_and_is_marked_is_outdated() -> None:
 
 
 def test_marks_of_an_older_controller_and_odd_ones_are_no_fault() -> None:
-    found = outdated(shell(**{MOVED_ON: "", ASKED_IMAGE: "", STALE_SINCE: "soon"}))
-    assert found is not None
-    assert sentence("app01", found) == (
+    reason = outdated(shell(**{MOVED_ON: "", ASKED_IMAGE: "", STALE_SINCE: "soon"}))
+    assert reason is not None
+    assert sentence("app01", reason) == (
         "app01 has changed; this shell is as it was before and is replaced when nobody is inside"
     )
 
 
 def test_what_an_author_writes_as_an_image_is_one_line() -> None:
-    found = outdated(shell(**{MOVED_ON: "shop:2\x1b[2J\nroot:"}))
-    assert found is not None
-    assert sentence("app01", found).isprintable()
+    reason = outdated(shell(**{MOVED_ON: "shop:2\x1b[2J\nroot:"}))
+    assert reason is not None
+    assert sentence("app01", reason).isprintable()

@@ -28,29 +28,29 @@ KEYS = {
 
 
 def kubelets(env: list[dict[str, str]]) -> dict[str, str]:
-    """What a container gets: pkg/kubelet/kubelet_pods.go, makeEnvironmentVariables."""
-    found: dict[str, str] = {}
+    """Return the variables that a container gets: pkg/kubelet/kubelet_pods.go, makeEnvironmentVariables."""
+    values: dict[str, str] = {}
 
     def value(reference: re.Match[str]) -> str:
         if reference[1] is None:
             return "$"
-        return found.get(reference[1], reference[0])
+        return values.get(reference[1], reference[0])
 
     for entry in env:
-        found[entry["name"]] = re.sub(r"\$(?:\$|\(([^)]*)\))", value, entry["value"])
-    return found
+        values[entry["name"]] = re.sub(r"\$(?:\$|\(([^)]*)\))", value, entry["value"])
+    return values
 
 
 def doubled(of: Any, path: str = "") -> list[str]:
-    """Where a list has two of one key."""
+    """Return the paths of lists that have two of one key."""
     if isinstance(of, dict):
-        return [one for name, value in of.items() for one in doubled(value, f"{path}.{name}")]
+        return [repeat for name, value in of.items() for repeat in doubled(value, f"{path}.{name}")]
     if not isinstance(of, list):
         return []
     key = KEYS.get(path.rpartition(".")[2])
-    keys = [one.get(key, "") for one in of] if key else []
+    keys = [entry.get(key, "") for entry in of] if key else []
     here = [path] if len(set(keys)) < len(keys) else []
-    return here + [one for value in of for one in doubled(value, path)]
+    return here + [repeated for value in of for repeated in doubled(value, path)]
 
 
 @given(ENTRIES)
@@ -61,7 +61,7 @@ def test_the_last_of_a_name_wins_and_every_value_is_the_kubelet_s(
     given_app["spec"]["template"]["spec"]["containers"][0] |= {"env": env, "envFrom": []}
     made = container(derived(given_app)).get("env", [])
     assert kubelets(made) == kubelets(env)
-    assert len({one["name"] for one in made}) == len(made)
+    assert len({variable["name"] for variable in made}) == len(made)
 
 
 @given(
@@ -86,12 +86,12 @@ def test_nothing_in_a_shell_is_named_twice(
     shell = derived(given_app)
     made = shell.deployment["spec"]["template"]["spec"]
     assert doubled(made) == []
-    names = {(one["ip"], name) for one in made["hostAliases"] for name in one["hostnames"]}
+    names = {(alias["ip"], name) for alias in made["hostAliases"] for name in alias["hostnames"]}
     assert names == {("10.0.0.1", "db")} | {
-        (one["ip"], name) for one in aliases for name in one["hostnames"]
+        (alias["ip"], name) for alias in aliases for name in alias["hostnames"]
     }
-    assert {one["name"] for one in made.get("imagePullSecrets", ())} == {
-        one["name"] for one in secrets if one
+    assert {variable["name"] for variable in made.get("imagePullSecrets", ())} == {
+        held_secret["name"] for held_secret in secrets if held_secret
     }
     assert kubelets(container(shell, "proxy").get("env", [])) == kubelets(env)
 

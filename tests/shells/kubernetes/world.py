@@ -22,25 +22,25 @@ DIGESTS = {"web": f"registry.example/shop@{DIGEST}"}
 
 def app(name: str) -> dict[str, Any]:
     """A copy of its own of `apps/NAME.yaml`."""
-    found = yaml.safe_load((HERE / "apps" / f"{name}.yaml").read_text())
-    assert isinstance(found, dict)
-    return found
+    document = yaml.safe_load((HERE / "apps" / f"{name}.yaml").read_text())
+    assert isinstance(document, dict)
+    return document
 
 
 def settings(of: dict[str, Any]) -> AppSettings:
-    found = read_settings(of, AppSettings(permitted=frozenset(PRIVILEGES)))
-    assert isinstance(found, AppSettings), found
-    return found
+    result = read_settings(of, AppSettings(permitted=frozenset(PRIVILEGES)))
+    assert isinstance(result, AppSettings), result
+    return result
 
 
 def derived(of: dict[str, Any], kit: Kit = KIT, **digests: str) -> Derived:
-    found = derive(of, settings(of), kit, digests=digests, claims=CLAIMS)
-    assert isinstance(found, Derived), found
-    return found
+    derivation = derive(of, settings(of), kit, digests=digests, claims=CLAIMS)
+    assert isinstance(derivation, Derived), derivation
+    return derivation
 
 
 def container(shell: Derived, name: str = "shell") -> dict[str, Any]:
     """The container of that name, init containers included."""
     pod = shell.deployment["spec"]["template"]["spec"]
     every = [*pod.get("initContainers", ()), *pod["containers"]]
-    return next(each for each in every if each["name"] == name)
+    return next(listed_container for listed_container in every if listed_container["name"] == name)
