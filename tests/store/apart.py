@@ -1,4 +1,4 @@
-"""What `sample.python` starts: a process that runs the code in its first argument, as `python -c` does.
+"""The start of `sample.python`: a process that runs the code in its first argument, as `python -c` does.
 
 A module, so that `tests.forks` makes it of the template, which has what is imported here for the code.
 """

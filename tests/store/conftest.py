@@ -22,7 +22,7 @@ def step_by_step() -> Iterator[None]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a SQLite store is to be."""
+    """Return the place of a SQLite store that does not exist yet."""
     return tmp_path / "data" / "stagedoor.db"
 
 
@@ -36,9 +36,9 @@ def server(postgresql: PostgresqlHere) -> Iterator[Server]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest) -> Place:
-    """Where a store is to be, of each kind: what takes this holds for all of them."""
-    found: Place = request.getfixturevalue("path" if request.param == "sqlite" else "server")
-    return found
+    """Return the place of a store, once of each kind: a test with it holds for all of them."""
+    store_place: Place = request.getfixturevalue("path" if request.param == "sqlite" else "server")
+    return store_place
 
 
 @pytest.fixture

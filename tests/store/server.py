@@ -23,10 +23,10 @@ PASSWORD = "s3cret: of the role's"
 
 
 def programs() -> Path | None:
-    """Where the newest installed server's programs are; Debian keeps them off the PATH."""
-    found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    if found:
-        return max(found, key=lambda path: float(path.parent.parent.name)).parent
+    """Return the folder of the newest installed server's programs; Debian keeps them off the PATH."""
+    candidates = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if candidates:
+        return max(candidates, key=lambda path: float(path.parent.parent.name)).parent
     initdb = shutil.which("initdb")
     return Path(initdb).parent if initdb else None
 
@@ -103,7 +103,7 @@ class PostgresqlHere:
                 self.process.wait(0.05)  # a pause, and at once aware of its death
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT: fast, cutting everybody off; SIGQUIT: as a crash does
+        """SIGINT: fast, cutting every client off; SIGQUIT: as a crash does
         (https://www.postgresql.org/docs/current/server-shutdown.html)."""
         if self.process is not None and self.process.poll() is None:
             os.kill(self.postmaster(), number)
@@ -155,7 +155,7 @@ class PostgresqlHere:
 
 @functools.cache
 def _new_data(as_: tuple[str, ...], bin_: Path, superuser: str) -> Path:
-    """What initdb makes, which takes a second of the processor: once in this process, for copies."""
+    """Run initdb, which takes a second of the processor: once in this process, for copies."""
     folder = Path(tempfile.mkdtemp(prefix="stagedoor-pg-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if as_:

@@ -1,4 +1,4 @@
-"""What identity providers said of sign-ins, on every kind of store: one at a time asks again."""
+"""Answers of identity providers about sign-ins, on every kind of store: one at a time asks again."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -42,12 +42,12 @@ def test_one_asks_at_a_time_and_a_dead_one_is_followed(database: Database) -> No
     assert due(database, NOW + 599) == []
     assert answers.list_due(database, ["Other"], NOW + 600, 100) == []
     wanted = due(database)
-    assert [one.user for one in wanted] == ["carol"]
+    assert [refresh.user for refresh in wanted] == ["carol"]
     with ThreadPoolExecutor(8) as threads:
         taken = list(
             threads.map(lambda _: answers.take_turns(database, wanted, NOW + 660), range(8))
         )
-    [mine] = [one for each in taken for one in each]
+    [mine] = [entry for event in taken for entry in event]
     assert due(database) == []
     # It died: another follows, and what the dead one would write is dropped, but for the token.
     [second] = answers.take_turns(database, due(database, NOW + 660), NOW + 720)
@@ -82,9 +82,9 @@ def test_a_sign_in_that_is_over_is_asked_about_no_more(database: Database) -> No
         passes.end(c.transaction, shown.sign_in.id, "twice", NOW)
     # One whose provider gave no token lasts as it is.
     silent = signed_in(database, replace(ANSWER, refresh_token=None, ask_at=None))
-    found = passes.find(database, PassKind.SESSION, silent)
-    assert found is not None
-    assert found.answered_at is None
+    identity = passes.find(database, PassKind.SESSION, silent)
+    assert identity is not None
+    assert identity.answered_at is None
     assert due(database) == []
 
 

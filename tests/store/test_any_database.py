@@ -1,4 +1,4 @@
-"""What holds for a store of each kind, from the first start on."""
+"""Properties of a store of each kind, from the first start on."""
 
 import time
 from collections.abc import Callable
@@ -132,7 +132,7 @@ def test_whoever_follows_the_audit_misses_nothing(place: Place) -> None:
 
 
 def test_transactions_that_write_run_one_by_one(place: Place) -> None:
-    """What a change has read is still so when it writes."""
+    """The data that a change has read is still so when it writes."""
     first, second = open_database(place), open_database(place, busy_timeout_s=0.05)
     with change(first, "one") as c:
         c.transaction.execute(select(schema.users)).all()
@@ -176,9 +176,9 @@ def test_who_only_looks_leaves_an_older_store_as_it_is(place: Place) -> None:
 
 
 def test_the_server_s_clock_is_told_where_there_is_a_server(database: Database) -> None:
-    told = server_time(database)
-    assert (told is None) == (not database.shared)
-    assert told is None or abs(told - time.time()) < 60
+    now = server_time(database)
+    assert (now is None) == (not database.shared)
+    assert now is None or abs(now - time.time()) < 60
 
 
 def test_transactions_are_timed_by_what_they_are(database: Database) -> None:

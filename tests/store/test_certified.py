@@ -42,7 +42,7 @@ def test_those_whose_sign_in_is_over_until_they_expire(database: Database) -> No
     one, two = log_in(database, "SHA256:one"), log_in(database, "SHA256:two")
     highest = 2**63 - 1  # a sign-in that is not even remembered
     with database.write() as transaction:
-        certified.keep(transaction, "dave", 7, NOW + 600, NOW)  # nobody of that name is left
+        certified.keep(transaction, "dave", 7, NOW + 600, NOW)  # no user of that name is left
         for number, end in (
             (one.number, NOW + 60),
             (one.number, NOW + 600),

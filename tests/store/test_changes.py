@@ -118,14 +118,14 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
         browser = passes.issue(
             service.database, pass_for(PassKind.SESSION, host, 1000.0, Lifetimes()), 1000.0
         )
-        found = passes.find(service.database, PassKind.SESSION, browser)
-        assert found is not None
-        assert found.sign_in is not None
+        identity = passes.find(service.database, PassKind.SESSION, browser)
+        assert identity is not None
+        assert identity.sign_in is not None
         number = dice.randrange(3)
         with service.change("login") as change:
             _, login = open_login(
                 change.transaction,
-                found.sign_in.id,
+                identity.sign_in.id,
                 key_fingerprint=f"SHA256:{number}",
                 public_key=f"ssh-ed25519 {number}",
                 label="laptop",
@@ -143,7 +143,7 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
             log_in()
 
     def rule() -> int:
-        return dice.choice([one.id for one in policy.grants] or [99])
+        return dice.choice([grant.id for grant in policy.grants] or [99])
 
     watch = frozenset({Permission.WATCH})
     forward = frozenset({Permission.FORWARD})
@@ -198,17 +198,17 @@ def test_after_any_changes_it_is_what_a_whole_reading_gives(
             made += 1
         whole = reader.poll()
         assert whole == [], "nothing is read whole"
-        found, told = reader.watch.policy, load_policy(service.database)
-        # Nobody can show the sign-ins of a user that is gone.
-        assert told.signed_out <= found.signed_out
-        assert told.end_reasons.items() <= found.end_reasons.items()
-        found = found.__class__(
+        identity, loaded = reader.watch.policy, load_policy(service.database)
+        # No client can show the sign-ins of a user that is gone.
+        assert loaded.signed_out <= identity.signed_out
+        assert loaded.end_reasons.items() <= identity.end_reasons.items()
+        identity = identity.__class__(
             **{
-                name: getattr(told if name in ("signed_out", "end_reasons") else found, name)
-                for name in found.__dataclass_fields__
+                name: getattr(loaded if name in ("signed_out", "end_reasons") else identity, name)
+                for name in identity.__dataclass_fields__
             }
         )
-        assert found == told
+        assert identity == loaded
     assert made > 30
 
 

@@ -192,7 +192,7 @@ except StoreError as error:
 def test_a_full_disk_and_a_read_only_one_are_told_and_lose_nothing(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    # A mount of our own that nobody else sees; the user namespace lets others than root do it.
+    # A mount that only this process sees; the user namespace lets others than root do it.
     ran = subprocess.run(
         ["unshare", "--map-root-user", "--mount", sys.executable, "-c", SMALL_DISK, disk],
         capture_output=True,
@@ -234,9 +234,9 @@ assert len(read_entries(database, limit=20_000)) == written + 1
 
 def test_a_file_that_may_not_grow_is_told_and_loses_nothing(path: Path) -> None:
     worker = python(LIMITED, path)
-    told, _ = worker.communicate(timeout=60)
+    output, _ = worker.communicate(timeout=60)
     assert worker.returncode == 0
-    assert told.startswith(f"the store {path}: ")
+    assert output.startswith(f"the store {path}: ")
 
 
 def test_what_is_in_use_when_a_store_is_closed_is_closed_afterwards(
@@ -266,9 +266,9 @@ def test_what_is_in_use_when_a_store_is_closed_is_closed_afterwards(
         assert transaction.execute(select(meta)).all()
     may_end.set()
     writing.join(BOUND_S)
-    for one in made:
+    for entry in made:
         with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
-            one.execute("SELECT 1")
+            entry.execute("SELECT 1")
     with sqlite3.connect(path) as found:
         assert found.execute("SELECT value FROM meta WHERE name = 'late'").fetchone() == (1,)
     found.close()

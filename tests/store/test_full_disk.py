@@ -1,4 +1,4 @@
-"""What can be taken away when the disk is full: everything; what can be given: nothing."""
+"""A full disk: every right can be taken away, and none can be given."""
 
 import os
 from collections.abc import Iterator
@@ -206,5 +206,5 @@ def test_what_a_file_system_only_promises_is_written(
     """As fallocate(2) on ZFS does: the size is there, and no block of it."""
     monkeypatch.setattr(os, "posix_fallocate", lambda fd, at, size: os.ftruncate(fd, at + size))
     open_database(tmp_path / "stagedoor.db").close()
-    found = (tmp_path / "stagedoor.db.reserve").stat()
-    assert (found.st_size, found.st_blocks * 512 >= SIZE) == (SIZE, True)
+    status = (tmp_path / "stagedoor.db.reserve").stat()
+    assert (status.st_size, status.st_blocks * 512 >= SIZE) == (SIZE, True)

@@ -153,7 +153,7 @@ def test_nobody_is_dead_because_the_server_was_away(
 
 @pytest.fixture
 def place(server: Server) -> Server:
-    """What `outage` is of."""
+    """Return the server, for `outage`."""
     return server
 
 

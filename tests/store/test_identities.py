@@ -60,8 +60,8 @@ def test_what_was_unlinked_is_over(database: Database) -> None:
     with change(database, "sso.unlink") as c:
         assert identities.unlink(c.transaction, ALICE) == "alice"
         assert passes.end_sign_ins(c.transaction, "alice", Method.SSO, "Company") == 2
-    found = [passes.find(database, PassKind.SESSION, secret) for secret in secrets]
-    assert [one is None for one in found] == [True, True, False]
+    owners = [passes.find(database, PassKind.SESSION, secret) for secret in secrets]
+    assert [identity is None for identity in owners] == [True, True, False]
     policy = load_policy(database)
     assert policy.users["alice"].groups == frozenset()
     assert len(policy.signed_out) == 2

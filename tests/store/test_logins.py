@@ -103,14 +103,14 @@ def test_a_pending_login_comes_back_as_it_was_and_only_one_changes_it(database: 
 
     with ThreadPoolExecutor(4) as threads:
         assert sorted(threads.map(approve, [after, deny(before, NOW)] * 2)) == [False] * 3 + [True]
-    found = pending_logins.find(database, "one")
-    assert found in (after, deny(before, NOW))
+    identity = pending_logins.find(database, "one")
+    assert identity in (after, deny(before, NOW))
     with database.write() as transaction:
         assert not pending_logins.change(transaction, before, spend(after))
 
 
 def test_pending_logins_are_bounded_by_source_by_site_and_in_all(database: Database) -> None:
-    """Somebody who has an IPv6 /48 has 65,536 sources."""
+    """An attacker who has an IPv6 /48 has 65,536 sources."""
 
     def add(id_: str, source: str, now: float = NOW) -> str | None:
         full = pending_logins.add(database, pending(id_, source), now, PendingLimits(2, 3, 4))
@@ -126,7 +126,7 @@ def test_pending_logins_are_bounded_by_source_by_site_and_in_all(database: Datab
 
 
 def test_whoever_has_most_that_wait_makes_room_for_others(database: Database) -> None:
-    """Ten /48s or 50 IPv4 addresses filled all places, and nobody else could begin a login."""
+    """Ten /48s or 50 IPv4 addresses filled all places, and no other person could begin a login."""
 
     def add(number: int, source: str) -> str | None:
         login = replace(pending(str(number), source), created_at=NOW + number)
@@ -137,8 +137,8 @@ def test_whoever_has_most_that_wait_makes_room_for_others(database: Database) ->
     assert [add(number, source) for number, source in enumerate(floods)] == [None] * 8
     assert add(8, floods[0]) == " from your address"
     honest = [f"192.0.2.{number}" for number in range(8)]
-    told = [add(10 + number, source) for number, source in enumerate(honest)]
-    assert told == [None] * 6 + [""] * 2, "by then nobody has more than one"
+    results = [add(10 + number, source) for number, source in enumerate(honest)]
+    assert results == [None] * 6 + [""] * 2, "by then nobody has more than one"
     assert add(20, honest[0]) == ""
     there = [n for n in range(30) if pending_logins.find(database, str(n)) is not None]
     first, second, *others = there
@@ -174,7 +174,10 @@ def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Datab
     assert sign_in_numbered(database, 2**64, NOW + 61) is None
     assert passes.find(database, PassKind.LOGIN, secret) == login
     assert passes.find(database, PassKind.SESSION, secret) is None, "it is no cookie"
-    listed = {one.label: one.key_fingerprint for one in list_sign_ins(database, NOW + 61)}
+    listed = {
+        listed_sign_in.label: listed_sign_in.key_fingerprint
+        for listed_sign_in in list_sign_ins(database, NOW + 61)
+    }
     assert listed == {None: None, "laptop": "SHA256:abc"}
 
 
@@ -214,9 +217,9 @@ def due(database: Database, now: float) -> list[RefreshCandidate]:
 
 
 def answered_at(database: Database, key: str, now: float) -> float | None:
-    found = sign_in_of_key(database, key, now)
-    assert found is not None
-    return found.answered_at
+    holder = sign_in_of_key(database, key, now)
+    assert holder is not None
+    return holder.answered_at
 
 
 def test_one_refresh_token_answers_for_the_logins_too(database: Database) -> None:
@@ -257,9 +260,9 @@ def test_a_browser_that_expires_hands_the_token_over(database: Database) -> None
     later = by.ends_at + 1
     assert due(database, later) == []
     answers.adopt(database, later)
-    assert [one.sign_in for one in due(database, later)] == [sign_in(login).id]
+    assert [refresh.sign_in for refresh in due(database, later)] == [sign_in(login).id]
     browser(database, now=later)  # which throws away what has expired
-    assert sign_in(login).id in {one.sign_in for one in due(database, later)}
+    assert sign_in(login).id in {refresh.sign_in for refresh in due(database, later)}
 
 
 def test_the_provider_ends_the_browser_and_its_logins_at_once(
@@ -272,9 +275,9 @@ def test_the_provider_ends_the_browser_and_its_logins_at_once(
     service = AdminService(database, tmp_path, "Company (sso)", lambda: asked)
     assert end_by_provider(service, mine, "invalid_grant")
     policy = load_policy(database)
-    for one in (by, sign_in(login)):
+    for user in (by, sign_in(login)):
         assert (
-            policy.why_sign_in_over("carol", one, asked)
+            policy.why_sign_in_over("carol", user, asked)
             == "Company ended your sign-in; sign in again"
         )
     assert due(database, asked + 9999) == []

@@ -31,7 +31,7 @@ VERSIONS = sorted({int(file.name[:4]) for file in RELEASED.glob("*.sql")})
 
 
 def shape(database: Database) -> dict[str, Any]:
-    """Tables, columns, keys and indexes, as the database itself tells them; the order of columns aside."""
+    """Tables, columns, keys and indexes, as the database itself lists them; the order of columns aside."""
     with database.read() as transaction:
         look = inspect(transaction)
         primary, foreign = look.get_multi_pk_constraint(), look.get_multi_foreign_keys()
@@ -193,9 +193,9 @@ def test_its_tables_are_those_of_a_store_made_now(
     """And those of the queries: what `schema` describes."""
     migrated = open_database(as_released)
     try:
-        found = shape(migrated)
-        assert found
-        assert found == shape_of_tables(migrated)
+        tables = shape(migrated)
+        assert tables
+        assert tables == shape_of_tables(migrated)
     finally:
         migrated.close()
 
@@ -221,8 +221,8 @@ def test_a_step_does_not_change_with_the_tables_of_now(
 def test_a_new_store_is_made_by_the_same_steps(place: Place) -> None:
     database = open_database(place)
     try:
-        found = shape(database)
-        assert found
-        assert found == shape_of_tables(database)
+        tables = shape(database)
+        assert tables
+        assert tables == shape_of_tables(database)
     finally:
         database.close()

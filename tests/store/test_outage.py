@@ -1,4 +1,4 @@
-"""A PostgreSQL server that is away: what people and probes are told, and what goes on meanwhile."""
+"""A PostgreSQL server that is away: the answers to people and probes, and what goes on meanwhile."""
 
 import contextlib
 import signal

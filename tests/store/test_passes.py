@@ -42,7 +42,7 @@ SESSION = WebPass(PassKind.SESSION, "dev", Method.PASSWORD, NOW + 3600, password
 
 
 def kept(given: WebPass, secret: str) -> WebPass:
-    """As it comes back: a session tells which sign-in it is."""
+    """As it comes back: a session says which sign-in it is."""
     if given.kind is not PassKind.SESSION:
         return given
     return replace(given, sign_in=sign_in(secret))
@@ -92,8 +92,8 @@ def test_what_was_used_up_is_gone(database: Database) -> None:
 def test_of_several_who_use_it_up_at_once_one_gets_it(database: Database) -> None:
     secret = issue(database, TICKET, NOW)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: use_up(database, PassKind.TICKET, secret), range(8)))
-    assert [each for each in found if each is not None] == [TICKET]
+        tickets = list(pool.map(lambda _: use_up(database, PassKind.TICKET, secret), range(8)))
+    assert [ticket for ticket in tickets if ticket is not None] == [TICKET]
 
 
 def test_what_has_expired_is_thrown_away_when_another_is_issued(database: Database) -> None:
@@ -183,7 +183,7 @@ def test_a_session_whose_time_is_over_cannot_be_ended_any_more(database: Databas
 def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of many that were ended the older ones are not kept one by one; they are over all the same."""
+    """The older ones of many that were ended are not kept singly; they are over all the same."""
     monkeypatch.setattr(passes, "MOST_SIGNED_OUT", 3)
     with database.write() as transaction:
         people.add_user(transaction, "other", frozenset(), None, NOW)
@@ -198,7 +198,7 @@ def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
     policy = load_policy(database)
 
     def over(name: str, number: int, secret: str) -> bool:
-        """Whether a terminal that it opened has to close."""
+        """Return whether a terminal that it opened has to close."""
         sign_in = SignIn(hash_of(secret), SESSION.expires_at + number)
         identity = Identity(name, frozenset(), Method.CERTIFICATE, sign_in=sign_in)
         return isinstance(known(policy, identity, NOW), Denial)

@@ -1,4 +1,4 @@
-"""What only a PostgreSQL server can do to a store, done to it."""
+"""Failures that only a PostgreSQL server can cause in a store."""
 
 import contextlib
 import os
@@ -205,14 +205,14 @@ def test_those_who_waited_for_the_lock_see_what_was_written_meanwhile(
         StoreJournal(second).append([closed("s1")])
 
     StoreJournal(first).append([opened("s1")])
-    waiting = [threading.Thread(target=one) for one in (wait_and_change, wait_and_append)]
+    waiting = [threading.Thread(target=work) for work in (wait_and_change, wait_and_append)]
     with change(first, "one") as c:
         append(c.transaction, [closed("s1", end="idle")])
-        for one in waiting:
-            one.start()
+        for task in waiting:
+            task.start()
         wait_until_locked(postgresql, name, 2)
-    for one in waiting:
-        one.join(BOUND_S)
+    for task in waiting:
+        task.join(BOUND_S)
     assert versions == [1]
     kinds = [entry.event.kind for entry in read_entries(first, Filter(session="s1"))]
     assert kinds == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
@@ -415,9 +415,9 @@ def test_an_administrator_whose_connection_breaks_in_the_commit_is_told_what_is_
         with pytest.raises(StoreError, match="whether the change was written: look before you"):
             add_and_lose_the_answer(database, path)
         assert "eve" in load_policy(database).users, "here it was"
-        with pytest.raises(StoreError, match="cannot be reached") as told:
+        with pytest.raises(StoreError, match="cannot be reached") as raised:
             add_and_lose_the_path(database, path)
-        assert "whether" not in str(told.value), "before the commit it is known that it was not"
+        assert "whether" not in str(raised.value), "before the commit it is known that it was not"
         assert "bob" not in load_policy(database).users
         database.close()
 
@@ -456,7 +456,7 @@ def impatience() -> Iterator[None]:
 
 
 def works(what: Callable[[], object]) -> bool:
-    """Whether it does, this time."""
+    """Return whether it does, this time."""
     with contextlib.suppress(StoreError):
         what()
         return True
@@ -464,9 +464,9 @@ def works(what: Callable[[], object]) -> bool:
 
 
 def opened_at_last(server: Server) -> Database:
-    found: list[Database] = []
-    eventually("it is opened", lambda: works(lambda: found.append(open_database(server))))
-    return found[0]
+    databases: list[Database] = []
+    eventually("it is opened", lambda: works(lambda: databases.append(open_database(server))))
+    return databases[0]
 
 
 def test_a_network_that_swallows_everything_is_waited_for_with_a_bound(
@@ -541,7 +541,7 @@ def test_whoever_stops_in_the_middle_of_a_change_holds_up_the_others_for_a_while
 @pytest.fixture
 def small_disk() -> Iterator[tuple[PostgresqlHere, Path]]:
     """A server of its own, and a file system of 16 MiB on which it may keep a database. While that is full,
-    it serves nobody else well."""
+    it serves no other client well."""
     with server_here() as server, full_disk.small_disk(server.folder / "small", 16) as disk:
         shutil.chown(disk.folder, server.superuser)
         server.admin(f"CREATE TABLESPACE small LOCATION '{disk.folder}'")
@@ -712,14 +712,14 @@ def test_a_store_whose_tables_are_rewritten_meanwhile_is_no_foreign_one(
     database: Database, postgresql: PostgresqlHere, server: Server
 ) -> None:
     """As by a process that brings it up: the other looks before, and reads after."""
-    found: list[object] = []
+    outcomes: list[object] = []
 
     def look() -> None:
         try:
             open_database(server).close()
-            found.append("opened")
+            outcomes.append("opened")
         except StoreError as error:
-            found.append(error)
+            outcomes.append(error)
 
     def waits() -> bool:
         asked = (
@@ -737,4 +737,4 @@ def test_a_store_whose_tables_are_rewritten_meanwhile_is_no_foreign_one(
         eventually("it waits for the table", waits)
         link.commit()
     looking.join(BOUND_S)
-    assert found == ["opened"]
+    assert outcomes == ["opened"]

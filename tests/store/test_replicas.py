@@ -53,8 +53,8 @@ class Replica(Faulty):
 
     def listed(self) -> dict[str, dict[str, Any]]:
         """`stagedoor session list` by this one's settings."""
-        found = json.loads(self.command("session", "list", "--json").stdout)
-        return {one["id"]: one for one in found}
+        sessions = json.loads(self.command("session", "list", "--json").stdout)
+        return {session["id"]: session for session in sessions}
 
 
 Make = Callable[..., Replica]
@@ -62,7 +62,7 @@ Make = Callable[..., Replica]
 
 @contextlib.contextmanager
 def replicas(folder: Path, server: Server) -> Iterator[Make]:
-    """What makes and starts them; at the end they are stopped, and their logs have to be clean."""
+    """Yield a function that makes and starts them; in the end they are stopped, with clean logs."""
     made: list[Replica] = []
 
     def make(first: Replica | None = None, *, workers: int = 1) -> Replica:
@@ -73,14 +73,14 @@ def replicas(folder: Path, server: Server) -> Iterator[Make]:
 
     try:
         yield make
-        for one in made:
-            one.upstream.hang_up()
-            one.stop()
-            one.assert_clean()
+        for entry in made:
+            entry.upstream.hang_up()
+            entry.stop()
+            entry.assert_clean()
     finally:
-        for one in made:
-            one.upstream.close()
-            one.stop()
+        for entry in made:
+            entry.upstream.close()
+            entry.stop()
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_session_is_closed_from_any_of_them(two: tuple[Replica, Replica]) -> N
 
 def test_one_audit_is_kept_by_all_in_one_order(two: tuple[Replica, Replica]) -> None:
     first, second = two
-    let_in = [one.answer().one("Stagedoor-Session") for _ in range(5) for one in two]
+    let_in = [replica.answer().one("Stagedoor-Session") for _ in range(5) for replica in two]
     eventually("all are closed", lambda: len(first.closed()) == 10)
     assert first.audit() == second.audit()
     opened = [e["session"] for e in first.audit() if e["kind"] == "session.opened"]
@@ -224,10 +224,10 @@ def test_one_login_at_a_time_or_many_no_session_is_written_twice(
         second = make(first, workers=2)
         with contextlib.ExitStack() as stack:
             both = (first, second)
-            inside = [stack.enter_context(one.entered()) for _ in range(10) for one in both]
-            assert first.listed().keys() == {one.session for one in inside}
-            for one in inside:
-                one.end()
+            inside = [stack.enter_context(replica.entered()) for _ in range(10) for replica in both]
+            assert first.listed().keys() == {visit.session for visit in inside}
+            for visit in inside:
+                visit.end()
         eventually("all are closed", lambda: len(first.closed()) == 20)
         assert first.listed() == {}
 
@@ -253,8 +253,8 @@ def test_replicas_that_start_at_once_make_one_store(tmp_path: Path, server: Serv
 def test_replicas_with_keys_of_their_own_are_told_of_it(two: tuple[Replica, Replica]) -> None:
     _, second = two
     for name in ("keys.user_ca_file", "keys.host_ca_file"):
-        told = second.wait_for(lambda line, name=name: line.get("setting") == name)  # type: ignore[misc]
-        assert "another value" in told["event"]
+        reloaded = second.wait_for(lambda line, name=name: line.get("setting") == name)  # type: ignore[misc]
+        assert "another value" in reloaded["event"]
 
 
 @pytest.fixture

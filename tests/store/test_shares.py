@@ -118,18 +118,18 @@ def test_visits_are_those_of_open_sessions(database: Database) -> None:
     attach(database, "s1", "app01.ssh", "main", looks=False)
     attach(database, "s2", "app01.ssh", "main", looks=True, share="a1")
     attach(database, "s3", "app01.ssh", "build", looks=False)
-    assert [each.session for each in list_attachments(database)] == ["s1", "s2", "s3"]
+    assert [attachment.session for attachment in list_attachments(database)] == ["s1", "s2", "s3"]
     (watcher,) = list_attachments(database, looks=True)
     assert (watcher.session, watcher.target, watcher.terminal) == ("s2", "app01.ssh", "main")
     assert watcher.share == "a1"
     assert [v.session for v in list_attachments(database, at=("app01.ssh", "main"))] == ["s1", "s2"]
-    assert [each.session for each in list_attachments(database, session="s3")] == ["s3"]
+    assert [attachment.session for attachment in list_attachments(database, session="s3")] == ["s3"]
     detach(database, "s1")
-    assert [each.session for each in list_attachments(database)] == ["s2", "s3"]
+    assert [attachment.session for attachment in list_attachments(database)] == ["s2", "s3"]
     journal.append([closed("s2")])
-    assert [each.session for each in list_attachments(database)] == ["s3"], (
+    assert [attachment.session for attachment in list_attachments(database)] == ["s3"], (
         "its worker may have died"
     )
     journal.append([opened("s4")])
     attach(database, "s4", "app01.ssh", "main", looks=False)
-    assert [each.session for each in list_attachments(database)] == ["s3", "s4"]
+    assert [attachment.session for attachment in list_attachments(database)] == ["s3", "s4"]

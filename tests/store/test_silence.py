@@ -9,7 +9,7 @@ from stagedoor.store.liveness.silence import HeartbeatWatch
 def watch(
     silence: HeartbeatWatch, beats: Sequence[int | None], *, step_s: float = 5.0
 ) -> list[bool]:
-    """Whether `a` is dead at each look, with so many beats."""
+    """Return whether `a` is dead at each look, with so many beats."""
     return ["a" in silence.find_dead({"a": count}, n * step_s) for n, count in enumerate(beats)]
 
 

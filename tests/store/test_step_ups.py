@@ -20,9 +20,9 @@ DEV = Identity("dev", frozenset(), Method.PASSWORD)
 def signed_in(database: Database, kind: PassKind = PassKind.SESSION) -> tuple[str, WebPass]:
     now = time.time()
     secret = passes.issue(database, pass_for(kind, DEV, now, Lifetimes()), now)
-    found = passes.find(database, kind, secret)
-    assert found is not None
-    return secret, found
+    identity = passes.find(database, kind, secret)
+    assert identity is not None
+    return secret, identity
 
 
 def test_workers_hear_of_a_proof_and_of_its_sign_in_alone(database: Database) -> None:

@@ -138,7 +138,7 @@ def test_a_wish_to_close_a_session_reaches_its_worker_until_it_is_closed(
     with database.write() as transaction:
         assert request_close(transaction, ["mine", "other"], at=5.0, reason="go home") == 2
     wish = (CloseRequest("mine", "go home"),)
-    # Told again and again: the session may not have been known to the worker the first time.
+    # Sent again and again: the session may not have been known to the worker the first time.
     assert [heard.requests.get(timeout=30) for _ in range(3)] == [wish] * 3
     journal.append([closed("mine")])
     with database.write() as transaction:
@@ -190,7 +190,7 @@ def test_a_store_that_cannot_be_read_is_trusted_for_a_while_and_then_lets_nobody
     watch.poll()
     assert heard.problems.get_nowait() is None
     assert len(watch.policy.grants) == 1
-    # Live sessions were let in by a policy that was read: nobody is told to leave.
+    # Live sessions were let in by a policy that was read: no session is asked to leave.
     assert heard.policies.empty()
 
 
@@ -216,9 +216,9 @@ def test_a_change_that_could_not_be_applied_is_tried_again(
         applied.append(policy.version)
 
     problem: list[str | None] = []
-    told: Callable[[str | None], None] = problem.append
+    report: Callable[[str | None], None] = problem.append
     watch = PolicyWatch(
-        database, "one", on_change=apply, on_close_requests=heard.requests.put, on_problem=told
+        database, "one", on_change=apply, on_close_requests=heard.requests.put, on_problem=report
     )
     with change(database, "user.add") as c:
         people.add_user(c.transaction, "alice", frozenset(), None, 1.0)

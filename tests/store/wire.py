@@ -23,7 +23,7 @@ class Wire:
         self._flows = threading.Event()
         self._flows.set()
         self.swallow = threading.Event()
-        """Set: what the server says goes nowhere, and is told in `swallowed`."""
+        """Set: what the server says goes nowhere, and `swallowed` is set."""
         self.swallowed = threading.Event()
         self.cut_on: bytes | None = None
         """Cut everything when the gateway says this, before the server hears of it."""
@@ -47,9 +47,9 @@ class Wire:
     def cut(self) -> None:
         """Close every connection that there is."""
         with self._lock:
-            for one in self._open:
+            for connection in self._open:
                 with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.release()
@@ -86,9 +86,9 @@ class Wire:
                     self.swallowed.set()
                 else:
                     sink.sendall(block)
-        for one in (source, sink):
+        for stream in (source, sink):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                stream.shutdown(socket.SHUT_RDWR)
         with self._lock:
             # The second of the two closes both.
             if source not in self._open:
