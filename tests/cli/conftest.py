@@ -28,14 +28,14 @@ class Desk:
         )
 
     def out(self, *argv: str, stdin: str | None = None) -> str:
-        """What a command that works prints on stdout."""
+        """Return what a command that works prints on stdout."""
         result = self.run(*argv, stdin=stdin)
         if result.exception:
             raise result.exception
         return result.stdout
 
     def notes(self, *argv: str) -> str:
-        """What one says to the person."""
+        """Return what a command that works prints on stderr."""
         result = self.run(*argv)
         if result.exception:
             raise result.exception

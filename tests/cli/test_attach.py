@@ -18,19 +18,19 @@ from stagedoor.cli.attach import attach
 from tests.net.peers import write_certificate
 
 
-def told(*words: str) -> tuple[int, str]:
+def run_attach(*words: str) -> tuple[int, str]:
     done = CliRunner().invoke(stagedoor, ["attach", *words])
     return done.exit_code, done.output
 
 
 def test_an_address_that_is_not_of_the_web_is_named_as_it_was_given() -> None:
-    code, text = told("--url", "ftp://gw", "app01", "--", "true")
+    code, text = run_attach("--url", "ftp://gw", "app01", "--", "true")
     assert code == 2
     assert "'ftp://gw' is no web address: it begins with https:// or http://" in text
 
 
 def test_its_exit_codes_are_those_of_the_program_but_for_its_own() -> None:
-    code, text = told("--help")
+    code, text = run_attach("--help")
     assert code == 0
     assert "255  this program itself failed" in text
     assert "there already" not in text
@@ -51,10 +51,10 @@ def test_the_login_of_the_machine_says_who_it_is_unless_another_is_named(
         options, _ = attach_command._resolve_gateway("app01", given)
         return options.user, options.token_file
 
-    nobody = reached()
-    assert nobody[1] is None
+    alone = reached()
+    assert alone[1] is None
     (folder / "state.json").write_text('{"gateway": "https://gw.example:8443", "user": "alice"}')
-    assert reached() == nobody, "logged out"
+    assert reached() == alone, "logged out"
     (folder / "secret").touch(mode=0o600)
     (folder / "secret").write_text("sgl_x\n")
     assert reached() == ("alice", str(folder / "secret"))
@@ -93,4 +93,4 @@ def test_what_an_error_advises_is_an_option_that_attach_has(url: str, tmp_path: 
     assert done.returncode == 255
     advised = set(re.findall(r"--[a-z-]+", done.stderr))
     assert advised, done.stderr
-    assert advised <= {name for one in attach.params for name in one.opts}, done.stderr
+    assert advised <= {name for param in attach.params for name in param.opts}, done.stderr

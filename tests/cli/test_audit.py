@@ -31,8 +31,8 @@ def test_every_change_says_who_did_what_and_no_secret(alice: Desk) -> None:
     alice.out("grant", "add", "user:alice", "app01")
     alice.out("grant", "remove", "1")
     alice.out("user", "remove", "alice", "--yes")
-    found = events(alice.out("audit", "--json"))
-    assert [e["fields"]["action"] for e in found] == [  # type: ignore[index]  # JSON is untyped
+    lines = events(alice.out("audit", "--json"))
+    assert [e["fields"]["action"] for e in lines] == [  # type: ignore[index]  # JSON is untyped
         "user.add",
         "user.password",
         "token.create",
@@ -40,7 +40,7 @@ def test_every_change_says_who_did_what_and_no_secret(alice: Desk) -> None:
         "grant.remove",
         "user.remove",
     ]
-    assert {e["identity"] for e in found} == {account()}
+    assert {e["identity"] for e in lines} == {account()}
     text = alice.out("audit") + alice.out("audit", "--json")
     for secret in ("correct horse", token, "$argon2id"):
         assert secret not in text
@@ -145,8 +145,8 @@ def exported(desk: Desk, *argv: str) -> list[str]:
 
 
 def verified(desk: Desk, *argv: str) -> dict[str, Any]:
-    found: dict[str, Any] = desk.json("audit", "verify", *argv)
-    return found
+    document: dict[str, Any] = desk.json("audit", "verify", *argv)
+    return document
 
 
 def test_an_export_is_confirmed_by_its_files_alone(
@@ -163,20 +163,20 @@ def test_an_export_is_confirmed_by_its_files_alone(
     key = tmp_path / "key.pub"
     key.write_text(alice.out("audit", "key"))
     stranger = Desk(tmp_path / "no settings", tmp_path / "nowhere")
-    found = verified(stranger, "--key", str(key), str(older), str(newer))
+    result = verified(stranger, "--key", str(key), str(older), str(newer))
     # user.add, the sessions, and a checkpoint for each export that had news.
-    assert (found["lines"], found["last"], found["confirmed"]) == (508, 508, 507)
-    assert (found["from_start"], list(found["keys"].values())) == (True, [2])
-    assert found["lines"] == verified(stranger, "--against", str(older), str(whole))["lines"]
+    assert (result["lines"], result["last"], result["confirmed"]) == (508, 508, 507)
+    assert (result["from_start"], list(result["keys"].values())) == (True, [2])
+    assert result["lines"] == verified(stranger, "--against", str(older), str(whole))["lines"]
 
-    told = alice.run("audit", "verify", "--against", str(newer), str(older))
-    assert isinstance(told.exception, StagedoorError)
-    assert "the end was cut off" in str(told.exception)
+    verdict = alice.run("audit", "verify", "--against", str(newer), str(older))
+    assert isinstance(verdict.exception, StagedoorError)
+    assert "the end was cut off" in str(verdict.exception)
     lines = whole.read_text().splitlines()
     lines[7] = lines[7].replace("alice", "bob")
     whole.write_text("\n".join([*lines, ""]))
-    told = alice.run("audit", "verify", str(whole))
-    assert f"{whole}, line 8: seq 8 was changed" in str(told.exception)
+    verdict = alice.run("audit", "verify", str(whole))
+    assert f"{whole}, line 8: seq 8 was changed" in str(verdict.exception)
 
 
 def test_what_the_lines_do_not_prove_has_a_status_of_its_own(
@@ -220,8 +220,8 @@ def test_the_store_itself_is_told_to_have_been_changed(
         store.execute("UPDATE audit_events SET identity = 'mallory' WHERE seq = 5")
     file = tmp_path / "export"
     file.write_text(alice.out("audit", "export"))
-    told = alice.run("audit", "verify", str(file))
-    assert "the lines from seq 1 to seq 10 are not those" in str(told.exception)
+    result = alice.run("audit", "verify", str(file))
+    assert "the lines from seq 1 to seq 10 are not those" in str(result.exception)
 
 
 def test_options_for_printing_are_no_options_of_the_commands_below(alice: Desk) -> None:
@@ -243,15 +243,15 @@ def test_sinks_are_listed_and_tried(alice: Desk, tmp_path: Path) -> None:
         settings.flush()
         assert alice.out("audit", "sink", "test", "good") == "good: works\n"
         assert [json.loads(line)["seq"] for line in server.lines] == [1]
-        told = alice.run("audit", "sink", "test")
-        assert str(told.exception) == "2 sinks failed"
-        assert "bad: " in told.stderr
-        assert "file: " in told.stderr
+        result = alice.run("audit", "sink", "test")
+        assert str(result.exception) == "2 sinks failed"
+        assert "bad: " in result.stderr
+        assert "file: " in result.stderr
     listed = alice.run("audit", "sink", "list")
-    assert [(one["name"], one["backlog"]) for one in alice.json("audit", "sink", "list")] == [
+    assert [(sink["name"], sink["backlog"]) for sink in alice.json("audit", "sink", "list")] == [
         ("good", 1),
         ("bad", 1),
         ("file", 1),
     ]
-    for text in (told.stderr, told.stdout, listed.stdout):
+    for text in (result.stderr, result.stdout, listed.stdout):
         assert "cret" not in text

@@ -1,4 +1,4 @@
-"""A fault of ours is told in one line, and nobody is shown a traceback who did not ask for it."""
+"""A fault of the program takes one line, and a traceback is shown only on request."""
 
 import os
 import subprocess

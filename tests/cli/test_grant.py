@@ -65,7 +65,7 @@ def test_a_pattern_that_could_match_nothing_is_refused(alice: Desk, pattern: str
 
 
 def test_grants_are_listed_by_app_environment_and_user(alice: Desk) -> None:
-    """Who reaches app017? 500 lines came out."""
+    """The question is who reaches app017; 500 lines came out."""
     alice.out("user", "group", "alice", "--add", "dev")
     for words in (
         ("user:alice", "app017"),
@@ -201,11 +201,11 @@ def test_what_is_no_grants_id_is_said(alice: Desk, wrong: str) -> None:
 def test_an_app_that_nobody_knows_is_told_of(alice: Desk) -> None:
     with alice.settings_file.open("a") as settings:
         settings.write('[[shells.static]]\napp = "app01"\nenvironment = "prod"\nhost = "h"\n')
-    told = alice.run("grant", "add", "user:alice", "ap01").stderr
-    assert "no app is known as ap01 now" in told
-    assert "Did you mean app01?" in told
-    told = alice.run("grant", "add", "user:alice", "app01", "--environment", "test").stderr
-    assert "no app is known as app01 in test now" in told
+    message = alice.run("grant", "add", "user:alice", "ap01").stderr
+    assert "no app is known as ap01 now" in message
+    assert "Did you mean app01?" in message
+    message = alice.run("grant", "add", "user:alice", "app01", "--environment", "test").stderr
+    assert "no app is known as app01 in test now" in message
     for app, environment in (("app01", "*"), ("app*", "pro*"), ("*", "*")):
         argv = ("grant", "add", "user:alice", app, "--environment", environment)
         result = alice.run(*argv)

@@ -1,4 +1,4 @@
-"""What an administrator's command loads before it does anything."""
+"""The modules that an administrator's command loads before it does anything."""
 
 import subprocess
 import sys

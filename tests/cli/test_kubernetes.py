@@ -81,8 +81,8 @@ def test_a_cluster_that_is_not_there_completes_nothing_and_says_nothing(
 
     from stagedoor.cli.app import stagedoor
 
-    found = BashComplete(stagedoor, {}, "stagedoor", "_STAGEDOOR_COMPLETE").complete()
-    assert [line.split(",")[1] for line in found.splitlines()] == ["app01", "app02"]
+    completed = BashComplete(stagedoor, {}, "stagedoor", "_STAGEDOOR_COMPLETE").complete()
+    assert [line.split(",")[1] for line in completed.splitlines()] == ["app01", "app02"]
 
 
 def test_a_gateway_that_judges_shells_needs_what_the_controller_derives_them_by(
@@ -117,7 +117,7 @@ def test_a_kubeconfig_that_is_not_there_is_named(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ('namespaces = { "ssh" = "apps" }', "no name for an environment"),
         ('namespaces = { "" = "Apps" }', "no name for a namespace"),
@@ -126,6 +126,6 @@ def test_a_kubeconfig_that_is_not_there_is_named(desk: Desk) -> None:
         ('namespace = "apps"', "there is no setting"),
     ],
 )
-def test_wrong_settings_are_refused_by_name(desk: Desk, table: str, told: str) -> None:
+def test_wrong_settings_are_refused_by_name(desk: Desk, table: str, message: str) -> None:
     settings(desk, f"[kubernetes]\n{table}")
-    assert told in str(refused(desk, "app", "list"))
+    assert message in str(refused(desk, "app", "list"))

@@ -1,4 +1,4 @@
-"""What a listing says that has nothing to show: nothing on stdout, and one note for the person."""
+"""The output of a listing that has nothing to show: nothing on stdout, and one note for the person."""
 
 import json
 import re

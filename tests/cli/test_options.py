@@ -64,10 +64,10 @@ ASIDE = {
 @cache
 def commands() -> dict[str, click.Command]:
     """Each by its words, groups as well; the program itself is the empty one."""
-    found: dict[str, click.Command] = {}
+    by_path: dict[str, click.Command] = {}
 
     def walk(command: click.Command, path: tuple[str, ...]) -> None:
-        found[" ".join(path)] = command
+        by_path[" ".join(path)] = command
         if isinstance(command, click.Group):
             context = click.Context(command)
             for name in command.list_commands(context):
@@ -76,18 +76,20 @@ def commands() -> dict[str, click.Command]:
                 walk(child, (*path, name))
 
     walk(root, ())
-    return found
+    return by_path
 
 
 def options(path: str) -> set[str]:
     if path == "tunnel":
         return set(tunnel.OPTIONS)
-    named = {name for one in commands()[path].params for name in (*one.opts, *one.secondary_opts)}
+    named = {
+        name for param in commands()[path].params for name in (*param.opts, *param.secondary_opts)
+    }
     return {name for name in named if name.startswith("--")} | {"--help"}
 
 
 def texts(file: str) -> Iterator[str]:
-    """What is written there for people; in an f-string `{}` stands for what is filled in."""
+    """Yield the texts there for people; in an f-string `{}` stands for what is filled in."""
     source = (SOURCES / file).read_text()
     if file.endswith(".html"):
         yield re.sub(r"<[^>]*>", "", source)
@@ -95,9 +97,11 @@ def texts(file: str) -> Iterator[str]:
     tree = ast.parse(source)
     aside: set[ast.AST] = set()
     for node in ast.walk(tree):
-        for one in getattr(node, "body", ()) if isinstance(getattr(node, "body", ()), list) else ():
-            if isinstance(one, ast.Expr):
-                aside.add(one.value)  # what is said about code
+        for statement in (
+            getattr(node, "body", ()) if isinstance(getattr(node, "body", ()), list) else ()
+        ):
+            if isinstance(statement, ast.Expr):
+                aside.add(statement.value)  # what is said about code
         if isinstance(node, ast.JoinedStr):
             aside.update(node.values)
     for node in ast.walk(tree):
@@ -126,11 +130,12 @@ def wrong(file: str) -> list[str]:
     """The options that `file` names and a command that says it does not have."""
     of_file = {
         path
-        for path, one in commands().items()
-        if one.callback and one.callback.__module__ == f"stagedoor.{file[:-3].replace('/', '.')}"
+        for path, command in commands().items()
+        if command.callback
+        and command.callback.__module__ == f"stagedoor.{file[:-3].replace('/', '.')}"
     }
     said_by = next((by for place, by in SAID_BY.items() if file.startswith(place)), ())
-    found = []
+    missing = []
     for text in texts(file):
         rest = text
         for line in OURS.finditer(text):
@@ -140,7 +145,9 @@ def wrong(file: str) -> list[str]:
                 named = OPTION.findall(FOREIGN.sub("", " ".join(words)))
                 if path == "":
                     named = named[:1]  # what follows is of a command that is not named
-                found += [f"stagedoor {path} {name}" for name in named if name not in options(path)]
+                missing += [
+                    f"stagedoor {path} {name}" for name in named if name not in options(path)
+                ]
                 rest = rest.replace(line[0], "", 1)
         for name in set(OPTION.findall(FOREIGN.sub("", rest))) - options(""):
             if text.startswith("Usage: stagedoor tunnel"):
@@ -150,8 +157,8 @@ def wrong(file: str) -> list[str]:
             else:
                 known = bool(said_by) and all(name in options(path) for path in said_by)
             if not known and name not in ASIDE.get(file, set()):
-                found.append(f"{name} in {text!r}, said by {said_by or of_file or 'nobody'}")
-    return found
+                missing.append(f"{name} in {text!r}, said by {said_by or of_file or 'nobody'}")
+    return missing
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if "--" in (SOURCES / file).read_text()])
@@ -160,8 +167,8 @@ def test_an_option_that_a_message_names_is_there(file: str) -> None:
 
 
 def test_a_command_that_asks_can_be_told_not_to() -> None:
-    for path, one in commands().items():
-        source = inspect.getsource(one.callback) if one.callback else ""
+    for path, command in commands().items():
+        source = inspect.getsource(command.callback) if command.callback else ""
         for asks, name in (("sure(", "--yes"), ("new_password(", "--password-stdin")):
             assert asks not in source or name in options(path), path
 
@@ -170,9 +177,9 @@ def test_a_command_that_asks_can_be_told_not_to() -> None:
 
 
 def said_at_login(url: str) -> str:
-    with pytest.raises(tunnel.TunnelError) as told:
+    with pytest.raises(tunnel.TunnelError) as raised:
         Gateway(url).get("/login/start")
-    return told.value.line
+    return raised.value.line
 
 
 @pytest.fixture
@@ -203,10 +210,10 @@ def test_a_login_says_what_it_can_be_told(tmp_path: Path, monkeypatch: pytest.Mo
 def test_one_without_a_name_on_the_machine_can_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that runs under a number alone."""
 
-    def nobody(number: int) -> None:
+    def raise_key_error(number: int) -> None:
         raise KeyError(number)
 
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwuid", raise_key_error)
     monkeypatch.delenv("LOGNAME")
     assert said_at_login("https://gw.example").endswith("set STAGEDOOR_USER=NAME")
     monkeypatch.setenv("STAGEDOOR_USER", "anna")

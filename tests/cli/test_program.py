@@ -40,10 +40,10 @@ def test_an_installation_is_set_up_by_a_script(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [("user add bob --password-stdin", "no password on stdin"), ("user remove alice", "use --yes")],
 )
-def test_a_closed_stdin_is_an_empty_one(alice: Desk, argv: str, told: str) -> None:
+def test_a_closed_stdin_is_an_empty_one(alice: Desk, argv: str, message: str) -> None:
     ran = subprocess.run(
         ["sh", "-c", f'exec "{sys.executable}" -m stagedoor.cli.main {argv} <&-'],
         capture_output=True,
@@ -52,7 +52,7 @@ def test_a_closed_stdin_is_an_empty_one(alice: Desk, argv: str, told: str) -> No
         env=os.environ | {"STAGEDOOR_CONFIG": str(alice.settings_file)},
     )
     assert ran.returncode == 2
-    assert told in ran.stderr
+    assert message in ran.stderr
 
 
 def test_output_to_a_full_disk_is_told_as_that(alice: Desk) -> None:
@@ -71,7 +71,7 @@ def test_output_to_a_full_disk_is_told_as_that(alice: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "code", "told"),
+    ("argv", "code", "message"),
     [
         (("user", "remove", "bob", "--yes"), 3, "stagedoor: there is no user bob"),
         (("user", "add", "alice", "--no-password"), 4, "stagedoor: the user alice is there"),
@@ -83,12 +83,12 @@ def test_output_to_a_full_disk_is_told_as_that(alice: Desk) -> None:
     ],
 )
 def test_a_failure_is_one_line_and_a_number(
-    alice: Desk, argv: tuple[str, ...], code: int, told: str
+    alice: Desk, argv: tuple[str, ...], code: int, message: str
 ) -> None:
     ran = run(alice, *argv)
     assert ran.returncode == code
     assert ran.stdout == ""
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

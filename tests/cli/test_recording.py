@@ -32,7 +32,7 @@ def keep(desk: Desk, name: str, seal: Seal | None = None) -> Path:
     return path
 
 
-def told(service: AdminService, path: Path) -> None:
+def write_audit(service: AdminService, path: Path) -> None:
     """The audit has it."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     session = path.name.partition(".")[0]
@@ -96,7 +96,7 @@ def test_a_file_that_was_changed_since_the_audit_has_it_is_told(
     sessions: AdminService, alice: Desk
 ) -> None:
     path = keep(alice, f"{S1}.1.cast")
-    told(sessions, path)
+    write_audit(sessions, path)
     alice.out("recording", "export", S1)
     path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
     result = alice.run("recording", "play", S1)
@@ -115,8 +115,8 @@ def test_an_encrypted_recording_asks_for_the_key_and_opens_with_it(
     without = alice.run("recording", "export", S1)
     assert isinstance(without.exception, RefusedError)
     assert "--identity" in str(without.exception)
-    found = alice.out("recording", "export", S1, "--identity", str(tmp_path / "key"))
-    assert list(Reader([found.encode()]).events()) == EVENTS
+    output = alice.out("recording", "export", S1, "--identity", str(tmp_path / "key"))
+    assert list(Reader([output.encode()]).events()) == EVENTS
     path.write_bytes(b"nonsense\n")
     damaged = alice.run("recording", "export", S1, "--identity", str(tmp_path / "key"))
     assert isinstance(damaged.exception, StagedoorError)

@@ -64,5 +64,5 @@ def test_a_certificate_that_ends_soon_or_has_ended_is_named(desk: Desk) -> None:
 def test_systemd_reloads_only_what_was_checked() -> None:
     """Two lines: systemd runs the second if the first ends with 0 (systemd.service(5))."""
     unit = (ROOT / "deploy/stagedoor.service").read_text().splitlines()
-    start, *reload = (one.partition("=")[2] for one in unit if one.startswith("Exec"))
+    start, *reload = (line.partition("=")[2] for line in unit if line.startswith("Exec"))
     assert reload == [f"{start} --check", "/bin/kill -HUP $MAINPID"]

@@ -56,9 +56,9 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
     assert policy.why_sign_in_over("alice", by_provider, now) == "laptop stolen; sign in again"
     assert policy.why_sign_in_over("alice", by_password, now) is None
     events = [json.loads(line) for line in alice.out("audit", "--json").splitlines()]
-    [told] = [event for event in events if event["fields"].get("action") == "sign-in.end"]
-    assert told["fields"]["sign_in"] == first["id"]
-    assert told["fields"]["why"] == "laptop stolen"
+    [ending] = [event for event in events if event["fields"].get("action") == "sign-in.end"]
+    assert ending["fields"]["sign_in"] == first["id"]
+    assert ending["fields"]["why"] == "laptop stolen"
 
     alice.out("sign-in", "end", "--user", "alice", "--yes")
     assert alice.json("sign-in", "list") == []
@@ -80,7 +80,7 @@ def test_what_names_no_sign_in_ends_none(alice: Desk, service: AdminService) -> 
 def test_the_start_of_more_than_one_id_ends_none(alice: Desk, service: AdminService) -> None:
     for _ in range(17):
         signed_in(service)
-    ids = [one["id"] for one in alice.json("sign-in", "list")]
+    ids = [listed["id"] for listed in alice.json("sign-in", "list")]
     twice = next(id_[0] for id_ in ids if sum(other[0] == id_[0] for other in ids) > 1)
     with pytest.raises(RefusedError, match="give more of the id"):
         alice.out("sign-in", "end", twice)
@@ -92,7 +92,9 @@ def test_ids_are_completed(alice: Desk, service: AdminService) -> None:
     root = click.Context(click.Command("stagedoor"))
     root.params["settings_file"] = str(alice.settings_file)
     offered = sign_in_ids(root, click.Argument(["ids"]), id_[:3])
-    assert [(one.value, one.help) for one in offered] == [(id_, "alice 192.0.2.1")]
+    assert [(completion.value, completion.help) for completion in offered] == [
+        (id_, "alice 192.0.2.1")
+    ]
 
 
 def test_a_list_shows_what_the_provider_answered_since_it_confirmed() -> None:

@@ -77,10 +77,10 @@ def test_what_is_there_is_never_lost(alice: Desk, tmp_path: Path) -> None:
     refused = alice.run("store", "restore", str(file)).exception
     assert isinstance(refused, RefusedError)
     assert "is not empty" in str(refused)
-    assert [one["name"] for one in alice.json("user", "list")] == ["alice", "bob"]
+    assert [user["name"] for user in alice.json("user", "list")] == ["alice", "bob"]
     result = alice.run("store", "restore", str(file), "--force")
     assert result.exception is None
-    assert [one["name"] for one in alice.json("user", "list")] == ["alice"]
+    assert [user["name"] for user in alice.json("user", "list")] == ["alice"]
     (aside,) = alice.data_dir.glob("before-restore-*")
     assert (aside / "stagedoor.db").exists()
     assert str(aside) in result.stderr
@@ -167,11 +167,11 @@ def test_a_postgresql_store_is_dumped_and_restored(
         desks[0].out("user", "add", "carol", "--no-password")
         file = backup(desks[0], tmp_path / "b.tar.gz")
         desks[1].out("store", "restore", str(file))
-        assert [one["name"] for one in desks[1].json("user", "list")] == ["carol"]
+        assert [user["name"] for user in desks[1].json("user", "list")] == ["carol"]
         assert desks[1].run("store", "restore", str(file)).exception is not None
         desks[1].out("user", "add", "dave", "--no-password")
         desks[1].out("store", "restore", str(file), "--force")
-        assert [one["name"] for one in desks[1].json("user", "list")] == ["carol"]
+        assert [user["name"] for user in desks[1].json("user", "list")] == ["carol"]
         refused = elsewhere(alice, tmp_path / "there").run("store", "restore", str(file)).exception
         assert isinstance(refused, RefusedError)
         assert "another kind" in str(refused)

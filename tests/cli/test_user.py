@@ -173,14 +173,14 @@ def test_all_about_a_user_is_shown(alice: Desk, service: AdminService) -> None:
     admin.add_keys(service, "alice", [key + " laptop"])
     admin.add_grant(service, "group:dev", "app*")
     token = admin.create_token(service, "alice", scopes=["connect:app01"])
-    found = alice.json("user", "show", "alice")
-    assert (found["name"], found["disabled"], found["groups"]) == ("alice", False, ["dev"])
-    assert [one["subject"] for one in found["grants"]] == ["group:dev"]
-    assert [one["comment"] for one in found["keys"]] == ["laptop"]
-    assert [(one["id"], one["scopes"]) for one in found["tokens"]] == [
+    user = alice.json("user", "show", "alice")
+    assert (user["name"], user["disabled"], user["groups"]) == ("alice", False, ["dev"])
+    assert [grant["subject"] for grant in user["grants"]] == ["group:dev"]
+    assert [listed_key["comment"] for listed_key in user["keys"]] == ["laptop"]
+    assert [(listed_token["id"], listed_token["scopes"]) for listed_token in user["tokens"]] == [
         (token.id, ["connect:app01"])
     ]
-    assert (found["sign_ins"], found["sessions"], found["persons"]) == ([], [], [])
+    assert (user["sign_ins"], user["sessions"], user["persons"]) == ([], [], [])
     alice.out("user", "disable", "alice")
     shown = alice.out("user", "show", "alice")
     for word in (

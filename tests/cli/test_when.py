@@ -50,10 +50,10 @@ def test_what_is_no_time_is_refused_with_the_forms_that_are(text: str) -> None:
 def test_any_text_is_a_time_or_one_error(text: str) -> None:
     for parse in (parse_end, parse_begin):
         try:
-            found = parse(text, NOW)
+            moment = parse(text, NOW)
         except ValueError:
             continue
-        assert found is None or isinstance(found, float)
+        assert moment is None or isinstance(moment, float)
 
 
 def test_figures_are_printed_for_people() -> None:
