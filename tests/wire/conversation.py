@@ -1,11 +1,11 @@
-"""What a conversation over the terminal protocol is made of, and how it is written down.
+"""The parts of a conversation over the terminal protocol, and how it is written down.
 
 A conversation is a list of steps, in order. `who` is a person at the terminal, who has a client:
 
 - `{"who": …, "do": …}`: `connects` and `cut` are his line's (`unnoticed`: the terminal's end of it does not
   know yet); `typed`, `drawn` (all that was to be shown is), `resized`, `pings`, `detaches` are his own.
 - `{"who": …, "up": …}` and `{"who": …, "down": …}`: a frame of his line. `lost`: it was sent and never came.
-  Beside one that comes down stand the `events` that his client tells whoever draws; or it is `refused`.
+  Beside one that comes down stand the `events` that his client reports to whoever draws; or it is `refused`.
 - `{"who": …, "hangs_up": true}`: the terminal closes his line; `"old"`: one that he has replaced.
 - `{"terminal": …}`: `writes`, `takes` (of what was typed), `exits` and `busy` are the program's doing;
   `anew`: another one stands in its place; `later`: so many seconds go by. `sized`, `redraws` and `is_over`
@@ -75,7 +75,7 @@ class Conversation:
 
 @dataclass
 class Person:
-    """Somebody of a conversation; what he and his line do becomes its steps."""
+    """A person of a conversation; what he and his line do becomes its steps."""
 
     conversation: Conversation
     who: str
@@ -110,7 +110,7 @@ class Person:
         elif lost:
             step["lost"] = True
         else:
-            step["events"] = list(told(frame) if events is None else events)
+            step["events"] = list(events_of(frame) if events is None else events)
             if isinstance(frame, Out):
                 self.seen = frame.at + len(frame.data)
             if isinstance(frame, Gap):
@@ -185,8 +185,8 @@ class Person:
         self.does("cut", **more)
 
 
-def told(frame: Upstream) -> list[Step]:
-    """What a client tells whoever draws, as a rule."""
+def events_of(frame: Upstream) -> list[Step]:
+    """Return the events that a client reports for a frame, as a rule."""
     match frame:
         case Out() | Snapshot():
             return [{"do": "show", "counts": isinstance(frame, Out)}]

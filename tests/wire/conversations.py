@@ -34,7 +34,7 @@ WIDE = Size(120, 40, 1200, 800)
 LONG = 1_200_000
 """More than a terminal keeps."""
 REPLAYED = 128 * 1024 - 1
-"""Of empty lines: the last 128 KiB begin in the middle of one, for all that can be told."""
+"""Of empty lines: the last 128 KiB begin in the middle of one, as far as can be seen."""
 
 
 def newcomers() -> list[Conversation]:
@@ -265,8 +265,8 @@ def company() -> list[Conversation]:
     over.takes(b"both")
     other.is_told_taken(4)
     over.writes(b"all")
-    for each in (one, other, third):
-        each.sees(0, b"all")
+    for client in (one, other, third):
+        client.sees(0, b"all")
 
     sizes = Conversation(
         "the window is that of whoever did something last, and the others are told"
@@ -278,7 +278,7 @@ def company() -> list[Conversation]:
     one.down(Sized(WIDE))
     one.types(0, b"x")
     sizes.sized(SIZE)
-    # He as well: what he was told of the other's may have been on its way to him when he typed.
+    # He as well: what he heard of the other's may have been on its way to him when he typed.
     one.down(Sized(SIZE))
     other.down(Sized(SIZE))
     sizes.takes(b"x")
@@ -291,10 +291,10 @@ def company() -> list[Conversation]:
     one.down(Sized(Size(132, 43)))
     other.down(Sized(Size(132, 43)))
     sizes.writes(b"both")
-    for each in (one, other):
-        each.sees(0, b"both")
-    for each in (one, other):
-        each.has_drawn()
+    for client in (one, other):
+        client.sees(0, b"both")
+    for client in (one, other):
+        client.has_drawn()
 
     watch = Conversation("who watches types nothing, and has no say in the size")
     one, other = watch.person("a"), watch.person("b", Mode.WATCH, WIDE)
@@ -304,10 +304,10 @@ def company() -> list[Conversation]:
     other.does("typed", data=b"rm -r /\r".hex())
     other.resizes(Size(132, 43))
     watch.writes(b"$ ")
-    for each in (one, other):
-        each.sees(0, b"$ ")
-    for each in (one, other):
-        each.has_drawn()
+    for client in (one, other):
+        client.sees(0, b"$ ")
+    for client in (one, other):
+        client.has_drawn()
     one.resizes(Size(90, 30))
     watch.sized(Size(90, 30))
     other.down(Sized(Size(90, 30)))
@@ -415,7 +415,7 @@ def pings() -> list[Conversation]:
 
 
 def expulsions() -> list[Conversation]:
-    """What nobody may send, and what a terminal never does."""
+    """Return conversations of what no client may send, and of what a terminal never does."""
     cases: list[tuple[str, tuple[object, ...], str]] = [
         ("input that leaves something out", (In(5, b"rm"),), "input from 5 on came before that from 0 on"),
         ("an acknowledgement of what was not sent", (Ack(1),), "ACK does not belong here"),
@@ -496,7 +496,7 @@ def expulsions() -> list[Conversation]:
 
 
 def refusals() -> list[Conversation]:
-    """What a client does not believe."""
+    """Return conversations of frames that a client does not believe."""
     wrong: tuple[tuple[str, Upstream], ...] = (
         ("output that leaves something out", Out(5, b"x")),
         ("output that comes twice", Out(3, b"x")),
@@ -531,20 +531,24 @@ def conversations() -> list[Conversation]:
 
 def text() -> str:
     """The file: one step a line."""
-    told = []
-    for each in conversations():
-        steps = ",\n".join("   " + json.dumps(step) for step in each.steps)
-        told.append(
-            f' {{"name": {json.dumps(each.name)}, "sides": {json.dumps(each.sides)},\n'
+    rows = []
+    for conversation in conversations():
+        steps = ",\n".join("   " + json.dumps(step) for step in conversation.steps)
+        rows.append(
+            f' {{"name": {json.dumps(conversation.name)}, "sides": {json.dumps(conversation.sides)},\n'
             f'  "steps": [\n{steps}\n  ]}}'
         )
-    return "[\n" + ",\n".join(told) + "\n]\n"
+    return "[\n" + ",\n".join(rows) + "\n]\n"
 
 
 def told_to(side: str) -> dict[str, list[Step]]:
     """The steps of each conversation in which that side has a part, by name, as they stand in the file."""
     kept = json.loads(FILE.read_text(encoding="utf-8"))
-    return {each["name"]: each["steps"] for each in kept if side in each["sides"]}
+    return {
+        conversation["name"]: conversation["steps"]
+        for conversation in kept
+        if side in conversation["sides"]
+    }
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ BROKEN: tuple[bytes, ...] = (
     b"\x8a" + b"\0" * 8 + b"\x02\0\0",
     b"\x8a" + b"\0" * 10 + b"\x01" + b"\0" * 8 + b"\x03" + b"\0" * 8,
 )
-"""What no frame from the terminal's side is."""
+"""Bytes that are no frame from the terminal's side."""
 
 
 def transcript() -> dict[str, Any]:
@@ -136,7 +136,9 @@ def transcript() -> dict[str, Any]:
             {
                 "from": "terminal" if isinstance(frame, Upstream) else "developer",
                 "frame": type(frame).__name__,
-                "fields": {one.name: _plain(getattr(frame, one.name)) for one in fields(frame)},
+                "fields": {
+                    field.name: _plain(getattr(frame, field.name)) for field in fields(frame)
+                },
                 "hex": encode(frame).hex(),
             }
             for frame in FRAMES
@@ -156,9 +158,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [_plain(part) for part in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return value
 
 

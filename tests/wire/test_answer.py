@@ -1,4 +1,4 @@
-"""What programs and people read when they are let in or refused."""
+"""The answers that programs and people read when they are let in or refused."""
 
 import http.client
 import io
@@ -20,7 +20,7 @@ class _Answer:
 
 
 def read(answer: bytes) -> tuple[int, str, http.client.HTTPMessage, bytes]:
-    """What a program other than ours makes of it."""
+    """Return what a program other than ours makes of it."""
     response = http.client.HTTPResponse(_Answer(answer))  # type: ignore[arg-type] # only makefile is used
     response.begin()
     return response.status, response.reason, response.headers, response.read()

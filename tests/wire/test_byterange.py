@@ -19,10 +19,10 @@ from stagedoor.wire.byterange import ByteRange, UnsatisfiableError, parse_range
     ],
 )
 def test_a_range(header: str, first: int, last: int) -> None:
-    found = parse_range(header, 1000)
-    assert found == ByteRange(first, last, 1000)
-    assert found.length == last - first + 1
-    assert found.header == f"bytes {first}-{last}/1000"
+    part = parse_range(header, 1000)
+    assert part == ByteRange(first, last, 1000)
+    assert part.length == last - first + 1
+    assert part.header == f"bytes {first}-{last}/1000"
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_a_range_behind_the_end(header: str, size: int) -> None:
 )
 def test_no_header_leads_outside_the_file(header: str, size: int) -> None:
     try:
-        found = parse_range(header, size)
+        part = parse_range(header, size)
     except UnsatisfiableError:
         return
-    if found is not None:
-        assert 0 <= found.first <= found.last < size
+    if part is not None:
+        assert 0 <= part.first <= part.last < size

@@ -1,4 +1,4 @@
-"""The conversations as they stand in the file are those that are told here."""
+"""The conversations as they stand in the file are those that are written here."""
 
 import pytest
 from hypothesis import given
@@ -14,16 +14,16 @@ def test_the_file_is_what_we_tell() -> None:
 
 
 def test_each_has_a_name_of_its_own_and_somebody_to_replay_it() -> None:
-    told = conversations()
-    assert len({each.name for each in told}) == len(told)
-    assert all(set(each.sides) & {"client", "terminal", "gateway"} for each in told)
+    kept = conversations()
+    assert len({conversation.name for conversation in kept}) == len(kept)
+    assert all(set(conversation.sides) & {"client", "terminal", "gateway"} for conversation in kept)
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_what_goes_either_way_is_a_frame(way: str) -> None:
-    for each in conversations():
-        for step in each.steps:
-            if way in step and each.sides != ("gateway",):
+    for conversation in conversations():
+        for step in conversation.steps:
+            if way in step and conversation.sides != ("gateway",):
                 decode(unrun(step[way]))
 
 

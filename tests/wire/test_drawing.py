@@ -1,4 +1,4 @@
-"""What a watched terminal may do to the watcher's: draw. Attacks first, and then whatever there is."""
+"""The power of a watched terminal over the watcher's: it draws. Attacks first, and then whatever there is."""
 
 import re
 

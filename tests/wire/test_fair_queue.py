@@ -28,7 +28,7 @@ def test_the_source_with_most_loses_its_newest_and_never_the_newcomer() -> None:
 
 def test_among_equals_the_newcomer_goes() -> None:
     turns: FairQueue[str] = FairQueue(3)
-    assert [turns.line_up(one, one) for one in "abc"] == [None] * 3
+    assert [turns.line_up(source, source) for source in "abc"] == [None] * 3
     assert turns.line_up("d", "d") == "d"
 
 
@@ -106,9 +106,9 @@ def test_the_limits_hold_whoever_comes_and_goes(
         new, of = 100 + number if key in held else key, f"s{source}"
         victim = limit.enter(new, of)
         if victim is not None:
-            counts = [list(held.values()).count(each) for each in held.values()]
+            counts = [list(held.values()).count(holder) for holder in held.values()]
             assert held[victim] == of or list(held.values()).count(held[victim]) == max(counts)
             del held[victim]
         held[new] = of
         assert len(limit) == len(held) <= most
-        assert max(list(held.values()).count(each) for each in held.values()) <= most_of_source
+        assert max(list(held.values()).count(holder) for holder in held.values()) <= most_of_source

@@ -1,4 +1,4 @@
-"""Who spoke to the proxy: every form that proxies write is read, and nothing else."""
+"""The client that spoke to the proxy: every form that proxies write is read, and nothing else."""
 
 from ipaddress import IPv4Address, IPv6Address
 

@@ -130,7 +130,7 @@ def test_a_stream_gives_the_same_frames_however_it_is_cut(
         step = data.draw(st.integers(1, 200))
         received += buffer.feed(stream[at : at + step])
         at += step
-    assert [decode(each) for each in received] == sent
+    assert [decode(message) for message in received] == sent
 
 
 @pytest.mark.parametrize("length", [0, MAX_FRAME_BYTES + 1, 0xFFFFFFFF])

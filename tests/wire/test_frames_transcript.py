@@ -15,8 +15,12 @@ def test_the_transcript_is_what_we_write() -> None:
 
 def test_what_stands_in_it_is_read_as_what_it_says() -> None:
     kept = json.loads(FILE.read_text(encoding="utf-8"))
-    assert [decode(bytes.fromhex(one["hex"])) for one in kept["frames"]] == list(FRAMES)
-    assert [encode(frame).hex() for frame in FRAMES] == [one["hex"] for one in kept["frames"]]
+    assert [decode(bytes.fromhex(kept_frame["hex"])) for kept_frame in kept["frames"]] == list(
+        FRAMES
+    )
+    assert [encode(frame).hex() for frame in FRAMES] == [
+        kept_frame["hex"] for kept_frame in kept["frames"]
+    ]
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: data[:12].hex() or "empty")

@@ -25,7 +25,7 @@ def certificate(serial: int = 0, key_id: str = "id", ca: bytes = OURS) -> Certif
 
 
 def keygen(folder: Path, specification: str, *options: str) -> bytes:
-    """What `ssh-keygen -k` makes of a specification (ssh-keygen(1), KEY REVOCATION LISTS)."""
+    """Return what `ssh-keygen -k` makes of a specification (ssh-keygen(1), KEY REVOCATION LISTS)."""
     (folder / "spec").write_text(specification)
     command = ["ssh-keygen", "-q", "-k", "-f", folder / "krl", *options, folder / "spec"]
     subprocess.run(command, check=True)
@@ -57,37 +57,37 @@ def blob(public: Path) -> bytes:
 def test_serials_are_revoked_one_by_one_in_ranges_and_as_bitmaps(
     tmp_path: Path, ca: Path, specification: str, revoked: set[int], free: set[int]
 ) -> None:
-    found = parse_revocations(keygen(tmp_path, specification, "-s", str(ca)))
+    revocations = parse_revocations(keygen(tmp_path, specification, "-s", str(ca)))
     authority = blob(ca)
     for serial in revoked:
-        assert found.holds_certificate(certificate(serial, ca=authority)), serial
-        assert not found.holds_certificate(certificate(serial, ca=THEIRS)), serial
+        assert revocations.holds_certificate(certificate(serial, ca=authority)), serial
+        assert not revocations.holds_certificate(certificate(serial, ca=THEIRS)), serial
     for serial in free:
-        assert not found.holds_certificate(certificate(serial, ca=authority)), serial
+        assert not revocations.holds_certificate(certificate(serial, ca=authority)), serial
 
 
 def test_key_ids_are_revoked_and_a_list_without_a_CA_holds_for_every_CA(
     tmp_path: Path,
 ) -> None:
-    found = parse_revocations(keygen(tmp_path, "id: stolen laptop\n", "-s", "none"))
-    assert found.holds_certificate(certificate(key_id="stolen laptop"))
-    assert found.holds_certificate(certificate(key_id="stolen laptop", ca=THEIRS))
-    assert not found.holds_certificate(certificate(key_id="stolen"))
+    revocations = parse_revocations(keygen(tmp_path, "id: stolen laptop\n", "-s", "none"))
+    assert revocations.holds_certificate(certificate(key_id="stolen laptop"))
+    assert revocations.holds_certificate(certificate(key_id="stolen laptop", ca=THEIRS))
+    assert not revocations.holds_certificate(certificate(key_id="stolen"))
 
 
 @pytest.mark.parametrize("how", ["key: ", "sha1: ", "sha256: "])
 def test_keys_are_revoked_whole_or_by_their_hash_and_a_CA_takes_its_certificates_along(
     tmp_path: Path, ca: Path, how: str
 ) -> None:
-    found = parse_revocations(keygen(tmp_path, how + ca.read_text()))
-    assert found.holds_key(blob(ca))
-    assert not found.holds_key(blob(ca) + b"x")
-    assert found.holds_certificate(certificate(ca=blob(ca)))
+    revocations = parse_revocations(keygen(tmp_path, how + ca.read_text()))
+    assert revocations.holds_key(blob(ca))
+    assert not revocations.holds_key(blob(ca) + b"x")
+    assert revocations.holds_certificate(certificate(ca=blob(ca)))
 
 
 def test_public_keys_as_text_are_a_list_too(ca: Path) -> None:
-    found = parse_revocations(b"# stolen\n\n" + ca.read_bytes())
-    assert found.holds_key(blob(ca))
+    revocations = parse_revocations(b"# stolen\n\n" + ca.read_bytes())
+    assert revocations.holds_key(blob(ca))
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_any_bytes_give_a_list_or_the_one_error(data: bytes) -> None:
 
 @given(st.sets(st.integers(0, 2**63 - 1), max_size=50), st.integers(0, 2**63 - 1))
 def test_what_is_written_reads_back(serials: set[int], other: int) -> None:
-    found = parse_revocations(encode_revoked_serials(OURS, serials, 1_800_000_000))
+    revocations = parse_revocations(encode_revoked_serials(OURS, serials, 1_800_000_000))
     for serial in serials | {other}:
         revoked = serial in serials and serial != 0
-        assert found.holds_certificate(certificate(serial)) == revoked
-        assert not found.holds_certificate(certificate(serial, ca=THEIRS))
+        assert revocations.holds_certificate(certificate(serial)) == revoked
+        assert not revocations.holds_certificate(certificate(serial, ca=THEIRS))
         of_any = parse_revocations(encode_revoked_serials(b"", serials, 0))
         assert of_any.holds_certificate(certificate(serial, ca=THEIRS)) == revoked

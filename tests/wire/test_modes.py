@@ -11,20 +11,20 @@ TMUX_STARTS = (
     b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1005l\x1b[?1000h\x1b[?1002h\x1b[?1006h"
     b"\x1b[?2004h\x1b[?1004h\x1b[1 q\x1b[>4;1m"
 )
-"""What tmux 3.3 writes to xterm-256color with `mouse on`, by and large."""
+"""The modes that tmux 3.3 writes to xterm-256color with `mouse on`, by and large."""
 
 
 def modes(*pieces: bytes) -> Modes:
-    found = Modes()
+    state = Modes()
     for piece in pieces:
-        found.feed(piece)
-    return found
+        state.feed(piece)
+    return state
 
 
 def test_a_terminal_in_which_nothing_was_set_needs_nothing() -> None:
-    found = modes(b"hello\r\n\x1b[1mbold\x1b[0m\x1b[2J\x1b[5;7H")
-    assert found.undo() == b""
-    assert found.redo() == b""
+    state = modes(b"hello\r\n\x1b[1mbold\x1b[0m\x1b[2J\x1b[5;7H")
+    assert state.undo() == b""
+    assert state.redo() == b""
 
 
 def test_tmux_that_is_left_in_the_middle_is_undone() -> None:
@@ -65,9 +65,9 @@ def test_a_full_reset_forgets_all() -> None:
 
 
 def test_pushed_keyboard_settings_are_popped_as_often_and_pushed_again_as_they_were() -> None:
-    found = modes(b"\x1b[>1u\x1b[>5u\x1b[>31u\x1b[<u")
-    assert b"\x1b[<2u" in found.undo()
-    assert found.redo() == b"\x1b[>1u\x1b[>5u"
+    state = modes(b"\x1b[>1u\x1b[>5u\x1b[>31u\x1b[<u")
+    assert b"\x1b[<2u" in state.undo()
+    assert state.redo() == b"\x1b[>1u\x1b[>5u"
     assert modes(b"\x1b[>1u\x1b[<9u").undo() == b""
 
 
@@ -80,9 +80,9 @@ def test_text_that_looks_like_a_sequence_is_none() -> None:
 
 
 def test_an_endless_sequence_is_not_kept() -> None:
-    found = modes(*[b"\x1b[?" + b"1;" * 4000] * 3)
-    found.feed(b"\x1b[?2004h")
-    assert found.redo() == b"\x1b[?2004h"
+    state = modes(*[b"\x1b[?" + b"1;" * 4000] * 3)
+    state.feed(b"\x1b[?2004h")
+    assert state.redo() == b"\x1b[?2004h"
 
 
 pieces = st.lists(
@@ -102,18 +102,18 @@ pieces = st.lists(
 
 @given(pieces)
 def test_what_was_set_is_undone_by_undo(output: list[bytes]) -> None:
-    found = modes(*output)
-    undone = modes(found.redo())
-    undone.feed(found.undo())
+    state = modes(*output)
+    undone = modes(state.redo())
+    undone.feed(state.undo())
     assert undone.undo() == b""
     assert undone.redo() == b""
 
 
 @given(pieces)
 def test_redo_says_it_all(output: list[bytes]) -> None:
-    found = modes(*output)
-    again = modes(found.redo())
-    assert (again.redo(), again.undo()) == (found.redo(), found.undo())
+    state = modes(*output)
+    again = modes(state.redo())
+    assert (again.redo(), again.undo()) == (state.redo(), state.undo())
 
 
 @given(pieces, st.data())

@@ -1,4 +1,4 @@
-"""The PROXY header, as HAProxy's specification has it, and as somebody may forge it."""
+"""The PROXY header, as HAProxy's specification has it, and as an attacker may forge it."""
 
 import socket
 import struct

@@ -47,8 +47,8 @@ def test_writing() -> None:
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_what_is_written_is_read_back(microseconds: int) -> None:
     at = microseconds / 1e6
-    found = parse_time(show_time(at, micro=True))
-    assert found == pytest.approx(at, abs=2e-6)
+    moment = parse_time(show_time(at, micro=True))
+    assert moment == pytest.approx(at, abs=2e-6)
 
 
 @given(st.text())

@@ -42,7 +42,7 @@ def test_a_file_that_was_sent_is_told_with_its_name_and_size() -> None:
 
 def test_a_tree_that_was_fetched_is_told_with_its_folders() -> None:
     watch = ScpWatch(ScpDirection.FROM_SHELL)
-    found: list[FileEvent] = []
+    events: list[FileEvent] = []
     for line, answer in [
         (b"D0755 0 top\n", b"\0"),
         (b"C0644 0 empty\n", b"\0"),
@@ -53,9 +53,9 @@ def test_a_tree_that_was_fetched_is_told_with_its_folders() -> None:
         (b"E\n", b"\0"),
         (b"E\n", b"\0"),
     ]:
-        found += watch.received(line)
-        found += watch.sent(answer)
-    assert found == [
+        events += watch.received(line)
+        events += watch.sent(answer)
+    assert events == [
         FileEvent("transfer", "top/empty"),
         FileEvent("transfer", "top/sub/file", received=3),
     ]
@@ -143,21 +143,21 @@ def test_any_bytes_are_borne_and_each_file_is_at_most_as_large_as_it_said(
 def test_how_it_is_split_changes_nothing(places: list[int]) -> None:
     whole = b"C0644 5 one\n" + b"hello\0" + b"D0755 0 d\n" + b"C0600 0 two\n" + b"\0" + b"E\n"
     watch = ScpWatch(ScpDirection.TO_SHELL)
-    found: list[FileEvent] = []
+    events: list[FileEvent] = []
     at = 0
     for place in [*places, len(whole)]:
-        found += watch.sent(whole[at : at + place])
+        events += watch.sent(whole[at : at + place])
         at += place
-    assert [(event.path, event.sent) for event in found] == [("one", 5), ("d/two", 0)]
+    assert [(event.path, event.sent) for event in events] == [("one", 5), ("d/two", 0)]
 
 
 def test_a_size_with_zeros_before_it_hides_nothing() -> None:
     """scp takes them; a watch that does not would see nothing from there on."""
     watch = ScpWatch(ScpDirection.TO_SHELL)
-    found = watch.sent(
+    events = watch.sent(
         b"C0644 " + b"0" * 30 + b"2 first\n" + b"ab\0" + b"C0644 1 second\n" + b"c\0"
     )
-    assert found == [
+    assert events == [
         FileEvent("transfer", "first", sent=2),
         FileEvent("transfer", "second", sent=1),
     ]

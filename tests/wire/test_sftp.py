@@ -95,11 +95,11 @@ def test_packets_may_be_split_anywhere(step: int, size: int, more: int) -> None:
     there = INIT + opens(1, b"p" * size)
     back = VERSION + handle(1, b"H")
     then = writes(2, b"H", more) + closes(3, b"H")
-    found = []
+    events = []
     for data, feed in ((there, watch.sent), (back, watch.received), (then, watch.sent)):
         for at in range(0, len(data), step):
-            found += feed(data[at : at + step])
-    assert found == [FileEvent("transfer", "p" * size, sent=more)]
+            events += feed(data[at : at + step])
+    assert events == [FileEvent("transfer", "p" * size, sent=more)]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.binary(max_size=200)), max_size=20))
@@ -145,7 +145,7 @@ def test_every_change_that_sftp_knows_is_told() -> None:
         + packet(9, 5, text(b"tool"), attributes(0o104755))
         + extended(6, b"lsetstat@openssh.com", text(b"l"), struct.pack(">III", 2, 0, 0))
     )
-    assert watch.received(b"".join(status(each) for each in range(1, 7))) == [
+    assert watch.received(b"".join(status(number) for number in range(1, 7))) == [
         FileEvent("symlink", "/etc/passwd", "link"),
         FileEvent("hardlink", "a", "b"),
         FileEvent("mkdir", "folder"),
@@ -174,7 +174,7 @@ def test_a_copy_within_the_shell_is_told() -> None:
 
 
 def test_what_is_not_answered_before_the_channel_ends_is_told_as_asked() -> None:
-    """Who hangs up at once has removed it all the same."""
+    """A client that hangs up at once has removed it all the same."""
     watch = SftpWatch()
     watch.sent(packet(13, 1, text(b"gone")) + opens(2, b"late"))
     assert watch.end() == [
@@ -186,20 +186,20 @@ def test_what_is_not_answered_before_the_channel_ends_is_told_as_asked() -> None
 def test_a_number_that_is_used_twice_hides_nothing() -> None:
     """The answer to a removal passed for that to the file that was opened by the same number."""
     watch = SftpWatch()
-    told = watch.sent(packet(13, 1, text(b"x")) + opens(1, b"taken"))
-    told += watch.received(status(1) + handle(1, b"H"))
-    told += watch.sent(reads(2, b"H"))
-    told += watch.received(gives(2, 100))
-    told += watch.sent(closes(3, b"H")) + watch.end()
-    assert {event.path for event in told} == {"x", "taken"}
+    events = watch.sent(packet(13, 1, text(b"x")) + opens(1, b"taken"))
+    events += watch.received(status(1) + handle(1, b"H"))
+    events += watch.sent(reads(2, b"H"))
+    events += watch.received(gives(2, 100))
+    events += watch.sent(closes(3, b"H")) + watch.end()
+    assert {event.path for event in events} == {"x", "taken"}
 
 
 def test_more_requests_at_once_than_are_kept_hide_nothing() -> None:
     watch = SftpWatch()
-    told = watch.sent(b"".join(packet(13, n, text(b"%d" % n)) for n in range(5000)))
-    told += watch.received(b"".join(status(n) for n in range(5000)))
-    told += watch.end()
-    assert {event.path for event in told} == {str(n) for n in range(5000)}
+    events = watch.sent(b"".join(packet(13, n, text(b"%d" % n)) for n in range(5000)))
+    events += watch.received(b"".join(status(n) for n in range(5000)))
+    events += watch.end()
+    assert {event.path for event in events} == {str(n) for n in range(5000)}
 
 
 def test_a_long_packet_or_an_empty_one_hides_nothing_after_it() -> None:
@@ -217,8 +217,8 @@ def test_an_sftp_of_another_version_is_told_not_to_be_understood() -> None:
 
 def test_long_names_without_end_are_told_and_not_collected() -> None:
     watch = SftpWatch()
-    told = []
+    events = []
     for n in range(2000):
-        told += watch.sent(packet(18, n, text(b"%d" % n + b"\xff" * 4000), text(b"\xff" * 4000)))
+        events += watch.sent(packet(18, n, text(b"%d" % n + b"\xff" * 4000), text(b"\xff" * 4000)))
         assert sum(len(event.path) for event in watch._pending.values()) < 1_100_000
-    assert len(told) + len(watch.end()) == 2000
+    assert len(events) + len(watch.end()) == 2000

@@ -23,15 +23,15 @@ def client(max_bytes: int = LIMIT) -> WebSocket:
 
 def server(received: bytes) -> ServerProtocol:
     """The library's server, when it has taken our opening and answered it."""
-    found = ServerProtocol(subprotocols=[PROTOCOL])  # type: ignore[list-item]
-    found.receive_data(received)
-    (request,) = found.events_received()
+    protocol = ServerProtocol(subprotocols=[PROTOCOL])  # type: ignore[list-item]
+    protocol.receive_data(received)
+    (request,) = protocol.events_received()
     assert isinstance(request, Request)
     assert request.path == "/terminal"
     assert request.headers["Host"] == "app01.shell.example.com"
     assert "Sec-WebSocket-Extensions" not in request.headers
-    found.send_response(found.accept(request))
-    return found
+    protocol.send_response(protocol.accept(request))
+    return protocol
 
 
 def both(max_bytes: int = LIMIT) -> tuple[WebSocket, ServerProtocol]:
@@ -98,10 +98,10 @@ def test_we_read_what_the_librarys_server_sends_however_it_is_cut(
     sent: list[bytes], data: st.DataObject
 ) -> None:
     ours, theirs = both()
-    for each in sent:
-        theirs.send_binary(each[: len(each) // 2], fin=False)
+    for frame in sent:
+        theirs.send_binary(frame[: len(frame) // 2], fin=False)
         theirs.send_ping(b"?")
-        theirs.send_continuation(each[len(each) // 2 :], fin=True)
+        theirs.send_continuation(frame[len(frame) // 2 :], fin=True)
     stream = b"".join(theirs.data_to_send())
     read: list[bytes] = []
     at = 0
@@ -112,20 +112,20 @@ def test_we_read_what_the_librarys_server_sends_however_it_is_cut(
     assert read == sent
     theirs.receive_data(ours.unsent())
     pongs = theirs.events_received()
-    assert [(each.opcode, each.data) for each in pongs] == [(Opcode.PONG, b"?")] * len(sent)
+    assert [(pong.opcode, pong.data) for pong in pongs] == [(Opcode.PONG, b"?")] * len(sent)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_messages_or_one_error_whole_or_in_pieces(received: bytes) -> None:
     def read(*pieces: bytes) -> list[bytes] | str:
         ours, _ = both(100)
-        found = []
+        events = []
         try:
             for piece in pieces:
-                found += ours.feed(piece)
+                events += ours.feed(piece)
         except WebSocketError as error:
             return str(error)
-        return found
+        return events
 
     assert read(received) == read(*(received[i : i + 1] for i in range(len(received))))
 
