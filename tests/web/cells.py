@@ -60,7 +60,7 @@ def trimmed(row: list[Cell]) -> list[Cell]:
 
 
 def captured(said: str) -> list[list[Cell]]:
-    """What `tmux capture-pane -peN` says, as it is kept: attributes go on from line to line."""
+    """Return the cells of `tmux capture-pane -peN`: attributes go on from line to line."""
     state, shifted = BLANK, False
     rows = []
     for line in said.rstrip("\n").split("\n"):
@@ -97,7 +97,7 @@ def _set(state: Cell, text: str) -> Cell:
             rest = more.split(":") if more else [next(words)]
             if not more:
                 rest += [next(words) for _ in range(1 if rest[0] == "5" else 3)]
-            numbers = [int(each) for each in rest[1:] if each]
+            numbers = [int(entry) for entry in rest[1:] if entry]
             colour: Colour = (
                 numbers[0] if rest[0] == "5" else "#{:02x}{:02x}{:02x}".format(*numbers)
             )
@@ -129,8 +129,8 @@ _RGB = re.compile(r"rgb\((\d+), (\d+), (\d+)\)")
 
 
 def drawn(rows: Any, cell_width: float) -> list[list[Cell]]:
-    """What a browser has drawn, by `SPANS`; each span has to stand where its column is."""
-    found = []
+    """Return what a browser has drawn, by `SPANS`; each span has to be where its column is."""
+    cells = []
     for number, spans in enumerate(rows):
         row: list[Cell] = []
         column = 0
@@ -145,8 +145,8 @@ def drawn(rows: Any, cell_width: float) -> list[list[Cell]]:
                 cell = _styled(char, span)
                 row.append(cell)
                 column += cell.width
-        found.append(trimmed(row))
-    return found
+        cells.append(trimmed(row))
+    return cells
 
 
 def _styled(char: str, span: Any) -> Cell:

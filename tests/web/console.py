@@ -75,7 +75,7 @@ class Console:
         while data:
             try:
                 data = os.read(self._master, 65536)
-            except OSError:  # nobody has the other end any more (EIO)
+            except OSError:  # no process has the other end any more (EIO)
                 data = b""
             with self._news:
                 self._shown += data
@@ -85,8 +85,8 @@ class Console:
 
 @contextlib.contextmanager
 def console(command: Sequence[str], columns: int = 120, rows: int = 40) -> Iterator[Console]:
-    found = Console(command, columns, rows)
+    new_console = Console(command, columns, rows)
     try:
-        yield found
+        yield new_console
     finally:
-        found.close()
+        new_console.close()

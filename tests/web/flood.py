@@ -13,7 +13,7 @@ from tests.web.outer import attach_command
 
 SHORT_S = 2.0
 LONG_S = float(os.environ.get("STAGEDOOR_FLOOD_S", "0")) + 180
-"""What the test's own bound has to be."""
+"""The bound that the test itself needs."""
 
 
 def flood_bounds() -> tuple[float, float]:

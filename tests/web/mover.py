@@ -32,10 +32,10 @@ def content(size: int, start: int = 0) -> Iterator[bytes]:
 
 
 def digest(pieces: Iterator[bytes]) -> str:
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for piece in pieces:
-        found.update(piece)
-    return found.hexdigest()
+        checksum.update(piece)
+    return checksum.hexdigest()
 
 
 def digest_of(path: Path) -> str:
@@ -51,8 +51,8 @@ class Answer:
 
     @property
     def said(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
+        document: dict[str, Any] = json.loads(self.body)
+        return document
 
 
 @dataclass
@@ -76,9 +76,9 @@ class Sent:
 def trusting() -> ssl.SSLContext:
     """For a test's own certificate, whatever name it is shown for."""
     # Not create_default_context: it reads the machine's CAs, which takes long.
-    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    found.check_hostname, found.verify_mode = False, ssl.CERT_NONE
-    return found
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 class Mover:
@@ -135,9 +135,9 @@ class Mover:
         try:
             ours = {} if plain else self.headers(method)
             line.request(method, path, body, {"Host": self.host, **ours, **(headers or {})})
-            found = line.getresponse()
-            names = {name.lower(): value for name, value in found.getheaders()}
-            return Answer(found.status, names, found.read())
+            response = line.getresponse()
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, names, response.read())
         finally:
             line.close()
 
@@ -176,7 +176,7 @@ class Mover:
         line.endheaders()
 
     def stall(self, sent: Sent, at: int, size: int) -> None:
-        """Of the file's bytes from `at` on so many; the rest does not come until somebody hangs up."""
+        """Send so many of the file's bytes from `at` on; the rest does not come until one end hangs up."""
         line = self.connect()
         try:
             self.put_head(line, sent, at)
@@ -210,9 +210,9 @@ class Mover:
             if until is not None:
                 return None
             try:
-                found = line.getresponse()
+                response = line.getresponse()
             except http.client.RemoteDisconnected:
                 return None
-            return Answer(found.status, dict(found.getheaders()), found.read())
+            return Answer(response.status, dict(response.getheaders()), response.read())
         finally:
             line.close()

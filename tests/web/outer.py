@@ -90,7 +90,7 @@ class Outer:
 
 
 def settled(look: Callable[[], Seen]) -> Seen:
-    """What is seen, once it has not changed for a while, and for so many looks: on a busy machine a
+    """Return what is seen, once it has not changed for a while, and for so many looks: on a busy machine a
     look takes longer, as does whatever is to change it."""
     deadline = time.monotonic() + BOUND_S
     before, since, looks = look(), time.monotonic(), 0
@@ -106,11 +106,11 @@ def settled(look: Callable[[], Seen]) -> Seen:
 
 @contextmanager
 def outer(folder: Path) -> Iterator[Outer]:
-    found = Outer(folder)
+    new_outer = Outer(folder)
     try:
-        yield found
+        yield new_outer
     finally:
-        found.tmux("kill-server", check=False)
+        new_outer.tmux("kill-server", check=False)
 
 
 def ssh_command(gateway: Gateway, folder: Path, *remote: str) -> list[str]:

@@ -17,8 +17,8 @@ def ask(person: Person, path: str, **fields: object) -> Answer:
 def asked(person: Person, path: str, **fields: object) -> dict[str, Any]:
     answer = ask(person, path, **fields)
     assert answer.status == 200, answer.text
-    found: dict[str, Any] = json.loads(answer.text)
-    return found
+    options: dict[str, Any] = json.loads(answer.text)
+    return options
 
 
 def by_name(port: int) -> Person:

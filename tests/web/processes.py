@@ -9,12 +9,12 @@ from tests.waiting import BOUND_S
 
 STILL_S = 1.0
 ARENA_KIB = 1024
-"""What Python takes from the system at a time (Objects/obmalloc.c). When a process does is chance."""
+"""The bytes Python takes from the system at once (Objects/obmalloc.c). When a process does is chance."""
 
 
 def pids_of(text: str, program: str = sys.executable) -> list[int]:
-    """Those whose command line begins with `program` and has `text` in it."""
-    found = []
+    """Return the processes whose command line begins with `program` and has `text` in it."""
+    pids = []
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             try:
@@ -22,8 +22,8 @@ def pids_of(text: str, program: str = sys.executable) -> list[int]:
             except (OSError, UnicodeDecodeError):
                 continue
             if line.startswith(program) and text in line:
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def resident_kib(pids: Iterable[int]) -> int:

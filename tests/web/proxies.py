@@ -91,7 +91,9 @@ def nginx(
         },
     )
     # Each is tried at every request, also soon after it was away.
-    servers = "".join(f"server 127.0.0.1:{one} max_fails=0; " for one in (to_port, *others))
+    servers = "".join(
+        f"server 127.0.0.1:{candidate} max_fails=0; " for candidate in (to_port, *others)
+    )
     (folder / "nginx.conf").write_text(
         f"""
 worker_processes 1;
@@ -165,10 +167,10 @@ def caddy(folder: Path, to_port: int, certificate: tuple[Path, Path]) -> Iterato
 
 def need_traefik() -> Path:
     """Its program. With CI=true a missing one is a failure."""
-    found = program("traefik")
-    if not found.exists():
+    path = program("traefik")
+    if not path.exists():
         missing("Traefik is not built: script/cluster build builds it")
-    return found
+    return path
 
 
 @contextlib.contextmanager
@@ -233,7 +235,7 @@ def answers(port: int) -> bool:
 
 
 def _leads_on(tls_port: int) -> bool:
-    """Whether somebody behind it answers for the name of our how-to."""
+    """Return whether a server behind it answers for the name of our how-to."""
     line = http.client.HTTPSConnection("127.0.0.1", tls_port, timeout=5, context=trusting())
     try:
         line.request("GET", "/sign-in", headers={"Host": "shell.example.com"})
@@ -245,14 +247,14 @@ def _leads_on(tls_port: int) -> bool:
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
-    assert found, f"as root: apt-get install {name}"
-    return found
+    path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    assert path, f"as root: apt-get install {name}"
+    return path
 
 
 @dataclass
 class Corporate:
-    """A proxy that speaks CONNECT and knows names that nobody else does, each for a port of this machine or
+    """A proxy that speaks CONNECT and knows names that no resolver does, each for a port of this machine or
     an address; `asked` is what for."""
 
     names: Mapping[str, int | tuple[str, int]]
@@ -268,10 +270,10 @@ class Corporate:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each in self._open:
+        for connection in self._open:
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -303,6 +305,6 @@ class Corporate:
         with suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
-        for each in (source, sink):
+        for stream in (source, sink):
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                stream.shutdown(socket.SHUT_RDWR)

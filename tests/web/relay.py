@@ -48,26 +48,26 @@ class CuttingRelay:
     def __exit__(self, *_: object) -> None:
         self.release()
         # A thread that waits in accept is woken by this, and not by a close.
-        for each in (self._listener, *self._sockets):
+        for stream in (self._listener, *self._sockets):
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                stream.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(10)
-        for each in (self._listener, *self._sockets):
-            each.close()
+        for stream in (self._listener, *self._sockets):
+            stream.close()
 
     def cut(self) -> None:
         """Every line is cut, and every newcomer sent away, until `mend`."""
         self._away = True
-        for each in list(self._sockets):
+        for stream in list(self._sockets):
             with suppress(OSError):  # it was cut before
-                each.shutdown(socket.SHUT_RDWR)
+                stream.shutdown(socket.SHUT_RDWR)
 
     def mend(self) -> None:
         self._away = False
 
     def hold(self) -> None:
-        """The lines that are there carry nothing from now on, and nobody is told; new ones do carry."""
+        """The lines that are there carry nothing from now on, and no end hears of it; new ones carry."""
         self._held.update(self._sockets)
 
     def release(self) -> None:
@@ -90,7 +90,7 @@ class CuttingRelay:
                     continue
                 try:
                     far = socket.create_connection(("127.0.0.1", self.to_port))
-                except OSError:  # nobody is there now
+                except OSError:  # no peer is there now
                     near.close()
                     continue
                 self._sockets += [near, far]
@@ -116,8 +116,8 @@ class CuttingRelay:
                     self.cuts_up += upward
                     self.cuts_down += not upward
                     break
-        for each in (source, sink):
+        for stream in (source, sink):
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            # A peer that still sends is told by a RST, and does not wait for room.
-            each.close()
+                stream.shutdown(socket.SHUT_RDWR)
+            # A peer that still sends gets a RST, and does not wait for room.
+            stream.close()

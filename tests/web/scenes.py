@@ -1,4 +1,4 @@
-"""What a terminal is asked to show: an inner tmux whose windows are splits, vim, htop and mc."""
+"""Scenes that a terminal is asked to show: an inner tmux whose windows are splits, vim, htop and mc."""
 
 import os
 import shutil

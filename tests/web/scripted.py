@@ -1,4 +1,4 @@
-"""A program in a terminal that does what it is told, a line of JSON each, over a Unix socket ($SCRIPT).
+"""A program in a terminal that follows commands, a line of JSON each, over a Unix socket ($SCRIPT).
 
 Run by its path, as a login shell is: it knows nothing of the project.
 """
@@ -55,8 +55,8 @@ def main() -> None:
     job: list[int] = []
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(os.environ["SCRIPT"])
-        with line.makefile(encoding="ascii") as told:
-            for text in told:
+        with line.makefile(encoding="ascii") as commands:
+            for text in commands:
                 number, what, with_what = json.loads(text)
                 answer: Any = None
                 if what == "writes":

@@ -78,8 +78,8 @@ def test_3_what_dies_in_the_shell_leaves_the_outer_terminal_as_it_was(
             ).stdout
             os.kill(int(pid), signal.SIGKILL)
         else:
-            for each in pids_of(f"stagedoor.holder attach {name}"):
-                os.kill(each, signal.SIGKILL)
+            for process_id in pids_of(f"stagedoor.holder attach {name}"):
+                os.kill(process_id, signal.SIGKILL)
         screen.shows("exit=")
         assert flags(screen) == OFF
     subprocess.run(f"{inner_tmux(tmp_path)} kill-server", shell=True, capture_output=True)
@@ -318,7 +318,7 @@ def test_10_the_first_size_and_that_after_two_hundred_changes(port: int, tmp_pat
         for _ in range(200):
             screen.resize(chance.randrange(20, 300), chance.randrange(5, 100))
         screen.resize(97, 31)
-        # Somebody who asks does so behind the last change, in the order of the line.
+        # A client that asks does so behind the last change, in the order of the line.
         wait_until(lambda: size_in_shell(screen, at) == b"31 97")
         screen.type(b"exit\r")
         screen.process.wait(30)
@@ -468,11 +468,11 @@ def test_a_line_that_falls_silent_is_said_and_another_takes_its_place(
             at = screen.shows(b"\x1b]2;not answering for 8 s\x07", at)
             screen.type(b"echo third=$((40+2))\r")
             at = screen.shows(b"third=42\r\n", at)
-            relay.release()  # what was held for the silent line reaches nobody
+            relay.release()  # what was held for the silent line reaches no client
             screen.type(b"echo la''st\r")
             screen.shows(b"last\r\n", at)
             shown = screen.shown
-            assert [shown.count(b"%s=42" % each) for each in (b"first", b"second", b"third")] == [
+            assert [shown.count(b"%s=42" % word) for word in (b"first", b"second", b"third")] == [
                 1
             ] * 3
             screen.type(b"exit\r")

@@ -25,7 +25,7 @@ def cells(screen: Outer, *, settled: bool = False) -> list[list[Cell]]:
 
 
 def same(screen: Outer, expected: list[list[Cell]], what: str) -> None:
-    """The screen comes to be what is expected; where it does not, the first row that differs is told."""
+    """The screen comes to be what is expected; where it does not, the first row that differs is named."""
     try:
         wait_until(lambda: cells(screen) == expected)
     except AssertionError:

@@ -74,13 +74,13 @@ def test_nobody_else_changes_anything(gateway: Gateway, port: int) -> None:
             refused = stranger.post(path, **fields)
             assert refused.status == 403, path
             assert "an account is for people" in refused.text
-        # Another site's page, and one without an Origin, in the browser of somebody who is signed in.
+        # Another site's page, and one without an Origin, in the browser of a person who is signed in.
         for origin in (None, "null", "https://evil.example"):
             elsewhere = Person(port, cookie=person.cookie, origin=origin)
             refused = elsewhere.post(path, **fields)
             assert refused.status == 403, path
             assert "not sent by a page of this gateway" in refused.text
-        # Nobody at all, and a cookie that is nobody's.
+        # No cookie at all, and a cookie that belongs to no session.
         for cookie in ("", "stagedoor=guessed"):
             assert Person(port, cookie=cookie).post(path, **fields).status == 303, path
         assert person.get(path).status == 404, "a link changes nothing"
@@ -125,8 +125,8 @@ def test_the_present_password_cannot_be_guessed_with_a_stolen_cookie(
     assert "guess 0" not in guesses[0].text
     assert thief.post("/account/password", present=PASSWORD, **new).status == 429
     assert Person(port).sign_in("robbed", "of the thief").status == 429
-    denied = [one for one in gateway.sessions("denied") if one.get("identity") == "robbed"]
-    assert [one["reason"] for one in denied[:5]] == ["credential_wrong"] * 5
+    denied = [denial for denial in gateway.sessions("denied") if denial.get("identity") == "robbed"]
+    assert [denial["reason"] for denial in denied[:5]] == ["credential_wrong"] * 5
     assert "of the thief" not in json.dumps([gateway.lines, gateway.audit()])
 
 
@@ -234,7 +234,7 @@ def test_sign_ins_are_seen_and_ended(port: int) -> None:
     assert person.post("/account/sign-ins/end", id=ids[0]).status == 303
 
     def lasting() -> list[bool]:
-        return [one.get("/account").status == 200 for one in (first, second)]
+        return [browser.get("/account").status == 200 for browser in (first, second)]
 
     wait_until(lambda: sorted(lasting()) == [False, True])
     assert person.post("/account/sign-ins/end", id=ids[0]).status == 400
@@ -283,7 +283,7 @@ def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_no
 
 
 def key_signature(person: Person, key: Path) -> str:
-    """What the command on their page prints, by that key."""
+    """Return what the command on their page prints, by that key."""
     [command] = re.findall(r'id="key-command">([^<]+)<', person.get("/account").text)
     typed = html.unescape(command).replace("~/.ssh/id_ed25519", str(key))
     return subprocess.run(["sh", "-c", typed], capture_output=True, text=True, check=True).stdout

@@ -55,7 +55,7 @@ def test_a_command_in_a_pipe_shows_its_output_alone_and_gives_its_exit_code(
 
 
 def test_what_is_piped_in_is_typed_into_a_shell_of_its_own(port: int, tmp_path: Path) -> None:
-    """Its end would end whatever somebody has in `main`."""
+    """Its end would end whatever a person has in `main`."""
     with outer(tmp_path) as screen:
         screen.start(attach_command(tmp_path, port, "app01", "--shell"))
         screen.line("kept=here; echo be''gun")
@@ -160,7 +160,7 @@ def test_a_log_that_cannot_be_written_ends_nothing(port: int, tmp_path: Path) ->
 def test_output_that_cannot_be_written_is_no_success(
     port: int, tmp_path: Path, place: str | None, why: bytes
 ) -> None:
-    """The program ends well meanwhile; somebody who relies on the exit code must not take that for all."""
+    """The program ends well meanwhile; a caller who relies on the exit code must not take that for all."""
     if place is None:
         read, target = os.pipe()
         os.close(read)
@@ -200,7 +200,7 @@ def test_who_watches_without_utf_8_is_shown_ascii(port: int, tmp_path: Path, lan
 
 
 def test_a_program_ends_with_whoever_reads_what_it_shows(port: int, tmp_path: Path) -> None:
-    """Its terminal has a name that nobody has seen: it would write for ever."""
+    """Its terminal has a name that no client has seen: it would write for ever."""
     process = attached(tmp_path, port, "app01", "--", "yes")
     assert process.stdout is not None
     assert process.stdout.readline() == b"y\r\n"
@@ -369,7 +369,7 @@ def test_3_whoever_detaches_from_a_full_screen_program_has_his_own_screen_again(
 
 
 def test_a_window_that_is_closed_ends_no_shell(port: int, tmp_path: Path) -> None:
-    """The kernel tells the session's leader of it; `attach` may only find the end of its input."""
+    """The kernel informs the session's leader of it; `attach` may only find the end of its input."""
     again = attach_command(tmp_path, port, "app01", "--shell", "--name", "closed")
     with outer(tmp_path) as screen:
         screen.start(again)
@@ -592,7 +592,7 @@ def test_a_refusal_is_said_once(port: int, tmp_path: Path) -> None:
 
 
 def test_a_machine_without_a_login_is_told_how_it_gets_one(port: int, tmp_path: Path) -> None:
-    """Where nobody can be asked, nothing else says that a browser would do."""
+    """Where no person can be asked, nothing else says that a browser would do."""
     url = f"http://127.0.0.1:{port}"
     process = subprocess.run(
         [

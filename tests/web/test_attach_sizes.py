@@ -1,4 +1,4 @@
-"""`stagedoor attach` where the terminal has the size of somebody else's window."""
+"""`stagedoor attach` where the terminal has the size of another person's window."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ LARGE, SMALL = Size(200, 50), Size(60, 20)
 
 @contextmanager
 def joined(port: int, name: str, size: Size, mode: Mode = Mode.MIRROR) -> Iterator[Visitor]:
-    """Somebody else at the terminal, in a window of that size."""
+    """Another person at the terminal, in a window of that size."""
     visitor = Visitor(port).hello(ticket(port), terminal=name, mode=mode)
     try:
         visitor.send(Resize(size))

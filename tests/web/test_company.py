@@ -45,8 +45,8 @@ def test_terminals_are_listed_and_ended(port: int, hosted: Visitor, tmp_path: Pa
         done = attach(tmp_path, port, "app01", "--list", "--json")
         assert done.returncode == 0, done.stderr
         return {
-            one["name"]: [person["name"] for person in one["attached"]]
-            for one in json.loads(done.stdout)
+            entry["name"]: [person["name"] for person in entry["attached"]]
+            for entry in json.loads(done.stdout)
         }
 
     wait_until(lambda: listed().get("company") == ["dev"])
@@ -132,8 +132,8 @@ def test_who_is_watched_in_attach_is_told(gateway: Gateway, port: int, tmp_path:
 
 def test_an_app_without_terminals_says_so(port: int, tmp_path: Path) -> None:
     done = attach(tmp_path, port, "app02", "--list")
-    told = "No terminals; open one: stagedoor attach app02\n"
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", told)
+    message = "No terminals; open one: stagedoor attach app02\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", message)
     assert attach(tmp_path, port, "app02", "--list", "--json").stdout == "[]\n"
 
 
@@ -142,8 +142,8 @@ def test_who_only_looks_starts_no_terminal(port: int, hosted: Visitor, tmp_path:
     assert done.returncode == 255
     assert "the terminal nobody is not there any more" in done.stderr
     listed = json.loads(attach(tmp_path, port, "app01", "--list", "--json").stdout)
-    assert "company" in [one["name"] for one in listed]
-    assert "nobody" not in [one["name"] for one in listed]
+    assert "company" in [resource["name"] for resource in listed]
+    assert "nobody" not in [resource["name"] for resource in listed]
 
 
 def test_a_session_is_watched_by_its_id(
@@ -154,19 +154,21 @@ def test_a_session_is_watched_by_its_id(
     token = tmp_path / "token"
     token.touch(mode=0o600)
     token.write_text(PASSWORD)
-    found: list[str] = []
+    terminals: list[str] = []
 
     def live() -> bool:
         status, answer, _ = post(port, "/api/live", b"{}", basic("ops"))
-        found[:] = [
-            one["session"] for one in answer.get("sessions", ()) if one["terminal"] == "company"
+        terminals[:] = [
+            session["session"]
+            for session in answer.get("sessions", ())
+            if session["terminal"] == "company"
         ]
-        # One only: somebody who was there in the test before may be leaving.
-        return status == 200 and len(found) == 1
+        # One only: the person who was there in the test before may be leaving.
+        return status == 200 and len(terminals) == 1
 
     wait_until(live)
     watching = [
-        *attach_command(tmp_path, port)[:3], "session", "watch", found[0],
+        *attach_command(tmp_path, port)[:3], "session", "watch", terminals[0],
         "--url", f"http://127.0.0.1:{port}", "--user", "ops", "--token-file", str(token),
         "--via", "direct",
     ]  # fmt: skip
@@ -176,7 +178,9 @@ def test_a_session_is_watched_by_its_id(
         hosted.until(
             lambda: (
                 hosted.people
-                and [each.name for each in hosted.people[-1].people if each.mode is Mode.WATCH]
+                and [
+                    person.name for person in hosted.people[-1].people if person.mode is Mode.WATCH
+                ]
                 == ["ops"]
             )
         )
@@ -198,7 +202,7 @@ def test_a_session_is_watched_by_its_id(
         screen.shows("exit=0")
         assert not re.search(r"\[\?|;\d+R|;\d+c", screen.settled())
     done = subprocess.run(
-        [word if word != found[0] else "0" * 20 for word in watching],
+        [word if word != terminals[0] else "0" * 20 for word in watching],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 255

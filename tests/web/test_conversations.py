@@ -51,7 +51,7 @@ from tests.web.visitor import BOUND_S, Visitor, ticket
 from tests.wire.conversation import Step, unrun
 from tests.wire.conversations import told_to
 
-TOLD = told_to("terminal") | told_to("gateway")
+RECEIVED = told_to("terminal") | told_to("gateway")
 NOT_LIVE = {
     "what is typed again, since nobody said that it had come, is taken once": (
         "a real terminal's buffer takes a few bytes at once, so all of them are told as taken"
@@ -100,7 +100,7 @@ def world(
         with Gateway(folder, settings) as gateway:
             gateway.add_user("dev", "app01")
             yield World(gateway.start(), terminals, listener)
-            assert "".join(each.read_text() for each in terminals.glob("*.faults")) == ""
+            assert "".join(path.read_text() for path in terminals.glob("*.faults")) == ""
 
 
 class Program:
@@ -112,13 +112,13 @@ class Program:
         self._answers = self._line.makefile(encoding="ascii")
         self._number = 0
 
-    def tell(self, what: str, with_what: Any = None) -> int:
+    def send(self, what: str, with_what: Any = None) -> int:
         self._number += 1
         self._line.sendall(json.dumps([self._number, what, with_what]).encode() + b"\n")
         return self._number
 
     def ask(self, what: str, with_what: Any = None) -> Any:
-        number = self.tell(what, with_what)
+        number = self.send(what, with_what)
         while True:
             answered, answer = json.loads(self._answers.readline())
             if answered == number:
@@ -163,17 +163,17 @@ class Line:
         return self.came.pop(0)
 
     def shows(self, expected: Out) -> None:
-        found = self.next()
-        assert isinstance(found, Out), found
-        while len(found.data) < len(expected.data):
+        frame = self.next()
+        assert isinstance(frame, Out), frame
+        while len(frame.data) < len(expected.data):
             more = self.next()
             assert isinstance(more, Out), more
-            assert more.at == found.at + len(found.data)
-            found = Out(found.at, found.data + more.data)
+            assert more.at == frame.at + len(frame.data)
+            frame = Out(frame.at, frame.data + more.data)
         length = len(expected.data)
-        assert (found.at, found.data[:length]) == (expected.at, expected.data)
-        if found.data[length:]:
-            self.came.insert(0, Out(found.at + length, found.data[length:]))
+        assert (frame.at, frame.data[:length]) == (expected.at, expected.data)
+        if frame.data[length:]:
+            self.came.insert(0, Out(frame.at + length, frame.data[length:]))
 
     def closes(self) -> None:
         with suppress(ConnectionClosed):
@@ -257,27 +257,27 @@ class Replay:
                 while line.taken < to:
                     line.receive()
             case Welcome():
-                found = line.next()
-                assert isinstance(found, Welcome), found
-                known = self.names.setdefault(expected.attachment, found.attachment)
-                assert replace(found, attachment="") == replace(expected, attachment="")
-                assert found.attachment == known
+                frame = line.next()
+                assert isinstance(frame, Welcome), frame
+                known = self.names.setdefault(expected.attachment, frame.attachment)
+                assert replace(frame, attachment="") == replace(expected, attachment="")
+                assert frame.attachment == known
                 assert len(set(self.names.values())) == len(self.names)
-                line.taken = found.in_at
+                line.taken = frame.in_at
             case Notice(NoticeKind.DETACHED, text):
-                # One whom a gateway let in has a name.
+                # A person that a gateway let in has a name.
                 assert line.next() == replace(expected, text=text.replace("somebody", "dev"))
             case _:
                 assert line.next() == expected
 
     def rests(self, who: str, line: Line) -> None:
-        """Nothing more has come, and no more was taken than was told."""
+        """Nothing more has come, and no more was taken than was reported."""
         assert line.visitor.socket is not None
         line.visitor.socket.send(encode(Ping(1)))
         assert isinstance(line.next(), Pong)
-        told = [frame for step in self.steps if step.get("who") == who and "down" in step
+        frames = [frame for step in self.steps if step.get("who") == who and "down" in step
                 if isinstance(frame := decode(unrun(step["down"])), InAck | Welcome)]  # fmt: skip
-        last = told[-1]
+        last = frames[-1]
         assert line.taken == (last.to if isinstance(last, InAck) else last.in_at)
 
     # The program's side.
@@ -289,14 +289,14 @@ class Replay:
             case "writes":
                 data = unrun(step["data"])
                 self.written += len(data)
-                program.tell("writes", data.hex())
+                program.send("writes", data.hex())
                 if not self.lines:
                     self.wait_until_held()
             case "takes":
                 data = unrun(step["data"])
                 assert bytes.fromhex(program.ask("takes", len(data))) == data
             case "exits":
-                program.tell("exits", [step["code"], step["signal"]])
+                program.send("exits", [step["code"], step["signal"]])
             case "busy":
                 program.ask("busy", step["is"])
             case "sized":
@@ -321,8 +321,8 @@ class Replay:
             line.settimeout(BOUND_S)
             line.sendall(framed(Hello("", self.terminal, "", 0, Size(80, 24), Mode.WATCH)))
             while seen < self.written:
-                for each in frames.feed(line.recv(1 << 16)):
-                    match decode(each):
+                for frame in frames.feed(line.recv(1 << 16)):
+                    match decode(frame):
                         case Welcome(_, at, _, _, _) | Gap(_, at):
                             seen = at
                         case Out(at, shown):
@@ -341,9 +341,9 @@ class Replay:
 
 
 def test_what_is_left_out_is_known() -> None:
-    assert set(NOT_LIVE) <= set(TOLD)
+    assert set(NOT_LIVE) <= set(RECEIVED)
 
 
-@pytest.mark.parametrize("name", [name for name in TOLD if name not in NOT_LIVE])
+@pytest.mark.parametrize("name", [name for name in RECEIVED if name not in NOT_LIVE])
 def test_a_gateway_and_a_holder_have_their_part_in(world: World, name: str) -> None:
-    Replay(world, f"c{list(TOLD).index(name)}", TOLD[name]).run()
+    Replay(world, f"c{list(RECEIVED).index(name)}", RECEIVED[name]).run()

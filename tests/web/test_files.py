@@ -41,9 +41,9 @@ app = "secret"
 """
 LARGE = 128 * MIB
 END_S = allow(40.0)
-"""Less than anybody is waited for in vain, and a busy machine's share."""
+"""Less than any wait in vain, and a busy machine's share."""
 RSS_BYTES = 64 * MIB
-"""What moving a file may cost at most, however large it is."""
+"""The memory that moving a file may cost at most, however large it is."""
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +62,20 @@ def mover(gateway: Gateway) -> Mover:
 def peak(gateway: Gateway) -> int:
     """The most memory, in bytes, that a worker has had."""
     (pid,) = gateway.worker_pids()
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) * 1024
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1]) * 1024
 
 
 def why(answer: Answer) -> str:
-    """What the person is told: one line."""
+    """Return what the person reads: one line."""
     message = str(answer.said["message"])
     assert "\n" not in message
     return message
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 # Whole files.
@@ -99,9 +99,9 @@ def test_a_large_file_goes_up_and_down_byte_for_byte_in_little_memory(
     line.request(
         "GET", mover.files(f"path={quote(str(tmp_path))}/large"), headers=mover.headers("GET")
     )
-    found = line.getresponse()
-    assert found.getheader("content-length") == str(LARGE)
-    assert digest(iter(lambda: found.read(MIB), b"")) == expected
+    response = line.getresponse()
+    assert response.getheader("content-length") == str(LARGE)
+    assert digest(iter(lambda: response.read(MIB), b"")) == expected
     line.close()
     assert peak(gateway) - before < RSS_BYTES
 
@@ -147,8 +147,8 @@ def test_nothing_is_ever_replaced(mover: Mover, tmp_path: Path) -> None:
     assert mover.send(Sent(tmp_path, b"a.txt", 3), b"two").said == {"name": "a (1).txt"}
     assert mover.send(Sent(tmp_path, b"a.txt", 5), b"three").said == {"name": "a (2).txt"}
     assert mover.send(Sent(tmp_path, b"b.tar.gz", 1), b"x").said == {"name": "b.tar (1).gz"}
-    found = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.exists()}
-    assert found == {
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.exists()}
+    assert files == {
         "a.txt": b"mine",
         "a (1).txt": b"two",
         "a (2).txt": b"three",
@@ -171,8 +171,8 @@ def test_names_of_any_language_and_of_none(mover: Mover, tmp_path: Path) -> None
         answer = mover.get(path)
         assert answer.body == b"ok"
         assert unquote_to_bytes(mover.about(path).said["path"]) == path
-        told = answer.headers["content-disposition"].partition("filename*=UTF-8''")[2]
-        assert unquote_to_bytes(told).decode() == name.decode("utf-8", "replace")
+        quoted = answer.headers["content-disposition"].partition("filename*=UTF-8''")[2]
+        assert unquote_to_bytes(quoted).decode() == name.decode("utf-8", "replace")
 
 
 def test_links_are_followed_as_sftp_does(mover: Mover, tmp_path: Path) -> None:
@@ -222,10 +222,10 @@ def test_a_download_that_is_cut_ten_times_goes_on(mover: Mover, tmp_path: Path) 
         line = mover.connect()
         more = {"Range": f"bytes={len(got)}-", "If-Range": tag} if got else {}
         line.request("GET", query, headers={**mover.headers("GET"), **more})
-        found = line.getresponse()
-        assert found.status == (206 if got else 200)
-        tag = found.getheader("etag") or ""
-        got += found.read(cut - len(got))
+        response = line.getresponse()
+        assert response.status == (206 if got else 200)
+        tag = response.getheader("etag") or ""
+        got += response.read(cut - len(got))
         line.close()
     assert got == (tmp_path / "cut").read_bytes()
 
@@ -409,7 +409,7 @@ def test_names_and_paths_that_are_none(mover: Mover, tmp_path: Path) -> None:
     assert list(tmp_path.parent.glob("up*")) == []
 
 
-# Somebody who has to leave, and somebody who is slow.
+# A person who has to leave, and one who is slow.
 
 
 def granted(gateway: Gateway, app: str, names: str = "user:dev") -> int:
@@ -474,9 +474,9 @@ def test_who_loses_his_grant_loses_the_file_in_its_middle(
 
 
 def shell_pid(gateway: Gateway) -> int:
-    """The process of the shell app01, as its folder tells."""
+    """The process of the shell app01, as its folder records it."""
     (state,) = [
-        each for each in gateway.data_dir.rglob("state.json") if "app01" in str(each.parent)
+        path for path in gateway.data_dir.rglob("state.json") if "app01" in str(path.parent)
     ]
     return int(json.loads(state.read_text())["pid"])
 

@@ -1,4 +1,4 @@
-"""What is asked of a shell for one file, whatever it says of itself and however little it gives at once."""
+"""Reads of one file from a shell, whatever it says of itself and however little it gives at once."""
 
 from typing import cast
 

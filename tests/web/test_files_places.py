@@ -26,13 +26,13 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install
 
 DOMAIN = "shell.example.com"
 LARGE = 24 * MIB
-"""More than nginx takes, or keeps in memory and the sockets beside it, unless it is told."""
+"""More than nginx takes, or keeps in memory and the sockets beside it, by default."""
 RULES = {"max_upload_mib": LARGE // MIB}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the page is: its address below `origin`, and what stands before the gateway."""
+    """A place of the page: its address below `origin`, and the proxy before the gateway."""
 
     gateway: Gateway
     proxy: Reverse
@@ -44,7 +44,7 @@ class Place:
 
 
 def settings(**more: object) -> str:
-    """Those of the how-to, with `more` of them."""
+    """Return the lines of the how-to, with `more` of them."""
     shown = tomllib.loads(printed("toml"))["web"]
     web = {**shown, **RULES, **more, "addresses": ["127.0.0.1:0"]}
     lines = [f"{name} = {json.dumps(value)}" for name, value in web.items()]
@@ -176,13 +176,13 @@ def test_only_the_page_of_that_very_origin_can_ask(
         assert mover.ask("GET", get, headers=marks, plain=True).status == 403
     by_referer = {**cookie, "Referer": f"{mover.origin}{mover.path}/app/app01"}
     assert mover.ask("GET", get, headers=by_referer, plain=True).body == b"mine"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["f"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["f"]
 
 
 def test_who_only_says_that_he_is_the_proxy_is_not_our_page(
     place: Place, mover: Mover, tmp_path: Path
 ) -> None:
-    """Past nginx, with its headers and somebody's cookie, from an address that is none of a proxy's."""
+    """Past nginx, with its headers and a person's cookie, from an address that is none of a proxy's."""
     sent = Sent(tmp_path, b"evil", 1)
     line = http.client.HTTPConnection(
         "127.0.0.1", place.gateway.port("web"), timeout=30, source_address=("127.0.0.7", 0)

@@ -1,4 +1,4 @@
-"""What requests for files say, whatever they say."""
+"""The words of requests for files, whatever they are."""
 
 import re
 from email.message import Message

@@ -1,4 +1,4 @@
-"""A reverse proxy that is believed, and names nobody: nobody is let in as the proxy itself."""
+"""A reverse proxy that is believed and names no client: no client is let in as the proxy itself."""
 
 import http.client
 import socket

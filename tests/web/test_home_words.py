@@ -1,4 +1,4 @@
-"""What the home page says of an app: what is permitted there that not everybody has."""
+"""The home page's words about an app: the permissions there that not every developer has."""
 
 import pytest
 

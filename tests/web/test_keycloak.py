@@ -102,7 +102,7 @@ class Machine:
         return process
 
     def type(self, block: str) -> str:
-        """What a block of shell prints."""
+        """Return what a block of shell prints."""
         process = self.start(block)
         if "kc.sh start-dev" in block:
             wait_until(self.keycloak.answers, START_S)
@@ -128,7 +128,7 @@ class Machine:
         browser.get(html.unescape(back))
 
     def signed_out(self) -> None:
-        """At Keycloak, while somebody is in the app."""
+        """At Keycloak, while a developer is in the app."""
         inside = self.start("ssh app01.ssh 'echo up; sleep 600'")
         assert inside.stdout is not None
         assert inside.stdout.readline().strip() == "up"
@@ -151,9 +151,9 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     (tmp_path / "sso").mkdir()
-    found = Machine(tmp_path)
-    yield found
-    found.close()
+    new_machine = Machine(tmp_path)
+    yield new_machine
+    new_machine.close()
 
 
 def test_the_tutorial_shows_what_happens(machine: Machine) -> None:

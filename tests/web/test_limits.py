@@ -1,4 +1,4 @@
-"""What somebody who has not said who they are can hold of the web listener, and for how long."""
+"""The share of the web listener that an anonymous client can hold, and for how long."""
 
 import socket
 import time
@@ -35,7 +35,7 @@ def line(gateway: Gateway) -> socket.socket:
 
 
 def source_of(connection: socket.socket) -> str:
-    """What the gateway's log calls somebody who sits at this end."""
+    """Return the name in the gateway's log for a client at this end."""
     host, port = connection.getsockname()
     return f"{host}:{port}"
 
@@ -63,9 +63,9 @@ def test_a_header_that_drips_in_is_cut_off_and_written_down(hurried: Gateway) ->
         answer, took_s = drip(slow, b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"x" * 600)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert took_s < 20
-    found = hurried.wait_for_session(source, after=at)
-    assert (found["outcome"], found["reason"]) == ("denied", "header_timeout")
-    assert found["way"] == "web"
+    session = hurried.wait_for_session(source, after=at)
+    assert (session["outcome"], session["reason"]) == ("denied", "header_timeout")
+    assert session["way"] == "web"
 
 
 def test_so_is_the_second_one_on_a_connection(hurried: Gateway) -> None:
@@ -92,15 +92,15 @@ def test_one_who_says_nothing_is_closed_without_a_word(hurried: Gateway) -> None
     with line(hurried) as silent:
         source = source_of(silent)
         assert silent.recv(100) == b""
-    assert not [one for one in hurried.lines[at:] if one.get("source") == source]
+    assert not [record for record in hurried.lines[at:] if record.get("source") == source]
 
 
 def test_a_websocket_that_says_no_hello_is_told_so_and_closed(hurried: Gateway) -> None:
     visitor = Visitor(hurried.port("web")).open()
     assert visitor.socket is not None
-    told = decode(visitor.socket.recv(BOUND_S))
-    assert isinstance(told, Notice)
-    assert told.text.startswith("no HELLO came within ")
+    frame = decode(visitor.socket.recv(BOUND_S))
+    assert isinstance(frame, Notice)
+    assert frame.text.startswith("no HELLO came within ")
     with pytest.raises(ConnectionClosed):
         visitor.socket.recv(BOUND_S)
     visitor.close()
@@ -116,8 +116,8 @@ def test_many_who_say_nothing_keep_nobody_out(hurried: Gateway) -> None:
         visitor.shows(b"here")
         visitor.close()
     finally:
-        for each in waiting:
-            each.close()
+        for entry in waiting:
+            entry.close()
 
 
 def test_a_message_beyond_the_limit_ends_it_with_the_code_for_that(hurried: Gateway) -> None:

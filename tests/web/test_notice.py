@@ -19,8 +19,8 @@ def home(tmp_path: Path, notice: str | None) -> str:
 
 
 def test_the_page_of_the_apps_says_it(tmp_path: Path) -> None:
-    found = home(tmp_path, NOTICE)
-    assert f'<p class="notice">{SHOWN}</p>' in found
+    page = home(tmp_path, NOTICE)
+    assert f'<p class="notice">{SHOWN}</p>' in page
     assert "notice" not in home(tmp_path, None)
 
 

@@ -105,9 +105,9 @@ def person(port: int) -> Person:
 
 @pytest.fixture
 def inside(port: int) -> Person:
-    found = Person(port)
-    assert found.sign_in().status == 303
-    return found
+    new_person = Person(port)
+    assert new_person.sign_in().status == 303
+    return new_person
 
 
 # What every answer says.
@@ -161,15 +161,15 @@ def test_pages_have_nothing_inline(inside: Person) -> None:
 
 @BUILT
 def test_each_terminal_page_has_a_nonce_of_its_own(inside: Person) -> None:
-    found = set()
+    paths = set()
     for _ in range(2):
         answer = inside.get("/app/app01")
         assert answer.status == 200
         nonce = re.search(r'data-nonce="([^"]+)"', answer.text)
         assert nonce
         assert f"'nonce-{nonce[1]}'" in answer.headers["content-security-policy"]
-        found.add(nonce[1])
-    assert len(found) == 2
+        paths.add(nonce[1])
+    assert len(paths) == 2
 
 
 @BUILT
@@ -344,9 +344,9 @@ def test_two_cookies_of_the_name_are_refused(
     assert "max-age=0" in page.headers["set-cookie"].lower()
     assert Person(port, cookie=own).get("/").status == 200, "nobody was signed out"
     assert inside.post("/sign-out").status == 303
-    for each in (own, planted.cookie):
-        over = each in inside.cookie
-        assert (Person(port, cookie=each).get("/").status == 303) is over
+    for cookie in (own, planted.cookie):
+        over = cookie in inside.cookie
+        assert (Person(port, cookie=cookie).get("/").status == 303) is over
 
 
 @pytest.mark.parametrize("host", ["[", "[::1", "a]b", ":", "a:b:c", "x" * 300, "ü.example"])
@@ -446,7 +446,7 @@ def test_what_a_link_opened_ends_with_the_password(tmp_path: Path) -> None:
         at = len(gateway.lines)
         gateway.command("user", "password", "dev", "--password-stdin", stdin="another one\n")
         gateway.wait_for(lambda line: line["event"] == "policy changed", after=at)
-        # It may tell of the change before, of the link, first.
+        # It may report the change before, of the link, first.
         wait_until(lambda: person.get("/").status == 303)
 
 

@@ -1,4 +1,4 @@
-"""Where people sign in at an identity provider, only some groups have passwords: by each access method."""
+"""With an identity provider, only some groups have passwords: by each access method."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 async def by_ssh(port: int, name: str) -> bool:
-    """Whether the SSH listener takes the password."""
+    """Return whether the SSH listener takes the password."""
     try:
         async with asyncssh.connect(
             "127.0.0.1", port, username=name, password=PASSWORD, known_hosts=None, client_keys=[]
@@ -75,7 +75,7 @@ async def test_a_password_lets_nobody_in_but_those_groups(gateway: Gateway, port
     assert post(port, "/api/ticket", asked, basic("dev"))[0] == 401
     assert connect(gateway, "dev", PASSWORD) == 407
     assert not await by_ssh(gateway.port("ssh"), "dev")
-    # Nobody learns who is in the group, but by a password that is right.
+    # No client learns who is in the group, but by a password that is right.
     messages = {
         post(port, "/api/ticket", asked, basic(name, "wrong"))[1]["message"].replace(name, "")
         for name in ("dev", "glass", "nobody")
@@ -88,8 +88,8 @@ async def test_a_password_lets_nobody_in_but_those_groups(gateway: Gateway, port
     assert post(port, "/api/ticket", asked, basic("glass"))[0] == 200
     assert connect(gateway, "glass", PASSWORD) == 200
     assert await by_ssh(gateway.port("ssh"), "glass")
-    told = [e["fields"] for e in gateway.audit() if e["kind"] == "policy.changed"]
-    assert [f["user"] for f in told if f["action"] == "web.local-sign-in"] == ["glass"]
+    changes = [e["fields"] for e in gateway.audit() if e["kind"] == "policy.changed"]
+    assert [f["user"] for f in changes if f["action"] == "web.local-sign-in"] == ["glass"]
     said = [line for line in gateway.lines if line["event"] == "only these groups have passwords"]
     assert [line["groups"] for line in said] == [["oncall"]], "once"
 

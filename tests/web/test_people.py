@@ -1,4 +1,4 @@
-"""Who is at a terminal, by what the holder and the gateways know; and who may send others away."""
+"""The people at a terminal, as the holder and the gateways know them; and who may send others away."""
 
 import subprocess
 import sys
@@ -40,13 +40,13 @@ def present(name: str, *, looks: bool = False, share: str | None = None) -> Pres
     return PresenceEntry(f"session of {name}", name, "::1", "app01/dev", "main", looks, 50.0, share)
 
 
-def told(*owners: str, you: int = 1, mode: Mode = Mode.MIRROR) -> People:
+def people_of(*owners: str, you: int = 1, mode: Mode = Mode.MIRROR) -> People:
     people = tuple(Person(number, owner, mode) for number, owner in enumerate(owners, 1))
     return People(you, rules=True, locked=False, people=people)
 
 
 def known(people: People) -> list[tuple[str, IdentityLevel]]:
-    return [(each.name, each.known) for each in people.people]
+    return [(person.name, person.known) for person in people.people]
 
 
 def after(
@@ -56,7 +56,7 @@ def after(
 
 
 def test_those_whom_the_gateway_let_in_have_names() -> None:
-    people = told("user:alice", "guest:bob")
+    people = people_of("user:alice", "guest:bob")
     assert after(people, [present("alice"), present("bob", share="s")]) == {1, 2}
     assert known(with_levels(people, {1, 2}, set())) == [
         ("alice", IdentityLevel.USER),
@@ -68,7 +68,7 @@ def test_those_whom_the_gateway_let_in_have_names() -> None:
 
 @pytest.mark.parametrize("owner", ["", "user:bob", "guest:bob", "bob", "root:bob", "user:alice"])
 def test_a_name_that_is_claimed_in_the_shell_is_not_proved(owner: str) -> None:
-    assert after(told("user:alice", owner), [present("alice")]) == {1}, "the reader themselves"
+    assert after(people_of("user:alice", owner), [present("alice")]) == {1}, "the reader themselves"
 
 
 def test_of_a_crowd_only_those_are_looked_at_again_whose_terminal_has_news() -> None:
@@ -89,10 +89,10 @@ def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> N
     now = 0.0
     notifier = PresenceNotifier(said.append, lambda: now)
     here = [present("alice")]
-    notifier.set_people(told("user:alice", "user:bob"))
+    notifier.set_people(people_of("user:alice", "user:bob"))
     for _ in range(2):
         notifier.set_present(here, "session of alice")
-    assert [known(each) for each in said if isinstance(each, People)] == [
+    assert [known(frame) for frame in said if isinstance(frame, People)] == [
         [("alice", IdentityLevel.USER), ("bob", IdentityLevel.CLAIMED)]
     ]
     now = DOUBT_S
@@ -103,17 +103,17 @@ def test_those_at_a_terminal_are_told_of_news_and_of_a_doubt_that_is_over() -> N
 
 def test_a_name_of_one_who_watches_is_no_name_of_one_who_types() -> None:
     here = [present("alice"), present("ops", looks=True)]
-    assert after(told("user:alice", "user:ops"), here) == {1}
+    assert after(people_of("user:alice", "user:ops"), here) == {1}
 
 
 def test_of_two_who_claim_a_name_neither_is_taken_for_the_other() -> None:
-    people = told("user:bob", "user:bob", "user:alice", you=3)
+    people = people_of("user:bob", "user:bob", "user:alice", you=3)
     assert after(people, [present("bob"), present("alice")]) == {3}
     assert after(people, [present("bob"), present("alice")], frozenset({2})) == {2, 3}
 
 
-class Told:
-    """What a client is told, with a clock."""
+class Inbox:
+    """The messages to a client, with a clock."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -134,20 +134,20 @@ ALICE, BOB = ("alice", IdentityLevel.USER), ("bob", IdentityLevel.USER)
 
 
 def test_one_let_in_by_another_gateway_is_never_shown_as_by_ssh() -> None:
-    client = Told()
-    client.teller.set_people(told("user:alice", "user:bob"))
+    client = Inbox()
+    client.teller.set_people(people_of("user:alice", "user:bob"))
     client.looks("alice")  # asked before bob came
     client.now += DOUBT_S - 1
     client.looks("alice", "bob")
     client.now += 100
     client.looks("alice")  # and gone before the holder has heard of it
-    client.teller.set_people(told("user:alice"))
+    client.teller.set_people(people_of("user:alice"))
     assert client.said == [[ALICE, ("bob", IdentityLevel.CLAIMED)], [ALICE, BOB], [ALICE]]
 
 
 def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
-    client = Told()
-    client.teller.set_people(told("user:alice", ""))
+    client = Inbox()
+    client.teller.set_people(people_of("user:alice", ""))
     client.looks("alice")
     client.now += DOUBT_S
     client.looks("alice")
@@ -157,7 +157,7 @@ def test_one_by_ssh_is_seen_at_once_and_known_for_it_soon() -> None:
 
 def test_attach_has_a_line_for_it() -> None:
     company = PresenceReport()
-    assert company.news(told("user:alice")) is None
+    assert company.news(people_of("user:alice")) is None
     people = (
         Person(1, "alice", Mode.MIRROR, IdentityLevel.USER),
         Person(2, "bob", Mode.MIRROR, IdentityLevel.USER, typed=True),
@@ -165,12 +165,14 @@ def test_attach_has_a_line_for_it() -> None:
         Person(4, "o\x1bps", Mode.WATCH, IdentityLevel.GUEST),
     )
     line = "also here: bob (types, typed last), somebody by ssh (types), ops (watches)"
-    found = company.news(People(1, rules=True, locked=False, people=people))
-    assert found is not None
-    assert "\x1b" not in found[0]
-    assert found[0].replace("?", "").replace("\ufffd", "") == line
-    assert found[1]
-    quiet = tuple(Person(each.number, each.name, each.mode, each.known) for each in people)
+    update = company.news(People(1, rules=True, locked=False, people=people))
+    assert update is not None
+    assert "\x1b" not in update[0]
+    assert update[0].replace("?", "").replace("\ufffd", "") == line
+    assert update[1]
+    quiet = tuple(
+        Person(person.number, person.name, person.mode, person.known) for person in people
+    )
     again = company.news(People(1, rules=True, locked=False, people=quiet))
     assert again is not None
     assert not again[1], "only who typed last has changed"
@@ -190,7 +192,7 @@ def host(port: int) -> Iterator[Visitor]:
 
 def at(visitor: Visitor) -> list[tuple[str, Mode, IdentityLevel]]:
     people = visitor.people[-1].people if visitor.people else ()
-    return [(each.name, each.mode, each.known) for each in people]
+    return [(person.name, person.mode, person.known) for person in people]
 
 
 DEV = ("dev", Mode.MIRROR, IdentityLevel.USER)

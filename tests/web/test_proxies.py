@@ -27,9 +27,9 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install
 ECHO = "stty raw -echo; printf ready; cat"
 NAME = "shell.example.com"
 TOO_LONG_S = 3
-"""What Traefik gives a request to come whole: 60 s unless it is told otherwise."""
+"""Traefik's bound on a request to come whole: 60 s by default."""
 IDLE_S = 4
-"""What nginx gives a line without bytes: 60 s unless it is told otherwise. Here less, to be waited for."""
+"""nginx's bound on a line without bytes: 60 s by default. Here less, to be waited for."""
 
 
 def settings(**web: object) -> str:
@@ -46,7 +46,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def below(
     tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
 ) -> Iterator[tuple[Gateway, Reverse]]:
-    """A gateway at a path of a site of somebody else's, with TLS at nginx and an idle time of 4 s."""
+    """A gateway at a path of a foreign site, with TLS at nginx and an idle time of 4 s."""
     folder = tmp_path_factory.mktemp("below")
     web = settings(
         path="/stagedoor", forwarded_from=["127.0.0.1/32"], ping_s=0.5, host_names=[NAME]
@@ -203,15 +203,15 @@ def test_what_is_typed_and_shown_is_not_kept_back_by_the_proxy(
 
 
 def denied_from(gateway: Gateway, port: int, *, address: str, claimed: str) -> str:
-    """Which source the gateway writes down for somebody at `address` who claims to be another."""
+    """Return the source that the gateway writes down for a client at `address` that claims another."""
     at = len(gateway.lines)
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(address, 0))
     path = "/stagedoor/api/ticket"
     line.request("POST", path, b"{}", {"X-Forwarded-For": claimed, "X-Forwarded-Proto": "https"})
     line.getresponse().read()
     line.close()
-    found = gateway.wait_for_denial(after=at)
-    return str(found["source"]).rpartition(":")[0]
+    denial = gateway.wait_for_denial(after=at)
+    return str(denial["source"]).rpartition(":")[0]
 
 
 def test_who_forwarded_it_is_believed_only_from_proxies_that_are_named(
@@ -219,7 +219,7 @@ def test_who_forwarded_it_is_believed_only_from_proxies_that_are_named(
 ) -> None:
     gateway, proxy = below
     web = gateway.port("web")
-    # By the proxy: its peer is whom it names, whatever that one claims.
+    # By the proxy: its peer is the one it names, whatever that one claims.
     assert denied_from(gateway, proxy.port, address="127.0.0.7", claimed="10.9.9.9") == "127.0.0.7"
     # Past the proxy, from an address that is none.
     assert denied_from(gateway, web, address="127.0.0.7", claimed="10.9.9.9") == "127.0.0.7"
@@ -301,13 +301,13 @@ def test_a_terminal_behind_it_and_no_headers_but_its_own(
             line.request("POST", "/api/ticket", b"{}", forged)
             line.getresponse().read()
             line.close()
-            found = gateway.wait_for_denial(after=at)
-            assert str(found["source"]).startswith("127.0.0.7:")
+            denial = gateway.wait_for_denial(after=at)
+            assert str(denial["source"]).startswith("127.0.0.7:")
 
 
 @contextmanager
 def echoing(folder: Path, reverse: Reverse, ca: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A terminal of whom only a proxy leads to that name, once its shell gives back what it gets."""
+    """A terminal of a person whom only a proxy leads to that name, once its shell gives back what it gets."""
     with (
         Corporate({f"{NAME}:443": reverse.tls_port}) as corporate,
         attached(

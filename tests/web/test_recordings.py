@@ -60,7 +60,7 @@ def inside(port: int, name: str) -> Person:
 
 
 def viewed(gateway: Gateway) -> list[tuple[str | None, str]]:
-    """Who looked at what, oldest first."""
+    """Return who looked at what, oldest first."""
     return [
         (event["identity"] or event["fields"].get("actor"), event["fields"]["recording"])
         for event in gateway.audit()

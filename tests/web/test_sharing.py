@@ -83,7 +83,7 @@ def share(port: int, terminal: str, **more: object) -> dict[str, Any]:
 
 
 def everywhere(true: Callable[[], bool]) -> None:
-    """Wait until every worker says so: one of them answers, and nobody knows which."""
+    """Wait until every worker says so: one of them answers, and it is unknown which."""
     wait_until(lambda: all(true() for _ in range(16)))
 
 
@@ -110,21 +110,21 @@ def refused(visitor: Visitor) -> str:
 
 
 def out(visitor: Visitor) -> str:
-    """Why they have to leave, which they are told in time."""
+    """Return why they have to leave, which they hear in time."""
     visitor.until(lambda: any(said.word is NoticeKind.REVOKED for said in visitor.notices), END_S)
     return next(said.text for said in visitor.notices if said.word is NoticeKind.REVOKED)
 
 
 def marks(visitor: Visitor) -> list[str]:
-    """The names of those who watch, as the visitor is told last."""
-    told = visitor.people[-1].people if visitor.people else ()
-    return [each.name for each in told if each.mode is Mode.WATCH]
+    """Return the names of those who watch, as the visitor heard last."""
+    others = visitor.people[-1].people if visitor.people else ()
+    return [person.name for person in others if person.mode is Mode.WATCH]
 
 
 def people(visitor: Visitor) -> list[tuple[str, IdentityLevel, bool, Mode]]:
-    """Who is there, as they are told: the name, how it is known, who typed last, and what they do."""
-    told = visitor.people[-1].people if visitor.people else ()
-    return [(each.name, each.known, each.typed, each.mode) for each in told]
+    """Return who is there, as the visitor hears it: name, how it is known, who typed last, what they do."""
+    others = visitor.people[-1].people if visitor.people else ()
+    return [(person.name, person.known, person.typed, person.mode) for person in others]
 
 
 # What it is for.
@@ -193,12 +193,12 @@ def test_a_guest_cannot_type_resize_or_send_anybody_away(
 
 def joined(terminal: str) -> int:
     """Processes in the shell that carry those who watch a terminal."""
-    found = 0
+    count = 0
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             words = process.read_bytes().rstrip(b"\0")  # there may be room behind them
-            found += words.endswith(f"\0join\0{terminal}".encode())
-    return found
+            count += words.endswith(f"\0join\0{terminal}".encode())
+    return count
 
 
 def test_a_guest_who_comes_again_and_again_keeps_nobody_out(
@@ -222,8 +222,8 @@ def test_a_guest_who_comes_again_and_again_keeps_nobody_out(
     back.type(b"echo ba''ck\r")
     back.shows(b"back")
     wait_until(lambda: joined(terminal) == 9)
-    for each in (*guests, ops):
-        each.close()
+    for guest in (*guests, ops):
+        guest.close()
     wait_until(lambda: joined(terminal) == 0)
     again = watching(port, made["fragment"])
     assert again.welcome is not None
@@ -264,7 +264,7 @@ def test_a_guest_starts_nothing(
     assert "not there" in refused(visitor) or "does not run" in refused(visitor)
     assert not trace.exists()
     listed = ask(port, "/api/terminals", target="app01")[1]["terminals"]
-    assert terminal not in [each["name"] for each in listed]
+    assert terminal not in [entry["name"] for entry in listed]
 
 
 def test_a_link_is_for_one_terminal(port: int, hosted: Visitor, terminal: str) -> None:
@@ -403,7 +403,7 @@ def test_an_ended_share_ends_those_who_look(port: int, hosted: Visitor, terminal
 
 
 def test_a_share_expires_under_those_who_look(port: int, hosted: Visitor, terminal: str) -> None:
-    # Time enough for a busy machine to tell every worker, and to let the guest in.
+    # Time enough for a busy machine to inform every worker, and to let the guest in.
     guest = watching(port, share(port, terminal, minutes=0.4)["fragment"])
     out(guest)
 
@@ -447,7 +447,7 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
     guest.type(b"echo by-gu''est\r")
     hosted.shows(b"by-guest")
     here = [("host", IdentityLevel.USER, False), ("guest", IdentityLevel.GUEST, True)]
-    hosted.until(lambda: people(hosted) == [(*each, Mode.MIRROR) for each in here])
+    hosted.until(lambda: people(hosted) == [(*person, Mode.MIRROR) for person in here])
     assert not any(said.word is NoticeKind.DETACHED for said in hosted.notices)
     with desk(gateway) as service:
         admin.remove_grant(service, number)
@@ -462,15 +462,15 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
 def live(port: int, who: str = "ops") -> list[dict[str, Any]]:
     status, answer = ask(port, "/api/live", who)
     assert status == 200
-    found: list[dict[str, Any]] = answer["sessions"]
-    return found
+    sessions: list[dict[str, Any]] = answer["sessions"]
+    return sessions
 
 
 def test_who_may_watch_sees_who_is_there_and_is_seen(
     gateway: Gateway, port: int, hosted: Visitor, terminal: str
 ) -> None:
-    wait_until(lambda: [each for each in live(port) if each["terminal"] == terminal])
-    (found,) = [each for each in live(port) if each["terminal"] == terminal]
+    wait_until(lambda: [session for session in live(port) if session["terminal"] == terminal])
+    (found,) = [session for session in live(port) if session["terminal"] == terminal]
     assert (found["name"], found["target"]) == ("host", "app01.ssh")
     assert live(port, "guest") == []
     status, answer = ask(port, "/api/guest-ticket", "ops", watch=found["session"])
@@ -484,7 +484,7 @@ def test_who_may_watch_sees_who_is_there_and_is_seen(
     hosted.type(b"echo se''en\r")
     watcher.shows(b"seen")
     assert b"intruder" not in hosted.text
-    assert not any(each["name"] == "ops" for each in live(port)), "who looks is not watched"
+    assert not any(session["name"] == "ops" for session in live(port)), "who looks is not watched"
     assert ask(port, "/api/ticket", "ops", target="app01")[0] == 403
     opened = [
         event["fields"] for event in gateway.audit()
@@ -498,8 +498,8 @@ def test_who_may_watch_sees_who_is_there_and_is_seen(
 def test_a_rule_of_watching_that_is_removed_ends_the_watching(
     gateway: Gateway, port: int, hosted: Visitor, terminal: str
 ) -> None:
-    wait_until(lambda: [each for each in live(port) if each["terminal"] == terminal])
-    (found,) = [each for each in live(port) if each["terminal"] == terminal]
+    wait_until(lambda: [session for session in live(port) if session["terminal"] == terminal])
+    (found,) = [session for session in live(port) if session["terminal"] == terminal]
     status, answer = ask(port, "/api/guest-ticket", "ops", watch=found["session"])
     assert status == 200
     watcher = Visitor(port)
@@ -526,11 +526,11 @@ def test_terminals_are_listed_with_who_is_at_them_and_ended(
         status, answer = ask(port, "/api/terminals", target="app01")
         assert status == 200
         assert answer["state"] == "ready"
-        return {each["name"]: each["attached"] for each in answer["terminals"]}
+        return {entry["name"]: entry["attached"] for entry in answer["terminals"]}
 
-    wait_until(lambda: [each["name"] for each in listed()[terminal]] == ["host"])
+    wait_until(lambda: [entry["name"] for entry in listed()[terminal]] == ["host"])
     status, answer = ask(port, "/api/attached", target="app01", terminal=terminal)
-    assert [each["name"] for each in answer["attached"]] == ["host"]
+    assert [person["name"] for person in answer["attached"]] == ["host"]
     assert ask(port, "/api/attached", target="app01", terminal="nowhere")[1] == {"attached": []}
     hosted.acknowledges = False
     assert ask(port, "/api/terminals/end", target="app01", terminal=terminal)[0] == 200

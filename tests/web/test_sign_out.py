@@ -59,7 +59,7 @@ def at_terminal(person: Person, terminal: str) -> Visitor:
 
 
 def last_word(visitor: Visitor) -> Notice:
-    """What the page shows when it is over."""
+    """Return what the page shows when it is over."""
     visitor.until(lambda: visitor.gone)
     visitor.close()
     return visitor.notices[-1]
@@ -99,9 +99,9 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
         line = gateway.wait_for_session(source)
         assert line["outcome"] == "revoked"
         assert "you signed out" in line["detail"]
-    (told,) = told_of_sign_outs()[before:]
-    assert told["identity"] == "dev (web)"
-    assert told["fields"]["user"] == "dev"
+    (sign_out,) = told_of_sign_outs()[before:]
+    assert sign_out["identity"] == "dev (web)"
+    assert sign_out["fields"]["user"] == "dev"
 
 
 def test_a_ticket_made_before_is_void(port: int) -> None:
@@ -154,7 +154,7 @@ def test_a_recording_that_plays_stops(gateway: Gateway, port: int, ended: str) -
     assert answer.status == 200
     if ended == "grant":
         grants = json.loads(gateway.command("grant", "list", "--json").stdout)
-        (number,) = [one["id"] for one in grants if one["permissions"] == ["replay"]]
+        (number,) = [grant["id"] for grant in grants if grant["permissions"] == ["replay"]]
         gateway.command("grant", "remove", str(number))
     else:
         assert mover.ask("POST", "/sign-out", b"").status == 303

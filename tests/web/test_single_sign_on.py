@@ -94,13 +94,13 @@ class Browser:
 
 
 def onward(page: str) -> str:
-    """Where a page leads by itself."""
+    """Return where a page leads by itself."""
     [url] = re.findall(r'<a href="([^"]+)">Go on', page)
     return url.replace("&amp;", "&")
 
 
 def without_questions(url: str) -> str:
-    """As somebody who sits at the browser can change an address."""
+    """Change an address as a person at the browser can."""
     shorter = re.sub(r"&(prompt|max_age)=[^&]*", "", url)
     assert shorter != url
     return shorter
@@ -125,7 +125,7 @@ def test_a_person_of_the_provider_becomes_a_user_with_its_groups(
     [carol] = [user for user in users if user["name"] == "carol"]
     assert carol["groups"] == ["shop"]
     assert carol["password"] is False
-    # Whatever had been promised to nobody yet: a group's grant lets in, and nothing else does.
+    # Whatever had been promised to no person yet: a group's grant lets in, and nothing else does.
     assert browser.get(f"{browser.origin}/app/app02")[0] == 403
 
     # The group is taken away: the next sign-in says so, and the grant is gone.
@@ -210,7 +210,7 @@ def test_an_answer_is_good_for_the_browser_that_asked_and_once(
     browser: Browser, idp: Idp, web_port: int
 ) -> None:
     back = idp.sign_in(browser.begin(), "carol-1")
-    # A victim is sent the attacker's address: they are not signed in as somebody else.
+    # A victim is sent the attacker's address: they are not signed in as another person.
     victim = Browser(web_port)
     assert victim.get(back)[0] == 403
     assert list(victim.jar) == []
@@ -255,9 +255,9 @@ def test_one_source_cannot_have_the_provider_asked_for_ever(
         browser.begin()
         answers = [browser.get(f"{browser.origin}/sign-in/sso?state=x&code=y")[0] for _ in range(3)]
         assert answers == [403] * 3
-        told = [browser.post("/sign-in/sso", provider="Other")[0] for _ in range(60)]
-        assert told.count(429) >= 5
-        assert told[0] == 400
+        statuses = [browser.post("/sign-in/sso", provider="Other")[0] for _ in range(60)]
+        assert statuses.count(429) >= 5
+        assert statuses[0] == 400
 
 
 def test_a_sign_in_is_begun_by_our_own_page_only(browser: Browser, web_port: int) -> None:
@@ -281,7 +281,7 @@ def test_no_code_token_or_secret_is_written_anywhere(
     log = "\n".join(json.dumps(line) for line in gateway.lines)
     folder = Path(gateway.folder)
     kept = b"".join(
-        each.read_bytes() for each in folder.rglob("*") if each.is_file() and each.name != "secret"
+        path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "secret"
     )
     issued = idp.issued()
     assert len(issued) >= 3, "an access token, a refresh token and an ID token"
@@ -307,7 +307,7 @@ def test_after_an_administrator_ended_a_sign_in_the_provider_asks_again(
         assert status == 200
         return onward(page)
 
-    # Somebody who has the browser takes the question out of the address.
+    # A person who has the browser takes the question out of the address.
     before = person.asked
     status, page = browser.get(idp.sign_in(without_questions(led()), "carol-1", person))
     assert (status, person.asked) == (403, before)
@@ -336,7 +336,7 @@ def test_the_provider_proves_that_somebody_is_there(
         return onward(page)
 
     before = person.asked
-    # Without the question; and by somebody else, who knows a password of their own.
+    # Without the question; and by another person, who knows a password of their own.
     refused = [
         browser.get(idp.sign_in(without_questions(led()), "carol-1", person)),
         browser.get(idp.sign_in(led(), "dev-9")),
@@ -345,7 +345,7 @@ def test_the_provider_proves_that_somebody_is_there(
     assert "you are somebody else than carol" in refused[1][1]
     assert person.asked == before
     assert "Are you there?" in browser.get(f"{browser.origin}/app/secret")[1]
-    # An answer that was meant for a step-up signs nobody in elsewhere.
+    # An answer that was meant for a step-up signs no person in elsewhere.
     victim = Browser(int(browser.origin.rpartition(":")[2]))
     assert victim.get(idp.sign_in(led(), "carol-1"))[0] == 403
 
@@ -353,8 +353,10 @@ def test_the_provider_proves_that_somebody_is_there(
     assert person.asked == before + 1
     assert status in (200, 503), "503: the page is not built"
     assert "Are you there?" not in page
-    told = [one["fields"] for one in gateway.audit() if one["fields"].get("action") == "step-up"]
-    assert [one["provider"] for one in told] == ["Company"]
+    events = [
+        event["fields"] for event in gateway.audit() if event["fields"].get("action") == "step-up"
+    ]
+    assert [event["provider"] for event in events] == ["Company"]
 
 
 def test_who_signed_in_by_a_password_has_no_provider_to_prove_it(

@@ -94,9 +94,9 @@ class Carol:
 @pytest.fixture
 def carol(idp: Idp, gateway: Gateway, web_port: int) -> Iterator[Carol]:
     idp.set_account("carol-1", PERSON)
-    found = Carol(idp, web_port)
-    yield found
-    found.terminal.close()
+    new_carol = Carol(idp, web_port)
+    yield new_carol
+    new_carol.terminal.close()
 
 
 def write(gateway: Gateway, **values: float) -> None:
@@ -110,7 +110,7 @@ def kept(gateway: Gateway, column: str) -> list[object]:
 
 
 def ask_now(gateway: Gateway) -> None:
-    """It is everybody's turn: who asks in ten minutes asks now."""
+    """Let every session be due: one that would be asked about in ten minutes is asked about now."""
     write(gateway, ask_at=0.0)
 
 
@@ -124,12 +124,12 @@ def test_a_group_that_is_taken_away_there_closes_and_one_given_lets_in_without_a
     idp.set_account("carol-1", PERSON)
     ask_now(gateway)
 
-    def told() -> list[str]:
+    def groups() -> list[str]:
         events = gateway.audit()
         assert all(e["identity"] == "Company (sso)" for e in events if _is_refresh(e))
         return [e["fields"]["groups"] for e in events if _is_refresh(e)]
 
-    wait_until(lambda: told()[-2:] == ["", "shop"])
+    wait_until(lambda: groups()[-2:] == ["", "shop"])
     wait_until(lambda: carol.asks() == 200)
 
 
@@ -154,8 +154,8 @@ def test_a_provider_that_fails_ends_nothing_and_one_that_refuses_ends_with_a_rea
     assert (word.word, word.text) == (NoticeKind.REVOKED, ENDED)
     wait_until(lambda: carol.asks() == 401)
     assert "Sign in with Company" in carol.browser.get(f"{carol.browser.origin}/app/app01")[1]
-    [told] = [e for e in gateway.audit() if e["fields"].get("action") == "sign-in.end"][-1:]
-    assert told["fields"]["user"] == "carol"
+    [groups] = [e for e in gateway.audit() if e["fields"].get("action") == "sign-in.end"][-1:]
+    assert groups["fields"]["user"] == "carol"
 
 
 @pytest.mark.identity(30)
@@ -169,7 +169,7 @@ def test_a_logout_there_ends_that_session_alone(
     carol.works()
     form = idp.log_out("carol-1", session_id)
     assert carol.last_word().text == ENDED
-    # Somebody who has seen it cannot use it again.
+    # A person who has seen it cannot use it again.
     status, answer, _ = post(web_port, "/sign-in/sso/logout", form)
     assert (status, "used before" in answer["error_description"]) == (400, True)
     other.works()
@@ -191,7 +191,7 @@ def test_while_the_provider_is_away_for_long_what_runs_goes_on_and_nothing_new_i
     assert status == 504
     assert "Company has not answered for 4 h" in json.dumps(answer)
     carol.works()
-    # Somebody with a password still comes in.
+    # A person with a password still comes in.
     assert post(web_port, "/api/ticket", b'{"target": "app01"}', basic())[0] == 200
     # It answers: the same sign-in opens again.
     ask_now(gateway)
@@ -203,7 +203,7 @@ def test_a_dump_of_the_store_has_no_refresh_token(carol: Carol, gateway: Gateway
     assert carol.terminal is not None
     key = load_or_create_sealing_key(load_settings(gateway.file).sign_in_key_file)
     written = b"".join(
-        each.read_bytes() for each in Path(gateway.folder).rglob("*") if each.is_file()
+        path.read_bytes() for path in Path(gateway.folder).rglob("*") if path.is_file()
     )
     for sealed in kept(gateway, "refresh_token"):
         opened = key.open(REFRESH_PURPOSE, str(sealed))

@@ -54,7 +54,7 @@ def test_it_is_seen_and_can_be_interrupted(tmp_path: Path, waiting: Path, comman
 
 
 class Wire:
-    """What the developer is told."""
+    """Return what the developer reads."""
 
     def __init__(self) -> None:
         self.said: list[Notice] = []

@@ -46,10 +46,10 @@ def test_no_page_of_another_site_asks_for_anything(port: int, gateway: Gateway) 
 
 def test_nobody_who_is_not_signed_in_asks_for_anything(port: int) -> None:
     for cookie in ("", "stagedoor=guessed"):
-        nobody = Person(port, host=f"localhost:{port}", cookie=cookie)
+        stranger = Person(port, host=f"localhost:{port}", cookie=cookie)
         for path in PATHS:
-            assert ask(nobody, path).status == 401
-        assert nobody.get("/step-up").headers["location"].startswith("/sign-in")
+            assert ask(stranger, path).status == 401
+        assert stranger.get("/step-up").headers["location"].startswith("/sign-in")
 
 
 def test_a_token_cannot_prove_that_a_person_is_there(gateway: Gateway, port: int) -> None:
@@ -96,15 +96,15 @@ def test_what_is_sent_is_bounded(port: int) -> None:
 def test_a_ticket_is_given_once_somebody_is_there(gateway: Gateway, port: int) -> None:
     person, elsewhere = signed_in(port, "other"), signed_in(port, "other")
     authenticator = add_passkey(person)
-    for one in (person, elsewhere):
-        refused = ask(one, "ticket", target="app02")
+    for browser in (person, elsewhere):
+        refused = ask(browser, "ticket", target="app02")
         assert refused.status == 403
         assert json.loads(refused.text)["reason"] == "step_up_needed"
         assert "app02 wants a fresh proof that you are there" in refused.text
-        assert ask(one, "ticket", target="app01").status == 200
-        listed = ask(one, "terminals", target="app02")
+        assert ask(browser, "ticket", target="app01").status == 200
+        listed = ask(browser, "terminals", target="app02")
         assert (listed.status, "absent" in listed.text) == (403, False), "not whether it runs"
-        assert ask(one, "terminals", target="app01").status == 200
+        assert ask(browser, "terminals", target="app01").status == 200
     leads = person.get("/app/app02?terminal=x")
     assert leads.status == 303
     assert leads.headers["location"] == "/step-up?next=%2Fapp%2Fapp02%3Fterminal%3Dx"
@@ -117,7 +117,7 @@ def test_a_ticket_is_given_once_somebody_is_there(gateway: Gateway, port: int) -
 
 @pytest.mark.identity(35)
 def test_a_stolen_cookie_opens_nothing_to_a_friend_of_the_thief(port: int) -> None:
-    """Who could give a proof of their own would watch the victim's terminal by a link."""
+    """An attacker with a proof of their own would watch the victim's terminal by a link."""
     thief = signed_in(port, "other")
     refused = ask(thief, "share", target="app02", terminal="main")
     assert refused.status == 403

@@ -1,4 +1,4 @@
-"""What somebody who has proved nothing can do to the web listener: networks, names, strictness, memory."""
+"""The harm that an anonymous client can do to the web listener: networks, names, strictness, memory."""
 
 import hashlib
 import re
@@ -101,7 +101,7 @@ def test_a_stranger_gets_no_handshake_of_tls(elsewhere: Gateway) -> None:
     at = len(elsewhere.lines)
     with (
         socket.create_connection(("127.0.0.1", elsewhere.port("web-tls")), BOUND_S) as raw,
-        # OpenSSL tells an end that comes without a reset in other words.
+        # OpenSSL names an end that comes without a reset in other words.
         pytest.raises((ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)),
     ):
         context.wrap_socket(raw)
@@ -300,7 +300,7 @@ def test_a_form_that_breaks_off_is_no_fault_of_ours(secure: Gateway) -> None:
     # What is denied after it stands in the log behind it.
     assert statuses(exchange(port, b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n")) == [b"421"]
     secure.wait_for_denial(after=after)
-    assert not [each for each in secure.lines[after:] if each.get("level") == "error"]
+    assert not [record for record in secure.lines[after:] if record.get("level") == "error"]
 
 
 @pytest.mark.parametrize("text", [b"{}", b"\xff\xfe"])
@@ -316,7 +316,7 @@ def test_text_in_a_frame_s_place_is_refused_and_no_fault_of_ours(
             more = line.recv(4096)
             assert more, got
             got += more
-    assert not [each for each in secure.lines[at:] if each.get("level") == "error"]
+    assert not [record for record in secure.lines[at:] if record.get("level") == "error"]
 
 
 # Memory.
@@ -346,15 +346,15 @@ def rss(gateway: Gateway) -> int:
 
 def crowd(stack: ExitStack, port: int, count: int, buffer_bytes: int = 2048) -> list[socket.socket]:
     """So many connections, each from an address of its own."""
-    found = []
+    codes = []
     for number in range(count):
         line = stack.enter_context(socket.socket())
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         line.settimeout(BOUND_S)
         line.bind((f"127.0.{2 + number // 250}.{1 + number % 250}", 0))
         line.connect(("127.0.0.1", port))
-        found.append(line)
-    return found
+        codes.append(line)
+    return codes
 
 
 def test_connections_that_say_nothing_or_half_a_hello_cost_little(secure: Gateway) -> None:

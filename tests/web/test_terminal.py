@@ -59,7 +59,7 @@ def test_the_terminal_is_there_for_whoever_comes_back(port: int) -> None:
 
 
 def test_who_detaches_and_goes_at_once_is_not_waited_for(port: int) -> None:
-    """As a page does: its last word must reach the holder, though nobody is there for an answer."""
+    """As a page does: its last word must reach the holder, though no client waits for an answer."""
     for _ in range(5):
         with visiting(port, terminal="brief") as visitor:
             visitor.type(b"exit\r")
@@ -77,7 +77,7 @@ def test_who_detaches_and_goes_at_once_is_not_waited_for(port: int) -> None:
 
 
 def test_who_detaches_in_the_middle_of_output_is_not_waited_for(port: int, tmp_path: Path) -> None:
-    """What they are not shown any more must not keep their last word back."""
+    """Output that they are not shown any more must not keep their last word back."""
     done = tmp_path / "done"
     command = f"head -c 3000000 /dev/zero; touch {done}; exec sleep 600"
     with visiting(port, command, terminal="parting") as visitor:

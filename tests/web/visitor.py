@@ -38,7 +38,7 @@ from tests.shells.world import wait_until
 from tests.waiting import BOUND_S
 
 END_S = 40.0
-"""Within so long somebody must be out whose right has gone: some seconds, and a busy machine's share."""
+"""A person whose right has gone must be out within this time: some seconds, and a busy machine's share."""
 
 
 def post(

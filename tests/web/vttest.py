@@ -9,32 +9,32 @@ SECTIONS = ("1", "2", "3", "4", "7", "8")
 """Cursor movements, screen features, character sets, characters of double size, VT52, VT102 features."""
 
 WITHIN = {"Character-Set Tests": ["8", "9", "10", "11"]}
-"""What is chosen in a menu of a section; of most there is nothing that stands still.
+"""The choices in a menu of a section; most show nothing that stays still.
 
 To a terminal that it takes for a VT100 vttest shows the same without that menu."""
 
 
 _ASKS = re.compile(rb"(Push <RETURN>|Enter choice number \(0 - \d+\): )$")
 _IDENTIFY = b"\x1bZ"
-"""What a VT52 is asked (DECID): tmux and xterm.js are none, and say nothing."""
+"""The question to a VT52 (DECID): tmux and xterm.js are none, and say nothing."""
 _VERSION = re.compile(rb"version [0-9.]+ \((\d{8})\)")
 PATIENT = 20221229
-"""Debian 12's version waits for that answer until somebody presses a key; Debian 13's goes on by itself."""
+"""Debian 12's version waits for that answer until a key is pressed; Debian 13's goes on by itself."""
 
 
 def stands(shown: bytes, after: int) -> bool:
-    """Whether it is at a stop, by the bytes that it has shown; `after` were there at the stop before."""
+    """Return whether it is at a stop, by the bytes it has shown; `after` were there at the stop before."""
     return len(shown) > after and _ASKS.search(shown) is not None
 
 
 def is_stuck(shown: bytes) -> bool:
-    """Whether it waits for an answer that no terminal gives, and any key will do."""
+    """Return whether it waits for an answer that no terminal gives, and any key will do."""
     version = _VERSION.search(shown)
     return shown.endswith(_IDENTIFY) and version is not None and int(version[1]) <= PATIENT
 
 
 class Screen(Protocol):
-    """What vttest is shown on, and typed into."""
+    """The terminal that vttest is shown on, and typed into."""
 
     def type(self, text: str) -> None: ...
 

@@ -57,7 +57,7 @@ class Aside(Tab):
         self.call("Page.addScriptToEvaluateOnNewDocument", source=_SOCKET)
 
     def carry(self) -> None:
-        """What the page has said to the program, and what that has shown meanwhile to the page."""
+        """Return what the page has said to the program, and what that has shown meanwhile to the page."""
         self.ask("0")  # what was said before its answer has come before it
         while self._said:
             self._take(self._said.pop(0))
@@ -103,8 +103,8 @@ class Aside(Tab):
 
 @contextmanager
 def aside(browser: Browser, tab: Tab, command: Sequence[str]) -> Iterator[Aside]:
-    found = Aside(browser, tab, command)
+    new_aside = Aside(browser, tab, command)
     try:
-        yield found
+        yield new_aside
     finally:
-        found.end()
+        new_aside.end()

@@ -65,7 +65,7 @@ def sign_in(
 
 
 _COOKIES: dict[str, dict[str, object]] = {}
-"""Of the developer at each gateway, by its address."""
+"""The token of the developer at each gateway, by its address."""
 
 
 def terminal(tab: Tab, base: str, name: str, app: str = "app01") -> None:

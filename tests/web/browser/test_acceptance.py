@@ -100,8 +100,8 @@ def test_1_the_cells_of_splits_vim_htop_and_mc_are_those_that_ssh_shows(
             shows(tab, f"{window}*")
 
             def differ(window: str = window) -> list[object]:
-                found = drawn(tab.ask(SPANS), cell_width)
-                pairs = zip(by_ssh[window], found, strict=True)
+                cells = drawn(tab.ask(SPANS), cell_width)
+                pairs = zip(by_ssh[window], cells, strict=True)
                 return [(n, a, b) for n, (a, b) in enumerate(pairs) if a != b]
 
             try:
@@ -164,8 +164,8 @@ def test_4_each_control_key_arrives_before_the_next_is_pressed(
         # Not by rows: it may go on in the next one.
         tab.until(f"{TERMINAL}.textContent.includes('<{number}:{byte.hex()}>')")
     tab.type(text)
-    for number, each in enumerate(text.encode(), len(KEYS)):
-        tab.until(f"{TERMINAL}.textContent.includes('<{number}:{each:02x}>')")
+    for number, entry in enumerate(text.encode(), len(KEYS)):
+        tab.until(f"{TERMINAL}.textContent.includes('<{number}:{entry:02x}>')")
 
 
 @pytest.mark.webshell(6)
@@ -255,13 +255,13 @@ def test_10_two_hundred_changes_of_size_settle(tab: Tab, base: str) -> None:
     sized(tab, 111, 37)
     count = 0
 
-    def told() -> bool:
+    def has_size() -> bool:
         nonlocal count
         count += 1
         run(tab, f"echo [$(stty size)]{count}.")
         return "[37 111]" in shows(tab, f"]{count}.")
 
-    wait_until(told)
+    wait_until(has_size)
 
 
 @pytest.fixture
@@ -278,7 +278,7 @@ def test_11_what_tmux_copies_reaches_the_clipboard(
     tab = whole_tab
     text = "kopie é你好😀"
     tmux = ["tmux", "-u", "-S", str(tmp_path / "t"), "-f", "/dev/null"]
-    # To look into the clipboard is the test's wish. The page asks for no permission, and nobody clicks.
+    # To look into the clipboard is the test's wish. The page asks for no permission, and no person clicks.
     reading = {"name": "clipboard-read"}
     tab.call("Browser.setPermission", permission=reading, setting="granted", origin=base)
     tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
@@ -300,7 +300,7 @@ def test_11_what_tmux_copies_reaches_the_clipboard(
         wait_until(lambda: cursor(tab) == (0, text))
         tab.press("w", "KeyW", 87, ALT)
         wait_until(lambda: tab.ask("navigator.clipboard.readText()") == text)
-        # A program may copy through tmux only where its user says so; nobody may read.
+        # A program may copy through tmux only where its user says so; none may read.
         subprocess.run([*tmux, "set", "-s", "set-clipboard", "on"], check=True)
         run(tab, "clear; printf '\\033]52;c;5L2g5aW9\\a'; echo do''ne")
         shows(tab, "done")

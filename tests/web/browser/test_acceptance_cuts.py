@@ -17,7 +17,7 @@ from tests.web.relay import CuttingRelay
 SHIFT = 8
 SHOWN = 160_000
 LINES = 3000
-"""Of them are scrolled back to and read; the page keeps 10,000."""
+"""The lines that are scrolled back to and read; the page keeps 10,000."""
 
 
 def numbered(number: int) -> str:
@@ -32,12 +32,12 @@ def scrolled_through(tab: Tab, last: str) -> list[str]:
     lines: dict[int, str] = {}
 
     def take() -> list[int]:
-        found = []
+        texts = []
         for row in screen(tab).splitlines():
             if row[:6].isdecimal() and row[6:7] == " ":
                 lines[int(row[:6])] = row
-                found.append(int(row[:6]))
-        return found
+                texts.append(int(row[:6]))
+        return texts
 
     top = min(take())
     while top > SHOWN - LINES + 1:
@@ -96,8 +96,8 @@ def test_6_cut_at_a_hundred_random_offsets_in_both_directions(
     assert tab.ask("window.same") is True, "the page was never loaded again"
     # The page itself holds each byte to its offset; what can be scrolled back to is compared as drawn.
     expected = "\n".join(shown.read_text().splitlines()[-LINES:])
-    found = "\n".join(scrolled_through(tab, "finished")[-LINES:])
-    assert hashlib.sha256(found.encode()).digest() == hashlib.sha256(expected.encode()).digest()
+    text = "\n".join(scrolled_through(tab, "finished")[-LINES:])
+    assert hashlib.sha256(text.encode()).digest() == hashlib.sha256(expected.encode()).digest()
     assert hashlib.sha256(taken.read_bytes()).digest() == hashlib.sha256(typed.encode()).digest()
 
 
@@ -119,8 +119,8 @@ def test_a_line_that_falls_silent_is_said_and_another_takes_its_place(tab: Tab, 
         tab.until("document.getElementById('status').textContent === 'Not answering for 7 s'")
         run(tab, "echo third=$((40+2))")
         shows(tab, "third=42")
-        relay.release()  # what was held for the silent line reaches nobody
+        relay.release()  # what was held for the silent line reaches no client
         run(tab, "echo la''st")
         text = shows(tab, "last")
-        assert [text.count(f"{each}=42") for each in ("first", "second", "third")] == [1] * 3
+        assert [text.count(f"{word}=42") for word in ("first", "second", "third")] == [1] * 3
         assert "lost" not in tab.ask("window.states")

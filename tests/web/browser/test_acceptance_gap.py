@@ -96,7 +96,7 @@ FONT = "getComputedStyle(document.querySelector('.xterm-rows')).fontSize"
 
 
 def as_large(tab: Tab, other: Tab) -> None:
-    """In a smaller window somebody who only looks has a smaller font, until the page sees its size."""
+    """In a smaller window a watcher has a smaller font, until the page sees its size."""
     tab.resize(*other.ask("[innerWidth, innerHeight]"))
     wait_until(lambda: tab.ask(FONT) == other.ask(FONT), costly=True)
 
@@ -111,7 +111,7 @@ def same(tab: Tab, other: Tab, text: str) -> Any:
         wait_until(agree, costly=True)
     except AssertionError:
         rows = enumerate(zip(tab.ask(SPANS), other.ask(SPANS), strict=False))
-        first = next((each for each in rows if each[1][0] != each[1][1]), "none")
+        first = next((row for row in rows if row[1][0] != row[1][1]), "none")
         pages = f"back:\n{screen(tab)}\nthere:\n{screen(other)}"
         pytest.fail(f"{text!r}, the first row that differs: {first}\n{pages}\nend")
     return tab.ask(SPANS)
@@ -125,12 +125,14 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
     tab: Tab, other: Tab, base: str, port: int, tmp_path: Path, where: str, who: str
 ) -> None:
     name, there = f"gap-{where}-{who}", f"{base}/app/app01?terminal=gap-{where}-{who}"
-    program, go, done, heard = (tmp_path / each for each in ("program.py", "go", "done", "heard"))
+    program, go, done, heard = (
+        tmp_path / path_name for path_name in ("program.py", "go", "done", "heard")
+    )
     program.write_text(PROGRAM)
     os.mkfifo(go)
     with CuttingRelay(port, 1 << 40) as relay:
-        for each in (tab, other):
-            each.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        for page in (tab, other):
+            page.call("Emulation.setFocusEmulationEnabled", enabled=True)
         terminal(other, base, name)
         sized(other, COLUMNS, ROWS)
         run(
@@ -177,7 +179,7 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
             lowest := f"row {ROWS - 1 if where == 'alternate' else 19} of picture {last}",
         )
         assert tab.ask("window.same") is True
-        # Somebody who comes only now is shown the same.
+        # A person who comes only now is shown the same.
         other.open(there)
         ready(other)
         wait_until(lambda: same(tab, other, lowest) == seen)
@@ -185,7 +187,7 @@ def test_6_away_for_more_than_is_kept_the_page_says_so_and_shows_what_there_is(
             hears(tab, heard, ON)
         other.ask("document.querySelector('.xterm-helper-textarea').focus()")
         other.type("q")
-        for each in (tab, other):
-            shows(each, "ended")
-            each.until("document.querySelector('.enable-mouse-events') === null")
+        for page in (tab, other):
+            shows(page, "ended")
+            page.until("document.querySelector('.enable-mouse-events') === null")
         same(tab, other, "ended")

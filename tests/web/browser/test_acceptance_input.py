@@ -91,31 +91,31 @@ class Watching(Tab):
 
     def all(self, method: str) -> list[dict[str, Any]]:
         """The events of that name so far."""
-        self.ask("0")  # what was told before its answer has come before it
+        self.ask("0")  # what was reported before its answer has come before it
         return [parameters for name, parameters in self.heard if name == method]
 
     def urls(self) -> list[str]:
-        """What was asked for, and from where: Chromium keeps a fragment apart, which no server gets."""
-        requests = [each["request"] for each in self.all("Network.requestWillBeSent")]
-        sockets = [each["url"] for each in self.all("Network.webSocketCreated")]
-        froms = [each["headers"].get("Referer", "") for each in requests]
-        return [*(each["url"] for each in requests), *froms, *sockets]
+        """Return what was asked for, and from where. No server gets a fragment: Chromium keeps it apart."""
+        requests = [event["request"] for event in self.all("Network.requestWillBeSent")]
+        sockets = [event["url"] for event in self.all("Network.webSocketCreated")]
+        froms = [event["headers"].get("Referer", "") for event in requests]
+        return [*(request["url"] for request in requests), *froms, *sockets]
 
     def statuses(self, path: str) -> list[int]:
         """How the server answered over HTTP, each time; whether or not the page was let see it."""
         asked = {
-            each["requestId"]: each["request"]["url"]
-            for each in self.all("Network.requestWillBeSent")
+            event["requestId"]: event["request"]["url"]
+            for event in self.all("Network.requestWillBeSent")
         }
         return [
-            each["statusCode"]
-            for each in self.all("Network.responseReceivedExtraInfo")
-            if asked.get(each["requestId"], "").endswith(path)
+            event["statusCode"]
+            for event in self.all("Network.responseReceivedExtraInfo")
+            if asked.get(event["requestId"], "").endswith(path)
         ]
 
     def refusals(self) -> list[str]:
-        """What Chromium says of each WebSocket that was not opened."""
-        return [each["errorMessage"] for each in self.all("Network.webSocketFrameError")]
+        """Return what Chromium says of each WebSocket that was not opened."""
+        return [event["errorMessage"] for event in self.all("Network.webSocketFrameError")]
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def watching(browser: Browser, tab: Tab) -> Iterator[Watching]:
 
 @contextmanager
 def foreign_site() -> Iterator[int]:
-    """Somebody else's server with an empty page; its port."""
+    """The port of a foreign server with an empty page."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -159,7 +159,7 @@ OPENS_A_SOCKET = """
 }))
 """.replace("SUBPROTOCOL", SUBPROTOCOL)
 
-# Nobody promises that a frame which is blocked tells its page of a load.
+# There is no promise that a frame which is blocked reports a load to its page.
 FRAMES = """
 (url => {
   const frame = document.createElement('iframe');
@@ -199,7 +199,9 @@ def test_12_a_foreign_page_gets_no_socket_no_ticket_and_no_frame(
         assert set(watching.statuses("/api/ticket")) == {refused}
         tab.trouble.clear()
         tab.ask(f"{FRAMES}('{base}/app/app01?terminal=framed')")
-        wait_until(lambda: tab.ask("0") or any("frame-ancestors" in each for each in tab.trouble))
+        wait_until(
+            lambda: tab.ask("0") or any("frame-ancestors" in trouble for trouble in tab.trouble)
+        )
         [child] = tab.call("Page.getFrameTree")["frameTree"].get("childFrames", [None])
         # Nothing yet, or the browser's own page that says so.
         assert child is None or child["frame"]["url"].partition(":")[0] in ("", "chrome-error")
@@ -231,13 +233,13 @@ def test_12_no_secret_is_in_what_the_browser_asks_for_or_in_a_log(
 ) -> None:
     def ticket_and_cookie() -> list[str]:
         asked = [
-            each["requestId"]
-            for each in watching.all("Network.responseReceived")
-            if each["response"]["url"].endswith("/api/ticket")
+            event["requestId"]
+            for event in watching.all("Network.responseReceived")
+            if event["response"]["url"].endswith("/api/ticket")
         ]
         body = watching.call("Network.getResponseBody", requestId=asked[-1])["body"]
         cookies = tab.call("Network.getCookies", urls=[base])["cookies"]
-        return [json.loads(body)["ticket"], *(each["value"] for each in cookies)]
+        return [json.loads(body)["ticket"], *(cookie["value"] for cookie in cookies)]
 
     terminal(tab, base, "careful")
     run(tab, "echo typed-with-care; echo do''ne")

@@ -22,7 +22,7 @@ LANGUAGE = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE")
 
 @pytest.fixture
 def speechless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    """A gateway, and so an app's shell, without a language; its tmux is nobody else's."""
+    """A gateway, and so an app's shell, without a language; its tmux is its own."""
     for name in LANGUAGE:
         monkeypatch.delenv(name, raising=False)
     settings = (
@@ -41,12 +41,12 @@ def speechless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate
 
 
 def without_language(name: str) -> bool:
-    """Whether what holds the terminal was started so; what runs in it has what the page has said."""
+    """Return whether the terminal's holder was started so; what runs in it has what the page has said."""
     named: set[str] = set()
     for pid in pids_of(f"stagedoor.holder attach {name}"):
         with suppress(OSError):  # one that leads to the holder, and has just gone
             environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
-            named |= {each.partition("=")[0] for each in environment}
+            named |= {variable.partition("=")[0] for variable in environment}
     return "PATH" in named and not named & {*LANGUAGE}
 
 

@@ -85,7 +85,7 @@ def test_3_modes_outlive_a_gateway_that_is_killed_and_end_with_their_program(
             gateway.lines.clear()
             gateway.start()
             relay.to_port = gateway.port("web")
-            if anew:  # such a page knows nothing but what it is told
+            if anew:  # such a page knows nothing but what it is sent
                 tab.open(f"{base}/app/app01?terminal=modes")
             ready(tab)
             assert tab.ask("window.same === true") is not anew

@@ -33,7 +33,7 @@ DIFFERENT = {
     "3.0": "tmux has no British set, in which # is £",
     "7.2": "neither is a VT52, and each shows in its own way what is none of its sequences",
 }
-"""Where tmux and xterm.js differ, by themselves."""
+"""The cells in which tmux and xterm.js differ, by themselves."""
 ELSEWHERE = {"3.0": "3.1", "3.1": "3.10"}
 """Stops that have another number in the page. It says that it is a VT220, of which vttest shows more than of
 the VT100 that tmux says it is."""
@@ -45,7 +45,7 @@ SAME = 4
 
 
 class Page:
-    """What `walk` walks through. `carry` keeps its line going."""
+    """The page that `walk` goes through. `carry` keeps its line going."""
 
     def __init__(self, tab: Tab, carry: Callable[[], None] = lambda: None) -> None:
         self._tab = tab
@@ -104,20 +104,20 @@ def whole(said: str) -> list[list[Cell]]:
 
 def in_order(native: Outer, shown: Path) -> dict[str, list[list[Cell]]]:
     """By native ssh in tmux, which writes down what is shown: what is drawn at each stop."""
-    found: dict[str, list[list[Cell]]] = {}
+    screens: dict[str, list[list[Cell]]] = {}
     stops = Stops(shown.read_bytes, native)
 
     def look(step: str) -> None:
         stops.next()
-        found[step] = whole(native.screen("-e", "-N"))
+        screens[step] = whole(native.screen("-e", "-N"))
 
     walk(native, look)
-    return found
+    return screens
 
 
 def beside(browser: Browser, tab: Tab, command: list[str]) -> list[tuple[str, Any]]:
     """By native ssh in the page's own emulator: what is drawn at each stop."""
-    found: list[tuple[str, Any]] = []
+    steps: list[tuple[str, Any]] = []
 
     def there(line: Aside) -> bool:
         line.carry()
@@ -137,10 +137,10 @@ def beside(browser: Browser, tab: Tab, command: list[str]) -> list[tuple[str, An
 
         def look(step: str) -> None:
             stops.next()
-            found.append((step, page.drawn()))
+            steps.append((step, page.drawn()))
 
         walk(page, look)
-    return found
+    return steps
 
 
 @pytest.mark.webshell(13)

@@ -43,7 +43,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             [10, "o", "end"],
         ]
         (folder / "0short.1.cast").write_text(
-            head + "".join(json.dumps(one) + "\n" for one in shown)
+            head + "".join(json.dumps(entry) + "\n" for entry in shown)
         )
         (folder / "0sealed.1.cast.age").write_bytes(b"age-encryption.org/v1\n")
         yield found.start()
@@ -58,15 +58,15 @@ def colours(tab: Tab, scheme: str, motion: str = "no-preference") -> None:
 
 
 def violations(tab: Tab) -> list[str]:
-    """What axe-core finds wrong, one line each: the rule, the element, and why."""
+    """Return what axe-core finds wrong, one line each: the rule, the element, and why."""
     tab.until("document.readyState === 'complete'")
     tab.ask(f"window.axe ? 0 : (() => {{ {AXE.read_text()} }})() || 0")
-    found = json.loads(
+    document = json.loads(
         tab.ask(f"axe.run(document, {json.dumps(RULES)}).then(r => JSON.stringify(r.violations))")
     )
     return [
         f"{rule['id']}: {node['target']} {node['failureSummary']}"
-        for rule in found
+        for rule in document
         for node in rule["nodes"]
     ]
 
@@ -126,7 +126,7 @@ def at_missing(tab: Tab, base: str) -> None:
 
 
 def at_terminal(tab: Tab, base: str) -> None:
-    # Another each time: somebody who was in it last may be on their way out, and this would be asked about.
+    # Another each time: the person who was in it last may be on their way out, and this would be asked about.
     terminal(tab, base, f"axe-{next(NUMBERS)}")
 
 
@@ -188,18 +188,18 @@ PAGES: tuple[Callable[[Tab, str], None], ...] = (
 def test_axe_finds_nothing(tab: Tab, base: str, page: Callable[[Tab, str], None]) -> None:
     colours(tab, "light")
     page(tab, base)
-    found = violations(tab)
+    problems = violations(tab)
     colours(tab, "dark")
     tab.until("(document.documentElement.dataset.theme ?? 'dark') === 'dark'")
     # What a terminal shows is drawn in its colours with the next frame.
     tab.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    found += [f"in dark, {one}" for one in violations(tab)]
+    problems += [f"in dark, {violation}" for violation in violations(tab)]
     tab.ask("localStorage.clear()")
-    assert not found, "\n".join(found)
+    assert not problems, "\n".join(problems)
 
 
 def focused(tab: Tab) -> str:
-    """What has the focus, by its text or name."""
+    """Return what has the focus, by its text or name."""
     return str(
         tab.ask(
             "(e => e.tagName === 'BODY' ? 'BODY' : e.id || e.name || e.textContent.trim())"
@@ -214,7 +214,7 @@ def forward(tab: Tab) -> str:
 
 
 def seen(tab: Tab) -> bool:
-    """Whether the focus can be seen: a ring of some width, or the field's own."""
+    """Return whether the focus can be seen: a ring of some width, or the field's own."""
     return bool(
         tab.ask(
             "(s => s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2)"
@@ -224,7 +224,7 @@ def seen(tab: Tab) -> bool:
 
 
 def walked_by_keys(tab: Tab) -> list[str]:
-    """What the tabulator leads to, each of it to be seen."""
+    """Return what the Tab key leads to, each of it visible."""
     walked: list[str] = []
     while (name := forward(tab)) != "BODY" and len(walked) < 60:
         assert seen(tab), f"the focus on {name} is not to be seen"

@@ -62,7 +62,7 @@ def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) 
     tab.until(f"{LOADED} && document.querySelector('#sign-ins ~ form') === null")
     wait_until(lambda: other.get("/").status == 303)
 
-    # A wrong password is told beside the form, the right one changes it, and this page goes on.
+    # A wrong password is named beside the form, the right one changes it, and this page goes on.
     fill(tab, present="wrong", new=NEW, again=NEW)
     click(tab, "form[action$='/account/password'] button")
     tab.until(f"{LOADED} && document.querySelector('#password ~ [role=alert]') !== null")

@@ -15,7 +15,7 @@ from tests.web.browser.test_shortcuts import display, pytestmark
 __all__ = ["pytestmark"]
 ASKS = "document.getElementById('company').open"
 FIRST_TAB, SECOND_TAB = "120", "360"
-"""Where tabs are in Chromium's strip, in pixels from the left."""
+"""The places of tabs in Chromium's strip, in pixels from the left."""
 
 
 def duplicated(browser: Browser, url: str, there: list[str], tab_x: str) -> Tab:
@@ -25,7 +25,7 @@ def duplicated(browser: Browser, url: str, there: list[str], tab_x: str) -> Tab:
     while time.monotonic() < deadline:
         for keys in (("mousemove", tab_x, "20", "click", "3"), ("key", "d")):
             subprocess.run(["xdotool", *keys], env=environment, check=True)
-            time.sleep(0.3)  # a menu of the browser's tells nobody that it is there
+            time.sleep(0.3)  # there is no event for a menu of the browser
         again = time.monotonic() + 3
         while time.monotonic() < again:
             for page in browser.pages(url):

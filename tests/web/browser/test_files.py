@@ -108,13 +108,13 @@ window.fetch = (...all) => all[1]?.method !== "POST" ? really(...all) : new Prom
   return read;
 })); 0
 """
-"""What the page asks by POST waits in `asked` until it is called."""
+"""The script that holds what the page asks by POST in `asked`, until it is called."""
 
 
 def test_a_late_answer_leaves_the_folder_that_was_typed(
     tab: Tab, base: str, tmp_path: Path
 ) -> None:
-    """Where to is asked of the shell, and files that are added meanwhile ask no more."""
+    """The shell is asked for the target, and files that are added meanwhile ask no more."""
     terminal(tab, base, "late")
     (tmp_path / "to").mkdir()
     tab.ask(HELD_BACK)
@@ -169,8 +169,8 @@ def test_a_folder_of_the_terminal_is_proposed_when_the_shell_tells_it(
 ) -> None:
     terminal(tab, base, "osc7")
     (tmp_path / "here ü").mkdir()
-    told = str(tmp_path / "here ü").replace("ü", "%c3%bc").replace(" ", "%20")
-    run(tab, f"printf '\\033]7;%s\\a' file://host{told}; echo to''ld")
+    hinted = str(tmp_path / "here ü").replace("ü", "%c3%bc").replace(" ", "%20")
+    run(tab, f"printf '\\033]7;%s\\a' file://host{hinted}; echo to''ld")
     shows(tab, "told")
     drop(tab, made(tmp_path / "f", 5))
     tab.until(f"document.getElementById('folder').value === {json.dumps(str(tmp_path / 'here ü'))}")
@@ -236,7 +236,7 @@ def test_a_line_that_is_cut_is_gone_on_with_both_ways(tab: Tab, port: int, tmp_p
         row(tab, "source is in")
         assert relay.cuts_up > 2
         assert digest_of(tmp_path / "to" / "source") == digest_of(source)
-        assert [each.name for each in (tmp_path / "to").iterdir()] == ["source"]
+        assert [path.name for path in (tmp_path / "to").iterdir()] == ["source"]
         os.utime(source, (1_700_000_000, 1_700_000_000))
         tab.ask(SAVES)
         tab.ask(f"document.getElementById('fetch-path').value = {json.dumps(str(source))}")
@@ -250,7 +250,7 @@ def test_a_line_that_is_cut_is_gone_on_with_both_ways(tab: Tab, port: int, tmp_p
 
 @pytest.fixture
 def downloads(tab: Tab, tmp_path: Path) -> Iterator[Path]:
-    """Where the browser's own downloads go; the page has no other way."""
+    """Return the folder of the browser's own downloads; the page has no other way."""
     folder = tmp_path / "downloads"
     folder.mkdir()
     tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
@@ -333,8 +333,8 @@ def test_an_offer_passes_through_tmux_which_is_as_before_then(
         shows(tab, "code=0")
         row(tab, f"offers {tmp_path}/f")
         through = [*inner, "show-options", "-Apqv", "-t", "s", "allow-passthrough"]
-        told = subprocess.run(through, capture_output=True, text=True, check=True).stdout.strip()
-        assert told in ("off", ""), "it lets nothing through any more"
+        place = subprocess.run(through, capture_output=True, text=True, check=True).stdout.strip()
+        assert place in ("off", ""), "it lets nothing through any more"
         # What was asked of tmux did not stay in the line that is typed.
         run(tab, "echo st''ill")
         shows(tab, "still")
@@ -391,5 +391,5 @@ def test_a_large_file_does_not_live_in_the_page(tab: Tab, base: str, tmp_path: P
 
 
 def heap(tab: Tab) -> int:
-    found = tab.call("Runtime.getHeapUsage")
-    return int(found["usedSize"] + found.get("backingStorageSize", 0))
+    answer = tab.call("Runtime.getHeapUsage")
+    return int(answer["usedSize"] + answer.get("backingStorageSize", 0))

@@ -1,4 +1,4 @@
-"""The home page of somebody with many apps: in line, filtered, by keyboard, in the person's own time."""
+"""The home page of a person with many apps: in line, filtered, by keyboard, in the person's own time."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What the page says of itself and of what programs do to it."""
+"""The page's words about itself and about what programs do to it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the terminal's page does beside carrying bytes, each in a real Chromium."""
+"""The terminal's page beside carrying bytes, in a real Chromium."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ OPENS = "window.opens = []; window.open = (...given) => { window.opens.push(give
 
 @pytest.fixture(autouse=True)
 def fresh(tab: Tab) -> Iterator[None]:
-    """A page that has the focus, as far as it can tell, and settings as at first."""
+    """A page that has the focus, as far as it can see, and settings as at first."""
     tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
     yield
     tab.ask("location.protocol.startsWith('http') && localStorage.clear()")
@@ -36,7 +36,7 @@ def fresh(tab: Tab) -> Iterator[None]:
 
 def cell(tab: Tab, text: str) -> tuple[float, float]:
     """The middle of where `text` begins on the screen."""
-    found = tab.until(
+    state = tab.until(
         "(() => { for (const row of document.querySelectorAll('.xterm-rows > div')) {"
         f" const at = row.textContent.indexOf({json.dumps(text)}); if (at < 0) continue;"
         " const box = row.getBoundingClientRect(); const cols = window.columns ?? 80;"
@@ -47,7 +47,7 @@ def cell(tab: Tab, text: str) -> tuple[float, float]:
         "   return [b.x + b.width / 2, box.y + box.height / 2]; }"
         "  left -= node.length; } } })()"
     )
-    return float(found[0]), float(found[1])
+    return float(state[0]), float(state[1])
 
 
 def mouse(tab: Tab, kind: str, x: float, y: float, **more: object) -> None:
@@ -270,9 +270,9 @@ def test_the_screen_is_filled_with_all_keys(tab: Tab, base: str) -> None:
 
 def test_the_page_can_be_a_window_of_its_own(tab: Tab, base: str) -> None:
     terminal(tab, base, "window")
-    found = tab.call("Page.getAppManifest")
-    assert not found["errors"], found["errors"]
-    manifest = json.loads(found["data"])
+    answer = tab.call("Page.getAppManifest")
+    assert not answer["errors"], answer["errors"]
+    manifest = json.loads(answer["data"])
     assert manifest["display"] == "standalone"
     assert manifest["start_url"] == "/app/app01"
     assert manifest["name"] == "app01 · Stagedoor"
@@ -391,7 +391,7 @@ def test_a_long_reason_makes_a_phones_bar_no_higher(tab: Tab, browser: Browser, 
 
 
 def leaves(tab: Tab) -> list[str]:
-    """What the browser asks somebody who loads the page again; they say yes."""
+    """Return what the browser asks a person who loads the page again; they say yes."""
     tab.dialogs.clear()
     was = tab.ask("performance.timeOrigin")
     tab.call("Page.reload")
@@ -411,14 +411,14 @@ def test_only_who_has_something_running_is_asked_before_leaving(tab: Tab, base: 
         known = f"{leaves_unasked} !== {json.dumps(expected)}"
         tab.until(known)
         tab.ask("document.querySelector('.xterm-helper-textarea').focus()")
-        tab.type(" ")  # a browser asks only somebody who has done something on the page
+        tab.type(" ")  # a browser asks only a person who has done something on the page
         assert leaves(tab) == (["beforeunload"] if expected else [])
         tab.until(known)
 
     prompts(False)
     run(tab, "sleep 1000")
     prompts(True)
-    prompts(True)  # somebody who comes to what runs already has typed no line
+    prompts(True)  # a person who comes to what runs already has typed no line
     tab.press("c", "KeyC", 67, modifiers=2)
     prompts(False)
     run(tab, "vim -u NONE +'set t_RV='")
@@ -469,8 +469,8 @@ def test_a_cold_start_says_how_far_it_has_come(tab: Tab, base: str, gateway: Gat
     steps = tab.ask("window.steps")
     assert any(re.search(r"starting the process\s*\d+\.\d s", text) for text in steps), steps
     assert tab.ask("document.getElementById('starting')") is None
-    told = tab.ask("window.told")
-    assert any(text.startswith("Starting: ") for text in told), told
+    message = tab.ask("window.told")
+    assert any(text.startswith("Starting: ") for text in message), message
     assert tab.ask("document.getElementById('status').textContent") == ""
 
 

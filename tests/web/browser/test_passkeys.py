@@ -122,11 +122,13 @@ def test_one_touch_opens_all_that_asks_for_it(
     tab.open(f"{base}/account")
     click(tab, "form[action$='/passkeys/remove'] button")
     tab.until(f"{LOADED} && document.querySelector('form[action$=\"/passkeys/remove\"]') === null")
-    actions = [one["fields"].get("action") for one in gateway.audit()]
-    assert [one for one in actions if one in ("passkey.add", "step-up", "passkey.remove")] == [
+    actions = [event["fields"].get("action") for event in gateway.audit()]
+    assert [
+        action for action in actions if action in ("passkey.add", "step-up", "passkey.remove")
+    ] == [
         "passkey.add",
         "step-up",
         "passkey.remove",
     ]
-    denied = {str(one["reason"]) for one in gateway.sessions("denied")}
+    denied = {str(denial["reason"]) for denial in gateway.sessions("denied")}
     assert "step_up_needed" not in denied, "a page that leads to the proof refuses nobody"

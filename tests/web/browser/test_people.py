@@ -21,7 +21,7 @@ NEWS = "document.getElementById('news')"
 
 @pytest.fixture
 def second(browser: Browser) -> Iterator[Tab]:
-    """In a window of its own: a page that nobody sees is not drawn."""
+    """In a window of its own: a page that is not visible is not drawn."""
     opened = browser.apart()
     try:
         yield opened
@@ -30,7 +30,7 @@ def second(browser: Browser) -> Iterator[Tab]:
 
 
 def follows(second: Tab, base: str, name: str) -> None:
-    """To a terminal where somebody is."""
+    """To a terminal where another person is."""
     sign_in(second, base)
     second.open(f"{base}/app/app01?terminal={name}")
     second.until("document.getElementById('company').open")
@@ -146,8 +146,8 @@ def test_each_sees_the_whole_terminal_in_the_size_that_it_has(
     follows(second, base, "sizes")
     click(second, "Join in")
     ready(second)
-    for one in (tab, second):
-        one.ask("window.grid = () => document.querySelectorAll('.xterm-rows > div').length")
+    for page in (tab, second):
+        page.ask("window.grid = () => document.querySelectorAll('.xterm-rows > div').length")
     # It has the size of the phone, which came last. In the other window all of it is there.
     tab.until("document.getElementById('screen').classList.contains('beyond')")
     run(second, "stty size; echo on''e")
@@ -158,7 +158,7 @@ def test_each_sees_the_whole_terminal_in_the_size_that_it_has(
     assert screen(tab) == screen(second)
     tab.until(ALL_IN)
     assert not second.ask("document.getElementById('screen').classList.contains('beyond')")
-    # Somebody types in the larger window: it is theirs, and the phone shows all of it, smaller.
+    # A person types in the larger window: it is theirs, and the phone shows all of it, smaller.
     run(tab, "clear; stty size; echo tw''o")
     shows(tab, "two")
     assert not tab.ask("document.getElementById('screen').classList.contains('beyond')")
@@ -230,7 +230,7 @@ window.clearTimeout = (timer) => {
     window.due = window.due.filter((each) => each !== timer);
 };
 """
-"""A page tells its new size a moment after it changed: now only when the test lets it."""
+"""A page reports its new size a moment after it changed: now only when the test lets it."""
 
 
 def test_who_typed_last_keeps_the_size_though_another_window_had_just_changed(
@@ -266,7 +266,7 @@ window.held = [];
 WebSocket.prototype.send = function (data) { window.held.push(() => send.call(this, data)); };
 window.release = () => { WebSocket.prototype.send = send; window.held.splice(0).forEach((each) => each()); };
 """
-"""What a page sends is on its way until the test lets it arrive."""
+"""The script that holds what a page sends until the test lets it arrive."""
 
 
 def test_two_who_type_at_the_same_time_both_see_the_size_that_the_terminal_has(

@@ -44,7 +44,7 @@ def test_the_page_behind_both_with_pings_that_outlive_their_idle_times(tmp_path:
             sign_in(tab, f"{base}/stagedoor", path)
             ready(tab)
             tab.ask(STATES)
-            # Three idle times of nginx, with nobody typing.
+            # Three idle times of nginx, without a key.
             tab.ask("new Promise(done => setTimeout(done, 6000))")
             run(tab, "echo in=$((40+2))-$APP_NAME")
             shows(tab, "in=42-app01")

@@ -1,4 +1,4 @@
-"""Whether what full-screen programs draw can be read: mc's real cells, as the browser has them."""
+"""Legibility of full-screen programs: mc's real cells, as the browser has them."""
 
 import json
 import re

@@ -26,9 +26,9 @@ def other(browser: Browser, gateway: Gateway) -> Iterator[Tab]:
 
 def click(tab: Tab, text: str, within: str = "document") -> None:
     """The button, or the link, that says so."""
-    found = f"[...{within}.querySelectorAll('button, a')].find(e => e.textContent === {json.dumps(text)})"
-    tab.until(f"{found} !== undefined")
-    tab.ask(f"{found}.click()")
+    button = f"[...{within}.querySelectorAll('button, a')].find(e => e.textContent === {json.dumps(text)})"
+    tab.until(f"{button} !== undefined")
+    tab.ask(f"{button}.click()")
 
 
 def shared(tab: Tab, *, typing: bool = False) -> str:
@@ -58,7 +58,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     assert secret not in str(other.ask("location.href")), "nor in the history"
     click(other, "Watch the terminal")
     other.until("location.pathname === '/sign-in' && document.readyState === 'complete'")
-    # What follows is the same page that anybody signs in by.
+    # What follows is the same page that every person signs in by.
     other.ask("document.getElementById('name').value = 'bob'")
     other.ask("document.getElementById('secret').focus()")
     other.type("correct horse battery staple")
@@ -70,8 +70,8 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     run(tab, "echo se''en=$((40+2))")
     shows(other, "seen=42")
     # The host's clipboard is none of their guest's, however it is wrapped.
-    for one in (tab, other):
-        one.ask(COPIES)
+    for page in (tab, other):
+        page.ask(COPIES)
     copies = r"\033]52;c;dG11eA==\a"
     run(tab, f"printf '{copies}\\033Ptmux;\\033{copies}\\033\\\\'; echo co''pied")
     shows(other, "copied")

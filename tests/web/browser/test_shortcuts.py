@@ -27,7 +27,7 @@ pytestmark = [
 
 @contextmanager
 def display() -> Iterator[str]:
-    """A screen of its own; Xvfb takes a free number and tells it."""
+    """A screen of its own; Xvfb takes a free number and prints it."""
     read, write = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", "1200x800x24", "-nolisten", "tcp"],
@@ -37,8 +37,8 @@ def display() -> Iterator[str]:
     )
     os.close(write)
     try:
-        with os.fdopen(read) as told:
-            yield f":{told.readline().strip()}"
+        with os.fdopen(read) as pipe:
+            yield f":{pipe.readline().strip()}"
     finally:
         server.terminate()
         server.wait(20)
@@ -53,7 +53,7 @@ def key(screen: str, keys: str) -> None:
 
 
 def focus(screen: str) -> None:
-    """Click into the middle: without a window manager nobody gives a window the focus."""
+    """Click into the middle: without a window manager no window gets the focus."""
     subprocess.run(
         ["xdotool", "mousemove", "500", "400", "click", "1"],
         env={**os.environ, "DISPLAY": screen},
@@ -86,7 +86,7 @@ def watch_keys(tab: Tab) -> None:
 
 
 def gone(tab: Tab) -> bool:
-    """Whether the page closes within a while."""
+    """Return whether the page closes within a while."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:

@@ -59,7 +59,7 @@ def at_provider(tab: Tab, name: str) -> None:
 
 
 def again(tab: Tab, browser: Browser, base: str, idp: Idp, name: str = "") -> None:
-    """By the dialog, in the tab that it opens; `name` where the provider has to be told. Then back here."""
+    """By the dialog, in the tab that it opens; `name` where the provider asks for it. Then back here."""
     click(tab, "#sign-in form[action$='/sign-in/sso'] [type=submit]")
     if name:
         at_provider(browser.attach(idp.issuer), name)
@@ -107,7 +107,7 @@ def test_who_signed_in_at_a_provider_does_so_again_in_another_tab(
     run(tab, "echo and-$kept")
     shows(tab, "and-42")
 
-    # Somebody else signs in there: the terminal is not theirs.
+    # Another person signs in there: the terminal is not theirs.
     sign_out_elsewhere(browser, base)
     tab.until("document.getElementById('sign-in').open")
     tab.call("Network.clearBrowserCookies")

@@ -1,4 +1,4 @@
-"""What the page starts in a new terminal: tmux where there is one, with a mouse as people expect it."""
+"""The start of a new terminal: tmux where there is one, with a mouse as people expect it."""
 
 import json
 import re
@@ -103,9 +103,9 @@ def test_what_follows_an_emoji_stands_where_tmux_says(tab: Tab, base: str, tmp_p
     marks = json.loads(tab.ask(MARKS))
     assert len(marks) == 2 * len(EMOJI)
     off = {
-        name: (drawn, told)
-        for name, drawn, told in zip(EMOJI, marks[::2], marks[1::2], strict=True)
-        if abs(drawn - told) > 1.5
+        name: (drawn, message)
+        for name, drawn, message in zip(EMOJI, marks[::2], marks[1::2], strict=True)
+        if abs(drawn - message) > 1.5
     }
     version = subprocess.run(["tmux", "-V"], capture_output=True, text=True).stdout
     assert set(off) == (set() if re.match(r"tmux 3\.[0-3]", version) else OTHERWISE_SINCE_3_5), off
