@@ -189,7 +189,7 @@ def test_without_a_browser_a_person_signs_in_and_types_by_http(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On a machine without Chromium these rows are tried all the same."""
-    monkeypatch.setattr(machine_login, "found", lambda: None)
+    monkeypatch.setattr(machine_login, "find_chromium", lambda: None)
     names = ("WebShell by HTTP and WebSocket", "stagedoor login, ssh alone, its end")
     every = checking.rows_of
     monkeypatch.setattr(

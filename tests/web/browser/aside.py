@@ -95,10 +95,10 @@ class Aside(Tab):
     def _tell(self, frame: Frame) -> None:
         self.ask(f"aside.hear({json.dumps(base64.b64encode(encode(frame)).decode())})")
 
-    def _heard(self, said: dict[str, Any]) -> None:
+    def _handle(self, said: dict[str, Any]) -> None:
         if said.get("method") == "Runtime.bindingCalled":
             self._said.append(decode(base64.b64decode(said["params"]["payload"])))
-        super()._heard(said)
+        super()._handle(said)
 
 
 @contextmanager

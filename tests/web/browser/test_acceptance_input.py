@@ -85,9 +85,9 @@ class Watching(Tab):
         super().__init__(f"ws://127.0.0.1:{browser.port}/devtools/page/{page}")
         self.call("Network.enable")
 
-    def _heard(self, said: dict[str, Any]) -> None:
+    def _handle(self, said: dict[str, Any]) -> None:
         self.heard.append((said.get("method", ""), said.get("params", {})))
-        super()._heard(said)
+        super()._handle(said)
 
     def all(self, method: str) -> list[dict[str, Any]]:
         """The events of that name so far."""
