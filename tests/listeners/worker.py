@@ -172,7 +172,12 @@ def open_worker(folder: Path, settings: str) -> Iterator[GatewayWorker]:
         raise structlog.DropEvent
 
     before = structlog.get_config()
-    structlog.configure(processors=[keep], cache_logger_on_first_use=False)
+    # Every level, whatever a gateway that ran in this process before has configured.
+    structlog.configure(
+        processors=[keep],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        cache_logger_on_first_use=False,
+    )
     try:
         worker.start()
         yield worker
