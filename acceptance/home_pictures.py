@@ -14,9 +14,9 @@ from pathlib import Path
 
 from acceptance.chromium import BrowserError, Tab, chromium
 from stagedoor.admin.service import add_grant, add_user, open_service
-from stagedoor.admin.sign_in.links import make_link
 from stagedoor.model.errors import StagedoorError
 from stagedoor.settings.file import load_settings
+from stagedoor.signin.links import make_link
 
 NUMBERS = (3, 500)
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}

@@ -15,8 +15,8 @@ from websockets.typing import Origin, Subprotocol
 
 from acceptance.verdict import FailedError, expect
 from stagedoor.client.attach.attachment import Attachment, WriteOutput
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import SUBPROTOCOL, Mode, Size, TerminalError, Upstream
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import SUBPROTOCOL, Mode, Size, TerminalError, Upstream
 
 ANSWER_S = 60.0
 

@@ -11,12 +11,12 @@ from acceptance.chromium import Browser, BrowserError, Tab, chromium
 from acceptance.scenes import Appearance, take_scenes
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
-from stagedoor.admin.sign_in.links import make_link
 from stagedoor.demo.client_files import USER, DemoUser
 from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX
-from stagedoor.wire.asciicast import Code, Event, Header, encode_event, encode_header
+from stagedoor.signin.links import make_link
+from stagedoor.wire.terminal.asciicast import Code, Event, Header, encode_event, encode_header
 
 _COLLEAGUE = DemoUser("alice", ("app01",))
 _DESK = Appearance("desk", "light", 1000, 640)

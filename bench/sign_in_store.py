@@ -37,7 +37,7 @@ from stagedoor.settings.place import Server
 from stagedoor.store import people
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.logins import open_login
-from stagedoor.wire.sshkey import PublicKey, parse_public_key
+from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 from stores import Side, gateway
 
 FEW, MANY = 10, 10_000

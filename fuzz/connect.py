@@ -3,8 +3,8 @@
 import json
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.wire.answer import encode_refusal
-from stagedoor.wire.connect import HeadParser, Request
+from stagedoor.wire.http.answer import encode_refusal
+from stagedoor.wire.http.connect import HeadParser, Request
 from stagedoor.wire.target import parse_target
 
 DOCUMENTED = {Reason.BAD_REQUEST, Reason.HEADER_TOO_LARGE, Reason.CREDENTIAL_WRONG}

@@ -1,7 +1,7 @@
 """Frames of the terminal protocol: any bytes are a frame or one error, whole or in pieces."""
 
-from stagedoor.wire.frames import FrameBuffer, decode, encode
-from stagedoor.wire.terminal import TerminalError
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode
+from stagedoor.wire.terminal.frames import TerminalError
 
 MAX_BYTES = 4096
 

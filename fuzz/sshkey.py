@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 
-from stagedoor.wire.sshkey import KeyRefused, PublicKey, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, PublicKey, parse_public_key
 
 MAX_BYTES = 3000
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from load.tunnel import TIMEOUT_S, LoadError
 from peers import NAME, PASSWORD
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import (
+from stagedoor.wire.http.websocket import WebSocket, WebSocketError
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import (
     MAX_FRAME_BYTES,
     SUBPROTOCOL,
     Ack,
@@ -26,7 +27,6 @@ from stagedoor.wire.terminal import (
     Size,
     Welcome,
 )
-from stagedoor.wire.websocket import WebSocket, WebSocketError
 
 _CHUNK = 256 * 1024
 _SIZE = Size(80, 24)

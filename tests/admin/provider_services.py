@@ -12,10 +12,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_in.refresh import RefreshService
-from stagedoor.admin.sign_in.sign_ins import SignInRecord, list_sign_ins
-from stagedoor.admin.sign_in.single_sign_on import open_clients
-from stagedoor.admin.sign_in.single_sign_on_service import SignInService
+from stagedoor.admin.sign_ins import SignInRecord, list_sign_ins
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
@@ -24,6 +21,9 @@ from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.refresh import RefreshService
+from stagedoor.signin.single_sign_on import open_clients
+from stagedoor.signin.single_sign_on_service import SignInService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import passes
 from tests.oidc.fake import FakeProvider

@@ -9,9 +9,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.admin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
-from stagedoor.admin.key_proof import NAMESPACE, line_to_sign
-from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.authn.passwords import verify
 from stagedoor.keys.files import new_key, public_line
@@ -23,10 +20,13 @@ from stagedoor.model.webpass import PassKind
 from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.step_up import StepUp
+from stagedoor.signin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
+from stagedoor.signin.key_proof import NAMESPACE, line_to_sign
+from stagedoor.signin.passes import PassService
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, read_entries
-from stagedoor.wire.sshsig import Signature, armour, encode_signed
+from stagedoor.wire.ssh.signature import Signature, armour, encode_signed
 from tests.ssh.signed_in import log_in
 from tests.ssh.test_credentials import TOUCHED, VERIFIED, SecurityKey
 

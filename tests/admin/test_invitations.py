@@ -9,8 +9,6 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.admin.credentials import CredentialService
-from stagedoor.admin.sign_in.invitations import MOST_S, Invitation, invite
 from stagedoor.authn.passwords import verify
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -19,6 +17,8 @@ from stagedoor.model.policy import User
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import Web
+from stagedoor.signin.credentials import CredentialService
+from stagedoor.signin.invitations import MOST_S, Invitation, invite
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy

@@ -8,14 +8,14 @@ from threading import Event
 
 import pytest
 
-from stagedoor.admin.login import key_binding
-from stagedoor.admin.login.key_binding import BEGINNINGS, KeyBinding
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.login import key_binding
+from stagedoor.signin.login.key_binding import BEGINNINGS, KeyBinding
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import pending_logins
 from tests.waiting import BOUND_S

@@ -12,9 +12,6 @@ from joserfc.jwk import ECKey
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.certificates import CertificateError
-from stagedoor.admin.login import machine_logins
-from stagedoor.admin.login.machine_logins import MachineLoginService, machine_text
-from stagedoor.admin.login.service import NAMESPACE, LoginResult
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
@@ -22,6 +19,9 @@ from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
 from stagedoor.settings.machines import Machine
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.login import machine_logins
+from stagedoor.signin.login.machine_logins import MachineLoginService, machine_text
+from stagedoor.signin.login.service import NAMESPACE, LoginResult
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 

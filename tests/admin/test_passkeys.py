@@ -12,9 +12,6 @@ from sqlalchemy import func, select
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.admin.sign_in import passkey_service
-from stagedoor.admin.sign_in.passkey_service import PasskeyService
-from stagedoor.admin.sign_in.passkeys import remove_passkey
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.authn.passkeys import CLONED, NOT_RIGHT
 from stagedoor.model.denial import Denial, Reason
@@ -26,6 +23,9 @@ from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.settings import Settings
+from stagedoor.signin import passkey_service
+from stagedoor.signin.passkey_service import PasskeyService
+from stagedoor.signin.passkeys import remove_passkey
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.sign_in.single_sign_on_service import SignInService
 from stagedoor.authn.passes import Lifetimes, by_provider, pass_for
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
@@ -21,6 +20,7 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Attempt, Tokens
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.single_sign_on_service import SignInService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import identities, passes

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.sign_in.provider_states import provider_states
 from stagedoor.oidc.again import RETRY_S
+from stagedoor.signin.provider_states import provider_states
 from tests.admin.provider_services import ProviderServices, provider_services
 from tests.oidc.fake import GONE, FakeProvider, running_fake
 

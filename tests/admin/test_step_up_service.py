@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.sign_in.step_up_service import MOST_WAITING, StepUpService
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import RefusedError
@@ -26,6 +25,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import Web
+from stagedoor.signin.step_up_service import MOST_WAITING, StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import passes

@@ -33,8 +33,8 @@ from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import certified, identities, passes
 from stagedoor.store.sign_in.logins import open_login
-from stagedoor.wire.sshcert import parse_certificate
-from stagedoor.wire.sshkey import PublicKey, parse_public_key
+from stagedoor.wire.ssh.certificate import parse_certificate
+from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 from tests.keys.test_ca import shown
 from tests.ssh import newest
 from tests.store.sample import change

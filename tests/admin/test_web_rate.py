@@ -8,9 +8,6 @@ from sqlalchemy import event
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import AT_ONCE, ChangeRateLimit
-from stagedoor.admin.credentials import AccountState, CredentialService
-from stagedoor.admin.key_proof import NAMESPACE, line_to_sign
-from stagedoor.admin.sign_in.passes import PassService
 from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.files import new_key
@@ -20,6 +17,9 @@ from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.credentials import AccountState, CredentialService
+from stagedoor.signin.key_proof import NAMESPACE, line_to_sign
+from stagedoor.signin.passes import PassService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.wire.target import parse_login

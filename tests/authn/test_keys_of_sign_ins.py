@@ -18,8 +18,8 @@ from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.source import Source
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import PassKind, WebPass, password_mark
-from stagedoor.wire.blob import fingerprint
-from stagedoor.wire.sshcert import parse_certificate
+from stagedoor.wire.ssh.blob import fingerprint
+from stagedoor.wire.ssh.certificate import parse_certificate
 
 NOW = 1_800_000_000.0
 HERE = Source(ip_address("192.0.2.7"), 40000)

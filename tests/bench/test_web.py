@@ -14,8 +14,8 @@ from load.tunnel import LoadError
 from load.web_socket import TtydClient, WebClient
 from page import replaced
 from series import Result
-from stagedoor.wire.frames import encode
-from stagedoor.wire.terminal import Mode, Notice, NoticeKind, Out, Welcome
+from stagedoor.wire.terminal.codec import encode
+from stagedoor.wire.terminal.frames import Mode, Notice, NoticeKind, Out, Welcome
 from targets import Above, Below
 from web import filled
 

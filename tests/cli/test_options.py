@@ -39,7 +39,7 @@ SAID_BY = {
     "admin/account.py": ("ssh-config",),
     "admin/recordings/recordings.py": ("recording play",),
     "admin/service.py": ("grant add", "grant change"),
-    "admin/sign_in/links.py": ("share create", "user invite", "web-link"),
+    "signin/links.py": ("share create", "user invite", "web-link"),
     "admin/stored/backup.py": ("store restore",),
     "authz/decide.py": ("grant add",),
     "client/attach/": ("attach", "session watch"),

@@ -13,8 +13,8 @@ from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, Kind
 from stagedoor.recording.ports import Seal
 from stagedoor.store.journal import StoreJournal
-from stagedoor.wire.asciicast import Event as Shown
-from stagedoor.wire.asciicast import Header, Reader, encode_event, encode_header
+from stagedoor.wire.terminal.asciicast import Event as Shown
+from stagedoor.wire.terminal.asciicast import Header, Reader, encode_event, encode_header
 from tests.cli.conftest import Desk
 from tests.store.sample import opened
 

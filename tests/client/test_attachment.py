@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stagedoor.client.attach.attachment import TYPED_BYTES, Attachment, Ended, Skipped, WriteOutput
 from stagedoor.holder.action import Action, Send
 from stagedoor.holder.state import TerminalState
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     Ack,
     Exit,
     Gap,

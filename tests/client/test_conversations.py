@@ -18,8 +18,8 @@ from stagedoor.client.attach.attachment import (
     Skipped,
     WriteOutput,
 )
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import (
     Detach,
     Frame,
     Mode,

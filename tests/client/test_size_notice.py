@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.client.attach.size_notice import is_too_small, notice
-from stagedoor.wire.terminal import Size
+from stagedoor.wire.terminal.frames import Size
 
 SIZES = st.builds(Size, st.integers(1, 300), st.integers(1, 100))
 _ROW = re.compile(rb"\x1b\[(\d+);(\d+)H([^\x1b]*)")

@@ -15,7 +15,7 @@ from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.shells.authorized import KEYS_LEASE_S, in_force
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
-from stagedoor.wire.krl import encode_revoked_serials
+from stagedoor.wire.ssh.krl import encode_revoked_serials
 from tests.controller.test_stories import APP01, SETTLED_S, Story, now, story
 from tests.virtual_time import in_virtual_time
 

@@ -17,7 +17,7 @@ from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import Kind
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
-from stagedoor.wire import answer
+from stagedoor.wire.http import answer
 from tests.docs import pages
 from tests.docs.pages import ROOT, Block
 

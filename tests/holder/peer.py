@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stagedoor.holder.folder import FOLDER
-from stagedoor.wire.frames import FrameBuffer, decode, framed
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
+from stagedoor.wire.terminal.frames import (
     FEATURES,
     Ack,
     Detach,

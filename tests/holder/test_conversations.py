@@ -7,8 +7,8 @@ import pytest
 
 from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
 from stagedoor.holder.state import TerminalState
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import Hello, Welcome
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import Hello, Welcome
 from tests.wire.conversation import Step, plain, runs, unrun
 from tests.wire.conversations import told_to
 

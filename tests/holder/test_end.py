@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.wire.terminal import Exit
+from stagedoor.wire.terminal.frames import Exit
 from tests.holder.peer import Place
 from tests.shells.world import wait_until
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.holder.folder import connect
-from stagedoor.wire.frames import framed
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import framed
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     MAX_FRAME_BYTES,
     Ack,

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from stagedoor.holder.folder import NOT_THERE, names
-from stagedoor.wire.terminal import Mode, NoticeKind, Size
+from stagedoor.wire.terminal.frames import Mode, NoticeKind, Size
 from tests.holder.peer import Place
 from tests.shells.world import wait_until
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from stagedoor.holder.folder import connect
-from stagedoor.wire.frames import FrameBuffer, decode, framed
-from stagedoor.wire.terminal import Frame, Hello, Mode, Notice, NoticeKind, Size, Welcome
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
+from stagedoor.wire.terminal.frames import Frame, Hello, Mode, Notice, NoticeKind, Size, Welcome
 from tests.holder.peer import Peer, Place
 from tests.shells.world import wait_until
 

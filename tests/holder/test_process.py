@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.holder.folder import connect, end_all
 from stagedoor.holder.state import KEEP_BYTES, WINDOW_BYTES
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     Ack,
     Detach,

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from stagedoor.holder.attachments import LOCK_GRACE_S, NOTIFY_S, AttachmentTable
-from stagedoor.wire.terminal import Hello, Lock, Mode, NoticeKind, Remove, Size
+from stagedoor.wire.terminal.frames import Hello, Lock, Mode, NoticeKind, Remove, Size
 from tests.holder.peer import Peer, Place
 
 

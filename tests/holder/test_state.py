@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
 from stagedoor.holder.limits import REMEMBERED
 from stagedoor.holder.state import KEEP_BYTES, RESUME_GRACE_S, WINDOW_BYTES, TerminalState
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     Ack,
     Detach,
     Exit,

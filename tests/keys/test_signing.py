@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.keys.signing import find_signing_key
-from stagedoor.wire.blob import string
-from stagedoor.wire.sshsig import Signature, armour, encode_signed, read_signature
+from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.signature import Signature, armour, encode_signed, read_signature
 
 SPACE, MESSAGE = "key@stagedoor", b"a message"
 TOUCHED, UNTOUCHED = 0x01, 0x00

@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.wire.krl import encode_revoked_serials
+from stagedoor.wire.ssh.krl import encode_revoked_serials
 
 SERIAL = 2**62 + 1
 

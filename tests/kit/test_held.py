@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.wire.terminal import Size
+from stagedoor.wire.terminal.frames import Size
 from tests.holder.peer import Place
 from tests.kit.conftest import Make
 from tests.kit.container import ROOT_CAPABILITIES, Container

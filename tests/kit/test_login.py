@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from stagedoor.wire.krl import encode_revoked_serials
+from stagedoor.wire.ssh.krl import encode_revoked_serials
 from tests.kit.conftest import Make
 from tests.kit.container import ROOT_CAPABILITIES
 from tests.kit.people import SERIAL, People

@@ -14,7 +14,7 @@ import pytest
 
 from acceptance.chromium import chromium, find_chromium
 from stagedoor.admin.service import add_user
-from stagedoor.wire.terminal import Mode, NoticeKind
+from stagedoor.wire.terminal.frames import Mode, NoticeKind
 from tests.kube.gateway import BOUND_S, KubeGateway, until
 from tests.path.gateway import PASSWORD
 from tests.web.browser.conftest import KEEPS_STEPS, sign_in

@@ -11,8 +11,8 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.relay.ports import Stream
-from stagedoor.wire.answer import encode_interim
-from stagedoor.wire.connect import HeadParser, Request
+from stagedoor.wire.http.answer import encode_interim
+from stagedoor.wire.http.connect import HeadParser, Request
 
 HEAD = b"CONNECT app01.ssh:22 HTTP/1.1\r\nHost: app01.ssh:22\r\n"
 

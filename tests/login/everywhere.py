@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from stagedoor.admin.sign_in.sign_ins import end_sign_ins, list_sign_ins
+from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.settings.place import Server
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 from tests.login.conftest import settings
 from tests.login.machine import Key, Machine, Person
 from tests.path.gateway import Gateway

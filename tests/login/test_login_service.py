@@ -11,20 +11,8 @@ import pytest
 from stagedoor.admin.certificates.authorities import ensure_cas, user_ca
 from stagedoor.admin.certificates.certificates import CertificateError
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.admin.login.approval import LoginApproval
-from stagedoor.admin.login.service import (
-    CLOCK_S,
-    NAMESPACE,
-    LoginResult,
-    LoginService,
-    StartedLogin,
-    login_text,
-    renewal_text,
-)
-from stagedoor.admin.login.ssh_sign_ins import SshSignInService
 from stagedoor.admin.service import AdminService, add_user, open_service
-from stagedoor.admin.sign_in.passes import PassService
-from stagedoor.admin.sign_in.sign_ins import end_sign_ins, list_sign_ins
+from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
@@ -34,6 +22,18 @@ from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingL
 from stagedoor.model.source import Source
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.login.approval import LoginApproval
+from stagedoor.signin.login.service import (
+    CLOCK_S,
+    NAMESPACE,
+    LoginResult,
+    LoginService,
+    StartedLogin,
+    login_text,
+    renewal_text,
+)
+from stagedoor.signin.login.ssh_sign_ins import SshSignInService
+from stagedoor.signin.passes import PassService
 from stagedoor.store import people
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy

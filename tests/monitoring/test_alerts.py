@@ -12,7 +12,7 @@ import yaml
 from stagedoor.controller.metrics import METRICS as CONTROLLER
 from stagedoor.model.metric import Metric
 from stagedoor.serve.metrics.definitions import METRICS as GATEWAY
-from stagedoor.wire.openmetrics import format_metrics
+from stagedoor.wire.http.openmetrics import format_metrics
 from tests.docs.pages import ROOT
 
 RULES = ROOT / "deploy/chart/monitoring/rules.yaml"

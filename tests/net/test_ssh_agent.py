@@ -13,7 +13,7 @@ import pytest
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import new_key
 from stagedoor.net.ssh_agent import AgentError, AgentKey
-from stagedoor.wire.sshcert import parse_certificate
+from stagedoor.wire.ssh.certificate import parse_certificate
 from tests.keys.test_ca import public_key, shown
 from tests.waiting import wait_until
 

@@ -11,9 +11,6 @@ import pytest
 
 from stagedoor.admin.asking import ask
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_in.refresh import RefreshService
-from stagedoor.admin.sign_in.single_sign_on import open_clients
-from stagedoor.admin.sign_in.single_sign_on_service import SignInService
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
@@ -22,6 +19,9 @@ from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.refresh import RefreshService
+from stagedoor.signin.single_sign_on import open_clients
+from stagedoor.signin.single_sign_on_service import SignInService
 from stagedoor.store.database import open_database
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.provider_answers import list_due

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.admin.sign_in.single_sign_on import reserved_names
 from stagedoor.model.name import valid_name
 from stagedoor.model.target import Target
 from stagedoor.oidc.reserved_names import SYSTEM_ACCOUNTS, why_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.single_sign_on import reserved_names
 
 APPS = (Target("app01", None), Target("shop", "staging"), Target("shop", "prod"))
 

@@ -19,8 +19,8 @@ from stagedoor.admin.service import (
     add_user,
     create_token,
 )
-from stagedoor.admin.sign_in.links import make_link
 from stagedoor.settings.file import load_settings
+from stagedoor.signin.links import make_link
 from tests.path.conftest import APP
 from tests.path.gateway import PASSWORD, Gateway
 

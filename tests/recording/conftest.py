@@ -16,7 +16,7 @@ from stagedoor.model.target import Target
 from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.ports import RecordingStore, Seal
 from stagedoor.recording.recorder import Recorder, RecordingEnded
-from stagedoor.wire.asciicast import Header
+from stagedoor.wire.terminal.asciicast import Header
 from tests.pace import allow
 
 BOUND_S = allow(20.0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.recording.playback import paced
-from stagedoor.wire.asciicast import Event
+from stagedoor.wire.terminal.asciicast import Event
 from tests.wire.test_drawing import ACTING, ASKING, DRAWN
 
 OUT = [

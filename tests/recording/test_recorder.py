@@ -12,7 +12,7 @@ import pytest
 
 from stagedoor.recording.folder import RecordingFolder, read
 from stagedoor.recording.recorder import Recorder, Recording, RecordingError
-from stagedoor.wire.asciicast import Event, Reader
+from stagedoor.wire.terminal.asciicast import Event, Reader
 from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
 
 Make = Callable[..., Recorder]

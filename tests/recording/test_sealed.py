@@ -13,7 +13,7 @@ from stagedoor.keys.age import AgeOpener, AgeSeal
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.folder import kept, read
 from stagedoor.recording.recorder import Recorder
-from stagedoor.wire.asciicast import Reader
+from stagedoor.wire.terminal.asciicast import Reader
 from tests.recording.conftest import BOUND_S, HEADER, OPENED
 
 

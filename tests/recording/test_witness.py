@@ -19,7 +19,7 @@ from stagedoor.recording.channel_audit import (
     asked_fields,
 )
 from stagedoor.recording.files import BATCH, NAMED, FileCounts, line_of
-from stagedoor.wire.sftp import FileEvent
+from stagedoor.wire.ssh.sftp import FileEvent
 from tests.recording.conftest import OPENED
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from stagedoor.model.session import End
 from stagedoor.relay.limits import RelayLimits
-from stagedoor.wire.ssh_preface import PARTING_S, SshPreface
+from stagedoor.wire.ssh.preface import PARTING_S, SshPreface
 from tests.net.peers import PATIENCE_S, Peer
 from tests.relay.world import Run, World
 

@@ -33,7 +33,7 @@ from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, messages
 from stagedoor.serve.supervisor.control import MetricsMessage, line, read_from_worker
 from stagedoor.shells.kubernetes.live import diagnose
 from stagedoor.store.database import open_database
-from stagedoor.wire.openmetrics import format_metrics
+from stagedoor.wire.http.openmetrics import format_metrics
 from tests.audit.sample import READY, SOURCE
 
 PIPE_BUF = 4096

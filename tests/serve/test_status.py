@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from stagedoor.admin.sign_in.provider_states import ProviderState
 from stagedoor.controller.metrics import METRICS as CONTROLLER
 from stagedoor.serve.metrics.definitions import METRICS
 from stagedoor.serve.status import UNNAMED, Status, StoreStatus, problems
 from stagedoor.shells.kubernetes.live.leader import LeaderReport
+from stagedoor.signin.provider_states import ProviderState
 from stagedoor.wire.finding import exit_code
 
 DAY_S = 86400.0

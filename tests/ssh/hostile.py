@@ -16,7 +16,7 @@ from typing import Any
 import asyncssh
 from asyncssh import kex_dh
 
-from stagedoor.wire.blob import string
+from stagedoor.wire.ssh.blob import string
 from tests.waiting import BOUND_S
 
 UNSENT = 1 << 20

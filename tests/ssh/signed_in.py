@@ -9,7 +9,7 @@ from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.webpass import PassKind
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.logins import open_login
-from stagedoor.wire.sshkey import PublicKey, parse_public_key
+from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 from tests.ssh.world import World, public
 
 

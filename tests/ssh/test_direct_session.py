@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.model.event import Kind
 from stagedoor.model.session import AccessMethod, End
-from stagedoor.wire.blob import string
+from stagedoor.wire.ssh.blob import string
 from tests.shells.world import World
 from tests.ssh.direct_world import Client, DirectGateway, direct_gateway, ok
 

@@ -9,7 +9,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from stagedoor.wire.blob import string
+from stagedoor.wire.ssh.blob import string
 from tests.ssh.hostile import HostileShells
 from tests.ssh.world import SSH_TABLE, World, local, open_world, static
 

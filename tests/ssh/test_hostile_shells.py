@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from stagedoor.wire.frames import decode
-from stagedoor.wire.terminal import Hello, Mode, Notice, Size
+from stagedoor.wire.terminal.codec import decode
+from stagedoor.wire.terminal.frames import Hello, Mode, Notice, Size
 from tests.pace import allow
 from tests.path.gateway import PASSWORD
 from tests.ssh.hostile import FLOODS, LATE, MANNERS, RAW, SESSIONS, SFTP, HostileShells

@@ -6,7 +6,6 @@ from typing import Any, cast
 import pytest
 
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.sign_in.links import _base
 from stagedoor.listeners.ssh.page import Page, PageParts
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.identity import Identity
@@ -14,6 +13,7 @@ from stagedoor.model.target import Target
 from stagedoor.serve.parts.web import host_names
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.links import _base
 
 HERE = '[ssh]\naddresses = [":2222"]\nhost_names = ["gw.example"]\n'
 APP01 = Target("app01")

@@ -14,7 +14,7 @@ import pyrage
 import pytest
 
 from stagedoor.model.permission import Permission
-from stagedoor.wire.asciicast import Event, Reader
+from stagedoor.wire.terminal.asciicast import Event, Reader
 from tests.ssh.test_direct_gateway import Terminal, events, inside, terminal
 from tests.ssh.world import SSH_TABLE, World, local, open_world, wait_until
 

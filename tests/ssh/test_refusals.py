@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import asyncssh
 import pytest
 
-from stagedoor.wire.blob import string
+from stagedoor.wire.ssh.blob import string
 from tests.ssh.world import BOUND_S, World, wait_until
 
 PROHIBITED = "channel 0: open failed: administratively prohibited: "

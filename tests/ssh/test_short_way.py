@@ -10,7 +10,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from stagedoor.wire.blob import string
+from stagedoor.wire.ssh.blob import string
 from tests.ssh.world import BOUND_S, World
 
 MIB = 1 << 20

@@ -11,7 +11,7 @@ import pytest
 from stagedoor.client.doctor.path import PathOptions, walk_to
 from stagedoor.holder.folder import end_all
 from stagedoor.wire.finding import Level
-from stagedoor.wire.terminal import Notice, NoticeKind
+from stagedoor.wire.terminal.frames import Notice, NoticeKind
 from tests.holder.compiled import compiled
 from tests.path.gateway import PASSWORD
 from tests.ports import free_port

@@ -11,7 +11,6 @@ from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sign_in.single_sign_on import unlink
 from stagedoor.admin.terminals.shares import end_share, make_share
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.files import new_key, public_line
@@ -21,6 +20,7 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.place import Place
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.single_sign_on import unlink
 from stagedoor.store import changes, schema
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy

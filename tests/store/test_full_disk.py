@@ -10,9 +10,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sign_in.passkeys import remove_passkey
-from stagedoor.admin.sign_in.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.admin.sign_in.single_sign_on import link, unlink
+from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.admin.terminals.shares import end_share, make_share
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.errors import StoreError
@@ -21,6 +19,8 @@ from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.permission import Permission
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.passkeys import remove_passkey
+from stagedoor.signin.single_sign_on import link, unlink
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy

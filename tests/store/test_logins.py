@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sign_in.sign_ins import end_by_provider
+from stagedoor.admin.sign_ins import end_by_provider
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.fair_queue import PendingLimits

@@ -20,7 +20,7 @@ from typing import NoReturn
 import pytest
 
 from stagedoor.client.attach.dialling import LineWatch
-from stagedoor.wire.terminal import MAX_FRAME_BYTES, Detach
+from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Detach
 from tests.path.gateway import PASSWORD, Gateway, running
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS

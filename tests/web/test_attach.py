@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.wire.asciicast import Code, decode_event, decode_header
+from stagedoor.wire.terminal.asciicast import Code, decode_event, decode_header
 from tests.path.gateway import Gateway
 from tests.shells.world import wait_until
 from tests.web.outer import BOUND_S, attach_command, outer, ssh_command

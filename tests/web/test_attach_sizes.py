@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stagedoor.wire.terminal import Mode, Resize, Size
+from stagedoor.wire.terminal.frames import Mode, Resize, Size
 from tests.web.outer import Outer, attach_command, outer
 from tests.web.test_attach import assert_undone
 from tests.web.visitor import Visitor, ticket

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.wire.terminal import Mode
+from stagedoor.wire.terminal.frames import Mode
 from tests.path.gateway import PASSWORD, Gateway
 from tests.shells.world import wait_until
 from tests.web.outer import attach_command, outer

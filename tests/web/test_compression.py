@@ -12,7 +12,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 
 from stagedoor.listeners.web.terminal.rate import AGAIN_S, MOST, SLOW_S, LineRate
 from stagedoor.listeners.web.websocket import LEAST_BYTES, Compression, DeflateExtension
-from stagedoor.wire.terminal import MAX_FRAME_BYTES
+from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
 from tests.path.gateway import Gateway
 from tests.web.visitor import BOUND_S, Visitor, ticket
 

@@ -25,8 +25,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from stagedoor.holder.folder import connect, holder_of
-from stagedoor.wire.frames import FrameBuffer, decode, encode, framed
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode, framed
+from stagedoor.wire.terminal.frames import (
     Ack,
     Frame,
     Gap,

@@ -11,8 +11,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
-from stagedoor.wire.frames import decode
-from stagedoor.wire.terminal import MAX_FRAME_BYTES, Notice
+from stagedoor.wire.terminal.codec import decode
+from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Notice
 from tests.path.gateway import Gateway, running
 from tests.web.conftest import SETTINGS
 from tests.web.visitor import BOUND_S, Visitor, basic, let_in, post, ticket

@@ -8,10 +8,10 @@ import asyncssh
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.sign_in.invitations import invite
-from stagedoor.admin.sign_in.links import make_link
 from stagedoor.model.errors import RefusedError, SettingsError
 from stagedoor.settings.file import load_settings
+from stagedoor.signin.invitations import invite
+from stagedoor.signin.links import make_link
 from tests.path.gateway import PASSWORD, Gateway
 from tests.path.test_just_made import connect
 from tests.ports import free_port

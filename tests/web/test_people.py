@@ -17,8 +17,8 @@ from stagedoor.listeners.web.terminal.people import (
 )
 from stagedoor.listeners.web.terminal.presence import group_by_place
 from stagedoor.model.presence import PresenceEntry
-from stagedoor.wire.frames import framed
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import framed
+from stagedoor.wire.terminal.frames import (
     Hello,
     IdentityLevel,
     Lock,

@@ -16,7 +16,7 @@ from websockets.typing import Origin
 
 from stagedoor.admin import service as admin
 from stagedoor.model.permission import Permission
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     Detach,
     IdentityLevel,
     In,

@@ -17,7 +17,7 @@ from sqlalchemy import update
 
 from stagedoor.admin import service as admin
 from stagedoor.store.schema import web_passes
-from stagedoor.wire.terminal import Notice, NoticeKind
+from stagedoor.wire.terminal.frames import Notice, NoticeKind
 from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS

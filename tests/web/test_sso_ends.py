@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import select, update
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.sign_in.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.keys.sealing import load_or_create_sealing_key
 from stagedoor.settings.file import load_settings
+from stagedoor.signin.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.store.schema import provider_answers
-from stagedoor.wire.terminal import Notice, NoticeKind
+from stagedoor.wire.terminal.frames import Notice, NoticeKind
 from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
 from tests.path.gateway import Gateway
 from tests.ports import free_port

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from stagedoor.listeners.web.terminal.relay import TerminalRelay
-from stagedoor.wire.terminal import Notice, NoticeKind
+from stagedoor.wire.terminal.frames import Notice, NoticeKind
 from tests.path.gateway import running
 from tests.waiting import wait_until
 from tests.web.processes import pids_of

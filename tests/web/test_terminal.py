@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
 from stagedoor.model.permission import Permission
-from stagedoor.wire.terminal import Detach, Exit, In, Notice, NoticeKind
+from stagedoor.wire.terminal.frames import Detach, Exit, In, Notice, NoticeKind
 from tests.path.gateway import Gateway, running
 from tests.shells.world import wait_until
 from tests.web.conftest import SETTINGS

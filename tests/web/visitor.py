@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import (
     SUBPROTOCOL,
     Ack,
     Exit,

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from stagedoor.wire.frames import encode
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import encode
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     Ack,
     Detach,

@@ -9,7 +9,7 @@
 import json
 from pathlib import Path
 
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     Ack,
     Exit,
     Gap,

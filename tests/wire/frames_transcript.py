@@ -9,8 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from stagedoor.wire.frames import encode
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import encode
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     MAX_OFFSET,
     MAX_SIZE,

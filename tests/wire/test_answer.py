@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.wire.answer import MAX_REASON_PHRASE_CHARS, encode_established, encode_refusal
+from stagedoor.wire.http.answer import MAX_REASON_PHRASE_CHARS, encode_established, encode_refusal
 
 
 class _Answer:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.asciicast import (
+from stagedoor.wire.terminal.asciicast import (
     AsciicastError,
     Code,
     Event,

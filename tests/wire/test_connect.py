@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.trace import TraceContext
-from stagedoor.wire.connect import MAX_HEADER_BYTES, MAX_HEADER_LINES, HeadParser, Request
+from stagedoor.wire.http.connect import MAX_HEADER_BYTES, MAX_HEADER_LINES, HeadParser, Request
 
 Outcome = Request | Denial | None
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.frames import decode
+from stagedoor.wire.terminal.codec import decode
 from tests.wire.conversation import runs, unrun
 from tests.wire.conversations import FILE, conversations, text
 

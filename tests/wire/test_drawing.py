@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.wire.output_parser import UNDO, OutputParser
+from stagedoor.wire.terminal.output_parser import UNDO, OutputParser
 
 SECRET = b"c3RvbGVu"
 ASKING = [

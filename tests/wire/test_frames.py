@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.frames import FrameBuffer, decode, encode, framed
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode, framed
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     MAX_FRAME_BYTES,
     MAX_OFFSET,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import TerminalError
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import TerminalError
 from tests.wire.frames_transcript import BROKEN, FILE, FRAMES, text
 
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.blob import string
-from stagedoor.wire.kexinit import is_wrong_guess, parse_ciphers
+from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.kexinit import is_wrong_guess, parse_ciphers
 
 
 def kexinit(kex: bytes, host_key: bytes, *, follows: bool = False) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.certificate import Certificate
-from stagedoor.wire.krl import (
+from stagedoor.wire.ssh.krl import (
     RevocationError,
     Revocations,
     encode_revoked_serials,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.modes import FOLLOWED, MAX_PUSHED, Modes
+from stagedoor.wire.terminal.modes import FOLLOWED, MAX_PUSHED, Modes
 
 TMUX_STARTS = (
     b"\x1b[?1049h\x1b[22;0;0t\x1b[?1h\x1b=\x1b[H\x1b[2J\x1b[?12l\x1b[?25h"

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from stagedoor.model.metric import OTHER, SUM, Metric, MetricKind
-from stagedoor.wire.openmetrics import format_metrics
+from stagedoor.wire.http.openmetrics import format_metrics
 
 LOGINS = Metric("x_logins", MetricKind.COUNTER, "Logins.", {"method": ("connect", "web")})
 OPEN = Metric("x_open", MetricKind.GAUGE, "Open now.", {"reason": ()})

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.scp import ScpDirection, ScpWatch, parse_scp_direction
-from stagedoor.wire.sftp import FileEvent
+from stagedoor.wire.ssh.scp import ScpDirection, ScpWatch, parse_scp_direction
+from stagedoor.wire.ssh.sftp import FileEvent
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.sftp import FileEvent, SftpWatch
+from stagedoor.wire.ssh.sftp import FileEvent, SftpWatch
 
 
 def text(value: bytes) -> bytes:

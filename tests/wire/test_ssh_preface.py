@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.blob import Reader
-from stagedoor.wire.ssh_preface import MAX_BYTES, SshPreface, farewell
+from stagedoor.wire.ssh.blob import Reader
+from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface, farewell
 
 
 def refusal(*pieces: bytes) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stagedoor.wire.sshkey import KeyRefused, PublicKey, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, PublicKey, parse_public_key
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBR3e3VqVDxMIpVkhO9uzo6kooaNTAzVd7edXfwA/CIK"
 DSA = (

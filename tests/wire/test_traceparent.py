@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.trace import TraceContext
-from stagedoor.wire.traceparent import MAX_CHARS, parse_traceparent
+from stagedoor.wire.http.traceparent import MAX_CHARS, parse_traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

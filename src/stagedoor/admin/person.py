@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sessions import list_sessions
-from stagedoor.admin.sign_in.sign_ins import list_sign_ins
+from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, User

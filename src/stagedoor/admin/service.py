@@ -31,7 +31,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import Change, change_policy, load_policy
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source, within
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import WebPass
-from stagedoor.wire.blob import fingerprint
-from stagedoor.wire.krl import Revocations
+from stagedoor.wire.ssh.blob import fingerprint
+from stagedoor.wire.ssh.krl import Revocations
 from stagedoor.wire.target import parse_login, shown
 
 FORCE_COMMAND = "force-command"

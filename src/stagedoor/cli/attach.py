@@ -19,7 +19,7 @@ from stagedoor.model.errors import StagedoorError
 
 if TYPE_CHECKING:
     from stagedoor.client import tunnel
-    from stagedoor.wire.terminal import Mode
+    from stagedoor.wire.terminal.frames import Mode
 
 URL = "STAGEDOOR_URL"
 _NAME_MAX = 255
@@ -103,7 +103,7 @@ def attach(
     # Imported here, since a completion must not wait for it.
     from stagedoor.holder import tmux
     from stagedoor.holder.folder import FolderError, check_name
-    from stagedoor.wire.terminal import Mode
+    from stagedoor.wire.terminal.frames import Mode
 
     if watch + take_over + list_ + end > 1:
         raise click.UsageError("--watch, --take-over, --list and --end do not go together")
@@ -155,7 +155,7 @@ def run(
         UnreadError,
     )
     from stagedoor.client.attach.screen import Screen
-    from stagedoor.wire.terminal import Mode
+    from stagedoor.wire.terminal.frames import Mode
 
     screen = Screen(watches=mode is Mode.WATCH)
     locale = language()
@@ -300,7 +300,7 @@ def _variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def _command(words: tuple[str, ...]) -> str:
-    from stagedoor.wire.terminal import MAX_TEXT_BYTES
+    from stagedoor.wire.terminal.frames import MAX_TEXT_BYTES
 
     line = shlex.join(words)
     try:
@@ -336,8 +336,15 @@ def _record(file: Path | None, size: object) -> Callable[[bytes], None] | None:
     if file is None:
         return None
     from stagedoor.client.attach.program import AttachError
-    from stagedoor.wire.asciicast import Code, Event, Header, Text, encode_event, encode_header
-    from stagedoor.wire.terminal import Size
+    from stagedoor.wire.terminal.asciicast import (
+        Code,
+        Event,
+        Header,
+        Text,
+        encode_event,
+        encode_header,
+    )
+    from stagedoor.wire.terminal.frames import Size
 
     assert isinstance(size, Size), "it is the screen's"
     stream = _open_file(file, "wb")

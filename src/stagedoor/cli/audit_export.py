@@ -18,7 +18,7 @@ from stagedoor.keys.files import public_line
 from stagedoor.keys.signing import find_signer, fingerprint_of
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.settings.settings import Settings
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 _LONGEST = 16 * 1024 * 1024
 """The most bytes of a line. A gateway never writes a longer one."""

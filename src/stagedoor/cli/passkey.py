@@ -4,10 +4,10 @@ import click
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_in.passkeys import list_passkeys, remove_passkey
 from stagedoor.cli import show
 from stagedoor.cli.complete import passkey_ids, user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.signin.passkeys import list_passkeys, remove_passkey
 
 
 @click.group()

@@ -23,10 +23,16 @@ from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, size
 from stagedoor.recording.playback import paced
-from stagedoor.wire import output_parser as drawing
-from stagedoor.wire.asciicast import AsciicastError, Header, Reader, encode_event, encode_header
-from stagedoor.wire.modes import Modes
 from stagedoor.wire.oneline import printable
+from stagedoor.wire.terminal import output_parser as drawing
+from stagedoor.wire.terminal.asciicast import (
+    AsciicastError,
+    Header,
+    Reader,
+    encode_event,
+    encode_header,
+)
+from stagedoor.wire.terminal.modes import Modes
 
 _IDENTITY = click.option(
     "--identity",

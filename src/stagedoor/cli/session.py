@@ -191,7 +191,7 @@ def watch(id_: str, **reach: str | None) -> None:
     You need a grant with `watch` (`stagedoor grant add … --allow watch`), and the person you watch sees your
     name. Only WebShell sessions can be watched: ssh through a tunnel or a jump is encrypted end to end.
     """
-    from stagedoor.wire.terminal import Mode
+    from stagedoor.wire.terminal.frames import Mode
 
     # The gateway returns the terminal's name with the ticket.
     run(id_, reach, "", Mode.WATCH, "", session=id_)

@@ -3,7 +3,7 @@
 import click
 
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_in.sign_ins import (
+from stagedoor.admin.sign_ins import (
     SHOWN_CHARS,
     SignInRecord,
     end_sign_ins,

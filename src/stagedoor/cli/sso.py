@@ -11,16 +11,6 @@ import click
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_in import single_sign_on
-from stagedoor.admin.sign_in.single_sign_on import (
-    Outcome,
-    list_links,
-    open_client,
-    outcome_of,
-    provider_named,
-    reserved_names,
-    rules_of,
-)
 from stagedoor.cli import show
 from stagedoor.cli.complete import cluster_targets, settings_targets, user_names
 from stagedoor.cli.installation import Installation
@@ -35,6 +25,16 @@ from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.oidc.reserved_names import why_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin import single_sign_on
+from stagedoor.signin.single_sign_on import (
+    Outcome,
+    list_links,
+    open_client,
+    outcome_of,
+    provider_named,
+    reserved_names,
+    rules_of,
+)
 from stagedoor.wire.oneline import folded
 
 MOST_CHARS = 64 * 1024

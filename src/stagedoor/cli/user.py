@@ -9,7 +9,6 @@ from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.checks import check_name
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_in.invitations import invite as make_invitation
 from stagedoor.cli import show
 from stagedoor.cli.ask import confirm, new_password
 from stagedoor.cli.complete import user_names
@@ -17,6 +16,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.cli.user_show import show_
 from stagedoor.cli.when import end
 from stagedoor.model.policy import User
+from stagedoor.signin.invitations import invite as make_invitation
 
 
 @click.group()

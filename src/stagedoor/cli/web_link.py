@@ -3,10 +3,10 @@
 import click
 
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_in.links import make_link
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.signin.links import make_link
 
 
 @click.command(

@@ -25,7 +25,7 @@ BODY_LIMIT = 64 * 1024
 ANSWER_S = 25.0
 """Longer than a shell takes to end a terminal."""
 SUBPROTOCOL = "stagedoor.terminal.v2"
-"""The same as in `wire.terminal`, which needs a newer Python than this module."""
+"""The same as in `wire.terminal.frames`, which needs a newer Python than this module."""
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 §1.3."""
 

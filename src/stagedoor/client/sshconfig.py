@@ -18,7 +18,7 @@ from pathlib import Path
 from stagedoor.client import ssh_files, tunnel
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import SSH_PORT, Target, valid_environment
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 CONFIG_NAME = "config"
 KNOWN_HOSTS_NAME = "known_hosts"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stagedoor.model.metric import Metric, MetricKind, Series
-from stagedoor.wire.openmetrics import format_metrics
+from stagedoor.wire.http.openmetrics import format_metrics
 
 DECISIONS = Metric(
     "stagedoor_controller_decisions",

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from stagedoor.admin.certificates.authorities import host_ca, user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
-from stagedoor.admin.sign_in.links import make_link
 from stagedoor.demo.client_files import (
     APPS,
     DEVELOPER,
@@ -33,6 +32,7 @@ from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.serve.prepare import VerifiedSettings, check, prepare
 from stagedoor.serve.supervisor.supervisor import Supervisor
 from stagedoor.settings.settings import Log, Settings
+from stagedoor.signin.links import make_link
 
 HOST = "127.0.0.1"
 PORT = 8022

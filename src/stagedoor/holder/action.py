@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stagedoor.wire.terminal import Frame, Size
+from stagedoor.wire.terminal.frames import Frame, Size
 
 
 @dataclass(frozen=True, slots=True)

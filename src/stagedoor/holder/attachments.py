@@ -6,7 +6,7 @@ in a login by ssh. Their names are those in their HELLO; the gateway knows which
 
 from dataclasses import dataclass
 
-from stagedoor.wire.terminal import Feature, Hello, Mode, Notice, NoticeKind, People, Person
+from stagedoor.wire.terminal.frames import Feature, Hello, Mode, Notice, NoticeKind, People, Person
 
 NOTIFY_S = 0.5
 """The least time between two PEOPLE, seconds: two people who type in turn change the list with each key."""

@@ -4,7 +4,7 @@ Clients that only watch can be many, by one link that was passed on. They have p
 clients that type can reconnect however many watch.
 """
 
-from stagedoor.wire.terminal import Hello, Mode
+from stagedoor.wire.terminal.frames import Hello, Mode
 
 MAX_LINKS = 64
 """Connections at once. Some are spare for clients that have not sent HELLO, or that hang up."""

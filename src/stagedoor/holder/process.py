@@ -21,8 +21,8 @@ from stagedoor.holder.folder import mark_locked
 from stagedoor.holder.limits import MAX_LINKS, refusal
 from stagedoor.holder.spawn import Child, set_size, spawn
 from stagedoor.holder.state import TerminalState
-from stagedoor.wire.frames import FrameBuffer, decode, framed
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     Detach,
     Frame,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stagedoor.holder import tmux
 from stagedoor.holder.folder import folder
-from stagedoor.wire.terminal import Hello, Size
+from stagedoor.wire.terminal.frames import Hello, Size
 
 _TERMINFO = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
 _IUTF8 = 0o40000

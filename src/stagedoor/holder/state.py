@@ -14,8 +14,7 @@ from stagedoor.holder.attachments import owner_name
 from stagedoor.holder.limits import REMEMBERED
 from stagedoor.holder.replay import replayable, whole_lines
 from stagedoor.holder.ring import Ring
-from stagedoor.wire.modes import Modes
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     FEATURES,
     MAX_DATA_BYTES,
     Ack,
@@ -39,6 +38,7 @@ from stagedoor.wire.terminal import (
     Welcome,
     describe_misplaced,
 )
+from stagedoor.wire.terminal.modes import Modes
 
 WINDOW_BYTES = 128 * 1024
 """The most unacknowledged output of a client: enough for a long line (30 ms at 4 MB/s), and little enough

@@ -12,9 +12,9 @@ from stagedoor.keys.files import PrivateKey, public_line
 from stagedoor.model.certificate import EVERYTHING, SIGN_IN_KEY_ID
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
-from stagedoor.wire.blob import string
-from stagedoor.wire.sshcert import HOST, USER, UnsignedCertificate
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.certificate import HOST, USER, UnsignedCertificate
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 _FOREVER = 2**64 - 1
 """`valid before` of a certificate that never expires (PROTOCOL.certkeys)."""

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from stagedoor.keys.files import public_line
-from stagedoor.wire.blob import Reader, fingerprint, string
-from stagedoor.wire.sshkey import PublicKey, parse_public_key
-from stagedoor.wire.sshsig import Signature, armour, encode_signed, read_signature
+from stagedoor.wire.ssh.blob import Reader, fingerprint, string
+from stagedoor.wire.ssh.key import PublicKey, parse_public_key
+from stagedoor.wire.ssh.signature import Signature, armour, encode_signed, read_signature
 
 ED25519 = frozenset({"ssh-ed25519"})
 _RSA = {b"rsa-sha2-256": SHA256(), b"rsa-sha2-512": SHA512()}

@@ -30,9 +30,9 @@ from stagedoor.relay.loop import Relay
 from stagedoor.relay.ports import Stream
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
-from stagedoor.wire.answer import encode_established, encode_interim, encode_refusal
-from stagedoor.wire.connect import HeadParser, Request
-from stagedoor.wire.ssh_preface import SshPreface
+from stagedoor.wire.http.answer import encode_established, encode_interim, encode_refusal
+from stagedoor.wire.http.connect import HeadParser, Request
+from stagedoor.wire.ssh.preface import SshPreface
 
 FIRST_BYTES_S = 1.0
 """The wait for the first bytes of a client that must not get the shell's together with the 200."""

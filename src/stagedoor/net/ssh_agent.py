@@ -8,7 +8,7 @@ from base64 import b64decode
 from pathlib import Path
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.wire.blob import Reader, TruncatedError, string
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, string
 
 ANSWER_S = 10.0
 """A token may take a second; a gateway cannot use one that waits for a touch."""

@@ -13,10 +13,10 @@ from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB
 from stagedoor.recording.files import Fields, FileCounts
 from stagedoor.recording.recorder import Recording
-from stagedoor.wire.asciicast import Header
 from stagedoor.wire.oneline import one_line
-from stagedoor.wire.scp import ScpWatch, parse_scp_direction
-from stagedoor.wire.sftp import FileEvent, SftpWatch, is_sftp_server
+from stagedoor.wire.ssh.scp import ScpWatch, parse_scp_direction
+from stagedoor.wire.ssh.sftp import FileEvent, SftpWatch, is_sftp_server
+from stagedoor.wire.terminal.asciicast import Header
 
 Note = Callable[[Opened, Kind, Fields], None]
 """Writes an event of a session to the audit, soon. Any thread; never blocks."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from stagedoor.model.event import Kind
-from stagedoor.wire.sftp import FileEvent
+from stagedoor.wire.ssh.sftp import FileEvent
 
 NAMED = 1000
 """Files of one channel with an event of their own."""

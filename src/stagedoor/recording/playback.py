@@ -1,13 +1,13 @@
 """Playback of a recording in another person's terminal: when, and what of it. Pure.
 
 A recording has all that a program sent to a terminal, hostile sequences too. Of it goes on what draws
-(`wire.output_parser`), as for a person who watches while it happens.
+(`wire.terminal.output_parser`), as for a person who watches while it happens.
 """
 
 from collections.abc import Iterable, Iterator
 
-from stagedoor.wire.asciicast import Code, Event
-from stagedoor.wire.output_parser import OutputParser
+from stagedoor.wire.terminal.asciicast import Code, Event
+from stagedoor.wire.terminal.output_parser import OutputParser
 
 
 def paced(

@@ -18,7 +18,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB, MIB
 from stagedoor.recording.ports import RecordingStore, RecordingWriter, RetentionTask, Seal
-from stagedoor.wire.asciicast import Code, Event, Header, Text, encode_event, encode_header
+from stagedoor.wire.terminal.asciicast import Code, Event, Header, Text, encode_event, encode_header
 
 SYNC_S = 1.0
 """The longest that output stays in memory only, and so what a power cut, or a kill, can take."""

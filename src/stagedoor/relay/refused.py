@@ -3,7 +3,7 @@
 from collections import deque
 
 from stagedoor.relay.tunnel import Tunnel
-from stagedoor.wire.ssh_preface import PARTING_S
+from stagedoor.wire.ssh.preface import PARTING_S
 
 
 class RefusedTunnels(deque[tuple[float, Tunnel]]):

@@ -11,7 +11,6 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
-from stagedoor.admin.sign_in.step_up_service import StepUpService, step_up_rules
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
@@ -52,6 +51,7 @@ from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.ports import Shells
+from stagedoor.signin.step_up_service import StepUpService, step_up_rules
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import first_undelivered_at
 from stagedoor.store.journal import StoreJournal
@@ -63,10 +63,10 @@ from stagedoor.store.sign_in.logins import sign_in_numbered
 from stagedoor.store.watch import PolicyWatch
 
 if TYPE_CHECKING:
-    from stagedoor.admin.sign_in.refresh import RefreshService
     from stagedoor.listeners.web.listener import WebListener
     from stagedoor.serve.traces import TraceExporter
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
+    from stagedoor.signin.refresh import RefreshService
 
 SOURCE_INTERVAL_S = 3.0
 """Seconds until a source may try one more password, after `throttle.source_tries` wrong ones."""

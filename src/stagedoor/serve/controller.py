@@ -43,7 +43,7 @@ from stagedoor.shells.kubernetes.names import NAMESPACES
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.liveness.instances import new_instance_id
 from stagedoor.store.watch import PolicyWatch
-from stagedoor.wire.openmetrics import CONTENT_TYPE
+from stagedoor.wire.http.openmetrics import CONTENT_TYPE
 
 HOST_CERTIFICATE_S = 365 * DAY_S
 """Long enough for a shell that is kept warm. Any other gets a new one each time it starts from zero."""

@@ -12,7 +12,7 @@ from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.supervisor.audit_output import SinkState
 from stagedoor.settings.form import split_address
 from stagedoor.settings.listeners import Health
-from stagedoor.wire.openmetrics import CONTENT_TYPE, format_metrics
+from stagedoor.wire.http.openmetrics import CONTENT_TYPE, format_metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from stagedoor.admin.service import AdminService, open_service, policy
 from stagedoor.admin.sessions import list_sessions
-from stagedoor.admin.sign_in.provider_states import ProviderState, provider_states
-from stagedoor.admin.sign_in.sign_ins import list_sign_ins
+from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.model.errors import SettingsError, StoreError
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import ShellState
@@ -24,9 +23,10 @@ from stagedoor.serve.prepare import CERTIFICATE_SOON_S
 from stagedoor.settings.form import split_address
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.provider_states import ProviderState, provider_states
 from stagedoor.store.liveness.instances import instances_folder, known_instances, live_instances
 from stagedoor.wire.finding import Finding, fail, warn
-from stagedoor.wire.openmetrics import parse_plain_samples
+from stagedoor.wire.http.openmetrics import parse_plain_samples
 from stagedoor.wire.rfc3339 import show_time
 
 if TYPE_CHECKING:

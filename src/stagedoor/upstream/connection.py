@@ -15,7 +15,7 @@ from asyncssh.stream import SSHStreamSession
 from stagedoor.model.units import KIB, MIB
 from stagedoor.upstream.message_rate import MessageRateLimit
 from stagedoor.wire.oneline import one_line
-from stagedoor.wire.ssh_preface import MAX_BYTES, SshPreface
+from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface
 
 READ_BYTES = 64 * KIB
 """At a time: others are served before the next. It may be two thousand messages."""

@@ -5,8 +5,8 @@ import pytest
 from stagedoor.client import http, tunnel
 from stagedoor.client.doctor import judge
 from stagedoor.client.doctor.judge import plan_of, ssh_config, ssh_ended
-from stagedoor.wire import terminal
 from stagedoor.wire.finding import Level
+from stagedoor.wire.terminal import frames
 
 NOW = 1_800_000_000.0
 
@@ -50,7 +50,7 @@ def test_ssh_s_own_words_name_the_hop(stderr: str, hop: str) -> None:
 
 def test_the_terminal_s_subprotocol_is_that_of_the_frames() -> None:
     """The walk is in the one-file client, and the frames are not."""
-    assert http.SUBPROTOCOL == terminal.SUBPROTOCOL
+    assert http.SUBPROTOCOL == frames.SUBPROTOCOL
 
 
 def test_a_login_that_works_is_well() -> None:

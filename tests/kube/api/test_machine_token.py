@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.login.machine_tokens import MachineTokens
-from stagedoor.admin.sign_in.single_sign_on import HttpsFetch
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.http import Request
 from stagedoor.net.https import load_trust
 from stagedoor.oidc.errors import OidcError
 from stagedoor.settings.machines import Machine
+from stagedoor.signin.login.machine_tokens import MachineTokens
+from stagedoor.signin.single_sign_on import HttpsFetch
 from tests.kube.api.lone import LoneApi
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server

@@ -11,7 +11,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
-from stagedoor.wire.krl import encode_revoked_serials
+from stagedoor.wire.ssh.krl import encode_revoked_serials
 from tests.shells.kubernetes.world import app
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"

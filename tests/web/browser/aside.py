@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from acceptance.chromium import Browser, Tab
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     Frame,
     Hello,

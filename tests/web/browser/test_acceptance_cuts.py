@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Tab
-from stagedoor.wire.terminal import MAX_FRAME_BYTES
+from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
 from tests.waiting import wait_until
 from tests.web.browser.conftest import STATES, run, screen, shows, terminal
 from tests.web.relay import CuttingRelay

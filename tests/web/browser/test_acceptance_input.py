@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from stagedoor.wire.terminal import SUBPROTOCOL
+from stagedoor.wire.terminal.frames import SUBPROTOCOL
 from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import ready, run, shows, terminal

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Tab
-from stagedoor.admin.key_proof import NAMESPACE
 from stagedoor.keys.files import new_key
 from stagedoor.keys.signing import sign
+from stagedoor.signin.key_proof import NAMESPACE
 from tests.path.gateway import Gateway
 from tests.ports import free_port
 from tests.waiting import wait_until

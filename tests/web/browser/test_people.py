@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from stagedoor.wire.frames import framed
-from stagedoor.wire.terminal import Hello, Size
+from stagedoor.wire.terminal.codec import framed
+from stagedoor.wire.terminal.frames import Hello, Size
 from tests.web.browser.conftest import Gateway, ready, run, screen, shows, sign_in, terminal
 from tests.web.browser.test_page import phone
 from tests.web.browser.test_sharing import ALL_IN, click

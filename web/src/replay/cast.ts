@@ -1,6 +1,6 @@
 /**
  * Parsing of asciicast v2 from pieces of a file, and the marks of a timeline. Pure. The same format as in
- * `stagedoor.wire.asciicast`. (https://docs.asciinema.org/manual/asciicast/v2/)
+ * `stagedoor.wire.terminal.asciicast`. (https://docs.asciinema.org/manual/asciicast/v2/)
  */
 
 export class CastError extends Error {}

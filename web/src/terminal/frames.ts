@@ -1,6 +1,6 @@
 /**
- * The encoding of the terminal protocol's frames as bytes, and back, as in `stagedoor.wire.frames`.
- * `stagedoor.wire.terminal` has their meaning, and `tests/wire/frames.json` tests both encodings.
+ * The encoding of the terminal protocol's frames as bytes, and back, as in `stagedoor.wire.terminal.codec`.
+ * `stagedoor.wire.terminal.frames` has their meaning, and `tests/wire/frames.json` tests both encodings.
  */
 
 export const SUBPROTOCOL = "stagedoor.terminal.v2";
@@ -33,7 +33,7 @@ export enum Word {
   Fault = 5,
 }
 
-/** The level at which a person's identity is known: see `IdentityLevel` in `stagedoor.wire.terminal`. */
+/** The level at which a person's identity is known: see `IdentityLevel` in `stagedoor.wire.terminal.frames`. */
 export enum Known {
   Claimed = 0,
   User = 1,
@@ -51,7 +51,7 @@ export interface Person {
   forS: number;
 }
 
-/** The features of the protocol that the page reads: PEOPLE. See `Feature` in `stagedoor.wire.terminal`. */
+/** The features of the protocol that the page reads: PEOPLE. See `Feature` in `stagedoor.wire.terminal.frames`. */
 export const FEATURES = 1;
 
 export interface Hello {

@@ -1,7 +1,7 @@
 // The holder: one process for each terminal, beside its program, that outlives its clients.
 //
 // It does the same as src/stagedoor/holder in a tenth of the memory, and must pass the same tests (tests/holder). The
-// protocol is that of src/stagedoor/wire/terminal.py. A process holds one terminal, so the terminal's state is static.
+// protocol is that of src/stagedoor/wire/terminal/frames.py. A process holds one terminal, so the terminal's state is static.
 //
 // Memory is never allocated by a length that a peer sends: buffers grow with the bytes received, up to fixed bounds.
 #ifndef STAGEDOOR_HOLDER_H

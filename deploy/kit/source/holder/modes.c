@@ -1,5 +1,5 @@
 // Follows in the output which modes a program has switched on, so that a new client's terminal can be set to them.
-// src/stagedoor/wire/modes.py does the same, and says which modes and why.
+// src/stagedoor/wire/terminal/modes.py does the same, and says which modes and why.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// Converts frames of the terminal protocol to bytes and back: src/stagedoor/wire/frames.py does the same.
+// Converts frames of the terminal protocol to bytes and back: src/stagedoor/wire/terminal/codec.py does the same.
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -14,7 +14,7 @@ from stagedoor.model.selector import subjects_of
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified
-from stagedoor.wire.krl import encode_revoked_serials
+from stagedoor.wire.ssh.krl import encode_revoked_serials
 
 FRESH_S = 5.0
 """The time for which a list is reused: any client may request it, and making one reads the store."""

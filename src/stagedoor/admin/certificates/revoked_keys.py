@@ -8,8 +8,8 @@ from stagedoor.admin.certificates.certificates import RefusedKeys
 from stagedoor.authn.decide_key import revoked_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
-from stagedoor.wire.krl import RevocationError, Revocations, parse_revocations
-from stagedoor.wire.sshkey import PublicKey, parse_public_key
+from stagedoor.wire.ssh.key import PublicKey, parse_public_key
+from stagedoor.wire.ssh.krl import RevocationError, Revocations, parse_revocations
 
 
 class RevokedKeysFile:

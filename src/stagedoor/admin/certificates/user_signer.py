@@ -29,7 +29,7 @@ from stagedoor.store.journal import append
 from stagedoor.store.policy import grants_about
 from stagedoor.store.sign_in import certified
 from stagedoor.store.sign_in.logins import sign_in_numbered
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 OF_A_USER = Rate(burst=60, interval_s=10.0)
 """The certificates of one user: enough for fifty new machines at once; a laptop renews twice an hour."""

@@ -14,7 +14,7 @@ from stagedoor.model.event import Event, Kind
 from stagedoor.recording.folder import RecordingEntry, kept, read
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
-from stagedoor.wire.asciicast import AsciicastError, Reader
+from stagedoor.wire.terminal.asciicast import AsciicastError, Reader
 
 FOLDER = "recordings"
 __all__ = [

@@ -22,8 +22,8 @@ from stagedoor.recording.folder import RecordingEntry, ending, kept
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import SessionRecord, find_sessions
-from stagedoor.wire.asciicast import last_event_at
 from stagedoor.wire.target import parse_login
+from stagedoor.wire.terminal.asciicast import last_event_at
 
 PAGE = 50
 """Recordings on one page."""

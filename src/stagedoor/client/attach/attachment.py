@@ -5,7 +5,7 @@ Pure: frames and input go in, frames and events come out. An attachment outlives
 
 from dataclasses import dataclass, field
 
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     Ack,
     Exit,

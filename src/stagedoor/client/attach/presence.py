@@ -1,7 +1,7 @@
 """The other people at a terminal, in one line for a title. Pure."""
 
 from stagedoor.client.tunnel import clean
-from stagedoor.wire.terminal import IdentityLevel, Mode, People, Person
+from stagedoor.wire.terminal.frames import IdentityLevel, Mode, People, Person
 
 _TYPED = ", typed last"
 _MOST = 5

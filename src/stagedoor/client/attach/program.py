@@ -30,8 +30,7 @@ from stagedoor.client.attach.size_notice import SizeNotice
 from stagedoor.client.attach.web import Connection
 from stagedoor.client.attach.work_thread import WorkThread
 from stagedoor.client.http import LostError
-from stagedoor.wire.output_parser import OutputParser
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     Detach,
     Mode,
     NoticeKind,
@@ -41,6 +40,7 @@ from stagedoor.wire.terminal import (
     TerminalError,
     Upstream,
 )
+from stagedoor.wire.terminal.output_parser import OutputParser
 
 __all__ = ["FAILED", "Attach", "AttachError", "AttachRequest", "UnreadError"]
 

@@ -15,9 +15,9 @@ import tty
 from contextlib import suppress
 from typing import Any
 
-from stagedoor.wire import output_parser as drawing
-from stagedoor.wire.modes import Modes
-from stagedoor.wire.terminal import MAX_SIZE, Size
+from stagedoor.wire.terminal import output_parser as drawing
+from stagedoor.wire.terminal.frames import MAX_SIZE, Size
+from stagedoor.wire.terminal.modes import Modes
 
 _PIECE = 4096
 _WRAP, _NO_WRAP = b"\x1b[?7h", b"\x1b[?7l"

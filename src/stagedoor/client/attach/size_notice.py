@@ -12,7 +12,7 @@ import textwrap
 
 from stagedoor.client.attach.attachment import Attachment
 from stagedoor.client.attach.screen import Screen
-from stagedoor.wire.terminal import Mode, Size
+from stagedoor.wire.terminal.frames import Mode, Size
 
 _WIDTH = 60
 

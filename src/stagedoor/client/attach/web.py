@@ -6,8 +6,9 @@ import time
 
 from stagedoor.client import tunnel
 from stagedoor.client.http import ANSWER_S, HEAD_LIMIT, HttpConnection, LostError
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import (
+from stagedoor.wire.http.websocket import WebSocket, WebSocketError
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import (
     MAX_FRAME_BYTES,
     SUBPROTOCOL,
     Downstream,
@@ -15,7 +16,6 @@ from stagedoor.wire.terminal import (
     TerminalError,
     Upstream,
 )
-from stagedoor.wire.websocket import WebSocket, WebSocketError
 
 UNSENT_LIMIT = 4 * 1024 * 1024
 

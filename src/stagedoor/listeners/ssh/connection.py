@@ -15,8 +15,8 @@ from stagedoor.listeners.ssh.key_exchanges import KeyExchanges, Phase
 from stagedoor.listeners.ssh.options import AES_GCM
 from stagedoor.listeners.ssh.packets import PacketConnection
 from stagedoor.model.units import KIB, MIB
-from stagedoor.wire.blob import string
-from stagedoor.wire.kexinit import is_wrong_guess, parse_ciphers
+from stagedoor.wire.ssh.blob import string
+from stagedoor.wire.ssh.kexinit import is_wrong_guess, parse_ciphers
 
 UNREAD_BEFORE_LOGIN = 256 * KIB
 """The most bytes that a client may send while its login is checked; an honest one sends one packet."""

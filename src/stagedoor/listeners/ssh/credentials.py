@@ -13,9 +13,9 @@ import asyncssh
 from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.credential import Credential, KeyCredential
 from stagedoor.model.identity import Identity
-from stagedoor.wire.blob import Reader, TruncatedError, fingerprint
-from stagedoor.wire.sshcert import SignedCertificate, is_certificate, parse_certificate
-from stagedoor.wire.sshkey import PublicKey, parse_public_key
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, fingerprint
+from stagedoor.wire.ssh.certificate import SignedCertificate, is_certificate, parse_certificate
+from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 
 # No `ssh-rsa`: that is RSA with SHA-1 (RFC 8332 §1), which asyncssh would still verify.
 SIGNATURES = (

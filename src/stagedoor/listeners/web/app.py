@@ -16,10 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.credentials import CredentialService
 from stagedoor.admin.recordings.service import RecordingService
-from stagedoor.admin.sign_in.passkey_service import PasskeyService
-from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.account.invitation import InvitationPages
 from stagedoor.listeners.web.account.pages import AccountPages
 from stagedoor.listeners.web.errors import ClientClosedError, refusal
@@ -54,8 +51,11 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
 from stagedoor.session.flow import Flow
-from stagedoor.wire.credential import parse_credential
-from stagedoor.wire.terminal import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
+from stagedoor.signin.credentials import CredentialService
+from stagedoor.signin.passkey_service import PasskeyService
+from stagedoor.signin.step_up_service import StepUpService
+from stagedoor.wire.http.credential import parse_credential
+from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
 _PROOF_WAIT_S = 15.0
 """How long a request waits for a proof of presence. Proxies cut off slow answers, so clients ask again."""

@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
-from stagedoor.wire.answer import status_of
+from stagedoor.wire.http.answer import status_of
 
 _UNAUTHENTICATED = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 

@@ -11,8 +11,8 @@ from stagedoor.listeners.web.pending import PendingConnection
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source
 from stagedoor.model.units import KIB
-from stagedoor.wire.answer import encode_refusal
-from stagedoor.wire.httphead import find_fault
+from stagedoor.wire.http.answer import encode_refusal
+from stagedoor.wire.http.head import find_fault
 
 MAX_HEADER_BYTES = 16 * KIB
 """The request line and the fields. A browser behind a proxy that adds cookies sends about 8 KiB."""

@@ -28,8 +28,8 @@ from stagedoor.net.listen import Socket
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import ServerTls, TlsStream
 from stagedoor.net.transport import StreamTransport
-from stagedoor.wire.answer import encode_refusal
-from stagedoor.wire.terminal import MAX_FRAME_BYTES
+from stagedoor.wire.http.answer import encode_refusal
+from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
 
 GOODBYE_S = 3
 """How long connections may stay open after the last terminal was asked to end, seconds."""

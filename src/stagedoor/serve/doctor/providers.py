@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stagedoor.admin.sign_in.provider_states import provider_states
-from stagedoor.admin.sign_in.single_sign_on import open_client
 from stagedoor.model.errors import SettingsError
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.provider_states import provider_states
+from stagedoor.signin.single_sign_on import open_client
 from stagedoor.store.database import open_database
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
 from stagedoor.wire.finding import Finding, fail, ok, warn

@@ -20,7 +20,7 @@ from stagedoor.recording.recorder import Recorder, RecordingEnded
 from stagedoor.recording.retention import FolderRetention, Removed, Retention
 from stagedoor.settings.settings import Settings
 from stagedoor.upstream.login import Account, Upstream
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
 def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:

@@ -10,7 +10,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.liveness.instances import instances_folder
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
 def heartbeat_of(

@@ -12,7 +12,6 @@ from stagedoor.admin.certificates.authorities import (
 )
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
-from stagedoor.admin.login.ssh_sign_ins import SshSignInService
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
@@ -28,8 +27,9 @@ from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.startups import parse_limits
+from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.store.database import Database
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
 """The certificate is signed again each day. The rest is for a worker that is suspended for a long time."""

@@ -10,18 +10,7 @@ from stagedoor.admin.account import AccountService
 from stagedoor.admin.certificates.certificates import RefusedKeys, UserCertificates
 from stagedoor.admin.certificates.revoked import RevocationList
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.admin.credentials import CredentialService
-from stagedoor.admin.login.approval import LoginApproval
-from stagedoor.admin.login.machine_logins import MachineLoginService
-from stagedoor.admin.login.service import LoginService
-from stagedoor.admin.login.well_known import describe
 from stagedoor.admin.recordings.service import RecordingService
-from stagedoor.admin.sign_in.passes import PassService
-from stagedoor.admin.sign_in.passkey_service import PasskeyService
-from stagedoor.admin.sign_in.refresh import RefreshService
-from stagedoor.admin.sign_in.single_sign_on import open_clients
-from stagedoor.admin.sign_in.single_sign_on_service import SignInService
-from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.client.onefile import client_file
@@ -45,6 +34,17 @@ from stagedoor.serve.parts.direct import recording_plan, upstream_of
 from stagedoor.serve.parts.shells import holders_of
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
+from stagedoor.signin.credentials import CredentialService
+from stagedoor.signin.login.approval import LoginApproval
+from stagedoor.signin.login.machine_logins import MachineLoginService
+from stagedoor.signin.login.service import LoginService
+from stagedoor.signin.login.well_known import describe
+from stagedoor.signin.passes import PassService
+from stagedoor.signin.passkey_service import PasskeyService
+from stagedoor.signin.refresh import RefreshService
+from stagedoor.signin.single_sign_on import open_clients
+from stagedoor.signin.single_sign_on_service import SignInService
+from stagedoor.signin.step_up_service import StepUpService
 from stagedoor.store.database import Database
 
 

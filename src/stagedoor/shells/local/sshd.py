@@ -19,8 +19,8 @@ from stagedoor.shells.local.process import Account, Children
 from stagedoor.shells.local.session import Session
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import ShellFolder
-from stagedoor.wire.kexinit import is_wrong_guess
-from stagedoor.wire.sshcert import parse_certificate
+from stagedoor.wire.ssh.certificate import parse_certificate
+from stagedoor.wire.ssh.kexinit import is_wrong_guess
 
 LOGIN_TIMEOUT_S = 60.0
 _KEXINIT = 20

@@ -13,7 +13,7 @@ from stagedoor.model.session import Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
-from stagedoor.wire.ssh_preface import SshPreface
+from stagedoor.wire.ssh.preface import SshPreface
 
 
 class JumpConnection(relay.RelayOwner, Protocol):

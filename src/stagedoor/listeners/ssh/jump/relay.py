@@ -15,7 +15,7 @@ from stagedoor.model.session import Counts, End, Ended
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.session.ports import OnEnd
-from stagedoor.wire.ssh_preface import PARTING_S
+from stagedoor.wire.ssh.preface import PARTING_S
 
 READ_BYTES = 256 * KIB
 REPORTED_ENDS = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, End.IDLE})

@@ -4,11 +4,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.credentials import CredentialService
 from stagedoor.listeners.web.account import markup
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import Pages, page_status
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.signin.credentials import CredentialService
 
 
 class InvitationPages:

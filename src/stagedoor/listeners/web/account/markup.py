@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stagedoor.admin.credentials import AccountState, NewToken
-from stagedoor.admin.key_proof import command_to_sign, line_to_sign
 from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
+from stagedoor.signin.credentials import AccountState, NewToken
+from stagedoor.signin.key_proof import command_to_sign, line_to_sign
 
 _METHODS = {
     Method.PASSWORD.value: "password",

@@ -10,8 +10,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.credentials import CredentialService
-from stagedoor.admin.sign_in.passkey_service import PasskeyService
 from stagedoor.listeners.web.account import markup
 from stagedoor.listeners.web.account.markup import FormOutcome
 from stagedoor.listeners.web.guard import RequestGuard, web
@@ -21,7 +19,9 @@ from stagedoor.listeners.web.sign_in.cookies import new_session, set_cookie, sho
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
-from stagedoor.wire.answer import status_of
+from stagedoor.signin.credentials import CredentialService
+from stagedoor.signin.passkey_service import PasskeyService
+from stagedoor.wire.http.answer import status_of
 
 _MAX_CHARS = 4096
 

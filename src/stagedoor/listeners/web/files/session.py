@@ -24,7 +24,7 @@ from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError
-from stagedoor.wire.sftp import FileEvent
+from stagedoor.wire.ssh.sftp import FileEvent
 
 SFTP_TIMEOUT_S = 15.0
 """How long the shell's sftp may take to start after the login, seconds."""

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.login.service import LoginResult
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.login.parts import LoginParts
@@ -16,6 +15,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
 from stagedoor.model.source import Source
 from stagedoor.oidc.machine import MOST_TOKEN_CHARS
+from stagedoor.signin.login.service import LoginResult
 from stagedoor.wire.oneline import is_word
 
 _FRESH = {"Cache-Control": "no-store"}

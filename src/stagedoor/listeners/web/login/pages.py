@@ -17,7 +17,7 @@ from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import source_network
-from stagedoor.wire.answer import status_of
+from stagedoor.wire.http.answer import status_of
 
 
 class LoginPages:

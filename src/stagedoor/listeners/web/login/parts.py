@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from stagedoor.admin.login.approval import LoginApproval
-from stagedoor.admin.login.machine_logins import MachineLoginService
-from stagedoor.admin.login.service import LoginService
 from stagedoor.model.denial import Denial
+from stagedoor.signin.login.approval import LoginApproval
+from stagedoor.signin.login.machine_logins import MachineLoginService
+from stagedoor.signin.login.service import LoginService
 
 
 @dataclass(frozen=True, slots=True)

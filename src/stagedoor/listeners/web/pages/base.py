@@ -32,7 +32,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind, ProviderAnswer
-from stagedoor.wire.answer import status_of
+from stagedoor.wire.http.answer import status_of
 from stagedoor.wire.target import parse_login
 
 SEE_OTHER = 303

@@ -18,7 +18,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.target import Target
-from stagedoor.wire.answer import status_of
+from stagedoor.wire.http.answer import status_of
 
 _BY_DIRECT_LOGIN = (
     (Permission.FORWARD, "forward ports (ssh -L)"),

@@ -10,8 +10,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.sign_in.passkey_service import PasskeyService
-from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
@@ -28,6 +26,8 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import RelyingParty
 from stagedoor.model.webpass import PassKind
+from stagedoor.signin.passkey_service import PasskeyService
+from stagedoor.signin.step_up_service import StepUpService
 
 MAX_BYTES = 16 * 1024
 """The bound on a request. An answer with an attestation, which we do not request, takes about 4 KiB."""

@@ -4,8 +4,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.sign_in.passkey_service import PasskeyService
-from stagedoor.admin.sign_in.step_up_service import StepUpService
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.ports import SignIns
@@ -15,6 +13,8 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.letters import LETTERS_COUNT
 from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.model.source import source_network
+from stagedoor.signin.passkey_service import PasskeyService
+from stagedoor.signin.step_up_service import StepUpService
 
 _NO_PERSON = Denial(
     Reason.NO_GRANT,

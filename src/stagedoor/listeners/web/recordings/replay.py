@@ -23,8 +23,8 @@ from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.wire.answer import status_of
-from stagedoor.wire.byterange import UnsatisfiableError, parse_range
+from stagedoor.wire.http.answer import status_of
+from stagedoor.wire.http.byterange import UnsatisfiableError, parse_range
 
 CAST = "application/x-asciicast"
 """The media type that asciinema uses (https://docs.asciinema.org/manual/asciicast/v2/)."""

@@ -19,7 +19,7 @@ from stagedoor.listeners.web.sign_in.cookies import cookie_kind, form_of, safe_p
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.webpass import ProviderAnswer, ProviderRequest, StepUpResult
-from stagedoor.wire.answer import status_of
+from stagedoor.wire.http.answer import status_of
 
 COOKIE_S = 900
 SEE_OTHER = 303

@@ -5,7 +5,7 @@ from dataclasses import replace
 from stagedoor.holder import attachments as roster
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
-from stagedoor.wire.terminal import Downstream, Hello, In, InAck, Mode, Resize
+from stagedoor.wire.terminal.frames import Downstream, Hello, In, InAck, Mode, Resize
 
 SHARE = "share:"
 WATCH = "watch:"

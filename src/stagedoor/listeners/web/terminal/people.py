@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from stagedoor.holder.attachments import USER
 from stagedoor.model.presence import PresenceEntry
-from stagedoor.wire.terminal import IdentityLevel, Mode, People, Person, Upstream
+from stagedoor.wire.terminal.frames import IdentityLevel, Mode, People, Person, Upstream
 
 DOUBT_S = 3.0
 """How long a name stays `CLAIMED` before it counts as `SSH`, seconds.

@@ -22,9 +22,9 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import ChannelAudit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
-from stagedoor.wire.frames import FrameBuffer, decode, framed
 from stagedoor.wire.oneline import one_line
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
+from stagedoor.wire.terminal.frames import (
     Ack,
     Detach,
     Exit,

@@ -32,7 +32,7 @@ from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, head
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.login import UnreachedError
-from stagedoor.wire.terminal import Hello, Mode, Notice, NoticeKind, Upstream
+from stagedoor.wire.terminal.frames import Hello, Mode, Notice, NoticeKind, Upstream
 
 _PTY = "permit-pty"
 

@@ -4,8 +4,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.websocket import Compression
-from stagedoor.wire.frames import decode, encode
-from stagedoor.wire.terminal import Downstream, Hello, TerminalError, Upstream, describe_misplaced
+from stagedoor.wire.terminal.codec import decode, encode
+from stagedoor.wire.terminal.frames import (
+    Downstream,
+    Hello,
+    TerminalError,
+    Upstream,
+    describe_misplaced,
+)
 
 _NORMAL = 1000
 _PROTOCOL_ERROR = 1002

@@ -26,8 +26,8 @@ from stagedoor.shells.kubernetes.names import (
     shell_object,
 )
 from stagedoor.shells.kubernetes.sentences import plain
-from stagedoor.wire.krl import encode_revoked_serials
 from stagedoor.wire.rfc3339 import parse_time, show_time
+from stagedoor.wire.ssh.krl import encode_revoked_serials
 
 KEYS_END = "keys_until"
 """The file with the time at which the keys beside it end (RFC 3339)."""

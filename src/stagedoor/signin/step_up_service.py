@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from stagedoor.admin.asking import ask, web_service
-from stagedoor.admin.sign_in.links import site_or_none
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -24,6 +23,7 @@ from stagedoor.model.source import Source, source_network
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.links import site_or_none
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import step_ups
 from stagedoor.wire.oneline import folded

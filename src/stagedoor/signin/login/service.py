@@ -15,9 +15,7 @@ from stagedoor.admin.certificates.certificates import (
     TooManyCertificatesError,
     UserCertificates,
 )
-from stagedoor.admin.login.approved_login import open_approved
-from stagedoor.admin.sign_in.passes import PassService
-from stagedoor.admin.sign_in.sign_ins import shown_id
+from stagedoor.admin.sign_ins import shown_id
 from stagedoor.authn.passes import Lifetimes, renewed_end
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model import pending_login
@@ -29,6 +27,8 @@ from stagedoor.model.source import Source, source_network
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import PassKind, WebPass
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.login.approved_login import open_approved
+from stagedoor.signin.passes import PassService
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import logins, passes, pending_logins
 from stagedoor.wire.oneline import folded

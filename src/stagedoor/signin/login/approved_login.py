@@ -1,7 +1,7 @@
 """The sign-in that a login gets once its user has approved it in a browser."""
 
 from stagedoor.admin.asking import web_service
-from stagedoor.admin.sign_in.sign_ins import shown_id
+from stagedoor.admin.sign_ins import shown_id
 from stagedoor.model import pending_login
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.pending_login import PendingLogin

@@ -13,16 +13,8 @@ from stagedoor.admin.certificates.certificates import (
     RefusedKeys,
     UserCertificates,
 )
-from stagedoor.admin.login.machine_tokens import MachineTokens
-from stagedoor.admin.login.service import (
-    MAX_LABEL_CHARS,
-    NAMESPACE,
-    NO_CERTIFICATES,
-    LoginResult,
-    uncertified,
-)
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sign_in.sign_ins import shown_id
+from stagedoor.admin.sign_ins import shown_id
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
@@ -33,10 +25,18 @@ from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.machine import MachineClaims
 from stagedoor.settings.machines import Machine
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.login.machine_tokens import MachineTokens
+from stagedoor.signin.login.service import (
+    MAX_LABEL_CHARS,
+    NAMESPACE,
+    NO_CERTIFICATES,
+    LoginResult,
+    uncertified,
+)
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import logins
 from stagedoor.wire.oneline import folded
-from stagedoor.wire.sshkey import PublicKey
+from stagedoor.wire.ssh.key import PublicKey
 
 TRIES = Rate(burst=50, interval_s=3.0)
 """The attempts of one source network: each may make the gateway ask the issuer. One that succeeds is given

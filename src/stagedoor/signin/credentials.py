@@ -14,9 +14,7 @@ from stagedoor.admin.asking import ask, web_service
 from stagedoor.admin.certificates.certificates import RefusedKeys
 from stagedoor.admin.certificates.revoked_keys import require_unrevoked
 from stagedoor.admin.change_rate import ChangeRateLimit, count_change
-from stagedoor.admin.key_proof import line_to_sign, proved_key
-from stagedoor.admin.sign_in.invitations import accept, invited_user
-from stagedoor.admin.sign_in.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
+from stagedoor.admin.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import on_password_of
 from stagedoor.authz.own_scopes import own_scopes
 from stagedoor.model.denial import Denial, Reason
@@ -26,6 +24,8 @@ from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import SelfService
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.invitations import accept, invited_user
+from stagedoor.signin.key_proof import line_to_sign, proved_key
 from stagedoor.store.database import Database
 from stagedoor.store.people import TokenState, keys_of, tokens_of, user_of
 from stagedoor.wire.oneline import folded

@@ -7,8 +7,8 @@ hides that line and prints `Connection closed`, so the gateway explains it.
 import secrets
 import struct
 
-from stagedoor.wire.blob import string
 from stagedoor.wire.oneline import one_line
+from stagedoor.wire.ssh.blob import string
 
 IDENTIFICATION = b"SSH-"
 MAX_BYTES = 512

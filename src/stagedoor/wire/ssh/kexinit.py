@@ -1,6 +1,6 @@
 """A client's proposal for a key exchange (RFC 4253 §7.1): its guess and its ciphers."""
 
-from stagedoor.wire.blob import Reader, TruncatedError
+from stagedoor.wire.ssh.blob import Reader, TruncatedError
 
 _COOKIE_BYTES = 16
 _LISTS_AFTER_THE_FIRST_TWO = 8

@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.checks import check_groups, check_name, hash_new_password
-from stagedoor.admin.sign_in.links import site_of
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -14,6 +13,7 @@ from stagedoor.model.policy import User
 from stagedoor.model.units import DAY_S
 from stagedoor.model.webpass import PassKind, password_mark
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.links import site_of
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from stagedoor.model.certificate import Certificate
-from stagedoor.wire.blob import Reader, TruncatedError, fingerprint, string
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, fingerprint, string
 
 MAX_PRINCIPALS = 256
 """The maximum that OpenSSH accepts."""

@@ -16,7 +16,7 @@ from enum import Enum, auto
 _UNDO = "\x0f\x1b(B\x1b[4l\x1b[?69l\x1b7\x1b[r\x1b8"
 UNDO = _UNDO.encode()
 """The bytes that restore a terminal after such output: the default character sets, no insert mode, no
-margins. `wire.modes` undoes the modes that it follows."""
+margins. `wire.terminal.modes` undoes the modes that it follows."""
 
 _RESET = _UNDO + "\x1b[?1049l\x1b[?6l\x1b[?7;25h\x1b[m\x1b[H\x1b[2J"
 """The replacement for CS RIS, which would also clear the scrollback and do more than draw."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from joserfc.jwk import KeySet
 
-from stagedoor.admin.sign_in.single_sign_on import HttpsFetch
 from stagedoor.model.errors import SettingsError
 from stagedoor.net.https import load_trust
 from stagedoor.oidc.errors import OidcError, UnavailableError
@@ -24,6 +23,7 @@ from stagedoor.oidc.machine import (
 from stagedoor.oidc.provider import discovery_url
 from stagedoor.oidc.published import IssuerKeys
 from stagedoor.settings.machines import Machine
+from stagedoor.signin.single_sign_on import HttpsFetch
 
 
 class MachineTokens:

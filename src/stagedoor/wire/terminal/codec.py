@@ -1,4 +1,4 @@
-"""The encoding of the terminal protocol's frames as bytes, and back. `wire.terminal` has their meaning."""
+"""The encoding of the terminal protocol's frames (`wire.terminal.frames`) as bytes, and back."""
 
 import re
 import struct
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import ClassVar, TypeVar
 
-from stagedoor.wire.terminal import (
+from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     MAX_FRAME_BYTES,
     MAX_OFFSET,

@@ -9,7 +9,7 @@ import re
 import shlex
 from enum import Enum
 
-from stagedoor.wire.sftp import FileEvent
+from stagedoor.wire.ssh.sftp import FileEvent
 
 _LINE = 9 * 1024
 """The maximum length of a line in bytes: a name of PATH_MAX and the text around it."""

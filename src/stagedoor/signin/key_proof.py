@@ -9,7 +9,7 @@ import hashlib
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.wire.sshkey import PublicKey
+from stagedoor.wire.ssh.key import PublicKey
 
 NAMESPACE = "key@stagedoor"
 """The namespace of the signatures, so that a signature for another purpose is refused here."""

@@ -13,8 +13,7 @@ from typing import Any
 from stagedoor.admin.asking import ask, web_service
 from stagedoor.admin.change_rate import ChangeRateLimit, count_change
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sign_in.passkeys import remove_passkey
-from stagedoor.admin.sign_in.sign_ins import shown_id
+from stagedoor.admin.sign_ins import shown_id
 from stagedoor.authn.passes import by_passkey
 from stagedoor.authn.passkeys import (
     CLONED,
@@ -42,6 +41,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SiteRates
 from stagedoor.model.source import Source, source_network
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.passkeys import remove_passkey
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in import passkeys as stored

@@ -10,9 +10,7 @@ import structlog
 
 from stagedoor.admin.asking import provider_service
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.sign_in.sign_ins import end_by_provider
-from stagedoor.admin.sign_in.single_sign_on import rules_of
-from stagedoor.admin.sign_in.single_sign_on_service import REFRESH_PURPOSE
+from stagedoor.admin.sign_ins import end_by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.errors import NotFoundError, StoreError
 from stagedoor.oidc.again import SignInAlive, SignInEnded, Unknown, judge, wait_s
@@ -22,6 +20,8 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Tokens
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.single_sign_on import rules_of
+from stagedoor.signin.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities
 from stagedoor.store.sign_in import provider_answers as answers

@@ -8,7 +8,6 @@ from contextlib import suppress
 from functools import partial
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.login.approved_login import open_approved
 from stagedoor.model import pending_login
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
@@ -18,6 +17,7 @@ from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import source_network
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.login.approved_login import open_approved
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import pending_logins
 from stagedoor.wire.oneline import folded

@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from stagedoor.admin.asking import ask, web_service
-from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, log_refusal
-from stagedoor.admin.sign_in.provider_logout import ProviderLogout
-from stagedoor.admin.sign_in.sign_ins import shown_id
-from stagedoor.admin.sign_in.single_sign_on import reserved_names, rules_of
+from stagedoor.admin.sign_ins import shown_id
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason
@@ -29,6 +26,9 @@ from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.oidc.reserved_names import why_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.attempt_limit import AttemptLimit, log_refusal
+from stagedoor.signin.provider_logout import ProviderLogout
+from stagedoor.signin.single_sign_on import reserved_names, rules_of
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes

@@ -5,7 +5,7 @@ from base64 import b64encode
 from binascii import a2b_base64
 from dataclasses import dataclass
 
-from stagedoor.wire.blob import Reader, string
+from stagedoor.wire.ssh.blob import Reader, string
 
 MAX_CHARS = 8192
 """The limit on an armoured signature. An Ed25519 key's has 300 characters, the largest RSA key's 5,800."""

@@ -11,7 +11,6 @@ from stagedoor.admin.certificates.certificates import (
     TooManyCertificatesError,
     UserCertificates,
 )
-from stagedoor.admin.login.key_binding import KeyBinding
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.decide import known
 from stagedoor.model.credential import UnknownKey
@@ -21,6 +20,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.login.key_binding import KeyBinding
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import passes
 from stagedoor.wire.target import names_app, parse_login

@@ -8,7 +8,7 @@ Each direction counts its bytes from 0 for the whole life of the terminal. A cli
 far it got, so no byte is lost or repeated. An offset is the position of the first byte of a frame; an
 acknowledgement is the offset up to which all bytes have been processed.
 
-`wire.frames` encodes and decodes frames. The ideas come from Eternal Terminal's BackedReader and
+`wire.terminal.codec` encodes and decodes frames. The ideas come from Eternal Terminal's BackedReader and
 BackedWriter, and from asciinema's ALiS.
 """
 

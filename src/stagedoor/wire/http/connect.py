@@ -1,7 +1,7 @@
 """A parser for the head of a CONNECT request, fed in pieces of any size (RFC 9110 §9.3.6, RFC 9112).
 
 It is strict, because tolerance would gain nothing: every stock client writes plain, well-formed lines.
-The answers are in `wire.answer`.
+The answers are in `wire.http.answer`.
 """
 
 import re
@@ -11,8 +11,8 @@ from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.trace import TraceContext
 from stagedoor.model.units import KIB
-from stagedoor.wire.credential import parse_credential
-from stagedoor.wire.traceparent import parse_traceparent
+from stagedoor.wire.http.credential import parse_credential
+from stagedoor.wire.http.traceparent import parse_traceparent
 
 MAX_HEADER_BYTES = 8 * KIB
 """The limit for the request line, the fields and the empty line, with all line ends."""

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from stagedoor.admin.asking import ask, provider_service
-from stagedoor.admin.sign_in.attempt_limit import AttemptLimit, log_refusal
-from stagedoor.admin.sign_in.sign_ins import end_all_by_provider
+from stagedoor.admin.sign_ins import end_all_by_provider
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.source import Source
@@ -13,6 +12,7 @@ from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, read_unverified_issuer
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.attempt_limit import AttemptLimit, log_refusal
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import provider_answers as answers
 

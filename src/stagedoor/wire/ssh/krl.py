@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from stagedoor.model.certificate import Certificate
-from stagedoor.wire.blob import Reader, TruncatedError, string
-from stagedoor.wire.sshkey import KeyRefused, parse_public_key
+from stagedoor.wire.ssh.blob import Reader, TruncatedError, string
+from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 _MAGIC = b"SSHKRL\n\0"
 _FORMAT = 1

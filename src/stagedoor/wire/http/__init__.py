@@ -1,0 +1,1 @@
+"""The codecs of HTTP: CONNECT requests, header fields, WebSockets and metrics."""

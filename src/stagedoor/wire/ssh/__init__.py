@@ -1,0 +1,1 @@
+"""The codecs of SSH: keys, certificates, signatures and what channels carry."""
