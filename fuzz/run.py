@@ -26,6 +26,7 @@ TARGETS = {
     "oidc": 350_000,
     "login": 380_000,
     "webauthn": 1_800,
+    "tunnel": 60_000,
 }
 """How many inputs each gets where no time is given."""
 

@@ -1,0 +1,332 @@
+// One end of a resumable tunnel; stream.h says what it is.
+#include "stream.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "../kit.h"
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+// ---- A window: the byte of unit N is at N modulo WINDOW.
+
+static void window_add(struct window *window, struct span bytes) {
+  if (!bytes.length) return;
+  if (!window->at) {
+    window->at = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (window->at == MAP_FAILED) die("out of memory: %s", strerror(errno));
+  }
+  size_t to = (window->first + window->length) % WINDOW, before_end = smaller(bytes.length, WINDOW - to);
+  memcpy(window->at + to, bytes.at, before_end);
+  memcpy(window->at, bytes.at + before_end, bytes.length - before_end);
+  window->length += bytes.length;
+  if (window->length > ACK_AFTER) window->large = true;
+}
+
+// Drops the first `count` units, and gives the memory back when a large window is empty.
+static void window_drop(struct window *window, uint64_t count) {
+  window->first += count;
+  window->length -= smaller(count, window->length);
+  if (window->length || !window->large) return;
+  madvise(window->at, WINDOW, MADV_DONTNEED);
+  window->large = false;
+}
+
+// Sets `spans` to `length` bytes from unit `at` on: one span, or two where they wrap around.
+static void window_read(const struct window *window, uint64_t at, size_t length, struct span spans[2]) {
+  spans[0] = spans[1] = (struct span){NULL, 0};
+  if (!length) return;
+  size_t from = at % WINDOW, first = smaller(length, WINDOW - from);
+  spans[0] = (struct span){window->at + from, first};
+  spans[1] = (struct span){window->at, length - first};
+}
+
+void stream_start(struct stream *stream, bool watches) {
+  memset(stream, 0, sizeof *stream);
+  stream->watches = watches;
+  stream->ack_at = stream->asked_at = -1;
+}
+
+void stream_free(struct stream *stream) {
+  if (stream->kept.at) munmap(stream->kept.at, WINDOW);
+  if (stream->pending.at) munmap(stream->pending.at, WINDOW);
+  stream->kept.at = stream->pending.at = NULL;
+}
+
+// ---- The local side.
+
+size_t stream_room(const struct stream *stream) { return stream->closed ? 0 : WINDOW - stream->kept.length; }
+
+// Takes bytes from the local side, at most `stream_room` of them.
+void stream_take(struct stream *stream, struct span bytes) {
+  window_add(&stream->kept, bytes);
+  stream->taken += bytes.length;
+}
+
+void stream_take_end(struct stream *stream) {
+  stream->taken += !stream->closed;
+  stream->closed = true;
+}
+
+void stream_deliverable(const struct stream *stream, struct span spans[2]) {
+  window_read(&stream->pending, stream->pending.first, stream->pending.length, spans);
+}
+
+static void acknowledge(struct stream *stream, uint64_t units, int64_t now) {
+  stream->delivered += units;
+  if (stream->delivered - stream->ack_sent >= ACK_AFTER) stream->ack_at = now;
+  else if (stream->ack_at < 0) stream->ack_at = now + ACK_DELAY_MS;
+}
+
+void stream_delivered(struct stream *stream, size_t count, int64_t now) {
+  window_drop(&stream->pending, count);
+  acknowledge(stream, count, now);
+}
+
+bool stream_end_is_deliverable(const struct stream *stream) {
+  return stream->fin_received && !stream->pending.length && stream->delivered < stream->received;
+}
+
+void stream_delivered_end(struct stream *stream, int64_t now) {
+  acknowledge(stream, 1, now);
+  stream->ack_at = now;
+}
+
+uint64_t stream_unacknowledged(const struct stream *stream) { return stream->taken - stream->acked; }
+
+bool stream_is_finished(const struct stream *stream) {
+  bool sent = stream->closed && stream->acked == stream->taken;
+  return sent && stream->fin_received && stream->delivered == stream->received;
+}
+
+// ---- The connection.
+
+void stream_cut(struct stream *stream) {
+  stream->connected = stream->greeted = stream->hello_due = stream->pinged = stream->end_sent = stream->pong_due = false;
+  stream->in_length = stream->data_left = stream->out_length = stream->body_left = 0;
+  stream->ack_at = stream->asked_at = -1;
+}
+
+void stream_connect(struct stream *stream, int64_t now) {
+  stream_cut(stream);
+  stream->connected = stream->hello_due = true;
+  stream->heard_at = now;
+  if (stream->delivered) stream->ack_at = now;  // the last ACK may have been lost
+}
+
+// Sends END, and nothing after it. Only the first call counts.
+void stream_end(struct stream *stream, uint64_t code, struct span why) {
+  if (stream->end_due) return;
+  stream->end_due = true;
+  stream->own_code = code;
+  stream->own_why_length = smaller(why.length, MAX_WHY);
+  if (stream->own_why_length) memcpy(stream->own_why, why.at, stream->own_why_length);
+}
+
+static void ask(struct stream *stream, int64_t now) {
+  if (stream->asked_at < 0) stream->asked_at = now;
+}
+
+static int64_t ping_at(const struct stream *stream) {
+  return stream->asked_at >= 0 ? stream->asked_at + PING_WAITING_MS : stream->heard_at + PING_IDLE_MS;
+}
+
+static void put_head(struct stream *stream, enum tunnel_kind kind, uint64_t number, size_t length) {
+  uint8_t *at = stream->out + stream->out_length;
+  *at = kind;
+  for (int i = 8; i; i--, number >>= 8) at[i] = (uint8_t)number;
+  for (int i = 12; i > 8; i--, length >>= 8) at[i] = (uint8_t)length;
+  stream->out_length += HEAD;
+}
+
+static void fill(struct stream *stream, int64_t now) {
+  stream->out_start = 0;
+  if (stream->hello_due) {
+    stream->hello_due = false;
+    ask(stream, now);
+    put_head(stream, T_HELLO, stream->received, 1);
+    stream->out[stream->out_length++] = TUNNEL_VERSION;
+  }
+  if (stream->end_due && !stream->end_sent) {
+    put_head(stream, T_END, stream->own_code, stream->own_why_length);
+    memcpy(stream->out + stream->out_length, stream->own_why, stream->own_why_length);
+    stream->out_length += stream->own_why_length;
+    stream->end_sent = true;
+  }
+  if (stream->end_sent || !stream->greeted) return;
+  if (stream->pong_due) put_head(stream, T_PONG, stream->pong, 0);
+  stream->pong_due = false;
+  if (stream->watches && !stream->pinged && now >= ping_at(stream)) {
+    stream->pinged = true;
+    ask(stream, now);
+    put_head(stream, T_PING, 0, 0);
+  }
+  uint64_t begins = stream->next, stop = stream->acked + stream->kept.length;
+  if (stop > begins + MAX_BODY) stop = begins + MAX_BODY;
+  if (stream->ack_at >= 0 && (begins < stream->taken || now >= stream->ack_at)) {
+    put_head(stream, T_ACK, stream->delivered, 0);
+    stream->ack_sent = stream->delivered;
+    stream->ack_at = -1;
+  }
+  if (begins < stream->taken) ask(stream, now);
+  if (begins < stop) {
+    put_head(stream, T_DATA, begins, (size_t)(stop - begins));
+    stream->body_at = begins;
+    stream->body_left = (size_t)(stop - begins);
+    stream->next = stop;
+  } else if (begins < stream->taken) {
+    put_head(stream, T_FIN, begins, 0);
+    stream->next++;
+  }
+  if (stream->next > stream->top) stream->top = stream->next;
+}
+
+// Sets `spans` to the bytes to write to the connection now, and returns how many there are.
+size_t stream_output(struct stream *stream, int64_t now, struct span spans[3]) {
+  if (!stream->out_length && !stream->body_left && stream->connected) fill(stream, now);
+  spans[0] = (struct span){stream->out + stream->out_start, stream->out_length};
+  window_read(&stream->kept, stream->body_at, stream->body_left, spans + 1);
+  return stream->out_length + stream->body_left;
+}
+
+void stream_sent(struct stream *stream, size_t count) {
+  size_t of_out = smaller(count, stream->out_length);
+  stream->out_start += of_out;
+  stream->out_length -= of_out;
+  stream->body_at += count - of_out;
+  stream->body_left -= count - of_out;
+}
+
+bool stream_has_sent_end(const struct stream *stream) { return stream->end_sent && !stream->out_length; }
+
+// ---- What arrives. A fault is a line for the log; after one the caller drops the connection.
+
+static const char *receive_hello(struct stream *stream, uint64_t received) {
+  if (received < stream->acked || received > stream->top) return "HELLO asks for a unit that is not kept";
+  stream->greeted = true;
+  stream->next = received;
+  return NULL;
+}
+
+static const char *receive_ack(struct stream *stream, uint64_t acknowledged) {
+  if (acknowledged < stream->acked || acknowledged > stream->next) return "an ACK of units that were not sent";
+  window_drop(&stream->kept, acknowledged - stream->acked);
+  stream->acked = acknowledged;
+  return NULL;
+}
+
+// Takes a frame; of DATA it is the head.
+static const char *receive_frame(struct stream *stream, unsigned kind, uint64_t number, size_t length) {
+  if (kind == T_HELLO && !stream->greeted) return receive_hello(stream, number);
+  if (kind == T_END) {
+    stream->ended = true;
+    stream->end_code = number;
+    memcpy(stream->why, stream->in + HEAD, length);
+    stream->why_length = length;
+    return NULL;
+  }
+  if (!stream->greeted) return "a frame came before HELLO";
+  bool expected = !stream->fin_received && number == stream->received;
+  switch (kind) {
+    case T_DATA:
+      if (!expected) return "another unit came than the next one";
+      if (stream->pending.length + length > WINDOW) return "more bytes than the window without an ACK";
+      stream->data_left = length;
+      return NULL;
+    case T_FIN:
+      if (!expected) return "another unit came than the next one";
+      stream->fin_received = true;
+      stream->received++;
+      return NULL;
+    case T_ACK:
+      return receive_ack(stream, number);
+    case T_PING:
+      stream->pong = number;
+      stream->pong_due = true;
+      return NULL;
+    case T_PONG:
+      return NULL;
+  }
+  return "a frame that does not belong here";
+}
+
+static bool may_have(unsigned kind, uint64_t number, size_t length) {
+  if (number > MAX_NUMBER) return false;
+  switch (kind) {
+    case T_OPEN: return length == TICKET;
+    case T_HELLO: return length >= 1 && length <= 64;
+    case T_DATA: return length >= 1 && length <= MAX_BODY;
+    case T_END: return length <= MAX_WHY;
+    case T_FIN: case T_ACK: case T_PING: case T_PONG: return length == 0;
+  }
+  return false;
+}
+
+static uint64_t number_of(const uint8_t *at, int bytes) {
+  uint64_t number = 0;
+  while (bytes--) number = number << 8 | *at++;
+  return number;
+}
+
+// Takes the next bytes of the frame in `in`. Returns how many it took; 0 and a `fault` if they cannot be right.
+static size_t receive_part(struct stream *stream, struct span bytes, const char **fault) {
+  size_t length = 0, wanted = HEAD;
+  if (stream->in_length >= HEAD) wanted += number_of(stream->in + 9, 4);
+  size_t count = smaller(bytes.length, wanted - stream->in_length);
+  memcpy(stream->in + stream->in_length, bytes.at, count);
+  stream->in_length += count;
+  if (stream->in_length < HEAD) return count;
+  unsigned kind = stream->in[0];
+  uint64_t number = number_of(stream->in + 1, 8);
+  length = number_of(stream->in + 9, 4);
+  if (!may_have(kind, number, length)) {
+    *fault = "no frame";
+    return 0;
+  }
+  if (kind != T_DATA && stream->in_length < HEAD + length) return count;
+  stream->in_length = 0;
+  *fault = receive_frame(stream, kind, number, length);
+  return count;
+}
+
+// Takes bytes from the connection. Returns NULL, or a fault.
+const char *stream_receive(struct stream *stream, struct span bytes, int64_t now) {
+  const char *fault = NULL;
+  bool heard = bytes.length > 0;
+  while (bytes.length && !stream->ended) {
+    size_t count = smaller(bytes.length, stream->data_left);
+    if (count) {
+      window_add(&stream->pending, (struct span){bytes.at, count});
+      stream->received += count;
+      stream->data_left -= count;
+    } else count = receive_part(stream, bytes, &fault);
+    if (fault) return fault;
+    bytes.at += count;
+    bytes.length -= count;
+  }
+  if (heard) {
+    stream->heard_at = now;
+    stream->pinged = false;
+    stream->asked_at = stream->acked < stream->next ? now : -1;
+  }
+  return NULL;
+}
+
+// ---- Liveness.
+
+bool stream_is_dead(const struct stream *stream, int64_t now) {
+  return stream->watches && stream->connected && stream->asked_at >= 0 && now >= stream->asked_at + DEAD_MS;
+}
+
+static int64_t earlier(int64_t a, int64_t b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
+
+// Returns when stream_output or stream_is_dead must be called again, or -1 if not before the next event.
+int64_t stream_wake_at(const struct stream *stream) {
+  if (!stream->connected) return -1;
+  int64_t at = stream->greeted ? stream->ack_at : -1;
+  if (!stream->watches) return at;
+  if (stream->asked_at >= 0) at = earlier(at, stream->asked_at + DEAD_MS);
+  if (stream->greeted && !stream->pinged) at = earlier(at, ping_at(stream));
+  return at;
+}
