@@ -83,6 +83,7 @@ PROVIDERS = ("tests/web/test_keycloak.py", "tests/identity_providers")
 QUICK = (
     *("tests/audit", "tests/authn", "tests/authz", "tests/controller", "tests/keys"),
     *("tests/recording", "tests/session", "tests/wire", "tests/shells/kubernetes"),
+    "tests/upstream/test_connect.py",
     *("tests/shells/test_kubernetes_request.py", "tests/shells/test_kubernetes_sight.py"),
     *("tests/kube/test_lease.py", "tests/kube/test_pace.py", "tests/kube/test_mirror.py"),
 )

@@ -136,14 +136,14 @@ def test_a_tunnel_is_closed_from_outside_with_its_reason(world: World) -> None:
     run = world.open()
     run.downstream.send(b"x")
     run.upstream.read_exactly(1)
-    run.link.close(End.REVOKED, "the grant was removed")
+    run.link.close_session(End.REVOKED, "the grant was removed")
     assert run.ended() == Ended(End.REVOKED, Counts(1, 0), "the grant was removed")
     for peer in (run.downstream, run.upstream):
         with pytest.raises(ConnectionResetError):
             peer.sock.recv(1)
-    run.link.close(End.EVICTED)  # too late: it stays as it ended
+    run.link.close_session(End.EVICTED)  # too late: it stays as it ended
     other = world.open()
-    other.link.close(End.EVICTED)
+    other.link.close_session(End.EVICTED)
     assert other.ended().end is End.EVICTED
     assert run.ends.empty()
 
@@ -215,7 +215,7 @@ def test_the_slot_is_released_on_every_way_out(
         case "upstream resets":
             run.upstream.reset()
         case "from outside" | "at once from outside":
-            run.link.close(End.EVICTED)
+            run.link.close_session(End.EVICTED)
         case "idle":
             world.sweep(limits)
             now[0] += 2 * 3600
@@ -330,7 +330,7 @@ def test_a_tunnel_that_is_just_being_started_is_not_idle(
         begun.set()
         go_on.wait(PATIENCE_S)
 
-    world.open(on_end=hold).link.close(End.EVICTED)
+    world.open(on_end=hold).link.close_session(End.EVICTED)
     assert begun.wait(PATIENCE_S)
     # While the relay's thread is held, a sweep is asked for, and then a tunnel is started.
     world.relay.apply(limits)

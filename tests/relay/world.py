@@ -88,7 +88,7 @@ class World:
         peer_down, down = tcp_pair()
         peer_up, up = tcp_pair()
         ends: queue.Queue[Ended] = queue.Queue()
-        self.relay.start(TcpStream(down), TcpStream(up), b"", ends.put).close(End.EVICTED)
+        self.relay.start(TcpStream(down), TcpStream(up), b"", ends.put).close_session(End.EVICTED)
         ends.get(timeout=PATIENCE_S)
         peer_down.close()
         peer_up.close()

@@ -16,9 +16,9 @@ from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Address, Source
 from stagedoor.model.target import Target
 from stagedoor.model.trace import LoginTrace, TraceContext
-from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
+from stagedoor.upstream.connect import TcpConnector
 
 DEV = Identity("dev", frozenset(), Method.PASSWORD)
 APP01 = Target("app01")
@@ -105,7 +105,7 @@ class Running:
     def change_grant(self, grant: Grant) -> None:
         self.script.asked.append(f"relay.granted {to_words(grant.permissions)}")
 
-    def close(self, end: End, detail: str = "") -> None:
+    def close_session(self, end: End, detail: str = "") -> None:
         self.script.asked.append(f"relay.close {end.value}")
         self.on_end(Ended(end, Counts(1, 2), detail))
 
@@ -276,7 +276,9 @@ def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:
         policy=NewPolicy(script),
         shells=OneShell(script),
         ledger=Audit(script),
-        connector=Connector(network, network, lambda a, _: str(a) == script.gateway, 5),
+        connector=TcpConnector(
+            network.resolve, network.dial, lambda a, _: str(a) == script.gateway, 5
+        ),
         registry=registry,
         now=lambda: 100.0,
         write_line=lambda line: script.lines.append(dict(line)),

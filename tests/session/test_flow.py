@@ -92,7 +92,7 @@ async def test_each_step_of_an_attempt_is_in_its_trace() -> None:
         ("connect", ""),
     ]
     assert all(trace.began <= step.began <= step.ended <= trace.ended for step in trace.steps)
-    listener.running.close(End.EVICTED, "an administrator closed it")
+    listener.running.close_session(End.EVICTED, "an administrator closed it")
     assert script.lines[-1]["trace"] == TRACE.trace_id
 
 
@@ -130,7 +130,7 @@ async def test_one_line_has_all_of_a_session() -> None:
     script = Script()
     _, listener = await serve(script)
     assert listener.running is not None
-    listener.running.close(End.EVICTED, "an administrator closed it")
+    listener.running.close_session(End.EVICTED, "an administrator closed it")
     assert script.lines == [
         {
             "event": "session",

@@ -16,7 +16,7 @@ MAKERS = {
     "Ready": ("session/flow.py",),
     "Opened": ("audit",),
     "Entered": ("session/flow.py",),
-    "ShellSession": ("listeners/shell_session.py",),
+    "ShellSession": ("upstream/session.py",),
 }
 """Each proof, and the packages or modules that may make one."""
 STAGES = {"authenticator", "authoriser", "shells", "ledger", "connector", "registry"}

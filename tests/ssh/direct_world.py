@@ -17,8 +17,8 @@ from typing import Any
 
 import asyncssh
 
-from stagedoor.listeners.ssh.direct.login import Direct
-from stagedoor.listeners.ssh.seam import Login
+from stagedoor.listeners.ssh.direct.driver import DirectDriver, DirectParts
+from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Kind
@@ -33,11 +33,11 @@ from stagedoor.net.dial import Dialer
 from stagedoor.net.resolve import Resolver
 from stagedoor.recording.channel_audit import Fields
 from stagedoor.recording.plan import RecordingPlan
-from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.shells.local import LocalShell, LocalShells
-from stagedoor.upstream.login import Account, Upstream
+from stagedoor.upstream.connect import TcpConnector
+from stagedoor.upstream.login import GatewayLogin, ShellAccount
 from stagedoor.wire.target import parse_login
 from tests.pace import allow
 from tests.shells.world import World
@@ -107,7 +107,7 @@ class Policy:
     permits: frozenset[str] = EVERYTHING
     force_command: str | None = None
     denial: Denial | None = None
-    account: Account = field(default_factory=Account)
+    account: ShellAccount = field(default_factory=ShellAccount)
     shell: Callable[[Shell], Shell] = lambda shell: shell
     """Returns the shell that the flow gets in place of the given one."""
 
@@ -156,7 +156,8 @@ class DirectGateway:
         self.policy = policy or Policy()
         self.seen = Seen()
         self.port = 0
-        self.logins: list[Login] = []
+        self.drivers: list[DirectDriver] = []
+        self.connections: list[asyncssh.SSHServerConnection] = []
         self.faults: list[dict[str, Any]] = []
         self._entry = entry or LocalShell("app01", login_shell="/bin/bash")
         self._plan = plan
@@ -210,9 +211,9 @@ class DirectGateway:
             policy=self.policy,
             shells=Shells(local, self.policy),  # type: ignore[arg-type]  # what the flow uses of it
             ledger=self.seen,
-            connector=Connector(
-                resolver=Resolver(),
-                dialer=Dialer(),
+            connector=TcpConnector(
+                resolve=Resolver().resolve,
+                dial=Dialer().dial,
                 is_gateway=lambda address, port: False,
                 dial_timeout_s=5,
             ),
@@ -221,8 +222,8 @@ class DirectGateway:
             write_line=lambda line: None,
             start_timeout_s=BOUND_S,
         )
-        self.direct = Direct(
-            Upstream(
+        self.direct = DirectParts(
+            GatewayLogin(
                 self.world.user_ca.sign_user,
                 (self.world.host_ca.public_line(),),
                 lambda target: self.policy.account,
@@ -247,8 +248,8 @@ class DirectGateway:
             await self._stop.wait()
         finally:
             server.close()
-            for login in self.logins:
-                login.connection.abort()
+            for connection in self.connections:
+                connection.abort()
             await server.wait_closed()
             await local.close()
             await asyncio.to_thread(local.stop_all)
@@ -270,39 +271,41 @@ class _Front(asyncssh.SSHServer):
     def __init__(self, gateway: DirectGateway, flow: Flow) -> None:
         self._gateway = gateway
         self._flow = flow
-        self._login: Login | None = None
+        self._driver: DirectDriver | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._conn = conn
+        self._gateway.connections.append(conn)
 
     def auth_completed(self) -> None:
         name = self._conn.get_extra_info("username")
-        self._login = Login(
+        login = SshLogin(
             identity=Identity("dev", frozenset({"crew"}), Method.PUBLIC_KEY, "SHA256:x"),
             login_name=name,
             target=parse_login(name),
             source=Source.of(*self._conn.get_extra_info("peername")[:2]),
             flow=self._flow,
-            connection=self._conn,
+            address=("127.0.0.1", self._gateway.port),
             permits=self._gateway.policy.permits,
             force_command=self._gateway.policy.force_command,
             hang_up=partial(self._conn.disconnect, asyncssh.DISC_BY_APPLICATION),
         )
-        self._gateway.logins.append(self._login)
+        self._driver = DirectDriver(self._gateway.direct, login)
+        self._gateway.drivers.append(self._driver)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._login:
-            self._gateway.direct.ended(self._login)
+        if self._driver:
+            self._driver.connection_closed()
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
-        assert self._login
-        return self._gateway.direct.session(self._login)
+        assert self._driver
+        return self._driver.open_session()
 
     async def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> asyncssh.SSHTCPSession[bytes]:
-        assert self._login
-        return await self._gateway.direct.forward(self._login, dest_host, dest_port)
+        assert self._driver
+        return await self._driver.open_forward(dest_host, dest_port)
 
 
 @contextlib.contextmanager

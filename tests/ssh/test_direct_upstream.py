@@ -14,12 +14,12 @@ import pytest
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
-from stagedoor.listeners.ssh.direct import login as direct
+from stagedoor.listeners.ssh.direct import driver
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Kind
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
-from stagedoor.upstream.login import Account
+from stagedoor.upstream.login import ShellAccount
 from tests.shells.world import World
 from tests.ssh.direct_world import Client, DirectGateway, Policy, direct_gateway, moved, ok
 from tests.waiting import wait_until
@@ -196,7 +196,7 @@ def test_a_shell_that_is_not_who_it_should_be_gets_nothing(world: World, host_ca
 
 def test_a_host_key_that_the_settings_name_is_believed(world: World) -> None:
     with direct_gateway(world) as gateway, shell(gateway, host_ca="none") as shells:
-        gateway.policy.account = Account("deploy", (shells.host_key,))
+        gateway.policy.account = ShellAccount("deploy", (shells.host_key,))
         done = Client.of(gateway).ssh(TO, "x", input=b"")
         assert done.returncode == 9
         assert shells.names == ["deploy"]
@@ -235,7 +235,7 @@ def test_who_is_on_the_way_to_his_shell_is_counted_until_he_is_there_or_refused(
         conn = talk(gateway)
 
         def entering() -> int:
-            return sum(gateway.direct.entering(login) for login in gateway.logins)
+            return sum(driver.is_entering for driver in gateway.drivers)
 
         async def come() -> "asyncio.Task[object]":
             return asyncio.create_task(session_of(conn))
@@ -286,7 +286,7 @@ def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine they would read, after two seconds, what they wait for.
-    monkeypatch.setattr(direct, "PATIENT_S", 3600.0)
+    monkeypatch.setattr(driver, "PATIENT_S", 3600.0)
     with direct_gateway(world) as gateway, shell(gateway) as shells:
         conn = talk(gateway)
 
@@ -510,7 +510,7 @@ def test_who_goes_in_the_middle_of_coming_leaves_no_session(world: World) -> Non
             gateway.call(come_and_go(turns))
 
         def all_have_ended() -> bool:
-            inside = len(gateway.registry) + len(gateway.direct._clients)
+            inside = len(gateway.registry) + len(gateway.direct.tasks)
             return not inside and len(gateway.seen.ended) == len(gateway.seen.opened)
 
         wait_until(lambda: gateway.do(all_have_ended))

@@ -25,8 +25,7 @@ def settings(more: str = "") -> Settings:
 
 
 def page(made: Settings) -> Page:
-    connection = SimpleNamespace(get_extra_info=lambda *_: ("10.0.0.9", 2222))
-    login: Any = SimpleNamespace(connection=connection, identity=DEV)
+    login: Any = SimpleNamespace(address=("10.0.0.9", 2222), identity=DEV)
     return Page(login, PageParts(made.ssh.host_names, made.ssh.public_port))
 
 

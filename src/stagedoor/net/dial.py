@@ -17,7 +17,7 @@ ATTEMPT_TIMEOUT_S = 2.0
 
 
 class Dialer:
-    """The implementation of `session.ports.Dialer`."""
+    """The implementation of `upstream.connect.Dial`."""
 
     async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> TcpStream:
         """Return a connection to the first address that answers; the other attempts are closed.

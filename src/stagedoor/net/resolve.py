@@ -13,7 +13,7 @@ TIMEOUT_S = 5.0
 
 
 class Resolver:
-    """The implementation of `session.ports.Resolver`. An instance belongs to one event loop."""
+    """The implementation of `upstream.connect.Resolve`. An instance belongs to one event loop."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="resolve")

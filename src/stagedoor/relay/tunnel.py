@@ -85,7 +85,7 @@ class Direction:
 
 
 class Tunnel:
-    """Both directions; also the `Link` that its holder keeps (`counts` and `close`, any thread)."""
+    """Both directions; also the `Link` that its holder keeps (`counts` and `close_session`, any thread)."""
 
     __slots__ = (
         "idle_since",
@@ -134,7 +134,7 @@ class Tunnel:
     def change_grant(self, grant: Grant) -> None:
         """Do nothing: SSH goes end to end, so the relay cannot see what it is used for."""
 
-    def close(self, end: End, detail: str = "") -> None:
+    def close_session(self, end: End, detail: str = "") -> None:
         """End the tunnel now, both ends with RST, and pass `end` and `detail` to `on_end`.
 
         It returns at once; a tunnel that is over already stays as it ended.

@@ -46,7 +46,6 @@ from stagedoor.serve.parts.shells import shells_of
 from stagedoor.serve.parts.ssh import page_parts, ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.attempt import no_trace
-from stagedoor.session.connect import Connector
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
@@ -61,6 +60,7 @@ from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.logins import sign_in_numbered
 from stagedoor.store.watch import PolicyWatch
+from stagedoor.upstream.connect import TcpConnector
 
 if TYPE_CHECKING:
     from stagedoor.listeners.web.listener import WebListener
@@ -184,9 +184,9 @@ class Gateway:
             policy=WatchedPolicy(self.watch),
             shells=MetricsShells(self.shells, self.tally),
             ledger=self.measured_ledger,
-            connector=Connector(
-                resolver=Resolver(),
-                dialer=Dialer(),
+            connector=TcpConnector(
+                resolve=Resolver().resolve,
+                dial=Dialer().dial,
                 is_gateway=lambda address, port: port in ports and is_this_machine(address),
                 find=self.shells.resolve,
             ),

@@ -23,10 +23,17 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session import step_up
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace, no_trace
-from stagedoor.session.connect import Connector
 from stagedoor.session.entered import Entered, never_carried
 from stagedoor.session.line import Line, denied_line, ended_line
-from stagedoor.session.ports import Authenticator, Authoriser, Ledger, Link, PolicyReader, StepUps
+from stagedoor.session.ports import (
+    Authenticator,
+    Authoriser,
+    Connector,
+    Ledger,
+    Link,
+    PolicyReader,
+    StepUps,
+)
 from stagedoor.session.registry import Registry
 from stagedoor.session.revoke import needed
 from stagedoor.shells.ports import Shells

@@ -9,7 +9,8 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Ready
-from stagedoor.model.source import Address, Source
+from stagedoor.model.shell import Shell
+from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
 
@@ -112,22 +113,15 @@ class Ledger(Protocol):
         ...
 
 
-class Resolver(Protocol):
-    """A resolver of host names."""
+class Connector(Protocol):
+    """The connector to shells."""
 
-    async def resolve(self, host: str) -> tuple[Address, ...]:
-        """Return the addresses of `host`. Raises OSError if it has none."""
+    async def connect(self, opened: Opened) -> Stream | Denial:
+        """Connect to the shell of a session, or return why it could not be reached."""
         ...
 
-
-class Dialer(Protocol):
-    """A dialer of TCP connections."""
-
-    async def dial(self, addresses: tuple[Address, ...], port: int, timeout_s: float) -> Stream:
-        """Connect to the first of the addresses that answers (RFC 8305), within `timeout_s`.
-
-        Raises TimeoutError or another OSError if none does.
-        """
+    async def answers(self, shell: Shell) -> bool:
+        """Return whether the shell accepts connections now, or did some seconds ago."""
         ...
 
 
@@ -142,7 +136,7 @@ class Link(Protocol):
         """Go on by `grant`, whose permissions differ from the earlier ones."""
         ...
 
-    def close(self, end: End, detail: str = "") -> None:
+    def close_session(self, end: End, detail: str = "") -> None:
         """End the relay soon, with this end."""
         ...
 

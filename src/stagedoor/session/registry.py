@@ -68,7 +68,7 @@ class Registry:
             if entry.grant.permissions != opened.ready.grant.permissions:
                 link.change_grant(entry.grant)
         if due is not None:
-            link.close(*due)
+            link.close_session(*due)
 
     def unregister(self, opened: Opened) -> None:
         """Remove a session that has ended."""
@@ -86,7 +86,7 @@ class Registry:
             entry.removal = requested
             link = entry.link
         if link is not None:
-            link.close(*requested)
+            link.close_session(*requested)
         return True
 
     def close_all(self, end: End, detail: str) -> int:

@@ -32,7 +32,7 @@ class StaticShell:
 class StaticShells:
     """A `shells.ports.Shells` of existing servers. It starts nothing, so every server counts as started.
 
-    Their state is `UNKNOWN`, since only `session.connect` dials, after the filter of addresses.
+    Their state is `UNKNOWN`, since only `upstream.connect` dials, after the filter of addresses.
     """
 
     def __init__(self, shells: Iterable[StaticShell]) -> None:

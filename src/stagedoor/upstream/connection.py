@@ -13,7 +13,6 @@ import asyncssh
 from asyncssh.stream import SSHStreamSession
 
 from stagedoor.model.units import KIB, MIB
-from stagedoor.upstream.message_rate import MessageRateLimit
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface
 
@@ -41,8 +40,43 @@ SAID_CHARS = 200
 """The part of a shell's own message that a person sees."""
 
 
+BURST = 4000
+"""The messages without data that a shell may send at once: an honest sshd sends a few."""
+EACH_S = 100
+"""The further messages without data that each second allows."""
+PER_DATA = 2
+"""The further messages that each data packet allows, in either direction: asyncssh's sshd sends an empty
+message before each, and each side has to open windows and renew keys."""
+_COST = {20: 50, 90: 20}
+"""SSH_MSG_KEXINIT and SSH_MSG_CHANNEL_OPEN cost as much work as so many other messages."""
+
+
+class MessageRateLimit:
+    """The limit on a shell's messages that carry no data, which cost work and an answer each. Pure.
+
+    These are global requests, key exchanges, and channels that are refused. `now` is monotonic, in seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._left: float = BURST
+        self._at = now
+
+    def sent_data(self) -> None:
+        """Count a data packet to the shell."""
+        self._left = min(self._left + PER_DATA, BURST)
+
+    def heard(self, kind: int, now: float) -> bool:
+        """Count a message of this kind from the shell. Return False if the shell sends too many."""
+        if kind in (_DATA, _EXTENDED_DATA):
+            self._left = min(self._left + PER_DATA, BURST)
+            return True
+        since_s, self._at = now - self._at, now
+        self._left = min(self._left + since_s * EACH_S, BURST) - _COST.get(kind, 1)
+        return self._left >= 0
+
+
 class ProtocolError(asyncssh.ProtocolError):
-    """The shell does what no sshd does, and is hung up on; one line that says what."""
+    """Raised when the shell does what no sshd does, and is hung up on. The message is one line."""
 
 
 def hung_up(name: str, error: Exception | None) -> str:
@@ -57,8 +91,8 @@ def hung_up(name: str, error: Exception | None) -> str:
     return f"the shell {name} hung up"
 
 
-class RefusedError(Exception):
-    """The shell's SSH server refused all logins before it spoke SSH; one line for the person."""
+class ShellRefusedError(Exception):
+    """Raised when a shell's server refuses all logins before it speaks SSH. Has a line for the developer."""
 
 
 class ShellConnection(asyncssh.SSHClientConnection):
@@ -82,7 +116,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
     async def connect(
         cls, sock: socket.socket, options: asyncssh.SSHClientConnectionOptions, name: str
     ) -> "ShellConnection":
-        """Log in to the shell `name`. Raises RefusedError, asyncssh.Error and OSError.
+        """Log in to the shell `name`. Raises ShellRefusedError, asyncssh.Error and OSError.
 
         When it fails, `sock` is closed.
         """
@@ -94,7 +128,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
         except (asyncssh.Error, OSError):
             connection.abort()
             if (why := connection._preface and connection._preface.refusal()) is not None:
-                raise RefusedError(why) from None
+                raise ShellRefusedError(why) from None
             raise
         except BaseException:
             connection.abort()

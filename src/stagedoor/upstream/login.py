@@ -17,10 +17,11 @@ from asyncssh.kex import get_kex_algs
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.identity import Identity
+from stagedoor.model.session import Ready
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.net.tcp import TcpStream
-from stagedoor.upstream.connection import SAID_CHARS, RefusedError, ShellConnection
+from stagedoor.upstream.connection import SAID_CHARS, ShellConnection, ShellRefusedError
 from stagedoor.wire.oneline import one_line
 
 CERTIFICATE_S = 5 * MINUTE_S
@@ -42,7 +43,7 @@ _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ShellAccount:
     """The account with which the gateway logs in to a shell.
 
     `login_name` None: the identity's own name. `host_keys` are public keys (`type base64`) that
@@ -70,16 +71,16 @@ class SignUser(Protocol):
 
 
 class UnreachedError(Exception):
-    """The shell was dialled, but no SSH connection to it came about; one line for the person."""
+    """Raised when a shell was dialled, but cannot be logged in to. The message is for the developer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
-    """Makes these connections. `host_ca_lines` are the host CAs' public keys."""
+class GatewayLogin:
+    """The gateway's login to shells. `host_ca_lines` are the public keys of the host CAs."""
 
     sign_user: SignUser
     host_ca_lines: tuple[str, ...]
-    account: Callable[[Target], Account]
+    account: Callable[[Target], ShellAccount]
     timeout_s: float = HANDSHAKE_TIMEOUT_S
     _turns: WeakValueDictionary[Target, asyncio.Semaphore] = field(
         default_factory=WeakValueDictionary, init=False, repr=False, compare=False
@@ -88,22 +89,20 @@ class Upstream:
     async def connect(
         self,
         stream: TcpStream,
-        target: Target,
-        identity: Identity,
+        ready: Ready,
         extensions: Sequence[str],
         client: Callable[[], asyncssh.SSHClient],
-        name: str | None = None,
-        trace_id: str = "",
     ) -> asyncssh.SSHClientConnection:
-        """Log in over `stream`, which is ours from now on. Raises UnreachedError.
+        """Log in over `stream`, which belongs to this call from now on. Raises UnreachedError.
 
-        `name` is whose right to be there it rests on, by default the identity's own; the shell's log
-        names the identity in either case, with the login's trace.
+        The certificate is for the user whose right to be there the grant rests on. The shell's log names the
+        identity in either case, with the login's trace.
         """
+        grant, trace_id = ready.grant, ready.trace_id
+        identity, target = grant.identity, grant.target
         sock = stream.detach()
         try:
-            principal = name or identity.name
-            account = self.account(target)
+            principal = grant.login or identity.name
             key = asyncssh.generate_private_key("ssh-ed25519")
             certificate = await asyncio.to_thread(  # an agent takes its time
                 self.sign_user,
@@ -115,23 +114,7 @@ class Upstream:
             )
             turn = self._turns.setdefault(target, asyncio.Semaphore(AT_ONCE))
             async with turn, asyncio.timeout(self.timeout_s):
-                options = await asyncssh.SSHClientConnectionOptions.construct(
-                    host=target.host_name,
-                    config=None,
-                    username=account.login_name or principal,
-                    client_factory=client,
-                    client_keys=[(key, asyncssh.import_certificate(certificate))],
-                    known_hosts=self._known_hosts(account),
-                    server_host_key_algs=_host_key_algorithms(account),
-                    agent_path=None,
-                    preferred_auth="publickey",
-                    gss_host=None,
-                    kex_algs=_key_exchanges(),
-                    encryption_algs=list(_CIPHERS),
-                    compression_algs=["none"],
-                    client_version="Stagedoor",
-                    login_timeout=self.timeout_s,
-                )
+                options = await self._options(target, principal, (key, certificate), client)
                 return await ShellConnection.connect(sock, options, target.shell_name)
         except BaseException as error:
             # It has no owner yet, or belongs to a connection that has been given up already.
@@ -141,11 +124,39 @@ class Upstream:
                 raise
             raise UnreachedError(why) from None
 
+    async def _options(
+        self,
+        target: Target,
+        principal: str,
+        credential: tuple[asyncssh.SSHKey, str],
+        client: Callable[[], asyncssh.SSHClient],
+    ) -> asyncssh.SSHClientConnectionOptions:
+        account, (key, certificate) = self.account(target), credential
+        options: asyncssh.SSHClientConnectionOptions
+        options = await asyncssh.SSHClientConnectionOptions.construct(
+            host=target.host_name,
+            config=None,
+            username=account.login_name or principal,
+            client_factory=client,
+            client_keys=[(key, asyncssh.import_certificate(certificate))],
+            known_hosts=self._known_hosts(account),
+            server_host_key_algs=_host_key_algorithms(account),
+            agent_path=None,
+            preferred_auth="publickey",
+            gss_host=None,
+            kex_algs=_key_exchanges(),
+            encryption_algs=list(_CIPHERS),
+            compression_algs=["none"],
+            client_version="Stagedoor",
+            login_timeout=self.timeout_s,
+        )
+        return options
+
     def _why(self, error: BaseException, name: str, identity: Identity) -> str | None:
         """Return the message for `error`; None for a bug in Stagedoor, or a cancelled login."""
         said = one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
-            case RefusedError():
+            case ShellRefusedError():
                 return str(error)
             case StagedoorError():
                 return f"the gateway cannot log in to the shell {name}: {error}"
@@ -176,7 +187,7 @@ class Upstream:
         return None
 
     def _known_hosts(
-        self, account: Account
+        self, account: ShellAccount
     ) -> tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
         """Trusted host keys, trusted CAs, and those that were revoked."""
         return (
@@ -192,7 +203,7 @@ def _key_exchanges() -> list[str]:
     return [name for name in _KEX if name in known]
 
 
-def _host_key_algorithms(account: Account) -> list[str]:
+def _host_key_algorithms(account: ShellAccount) -> list[str]:
     """Return the types of the known keys first, then certificates, then all others.
 
     A shell without one of the first then shows the key that it has and is refused for it, instead of

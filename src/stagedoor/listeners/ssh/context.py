@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import PageParts
-from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.session.flow import Flow
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 class ListenerContext:
     """The parts of a listener that its connections use.
 
-    `direct` is None if the gateway only jumps. `on_login` and `on_closed` are called when a connection has
+    `on_login` and `on_closed` are called when a connection has
     logged in and when it has ended; `report_fault` logs an error that is a bug in Stagedoor.
     """
 
     flow: Flow
     limits: SshLimits
-    direct: DirectLogin | None
+    direct: DirectParts
     page: PageParts
     holds: PendingLogins
     on_login: Callable[["Downstream"], None]

@@ -14,17 +14,18 @@ from stagedoor.listeners.ssh.credentials import (
     read_shown,
     signed_by_owner,
 )
+from stagedoor.listeners.ssh.direct.driver import DirectDriver
 from stagedoor.listeners.ssh.jump.channel import PendingAnswer, open_jump, refused
 from stagedoor.listeners.ssh.jump.relay import ChannelRelay
+from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.listeners.ssh.page import Page, PageSession
 from stagedoor.listeners.ssh.pending_key import PendingKey
-from stagedoor.listeners.ssh.seam import Login
 from stagedoor.model.certificate import EVERYTHING, PORT_FORWARDING
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.source import Source
-from stagedoor.model.target import Target
+from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.wire.target import parse_login, parse_target
 
 SHOWN_REASONS = 4
@@ -45,7 +46,10 @@ class Downstream(asyncssh.SSHServer):
         self.connection: Connection
         """Set right after the constructor, because the two refer to each other."""
         self._proof: VerifiedCredential | None = None
-        self._login: Login | None = None
+        self._login: SshLogin | None = None
+        self._direct: DirectDriver | None = None
+        """Set after a login by the name of an app."""
+        self._is_draining = False
         self._tries = 0
         self._explained_password = False
         self._held = PendingKey(context.page.sign_ins, context.holds, source)
@@ -185,13 +189,14 @@ class Downstream(asyncssh.SSHServer):
         proof = self._proof
         assert proof is not None, "asyncssh accepts only credentials that we have verified"
         key = proof.key
-        self._login = Login(
+        here, port = self.connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
+        self._login = login = SshLogin(
             identity=proof.identity,
             login_name=proof.name,
             target=None if proof.name == proof.identity.name else parse_login(proof.name),
             source=self.source,
             flow=self._context.flow,
-            connection=self.connection,
+            address=(str(here), int(port)),
             # The certificate of a sign-in does not restrict its key here: the grants decide.
             permits=key.permits if key and not proof.identity.sign_in else EVERYTHING,
             force_command=key.force_command if key else None,
@@ -199,6 +204,8 @@ class Downstream(asyncssh.SSHServer):
             stop_agent=self.connection.stop_agent,
             hang_up=self.connection.hang_up,
         )
+        if login.target is not None:
+            self._direct = DirectDriver(self._context.direct, login)
         self._refused.clear()
         self._context.on_login(self)
 
@@ -209,22 +216,20 @@ class Downstream(asyncssh.SSHServer):
         denial = self._context.flow.still_holds(self._proof.credential, self._proof.identity)
         if denial is not None:
             self.leave(denial)
-        elif self._login.draining and not self.connection.channel_count:
+        elif self._is_draining and not self.connection.channel_count:
             self.connection.hang_up(STOPPING)
 
     # Channels.
 
-    def _page(self, login: Login) -> Page:
+    def _page(self, login: SshLogin) -> Page:
         return Page(login, self._context.page)
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         """Open a session channel: of direct login, or of the page."""
         login = self._admit(self.connection.channel_count + 1)
-        if login.target is None:
-            return PageSession(self._page(login), self._context.report_fault)
-        if self._context.direct is None:
-            raise refused(f"this gateway only jumps: {self._page(login).jump(login.target)}")
-        return self._context.direct.session(login)
+        if self._direct is not None:
+            return self._direct.open_session()
+        return PageSession(self._page(login), self._context.report_fault)
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
@@ -235,13 +240,13 @@ class Downstream(asyncssh.SSHServer):
     async def _open_tcpip(self, dest_host: str, dest_port: int) -> asyncssh.SSHTCPSession[bytes]:
         login = self._admit(self.connection.channel_count)  # asyncssh has already counted this one
         target = parse_target(dest_host, str(dest_port))
-        if login.target is not None:
-            if self._context.direct is None or isinstance(target, Target):
+        if self._direct is not None:
+            if login.target is not None and isinstance(target, Target):
                 raise refused(
                     f"you came as {login.login_name}; to jump, come as {login.identity.name}: "
                     f"{self._page(login).jump(login.target)}"
                 )
-            return await self._context.direct.forward(login, dest_host, dest_port)
+            return await self._direct.open_forward(dest_host, dest_port)
         if isinstance(target, Denial):
             self._context.flow.deny(target, self._origin, login.identity)
             raise refused(target.message)
@@ -253,7 +258,7 @@ class Downstream(asyncssh.SSHServer):
             raise refused(denial.line)
         return await self._jump(login, target)
 
-    async def _jump(self, login: Login, target: Target) -> asyncssh.SSHTCPSession[bytes]:
+    async def _jump(self, login: SshLogin, target: Target) -> asyncssh.SSHTCPSession[bytes]:
         context = self._context
         self._entering += 1
         try:
@@ -279,20 +284,19 @@ class Downstream(asyncssh.SSHServer):
 
     async def may_use_agent(self) -> bool:
         """Return whether the agent that the client offers may be used (`ConnectionOwner`)."""
-        login, direct = self._login, self._context.direct
-        if login is None or login.target is None or direct is None:
+        if self._direct is None:
             return False
         try:
-            return await direct.agent(login)
+            return await self._direct.may_use_agent()
         except Exception as error:  # as above
             self._context.report_fault(error)
             return False
 
-    def _admit(self, channels: int) -> Login:
+    def _admit(self, channels: int) -> SshLogin:
         """Return the login if it may have so many channels. Raises `asyncssh.ChannelOpenError` if not."""
         login = self._login
         assert login is not None, "no channel is opened before the login"
-        if login.draining:
+        if self._is_draining:
             raise refused(STOPPING)
         limit = self._context.limits.max_channels
         if channels > limit:
@@ -311,10 +315,8 @@ class Downstream(asyncssh.SSHServer):
     @property
     def entering(self) -> int:
         """Return the number of channels between the request and the answer."""
-        login, direct = self._login, self._context.direct
-        if login is None or login.target is None or direct is None:
-            return self._entering
-        return self._entering + direct.entering(login)
+        is_entering = self._direct is not None and self._direct.is_entering
+        return self._entering + is_entering
 
     @property
     def hung_up(self) -> bool:
@@ -357,22 +359,21 @@ class Downstream(asyncssh.SSHServer):
 
     def leave(self, denial: Denial) -> None:
         """Close the connection with all its channels, because of `denial`."""
-        if self._login is not None and self._login.target is not None and self._context.direct:
-            self._context.direct.leave(self._login, denial.line)
+        if self._direct is not None:
+            self._direct.revoke(denial.line)
         self.connection.hang_up(denial.line)
         for relay in tuple(self._relays):
             relay.finish(End.REVOKED, denial.line)
 
     def drain(self, line: str) -> None:
         """Accept nothing new. Hang up if no channel is open, or else show `line` in the terminals."""
-        login = self._login
-        if login is None:
+        if self._login is None:
             return
-        login.draining = True
+        self._is_draining = True
         if not self.connection.channel_count:
             self.connection.hang_up(STOPPING)
-        elif login.target is not None and self._context.direct is not None:
-            self._context.direct.warn(login, line)
+        elif self._direct is not None:
+            self._direct.drain(line)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Record the refused keys, and release all that the connection holds."""
@@ -384,6 +385,6 @@ class Downstream(asyncssh.SSHServer):
             text = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
             denial = Denial(Reason.CREDENTIAL_WRONG, text)
             self._context.flow.deny(denial, self._origin)
-        if self._login is not None and self._login.target is not None and self._context.direct:
-            self._context.direct.ended(self._login)
+        if self._direct is not None:
+            self._direct.connection_closed()
         self._context.on_closed(self)

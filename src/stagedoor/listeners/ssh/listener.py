@@ -11,12 +11,12 @@ import asyncssh
 from stagedoor.listeners.accept import arrive
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.context import ListenerContext
+from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.downstream import Downstream
 from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.page import PageParts
-from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.listeners.ssh.startups import Startups
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.rate import SiteRates
@@ -49,8 +49,8 @@ class SshListener:
         flow: Flow,
         limits: SshLimits,
         host_key: Callable[[], HostKey],
-        direct: DirectLogin | None = None,
-        page: PageParts | None = None,
+        direct: DirectParts,
+        page: PageParts,
     ) -> None:
         self._flow = flow
         self._limits = limits
@@ -61,7 +61,7 @@ class SshListener:
             flow,
             limits,
             direct,
-            page or PageParts(),
+            page,
             PendingLogins(),
             self._end_startup,
             self._remove,

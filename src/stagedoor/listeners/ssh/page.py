@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from stagedoor.listeners.ssh.seam import Login, SshSignIns
+from stagedoor.listeners.ssh.login import SshLogin, SshSignIns
 from stagedoor.model.denial import Denial
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import SSH_PORT, Target
@@ -55,12 +55,12 @@ class PageParts:
 class Page:
     """The page of one login."""
 
-    def __init__(self, login: Login, parts: PageParts) -> None:
+    def __init__(self, login: SshLogin, parts: PageParts) -> None:
         self._login = login
         self._sign_ins = parts.sign_ins
-        here, listened = login.connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
-        self._host = parts.host_names[0] if parts.host_names else str(here)
-        self._port = parts.port or int(listened)
+        here, listened = login.address
+        self._host = parts.host_names[0] if parts.host_names else here
+        self._port = parts.port or listened
 
     async def answer(self, command: str | None) -> tuple[str, str, int]:
         """Run `command`, or show the apps if it is None. Return stdout, stderr and the exit status."""

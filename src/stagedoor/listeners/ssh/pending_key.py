@@ -5,7 +5,7 @@ from functools import partial
 from stagedoor.listeners.ssh.connection import Connection
 from stagedoor.listeners.ssh.credentials import ClientKey
 from stagedoor.listeners.ssh.hold import CROWDED_OUT, Answer, PendingLogins, UnknownKeys
-from stagedoor.listeners.ssh.seam import SshSignIns
+from stagedoor.listeners.ssh.login import SshSignIns
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.source import Source, source_network

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagedoor.admin.terminals.presence import PresenceService
-from stagedoor.listeners.shell_session import ShellLogin
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.plan import RecordingPlan
 from stagedoor.session.flow import Flow
-from stagedoor.upstream.login import Upstream
+from stagedoor.upstream.login import GatewayLogin
+from stagedoor.upstream.session import ShellLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ShellAccess:
     """
 
     flow: Flow
-    upstream: Upstream
+    upstream: GatewayLogin
     holder: Callable[[Target], Sequence[str] | None]
     plan: RecordingPlan
     note: Note

@@ -7,7 +7,7 @@ import structlog
 
 from stagedoor.admin.certificates.authorities import host_ca_line, user_ca
 from stagedoor.keys.age import AgeSeal
-from stagedoor.listeners.ssh.direct.login import Direct
+from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import Kind
 from stagedoor.model.session import Opened
@@ -19,13 +19,13 @@ from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recorder, RecordingEnded
 from stagedoor.recording.retention import FolderRetention, Removed, Retention
 from stagedoor.settings.settings import Settings
-from stagedoor.upstream.login import Account, Upstream
+from stagedoor.upstream.login import GatewayLogin, ShellAccount
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
-def direct_login(settings: Settings, note: Note, recorder: Recorder) -> Direct:
-    """Return the part that serves `ssh app01@gateway`. Raises StagedoorError."""
-    return Direct(
+def direct_login(settings: Settings, note: Note, recorder: Recorder) -> DirectParts:
+    """Return the parts that serve `ssh app01@gateway`. Raises StagedoorError."""
+    return DirectParts(
         upstream_of(settings),
         note,
         plan=recording_plan(settings, recorder),
@@ -97,13 +97,13 @@ def retention_of(settings: Settings) -> Retention:
     )
 
 
-def upstream_of(settings: Settings) -> Upstream:
+def upstream_of(settings: Settings) -> GatewayLogin:
     """Return the gateway's login to shells, by its own user CA and the accounts of the settings.
 
     Raises StagedoorError.
     """
     accounts = {
-        Target(entry.app, entry.environment): Account(entry.login_name, entry.host_keys)
+        Target(entry.app, entry.environment): ShellAccount(entry.login_name, entry.host_keys)
         for entry in settings.shells.static
     }
     for entry in settings.shells.static:
@@ -111,8 +111,8 @@ def upstream_of(settings: Settings) -> Upstream:
             key = parse_public_key(line)
             if isinstance(key, KeyRefused):
                 raise SettingsError(f"host_keys of the shell {entry.app}: {key.reason}")
-    default = Account()
-    return Upstream(
+    default = ShellAccount()
+    return GatewayLogin(
         user_ca(settings).sign_user,
         (host_ca_line(settings),),
         lambda target: accounts.get(target, default),

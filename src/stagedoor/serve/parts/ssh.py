@@ -13,10 +13,10 @@ from stagedoor.admin.certificates.authorities import (
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
 from stagedoor.authn.decide_key import Trust
+from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.ssh.options import HostKey, SshLimits
 from stagedoor.listeners.ssh.page import PageParts
-from stagedoor.listeners.ssh.seam import DirectLogin
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.policy import Policy
@@ -44,7 +44,7 @@ def ssh_listener(
     settings: Settings,
     flow: Flow,
     addresses: tuple[str, ...],
-    direct: DirectLogin,
+    direct: DirectParts,
     page: PageParts,
 ) -> SshListener:
     """Return the listener that answers on `addresses`. Raises StagedoorError."""

@@ -51,7 +51,7 @@ class KeyBinding:
     async def bind(
         self, key: UnknownKey, wanted_user: str | None, show: Callable[[str], None]
     ) -> Denial | None:
-        """Bind a key as `listeners.ssh.seam.SshSignIns.bind` says. Only `wanted_user` may approve it."""
+        """Bind a key as `listeners.ssh.login.SshSignIns.bind` says. Only `wanted_user` may approve it."""
         hold_s = min(self._settings.ssh.hold_s, PENDING_S)
         pending = await self._begin(key, wanted_user)
         if isinstance(pending, Denial):

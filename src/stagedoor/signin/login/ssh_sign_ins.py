@@ -33,7 +33,7 @@ _NO_SIGN_IN = Denial(
 
 
 class SshSignInService:
-    """Implements `listeners.ssh.seam.SshSignIns`. Belongs to one event loop."""
+    """Implements `listeners.ssh.login.SshSignIns`. Belongs to one event loop."""
 
     def __init__(
         self,

@@ -1,116 +1,214 @@
-"""One session channel of a direct login, connected to one of the shell (RFC 4254 §6)."""
+"""The bytes of a direct login's channel, and its two ends in asyncssh, which report all else as events."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Any
 
 import asyncssh
 
-from stagedoor.listeners.ssh.direct.pipe import Pipe
-from stagedoor.listeners.ssh.direct.rights import allowed_environment
-from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError
-from stagedoor.listeners.ssh.direct.shell_end import ShellEnd
-from stagedoor.listeners.ssh.direct.state import TRANSITIONS, Phase, Step
-from stagedoor.listeners.ssh.seam import Login
-from stagedoor.model.denial import Denial
-from stagedoor.model.permission import Permission, deny_permission
+from stagedoor.listeners.ssh.direct.events import (
+    ChannelClosed,
+    Event,
+    ProgramRequest,
+    ShellChannelClosed,
+)
+from stagedoor.listeners.ssh.direct.pipe import ChannelPipe, Side
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.oneline import one_line
 
-REFUSED_STATUS = 255
-"""The exit status of a refused request, the same as ssh's own for errors."""
-OPEN_S = 20.0
-"""The longest that the shell may take to start the program."""
 EARLY_LIMIT = 64
 """The most signals and resizes that wait while the shell is being reached; more are dropped."""
+NEAR_FULL, FAR_FULL, RECORDING_FULL = "the developer's end", "the shell's end", "the recording"
+"""The reasons to hold bytes back: there is no room for them."""
 
 Size = tuple[int, int, int, int]
+Terminal = tuple[str, Size, Mapping[int, int]]
+"""TERM, the size in characters and pixels, and the modes (RFC 4254 §6.2, §8)."""
+FarSide = asyncssh.SSHClientChannel[bytes]
+Post = Callable[[Event], None]
+Count = Callable[[int, int], None]
+"""Counts bytes that were sent to the shell, and bytes that were received from it."""
 
 
-class ChannelOwner(Protocol):
-    """The part of direct login that a channel needs."""
+class DirectChannel:
+    """A channel between the developer's end and the shell's, either of which may be made first.
 
-    environment_patterns: tuple[str, ...]
-
-    async def enter(self, login: Login, channel: "DirectChannel") -> DirectSession:
-        """Return the login's session, which begins with its first channel. Raises RefusedError."""
-        ...
-
-    async def channel_audit(
-        self, session: DirectSession, asked: ChannelRequest, channel: "DirectChannel"
-    ) -> ChannelAudit:
-        """Begin the channel's audit. Raises RefusedError if it must be recorded and cannot be."""
-        ...
-
-    def left(self, login: Login, channel: "DirectChannel") -> None:
-        """Forget a channel that is closed."""
-        ...
-
-    def agent_refused(self, login: Login) -> bool:
-        """Return whether the client's agent was refused."""
-        ...
-
-
-class DirectChannel(asyncssh.SSHServerSession[bytes]):
-    """The developer's end of a channel. It enters the shell only when a program is requested.
-
-    `_near`, the developer's channel, and `inward`, the pipe to the shell, are set from ASKING on.
+    `near` and `far` are asyncssh's channels, None before they are made and after they are closed. `inward`
+    has the developer's bytes, `outward` the shell's. `terminal` is what the client requested, `exit` how the
+    program ended.
     """
 
-    forwards = False
-    _near: asyncssh.SSHServerChannel[bytes]
-    inward: Pipe
-
-    def __init__(self, owner: ChannelOwner, login: Login) -> None:
-        self._owner = owner
-        self._login = login
-        self._phase = Phase.NEW
-        self._far: asyncssh.SSHClientChannel[bytes] | None = None
-        self._outward: Pipe | None = None
-        self._terminal: tuple[str, Size, Mapping[int, int]] | None = None
-        self._kind = ""
-        self._asked = ""
-        self._opening: asyncio.Task[None] | None = None
-        self._early: list[Callable[[asyncssh.SSHClientChannel[bytes]], None]] = []
-        self._session: DirectSession | None = None
-        self._channel_audit: ChannelAudit | None = None
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.near: Side | None = None
+        self.far: Side | None = None
+        self.inward = ChannelPipe()
+        self.outward = ChannelPipe()
+        self.terminal: Terminal | None = None
+        self.exit: Exit = None
+        self.is_released = False
+        self._is_connected = False
+        self._audit: ChannelAudit | None = None
+        self._count: Count = lambda sent, received: None
         self._unaudited: list[bytes] = []
         """The bytes from before the audit began; the pipe holds back all but the first piece."""
-        self._exit: Exit = None
-        self._near_full = False
+        self._early: list[Callable[[FarSide], None]] = []
+        self._on_drained: Callable[[], None] | None = None
 
-    @property
-    def _gone(self) -> bool:
-        return self._phase is Phase.GONE
+    # For the driver.
 
-    @property
-    def has_terminal(self) -> bool:
-        """Return whether the developer has requested a terminal."""
-        return self._terminal is not None
+    def begin(self, audit: ChannelAudit, count: Count) -> None:
+        """Audit and count the channel's bytes, those that have arrived included."""
+        self._audit, self._count = audit, count
+        unaudited, self._unaudited = self._unaudited, []
+        for piece in unaudited:
+            audit.typed(piece)
+            count(len(piece), 0)
 
-    def _step(self, step: Step) -> Phase:
-        """Change the phase by `step`, and return the new one."""
-        self._phase = TRANSITIONS[self._phase, step]
-        return self._phase
+    def connect(self) -> None:
+        """Let the developer's bytes pass, because the shell has started what was requested."""
+        self._is_connected = True
+        early, self._early = self._early, []
+        for send in early:
+            self.send_far(send)
+        if self.far is not None:
+            self.inward.connect(self.far)
 
-    # The developer's requests, before a program runs.
+    def say(self, line: str) -> None:
+        """Show a line of the gateway on stderr."""
+        if self.near is not None and not self.near.is_closing():
+            with suppress(OSError):
+                self.near.write(f"{line}\r\n".encode(), asyncssh.EXTENDED_DATA_STDERR)
 
-    def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
-        """Keep the developer's channel."""
-        self._step(Step.MADE)
-        self._near = chan
-        # Paused as soon as one byte waits for the window, so that only the client causes pauses.
-        chan.set_write_buffer_limits(high=0)
-        self.inward = Pipe(chan)
+    def drain(self, on_drained: Callable[[], None]) -> None:
+        """Call `on_drained` once the developer has received all of the shell's bytes."""
+        self._on_drained = on_drained
+        self.check_drained()
+
+    def close_near(self, how: Exit) -> None:
+        """Send the exit status or signal, and close the developer's end."""
+        near = self.near
+        match how:
+            case int() as status if isinstance(near, asyncssh.SSHServerChannel):
+                near.exit(status)
+            case (signal, core, message, language) if isinstance(near, asyncssh.SSHServerChannel):
+                near.exit_with_signal(signal, core, message, language)
+            case _ if near is not None:
+                near.close()
+
+    def release(self) -> None:
+        """Close what is open at both ends, and end the audit. May be called again."""
+        self.is_released = True
+        if self.near is not None:
+            self.near.abort()
+        if self.far is not None:
+            self.far.close()
+        if self._audit is not None:
+            self._audit.ended(self.exit, self.inward.size, self.outward.size)
+
+    def recording_has_room(self) -> None:
+        """Let the shell's bytes pass again, after the recording held them back."""
+        self.outward.release(RECORDING_FULL)
+
+    # For the two ends.
+
+    def typed(self, data: bytes) -> None:
+        """Pass the developer's bytes on to the shell and to the audit."""
+        self.inward.data(data)
+        if self._audit is None:
+            self._unaudited.append(data)
+        else:
+            self._audit.typed(data)
+            self._count(len(data), 0)
+
+    def shown(self, data: bytes, datatype: int | None) -> None:
+        """Pass the shell's bytes on to the developer and to the audit."""
+        if self.is_released:
+            return
+        self._count(0, len(data))
+        self.outward.data(data, datatype)
+        if self._audit is not None and not self._audit.shown(data, datatype):
+            self.outward.hold(RECORDING_FULL)
+
+    def resized(self, columns: int, rows: int) -> None:
+        """Record a new size of the terminal."""
+        if self._audit is not None:
+            self._audit.resized(columns, rows)
+
+    def send_far(self, send: Callable[[FarSide], None]) -> None:
+        """Send a signal or the like to the shell, once the program runs."""
+        if not self._is_connected:
+            if len(self._early) < EARLY_LIMIT:
+                self._early.append(send)
+        elif isinstance(self.far, asyncssh.SSHClientChannel):
+            send(self.far)
+
+    def check_drained(self) -> None:
+        """Report that the developer has received all bytes, if `drain` was called and it is true."""
+        is_waiting = self.near is None or self.outward.is_held(NEAR_FULL)
+        if self._on_drained is not None and not is_waiting:
+            # Not from here: asyncssh has an EOF to send first.
+            asyncio.get_running_loop().call_soon(self._on_drained)
+            self._on_drained = None
+
+
+class _DeveloperEnd:
+    """The part that the developer's ends of programs and forwards have in common."""
+
+    def __init__(self, channel: DirectChannel, post: Post) -> None:
+        self._channel = channel
+        self._post = post
+
+    def connection_made(self, chan: Any) -> None:
+        """Connect the developer's channel."""
+        self._channel.near = chan
+        self._channel.inward.open(chan)
+        self._channel.outward.connect(chan)
+        self._channel.check_drained()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Pass bytes on."""
+        self._channel.typed(data)
+
+    def eof_received(self) -> bool:
+        """Pass the EOF on. The other direction stays open."""
+        self._channel.inward.end()
+        return True
+
+    def pause_writing(self) -> None:
+        """Hold the shell's bytes back."""
+        self._channel.outward.hold(NEAR_FULL)
+
+    def resume_writing(self) -> None:
+        """Let the shell's bytes pass again."""
+        self._channel.outward.release(NEAR_FULL)
+        self._channel.check_drained()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report that the developer's channel is closed."""
+        self._channel.near = None
+        self._post(ChannelClosed(self._channel.number, isinstance(exc, asyncssh.ConnectionLost)))
+
+
+class ForwardEnd(_DeveloperEnd, asyncssh.SSHTCPSession[bytes]):
+    """The developer's end of a LocalForward (RFC 4254 §7.2)."""
+
+
+class ProgramEnd(_DeveloperEnd, asyncssh.SSHServerSession[bytes]):
+    """The developer's end of a session channel (RFC 4254 §6)."""
+
+    def __init__(self, channel: DirectChannel, post: Post, *, permits_terminals: bool) -> None:
+        super().__init__(channel, post)
+        self._permits_terminals = permits_terminals
+        self._asked = ("", "")
 
     def pty_requested(self, term_type: str, term_size: Size, term_modes: Mapping[int, int]) -> bool:
         """Accept a terminal, if the credential permits terminals."""
-        if not self._login.permits_terminals:
-            return False
-        self._terminal = (term_type, term_size, term_modes)
-        return True
+        if self._permits_terminals:
+            self._channel.terminal = (term_type, term_size, term_modes)
+        return self._permits_terminals
 
     def shell_requested(self) -> bool:
         """Accept the request for a shell."""
@@ -125,259 +223,88 @@ class DirectChannel(asyncssh.SSHServerSession[bytes]):
         return self._ask("subsystem", subsystem)
 
     def _ask(self, kind: str, what: str) -> bool:
-        self._kind, self._asked = kind, what
+        self._asked = (kind, what)
         return True
 
     def session_started(self) -> None:
-        """Begin to enter the shell."""
-        self._step(Step.STARTED)
-        self._opening = asyncio.create_task(self._open())
-
-    # The start of the program in the shell.
-
-    async def _open(self) -> None:
-        try:
-            if self._login.draining:
-                raise RefusedError("the gateway is stopping; try again in a moment")
-            session = await self._owner.enter(self._login, self)
-            self._session = session
-            session.channels.add(self)
-            await self._connect(session)
-        except RefusedError as error:
-            self._refuse(str(error))
-        except asyncssh.ChannelOpenError as error:
-            self._refuse(self._why_not(error))
-        except TimeoutError:
-            self._refuse(f"the shell {self._target} did not answer within {OPEN_S:g} s")
-        except (asyncssh.Error, OSError) as error:
-            self._refuse(hung_up(self._target, error))
-        except Exception:
-            if self._session is not None and self._session.over:
-                # asyncssh fails on a connection that is lost while its channel is opened.
-                self._refuse(f"the shell {self._target} hung up")
-                return
-            # A bug: the loop's handler logs it, and the developer sees that the fault is the gateway's.
-            self._refuse(Denial.internal().message)
-            raise
-        finally:
-            if self._gone:
-                self._audit_end()
-
-    async def _connect(self, session: DirectSession) -> None:
-        if self._gone:
-            return
-        kind, asked, original = self._kind, self._asked, ""
-        environment = allowed_environment(
-            self._near.get_environment_bytes(), self._owner.environment_patterns
-        )
-        if self._login.force_command is not None:
-            # PROTOCOL.certkeys: it runs in place of the request, which it gets by a variable as in sshd(8).
-            if asked:
-                environment[b"SSH_ORIGINAL_COMMAND"] = asked.encode()
-            kind, asked, original = "exec", self._login.force_command, asked
-        request = self._request(kind, asked, original)
-        self._channel_audit = await self._owner.channel_audit(session, request, self)
-        unaudited, self._unaudited = self._unaudited, []
-        for piece in unaudited:
-            self._channel_audit.typed(piece)
-        if self._gone:
-            return
-        self._forward_agent(session)
-        term_type, term_size, term_modes = self._terminal or (None, None, None)
-        async with asyncio.timeout(OPEN_S):
-            far, _ = await session.shell.create_session(
-                lambda: ShellEnd(self),
-                # asyncssh takes an empty command for none at all, and would start a shell.
-                (asked or " ") if kind == "exec" else None,
-                subsystem=asked if kind == "subsystem" else None,
-                env=environment,
-                request_pty="force" if self._terminal else False,
-                term_type=term_type,
-                term_size=term_size,
-                term_modes=term_modes,
-                encoding=None,
-            )
-        if self._step(Step.REACHED) is Phase.GONE:
-            far.close()
-            return
-        self._far = far
-        early, self._early = self._early, []
-        for send in early:
-            send(far)
-        self.inward.connect(far)
-
-    def _request(self, kind: str, asked: str, original: str) -> ChannelRequest:
-        if self._terminal is None:
-            return ChannelRequest(kind, asked, original=original)
-        term_type, (columns, rows, _, _), _ = self._terminal
-        return ChannelRequest(kind, asked, term_type, columns, rows, original)
-
-    def _forward_agent(self, session: DirectSession) -> None:
-        path = self._near.get_agent_path()
-        if path is not None and session.may(Permission.AGENT):
-            # asyncssh takes this only as an option of the whole connection, which is open already.
-            session.shell._agent_forward_path = path
-        elif self._terminal is not None and self._owner.agent_refused(self._login):
-            target, name = self._login.target, self._login.identity.name
-            assert target is not None, "direct login has one"
-            self.say(f"stagedoor: {deny_permission(Permission.AGENT, name, target).line}")
-
-    def _why_not(self, error: asyncssh.ChannelOpenError) -> str:
-        """Return the shell's refusal in words for the developer."""
-        match error.code:
-            case asyncssh.OPEN_REQUEST_PTY_FAILED:
-                return f"the shell {self._target} gives no terminal; try without (ssh -T)"
-            case asyncssh.OPEN_REQUEST_SESSION_FAILED:
-                what = f"{self._kind} {self._asked}".strip() if self._kind != "exec" else "command"
-                return f"the shell {self._target} refused this {what}"
-        reason = one_line(error.reason, SAID_CHARS)
-        return f"the shell {self._target} opened no channel: {reason}"
-
-    @property
-    def _target(self) -> str:
-        return self._login.target.shell_name if self._login.target else ""
-
-    def _refuse(self, why: str) -> None:
-        self.say(f"stagedoor: {why}")
-        if self._step(Step.REFUSED) is not Phase.GONE:
-            self._near.exit(REFUSED_STATUS)
-
-    # Events from the developer, while the program runs.
-
-    def data_received(self, data: bytes, datatype: int | None) -> None:
-        """Pass the developer's bytes on to the shell and to the audit."""
-        if self._session is not None:
-            self._session.moved(sent=len(data))
-        self.inward.data(data)
-        if self._channel_audit is None:
-            self._unaudited.append(data)
-        else:
-            self._channel_audit.typed(data)
-
-    def eof_received(self) -> bool:
-        """Pass the developer's EOF on. The other direction stays open."""
-        self.inward.end()
-        return True
+        """Report the request."""
+        request = ChannelRequest(*self._asked)
+        if self._channel.terminal is not None:
+            term_type, (columns, rows, _, _), _ = self._channel.terminal
+            request = ChannelRequest(*self._asked, term_type, columns, rows)
+        self._post(ProgramRequest(self._channel.number, request))
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         """Pass the new size of the terminal on."""
-        if self._channel_audit is not None:
-            self._channel_audit.resized(width, height)
-        self._send_far(lambda far: far.change_terminal_size(width, height, pixwidth, pixheight))
+        self._channel.resized(width, height)
+        self._channel.send_far(
+            lambda far: far.change_terminal_size(width, height, pixwidth, pixheight)
+        )
 
     def signal_received(self, signal: str) -> None:
         """Pass a signal on."""
-        self._send_far(lambda far: far.send_signal(signal))
+        self._channel.send_far(lambda far: far.send_signal(signal))
 
     def break_received(self, msec: int) -> bool:
         """Pass a break on, once the program runs."""
-        if self._far is None:
+        far = self._channel.far
+        if not isinstance(far, asyncssh.SSHClientChannel):
             return False
-        self._far.send_break(msec)
+        far.send_break(msec)
         return True
 
-    def _send_far(self, send: "Callable[[asyncssh.SSHClientChannel[bytes]], None]") -> None:
-        if self._far is not None:
-            send(self._far)
-        elif len(self._early) < EARLY_LIMIT:
-            self._early.append(send)
+
+class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
+    """The shell's end of a channel, for a program or a forward. `shell_name` is for messages."""
+
+    def __init__(self, channel: DirectChannel, post: Post, shell_name: str) -> None:
+        self._channel = channel
+        self._post = post
+        self._shell_name = shell_name
+
+    def connection_made(self, chan: Any) -> None:
+        """Connect the shell's channel: its bytes pass at once."""
+        if self._channel.is_released:  # it took too long, or the client left
+            chan.abort()
+            return
+        self._channel.far = chan
+        self._channel.outward.open(chan)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Pass bytes on."""
+        self._channel.shown(data, datatype)
+
+    def eof_received(self) -> bool:
+        """Pass the EOF on. The other direction stays open."""
+        self._channel.outward.end()
+        return True
 
     def pause_writing(self) -> None:
-        """Hold the shell's bytes back."""
-        self._near_full = True
-        if self._outward is not None:
-            self._outward.hold("developer")
+        """Hold the developer's bytes back."""
+        self._channel.inward.hold(FAR_FULL)
 
     def resume_writing(self) -> None:
-        """Let the shell's bytes pass again, or close after the last one."""
-        self._near_full = False
-        if self._outward is not None:
-            self._outward.release("developer")
-        if self._phase is Phase.DRAINING:
-            # Not from here: asyncssh has an EOF to send first.
-            asyncio.get_running_loop().call_soon(self._leave)
+        """Let the developer's bytes pass again."""
+        self._channel.inward.release(FAR_FULL)
+
+    def exit_status_received(self, status: int) -> None:
+        """Keep the exit status."""
+        self._channel.exit = status
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        """Keep the signal that ended the program, in texts of one short line."""
+        message = one_line(msg, SAID_CHARS)
+        self._channel.exit = (
+            one_line(signal, SAID_CHARS),
+            core_dumped,
+            message,
+            lang[:SAID_CHARS],
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Close the shell's channel, because the developer's is closed."""
-        self._step(Step.LOST)
-        self._owner.left(self._login, self)
-        if self._far is not None:
-            self._far.close()
-        if self._session is not None:
-            self._session.channels.discard(self)
-            self._session.downstream_lost |= isinstance(exc, asyncssh.ConnectionLost)
-        self._audit_end()
-
-    # Events from the shell, while the program runs.
-
-    def far_made(self, far: "asyncssh.SSHClientChannel[bytes]") -> None:
-        """Connect the pipe from the shell's channel."""
-        self._outward = Pipe(far)
-        if not self._gone:
-            self._outward.connect(self._near)
-        far.set_write_buffer_limits(high=0)
-
-    def far_data(self, data: bytes, datatype: int | None) -> None:
-        """Pass the shell's bytes on to the developer and to the audit."""
-        if self._outward is None or self._gone:
-            return
-        if self._session is not None:
-            self._session.moved(received=len(data))
-        self._outward.data(data, datatype)
-        if self._channel_audit is not None and not self._channel_audit.shown(data, datatype):
-            self._outward.hold("recording")
-
-    def far_ended(self) -> None:
-        """Pass the shell's EOF on."""
-        if self._outward is not None:
-            self._outward.end()
-
-    def far_exited(self, how: Exit) -> None:
-        """Keep the exit status or signal."""
-        self._exit = how
-
-    def far_lost(self, exc: Exception | None) -> None:
-        """Close the developer's channel after the last byte, because the shell's is closed."""
-        self._far = None
-        self._step(Step.SHELL_CLOSED)
-        if self._exit is None and exc is not None:
-            self.say(f"stagedoor: {hung_up(self._target, exc)}")
-        if not self._near_full:
-            self._leave()
-
-    def _leave(self) -> None:
-        """Send the exit status or signal (RFC 4254 §6.10) after the last byte, and close."""
-        if self._phase is not Phase.DRAINING:
-            return
-        self._step(Step.DRAINED)
-        match self._exit:
-            case int() as status:
-                self._near.exit(status)
-            case (signal, core_dumped, message, language):
-                self._near.exit_with_signal(signal, core_dumped, message, language)
-            case None:
-                self._near.close()
-
-    # Other events.
-
-    def recording_has_room(self) -> None:
-        """Let the shell's bytes pass again, after the recording held them back."""
-        if self._outward is not None:
-            self._outward.release("recording")
-
-    def say(self, line: str) -> None:
-        """Show a line of the gateway on stderr."""
-        if self._phase not in (Phase.NEW, Phase.GONE) and not self._near.is_closing():
-            with suppress(OSError):
-                self._near.write_stderr(f"{line}\r\n".encode())
-
-    def abort(self) -> None:
-        """Close the developer's channel at once."""
-        if self._phase not in (Phase.NEW, Phase.GONE):
-            self._near.abort()
-
-    def _audit_end(self) -> None:
-        if self._channel_audit is not None:
-            sent = self.inward.size
-            received = self._outward.size if self._outward else 0
-            self._channel_audit.ended(self._exit, sent, received)
+        """Report that the shell's channel is closed, and how."""
+        channel = self._channel
+        channel.far = None
+        is_odd = channel.exit is None and exc is not None
+        why = hung_up(self._shell_name, exc) if is_odd else None
+        self._post(ShellChannelClosed(channel.number, channel.exit, why))

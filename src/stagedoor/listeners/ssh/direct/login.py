@@ -1,348 +1,314 @@
-"""Direct login: SSH ends at the gateway, and a second SSH connection goes on to the shell.
+"""The state of a direct login: it takes events and decides what has to be done. Pure.
 
-It is for tools that do not support jumps: `ssh app01@gateway`. All channels of a developer's connection
-share one session in the flow and one connection to the shell. The gateway sees what they carry, which
-makes recordings possible; a jump is encrypted from end to end.
+A direct login is one connection of a developer (`ssh app01@gateway`). Its channels share one session in the
+flow and one connection to the shell, which begin with the first request. If the shell hangs up, the next
+request begins another session. `DirectLogin.event` returns effects, which `driver.DirectDriver` performs in
+order:
+
+    a request: program, forward, agent    Enter; in a session Start, or Answer for the agent
+    SessionStarted; SessionRefused        the same for the requests that wait; a refusal for each of them
+    ShellStarted; ShellFailed             Connect, and Answer for a forward; a refusal
+    ShellChannelClosed, then Drained      Drain, then CloseChannel with the exit status
+    ChannelClosed                         Release
+    PermissionChange                      refuse what is not granted any more, StopAgent, SendLine
+    SessionEnded, LoginRevoked            EndSession; by the flow also SendLine and HangUp
+    ConnectionClosed                      EndSession, and Release for what is left
+
+A refusal is SendLine and CloseChannel for a program, whose channel is open already, and Answer for others.
 """
 
-import asyncio
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-import asyncssh
-
-from stagedoor.listeners.shell_session import SessionEndedError, ShellLogin, shell_session
-from stagedoor.listeners.ssh.direct.channel import DirectChannel
-from stagedoor.listeners.ssh.direct.forward import Forward
-from stagedoor.listeners.ssh.direct.rights import certificate_extensions
-from stagedoor.listeners.ssh.direct.session import DirectSession, RefusedError, ShellWatch
-from stagedoor.listeners.ssh.seam import Login
+from stagedoor.listeners.ssh.direct import effects, events
+from stagedoor.listeners.ssh.direct.state import TRANSITIONS, ChannelPhase, ChannelStep
 from stagedoor.model.certificate import AGENT_FORWARDING, PORT_FORWARDING
-from stagedoor.model.denial import Denial
-from stagedoor.model.permission import Permission, deny_permission
-from stagedoor.model.session import AccessMethod, End, Origin
+from stagedoor.model.permission import Permission, Permissions, deny_permission
+from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import is_loopback
-from stagedoor.net import aio
-from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note, header
-from stagedoor.recording.plan import RecordingPlan
-from stagedoor.recording.recorder import Recording, RecordingError
-from stagedoor.session.entered import Entered
+from stagedoor.model.target import Target
+from stagedoor.recording.channel_audit import Exit
 from stagedoor.session.step_up import STEP_UP
-from stagedoor.upstream.login import UnreachedError, Upstream
 
-PATIENT_S = 2.0
-"""A terminal that waits longer than this is shown the reason."""
+REFUSED_STATUS = 255
+"""The exit status of a refused program, the same as ssh's own for errors."""
+STOPPING = "the gateway is stopping; try again in a moment"
 HUNG_UP = "the developer's side hung up"
 
 
-@dataclass(eq=False, slots=True)
-class _Client:
-    """One connection of a developer, which may have several sessions one after the other."""
+@dataclass(slots=True, eq=False)
+class _Channel:
+    request: events.Request
+    phase: ChannelPhase = ChannelPhase.ENTERING
+    session: int | None = None
+    exit: Exit = None
 
-    login: Login
-    session: DirectSession | None = None
-    entering: asyncio.Future[DirectSession] | None = None
-    channels: set[DirectChannel] = field(default_factory=set)
-    agent_refused: bool = False
-    gone: bool = False
+    @property
+    def is_program(self) -> bool:
+        return isinstance(self.request, events.ProgramRequest)
+
+    @property
+    def has_terminal(self) -> bool:
+        request = self.request
+        return isinstance(request, events.ProgramRequest) and request.request.terminal is not None
+
+    def step(self, step: ChannelStep) -> ChannelPhase:
+        """Change the phase by `step`, and return the new one."""
+        self.phase = TRANSITIONS[self.phase, step]
+        return self.phase
 
 
-class Direct:
-    """The direct login of a gateway, as `seam.DirectLogin` and `channel.ChannelOwner`.
+class DirectLogin:
+    """The state of one direct login of the user `name` to `target`.
 
-    Belongs to one event loop. `plan` is None if the gateway makes no recordings. Variables that match
-    `environment_patterns` are passed on, as in sshd's AcceptEnv. A session that moves no byte for
-    `idle_timeout_s` is closed; None: never. `now` returns seconds since the epoch.
+    `permits` are the extensions of the credential, and `force_command` is the certificate's critical option
+    (OpenSSH's PROTOCOL.certkeys): the command that runs whatever the client requests.
     """
 
     def __init__(
-        self,
-        upstream: Upstream,
-        note: Note,
-        *,
-        plan: RecordingPlan | None = None,
-        environment_patterns: tuple[str, ...] = ("LANG", "LC_*", "COLORTERM"),
-        idle_timeout_s: float | None = None,
-        now: Callable[[], float] = time.time,
+        self, name: str, target: Target, permits: frozenset[str], force_command: str | None = None
     ) -> None:
-        self.environment_patterns = environment_patterns
-        self._upstream = upstream
-        self._note = note
-        self._plan = plan
-        self._idle_timeout_s = idle_timeout_s
-        self._now = now
-        self._clients: dict[Login, _Client] = {}
-        self._serving = aio.Tasks("a login was dropped by an internal fault")
+        self.is_gone = False
+        """Whether the developer's connection is closed."""
+        self._name = name
+        self._target = target
+        self._permits = permits
+        self._force_command = force_command
+        self._channels: dict[int, _Channel] = {}
+        self._session: int | None = None
+        self._entering: int | None = None
+        self._last_session = 0
+        self._granted: Permissions = frozenset()
+        """The permissions in the certificate for the shell. Later ones apply to the next session."""
+        self._allowed: Permissions = frozenset()
+        """What is granted, and still permitted by the policy."""
+        self._is_agent_refused = False
+        self._is_draining = False
+        self._is_lost = False
+        self._progress = StartStep("starting")
+        self._is_patience_over = False
 
-    # For the listener (`seam.DirectLogin`).
+    @property
+    def is_entering(self) -> bool:
+        """Return whether the login is entering its shell now."""
+        return self._entering is not None
 
-    def session(self, login: Login) -> DirectChannel:
-        """Open a session channel."""
-        channel = DirectChannel(self, login)
-        self._client(login).channels.add(channel)
-        return channel
+    def event(self, event: events.Event) -> list[effects.Effect]:
+        """Take an event, and return the effects to perform, in order."""
+        match event:
+            case events.ProgramRequest() | events.ForwardRequest() | events.AgentRequest():
+                return self._on_request(event)
+            case events.SessionStarted():
+                return self._on_began(event)
+            case events.SessionRefused(session, why):
+                return self._on_refused(session, why)
+            case events.StartReport(step):
+                return self._on_progress(step)
+            case events.WaitTimeout(session):
+                self._is_patience_over = session == self._entering
+                is_due = self._is_patience_over and self._progress.name != STEP_UP
+                return self._show_progress() if is_due else []
+            case events.PermissionChange(session, current):
+                return self._on_permissions(current) if session == self._session else []
+            case events.SessionEnded():
+                return self._on_ended(event) if event.session == self._session else []
+            case events.LoginRevoked(detail):
+                return self._end(End.REVOKED, detail, detail)
+            case events.GatewayDrains(line):
+                self._is_draining = True
+                return [
+                    effects.SendLine(number, line)
+                    for number, channel in self._channels.items()
+                    if channel.has_terminal
+                ]
+            case events.ConnectionClosed():
+                return self._on_connection_closed()
+        return self._on_channel(event)
 
-    async def forward(self, login: Login, host: str, port: int) -> asyncssh.SSHTCPSession[bytes]:
-        """Open a forward to the shell's loopback. Raises asyncssh.ChannelOpenError."""
-        if not is_loopback(host):  # judged by its text, since the shell resolves the name
-            raise _prohibited(
-                f"{login.target} forwards to its own loopback only (localhost), not to {host[:100]!r}"
+    # Requests, and the session that they need.
+
+    def _on_request(self, request: events.Request) -> list[effects.Effect]:
+        self._channels[request.channel] = channel = _Channel(request)
+        refusal = self._why_refused(request)
+        if refusal is not None:
+            return self._refuse(request.channel, refusal)
+        if self._session is not None:
+            return self._admit(channel, self._session)
+        if self._entering is not None:
+            return []
+        self._last_session += 1
+        self._entering = self._last_session
+        self._progress, self._is_patience_over = StartStep("starting"), False
+        return [effects.Enter(self._entering)]
+
+    def _why_refused(self, request: events.Request) -> str | None:
+        """Return why a request is refused whatever the flow says, or None."""
+        if self.is_gone:
+            return HUNG_UP
+        match request:
+            # A host is judged by its text, since the shell resolves the name.
+            case events.ForwardRequest(_, host) if not is_loopback(host):
+                return f"{self._target} forwards to its own loopback only (localhost), not to {host[:100]!r}"
+            case events.ForwardRequest() if PORT_FORWARDING not in self._permits:
+                return "your certificate permits no port forwarding"
+            case events.AgentRequest() if AGENT_FORWARDING not in self._permits:
+                return "your certificate permits no agent forwarding"
+        return STOPPING if self._is_draining else None
+
+    def _admit(self, channel: _Channel, session: int) -> list[effects.Effect]:
+        """Return the effects of a request that is in a session now."""
+        channel.session = session
+        channel.step(ChannelStep.ENTERED)
+        may_use_agent = Permission.AGENT in self._allowed
+        request = channel.request
+        match request:
+            case events.AgentRequest(number):
+                self._is_agent_refused = not may_use_agent
+                # A program that follows shows the reason for a refusal.
+                del self._channels[number]
+                return [
+                    effects.Answer(number, None if may_use_agent else self._deny(Permission.AGENT))
+                ]
+            case events.ForwardRequest(number) if Permission.FORWARD not in self._allowed:
+                return self._refuse(number, self._deny(Permission.FORWARD))
+            case events.ForwardRequest():
+                return [effects.Start(session, request, may_use_agent)]
+            case events.ProgramRequest(number, program):
+                if (forced := self._force_command) is not None:
+                    program = replace(program, kind="exec", what=forced, original=program.what)
+                start = effects.Start(session, replace(request, request=program), may_use_agent)
+                if self._is_agent_refused and channel.has_terminal:
+                    return [
+                        effects.SendLine(number, f"stagedoor: {self._deny(Permission.AGENT)}"),
+                        start,
+                    ]
+                return [start]
+
+    def _deny(self, permission: Permission) -> str:
+        return deny_permission(permission, self._name, self._target).line
+
+    def _refuse(self, number: int, why: str, code: int = events.PROHIBITED) -> list[effects.Effect]:
+        channel = self._channels[number]
+        if channel.is_program:
+            channel.step(ChannelStep.REFUSED)
+            return [
+                effects.SendLine(number, f"stagedoor: {why}"),
+                effects.CloseChannel(number, REFUSED_STATUS),
+            ]
+        del self._channels[number]
+        return [effects.Answer(number, why, code), effects.Release(number)]
+
+    def _on_began(self, event: events.SessionStarted) -> list[effects.Effect]:
+        self._session, self._entering = event.session, None
+        self._granted, self._allowed = event.granted, event.granted & event.current
+        waiting = self._waiting()
+        return [effect for channel in waiting for effect in self._admit(channel, event.session)]
+
+    def _on_refused(self, session: int, why: str) -> list[effects.Effect]:
+        if session != self._entering:
+            return []
+        self._entering = None
+        waiting = [channel.request.channel for channel in self._waiting()]
+        return [effect for number in waiting for effect in self._refuse(number, why)]
+
+    def _waiting(self) -> list[_Channel]:
+        return [
+            channel for channel in self._channels.values() if channel.phase is ChannelPhase.ENTERING
+        ]
+
+    def _on_progress(self, step: StartStep) -> list[effects.Effect]:
+        is_new, self._progress = step != self._progress, step
+        # A step-up is shown at once, and only once.
+        is_shown = is_new if step.name == STEP_UP else self._is_patience_over
+        return self._show_progress() if is_shown else []
+
+    def _show_progress(self) -> list[effects.Effect]:
+        """Show the step in terminals. A step-up is shown by scp and rsync too, which print stderr."""
+        step = self._progress
+        line = f"stagedoor: {self._target}: {step.name}{f': {step.detail}' if step.detail else ''}"
+        return [
+            effects.SendLine(number, line)
+            for number, channel in self._channels.items()
+            if channel.has_terminal or (step.name == STEP_UP and channel.is_program)
+        ]
+
+    # A session, until its end.
+
+    def _on_permissions(self, current: Permissions) -> list[effects.Effect]:
+        """Stop what is not granted any more: forwards, and the agent. The programs go on."""
+        allowed = self._granted & current
+        lost, self._allowed = self._allowed - allowed, allowed
+        actions: list[effects.Effect] = []
+        if Permission.FORWARD in lost:
+            line = f"port forwarding into {self._target} is not granted any more"
+            for number, channel in tuple(self._channels.items()):
+                if isinstance(channel.request, events.ForwardRequest):
+                    actions += self._refuse(number, line)
+            actions += self._say_in_session(line)
+        if Permission.AGENT in lost:
+            assert self._session is not None, "permissions are a session's"
+            actions.append(effects.StopAgent(self._session))
+            actions += self._say_in_session(
+                f"agent forwarding into {self._target} is not granted any more"
             )
-        if PORT_FORWARDING not in login.permits:
-            raise _prohibited("your certificate permits no port forwarding")
-        if login.draining:
-            raise _prohibited("the gateway is stopping; try again in a moment")
-        try:
-            session = await self._enter(self._client(login))
-        except RefusedError as error:
-            raise _prohibited(str(error)) from None
-        if not session.may(Permission.FORWARD):
-            assert login.target is not None, "direct login has one"
-            denial = deny_permission(Permission.FORWARD, login.identity.name, login.target)
-            raise _prohibited(denial.line)
-        request = ChannelRequest("forward", f"{host}:{port}")
-        forward = Forward(session, session.shell_session.audit_channel(request))
-        await forward.open(host, port)
-        if not session.may(Permission.FORWARD):
-            forward.abort()  # revoked while the shell connected
-            raise _prohibited(f"port forwarding into {login.target} is not granted any more")
-        return forward.near
+        return actions
 
-    async def agent(self, login: Login) -> bool:
-        """Return whether the client's agent is forwarded into the shell, which is entered for it."""
-        if AGENT_FORWARDING not in login.permits:
-            return False
-        client = self._client(login)
-        try:
-            session = await self._enter(client)
-        except RefusedError:
-            return False  # the session channel that follows shows the reason
-        client.agent_refused = not session.may(Permission.AGENT)
-        return not client.agent_refused
+    def _say_in_session(self, line: str) -> list[effects.Effect]:
+        return [
+            effects.SendLine(number, f"stagedoor: {line}")
+            for number, channel in self._channels.items()
+            if channel.is_program and channel.session == self._session
+        ]
 
-    def entering(self, login: Login) -> int:
-        """Return 1 while the login enters its shell, or 0."""
-        client = self._clients.get(login)
-        return int(client is not None and client.entering is not None)
+    def _on_ended(self, event: events.SessionEnded) -> list[effects.Effect]:
+        if not event.by_flow:  # the developer may enter again
+            return self._end(event.end, event.detail)
+        hang_up = effects.HangUp(event.detail or f"this session is {event.end.value}")
+        return [*self._end(event.end, event.detail, event.detail or event.end.value), hang_up]
 
-    def warn(self, login: Login, line: str) -> None:
-        """Show a line in the terminals of this login."""
-        client = self._clients.get(login)
-        for channel in tuple(client.channels) if client else ():
-            if channel.has_terminal:
-                channel.say(line)
+    def _end(self, end: End, detail: str = "", line: str | None = None) -> list[effects.Effect]:
+        if self._session is None:
+            return []
+        said = [] if line is None else self._say_in_session(line)
+        session, self._session = self._session, None
+        return [*said, effects.EndSession(session, end, detail)]
 
-    def _show_step(self, login: Login, step: StartStep) -> None:
-        """Show a step in the terminals. A step-up is shown by scp and rsync too, which print stderr."""
-        client = self._clients.get(login)
-        detail = f": {step.detail}" if step.detail else ""
-        for channel in tuple(client.channels) if client else ():
-            if channel.has_terminal or step.name == STEP_UP:
-                channel.say(f"stagedoor: {login.target}: {step.name}{detail}")
+    def _on_connection_closed(self) -> list[effects.Effect]:
+        self.is_gone = True
+        actions = self._end(End.DOWNSTREAM_LOST if self._is_lost else End.CLOSED)
+        for number, channel in self._channels.items():
+            if not channel.is_program:
+                actions.append(effects.Answer(number, HUNG_UP))
+            actions.append(effects.Release(number))
+        self._channels.clear()
+        return actions
 
-    def leave(self, login: Login, detail: str) -> None:
-        """End the session of a login that is no longer allowed."""
-        client = self._clients.get(login)
-        if client is not None and client.session is not None:
-            client.session.notify_and_finish(End.REVOKED, detail)
+    # A channel, until its end.
 
-    def ended(self, login: Login) -> None:
-        """Forget a login whose connection is closed, and end its session."""
-        client = self._clients.pop(login, None)
-        if client is None:
-            return
-        client.gone = True
-        if client.session is not None:
-            lost = client.session.downstream_lost
-            client.session.finish(End.DOWNSTREAM_LOST if lost else End.CLOSED)
-
-    # For channels (`channel.ChannelOwner`).
-
-    async def enter(self, login: Login, channel: DirectChannel) -> DirectSession:
-        """Return the login's session, entering the shell if need be. Raises RefusedError."""
-        return await self._enter(self._client(login))
-
-    async def channel_audit(
-        self, session: DirectSession, asked: ChannelRequest, channel: DirectChannel
-    ) -> ChannelAudit:
-        """Begin the channel's audit. Raises RefusedError if it must be recorded and cannot be."""
-        number = session.shell_session.next_channel()
-        recording = None
-        if asked.is_watched and Permission.RECORD in session.shell_session.permissions:
-            recording = await self._begin_recording(session, number, asked, channel)
-        record_input = self._plan is not None and self._plan.record_input
-        return session.shell_session.audit_channel(
-            asked, number, recording, record_input=record_input
-        )
-
-    def agent_refused(self, login: Login) -> bool:
-        """Return whether the client's agent was refused."""
-        return self._client(login).agent_refused
-
-    def left(self, login: Login, channel: DirectChannel) -> None:
-        """Forget a channel that is closed."""
-        client = self._clients.get(login)
-        if client is not None:
-            client.channels.discard(channel)
-
-    async def _begin_recording(
-        self, session: DirectSession, number: int, asked: ChannelRequest, channel: DirectChannel
-    ) -> Recording | None:
-        plan = self._plan
-        assert plan is not None, "no user must be recorded by a gateway without recordings"
-
-        def on_failure(why: str) -> None:
-            # The recorder has written it to the audit and the log.
-            channel.recording_has_room()
-            if not plan.go_on:
-                detail = f"this session cannot be recorded any more ({why})"
-                session.shell_session.close_soon(End.UNRECORDED, detail)
-
-        try:
-            recording = await plan.recorder.begin(
-                session.shell_session.opened,
-                number,
-                header(session.shell_session.opened, number, asked, self._now()),
-                on_room=channel.recording_has_room,
-                on_failure=on_failure,
-            )
-        except RecordingError as error:
-            if plan.go_on:
-                return None
-            raise RefusedError(
-                f"this session has to be recorded and cannot be ({error}); tell an administrator"
-            ) from None
-        if plan.notice:
-            channel.say("stagedoor: this session is recorded")
-        return recording
-
-    # One session in the flow for each connection.
-
-    def _client(self, login: Login) -> _Client:
-        client = self._clients.get(login)
-        if client is None:
-            client = _Client(login)
-            if login.connection.is_closed():
-                client.gone = True  # its request is served after its end: `ended` came before
-            else:
-                self._clients[login] = client
-        return client
-
-    async def _enter(self, client: _Client) -> DirectSession:
-        if client.gone:
-            raise RefusedError(HUNG_UP)
-        if client.session is not None and not client.session.over:
-            return client.session
-        if client.entering is None:
-            client.entering = asyncio.get_running_loop().create_future()
-            self._serving.start(self._serve(client, client.entering))
-        # Shielded: other channels may wait for this too, after the first is closed.
-        return await asyncio.shield(client.entering)
-
-    async def _serve(self, client: _Client, entering: "asyncio.Future[DirectSession]") -> None:
-        """Run one session to its end. `entering` gets it, or the RefusedError."""
-        try:
-            await self._enter_and_stay(client, entering)
-        except (UnreachedError, RefusedError, ConnectionResetError) as error:
-            _refuse(entering, str(error))
-        except SessionEndedError:
-            _refuse(entering, "the session was ended before it began")
-        except BaseException:
-            _refuse(entering, Denial.internal().message)
-            raise
-        finally:
-            if client.entering is entering:
-                client.entering = None
-
-    async def _enter_and_stay(
-        self, client: _Client, entering: "asyncio.Future[DirectSession]"
-    ) -> None:
-        login = client.login
-        assert login.target is not None, "the listener passes on logins with a target only"
-        progress = _Progress(lambda step: self._show_step(login, step))
-        try:
-            entered = await login.flow.enter(
-                login.identity,
-                login.target,
-                Origin(AccessMethod.DIRECT, login.source),
-                progress.step,
-                waits=True,
-            )
-            if isinstance(entered, Denial):
-                raise RefusedError(entered.line)
-            await self._stay(client, entered, entering, progress)
-        finally:
-            progress.stop()
-
-    async def _stay(
-        self,
-        client: _Client,
-        entered: Entered,
-        entering: "asyncio.Future[DirectSession]",
-        progress: "_Progress",
-    ) -> None:
-        login = client.login
-        if client.gone:
-            entered.give_up(HUNG_UP)
-            raise RefusedError(HUNG_UP)
-        granted = entered.grant.permissions
-        watch = ShellWatch()
-        shell_login = ShellLogin(
-            self._upstream,
-            self._note,
-            certificate_extensions(granted, login.permits),
-            lambda: watch,
-        )
-        async with shell_session(entered, shell_login) as in_shell:
-            if client.gone:
-                in_shell.end_as(End.UNREACHED, HUNG_UP)
-                raise RefusedError(HUNG_UP)
-            client.session = session = DirectSession(login, in_shell, granted)
-            watch.observe(session.shell_lost)
-            if self._idle_timeout_s is not None:
-                session.watch_idle(self._idle_timeout_s)
-            client.entering = None
-            progress.stop()
-            entering.set_result(session)
-            await session.wait_until_over()
-
-
-def _refuse(entering: "asyncio.Future[DirectSession]", why: str) -> None:
-    if not entering.done():
-        entering.set_exception(RefusedError(why))
-        entering.exception()  # so that asyncio logs no fault if no channel waits for it any more
-
-
-class _Progress:
-    """The progress of a start, which calls `show` with its steps once PATIENT_S have passed."""
-
-    def __init__(self, show: Callable[[StartStep], None]) -> None:
-        self._show = show
-        self._last = StartStep("starting")
-        self._loop = asyncio.get_running_loop()
-        self._patient_until = self._loop.time() + PATIENT_S
-        self._waiting = self._loop.call_at(self._patient_until, self._show_late)
-
-    def step(self, step: StartStep) -> None:
-        is_new, self._last = step != self._last, step
-        if step.name == STEP_UP:
-            if is_new:
-                self._show_last()  # at once, and only once
-        elif self._loop.time() >= self._patient_until:
-            self._show_last()
-
-    def stop(self) -> None:
-        self._waiting.cancel()
-
-    def _show_late(self) -> None:
-        if self._last.name != STEP_UP:  # which was shown already
-            self._show_last()
-
-    def _show_last(self) -> None:
-        self._show(self._last)
-
-
-def _prohibited(why: str) -> asyncssh.ChannelOpenError:
-    return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, why)
+    def _on_channel(self, event: events.ChannelEvent) -> list[effects.Effect]:
+        number, channel = event.channel, self._channels.get(event.channel)
+        if isinstance(event, events.ChannelClosed):
+            self._is_lost |= event.is_lost
+            self._channels.pop(number, None)
+            return [effects.Release(number)]
+        if channel is None:  # the developer closed it meanwhile
+            return []
+        match event:
+            case events.ShellStarted():
+                channel.step(ChannelStep.STARTED)
+                answer = [] if channel.is_program else [effects.Answer(number)]
+                return [effects.Connect(number), *answer]
+            case events.ShellFailed(_, why, code):
+                return self._refuse(number, why, code)
+            case events.ShellChannelClosed(_, how, why):
+                channel.exit = how
+                if channel.step(ChannelStep.SHELL_CLOSED) is not ChannelPhase.DRAINING:
+                    return []
+                drain = effects.Drain(number)
+                if why is None or not channel.is_program:
+                    return [drain]
+                return [effects.SendLine(number, f"stagedoor: {why}"), drain]
+            case events.Drained():
+                is_first = channel.phase is ChannelPhase.DRAINING
+                channel.step(ChannelStep.DRAINED)
+                return [effects.CloseChannel(number, channel.exit)] if is_first else []

@@ -6,45 +6,38 @@ windows (RFC 4254 §5.2) bound the waiting bytes: they open again only as the ot
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+
+from asyncssh.channel import SSHChannel
+
+Side = SSHChannel[bytes]
 
 
-class Source(Protocol):
-    """The channel that bytes come from."""
+class ChannelPipe:
+    """A pipe from a source to a sink, either of which may be made first.
 
-    def pause_reading(self) -> None:
-        """Deliver no more bytes until `resume_reading`."""
-
-    def resume_reading(self) -> None:
-        """Deliver bytes again."""
-
-
-class Sink(Protocol):
-    """The channel that bytes go to."""
-
-    def write(self, data: bytes, datatype: int | None = None) -> None:
-        """Send bytes."""
-
-    def write_eof(self) -> None:
-        """Send the EOF (RFC 4254 §5.3)."""
-
-
-class Pipe:
-    """A pipe from a source to a sink. Until `connect`, the bytes wait, and the source is paused.
+    Until `connect`, the bytes wait, and the source is paused.
 
     `size` is the number of received bytes. The reasons to hold the source back are kept by name, so
     that it resumes only when none is left.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self) -> None:
         self.size = 0
-        self._source = source
-        self._sink: Sink | None = None
-        self._early: list[Callable[[Sink], None]] = []
+        self._source: Side | None = None
+        self._sink: Side | None = None
+        self._early: list[Callable[[Side], None]] = []
         self._held: set[str] = set()
 
-    def connect(self, sink: Sink) -> None:
+    def open(self, source: Side) -> None:
+        """Take the bytes of `source`, which is made now."""
+        self._source = source
+        if self._held:
+            source.pause_reading()
+
+    def connect(self, sink: Side) -> None:
         """Pass on the waiting bytes and all later ones to `sink`."""
+        # A writer is paused as soon as one byte waits for the window, so that only the reader causes pauses.
+        sink.set_write_buffer_limits(high=0)
         self._sink = sink
         early, self._early = self._early, []
         for send in early:
@@ -63,9 +56,13 @@ class Pipe:
         """Pass on the source's EOF (RFC 4254 §5.3). The other direction stays open."""
         self._pass_on(lambda sink: sink.write_eof())
 
+    def is_held(self, reason: str) -> bool:
+        """Return whether the source is paused for this reason."""
+        return reason in self._held
+
     def hold(self, reason: str) -> None:
         """Pause the source, for this reason too."""
-        if not self._held:
+        if not self._held and self._source is not None:
             self._source.pause_reading()
         self._held.add(reason)
 
@@ -73,10 +70,10 @@ class Pipe:
         """Drop a reason to pause the source, and resume it if none is left."""
         if reason in self._held:
             self._held.discard(reason)
-            if not self._held:
+            if not self._held and self._source is not None:
                 self._source.resume_reading()
 
-    def _pass_on(self, send: Callable[[Sink], None]) -> None:
+    def _pass_on(self, send: Callable[[Side], None]) -> None:
         if self._sink is None:
             self._early.append(send)
             return

@@ -1,56 +1,47 @@
-"""The states of a direct login's channel, as a table. It has two ends: the developer's and the shell's."""
+"""The phases of a direct login's channel, as a table. It has two ends: the developer's and the shell's."""
 
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
 
 
-class Phase(Enum):
-    """The phases of a channel."""
+class ChannelPhase(Enum):
+    """The phases of a channel. A closed one is forgotten."""
 
-    NEW = "not opened yet"
-    ASKING = "the developer says what to run, and in which terminal"
-    OPENING = "the shell is asked to run it; what comes meanwhile waits"
+    ENTERING = "it waits until the login has entered the shell"
+    OPENING = "the shell is asked to start it; bytes that arrive meanwhile wait"
     RUNNING = "bytes go both ways"
-    DRAINING = "the shell's end is closed; the developer has not taken all of what it said"
+    DRAINING = "the shell's end is closed; the developer has not received all of its bytes"
     LEAVING = "the developer is shown how it ended"
-    GONE = "the developer's end is closed"
 
 
-class Step(Enum):
+class ChannelStep(Enum):
     """The events that change a channel's phase."""
 
-    MADE = "the developer opened the channel"
-    STARTED = "the developer asked for a program, and said all about it"
-    REACHED = "the shell runs it"
-    REFUSED = "nothing is run: the person, the gateway or the shell does not let it"
+    ENTERED = "the login has entered the shell"
+    STARTED = "the shell has started it"
+    REFUSED = "the gateway or the shell does not start it"
     SHELL_CLOSED = "the shell's end is closed"
-    DRAINED = "the developer has taken all that the shell said"
-    LOST = "the developer's end is closed, by either side or with the connection"
+    DRAINED = "the developer has received all of the shell's bytes"
 
 
-_SHELL = (Step.REACHED, Step.REFUSED, Step.SHELL_CLOSED)
-"""The events from the shell, which come at any time: its end can close while it is still being opened, and
-all of them can follow after the developer's end is closed."""
-
-TRANSITIONS: Mapping[tuple[Phase, Step], Phase] = MappingProxyType(
+TRANSITIONS: Mapping[tuple[ChannelPhase, ChannelStep], ChannelPhase] = MappingProxyType(
     {
-        (Phase.NEW, Step.MADE): Phase.ASKING,
-        (Phase.ASKING, Step.STARTED): Phase.OPENING,
-        (Phase.OPENING, Step.REACHED): Phase.RUNNING,
-        (Phase.OPENING, Step.REFUSED): Phase.LEAVING,
-        (Phase.OPENING, Step.SHELL_CLOSED): Phase.DRAINING,
-        (Phase.RUNNING, Step.REFUSED): Phase.LEAVING,  # a bug in Stagedoor, as it begins
-        (Phase.RUNNING, Step.SHELL_CLOSED): Phase.DRAINING,
-        (Phase.DRAINING, Step.REACHED): Phase.DRAINING,
-        (Phase.DRAINING, Step.REFUSED): Phase.LEAVING,
-        (Phase.DRAINING, Step.DRAINED): Phase.LEAVING,
-        **{(Phase.LEAVING, step): Phase.LEAVING for step in _SHELL},
-        **{(Phase.GONE, step): Phase.GONE for step in (*_SHELL, Step.DRAINED)},
+        (ChannelPhase.ENTERING, ChannelStep.ENTERED): ChannelPhase.OPENING,
+        (ChannelPhase.ENTERING, ChannelStep.REFUSED): ChannelPhase.LEAVING,
+        (ChannelPhase.OPENING, ChannelStep.STARTED): ChannelPhase.RUNNING,
+        (ChannelPhase.OPENING, ChannelStep.REFUSED): ChannelPhase.LEAVING,
+        # A program may end before asyncssh has reported that it runs, or that it was refused.
+        (ChannelPhase.OPENING, ChannelStep.SHELL_CLOSED): ChannelPhase.DRAINING,
+        (ChannelPhase.DRAINING, ChannelStep.STARTED): ChannelPhase.DRAINING,
+        (ChannelPhase.DRAINING, ChannelStep.REFUSED): ChannelPhase.LEAVING,
+        (ChannelPhase.RUNNING, ChannelStep.REFUSED): ChannelPhase.LEAVING,  # a bug as it begins
+        (ChannelPhase.RUNNING, ChannelStep.SHELL_CLOSED): ChannelPhase.DRAINING,
+        (ChannelPhase.DRAINING, ChannelStep.DRAINED): ChannelPhase.LEAVING,
         **{
-            (phase, Step.LOST): Phase.GONE
-            for phase in Phase
-            if phase not in (Phase.NEW, Phase.GONE)
+            (ChannelPhase.LEAVING, step): ChannelPhase.LEAVING
+            for step in ChannelStep
+            if step is not ChannelStep.ENTERED
         },
     }
 )

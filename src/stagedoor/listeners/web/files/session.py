@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 
 import asyncssh
 
-from stagedoor.listeners.shell_session import SessionEndedError, ShellSession, shell_session
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.files.fields import FilesError, printable
 from stagedoor.listeners.web.guard import web
@@ -24,6 +23,7 @@ from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError
+from stagedoor.upstream.session import SessionEndedError, ShellSession, shell_session
 from stagedoor.wire.ssh.sftp import FileEvent
 
 SFTP_TIMEOUT_S = 15.0

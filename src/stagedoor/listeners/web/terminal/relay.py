@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import asyncssh
 
 from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE
-from stagedoor.listeners.shell_session import ShellSession
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.terminal.guests import withhold
 from stagedoor.listeners.web.terminal.people import PresenceNotifier
@@ -22,6 +21,7 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import ChannelAudit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
+from stagedoor.upstream.session import ShellSession
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
 from stagedoor.wire.terminal.frames import (

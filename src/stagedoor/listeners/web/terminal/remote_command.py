@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import asyncssh
 
-from stagedoor.listeners.shell_session import SessionEndedError, shell_session
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
 from stagedoor.model.denial import Denial, Reason
@@ -19,6 +18,7 @@ from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.upstream.command import CommandResult, run_command
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.upstream.login import UnreachedError
+from stagedoor.upstream.session import SessionEndedError, shell_session
 from stagedoor.wire.oneline import one_line
 
 COMMAND_S = 20.0

@@ -6,12 +6,6 @@ from contextlib import suppress
 
 import anyio
 
-from stagedoor.listeners.shell_session import (
-    STOPPING,
-    SessionEndedError,
-    ShellSession,
-    shell_session,
-)
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
@@ -22,16 +16,21 @@ from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim
 from stagedoor.model.identity import Identity
-from stagedoor.model.permission import Permission
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.net import aio
-from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, header
-from stagedoor.recording.recorder import Recording, RecordingError
+from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
+from stagedoor.recording.recorder import RecordingError
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.login import UnreachedError
+from stagedoor.upstream.session import (
+    STOPPING,
+    SessionEndedError,
+    ShellSession,
+    shell_session,
+)
 from stagedoor.wire.terminal.frames import Hello, Mode, Notice, NoticeKind, Upstream
 
 _PTY = "permit-pty"
@@ -171,36 +170,13 @@ class TerminalSession:
         request = ChannelRequest(
             "shell", hello.command, hello.term, hello.size.columns, hello.size.rows
         )
-        number, recording = session.next_channel(), None
-        if Permission.RECORD in session.permissions:
-            recording = await self._record(session, number, request)
+        number = session.next_channel()
+        recording = await session.begin_recording(
+            plan, request, number, self._access.now(), self._room.set, "this terminal"
+        )
         if recording is not None and plan.notice:
             self._send(Notice(NoticeKind.RECORDED, "this terminal is recorded"))
         return session.audit_channel(request, number, recording, record_input=plan.record_input)
-
-    async def _record(
-        self, session: ShellSession, number: int, request: ChannelRequest
-    ) -> Recording | None:
-        plan = self._access.plan
-
-        def failed(why: str) -> None:
-            self._room.set()
-            if not plan.go_on:
-                detail = f"this terminal cannot be recorded any more ({why})"
-                session.close_soon(End.UNRECORDED, detail)
-
-        try:
-            return await plan.recorder.begin(
-                session.opened,
-                number,
-                header(session.opened, number, request, self._access.now()),
-                on_room=self._room.set,
-                on_failure=failed,
-            )
-        except RecordingError:
-            if not plan.go_on:
-                raise
-            return None
 
     async def _part(self, arriving: "asyncio.Task[Denial | None]", session_id: str) -> None:
         await arriving

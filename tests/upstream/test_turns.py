@@ -11,13 +11,21 @@ import pytest
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
+from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.session import Ready
+from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.net.tcp import TcpStream
 from stagedoor.upstream.connection import ShellConnection
-from stagedoor.upstream.login import AT_ONCE, Account, Upstream
+from stagedoor.upstream.login import AT_ONCE, GatewayLogin, ShellAccount
 
 DEV = Identity("dev", frozenset(), Method.PASSWORD)
+
+
+def ready(app: str) -> Ready:
+    target = Target(app)
+    return Ready(Grant(DEV, target, 1, None), Shell(target, "127.0.0.1", 22))
 
 
 async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
@@ -44,14 +52,14 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
 
     monkeypatch.setattr(ShellConnection, "connect", connect)
     ca = CertificateAuthority(load_or_create(tmp_path / "ca"), time.time)
-    upstream = Upstream(ca.sign_user, (), lambda _: Account())
+    upstream = GatewayLogin(ca.sign_user, (), lambda _: ShellAccount())
     with ExitStack() as stack:
 
         def login(app: str) -> "asyncio.Task[object]":
             ours, theirs = socket.socketpair()
             stack.callback(theirs.close)
             return asyncio.create_task(
-                upstream.connect(TcpStream(ours), Target(app), DEV, [], asyncssh.SSHClient)
+                upstream.connect(TcpStream(ours), ready(app), [], asyncssh.SSHClient)
             )
 
         crowd = [login("app01") for _ in range(3 * AT_ONCE)]

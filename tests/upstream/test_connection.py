@@ -15,11 +15,11 @@ from stagedoor.upstream.command import run_command
 from stagedoor.upstream.connection import (
     CONGESTED_BYTES,
     ProtocolError,
-    RefusedError,
     ShellConnection,
+    ShellRefusedError,
     hung_up,
 )
-from stagedoor.upstream.login import Account, Upstream
+from stagedoor.upstream.login import GatewayLogin, ShellAccount
 from tests.waiting import BOUND_S
 
 KIB = 1024
@@ -149,7 +149,7 @@ def test_the_message_for_a_shell_that_shares_no_key_exchange_says_what_to_offer(
     error = asyncssh.KeyExchangeFailed(
         "No matching key exchange algorithm found, sent x and received y"
     )
-    upstream = Upstream(lambda *_, **__: "", (), lambda target: Account())
+    upstream = GatewayLogin(lambda *_, **__: "", (), lambda target: ShellAccount())
     message = upstream._why(error, "app01-ssh", Identity("dev", frozenset(), Method.PUBLIC_KEY))
     assert message is not None
     assert "curve25519-sha256" in message
@@ -182,5 +182,5 @@ async def test_a_refusal_is_read_although_writing_to_a_server_that_left_fails_fi
     theirs.sendall(b"Not allowed at this time\r\n")
     theirs.close()
     ours.setblocking(False)
-    with pytest.raises(RefusedError, match="PerSourcePenaltyExemptList"):
+    with pytest.raises(ShellRefusedError, match="PerSourcePenaltyExemptList"):
         await ShellConnection.connect(ours, await options_of_dev(), "app01-ssh")

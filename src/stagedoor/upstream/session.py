@@ -1,4 +1,4 @@
-"""The login of a listener to a shell: an SSH connection that lasts as long as a block.
+"""A session in a shell: an SSH connection that lasts as long as a block.
 
     async with shell_session(entered, login) as session:
         ...                      # session.shell is the connection
@@ -18,14 +18,15 @@ import asyncssh
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
-from stagedoor.model.permission import Permissions
+from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.session import Counts, End, Ended, Opened
 from stagedoor.net.tcp import TcpStream
-from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note
-from stagedoor.recording.recorder import Recording
+from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note, header
+from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import hung_up
-from stagedoor.upstream.login import UnreachedError, Upstream
+from stagedoor.upstream.login import GatewayLogin, UnreachedError
 
 STOPPING = "the gateway is stopping"
 FAULT = Denial.internal().message
@@ -39,7 +40,7 @@ class ShellLogin:
     PROTOCOL.certkeys). `client` makes the object that gets asyncssh's events of the connection.
     """
 
-    upstream: Upstream
+    upstream: GatewayLogin
     note: Note
     extensions: Sequence[str] = ()
     client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient
@@ -109,6 +110,43 @@ class ShellSession:
             record_input=record_input,
         )
 
+    async def begin_recording(
+        self,
+        plan: RecordingPlan,
+        asked: ChannelRequest,
+        number: int,
+        now: float,
+        on_room: Callable[[], None],
+        what: str = "this session",
+    ) -> Recording | None:
+        """Record a channel if the user has to be recorded there. `now` is in seconds since the epoch.
+
+        `on_room` is called when the recording has room again. Raises RecordingError if the user has to be
+        recorded and cannot be; if the recording fails later, the session is closed. With
+        `RecordingPlan.go_on` the user works unrecorded in both cases.
+        """
+        if Permission.RECORD not in self.permissions or not asked.is_watched:
+            return None
+
+        def on_failure(why: str) -> None:
+            # The recorder has written it to the audit and the log.
+            on_room()
+            if not plan.go_on:
+                self.close_soon(End.UNRECORDED, f"{what} cannot be recorded any more ({why})")
+
+        try:
+            return await plan.recorder.begin(
+                self.opened,
+                number,
+                header(self.opened, number, asked, now),
+                on_room=on_room,
+                on_failure=on_failure,
+            )
+        except RecordingError:
+            if not plan.go_on:
+                raise
+            return None
+
     @contextmanager
     def channel(self, asked: ChannelRequest) -> Iterator[ChannelAudit]:
         """Audit the session's only channel. If the block does not record its end, it hung up."""
@@ -138,13 +176,13 @@ class ShellSession:
         self.permissions = permissions
         self.on_permissions()
 
-    def close(self, end: End, detail: str = "") -> None:
+    def close_session(self, end: End, detail: str = "") -> None:
         """Cancel the block, which then raises SessionEndedError. May be called from any thread."""
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self.close_soon, end, detail)
 
     def close_soon(self, end: End, detail: str = "") -> None:
-        """Do the same as `close`, in the event loop."""
+        """Do the same as `close_session`, in the event loop."""
         if self.ended_by_flow is None:
             self.ended_by_flow = (end, detail)
             self._scope.cancel()
@@ -196,14 +234,8 @@ async def shell_session(entered: Entered, login: ShellLogin) -> AsyncIterator[Sh
 
 
 async def _log_in(session: ShellSession, entered: Entered, login: ShellLogin) -> None:
-    grant, stream, ready = entered.grant, entered.stream, entered.opened.ready
+    stream = entered.stream
     assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
     session._shell = await login.upstream.connect(
-        stream,
-        grant.target,
-        grant.identity,
-        login.extensions,
-        login.client,
-        grant.login,
-        ready.trace_id,
+        stream, entered.opened.ready, login.extensions, login.client
     )

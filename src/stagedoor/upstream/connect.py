@@ -1,4 +1,4 @@
-"""The TCP connection to a session's shell: look up the host, filter its addresses, dial."""
+"""The TCP connection to a shell: look up the host, filter its addresses, dial."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,6 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
 from stagedoor.relay.ports import Stream
-from stagedoor.session.ports import Dialer, Resolver
 from stagedoor.shells.address import decide
 
 PROBE_TIMEOUT_S = 1.0
@@ -22,13 +21,20 @@ gives it one second of its `PerSourcePenalties`: ten workers that probe at this 
 DIAL_TIMEOUT_S = 5.0
 """The TCP connection to a shell must be established within this time: less than a client waits, and ample
 for a cluster's network."""
+Resolve = Callable[[str], Awaitable[tuple[Address, ...]]]
+"""Returns the addresses of a host name (`net.resolve.Resolver.resolve`). Raises OSError if it has none."""
+Dial = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]
+"""Connects to a port of the first address that answers, within a number of seconds (`net.dial.Dialer.dial`).
+
+Raises TimeoutError or another OSError if none does.
+"""
 AGAIN_S = 0.2
 """The pause before a shell that we started is looked up again, if it was not at its address."""
 
 
 @dataclass(frozen=True, slots=True)
-class Connector:
-    """The connector of the gateway to shells.
+class TcpConnector:
+    """The connector of the gateway to shells, as `session.ports.Connector`.
 
     It resolves a host once, filters the addresses, and dials only those that passed: a second
     look-up could return others. `is_gateway` returns whether an address and port are this gateway's
@@ -37,8 +43,8 @@ class Connector:
     dialled only where it was.
     """
 
-    resolver: Resolver
-    dialer: Dialer
+    resolve: Resolve
+    dial: Dial
     is_gateway: Callable[[Address, int], bool]
     dial_timeout_s: float = DIAL_TIMEOUT_S
     find: Callable[[Target], Awaitable[Shell | None]] | None = None
@@ -99,9 +105,7 @@ class Connector:
         name = shell.target.shell_name
         try:
             addresses = (
-                (ip_address(shell.host),)
-                if shell.started_by_us
-                else await self.resolver.resolve(shell.host)
+                (ip_address(shell.host),) if shell.started_by_us else await self.resolve(shell.host)
             )
         except OSError as error:
             return Denial(
@@ -119,7 +123,7 @@ class Connector:
                 "ask an administrator to add its network to the networks that may be reached",
             )
         try:
-            return await self.dialer.dial(candidates, shell.port, timeout_s)
+            return await self.dial(candidates, shell.port, timeout_s)
         except TimeoutError:
             return Denial(
                 Reason.UPSTREAM_TIMEOUT,

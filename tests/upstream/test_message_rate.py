@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.upstream.message_rate import BURST, EACH_S, PER_DATA, MessageRateLimit
+from stagedoor.upstream.connection import BURST, EACH_S, PER_DATA, MessageRateLimit
 
 IGNORE, KEXINIT, REQUEST, OPEN, DATA = 2, 20, 80, 90, 94
 

@@ -11,10 +11,9 @@ from stagedoor.model.session import AccessMethod, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Address
 from stagedoor.model.target import Target
-from stagedoor.session import connect
-from stagedoor.session.connect import Connector
-
-from .stages import GRANT, SOURCE, Script, Upstream
+from stagedoor.upstream import connect
+from stagedoor.upstream.connect import TcpConnector
+from tests.session.stages import GRANT, SOURCE, Script, Upstream
 
 APP01 = Target("app01")
 OLD = Shell(APP01, "10.0.0.1", 2222, started_by_us=True)
@@ -42,8 +41,10 @@ class Pods:
     async def find(self, target: Target) -> Shell | None:
         return self.found.pop(0) if len(self.found) > 1 else self.found[0]
 
-    def connector(self, timeout_s: float = 5.0) -> Connector:
-        return Connector(self, self, lambda a, _: str(a) == "10.0.0.66", timeout_s, self.find)
+    def connector(self, timeout_s: float = 5.0) -> TcpConnector:
+        return TcpConnector(
+            self.resolve, self.dial, lambda a, _: str(a) == "10.0.0.66", timeout_s, self.find
+        )
 
 
 def opened(shell: Shell) -> Opened:

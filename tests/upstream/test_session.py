@@ -11,11 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.listeners.shell_session import (
-    SessionEndedError,
-    ShellLogin,
-    shell_session,
-)
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import Kind
 from stagedoor.model.session import Counts, End
@@ -24,7 +19,12 @@ from stagedoor.net.dial import Dialer
 from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
-from stagedoor.upstream.login import Account, UnreachedError, Upstream
+from stagedoor.upstream.login import GatewayLogin, ShellAccount, UnreachedError
+from stagedoor.upstream.session import (
+    SessionEndedError,
+    ShellLogin,
+    shell_session,
+)
 from tests.session.stages import APP01, DEV, GRANT, ORIGIN, Script, flow_of
 from tests.waiting import BOUND_S
 
@@ -89,12 +89,12 @@ async def world(*, known: bool = True) -> AsyncIterator[World]:
     )
     script = Script(shell=Shell(APP01, "127.0.0.1", server.get_port(), started_by_us=True))
     flow = flow_of(script)
-    flow = replace(flow, connector=replace(flow.connector, dialer=Dialer()))
+    flow = replace(flow, connector=replace(flow.connector, dial=Dialer().dial))
     key = host_key.export_public_key().decode().strip()
-    account = Account(host_keys=(key,) if known else ())
+    account = ShellAccount(host_keys=(key,) if known else ())
     notes: list[Kind] = []
     login = ShellLogin(
-        Upstream(ca.sign_user, (), lambda target: account, BOUND_S),
+        GatewayLogin(ca.sign_user, (), lambda target: account, BOUND_S),
         lambda opened, kind, fields: notes.append(kind),
     )
     try:

@@ -1,0 +1,279 @@
+"""Direct login: SSH ends at the gateway, and a second SSH connection goes on to the shell.
+
+It is for tools that do not support jumps: `ssh app01@gateway`. The gateway sees what the channels carry,
+which makes recordings possible; a jump is encrypted from end to end.
+
+`DirectDriver` reports events to the state of the login (`login.DirectLogin`), which decides, and performs the
+effects. From accept to close, these two files are read side by side.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import asyncssh
+
+from stagedoor.listeners.ssh.direct import effects, events
+from stagedoor.listeners.ssh.direct.channel import DirectChannel, ForwardEnd, ProgramEnd, ShellEnd
+from stagedoor.listeners.ssh.direct.login import HUNG_UP, DirectLogin
+from stagedoor.listeners.ssh.direct.session import DirectSession, ShellWatch
+from stagedoor.listeners.ssh.direct.start import connect_forward, run_program, why_not_started
+from stagedoor.listeners.ssh.login import SshLogin
+from stagedoor.model.certificate import PTY, extensions_for
+from stagedoor.model.denial import Denial
+from stagedoor.model.permission import Permission
+from stagedoor.model.session import AccessMethod, End, Origin
+from stagedoor.net import aio
+from stagedoor.recording.channel_audit import ChannelRequest, Note
+from stagedoor.recording.plan import RecordingPlan
+from stagedoor.session.entered import Entered
+from stagedoor.upstream.connection import hung_up
+from stagedoor.upstream.login import GatewayLogin, UnreachedError
+from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellLogin, shell_session
+
+PATIENT_S = 2.0
+"""A terminal that waits longer than this is shown the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectParts:
+    """The parts of direct login that all logins of a gateway share. Belongs to one event loop.
+
+    `plan` is None if the gateway makes no recordings. Variables that match `environment_patterns` are passed
+    on, as in sshd's AcceptEnv. A session that moves no byte for `idle_timeout_s` is closed; None: never.
+    `now` returns seconds since the epoch.
+    """
+
+    upstream: GatewayLogin
+    note: Note
+    plan: RecordingPlan | None = None
+    environment_patterns: tuple[str, ...] = ("LANG", "LC_*", "COLORTERM")
+    idle_timeout_s: float | None = None
+    now: Callable[[], float] = time.time
+    tasks: aio.Tasks = field(
+        default_factory=lambda: aio.Tasks("a login was dropped by an internal fault")
+    )
+
+
+class DirectDriver:
+    """The driver of one direct login, between the listener, the flow and asyncssh."""
+
+    def __init__(self, parts: DirectParts, login: SshLogin) -> None:
+        assert login.target is not None, "a direct login names an app"
+        self._parts = parts
+        self._login = login
+        self._target = login.target
+        self._state = DirectLogin(
+            login.identity.name, login.target, login.permits, login.force_command
+        )
+        self._numbers = itertools.count(1)
+        self._channels: dict[int, DirectChannel] = {}
+        self._sessions: dict[int, DirectSession] = {}
+        self._answers: dict[int, asyncio.Future[effects.Answer]] = {}
+
+    # For the listener.
+
+    @property
+    def is_entering(self) -> bool:
+        """Return whether the login enters its shell now; a drain waits for it."""
+        return self._state.is_entering
+
+    def open_session(self) -> ProgramEnd:
+        """Open a session channel (RFC 4254 §6.1). A refusal is shown on the channel, with an exit status."""
+        channel = self._add_channel()
+        return ProgramEnd(channel, self.post, permits_terminals=PTY in self._login.permits)
+
+    async def open_forward(self, host: str, port: int) -> ForwardEnd:
+        """Open a forward to the shell's loopback (RFC 4254 §7.2). Raises asyncssh.ChannelOpenError."""
+        channel = self._add_channel()
+        answer = await self._ask(events.ForwardRequest(channel.number, host, port))
+        if answer.refusal is not None:
+            raise asyncssh.ChannelOpenError(answer.code, answer.refusal)
+        return ForwardEnd(channel, self.post)
+
+    async def may_use_agent(self) -> bool:
+        """Return whether the client's agent is forwarded into the shell, which is entered for it."""
+        answer = await self._ask(events.AgentRequest(next(self._numbers)))
+        return answer.refusal is None
+
+    def drain(self, line: str) -> None:
+        """Refuse new channels, and show a line in the terminals."""
+        self.post(events.GatewayDrains(line))
+
+    def revoke(self, detail: str) -> None:
+        """End the session of a login that is no longer allowed. The listener hangs up right after."""
+        self.post(events.LoginRevoked(detail))
+
+    def connection_closed(self) -> None:
+        """End the session, because the developer's connection is closed."""
+        self.post(events.ConnectionClosed())
+
+    def _add_channel(self) -> DirectChannel:
+        number = next(self._numbers)
+        channel = self._channels[number] = DirectChannel(number)
+        return channel
+
+    async def _ask(self, request: events.ForwardRequest | events.AgentRequest) -> effects.Answer:
+        answer: asyncio.Future[effects.Answer] = asyncio.get_running_loop().create_future()
+        self._answers[request.channel] = answer
+        self.post(request)
+        return await answer
+
+    # Events and effects.
+
+    def post(self, event: events.Event) -> None:
+        """Report an event, and perform its effects."""
+        for effect in self._state.event(event):
+            self._perform(effect)
+
+    def _perform(self, effect: effects.Effect) -> None:
+        match effect:
+            case effects.Enter(session):
+                self._parts.tasks.start(self._enter(session))
+            case effects.Start(session, request, with_agent):
+                channel = self._channels[request.channel]
+                inside = self._sessions[session]
+                self._parts.tasks.start(self._start(inside, channel, request, with_agent))
+            case effects.Answer(number):
+                answer = self._answers.pop(number, None)
+                if answer is not None and not answer.done():
+                    answer.set_result(effect)
+            case effects.Connect(number):
+                self._channels[number].connect()
+            case effects.SendLine(number, line):
+                self._channels[number].say(line)
+            case effects.Drain(number):
+                self._channels[number].drain(partial(self.post, events.Drained(number)))
+            case effects.CloseChannel(number, how):
+                self._channels[number].close_near(how)
+            case effects.Release(number):
+                if number in self._channels:
+                    self._channels.pop(number).release()
+            case effects.StopAgent(session):
+                # The socket first, then the open channels: the shell cannot open another one in between.
+                self._sessions[session].in_shell.shell._agent_forward_path = None
+                self._login.stop_agent()
+            case effects.EndSession(session, end, detail):
+                self._sessions[session].finish(end, detail)
+            case effects.HangUp(line):
+                self._login.hang_up(line)
+
+    # The session.
+
+    async def _enter(self, session: int) -> None:
+        """Enter the shell, and stay in it until the session is over."""
+        login, loop = self._login, asyncio.get_running_loop()
+        patience = loop.call_later(PATIENT_S, self.post, events.WaitTimeout(session))
+        refusal = ""
+        try:
+            entered = await login.flow.enter(
+                login.identity,
+                self._target,
+                Origin(AccessMethod.DIRECT, login.source),
+                lambda step: self.post(events.StartReport(step)),
+                waits=True,
+            )
+            if isinstance(entered, Denial):
+                refusal = entered.line
+            elif self._state.is_gone:
+                entered.give_up(HUNG_UP)
+            else:
+                await self._stay(session, entered)
+        except (UnreachedError, ConnectionResetError) as error:
+            refusal = str(error)
+        except SessionEndedError:
+            refusal = "the session was ended before it began"
+        except BaseException:
+            refusal = Denial.internal().message
+            raise
+        finally:
+            patience.cancel()
+            self.post(events.SessionRefused(session, refusal))
+
+    async def _stay(self, session: int, entered: Entered) -> None:
+        login, granted = self._login, entered.grant.permissions
+        # No more than the user's own credential permits.
+        extensions = sorted(extensions_for(granted) & login.permits)
+        watch = ShellWatch()
+        shell_login = ShellLogin(self._parts.upstream, self._parts.note, extensions, lambda: watch)
+        async with shell_session(entered, shell_login) as in_shell:
+            if self._state.is_gone:
+                in_shell.end_as(End.UNREACHED, HUNG_UP)
+                return
+            inside = self._sessions[session] = DirectSession(in_shell, self._parts.idle_timeout_s)
+            in_shell.on_permissions = lambda: self.post(
+                events.PermissionChange(session, in_shell.permissions)
+            )
+            self.post(events.SessionStarted(session, granted, in_shell.permissions))
+            watch.lost.add_done_callback(lambda lost: self._shell_lost(session, lost.result()))
+            try:
+                await inside.wait_until_over()
+            finally:
+                # Ignored if the session was over before; else the flow has ended it, or the gateway stops.
+                by_flow = in_shell.ended_by_flow
+                end, detail = by_flow or (End.DRAINED, STOPPING)
+                self.post(events.SessionEnded(session, end, detail, by_flow is not None))
+                del self._sessions[session]
+
+    def _shell_lost(self, session: int, error: Exception | None) -> None:
+        if isinstance(error, ConnectionResetError):
+            end, detail = End.UPSTREAM_RESET, "the shell reset the connection"
+        else:
+            end, detail = End.UPSTREAM_LOST, hung_up(self._target.shell_name, error)
+        self.post(events.SessionEnded(session, end, detail, by_flow=False))
+
+    # The start of a channel in the shell.
+
+    async def _start(
+        self,
+        session: DirectSession,
+        channel: DirectChannel,
+        request: events.ProgramRequest | events.ForwardRequest,
+        with_agent: bool,
+    ) -> None:
+        """Audit a channel, and start what it requests."""
+        shell, name = session.in_shell.shell, self._target.shell_name
+        end = ShellEnd(channel, self.post, name)
+        try:
+            if isinstance(request, events.ForwardRequest):
+                asked = ChannelRequest("forward", f"{request.host}:{request.port}")
+                channel.begin(session.in_shell.audit_channel(asked), session.count)
+                await connect_forward(shell, request.host, request.port, end)
+            else:
+                asked = request.request
+                await self._audit_program(session, channel, asked)
+                if not channel.is_released:
+                    patterns = self._parts.environment_patterns
+                    await run_program(shell, asked, channel, patterns, with_agent, end)
+        except Exception as error:
+            failed = why_not_started(error, asked, name, shell)
+            why, code = failed or (Denial.internal().message, events.PROHIBITED)
+            self.post(events.ShellFailed(channel.number, why, code))
+            if failed is None:
+                raise
+        else:
+            self.post(events.ShellStarted(channel.number))
+        finally:
+            if channel.is_released:
+                channel.release()
+
+    async def _audit_program(
+        self, session: DirectSession, channel: DirectChannel, request: ChannelRequest
+    ) -> None:
+        """Begin the channel's audit. Raises RecordingError if it must be recorded and cannot be."""
+        in_shell, plan = session.in_shell, self._parts.plan
+        number, recording = in_shell.next_channel(), None
+        if plan is None:
+            assert Permission.RECORD not in in_shell.permissions, "this gateway records no user"
+        else:
+            recording = await in_shell.begin_recording(
+                plan, request, number, self._parts.now(), channel.recording_has_room
+            )
+            if recording is not None and plan.notice:
+                channel.say("stagedoor: this session is recorded")
+        record_input = plan is not None and plan.record_input
+        audit = in_shell.audit_channel(request, number, recording, record_input=record_input)
+        channel.begin(audit, session.count)

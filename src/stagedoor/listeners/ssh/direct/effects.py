@@ -1,0 +1,110 @@
+"""The effects that the state of a direct login returns, for `driver.DirectDriver` to perform."""
+
+from dataclasses import dataclass
+
+from stagedoor.listeners.ssh.direct.events import PROHIBITED, ForwardRequest, ProgramRequest
+from stagedoor.model.session import End
+from stagedoor.recording.channel_audit import Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Run the flow and log in to the shell; report `SessionStarted` or `SessionRefused`."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Audit a channel and start in the shell what it requests; report `ShellStarted` or `ShellFailed`.
+
+    `with_agent` permits a program to use the client's agent, if it has one.
+    """
+
+    session: int
+    request: ProgramRequest | ForwardRequest
+    with_agent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer the request for a forward or the agent; `refusal` is None if it is accepted."""
+
+    channel: int
+    refusal: str | None = None
+    code: int = PROHIBITED
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Let the bytes that wait and all later ones pass between both ends."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendLine:
+    """Show a line on the stderr of a session channel."""
+
+    channel: int
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Report `Drained` once the developer has received all of the shell's bytes."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseChannel:
+    """Send the developer an exit status or signal (RFC 4254 §6.10), if any, and close the channel."""
+
+    channel: int
+    exit: Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Close what is open of a channel at both ends, and end its audit."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopAgent:
+    """Take the developer's agent away from the shell, open connections to it included."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """Close the connection to the shell, and end the session in the flow like this."""
+
+    session: int
+    end: End
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the developer's connection with a line that ssh prints."""
+
+    line: str
+
+
+Effect = (
+    Enter
+    | Start
+    | Answer
+    | Connect
+    | SendLine
+    | Drain
+    | CloseChannel
+    | Release
+    | StopAgent
+    | EndSession
+    | HangUp
+)

@@ -1,0 +1,73 @@
+"""An authenticated SSH connection, and the sign-ins of the keys that clients show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from stagedoor.model.certificate import EVERYTHING
+from stagedoor.model.credential import UnknownKey
+from stagedoor.model.denial import Denial
+from stagedoor.model.identity import Identity
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.session.flow import Flow
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SshLogin:
+    """One authenticated SSH connection. Only the listener makes one, after verifying the signature.
+
+    `login_name` is the name before the @. `target` is that name read as an app (`app01`,
+    `app01.staging`), or None if it is the identity's own name: then the login is for jumps or the
+    page. `permits` has what the credential permits: the extensions of a certificate (OpenSSH's
+    PROTOCOL.certkeys), or everything for a registered key, a sign-in or a password. `force_command` is the
+    certificate's critical option: this command runs whatever the client requests.
+
+    `address` is the gateway's own address and port, to which the client has connected.
+    """
+
+    identity: Identity
+    login_name: str
+    target: Target | None
+    source: Source
+    flow: Flow
+    address: tuple[str, int]
+    permits: frozenset[str] = EVERYTHING
+    force_command: str | None = None
+    public_key: str | None = None
+    """The key, `type base64`, that the client has proved to hold, plain or in a certificate."""
+    stop_agent: Callable[[], None] = lambda: None
+    """Close the socket of the client's agent, and the channels that are open to it."""
+    hang_up: Callable[[str], None] = lambda _: None
+    """Close the connection, with one line that the developer's ssh prints (RFC 4253 §11.1)."""
+
+
+class SshSignIns(Protocol):
+    """The sign-ins of SSH keys: how a key gets one, and what its user may do with it."""
+
+    def holds(self, public_key: str) -> bool:
+        """Return whether this unknown key may wait for its user. A revoked key may not."""
+        ...
+
+    async def bind(self, key: UnknownKey, show: Callable[[str], None]) -> Denial | None:
+        """Wait until a user has signed in and approved this key, then bind it. Return None if it is bound.
+
+        `show` gets the lines that explain to the user what to do.
+        """
+        ...
+
+    async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
+        """Return a certificate, one line, for this key, which must be that of the sign-in."""
+        ...
+
+    async def log_out(self, identity: Identity) -> Denial | None:
+        """End the sign-in and all of its sessions."""
+        ...
+
+    def ends_at(self, identity: Identity) -> float | None:
+        """Return the end of the sign-in, in seconds since the epoch, or None if there is no sign-in."""
+        ...
+
+    def groups(self, identity: Identity) -> tuple[str, ...]:
+        """Return the user's current groups."""
+        ...
