@@ -146,7 +146,7 @@ class Relay:
             self._thread.join()
 
     def ask_close(self, tunnel: Tunnel, end: End, detail: str) -> None:
-        """End one tunnel soon, for `Tunnel.close`."""
+        """End one tunnel soon, for `Tunnel.close_session`."""
         self._ask(partial(self._finish, tunnel, end, detail))
 
     def _ask(self, request: Callable[[], None], *, last: bool = False) -> None:
