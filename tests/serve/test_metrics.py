@@ -54,7 +54,6 @@ class Book:
         self.opened = 0
 
     async def open(self, *about: Any) -> Any:
-
         self.opened += 1
         return Opened(f"s{self.opened}", 0.0, about[1], about[2], about[0])
 
@@ -160,7 +159,7 @@ def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
 
 async def test_bytes_of_a_live_session_are_counted_once() -> None:
     tally, clock = MetricCounts(), Clock()
-    ledger = MetricsLedger(Book(), tally, clock)
+    ledger = MetricsLedger(Book(), tally, now=clock)
     opened: Any = await ledger.open(READY, AccessMethod.JUMP, SOURCE)
     assert ledger.inside()[AccessMethod.JUMP] == 1
     ledger.moved([(opened.id, Counts(10, 20)), ("somebody else's", Counts(5, 5))])

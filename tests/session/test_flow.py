@@ -85,9 +85,9 @@ async def test_each_step_of_an_attempt_is_in_its_trace() -> None:
     assert [(step.name, step.of) for step in trace.steps] == [
         ("authenticate", ""),
         ("authorise", ""),
+        ("shell", ""),
         ("scheduling", "shell"),
         ("pulling image", "shell"),
-        ("shell", ""),
         ("audit", ""),
         ("connect", ""),
     ]
@@ -113,7 +113,7 @@ async def test_an_attempt_that_is_denied_or_given_up_has_a_trace_too() -> None:
         await leaving
     [trace] = left.traces
     assert trace.outcome == "cancelled"
-    assert trace.steps[-1].name == "shell"
+    assert trace.steps[-1].of == "shell"
 
 
 async def test_a_client_that_names_no_trace_begins_one() -> None:

@@ -234,15 +234,13 @@ class Authenticator:
         Each look-up is a guess. These are counted apart from guesses that argon2 verifies: if they
         were counted together, a refusal for lack of room would reveal that a name exists.
         """
-        if self._guesses.start(bucket, now) > 0:
+        if self._guesses.blocked_s(bucket, now) > 0:
             return False
         if self._verified.holds(seal, now):
             self._guesses.record_success(bucket)
             return True
-        if self._verified.knows(name):
+        if self._verified.knows(name) and self._guesses.start(bucket, now) == 0:
             self._guesses.record_failure(bucket, now, seal)
-        else:
-            self._guesses.abandon(bucket)
         return False
 
     def _start(self, bucket: Key, network: str, now: float) -> Denial | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from stagedoor.authz import guest
 from stagedoor.authz.decide import authorise
 from stagedoor.authz.step_up import NOWHERE, StepUpRules, step_up_needed
-from stagedoor.model.denial import Denial
+from stagedoor.model.denial import UNREAD, Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, SignIn
 from stagedoor.model.policy import Policy
@@ -15,15 +15,60 @@ REMEMBERED = 10_000
 """Grants that are remembered at most: some 3 MB."""
 
 
+class GivenGrants:
+    """The grants given by one policy, for the `Authoriser`s of a process.
+
+    By one policy nothing but a grant's own end, or a rule's, changes it. So a grant is remembered as long as
+    the policy is the same object, and thousands of sessions share one. Denials are worked out each time.
+    """
+
+    def __init__(self) -> None:
+        self._by = _ByPolicy(Policy())
+
+    def by(self, policy: Policy) -> "_ByPolicy":
+        """Return the grants that `policy` gave, after forgetting those of any other."""
+        given = self._by
+        if given.policy is not policy:
+            given = self._by = _ByPolicy(policy)
+        return given
+
+
+class _ByPolicy:
+    """The grants given by one policy. In one object, so that threads see both or neither."""
+
+    __slots__ = ("_by_id", "_grants", "policy")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._grants: dict[tuple[Identity, str | None, SignIn | None, Target], Grant] = {}
+        self._by_id: dict[int, Grant] = {}
+        """The same grants by their id(), which no other object has while they are here."""
+
+    def holds(self, grant: Grant, now: float) -> bool:
+        """Return True if this very grant was given by the policy and has not ended."""
+        return self._by_id.get(id(grant)) is grant and grant.holds(now)
+
+    def authorise(self, identity: Identity, target: Target, now: float) -> Grant | Denial:
+        """Return the remembered grant, or what `authz.decide.authorise` says."""
+        # The hash and the sign-in are named apart, since they are no part of an identity's value: what an
+        # old password opened must not be covered by what the new one does.
+        key = (identity, identity.password_hash, identity.sign_in, target)
+        grant = self._grants.get(key)
+        if grant is not None and grant.holds(now):
+            return grant
+        verdict = authorise(self.policy, identity, target, now)
+        if isinstance(verdict, Grant) and len(self._grants) < REMEMBERED:
+            if grant is not None:
+                self._by_id.pop(id(grant), None)
+            self._grants[key] = self._by_id[id(verdict)] = verdict
+        return verdict
+
+
 class Authoriser:
     """Satisfies `session.ports.Authoriser`. For any thread.
 
     `policy` returns the policy as it is now; `now` the time, seconds since the epoch; `step_up` says which
-    targets want more than a grant.
-
-    A login asks three times, and people come again and again, so grants are remembered as long as
-    the policy is the same object: by one policy nothing but the grant's own end, or a rule's, changes it.
-    Thousands of sessions then share one grant. Denials are worked out each time.
+    targets want more than a grant. `given` may be shared by several, since a login asks each in turn.
     """
 
     def __init__(
@@ -31,28 +76,19 @@ class Authoriser:
         policy: Callable[[], Policy],
         now: Callable[[], float],
         step_up: StepUpRules = NOWHERE,
+        given: GivenGrants | None = None,
     ) -> None:
         self._policy = policy
         self._now = now
         self._step_up = step_up
-        self._given = _Given(policy())
+        self._given = given or GivenGrants()
 
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
         """Return a grant if `identity` may enter `target` now, else the denial."""
-        policy, now = self._policy(), self._now()
-        given = self._given
-        if given.by is not policy:
-            given = self._given = _Given(policy)
-        # The hash and the sign-in are named apart, since they are no part of an identity's value: what an
-        # old password opened must not be covered by what the new one does.
-        key = (identity, identity.password_hash, identity.sign_in, target)
-        grant = given.grants.get(key)
-        if grant is not None and grant.holds(now):
-            return grant
-        verdict = authorise(policy, identity, target, now)
-        if isinstance(verdict, Grant) and len(given.grants) < REMEMBERED:
-            given.grants[key] = verdict
-        return verdict
+        policy = self._policy()
+        if policy.unread:
+            return UNREAD
+        return self._given.by(policy).authorise(identity, target, self._now())
 
     def by_share(self, identity: Identity, share_id: str) -> Grant | Denial:
         """Return what `identity` may do by this share now. See `authz.guest`."""
@@ -71,16 +107,9 @@ class Authoriser:
 
     def again(self, grant: Grant) -> Grant | Denial:
         """Return a new grant if the reasons for `grant` still hold, else the denial."""
-        if grant.guest is None:
-            return self.authorise(grant.identity, grant.target)
-        return guest.again(self._policy(), grant, self._now())
-
-
-class _Given:
-    """The grants given by one policy. In one object, so that threads see both or neither."""
-
-    __slots__ = ("by", "grants")
-
-    def __init__(self, policy: Policy) -> None:
-        self.by = policy
-        self.grants: dict[tuple[Identity, str | None, SignIn | None, Target], Grant] = {}
+        if grant.guest is not None:
+            return guest.again(self._policy(), grant, self._now())
+        policy = self._policy()
+        if not policy.unread and self._given.by(policy).holds(grant, self._now()):
+            return grant
+        return self.authorise(grant.identity, grant.target)

@@ -79,7 +79,9 @@ class Grant:
 
     def holds(self, now: float) -> bool:
         """Return True if the same policy would still give the same grant at `now`."""
-        return all(at is None or now < at for at in (self.expires_at, self.changes_at))
+        return (self.expires_at is None or now < self.expires_at) and (
+            self.changes_at is None or now < self.changes_at
+        )
 
     @property
     def login(self) -> str:

@@ -1,5 +1,6 @@
 """Metrics: name, unit and labels, shared by the code, the reference and the dashboard."""
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,19 +46,29 @@ class Metric:
     unit: str = ""
     buckets: tuple[float, ...] = ()
     greatest: bool = False
+    _series: dict[tuple[tuple[str, ...], str], Series] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """The series whose label values are all listed: they are counted for each login."""
 
     def series(self, *values: str, part: str = "") -> Series:
         """Return the series with these label values, one value for each label."""
-        allowed = self.labels.values()
-        bounded = (
-            value if not known or value in known else OTHER
-            for value, known in zip(values, allowed, strict=True)
-        )
-        return self.name, tuple(bounded), part
+        series = self._series.get((values, part))
+        if series is None:
+            allowed = tuple(self.labels.values())
+            bounded = tuple(
+                value if not known or value in known else OTHER
+                for value, known in zip(values, allowed, strict=True)
+            )
+            series = self.name, bounded, part
+            if all(allowed) and bounded == values:
+                self._series[values, part] = series
+        return series
 
     def bucket(self, value: float) -> str:
         """Return the part of the bucket that counts `value`."""
-        return next((bound_text(bound) for bound in self.buckets if value <= bound), INFINITE)
+        place = bisect_left(self.buckets, value)
+        return bound_text(self.buckets[place]) if place < len(self.buckets) else INFINITE
 
     @property
     def label_values(self) -> list[tuple[str, ...]]:

@@ -81,4 +81,6 @@ def site_network(source: str) -> str:
 
 def within(address: Address, networks: tuple[Network, ...]) -> bool:
     """Return True if one of `networks` contains `address`. A network of the other family never does."""
+    if not networks:  # the usual case for proxies
+        return False
     return any(address.version == n.version and address in n for n in networks)

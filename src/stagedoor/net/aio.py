@@ -6,6 +6,7 @@ only during a wait, so that none is left there when the relay takes the stream o
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from stagedoor.net.tcp import TcpStream
@@ -53,9 +54,8 @@ class Tasks:
         """Run `work` as a task. `at_end` is called when it ends, even if it was cancelled before it began."""
         task = asyncio.create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._end)
-        if at_end is not None:
-            task.add_done_callback(at_end)
+        # One callback, since each is a turn of the loop.
+        task.add_done_callback(self._end if at_end is None else partial(self._end_with, at_end))
         return task
 
     def cancel(self) -> None:
@@ -66,6 +66,14 @@ class Tasks:
     async def wait(self) -> None:
         """Wait until all tasks have ended, however they end."""
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _end_with(
+        self, at_end: Callable[[asyncio.Task[None]], None], task: asyncio.Task[None]
+    ) -> None:
+        try:
+            at_end(task)
+        finally:
+            self._end(task)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from ipaddress import ip_address
 
 from stagedoor.model.source import Address, is_address, unmapped
@@ -23,8 +24,8 @@ class Resolver:
 
         IPv4-mapped addresses are unmapped. Raises OSError (TimeoutError after `TIMEOUT_S`).
         """
-        if is_address(host):
-            return (unmapped(ip_address(host)),)
+        if (address := _literal(host)) is not None:
+            return (address,)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -36,6 +37,12 @@ class Resolver:
     def close(self) -> None:
         """Release the threads; look-ups that have not started are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+@lru_cache(maxsize=4096)  # the same shells are asked for again and again
+def _literal(host: str) -> Address | None:
+    """Return the address that `host` is written as, or None for a name."""
+    return unmapped(ip_address(host)) if is_address(host) else None
 
 
 def _look_up(host: str) -> list[str]:

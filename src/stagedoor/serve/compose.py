@@ -14,7 +14,7 @@ from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator, VerifyLimits
 from stagedoor.authn.throttle import ThrottleLimits
-from stagedoor.authz.authoriser import Authoriser
+from stagedoor.authz.authoriser import Authoriser, GivenGrants
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.tunnel import TunnelLimits, TunnelListener
 from stagedoor.model.metric import Series
@@ -45,7 +45,6 @@ from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.serve.parts.shells import shells_of
 from stagedoor.serve.parts.ssh import page_parts, ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
-from stagedoor.session.attempt import no_trace
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
@@ -129,7 +128,8 @@ class Gateway:
         self.watch = self._policy_watch(settings, policy_changes, close_requests)
         self.authenticator = _authenticator(settings, self.watch, self.database)
         # Uses the policy as it was last read: a failing store refuses logins, but ends no session.
-        judge = Authoriser(lambda: self.watch.last_policy, time.time)
+        self._given = GivenGrants()
+        judge = Authoriser(lambda: self.watch.last_policy, time.time, given=self._given)
         self.registry = Registry(judge.again, time.time)
         self.ledger = AuditLedger(
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
@@ -180,7 +180,9 @@ class Gateway:
     def _flow(self, settings: Settings, ports: frozenset[int]) -> Flow:
         return Flow(
             authenticator=self.authenticator,
-            authoriser=Authoriser(lambda: self.watch.policy, time.time, step_up_rules(settings)),
+            authoriser=Authoriser(
+                lambda: self.watch.policy, time.time, step_up_rules(settings), self._given
+            ),
             policy=WatchedPolicy(self.watch),
             shells=MetricsShells(self.shells, self.tally),
             ledger=self.measured_ledger,
@@ -195,7 +197,7 @@ class Gateway:
             write_line=write_line,
             start_timeout_s=settings.shells.start_timeout_s,
             step_ups=self.step_ups,
-            on_trace=self._traces or no_trace,
+            on_trace=self._traces,
         )
 
     def _ssh(

@@ -1,10 +1,9 @@
 """The trace of one login: its steps, and how long each took."""
 
-import secrets
+import os
 from asyncio import CancelledError
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from types import TracebackType
 
 from stagedoor.model.session import Origin
 from stagedoor.model.shell import Progress, StartStep
@@ -20,85 +19,86 @@ OnTrace = Callable[[LoginTrace], None]
 
 def new_trace() -> TraceContext:
     """Return a new trace, for a caller that has begun none."""
-    return TraceContext(secrets.token_hex(16))
+    return TraceContext(os.urandom(16).hex())
 
 
 class LoginAttempt:
     """An attempt to log in, whose `origin` has a trace: the caller's or a new one.
 
+    It lasts as long as a `with` block; `on_trace` is called with the trace at the end, if it is not None.
     `identity`, `target`, `session` and `outcome` are empty until the flow knows them and sets them.
     """
 
+    __slots__ = (
+        *("context", "identity", "origin", "outcome", "session", "target"),
+        *("_began", "_now", "_on_trace", "_steps"),
+    )
+
     def __init__(
-        self, origin: Origin, now: Callable[[], float], new: Callable[[], TraceContext] = new_trace
+        self, origin: Origin, now: Callable[[], float], on_trace: OnTrace | None = None
     ) -> None:
         """`now` gives seconds since the epoch."""
-        self.context = origin.trace or new()
-        self.origin = replace(origin, trace=self.context)
+        self.context = origin.trace or new_trace()
+        self.origin = Origin(origin.way, origin.source, self.context)
         self.identity = self.target = self.session = self.outcome = ""
         self._now = now
+        self._on_trace = on_trace
         self._began = now()
-        self._steps: list[LoginStep] = []
+        self._steps: list[tuple[str, float, str]] = []
+        """The name of each step, when it began, and the step that it is a part of, "" for none."""
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Record the block as one step of the trace."""
-        began = self._now()
-        try:
-            yield
-        finally:
-            self._steps.append(LoginStep(name, began, self._now()))
+    def __enter__(self) -> "LoginAttempt":
+        return self
 
-    @contextmanager
-    def start(self, progress: Progress) -> Iterator[Progress]:
-        """Record the block as the step that waits for the shell.
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.outcome = CANCELLED if isinstance(error, CancelledError) else FAULT
+        if self._on_trace is not None:
+            self._on_trace(self.trace())
 
-        Yields a progress callback that records each step of the shell's start and passes it on to
-        `progress`.
+    def begin(self, step: str) -> None:
+        """Begin a step, which ends when the next one begins or the attempt ends."""
+        self._steps.append((step, self._now(), ""))
+
+    def begin_start(self, progress: Progress) -> Progress:
+        """Begin the step that waits for the shell.
+
+        The result records each step of the shell's start, and passes it on to `progress`.
         """
-        begun: list[tuple[str, float]] = []
+        self.begin(SHELL)
+        steps = self._steps
 
-        def note(step: StartStep) -> None:
-            if (not begun or begun[-1][0] != step.name) and len(begun) < MAX_STEPS:
-                begun.append((step.name, self._now()))
+        def record(step: StartStep) -> None:
+            name, _, of = steps[-1]
+            if (name != step.name or not of) and len(steps) < MAX_STEPS:
+                steps.append((step.name, self._now(), SHELL))
             progress(step)
 
-        with self.step(SHELL):
-            try:
-                yield note
-            finally:
-                ends = [*(began for _, began in begun[1:]), self._now()]
-                self._steps += [
-                    LoginStep(name, began, ended, of=SHELL)
-                    for (name, began), ended in zip(begun, ends, strict=False)
-                ]
-
-    @contextmanager
-    def report_to(self, on_trace: OnTrace) -> Iterator[None]:
-        """Call `on_trace` with the trace when the block ends, in whatever way."""
-        try:
-            yield
-        except BaseException as error:
-            self.outcome = CANCELLED if isinstance(error, CancelledError) else FAULT
-            raise
-        finally:
-            on_trace(self.trace())
+        return record
 
     def trace(self) -> LoginTrace:
         """Return the trace of the steps so far."""
+        now = self._now()
         return LoginTrace(
             self.context,
             self.origin.way,
             self.origin.source,
             self._began,
-            self._now(),
+            now,
             self.outcome,
             self.identity,
             self.target,
             self.session,
-            tuple(self._steps),
+            tuple(self._ended_steps(now)),
         )
 
-
-def no_trace(trace: LoginTrace) -> None:
-    """Discard a trace."""
+    def _ended_steps(self, now: float) -> list[LoginStep]:
+        """Return the steps with their ends, and each before its parts."""
+        steps = []
+        for number, (name, began, of) in enumerate(self._steps):
+            later = self._steps[number + 1 :]
+            ended = next((at for _, at, parent in later if of or not parent), now)
+            steps.append(LoginStep(name, began, ended, of))
+        return steps

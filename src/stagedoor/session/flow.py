@@ -9,7 +9,7 @@ call. It cannot start in the middle: `enter` takes an identity, never a grant.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from stagedoor.model.credential import Credential
@@ -22,7 +22,7 @@ from stagedoor.model.shell import Progress, ShellState, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session import step_up
-from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace, no_trace
+from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import Entered, never_carried
 from stagedoor.session.line import Line, denied_line, ended_line
 from stagedoor.session.ports import (
@@ -51,7 +51,7 @@ class Flow:
     """The stages in their order.
 
     `now` returns seconds since the epoch; `write_line` writes a log line, from any thread; `on_trace`
-    gets the trace of each attempt.
+    gets the trace of each attempt, and is None if traces are not exported.
     """
 
     authenticator: Authenticator
@@ -66,7 +66,7 @@ class Flow:
     start_timeout_s: float
     step_ups: StepUps | None = None
     """None if users cannot be asked for a fresh proof: then those who need one are refused."""
-    on_trace: OnTrace = no_trace
+    on_trace: OnTrace | None = None
 
     # Identities, and what they may do.
 
@@ -78,11 +78,9 @@ class Flow:
         The listener decides whether a denial goes into the audit (`deny`): an SSH client offers many
         keys before one is accepted.
         """
-
-        async def verdict() -> Identity | Denial:
-            return await self.authenticator.authenticate(credential, source)
-
-        return await self.by_newest_policy(verdict)
+        return await self.by_newest_policy(
+            lambda: self.authenticator.authenticate(credential, source)
+        )
 
     def present_now(self, identity: Identity) -> Identity:
         """Return `identity` as present now, because its security key asked for a PIN or a finger.
@@ -97,37 +95,46 @@ class Flow:
 
     async def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """Return the grant for a claim, for a listener to show. `enter` authorises by itself."""
-
-        async def verdict() -> Grant | Denial:
-            return self.authorise_in_memory(identity, claim)
-
-        return await self.by_newest_policy(verdict)
+        version, unread = self.policy.version, self.policy.unread
+        grant = self.authorise_in_memory(identity, claim)
+        if isinstance(grant, Grant):
+            return grant
+        stands = await self._stands(grant, version, unread)
+        return stands or self.authorise_in_memory(identity, claim)
 
     async def by_newest_policy(
         self, verdict: Callable[[], Awaitable[_Proof | Denial]]
     ) -> _Proof | Denial:
-        """Return the verdict, asked for again if it is a refusal and the policy in the store is newer.
-
-        The policy in memory may be half a second old. A token or grant that was created meanwhile must
-        work at once; a right that was removed meanwhile is noticed at the next poll. A policy that could
-        not be read for too long refuses every login, with `UNREAD`: it does not know what is true now.
-        """
+        """Return the verdict, asked for again if it is a refusal and the policy in the store is newer."""
         version, unread = self.policy.version, self.policy.unread
         proof = await verdict()
-        if not isinstance(proof, Denial) or proof.reason not in _BY_POLICY:
+        if not isinstance(proof, Denial):
             return proof
+        return await self._stands(proof, version, unread) or await verdict()
+
+    async def _stands(self, refusal: Denial, version: int, unread: bool) -> Denial | None:
+        """Return the refusal that stands, or None if the policy in the store is newer and may lift it.
+
+        `version` and `unread` are the policy's, from before the refusal. The policy in memory may be half
+        a second old. A token or grant that was created meanwhile must work at once; a right that was
+        removed meanwhile is noticed at the next poll. A policy that could not be read for too long
+        refuses every login, with `UNREAD`: it does not know what is true now.
+        """
+        if refusal.reason not in _BY_POLICY:
+            return refusal
         if unread or self.policy.unread:  # the store may have failed, or recovered, meanwhile
             return UNREAD
-        return await verdict() if await self.policy.newer_than(version) else proof
+        return None if await self.policy.newer_than(version) else refusal
 
     async def check_step_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
         """Return `wanted`, or a denial if its target requires a fresh proof that the person is there."""
         target = wanted.target if isinstance(wanted, Grant) else wanted
-
-        async def verdict() -> _Wanted | Denial:
-            return self.authoriser.step_up_needed(identity, target) or wanted
-
-        return await self.by_newest_policy(verdict)
+        version, unread = self.policy.version, self.policy.unread
+        denial = self.authoriser.step_up_needed(identity, target)
+        if denial is None:
+            return wanted
+        stands = await self._stands(denial, version, unread)
+        return stands or self.authoriser.step_up_needed(identity, target) or wanted
 
     async def wait_for_step_up(
         self,
@@ -196,11 +203,10 @@ class Flow:
         target = parse_target(host, port)
         if isinstance(target, Denial):
             return self.deny(target, origin)
-        attempt = LoginAttempt(origin, self.now)
-        with attempt.report_to(self.on_trace):
+        with LoginAttempt(origin, self.now, self.on_trace) as attempt:
             attempt.target = target.host_name
-            with attempt.step("authenticate"):
-                identity = await self.authenticate(credential, origin.source)
+            attempt.begin("authenticate")
+            identity = await self.authenticate(credential, origin.source)
             if isinstance(identity, Denial):
                 attempt.outcome = identity.reason
                 return self.deny(identity, attempt.origin, target=target)
@@ -228,8 +234,7 @@ class Flow:
         With `start` False, and for guests, a shell that does not run is not started. A cancelled
         call leaves nothing behind.
         """
-        attempt = LoginAttempt(origin, self.now)
-        with attempt.report_to(self.on_trace):
+        with LoginAttempt(origin, self.now, self.on_trace) as attempt:
             return await self._enter(
                 identity, claim, attempt, progress, start=start, needs=needs, waits=waits
             )
@@ -246,32 +251,31 @@ class Flow:
         waits: bool = False,
     ) -> Entered | Denial:
         attempt.identity, origin = identity.name, attempt.origin
-        with attempt.step("authorise"):
-            grant = needed(needs, await self.authorise(identity, claim))
-            if isinstance(grant, Grant):
-                if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
-                    grant = await self.check_step_up(identity, grant)
-                else:
-                    on_wait = progress if waits else None
-                    grant = await self.wait_for_step_up(identity, grant, origin.source, on_wait)
+        attempt.begin("authorise")
+        grant = needed(needs, await self.authorise(identity, claim))
+        if isinstance(grant, Grant):
+            if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
+                grant = await self.check_step_up(identity, grant)
+            else:
+                on_wait = progress if waits else None
+                grant = await self.wait_for_step_up(identity, grant, origin.source, on_wait)
         if isinstance(grant, Denial):
             return self._refuse(grant, attempt, identity, target_of(claim))
         attempt.target = grant.target.host_name
-        with attempt.start(progress) as on_step:
-            if start and grant.guest is None:
-                ready = await self._ensure(grant, on_step)
-            else:
-                ready = await self._find(grant, on_step)
+        on_step, trace_id = attempt.begin_start(progress), attempt.context.trace_id
+        if start and grant.guest is None:
+            ready = await self._ensure(grant, on_step, trace_id)
+        else:
+            ready = await self._find(grant, on_step, trace_id)
         if isinstance(ready, Denial):
             return self._refuse(ready, attempt, identity, grant.target)
-        ready = replace(ready, trace_id=attempt.context.trace_id)
-        with attempt.step("audit"):
-            opened = await self.ledger.open(ready, attempt.origin.way, attempt.origin.source)
+        attempt.begin("audit")
+        opened = await self.ledger.open(ready, origin.way, origin.source)
         if isinstance(opened, Denial):
             return self._refuse(opened, attempt, identity, grant.target)
         attempt.session = opened.id
-        with attempt.step("connect"):
-            entered = await self._connect(opened, needs)
+        attempt.begin("connect")
+        entered = await self._connect(opened, needs)
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
 
@@ -310,7 +314,7 @@ class Flow:
             # Last: a gateway that stops waits until no session is left, and then closes the audit.
             self.registry.unregister(opened)
 
-    async def _ensure(self, grant: Grant, progress: Progress) -> Ready | Denial:
+    async def _ensure(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
         """Start the shell if it does not run, then check that the grant still holds."""
         last = FIRST_STEP
         began, allowed_s = asyncio.get_running_loop().time(), self.start_timeout_s
@@ -336,9 +340,9 @@ class Flow:
         if isinstance(shell, Denial):
             return shell
         still = self.authoriser.again(grant)
-        return still if isinstance(still, Denial) else Ready(still, shell)
+        return still if isinstance(still, Denial) else Ready(still, shell, trace_id)
 
-    async def _find(self, grant: Grant, progress: Progress) -> Ready | Denial:
+    async def _find(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
         """Find the shell that runs now. A guest who only watches enters by the host's grant."""
         shell = await self.shells.resolve(grant.target)
         if shell is None:
@@ -347,8 +351,8 @@ class Flow:
             )
         if grant.guest is not None and not grant.guest.may_type:
             still = self.authoriser.again(grant)
-            return still if isinstance(still, Denial) else Ready(still, shell)
-        return await self._ensure(grant, progress)
+            return still if isinstance(still, Denial) else Ready(still, shell, trace_id)
+        return await self._ensure(grant, progress, trace_id)
 
     async def _connect(self, opened: Opened, needs: Permission | None) -> Entered | Denial:
         """Connect a session that is open in the audit. If that fails, end it there."""

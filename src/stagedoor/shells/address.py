@@ -5,6 +5,8 @@ Lines 19 to 21 of the CONNECT conformance list. Callers resolve a name once, pas
 """
 
 from collections.abc import Iterable
+from enum import Enum, auto
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from stagedoor.model.shell import Shell
@@ -53,6 +55,15 @@ UNLESS_NAMED = _networks(
 )
 
 
+class _Rule(Enum):
+    """The condition under which an address is allowed."""
+
+    ALWAYS = auto()
+    NEVER = auto()
+    IF_NAMED = auto()
+    OWN_OR_NAMED = auto()
+
+
 def decide(
     addresses: Iterable[Address], shell: Shell
 ) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
@@ -70,11 +81,25 @@ def decide(
 
 def _is_allowed(address: Address, shell: Shell) -> bool:
     bare = _without_zone(address)
-    if within(bare, LOOPBACK):
-        return shell.started_by_us or within(bare, shell.networks)
-    if within(bare, NEVER):
-        return False
-    return not within(bare, UNLESS_NAMED) or within(bare, shell.networks)
+    match _rule_for(bare):
+        case _Rule.NEVER:
+            return False
+        case _Rule.OWN_OR_NAMED if shell.started_by_us:
+            return True
+        case _Rule.ALWAYS:
+            return True
+    return within(bare, shell.networks)
+
+
+@lru_cache(
+    maxsize=4096
+)  # forty networks are compared, and the same shells are asked for again and again
+def _rule_for(address: Address) -> _Rule:
+    if within(address, LOOPBACK):
+        return _Rule.OWN_OR_NAMED
+    if within(address, NEVER):
+        return _Rule.NEVER
+    return _Rule.IF_NAMED if within(address, UNLESS_NAMED) else _Rule.ALWAYS
 
 
 def _without_zone(address: Address) -> IPv4Address | IPv6Address:

@@ -95,7 +95,8 @@ class PolicyWatch:
     @property
     def policy(self) -> Policy:
         """The policy for decisions now; empty if the store has not been read for too long."""
-        if self.is_closed:
+        # Written out, since each login asks for it ten times.
+        if self._clock() - self._read_at > self._fail_closed_after_s:
             return Policy(version=self._policy.version, unread=True)
         return self._policy
 
@@ -115,7 +116,7 @@ class PolicyWatch:
     def is_closed(self) -> bool:
         """Return whether the store has not been read for too long, so that all logins are refused."""
         # By age alone, so that it also works when the watch's thread hangs on a dead disk.
-        return self.stale_s() > self._fail_closed_after_s
+        return self._clock() - self._read_at > self._fail_closed_after_s
 
     def stale_s(self) -> float:
         """Return how many seconds ago the store was last read."""

@@ -23,19 +23,30 @@ from stagedoor.session.ports import Ledger
 from stagedoor.shells.ports import Shells
 
 Clock = Callable[[], float]
-"""A monotonic clock, in seconds."""
+"""A clock, in seconds."""
+_NOTHING = Counts()
 
 
 class MetricsLedger:
-    """A `session.ports.Ledger` that counts logins, denials and open sessions."""
+    """A `session.ports.Ledger` that counts logins, denials and open sessions.
 
-    def __init__(self, ledger: Ledger, tally: MetricCounts, clock: Clock = time.monotonic) -> None:
+    `clock` is monotonic, and `now` the time that sessions are opened at, since the epoch.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        tally: MetricCounts,
+        clock: Clock = time.monotonic,
+        now: Clock = time.time,
+    ) -> None:
         self._ledger = ledger
         self._tally = tally
         self._clock = clock
+        self._now = now
         self._lock = Lock()
-        self._inside: dict[str, tuple[AccessMethod, float, Counts]] = {}
-        """By session: its access method, when it was opened, and its bytes counted so far."""
+        self._counted: dict[str, Counts] = {}
+        """The bytes of each open session that are counted already. Thousands are idle: they share one."""
         self._open: Counter[AccessMethod] = Counter()
 
     async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
@@ -46,7 +57,7 @@ class MetricsLedger:
             self._tally.observe(of.AUDIT_OPEN, self._clock() - began)
             self._tally.add(of.LOGINS, way, of.OPENED)
             with self._lock:
-                self._inside[opened.id] = (way, self._clock(), Counts())
+                self._counted[opened.id] = _NOTHING
                 self._open[way] += 1
         return opened
 
@@ -54,14 +65,13 @@ class MetricsLedger:
         """Close a session in the ledger, and count its end, its bytes and its length."""
         self._ledger.close(opened, ended)
         with self._lock:
-            inside = self._inside.pop(opened.id, None)
-            if inside is None:
+            counted = self._counted.pop(opened.id, None)
+            if counted is None:
                 return
-            self._open[inside[0]] -= 1
-        way, began, counted = inside
+            self._open[opened.way] -= 1
         self._count_bytes(ended.counts, counted)
-        self._tally.add(of.ENDS, way, ended.end)
-        self._tally.observe(of.LENGTH, self._clock() - began, way)
+        self._tally.add(of.ENDS, opened.way, ended.end)
+        self._tally.observe(of.LENGTH, max(0.0, self._now() - opened.at), opened.way)
 
     def deny(
         self,
@@ -81,11 +91,10 @@ class MetricsLedger:
         """Count the bytes that open sessions have moved since the last call; `counts` are their totals."""
         for session, now in counts:
             with self._lock:
-                inside = self._inside.get(session)
-                if inside is None:
+                counted = self._counted.get(session)
+                if counted is None:
                     continue
-                way, began, counted = inside
-                self._inside[session] = (way, began, now)
+                self._counted[session] = now
             self._count_bytes(now, counted)
 
     def inside(self) -> dict[AccessMethod, int]:

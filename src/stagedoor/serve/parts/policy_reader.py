@@ -19,7 +19,7 @@ class WatchedPolicy:
     @property
     def version(self) -> int:
         """Return the version of the policy in memory."""
-        return self._watch.policy.version
+        return self._watch.last_policy.version
 
     @property
     def unread(self) -> bool:
