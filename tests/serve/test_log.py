@@ -12,8 +12,10 @@ import logging
 from stagedoor.serve import log
 from stagedoor.settings.settings import Log
 log.configure(Log(format={format!r}, level="info"))
-log.write_line({{"event": "session", "outcome": "denied", "detail": "a\\nb\\x1b[31m\\udcff", "x": None}})
-log.write_line({{"event": "session", "outcome": "closed"}})
+write_line = log.line_writer()
+write_line({{"event": "session", "outcome": "denied", "detail": "a\\nb\\x1b[31m\\x9b\\udcff", "x": None}})
+write_line({{"event": "session", "detail": "\\x9b31m"}})
+write_line({{"event": "session", "outcome": "closed"}})
 try:
     1 / 0
 except ZeroDivisionError:
@@ -37,10 +39,15 @@ def write(form: str, stderr: "int | object" = subprocess.PIPE) -> subprocess.Com
 def test_every_event_is_one_json_line_libraries_included() -> None:
     done = write("json")
     lines = [json.loads(text) for text in done.stderr.splitlines()]
-    assert [line["event"] for line in lines] == ["session", "session", "a library's words: here"]
-    assert [line["level"] for line in lines] == ["warning", "info", "error"]
-    assert "ZeroDivisionError" in lines[2]["exception"]
-    assert lines[2]["part"] == "asyncio"
+    assert [line["event"] for line in lines] == [
+        "session",
+        "session",
+        "session",
+        "a library's words: here",
+    ]
+    assert [line["level"] for line in lines] == ["warning", "info", "info", "error"]
+    assert "ZeroDivisionError" in lines[3]["exception"]
+    assert lines[3]["part"] == "asyncio"
     assert "x" not in lines[0], "what is nothing is left out"
 
 
@@ -48,6 +55,7 @@ def test_nothing_that_somebody_sent_can_end_a_line_or_speak_to_a_terminal() -> N
     for form in ("json", "console"):
         output = write(form).stderr
         assert "\x1b[31m" not in output
+        assert form == "console" or output.isascii()
         assert "a\nb" not in output
 
 

@@ -70,9 +70,8 @@ class TunnelListener:
         serving = self._serve(downstream, stream, secure)
         task = self._tasks.start(serving, partial(self._done, downstream))
         downstream.give_way = task.cancel
-        self._wait_for_header(downstream)
 
-    def _wait_for_header(self, downstream: "_Downstream") -> None:
+    def _enter_queue(self, downstream: "_Downstream") -> None:
         """Count `downstream` by its source, and close the one that must make room for it.
 
         A load balancer is itself the source until it has named its client, which it does at once.
@@ -91,7 +90,6 @@ class TunnelListener:
         )
 
     def _done(self, downstream: "_Downstream", _: asyncio.Task[None]) -> None:
-        self._pending.remove(downstream)
         if not downstream.handed_over:
             downstream.stream.abort()  # here, because a task that is cancelled at once never runs
 
@@ -109,18 +107,10 @@ class TunnelListener:
         self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
     ) -> None:
         try:
-            request: Request | Denial | None
-            try:
-                # An absolute limit: a slow trickle of bytes does not extend it.
-                async with asyncio.timeout(self._limits.header_timeout_s):
-                    request = await self._read_request(downstream, stream, secure)
-            except TimeoutError:
-                limit_s = self._limits.header_timeout_s
-                request = Denial(
-                    Reason.HEADER_TIMEOUT,
-                    f"the request's header was not complete after {limit_s:g} s",
-                )
-            self._pending.remove(downstream)
+            parser = HeadParser()
+            request = None if secure else self._read_at_once(downstream, stream, parser)
+            if request is None:
+                request = await self._wait_for_request(downstream, stream, secure, parser)
             if request is None:
                 return
             if isinstance(request, Denial):
@@ -167,8 +157,48 @@ class TunnelListener:
             downstream.handed_over = True
             hand_over(link)
 
+    def _read_at_once(
+        self, downstream: "_Downstream", stream: TcpStream, parser: HeadParser
+    ) -> Request | Denial | None:
+        """Return the request if it has arrived already, and None if it must be waited for.
+
+        Mostly it has, and a connection that waits for nothing needs no timer and no place in a queue.
+        """
+        rules = self._limits.rules
+        if rules.wants_proxy_header(downstream.source):
+            return None
+        if (outsider := rules.outsider(downstream.source)) is not None:
+            return outsider
+        received = stream.recv(READ_BYTES)
+        return parser.feed(received) if received else None
+
+    async def _wait_for_request(
+        self,
+        downstream: "_Downstream",
+        stream: TcpStream,
+        secure: Secure | None,
+        parser: HeadParser,
+    ) -> Request | Denial | None:
+        """Read the request in time and by the limits on waiting connections. See `_read_request`."""
+        self._enter_queue(downstream)
+        try:
+            # An absolute limit: a slow trickle of bytes does not extend it.
+            async with asyncio.timeout(self._limits.header_timeout_s):
+                return await self._read_request(downstream, stream, secure, parser)
+        except TimeoutError:
+            limit_s = self._limits.header_timeout_s
+            return Denial(
+                Reason.HEADER_TIMEOUT, f"the request's header was not complete after {limit_s:g} s"
+            )
+        finally:
+            self._pending.remove(downstream)
+
     async def _read_request(
-        self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
+        self,
+        downstream: "_Downstream",
+        stream: TcpStream,
+        secure: Secure | None,
+        parser: HeadParser,
     ) -> Request | Denial | None:
         """Read the request. Return a denial if it is wrong, or None if the client left without one."""
         arrival = await arrive(stream, downstream.source, self._limits.rules)
@@ -181,7 +211,7 @@ class TunnelListener:
             )
             self._pending.remove(downstream)
             downstream.source = arrival.source
-            self._wait_for_header(downstream)
+            self._enter_queue(downstream)
         if (outsider := self._limits.rules.outsider(downstream.source)) is not None:
             # Other networks get no TLS handshake, and without one no answer can be sent over TLS.
             downstream.mute = secure is not None
@@ -196,7 +226,6 @@ class TunnelListener:
             downstream.stream, received = tls, b""
             await tls.handshake()
             downstream.private = True
-        parser = HeadParser()
         while True:
             if received and (request := parser.feed(received)) is not None:
                 return request

@@ -24,7 +24,7 @@ class Source:
         return cls(_read(host), port)
 
     def __str__(self) -> str:
-        return host_port(str(self.address), self.port)
+        return host_port(_text(self.address), self.port)
 
 
 def host_port(host: str, port: int) -> str:
@@ -35,6 +35,10 @@ def host_port(host: str, port: int) -> str:
 @lru_cache(maxsize=4096)  # a few machines connect again and again
 def _read(host: str) -> Address:
     return unmapped(ip_address(host.partition("%")[0]))
+
+
+_text = lru_cache(maxsize=4096)(str)
+"""An address as text, which each login needs several times."""
 
 
 def unmapped(address: Address) -> Address:
@@ -65,7 +69,7 @@ def source_network(address: Address) -> str:
     """
     if isinstance(address, IPv6Address):
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"
-    return str(address)
+    return _text(address)
 
 
 @lru_cache(maxsize=4096)  # every arrival counts all who wait

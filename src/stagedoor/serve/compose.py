@@ -28,7 +28,7 @@ from stagedoor.net.resolve import Resolver
 from stagedoor.net.tls import ServerTls
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
-from stagedoor.serve.log import write_line
+from stagedoor.serve.log import line_writer
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
     MetricsLedger,
@@ -194,7 +194,7 @@ class Gateway:
             ),
             registry=self.registry,
             now=time.time,
-            write_line=write_line,
+            write_line=line_writer(),
             start_timeout_s=settings.shells.start_timeout_s,
             step_ups=self.step_ups,
             on_trace=self._traces,

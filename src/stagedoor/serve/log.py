@@ -1,11 +1,14 @@
 """The log: structlog to stderr, as JSON lines or for the console."""
 
+import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import structlog
 
 from stagedoor.session.line import Line
@@ -17,7 +20,7 @@ def configure(settings: Log) -> None:
     terminal = sys.stderr.isatty()
     as_json = settings.format == "json" or (settings.format == "auto" and not terminal)
     last: Any = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(_to_json)
         if as_json
         else structlog.dev.ConsoleRenderer(colors=terminal)
     )
@@ -36,11 +39,27 @@ def configure(settings: Log) -> None:
     logging.basicConfig(handlers=[_LibraryHandler()], level=max(level, logging.WARNING), force=True)
 
 
-def write_line(line: Line) -> None:
-    """Write a session's canonical line, as a warning if the login was denied, else as information."""
-    log = structlog.get_logger()
-    write = log.warning if line.get("outcome") == "denied" else log.info
-    write(**{key: value for key, value in line.items() if value is not None})
+def line_writer() -> Callable[[Line], None]:
+    """Return a function that writes a session's canonical line, for any thread. Call `configure` before.
+
+    A denied login is a warning, every other line information.
+    """
+    log = structlog.get_logger().bind()
+
+    def write_line(line: Line) -> None:
+        write = log.warning if line.get("outcome") == "denied" else log.info
+        write(**{key: value for key, value in line.items() if value is not None})
+
+    return write_line
+
+
+def _to_json(event: Any, default: Callable[[Any], Any]) -> str:
+    """Return `event` as JSON in ASCII, so that no character of it can speak to a terminal."""
+    with suppress(UnicodeEncodeError):  # a lone surrogate
+        text = msgspec.json.encode(event, enc_hook=default)
+        if text.isascii():
+            return text.decode("ascii")
+    return json.dumps(event, default=default, separators=(",", ":"))
 
 
 class _Stderr:

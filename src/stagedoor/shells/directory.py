@@ -57,6 +57,7 @@ class ShellDirectory:
             await adapter.close()
 
     def _of(self, target: Target) -> Shells:
-        return next(
-            (adapter for adapter in self._adapters if adapter.knows(target)), self._adapters[-1]
-        )
+        for adapter in self._adapters:
+            if adapter.knows(target):
+                return adapter
+        return self._adapters[-1]

@@ -148,8 +148,8 @@ class MetricsShells:
         finally:
             if steps:  # otherwise it was running already
                 self._tally.add(of.STARTED, result)
-            for name, took in durations(steps, self._clock()):
-                self._tally.observe(of.START_STEP, took, name)
+                for name, took in durations(steps, self._clock()):
+                    self._tally.observe(of.START_STEP, took, name)
 
 
 def durations(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[str, float]]:
