@@ -5,16 +5,16 @@ The first byte says what the others are: the well-known document, a certificate,
 
 from pathlib import Path
 
-from stagedoor.client.login_files import (
+from stagedoor.keys.signing import find_signing_key
+from stagedoor.laptop.login_files import (
     GatewayDocument,
     ends_at,
     render_config,
     render_known_hosts,
 )
-from stagedoor.client.login_web import parse_object
-from stagedoor.client.ssh_files import NO_QUOTE
-from stagedoor.client.tunnel import TunnelError
-from stagedoor.keys.signing import find_signing_key
+from stagedoor.laptop.login_web import parse_object
+from stagedoor.laptop.ssh_files import NO_QUOTE
+from stagedoor.laptop.tunnel.errors import TunnelError
 
 MAX_BYTES = 4096
 URL = "https://gw.example"

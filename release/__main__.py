@@ -24,11 +24,13 @@ from release.source import ReleaseError, Source, take_source
 from release.steps import run
 
 ROOT = Path(__file__).resolve().parent.parent
-WRITE_CLIENT = """\
+WRITE_CLIENTS = """\
 import sys
 from pathlib import Path
-from stagedoor.client.onefile import client_file
-Path(sys.argv[1]).write_bytes(client_file())
+from stagedoor.laptop.onefile import client_file
+from stagedoor.laptop.tunnel.onefile import tunnel_file
+Path(sys.argv[1]).write_bytes(tunnel_file())
+Path(sys.argv[2]).write_bytes(client_file())
 """
 KINDS = ("python", "client", "deb", "chart", "image", "kit", "site", "sbom")
 
@@ -70,10 +72,8 @@ class ReleaseBuild:
     def client(self) -> None:
         """Write the one-file clients, each with its checksum in a file beside it."""
         tunnel = self.out / f"stagedoor-tunnel-{self.source.version}.py"
-        text = run(self.source, [sys.executable, "-m", "stagedoor", "tunnel", "--print-script"])
-        tunnel.write_text(text, "utf-8")
-        client = self.out / f"stagedoor-client-{self.source.version}.pyz"
-        run(self.source, [sys.executable, "-c", WRITE_CLIENT, str(client)])
+        client = self.out / f"stagedoor-client-{self.source.version}.py"
+        run(self.source, [sys.executable, "-c", WRITE_CLIENTS, str(tunnel), str(client)])
         for file in (tunnel, client):
             file.chmod(0o755)
             checksum = file.with_name(f"{file.name}.sha256")

@@ -91,7 +91,7 @@ def test_a_clean_clone_makes_a_release(site: Site, tmp_path: Path) -> None:
     assert kinds == ["image", "kit"], done.text
     made = maker.succeed(f"ls {RELEASED}").split()
     for ending, count in {
-        "-py3-none-any.whl": 1, "-requirements.txt": 1, ".pyz": 1, ".py": 1, ".deb": len(RELEASES),
+        "-py3-none-any.whl": 1, "-requirements.txt": 1, ".py": 2, ".deb": len(RELEASES),
         ".tgz": 1, "-docs-*.tar.gz": 1, ".cdx.json": 1,
     }.items():  # fmt: skip
         assert len([name for name in made if Path(name).match(f"*{ending}")]) == count, (
@@ -124,7 +124,7 @@ def test_the_wheel_and_the_client_are_installed_and_used(site: Site) -> None:
     reach = "--gateway 127.0.0.1:8022 --user alice --token-file token"
     tunnel = f"python3 stagedoor-tunnel-{version}.py {reach} app01.ssh </dev/null"
     assert machine.succeed(f"cd && {tunnel}").startswith("SSH-2.0-")
-    walk = f"python3 stagedoor-client-{version}.pyz doctor app02.ssh --how connect {reach} --json"
+    walk = f"python3 stagedoor-client-{version}.py doctor app02.ssh --how connect {reach} --json"
     hops = json.loads(machine.succeed(f"cd && {{ {walk}; test $? = 2; }}"))
     assert hops[-1]["check"] == "grant", hops
     assert "stagedoor grant add user:alice app02" in hops[-1]["what"]

@@ -14,8 +14,9 @@ import pytest
 
 import stagedoor
 from stagedoor.cli.app import stagedoor as root
-from stagedoor.client import tunnel
-from stagedoor.client.login_web import Gateway
+from stagedoor.laptop.login_web import GatewayWeb
+from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.options import OPTIONS, login_name
 from tests.client.scripted_gateway import ScriptedGateway, echoing, refusing
 from tests.net.peers import write_certificate
 
@@ -43,9 +44,9 @@ SAID_BY = {
     "admin/stored/backup.py": ("store restore",),
     "authz/decide.py": ("grant add",),
     "client/attach/": ("attach", "session watch"),
-    "client/doctor/": ("doctor",),
-    "client/options.py": ("doctor",),
-    "client/tunnel.py": REACHING,
+    "laptop/doctor/": ("doctor",),
+    "laptop/options.py": ("doctor",),
+    "laptop/tunnel/": REACHING,
     "demo/": ("demo",),
     "keys/age.py": ("recording play",),
     "model/permission.py": ("grant add",),
@@ -56,8 +57,10 @@ SAID_BY = {
 file in `cli/` say what is written in that file, and each says what is about its own."""
 ASIDE = {
     "cli/ask.py": {"--password-stdin", "--yes"},  # of those that ask
-    "client/laptop.py": {"--how", "--id-token-env", "--id-token-file"},  # only of one who gave them
-    "client/tunnel.py": {"--fdpass", "--gateway", "--timeout"},  # so too, or under another name
+    "laptop/main.py": {"--how", "--id-token-env", "--id-token-file"},  # only of one who gave them
+    # So too, or under another name.
+    "laptop/tunnel/fdpass.py": {"--fdpass"},
+    "laptop/tunnel/options.py": {"--fdpass", "--gateway", "--timeout"},
 }
 
 
@@ -81,7 +84,7 @@ def commands() -> dict[str, click.Command]:
 
 def options(path: str) -> set[str]:
     if path == "tunnel":
-        return set(tunnel.OPTIONS)
+        return set(OPTIONS)
     named = {
         name for param in commands()[path].params for name in (*param.opts, *param.secondary_opts)
     }
@@ -177,8 +180,8 @@ def test_a_command_that_asks_can_be_told_not_to() -> None:
 
 
 def said_at_login(url: str) -> str:
-    with pytest.raises(tunnel.TunnelError) as raised:
-        Gateway(url).get("/login/start")
+    with pytest.raises(TunnelError) as raised:
+        GatewayWeb(url).get("/login/start")
     return raised.value.line
 
 
@@ -217,5 +220,5 @@ def test_one_without_a_name_on_the_machine_can_say_it(monkeypatch: pytest.Monkey
     monkeypatch.delenv("LOGNAME")
     assert said_at_login("https://gw.example").endswith("set STAGEDOOR_USER=NAME")
     monkeypatch.setenv("STAGEDOOR_USER", "anna")
-    assert Gateway("https://gw.example").options.user == "anna"
-    assert tunnel.login_name({"STAGEDOOR_USER": "anna"}) == "anna"
+    assert GatewayWeb("https://gw.example").options.user == "anna"
+    assert login_name({"STAGEDOOR_USER": "anna"}) == "anna"

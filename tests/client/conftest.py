@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.client import tunnel
 from tests.pace import allow
 
-SCRIPT = Path(tunnel.__file__)
+TUNNEL = (sys.executable, "-m", "stagedoor", "tunnel")
 PATIENCE_S = allow(60.0)
 
 Tunnel = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -37,7 +36,7 @@ def tunnel_to(env: dict[str, str]) -> Tunnel:
         gateway: str, *options: str, stdin: bytes = b"", **variables: str
     ) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
-            [sys.executable, SCRIPT, "--gateway", gateway, *options, "app01.ssh", "22"],
+            [*TUNNEL, "--gateway", gateway, *options, "app01.ssh", "22"],
             input=stdin,
             capture_output=True,
             env=env | variables,

@@ -5,7 +5,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from stagedoor.client.attach.attachment import TYPED_BYTES, Attachment, Ended, Skipped, WriteOutput
+from stagedoor.client.attach.attachment import (
+    TYPED_BYTES,
+    Attachment,
+    ProgramEnded,
+    Skipped,
+    WriteOutput,
+)
 from stagedoor.holder.action import Action, Send
 from stagedoor.holder.state import TerminalState
 from stagedoor.wire.terminal.frames import (
@@ -107,7 +113,7 @@ def test_what_does_not_fit_together_is_an_error(frame: Upstream) -> None:
 
 
 def test_the_end_is_told() -> None:
-    assert attached().received(Exit(143, "TERM")) == [Ended(143, "TERM")]
+    assert attached().received(Exit(143, "TERM")) == [ProgramEnded(143, "TERM")]
 
 
 class World(RuleBasedStateMachine):

@@ -12,9 +12,9 @@ import pytest
 
 from stagedoor.client.attach.attachment import (
     Attachment,
-    Ended,
     Event,
     NoticeLine,
+    ProgramEnded,
     Skipped,
     WriteOutput,
 )
@@ -122,7 +122,7 @@ def event_fields(event: Event) -> dict[str, Any]:
             return {"do": "skipped", "count": count}
         case NoticeLine(word, text):
             return {"do": "said", "word": int(word), "text": text}
-        case Ended(code, signal):
+        case ProgramEnded(code, signal):
             return {"do": "ended", "code": code, "signal": signal}
         case Sized(size):
             return {"do": "sized", "size": list(astuple(size))}

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.client import ssh_files, sshconfig
+from stagedoor.client import sshconfig
 from stagedoor.client.sshconfig import SshAccess
+from stagedoor.laptop import ssh_files
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import Target
 

@@ -1,18 +1,22 @@
 """The message that a developer reads and the bytes that ssh receives, for each answer of a gateway."""
 
 import base64
+import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from stagedoor.client import tunnel
-from tests.client.conftest import PATIENCE_S, SCRIPT, Tunnel
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.address import authority, corporate_proxy, parse_address
+from stagedoor.laptop.tunnel.enter import warn_of_end
+from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.options import Options
+from tests.client.conftest import PATIENCE_S, TUNNEL, Tunnel
 from tests.client.scripted_gateway import (
     OPENED,
     ScriptedGateway,
@@ -38,7 +42,7 @@ def message_of(done: object) -> str:
 def test_the_request_is_one_connect_with_host_and_credential(tunnel_to: Tunnel) -> None:
     with ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(gateway.address, stdin=b"hello", STAGEDOOR_TOKEN="sd_secret")
-    assert (done.returncode, done.stdout, done.stderr) == (tunnel.OK, b"hello", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (errors.OK, b"hello", b"")
     basic = base64.b64encode(b"anna:sd_secret").decode()
     assert gateway.requests == [
         b"CONNECT app01.ssh:22 HTTP/1.1\r\nHost: app01.ssh:22\r\nUser-Agent: stagedoor-tunnel\r\n"
@@ -75,7 +79,7 @@ def test_how_far_a_start_has_come_is_told_once_it_takes_long(
 
     with ScriptedGateway([slow]) as gateway:
         process = subprocess.Popen(
-            [sys.executable, SCRIPT, "--gateway", gateway.address, "app01.ssh", "22"],
+            [*TUNNEL, "--gateway", gateway.address, "app01.ssh", "22"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,7 +89,7 @@ def test_how_far_a_start_has_come_is_told_once_it_takes_long(
         first = process.stderr.readline()
         notified.set()
         stdout, more = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, stdout) == (tunnel.OK, b"SSH-2.0-x\r\n")
+    assert (process.returncode, stdout) == (errors.OK, b"SSH-2.0-x\r\n")
     assert {first, *more.splitlines(keepends=True)} == {
         b"stagedoor: app01.ssh:22: pulling image?[31m: a/b:1\n"
     }
@@ -108,7 +112,7 @@ def test_any_2xx_opens_and_what_is_fused_behind_its_header_arrives(
     early = b"SSH-2.0-OpenSSH_9.2\r\n\r\n\r\n"
     with ScriptedGateway([answering(answer + early)]) as gateway:
         done = tunnel_to(gateway.address)
-    assert (done.returncode, done.stdout, done.stderr) == (tunnel.OK, early, b"")
+    assert (done.returncode, done.stdout, done.stderr) == (errors.OK, early, b"")
 
 
 def test_an_answer_split_at_every_byte_delivers_exactly_what_follows(tunnel_to: Tunnel) -> None:
@@ -121,20 +125,20 @@ def test_an_answer_split_at_every_byte_delivers_exactly_what_follows(tunnel_to: 
 
     with ScriptedGateway([dripping]) as gateway:
         done = tunnel_to(gateway.address)
-    assert (done.returncode, done.stdout) == (tunnel.OK, early)
+    assert (done.returncode, done.stdout) == (errors.OK, early)
 
 
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [
-        (403, tunnel.FORBIDDEN, "is not open to anna: you have no grant for app01"),
-        (404, tunnel.NO_SHELL, "app01.ssh:22 is not there: you have no grant for app01"),
-        (502, tunnel.NO_SHELL, "try again"),
-        (504, tunnel.START_TIMEOUT, "did not answer in time"),
-        (400, tunnel.REFUSED, "400 you have no grant"),
-        (302, tunnel.REFUSED, "302"),
-        (431, tunnel.REFUSED, "431"),
-        (101, tunnel.REFUSED, "101"),
+        (403, errors.FORBIDDEN, "is not open to anna: you have no grant for app01"),
+        (404, errors.NO_SHELL, "app01.ssh:22 is not there: you have no grant for app01"),
+        (502, errors.NO_SHELL, "try again"),
+        (504, errors.START_TIMEOUT, "did not answer in time"),
+        (400, errors.REFUSED, "400 you have no grant"),
+        (302, errors.REFUSED, "302"),
+        (431, errors.REFUSED, "431"),
+        (101, errors.REFUSED, "101"),
     ],
 )
 def test_a_refusal_tells_the_gateways_reason_and_has_its_own_exit_code(
@@ -162,7 +166,7 @@ def test_a_hostile_reason_cannot_write_to_the_terminal(tunnel_to: Tunnel) -> Non
     with ScriptedGateway([refusing(403, evil)]) as gateway:
         done = tunnel_to(gateway.address)
     line = message_of(done)
-    assert done.returncode == tunnel.FORBIDDEN
+    assert done.returncode == errors.FORBIDDEN
     assert all(c.isprintable() for c in line[:-1])
     assert len(line) < 1100
 
@@ -183,7 +187,7 @@ def test_a_hostile_reason_cannot_write_to_the_terminal(tunnel_to: Tunnel) -> Non
 def test_what_is_not_an_http_proxy_is_named(tunnel_to: Tunnel, junk: bytes, words: str) -> None:
     with ScriptedGateway([answering(junk)]) as gateway:
         done = tunnel_to(gateway.address)
-    assert done.returncode == tunnel.NOT_PROXY
+    assert done.returncode == errors.NOT_PROXY
     assert words in message_of(done)
 
 
@@ -193,7 +197,7 @@ def test_a_gateway_that_hangs_up_early_is_told_from_a_refusal(
 ) -> None:
     with ScriptedGateway([answering(start)]) as gateway:
         done = tunnel_to(gateway.address)
-    assert done.returncode == tunnel.NO_ANSWER
+    assert done.returncode == errors.NO_ANSWER
     assert "hung up" in message_of(done)
 
 
@@ -203,7 +207,7 @@ def test_a_silent_gateway_is_given_up_after_the_timeout(tunnel_to: Tunnel) -> No
 
     with ScriptedGateway([silent]) as gateway:
         done = tunnel_to(gateway.address, "--timeout", "0.3")
-    assert done.returncode == tunnel.NO_ANSWER
+    assert done.returncode == errors.NO_ANSWER
     assert "gave no answer in time" in message_of(done)
 
 
@@ -218,7 +222,7 @@ def test_a_gateway_that_says_what_goes_on_is_waited_for(tunnel_to: Tunnel) -> No
 
     with ScriptedGateway([patient]) as gateway:
         done = tunnel_to(gateway.address, "--timeout", "2")
-    assert done.returncode == tunnel.OK
+    assert done.returncode == errors.OK
 
 
 @pytest.mark.identity(35)
@@ -232,7 +236,7 @@ def test_what_a_person_has_to_do_is_told_at_once_and_once(tunnel_to: Tunnel) -> 
 
     with ScriptedGateway([asking]) as gateway:
         done = tunnel_to(gateway.address)
-    assert done.returncode == tunnel.OK
+    assert done.returncode == errors.OK
     assert done.stderr == b"stagedoor: app01.ssh:22: step-up: open https://gw?[2J\n"
 
 
@@ -250,10 +254,10 @@ def test_what_a_person_has_to_do_is_told_at_once_and_once(tunnel_to: Tunnel) -> 
 def test_a_person_is_told_when_their_token_ends_and_a_log_is_not(
     ends: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tunnel.time, "time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
     for terminal in (True, False):
-        monkeypatch.setattr(tunnel.os, "isatty", lambda _, terminal=terminal: terminal)
-        tunnel.warn_of_end(ends)
+        monkeypatch.setattr(os, "isatty", lambda _, terminal=terminal: terminal)
+        warn_of_end(ends)
         told_now = capsys.readouterr().err
         assert told_now.startswith(f"stagedoor: {said}" if terminal and said else "")
         assert bool(told_now) == (terminal and bool(said))
@@ -263,10 +267,10 @@ def test_nothing_listening_and_no_such_name_say_what_to_check(tunnel_to: Tunnel)
     with socket.socket() as bound:  # so that no other program listens there
         bound.bind(("127.0.0.1", 0))
         refused = tunnel_to(f"127.0.0.1:{bound.getsockname()[1]}")
-    assert refused.returncode == tunnel.UNREACHABLE
+    assert refused.returncode == errors.UNREACHABLE
     assert "Connection refused" in message_of(refused)
     unknown = tunnel_to("gateway.invalid:8022")
-    assert unknown.returncode == tunnel.UNREACHABLE
+    assert unknown.returncode == errors.UNREACHABLE
     assert "does not resolve" in message_of(unknown)
     assert "check --gateway" in message_of(unknown)
 
@@ -278,14 +282,14 @@ def test_a_busy_gateway_is_tried_again_after_its_retry_after(
     busy = refusing(status, "one moment", "Retry-After: 0")
     with ScriptedGateway([busy, busy, answering(OPENED + b"in")]) as gateway:
         done = tunnel_to(gateway.address)
-    assert (done.returncode, done.stdout, done.stderr) == (tunnel.OK, b"in", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (errors.OK, b"in", b"")
     assert len(gateway.requests) == 3
 
 
 def test_after_three_busy_answers_the_developer_is_told(tunnel_to: Tunnel) -> None:
     with ScriptedGateway([refusing(503, "drain", "Retry-After: 0")]) as gateway:
         done = tunnel_to(gateway.address)
-    assert done.returncode == tunnel.BUSY
+    assert done.returncode == errors.BUSY
     assert "drain" in message_of(done)
     assert len(gateway.requests) == 3
 
@@ -294,7 +298,7 @@ def test_after_three_busy_answers_the_developer_is_told(tunnel_to: Tunnel) -> No
 def test_a_long_retry_after_is_told_instead_of_waited_for(tunnel_to: Tunnel, later: str) -> None:
     with ScriptedGateway([refusing(429, "too many", f"Retry-After: {later}")]) as gateway:
         done = tunnel_to(gateway.address)
-    assert done.returncode == tunnel.BUSY
+    assert done.returncode == errors.BUSY
     assert "too many; try again in" in message_of(done)
     assert len(gateway.requests) == 1
 
@@ -307,7 +311,7 @@ def test_a_reset_tunnel_is_lost_with_its_age(tunnel_to: Tunnel) -> None:
 
     with ScriptedGateway([resetting]) as gateway:
         done = tunnel_to(gateway.address, stdin=b"hi")
-    assert done.returncode == tunnel.LOST
+    assert done.returncode == errors.LOST
     assert done.stdout == b"hello"
     lost = rb"was lost after \d+ s: Connection reset by peer \(session s-42\)"
     assert re.search(lost, done.stderr), done.stderr
@@ -335,21 +339,21 @@ def test_a_wrong_command_line_says_what_is_wrong(
 ) -> None:
     with ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(gateway.address, *options)
-    assert done.returncode == tunnel.USAGE
+    assert done.returncode == errors.USAGE
     assert words in message_of(done)
     assert "pw" not in message_of(done)
 
 
 @pytest.mark.parametrize("target", ["app01.ssh\r\nX: y", "a b", "ä.ssh", "u@h", "", "h/../x"])
 def test_a_target_cannot_smuggle_anything_into_the_request(tunnel_to: Tunnel, target: str) -> None:
-    with pytest.raises(tunnel.TunnelError) as caught:
-        tunnel.Options({}, [target, "22"], {"STAGEDOOR_GATEWAY": "gw:1", "USER": "anna"})
-    assert caught.value.code == tunnel.USAGE
+    with pytest.raises(TunnelError) as caught:
+        Options({}, [target, "22"], {"STAGEDOOR_GATEWAY": "gw:1", "USER": "anna"})
+    assert caught.value.code == errors.USAGE
 
 
 def test_an_ipv6_target_stands_in_brackets() -> None:
-    options = tunnel.Options({}, ["[::1]"], {"STAGEDOOR_GATEWAY": "[::1]:80", "USER": "anna"})
-    assert tunnel.authority(options.host, options.port) == "[::1]:22"
+    options = Options({}, ["[::1]"], {"STAGEDOOR_GATEWAY": "[::1]:80", "USER": "anna"})
+    assert authority(options.host, options.port) == "[::1]:22"
     assert str(options.gateway) == "[::1]:80"
 
 
@@ -361,7 +365,7 @@ def test_a_corporate_proxy_is_asked_first_and_both_headers_are_taken_exactly(
 ) -> None:
     with ScriptedGateway([relaying]) as corporate, ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(gateway.address, "--via", f"http://{corporate.address}", stdin=b"hi")
-    assert (done.returncode, done.stdout, done.stderr) == (tunnel.OK, b"hi", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (errors.OK, b"hi", b"")
     assert corporate.requests[0].startswith(f"CONNECT {gateway.address} HTTP/1.1\r\n".encode())
     assert gateway.requests[0].startswith(b"CONNECT app01.ssh:22 HTTP/1.1\r\n")
 
@@ -387,7 +391,7 @@ def test_a_corporate_proxy_that_refuses_is_named_as_the_one(
 ) -> None:
     with ScriptedGateway([refusing(status, "not today")]) as corporate:
         done = tunnel_to("gw.example:8022", http_proxy=f"http://{corporate.address}/")
-    assert done.returncode == tunnel.VIA
+    assert done.returncode == errors.VIA
     line = message_of(done)
     assert f"the corporate proxy {corporate.address} (from http_proxy) refused" in line
     assert "not today" in line
@@ -412,14 +416,14 @@ def test_a_corporate_proxy_that_refuses_is_named_as_the_one(
 def test_the_usual_proxy_variables_count_as_for_curl(
     env: dict[str, str], expected: str | None
 ) -> None:
-    via = tunnel.corporate_proxy(None, tunnel.parse_address("gw.example:8022", "--gateway"), env)
+    via = corporate_proxy(None, parse_address("gw.example:8022", "--gateway"), env)
     assert (via and str(via)) == expected
 
 
 def test_a_network_in_no_proxy_spares_an_address_in_it() -> None:
-    gateway = tunnel.parse_address("10.1.2.3:8022", "--gateway")
+    gateway = parse_address("10.1.2.3:8022", "--gateway")
     env = {"http_proxy": "http://corp:1", "no_proxy": "10.0.0.0/8"}
-    assert tunnel.corporate_proxy(None, gateway, env) is None
+    assert corporate_proxy(None, gateway, env) is None
 
 
 def test_read_request_is_exact() -> None:

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,14 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.client import tunnel
-from tests.client.conftest import PATIENCE_S, SCRIPT, Tunnel
+import stagedoor
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.connect import read_answer
+from stagedoor.laptop.tunnel.errors import TunnelError, clean
+from stagedoor.laptop.tunnel.help import help_text
+from stagedoor.laptop.tunnel.options import OPTIONS, Options, parse_argv
+from stagedoor.laptop.tunnel.wire import Wire
+from tests.client.conftest import PATIENCE_S, TUNNEL, Tunnel
 from tests.client.scripted_gateway import (
     OPENED,
     ScriptedGateway,
@@ -38,7 +45,7 @@ LOTS = random.Random(3).randbytes(20 * MIB)
 # ---- any answer, in any pieces -----------------------------------------------------------------
 
 
-class InPieces(tunnel.Plain):
+class InPieces(Wire):
     """A wire on which the answer arrives in pieces of the sizes given, then all the rest."""
 
     def __init__(self, sock: socket.socket, sizes: list[int]) -> None:
@@ -57,9 +64,9 @@ def outcome(answer: bytes, sizes: list[int]) -> tuple[object, ...]:
         theirs.sendall(answer)
         theirs.shutdown(socket.SHUT_WR)
         try:
-            got = tunnel.read_answer(InPieces(ours, sizes), tunnel.time.monotonic() + PATIENCE_S)
-        except tunnel.TunnelError as error:
-            return (tunnel.EXITS[error.code],)
+            got = read_answer(InPieces(ours, sizes), time.monotonic() + PATIENCE_S)
+        except TunnelError as error:
+            return (errors.EXITS[error.code],)
         if not got.opened:
             return got.status, got.reason
         rest = b""
@@ -104,7 +111,7 @@ def test_what_follows_the_header_is_delivered_to_the_byte(
 @settings(deadline=None, max_examples=200)
 @given(st.text(max_size=200))
 def test_a_line_for_a_person_is_one_printable_line(text: str) -> None:
-    assert tunnel.clean(text).isprintable()
+    assert clean(text).isprintable()
 
 
 @settings(deadline=None, max_examples=300)
@@ -112,21 +119,21 @@ def test_a_line_for_a_person_is_one_printable_line(text: str) -> None:
     st.lists(
         st.one_of(
             st.text(max_size=8),
-            st.sampled_from([*tunnel.OPTIONS, "--gateway=gw:1", "--", "-h", "http://[::1]", "a"]),
+            st.sampled_from([*OPTIONS, "--gateway=gw:1", "--", "-h", "http://[::1]", "a"]),
         ),
         max_size=6,
     )
 )
 def test_any_command_line_is_understood_or_refused_in_words(argv: list[str]) -> None:
     try:
-        given_options, words = tunnel.parse_argv(argv)
-        tunnel.Options(given_options, words, {"USER": "anna"})
-    except tunnel.TunnelError as error:
+        given_options, words = parse_argv(argv)
+        Options(given_options, words, {"USER": "anna"})
+    except TunnelError as error:
         refused = error
     else:
         return
-    assert refused.code == tunnel.USAGE
-    assert tunnel.clean(refused.line)
+    assert refused.code == errors.USAGE
+    assert clean(refused.line)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -136,8 +143,8 @@ def test_the_whole_program_never_shows_a_traceback(tunnel_to: Tunnel, seed: int)
     answer = start + chance.randbytes(chance.randrange(400))
     with ScriptedGateway([answering(answer)]) as gateway:
         done = tunnel_to(gateway.address, stdin=b"SSH-2.0-x\r\n")
-    assert done.returncode in tunnel.EXITS
-    assert done.returncode != tunnel.INTERNAL
+    assert done.returncode in errors.EXITS
+    assert done.returncode != errors.INTERNAL
     assert b"Traceback" not in done.stderr
     if start == OPENED:
         assert done.stdout == answer[len(OPENED) :]
@@ -167,21 +174,21 @@ def pouring(conn: socket.socket, _target: str) -> None:
 def test_20_mib_up_then_a_late_answer_after_the_half_close(tunnel_to: Tunnel) -> None:
     with ScriptedGateway([digesting]) as gateway:
         done = tunnel_to(gateway.address, stdin=LOTS)
-    assert (done.returncode, done.stderr) == (tunnel.OK, b"")
+    assert (done.returncode, done.stderr) == (errors.OK, b"")
     assert done.stdout.decode() == hashlib.sha256(LOTS).hexdigest()
 
 
 def test_20_mib_down_and_20_mib_up_after_the_gateways_half_close(tunnel_to: Tunnel) -> None:
     with ScriptedGateway([pouring]) as gateway:
         done = tunnel_to(gateway.address, stdin=LOTS)
-    assert (done.returncode, done.stderr) == (tunnel.OK, b"")
+    assert (done.returncode, done.stderr) == (errors.OK, b"")
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(LOTS).digest()
 
 
 def test_20_mib_both_ways_at_once(tunnel_to: Tunnel) -> None:
     with ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(gateway.address, stdin=LOTS)
-    assert (done.returncode, done.stderr) == (tunnel.OK, b"")
+    assert (done.returncode, done.stderr) == (errors.OK, b"")
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(LOTS).digest()
 
 
@@ -195,7 +202,7 @@ def test_one_socket_as_stdin_and_stdout_works_and_its_flags_are_put_back(
     with ScriptedGateway([echoing]) as gateway, ours, theirs:
         ours.settimeout(PATIENCE_S)
         process = subprocess.Popen(
-            [sys.executable, SCRIPT, "--gateway", gateway.address, "app01.ssh"],
+            [*TUNNEL, "--gateway", gateway.address, "app01.ssh"],
             stdin=theirs,
             stdout=theirs,
             env=env,
@@ -208,7 +215,7 @@ def test_one_socket_as_stdin_and_stdout_works_and_its_flags_are_put_back(
         while data := ours.recv(65536):
             digest.update(data)
         sender.join()
-        assert process.wait(PATIENCE_S) == tunnel.OK
+        assert process.wait(PATIENCE_S) == errors.OK
         assert digest.digest() == hashlib.sha256(LOTS).digest()
         assert os.get_blocking(theirs.fileno()) is blocking
 
@@ -223,7 +230,7 @@ def test_it_ends_when_ssh_has_gone_though_the_gateway_says_nothing(env: dict[str
 
     with ScriptedGateway([holding]) as gateway:
         process = subprocess.Popen(
-            [sys.executable, SCRIPT, "--gateway", gateway.address, "app01.ssh"],
+            [*TUNNEL, "--gateway", gateway.address, "app01.ssh"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -236,7 +243,7 @@ def test_it_ends_when_ssh_has_gone_though_the_gateway_says_nothing(env: dict[str
             assert process.stdout.read(1) == b"!"
             process.stdout.close()
             process.stdin.close()
-            assert process.wait(PATIENCE_S) == tunnel.OK
+            assert process.wait(PATIENCE_S) == errors.OK
             assert process.stderr.read() == b""
         released.set()
 
@@ -249,7 +256,7 @@ def received_socket(env: dict[str, str], gateway: str, *options: str) -> tuple[i
     ours, theirs = socket.socketpair()
     with ours:
         process = subprocess.Popen(
-            [sys.executable, SCRIPT, "--gateway", gateway, *options, "--fdpass", "app01.ssh"],
+            [*TUNNEL, "--gateway", gateway, *options, "--fdpass", "app01.ssh"],
             stdin=theirs,
             stdout=theirs,
             env=env,
@@ -266,7 +273,7 @@ def test_fdpass_hands_over_a_blocking_socket_right_behind_the_header(env: dict[s
     with ScriptedGateway([answering(OPENED + early)]) as gateway:
         code, sock = received_socket(env, gateway.address)
         with sock:
-            assert code == tunnel.OK
+            assert code == errors.OK
             assert os.get_blocking(sock.fileno())
             assert sock.getpeername() == ("127.0.0.1", gateway.port)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -352,7 +359,7 @@ def test_over_tls_20_mib_arrive_and_late_data_follows_the_half_close(
         done = tunnel_to(
             f"https://{gateway.address}", "--ca-file", str(tls[0]), stdin=LOTS, STAGEDOOR_TOKEN="t"
         )
-    assert (done.returncode, done.stderr) == (tunnel.OK, b"")
+    assert (done.returncode, done.stderr) == (errors.OK, b"")
     assert done.stdout.decode() == hashlib.sha256(LOTS).hexdigest()
     assert b"Proxy-Authorization: Basic" in gateway.requests[0]
 
@@ -362,7 +369,7 @@ def test_over_tls_20_mib_come_down_behind_a_fused_header(
 ) -> None:
     with ScriptedGateway([tls_pouring], tls[1]) as gateway:
         done = tunnel_to(f"https://{gateway.address}", STAGEDOOR_CA_FILE=str(tls[0]))
-    assert (done.returncode, done.stderr) == (tunnel.OK, b"")
+    assert (done.returncode, done.stderr) == (errors.OK, b"")
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(LOTS).digest()
 
 
@@ -375,7 +382,7 @@ def test_tls_runs_inside_a_corporate_proxys_tunnel(
     ):
         via = f"http://{corporate.address}"
         done = tunnel_to(f"https://{gateway.address}", "--ca-file", str(tls[0]), "--via", via)
-    assert (done.returncode, done.stderr) == (tunnel.OK, b"")
+    assert (done.returncode, done.stderr) == (errors.OK, b"")
     assert done.stdout.decode() == hashlib.sha256().hexdigest()
 
 
@@ -391,7 +398,7 @@ def test_with_fdpass_a_tls_gateway_is_carried_in_the_background(
             answer = b""
             while more := sock.recv(1024):
                 answer += more
-    assert code == tunnel.OK
+    assert code == errors.OK
     assert answer.decode() == hashlib.sha256(LOTS).hexdigest()
 
 
@@ -400,7 +407,7 @@ def test_an_untrusted_certificate_gets_no_credential(
 ) -> None:
     with ScriptedGateway([echoing], tls[1]) as gateway:
         done = tunnel_to(f"https://{gateway.address}", STAGEDOOR_TOKEN="s3cret")
-    assert done.returncode == tunnel.TLS
+    assert done.returncode == errors.TLS
     assert b"is not trusted" in done.stderr
     assert b"--ca-file" in done.stderr
     assert gateway.requests == []
@@ -413,9 +420,9 @@ def test_a_certificate_for_another_name_is_refused(
         place, ca = f"https://{gateway.address}", str(tls[0])
         wrong = tunnel_to(place, "--ca-file", ca, "--server-name", "evil.example")
         right = tunnel_to(place, "--ca-file", ca, "--server-name", "gw.example")
-    assert wrong.returncode == tunnel.TLS
+    assert wrong.returncode == errors.TLS
     assert b"evil.example" in wrong.stderr
-    assert right.returncode == tunnel.OK
+    assert right.returncode == errors.OK
 
 
 @pytest.mark.parametrize("content", [None, "no certificate\n"])
@@ -427,7 +434,7 @@ def test_an_unusable_ca_file_is_named(
         file.write_text(content)
     with ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(f"https://{gateway.address}", "--ca-file", str(file))
-    assert done.returncode == tunnel.USAGE
+    assert done.returncode == errors.USAGE
     assert f"cannot use the CA file {file}" in done.stderr.decode()
 
 
@@ -444,20 +451,18 @@ def test_https_to_a_plain_gateway_and_http_to_a_tls_one_say_which_it_is(
         server.start()
         done = tunnel_to(f"https://127.0.0.1:{listener.getsockname()[1]}")
         server.join(PATIENCE_S)
-    assert done.returncode == tunnel.TLS
+    assert done.returncode == errors.TLS
     assert b"does not speak TLS; give its address as http://" in done.stderr
     with ScriptedGateway([echoing], tls[1]) as gateway:
         done = tunnel_to(gateway.address)
-    assert done.returncode in (tunnel.NOT_PROXY, tunnel.NO_ANSWER)
+    assert done.returncode in (errors.NOT_PROXY, errors.NO_ANSWER)
 
 
 # ---- the file alone ----------------------------------------------------------------------------
 
 
 def test_the_printed_script_runs_alone(env: dict[str, str], tmp_path: Path) -> None:
-    printed = subprocess.run(
-        [sys.executable, SCRIPT, "--print-script"], capture_output=True, check=True, env=env
-    )
+    printed = subprocess.run([*TUNNEL, "--print-script"], capture_output=True, check=True, env=env)
     script = tmp_path / "elsewhere" / "tun.py"
     script.parent.mkdir()
     script.write_bytes(printed.stdout)
@@ -470,15 +475,22 @@ def test_the_printed_script_runs_alone(env: dict[str, str], tmp_path: Path) -> N
             cwd=tmp_path,
             timeout=PATIENCE_S,
         )
-    assert (done.returncode, done.stdout, done.stderr) == (tunnel.OK, b"hello", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (errors.OK, b"hello", b"")
+    again = subprocess.run(
+        [sys.executable, script, "--print-script"], capture_output=True, check=True
+    )
+    assert again.stdout == printed.stdout
 
 
-def test_a_run_loads_nothing_of_stagedoor_and_nothing_slow(env: dict[str, str]) -> None:
-    slow = {"stagedoor", "asyncio", "argparse", "ssl", "re", "typing", "subprocess", "threading"}
+def test_a_run_loads_only_what_it_needs(env: dict[str, str]) -> None:
+    slow = {"asyncio", "argparse", "ssl", "re", "socket", "typing", "subprocess", "threading"}
     slow |= {"pathlib", "contextlib", "base64", "urllib", "encodings.idna", "getpass", "logging"}
+    slow |= {f"stagedoor.laptop.tunnel.{name}" for name in ("fdpass", "help", "prompt", "tls")}
     code = (
-        f"import sys; source = open({str(SCRIPT)!r}, encoding='utf-8').read()\n"
-        f"try: exec(compile(source, 'tun.py', 'exec'))\n"
+        f"import sys; sys.path.insert(0, {str(Path(stagedoor.__file__).parent.parent)!r})\n"
+        f"sys.argv.insert(1, 'tunnel')\n"
+        f"from stagedoor.cli.main import main\n"
+        f"try: main()\n"
         f"except SystemExit as end: sys.stderr.write(f'{{end.code}} ' + ' '.join(sys.modules))"
     )
     with ScriptedGateway([echoing]) as gateway:
@@ -492,11 +504,15 @@ def test_a_run_loads_nothing_of_stagedoor_and_nothing_slow(env: dict[str, str]) 
     status, *modules = done.stderr.decode().split()
     assert (status, done.stdout) == ("0", b"x")
     assert set(modules) & slow == set()
+    ours = {name for name in modules if name.startswith("stagedoor.")}
+    assert {name for name in ours if not name.startswith("stagedoor.laptop")} == {
+        *("stagedoor.cli", "stagedoor.cli.main")
+    }
 
 
 def test_the_help_names_every_option_and_every_exit_code() -> None:
-    text = tunnel.help_text()
-    for name in tunnel.OPTIONS:
+    text = help_text()
+    for name in OPTIONS:
         assert name in text
-    for code in tunnel.EXITS:
+    for code in errors.EXITS:
         assert f"  {code:4} " in text

@@ -6,7 +6,6 @@ import pty
 import re
 import select
 import socket
-import sys
 import termios
 import threading
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.client import tunnel
-from tests.client.conftest import PATIENCE_S, SCRIPT, Tunnel
+from stagedoor.laptop.tunnel import errors
+from tests.client.conftest import PATIENCE_S, TUNNEL, Tunnel
 from tests.client.scripted_gateway import ScriptedGateway, answering, echoing, refusing
 
 WRONG = refusing(407, "name or password is wrong", 'Proxy-Authenticate: Basic realm="Stagedoor"')
@@ -67,7 +66,7 @@ def test_the_first_place_that_holds_a_credential_is_used(
 ) -> None:
     with ScriptedGateway([echoing]) as gateway:
         place = gateway.address
-        assert tunnel_to(place, **everywhere).returncode == tunnel.OK
+        assert tunnel_to(place, **everywhere).returncode == errors.OK
         (home / ".config/stagedoor/token").unlink()
         tunnel_to(place, **everywhere)
         del everywhere["STAGEDOOR_CREDENTIAL_HELPER"]
@@ -95,7 +94,7 @@ def test_a_token_file_that_others_can_open_is_not_used(
     file = token_file(home, "known-to-all", mode)
     with ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(gateway.address, STAGEDOOR_TOKEN="other")
-    assert done.returncode == tunnel.CREDENTIAL
+    assert done.returncode == errors.CREDENTIAL
     assert f"chmod 600 {file}".encode() in done.stderr
     assert gateway.requests == []
 
@@ -108,13 +107,13 @@ def test_a_token_file_without_a_usable_token_is_an_error(
 ) -> None:
     token_file(home, content)
     done = tunnel_to("127.0.0.1:1")
-    assert done.returncode == tunnel.CREDENTIAL
+    assert done.returncode == errors.CREDENTIAL
     assert words in done.stderr.decode()
 
 
 def test_a_named_token_file_must_be_there(tunnel_to: Tunnel, tmp_path: Path) -> None:
     done = tunnel_to("127.0.0.1:1", "--token-file", str(tmp_path / "none"))
-    assert done.returncode == tunnel.CREDENTIAL
+    assert done.returncode == errors.CREDENTIAL
     assert b"No such file" in done.stderr
 
 
@@ -129,7 +128,7 @@ def test_a_named_token_file_must_be_there(tunnel_to: Tunnel, tmp_path: Path) -> 
 )
 def test_a_helper_that_fails_is_named(tunnel_to: Tunnel, helper: str, words: str) -> None:
     done = tunnel_to("127.0.0.1:1", "--credential-helper", helper)
-    assert done.returncode == tunnel.CREDENTIAL
+    assert done.returncode == errors.CREDENTIAL
     assert words in done.stderr.decode()
 
 
@@ -161,7 +160,7 @@ def test_a_refused_credential_is_named_by_its_source_and_not_asked_for_again(
 ) -> None:
     with ScriptedGateway([WRONG]) as gateway:
         done = tunnel_to(gateway.address, **variables)
-    assert done.returncode == tunnel.CREDENTIAL
+    assert done.returncode == errors.CREDENTIAL
     assert words in done.stderr.decode()
     assert len(gateway.requests) == 1
 
@@ -181,7 +180,7 @@ def test_without_any_credential_and_nobody_to_ask_the_fix_is_told(
 ) -> None:
     with ScriptedGateway([WRONG]) as gateway:
         done = tunnel_to(gateway.address, stdin=b"not a password\n")
-    assert done.returncode == tunnel.CREDENTIAL
+    assert done.returncode == errors.CREDENTIAL
     assert f"put your token into {home}/.config/stagedoor/token" in done.stderr.decode()
     assert [shown(request) for request in gateway.requests] == [None]
 
@@ -206,7 +205,7 @@ def on_a_terminal(
 
     `watch` is called with the screen each time that it changes.
     """
-    command = [sys.executable, str(SCRIPT), "--gateway", gateway, "app01.ssh"]
+    command = [*TUNNEL, "--gateway", gateway, "app01.ssh"]
     pid, terminal = pty.fork()
     out = Path(env["HOME"]) / "stdout"
     if pid == 0:
@@ -235,7 +234,7 @@ def test_the_terminal_is_asked_only_after_the_gateway_asked_and_shows_no_secret(
 ) -> None:
     with ScriptedGateway([WRONG, WRONG, answering(b"HTTP/1.1 200 OK\r\n\r\nhi")]) as gateway:
         code, stdout, screen = on_a_terminal(env, gateway.address, [b"wr0ng\n", b"r1ght\n"])
-    assert (code, stdout) == (tunnel.OK, b"hi")
+    assert (code, stdout) == (errors.OK, b"hi")
     assert [shown(r) for r in gateway.requests] == [None, "anna:wr0ng", "anna:r1ght"]
     assert "wr0ng" not in screen
     assert "r1ght" not in screen
@@ -245,7 +244,7 @@ def test_the_terminal_is_asked_only_after_the_gateway_asked_and_shows_no_secret(
 def test_after_three_wrong_answers_at_the_prompt_it_ends(env: dict[str, str]) -> None:
     with ScriptedGateway([WRONG]) as gateway:
         code, _, screen = on_a_terminal(env, gateway.address, [b"a\n", b"b\n", b"c\n"])
-    assert code == tunnel.CREDENTIAL
+    assert code == errors.CREDENTIAL
     assert len(gateway.requests) == 4
     assert "refused the credential of anna from the prompt" in screen
 
@@ -253,7 +252,7 @@ def test_after_three_wrong_answers_at_the_prompt_it_ends(env: dict[str, str]) ->
 def test_ctrl_c_at_the_prompt_ends_quietly_with_the_echo_restored(env: dict[str, str]) -> None:
     with ScriptedGateway([WRONG]) as gateway:
         code, _, screen = on_a_terminal(env, gateway.address, [b"\x03"])
-    assert code == tunnel.INTERRUPTED
+    assert code == errors.INTERRUPTED
     assert "Traceback" not in screen
 
 
@@ -270,12 +269,12 @@ def test_a_cold_start_is_told_on_a_terminal_and_wiped_away(env: dict[str, str]) 
 
     with ScriptedGateway([starting]) as gateway:
         code, stdout, screen = on_a_terminal(env, gateway.address, [], watch)
-    assert (code, stdout) == (tunnel.OK, b"")
+    assert (code, stdout) == (errors.OK, b"")
     assert screen.endswith("\r\x1b[K")
 
 
 def test_a_secret_that_is_not_utf_8_is_sent_as_it_is(tunnel_to: Tunnel) -> None:
     with ScriptedGateway([echoing]) as gateway:
         done = tunnel_to(gateway.address, STAGEDOOR_PASSWORD=os.fsdecode(b"caf\xe9"))
-    assert (done.returncode, done.stderr) == (tunnel.OK, b"")
+    assert (done.returncode, done.stderr) == (errors.OK, b"")
     assert base64.b64encode(b"anna:caf\xe9") in gateway.requests[0]

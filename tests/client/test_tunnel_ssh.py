@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.client import sshconfig
+from stagedoor.laptop.tunnel.onefile import tunnel_file
 from stagedoor.model.target import Target
-from tests.client.conftest import SCRIPT
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, refusing
 from tests.openssh import KEX
 from tests.pace import allow
@@ -80,7 +80,9 @@ Ssh = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 @pytest.fixture
 def ssh(sshd: Sshd, env: dict[str, str], tmp_path: Path) -> Ssh:
-    """`ssh(gateway, *options, command=…)` with the written config: no prompt, the strictest check."""
+    """`ssh(gateway, *options, command=…)` by the printed client and the written config, without a prompt."""
+    script = tmp_path / "tun.py"
+    script.write_bytes(tunnel_file())
 
     def run(
         gateway: str,
@@ -94,7 +96,7 @@ def ssh(sshd: Sshd, env: dict[str, str], tmp_path: Path) -> Ssh:
             gateway,
             (sshd.host_ca,),
             user="anna",
-            client=(sys.executable, str(SCRIPT)),
+            client=(sys.executable, str(script)),
             login_name=getpass.getuser(),
             fdpass=fdpass,
         )

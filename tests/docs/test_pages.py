@@ -12,7 +12,9 @@ import pytest
 
 from stagedoor import __version__
 from stagedoor.cli.app import stagedoor
-from stagedoor.client import tunnel
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.options import parse_argv
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.event import Kind
 from stagedoor.settings.file import parse_settings
@@ -42,8 +44,8 @@ def wrong_with(arguments: list[str], *, whole: bool) -> str | None:
     """
     if arguments[:1] == ["tunnel"]:
         try:
-            given, words = tunnel.parse_argv(arguments[1:])
-        except tunnel.TunnelError as error:
+            given, words = parse_argv(arguments[1:])
+        except TunnelError as error:
             return error.line
         needs_target = whole and not given.keys() & {"--help", "--print-script"}
         return "no HOST" if needs_target and not words else None
@@ -196,7 +198,7 @@ def test_every_ssh_config_snippet_is_accepted_by_ssh(block: Block, tmp_path: Pat
 
 def test_the_table_of_exit_codes_is_the_codes_own() -> None:
     rows = pages.table(CONNECT_MESSAGES, "Exit codes")
-    assert {int(code): meaning for code, meaning in rows} == tunnel.EXITS
+    assert {int(code): meaning for code, meaning in rows} == errors.EXITS
 
 
 def test_the_table_of_http_statuses_is_the_codes_own() -> None:

@@ -31,7 +31,12 @@ PLACES = (
 )
 """What the name of a file may be relative to, besides the folder of the file that names it."""
 MADE = {
-    *("tun.py", "stagedoor-tunnel-VERSION.py", ".cache/test-times.json"),
+    *(
+        "tun.py",
+        "stagedoor-tunnel-VERSION.py",
+        "stagedoor-client-VERSION.py",
+        ".cache/test-times.json",
+    ),
     "stagedoor/listeners/web/static/licences.txt",
 }
 """Files that a command makes."""

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from stagedoor.client.onefile import client_file
+from stagedoor.laptop.onefile import client_file
 from tests.login.machine import Person
 from tests.pace import allow
 from tests.waiting import BOUND_S, wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from stagedoor.client.login import DENIED
+from stagedoor.laptop.login_result import DENIED
 from stagedoor.store.schema import pending_logins
 from tests.login.laptop import Desktop, Laptop, Running, come_back
 from tests.login.machine import Person

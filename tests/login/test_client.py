@@ -22,8 +22,8 @@ from sqlalchemy import update
 
 from stagedoor.admin import service as admin
 from stagedoor.cli.doctor import doctor
-from stagedoor.client.laptop import parser
-from stagedoor.client.login import DENIED, EXPIRED, NOT_LOGGED_IN
+from stagedoor.laptop.login_result import DENIED, EXPIRED, NOT_LOGGED_IN
+from stagedoor.laptop.main import parser
 from stagedoor.store.schema import pending_logins
 from tests.login.laptop import ENOUGH_S, Desktop, Laptop, Running, come_back
 from tests.login.machine import Key, Person
@@ -451,8 +451,8 @@ def test_a_good_certificate_costs_no_packet_and_loads_hardly_anything(
         ["unshare", "-n", *client], check=True, env=laptop.env, capture_output=True, text=True
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "stagedoor.client.needed" in loaded
-    assert not {"json", "socket", "ssl", "subprocess", "urllib", "stagedoor.client.laptop"} & loaded
+    assert "stagedoor.laptop.needed" in loaded
+    assert not {"json", "socket", "ssl", "subprocess", "urllib", "stagedoor.laptop.main"} & loaded
 
 
 @pytest.mark.identity(22)
@@ -470,11 +470,11 @@ def test_a_renewal_runs_what_is_compiled_of_this_client_alone(
         assert done.stdout == "in\n", done.stderr
         return done.stderr
 
-    (code / "laptop.py").write_text('raise SystemExit("it runs from here")\n')
+    (code / "main.py").write_text('raise SystemExit("it runs from here")\n')
     (laptop.folder / "fresh_until").write_text("0\n")
     assert "it runs from here" in laptop.ssh("app01.ssh", "true").stderr
     # Another client takes its own code, and then leaves it here.
     os.utime(client, (1, 1))
     assert renewed() == ""
-    assert "it runs from here" not in (code / "laptop.py").read_text()
+    assert "it runs from here" not in (code / "main.py").read_text()
     assert renewed() == ""

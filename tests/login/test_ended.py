@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stagedoor.client.login import NOT_LOGGED_IN
+from stagedoor.laptop.login_result import NOT_LOGGED_IN
 from tests.login.conftest import settings
 from tests.login.laptop import Laptop
 from tests.login.machine import Person

@@ -4,16 +4,16 @@ hold no line from outside unchecked."""
 import ast
 import json
 import subprocess
+import sys
 import time
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.client.login_files import (
+from stagedoor.laptop.login_files import (
     AGAIN_S,
     RENEW_S,
     GatewayDocument,
@@ -23,9 +23,10 @@ from stagedoor.client.login_files import (
     render_config,
     render_known_hosts,
 )
-from stagedoor.client.login_web import BODY_LIMIT, Gateway, parse_object
-from stagedoor.client.onefile import MODULES
-from stagedoor.client.tunnel import TunnelError
+from stagedoor.laptop.login_web import BODY_LIMIT, GatewayWeb, parse_object
+from stagedoor.laptop.onefile import SHARED
+from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.onefile import TUNNEL, sources
 from tests.login.machine import Key
 
 CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHSeulydUJp4sqhR/3NYP+zgyJ3o+hAT/yAXbFQrFfG+"
@@ -209,11 +210,11 @@ def test_connect_is_used_where_it_keeps_the_secret() -> None:
 )
 def test_secrets_are_sent_to_no_such_address(url: str) -> None:
     with pytest.raises(TunnelError):
-        Gateway(url)
+        GatewayWeb(url)
 
 
 def test_an_address_is_taken_with_its_path_and_port() -> None:
-    gateway = Gateway("https://GW.example:8443/stagedoor/")
+    gateway = GatewayWeb("https://GW.example:8443/stagedoor/")
     assert (gateway.origin, gateway.url) == (
         "https://gw.example:8443",
         "https://gw.example:8443/stagedoor",
@@ -274,20 +275,28 @@ def test_a_certificate_is_renewed_half_an_hour_before_its_end_and_not_at_each_ss
     assert fresh_until(int(now) - 1, now) < now
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_client_is_written_for_python_3_8_and_imports_nothing_else(name: str) -> None:
-    text = (files("stagedoor") / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
-    tree = ast.parse(text, feature_version=(3, 8))
+FILES = (sources("stagedoor.laptop", *SHARED), sources(*TUNNEL))
+"""The client's modules, and the tunnel's."""
+
+
+@pytest.mark.parametrize(("file", "name"), [(file, name) for file in FILES for name in file])
+def test_one_file_is_written_for_python_3_8_and_imports_nothing_else(
+    file: dict[str, str], name: str
+) -> None:
+    tree = ast.parse(file[name], feature_version=(3, 8))
     newer = {"slots", "kw_only", "StrEnum", "removeprefix", "removesuffix", "UTC"}
-    ours = {f"stagedoor.{module_name}" for module_name in MODULES}
     for node in ast.walk(tree):
         match node:
             case ast.Import(names):
-                assert not any(alias.name.startswith("stagedoor") for alias in names)
+                tops = {alias.name.partition(".")[0] for alias in names}
+                assert tops <= sys.stdlib_module_names
+            case ast.ImportFrom(module="stagedoor"):
+                pass  # the version
             case ast.ImportFrom(module=str(module), names=names) if module.startswith("stagedoor"):
                 inside = {f"{module}.{alias.name}" for alias in names}
-                assert module in ours or inside <= ours
-            case ast.ImportFrom(names=names):
+                assert module in file or inside <= file.keys()
+            case ast.ImportFrom(module=str(module), names=names):
+                assert module.partition(".")[0] in sys.stdlib_module_names
                 assert newer.isdisjoint(alias.name for alias in names)
             case ast.keyword(arg=word) | ast.Attribute(attr=word):
                 assert word not in newer

@@ -12,12 +12,17 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stagedoor.client import laptop, login
-from stagedoor.client.keygen import run
-from stagedoor.client.login_files import KEY, SECRET, STATE, folder_of
-from stagedoor.client.needed import FRESH
-from stagedoor.client.tunnel import TunnelError
 from stagedoor.keys.ca import CertificateAuthority
+from stagedoor.laptop import login
+from stagedoor.laptop import main as laptop
+from stagedoor.laptop.keygen import run
+from stagedoor.laptop.login_approve import wait_for_approval
+from stagedoor.laptop.login_files import KEY, SECRET, STATE, folder_of
+from stagedoor.laptop.login_result import clock
+from stagedoor.laptop.login_web import GatewayWeb
+from stagedoor.laptop.loopback import LoopbackListener
+from stagedoor.laptop.needed import FRESH
+from stagedoor.laptop.tunnel.errors import TunnelError
 from tests.login.machine import Key
 from tests.login.test_files import GOOD
 from tests.waiting import BOUND_S
@@ -145,7 +150,7 @@ def test_what_it_says_at_a_renewal_is_checked_as_at_the_login(
             laptop.if_needed(str(folder), time.time())
     laptop.whoami(None, as_json=False)
     said = capsys.readouterr()
-    assert said.out == f"alice at {url} until {login.clock({'ends_at': 4e9})}\n"
+    assert said.out == f"alice at {url} until {clock({'ends_at': 4e9})}\n"
     assert "\x1b" not in said.err
 
 
@@ -153,10 +158,10 @@ def test_a_proxy_whose_gateway_is_away_ends_no_login(home: Path) -> None:
     """It says so with a page of its own."""
     answers: list[dict[str, object] | None] = [None, None, {"state": "denied"}]
     with hostile(lambda *_: answers.pop(0)) as url:
-        gateway = login.Gateway(url)
+        gateway = GatewayWeb(url)
         refused = pytest.raises(TunnelError, match="denied in the browser")
-        with closing(login.LoopbackListener(url)) as back, refused:
-            login._wait(gateway, {}, back)
+        with closing(LoopbackListener(url)) as back, refused:
+            wait_for_approval(gateway, {}, back)
         assert answers == []
         answers += [None]
         assert gateway.post("/login/renew", {}) == (502, {})

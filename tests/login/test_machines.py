@@ -12,8 +12,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from stagedoor.admin import service as admin
-from stagedoor.client.login import NOT_LOGGED_IN
-from stagedoor.client.tunnel import CREDENTIAL, REFUSED
+from stagedoor.laptop.login_result import NOT_LOGGED_IN
+from stagedoor.laptop.tunnel.errors import CREDENTIAL, REFUSED
 from tests.login.conftest import settings
 from tests.login.laptop import Laptop, new_laptop
 from tests.login.machine import Key, Machine

@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from stagedoor.client.tunnel import REFUSED
+from stagedoor.laptop.tunnel.errors import REFUSED
 from tests.login.conftest import settings
 from tests.login.laptop import Running, new_laptop
 from tests.login.machine import Key, Machine, Person

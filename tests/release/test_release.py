@@ -136,7 +136,7 @@ def test_the_site_is_the_same_each_time(tmp_path: Path) -> None:
 def test_the_client_is_two_files_with_their_hashes(tmp_path: Path) -> None:
     """As they are handed out, started by a Python that knows nothing of Stagedoor."""
     ReleaseBuild(Source(ROOT, "1.2.3", "", EPOCH), tmp_path, tmp_path, ()).client()
-    for name, asked in (("client-1.2.3.pyz", "doctor"), ("tunnel-1.2.3.py", "")):
+    for name, asked in (("client-1.2.3.py", "doctor"), ("tunnel-1.2.3.py", "")):
         file = tmp_path / f"stagedoor-{name}"
         check = ["sha256sum", "--check", f"{file.name}.sha256"]
         subprocess.run(check, cwd=tmp_path, check=True, capture_output=True)

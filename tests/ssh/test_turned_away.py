@@ -3,16 +3,17 @@
 import asyncio
 import getpass
 import os
+import shlex
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import asyncssh
 import pytest
 
-from stagedoor.client import tunnel
+from stagedoor.laptop.tunnel import errors
+from tests.client.conftest import TUNNEL
 from tests.path.gateway import PASSWORD
 from tests.ssh import newest
 from tests.ssh.test_direct_sshd import SSHD, Sshd
@@ -49,8 +50,8 @@ def through_client(world: World, command: "list[str | Path]", *options: str) -> 
 
 def by_connect(world: World, client_option: str = "", ssh_option: str = "LogLevel=INFO") -> Done:
     """ssh through `stagedoor tunnel`."""
-    script = f"{sys.executable} {tunnel.__file__} --gateway 127.0.0.1:{world.gateway.port()}"
-    proxy = f"ProxyCommand={script} --user dev {client_option} -- %h %p"
+    client = shlex.join([*TUNNEL, "--gateway", f"127.0.0.1:{world.gateway.port()}"])
+    proxy = f"ProxyCommand={client} --user dev {client_option} -- %h %p"
     command = ["ssh", "-F", world.config(), "-o", proxy, "-o", ssh_option]
     return through_client(world, command, "dev@app01.ssh", "true")
 
@@ -58,10 +59,10 @@ def by_connect(world: World, client_option: str = "", ssh_option: str = "LogLeve
 def assert_every_method_says(world: World, setting: str) -> None:
     alone = through_client(
         world,
-        [sys.executable, tunnel.__file__, "--gateway", f"127.0.0.1:{world.gateway.port()}"],
+        [*TUNNEL, "--gateway", f"127.0.0.1:{world.gateway.port()}"],
         *("--user", "dev", "app01.ssh"),
     )
-    assert alone.returncode == tunnel.NO_SHELL
+    assert alone.returncode == errors.NO_SHELL
     assert setting in alone.stderr.decode()
     for done in (by_connect(world), world.ssh("app01.ssh", "true"), world.ssh("app01@gw", "true")):
         assert done.returncode == 255

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.client.doctor.path import PathOptions, walk_to
 from stagedoor.holder.folder import end_all
+from stagedoor.laptop.doctor.path import PathOptions, walk_to
 from stagedoor.wire.finding import Level
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
 from tests.holder.compiled import compiled

@@ -5,7 +5,7 @@
 # Everything is made in a folder of its own and on 127.0.0.1, and is gone at the end.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-tunnel="$here/../../../src/stagedoor/client/tunnel.py"
+source="$here/../../../src"
 sshd="$(PATH="$PATH:/usr/sbin" command -v sshd)" || { echo "sshd is missing" >&2; exit 1; }
 folder="$(mktemp -d)"
 started=()
@@ -61,7 +61,11 @@ for count in $(seq 50); do # loopback is quick: the two pieces may arrive as one
 done
 printf '\n--- nc, through the naive proxy (try %s)\n' "$count"
 cat "$folder/ssh.log" "$folder/proxy.log"
-[ ! -r "$tunnel" ] || try 'stagedoor tunnel, through the same naive proxy (it writes the request at once)' \
-  "python3 $tunnel --gateway 127.0.0.1:$proxy_port %h %p"
+if [ -d "$source" ]; then
+  PYTHONPATH="$source" python3 -B -c 'import sys; from stagedoor.laptop.tunnel.onefile import tunnel_file
+sys.stdout.buffer.write(tunnel_file())' >"$folder/tun.py"
+  try 'stagedoor tunnel, through the same naive proxy (it writes the request at once)' \
+    "python3 $folder/tun.py --gateway 127.0.0.1:$proxy_port %h %p"
+fi
 start_proxy --careful 2>/dev/null
 try 'nc, through the careful proxy (it reads up to the empty line)' "nc -X connect -x 127.0.0.1:$proxy_port %h %p"

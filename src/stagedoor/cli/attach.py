@@ -18,7 +18,7 @@ from stagedoor.cli.ask import confirm
 from stagedoor.model.errors import StagedoorError
 
 if TYPE_CHECKING:
-    from stagedoor.client import tunnel
+    from stagedoor.laptop.tunnel.options import Options
     from stagedoor.wire.terminal.frames import Mode
 
 URL = "STAGEDOOR_URL"
@@ -145,7 +145,6 @@ def run(
     With a `session`, its terminal is watched. A terminal that `stays` does not end with the piped input,
     and one that is our `own` ends with the reader of our output.
     """
-    from stagedoor.client import tunnel
     from stagedoor.client.attach.attachment import Attachment
     from stagedoor.client.attach.program import (
         FAILED,
@@ -155,6 +154,7 @@ def run(
         UnreadError,
     )
     from stagedoor.client.attach.screen import Screen
+    from stagedoor.laptop.tunnel.errors import TunnelError
     from stagedoor.wire.terminal.frames import Mode
 
     screen = Screen(watches=mode is Mode.WATCH)
@@ -166,8 +166,8 @@ def run(
         log, utf8 = _log(log_file), is_utf8(locale)
         wanted = AttachRequest(app, options, path, log, record, session, utf8, stays)
         sys.exit(Attach(wanted, attachment, screen).run())
-    except (tunnel.TunnelError, AttachError) as error:
-        line = error.line if isinstance(error, tunnel.TunnelError) else str(error)
+    except (TunnelError, AttachError) as error:
+        line = error.line if isinstance(error, TunnelError) else str(error)
         screen.leave()
         print(f"stagedoor: {line}", file=sys.stderr)
         if own and isinstance(error, UnreadError):
@@ -177,9 +177,9 @@ def run(
         sys.exit(FAILED)
 
 
-def _resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[tunnel.Options, str]":
-    from stagedoor.client import tunnel
-    from stagedoor.client.login_files import login_options
+def _resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options, str]":
+    from stagedoor.laptop.login_files import login_options
+    from stagedoor.laptop.tunnel.options import Options
 
     url = reach["url"]
     if not url:
@@ -191,27 +191,27 @@ def _resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[tunnel
         if value:
             given["--" + name.replace("_", "-")] = value
     given |= login_options(given, os.environ)
-    return tunnel.Options(given, [app], dict(os.environ), "--url"), path
+    return Options(given, [app], dict(os.environ), "--url"), path
 
 
 def _request(
     app: str, reach: Mapping[str, str | None], what: str, parameters: Mapping[str, object]
 ) -> dict[str, Any]:
-    from stagedoor.client import tunnel
     from stagedoor.client.attach.secret_prompt import AttachError, once
+    from stagedoor.laptop.tunnel.errors import TunnelError
 
     try:
         options, path = _resolve_gateway(app, reach)
         about = f"{app} is not open to {options.user}"
         return once(options, path, what, parameters, about)
-    except (tunnel.TunnelError, AttachError) as error:
-        line = error.line if isinstance(error, tunnel.TunnelError) else str(error)
+    except (TunnelError, AttachError) as error:
+        line = error.line if isinstance(error, TunnelError) else str(error)
         raise StagedoorError(line) from None
 
 
 def _list(app: str, reach: Mapping[str, str | None], *, json_: bool) -> None:
     """Print the terminals of the app. No shell is started for it."""
-    from stagedoor.client.tunnel import clean
+    from stagedoor.laptop.tunnel.errors import clean
 
     answer = _request(app, reach, "terminals", {"target": app})
     terminals: list[dict[str, Any]] = [

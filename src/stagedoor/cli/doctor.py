@@ -12,9 +12,9 @@ import click
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.laptop_command import with_options
-from stagedoor.client.doctor import judge
-from stagedoor.client.doctor.path import path_options, walk_to
-from stagedoor.client.options import DOCTOR
+from stagedoor.laptop.doctor import judge
+from stagedoor.laptop.doctor.path import path_options, walk_to
+from stagedoor.laptop.options import DOCTOR
 from stagedoor.wire.check import run_checks
 from stagedoor.wire.finding import Result, exit_code, result_row, result_text
 

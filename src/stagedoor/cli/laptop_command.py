@@ -1,4 +1,4 @@
-"""The options of `client.options` for click."""
+"""The options of `laptop.options` for click."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from stagedoor.client.options import Option
+from stagedoor.laptop.options import Option
 
 Command = Callable[..., Any]
 

@@ -8,9 +8,9 @@ import click
 from stagedoor.cli.laptop_command import with_options
 from stagedoor.cli.show import examples
 from stagedoor.cli.this_program import this_program
-from stagedoor.client import laptop
-from stagedoor.client.login import DENIED, EXITS, EXPIRED, NOT_LOGGED_IN
-from stagedoor.client.options import LOGIN, LOGOUT, WHOAMI
+from stagedoor.laptop import main as laptop
+from stagedoor.laptop.login_result import DENIED, EXITS, EXPIRED, NOT_LOGGED_IN
+from stagedoor.laptop.options import LOGIN, LOGOUT, WHOAMI
 
 _CODES = (
     f"Its own exit codes: {DENIED}, {EXITS[DENIED]}; {EXPIRED}, {EXITS[EXPIRED]}; {NOT_LOGGED_IN}, "

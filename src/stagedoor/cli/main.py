@@ -12,16 +12,16 @@ def main() -> None:
     """Run the command in argv, and exit with its code."""
     _fill_closed()
     if sys.argv[1:2] == ["tunnel"]:
-        from stagedoor.client.tunnel import main as tunnel
+        from stagedoor.laptop.tunnel.main import main as tunnel
 
         sys.exit(tunnel(sys.argv[2:]))
     if sys.argv[1:2] == ["login"] and "--if-needed" in sys.argv:
-        from stagedoor.client.needed import folder_in, is_fresh
+        from stagedoor.laptop.needed import folder_in, is_fresh
 
         folder = folder_in(sys.argv[1:])
         if folder is not None and is_fresh(folder):
             return
-        from stagedoor.client.laptop import main as laptop
+        from stagedoor.laptop.main import main as laptop
 
         sys.exit(laptop(sys.argv[1:], []))
     from stagedoor.cli.app import run

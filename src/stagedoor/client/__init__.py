@@ -1,6 +1,5 @@
-"""The developer's side: the programs that run on a laptop, beside ssh.
+"""The developer's side that needs the installed package: `stagedoor attach` and `stagedoor ssh-config`.
 
-No part of the gateway may be imported here: no flow, no stage, no store, no CA's private key.
-`tunnel` goes further: it is one file that imports only the standard library, because it runs on
-every ssh and must work when copied to a machine without Stagedoor.
+No part of the gateway may be imported here: no flow, no stage, no store, no CA's private key. What needs the
+standard library alone is in `laptop`.
 """

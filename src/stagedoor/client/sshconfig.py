@@ -6,7 +6,7 @@ A host certificate must hold the exact name that was given to ssh (ssh(1), "CERT
 shell's must hold both spellings of its target: `app01.ssh` and `app01-ssh`, or
 `app01.staging.ssh` and `app01-ssh.staging` (see `principals`).
 
-`client.ssh_files` has the parts that these files share with those of `stagedoor login`.
+`laptop.ssh_files` has the parts that these files share with those of `stagedoor login`.
 """
 
 import contextlib
@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.client import ssh_files, tunnel
+from stagedoor.laptop import ssh_files
+from stagedoor.laptop.tunnel.address import parse_gateway
+from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.target import SSH_PORT, Target, valid_environment
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
@@ -95,7 +97,7 @@ def render_config(access: SshAccess, known_hosts: Path) -> str:
 
 def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
     """Return the lines before the shells' `Host`, and those that connect by `stagedoor tunnel`."""
-    tunnel.parse_gateway(access.gateway, "--gateway")  # or every ssh would fail with this error
+    parse_gateway(access.gateway, "--gateway")  # or every ssh would fail with this error
     fdpass = access.fdpass and not access.gateway.lower().startswith("https://")
     command = [*access.client, "--gateway", access.gateway, *access.client_options]
     if access.user is not None:
@@ -199,7 +201,7 @@ def _as_settings() -> Iterator[None]:
     """Raise SettingsError in place of TunnelError, for values that ssh's files cannot hold."""
     try:
         yield
-    except tunnel.TunnelError as error:
+    except TunnelError as error:
         raise SettingsError(error.line) from None
 
 

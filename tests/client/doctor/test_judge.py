@@ -2,9 +2,11 @@
 
 import pytest
 
-from stagedoor.client import http, tunnel
-from stagedoor.client.doctor import judge
-from stagedoor.client.doctor.judge import plan_of, ssh_config, ssh_ended
+from stagedoor.laptop import web
+from stagedoor.laptop.doctor import judge
+from stagedoor.laptop.doctor.judge import plan_of, ssh_config, ssh_ended
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.wire.finding import Level
 from stagedoor.wire.terminal import frames
 
@@ -50,7 +52,7 @@ def test_ssh_s_own_words_name_the_hop(stderr: str, hop: str) -> None:
 
 def test_the_terminal_s_subprotocol_is_that_of_the_frames() -> None:
     """The walk is in the one-file client, and the frames are not."""
-    assert http.SUBPROTOCOL == frames.SUBPROTOCOL
+    assert web.SUBPROTOCOL == frames.SUBPROTOCOL
 
 
 def test_a_login_that_works_is_well() -> None:
@@ -60,18 +62,18 @@ def test_a_login_that_works_is_well() -> None:
 @pytest.mark.parametrize(
     ("code", "line", "hop"),
     [
-        (tunnel.UNREACHABLE, "cannot reach the gateway g: its name does not resolve", "name"),
-        (tunnel.UNREACHABLE, "cannot reach the gateway g: Connection refused", "gateway"),
-        (tunnel.UNREACHABLE, "cannot reach the corporate proxy p: timed out", "corporate proxy"),
-        (tunnel.VIA, "the corporate proxy refused", "corporate proxy"),
-        (tunnel.TLS, "the certificate is not trusted", "TLS"),
-        (tunnel.FORBIDDEN, "app01.ssh:22 is not open to dev", "grant"),
-        (tunnel.START_TIMEOUT, "did not answer in time", "shell"),
-        (tunnel.CREDENTIAL, "refused the credential", "credential"),
+        (errors.UNREACHABLE, "cannot reach the gateway g: its name does not resolve", "name"),
+        (errors.UNREACHABLE, "cannot reach the gateway g: Connection refused", "gateway"),
+        (errors.UNREACHABLE, "cannot reach the corporate proxy p: timed out", "corporate proxy"),
+        (errors.VIA, "the corporate proxy refused", "corporate proxy"),
+        (errors.TLS, "the certificate is not trusted", "TLS"),
+        (errors.FORBIDDEN, "app01.ssh:22 is not open to dev", "grant"),
+        (errors.START_TIMEOUT, "did not answer in time", "shell"),
+        (errors.CREDENTIAL, "refused the credential", "credential"),
     ],
 )
 def test_each_failure_of_the_tunnel_has_its_hop(code: int, line: str, hop: str) -> None:
-    assert judge.tunnel_failed(tunnel.TunnelError(code, line))[0] == hop
+    assert judge.tunnel_failed(TunnelError(code, line))[0] == hop
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 from stagedoor.cli.app import stagedoor
-from stagedoor.client import tunnel
-from stagedoor.client.doctor.path import PathOptions, path_options, walk_to
-from stagedoor.client.doctor.walk import Ssh
-from stagedoor.client.http import HttpConnection
+from stagedoor.laptop import web
+from stagedoor.laptop.doctor.path import PathOptions, path_options, walk_to
+from stagedoor.laptop.doctor.walk import Ssh
+from stagedoor.laptop.tunnel.options import Options
+from stagedoor.laptop.web import WebConnection
 from stagedoor.wire.finding import Level, Result
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
 from tests.net.peers import write_certificate
@@ -196,11 +197,11 @@ def test_a_missing_credential_is_mended_by_a_login_where_the_gateway_offers_it(
 def test_the_web_is_asked_by_the_name_that_its_url_has(
     url: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tunnel, "reach", lambda options: None)  # nothing is sent
+    monkeypatch.setattr(web, "reach", lambda options: None)  # nothing is sent
     scheme, _, place = url.partition("://")
     place, slash, path = place.partition("/")
-    options = tunnel.Options({"--gateway": f"{scheme}://{place}", "--user": "dev"}, ["app01"], {})
-    connection = HttpConnection(options, slash + path)
+    options = Options({"--gateway": f"{scheme}://{place}", "--user": "dev"}, ["app01"], {})
+    connection = WebConnection(options, slash + path)
     assert connection._host == host
     assert connection.login_mend({"login": True}).endswith(
         f" stagedoor login {scheme}://{host}{slash}{path}"

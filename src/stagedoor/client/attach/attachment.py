@@ -57,14 +57,14 @@ class NoticeLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProgramEnded:
     """The end of the program, after all its output."""
 
     code: int
     signal: str
 
 
-Event = WriteOutput | Skipped | NoticeLine | Ended | Sized | People
+Event = WriteOutput | Skipped | NoticeLine | ProgramEnded | Sized | People
 
 
 class Attachment:
@@ -121,7 +121,7 @@ class Attachment:
             case Snapshot(data):
                 return [WriteOutput(data, counts=False)]
             case Exit(code, signal):
-                return [Ended(code, signal)]
+                return [ProgramEnded(code, signal)]
             case Notice(word, text):
                 return [NoticeLine(word, text)]
             case People() | Sized():

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stagedoor.client.attach.liveness import TICK_S, Liveness
-from stagedoor.client.attach.web import Connection
+from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.client.attach.work_thread import WorkThread
-from stagedoor.client.http import LostError
 
 PING_S = 20.0
 """After this much silence a PING is sent: proxies drop connections that are idle for 60 s."""
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 """The pauses between tries for a connection; the last one repeats."""
 
-Reached = tuple[Connection, str]
+Reached = tuple[TerminalConnection, str]
 Reach = Callable[[], Reached]
 
 

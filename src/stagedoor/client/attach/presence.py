@@ -1,6 +1,6 @@
 """The other people at a terminal, in one line for a title. Pure."""
 
-from stagedoor.client.tunnel import clean
+from stagedoor.laptop.tunnel.errors import clean
 from stagedoor.wire.terminal.frames import IdentityLevel, Mode, People, Person
 
 _TYPED = ", typed last"

@@ -9,38 +9,35 @@ import signal
 import time
 from contextlib import suppress
 
-from stagedoor.client import tunnel
 from stagedoor.client.attach.attachment import (
     Attachment,
-    Ended,
     Event,
     NoticeLine,
+    ProgramEnded,
     Skipped,
     WriteOutput,
 )
+from stagedoor.client.attach.dialer import Dialer
 from stagedoor.client.attach.dialling import RETRY_S, LineWatch
 from stagedoor.client.attach.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.attach.pipe_input import PipeInput
-from stagedoor.client.attach.presence import PresenceReport
 from stagedoor.client.attach.request import FAILED, AttachRequest
 from stagedoor.client.attach.screen import Screen
-from stagedoor.client.attach.secret_prompt import AttachError, SecretPrompt, UnreadError
+from stagedoor.client.attach.screen_writer import ScreenWriter
+from stagedoor.client.attach.secret_prompt import AttachError, UnreadError
 from stagedoor.client.attach.signals import Signals
 from stagedoor.client.attach.size_notice import SizeNotice
-from stagedoor.client.attach.web import Connection
+from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.client.attach.work_thread import WorkThread
-from stagedoor.client.http import LostError
 from stagedoor.wire.terminal.frames import (
     Detach,
     Mode,
-    NoticeKind,
     Ping,
     Resize,
     Sized,
     TerminalError,
     Upstream,
 )
-from stagedoor.wire.terminal.output_parser import OutputParser
 
 __all__ = ["FAILED", "Attach", "AttachError", "AttachRequest", "UnreadError"]
 
@@ -56,14 +53,13 @@ class Attach:
         self._request = request
         self._attachment = attachment
         self._screen = screen
-        self._parser = OutputParser(utf8=request.utf8) if attachment.mode is Mode.WATCH else None
         self._escapes = Escapes()
-        self._prompt = SecretPrompt(request.options)
-        self._presence = PresenceReport()
+        self._writer = ScreenWriter(request, attachment, screen)
         self._size_notice = SizeNotice(screen, attachment)
-        self._connection: Connection | None = None
+        self._connection: TerminalConnection | None = None
         self._piped = PipeInput(stays=request.stays)
         self._interrupted = False
+        self._reach = Dialer(request, attachment, screen).reach
         self._line = LineWatch(self._reach, screen.note, request.log)
         self._signals = Signals()
         self._result: int | None = None
@@ -94,7 +90,7 @@ class Attach:
 
     # Logging in.
 
-    def _begin(self, connection: Connection, ticket: str) -> None:
+    def _begin(self, connection: TerminalConnection, ticket: str) -> None:
         """Attach over a new connection. Raises LostError if a retry may help, else AttachError."""
         self._connection = connection
         self._size_notice.forget_size()
@@ -104,7 +100,7 @@ class Attach:
             if self._attachment.window:
                 # The client was attached before, so no shell has to start, and an answer comes soon.
                 self._line.sent(now, hello=True)
-            self._handle(connection.early())
+            self._handle(connection.receive())
         except LostError:
             connection.close()
             self._connection = None
@@ -116,36 +112,6 @@ class Attach:
         self._pause(math.inf, thread.done_fd)
         if self._result is None:
             self._begin(*thread.result())
-
-    def _reach(self) -> tuple[Connection, str]:
-        """Connect to the gateway; return the connection and a ticket. Raises LostError, AttachError."""
-        try:
-            connection = Connection(self._request.options, self._request.path)
-        except tunnel.TunnelError as error:
-            raise LostError(error.line) from None
-        try:
-            ticket = self._ticket(connection)
-            connection.open()
-        except (LostError, AttachError):
-            connection.close()
-            raise
-        return connection, ticket
-
-    def _ticket(self, connection: Connection) -> str:
-        request = self._request
-        is_again = bool(self._attachment.window)
-        if request.session:
-            about = f"{request.session} may not be watched by {request.options.user}"
-            body: dict[str, object] = {"watch": request.session}
-            said = self._prompt.ask(connection, "guest-ticket", body, about, is_again=is_again)
-            self._attachment.terminal = str(said["terminal"])
-            if not is_again and os.isatty(2):
-                user, app = (tunnel.clean(str(said[name])) for name in ("host", "app"))
-                self._screen.print(f"stagedoor: watching {user} in {app}; Enter ~. ends it")
-            return str(said["ticket"])
-        about = f"{request.target} is not open to {request.options.user}"
-        body = {"target": request.target}
-        return str(self._prompt.ask(connection, "ticket", body, about, is_again=is_again)["ticket"])
 
     def _recover(self, why: str) -> None:
         """Reconnect after the line was cut, for as long as it takes. Raises AttachError."""
@@ -264,51 +230,27 @@ class Attach:
         """Apply an event; return True for output that must be acknowledged. Raises AttachError."""
         match event:
             case WriteOutput(data, counts):
-                if self._parser is not None:
-                    data = self._parser.feed(data)
                 try:
-                    self._screen.show(data)
+                    shown = self._writer.show(data)
                 except OSError as error:
                     self._finish(FAILED)
                     kind = UnreadError if isinstance(error, BrokenPipeError) else AttachError
                     raise kind(f"what it shows cannot be written: {error.strerror}") from None
                 self._size_notice.update()
                 if self._request.record is not None:
-                    self._request.record(data)
+                    self._request.record(shown)
                 return counts
             case Skipped(count):
-                if self._parser is not None:
-                    self._parser.begin()
-                self._screen.clear()
-                self._request.log(
-                    f"{count} bytes of output were not kept"
-                    if count
-                    else "the terminal is another one"
-                )
-            case Ended(code, _):
+                self._writer.skip(count)
+            case ProgramEnded(code, _):
                 self._finish(code)
             case NoticeLine(word, text):
-                self._handle_notice(word, text)
+                self._writer.note(word, text)
             case Sized(size):
                 self._size_notice.sized(size)
             case people:
-                if (news := self._presence.news(people)) is not None:
-                    self._screen.mark(*news)
+                self._writer.mark(people)
         return False
-
-    def _handle_notice(self, word: NoticeKind, text: str) -> None:
-        line = tunnel.clean(text)
-        self._request.log(f"{word.name.lower()}: {line}")
-        match word:
-            case NoticeKind.PROGRESS:
-                if not self._attachment.window and os.isatty(2):
-                    self._screen.print(f"stagedoor: {self._request.target}: {line}")
-            case NoticeKind.DENIED | NoticeKind.REVOKED | NoticeKind.FAULT:
-                raise AttachError(line)
-            case NoticeKind.DETACHED if "taken over" in text:
-                raise AttachError(f"detached: {line}")
-            case _:
-                pass  # only the page shows RECORDED; a gateway that stops closes the line next
 
     def _finish(self, code: int) -> None:
         if self._connection is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stagedoor.client import tunnel
+from stagedoor.laptop.tunnel.options import Options
 
 FAILED = 255
 """The exit code of a failure, as ssh's: programs' own exit codes are usually from 0 to 254."""
@@ -21,7 +21,7 @@ class AttachRequest:
     """
 
     target: str
-    options: tunnel.Options
+    options: Options
     path: str
     log: Callable[[str], None]
     record: Callable[[bytes], None] | None = None

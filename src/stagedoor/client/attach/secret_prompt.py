@@ -7,9 +7,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from stagedoor.client import tunnel
-from stagedoor.client.attach.web import Connection
-from stagedoor.client.http import LostError
+from stagedoor.client.attach.web import LostError, TerminalConnection
+from stagedoor.laptop.tunnel.enter import TRIES
+from stagedoor.laptop.tunnel.errors import TunnelError, clean, show
+from stagedoor.laptop.tunnel.options import Options
+from stagedoor.laptop.tunnel.prompt import ask_person
+from stagedoor.laptop.tunnel.secret import find_secret
 
 _LATER = (429, 502, 503, 504)
 PROOF_S = 180.0
@@ -41,20 +44,20 @@ class StepUpPrompt:
             return False
         if hint != self._hint:
             self._hint = hint
-            tunnel.show(f"stagedoor: {self._about}: step-up: {tunnel.clean(hint)}\n")
+            show(f"stagedoor: {self._about}: step-up: {clean(hint)}\n")
         return True
 
 
 class SecretPrompt:
     """A sender of requests with the person's secret, which is found or asked for."""
 
-    def __init__(self, options: tunnel.Options) -> None:
+    def __init__(self, options: Options) -> None:
         self._options = options
-        self._secret = tunnel.find_secret(options)
+        self._secret = find_secret(options)
 
     def ask(
         self,
-        connection: Connection,
+        connection: TerminalConnection,
         what: str,
         body: Mapping[str, object],
         about: str,
@@ -70,7 +73,10 @@ class SecretPrompt:
         proof = StepUpPrompt(about)
         while True:
             secret = None if self._secret is None else self._secret.value
-            answer = connection.ask(what, body, self._options.user, secret)
+            try:
+                answer = connection.ask(what, body, self._options.user, secret)
+            except TunnelError as error:
+                raise LostError(error.line) from None
             try:
                 said = json.loads(answer.body)
                 assert isinstance(said, dict)
@@ -78,15 +84,15 @@ class SecretPrompt:
                 raise LostError("what answers is not Stagedoor's web") from None
             if answer.status == 200:
                 return said
-            why = tunnel.clean(str(said.get("message", f"it answers {answer.status}")))
+            why = clean(str(said.get("message", f"it answers {answer.status}")))
             if answer.status == 403 and not is_again and proof.show(said):
                 body = {**body, "waits": True}
                 time.sleep(ASK_S)
                 continue
-            if answer.status == 401 and not is_again and tries < tunnel.TRIES:
+            if answer.status == 401 and not is_again and tries < TRIES:
                 was_refused = tries or self._secret is not None
                 tries += 1
-                typed = tunnel.ask_person(self._options, why if was_refused else "")
+                typed = ask_person(self._options, why if was_refused else "")
                 if typed is not None:
                     self._secret = typed
                     continue
@@ -98,10 +104,10 @@ class SecretPrompt:
 
 
 def once(
-    options: tunnel.Options, path: str, what: str, body: Mapping[str, object], about: str,
+    options: Options, path: str, what: str, body: Mapping[str, object], about: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Send one request, over its own connection, and return the answer. Raises AttachError, TunnelError."""
-    connection = Connection(options, path)
+    connection = TerminalConnection(options, path)
     try:
         return SecretPrompt(options).ask(connection, what, body, about)
     except LostError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
-from stagedoor.client import tunnel
-from stagedoor.client.http import ANSWER_S, HEAD_LIMIT, HttpConnection, LostError
+from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.http import parse_head
+from stagedoor.laptop.tunnel.options import Options
+from stagedoor.laptop.tunnel.wire import CHUNK
+from stagedoor.laptop.web import WebConnection
 from stagedoor.wire.http.websocket import WebSocket, WebSocketError
 from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import (
@@ -20,40 +21,44 @@ from stagedoor.wire.terminal.frames import (
 UNSENT_LIMIT = 4 * 1024 * 1024
 
 
-class Connection(HttpConnection):
+class LostError(Exception):
+    """The connection was lost or is no longer usable; a new one may work. One line says why."""
+
+
+class TerminalConnection(WebConnection):
     """One connection to the gateway's web: HTTP requests, and then a WebSocket."""
 
-    def __init__(self, options: tunnel.Options, path: str = "") -> None:
+    def __init__(self, options: Options, path: str = "") -> None:
         """Connect to the gateway. `path` is the prefix of the gateway's own paths. Raises TunnelError."""
         super().__init__(options, path)
         gateway = options.gateway
         self._socket = WebSocket(
             gateway.host, gateway.port, f"{path}/terminal", SUBPROTOCOL, MAX_FRAME_BYTES
         )
-        self._early: list[Upstream] = []
+        self._unsent = b""
 
     def open(self) -> None:
         """Upgrade to a WebSocket. Raises LostError."""
-        self._send_now(self._socket.unsent())
-        deadline = time.monotonic() + ANSWER_S
-        received = 0
-        while not self._socket.is_open:
-            if received > HEAD_LIMIT:
-                raise LostError(f"what answers as {self._wire.name} is no web server")
-            self._more(deadline)
-            data, self._received = self._received, b""
-            received += len(data)
-            try:
-                self._early += self._frames(data)
-            except (WebSocketError, TerminalError) as error:
-                raise LostError(f"{self._wire.name}: {error}") from None
+        name = self.wire.name
+        try:
+            head = self.exchange(self._socket.unsent())
+            status = parse_head(self.wire, head).status
+            if status != 101:
+                raise LostError(f"{name}: it answers {status} where a WebSocket was asked for")
+            self._frames(head)
+        except TunnelError as error:
+            raise LostError(error.line) from None
+        except (WebSocketError, TerminalError) as error:
+            raise LostError(f"{name}: {error}") from None
+        if not self._socket.is_open:
+            raise LostError(f"{name}: what answers does not know the WebSocket protocol")
 
     # The WebSocket, without blocking.
 
     @property
     def read_fd(self) -> int:
         """The descriptor to poll for reading and, with `has_unsent`, for writing."""
-        return self._wire.read_fd
+        return self.wire.read_fd
 
     @property
     def has_unsent(self) -> bool:
@@ -69,13 +74,24 @@ class Connection(HttpConnection):
         self._unsent += self._socket.unsent()
         self.flush()
 
+    def flush(self) -> None:
+        """Send as much as is possible without blocking. Raises LostError."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self.wire.send(memoryview(self._unsent)) :]
+            self.wire.flush()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise LostError(error.strerror or str(error)) from None
+
     def receive(self) -> list[Upstream]:
         """Return the frames that have come. Raises LostError."""
         frames: list[Upstream] = []
         try:
             while True:
                 try:
-                    data = self._wire.recv(tunnel.CHUNK)
+                    data = self.wire.recv(CHUNK)
                 except BlockingIOError:
                     return frames
                 if not data:
@@ -89,11 +105,6 @@ class Connection(HttpConnection):
             raise LostError(error.strerror or str(error)) from None
         except (WebSocketError, TerminalError) as error:
             raise LostError(str(error)) from None
-
-    def early(self) -> list[Upstream]:
-        """Return the frames that came together with the answer to the upgrade."""
-        frames, self._early = self._early, []
-        return frames
 
     def _frames(self, data: bytes) -> list[Upstream]:
         frames = [decode(message) for message in self._socket.feed(data)]

@@ -13,8 +13,8 @@ from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.recordings.service import RecordingService
 from stagedoor.admin.terminals.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
-from stagedoor.client.onefile import client_file
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
+from stagedoor.laptop.onefile import client_file
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener

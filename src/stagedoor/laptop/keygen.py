@@ -1,7 +1,6 @@
 """A runner for ssh-keygen, which makes a login's key and signs with it.
 
-It uses `posix_spawnp`, since `subprocess` would cost each renewal 6 ms of CPU time. Standard library only,
-Python 3.8 or later.
+It uses `posix_spawnp`, since `subprocess` would cost each renewal 6 ms of CPU time.
 """
 
 from __future__ import annotations
@@ -11,8 +10,14 @@ import select
 import time
 from contextlib import suppress
 
-from stagedoor.client import tunnel
-from stagedoor.client.tunnel import TunnelError
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.errors import TunnelError, clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAMESPACE = "login@stagedoor"
 
 
 def run(command: list[str], text: str = "") -> str:
@@ -39,16 +44,21 @@ def run(command: list[str], text: str = "") -> str:
         pid = 0
     except OSError as error:
         line = f"{command[0]} could not be run ({error.strerror or error}); install OpenSSH 8.2 or later"
-        raise TunnelError(tunnel.USAGE, line) from None
+        raise TunnelError(errors.USAGE, line) from None
     finally:
         if pid:
             os.kill(pid, 9)
             os.waitpid(pid, 0)
         close_fds(*left)
     if status != 0:
-        why = tunnel.clean(err.decode("utf-8", "replace"), 200)
-        raise TunnelError(tunnel.USAGE, f"{command[0]} failed: {why}")
+        why = clean(err.decode("utf-8", "replace"), 200)
+        raise TunnelError(errors.USAGE, f"{command[0]} failed: {why}")
     return out.decode("ascii", "replace")
+
+
+def sign(key: Path, text: str) -> str:
+    """Return the armoured signature of a text of the login's protocol. Raises TunnelError."""
+    return run(["ssh-keygen", "-Y", "sign", "-q", "-n", _NAMESPACE, "-f", str(key)], text)
 
 
 def fingerprint_of(signature: str) -> str:
@@ -67,7 +77,7 @@ def fingerprint_of(signature: str) -> str:
         key = b""
     if not key:
         raise TunnelError(
-            tunnel.USAGE, "ssh-keygen made no signature; install OpenSSH 8.2 or later"
+            errors.USAGE, "ssh-keygen made no signature; install OpenSSH 8.2 or later"
         )
     return "SHA256:" + b2a_base64(hashlib.sha256(key).digest()).decode().rstrip("=\n")
 

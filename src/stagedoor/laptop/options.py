@@ -1,7 +1,7 @@
 """The commands of a developer's machine and their options, shared by both programs that have them.
 
-The one-file client parses them with argparse (`client.laptop`), the installed program with click
-(`cli.laptop_command`). Standard library only, Python 3.8 or later.
+The one-file client parses them with argparse (`laptop.main`), the installed program with click
+(`cli.laptop_command`).
 """
 
 from __future__ import annotations

@@ -1,14 +1,20 @@
-"""The commands of the client file that a gateway serves: `tunnel`, `login`, `logout`, `whoami` and `doctor`.
-
-Standard library only, Python 3.8 or later.
-"""
+"""The commands of the laptop: `tunnel`, `login`, `logout`, `whoami` and `doctor`."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from stagedoor.client.needed import folder_in, is_fresh, since_in
+from stagedoor.laptop.needed import folder_in, is_fresh, since_in
+from stagedoor.laptop.tunnel.errors import (
+    INTERNAL,
+    INTERRUPTED,
+    OK,
+    USAGE,
+    TunnelError,
+    clean,
+    show,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from stagedoor.client.options import Option
+    from stagedoor.laptop.options import Option
 
-OK, INTERNAL, INTERRUPTED = 0, 70, 130
 ID_TOKEN_LIMIT = 8 * 1024
 """The gateway refuses a longer one."""
 
@@ -30,7 +35,7 @@ def main(argv: list[str], program: list[str]) -> int:
     `program` is the command that runs this client, with absolute paths.
     """
     if argv[:1] == ["tunnel"]:
-        from stagedoor.client.tunnel import main as tunnel
+        from stagedoor.laptop.tunnel.main import main as tunnel
 
         return tunnel(argv[1:])
     folder = folder_in(argv)
@@ -45,14 +50,14 @@ def if_needed(folder: str, began: float) -> None:
     When several processes run at once, one logs in; the others wait for it and import nothing for a login.
     `began` is in seconds since the epoch. Raises TunnelError, OSError.
     """
-    from stagedoor.client.turn import LoginLock
+    from stagedoor.laptop.turn import LoginLock
 
     turn = LoginLock(folder, began)
     try:
         if turn.wait() or not is_fresh(folder):
             from pathlib import Path
 
-            from stagedoor.client.login import take_turn
+            from stagedoor.laptop.login_renew import take_turn
 
             take_turn(Path(folder), turn)
     finally:
@@ -69,7 +74,7 @@ def run(argv: list[str], program: list[str]) -> int:
 
 
 def run_command(command: str, given: Mapping[str, Any], program: list[str]) -> int:
-    """Run a command with the options of `client.options`; return the exit code.
+    """Run a command with the options of `laptop.options`; return the exit code.
 
     Raises TunnelError, OSError.
     """
@@ -88,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of this file's command line."""
     import argparse
 
-    from stagedoor.client.options import DOCTOR, LOGIN, LOGOUT, WHOAMI
+    from stagedoor.laptop.options import DOCTOR, LOGIN, LOGOUT, WHOAMI
 
     whole = argparse.ArgumentParser(
         "stagedoor", description="Log in to shells behind a Stagedoor gateway."
@@ -140,7 +145,7 @@ def _number(least: float, most: float, text: str) -> float:
 
 def walk_the_path(given: Mapping[str, Any]) -> int:
     """Walk to a shell; return 0 if all is well, 1 for something that needs attention, 2 for a failure."""
-    from stagedoor.client.doctor.path import path_options, walk_to
+    from stagedoor.laptop.doctor.path import path_options, walk_to
     from stagedoor.wire.finding import exit_code, result_row, result_text
 
     named = ("gateway", "user", "token_file", "ca_file", "server_name", "via")
@@ -164,7 +169,7 @@ def walk_the_path(given: Mapping[str, Any]) -> int:
 
 def log_in(given: Mapping[str, Any], program: list[str]) -> None:
     """Log in with the options of `LOGIN`. Raises TunnelError, OSError."""
-    from stagedoor.client import login, tunnel
+    from stagedoor.laptop import login
 
     if given["if_needed"]:
         import time
@@ -175,7 +180,7 @@ def log_in(given: Mapping[str, Any], program: list[str]) -> None:
         return None
     gateway = given["gateway"]
     if not gateway:
-        raise tunnel.TunnelError(tunnel.USAGE, "name the gateway: stagedoor login https://HOST")
+        raise TunnelError(USAGE, "name the gateway: stagedoor login https://HOST")
     ca_file = None if given["ca_file"] is None else str(given["ca_file"])
     if given["print"]:
         sys.stdout.write(login.print_only(gateway, ca_file=ca_file, program=program))
@@ -195,12 +200,10 @@ def id_token(variable: str | None, file: str | Path | None) -> str | None:
 
     Without a token, a person has to approve the login. Raises TunnelError, OSError.
     """
-    from stagedoor.client import tunnel
-
     if variable is None and file is None:
         return None
     if variable is not None and file is not None:
-        raise tunnel.TunnelError(tunnel.USAGE, "name --id-token-env or --id-token-file, not both")
+        raise TunnelError(USAGE, "name --id-token-env or --id-token-file, not both")
     if variable is not None:
         text, where = os.environ.get(variable, ""), f"the variable {variable}"
     else:
@@ -208,13 +211,13 @@ def id_token(variable: str | None, file: str | Path | None) -> str | None:
             text, where = lines.read(ID_TOKEN_LIMIT), str(file)
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or len(token) >= ID_TOKEN_LIMIT:
-        raise tunnel.TunnelError(tunnel.USAGE, f"{where} has no ID token")
+        raise TunnelError(USAGE, f"{where} has no ID token")
     return token
 
 
 def log_out(gateway: str | None, *, forget: bool) -> None:
     """End the login at one gateway, or at all if `gateway` is None. Raises TunnelError, OSError."""
-    from stagedoor.client import login
+    from stagedoor.laptop import login
 
     for folder in _folders(gateway):
         login.log_out(folder, forget=forget)
@@ -223,8 +226,8 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
 
 def whoami(gateway: str | None, *, as_json: bool) -> None:
     """Print the logins of this machine. Raises TunnelError (NOT_LOGGED_IN) if none is valid."""
-    from stagedoor.client import login, tunnel
-    from stagedoor.client.whoami import who
+    from stagedoor.laptop.login_result import NOT_LOGGED_IN, clock
+    from stagedoor.laptop.whoami import who
 
     logins = [who(folder) for folder in _folders(gateway)]
     if as_json:
@@ -234,26 +237,27 @@ def whoami(gateway: str | None, *, as_json: bool) -> None:
     else:
         for row in logins:
             if row["logged_in"]:
-                sys.stdout.write(f"{row['user']} at {row['gateway']} until {login.clock(row)}\n")
+                sys.stdout.write(f"{row['user']} at {row['gateway']} until {clock(row)}\n")
             for name in ("why", "unasked"):
                 if name in row:
-                    tunnel.show(f"stagedoor: {tunnel.clean(str(row[name]))}\n")
+                    show(f"stagedoor: {clean(str(row[name]))}\n")
     if not any(row["logged_in"] for row in logins):
         line = "no login lasts on this machine; run: stagedoor login https://HOST"
-        raise tunnel.TunnelError(login.NOT_LOGGED_IN, line)
+        raise TunnelError(NOT_LOGGED_IN, line)
 
 
 def _folders(gateway: str | None) -> list[Path]:
     """Return the folder of the gateway, or all folders if it is None. Raises TunnelError if there is none."""
-    from stagedoor.client import login, login_files, tunnel
-    from stagedoor.client.login_web import Gateway
+    from stagedoor.laptop import login_files
+    from stagedoor.laptop.login_result import NOT_LOGGED_IN
+    from stagedoor.laptop.login_web import GatewayWeb
 
     if gateway is not None:
-        return [login_files.folder_of(Gateway(gateway).place)]
+        return [login_files.folder_of(GatewayWeb(gateway).place)]
     folders = login_files.folders()
     if not folders:
         line = "this machine has never logged in; run: stagedoor login https://HOST"
-        raise tunnel.TunnelError(login.NOT_LOGGED_IN, line)
+        raise TunnelError(NOT_LOGGED_IN, line)
     return folders
 
 
@@ -266,9 +270,7 @@ def report_errors(call: Callable[[], int | None]) -> int:
 
 
 def _report(error: BaseException) -> int:
-    from stagedoor.client import tunnel
-
-    if isinstance(error, tunnel.TunnelError):
+    if isinstance(error, TunnelError):
         line, code = error.line, error.code
     elif isinstance(error, KeyboardInterrupt):
         line, code = "interrupted; nothing was changed", INTERRUPTED
@@ -280,5 +282,5 @@ def _report(error: BaseException) -> int:
     else:  # no traceback reaches a person who only wanted to log in
         line = f"a fault in stagedoor: {type(error).__name__}: {error}; please report it"
         code = INTERNAL
-    tunnel.show(f"stagedoor: {tunnel.clean(line)}\n")
+    show(f"stagedoor: {clean(line)}\n")
     return code

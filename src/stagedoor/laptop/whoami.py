@@ -1,19 +1,16 @@
-"""`stagedoor whoami`: the logins of this machine, as their gateways report them.
-
-Standard library only, Python 3.8 or later.
-"""
+"""`stagedoor whoami`: the logins of this machine, as their gateways report them."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from stagedoor.client import login_files
-from stagedoor.client.login import WRONG, refusal
-from stagedoor.client.login_files import SECRET
-from stagedoor.client.login_web import Gateway
-from stagedoor.client.needed import CERTIFICATE
-from stagedoor.client.tunnel import TunnelError
+from stagedoor.laptop import login_files
+from stagedoor.laptop.login_files import SECRET
+from stagedoor.laptop.login_result import WRONG, refusal
+from stagedoor.laptop.login_web import GatewayWeb
+from stagedoor.laptop.needed import CERTIFICATE
+from stagedoor.laptop.tunnel.errors import TunnelError
 
 
 def who(folder: Path) -> dict[str, object]:
@@ -48,7 +45,7 @@ def _state_now(folder: Path, state: dict[str, object]) -> dict[str, object]:
     except OSError:
         return {}
     try:
-        gateway = Gateway(str(state["gateway"]), str(ca_file) if ca_file else None)
+        gateway = GatewayWeb(str(state["gateway"]), str(ca_file) if ca_file else None)
         status, said = gateway.post("/login/state", {"secret": secret})
         if status == 200:
             login_files.check_login(said)

@@ -1,7 +1,6 @@
 """The usual case of `stagedoor login --if-needed`: the certificate is valid, and ssh continues at once.
 
 It runs on every ssh, so it imports only modules that Python has loaded already, and it uses no network.
-Python 3.8 or later.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ SINCE = "--since="
 def is_fresh(folder: str) -> bool:
     """Return True if the folder's certificate needs no renewal yet."""
     try:
-        with open(os.path.join(folder, FRESH), encoding="ascii") as file:  # noqa: PTH118, PTH123
+        with open(os.path.join(folder, FRESH), encoding="ascii") as file:
             until = int(file.read(32))
-        os.stat(os.path.join(folder, CERTIFICATE))  # noqa: PTH116, PTH118
+        os.stat(os.path.join(folder, CERTIFICATE))
     except (OSError, ValueError):
         return False
     return time.time() < until
@@ -34,22 +33,25 @@ def is_fresh(folder: str) -> bool:
 
 def file_stamp(file: str) -> str:
     """Return a text that changes when the file is replaced. Raises OSError."""
-    status = os.stat(file)  # noqa: PTH116
+    status = os.stat(file)
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def use_compiled(folder: str, file: str) -> None:
-    """Import the rest of the client from the compiled modules in the folder, if they match this archive.
+def use_compiled(folder: str, file: str, sources: dict[str, str]) -> None:
+    """Import the laptop's modules compiled from the folder, if they are those of this file.
 
-    Python compiles modules in an archive on every start, which is the largest cost of a renewal here.
+    Otherwise Python compiles them from `sources` on every start, which is the largest cost of a renewal.
     """
-    place = os.path.join(folder, CODE)  # noqa: PTH118
+    place = os.path.join(folder, CODE)
     try:
-        with open(os.path.join(place, CODE_OF), encoding="ascii") as stamp:  # noqa: PTH118, PTH123
-            if stamp.read() == file_stamp(file):
-                sys.modules["stagedoor.client"].__path__.insert(0, place)
+        with open(os.path.join(place, CODE_OF), encoding="ascii") as stamp:
+            is_of_file = stamp.read() == file_stamp(file)
     except OSError:
-        pass
+        return
+    if is_of_file:
+        for name in [name for name in sources if name.startswith("stagedoor.laptop.")]:
+            del sources[name]
+        sys.modules["stagedoor.laptop"].__path__.insert(0, place)
 
 
 def folder_in(argv: list[str]) -> str | None:

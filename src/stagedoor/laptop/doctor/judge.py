@@ -8,7 +8,9 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stagedoor.client import tunnel
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.errors import TunnelError, clean
+from stagedoor.laptop.tunnel.options import parse_argv
 from stagedoor.model.units import DAY_S
 from stagedoor.wire.finding import Finding, Result, fail, ok, warn
 
@@ -25,18 +27,18 @@ CREDENTIAL, GRANT, SHELL, SSHD = "credential", "grant", "shell", "sshd"
 HOST_KEY, KEY, CLOCK, CONFIG = "host certificate", "key", "clock", "ssh configuration"
 
 _HOP = {
-    tunnel.USAGE: CONFIG,
-    tunnel.UNREACHABLE: GATEWAY,
-    tunnel.TLS: TLS,
-    tunnel.NOT_PROXY: GATEWAY,
-    tunnel.NO_ANSWER: GATEWAY,
-    tunnel.CREDENTIAL: CREDENTIAL,
-    tunnel.FORBIDDEN: GRANT,
-    tunnel.NO_SHELL: SHELL,
-    tunnel.BUSY: SHELL,
-    tunnel.START_TIMEOUT: SHELL,
-    tunnel.REFUSED: GATEWAY,
-    tunnel.VIA: PROXY,
+    errors.USAGE: CONFIG,
+    errors.UNREACHABLE: GATEWAY,
+    errors.TLS: TLS,
+    errors.NOT_PROXY: GATEWAY,
+    errors.NO_ANSWER: GATEWAY,
+    errors.CREDENTIAL: CREDENTIAL,
+    errors.FORBIDDEN: GRANT,
+    errors.NO_SHELL: SHELL,
+    errors.BUSY: SHELL,
+    errors.START_TIMEOUT: SHELL,
+    errors.REFUSED: GATEWAY,
+    errors.VIA: PROXY,
 }
 _MEND = {
     NAME: "check the spelling; if the name is only known inside, connect to the VPN",
@@ -59,10 +61,10 @@ def failed(hop: str, what: str, fix: str = "", also: str = "") -> Result:
     return hop, fail(what, (fix or _MEND[hop]) + also)
 
 
-def tunnel_failed(error: tunnel.TunnelError) -> Result:
+def tunnel_failed(error: TunnelError) -> Result:
     """Return the failure at the hop that the tunnel's client could not pass."""
     hop = _HOP.get(error.code, GATEWAY)
-    if error.code == tunnel.UNREACHABLE:
+    if error.code == errors.UNREACHABLE:
         if "does not resolve" in error.line:
             hop = NAME
         elif "the corporate proxy" in error.line:
@@ -93,13 +95,13 @@ def clock(theirs: float, ours: float, whose: str) -> Finding:
 def greeting(host: str, heard: bytes) -> Result:
     """Judge the first line that came from an sshd."""
     if heard.startswith(b"SSH-2.0-"):
-        return SSHD, ok(f"{host} says {tunnel.clean(heard.decode('ascii', 'replace'), 80)}")
+        return SSHD, ok(f"{host} says {clean(heard.decode('ascii', 'replace'), 80)}")
     if heard.startswith(b"Not allowed at this time"):
         what = f"{host}: its sshd refuses the gateway for a while (PerSourcePenalties)"
         return failed(SSHD, what, "wait, or ask the administrator for PerSourcePenaltyExemptList")
     if not heard:
         return failed(SSHD, f"{host} hangs up without a word")
-    said = tunnel.clean(heard.decode("utf-8", "replace"), 80)
+    said = clean(heard.decode("utf-8", "replace"), 80)
     fix = ""
     if heard.startswith(b"HTTP/"):
         fix = "HTTP answers there: name the gateway's SSH port"
@@ -148,9 +150,9 @@ def ssh_ended(host: str, code: int, stderr: str) -> Result:
     for pattern, hop, fix in _SSH:
         if match := re.search(pattern, stderr):
             said = match.groupdict().get("what") or _line_with(stderr, match.start())
-            return failed(hop, f"ssh {host}: {tunnel.clean(said)}", fix)
+            return failed(hop, f"ssh {host}: {clean(said)}", fix)
     last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no word why")
-    return failed(SHELL, f"ssh {host} ended with {code}: {tunnel.clean(last)}")
+    return failed(SHELL, f"ssh {host} ended with {code}: {clean(last)}")
 
 
 def _line_with(text: str, at: int) -> str:
@@ -163,7 +165,7 @@ def web_refused(app: str, status: int, message: str, login: str = "") -> Result:
     hop = {401: CREDENTIAL, 429: CREDENTIAL, 403: GRANT, 404: GRANT}.get(status, SHELL)
     if not message:
         return failed(GATEWAY, f"what answers {status} is not Stagedoor's web")
-    return failed(hop, f"{app}: {tunnel.clean(message)}", also=login)
+    return failed(hop, f"{app}: {clean(message)}", also=login)
 
 
 def terminals(app: str, status: int, body: bytes) -> Result:
@@ -212,7 +214,7 @@ def plan_of(config: Mapping[str, str]) -> Plan:
     words = shlex.split(config.get("proxycommand", "none"))
     for place, word in enumerate(words):
         if word == "tunnel" or word.endswith(".py"):
-            given, _ = tunnel.parse_argv(words[place + 1 :])
+            given, _ = parse_argv(words[place + 1 :])
             return Plan("connect", given)
     if (jump := config.get("proxyjump", "none")) != "none":
         return Plan("jump", address=(jump.rpartition(",")[2], 0))

@@ -1,6 +1,6 @@
 """The files of a login on a machine: one folder for each gateway, and a line in ssh's configuration.
 
-Standard library only, Python 3.8 or later. All files are private, and each write is atomic.
+All files are private, and each write is atomic.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from stagedoor.client import ssh_files, tunnel
-from stagedoor.client.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, SINCE, file_stamp
-from stagedoor.client.tunnel import TunnelError
+from stagedoor.laptop import ssh_files
+from stagedoor.laptop.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, SINCE, file_stamp
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.address import bypassed, parse_gateway
+from stagedoor.laptop.tunnel.errors import TunnelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,14 +72,14 @@ class GatewayDocument:
         self.connect = connect if isinstance(connect, str) and len(connect) < 300 else None
         if not self.host_ca or not self.names:
             line = f"what answers at {url} is no Stagedoor gateway of this kind; check the address"
-            raise TunnelError(tunnel.NOT_PROXY, line)
+            raise TunnelError(errors.NOT_PROXY, line)
         if said.get("login") is not True:
             raise TunnelError(
-                tunnel.REFUSED, f"{url} has no certificates set up; ask its administrators"
+                errors.REFUSED, f"{url} has no certificates set up; ask its administrators"
             )
         if self.jump is None and not self._connect_is_private():
             raise TunnelError(
-                tunnel.REFUSED,
+                errors.REFUSED,
                 f"{url} names no way for ssh that keeps a login secret; its administrators set "
                 "ssh.addresses, or tunnel.public_url with https://",
             )
@@ -85,8 +87,8 @@ class GatewayDocument:
     def _connect_is_private(self) -> bool:
         if self.connect is None:
             return False
-        gateway = tunnel.parse_gateway(self.connect, "the gateway's CONNECT")
-        return gateway.scheme == "https" or tunnel.bypassed(gateway, "")
+        gateway = parse_gateway(self.connect, "the gateway's CONNECT")
+        return gateway.scheme == "https" or bypassed(gateway, "")
 
 
 def _host_port(place: str) -> tuple[str, int]:
@@ -110,7 +112,7 @@ def render_config(
 ) -> str:
     """Return the Include file. `program` runs this client, with absolute paths. Raises TunnelError."""
     if not _USER.fullmatch(user):
-        raise TunnelError(tunnel.REFUSED, f"ssh cannot be given the user name {user!r}")
+        raise TunnelError(errors.REFUSED, f"ssh cannot be given the user name {user!r}")
     known_hosts = folder / KNOWN_HOSTS
     key = [
         f"  IdentityFile {ssh_files.path_word(folder / KEY)}",
@@ -136,9 +138,9 @@ def check_login(login: dict[str, object]) -> None:
     """Check a gateway's answer about a login, which is shown on terminals and stored. Raises TunnelError."""
     user, ends = login.get("user"), login.get("ends_at")
     if not isinstance(user, str) or not _USER.fullmatch(user):
-        raise TunnelError(tunnel.REFUSED, f"the gateway names no user, but {user!r}")
+        raise TunnelError(errors.REFUSED, f"the gateway names no user, but {user!r}")
     if not isinstance(ends, (int, float)) or not 0 <= ends < 2**40:
-        raise TunnelError(tunnel.REFUSED, "the gateway names no end of this login")
+        raise TunnelError(errors.REFUSED, "the gateway names no end of this login")
 
 
 def render_known_hosts(document: GatewayDocument) -> str:
@@ -189,7 +191,7 @@ def ends_at(certificate: str) -> int:
         if len(end) != 8:
             raise ValueError
     except ValueError:
-        raise TunnelError(tunnel.REFUSED, "the gateway sent what is no certificate") from None
+        raise TunnelError(errors.REFUSED, "the gateway sent what is no certificate") from None
     return min(int.from_bytes(end, "big"), 2**40)
 
 
@@ -211,27 +213,29 @@ def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = Fals
 
 def cache_modules(folder: Path) -> None:
     """Compile the modules of a one-file client into the folder for `needed.use_compiled`. Raises OSError."""
-    archive = getattr(sys.modules["stagedoor.client"].__loader__, "archive", None)
-    if archive is None:
+    program = sys.modules["__main__"]
+    sources: dict[str, str] | None = getattr(program, "SOURCES", None)
+    if sources is None:
         return
-    place, stamp = folder / CODE, file_stamp(archive)
+    place, stamp = folder / CODE, file_stamp(str(program.__file__))
     if (place / CODE_OF).is_file() and (place / CODE_OF).read_text(encoding="ascii") == stamp:
         return
     import py_compile
     import shutil
-    import zipfile
 
     shutil.rmtree(str(place), ignore_errors=True)
     place.mkdir(mode=0o700)
-    with zipfile.ZipFile(archive) as file:
-        for name in file.namelist():
-            package, _, module = name.rpartition("/")
-            if package == "stagedoor/client":
-                (place / module).write_bytes(file.read(name))
-                py_compile.compile(str(place / module))
-    ssh_files.replace(
-        place / CODE_OF, stamp, 0o600
-    )  # last, so that an unfinished folder is not used
+    for name, text in sources.items():
+        _, above, within = name.partition("stagedoor.laptop.")
+        if above:
+            file = place / f"{within.replace('.', '/')}.py"
+            if any(other.startswith(f"{name}.") for other in sources):
+                file = file.with_suffix("") / "__init__.py"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            py_compile.compile(str(file))
+    # Last, so that an unfinished folder is not used.
+    ssh_files.replace(place / CODE_OF, stamp, 0o600)
 
 
 def login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
@@ -262,7 +266,7 @@ def read_state(folder: Path) -> dict[str, object]:
         state = None
     if not isinstance(state, dict) or not isinstance(state.get("gateway"), str):
         raise TunnelError(
-            tunnel.USAGE, f"nobody is logged in here ({folder}); run stagedoor login URL"
+            errors.USAGE, f"nobody is logged in here ({folder}); run stagedoor login URL"
         )
     return state
 

@@ -1,7 +1,6 @@
 """A lock by which one of many `stagedoor login --if-needed` logs in, while the others wait for its result.
 
-Every ssh runs one, and Ansible starts 50 at once, so this module imports next to nothing. Standard library
-only, Python 3.8 or later.
+Every ssh runs one, and Ansible starts 50 at once, so this module imports next to nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from stagedoor.client.needed import ASKING, is_fresh
+from stagedoor.laptop.needed import ASKING, is_fresh
 
 LOCK = "lock"
 """In the gateway's folder."""
@@ -35,7 +34,7 @@ class LoginLock:
         """
         import fcntl
 
-        self._fd = os.open(os.path.join(self._folder, LOCK), os.O_RDWR | os.O_CREAT, 0o600)  # noqa: PTH118
+        self._fd = os.open(os.path.join(self._folder, LOCK), os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
@@ -65,8 +64,8 @@ class LoginLock:
     def release(self) -> None:
         """Release the lock, and remove the pid file that a shell may have written for this client."""
         if self.is_held:
-            try:  # noqa: SIM105
-                os.unlink(os.path.join(self._folder, ASKING))  # noqa: PTH108, PTH118
+            try:
+                os.unlink(os.path.join(self._folder, ASKING))
             except OSError:
                 pass  # not every client is started by such a shell
         if self._fd >= 0:

@@ -1,7 +1,4 @@
-"""Checks that a person can approve a login now, so that no browser opens for an unattended program.
-
-Standard library only, Python 3.8 or later.
-"""
+"""Checks that a person can approve a login now, so that no browser opens for an unattended program."""
 
 from __future__ import annotations
 

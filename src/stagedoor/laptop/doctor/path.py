@@ -6,9 +6,11 @@ import subprocess
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from stagedoor.client import tunnel
-from stagedoor.client.doctor import judge, walk
-from stagedoor.client.login_files import login_options
+from stagedoor.laptop.doctor import judge, walk
+from stagedoor.laptop.login_files import login_options
+from stagedoor.laptop.tunnel.address import parse_gateway
+from stagedoor.laptop.tunnel.errors import TunnelError, clean
+from stagedoor.laptop.tunnel.options import Options
 from stagedoor.wire.finding import Level, Result, warn
 
 TYPE_CHECKING = False
@@ -62,14 +64,14 @@ def walk_to(wish: PathOptions) -> Iterator[Result]:
             yield result
             if result[1].level is Level.FAIL:
                 return
-    except tunnel.TunnelError as error:
+    except TunnelError as error:
         yield judge.tunnel_failed(error)
     except FileNotFoundError:
         yield judge.CONFIG, warn("there is no ssh on this machine", "install OpenSSH's client")
     except subprocess.TimeoutExpired as error:
         yield judge.failed(judge.SHELL, f"ssh did not end within {error.timeout:g} s")
     except (OSError, ValueError) as error:
-        yield judge.failed(judge.CONFIG, tunnel.clean(str(error)))
+        yield judge.failed(judge.CONFIG, clean(str(error)))
 
 
 def _hops(wish: PathOptions) -> Iterator[Result]:
@@ -89,7 +91,7 @@ def _hops(wish: PathOptions) -> Iterator[Result]:
             how = "connect"  # ssh has no configuration for this host, so STAGEDOOR_GATEWAY leads to it
     if how in ("jump", "direct"):
         if named:
-            gateway = tunnel.parse_gateway(named, "--gateway")
+            gateway = parse_gateway(named, "--gateway")
             address = (gateway.host, gateway.port)
         elif address[1] == 0:
             seen = ssh.config(f"ssh://{address[0]}" if address[0] else None)
@@ -103,5 +105,5 @@ def _hops(wish: PathOptions) -> Iterator[Result]:
         yield from ssh.idle(wish.idle_s)
 
 
-def _options(wish: PathOptions, given: Mapping[str, str]) -> tunnel.Options:
-    return tunnel.Options(dict(given), [wish.host], dict(wish.env))
+def _options(wish: PathOptions, given: Mapping[str, str]) -> Options:
+    return Options(dict(given), [wish.host], dict(wish.env))

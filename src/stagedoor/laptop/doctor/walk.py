@@ -9,9 +9,17 @@ import time
 from contextlib import closing
 from email.utils import parsedate_to_datetime
 
-from stagedoor.client import tunnel
-from stagedoor.client.doctor import judge
-from stagedoor.client.http import SUBPROTOCOL, HttpConnection, LostError
+from stagedoor.laptop.doctor import judge
+from stagedoor.laptop.tunnel.address import ProxyAddress, authority
+from stagedoor.laptop.tunnel.connect import ask
+from stagedoor.laptop.tunnel.enter import refusal
+from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.options import Options
+from stagedoor.laptop.tunnel.reach import open_tcp, reach
+from stagedoor.laptop.tunnel.secret import find_secret
+from stagedoor.laptop.tunnel.tls import TlsWire
+from stagedoor.laptop.tunnel.wire import Wire, settle
+from stagedoor.laptop.web import SUBPROTOCOL, WebConnection
 from stagedoor.wire.finding import Level, Result, ok, warn
 
 TYPE_CHECKING = False
@@ -26,41 +34,41 @@ IDLE_S = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0)
 GREETING_S = 15.0
 
 
-def connect(options: tunnel.Options) -> Iterator[Result]:
+def connect(options: Options) -> Iterator[Result]:
     """Check name, corporate proxy, gateway, TLS, credential, grant, shell and sshd by HTTP CONNECT."""
     try:
-        secret = tunnel.find_secret(options)
+        secret = find_secret(options)
         began = time.monotonic()
-        wire = tunnel.reach(options)
+        wire = reach(options)
         with closing(wire.sock):
             yield from _reached(options, wire, time.monotonic() - began)
             if secret is None:
                 yield judge.failed(judge.CREDENTIAL, f"no credential of {options.user} was found")
                 return
-            target = tunnel.authority(options.host, options.port)
+            target = authority(options.host, options.port)
             wire.awaited = target
             shown = f"{options.user}:{secret.value}"
-            answer = tunnel.ask(wire, target, shown, time.monotonic() + options.timeout_s)
+            answer = ask(wire, target, shown, time.monotonic() + options.timeout_s)
             if answer.status == 429:
                 what = f"{options.user} has to wait: {answer.reason}"
                 yield judge.failed(judge.CREDENTIAL, what)
                 return
             if not answer.opened:
-                raise tunnel.refusal(options, answer, secret)
+                raise refusal(options, answer, secret)
             yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
             yield judge.GRANT, ok(f"{target} is open to {options.user}")
             yield judge.SHELL, ok(f"{target} runs")
             yield judge.greeting(options.host, _first_line(wire))
-    except tunnel.TunnelError as error:
+    except TunnelError as error:
         yield judge.tunnel_failed(error)
 
 
-def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
+def web(options: Options, path: str, app: str) -> Iterator[Result]:
     """Check the hops to the WebShell: as `connect`, then a WebSocket and the shell's list of terminals."""
     try:
-        secret = tunnel.find_secret(options)
+        secret = find_secret(options)
         began = time.monotonic()
-        connection = HttpConnection(options, path)
+        connection = WebConnection(options, path)
         with closing(connection):
             wire = connection.wire
             yield from _reached(options, wire, time.monotonic() - began)
@@ -79,59 +87,57 @@ def web(options: tunnel.Options, path: str, app: str) -> Iterator[Result]:
             yield judge.GRANT, ok(f"{app} is open to {options.user}")
             try:
                 connection.upgrade("terminal", SUBPROTOCOL)
-            except LostError as error:
-                what = f"the WebSocket does not pass: {error}"
+            except TunnelError as error:
+                what = f"the WebSocket does not pass: {error.line}"
                 fix = "let proxies on the way pass `Upgrade: websocket`; docs/how-to/web-proxies.md"
                 yield judge.failed(judge.PROXY, what, fix)
                 return
             yield judge.GATEWAY, ok("a WebSocket passes")
-        with closing(HttpConnection(options, path)) as another:
+        with closing(WebConnection(options, path)) as another:
             listed = another.ask("terminals", {"target": app}, options.user, secret.value)
             yield judge.terminals(app, listed.status, listed.body)
-    except tunnel.TunnelError as error:
+    except TunnelError as error:
         yield judge.tunnel_failed(error)
-    except LostError as error:
-        yield judge.failed(judge.GATEWAY, str(error))
 
 
 def ssh_port(host: str, port: int) -> Iterator[Result]:
     """Check name and gateway, and that SSH answers there: for a jump or a direct login."""
-    address = tunnel.Address("http", host, port, "", "the ssh configuration")
+    address = ProxyAddress("http", host, port, "", "the ssh configuration")
     try:
         began = time.monotonic()
-        sock = tunnel.open_tcp(address, f"the gateway {address}")
-    except tunnel.TunnelError as error:
+        sock = open_tcp(address, f"the gateway {address}")
+    except TunnelError as error:
         yield judge.tunnel_failed(error)
         return
     with closing(sock):
         yield judge.NAME, ok(f"{host} is {sock.getpeername()[0]}")
         took_ms = (time.monotonic() - began) * 1000
         yield judge.GATEWAY, ok(f"{address} answers in {took_ms:.0f} ms")
-        yield judge.greeting(str(address), _first_line(tunnel.Plain(sock, str(address))))
+        yield judge.greeting(str(address), _first_line(Wire(sock, str(address))))
 
 
-def _reached(options: tunnel.Options, wire: tunnel.Plain, took_s: float) -> Iterator[Result]:
+def _reached(options: Options, wire: Wire, took_s: float) -> Iterator[Result]:
     first = options.via or options.gateway
     yield judge.NAME, ok(f"{first.host} is {wire.sock.getpeername()[0]}")
     if options.via is not None:
         yield judge.PROXY, ok(f"{options.via} (from {options.via.source}) lets us pass")
     yield judge.GATEWAY, ok(f"{options.gateway} answers in {took_s * 1000:.0f} ms")
-    if isinstance(wire, tunnel.Sealed):
+    if isinstance(wire, TlsWire):
         shown = wire.tls.getpeercert() or {}
         ends_at = ssl.cert_time_to_seconds(str(shown["notAfter"]))
         yield judge.TLS, judge.certificate(options.server_name, ends_at, time.time())
 
 
-def _first_line(wire: tunnel.Plain) -> bytes:
+def _first_line(wire: Wire) -> bytes:
     received = b""
     deadline = time.monotonic() + GREETING_S
     try:
         while b"\n" not in received and len(received) < 255:
-            more = tunnel.settle(wire, lambda: wire.recv(255), select.POLLIN, deadline)
+            more = settle(wire, lambda: wire.recv(255), select.POLLIN, deadline)
             if not more:
                 break
             received += more
-    except (OSError, tunnel.TunnelError):
+    except (OSError, TunnelError):
         pass  # judge what was received
     return received.partition(b"\n")[0].rstrip(b"\r")
 

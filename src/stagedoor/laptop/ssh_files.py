@@ -1,8 +1,7 @@
 """The parts of ssh's configuration: an `Include` file, its known_hosts, and the line in `~/.ssh/config`.
 
 `stagedoor login` and `stagedoor ssh-config` compose their files from these parts, so that both quote, replace
-and include alike. Standard library only, Python 3.8 or later. A value that ssh's files cannot hold raises
-TunnelError.
+and include alike. A value that ssh's files cannot hold raises TunnelError.
 
 Sources: ssh_config(5) for the keywords, their quoting and tokens; sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 """
@@ -13,8 +12,8 @@ import os
 import re
 from pathlib import Path
 
-from stagedoor.client import tunnel
-from stagedoor.client.tunnel import TunnelError
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.errors import TunnelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def exec_command(words: Sequence[str]) -> str:
     for word in words:
         if any(c in word for c in "'\"\\"):
             raise TunnelError(
-                tunnel.USAGE, f"ssh cannot be given the path {word!r}: choose another"
+                errors.USAGE, f"ssh cannot be given the path {word!r}: choose another"
             )
     return command(words)
 
@@ -113,14 +112,14 @@ def path_word(path: Path) -> str:
     text = plain(str(path))
     if any(c in text for c in "\"'\\%$*?["):
         line = f"ssh cannot be given the path {text}: choose one without \" ' \\ % $ * ? ["
-        raise TunnelError(tunnel.USAGE, line)
+        raise TunnelError(errors.USAGE, line)
     return f'"{text}"' if " " in text else text
 
 
 def plain(text: str) -> str:
     """Return `text` unchanged. Raises TunnelError if it is empty or has line breaks or control characters."""
     if not text or not text.isprintable():
-        raise TunnelError(tunnel.USAGE, f"{text!r} is empty or holds a control character")
+        raise TunnelError(errors.USAGE, f"{text!r} is empty or holds a control character")
     return text
 
 

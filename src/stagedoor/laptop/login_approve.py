@@ -1,0 +1,117 @@
+"""The approval of a login: by the person in a browser, or by an ID token of this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from stagedoor.laptop import login_ask
+from stagedoor.laptop.keygen import fingerprint_of, sign
+from stagedoor.laptop.login_result import DENIED, EXPIRED, refusal, say
+from stagedoor.laptop.login_web import LATER, login_id
+from stagedoor.laptop.loopback import LoopbackListener
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.errors import TunnelError, clean
+from stagedoor.laptop.tunnel.options import login_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stagedoor.laptop.login_web import GatewayWeb
+
+PENDING_S = 180.0
+POLL_S = 0.2
+"""A short interval: the person typed the letters on another machine and is watching this terminal."""
+
+
+def log_in_by_browser(
+    gateway: GatewayWeb, key: Path, label: str, browser: bool
+) -> dict[str, object]:
+    """Return the gateway's answer once the person has approved, here or on another machine.
+
+    Raises TunnelError.
+    """
+    import hashlib
+
+    from stagedoor.model.letters import login_letters, shown_letters
+
+    verifier = os.urandom(32).hex()
+    challenge = hashlib.sha256(verifier.encode()).hexdigest()
+    signature = sign(key, f"stagedoor login\n{gateway.origin}\n{challenge}\n")
+    listener = LoopbackListener(gateway.url)
+    try:
+        request: dict[str, object] = {
+            "challenge": challenge,
+            "signature": signature,
+            "label": label,
+            "port": listener.port,
+        }
+        status, begun = gateway.post("/login/start", request)
+        if status != 200:
+            raise refusal(gateway, status, begun)
+        id_ = login_id(begun)
+        poll: dict[str, object] = {"id": id_, "verifier": verifier}
+        status, said = gateway.post("/login/poll", poll)  # the gateway derives the letters from it
+        if status != 200:
+            raise refusal(gateway, status, said)
+        listener.done = url = f"{gateway.url}/login/{id_}"
+        fingerprint = fingerprint_of(signature)
+        letters = shown_letters(login_letters(gateway.url, id_, fingerprint, verifier))
+        say(f"Sign in at:  {url}")
+        say(f"Its page shows this key:  {fingerprint}")
+        say(f"In a browser on another machine, type:  {letters}")
+        if browser:
+            login_ask.open_browser(url)
+        return wait_for_approval(gateway, poll, listener)
+    finally:
+        listener.close()
+
+
+def log_in_by_token(gateway: GatewayWeb, key: Path, id_token: str) -> dict[str, object]:
+    """Log in with the machine's ID token and return the gateway's answer. Raises TunnelError."""
+    import hashlib
+
+    digest = hashlib.sha256(id_token.encode()).hexdigest()
+    signature = sign(key, f"stagedoor machine\n{gateway.origin}\n{digest}\n")
+    status, said = gateway.post("/login/machine", {"token": id_token, "signature": signature})
+    if status == 404:
+        raise TunnelError(errors.NOT_PROXY, f"{gateway.url} takes no ID tokens; it is too old")
+    if status != 200:
+        raise refusal(gateway, status, said)
+    return said
+
+
+def wait_for_approval(
+    gateway: GatewayWeb, poll: dict[str, object], listener: LoopbackListener
+) -> dict[str, object]:
+    """Return the gateway's answer once the person has approved. Raises TunnelError."""
+    deadline = time.monotonic() + PENDING_S
+    while time.monotonic() < deadline:
+        code = listener.wait(POLL_S)
+        request = dict(poll, code=code) if code else poll
+        try:
+            status, said = gateway.post("/login/poll", request)
+        except TunnelError as error:
+            if error.code not in (errors.UNREACHABLE, errors.NO_ANSWER):
+                raise
+            continue  # the gateway restarts, or the network fails for a moment
+        finally:
+            listener.redirect_browser()
+        state = said.get("state")
+        if status == 200 and state == "logged-in" and isinstance(said.get("user"), str):
+            return said
+        if status == 200 and state == "denied":
+            raise TunnelError(DENIED, "the login was denied in the browser; nothing was changed")
+        if status == 400:
+            raise TunnelError(EXPIRED, clean(str(said.get("message", ""))))
+        if status not in (200, 429, *LATER):
+            raise refusal(gateway, status, said)
+    raise TunnelError(
+        EXPIRED, f"nobody approved the login in {PENDING_S:.0f} s; nothing was changed"
+    )
+
+
+def machine_label() -> str:
+    """Return the usual label of this machine: `NAME@HOST`."""
+    return f"{login_name(dict(os.environ))}@{os.uname().nodename}"

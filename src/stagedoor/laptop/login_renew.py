@@ -1,0 +1,86 @@
+"""The renewal of a login's certificate, for which ssh waits."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from stagedoor.laptop import login_files
+from stagedoor.laptop.keygen import sign
+from stagedoor.laptop.login_files import KEY
+from stagedoor.laptop.login_result import (
+    EXPIRED,
+    NOT_LOGGED_IN,
+    WRONG,
+    clock,
+    refusal,
+    say,
+    store,
+)
+from stagedoor.laptop.login_web import GatewayWeb
+from stagedoor.laptop.tunnel.errors import INTERRUPTED, TunnelError, clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stagedoor.laptop.turn import LoginLock
+
+
+def take_turn(folder: Path, turn: LoginLock) -> None:
+    """Renew the certificate, or log in again if the gateway refuses that. `turn` has been waited for.
+
+    Raises TunnelError, OSError, also if another process still logs in or has just failed.
+    """
+    if not turn.is_held:
+        raise TunnelError(EXPIRED, "another login of this machine takes too long; try again")
+    code = turn.recent_failure()
+    if code:
+        raise TunnelError(
+            code, "the login of this machine did not succeed; see the first line of it"
+        )
+    try:
+        _renew_or_log_in(folder)
+    except TunnelError as error:
+        turn.record_failure(error.code)
+        raise
+    except KeyboardInterrupt:
+        turn.record_failure(INTERRUPTED)
+        raise
+
+
+def _renew_or_log_in(folder: Path) -> None:
+    state = login_files.read_state(folder)
+    ca_file = state.get("ca_file")
+    gateway = GatewayWeb(str(state["gateway"]), str(ca_file) if ca_file else None)
+    status, said = renew(gateway, folder / KEY)
+    if status == 200:
+        by_token = bool(state.get("by_token"))
+        store(folder, gateway, said, str(state.get("label")), by_token=by_token)
+        return
+    if status != WRONG:
+        raise refusal(gateway, status, said)
+    from stagedoor.laptop.login_ask import why_not_ask
+
+    why = why_not_ask()
+    if state.get("by_token"):
+        why = "it was made with an ID token; run stagedoor login with another"
+    if why:
+        over = clean(str(said.get("message", "")))
+        raise TunnelError(NOT_LOGGED_IN, f"{over} ({why}, so nobody was asked)")
+    from stagedoor.laptop.login_approve import log_in_by_browser, machine_label
+
+    label = str(state.get("label") or machine_label())
+    login = log_in_by_browser(gateway, folder / KEY, label, True)
+    store(folder, gateway, login, str(state.get("label")))
+    say(f"You are logged in as {login['user']} until {clock(login)}.")
+
+
+def renew(gateway: GatewayWeb, key: Path) -> tuple[int, dict[str, object]]:
+    """Ask the gateway for a new certificate for `key`; return its status and JSON answer.
+
+    The request is signed with the key, whose sign-in must still be valid. Raises TunnelError, OSError.
+    """
+    at, nonce = int(time.time()), os.urandom(16).hex()
+    signature = sign(key, f"stagedoor renew\n{gateway.origin}\n{at}\n{nonce}\n")
+    request: dict[str, object] = {"at": at, "nonce": nonce, "signature": signature}
+    return gateway.post("/login/renew", request)

@@ -1,0 +1,94 @@
+"""JSON requests of a login to the gateway's web."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+from stagedoor.laptop.tunnel import errors
+from stagedoor.laptop.tunnel.errors import TunnelError
+from stagedoor.laptop.tunnel.options import Options
+from stagedoor.laptop.web import BODY_LIMIT, WebConnection, without_usual_port
+
+LATER = (502, 503, 504)
+"""Statuses that a reverse proxy answers, with its own page, while the gateway behind it restarts."""
+_TRUST = "trust its CA with: stagedoor login --ca-file FILE GATEWAY"
+"""The advice about an untrusted certificate for all commands that use a login."""
+_URL = re.compile(r"(https?)://([^/?#@\s]+)((?:/[A-Za-z0-9._~-]+)*)/?")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class GatewayWeb:
+    """A gateway's web. `url` has no slash at its end; `origin` is part of the texts that are signed."""
+
+    def __init__(self, url: str, ca_file: str | None = None) -> None:
+        """Check the address `url`. Raises TunnelError unless secrets may be sent to it."""
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise TunnelError(
+                errors.USAGE, f"{url!r} is no gateway: give https://HOST[:PORT][/PATH]"
+            )
+        scheme, place, self.path = match.groups()
+        place = without_usual_port(scheme, place.lower())
+        self.origin = f"{scheme}://{place}"
+        self.url = self.origin + self.path
+        given = {"--gateway": self.origin}
+        if ca_file:
+            given["--ca-file"] = ca_file
+        env = dict(os.environ)
+        self.options = Options(given, ["gateway"], env, "the gateway", _TRUST)
+        self.host = self.options.gateway.host
+        if scheme == "http" and not loopback(self.host):
+            raise TunnelError(
+                errors.USAGE,
+                f"{self.origin} is plain http, where others can read secrets: use https://",
+            )
+        self.place = place
+
+    def get(self, path: str) -> tuple[int, dict[str, object]]:
+        """GET `path`; return the status and the JSON object of the answer. Raises TunnelError."""
+        return self._ask("GET", path, b"")
+
+    def post(self, path: str, request: dict[str, object]) -> tuple[int, dict[str, object]]:
+        """POST a JSON object; return the status and the JSON object of the answer. Raises TunnelError."""
+        return self._ask("POST", path, json.dumps(request).encode())
+
+    def _ask(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, object]]:
+        connection = WebConnection(self.options, self.path)
+        fields = {"Connection": "close", "User-Agent": "stagedoor-login"}
+        try:
+            answer = connection.request(method, path, body, fields)
+        finally:
+            connection.close()
+        try:
+            return answer.status, parse_object(answer.body, self.url)
+        except TunnelError:
+            if answer.status in LATER:
+                return answer.status, {}
+            raise
+
+
+def login_id(begun: dict[str, object]) -> str:
+    """Return the id in the answer to `/login/start`, checked for use in a URL. Raises TunnelError."""
+    id_ = begun.get("id")
+    if not isinstance(id_, str) or _ID.fullmatch(id_) is None:
+        raise TunnelError(errors.REFUSED, "the gateway names no login; get its client again")
+    return id_
+
+
+def loopback(host: str) -> bool:
+    """Return True for `localhost` and loopback addresses."""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
+
+
+def parse_object(text: bytes, url: str) -> dict[str, object]:
+    """Parse a JSON object of at most `BODY_LIMIT` bytes, received from `url`. Raises TunnelError."""
+    try:
+        document = json.loads(text) if len(text) <= BODY_LIMIT else None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        line = f"what answers at {url} is no Stagedoor gateway of this kind; check the address"
+        raise TunnelError(errors.NOT_PROXY, line)
+    return document

@@ -1,0 +1,35 @@
+"""The client that a gateway serves, as one file: this folder, and the few modules that it shares."""
+
+from __future__ import annotations
+
+from stagedoor import __version__
+from stagedoor.laptop.tunnel.onefile import one_file, sources
+
+SHARED = (
+    *("stagedoor.model.letters", "stagedoor.model.units"),
+    *("stagedoor.wire.finding", "stagedoor.wire.oneline"),
+)
+"""The modules of the gateway in the file. They, too, import only the standard library and each other."""
+# -I and -S make it start sooner, and keep the person's own packages from breaking it.
+_MAIN = """\
+import os
+
+from stagedoor.laptop.needed import folder_in, is_fresh, use_compiled
+
+folder = folder_in(sys.argv[1:])
+if folder is None or not is_fresh(folder):
+    if folder is not None:
+        use_compiled(folder, __file__, SOURCES)
+    from stagedoor.laptop.main import main
+
+    sys.exit(main(sys.argv[1:], [sys.executable, "-I", "-S", os.path.abspath(__file__)]))
+"""
+
+
+def client_file() -> bytes:
+    """Return the client as an executable file for a machine with ssh and Python 3.8 or later."""
+    texts = {
+        "stagedoor": f'__version__ = "{__version__}"\n',
+        **sources("stagedoor.laptop", *SHARED),
+    }
+    return one_file(texts, _MAIN)

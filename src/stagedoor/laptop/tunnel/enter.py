@@ -1,0 +1,126 @@
+"""Opening a tunnel: the credential, the tries, and the error for a refusal."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from stagedoor.laptop.tunnel.address import authority
+from stagedoor.laptop.tunnel.connect import ask
+from stagedoor.laptop.tunnel.errors import (
+    BUSY,
+    CREDENTIAL,
+    FORBIDDEN,
+    NO_SHELL,
+    REFUSED,
+    START_TIMEOUT,
+    TunnelError,
+    show,
+)
+from stagedoor.laptop.tunnel.reach import reach
+from stagedoor.laptop.tunnel.secret import default_token_file, find_secret
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stagedoor.laptop.tunnel.http import HttpAnswer
+    from stagedoor.laptop.tunnel.options import Options
+    from stagedoor.laptop.tunnel.secret import Secret
+    from stagedoor.laptop.tunnel.wire import Wire
+
+TRIES = 3  # at 429 and 503; at a prompt
+LONGEST_RETRY_S = 30.0  # a longer Retry-After is reported, not waited for
+
+
+def open_tunnel(options: Options) -> Wire:
+    """Open a tunnel to the target; the target's bytes come next on it. Raises TunnelError."""
+    target = authority(options.host, options.port)
+    secret = find_secret(options)
+    prompts = busy = 0
+    deadline = time.monotonic() + options.timeout_s
+    while True:
+        wire = reach(options)
+        credential = None if secret is None else f"{options.user}:{secret.value}"
+        wire.awaited = target
+        answer = ask(wire, target, credential, deadline)
+        if answer.opened:
+            wire.session = answer.fields.get("stagedoor-session", "")
+            warn_of_end(answer.fields.get("stagedoor-token-ends", ""))
+            return wire
+        wire.sock.close()
+        if answer.status == 407 and (secret is None or prompts) and prompts < TRIES:
+            prompts += 1
+            from stagedoor.laptop.tunnel.prompt import ask_person
+
+            secret = ask_person(options, answer.reason if prompts > 1 else "")
+            if secret is not None:
+                # The time that the person took is not counted.
+                deadline = time.monotonic() + options.timeout_s
+                continue
+        if answer.status in (429, 503):
+            busy += 1
+            pause_s = retry_after_s(answer, busy)
+            if busy < TRIES and pause_s <= min(LONGEST_RETRY_S, deadline - time.monotonic()):
+                if os.isatty(2):  # a log gets only the last answer
+                    show(f"stagedoor: {answer.reason}; once more in {pause_s:.0f} s\n")
+                time.sleep(pause_s)
+                continue
+        raise refusal(options, answer, secret)
+
+
+def warn_of_end(ends: str) -> None:
+    """Show on a terminal, but not in a log, when the token ends: `ends` is seconds since the epoch."""
+    if not (ends.isascii() and ends.isdigit() and len(ends) < 12 and os.isatty(2)):
+        return
+    left_s = int(ends) - time.time()
+    left = (
+        f"{left_s / 86400:.0f} days" if left_s > 2 * 86400 else f"{max(0.0, left_s) / 3600:.0f} h"
+    )
+    show(
+        f"stagedoor: your token ends in {left}; make another on your account's page, or ask for one\n"
+    )
+
+
+def retry_after_s(answer: HttpAnswer, tries: int) -> float:
+    """Return Retry-After in seconds (RFC 9110 §10.2.3: seconds or a date); `tries` seconds without one."""
+    text = answer.fields.get("retry-after", "")
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    if text:
+        from email.utils import parsedate_to_datetime
+
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except (TypeError, ValueError, IndexError, OverflowError):
+            pass  # an invalid date is ignored
+    return float(tries)
+
+
+def refusal(options: Options, answer: HttpAnswer, secret: Secret | None) -> TunnelError:
+    """Return the error for a refusal, in one line: who refused what, why, and how to fix it."""
+    status, reason = answer.status, answer.reason or "no reason given"
+    place = f"the gateway {options.gateway}"
+    target = authority(options.host, options.port)
+    if status == 407 and secret is None:
+        fix = f"put your token into {default_token_file(options.env)} (mode 0600)"
+        line = (
+            f"{place} wants a credential of {options.user} and none was found: {reason}; fix: {fix}"
+        )
+        return TunnelError(CREDENTIAL, line)
+    if status == 407 and secret is not None:
+        line = f"{place} refused the credential of {options.user} from {secret.source}: {reason}"
+        return TunnelError(CREDENTIAL, f"{line}; {secret.fix}")
+    if status == 403:
+        return TunnelError(FORBIDDEN, f"{target} is not open to {options.user}: {reason}")
+    if status == 404:
+        return TunnelError(NO_SHELL, f"{target} is not there: {reason}; check its name")
+    if status == 502:
+        fix = "try again, which starts it if it is not running"
+        return TunnelError(NO_SHELL, f"the shell of {target} does not answer: {reason}; {fix}")
+    if status in (429, 503):
+        wait_s = retry_after_s(answer, TRIES)
+        line = f"{target} cannot be entered now ({status}): {reason}; try again in {wait_s:.0f} s"
+        return TunnelError(BUSY, line)
+    if status == 504:
+        fix = "try again: what was started goes on starting"
+        return TunnelError(START_TIMEOUT, f"{target} did not answer in time: {reason}; {fix}")
+    return TunnelError(REFUSED, f"{place} refused {target}: {status} {reason}")

@@ -1,0 +1,46 @@
+"""The text of `stagedoor tunnel --help`."""
+
+from __future__ import annotations
+
+from stagedoor.laptop.tunnel.errors import EXITS
+from stagedoor.laptop.tunnel.options import OPTIONS
+
+HELP = """\
+Usage: stagedoor tunnel [OPTION]… HOST [PORT]
+
+Opens an HTTP CONNECT tunnel through the gateway to HOST:PORT (22) on stdin and stdout,
+for ssh's ProxyCommand.
+
+Examples:
+  ssh -o 'ProxyCommand=stagedoor tunnel --gateway gw.example:8022 %h %p' app01.ssh
+  ssh -o 'ProxyCommand=stagedoor tunnel --gateway gw.example:8022 --fdpass %h %p' \\
+      -o ProxyUseFdpass=yes app01.ssh
+  stagedoor tunnel --print-script > tun.py
+  ssh -o 'ProxyCommand=python3 tun.py --gateway https://gw.example %h %p' app01.ssh
+
+Options:
+{options}
+
+The credential is the first found of: the token file (--token-file, $STAGEDOOR_TOKEN_FILE,
+~/.config/stagedoor/token); the credential helper, which gets $STAGEDOOR_GATEWAY and
+$STAGEDOOR_USER; the keyring (secret-tool with the attributes
+'service stagedoor gateway HOST:PORT user NAME', on macOS the service 'stagedoor:HOST:PORT');
+$STAGEDOOR_TOKEN; $STAGEDOOR_PASSWORD. Only when the gateway asks for one and none was found,
+SSH_ASKPASS or the terminal is asked. None is ever taken from the command line.
+
+The corporate proxy is the first found of: --via; $STAGEDOOR_VIA; for an https gateway
+https_proxy, for any other http_proxy; all_proxy. no_proxy is honoured, and loopback gateways
+are always reached directly. Its own credential is in the variable's URL or in ~/.netrc.
+
+Exit codes:
+{exits}
+"""
+
+
+def help_text() -> str:
+    """Return the text of `--help`."""
+    options = [(f"{name} {value}".strip(), text) for name, (value, text) in OPTIONS.items()]
+    return HELP.format(
+        options="\n".join(f"  {name:28} {text}" for name, text in options),
+        exits="\n".join(f"  {code:4} {text}" for code, text in EXITS.items()),
+    )

@@ -1,0 +1,66 @@
+"""`stagedoor tunnel`, as ssh runs it: one HTTP CONNECT to the gateway, then ssh's bytes.
+
+ssh waits for it, so each run imports only what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from stagedoor.laptop.tunnel.enter import open_tunnel
+from stagedoor.laptop.tunnel.errors import INTERNAL, INTERRUPTED, OK, TunnelError, clean, show
+from stagedoor.laptop.tunnel.options import Options, parse_argv
+
+
+def run(argv: list[str]) -> int:
+    """Run with `argv` and return the exit code. Raises TunnelError."""
+    given, words = parse_argv(argv)
+    if "--help" in given:
+        from stagedoor.laptop.tunnel.help import help_text
+
+        sys.stdout.write(help_text())
+        return OK
+    if "--print-script" in given:
+        from stagedoor.laptop.tunnel.onefile import tunnel_file
+
+        sys.stdout.buffer.write(tunnel_file())
+        return OK
+    options = Options(given, words, dict(os.environ))
+    try:
+        wire = open_tunnel(options)
+    except TunnelError as error:
+        if not options.fdpass:
+            raise
+        from stagedoor.laptop.tunnel.fdpass import have_ssh_say
+
+        show(f"stagedoor: {clean(error.line)}\n")
+        have_ssh_say(error.line)
+        return error.code
+    if options.fdpass:
+        from stagedoor.laptop.tunnel.fdpass import hand_over
+
+        return hand_over(wire)
+    from stagedoor.laptop.tunnel.relay import Local, relay
+
+    return relay(wire, Local(0, 1))
+
+
+def main(argv: list[str]) -> int:
+    """Run with `argv`, without the program's name, and return the exit code (see `EXITS`)."""
+    for fd in (0, 1, 2):  # or a socket could get the number of a closed stdin or stderr
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    try:
+        return run(argv)
+    except TunnelError as error:
+        show(f"stagedoor: {clean(error.line)}\n")
+        return error.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # a person who only wants to log in gets no traceback
+        line = f"a fault in stagedoor tunnel: {type(error).__name__}: {error}; please report it"
+        show(f"stagedoor: {clean(line)}\n")
+        return INTERNAL

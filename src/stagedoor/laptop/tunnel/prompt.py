@@ -1,0 +1,67 @@
+"""A question for the credential, by SSH_ASKPASS or on the terminal."""
+
+from __future__ import annotations
+
+import os
+
+from stagedoor.laptop.tunnel.errors import CREDENTIAL, TunnelError, clean, show
+from stagedoor.laptop.tunnel.secret import Secret, checked_secret, output_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stagedoor.laptop.tunnel.options import Options
+
+
+def ask_person(options: Options, rejected: str = "") -> Secret | None:
+    """Ask as ssh(1) does: SSH_ASKPASS or the terminal, never stdin. None if there is neither.
+
+    `rejected` is why the last answer was not accepted. It is shown only if the person is asked again;
+    otherwise the error that follows has it.
+    """
+    notice = f"stagedoor: not accepted: {clean(rejected)}\n" if rejected else ""
+    question = f"Password or token of {options.user} at {options.gateway}: "
+    env, askpass = options.env, options.env.get("SSH_ASKPASS")
+    wish = env.get("SSH_ASKPASS_REQUIRE", "")
+    display = env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")
+    if askpass and (wish == "force" or (wish == "prefer" and display)):
+        show(notice)
+        return ask_program(askpass, question, env)
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        usable = askpass and display and wish != "never"
+        show(notice if usable else "")
+        return ask_program(str(askpass), question, env) if usable else None
+    import termios
+
+    try:
+        before = termios.tcgetattr(terminal)
+        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        try:
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+            os.write(terminal, notice.encode() + clean(question).encode() + b" ")
+            typed = b""
+            while not typed.endswith(b"\n"):
+                more = os.read(terminal, 1024)
+                if not more:
+                    break
+                typed += more
+        finally:
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+            os.write(terminal, b"\n")
+    except (OSError, termios.error):
+        return None
+    finally:
+        os.close(terminal)
+    return checked_secret(typed.decode("utf-8", "replace"), "the prompt", "fix: try again")
+
+
+def ask_program(program: str, question: str, env: dict[str, str]) -> Secret | None:
+    """Ask by an SSH_ASKPASS program; None if the person cancels. Raises TunnelError."""
+    try:
+        status, text = output_of([program, question], env, quiet=False)
+    except OSError as error:
+        raise TunnelError(
+            CREDENTIAL, f"SSH_ASKPASS {program} could not be run: {error.strerror}"
+        ) from None
+    return checked_secret(text, f"SSH_ASKPASS {program}", "fix: try again") if not status else None

@@ -1,0 +1,159 @@
+"""A connection to the gateway: TCP, a corporate proxy if there is one, and TLS for https."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from stagedoor.laptop.tunnel.address import via_named
+from stagedoor.laptop.tunnel.connect import ask
+from stagedoor.laptop.tunnel.errors import UNREACHABLE, VIA, TunnelError
+from stagedoor.laptop.tunnel.wire import CONNECT_TIMEOUT_S, Wire, socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from stagedoor.laptop.tunnel.address import ProxyAddress
+    from stagedoor.laptop.tunnel.options import Options
+
+STAGGER_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
+
+
+def reach(options: Options) -> Wire:
+    """Connect to the gateway, by a corporate proxy if there is one, with TLS for https.
+
+    Raises TunnelError.
+    """
+    gateway, via = options.gateway, options.via
+    name = f"the gateway {gateway}"
+    proxy = "" if via is None else f"the corporate proxy {via} (from {via.source})"
+    sock = open_tcp(gateway, name) if via is None else open_tcp(via, proxy)
+    try:
+        if via is not None:
+            pass_by(options, via, proxy, sock)
+        if gateway.scheme != "https":
+            return Wire(sock, name)
+        from stagedoor.laptop.tunnel.tls import TlsWire
+
+        return TlsWire(sock, name, options)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def pass_by(options: Options, via: ProxyAddress, proxy: str, sock: socket.socket) -> None:
+    """Ask the corporate proxy to connect to the gateway. Raises TunnelError."""
+    credential = via_credential(via, options.env)
+    patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
+    answer = ask(Wire(sock, proxy), str(options.gateway), credential, patience)
+    if not answer.opened:
+        fix = f"{via_named(via.source)}direct goes without it"
+        if answer.status == 407:
+            fix = "its credential belongs in STAGEDOOR_VIA or in ~/.netrc"
+        raise TunnelError(
+            VIA,
+            f"{proxy} refused the way to {options.gateway}: {answer.status} {answer.reason}; {fix}",
+        )
+
+
+def via_credential(via: ProxyAddress, env: dict[str, str]) -> str | None:
+    """Return `name:password` for the corporate proxy, from its URL or ~/.netrc; None if neither has it.
+
+    Raises TunnelError.
+    """
+    if via.userinfo:
+        from urllib.parse import unquote
+
+        return unquote(via.userinfo)
+    path = env.get("NETRC") or os.path.join(os.path.expanduser("~"), ".netrc")
+    if not os.path.exists(path):
+        return None
+    import netrc
+
+    try:
+        entry = netrc.netrc(path).authenticators(via.host)
+    except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as error:
+        raise TunnelError(VIA, f"cannot read {path} for the corporate proxy: {error}") from None
+    return f"{entry[0]}:{entry[2]}" if entry else None
+
+
+def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
+    """Connect to the first address that answers (RFC 8305). Raises TunnelError (UNREACHABLE)."""
+    try:
+        # As bytes: for a string Python would load its IDNA tables first.
+        results = socket.getaddrinfo(
+            address.host.encode("ascii"), address.port, type=socket.SOCK_STREAM
+        )
+    except OSError as error:
+        line = f"cannot reach {name}: its name does not resolve ({error.strerror or error})"
+        raise TunnelError(UNREACHABLE, f"{line}; check {address.source}") from None
+    queue = alternate(results)
+    trying: dict[int, socket.socket] = {}
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    next_at = 0.0
+    reason: str | None = "no answer within 10 s"
+    try:
+        while queue or trying:
+            now = time.monotonic()
+            if now >= deadline:
+                break
+            if queue and (not trying or now >= next_at):
+                family, kind, protocol, _, place = queue.pop(0)
+                next_at = now + STAGGER_S
+                try:
+                    sock = socket.socket(family, kind, protocol)
+                except OSError as error:
+                    reason = error.strerror
+                    continue
+                trying[sock.fileno()] = sock
+                sock.setblocking(False)
+                code = sock.connect_ex(place)
+                if code not in (0, errno.EINPROGRESS):
+                    reason = os.strerror(code)
+                    trying.pop(sock.fileno()).close()
+                continue
+            poller = select.poll()
+            for fd in trying:
+                poller.register(fd, select.POLLOUT)
+            until = min(next_at, deadline) if queue else deadline
+            for fd, _event in poller.poll(max(0.0, until - now) * 1000):
+                code = trying[fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code == 0:
+                    return tuned(trying.pop(fd))
+                reason = os.strerror(code)
+                trying.pop(fd).close()
+                next_at = 0.0
+    finally:
+        for sock in trying.values():
+            sock.close()
+    raise TunnelError(UNREACHABLE, f"cannot reach {name}: {reason}; check {address.source}")
+
+
+def alternate(results: list[Any]) -> list[Any]:
+    """Return the results of `getaddrinfo` with the families in turn (RFC 8305 §4)."""
+    leading = [i for i in results if i[0] == results[0][0]]
+    others = [i for i in results if i[0] != results[0][0]]
+    queue = [i for pair in zip(leading, others) for i in pair]  # noqa: B905 - Python 3.8 runs this
+    return queue + leading[len(others) :] + others[len(leading) :]
+
+
+def tuned(sock: socket.socket) -> socket.socket:
+    """Return the socket, set to send keystrokes at once and to notice a dead peer in three minutes.
+
+    A shorter sleep of the laptop is survived.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", 60),
+        ("TCP_KEEPALIVE", 60),  # macOS's name for it
+        ("TCP_KEEPINTVL", 15),
+        ("TCP_KEEPCNT", 8),
+        ("TCP_USER_TIMEOUT", 180_000),  # Linux, milliseconds (tcp(7))
+    ):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return sock

@@ -1,0 +1,98 @@
+"""A TCP connection that never blocks, and the wait until it can go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from stagedoor.laptop.tunnel.errors import NO_ANSWER, TunnelError, clean, show
+
+TYPE_CHECKING = False  # in place of that of `typing`, whose import costs 4 ms
+if TYPE_CHECKING:
+    import socket as socket
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    Result = TypeVar("Result")
+else:
+    try:
+        import _socket as socket  # the C part of `socket` is enough here, and loads 8 ms faster
+    except ImportError:
+        import socket
+
+CHUNK = 64 * 1024
+CONNECT_TIMEOUT_S = 10.0  # TCP and TLS, each
+STEP_SHOWN = 60  # characters of a step that fit beside the rest in a terminal's line
+
+
+class Wire:
+    """A TCP connection to a proxy. Each call does what is possible now, or raises BlockingIOError."""
+
+    is_tls = False
+
+    def __init__(self, sock: socket.socket, name: str) -> None:
+        self.sock = sock
+        self.name = name
+        self.read_fd = self.write_fd = sock.fileno()
+        self.awaited = ""  # the target that a person is waiting for
+        self.step = ""  # the last step of a start that the gateway reported
+        self.session = ""  # the gateway's id of the tunnel, by which an administrator finds it
+
+    def peek(self, limit: int) -> bytes:
+        """Return received bytes and leave them in place."""
+        return self.sock.recv(limit, socket.MSG_PEEK)
+
+    def recv(self, limit: int) -> bytes:
+        """Return received bytes; none at the end."""
+        return self.sock.recv(limit)
+
+    def send(self, view: memoryview) -> int:
+        """Send bytes; return how many were taken."""
+        return self.sock.send(view)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered."""
+
+    def end(self) -> None:
+        """End the sending direction."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # reset already: the error of `recv` is clearer
+                raise
+
+
+def ready(fd: int, event: int, wait_s: float) -> bool:
+    """Wait up to `wait_s` seconds for `event`, an error or a hang-up; return True if it came."""
+    poller = select.poll()
+    poller.register(fd, event)
+    return bool(poller.poll(max(0.0, wait_s) * 1000))
+
+
+def settle(wire: Wire, call: Callable[[], Result], event: int, deadline: float) -> Result:
+    """Repeat `call` until it does not block. Raises TunnelError (NO_ANSWER) at the deadline.
+
+    On a terminal, the awaited target is shown after a second, and erased at the end.
+    """
+    start = time.monotonic()
+    is_shown = False
+    try:
+        while True:
+            try:
+                return call()
+            except BlockingIOError:
+                now = time.monotonic()
+            if now >= deadline:
+                raise TunnelError(NO_ANSWER, f"{wire.name} gave no answer in time")
+            may_show = wire.awaited and os.isatty(2)
+            step_s = min(1.0, deadline - now) if may_show else deadline - now
+            if not ready(wire.read_fd, event, step_s) and may_show:
+                waited_s = time.monotonic() - start
+                step = f" ({wire.step[:STEP_SHOWN]})" if wire.step else ""
+                line = f"stagedoor: waiting for {clean(wire.awaited)}{step}, {waited_s:.0f} s"
+                is_shown = show(f"\r{line}\x1b[K")
+    finally:
+        if is_shown:
+            show("\r\x1b[K")

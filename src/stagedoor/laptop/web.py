@@ -1,0 +1,135 @@
+"""Requests to the gateway's web over one connection, and a check that a WebSocket passes.
+
+`laptop.tunnel` makes the connection (a corporate proxy, TLS) and speaks HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from stagedoor.laptop.tunnel import http
+from stagedoor.laptop.tunnel.errors import NO_ANSWER, NOT_PROXY, TunnelError
+from stagedoor.laptop.tunnel.reach import reach
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stagedoor.laptop.tunnel.http import HttpAnswer
+    from stagedoor.laptop.tunnel.options import Options
+
+BODY_LIMIT = 64 * 1024
+ANSWER_S = 25.0
+"""Longer than a shell takes to end a terminal."""
+SUBPROTOCOL = "stagedoor.terminal.v2"
+"""The same as in `wire.terminal.frames`, which needs a newer Python than this module."""
+WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""RFC 6455 §1.3."""
+_USUAL = {"https": ":443", "http": ":80"}
+
+
+def without_usual_port(scheme: str, place: str) -> str:
+    """Return `HOST[:PORT]` without the port that the scheme has anyway (RFC 9110 §7.2, RFC 6454 §4)."""
+    usual = _USUAL[scheme]
+    return place[: -len(usual)] if place.endswith(usual) else place
+
+
+class WebConnection:
+    """One connection to the gateway's web."""
+
+    def __init__(self, options: Options, path: str = "") -> None:
+        """Connect to the gateway. `path` is the prefix of the gateway's own paths. Raises TunnelError."""
+        self.wire = reach(options)
+        """The connection's TCP or TLS wire."""
+        gateway = options.gateway
+        self._path = path
+        self._host = without_usual_port(gateway.scheme, str(gateway))
+        self._url = f"{gateway.scheme}://{self._host}{path}"
+
+    def ask(
+        self, what: str, asked: Mapping[str, object], user: str, secret: str | None
+    ) -> HttpAnswer:
+        """POST a JSON document to `/api/WHAT` and return the answer. Raises TunnelError."""
+        fields = {} if secret is None else {"Authorization": http.basic(f"{user}:{secret}")}
+        return self.request("POST", f"/api/{what}", json.dumps(asked).encode(), fields)
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", fields: Mapping[str, str] | None = None
+    ) -> HttpAnswer:
+        """Send a request and return the answer. Raises TunnelError.
+
+        The answer's body is empty if it has no length, or more than `BODY_LIMIT` bytes.
+        """
+        head = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        answer = self._answer(method, path, {**head, **(fields or {})}, body)
+        size = answer.length
+        if size is not None and size <= BODY_LIMIT:
+            try:
+                answer.body = b"".join(http.receive(self.wire, size, time.monotonic() + ANSWER_S))
+            except OSError as error:
+                raise self._lost(error) from None
+            if len(answer.body) < size:
+                line = f"{self.wire.name} hung up before its answer was complete"
+                raise TunnelError(NO_ANSWER, line)
+        return answer
+
+    def upgrade(self, what: str, subprotocol: str) -> None:
+        """Upgrade to a WebSocket, to check that one passes; read no messages. Raises TunnelError."""
+        import hashlib
+        from base64 import b64encode
+
+        key = b64encode(os.urandom(16)).decode()
+        fields = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": key,
+            "Sec-WebSocket-Protocol": subprotocol,
+        }
+        answer = self._answer("GET", f"/{what}", fields)
+        digest = hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()  # noqa: S324
+        line = ""
+        if answer.status != 101:
+            line = f"it answers {answer.status} where a WebSocket was asked for"
+        elif answer.fields.get("sec-websocket-accept") != b64encode(digest).decode():
+            line = "what answers does not know the WebSocket protocol"
+        elif answer.fields.get("sec-websocket-protocol") != subprotocol:
+            line = f"it does not speak {subprotocol}; one of us is too old"
+        if line:
+            raise TunnelError(NOT_PROXY, f"{self.wire.name}: {line}")
+
+    def login_mend(self, refused: Mapping[str, object]) -> str:
+        """Return a hint to log in, to append to a refusal that offers it; else an empty string."""
+        if refused.get("login") is not True or "stagedoor login" in str(refused.get("message")):
+            return ""
+        return f"; or log in: stagedoor login {self._url}"
+
+    def close(self) -> None:
+        """Close the connection. It may be called again."""
+        self.wire.sock.close()
+
+    def _answer(
+        self, method: str, path: str, fields: Mapping[str, str], body: bytes = b""
+    ) -> HttpAnswer:
+        lines = [f"{method} {self._path}{path} HTTP/1.1", f"Host: {self._host}"]
+        lines += [f"{name}: {value}" for name, value in fields.items()]
+        head = self.exchange("\r\n".join([*lines, "", ""]).encode() + body)
+        return http.parse_head(self.wire, head)
+
+    def exchange(self, request: bytes) -> bytes:
+        """Send a whole request; return the answer's header as it came, and nothing after it.
+
+        Raises TunnelError.
+        """
+        deadline = time.monotonic() + ANSWER_S
+        try:
+            http.send(self.wire, request, deadline)
+            return http.read_head(self.wire, http.HEAD_LIMIT, deadline)
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def _lost(self, error: OSError) -> TunnelError:
+        line = f"{self.wire.name} hung up without an answer ({error.strerror or error})"
+        return TunnelError(NO_ANSWER, line)
