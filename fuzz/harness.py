@@ -13,7 +13,7 @@ import atheris
 def main() -> None:
     name, *options = sys.argv[1:]
     with atheris.instrument_imports(
-        include=["stagedoor.wire", "stagedoor.oidc", "stagedoor.client", "stagedoor.authn", "fido2"]
+        include=["stagedoor.wire", "stagedoor.oidc", "stagedoor.laptop", "stagedoor.authn", "fido2"]
     ):
         target = importlib.import_module(name)
     atheris.Setup([sys.argv[0], f"-max_len={target.MAX_BYTES}", *options], target.check)

@@ -27,8 +27,9 @@ from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.connect import read_answer
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
 from stagedoor.laptop.tunnel.help import help_text
+from stagedoor.laptop.tunnel.onefile import tunnel_file
 from stagedoor.laptop.tunnel.options import OPTIONS, Options, parse_argv
-from stagedoor.laptop.tunnel.wire import Wire
+from stagedoor.laptop.tunnel.wire import TcpWire
 from tests.client.conftest import PATIENCE_S, TUNNEL, Tunnel
 from tests.client.scripted_gateway import (
     OPENED,
@@ -45,7 +46,7 @@ LOTS = random.Random(3).randbytes(20 * MIB)
 # ---- any answer, in any pieces -----------------------------------------------------------------
 
 
-class InPieces(Wire):
+class InPieces(TcpWire):
     """A wire on which the answer arrives in pieces of the sizes given, then all the rest."""
 
     def __init__(self, sock: socket.socket, sizes: list[int]) -> None:
@@ -480,6 +481,29 @@ def test_the_printed_script_runs_alone(env: dict[str, str], tmp_path: Path) -> N
         [sys.executable, script, "--print-script"], capture_output=True, check=True
     )
     assert again.stdout == printed.stdout
+
+
+def test_an_installed_package_takes_no_module_s_place(env: dict[str, str], tmp_path: Path) -> None:
+    """The file runs with the person's own packages, which may hold another Stagedoor."""
+    (tmp_path / "stagedoor").mkdir()
+    (tmp_path / "stagedoor" / "__init__.py").write_text("raise SystemExit(3)\n")
+    script = tmp_path / "tun.py"
+    script.write_bytes(tunnel_file())
+    done = subprocess.run(
+        [sys.executable, script, "--help"],
+        capture_output=True,
+        env=env | {"PYTHONPATH": str(tmp_path)},
+        check=True,
+    )
+    assert done.stdout.startswith(b"Usage: stagedoor tunnel")
+
+
+def test_a_person_can_read_the_printed_script() -> None:
+    """It is text, and each module is in it as it is in the package."""
+    text = tunnel_file().decode()
+    for name in ("relay", "secret", "tls"):
+        source = (Path(stagedoor.__file__).parent / f"laptop/tunnel/{name}.py").read_text()
+        assert f"SOURCES[\"stagedoor.laptop.tunnel.{name}\"] = r'''{source}'''" in text
 
 
 def test_a_run_loads_only_what_it_needs(env: dict[str, str]) -> None:

@@ -170,8 +170,8 @@ def test_every_package_is_in_contributing() -> None:
         "".join(row) for row in pages.table(ROOT / "CONTRIBUTING.md", "Where code belongs")
     )
     source = ROOT / "src/stagedoor"
-    packages = {f"{one.name}/" for one in source.iterdir() if (one / "__init__.py").exists()}
-    assert {one for one in packages if f"`{one}" not in table} == set()
+    packages = {f"{file.parent.name}/" for file in source.glob("*/__init__.py")}
+    assert {package for package in packages if f"`{package}" not in table} == set()
 
 
 @pytest.mark.parametrize("block", pages.blocks("sh", "bash"), ids=str)

@@ -4,7 +4,7 @@ import pytest
 
 from stagedoor.laptop import web
 from stagedoor.laptop.doctor import judge
-from stagedoor.laptop.doctor.judge import plan_of, ssh_config, ssh_ended
+from stagedoor.laptop.doctor.judge import route_of, ssh_config, ssh_ended
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.wire.finding import Level
@@ -135,8 +135,8 @@ def test_the_way_is_read_from_what_ssh_is_told() -> None:
     through = (
         "proxycommand /opt/stagedoor tunnel --gateway https://gw --user 'a b' %h %p\nport 22\n"
     )
-    plan = plan_of(ssh_config(through))
+    plan = route_of(ssh_config(through))
     assert (plan.how, plan.given) == ("connect", {"--gateway": "https://gw", "--user": "a b"})
-    assert plan_of(ssh_config("hostname app01.ssh\nproxyjump a,gw\n")).address == ("gw", 0)
-    direct = plan_of(ssh_config("hostname gw.example\nport 2222\nproxycommand none\n"))
+    assert route_of(ssh_config("hostname app01.ssh\nproxyjump a,gw\n")).address == ("gw", 0)
+    direct = route_of(ssh_config("hostname gw.example\nport 2222\nproxycommand none\n"))
     assert (direct.how, direct.address) == ("direct", ("gw.example", 2222))

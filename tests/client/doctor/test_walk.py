@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from stagedoor.cli.app import stagedoor
 from stagedoor.laptop import web
 from stagedoor.laptop.doctor.path import PathOptions, path_options, walk_to
-from stagedoor.laptop.doctor.walk import Ssh
+from stagedoor.laptop.doctor.walk import SshProgram
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import WebConnection
 from stagedoor.wire.finding import Level, Result
@@ -321,7 +321,7 @@ def test_a_clock_that_is_behind_shows_by_a_host_certificate(tmp_path: Path) -> N
         f"  UserKnownHostsFile {tmp_path}/known\n"
         "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
     )
-    hop, finding = list(Ssh("app01.ssh", str(config)).login())[-1]
+    hop, finding = list(SshProgram("app01.ssh", str(config)).login())[-1]
     assert (hop, finding.level) == ("clock", Level.FAIL), finding
     assert "clock is behind" in str(finding.fix)
 

@@ -12,7 +12,7 @@ from stagedoor.client.attach.web import LostError, TerminalConnection
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
 
 
-class Dialer:
+class TerminalDialer:
     """A maker of connections for one attachment. It asks for a secret once."""
 
     def __init__(self, request: AttachRequest, attachment: Attachment, screen: Screen) -> None:

@@ -17,7 +17,7 @@ from stagedoor.client.attach.attachment import (
     Skipped,
     WriteOutput,
 )
-from stagedoor.client.attach.dialer import Dialer
+from stagedoor.client.attach.dialer import TerminalDialer
 from stagedoor.client.attach.dialling import RETRY_S, LineWatch
 from stagedoor.client.attach.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.attach.pipe_input import PipeInput
@@ -59,7 +59,7 @@ class Attach:
         self._connection: TerminalConnection | None = None
         self._piped = PipeInput(stays=request.stays)
         self._interrupted = False
-        self._reach = Dialer(request, attachment, screen).reach
+        self._reach = TerminalDialer(request, attachment, screen).reach
         self._line = LineWatch(self._reach, screen.note, request.log)
         self._signals = Signals()
         self._result: int | None = None

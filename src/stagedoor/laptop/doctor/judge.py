@@ -194,7 +194,7 @@ def document(body: bytes) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SshRoute:
     """The way that `ssh HOST` takes.
 
     `given` are options as of `stagedoor tunnel`; `address` is the host and port of an SSH listener.
@@ -205,7 +205,7 @@ class Plan:
     address: tuple[str, int] = ("", 22)
 
 
-def plan_of(config: Mapping[str, str]) -> Plan:
+def route_of(config: Mapping[str, str]) -> SshRoute:
     """Return the way that ssh takes, by the output of `ssh -G HOST` (keywords in lower case).
 
     That output lacks the address of a jump host, so `address` then has its name and port 0. Raises
@@ -215,11 +215,11 @@ def plan_of(config: Mapping[str, str]) -> Plan:
     for place, word in enumerate(words):
         if word == "tunnel" or word.endswith(".py"):
             given, _ = parse_argv(words[place + 1 :])
-            return Plan("connect", given)
+            return SshRoute("connect", given)
     if (jump := config.get("proxyjump", "none")) != "none":
-        return Plan("jump", address=(jump.rpartition(",")[2], 0))
+        return SshRoute("jump", address=(jump.rpartition(",")[2], 0))
     port = config.get("port", "22")
-    return Plan("direct", address=(config.get("hostname", ""), int(port)))
+    return SshRoute("direct", address=(config.get("hostname", ""), int(port)))
 
 
 def ssh_config(text: str) -> dict[str, str]:

@@ -78,15 +78,15 @@ def _hops(wish: PathOptions) -> Iterator[Result]:
     if wish.how == "web":
         yield from walk.web(_options(wish, wish.given), wish.path, wish.host)
         return
-    ssh = walk.Ssh(wish.host, wish.config_file)
+    ssh = walk.SshProgram(wish.host, wish.config_file)
     named = wish.given.get("--gateway")
     how: judge.How | None = wish.how
     address = ("", 0)
     given = dict(wish.given)
     if how in (None, "connect") and not named:
-        plan = judge.plan_of(ssh.config())
-        how, address = plan.how, plan.address
-        given = {**plan.given, **given}
+        route = judge.route_of(ssh.config())
+        how, address = route.how, route.address
+        given = {**route.given, **given}
         if how == "connect" or (how == "direct" and address[0] == wish.host):
             how = "connect"  # ssh has no configuration for this host, so STAGEDOOR_GATEWAY leads to it
     if how in ("jump", "direct"):

@@ -18,7 +18,7 @@ from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.tunnel.reach import open_tcp, reach
 from stagedoor.laptop.tunnel.secret import find_secret
 from stagedoor.laptop.tunnel.tls import TlsWire
-from stagedoor.laptop.tunnel.wire import Wire, settle
+from stagedoor.laptop.tunnel.wire import TcpWire, settle
 from stagedoor.laptop.web import SUBPROTOCOL, WebConnection
 from stagedoor.wire.finding import Level, Result, ok, warn
 
@@ -113,10 +113,10 @@ def ssh_port(host: str, port: int) -> Iterator[Result]:
         yield judge.NAME, ok(f"{host} is {sock.getpeername()[0]}")
         took_ms = (time.monotonic() - began) * 1000
         yield judge.GATEWAY, ok(f"{address} answers in {took_ms:.0f} ms")
-        yield judge.greeting(str(address), _first_line(Wire(sock, str(address))))
+        yield judge.greeting(str(address), _first_line(TcpWire(sock, str(address))))
 
 
-def _reached(options: Options, wire: Wire, took_s: float) -> Iterator[Result]:
+def _reached(options: Options, wire: TcpWire, took_s: float) -> Iterator[Result]:
     first = options.via or options.gateway
     yield judge.NAME, ok(f"{first.host} is {wire.sock.getpeername()[0]}")
     if options.via is not None:
@@ -128,7 +128,7 @@ def _reached(options: Options, wire: Wire, took_s: float) -> Iterator[Result]:
         yield judge.TLS, judge.certificate(options.server_name, ends_at, time.time())
 
 
-def _first_line(wire: Wire) -> bytes:
+def _first_line(wire: TcpWire) -> bytes:
     received = b""
     deadline = time.monotonic() + GREETING_S
     try:
@@ -150,7 +150,7 @@ def _clock_of(fields: Mapping[str, str]) -> Iterator[Result]:
     yield judge.CLOCK, judge.clock(theirs, time.time(), "the gateway's")
 
 
-class Ssh:
+class SshProgram:
     """The person's own ssh, with their own configuration or with `config_file`."""
 
     def __init__(self, host: str, config_file: str | None = None) -> None:

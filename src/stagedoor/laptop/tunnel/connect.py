@@ -15,14 +15,14 @@ from stagedoor.laptop.tunnel.http import (
     receive,
     send,
 )
-from stagedoor.laptop.tunnel.wire import Wire
+from stagedoor.laptop.tunnel.wire import TcpWire
 
 BODY_LIMIT = 4 * 1024  # bytes of a refusal's body that are read
 BODY_TIMEOUT_S = 2.0
 PATIENT_S = 2.0  # a start that takes longer has its progress shown in a log too
 
 
-def ask(wire: Wire, target: str, credential: str | None, answer_by: float) -> HttpAnswer:
+def ask(wire: TcpWire, target: str, credential: str | None, answer_by: float) -> HttpAnswer:
     """Send the CONNECT request and return the answer. Raises TunnelError."""
     request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: stagedoor-tunnel\r\n"
     if wire.awaited:  # only for the gateway; a corporate proxy has no use for these
@@ -42,7 +42,7 @@ def ask(wire: Wire, target: str, credential: str | None, answer_by: float) -> Ht
         ) from None
 
 
-def read_answer(wire: Wire, answer_by: float) -> HttpAnswer:
+def read_answer(wire: TcpWire, answer_by: float) -> HttpAnswer:
     """Read the final answer, with the reason of a refusal. Raises TunnelError."""
     room = HEAD_LIMIT
     began = time.monotonic()
@@ -70,7 +70,7 @@ def read_answer(wire: Wire, answer_by: float) -> HttpAnswer:
     return answer
 
 
-def read_reason(wire: Wire, answer: HttpAnswer) -> str:
+def read_reason(wire: TcpWire, answer: HttpAnswer) -> str:
     """Return the first line of a refusal in plain text; empty if none arrives in time."""
     if not answer.fields.get("content-type", "").lower().startswith("text/plain"):
         return ""

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.http import HttpAnswer
     from stagedoor.laptop.tunnel.options import Options
     from stagedoor.laptop.tunnel.secret import Secret
-    from stagedoor.laptop.tunnel.wire import Wire
+    from stagedoor.laptop.tunnel.wire import TcpWire
 
 TRIES = 3  # at 429 and 503; at a prompt
 LONGEST_RETRY_S = 30.0  # a longer Retry-After is reported, not waited for
 
 
-def open_tunnel(options: Options) -> Wire:
+def open_tunnel(options: Options) -> TcpWire:
     """Open a tunnel to the target; the target's bytes come next on it. Raises TunnelError."""
     target = authority(options.host, options.port)
     secret = find_secret(options)

@@ -10,7 +10,7 @@ from stagedoor.laptop.tunnel.wire import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from stagedoor.laptop.tunnel.wire import Wire
+    from stagedoor.laptop.tunnel.wire import TcpWire
 
 LAST_WORDS = 300
 """Bytes of a last message: ssh prints 400."""
@@ -19,7 +19,7 @@ DISCONNECT = 1
 BY_APPLICATION = 11
 
 
-def hand_over(wire: Wire) -> int:
+def hand_over(wire: TcpWire) -> int:
     """Pass ssh the socket itself; for TLS pass one end of a socket pair, and relay at the other end.
 
     Return the exit code. Raises TunnelError.

@@ -6,7 +6,7 @@ import select
 import time
 
 from stagedoor.laptop.tunnel.errors import NO_ANSWER, NOT_PROXY, TunnelError, clean
-from stagedoor.laptop.tunnel.wire import Wire, settle
+from stagedoor.laptop.tunnel.wire import TcpWire, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def basic(credential: str) -> str:
     return "Basic " + binascii.b2a_base64(raw, newline=False).decode("ascii")
 
 
-def send(wire: Wire, data: bytes, deadline: float) -> None:
+def send(wire: TcpWire, data: bytes, deadline: float) -> None:
     """Send all of `data`, in one write if possible. Raises OSError, and TunnelError at the deadline."""
     view = memoryview(data)
     while view:
@@ -55,7 +55,7 @@ def send(wire: Wire, data: bytes, deadline: float) -> None:
     settle(wire, wire.flush, select.POLLOUT, deadline)
 
 
-def receive(wire: Wire, size: int, deadline: float) -> Iterator[bytes]:
+def receive(wire: TcpWire, size: int, deadline: float) -> Iterator[bytes]:
     """Yield `size` bytes as they arrive, or fewer at the end. Raises OSError, TunnelError."""
     while size > 0:
         left = size
@@ -66,7 +66,7 @@ def receive(wire: Wire, size: int, deadline: float) -> Iterator[bytes]:
         size -= len(data)
 
 
-def read_head(wire: Wire, limit: int, answer_by: float) -> bytes:
+def read_head(wire: TcpWire, limit: int, answer_by: float) -> bytes:
     """Read exactly one header with its empty line, and nothing after it. Raises TunnelError."""
     head = b""
     deadline = answer_by
@@ -96,7 +96,7 @@ def read_head(wire: Wire, limit: int, answer_by: float) -> bytes:
     raise TunnelError(NOT_PROXY, f"{wire.name} sent a header of more than {HEAD_LIMIT} bytes")
 
 
-def parse_head(wire: Wire, head: bytes) -> HttpAnswer:
+def parse_head(wire: TcpWire, head: bytes) -> HttpAnswer:
     """Parse a header by RFC 9112 §4 and §5, but check only what is needed. Raises TunnelError."""
     lines = head.decode("latin-1").split("\n")
     version, _, rest = lines[0].rstrip("\r").partition(" ")
@@ -118,7 +118,7 @@ def end_of_head(data: bytes, start: int) -> int:
     return min((at + size for at, size in ends if at >= 0), default=-1)
 
 
-def not_proxy(wire: Wire, data: bytes) -> str:
+def not_proxy(wire: TcpWire, data: bytes) -> str:
     """Return the error for an answer, `data`, that is not HTTP."""
     line = f"{wire.name} is not an HTTP proxy (got {clean(data[:60].decode('latin-1'))!r})"
     if data.startswith(b"SSH-"):

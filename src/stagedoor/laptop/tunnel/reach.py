@@ -10,7 +10,7 @@ import time
 from stagedoor.laptop.tunnel.address import via_named
 from stagedoor.laptop.tunnel.connect import ask
 from stagedoor.laptop.tunnel.errors import UNREACHABLE, VIA, TunnelError
-from stagedoor.laptop.tunnel.wire import CONNECT_TIMEOUT_S, Wire, socket
+from stagedoor.laptop.tunnel.wire import CONNECT_TIMEOUT_S, TcpWire, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STAGGER_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
 
 
-def reach(options: Options) -> Wire:
+def reach(options: Options) -> TcpWire:
     """Connect to the gateway, by a corporate proxy if there is one, with TLS for https.
 
     Raises TunnelError.
@@ -35,7 +35,7 @@ def reach(options: Options) -> Wire:
         if via is not None:
             pass_by(options, via, proxy, sock)
         if gateway.scheme != "https":
-            return Wire(sock, name)
+            return TcpWire(sock, name)
         from stagedoor.laptop.tunnel.tls import TlsWire
 
         return TlsWire(sock, name, options)
@@ -48,7 +48,7 @@ def pass_by(options: Options, via: ProxyAddress, proxy: str, sock: socket.socket
     """Ask the corporate proxy to connect to the gateway. Raises TunnelError."""
     credential = via_credential(via, options.env)
     patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
-    answer = ask(Wire(sock, proxy), str(options.gateway), credential, patience)
+    answer = ask(TcpWire(sock, proxy), str(options.gateway), credential, patience)
     if not answer.opened:
         fix = f"{via_named(via.source)}direct goes without it"
         if answer.status == 407:

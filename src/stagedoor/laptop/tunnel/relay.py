@@ -1,8 +1,8 @@
 """The relay between ssh and the gateway, the one place where the tunnel's bytes flow.
 
-`relay` joins a `Wire`, the end towards the gateway, and `Local`, the end towards ssh. `carry` copies one
-direction, from a `Source` to a `Sink`, and `pump` runs both until they have ended. Only its poll blocks, so
-another end towards the gateway needs no more than the two protocols.
+`relay` joins a `TcpWire`, the end towards the gateway, and `Local`, the end towards ssh. `carry` copies one
+direction, from a `ReadEnd` to a `WriteEnd`, and `pump` runs both until they have ended. Only its poll blocks,
+so another end towards the gateway needs no more than the two protocols.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import select
 import time
 
 from stagedoor.laptop.tunnel.errors import LOST, NO_SHELL, OK, REASON_LIMIT, TunnelError, clean
-from stagedoor.laptop.tunnel.wire import CHUNK, Wire, ready, socket
+from stagedoor.laptop.tunnel.wire import CHUNK, TcpWire, ready, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Protocol
 
-    class Source(Protocol):
+    class ReadEnd(Protocol):
         """The end that one direction's bytes come from. `read_fd` is polled when `recv` would block."""
 
         read_fd: int
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         def recv(self, limit: int) -> bytes:
             """Return received bytes, none at the end. Raises BlockingIOError."""
 
-    class Sink(Protocol):
+    class WriteEnd(Protocol):
         """The end that one direction's bytes go to.
 
         Each call may raise BlockingIOError, and is repeated once `write_fd` can be written.
@@ -122,7 +122,7 @@ class Local:
 class PrefaceReader:
     """A reader of the wire that keeps the first bytes that came through the tunnel."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: TcpWire) -> None:
         self.wire = wire
         self.read_fd = wire.read_fd
         self.heard = b""
@@ -135,7 +135,7 @@ class PrefaceReader:
         return data
 
 
-def carry(source: Source, sink: Sink) -> Iterator[tuple[int, int] | None]:
+def carry(source: ReadEnd, sink: WriteEnd) -> Iterator[tuple[int, int] | None]:
     """Copy one direction's bytes, then its end. Yield each (fd, event) that it has to wait for.
 
     Yields None after each chunk, so that a fast direction never starves the other.
@@ -162,7 +162,7 @@ def carry(source: Source, sink: Sink) -> Iterator[tuple[int, int] | None]:
         yield None
 
 
-def pump(source: Source, sink: Sink, local: Local) -> None:
+def pump(source: ReadEnd, sink: WriteEnd, local: Local) -> None:
     """Copy both directions until both have ended. Raises OSError if the gateway is lost.
 
     `source` and `sink` are the gateway's two directions.
@@ -203,7 +203,7 @@ def pump(source: Source, sink: Sink, local: Local) -> None:
             raise
 
 
-def relay(wire: Wire, local: Local) -> int:
+def relay(wire: TcpWire, local: Local) -> int:
     """Relay between the gateway and ssh to the end; return the exit code. Raises TunnelError."""
     start = time.monotonic()
     preface = PrefaceReader(wire)

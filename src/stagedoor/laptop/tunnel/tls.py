@@ -8,14 +8,14 @@ import ssl
 import time
 
 from stagedoor.laptop.tunnel.errors import TLS, USAGE, TunnelError
-from stagedoor.laptop.tunnel.wire import CHUNK, CONNECT_TIMEOUT_S, Wire, settle, socket
+from stagedoor.laptop.tunnel.wire import CHUNK, CONNECT_TIMEOUT_S, TcpWire, settle, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.options import Options
 
 
-class TlsWire(Wire):
+class TlsWire(TcpWire):
     """A TLS connection over a TCP connection, which has made its handshake."""
 
     is_tls = True

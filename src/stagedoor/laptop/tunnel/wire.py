@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 10.0  # TCP and TLS, each
 STEP_SHOWN = 60  # characters of a step that fit beside the rest in a terminal's line
 
 
-class Wire:
+class TcpWire:
     """A TCP connection to a proxy. Each call does what is possible now, or raises BlockingIOError."""
 
     is_tls = False
@@ -71,7 +71,7 @@ def ready(fd: int, event: int, wait_s: float) -> bool:
     return bool(poller.poll(max(0.0, wait_s) * 1000))
 
 
-def settle(wire: Wire, call: Callable[[], Result], event: int, deadline: float) -> Result:
+def settle(wire: TcpWire, call: Callable[[], Result], event: int, deadline: float) -> Result:
     """Repeat `call` until it does not block. Raises TunnelError (NO_ANSWER) at the deadline.
 
     On a terminal, the awaited target is shown after a second, and erased at the end.
