@@ -169,7 +169,7 @@ async def gateway(folder: Path) -> AsyncIterator[World]:
     known = " ".join(key.export_public_key().decode().split()[:2])
     world = World(
         folder,
-        '[ssh]\naddresses = ["127.0.0.1:0"]\npasswords = true\nkeyboard_interactive = true\n'
+        '[ssh]\naddresses = ["127.0.0.1:0"]\npasswords = true\n'
         "handshakes_per_s = 1000\n"
         '[log]\nformat = "json"\nlevel = "info"\n'
         f'[[shells.static]]\napp = "app01"\nhost = "127.0.0.1"\nport = {shell.get_port()}\n'

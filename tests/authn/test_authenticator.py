@@ -326,7 +326,7 @@ async def test_one_source_has_a_budget_of_wrong_passwords_for_all_names(
         assert isinstance(verdict, Denial)
         assert (verdict.reason, verdict.retry_after_s) == (Reason.THROTTLED, 3)
         assert "for any names" in verdict.message
-        assert "throttle.source_tries" in verdict.message
+        assert "too many wrong passwords" in verdict.message
     assert len(world.verified) == verified
     assert isinstance(await authenticator.authenticate(RIGHT, ELSEWHERE), Identity)
     world.now += 3
@@ -353,7 +353,7 @@ async def test_an_ipv6_48_has_the_budget_of_four_sources(
     verdict = await authenticator.authenticate(guess(16, "another"), source(16))
     assert isinstance(verdict, Denial)
     assert (verdict.reason, verdict.retry_after_s) == (Reason.THROTTLED, 1)
-    assert "came from your network (throttle.source_tries)" in verdict.message
+    assert "came from your network" in verdict.message
     assert isinstance(await authenticator.authenticate(RIGHT, source(1, 2)), Identity)
     world.now += 0.75
     assert isinstance(await authenticator.authenticate(RIGHT, source(17)), Identity)

@@ -60,13 +60,13 @@ def data(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-async def test_the_current_context_counts_or_the_one_that_is_named(tmp_path: Path) -> None:
+async def test_the_current_context_counts(tmp_path: Path) -> None:
     path = write(tmp_path / "config")
     kubeconfig = load(path)
     assert str(kubeconfig.address) == "https://api.test:6443"
     assert kubeconfig.namespace == "apps"
     assert (await kubeconfig.credential.header()).authorization == f"Bearer {SECRET}"
-    bare = load(path, "bare")
+    bare = load(write(tmp_path / "bare", **{"current-context": "bare"}))
     assert bare.namespace == "default"
     assert await bare.credential.header() == Header()
     assert SECRET not in repr(kubeconfig)

@@ -133,7 +133,6 @@ WRONG = [
     ('[[shells.local]]\napp = "a"\n[[shells.local]]\napp = "a"', "'a' twice"),
     ('[[shells.local]]\napp = "a"\n[[shells.static]]\napp = "a"\nhost = "x"', "'a' twice"),
     ('[[shells.local]]\napp = "a"\nenv = {A = 1}', "shells.local[0].env"),
-    ("[throttle]\nsource_tries = 0", "throttle.source_tries"),
     ('[log]\nformat = "xml"', "log.format"),
     ('[health]\naddress = "x"', "health.address"),
     (

@@ -27,7 +27,6 @@ LIMITS = SshLimits(
     max_channels=16,
     alive_interval_s=15,
     passwords=False,
-    keyboard_interactive=False,
     idle_timeout_s=None,
 )
 

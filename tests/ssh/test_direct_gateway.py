@@ -30,7 +30,7 @@ PERMITS = (
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    settings = SSH_TABLE + local("app01", "agent_forward = true\n") + local("app02")
+    settings = SSH_TABLE + local("app01") + local("app02")
     with open_world(tmp_path_factory.mktemp("direct"), settings, permits=PERMITS) as one:
         yield one
 
@@ -173,7 +173,7 @@ def test_an_agent_is_forwarded_where_it_is_granted(world: World) -> None:
 def test_an_agent_that_is_not_granted_stays_at_home_and_the_terminal_says_so(
     tmp_path: Path,
 ) -> None:
-    settings = SSH_TABLE + local("app01", "agent_forward = true\n")
+    settings = SSH_TABLE + local("app01")
     with open_world(tmp_path, settings) as world, agent(world) as env:
         done = with_agent(world, env, "-tt", "-A", "app01@gw", "echo [$SSH_AUTH_SOCK]")
         assert b"[]" in done.stdout
@@ -298,7 +298,7 @@ def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
     """The shell keeps the agent and a port open, and asks for both again."""
     program = tmp_path / "holds.py"
     program.write_text(HOLDS_AGENT)
-    settings = SSH_TABLE + local("app01", "agent_forward = true\n")
+    settings = SSH_TABLE + local("app01")
     echo = Echo()
     with open_world(tmp_path / "house", settings, ()) as world, agent(world) as env:
         with world.service() as service:

@@ -28,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, echo: Echo) -> Iterator[Worl
     foreign = new_key(folder / "foreign_ca")
     settings = (
         '[ssh]\naddresses = ["127.0.0.1:0", "[::1]:0"]\npasswords = true\n'
-        f'keyboard_interactive = true\nrevoked_keys_file = "{revoked}"\n'
+        f'revoked_keys_file = "{revoked}"\n'
         f'trusted_user_ca_files = ["{foreign}.pub"]\nhost_names = ["127.0.0.1", "gw.test"]\n'
     )
     with open_world(folder, settings + static("echo", echo.port), ("echo",)) as one:

@@ -97,7 +97,6 @@ kubernetes:
 # The gateway derives shells too, to say which may start.
 controller:
   kit_image: {{ include "stagedoor.image" .Values.kit | quote }}
-  kit_pull_policy: {{ .Values.kit.pullPolicy }}
   {{- if not .Values.runAsUser }}
   kit_uid: 0
   {{- end }}

@@ -40,7 +40,7 @@ def cluster_of(
     settings: Settings, component: str, instance: str, on_problem: OnProblem
 ) -> KubeCluster:
     """Return the cluster that the settings name. Raises SettingsError."""
-    access = load(settings.kubernetes.kubeconfig, settings.kubernetes.context)
+    access = load(settings.kubernetes.kubeconfig)
     return KubeCluster(
         access,
         field_manager=FIELD_MANAGER,
@@ -135,7 +135,6 @@ def kit_of(settings: Settings) -> Kit | None:
     return Kit(
         wanted.kit_image,
         KitSource(wanted.kit_way),
-        wanted.kit_pull_policy,
         amounts or None,
         wanted.pod_labels,
         wanted.pod_annotations,
@@ -158,7 +157,7 @@ def defaults_of(settings: Settings) -> AppSettings:
 
 def check_settings(settings: Settings) -> None:
     """Check what the settings name, without asking the cluster. Raises SettingsError."""
-    load(settings.kubernetes.kubeconfig, settings.kubernetes.context)
+    load(settings.kubernetes.kubeconfig)
     kit_of(settings)
     if settings.kubernetes.controller and settings.controller.kit_image is None:
         raise SettingsError(

@@ -28,6 +28,8 @@ FULL_S = 2
 OTHERWISE = "or use a token or key, which never has to wait"
 
 FAILURES = Rate(burst=50, interval_s=3.0)
+"""The wrong passwords of one address (an IPv6 /64 is one), whatever the names; an IPv6 /48 has four times as
+many. Fifty suffice for an office behind one address, and say little about any password."""
 FindLogin = Callable[[str], Awaitable[WebPass | Denial | None]]
 FindSignIn = Callable[[int], Awaitable[WebPass | Denial | None]]
 _NO_LOGIN = Denial(
@@ -180,7 +182,7 @@ class Authenticator:
         if self._stray_logins.take(network, now) is None:
             return _throttled(
                 "too many logins that are over came from your "
-                f"{self._stray_logins.waiting_scope(network, now)} (throttle.source_tries)",
+                f"{self._stray_logins.waiting_scope(network, now)}",
                 self._stray_logins.wait_s(network, now),
             )
         login = None if self._find_login is None else await self._find_login(secret)
@@ -248,7 +250,7 @@ class Authenticator:
         if self._sources.take(network, now) is None:
             return _throttled(
                 "too many wrong passwords, for any names, came from your "
-                f"{self._sources.waiting_scope(network, now)} (throttle.source_tries)",
+                f"{self._sources.waiting_scope(network, now)}",
                 self._sources.wait_s(network, now),
             )
         wait_s = self._throttle.start(bucket, now)

@@ -13,7 +13,7 @@ from stagedoor.controller.mirrors import digest
 from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
-from stagedoor.shells.authorized import KEYS_LEASE_S, keys_until
+from stagedoor.shells.authorized import keys_until
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.compare import differences, spec_hash
@@ -56,8 +56,7 @@ class ShellWriter:
     """The writer of shells' objects: it creates, updates and removes them.
 
     `admitted` returns the users that the current policy admits to a target; `user_cas` are the public keys of
-    the user CAs; `holder` is this replica's name; `keys_lease_s` is how long keys are valid unless they are
-    renewed. `now` returns seconds since the epoch.
+    the user CAs; `holder` is this replica's name. `now` returns seconds since the epoch.
     """
 
     cluster: Cluster
@@ -65,7 +64,6 @@ class ShellWriter:
     admitted: Callable[[Target], Sequence[Admission]]
     user_cas: Sequence[str]
     holder: str
-    keys_lease_s: float = KEYS_LEASE_S
     now: Callable[[], float] = time.time
 
     async def make(
@@ -142,7 +140,7 @@ class ShellWriter:
 
     def keys_until(self, known: float | None) -> float:
         """Return when keys end that are written now; `known` as in `authorized.keys_until`."""
-        return keys_until(known, self.now(), self.keys_lease_s)
+        return keys_until(known, self.now())
 
     def config(
         self,

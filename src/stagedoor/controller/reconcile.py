@@ -9,7 +9,7 @@ from stagedoor.controller.mirrors import NamespaceMirrors, digest, digest_of
 from stagedoor.controller.snapshot import AppSnapshot, read_app
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
-from stagedoor.shells.authorized import RENEW_AT
+from stagedoor.shells.authorized import KEYS_LEASE_S, RENEW_AT
 from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
@@ -185,7 +185,7 @@ class Reconciler:
         annotation = (shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL)
         if annotation != show_time(until):
             await self._patch(seen, {"metadata": {"annotations": {KEYS_UNTIL: show_time(until)}}})
-        return until - RENEW_AT * maker.keys_lease_s
+        return until - RENEW_AT * KEYS_LEASE_S
 
     async def _write_failure(self, target: Target, cause: Cause | None) -> None:
         """Write to the lease why the shell cannot be created, or clear it (None). Raises nothing.

@@ -121,21 +121,21 @@ class Config(msgspec.Struct, rename="kebab"):
     contexts: list[NamedContext] | None = None
 
 
-def load(kubeconfig: Path | None = None, context: str | None = None) -> Access:
+def load(kubeconfig: Path | None = None) -> Access:
     """Return the access to an API.
 
     It is that of the named file; else, in a pod, of the service account; else of $KUBECONFIG or
-    ~/.kube/config. `context` is a context of the file; None is its current one. Raises SettingsError, which
-    says what is wrong, where, and what to set.
+    ~/.kube/config, in its current context. Raises SettingsError, which says what is wrong, where, and what to
+    set.
     """
     if kubeconfig is not None:
-        return from_files([kubeconfig], context)
-    if os.environ.get("KUBERNETES_SERVICE_HOST") and context is None:
+        return from_files([kubeconfig])
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
         return access.in_cluster()
-    return from_files(access.choices(os.environ.get("KUBECONFIG"), Path.home()), context)
+    return from_files(access.choices(os.environ.get("KUBECONFIG"), Path.home()))
 
 
-def from_files(paths: Sequence[Path], context: str | None = None) -> Access:
+def from_files(paths: Sequence[Path]) -> Access:
     """Return the access by one file, or by several that are merged. Raises SettingsError.
 
     Missing files are skipped, as long as one exists.
@@ -147,7 +147,7 @@ def from_files(paths: Sequence[Path], context: str | None = None) -> Access:
             f"there is no kubeconfig at {names}: name one (kubernetes.kubeconfig), "
             "or run in a pod with a service account"
         )
-    return _choose([(path, parse(path, _read(path))) for path in present], context)
+    return _choose([(path, parse(path, _read(path))) for path in present])
 
 
 def parse(path: Path, content: bytes) -> Config:
@@ -176,7 +176,7 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _choose(files: Sequence[tuple[Path, Config]], wanted: str | None) -> Access:
+def _choose(files: Sequence[tuple[Path, Config]]) -> Access:
     names = ", ".join(str(path) for path, _ in files)
     contexts: dict[str, Context] = {}
     clusters: dict[str, tuple[Path, Cluster]] = {}
@@ -188,11 +188,10 @@ def _choose(files: Sequence[tuple[Path, Config]], wanted: str | None) -> Access:
             clusters.setdefault(named_cluster.name, (path, named_cluster.cluster))
         for named_user in config.users or ():
             users.setdefault(named_user.name, (path, named_user.user))
-    name = wanted or next((c.current_context for _, c in files if c.current_context), "")
+    name = next((c.current_context for _, c in files if c.current_context), "")
     if not name:
         raise SettingsError(
-            f"{names} has no current-context: name a context (kubernetes.context), "
-            "or set it: kubectl config use-context NAME"
+            f"{names} has no current-context: set it: kubectl config use-context NAME"
         )
     context = _named(contexts, name, "context", names)
     at, cluster = _named(clusters, context.cluster, "cluster", names)

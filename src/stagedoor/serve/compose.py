@@ -12,14 +12,12 @@ from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.certificates import UserCertificates
 from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
 from stagedoor.audit.ledger import AuditLedger
-from stagedoor.authn.authenticator import Authenticator, VerifyLimits
-from stagedoor.authn.throttle import ThrottleLimits
+from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authz.authoriser import Authoriser, GivenGrants
 from stagedoor.listeners.ssh.listener import SshListener
 from stagedoor.listeners.tunnel import TunnelLimits, TunnelListener
 from stagedoor.model.metric import Series
 from stagedoor.model.policy import Policy
-from stagedoor.model.rate import Rate
 from stagedoor.model.session import End
 from stagedoor.model.webpass import PassKind
 from stagedoor.net.dial import Dialer
@@ -67,8 +65,6 @@ if TYPE_CHECKING:
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
     from stagedoor.signin.refresh import RefreshService
 
-SOURCE_INTERVAL_S = 3.0
-"""Seconds until a source may try one more password, after `throttle.source_tries` wrong ones."""
 FLUSH_S = 5.0
 
 
@@ -340,8 +336,6 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
     return Authenticator(
         lambda: watch.policy,
         time.time,
-        limits=VerifyLimits(failures=Rate(settings.throttle.source_tries, SOURCE_INTERVAL_S)),
-        throttle=ThrottleLimits(),
         trust=trust_of(settings),
         last_policy=lambda: watch.last_policy,
         find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),

@@ -167,7 +167,6 @@ class ControllerManager:
                 self.admitted,
                 (self._user_ca,),
                 self._identity,
-                self._settings.controller.keys_lease_s,
             ),
             self._kit,
             on_problem=self._on_target_problem,

@@ -44,9 +44,6 @@ class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "outside a cluster `$KUBECONFIG`, then `~/.kube/config`."
         ),
     ] = None
-    context: Annotated[
-        str | None, Meta(description="The kubeconfig's context. None: its current one.")
-    ] = None
     authorise: Annotated[
         str | None,
         Meta(
@@ -129,10 +126,6 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             "volumes)."
         ),
     ] = "sibling"
-    kit_pull_policy: Annotated[
-        Literal["IfNotPresent", "Always", "Never"],
-        Meta(description="The pull policy of the kit's image."),
-    ] = "IfNotPresent"
     kit_resources: Annotated[
         dict[str, dict[str, str]] | None,
         Meta(
@@ -195,14 +188,6 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             description="Sessions have this time to end when their pod is terminated (a drain of the node)."
         ),
     ] = int(10 * MINUTE_S)
-    keys_lease_s: Annotated[
-        Annotated[int, Meta(ge=300, le=7 * DAY_S)],
-        Meta(
-            description="The lifetime of the keys in a shell. They are renewed after a quarter of it, so "
-            "users can log in while the controller or the API server is down for up to three quarters of "
-            "it. After this time without a controller, logins fail."
-        ),
-    ] = int(80 * MINUTE_S)
     namespace: Annotated[
         str | None,
         Meta(

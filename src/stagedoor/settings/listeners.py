@@ -178,12 +178,9 @@ class Ssh(Table, frozen=True):
     ] = None
     passwords: Annotated[
         bool,
-        Meta(description="Whether clients may log in by password, or by a token in its place."),
-    ] = False
-    keyboard_interactive: Annotated[
-        bool,
         Meta(
-            description="The same by the method `keyboard-interactive`: some clients know no other one."
+            description="Whether clients may log in by password, or by a token in its place: by the method "
+            "`password`, and by `keyboard-interactive` for clients that know no other."
         ),
     ] = False
     login_grace_s: Annotated[

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from stagedoor.model.source import Network
-from stagedoor.model.units import DAY_S, HOUR_S
+from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.audit import Audit
 from stagedoor.settings.form import (
@@ -116,20 +116,6 @@ class Relay(Table, frozen=True):
     ] = None
 
 
-class Throttle(Table, frozen=True):
-    """The limit on wrong passwords."""
-
-    source_tries: Annotated[
-        Count,
-        Meta(
-            description="The number of wrong passwords from one address (an IPv6 /64 is one), whatever the "
-            "names, before it has to wait; after that, one more every three seconds. An IPv6 /48 has four "
-            "times as many. Each worker counts for itself. Raise it if many people share an address; name "
-            "reverse proxies in `web.forwarded_from` and `listen.proxy_protocol_from`."
-        ),
-    ] = 50
-
-
 class Keys(Table, frozen=True):
     """The gateway's own keys, in files of mode 0600.
 
@@ -152,15 +138,6 @@ class Keys(Table, frozen=True):
             "`user_ca_file` is the key."
         ),
     ] = None
-    user_certificate_s: Annotated[
-        float,
-        Meta(
-            ge=300,
-            le=HOUR_S,
-            description="The lifetime of a sign-in's certificate, seconds. It never outlasts the sign-in. "
-            "Renewing it is cheap: the permissions of a sign-in are checked at each login.",
-        ),
-    ] = HOUR_S
     principal_prefix: Annotated[
         Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,31}:\Z")] | None,
         Meta(
@@ -300,7 +277,6 @@ class Settings(Table, frozen=True):
     shells: Shells = Shells()
     kubernetes: Kubernetes = Kubernetes()
     controller: Controller = Controller()
-    throttle: Throttle = Throttle()
     keys: Keys = Keys()
     health: Health = Health()
     log: Log = Log()

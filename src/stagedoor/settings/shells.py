@@ -81,12 +81,6 @@ class LocalShell(Table, frozen=True):
         Path | None,
         Meta(description="The login shell. None: that of the account that runs the gateway."),
     ] = None
-    agent_forward: Annotated[
-        bool,
-        Meta(
-            description="Whether `ssh -A` works. Off: root in the shell could use the agent's keys."
-        ),
-    ] = False
 
     def __post_init__(self) -> None:
         check_labels(self.app, self.environment)
@@ -102,10 +96,6 @@ class Shells(Table, frozen=True):
             "waits up to ten minutes more while an autoscaler adds a node for the shell."
         ),
     ] = 60.0
-    idle_stop_s: Annotated[
-        Seconds,
-        Meta(description="A local shell stops itself after this time without a session."),
-    ] = 600.0
     static: Annotated[tuple[StaticShell, ...], Meta(description="Existing SSH servers.")] = ()
     local: Annotated[
         tuple[LocalShell, ...], Meta(description="Shells on this machine, started on demand.")

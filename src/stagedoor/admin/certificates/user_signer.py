@@ -22,6 +22,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, Kind
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.units import HOUR_S
 from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
@@ -35,6 +36,8 @@ OF_A_USER = Rate(burst=60, interval_s=10.0)
 """The certificates of one user: enough for fifty new machines at once; a laptop renews twice an hour."""
 OF_ALL = Rate(burst=2000, interval_s=0.05)
 """The certificates of all users, 20 a second: 10,000 sign-ins renew at a third of that."""
+CERTIFICATE_S = HOUR_S
+"""The longest time for which a certificate is valid. It never outlasts the sign-in; renewing it is cheap."""
 _ALL = ""
 _CERTIFIED = frozenset({Permission.ENTER, Permission.FORWARD, Permission.AGENT})
 """The permissions that a server that trusts the user CA takes from a certificate."""
@@ -83,7 +86,7 @@ class UserSigner:
         """Open a signer with the user CA and the store of the settings. Raises StagedoorError."""
         authority = user_ca(settings)
         database = open_database(settings.place, create=False)
-        return cls(database, authority.sign_sign_in, settings.keys.user_certificate_s)
+        return cls(database, authority.sign_sign_in, CERTIFICATE_S)
 
     def close(self) -> None:
         """Close the store."""

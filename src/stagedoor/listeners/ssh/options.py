@@ -60,7 +60,6 @@ class SshLimits:
     max_channels: int
     alive_interval_s: float
     passwords: bool
-    keyboard_interactive: bool
     idle_timeout_s: float | None
     max_auth_tries: int = MAX_AUTH_TRIES
 
@@ -95,7 +94,7 @@ def _options(
         keepalive_count_max=ALIVE_COUNT,
         public_key_auth=True,
         password_auth=limits.passwords,
-        kbdint_auth=limits.keyboard_interactive,
+        kbdint_auth=limits.passwords,
         host_based_auth=False,
         gss_host=None,
         # `Connection.create_agent_listener` checks the permission first.

@@ -29,8 +29,8 @@ revoked_keys_file user_ca_file user_ca_agent host_ca_file sign_in_key_file audit
 host_names max_startups accept_env origins domain path
 name issuer redirect_uri scopes name_claim name_domain groups_claim groups_missing step_up_acr
 self_service targets on_failure url format level
-app host environment directory login_shell kubeconfig context authorise leaving namespace
-kit_way kit_pull_policy priority_class
+app host environment directory login_shell kubeconfig authorise leaving namespace
+kit_way priority_class
 """
 _SHOWN = frozenset(_NAMES.split())
 """Names of settings whose text is shown. Numbers and switches are always shown; any other text is hidden, so

@@ -59,7 +59,6 @@ def shells_of(
                 env=entry.env,
                 directory=str(entry.directory) if entry.directory else None,
                 login_shell=str(entry.login_shell) if entry.login_shell else None,
-                agent_forward=entry.agent_forward,
             )
             for entry in settings.shells.local
         ),
@@ -69,7 +68,6 @@ def shells_of(
             key, principals, HOST_CERTIFICATE_S
         ),
         admitted=_admitting(policy, settings.keys.principal_prefix or ""),
-        idle_stop_s=settings.shells.idle_stop_s,
         start_timeout_s=settings.shells.start_timeout_s,
     )
     # A cluster comes last: it refuses unknown apps, and its refusal says how to add one.

@@ -67,7 +67,6 @@ def ssh_listener(
         max_channels=settings.ssh.max_channels,
         alive_interval_s=settings.ssh.alive_interval_s,
         passwords=settings.ssh.passwords,
-        keyboard_interactive=settings.ssh.keyboard_interactive,
         idle_timeout_s=settings.relay.idle_timeout_s,
     )
     return SshListener(flow, limits, host_key, direct, page)

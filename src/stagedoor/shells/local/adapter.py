@@ -16,8 +16,8 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
-from stagedoor.model.units import DAY_S
-from stagedoor.shells.authorized import KEYS_LEASE_S, authorized_keys, ending_by, keys_until
+from stagedoor.model.units import DAY_S, MINUTE_S
+from stagedoor.shells.authorized import authorized_keys, ending_by, keys_until
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.settings import LocalShell, Order
@@ -28,6 +28,8 @@ from stagedoor.shells.static import no_app
 
 REPLACE_AFTER_S = 30 * DAY_S
 """The age at which a process is replaced at the next login. The new one has a new host key."""
+IDLE_STOP_S = 10 * MINUTE_S
+"""A shell without a session stops itself after this time. The next login starts it again within a second."""
 _POLL_S = 0.02
 
 
@@ -48,7 +50,7 @@ class LocalShells:
         user_ca_lines: Callable[[], Sequence[str]],
         sign_host: Callable[[str, tuple[str, ...]], str],
         admitted: Callable[[Target], Sequence[Admission]],
-        idle_stop_s: float = 600.0,
+        idle_stop_s: float = IDLE_STOP_S,
         start_timeout_s: float = 60.0,
         drain_grace_s: float = 10.0,
         now: Callable[[], float] = time.time,
@@ -133,7 +135,7 @@ class LocalShells:
 
     def keys_are_due(self) -> bool:
         """Return whether the keys in the shells must be renewed with `refresh`."""
-        return keys_until(self._keys_until, self._now(), KEYS_LEASE_S) != self._keys_until
+        return keys_until(self._keys_until, self._now()) != self._keys_until
 
     def refresh(self) -> None:
         """Write to every shell's folder the keys that may log in now, and their end.
@@ -143,7 +145,7 @@ class LocalShells:
         nothing, so the keys have an end. Blocks while it writes a few small files; called in any thread.
         Raises OSError.
         """
-        self._keys_until = keys_until(self._keys_until, self._now(), KEYS_LEASE_S)
+        self._keys_until = keys_until(self._keys_until, self._now())
         for target, place in self._places.items():
             if place.folder.is_dir():
                 self._write_keys(target, place)
@@ -206,7 +208,7 @@ class LocalShells:
 
     def _write_keys(self, target: Target, place: ShellFolder) -> None:
         """Write the keys of one shell. Raises OSError."""
-        until = self._keys_until = keys_until(self._keys_until, self._now(), KEYS_LEASE_S)
+        until = self._keys_until = keys_until(self._keys_until, self._now())
         written = None
         # Repeat if the policy has changed meanwhile. Otherwise a start that read the old policy could
         # overwrite the keys of a `refresh` with the new one, for good.

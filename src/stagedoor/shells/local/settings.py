@@ -15,7 +15,6 @@ class LocalShell:
 
     `env` is the app's environment inside the shell. `directory` is where a login starts, None for
     the home directory. `login_shell` is a program's path, None for the OS user's own.
-    `agent_forward` allows `ssh -A`.
     """
 
     app: str
@@ -23,7 +22,6 @@ class LocalShell:
     env: Mapping[str, str] = field(default_factory=dict)
     directory: str | None = None
     login_shell: str | None = None
-    agent_forward: bool = False
 
     @property
     def target(self) -> Target:

@@ -72,7 +72,7 @@ class Sshd:
             server_version="Stagedoor",
             encryption_algs=list(_CIPHERS),
             login_timeout=LOGIN_TIMEOUT_S,
-            agent_forwarding=self.shell.agent_forward,
+            agent_forwarding=True,  # only if the client asked for it (ssh -A), as OpenSSH's sshd has it
             x11_forwarding=False,
             allow_pty=True,
             line_editor=False,
