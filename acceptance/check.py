@@ -12,8 +12,7 @@ from pathlib import Path
 from acceptance import doors, features, jump, machine_login, webshell
 from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
-from stagedoor.demo.client_files import ClientFiles, DemoUser
-from stagedoor.demo.clients import CLIENTS, FDPASS, TUNNEL, Client, Login
+from stagedoor.demo.clients import CLIENTS, FDPASS, TUNNEL, Client, ClientFiles, DemoUser, Login
 from stagedoor.demo.gateway import DemoGateway, run_demo, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 

@@ -24,15 +24,16 @@ from acceptance.kubernetes_tools import (
     kit_image,
     say,
 )
-from stagedoor.demo.client_files import (
+from stagedoor.demo.clients import (
     APPS,
     DEVELOPER,
     USER,
     ClientFiles,
     DemoUser,
+    Login,
+    private_file,
     write_configs,
 )
-from stagedoor.demo.clients import Login, private_file
 from stagedoor.demo.gateway import stagedoor_command
 from stagedoor.model.errors import StagedoorError
 

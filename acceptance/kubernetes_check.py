@@ -23,7 +23,7 @@ from acceptance.check import (
 from acceptance.kubernetes import Installation, installed
 from acceptance.kubernetes_tools import say
 from acceptance.verdict import Result, expect
-from stagedoor.demo.client_files import APPS, USER
+from stagedoor.demo.clients import APPS, USER
 from stagedoor.demo.gateway import stagedoor_command
 from stagedoor.model.shell import ShellState
 

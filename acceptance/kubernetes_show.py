@@ -10,9 +10,8 @@ from acceptance.kubernetes import Installation, installed
 from acceptance.kubernetes_tools import say
 from acceptance.reach import Reach
 from stagedoor.client import sshconfig
-from stagedoor.demo import live
-from stagedoor.demo.client_files import APPS
-from stagedoor.demo.show import bold, timestamped
+from stagedoor.demo.clients import APPS
+from stagedoor.demo.show import bold, describe, timestamped
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, Kind
 
@@ -89,7 +88,7 @@ def _watch(installation: Installation) -> None:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if news := live.describe(event_of(line)):
+                if news := describe(event_of(line)):
                     print(timestamped(news), flush=True)
         finally:
             process.kill()

@@ -11,7 +11,7 @@ from acceptance.chromium import Browser, BrowserError, Tab, chromium
 from acceptance.scenes import Appearance, take_scenes
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import list_sessions
-from stagedoor.demo.client_files import USER, DemoUser
+from stagedoor.demo.clients import USER, DemoUser
 from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX

@@ -18,7 +18,7 @@ from acceptance.kubernetes_apps import app
 from acceptance.kubernetes_show import event_of
 from acceptance.prompted import run
 from stagedoor.demo.clients import CLIENTS
-from stagedoor.demo.live import describe
+from stagedoor.demo.show import describe
 from stagedoor.model.errors import StagedoorError
 from tests.cluster.fixtures import Cluster, cluster
 from tests.demo.test_show import Demo

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.admin.audit import sinks as audit_sinks
-from stagedoor.admin.audit.sinks import bodies, last_seq_of
+from stagedoor.admin import audit_sinks as audit_sinks
+from stagedoor.admin.audit_sinks import bodies, last_seq_of
 from stagedoor.audit.chain import Chain
 from stagedoor.model.event import Event, Kind
 

@@ -17,9 +17,8 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
 from stagedoor.model.webpass import PassKind
-from stagedoor.settings.accounts import Accounts
+from stagedoor.settings.accounts import Accounts, StepUp
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.step_up import StepUp
 from stagedoor.signin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
 from stagedoor.signin.key_proof import NAMESPACE, line_to_sign
 from stagedoor.signin.passes import PassService

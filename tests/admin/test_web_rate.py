@@ -8,7 +8,7 @@ from sqlalchemy import event
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import AT_ONCE, ChangeRateLimit
-from stagedoor.admin.terminals.presence import PresenceService
+from stagedoor.admin.presence import PresenceService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.files import new_key
 from stagedoor.keys.signing import sign

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from stagedoor.authz.admitted import BoundKeys, admitted
-from stagedoor.model.admission import Admission
-from stagedoor.model.grant import GrantRule
+from stagedoor.model.grant import Admission, GrantRule
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.target import Target

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.authz.authoriser import Authoriser
-from stagedoor.authz.decide import authorise
+from stagedoor.authz.decide import authorise, has_somewhere, may_replay
 from stagedoor.authz.guest import again, by_rule, by_share
-from stagedoor.authz.replay import has_somewhere, may_replay
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method

@@ -14,7 +14,7 @@ from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.target import Target
-from stagedoor.settings.step_up import StepUp
+from stagedoor.settings.accounts import StepUp
 
 NOW = 1_800_000_000.0
 MINE, OTHERS = (SignIn(bytes([n]) * 32, NOW + 3600) for n in (1, 2))

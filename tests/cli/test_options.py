@@ -38,10 +38,10 @@ FOREIGN = re.compile(
 REACHING = ("tunnel", "attach", "session watch", "doctor")
 SAID_BY = {
     "admin/account.py": ("ssh-config",),
-    "admin/recordings/recordings.py": ("recording play",),
+    "admin/recordings.py": ("recording play",),
     "admin/service.py": ("grant add", "grant change"),
     "signin/links.py": ("share create", "user invite", "web-link"),
-    "admin/stored/backup.py": ("store restore",),
+    "admin/backup.py": ("store restore",),
     "authz/decide.py": ("grant add",),
     "client/attach/": ("attach", "session watch"),
     "laptop/doctor/": ("doctor",),

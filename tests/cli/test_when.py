@@ -5,9 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stagedoor.cli.show import lasting
-from stagedoor.cli.when import parse_begin, parse_end
+from stagedoor.cli.when import parse_begin, parse_duration, parse_end
 from stagedoor.model.units import size
-from stagedoor.wire.duration import parse_duration
 
 NOW = 1_800_000_000.0
 

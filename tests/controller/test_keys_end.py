@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.shells.authorized import KEYS_LEASE_S, in_force

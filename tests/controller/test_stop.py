@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from stagedoor.controller.guard import LeaderOnly
-from stagedoor.controller.stop import stop_all
 from stagedoor.kube.election import Election
-from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import ClusterError, Kind
+from stagedoor.model.grant import Admission
 from stagedoor.model.units import HOUR_S, MINUTE_S
+from stagedoor.serve.stop_shells import stop_all
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S
 from tests.controller.test_keys_end import good

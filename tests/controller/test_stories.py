@@ -12,9 +12,9 @@ from stagedoor.admin.apps import App, Apps
 from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import ShellWriter
-from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.model.units import HOUR_S, MINUTE_S

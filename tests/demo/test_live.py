@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stagedoor.demo.live import describe, lasting, session_lines
+from stagedoor.demo.show import describe, lasting, session_lines
 from stagedoor.model.event import Event, Kind
 from stagedoor.store.sessions import SessionRecord
 

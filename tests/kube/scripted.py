@@ -10,7 +10,7 @@ from typing import Any
 from stagedoor.kube.access import Access, Address, Trust
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.credentials import Credential, StaticCredential
-from stagedoor.kube.limits import Limits
+from stagedoor.kube.pace import Limits
 
 Script = Callable[["Exchange"], Awaitable[None]]
 

@@ -14,8 +14,8 @@ from stagedoor.kube import http, wire
 from stagedoor.kube.answers import NO_ANSWER, ApiRequest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.credentials import CredentialError, Header
-from stagedoor.kube.limits import Limits, WatchLimits
-from stagedoor.kube.watch_problems import API, WatchProblems
+from stagedoor.kube.pace import Limits, WatchLimits
+from stagedoor.kube.watch import API, WatchProblems
 from stagedoor.model.cluster import Change, ClusterError, Kind, Verb
 from tests.kube.scripted import Exchange, listing, pod, scripted, status
 

@@ -12,10 +12,10 @@ import pytest
 
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
+from stagedoor.shells.kubernetes.ports import Cause
 from tests.cluster.archive import Files, Start, image, layer
 from tests.cluster.fixtures import Cluster
 from tests.shells.kubernetes import world

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from stagedoor.listeners.web import replay as recordings
 from stagedoor.listeners.web.pages import markup as pages
 from stagedoor.listeners.web.pages.assets import Assets
-from stagedoor.listeners.web.recordings import replay as recordings
 from stagedoor.model.target import Target
 
 HOSTILE = """x"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stagedoor.listeners.web.fair_start import StartQueue
+from stagedoor.listeners.web.listener import StartQueue
 from tests.virtual_time import VirtualLoop, in_virtual_time
 
 TIMEOUT_S = 10.0

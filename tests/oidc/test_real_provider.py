@@ -16,7 +16,7 @@ from stagedoor.net.https import load_trust
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError
 from stagedoor.oidc.request import Client, new_attempt
-from stagedoor.serve.doctor.providers import provider_findings
+from stagedoor.serve.doctor.gateway import provider_findings
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.single_sign_on import HttpsFetch
 from stagedoor.wire.finding import Level

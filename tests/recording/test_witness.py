@@ -12,13 +12,16 @@ from stagedoor.audit.words import noted_event
 from stagedoor.model.event import Kind
 from stagedoor.model.session import Opened
 from stagedoor.recording.channel_audit import (
+    BATCH,
     COMMAND_BYTES,
+    NAMED,
     TAIL_BYTES,
     ChannelAudit,
     ChannelRequest,
+    FileCounts,
     asked_fields,
+    line_of,
 )
-from stagedoor.recording.files import BATCH, NAMED, FileCounts, line_of
 from stagedoor.wire.ssh.sftp import FileEvent
 from tests.recording.conftest import OPENED
 

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from stagedoor.admin.stored.backup import _files_outside
+from stagedoor.admin.backup import _files_outside
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import Source
 from stagedoor.model.trace import LoginStep, LoginTrace, TraceContext

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.admission import Admission
+from stagedoor.model.grant import Admission
 from stagedoor.model.name import valid_name
 from stagedoor.shells.authorized import authorized_keys, ending_by, in_force, keys_until
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.admission import Admission
+from stagedoor.model.grant import Admission
 from stagedoor.shells.authorized import authorized_principals
 from tests.shells.test_authorized import UNTIL
 

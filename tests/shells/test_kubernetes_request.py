@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.live.lease_writer import FRESH_S, LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.ports import Cause
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 

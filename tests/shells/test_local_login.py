@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.model.admission import Admission
+from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S

@@ -10,7 +10,7 @@ import pytest
 
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
-from stagedoor.shells.directory import ShellDirectory
+from stagedoor.serve.parts.shells import ShellDirectory
 from stagedoor.shells.ports import Shells
 from stagedoor.shells.static import StaticShell, StaticShells
 from tests.ports import free_port

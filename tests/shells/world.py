@@ -12,8 +12,7 @@ from pathlib import Path
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
-from stagedoor.model.admission import Admission
-from stagedoor.model.grant import Grant
+from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target

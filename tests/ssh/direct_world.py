@@ -31,8 +31,7 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.net.dial import Dialer
 from stagedoor.net.resolve import Resolver
-from stagedoor.recording.channel_audit import Fields
-from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.channel_audit import Fields, RecordingPlan
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.shells.local import LocalShell, LocalShells

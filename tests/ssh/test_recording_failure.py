@@ -11,8 +11,8 @@ import pytest
 from stagedoor.model.event import Kind
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import End, Opened
+from stagedoor.recording.channel_audit import RecordingPlan
 from stagedoor.recording.folder import RecordingFile, RecordingFolder
-from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recorder, RecordingEnded
 from tests.shells.world import World
 from tests.ssh.direct_world import BOUND_S, Client, Policy, direct_gateway

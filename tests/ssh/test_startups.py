@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.listeners.ssh.startups import Startups
-from stagedoor.settings.startups import StartupLimits, parse_limits
+from stagedoor.settings.listeners import StartupLimits, parse_limits
 
 ALWAYS, NEVER = (lambda: 0.0), (lambda: 0.999)
 

@@ -11,7 +11,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.terminals.shares import end_share, make_share
+from stagedoor.admin.shares import end_share, make_share
 from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from stagedoor.admin.migrate import migrate_store
 from stagedoor.admin.service import AdminService
-from stagedoor.admin.stored.migrate import migrate_store
 from stagedoor.cli.app import stagedoor
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.grant import GrantRule

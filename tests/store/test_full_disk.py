@@ -10,8 +10,8 @@ from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
+from stagedoor.admin.shares import end_share, make_share
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.admin.terminals.shares import end_share, make_share
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity, Method

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.store.liveness.silence import HeartbeatWatch
+from stagedoor.store.liveness.heartbeat import HeartbeatWatch
 
 
 def watch(

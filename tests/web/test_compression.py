@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CloseCode, Frame, Opcode
 
-from stagedoor.listeners.web.terminal.rate import AGAIN_S, MOST, SLOW_S, LineRate
+from stagedoor.listeners.web.terminal.relay import AGAIN_S, MOST, SLOW_S, LineRate
 from stagedoor.listeners.web.websocket import LEAST_BYTES, Compression, DeflateExtension
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
 from tests.path.gateway import Gateway

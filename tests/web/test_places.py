@@ -1,6 +1,6 @@
 """How many may be at a terminal, by those who are there."""
 
-from stagedoor.admin.terminals.presence import (
+from stagedoor.admin.presence import (
     BY_ONE_SHARE,
     TYPING_ONE_PERSON,
     WATCHING,

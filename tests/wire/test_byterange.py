@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.http.byterange import ByteRange, UnsatisfiableError, parse_range
+from stagedoor.wire.http.fields import ByteRange, UnsatisfiableError, parse_range
 
 
 @pytest.mark.parametrize(

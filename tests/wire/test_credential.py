@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.wire.http.credential import parse_credential
+from stagedoor.wire.http.fields import parse_credential
 
 
 def basic(text: str | bytes) -> bytes:

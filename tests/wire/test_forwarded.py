@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.source import Source
-from stagedoor.wire.http.forwarded import parse_last_forwarded
+from stagedoor.wire.http.fields import parse_last_forwarded
 
 READ = {
     "203.0.113.9": Source.of("203.0.113.9", 0),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.trace import TraceContext
-from stagedoor.wire.http.traceparent import MAX_CHARS, parse_traceparent
+from stagedoor.wire.http.fields import MAX_TRACEPARENT_CHARS, parse_traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -30,7 +30,7 @@ def test_a_caller_s_trace_is_taken_on() -> None:
         f"00-{TRACE}-{SPAN}-01-more",
         f"00-{TRACE}-{SPAN}-1",
         f"00-{TRACE}-{SPAN}-01\n",
-        f"cc-{TRACE}-{SPAN}-01-{'x' * MAX_CHARS}",
+        f"cc-{TRACE}-{SPAN}-01-{'x' * MAX_TRACEPARENT_CHARS}",
     ],
 )
 def test_what_is_no_trace_context_is_none(text: str) -> None:

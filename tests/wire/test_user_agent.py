@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagedoor.wire.http.user_agent import device_of
+from stagedoor.wire.http.fields import device_of
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 

@@ -17,16 +17,16 @@ from stagedoor.model.shell import Progress, ShellState
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import WrongSettings, read_settings
 from stagedoor.shells.kubernetes.derive.explain import ShellReport, explain
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
-from stagedoor.shells.kubernetes.live.opt_in import SUITABLE, UNSUITABLE, opt_in_problem
+from stagedoor.shells.kubernetes.live.events import SUITABLE, UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.live.outdated import sentence
-from stagedoor.shells.kubernetes.live.reading import derive_now
+from stagedoor.shells.kubernetes.live.register import derive_now
 from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.ports import Cause
 
 SYNC_S = 15.0
 """The time within which the cluster has to list its objects."""

@@ -12,9 +12,8 @@ from stagedoor.authn import passwords
 from stagedoor.authn.decide import CheckPassword, confirm, decide, wrong_password
 from stagedoor.authn.decide_key import Trust, decide_key, revoked_now
 from stagedoor.authn.passes import identity_of
-from stagedoor.authn.pool import Full, VerifyPool
+from stagedoor.authn.passwords import Full, VerifiedPasswords, VerifyPool
 from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, key
-from stagedoor.authn.verified import VerifiedPasswords
 from stagedoor.model.credential import Credential, KeyCredential, PasswordCredential, login_secret
 from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.identity import Identity, Method

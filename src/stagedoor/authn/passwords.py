@@ -1,13 +1,27 @@
-"""Password hashes: argon2id (RFC 9106) in PHC strings."""
+"""Passwords: their hashes (argon2id, RFC 9106), the threads that verify, and what was verified lately.
 
+A verified password is remembered as a keyed BLAKE2b (RFC 7693) of the name, the user's current hash and the
+password, under a key that lives as long as the process. So no password is kept, and once the hash changes,
+the old entry matches no more.
+"""
+
+import asyncio
 import base64
 import secrets
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from functools import cache
+from hashlib import blake2b
 
 import argon2
 
+from stagedoor.model.fair_queue import FairQueue
+from stagedoor.model.units import MINUTE_S
+
 # RFC 9106 §4, second recommended option (64 MiB, 3 passes), with one lane instead of four: a lane
-# is a thread, and `authn.pool` bounds the CPUs in use by counting verifications.
+# is a thread, and `authn.passwords` bounds the CPUs in use by counting verifications.
 _HASHER = argon2.PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
 
 
@@ -39,3 +53,123 @@ def dummy_hash() -> str:
 def _unpadded(value: bytes) -> str:
     """Encode as PHC strings do: Base64 without `=`."""
     return base64.b64encode(value).decode("ascii").rstrip("=")
+
+
+class Full(Enum):
+    """The limit that leaves no room: this source's, or that of all together."""
+
+    SOURCE = "source"
+    ALL = "all"
+
+
+class VerifyPool:
+    """A pool in which `threads` verifications run at once and `waiting` more may wait.
+
+    One source may have `per_source` of both. Belongs to one event loop.
+    """
+
+    def __init__(self, threads: int, waiting: int, per_source: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._free = threads
+        self._per_source = per_source
+        self._of_source: Counter[str] = Counter()
+        self._turns: FairQueue[asyncio.Future[bool]] = FairQueue(waiting)
+
+    async def run(self, source: str, work: Callable[[], bool]) -> bool | Full:
+        """Call `work` in a thread, on this source's turn, and return its result, or why it was not called."""
+        if self._of_source[source] >= self._per_source:
+            return Full.SOURCE
+        self._of_source[source] += 1
+        try:
+            if not await self._wait_for_turn(source):
+                return Full.ALL
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            finally:
+                self._free_thread()
+        finally:
+            self._of_source[source] -= 1
+            if not self._of_source[source]:
+                del self._of_source[source]
+
+    def close(self) -> None:
+        """Stop the threads. Work that has not begun is dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _wait_for_turn(self, source: str) -> bool:
+        """Wait for a free thread. Return False if another source took this place in the queue."""
+        if self._free:
+            self._free -= 1
+            return True
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        displaced = self._turns.line_up(turn, source)
+        if displaced is not None and not displaced.done():
+            displaced.set_result(False)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            self._turns.remove(turn)
+            if turn.done() and not turn.cancelled() and turn.result():
+                self._free_thread()
+            raise
+
+    def _free_thread(self) -> None:
+        """Give a thread to the next in the queue, or count it as free."""
+        while (turn := self._turns.take()) is not None:
+            if not turn.done():  # otherwise the waiting task has just been cancelled
+                turn.set_result(True)
+                return
+        self._free += 1
+
+
+class VerifiedPasswords:
+    """A set of at most `entries` passwords, each kept for `age_s` seconds after its verification.
+
+    Using an entry does not keep it longer.
+    """
+
+    def __init__(self, entries: int = 10_000, age_s: float = 10 * MINUTE_S) -> None:
+        self._key = secrets.token_bytes(32)
+        self._entries = entries
+        self._age_s = age_s
+        self._until: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._names: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def seal(self, name: str, password_hash: str, password: str) -> bytes:
+        """Return the keyed hash of these three together, 32 bytes."""
+        parts = [p.encode("utf-8", "surrogatepass") for p in (name, password_hash, password)]
+        # The lengths come first, so that no other three parts make the same bytes.
+        message = b"%d:%d:%s" % (len(parts[0]), len(parts[1]), b"".join(parts))
+        return blake2b(message, digest_size=32, key=self._key).digest()
+
+    def knows(self, name: str) -> bool:
+        """Return whether a password of this name is remembered, and so could be guessed here."""
+        return name in self._names
+
+    def holds(self, seal: bytes, now: float) -> bool:
+        """Return whether this seal was added less than `age_s` ago."""
+        entry = self._until.get(seal)
+        if entry is None:
+            return False
+        if entry[0] <= now:
+            self._forget(seal)
+            return False
+        return True
+
+    def put(self, seal: bytes, name: str, now: float) -> None:
+        """Remember a seal. If there is no room, the oldest is dropped."""
+        if seal in self._until:
+            self._forget(seal)
+        self._until[seal] = (now + self._age_s, name)
+        self._names[name] += 1
+        while len(self._until) > self._entries:
+            self._forget(next(iter(self._until)))
+
+    def _forget(self, seal: bytes) -> None:
+        _, name = self._until.pop(seal)
+        self._names[name] -= 1
+        if not self._names[name]:
+            del self._names[name]

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from stagedoor.authz.decide import authorise
-from stagedoor.model.admission import Admission
-from stagedoor.model.grant import Grant
+from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target

@@ -1,4 +1,4 @@
-"""The rule of entry. Default deny: without a rule that matches now, entry is denied."""
+"""The rules of entry and of playing recordings. Default deny: without a rule that matches now, no."""
 
 from collections.abc import Iterable, Iterator
 from math import inf
@@ -197,4 +197,40 @@ def _no_grant(policy: Policy, user: User, target: Target) -> Denial:
         what,
         f"an administrator gives {another} with: stagedoor grant add user:{user.name} {target.app}{option}",
         f"ask an administrator for {another}",
+    )
+
+
+def may_replay(
+    policy: Policy,
+    identity: Identity,
+    target: Target | None,
+    now: float,
+) -> bool:
+    """Return whether `identity` may play a recording of `target`; None stands for an unknown target.
+
+    Only a password, or a link for all apps, opens recordings: a token is for entering apps, and is kept in
+    scripts.
+    """
+    user = policy.users.get(identity.name)
+    if user is None or not identity.is_person:
+        return False
+    return Permission.REPLAY in permitted(matching(policy, user, target, now))
+
+
+def has_somewhere(
+    policy: Policy,
+    identity: Identity,
+    permission: Permission,
+    now: float,
+) -> bool:
+    """Return whether there is any app for which `identity` might have this permission now."""
+    user = policy.users.get(identity.name)
+    if user is None or (permission is Permission.REPLAY and not identity.is_person):
+        return False
+    subjects = subjects_of(user.name, user.groups)
+    return any(
+        rule.subject in subjects
+        and permission in rule.permissions
+        and (rule.expires_at is None or now < rule.expires_at)
+        for rule in policy.grants
     )

@@ -60,7 +60,7 @@ grant_ids = _of_policy(
 
 
 def _recordings(service: AdminService) -> Iterator[tuple[str, str]]:
-    from stagedoor.admin.recordings.recordings import list_recordings
+    from stagedoor.admin.recordings import list_recordings
 
     for recording in list_recordings(service):
         session = recording.session

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import click
 
-from stagedoor.admin.recordings import recordings
-from stagedoor.admin.recordings.recordings import Recorded
+from stagedoor.admin import recordings
+from stagedoor.admin.recordings import Recorded
 from stagedoor.admin.service import AdminService, open_service
 from stagedoor.cli import show
 from stagedoor.cli.attach import is_utf8, language

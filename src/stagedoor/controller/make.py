@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagedoor.controller.mirrors import digest
-from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.grant import Admission
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import keys_until
 from stagedoor.shells.kubernetes.derive import objects

@@ -10,8 +10,8 @@ from stagedoor.controller.mirrors import NamespaceMirrors
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
 from stagedoor.shells.kubernetes.live import events
+from stagedoor.shells.kubernetes.live.events import UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell
-from stagedoor.shells.kubernetes.live.opt_in import UNSUITABLE, opt_in_problem
 from stagedoor.shells.kubernetes.ports import Cluster
 
 CHECK_EVERY_S = 60.0

@@ -10,7 +10,6 @@ from stagedoor.controller.snapshot import AppSnapshot, read_app
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S, RENEW_AT
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit
@@ -30,7 +29,7 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
 )
 from stagedoor.shells.kubernetes.live.outdated import notice, outdated, outdated_marks, sentence
 from stagedoor.shells.kubernetes.names import CONTAINER, KEYS_UNTIL, shell_object
-from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.kubernetes.sentences import refusal
 from stagedoor.wire.rfc3339 import show_time
 

@@ -15,15 +15,15 @@ from pathlib import Path
 
 from stagedoor.admin.certificates.authorities import host_ca, user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
-from stagedoor.demo.client_files import (
+from stagedoor.demo.clients import (
     APPS,
     DEVELOPER,
     USER,
     ClientFiles,
     DemoUser,
+    Login,
     write_configs,
 )
-from stagedoor.demo.clients import Login
 from stagedoor.demo.provider import GROUP, DemoProvider, provider_beside
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission

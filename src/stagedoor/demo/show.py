@@ -7,21 +7,91 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import click
 
 from stagedoor.admin.service import AdminService, open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
-from stagedoor.demo import live
-from stagedoor.demo.client_files import APPS
-from stagedoor.demo.clients import NC, find, tunnel_command
+from stagedoor.demo.clients import APPS, NC, find, tunnel_command
 from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, run_demo, stagedoor_command
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.event import Event, Kind
+from stagedoor.model.session import End
+from stagedoor.model.units import HOUR_S, MINUTE_S, size
 from stagedoor.store.journal import Entry, read_entries
 from stagedoor.store.sessions import SessionRecord
+
+_END = {
+    End.EVICTED: "closed by an administrator",
+    End.REVOKED: "closed: nothing lets them in any more",
+    End.EXPIRED: "closed: the grant expired",
+    End.DRAINED: "closed: the gateway stops",
+}
+
+
+@dataclass(frozen=True)
+class StatusLine:
+    """A line that stays on the screen. `good` is True for a login, False for a refusal, None for the rest."""
+
+    text: str
+    good: bool | None = None
+
+
+def describe(event: Event) -> StatusLine | None:
+    """Return the line for an audit event; None for events that the demo does not show."""
+    who = f"{event.identity} → {event.target}"
+    match event.kind:
+        case Kind.SESSION_OPENED:
+            return StatusLine(f"{who}  open, from {event.source}", True)
+        case Kind.SESSION_CLOSED:
+            lasted_s = float(event.fields.get("duration_s") or 0)
+            sent, received = (int(event.fields.get(name) or 0) for name in ("sent", "received"))
+            end = End(event.reason) if event.reason else End.CLOSED
+            return StatusLine(
+                f"{who}  {_END.get(end, end.value.replace('_', ' '))} after {lasting(lasted_s)}, "
+                f"{size(sent)} up, {size(received)} down"
+            )
+        case Kind.SESSION_DENIED:
+            name = event.identity or event.source
+            who = f"{name} → {event.target}" if event.target else f"{name}"
+            if (count := event.fields.get("count")) is not None:
+                why = (event.reason or "").replace("_", " ")
+                return StatusLine(f"{who}  refused {count} times more: {why}", False)
+            return StatusLine(f"{who}  refused: {event.fields.get('message')}", False)
+        case _:
+            return None
+
+
+def session_lines(records: Sequence[SessionRecord], now: float, rows: int) -> list[str]:
+    """Return the open sessions, one a line, in at most `rows` lines. `now` is seconds since the epoch."""
+    if not records:
+        return ["nobody is inside"]
+    lines = [
+        f"{record.identity} in {record.target}  {lasting(now - record.opened_at)}  "
+        f"{size(record.sent)} up, {size(record.received)} down"
+        for record in records
+    ]
+    if len(lines) > rows:
+        left_out = len(lines) - rows + 1
+        lines = [*lines[: rows - 1], f"and {left_out} more"]
+    return lines
+
+
+def lasting(seconds: float) -> str:
+    """Return a short text for a duration: `0.4 s`, `12 s`, `3 min`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    if seconds < MINUTE_S:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // MINUTE_S)
+    if seconds < HOUR_S:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
 
 POLL_S = 0.25
 _CLEAR_BELOW = "\x1b[J"
@@ -163,7 +233,7 @@ async def _watch(service: AdminService, ended: asyncio.Task[None]) -> None:
             return
         if entries:
             after = entries[-1].seq
-        lines = [line for entry in entries if (line := live.describe(entry.event))]
+        lines = [line for entry in entries if (line := describe(entry.event))]
         if over:
             screen.end(lines)
         else:
@@ -181,23 +251,23 @@ class _Screen:
         self._terminal = sys.stdout.isatty()
         self._below: list[str] = []
 
-    def draw(self, lines: list[live.StatusLine], records: list[SessionRecord], now: float) -> None:
+    def draw(self, lines: list[StatusLine], records: list[SessionRecord], now: float) -> None:
         """Print `lines`, and redraw the open sessions below them on a terminal."""
         below: list[str] = []
         if self._terminal:
             size = shutil.get_terminal_size()
             below = [
                 click.style(f"  {line}"[: size.columns - 1], dim=True)
-                for line in live.session_lines(records, now, max(1, size.lines // 3))
+                for line in session_lines(records, now, max(1, size.lines // 3))
             ]
         if lines or below != self._below:
             self._write(lines, below)
 
-    def end(self, lines: list[live.StatusLine]) -> None:
+    def end(self, lines: list[StatusLine]) -> None:
         """Print the last lines, and remove the lines below them."""
         self._write(lines, [])
 
-    def _write(self, lines: list[live.StatusLine], below: list[str]) -> None:
+    def _write(self, lines: list[StatusLine], below: list[str]) -> None:
         text = ""
         if self._below:
             # Move up to the first of the redrawn lines, and clear from there (ECMA-48: CUU, ED).
@@ -211,7 +281,7 @@ class _Screen:
             _print(text)
 
 
-def timestamped(line: live.StatusLine) -> str:
+def timestamped(line: StatusLine) -> str:
     """Return a line with the present time and a mark in front."""
     mark = {True: click.style("+", fg="green"), False: click.style("!", fg="red"), None: "-"}
     return f"{time.strftime('%H:%M:%S')} {mark[line.good]} {line.text}"

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
 from stagedoor.holder.attachments import owner_name
 from stagedoor.holder.limits import REMEMBERED
-from stagedoor.holder.replay import replayable, whole_lines
-from stagedoor.holder.ring import Ring
+from stagedoor.holder.ring import Ring, replayable, whole_lines
 from stagedoor.wire.terminal.frames import (
     FEATURES,
     MAX_DATA_BYTES,

@@ -13,8 +13,7 @@ import msgspec
 from stagedoor.kube import answers
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.http import Answer, Http, Request
-from stagedoor.kube.limits import URGENT_LIMIT_S, Limits
-from stagedoor.kube.pace import Bucket, retry_after_s
+from stagedoor.kube.pace import URGENT_LIMIT_S, Bucket, Limits, retry_after_s
 from stagedoor.kube.wire import NoAnswerError
 from stagedoor.model.cluster import Object
 

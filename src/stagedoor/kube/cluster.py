@@ -8,18 +8,17 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from stagedoor import __version__
-from stagedoor.kube import lists, logs, paths
+from stagedoor.kube import lists, paths
 from stagedoor.kube.access import Access
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.api_client import ApiClient, encoded
 from stagedoor.kube.events import Reporter
 from stagedoor.kube.http import Http, Request
-from stagedoor.kube.limits import Limits
 from stagedoor.kube.lists import ListOptions, Trim
-from stagedoor.kube.pace import Bucket
-from stagedoor.kube.watch import ResourceWatch
-from stagedoor.kube.watch_problems import WatchProblems
+from stagedoor.kube.pace import Bucket, Limits
+from stagedoor.kube.watch import ResourceWatch, WatchProblems
 from stagedoor.model.cluster import Change, ClusterError, Kind, Object
+from stagedoor.model.units import KIB
 
 
 class KubeCluster:
@@ -176,7 +175,7 @@ class KubeCluster:
 
         While the container is starting, they are the lines of the container before it.
         """
-        return await logs.read(self._client, namespace, pod, container, lines)
+        return await read(self._client, namespace, pod, container, lines)
 
     async def report(
         self, about: Object, *, reason: str, message: str, warning: bool = False
@@ -268,3 +267,40 @@ def _identity(manifest: Object) -> tuple[Kind, str, str]:
             retry=False,
         )
     return kind, meta.get("namespace", ""), meta["name"]
+
+
+LOG_LIMIT_BYTES = 64 * KIB
+"""The most bytes that are taken from the kubelet: lines can be long."""
+
+
+async def read(client: ApiClient, namespace: str, pod: str, container: str, lines: int) -> str:
+    """Return the last lines of a log, "" while there are none.
+
+    Raises ClusterError, of reason NotFound if the pod does not exist.
+    """
+    text = await _read(client, namespace, pod, container, lines, previous=False)
+    if text:
+        return text
+    # The container has not started, or was just restarted: the log of the one before shows what went wrong.
+    return await _read(client, namespace, pod, container, lines, previous=True) or ""
+
+
+async def _read(
+    client: ApiClient, namespace: str, pod: str, container: str, lines: int, *, previous: bool
+) -> str | None:
+    operation = ApiRequest.about("get", Kind.POD, namespace, pod, "log")
+    query: dict[str, str | int | bool] = {
+        "container": container,
+        "tailLines": lines,
+        "limitBytes": LOG_LIMIT_BYTES,
+        "previous": previous,
+    }
+    path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
+    try:
+        answer = await client.answer(operation, Request("GET", path, accept="*/*"))
+    except ClusterError as error:
+        # 400: "container … is waiting to start", "previous terminated container … not found".
+        if error.status == 400:
+            return None
+        raise
+    return answer.body[:LOG_LIMIT_BYTES].decode("utf-8", "replace")

@@ -24,8 +24,7 @@ from stagedoor.kube.credentials import (
     bearer,
 )
 from stagedoor.kube.plugin import VERSIONS, Plugin, Program
-from stagedoor.model.errors import SettingsError
-from stagedoor.model.extra import install_extra
+from stagedoor.model.errors import SettingsError, install_extra
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The pacing of requests by a token bucket, with time as an argument. Pure.
+"""The limits of requests, and their pacing by a token bucket, with time as an argument. Pure.
 
 The API server has its own fairness (API Priority and Fairness), which slows down all clients of the same
 kind. This keeps our bursts from being the reason.
@@ -50,3 +50,56 @@ def retry_after_s(value: str, longest_s: float) -> float:
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         return min(1.0, longest_s)
     return min(float(text), longest_s)
+
+
+ASK_LIMIT_S = 15.0
+"""The time for one request and its whole answer: an admission webhook may take 10 s."""
+
+LIST_LIMIT_S = 60.0
+"""The time for a page of a list; the API server itself gives up after 60 s."""
+
+PAGE = 500
+"""The most objects in one page of a list, as in client-go."""
+
+IN_FLIGHT = 16
+"""The most requests at the same time, watches excluded."""
+
+PATIENCE_S = 20.0
+"""How long a request waits in total when the API asks to retry later (429 or 5xx with Retry-After)."""
+
+URGENT_LIMIT_S = 3.5
+"""The time for a request of an election: a leader has 7 s to renew its lease, and tries twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLimits:
+    """The limits of a watch, in seconds."""
+
+    answer_s: float = 30.0
+    """The time for the head of the answer."""
+    length_s: float = 300.0
+    """How long one watch lasts before the API server ends it. Up to half of it is added at random, so that
+    a thousand watches do not start again at once (client-go: 5 to 10 minutes)."""
+    silence_s: float = 120.0
+    """A watch that is silent for so long is started again where it was. That costs one request, and shows
+    whether the server is still there. A bookmark comes each minute, but only if the API server gets progress
+    notifications from its store (etcd since 3.4.25, by `RequestProgress`), and never for events."""
+    late_s: float = 15.0
+    """How long after its due end we leave a watch that the API server has not ended."""
+    first_wait_s: float = 0.25
+    longest_wait_s: float = 10.0
+    """The longest wait between two attempts; it doubles each time. We are back so soon after the API is."""
+    settled_s: float = 5.0
+    """A watch that lasted so long has worked, and the next wait is `first_wait_s` again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a client. Durations are in seconds."""
+
+    ask_s: float = ASK_LIMIT_S
+    list_s: float = LIST_LIMIT_S
+    patience_s: float = PATIENCE_S
+    in_flight: int = IN_FLIGHT
+    page: int = PAGE
+    watch: WatchLimits = field(default_factory=WatchLimits)

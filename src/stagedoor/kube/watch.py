@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from stagedoor.kube import answers, lists, paths
-from stagedoor.kube.answers import ApiRequest
+from stagedoor.kube.answers import NO_ANSWER, ApiRequest
 from stagedoor.kube.api_client import ApiClient
 from stagedoor.kube.http import Request, Stream
 from stagedoor.kube.lists import ListOptions, Trim
@@ -251,3 +251,37 @@ class Lines:
     def _check(self, length: int) -> None:
         if length > self._limit:
             raise TooLongError(f"a line of more than {self._limit} bytes")
+
+
+API = "the cluster's API"
+
+
+class WatchProblems:
+    """A reporter of the parts of the cluster (`API`, `namespace apps`) that cannot be watched.
+
+    It reports a part with the reason when the first of its watches fails, and with None once all of them work
+    again.
+    """
+
+    def __init__(self, on_problem: Callable[[str, str | None], None]) -> None:
+        self._on_problem = on_problem
+        self._failing: dict[ApiRequest, str] = {}
+        """The failing watches, each with the part that it is counted in."""
+
+    def report(self, watch: ApiRequest, problem: ClusterError | None) -> None:
+        """Take note that a watch fails, or works again (None)."""
+        before = self._failing.pop(watch, None)
+        part = _part(watch, problem) if problem is not None else None
+        is_first = part is not None and part not in self._failing.values() and part != before
+        if part is not None:
+            self._failing[watch] = part
+        if before is not None and before not in self._failing.values():
+            self._on_problem(before, None)
+        if is_first and part is not None and problem is not None:
+            self._on_problem(part, problem.message)
+
+
+def _part(watch: ApiRequest, problem: ClusterError) -> str:
+    if problem.reason == NO_ANSWER:
+        return API
+    return f"namespace {watch.namespace}" if watch.namespace else str(watch)

@@ -22,7 +22,7 @@ AT_ONCE = 8
 _CODE = re.compile(
     rb"GET /\?code=([A-Za-z0-9_-]{16,128})&iss=([A-Za-z0-9._~%-]{1,1024}) HTTP/1\.[01]\r\n"
 )
-"""The address to which `listeners.web.login.pages` redirects the browser; `iss` is of RFC 9207."""
+"""The address to which `listeners.web.login_pages` redirects the browser; `iss` is of RFC 9207."""
 _IN_A_PAGE = re.compile(rb"\r\nsec-fetch-dest:(?! *document\r\n)", re.IGNORECASE)
 """Matches requests for a part of some page, such as an image, and not for a page itself (Fetch Metadata)."""
 

@@ -1,5 +1,7 @@
 """Errors that are reported to the person who runs a command or logs in."""
 
+import sys
+
 
 class StagedoorError(Exception):
     """An error whose text is for a person.
@@ -49,3 +51,12 @@ class RefusedError(StagedoorError):
     """A value that a person gave (a name, a key, a password, a pattern) is not acceptable."""
 
     exit_code = 2
+
+
+def install_extra(extra: str) -> str:
+    """Return the command that installs the optional part `extra` in this environment.
+
+    It never suggests a bare `stagedoor[…]`: pip would ask the index, where a stranger could own the
+    name.
+    """
+    return f"{sys.prefix}/bin/pip install './stagedoor[{extra}]' (./stagedoor is a checkout)"

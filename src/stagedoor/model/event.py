@@ -32,7 +32,7 @@ class Kind(StrEnum):
     """A recording was read: on the web by `identity`, or with a command by the `actor` in its fields."""
     POLICY_CHANGED = "policy.changed"
     AUDIT_CHECKPOINT = "audit.checkpoint"
-    """The current end of the chain, signed; see `audit.chain`."""
+    """The current end of the chain, signed; see `admin.audit_chain`."""
     AUDIT_REMOVED = "audit.removed"
     """Events were removed, after delivery to every sink and after the retention in the settings."""
     CERTIFICATE_SIGNED = "certificate.signed"

@@ -24,16 +24,15 @@ from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import new_key, private_text, public_line
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.listeners.health import HealthListener, Page
-from stagedoor.model.admission import Admission
 from stagedoor.model.errors import SettingsError, StagedoorError
+from stagedoor.model.grant import Admission
 from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.serve import log
 from stagedoor.serve.problem_log import ProblemLog
-from stagedoor.serve.process import run_process
+from stagedoor.serve.process import call_when_reachable, run_process
 from stagedoor.serve.supervisor.control import Failed, StartMessage, line, read_to_worker
-from stagedoor.serve.waiting import call_when_reachable
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings

@@ -11,8 +11,7 @@ import structlog
 from stagedoor.admin.certificates.authorities import ensure_cas, host_ca_line
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import close_orphaned_sessions
-from stagedoor.model.errors import SettingsError, StagedoorError
-from stagedoor.model.extra import install_extra
+from stagedoor.model.errors import SettingsError, StagedoorError, install_extra
 from stagedoor.model.units import DAY_S
 from stagedoor.net.listen import Listening, bind
 from stagedoor.net.tls import read_validity, server_context

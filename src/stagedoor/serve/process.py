@@ -1,9 +1,12 @@
-"""The event loop of a process that ends on a signal."""
+"""The event loop of a process that ends on a signal, and the wait for a store when it starts."""
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
+
+from stagedoor.model.errors import StoreUnavailableError
 
 Result = TypeVar("Result")
 
@@ -36,3 +39,34 @@ def run_process(main: Coroutine[Any, Any, Result]) -> Result:
 def _ignore() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+AGAIN_S = 1.0
+"""Seconds until the next attempt. An attempt to reach a dead server takes up to five seconds itself."""
+
+
+async def call_when_reachable(
+    do: Callable[[], Result],
+    on_problem: Callable[[str | None], None],
+    stop: asyncio.Event,
+    *,
+    again_s: float = AGAIN_S,
+) -> Result | None:
+    """Call `do` in a thread, again and again while the store is unreachable, and return its result.
+
+    The process waits itself instead of exiting: a service manager or a cluster would delay each restart more.
+    Returns None if `stop` is set first. `on_problem` is called with one line for each failed attempt, and
+    with None once an attempt succeeds. Other exceptions of `do` are raised.
+    """
+    while not stop.is_set():
+        try:
+            result = await asyncio.to_thread(do)
+        except StoreUnavailableError as error:
+            on_problem(f"{error}; waiting for it")
+        else:
+            on_problem(None)
+            return result
+        with suppress(TimeoutError):
+            async with asyncio.timeout(again_s):
+                await stop.wait()
+    return None

@@ -1,15 +1,17 @@
 """`stagedoor controller --stop-shells`: the first step of an uninstall."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from stagedoor.admin.kubernetes import cluster_of, election_of, replica
 from stagedoor.controller.guard import LeaderOnly
-from stagedoor.controller.stop import stop_all
 from stagedoor.kube.lease import Timing
-from stagedoor.model.cluster import ClusterError
+from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.errors import StagedoorError
 from stagedoor.settings.settings import Settings
+from stagedoor.shells.kubernetes.live.namespace_cache import shell_of
+from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.store.liveness.instances import new_instance_id
 
 
@@ -43,3 +45,48 @@ async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None
         raise StagedoorError(f"the shells could not be stopped: {error.message}") from error
     finally:
         await cluster.close()
+
+
+AGAIN_S = 1.0
+_LISTED = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.LEASE)
+_REMOVED = (Kind.DEPLOYMENT, Kind.SECRET, Kind.SERVICE, Kind.CONFIG_MAP, Kind.LEASE)
+
+
+async def stop_all(
+    cluster: Cluster, namespaces: Iterable[str], report: Callable[[str], None]
+) -> None:
+    """Delete all objects of shells, and return when the last of their pods is gone.
+
+    Sessions have the grace period of the shell's pod to end. `report` is called with a line whenever the
+    wait is for something new. No controller may run meanwhile. While the cluster does not answer, the
+    deletion is repeated. Raises ClusterError if the cluster refuses it.
+    """
+    reported = ""
+    names = tuple(namespaces)
+    while True:
+        try:
+            left = [pod for name in names for pod in await _remove(cluster, name)]
+        except ClusterError as error:
+            if not error.retry:
+                raise
+            waits_for = f"the cluster: {error.message}"
+        else:
+            if not left:
+                return
+            waits_for = f"the sessions in {', '.join(sorted(left))} to end"
+        if waits_for != reported:
+            reported = waits_for
+            report(f"waiting for {waits_for}")
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _remove(cluster: Cluster, namespace: str) -> Sequence[str]:
+    """Delete all objects of shells once. Return the pods that are left, as `namespace/name`."""
+    apps = set()
+    for kind in _LISTED:
+        apps |= {shell_of(item) for item in await cluster.list(kind, namespace, SHELL_OF)}
+    for app in apps - {None}:
+        for kind in _REMOVED:
+            await cluster.delete(kind, namespace, shell_object(str(app)))
+    pods = await cluster.list(Kind.POD, namespace, SHELL_OF)
+    return [f"{namespace}/{pod['metadata']['name']}" for pod in pods]

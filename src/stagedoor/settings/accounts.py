@@ -1,11 +1,13 @@
-"""The settings of people's own accounts: the changes that need no administrator."""
+"""The settings of people: what they may change themselves, and the apps that need a fresh proof."""
 
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from stagedoor.model.name import FORM, valid_name
-from stagedoor.settings.form import Table
+from stagedoor.model.selector import TargetPattern, parse_target_pattern
+from stagedoor.model.units import MINUTE_S
+from stagedoor.settings.form import Seconds, Table
 
 SelfService = Literal["password", "tokens", "keys", "passkeys"]
 
@@ -52,3 +54,35 @@ class Accounts(Table, frozen=True):
     def passwords_for(self) -> frozenset[str] | None:
         """Return the groups whose users may use a password, or None for all users."""
         return None if self.password_groups is None else frozenset(self.password_groups)
+
+
+class StepUp(Table, frozen=True):
+    """The apps that require a fresh proof that the person is there, for all users and grants."""
+
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The apps, by patterns: `shop`, `*.production`. All access methods require the proof "
+            "when a user enters; an open session goes on without a new one."
+        ),
+    ] = ()
+    fresh_s: Annotated[
+        Seconds,
+        Meta(
+            description="A proof counts for this many seconds, for all sessions that the same sign-in "
+            "opens. A registered security key that asked for a PIN or a finger (an `sk-` key, user "
+            "verification) counts for its own connection, from the login on."
+        ),
+    ] = 15 * MINUTE_S
+
+    def __post_init__(self) -> None:
+        for entry in self.targets:
+            if parse_target_pattern(entry) is None:
+                raise ValueError(
+                    f"step_up.targets holds {entry!r}; write an app: `shop`, `app*.staging`, `*.production`"
+                )
+
+    @property
+    def patterns(self) -> tuple[TargetPattern, ...]:
+        """Return the parsed `targets`."""
+        return tuple(p for p in map(parse_target_pattern, self.targets) if p is not None)

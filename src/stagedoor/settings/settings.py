@@ -14,7 +14,7 @@ from msgspec import Meta, field
 
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
-from stagedoor.settings.accounts import Accounts
+from stagedoor.settings.accounts import Accounts, StepUp
 from stagedoor.settings.audit import Audit
 from stagedoor.settings.form import (
     Count,
@@ -27,7 +27,6 @@ from stagedoor.settings.machines import Machine, check_machines
 from stagedoor.settings.place import Place, Server, check_url
 from stagedoor.settings.shells import Shells
 from stagedoor.settings.sso import SingleSignOn
-from stagedoor.settings.step_up import StepUp
 from stagedoor.settings.traces import Traces
 from stagedoor.settings.web import Web
 

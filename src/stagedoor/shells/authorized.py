@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from stagedoor.model.admission import Admission
+from stagedoor.model.grant import Admission
 from stagedoor.model.name import valid_name
 from stagedoor.model.units import MINUTE_S
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.terminals.shares import make_share
+from stagedoor.admin.shares import make_share
 from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User

@@ -8,8 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Dialect, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from stagedoor.model.errors import StoreError
-from stagedoor.model.extra import install_extra
+from stagedoor.model.errors import StoreError, install_extra
 from stagedoor.settings.place import Place, Server
 from stagedoor.store import schema
 from stagedoor.store.adapter import Adapter, Statement

@@ -21,8 +21,13 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.session import Counts, End, Ended, Opened
 from stagedoor.net.tcp import TcpStream
-from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Note, header
-from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.channel_audit import (
+    ChannelAudit,
+    ChannelRequest,
+    Note,
+    RecordingPlan,
+    header,
+)
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import hung_up

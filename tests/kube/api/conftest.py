@@ -11,7 +11,7 @@ import pytest
 
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
-from stagedoor.kube.limits import Limits
+from stagedoor.kube.pace import Limits
 from tests.cluster.asking import namespace_of
 from tests.kube.api.lone import ADMIN, LoneApi
 

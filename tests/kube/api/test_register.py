@@ -194,7 +194,7 @@ async def test_an_app_at_which_we_fail_keeps_no_other_from_starting(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: faults.append(context))
     one, other = await running.app(), await running.app("app02")
-    monkeypatch.setattr("stagedoor.shells.kubernetes.live.reading.derive", faulty)
+    monkeypatch.setattr("stagedoor.shells.kubernetes.live.register.derive", faulty)
     first, second = await running.shell(one), await running.shell(other)
     await running.refused(first, "a fault")
     async with asyncio.timeout(WITHIN_S):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.limits import Limits, WatchLimits
+from stagedoor.kube.pace import Limits, WatchLimits
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.shells.kubernetes.live.mirror import Mirror
 from tests.kube.api.conftest import Connect

@@ -11,8 +11,8 @@ import pytest
 from stagedoor.kube import lists
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.http import Request
-from stagedoor.kube.limits import Limits
 from stagedoor.kube.lists import ListOptions
+from stagedoor.kube.pace import Limits
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import UNPRIVILEGED, LoneApi

@@ -9,8 +9,8 @@ from typing import TypeVar
 import pytest
 
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.limits import Limits, WatchLimits
-from stagedoor.kube.watch_problems import API
+from stagedoor.kube.pace import Limits, WatchLimits
+from stagedoor.kube.watch import API
 from stagedoor.model.cluster import Change, Kind, Verb
 from tests.kube.api.conftest import Connect, Problems
 from tests.kube.api.lone import UNPRIVILEGED, LoneApi

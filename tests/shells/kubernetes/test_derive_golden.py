@@ -20,7 +20,7 @@ CASES: dict[str, tuple[str, Kit, dict[str, str]]] = {
     "stateful": ("stateful", KIT, {}),
     "restricted": ("restricted", KIT, {}),
     "init": ("restricted", Kit(KIT.image, KitSource.INIT), {}),
-    "image-volume": ("plain", Kit(KIT.image, KitSource.IMAGE_VOLUME, "Always"), {}),
+    "image-volume": ("plain", Kit(KIT.image, KitSource.IMAGE_VOLUME), {}),
 }
 
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.shell import StartStep
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.live.diagnose import (
     CREATING,
     ENDING,
@@ -23,6 +22,7 @@ from stagedoor.shells.kubernetes.live.diagnose import (
     LogRequest,
     diagnose,
 )
+from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.wire.rfc3339 import parse_time, show_time
 
 OBSERVED = Path(__file__).parent / "observed"

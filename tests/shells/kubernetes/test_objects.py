@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.admission import Admission
+from stagedoor.model.grant import Admission
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
+from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.wire.ssh.krl import encode_revoked_serials
 from tests.shells.kubernetes.world import app
 

@@ -1,5 +1,5 @@
 // Makes old output fit to be shown again by removing queries: the new terminal would answer them, and the program would
-// take the answers for typed input. src/stagedoor/holder/replay.py has the same as a pattern, and the sources.
+// take the answers for typed input. src/stagedoor/holder/ring.py has the same as a pattern, and the sources.
 #include <string.h>
 
 #include "holder.h"

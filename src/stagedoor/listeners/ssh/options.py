@@ -7,7 +7,7 @@ import asyncssh
 from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.ssh.credentials import SIGNATURES
 from stagedoor.model.rate import Rate
-from stagedoor.settings.startups import StartupLimits
+from stagedoor.settings.listeners import StartupLimits
 
 MAX_AUTH_TRIES = 10
 """The keys and passwords that one connection may try. sshd(8) allows six, but many agents have more keys."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from stagedoor.model.fair_queue import FairQueue
-from stagedoor.settings.startups import StartupLimits
+from stagedoor.settings.listeners import StartupLimits
 
 Key = TypeVar("Key")
 

@@ -16,24 +16,21 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.recordings.service import RecordingService
-from stagedoor.listeners.web.account.invitation import InvitationPages
-from stagedoor.listeners.web.account.pages import AccountPages
+from stagedoor.admin.recording_service import RecordingService
+from stagedoor.listeners.web.account import AccountPages, InvitationPages
 from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import GuardMiddleware
-from stagedoor.listeners.web.login.api import LoginApi
-from stagedoor.listeners.web.login.pages import LoginPages
-from stagedoor.listeners.web.login.parts import LoginParts
-from stagedoor.listeners.web.login.revoked import RevokedKeys
+from stagedoor.listeners.web.login_api import LoginApi, LoginParts, RevokedKeys
+from stagedoor.listeners.web.login_pages import LoginPages
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import PendingConnections
 from stagedoor.listeners.web.ports import PassIssuer, SignIns
-from stagedoor.listeners.web.recordings.replay import Replay
+from stagedoor.listeners.web.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
 from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
@@ -54,7 +51,7 @@ from stagedoor.session.flow import Flow
 from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.passkey_service import PasskeyService
 from stagedoor.signin.step_up_service import StepUpService
-from stagedoor.wire.http.credential import parse_credential
+from stagedoor.wire.http.fields import parse_credential
 from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
 _PROOF_WAIT_S = 15.0

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stagedoor.admin.terminals.presence import PresenceService
+from stagedoor.admin.presence import PresenceService
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import Target
-from stagedoor.recording.channel_audit import Note
-from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.channel_audit import Note, RecordingPlan
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import GatewayLogin
 from stagedoor.upstream.session import ShellLogin

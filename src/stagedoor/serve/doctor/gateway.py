@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import shlex
 import stat
 import statistics
 import tempfile
@@ -21,6 +22,7 @@ from stagedoor.net.greeting import is_listening, read_greeting
 from stagedoor.net.listen import bind
 from stagedoor.net.notify import reload_command
 from stagedoor.net.tls import read_names, read_validity
+from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.prepare import VerifiedSettings, check
 from stagedoor.settings.file import parse_settings, read_settings
@@ -28,9 +30,12 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.shells import StaticShell
 from stagedoor.settings.sso import SingleSignOn
+from stagedoor.signin.provider_states import provider_states
+from stagedoor.signin.single_sign_on import open_client
 from stagedoor.store.database import open_database, server_time
 from stagedoor.store.liveness.instances import live_instances
 from stagedoor.store.policy import load_policy
+from stagedoor.store.sign_in.sign_ins import list_sign_ins
 from stagedoor.upstream.host_key import certificate_fault, shown_host_key
 from stagedoor.wire.check import Check
 from stagedoor.wire.finding import Finding, Level, fail, ok, warn
@@ -262,7 +267,7 @@ def _static_shell(settings: Settings, entry: StaticShell) -> Iterator[Finding]:
 
 def _provider(settings: Settings, provider: SingleSignOn) -> Iterator[Finding]:
     # Imported here, since its libraries take a while to load.
-    from stagedoor.serve.doctor.providers import provider_findings
+    from stagedoor.serve.doctor.gateway import provider_findings
 
     yield from provider_findings(settings, provider)
 
@@ -273,3 +278,35 @@ def _cluster(settings: Settings) -> Iterator[Finding]:
 
     run: Callable[[Settings], Sequence[Finding]] = cluster_findings
     yield from run(settings)
+
+
+def provider_findings(settings: Settings, provider: SingleSignOn) -> Iterator[Finding]:
+    """Ask the provider for its discovery document and its keys, and read its last answers from the store.
+
+    Raises StoreError.
+    """
+    test = f"stagedoor sso test {shlex.quote(provider.name)}"
+    try:
+        asyncio.run(open_client(provider, time.time).provider())
+    except SettingsError as error:
+        yield fail(str(error), "correct it in the settings' [[sso]] table")
+    except UnavailableError as error:
+        yield fail(
+            f"{provider.name} does not answer: {error}", "look for a firewall or a proxy on the way"
+        )
+    except OidcError as error:
+        yield fail(f"{provider.name}: {error}", f"correct the [[sso]] table, then: {test}")
+    else:
+        yield ok(f"{provider.name} answers at {provider.issuer}")
+    if isinstance(settings.place, Path) and not settings.place.exists():
+        return
+    database = open_database(settings.place, create=False, upgrade=False)
+    try:
+        records = list_sign_ins(database, time.time())
+    finally:
+        database.close()
+    [state] = provider_states([provider.name], records)
+    if state.is_failing:
+        yield warn(f"{provider.name} does not confirm sign-ins: {state.failure}", test)
+    else:
+        yield ok(f"{provider.name}: {state}")

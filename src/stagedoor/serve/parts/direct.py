@@ -13,9 +13,8 @@ from stagedoor.model.event import Kind
 from stagedoor.model.session import Opened
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, GIB
-from stagedoor.recording.channel_audit import Note
+from stagedoor.recording.channel_audit import Note, RecordingPlan
 from stagedoor.recording.folder import RecordingFolder
-from stagedoor.recording.plan import RecordingPlan
 from stagedoor.recording.recorder import Recorder, RecordingEnded
 from stagedoor.recording.retention import FolderRetention, Removed, Retention
 from stagedoor.settings.settings import Settings

@@ -25,8 +25,8 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.session.flow import Flow
+from stagedoor.settings.listeners import parse_limits
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.startups import parse_limits
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.store.database import Database
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key

@@ -10,15 +10,15 @@ from stagedoor.admin.account import AccountService
 from stagedoor.admin.certificates.certificates import RefusedKeys, UserCertificates
 from stagedoor.admin.certificates.revoked import RevocationList
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.admin.recordings.service import RecordingService
-from stagedoor.admin.terminals.presence import PresenceService
+from stagedoor.admin.presence import PresenceService
+from stagedoor.admin.recording_service import RecordingService
 from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.laptop.onefile import client_file
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
-from stagedoor.listeners.web.login.parts import LoginParts
+from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
 from stagedoor.model.identity import Identity

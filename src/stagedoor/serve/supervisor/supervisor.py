@@ -35,6 +35,7 @@ from stagedoor.serve.prepare import (
     prepare,
 )
 from stagedoor.serve.problem_log import ProblemLog
+from stagedoor.serve.process import call_when_reachable
 from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.audit_output import AuditOutput
 from stagedoor.serve.supervisor.control import MetricsMessage, StartMessage
@@ -56,7 +57,6 @@ from stagedoor.serve.supervisor.fleet import (
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.serve.supervisor.signing import SigningService
 from stagedoor.serve.supervisor.worker_process import WorkerProcess
-from stagedoor.serve.waiting import call_when_reachable
 from stagedoor.store.liveness.instances import new_instance_id
 
 CLOSE_LOST_AGAIN_S = 2.0

@@ -11,7 +11,6 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive.objects import failure_of
 from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
 from stagedoor.shells.kubernetes.live.environment import Environment
@@ -22,7 +21,7 @@ from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
 from stagedoor.shells.kubernetes.live.start import MENDED_S, shell_at, unavailable
 from stagedoor.shells.kubernetes.names import OPT_IN
-from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.starts import Starts
 from stagedoor.wire.rfc3339 import show_time
 

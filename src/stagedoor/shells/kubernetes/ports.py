@@ -1,9 +1,18 @@
 """The interface of a cluster's API for shells. `stagedoor.kube` implements it."""
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from stagedoor.model.cluster import Change, Kind, Object
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The cause of a failed start: the step that failed, and one line for the waiting developer."""
+
+    step: str
+    message: str
 
 
 class Cluster(Protocol):

@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from stagedoor.holder.folder import end_all
-from stagedoor.model.admission import Admission
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Grant
+from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, MINUTE_S

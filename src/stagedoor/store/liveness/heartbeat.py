@@ -15,15 +15,122 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from stagedoor.model.errors import StoreError
+from stagedoor.model.event import Event, Kind
 from stagedoor.model.problem import Problem
+from stagedoor.model.session import End
 from stagedoor.store.database import Database
+from stagedoor.store.journal import append
 from stagedoor.store.liveness.instances import close_lost
-from stagedoor.store.liveness.reclaim import close_ended, reclaim
-from stagedoor.store.liveness.silence import BEAT_S, DEAD_AFTER_S, HeartbeatWatch
 from stagedoor.store.schema import instances, sessions
+
+
+def reclaim(database: Database, live: Iterable[str], *, now: float, instance: str) -> list[str]:
+    """Reopen the sessions among `live` that other processes closed as lost, and return their ids. Audited.
+
+    `live` are sessions of the process `instance`, which calls this. Raises StoreError.
+    """
+    wanted = set(live)
+    with database.write() as transaction:
+        query = (
+            select(sessions)
+            .where(sessions.c.instance == instance, sessions.c.end == End.LOST.value)
+            .order_by(sessions.c.id)
+        )
+        lost = [row for row in transaction.execute(query) if row.id in wanted]
+        for row in lost:
+            transaction.execute(
+                update(sessions).where(sessions.c.id == row.id).values(closed_at=None, end=None)
+            )
+        append(transaction, [_event(Kind.SESSION_FOUND, row, now, instance) for row in lost])
+    return [row.id for row in lost]
+
+
+def close_ended(
+    database: Database, session_ids: Sequence[str], *, now: float, instance: str
+) -> None:
+    """Close sessions that have ended, without further details. Raises StoreError."""
+    if not session_ids:
+        return
+    with database.write() as transaction:
+        query = select(sessions).where(sessions.c.id.in_(session_ids)).order_by(sessions.c.id)
+        rows = transaction.execute(query).all()
+        append(
+            transaction,
+            [_event(Kind.SESSION_CLOSED, row, now, instance, reason=End.CLOSED) for row in rows],
+        )
+
+
+def _event(
+    kind: Kind,
+    row: Row[tuple[object, ...]],
+    now: float,
+    instance: str,
+    *,
+    reason: End | None = None,
+) -> Event:
+    return Event(
+        at=now,
+        kind=kind,
+        instance=instance,
+        session=row.id,
+        identity=row.identity,
+        target=row.target,
+        source=row.source,
+        way=row.way,
+        reason=reason,
+        fields=MappingProxyType(
+            {"sent": row.sent, "received": row.received, "detail": "it was taken for lost"}
+        ),
+    )
+
+
+BEAT_S = 5.0
+"""The interval of a process's heartbeats."""
+
+DEAD_AFTER_S = 60.0
+"""The time without a heartbeat after which a process is dead. It is longer than a fail-over of the server or
+a stalled disk takes, since the audit then has its sessions as `lost`. A dead process of the same machine is
+detected at once by its lock file."""
+
+BLIND_AFTER_S = 3 * BEAT_S
+"""The time without a check after which a process forgets the heartbeats that it saw."""
+
+
+class HeartbeatWatch:
+    """Measures with its own clock how long each other process has been silent.
+
+    So machines need not agree on the time. Only silence that was watched all the time counts, so no process
+    is taken for dead because the server, the network or the watching process was unavailable: when a server
+    comes back, all have been silent, and the time of each begins again.
+    """
+
+    def __init__(
+        self, dead_after_s: float = DEAD_AFTER_S, blind_after_s: float = BLIND_AFTER_S
+    ) -> None:
+        self._dead_after_s = dead_after_s
+        self._blind_after_s = blind_after_s
+        self._seen: dict[str, tuple[int | None, float]] = {}
+        self._checked_at: float | None = None
+
+    def find_dead(self, beats: Mapping[str, int | None], now: float) -> frozenset[str]:
+        """Return the dead processes. `beats` has the count of each process, None if it has not beaten yet.
+
+        `now` is monotonic, in seconds.
+        """
+        blind = self._checked_at is None or now - self._checked_at > self._blind_after_s
+        self._checked_at = now
+        before = {} if blind else self._seen
+        self._seen = {
+            name: before[name] if name in before and before[name][0] == count else (count, now)
+            for name, count in beats.items()
+        }
+        return frozenset(
+            name for name, (_, since) in self._seen.items() if now - since >= self._dead_after_s
+        )
+
 
 STOP_S = 1.0
 """How long `stop` waits for the thread: a process that ends has other threads to wait for too."""

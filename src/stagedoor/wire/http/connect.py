@@ -11,8 +11,7 @@ from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.trace import TraceContext
 from stagedoor.model.units import KIB
-from stagedoor.wire.http.credential import parse_credential
-from stagedoor.wire.http.traceparent import parse_traceparent
+from stagedoor.wire.http.fields import parse_credential, parse_traceparent
 
 MAX_HEADER_BYTES = 8 * KIB
 """The limit for the request line, the fields and the empty line, with all line ends."""

@@ -27,8 +27,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.net import aio
-from stagedoor.recording.channel_audit import ChannelRequest, Note
-from stagedoor.recording.plan import RecordingPlan
+from stagedoor.recording.channel_audit import ChannelRequest, Note, RecordingPlan
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError

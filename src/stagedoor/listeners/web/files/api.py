@@ -54,7 +54,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import PassKind
-from stagedoor.wire.http.byterange import UnsatisfiableError, parse_range
+from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
 from stagedoor.wire.target import parse_login
 
 _KEPT_NOT_SHOWN = "sandbox; default-src 'none'; frame-ancestors 'none'"

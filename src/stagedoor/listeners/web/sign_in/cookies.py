@@ -18,7 +18,7 @@ from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.webpass import PassKind, ProviderAnswer
-from stagedoor.wire.http.user_agent import device_of
+from stagedoor.wire.http.fields import device_of
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
 """The cookie's name, by its connection: over TLS on one host, over TLS on a domain of apps, over plain HTTP.

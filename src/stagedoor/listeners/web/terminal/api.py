@@ -27,7 +27,7 @@ from stagedoor.listeners.web.terminal.fields import (
     target_in,
     terminal_in,
 )
-from stagedoor.listeners.web.terminal.guests import SHARE, WATCH
+from stagedoor.listeners.web.terminal.people import SHARE, WATCH
 from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal

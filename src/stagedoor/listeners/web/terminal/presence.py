@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stagedoor.admin.terminals.presence import PresenceService
+from stagedoor.admin.presence import PresenceService
 from stagedoor.model.denial import Denial
 from stagedoor.model.presence import PresenceEntry
 

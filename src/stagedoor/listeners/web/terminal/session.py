@@ -9,8 +9,11 @@ import anyio
 from stagedoor.listeners.web.errors import ClientClosedError
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
-from stagedoor.listeners.web.terminal.guests import hello_for_holder, restrict_hello
-from stagedoor.listeners.web.terminal.people import PresenceNotifier
+from stagedoor.listeners.web.terminal.people import (
+    PresenceNotifier,
+    hello_for_holder,
+    restrict_hello,
+)
 from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S, TerminalRelay
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason

@@ -5,14 +5,24 @@ difference, unless it is a default that the API server fills in. So a field of a
 difference too. Fields: apps/v1 Deployment.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from stagedoor.model.cluster import Object
-from stagedoor.shells.kubernetes.derive.template import template_hash
 from stagedoor.shells.kubernetes.duration import parse_quantity
 from stagedoor.shells.kubernetes.names import TEMPLATE
+
+
+def template_hash(wanted: Any) -> str:
+    """Return the hash of a JSON value (32 hex digits). It does not depend on the order of keys."""
+    canonical = json.dumps(
+        wanted, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
 
 MAX_DIFFERENCES = 5
 """The most differences that are named: a reader needs the first, and a ConfigMap has 1 MiB."""

@@ -33,6 +33,9 @@ START = f"{KIT_PATH}/bin/start"
 KIT_UID = 65532
 """The customary uid of `nonroot`."""
 
+PULL_POLICY = "IfNotPresent"
+"""The imagePullPolicy of the kit: a release names its image by a digest, so what a node has is right."""
+
 _COPY = f"{KIT_PATH}/bin/copy"
 _COPY_TO = "/kit-volume"
 _KIT_MOUNT = {"name": KIT_VOLUME, "mountPath": KIT_PATH, "readOnly": True}
@@ -57,7 +60,7 @@ class KitSource(StrEnum):
 class Kit:
     """The installation's settings for every shell's pod: the kit's image, and how it comes into the pod.
 
-    `pull_policy` is an `imagePullPolicy`. `resources` are those of the containers that copy, None for small
+    `resources` are those of the containers that copy, None for small
     defaults. These containers run as `uid` if the app's pod sets no user; None lets the cluster choose one,
     as OpenShift does. `pod_labels` and `pod_annotations` are added to a shell's own, for the cluster's
     policies and webhooks; `priority_class` is a PriorityClass.
@@ -65,7 +68,6 @@ class Kit:
 
     image: str
     way: KitSource = KitSource.SIBLING
-    pull_policy: str = "IfNotPresent"
     resources: Mapping[str, Mapping[str, str]] | None = None
     pod_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     pod_annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -126,7 +128,7 @@ def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) ->
     return {
         "name": KIT_CONTAINER,
         "image": kit.image,
-        "imagePullPolicy": kit.pull_policy,
+        "imagePullPolicy": PULL_POLICY,
         "securityContext": _restricted(pod_security, kit.uid),
         "resources": _resources(kit, "64Mi", cpu_limit),
         "volumeMounts": [{"name": KIT_VOLUME, "mountPath": _COPY_TO}],
@@ -137,7 +139,7 @@ def _copier(kit: Kit, pod_security: Mapping[str, Any], cpu_limit: str | None) ->
 def _kit(kit: Kit, copier: dict[str, Any], *, packages: bool) -> KitParts:
     """Return the parts for the kit. With `packages`, an init container copies it before the packages."""
     if kit.way is KitSource.IMAGE_VOLUME:
-        image = {"reference": kit.image, "pullPolicy": kit.pull_policy}
+        image = {"reference": kit.image, "pullPolicy": PULL_POLICY}
         # The whole image is mounted, and the kit is in its folder /kit.
         mount = {**_KIT_MOUNT, "subPath": KIT_PATH.removeprefix("/")}
         return KitParts([], [], [{"name": KIT_VOLUME, "image": image}], [mount])

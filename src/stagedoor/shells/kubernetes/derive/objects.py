@@ -7,11 +7,10 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
-from stagedoor.model.admission import Admission
 from stagedoor.model.cluster import Object
+from stagedoor.model.grant import Admission
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import authorized_keys, authorized_principals, ending_by
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, kind_of
 from stagedoor.shells.kubernetes.derive.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.duration import show_duration
@@ -25,6 +24,7 @@ from stagedoor.shells.kubernetes.names import (
     shell_labels,
     shell_object,
 )
+from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.shells.kubernetes.sentences import plain
 from stagedoor.wire.rfc3339 import parse_time, show_time
 from stagedoor.wire.ssh.krl import encode_revoked_serials

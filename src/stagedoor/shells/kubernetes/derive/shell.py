@@ -14,6 +14,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
     WrongSettings,
     describe,
 )
+from stagedoor.shells.kubernetes.derive.compare import template_hash
 from stagedoor.shells.kubernetes.derive.container import (
     DEFAULT_CONTAINER,
     app_container,
@@ -26,7 +27,6 @@ from stagedoor.shells.kubernetes.derive.notes import Note, NoteKind
 from stagedoor.shells.kubernetes.derive.objects import metadata_of, service
 from stagedoor.shells.kubernetes.derive.pod import pod_annotation_notes, shell_pod
 from stagedoor.shells.kubernetes.derive.sidecars import Sidecars, companions
-from stagedoor.shells.kubernetes.derive.template import template_hash
 from stagedoor.shells.kubernetes.derive.volumes import shell_mounts, shell_volumes, used_volumes
 from stagedoor.shells.kubernetes.names import (
     CONTAINER,

@@ -12,10 +12,10 @@ from typing import Any
 
 from stagedoor.model.cluster import Object
 from stagedoor.model.shell import StartStep
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive.shell import PROGRESS_DEADLINE_S
 from stagedoor.shells.kubernetes.live.events import about, first_seen, last_seen, note, part
 from stagedoor.shells.kubernetes.names import CONTAINER, KIT_CONTAINER, PREFIX
+from stagedoor.shells.kubernetes.ports import Cause
 from stagedoor.shells.kubernetes.sentences import (
     container_trouble,
     is_final_pull,

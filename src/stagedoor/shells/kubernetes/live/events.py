@@ -1,4 +1,4 @@
-"""The fields of Events in core/v1 and events.k8s.io/v1. Pure.
+"""The fields of Events in core/v1 and events.k8s.io/v1, and opt-ins that deserve one. Pure.
 
 The kubelet still writes the old API, the scheduler the new one, and both can be read through either. So a
 time or a text may be in one of several fields.
@@ -6,7 +6,9 @@ time or a text may be in one of several fields.
 
 from collections.abc import Sequence
 
-from stagedoor.model.cluster import Object
+from stagedoor.model.cluster import Kind, Object
+from stagedoor.shells.kubernetes.derive.annotations import describe, is_offered
+from stagedoor.shells.kubernetes.names import OPT_IN, SHELL_OF, name_problem
 from stagedoor.wire.rfc3339 import parse_time
 
 
@@ -56,3 +58,22 @@ def _time(event: Object, *fields: str) -> float:
         if time is not None:
             return time
     return float("inf")
+
+
+SUITABLE = (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
+UNSUITABLE = (Kind.DAEMON_SET, Kind.CRON_JOB)
+"""Kinds that authors label as well, although no shell can be derived from them."""
+
+
+def opt_in_problem(item: Object) -> str | None:
+    """Return why an object with the opt-in can have no shell; None if it can, or has no opt-in."""
+    metadata = item["metadata"]
+    if not is_offered(item) or SHELL_OF in (metadata.get("labels") or {}):
+        return None
+    if item["kind"] not in SUITABLE:
+        return (
+            f"{item['kind']} {metadata['name']} can have no shell: only a Deployment or a StatefulSet "
+            f"can; remove {OPT_IN} from it"
+        )
+    problem = name_problem(str(metadata["name"]))
+    return f"{describe(item)} can have no shell: {problem}" if problem else None

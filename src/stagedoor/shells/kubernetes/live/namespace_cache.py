@@ -1,15 +1,15 @@
 """The gateway's view of one namespace: its apps that offer a shell, and the objects of their shells."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import valid_app
 from stagedoor.shells.kubernetes.derive.annotations import is_offered
 from stagedoor.shells.kubernetes.derive.objects import time_of
 from stagedoor.shells.kubernetes.live.mirror import Mirror
-from stagedoor.shells.kubernetes.live.owners import owned_pods
 from stagedoor.shells.kubernetes.names import (
     IDLE_SINCE,
     KEYS_UNTIL,
@@ -206,3 +206,32 @@ def _deployment(item: Object) -> Object | None:
     if shell_of(item) is None:
         return _app(item)
     return {**item, "metadata": _meta(item)}
+
+
+# Labels do not decide whose a pod is, since any client that may create pods can set them. It can set
+# `metadata.ownerReferences` too, but a ReplicaSet counts a pod that refers to it and deletes it as surplus.
+# Objects are compared by uid, since a name can be reused.
+
+
+def controller_of(item: Object, kind: Kind) -> str | None:
+    """Return the uid of the `kind` that controls an object (metav1 OwnerReference), or None."""
+    owners: Iterable[Mapping[str, Any]] = item["metadata"].get("ownerReferences") or ()
+    for owner in owners:
+        if owner.get("controller") and owner.get("kind") == kind and owner.get("uid"):
+            return str(owner["uid"])
+    return None
+
+
+def owned_pods(
+    pods: Iterable[Object], replica_sets: Iterable[Object], deployment: Object | None
+) -> list[Object]:
+    """Return the pods that a ReplicaSet of `deployment` owns."""
+    uid = deployment["metadata"].get("uid") if deployment is not None else None
+    if not uid:
+        return []
+    owners = {
+        str(replica_set["metadata"].get("uid"))
+        for replica_set in replica_sets
+        if controller_of(replica_set, Kind.DEPLOYMENT) == uid
+    }
+    return [pod for pod in pods if controller_of(pod, Kind.REPLICA_SET) in owners]

@@ -9,12 +9,11 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
-from stagedoor.shells.kubernetes.cause import Cause
 from stagedoor.shells.kubernetes.derive.objects import answered_failure
 from stagedoor.shells.kubernetes.live.diagnose import LOG_LINES, SSHD, LogRequest, diagnose
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
-from stagedoor.shells.kubernetes.ports import Cluster
+from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.wire.oneline import folded
 
 DIAL_S = 2.0

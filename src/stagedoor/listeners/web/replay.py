@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.routing import BaseRoute, Route
 from starlette.types import Send
 
-from stagedoor.admin.recordings.service import RecordingService, UserRecording
+from stagedoor.admin.recording_service import RecordingService, UserRecording
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
@@ -24,7 +24,7 @@ from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.wire.http.answer import status_of
-from stagedoor.wire.http.byterange import UnsatisfiableError, parse_range
+from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
 
 CAST = "application/x-asciicast"
 """The media type that asciinema uses (https://docs.asciinema.org/manual/asciicast/v2/)."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from stagedoor.admin import recordings
 from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask
-from stagedoor.admin.recordings import recordings
-from stagedoor.authz.replay import has_somewhere, may_replay
+from stagedoor.authz.decide import has_somewhere, may_replay
 from stagedoor.keys.age import SUFFIX
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity

@@ -1,7 +1,8 @@
 """The API for the client of `stagedoor login`: JSON in, JSON out. It ignores cookies and refuses browsers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -9,14 +10,33 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.login.parts import LoginParts
 from stagedoor.listeners.web.sign_in.cookies import body_of, object_in
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
 from stagedoor.model.source import Source
 from stagedoor.oidc.machine import MOST_TOKEN_CHARS
-from stagedoor.signin.login.service import LoginResult
+from stagedoor.signin.login.approval import LoginApproval
+from stagedoor.signin.login.machine_logins import MachineLoginService
+from stagedoor.signin.login.service import LoginResult, LoginService
 from stagedoor.wire.oneline import is_word
+
+
+@dataclass(frozen=True, slots=True)
+class LoginParts:
+    """The services of logins.
+
+    `logins` serves the client and `approval` the user's page; `machines` logs machines in by tokens of
+    their own. `describe` returns the well-known document for a request's host name, `krl` the key
+    revocation list. `client` is the client program as one file.
+    """
+
+    logins: LoginService
+    approval: LoginApproval
+    machines: MachineLoginService
+    describe: Callable[[str], Mapping[str, object] | Denial]
+    krl: Callable[[], Awaitable[bytes | Denial]]
+    client: bytes = field(repr=False)
+
 
 _FRESH = {"Cache-Control": "no-store"}
 _MAX_BYTES = 16 * 1024
@@ -197,3 +217,25 @@ def _word(fields: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> st
 
 def _broken(name: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, f"the request cannot be read ({name}); get the client again")
+
+
+class RevokedKeys:
+    """The route of the revocation list. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        guard: RequestGuard,
+        krl: Callable[[], Awaitable[bytes | Denial]],
+    ) -> None:
+        self._guard = guard
+        self._krl = krl
+        self.routes: list[BaseRoute] = [Route("/revoked.krl", self._answer)]
+
+    async def _answer(self, request: Request) -> Response:
+        denial = self._guard.check_source(self._guard.source_of(request))
+        krl = denial or await self._krl()
+        if isinstance(krl, Denial):
+            return refusal(krl)
+        return Response(
+            krl, media_type="application/octet-stream", headers={"Cache-Control": "no-store"}
+        )

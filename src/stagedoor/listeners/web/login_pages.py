@@ -11,13 +11,76 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.login import markup
-from stagedoor.listeners.web.login.parts import LoginParts
+from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.model.letters import LETTERS_COUNT
+from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.model.source import source_network
 from stagedoor.wire.http.answer import status_of
+
+DENIED = "The machine was not let in. If you did not begin this login, tell your administrators."
+
+
+def approve(
+    place: PagePath,
+    user: str,
+    login: PendingLogin,
+    gateway: str,
+    wrong: str = "",
+    *,
+    same_network: bool = True,
+) -> str:
+    """Render the login of a machine at `gateway` with the ways to allow and deny it, or its outcome."""
+    if login.state is LoginState.DENIED:
+        return _decided(place, "Not logged in", DENIED)
+    if login.state is LoginState.SPENT or (
+        login.state is LoginState.APPROVED and login.code_hash is None
+    ):
+        said = f"{login.label} is logged in as {user}. You can close this page, and go on in the terminal."
+        return _decided(place, "Logged in", said)
+    return place.page(
+        "login.html",
+        user=user,
+        login=login,
+        gateway=gateway,
+        wrong=wrong,
+        same_network=same_network,
+        letters_count=LETTERS_COUNT,
+        path=_path(place, login),
+    )
+
+
+def onward(place: PagePath, url: str, login: PendingLogin) -> str:
+    """Render a page that opens the client on the same machine automatically."""
+    return place.page("login_onward.html", url=url, path=_path(place, login))
+
+
+def install(place: PagePath, url: str, digest: str) -> str:
+    """Render the lines that install the client: `url` is the gateway's, `digest` the file's SHA-256.
+
+    An installed client is replaced only when the new one is complete and checked, since ssh may run it
+    meanwhile.
+    """
+    get = (
+        f"mkdir -p ~/.local/bin && cd ~/.local/bin && curl -fsSo stagedoor.new {url}/client/stagedoor && "
+        f"echo '{digest}  stagedoor.new' | sha256sum -c && "
+        "chmod +x stagedoor.new && mv -f stagedoor.new stagedoor"
+    )
+    run = f"~/.local/bin/stagedoor login {url}"
+    return place.page("client.html", lines=(get, run), digest=digest)
+
+
+def _decided(place: PagePath, heading: str, said: str) -> str:
+    return place.page(
+        "login_decided.html", title=f"{heading} · Stagedoor", heading=heading, said=said
+    )
+
+
+def _path(place: PagePath, login: PendingLogin) -> str:
+    return f"{place.path}/login/{login.id}"
 
 
 class LoginPages:
@@ -40,7 +103,7 @@ class LoginPages:
     async def _install(self, request: Request) -> Response:
         """Return the page to install the client, which needs no sign-in: the client is no secret."""
         url = self._guard.address(request)
-        return HTMLResponse(markup.install(self._pages.place, url, self._digest))
+        return HTMLResponse(install(self._pages.place, url, self._digest))
 
     async def _file(self, _: Request) -> Response:
         headers = {"Content-Disposition": 'attachment; filename="stagedoor"'}
@@ -57,7 +120,7 @@ class LoginPages:
         if isinstance(login, Denial):
             return self._pages.refuse(request, login, identity)
         same = login.source == source_network(self._guard.source_of(request).address)
-        page = markup.approve(
+        page = approve(
             self._pages.place,
             identity.name,
             login,
@@ -89,7 +152,7 @@ class LoginPages:
         # which may be resolved elsewhere (RFC 8252 §8.3). `iss` (RFC 9207) keeps the client of another
         # gateway, which began this login for a user of its own, from handing that gateway the code.
         url = f"http://127.0.0.1:{login.port}/?{urlencode({'code': code, 'iss': gateway})}"
-        return HTMLResponse(markup.onward(self._pages.place, url, login))
+        return HTMLResponse(onward(self._pages.place, url, login))
 
     async def _show_again(self, request: Request, identity: Identity, denial: Denial) -> Response:
         """Audit wrong letters, and return the form again."""
@@ -109,4 +172,4 @@ class LoginPages:
         denial = await self._approval.deny(identity, request.path_params["id"])
         if denial is not None:
             return self._pages.message("Nothing was changed", denial.line, status_of(denial.reason))
-        return self._pages.message("Not logged in", markup.DENIED, 200)
+        return self._pages.message("Not logged in", DENIED, 200)

@@ -3,25 +3,95 @@
 Only for people (`Identity.is_person`): a token must not be able to create another that outlives it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.listeners.web.account import markup
-from stagedoor.listeners.web.account.markup import FormOutcome
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
+from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.sign_in.cookies import new_session, set_cookie, shown_cookie
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity, Method
-from stagedoor.signin.credentials import CredentialService
+from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
+from stagedoor.model.passkey import PasskeyRecord
+from stagedoor.signin.credentials import AccountState, CredentialService, NewToken
+from stagedoor.signin.key_proof import command_to_sign, line_to_sign
 from stagedoor.signin.passkey_service import PasskeyService
 from stagedoor.wire.http.answer import status_of
+
+_METHODS = {
+    Method.PASSWORD.value: "password",
+    Method.TOKEN.value: "token",
+    Method.PUBLIC_KEY.value: "SSH key",
+    Method.CERTIFICATE.value: "certificate",
+    Method.MACHINE.value: "token of a machine",
+}
+_DAYS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FormOutcome:
+    """The outcome of a form, shown in the section of the page that the form is in."""
+
+    section: str
+    text: str = ""
+    wrong: bool = False
+    token: NewToken | None = None
+
+
+def account(
+    place: PagePath,
+    host: str,
+    identity: Identity,
+    held: AccountState,
+    passkeys: Sequence[PasskeyRecord],
+    said: FormOutcome | None = None,
+    *,
+    proved: bool = False,
+) -> str:
+    """Render the account's page: the user's credentials and sign-ins.
+
+    `host` is the Host of the request; `proved`: the user has just given a proof of presence.
+    """
+    return place.page(
+        "account.html",
+        identity=identity,
+        held=held,
+        passkeys=passkeys,
+        proved=proved,
+        said=said,
+        key_command=command_to_sign(line_to_sign(identity, host)),
+        days=f"{min(_DAYS, held.token_max_days):g}",
+        days_most=f"{held.token_max_days:g}",
+        soon_s=TOKEN_SOON_S,
+        by=_by,
+        scopes=_apps,
+    )
+
+
+def invitation(place: PagePath, why: str = "") -> str:
+    """Render an invitation's page: its script fills in the secret behind the `#`, which no server sees."""
+    return place.page("invitation.html", why=why)
+
+
+def _by(method: str, credential: str | None) -> str:
+    if method == Method.SSO.value:
+        return credential or "an identity provider"
+    if method == Method.PASSWORD.value and credential is not None:
+        return "passkey"
+    return _METHODS.get(method, method) + (f" {credential}" if credential else "")
+
+
+def _apps(scopes: tuple[str, ...] | None) -> str:
+    if scopes is None:
+        return "all that you may enter"
+    return " ".join(scope.removeprefix("connect:") for scope in scopes)
+
 
 _MAX_CHARS = 4096
 
@@ -116,7 +186,7 @@ class AccountPages:
         assert not isinstance(held, Denial), "it was answered"
         assert not isinstance(passkeys, Denial), "it was answered"
         proved = self._passkeys.proved_lately(identity)
-        page = markup.account(
+        page = account(
             self._pages.place, _host(request), identity, held, passkeys, said, proved=proved
         )
         return HTMLResponse(page, status)
@@ -188,3 +258,41 @@ class AccountPages:
 def _host(request: Request) -> str:
     """Return the Host of the request, which the guard has checked."""
     return request.headers.get("host", "")
+
+
+class InvitationPages:
+    """The routes of invitations. Belongs to one event loop."""
+
+    def __init__(self, guard: RequestGuard, pages: Pages, credentials: CredentialService) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._credentials = credentials
+        self.routes: list[BaseRoute] = [
+            Route("/invitation", self._show, methods=["GET"]),
+            Route("/invitation", self._accept, methods=["POST"]),
+        ]
+
+    async def _show(self, request: Request) -> Response:
+        return HTMLResponse(invitation(self._pages.place))
+
+    async def _accept(self, request: Request) -> Response:
+        fields = await self._pages.read_form(request)
+        if isinstance(fields, Response):
+            return fields
+        new = fields.get("new", "")
+        if new != fields.get("again", ""):
+            return self._show_again(
+                Denial(Reason.BAD_REQUEST, "the password was typed in two ways")
+            )
+        identity = await self._credentials.accept_invitation(fields.get("secret", ""), new)
+        if not isinstance(identity, Denial):
+            return await self._pages.begin_session(request, identity, f"{self._pages.place.path}/")
+        if identity.reason is not Reason.CREDENTIAL_WRONG:
+            return self._show_again(identity)
+        denial = self._guard.flow.deny(identity, web(self._guard.source_of(request)))
+        return self._pages.message("Not let in", denial.line, page_status(denial))
+
+    def _show_again(self, denial: Denial) -> Response:
+        """Return the form with an error. The tab still has the secret, which no page repeats."""
+        page = invitation(self._pages.place, denial.line)
+        return HTMLResponse(page, page_status(denial))

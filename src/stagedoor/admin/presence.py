@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask, web_service
 from stagedoor.admin.change_rate import ChangeRateLimit, count_change
-from stagedoor.admin.terminals.shares import end_share, make_share
-from stagedoor.authz.replay import has_somewhere
+from stagedoor.admin.shares import end_share, make_share
+from stagedoor.authz.decide import has_somewhere
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity

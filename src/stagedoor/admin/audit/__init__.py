@@ -1,1 +1,0 @@
-"""The audit as a chain of lines, and its sinks."""

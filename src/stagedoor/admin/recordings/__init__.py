@@ -1,1 +1,0 @@
-"""Recordings: finding and checking them for administrators, and playing them for users."""

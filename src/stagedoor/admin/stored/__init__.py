@@ -1,1 +1,0 @@
-"""The store as a whole: backups, and the move to another database."""

@@ -1,1 +1,0 @@
-"""The page of a user's account: credentials, sign-ins, and invitations to set a password."""

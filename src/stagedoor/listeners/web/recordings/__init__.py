@@ -1,1 +1,0 @@
-"""The list of recordings and their player in the browser."""
