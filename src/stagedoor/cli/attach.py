@@ -4,12 +4,10 @@ import os
 import secrets
 import shlex
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from stagedoor.wire.terminal.frames import Mode
 
 URL = "STAGEDOOR_URL"
-_NAME_MAX = 255
-"""The longest name of a locale or a terminal type. Both name files, so this is NAME_MAX of limits.h."""
 EXIT_CODES = (
     "\b\nExit codes:\n  N    that of the program; 0 if you detach\n  1    --list or --end failed\n"
     "  2    wrong usage\n  255  this program itself failed: the line on stderr says why"
@@ -146,6 +142,8 @@ def run(
     and one that is our `own` ends with the reader of our output.
     """
     from stagedoor.client.attach.attachment import Attachment
+    from stagedoor.client.attach.locale_name import is_utf8, language, variable
+    from stagedoor.client.attach.output_files import open_log, open_recording
     from stagedoor.client.attach.program import (
         FAILED,
         Attach,
@@ -159,11 +157,11 @@ def run(
 
     screen = Screen(watches=mode is Mode.WATCH)
     locale = language()
-    attachment = Attachment(terminal, screen.size(), mode, _variable("TERM"), locale, command)
+    attachment = Attachment(terminal, screen.size(), mode, variable("TERM"), locale, command)
     try:
         options, path = _resolve_gateway(app, reach)
-        record = _record(record_file, screen.size())
-        log, utf8 = _log(log_file), is_utf8(locale)
+        record = open_recording(record_file, screen.size())
+        log, utf8 = open_log(log_file), is_utf8(locale)
         wanted = AttachRequest(app, options, path, log, record, session, utf8, stays)
         sys.exit(Attach(wanted, attachment, screen).run())
     except (TunnelError, AttachError) as error:
@@ -179,17 +177,14 @@ def run(
 
 def _resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options, str]":
     from stagedoor.laptop.login_files import login_options
+    from stagedoor.laptop.options import reach_options
     from stagedoor.laptop.tunnel.options import Options
 
     url = reach["url"]
     if not url:
         raise click.UsageError(f"no gateway is named: give --url URL or set {URL}")
     gateway, path = _address(url)
-    given = {"--gateway": gateway}
-    for name in ("user", "token_file", "ca_file", "server_name", "via"):
-        value = reach[name]
-        if value:
-            given["--" + name.replace("_", "-")] = value
+    given = reach_options({**reach, "gateway": gateway})
     given |= login_options(given, os.environ)
     return Options(given, [app], dict(os.environ), "--url"), path
 
@@ -274,31 +269,6 @@ def _address(url: str) -> tuple[str, str]:
     return f"{web}://{place}", f"/{path}" if path else ""
 
 
-def language() -> str:
-    """Return the name of the locale, which says which characters this terminal shows (locale(7))."""
-    environment = _initial_environment()
-    names = ("LC_ALL", "LC_CTYPE", "LANG")
-    return next((value for name in names if (value := _variable(name, environment))), "")
-
-
-def _initial_environment() -> Mapping[str, str]:
-    """Return the environment as this process received it.
-
-    Without a locale, Python sets LC_CTYPE for itself (PEP 538).
-    """
-    try:
-        pairs = os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0")
-    except OSError:
-        return os.environ
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-
-
-def _variable(name: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return a variable that names a locale or a terminal type; "" if it is not set or cannot be a name."""
-    value = environment.get(name, "")
-    return value if value.isascii() and len(value) <= _NAME_MAX else ""
-
-
 def _command(words: tuple[str, ...]) -> str:
     from stagedoor.wire.terminal.frames import MAX_TEXT_BYTES
 
@@ -313,64 +283,3 @@ def _command(words: tuple[str, ...]) -> str:
             "piped in: stagedoor attach APP -- sh <FILE"
         )
     return line
-
-
-def is_utf8(locale: str) -> bool:
-    """Return whether a terminal of this locale takes UTF-8."""
-    return "utf-8" in locale.lower() or "utf8" in locale.lower()
-
-
-def _log(file: Path | None) -> Callable[[str], None]:
-    if file is None:
-        return lambda _: None
-    stream = _open_file(file, "ab")
-
-    def log(line: str) -> None:
-        with suppress(OSError):  # the log is optional, and a full disk must not end the terminal
-            stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n".encode())
-
-    return log
-
-
-def _record(file: Path | None, size: object) -> Callable[[bytes], None] | None:
-    if file is None:
-        return None
-    from stagedoor.client.attach.program import AttachError
-    from stagedoor.wire.terminal.asciicast import (
-        Code,
-        Event,
-        Header,
-        Text,
-        encode_event,
-        encode_header,
-    )
-    from stagedoor.wire.terminal.frames import Size
-
-    assert isinstance(size, Size), "it is the screen's"
-    stream = _open_file(file, "wb")
-    text, began = Text(), time.monotonic()
-
-    def write(line: bytes) -> None:
-        try:
-            stream.write(line)
-        except OSError as error:
-            raise AttachError(f"{file} cannot be written: {error.strerror}") from None
-
-    def record(data: bytes) -> None:
-        shown = text.feed(data)
-        if shown:
-            write(encode_event(Event(time.monotonic() - began, Code.OUTPUT, shown)))
-
-    write(encode_header(Header(size.columns, size.rows, int(time.time()))))
-    return record
-
-
-def _open_file(file: Path, mode: Literal["ab", "wb"]) -> FileIO:
-    """Open `file`, created with mode 0600 if it is missing: terminal output may be secret."""
-    from stagedoor.client.attach.program import AttachError
-
-    try:
-        file.touch(mode=0o600)
-        return file.open(mode, buffering=0)
-    except OSError as error:
-        raise AttachError(f"{file} cannot be written: {error.strerror}") from None

@@ -14,7 +14,7 @@ from stagedoor.cli.installation import Installation
 from stagedoor.cli.laptop_command import with_options
 from stagedoor.laptop.doctor import judge
 from stagedoor.laptop.doctor.path import path_options, walk_to
-from stagedoor.laptop.options import DOCTOR
+from stagedoor.laptop.options import DOCTOR, reach_options
 from stagedoor.wire.check import run_checks
 from stagedoor.wire.finding import Result, exit_code, result_row, result_text
 
@@ -63,7 +63,7 @@ def doctor(
     changes nothing; run it as the gateway's account. With HOST, on a developer's machine, it follows the way
     to that shell, from the gateway's name to a login, and names the first step that fails.
     """
-    given = {f"--{name.replace('_', '-')}": value for name, value in reach.items() if value}
+    given = reach_options(reach)
     if host is None:
         if given or how or ssh_config or idle:
             raise click.UsageError("name the HOST that is to be reached, such as app01.ssh")

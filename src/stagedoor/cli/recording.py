@@ -17,9 +17,9 @@ from stagedoor.admin import recordings
 from stagedoor.admin.recordings import Recorded
 from stagedoor.admin.service import AdminService, open_service
 from stagedoor.cli import show
-from stagedoor.cli.attach import is_utf8, language
 from stagedoor.cli.complete import recording_ids, user_names
 from stagedoor.cli.installation import Installation
+from stagedoor.client.attach.locale_name import is_utf8, language
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, size
 from stagedoor.recording.playback import paced

@@ -146,11 +146,10 @@ def _number(least: float, most: float, text: str) -> float:
 def walk_the_path(given: Mapping[str, Any]) -> int:
     """Walk to a shell; return 0 if all is well, 1 for something that needs attention, 2 for a failure."""
     from stagedoor.laptop.doctor.path import path_options, walk_to
+    from stagedoor.laptop.options import reach_options
     from stagedoor.wire.finding import exit_code, result_row, result_text
 
-    named = ("gateway", "user", "token_file", "ca_file", "server_name", "via")
-    reach = {f"--{name.replace('_', '-')}": given[name] for name in named}
-    reach = {option: value for option, value in reach.items() if value}
+    reach = reach_options(given)
     wish = path_options(
         given["host"], given["how"], reach, os.environ, given["ssh_config"], given["idle"]
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Option:
@@ -90,3 +90,10 @@ DOCTOR = (
     ),
     _JSON,
 )
+_REACH = ("gateway", "user", "token_file", "ca_file", "server_name", "via")
+
+
+def reach_options(given: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the parsed options of the way to a gateway, as `stagedoor tunnel` names them."""
+    values = ((name, given.get(name)) for name in _REACH)
+    return {f"--{name.replace('_', '-')}": value for name, value in values if value}
