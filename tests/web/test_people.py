@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.client.attach.presence import PresenceReport
+from stagedoor.client.attach.screen_writer import PresenceReport
 from stagedoor.listeners.web.terminal.people import (
     DOUBT_S,
     PresenceNotifier,

@@ -17,8 +17,7 @@ from stagedoor.client.attach.attachment import (
     Skipped,
     WriteOutput,
 )
-from stagedoor.client.attach.dialer import TerminalDialer
-from stagedoor.client.attach.dialling import RETRY_S, LineWatch
+from stagedoor.client.attach.dialling import RETRY_S, LineWatch, TerminalDialer
 from stagedoor.client.attach.escape import HELP_TEXT, Escape, Escapes
 from stagedoor.client.attach.pipe_input import PipeInput
 from stagedoor.client.attach.request import FAILED, AttachRequest

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 
 from stagedoor.client.attach.attachment import Attachment
-from stagedoor.client.attach.presence import PresenceReport
 from stagedoor.client.attach.request import AttachRequest
 from stagedoor.client.attach.screen import Screen
 from stagedoor.client.attach.secret_prompt import AttachError
 from stagedoor.laptop.tunnel.errors import clean
-from stagedoor.wire.terminal.frames import Mode, NoticeKind, People
+from stagedoor.wire.terminal.frames import IdentityLevel, Mode, NoticeKind, People, Person
 from stagedoor.wire.terminal.output_parser import OutputParser
+
+_TYPED = ", typed last"
+_MOST = 5
+"""The most names in the line; further people are counted."""
 
 
 class ScreenWriter:
@@ -59,3 +62,41 @@ class ScreenWriter:
         """Show the people at the terminal in the title, if they have changed."""
         if (news := self._presence.news(people)) is not None:
             self._screen.mark(*news)
+
+
+class PresenceReport:
+    """A reporter of the people at a terminal that remembers its last line."""
+
+    def __init__(self) -> None:
+        self._line = ""
+
+    def news(self, people: People) -> tuple[str, bool] | None:
+        """Return the line for the title and whether a person has come or gone; None if nothing is new.
+
+        The line is empty if no other person is there.
+        """
+        line = _line(people)
+        if line == self._line:
+            return None
+        others = line.replace(_TYPED, "") != self._line.replace(_TYPED, "")
+        self._line = line
+        return clean(line), others
+
+
+def _line(people: People) -> str:
+    others = [person for person in people.people if person.number != people.you]
+    named = [_description(person) for person in others[:_MOST]]
+    if len(others) > _MOST:
+        named.append(f"and {len(others) - _MOST} more")
+    company = "also here: " + ", ".join(named) if others else ""
+    return "; ".join(part for part in ("locked" if people.locked else "", company) if part)
+
+
+def _description(person: Person) -> str:
+    name = person.name or "somebody"
+    if person.known is IdentityLevel.CLAIMED and person.name:
+        name = f"{person.name}?"
+    if person.known is IdentityLevel.SSH:
+        name = f"somebody by ssh as {person.name}" if person.name else "somebody by ssh"
+    action = "watches" if person.mode is Mode.WATCH else "types"
+    return f"{name} ({action}{_TYPED if person.typed else ''})"
