@@ -34,6 +34,13 @@ def parse_target(host: str, port: str | int | None = None) -> Target | Denial:
     no port, a port that is no number) is a BAD_REQUEST. A well-formed name that is not an app's is
     TARGET_NOT_ALLOWED.
     """
+    # The normal case first: what this accepts passes every check below.
+    if (
+        host.isascii()
+        and (port is None or str(port) == str(SSH_PORT))
+        and (target := _read(host.lower())) is not None
+    ):
+        return target
     malformed = _malformed(host, port)
     if malformed is not None:
         return Denial(Reason.BAD_REQUEST, malformed)
@@ -47,9 +54,6 @@ def parse_target(host: str, port: str | int | None = None) -> Target | Denial:
         return _not_allowed(
             f"{shown(host)}: port {_shown_port(port)} is not allowed; only port {SSH_PORT} is"
         )
-    target = _read(name)
-    if target is not None:
-        return target
     if name.endswith(".") and _read(name[:-1]) is not None:
         return _not_allowed(f"{shown(host)}: leave out the dot at the end")
     return _not_allowed(
