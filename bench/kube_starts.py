@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import lifecycle
-from tests.cluster.fixtures import Cluster
 from tests.cluster.place import Place, default_state
-from tests.kube.gateway import KubeGateway
+from tests.fixtures.cluster import Cluster, KubeGateway
 
 from acceptance.kubernetes_tools import find_checkout, kit_image
 from kube_node import STEPS as NODE_STEPS

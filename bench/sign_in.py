@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.fixtures.gateway import Gateway
 from tests.login.everywhere import SignIn, two_gateways
 from tests.login.laptop import Laptop, new_laptop
 from tests.login.machine import Person
-from tests.path.gateway import Gateway
 from tests.store.server import PostgresqlHere
 
 from markdown import HEAD, hand_out, options, row

@@ -22,12 +22,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.laptop import new_key
+from tests.fixtures.people import Browser
 from tests.login.conftest import settings
 from tests.login.laptop import Laptop, new_laptop
-from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
-from tests.path.gateway import Gateway
+from tests.oidc.idp import Idp, running_idp, sso_table
 from tests.ssh.test_hold import Waiting
-from tests.web.test_single_sign_on import Browser
 
 from markdown import HEAD, hand_out, options, row
 from stagedoor.admin import service as admin
@@ -59,13 +60,13 @@ class Carol:
         self._idp = idp
         self._port = port
         self._provider = idp.browser()
-        self.browser = Browser(port)
+        self.browser = Browser(f"http://127.0.0.1:{port}")
         self.there_s = 0.0
         self.sign_in("/")
 
     def lose_cookies(self) -> None:
         """Continue with a browser without the gateway's cookies."""
-        self.browser = Browser(self._port)
+        self.browser = Browser(f"http://127.0.0.1:{self._port}")
         self.there_s = 0.0
 
     def sign_in(self, wanted: str) -> None:
@@ -128,15 +129,8 @@ class Tabs:
 def gateway_of(idp: Idp, folder: Path, toml: str) -> Iterator[Gateway]:
     """Run a gateway with the provider and an app for its person."""
     folder.mkdir()
-    secret = folder / "secret"
-    secret.touch(mode=0o600)
-    secret.write_text(SECRET)
-    sso = (
-        f'\n[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-        f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        'groups = { "shop" = "shop" }\n'
-    )
-    with Gateway(folder, toml + sso) as gateway:
+    table = sso_table(idp, folder, 'groups = { "shop" = "shop" }\n')
+    with Gateway(folder, toml + table) as gateway:
         with gateway.service() as service:
             admin.add_grant(service, "group:shop", "app01")
         yield gateway.start()
@@ -189,8 +183,7 @@ def measure_alone(folder: Path, gateway: Gateway, carol: Carol, count: int) -> l
     took = []
     for number in range(count):
         key = folder / f"key{number}"
-        command = ["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", key]
-        subprocess.run(command, check=True)
+        new_key(key)
         config = folder / "openssh.conf"
         config.write_text(OPENSSH_ALONE.format(port=gateway.port("ssh"), key=key))
         waiting = Waiting("ssh", "-F", config, "gw", "whoami")

@@ -22,9 +22,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import asyncssh
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import log_in
 from tests.login.conftest import settings
-from tests.path.gateway import Gateway
-from tests.ssh.signed_in import log_in
 
 from markdown import HEAD, hand_out, options, row
 from measure import raise_open_files

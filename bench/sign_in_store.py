@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.fixtures.people import open_machine, sign_in
 from tests.store.server import server_here
 
 from load.logins import logins
@@ -28,15 +29,11 @@ from markdown import hand_out, options
 from measure import raise_open_files
 from peers import NAME, Door
 from stagedoor.admin.service import AdminService, open_service
-from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.webpass import PassKind
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.place import Server
 from stagedoor.store import people
-from stagedoor.store.sign_in import passes
-from stagedoor.store.sign_in.logins import open_login
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
 from stores import Side, gateway
 
@@ -65,28 +62,20 @@ class Filler:
             self.secret = self._log_in(service, NAME, 1)
 
     def _log_in(self, service: AdminService, name: str, count: int) -> str:
-        now, lives = time.time(), Lifetimes()
+        now = time.time()
         identity = Identity(name, frozenset(), Method.SSO, "Company")
-        given = pass_for(PassKind.SESSION, identity, now, lives)
-        shown = passes.find(
-            service.database, PassKind.SESSION, passes.issue(service.database, given, now)
-        )
-        assert shown is not None
-        assert shown.sign_in is not None
+        by = sign_in(service.database, identity, now)
         secret = ""
         with service.change("login") as change:
-            for number in range(count):
+            for _ in range(count):
                 key = parse_public_key(public_line(new_key()))
                 assert isinstance(key, PublicKey)
-                secret, _ = open_login(
+                secret, _ = open_machine(
                     change.transaction,
-                    shown.sign_in.id,
-                    key_fingerprint=key.fingerprint,
+                    by,
+                    now,
+                    fingerprint=key.fingerprint,
                     public_key=key.line,
-                    label=f"laptop{number}",
-                    source="192.0.2.7",
-                    session_s=lives.session_s,
-                    now=now,
                 )
         return secret
 

@@ -23,8 +23,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from tests.fixtures.gateway import Gateway
 from tests.net.peers import write_certificate
-from tests.path.gateway import Gateway
 
 INSIDE = "STAGEDOOR_BENCH_INSIDE"
 BOUND_S = 10.0

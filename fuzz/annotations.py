@@ -1,4 +1,4 @@
-"""Fuzz target: what an app's author writes about its shell: a setting's name, a line end, its value."""
+"""Fuzz target: an annotation of an app: the name of a setting, a line end, its value."""
 
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings, read_settings
@@ -10,8 +10,7 @@ _CONTAINERS = [{"name": "web", "image": "a.example/b:1"}, {"name": "side", "imag
 
 
 def check(received: bytes) -> None:
-    """Settings, or one line that says what is wrong; and of settings a shell that is no more than
-    the app, or the same kind of line."""
+    """Check that an annotation is settings or one line of error, and its shell no more than the app."""
     name, _, value = received.decode("utf-8", "replace").partition("\n")
     app = {
         "kind": "Deployment",

@@ -12,7 +12,7 @@ MAX_BYTES = 9000
 
 
 def check(received: bytes) -> None:
-    """Whole or one byte at a time: a request or one documented refusal, and both agree."""
+    """Check that a head is a request or one documented refusal, the same whole and byte by byte."""
     outcome = HeadParser().feed(received)
     parser = HeadParser()
     start, ends = 0, [end for end in range(1, len(received)) if is_cut(received, end)]
@@ -40,7 +40,7 @@ def check(received: bytes) -> None:
 
 
 def is_cut(received: bytes, end: int) -> bool:
-    """Cut after each byte of the start and of every line end, elsewhere in steps.
+    """Return whether the input is cut at this byte: at the start and each line end, elsewhere in steps.
 
     In the middle of a line nothing is decided, and to cut everywhere would leave few runs.
     """

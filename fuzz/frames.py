@@ -1,4 +1,4 @@
-"""Frames of the terminal protocol: any bytes are a frame or one error, whole or in pieces."""
+"""Fuzz target: frames of the terminal protocol. Any bytes are a frame or one error, whole or in pieces."""
 
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode
 from stagedoor.wire.terminal.frames import TerminalError

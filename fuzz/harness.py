@@ -1,4 +1,4 @@
-"""Hands one fuzz target to atheris: `python fuzz/harness.py NAME [libFuzzer options and folders]`.
+"""Hand one fuzz target to atheris: `python fuzz/harness.py NAME [libFuzzer options and folders]`.
 
 A target is a module beside this one with `check(received: bytes)`, which fails an assertion on
 whatever must not be, and `MAX_BYTES`. `fuzz/run.py` is the way to run several.

@@ -1,4 +1,4 @@
-"""What a gateway, or whoever plays one, tells the client of a login; and what a client sends as a signature.
+"""Fuzz target: answers of a gateway to the client of a login, and a client's signatures.
 
 The first byte says what the others are: the well-known document, a certificate, or a signature.
 """

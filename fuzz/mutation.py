@@ -1,4 +1,4 @@
-"""SSH packets that no honest client sends: changed ones, and made-up ones. Pure, by a given `Random`.
+"""Make SSH packets that no honest client sends: changed ones and invented ones. Pure, by a given `Random`.
 
 A packet is its number and what follows it (RFC 4253 §6, RFC 4250 §4.1).
 """
@@ -35,7 +35,7 @@ _KEY_TYPES = (
 
 
 def several(rng: Random, count: int, wildness: float) -> list[Packet]:
-    """Packets as after a login, in no sensible order.
+    """Return packets as after a login, in no sensible order.
 
     Most nonsense ends a connection, as RFC 4253 §11 wants, and hides what comes after it. So
     `wildness` is the share of packets that may be anything; the rest are such as may stand together.
@@ -51,7 +51,7 @@ def several(rng: Random, count: int, wildness: float) -> list[Packet]:
 
 
 def _likely(rng: Random) -> Packet:
-    """Strange, but no breach of the protocol where channels 0 to 2 are open."""
+    """Return a strange packet that breaks no rule where channels 0 to 2 are open."""
     channel = rng.randrange(3).to_bytes(4, "big")
     match rng.randrange(8):
         case 0 | 1:
@@ -68,7 +68,7 @@ def _likely(rng: Random) -> Packet:
 
 
 def mutated(rng: Random, packet: Packet, earlier: tuple[Packet, ...]) -> list[Packet]:
-    """What goes out in the place of `packet`: nothing, one or several."""
+    """Return the packets to send in the place of `packet`: none, one or several."""
     kind, body = packet
     match rng.randrange(9):
         case 0:
@@ -87,7 +87,7 @@ def mutated(rng: Random, packet: Packet, earlier: tuple[Packet, ...]) -> list[Pa
 
 
 def mutated_bytes(rng: Random, text: bytes) -> bytes:
-    """`text` with one to four changes; never the same length of surprise twice."""
+    """Return `text` with one to four changes."""
     changed = bytearray(text)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(changed) + 1)
@@ -112,7 +112,7 @@ def mutated_bytes(rng: Random, text: bytes) -> bytes:
 
 
 def request(rng: Random) -> Packet:
-    """A made-up packet of any phase, well formed as a rule."""
+    """Return an invented packet of any phase, as a rule well formed."""
     return rng.choice((
         _disconnect, _transport, _kexinit, _authentication, _global, _global, _open, _open, _open,
         _channel, _channel, _channel, _channel_request, _channel_request, _channel_request,
@@ -124,7 +124,7 @@ def _string(text: bytes) -> bytes:
 
 
 def _text(rng: Random, known: tuple[bytes, ...]) -> bytes:
-    """As a string, mostly one of `known`."""
+    """Return a string of SSH, mostly one of `known`."""
     return _string(rng.choice(known) if rng.random() < 0.9 else rng.randbytes(rng.randrange(64)))
 
 
@@ -137,7 +137,7 @@ def _bool(rng: Random) -> bytes:
 
 
 def _own_channel(rng: Random) -> bytes:
-    """A channel of the gateway's: it numbers them from 0."""
+    """Return the number of a channel of the gateway, which counts from 0."""
     return rng.randrange(4).to_bytes(4, "big") if rng.random() < 0.9 else _number(rng)
 
 
@@ -148,7 +148,7 @@ def _disconnect(rng: Random) -> Packet:
 
 
 def _transport(rng: Random) -> Packet:
-    """IGNORE, UNIMPLEMENTED, DEBUG, SERVICE_*, EXT_INFO (RFC 4253 §11, RFC 8308), PING."""
+    """Return IGNORE, UNIMPLEMENTED, DEBUG, SERVICE_*, EXT_INFO (RFC 4253 §11, RFC 8308), PING."""
     match rng.randrange(6):
         case 0:
             return 2, _text(rng, _TEXTS)
@@ -164,7 +164,7 @@ def _transport(rng: Random) -> Packet:
 
 
 def _kexinit(rng: Random) -> Packet:
-    """A key exchange anew, or a piece of one (RFC 4253 §7)."""
+    """Return a new key exchange, or a piece of one (RFC 4253 §7)."""
     if rng.random() < 0.5:
         return rng.choice((21, 30, 31, 32, 33, 34)), rng.randbytes(rng.randrange(80))
     names = (b"curve25519-sha256", b"ssh-ed25519", b"aes128-gcm@openssh.com", b"none", b"", b",,")
@@ -174,7 +174,7 @@ def _kexinit(rng: Random) -> Packet:
 
 
 def _authentication(rng: Random) -> Packet:
-    """RFC 4252 §5 to §8, RFC 4256."""
+    """Return a message of authentication (RFC 4252 §5 to §8, RFC 4256)."""
     if rng.random() < 0.2:
         return rng.randrange(51, 80), _number(rng) + _text(rng, _TEXTS)
     users = (b"dev", b"app01", b"nobody", b"", b"\xff", b"dev\0")
@@ -194,14 +194,14 @@ def _authentication(rng: Random) -> Packet:
 
 
 def _global(rng: Random) -> Packet:
-    """RFC 4254 §4, and answers that nobody asked for."""
+    """Return a global request (RFC 4254 §4), or an unrequested answer."""
     if rng.random() < 0.1:
         return rng.choice((81, 82)), _number(rng)
     return 80, _text(rng, _GLOBAL) + _bool(rng) + _text(rng, _TEXTS) + _number(rng)
 
 
 def _open(rng: Random, *, likely: bool = False) -> Packet:
-    """RFC 4254 §5.1; `likely`: with a size and texts that are in order."""
+    """Return a request to open a channel (RFC 4254 §5.1); a `likely` one has a valid size and texts."""
     kind = (
         rng.choice(_CHANNELS) if rng.random() < 0.3 else rng.choice((b"session", b"direct-tcpip"))
     )
@@ -219,7 +219,7 @@ def _open(rng: Random, *, likely: bool = False) -> Packet:
 
 
 def _channel(rng: Random) -> Packet:
-    """Data, window, EOF, CLOSE, and answers (RFC 4254 §5.2 to §5.4)."""
+    """Return data, a window, EOF, CLOSE or an answer (RFC 4254 §5.2 to §5.4)."""
     channel = _own_channel(rng)
     match rng.randrange(8):
         case 0 | 1 | 2:
@@ -238,7 +238,7 @@ def _channel(rng: Random) -> Packet:
 
 
 def _channel_request(rng: Random, channel: bytes | None = None) -> Packet:
-    """RFC 4254 §6; with a `channel` it is one that stands in an RFC."""
+    """Return a request of a channel (RFC 4254 §6); with a `channel` it is one of an RFC."""
     name = rng.choice(_REQUESTS[:-1] if channel else _REQUESTS)
     body = (channel or _own_channel(rng)) + _string(name) + _bool(rng)
     match name:

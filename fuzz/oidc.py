@@ -1,4 +1,4 @@
-"""What comes from an identity provider, or from whoever plays one: any bytes are refused in one way.
+"""Fuzz target: answers of an identity provider. Any bytes are refused in one way.
 
 The first byte says what the others are: a callback's query, a discovery document, a key set, a token
 answer, an ID token, a machine's token, or claims.

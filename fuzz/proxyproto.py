@@ -7,7 +7,7 @@ MAX_BYTES = MAX_V2_BYTES + 100
 
 
 def check(received: bytes) -> None:
-    """Whole or one byte at a time: a header or one documented refusal, and both agree."""
+    """Check that bytes are a header or one documented refusal, the same whole and byte by byte."""
     outcome = parse(received)
     # Byte by byte where things are decided (version 1 ends at 107), and then in steps.
     ends = [*range(min(len(received), 120)), *range(120, len(received), 97), len(received)]

@@ -65,7 +65,7 @@ def main() -> int:
 def fuzz(name: str, bound: list[str], findings: Path) -> tuple[int, bool]:
     """Run one target; return how many inputs it was given and whether it withstood them.
 
-    `bound` is what libFuzzer is told of when to end.
+    `bound` is libFuzzer's option that says when to end.
     """
     grown = findings / "corpus"
     grown.mkdir(parents=True)

@@ -28,7 +28,7 @@ import asyncssh
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.ssh.world import World
+from tests.fixtures.laptop import Laptop
 
 from mutation import Packet, mutated, mutated_bytes, several
 from stagedoor.model.permission import Permission
@@ -51,7 +51,7 @@ _NEWKEYS = 21
 
 
 class BrokenError(Exception):
-    """Something that must hold does not."""
+    """A property that must hold does not hold."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Tally:
 class Odd(asyncssh.SSHClientConnection):
     """An SSH client whose packets are changed on the way out.
 
-    It puts packets together by itself: asyncssh would keep back what does not belong to the phase.
+    It writes packets itself, because asyncssh holds back those that do not belong to the phase.
     """
 
     def __init__(self, options: Any, rng: random.Random, tally: Tally) -> None:
@@ -104,7 +104,7 @@ class Odd(asyncssh.SSHClientConnection):
             self.emit(one)
 
     def emit(self, packet: Packet) -> None:
-        """Send this, whatever phase it is, encrypted if we have got so far (RFC 4253 §6)."""
+        """Send a packet in any phase, encrypted once keys are exchanged (RFC 4253 §6)."""
         rng, (kind, body) = self.rng, packet
         payload = bytes([kind]) + body
         block = max(8, self._send_blocksize)
@@ -126,7 +126,7 @@ class Odd(asyncssh.SSHClientConnection):
 
 
 class Echo(asyncssh.SSHServer):
-    """The shell: lets the gateway in, runs nothing, says everything back."""
+    """A shell that admits the gateway, runs nothing, and sends back what it reads."""
 
     def public_key_auth_supported(self) -> bool:
         return True
@@ -159,15 +159,15 @@ async def _process(process: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def gateway(folder: Path) -> AsyncIterator[World]:
-    """It runs, with the shell behind it; all is gone at the end."""
+async def gateway(folder: Path) -> AsyncIterator[Laptop]:
+    """Run a gateway with its shell until the block ends."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     shell = await asyncssh.listen(
         "127.0.0.1", 0, server_factory=Echo, server_host_keys=[key], process_factory=_process,
         encoding=None, line_editor=False, config=None,
     )  # fmt: skip
     known = " ".join(key.export_public_key().decode().split()[:2])
-    world = World(
+    laptop = Laptop(
         folder,
         '[ssh]\naddresses = ["127.0.0.1:0"]\npasswords = true\n'
         "handshakes_per_s = 1000\n"
@@ -179,22 +179,22 @@ async def gateway(folder: Path) -> AsyncIterator[World]:
         ],
     )
     try:
-        await asyncio.to_thread(world.gateway.start)
-        yield world
+        await asyncio.to_thread(laptop.gateway.start)
+        yield laptop
     finally:
-        await asyncio.to_thread(world.gateway.stop)
+        await asyncio.to_thread(laptop.gateway.stop)
         shell.close()
 
 
 class Fuzzing:
-    """One run against one gateway."""
+    """A run against one gateway."""
 
-    def __init__(self, world: World, seed: str) -> None:
+    def __init__(self, laptop: Laptop, seed: str) -> None:
         self.tally = Tally()
-        self._world = world
+        self._laptop = laptop
         self._seed = seed
-        self._port = world.port
-        self._worker = world.gateway.worker_pids()
+        self._port = laptop.port
+        self._worker = laptop.gateway.worker_pids()
         self._lines_seen = 0
         self._recent: deque[str] = deque(maxlen=AT_ONCE * 2)
         self._count = 0
@@ -203,7 +203,7 @@ class Fuzzing:
         self.most_bytes = 0
 
     async def run(self, seconds: float, clients: float) -> None:
-        """Until that time has passed, or so many clients were there. Raises BrokenError."""
+        """Send clients until the time has passed or their number is reached. Raises BrokenError."""
         until = time.monotonic() + seconds
         await self.honest_login()
         while time.monotonic() < until and self._count < clients:
@@ -224,7 +224,7 @@ class Fuzzing:
             await self.one(random.Random(name))
 
     async def one(self, rng: random.Random) -> None:
-        """One odd client. How it ends is counted; that is no failure, whatever it is."""
+        """Run one odd client, and count how it ends; no end is a failure."""
         way = rng.choice((self._banner, self._before, self._before, self._after, self._after))
         name = way.__name__.strip("_")
         try:
@@ -239,7 +239,7 @@ class Fuzzing:
         self.tally.clients[f"{name}: {end}"] += 1
 
     async def _banner(self, rng: random.Random) -> str:
-        """Bytes before there are packets."""
+        """Send bytes before there are packets."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             text = mutated_bytes(rng, b"SSH-2.0-OpenSSH_9.2p1\r\n") + rng.randbytes(
@@ -269,7 +269,7 @@ class Fuzzing:
             connection.abort()
 
     async def _after(self, rng: random.Random) -> str:
-        """A good login, a few channels, and then packets as they come."""
+        """Log in, open a few channels, and send invented packets."""
         user = rng.choice(("dev", "app01"))
         connection = await self._connect(rng, user, 0.0)
         try:
@@ -299,7 +299,7 @@ class Fuzzing:
             connection.abort()
 
     async def _channel(self, connection: Odd, user: str, rng: random.Random) -> None:
-        """One that stays open: a jump, or a session in the shell."""
+        """Open a channel that stays open: a jump, or a session in the shell."""
         if user == "dev":
             await connection.open_connection("app01.ssh", 22)
         else:
@@ -322,12 +322,12 @@ class Fuzzing:
     async def _options(self, user: str, **more: Any) -> Any:
         return await asyncssh.SSHClientConnectionOptions.construct(
             host="127.0.0.1", port=self._port, username=user, config=None, known_hosts=None,
-            client_keys=[str(self._world.key)], agent_path=None, gss_host=None,
+            client_keys=[str(self._laptop.key)], agent_path=None, gss_host=None,
             login_timeout=LOGIN_TIMEOUT_S, **more,
         )  # fmt: skip
 
     async def honest_login(self) -> None:
-        """The page, a direct login and a jump work as if nothing were."""
+        """Check that the page, a direct login and a jump work meanwhile."""
         try:
             async with asyncio.timeout(LOGIN_TIMEOUT_S):
                 async with await self._honest("dev") as jump:
@@ -348,8 +348,8 @@ class Fuzzing:
         return await asyncssh.connect("127.0.0.1", self._port, options=await self._options(user))
 
     def look(self) -> None:
-        """At the worker and its log. Raises BrokenError."""
-        lines = self._world.gateway.lines
+        """Check the worker and its log. Raises BrokenError."""
+        lines = self._laptop.gateway.lines
         for line in lines[self._lines_seen :]:
             text = str(line)
             if line.get("level") in ("error", "critical") or "Traceback" in text or (
@@ -357,7 +357,7 @@ class Fuzzing:
             ):  # fmt: skip
                 raise BrokenError(f"the log says {text}")
         self._lines_seen = len(lines)
-        if self._world.gateway.worker_pids() != self._worker:
+        if self._laptop.gateway.worker_pids() != self._worker:
             raise BrokenError("the worker has died")
         now = self._resident()
         self.most_bytes = max(self.most_bytes, now)
@@ -367,7 +367,7 @@ class Fuzzing:
             raise BrokenError(f"the worker has grown from {self._usual_bytes:,} to {now:,} bytes")
 
     async def _settled(self) -> None:
-        """All clients are gone: so must be what was theirs."""
+        """Check that nothing of the clients is left once they have gone."""
         deadline = time.monotonic() + SETTLE_S
         while (open_now := self._descriptors()) > self._fds + SPARE_FDS:
             if time.monotonic() > deadline:
@@ -381,7 +381,7 @@ class Fuzzing:
         return len(list(Path(f"/proc/{self._worker[0]}/fd").iterdir()))
 
     def _open_files(self) -> list[str]:
-        """What is open, Unix sockets by their path."""
+        """Return the open files, Unix sockets by their path."""
         rows = [x.split() for x in Path("/proc/net/unix").read_text(encoding="ascii").splitlines()]
         paths = {f"socket:[{row[6]}]": row[7] for row in rows if len(row) > 7}
         found = []
@@ -416,8 +416,8 @@ class Fuzzing:
 
 async def fuzz(seconds: float, clients: float, seed: str) -> int:
     with tempfile.TemporaryDirectory(prefix="stagedoor-fuzz-") as folder:
-        async with gateway(Path(folder)) as world:
-            fuzzing = Fuzzing(world, seed)
+        async with gateway(Path(folder)) as laptop:
+            fuzzing = Fuzzing(laptop, seed)
             try:
                 await fuzzing.run(seconds, clients)
             except BrokenError as error:

@@ -8,7 +8,7 @@ MAX_BYTES = 3000
 
 
 def check(received: bytes) -> None:
-    """A key that reads the same when written again, or one line that says why not.
+    """Check that a text is a key that reads the same when written again, or one line of error.
 
     Besides the text itself its bytes are tried as the blob of a key of the type they name, for
     no fuzzer learns to write base64.

@@ -1,4 +1,4 @@
-"""Fuzz target: the names and ports that somebody asks for."""
+"""Fuzz target: the names and ports that a client asks for."""
 
 from stagedoor.model.denial import Reason
 from stagedoor.model.target import Target
@@ -9,7 +9,7 @@ _LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 def check(received: bytes) -> None:
-    """A target only for what the grammar can write; else one documented refusal."""
+    """Check that only what the grammar can write is a target; the rest is one documented refusal."""
     offered, colon, port = received.decode("utf-8", "surrogateescape").rpartition(":")
     host = offered if colon else port
     outcome = parse_target(host, port if colon else None)
@@ -31,5 +31,5 @@ def check(received: bytes) -> None:
 
 
 def is_label(text: str) -> bool:
-    """RFC 1123 without the pattern that the parser uses."""
+    """Return whether this is a label of RFC 1123, without the pattern that the parser uses."""
     return 0 < len(text) <= 63 and _LABEL.issuperset(text) and "-" not in (text[0], text[-1])

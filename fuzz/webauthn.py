@@ -1,4 +1,4 @@
-"""What a browser, or whoever plays one, answers about a passkey: any bytes are refused in one way.
+"""Fuzz target: answers of a browser about a passkey. Any bytes are refused in one way.
 
 The first byte says what the others are: the parts of an answer as raw bytes (each behind its length), which
 no mutation of base64 in JSON would get to; else the whole answer as JSON.
@@ -54,7 +54,7 @@ def check(received: bytes) -> None:
 
 
 def _from_json(text: bytes) -> dict[str, Any] | None:
-    """As the page's own API reads it: an object, or nothing."""
+    """Return the object in a JSON answer, as the page's API reads it, or None."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -63,7 +63,7 @@ def _from_json(text: bytes) -> dict[str, Any] | None:
 
 
 def _from_parts(data: bytes) -> dict[str, Any]:
-    """An answer with the right challenge and origin, so that what is behind those is read."""
+    """Return an answer with the right challenge and origin, so that what is behind those is read."""
     said = {"challenge": _text(CHALLENGE), "origin": RP.origin, "crossOrigin": False}
     first, data = data[:1], data[1:]
     said["type"] = "webauthn.create" if first == b"c" else "webauthn.get"
@@ -86,7 +86,7 @@ def _from_parts(data: bytes) -> dict[str, Any]:
 
 
 def _attestation(authenticator: bytes, rest: bytes) -> bytes:
-    """A CBOR map by hand: with `rest`, that of any statement; else one without."""
+    """Return a CBOR map: with `rest`, that of any statement; else one without."""
     size = len(authenticator).to_bytes(2, "big")
     data = b"\x68authData\x59" + size + authenticator
     return b"\xa3\x63fmt" + (rest or b"\x64none\x67attStmt\xa0") + data

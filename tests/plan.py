@@ -72,7 +72,7 @@ run by one worker, as what it sets up is for all its tests."""
 
 SELF_TESTS = "tests/cluster"
 """The test cluster's own tests. They need minutes, and only a change of theirs changes their outcome."""
-SELF_TESTED = ("tests/cluster", "script/cluster")
+SELF_TESTED = ("tests/cluster", "tests/fixtures/cluster.py", "script/cluster")
 
 BARE = "tests/bare"
 """The how-tos on bare machines. They need half an hour and many packages: on request only."""
@@ -119,7 +119,7 @@ BUILT = ("cluster", "helm", "images", "kube-apiserver", "traefik")
 """What is built before the tests that need it: what the cluster runs, programs, and the test images."""
 IMAGES = ("tests/kit", "tests/cluster/test_images.py")
 """Tests in images of Debian, each of which takes a minute or two to make."""
-_CLUSTER = "tests.cluster.fixtures"
+_CLUSTER = "tests.fixtures.cluster"
 _PROGRAMS = {
     "tests.kube.api.lone": ("kube-apiserver",),
     "tests.chart.chart": ("helm",),

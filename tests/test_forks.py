@@ -12,9 +12,10 @@ import pytest
 
 from stagedoor.shells.local import LocalShell
 from tests import forks
+from tests.fixtures.gateway import SSH_TABLE, local
+from tests.fixtures.laptop import open_laptop
 from tests.holder.conftest import kill_programs_of
-from tests.shells import world as shells
-from tests.ssh.world import SSH_TABLE, local, open_world
+from tests.shells import host as shells
 from tests.waiting import wait_until
 from tests.web.processes import pids_of
 
@@ -102,11 +103,11 @@ def both_wait(name: str) -> bool:
 
 def holder_in(folder: Path, tty: str) -> list[dict[str, object]]:
     """What is seen of what brings a terminal to somebody, and of what holds it."""
-    world = shells.World(folder)
+    host = shells.ShellHost(folder)
     name = f"t{os.getpid()}{tty.strip('-').lower()}"
     command = shlex.join([sys.executable, "-m", "stagedoor.holder", "attach", name])
-    with shells.running(world, LocalShell("app01")) as (_, shell):
-        config = world.config(shell)
+    with shells.running(host, LocalShell("app01")) as (_, shell):
+        config = host.config(shell)
         with subprocess.Popen(
             ["ssh", "-F", config, tty, "shell", command], stdin=subprocess.PIPE
         ) as process:
@@ -133,16 +134,16 @@ def test_a_holder_in_a_shell_differs_in_nothing_that_can_be_seen(tmp_path: Path,
 
 def test_a_worker_s_shells_are_made_of_its_own_template_which_ends_with_it(tmp_path: Path) -> None:
     """The worker has threads by then, so nothing can be made of the worker itself."""
-    with open_world(tmp_path, SSH_TABLE + local("app01")) as world:
-        [worker] = world.gateway.worker_pids()
+    with open_laptop(tmp_path, SSH_TABLE + local("app01")) as laptop:
+        [worker] = laptop.gateway.worker_pids()
         children = Path(f"/proc/{worker}/task/{worker}/children")
         [template] = children.read_text().split()
         shown = Path(f"/proc/{template}/cmdline").read_bytes().rstrip(b"\0")
         assert shown == b"template"
-        done = world.ssh("app01.ssh", "cat /proc/$PPID/environ; echo $PPID", check=True)
+        done = laptop.ssh("app01.ssh", "cat /proc/$PPID/environ; echo $PPID", check=True)
         assert b"PYTEST_CURRENT_TEST" in done.stdout, "by exec(2), which is handed less"
         assert children.read_text().split() == [template]
-        world.gateway.stop()
+        laptop.gateway.stop()
     wait_until(lambda: not Path(f"/proc/{template}").exists())
 
 

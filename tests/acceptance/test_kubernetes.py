@@ -20,8 +20,8 @@ from acceptance.prompted import run
 from stagedoor.demo.clients import CLIENTS
 from stagedoor.demo.show import describe
 from stagedoor.model.errors import StagedoorError
-from tests.cluster.fixtures import Cluster, cluster
 from tests.demo.test_show import Demo
+from tests.fixtures.cluster import Cluster, cluster
 from tests.pace import allow
 from tests.waiting import wait_until
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from stagedoor.admin.asking import ask
@@ -27,20 +26,7 @@ from stagedoor.signin.single_sign_on_service import SignInService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import passes
 from tests.oidc.fake import FakeProvider
-from tests.oidc.idp import CLIENT_ID, SECRET
-
-
-class Provider(Protocol):
-    """A provider as the settings have it. `settings` are more lines of its table."""
-
-    settings: str
-
-    @property
-    def issuer(self) -> str: ...
-
-    @property
-    def redirect_uri(self) -> str: ...
-
+from tests.oidc.idp import Provider, sso_table
 
 FROM = Source.of("192.0.2.1", 1)
 REFRESH_S = 600.0
@@ -115,16 +101,11 @@ class ProviderServices:
 
 @contextmanager
 def provider_services(folder: Path, **providers: Provider) -> Iterator[ProviderServices]:
-    secret = folder / "secret"
-    secret.write_text(SECRET)
-    secret.chmod(0o600)
     file = folder / "stagedoor.toml"
     file.write_text(
         f'data_dir = "{folder}/data"\n'
         + "".join(
-            f'[[sso]]\nname = "{name}"\nissuer = "{provider.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-            f'client_secret_file = "{secret}"\nredirect_uri = "{provider.redirect_uri}"\n'
-            f"refresh_s = {REFRESH_S}\n{provider.settings}"
+            sso_table(provider, folder, name=name) + f"refresh_s = {REFRESH_S}\n"
             for name, provider in providers.items()
         )
     )

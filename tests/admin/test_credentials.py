@@ -26,7 +26,7 @@ from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, read_entries
 from stagedoor.wire.ssh.signature import Signature, armour, encode_signed
-from tests.ssh.signed_in import log_in
+from tests.fixtures.people import log_in
 from tests.ssh.test_credentials import TOUCHED, VERIFIED, SecurityKey
 
 ALL = Accounts(self_service=("password", "tokens", "keys"))

@@ -39,7 +39,7 @@ def guess(n: int, name: str = "dev") -> PasswordCredential:
     return PasswordCredential(name, f"guess {n}")
 
 
-class World:
+class AuthenticatorMaker:
     """A policy and a clock that a test may change."""
 
     def __init__(self) -> None:
@@ -62,95 +62,101 @@ class World:
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    world = World()
+async def maker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AuthenticatorMaker]:
+    maker = AuthenticatorMaker()
     real = passwords.verify
 
     def counted(password_hash: str, password: str) -> bool:
-        world.verified.append(password_hash)
+        maker.verified.append(password_hash)
         return real(password_hash, password)
 
     monkeypatch.setattr(module.passwords, "verify", counted)
-    yield world
-    for made in world.made:
+    yield maker
+    for made in maker.made:
         made.close()
 
 
-async def test_the_right_password_is_its_user(world: World) -> None:
-    assert await world.authenticator().authenticate(RIGHT, HERE) == Identity(
+async def test_the_right_password_is_its_user(maker: AuthenticatorMaker) -> None:
+    assert await maker.authenticator().authenticate(RIGHT, HERE) == Identity(
         "dev", frozenset({"crew"}), Method.PASSWORD
     )
 
 
 async def test_line_27_an_unknown_name_costs_a_verification_and_reads_like_a_wrong_password(
-    world: World, real_hash: str
+    maker: AuthenticatorMaker, real_hash: str
 ) -> None:
-    world.policy = Policy(users={"dev": User("dev", password_hash=real_hash)})
-    authenticator = world.authenticator()
+    maker.policy = Policy(users={"dev": User("dev", password_hash=real_hash)})
+    authenticator = maker.authenticator()
     wrong = await authenticator.authenticate(WRONG, HERE)
     unknown = await authenticator.authenticate(PasswordCredential("eve", "x"), HERE)
     assert isinstance(wrong, Denial)
     assert isinstance(unknown, Denial)
     assert wrong.message.replace("dev", "eve") == unknown.message
-    assert len(world.verified) == 2
+    assert len(maker.verified) == 2
     # The same parameters, so the same work.
-    assert world.verified[1].split("$")[1:4] == real_hash.split("$")[1:4]
+    assert maker.verified[1].split("$")[1:4] == real_hash.split("$")[1:4]
 
 
 @pytest.mark.parametrize("secret", ["\ud800", "sgl_\ud800", "\0"])
 async def test_text_that_is_no_unicode_is_a_wrong_password_and_no_fault(
-    world: World, secret: str
+    maker: AuthenticatorMaker, secret: str
 ) -> None:
     """JSON can say it (RFC 8259 §8.2). As a fault it would be a guess that costs and counts nothing."""
-    verdict = await world.authenticator().authenticate(PasswordCredential("dev", secret), HERE)
+    verdict = await maker.authenticator().authenticate(PasswordCredential("dev", secret), HERE)
     assert isinstance(verdict, Denial)
     assert verdict.reason is Reason.CREDENTIAL_WRONG
 
 
-async def test_a_user_without_a_password_is_not_told_from_an_unknown_one(world: World) -> None:
-    world.policy = Policy(users={"bare": User("bare")})
+async def test_a_user_without_a_password_is_not_told_from_an_unknown_one(
+    maker: AuthenticatorMaker,
+) -> None:
+    maker.policy = Policy(users={"bare": User("bare")})
     for name in ("bare", "eve"):
-        verdict = await world.authenticator().authenticate(PasswordCredential(name, ""), HERE)
+        verdict = await maker.authenticator().authenticate(PasswordCredential(name, ""), HERE)
         assert isinstance(verdict, Denial)
         assert verdict.reason is Reason.CREDENTIAL_WRONG
-    assert len(world.verified) == 2
+    assert len(maker.verified) == 2
 
 
-async def test_a_verified_password_is_not_verified_again(world: World) -> None:
-    authenticator = world.authenticator()
+async def test_a_verified_password_is_not_verified_again(maker: AuthenticatorMaker) -> None:
+    authenticator = maker.authenticator()
     for _ in range(5):
         assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
-    assert len(world.verified) == 1
-    world.now += 601
+    assert len(maker.verified) == 1
+    maker.now += 601
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
-    assert len(world.verified) == 2
+    assert len(maker.verified) == 2
 
 
-async def test_a_changed_password_and_a_removed_user_are_refused_at_once(world: World) -> None:
-    authenticator = world.authenticator()
+async def test_a_changed_password_and_a_removed_user_are_refused_at_once(
+    maker: AuthenticatorMaker,
+) -> None:
+    authenticator = maker.authenticator()
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
-    before = world.policy
-    world.policy = Policy(
+    before = maker.policy
+    maker.policy = Policy(
         users={"dev": User("dev", frozenset(), passwords.hash_password("another"))}
     )
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Denial)
-    world.policy = Policy()
+    maker.policy = Policy()
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Denial)
-    world.policy = before
+    maker.policy = before
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
 
 
-async def test_groups_are_those_of_now_for_a_remembered_password_too(world: World) -> None:
-    authenticator = world.authenticator()
+async def test_groups_are_those_of_now_for_a_remembered_password_too(
+    maker: AuthenticatorMaker,
+) -> None:
+    authenticator = maker.authenticator()
     await authenticator.authenticate(RIGHT, HERE)
-    world.policy = Policy(users={"dev": User("dev", frozenset({"leads"}), HASH)})
+    maker.policy = Policy(users={"dev": User("dev", frozenset({"leads"}), HASH)})
     verdict = await authenticator.authenticate(RIGHT, HERE)
     assert isinstance(verdict, Identity)
     assert verdict.groups == {"leads"}
 
 
-async def test_line_29_nothing_shown_is_no_failure(world: World) -> None:
-    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=1))
+async def test_line_29_nothing_shown_is_no_failure(maker: AuthenticatorMaker) -> None:
+    authenticator = maker.authenticator(throttle=ThrottleLimits(free_tries=1))
     for _ in range(20):
         verdict = await authenticator.authenticate(None, HERE)
         assert isinstance(verdict, Denial)
@@ -158,8 +164,8 @@ async def test_line_29_nothing_shown_is_no_failure(world: World) -> None:
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
 
 
-async def test_a_guesser_waits_and_nobody_else_does(world: World) -> None:
-    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=2))
+async def test_a_guesser_waits_and_nobody_else_does(maker: AuthenticatorMaker) -> None:
+    authenticator = maker.authenticator(throttle=ThrottleLimits(free_tries=2))
     for n in range(2):
         await authenticator.authenticate(guess(n), HERE)
     verdict = await authenticator.authenticate(WRONG, HERE)
@@ -168,16 +174,16 @@ async def test_a_guesser_waits_and_nobody_else_does(world: World) -> None:
     assert "wrong passwords for this name came from your address" in verdict.message
     assert "or use a token or key" in verdict.message
     assert verdict.retry_after_s == 1
-    assert len(world.verified) == 2
+    assert len(maker.verified) == 2
     assert isinstance(await authenticator.authenticate(RIGHT, ELSEWHERE), Identity)
-    world.now += 1
+    maker.now += 1
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
 
 
 async def test_the_memory_of_right_passwords_is_no_oracle_for_a_throttled_guesser(
-    world: World,
+    maker: AuthenticatorMaker,
 ) -> None:
-    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=2))
+    authenticator = maker.authenticator(throttle=ThrottleLimits(free_tries=2))
     await authenticator.authenticate(RIGHT, ELSEWHERE)
     for n in range(2):
         await authenticator.authenticate(guess(n), HERE)
@@ -185,11 +191,11 @@ async def test_the_memory_of_right_passwords_is_no_oracle_for_a_throttled_guesse
     assert right == await authenticator.authenticate(WRONG, HERE)
 
 
-async def test_a_stale_token_neither_throttles_nor_is_throttled(world: World) -> None:
-    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=1))
+async def test_a_stale_token_neither_throttles_nor_is_throttled(maker: AuthenticatorMaker) -> None:
+    authenticator = maker.authenticator(throttle=ThrottleLimits(free_tries=1))
     good, gone = mint(), mint()
-    world.policy = Policy(
-        users=world.policy.users,
+    maker.policy = Policy(
+        users=maker.policy.users,
         tokens={good.id: TokenRecord(good.id, "dev", good.secret_hash)},
     )
     for _ in range(10):
@@ -200,21 +206,21 @@ async def test_a_stale_token_neither_throttles_nor_is_throttled(world: World) ->
     assert isinstance(verdict, Identity)
 
 
-async def test_fifty_logins_at_once_cost_one_verification(world: World) -> None:
-    authenticator = world.authenticator()
+async def test_fifty_logins_at_once_cost_one_verification(maker: AuthenticatorMaker) -> None:
+    authenticator = maker.authenticator()
     verdicts = await asyncio.gather(*(authenticator.authenticate(RIGHT, HERE) for _ in range(50)))
     assert all(isinstance(verdict, Identity) for verdict in verdicts)
-    assert len(world.verified) == 1
+    assert len(maker.verified) == 1
 
 
 @pytest.fixture
-def quick(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def quick(maker: AuthenticatorMaker, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Verifications that cost nothing, in their order; none begins before the function is called."""
     gate = threading.Event()
 
     def verify(password_hash: str, password: str) -> bool:
         assert gate.wait(BOUND_S)
-        world.verified.append(password_hash)
+        maker.verified.append(password_hash)
         return (password_hash, password) == (HASH, RIGHT.secret)
 
     monkeypatch.setattr(module.passwords, "verify", verify)
@@ -230,9 +236,9 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 async def test_hanging_up_does_not_make_a_guess_uncounted(
-    world: World, held: Callable[[], None]
+    maker: AuthenticatorMaker, held: Callable[[], None]
 ) -> None:
-    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=3))
+    authenticator = maker.authenticator(throttle=ThrottleLimits(free_tries=3))
     for n in range(3):
         task = asyncio.create_task(authenticator.authenticate(guess(n), HERE))
         await asyncio.sleep(0)
@@ -246,9 +252,9 @@ async def test_hanging_up_does_not_make_a_guess_uncounted(
 
 
 async def test_a_flood_of_passwords_is_refused_beyond_a_bound(
-    world: World, held: Callable[[], None]
+    maker: AuthenticatorMaker, held: Callable[[], None]
 ) -> None:
-    authenticator = world.authenticator(
+    authenticator = maker.authenticator(
         VerifyLimits(threads=1, waiting=7, waiting_per_source=4),
         ThrottleLimits(free_tries=1000),
     )
@@ -288,10 +294,10 @@ async def done(tasks: "list[asyncio.Task[Identity | Denial]]", count: int) -> li
 
 
 async def test_guesses_for_made_up_names_from_five_sources_keep_nobody_out(
-    world: World, quick: Callable[[], None]
+    maker: AuthenticatorMaker, quick: Callable[[], None]
 ) -> None:
     """They fill the queue of 64; eight people whose first login it is come from eight other addresses."""
-    authenticator = world.authenticator()
+    authenticator = maker.authenticator()
     flood = [
         asyncio.create_task(
             authenticator.authenticate(guess(n, f"made-up{n}"), Source.of(f"203.0.113.{source}", 1))
@@ -309,39 +315,39 @@ async def test_guesses_for_made_up_names_from_five_sources_keep_nobody_out(
     verdicts = await asyncio.gather(*people)
     assert all(isinstance(verdict, Identity) for verdict in verdicts), verdicts
     await asyncio.gather(*flood)
-    turn_of_last = max(n for n, verified in enumerate(world.verified) if verified == HASH)
+    turn_of_last = max(n for n, verified in enumerate(maker.verified) if verified == HASH)
     assert turn_of_last < 2 + 5 + 8 + 2, "13 sources take turns, and two were verified already"
 
 
 async def test_one_source_has_a_budget_of_wrong_passwords_for_all_names(
-    world: World, quick: Callable[[], None]
+    maker: AuthenticatorMaker, quick: Callable[[], None]
 ) -> None:
     quick()
-    authenticator = world.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
+    authenticator = maker.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
     for n in range(4):
         await authenticator.authenticate(guess(n, f"made-up{n}"), HERE)
-    verified = len(world.verified)
+    verified = len(maker.verified)
     for credential in (guess(1, "another"), RIGHT):
         verdict = await authenticator.authenticate(credential, HERE)
         assert isinstance(verdict, Denial)
         assert (verdict.reason, verdict.retry_after_s) == (Reason.THROTTLED, 3)
         assert "for any names" in verdict.message
         assert "too many wrong passwords" in verdict.message
-    assert len(world.verified) == verified
+    assert len(maker.verified) == verified
     assert isinstance(await authenticator.authenticate(RIGHT, ELSEWHERE), Identity)
-    world.now += 3
+    maker.now += 3
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
     for _ in range(20):
-        world.now += 601  # right passwords cost nothing of it
+        maker.now += 601  # right passwords cost nothing of it
         assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
 
 
 async def test_an_ipv6_48_has_the_budget_of_four_sources(
-    world: World, quick: Callable[[], None]
+    maker: AuthenticatorMaker, quick: Callable[[], None]
 ) -> None:
     """It has 65,536 sources, and filled the queue of passwords from 64 of them for as long as it liked."""
     quick()
-    authenticator = world.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
+    authenticator = maker.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
 
     def source(number: int, site: int = 1) -> Source:
         return Source.of(f"2001:db8:{site}:{number:x}::1", 40000)
@@ -355,15 +361,15 @@ async def test_an_ipv6_48_has_the_budget_of_four_sources(
     assert (verdict.reason, verdict.retry_after_s) == (Reason.THROTTLED, 1)
     assert "came from your network" in verdict.message
     assert isinstance(await authenticator.authenticate(RIGHT, source(1, 2)), Identity)
-    world.now += 0.75
+    maker.now += 0.75
     assert isinstance(await authenticator.authenticate(RIGHT, source(17)), Identity)
 
 
 async def test_who_logged_in_a_moment_ago_is_not_kept_out_by_guesses_for_other_names(
-    world: World, quick: Callable[[], None]
+    maker: AuthenticatorMaker, quick: Callable[[], None]
 ) -> None:
     quick()
-    authenticator = world.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
+    authenticator = maker.authenticator(VerifyLimits(failures=Rate(4, 3.0)))
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
     for n in range(8):
         await authenticator.authenticate(guess(n, f"made-up{n}"), HERE)
@@ -371,12 +377,12 @@ async def test_who_logged_in_a_moment_ago_is_not_kept_out_by_guesses_for_other_n
 
 
 async def test_what_is_refused_for_want_of_room_is_no_free_guess_at_what_is_remembered(
-    world: World, quick: Callable[[], None]
+    maker: AuthenticatorMaker, quick: Callable[[], None]
 ) -> None:
     """A miss is refused at once and costs no argon2; a hit would be let in. So looks are counted."""
     quick()
     limits = VerifyLimits(failures=Rate(4, 3600.0))
-    authenticator = world.authenticator(limits, ThrottleLimits(free_tries=3))
+    authenticator = maker.authenticator(limits, ThrottleLimits(free_tries=3))
     await authenticator.authenticate(RIGHT, ELSEWHERE)
     for n in range(4):
         await authenticator.authenticate(guess(n, f"made-up{n}"), HERE)
@@ -389,10 +395,10 @@ async def test_what_is_refused_for_want_of_room_is_no_free_guess_at_what_is_reme
 
 
 async def test_a_forgotten_job_with_an_old_password_locks_nobody_out(
-    world: World, quick: Callable[[], None]
+    maker: AuthenticatorMaker, quick: Callable[[], None]
 ) -> None:
     quick()
-    authenticator = world.authenticator()
+    authenticator = maker.authenticator()
     for _ in range(20):
         await authenticator.authenticate(WRONG, HERE)
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity)
@@ -415,20 +421,20 @@ def test_the_dummy_hash_is_well_formed_and_matches_nothing_likely(real_hash: str
 
 
 async def test_while_the_store_is_away_nobody_is_told_that_his_credential_is_wrong(
-    world: World,
+    maker: AuthenticatorMaker,
 ) -> None:
-    authenticator = world.authenticator(throttle=ThrottleLimits(free_tries=1, longest_wait_s=300))
-    kept, world.policy = world.policy, Policy(unread=True)
+    authenticator = maker.authenticator(throttle=ThrottleLimits(free_tries=1, longest_wait_s=300))
+    kept, maker.policy = maker.policy, Policy(unread=True)
     for credential in (RIGHT, WRONG, PasswordCredential("dev", mint().text), None):
         denial = await authenticator.authenticate(credential, HERE)
         assert isinstance(denial, Denial)
         assert (denial.reason, denial.retry_after_s) == (Reason.AUDIT_UNAVAILABLE, 5)
         assert "cannot read who may enter" in denial.message
-    world.policy = kept
+    maker.policy = kept
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity), "no try counted"
 
 
-async def test_the_secrets_of_logins_cannot_be_tried_without_end(world: World) -> None:
+async def test_the_secrets_of_logins_cannot_be_tried_without_end(maker: AuthenticatorMaker) -> None:
     """Each costs the store a question. A right one costs nothing, and is its own user's alone."""
     asked: list[str] = []
     login = WebPass(
@@ -440,12 +446,12 @@ async def test_the_secrets_of_logins_cannot_be_tried_without_end(world: World) -
         return login if secret == "sgl_right" else None
 
     made = Authenticator(
-        lambda: world.policy,
-        lambda: world.now,
+        lambda: maker.policy,
+        lambda: maker.now,
         limits=VerifyLimits(failures=Rate(3, 3.0)),
         find_login=find,
     )
-    world.made.append(made)
+    maker.made.append(made)
     right = PasswordCredential("dev", "sgl_right")
     for _ in range(9):
         verdict = await made.authenticate(right, HERE)
@@ -462,8 +468,8 @@ async def test_the_secrets_of_logins_cannot_be_tried_without_end(world: World) -
     assert verdict.reason is Reason.THROTTLED
     assert len(asked) == before
     assert isinstance(await made.authenticate(right, ELSEWHERE), Identity)
-    world.policy = Policy(
-        users=world.policy.users,
+    maker.policy = Policy(
+        users=maker.policy.users,
         signed_out=frozenset({b"i" * 32}),
         end_reasons={b"i" * 32: "laptop stolen"},
     )

@@ -11,9 +11,8 @@ import pytest
 
 from tests.chart.chart import render
 from tests.cluster.asking import Asker, Manifest, collection, namespace_of
-from tests.cluster.fixtures import cluster, fresh_namespace
+from tests.fixtures.cluster import cluster, fresh_namespace, kit
 from tests.kube.api.lone import LoneApi
-from tests.kube.gateway import kit
 
 __all__ = ["cluster", "fresh_namespace", "kit"]
 

@@ -14,8 +14,8 @@ from typing import Any
 from stagedoor.net.tls import client_context
 from tests.cluster import archive, load, trees
 from tests.cluster.archive import Files, Start
-from tests.cluster.fixtures import Cluster
 from tests.cluster.turn import turn
+from tests.fixtures.cluster import Cluster
 from tests.web.mover import Mover
 from tests.web.proxies import need_traefik
 

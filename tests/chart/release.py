@@ -11,7 +11,8 @@ from pathlib import Path
 from acceptance.kubernetes_tools import ONE_PYTHON
 from tests.chart.chart import CHART, helm, merged, render
 from tests.cluster.asking import Manifest
-from tests.cluster.fixtures import Cluster
+from tests.fixtures.cluster import Cluster
+from tests.fixtures.laptop import new_key, write_ssh_config
 from tests.kube.apps import deployment
 from tests.listeners.wire import bearer, head
 from tests.pace import allow
@@ -60,8 +61,7 @@ class Release:
         self.api = cluster.administrator
         self.token = ""
         """The developer's, from `welcome` on."""
-        self.key = folder / "id_ed25519"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+        self.key = new_key(folder / "id_ed25519")
 
     def helm(self, *arguments: str, values: Manifest | None = None) -> str:
         done = helm(
@@ -118,12 +118,14 @@ class Release:
             ("token create dev --json", ""),
         )
         authority = " ".join(ca.split()[:2])
-        (self.folder / "known_hosts").write_text(f"@cert-authority * {authority}\n")
-        (self.folder / "config").write_text(
-            f"Host gw\n  HostName {self.cluster.node_address}\n  Port {self.port('ssh')}\n"
-            f"  User dev\nHost *.ssh\n  ProxyJump gw\nHost *\n  IdentityFile {self.key}\n"
-            f"  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/known_hosts\n"
-            "  StrictHostKeyChecking yes\n  BatchMode yes\n  ConnectTimeout 20\n"
+        known = self.folder / "known_hosts"
+        known.write_text(f"@cert-authority * {authority}\n")
+        write_ssh_config(
+            self.folder / "config",
+            self.key,
+            hosts=f"Host gw\n  HostName {self.cluster.node_address}\n  Port {self.port('ssh')}\n"
+            "  User dev\nHost *.ssh\n  ProxyJump gw\n",
+            known_hosts=known,
         )
         self.token = str(json.loads(made)["token"])
         # Who has heard of it has heard of all that was before.

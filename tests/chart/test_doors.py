@@ -14,7 +14,7 @@ import pytest
 from acceptance.kubernetes_tools import find_checkout, gateway_image
 from stagedoor.net.tls import client_context
 from tests.chart.release import RESTRICTED, Release, anchor, until
-from tests.cluster.fixtures import Cluster
+from tests.fixtures.cluster import Cluster
 from tests.kube.api.lone import make_ca, sign
 from tests.listeners.wire import bearer, head
 from tests.waiting import BOUND_S

@@ -6,8 +6,8 @@ import pytest
 
 from tests.chart.chart import of_kind, render
 from tests.cluster.asking import Manifest
-from tests.cluster.fixtures import Cluster
 from tests.cluster.pods import apply, fetched, pod, ready, until
+from tests.fixtures.cluster import Cluster
 
 PORT = 8080
 """The port of the test image's web server: the policy's port is changed to it, and nothing else."""

@@ -33,7 +33,7 @@ from tests.chart.shops import (
 )
 from tests.cluster.asking import Manifest
 from tests.kube.api.lone import LoneApi
-from tests.shells.kubernetes import world
+from tests.shells.kubernetes import samples
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -88,7 +88,7 @@ def test_the_kit_passes_whichever_way_it_comes(
 
 @pytest.fixture(scope="module")
 def claims(fenced: Fenced) -> None:
-    for name, modes in world.CLAIMS.items():
+    for name, modes in samples.CLAIMS.items():
         claim = {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
@@ -124,9 +124,9 @@ def legal(app: Manifest) -> Manifest:
 
 
 @pytest.mark.usefixtures("claims")
-@pytest.mark.parametrize("name", sorted(path.stem for path in (world.HERE / "apps").iterdir()))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (samples.HERE / "apps").iterdir()))
 def test_apps_of_the_golden_files_have_shells_that_pass(fenced: Fenced, name: str) -> None:
-    shop = enter(fenced, legal(world.app(name)), claims=world.CLAIMS)
+    shop = enter(fenced, legal(samples.app(name)), claims=samples.CLAIMS)
     made = shop.started()
     assert made.ok, made.message
 

@@ -27,10 +27,10 @@ from tests.chart.chart import merged
 from tests.chart.front import HTTP, HTTPS, TOO_LONG_S, Front, Guest, front
 from tests.chart.release import RESTRICTED, Release, anchor, until
 from tests.cluster.asking import Manifest
-from tests.cluster.fixtures import Cluster
 from tests.docs.pages import ROOT, blocks
+from tests.fixtures.cluster import Cluster
+from tests.fixtures.gateway import PASSWORD
 from tests.kube.api.lone import make_ca, sign
-from tests.path.gateway import PASSWORD
 from tests.web.browser.conftest import STATES, ready, run, shows, sign_in
 from tests.web.mover import MIB, Sent, content, digest
 from tests.web.proxies import Corporate, need_traefik

@@ -16,7 +16,8 @@ from acceptance.kubernetes_tools import find_checkout, gateway_image
 from tests.chart.release import RESTRICTED, Release, anchor, database, forget, open_to_pods, until
 from tests.chart.test_manifests import kustomized
 from tests.cluster.asking import Manifest
-from tests.cluster.fixtures import Cluster
+from tests.fixtures.cluster import Cluster
+from tests.fixtures.laptop import new_key
 from tests.listeners.wire import bearer, head
 from tests.ports import free_port
 from tests.store.server import server_here
@@ -360,7 +361,7 @@ def test_the_plain_manifests_serve_as_well(
             cluster.administrator.make_namespace(name)
         for name in ("user-ca", "host-ca", "ssh-host"):
             key = tmp_path / name
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+            new_key(key)
             secret = ("create", "secret", "generic", f"stagedoor-{name}")
             plain.kubectl(*secret, f"--from-file=key={key}")
         secret = ("create", "secret", "generic", "stagedoor-store")

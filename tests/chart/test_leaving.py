@@ -13,7 +13,7 @@ import pytest
 from acceptance.kubernetes_tools import find_checkout, gateway_image
 from tests.chart.release import RESTRICTED, Release, anchor, until
 from tests.chart.test_install import SERVICE
-from tests.cluster.fixtures import Cluster
+from tests.fixtures.cluster import Cluster
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -14,7 +14,7 @@ import yaml
 from stagedoor.shells.kubernetes.derive.kit import KitSource
 from tests.chart.chart import ROOT, merged, of_kind, render
 from tests.cluster.asking import Manifest
-from tests.shells.kubernetes.world import HERE, KIT, app, container, derived
+from tests.shells.kubernetes.samples import HERE, KIT, app, container, derived
 
 UIDS = range(1_000_650_000, 1_000_660_000)
 """The range that `openshift.io/sa.scc.uid-range` gives a namespace: 1000650000/10000."""

@@ -10,6 +10,7 @@ from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import prepare
 from stagedoor.settings.file import load_settings
 from tests.cli.conftest import Desk
+from tests.fixtures.laptop import new_key
 
 
 @pytest.fixture
@@ -26,9 +27,7 @@ def shown(certificate: Path) -> str:
 
 
 def key(folder: Path, name: str) -> Path:
-    path = folder / name
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
-    return path
+    return new_key(folder / name)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from tests.cli.conftest import Desk
-from tests.ssh.world import new_key
+from tests.fixtures.laptop import new_key
 
 
 def make_key(folder: Path, name: str, *options: str) -> Path:

@@ -116,7 +116,7 @@ def test_the_end_is_told() -> None:
     assert attached().received(Exit(143, "TERM")) == [ProgramEnded(143, "TERM")]
 
 
-class World(RuleBasedStateMachine):
+class AttachmentMachine(RuleBasedStateMachine):
     """Both sides, with a line between them that is cut at the worst of times."""
 
     def __init__(self) -> None:
@@ -207,8 +207,8 @@ class World(RuleBasedStateMachine):
         assert self.taken == self.typed
 
 
-TestWorld = World.TestCase
-TestWorld.settings = settings(
+TestAttachment = AttachmentMachine.TestCase
+TestAttachment.settings = settings(
     max_examples=100,
     stateful_step_count=40,
     deadline=None,

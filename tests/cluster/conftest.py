@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import lifecycle
-from tests.cluster.fixtures import cluster, fresh_namespace
 from tests.cluster.place import ROOT, Place
 from tests.cluster.start import START_TIMEOUT_S
+from tests.fixtures.cluster import cluster, fresh_namespace
 from tests.missing import missing
 
 __all__ = ["cluster", "fresh_namespace"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from subprocess import CalledProcessError
 from typing import Any
 
-from tests.cluster.fixtures import Cluster
+from tests.fixtures.cluster import Cluster
 
 WAIT_S = 120.0
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.fixtures import Cluster
 from tests.cluster.images import PORT
 from tests.cluster.pods import WAIT_S, apply, deployment, fetched, pod, ready, until
+from tests.fixtures.cluster import Cluster
 
 Namespaces = Callable[..., str]
 pytestmark = pytest.mark.timeout(600)  # other tests use the node meanwhile

@@ -10,10 +10,10 @@ import pytest
 
 from tests.cluster import archive, images
 from tests.cluster.fault import ClusterError
-from tests.cluster.fixtures import Cluster
 from tests.cluster.images import PORT
 from tests.cluster.pods import apply, pod, ready, until
 from tests.cluster.test_cluster import page
+from tests.fixtures.cluster import Cluster
 
 Namespaces = Callable[..., str]
 pytestmark = pytest.mark.timeout(600)

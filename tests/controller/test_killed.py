@@ -6,27 +6,22 @@ once for each of what it does, is `tests/kube/api/test_controller_sigkilled.py`.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from stagedoor.controller.loop import Controller
-from stagedoor.controller.make import ShellWriter
 from stagedoor.model.cluster import Change, Kind
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.derive.kit import Kit
-from stagedoor.shells.kubernetes.names import SHELL_OF
+from tests.kube.api.one_app import ALL, KINDS, STOPPED, OneApp, brought
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
 from tests.virtual_time import in_virtual_time
 
-BOUND_S = 60.0
 EPOCH_S = 1_800_000_000.0
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
-KINDS = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.SECRET, Kind.LEASE)
 WRITES = ("apply", "create", "merge", "delete")
 
 
@@ -70,82 +65,20 @@ class Mortal:
         return self._cluster.watch(kind, namespace, labels)
 
 
-class World:
-    """One app, and a clock that a test turns."""
-
-    def __init__(self, cluster: MemoryCluster, namespace: str) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-        self.ahead_s = 0.0
-        self.app = cluster.put(deployment(namespace))
-
-    def now(self) -> float:
-        return EPOCH_S + asyncio.get_running_loop().time() + self.ahead_s
-
-    async def request_shell(self) -> None:
-        with suppress(Exception):
-            await self.cluster.delete(Kind.LEASE, self.namespace, "app01-ssh")
-        await self.cluster.create(objects.lease(self.app, "gateway", self.now()))
-
-    async def here(self) -> set[str]:
-        """The kinds of which the shell has an object; a Deployment of no replicas says so."""
-        names = set()
-        for kind in KINDS:
-            for resource in await self.cluster.list(kind, self.namespace, f"{SHELL_OF}=app01"):
-                stopped = kind is Kind.DEPLOYMENT and resource["spec"]["replicas"] == 0
-                names.add("stopped" if stopped else str(kind))
-        return names
-
-    @asynccontextmanager
-    async def controller(self, cluster: Any) -> "AsyncIterator[asyncio.Task[None]]":
-        """A controller that works; whatever it ends with is no error of the test's."""
-        made = Controller(
-            cluster,
-            {None: self.namespace},
-            ShellWriter(
-                cluster,
-                lambda names: (b"key", "certificate"),
-                lambda _: (),
-                (),
-                "controller",
-                now=self.now,
-            ),
-            Kit("kit:1"),
-            on_problem=lambda target, problem, again_s: None,
-            now=self.now,
-            clock=asyncio.get_running_loop().time,
-        )
-        task = asyncio.create_task(made.run())
-        try:
-            yield task
-        finally:
-            task.cancel()
-            with suppress(BaseException):
-                await task
-
-    async def until(self, wanted: set[str]) -> None:
-        async with asyncio.timeout(BOUND_S):
-            while await self.here() != wanted:
-                await asyncio.sleep(0.02)
-
-
-ALL = {str(kind) for kind in KINDS}
-STOPPED = (ALL - {"Deployment"}) | {"stopped"}
-
-
 @pytest.fixture
-def world() -> World:
-    return World(MemoryCluster(), "apps")
+def one_app() -> OneApp:
+    cluster = MemoryCluster()
 
+    def elapsed_s() -> float:
+        return asyncio.get_running_loop().time()
 
-async def brought(world: World, wanted: set[str]) -> None:
-    """Have a healthy controller bring the shell there."""
-    async with world.controller(world.cluster):
-        await world.until(wanted)
+    new = OneApp(cluster, "apps", lambda: EPOCH_S + elapsed_s(), elapsed_s)
+    new.app = cluster.put(deployment("apps"))
+    return new
 
 
 async def killed_at_each_step(
-    world: World,
+    one_app: OneApp,
     before: Callable[[], Any],
     wanted: set[str],
     *,
@@ -157,9 +90,9 @@ async def killed_at_each_step(
     """
     for last in range(1, 40):
         await before()
-        mortal = Mortal(world.cluster, last, late)
-        async with world.controller(mortal) as task:
-            done = asyncio.create_task(world.until(wanted))
+        mortal = Mortal(one_app.cluster, last, late)
+        async with one_app.controller(mortal) as task:
+            done = asyncio.create_task(one_app.until(wanted))
             died = asyncio.create_task(mortal.died.wait())
             await asyncio.wait((done, died), return_when=asyncio.FIRST_COMPLETED)
             # What it did last can be seen before it has heard of it.
@@ -172,7 +105,7 @@ async def killed_at_each_step(
                 with suppress(BaseException):
                     await process
         # The next leader: it knows nothing but what the API says.
-        await brought(world, wanted)
+        await brought(one_app, wanted)
         if survived:
             return last - 1
     raise AssertionError("it never ends")
@@ -181,56 +114,56 @@ async def killed_at_each_step(
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @in_virtual_time
 async def test_killed_at_any_step_of_a_start_the_next_one_finishes_it(
-    world: World, late: bool
+    one_app: OneApp, late: bool
 ) -> None:
     async def before() -> None:
-        world.ahead_s += HOUR_S
-        if await world.here():
-            await brought(world, STOPPED)
-        world.ahead_s += 2 * DAY_S
-        await brought(world, set())
-        await world.request_shell()
+        one_app.ahead_s += HOUR_S
+        if await one_app.here():
+            await brought(one_app, STOPPED)
+        one_app.ahead_s += 2 * DAY_S
+        await brought(one_app, set())
+        await one_app.request_shell()
 
-    steps = await killed_at_each_step(world, before, ALL, late=late)
+    steps = await killed_at_each_step(one_app, before, ALL, late=late)
     assert steps >= 4  # Service, ConfigMap, Secret, Deployment; the lease is the gateway's
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @in_virtual_time
 async def test_killed_at_any_step_of_a_stop_the_next_one_finishes_it(
-    world: World, late: bool
+    one_app: OneApp, late: bool
 ) -> None:
     async def before() -> None:
-        await world.request_shell()
-        await brought(world, ALL)
-        world.ahead_s += HOUR_S
+        await one_app.request_shell()
+        await brought(one_app, ALL)
+        one_app.ahead_s += HOUR_S
 
-    assert await killed_at_each_step(world, before, STOPPED, late=late) >= 1
+    assert await killed_at_each_step(one_app, before, STOPPED, late=late) >= 1
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @in_virtual_time
 async def test_killed_at_any_step_of_a_deletion_the_next_one_leaves_nothing(
-    world: World, late: bool
+    one_app: OneApp, late: bool
 ) -> None:
     async def before() -> None:
-        await world.request_shell()
-        await brought(world, ALL)
-        world.ahead_s += HOUR_S
-        await brought(world, STOPPED)
-        world.ahead_s += 2 * DAY_S
+        await one_app.request_shell()
+        await brought(one_app, ALL)
+        one_app.ahead_s += HOUR_S
+        await brought(one_app, STOPPED)
+        one_app.ahead_s += 2 * DAY_S
 
-    steps = await killed_at_each_step(world, before, set(), late=late)
+    steps = await killed_at_each_step(one_app, before, set(), late=late)
     assert steps >= len(KINDS)
 
 
 @in_virtual_time
-async def test_somebody_who_knocks_while_all_is_deleted_is_not_forgotten(world: World) -> None:
+async def test_somebody_who_knocks_while_all_is_deleted_is_not_forgotten(one_app: OneApp) -> None:
     """The knock falls between any two of the deletions; afterwards there is a shell."""
 
     class Knocking(Mortal):
         def __init__(self, at: int) -> None:
-            super().__init__(world.cluster, 10_000, False)
+            super().__init__(one_app.cluster, 10_000, False)
             self._at = at
 
         def __getattr__(self, name: str) -> Any:
@@ -242,18 +175,18 @@ async def test_somebody_who_knocks_while_all_is_deleted_is_not_forgotten(world: 
                 self._at -= 1
                 if self._at == 0:
                     # As a gateway does: it renews the lease that it sees.
-                    patch = objects.renewal("gateway", world.now())
-                    await world.cluster.merge(Kind.LEASE, world.namespace, "app01-ssh", patch)
+                    patch = objects.renewal("gateway", one_app.now())
+                    await one_app.cluster.merge(Kind.LEASE, one_app.namespace, "app01-ssh", patch)
                 return await method(*arguments, **named)
 
             return delete
 
     for at in range(1, len(KINDS) + 1):
-        world.ahead_s += DAY_S
-        await world.request_shell()
-        await brought(world, ALL)
-        world.ahead_s += HOUR_S
-        await brought(world, STOPPED)
-        world.ahead_s += 2 * DAY_S
-        async with world.controller(Knocking(at)):
-            await world.until(ALL)
+        one_app.ahead_s += DAY_S
+        await one_app.request_shell()
+        await brought(one_app, ALL)
+        one_app.ahead_s += HOUR_S
+        await brought(one_app, STOPPED)
+        one_app.ahead_s += 2 * DAY_S
+        async with one_app.controller(Knocking(at)):
+            await one_app.until(ALL)

@@ -16,9 +16,9 @@ import pytest
 
 from acceptance.prompted import Prompted, run
 from stagedoor.demo.clients import find
+from tests.fixtures.people import Browser
 from tests.oidc.idp import ROOT, Idp
 from tests.waiting import BOUND_S, wait_until
-from tests.web.test_single_sign_on import Browser
 
 DEMO = [sys.executable, "-m", "stagedoor", "demo"]
 MORE = [*DEMO, "--more"]
@@ -208,7 +208,7 @@ def test_who_signs_in_at_the_provider_enters_by_ssh_alone(tmp_path: Path) -> Non
         )
         assert login.stderr is not None
         id_ = login.stderr.readline().strip().rpartition("/login/")[2]
-        browser, idp = Browser(int(base.rpartition(":")[2])), Idp("", f"{base}/sign-in/sso")
+        browser, idp = Browser(base), Idp("", f"{base}/sign-in/sso")
         browser.get(idp.sign_in(browser.begin(f"/login/{id_}", "Demo"), "alice"))
         status, page = browser.post(f"/login/{id_}/approve")
         assert status == 200, page

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.conftest import Desk, desk
 from tests.docs import pages
-from tests.ssh.world import new_key
+from tests.fixtures.laptop import new_key
 
 PAGE = pages.ADMINISTRATION[0]
 PASSWORD = "correct horse battery staple\n"

@@ -1,9 +1,9 @@
-"""A public class is named by words of the glossary or of the field, so that a stranger finds it."""
+"""Public names: a class is named by words of the glossary or of the field, a function by what it does."""
 
 import ast
 import re
 
-from tests.docs import pages
+from tests.docs import names, pages
 from tests.docs.pages import ROOT
 
 ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
@@ -53,3 +53,10 @@ def test_every_place_in_the_glossary_is_there() -> None:
     for term, _, places in glossary():
         for place in re.findall(r"`([^`]+)`", places):
             assert any((root / place).exists() for root in (PACKAGE, ROOT)), (term, place)
+
+
+def test_a_public_function_is_named_by_a_verb_and_no_name_is_a_bare_participle() -> None:
+    new = names.offenders() - names.words()
+    assert new == set(), (
+        f"begin a function with a verb of {names.VERBS.name}, and name a value by a noun"
+    )

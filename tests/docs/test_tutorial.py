@@ -25,8 +25,8 @@ from acceptance.chromium import chromium, find_chromium
 from stagedoor.holder.folder import end_all
 from stagedoor.shells.local import tmux
 from tests.docs import pages
+from tests.fixtures.laptop import new_key
 from tests.ports import free_port
-from tests.ssh.world import new_key
 from tests.waiting import BOUND_S, wait_until
 
 PAGE = pages.ROOT / "docs/tutorial.md"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.terminal import Place
 from tests.holder.compiled import compiled
-from tests.holder.peer import Place
 
 
 @pytest.fixture(scope="session")

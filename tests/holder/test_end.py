@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.wire.terminal.frames import Exit
-from tests.holder.peer import Place
-from tests.shells.world import wait_until
+from tests.fixtures.terminal import Place
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("place", ["python", "kit"], indirect=True)
 

@@ -26,9 +26,9 @@ from stagedoor.wire.terminal.frames import (
     Resize,
     Size,
 )
+from tests.fixtures.terminal import Place
 from tests.holder.compiled import compiled
 from tests.holder.conftest import kill_programs_of
-from tests.holder.peer import Place
 from tests.holder.test_process import holder_of
 
 LINKS = int(os.environ.get("STAGEDOOR_HOSTILE_LINKS", "150"))

@@ -6,8 +6,8 @@ import pytest
 
 from stagedoor.holder.folder import NOT_THERE, names
 from stagedoor.wire.terminal.frames import Mode, NoticeKind, Size
-from tests.holder.peer import Place
-from tests.shells.world import wait_until
+from tests.fixtures.terminal import Place
+from tests.waiting import wait_until
 
 
 def join(place: Place, name: str = "main") -> tuple[int, str]:

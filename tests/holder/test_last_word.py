@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from stagedoor.holder.folder import listen
-from tests.holder.peer import BOUND_S, Place
+from tests.fixtures.terminal import BOUND_S, Place
 
 LAST = b"the last word"
 

@@ -10,8 +10,8 @@ import pytest
 from stagedoor.holder.folder import connect
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
 from stagedoor.wire.terminal.frames import Frame, Hello, Mode, Notice, NoticeKind, Size, Welcome
-from tests.holder.peer import Peer, Place
-from tests.shells.world import wait_until
+from tests.fixtures.terminal import HeldTerminal, Place
+from tests.waiting import wait_until
 
 LINKS, TO_WATCH, TO_TYPE = 64, 40, 20
 SIZE = Size(80, 24)
@@ -81,7 +81,7 @@ def lines(place: Place) -> Iterator[Lines]:
 
 
 @contextmanager
-def hosted(place: Place) -> Iterator[Peer]:
+def hosted(place: Place) -> Iterator[HeldTerminal]:
     with place.peer() as host:
         host.hello("echo rea''dy; exec cat")
         host.shows(b"ready")

@@ -26,8 +26,8 @@ from stagedoor.wire.terminal.frames import (
     Resize,
     Size,
 )
-from tests.holder.peer import Peer, Place
-from tests.shells.world import wait_until
+from tests.fixtures.terminal import HeldTerminal, Place
+from tests.waiting import wait_until
 
 
 def holder_of(place: Place) -> int:
@@ -310,7 +310,7 @@ def test_a_holder_that_gets_no_hello_ends(place: Place) -> None:
 
 
 def test_twelve_who_come_at_once_find_one_terminal(place: Place) -> None:
-    peers = [Peer(place, place.start("attach", "main"), "main") for _ in range(12)]
+    peers = [HeldTerminal(place, place.start("attach", "main"), "main") for _ in range(12)]
     try:
         for peer in peers:
             peer.hello()

@@ -7,7 +7,7 @@ import pytest
 
 from stagedoor.holder.attachments import LOCK_GRACE_S, NOTIFY_S, AttachmentTable
 from stagedoor.wire.terminal.frames import Hello, Lock, Mode, NoticeKind, Remove, Size
-from tests.holder.peer import Peer, Place
+from tests.fixtures.terminal import HeldTerminal, Place
 
 
 def hello(owner: str, mode: Mode = Mode.MIRROR) -> Hello:
@@ -22,13 +22,13 @@ class Company:
         self._place = place
         self._until_closed = until_closed
 
-    def comes(self, owner: str, mode: Mode = Mode.MIRROR, *, verb: str = "attach") -> Peer:
+    def comes(self, owner: str, mode: Mode = Mode.MIRROR, *, verb: str = "attach") -> HeldTerminal:
         peer = self._until_closed.enter_context(self._place.peer(verb=verb))
         peer.hello("exec cat", owner=owner, mode=mode)
         return peer
 
 
-def wait_for_people(peer: Peer, *people: tuple[str, Mode]) -> None:
+def wait_for_people(peer: HeldTerminal, *people: tuple[str, Mode]) -> None:
     """Wait until the holder's last list names exactly these people."""
     peer.until(
         lambda: (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.terminal import Place
 from tests.holder.conftest import kill_programs_of
-from tests.holder.peer import Place
 
 _PIECES = (
     b"\x1b", b"\x1b[", b"\x1b]", b"\x1bP", b"\x1b\\", b"\x07", b"\x05", b"\x1bc", b"\x1b=", b"\x1b>",

@@ -421,7 +421,7 @@ def test_visitors_without_end_are_not_remembered_without_end() -> None:
     assert len(state._attachments) <= REMEMBERED
 
 
-class World(RuleBasedStateMachine):
+class TerminalMachine(RuleBasedStateMachine):
     """A program that writes, and one who types and whose line is cut wherever it hurts."""
 
     def __init__(self) -> None:
@@ -517,8 +517,8 @@ class World(RuleBasedStateMachine):
         assert self.visitor.seen == len(self.written)
 
 
-TestWorld = World.TestCase
-TestWorld.settings = settings(
+TestTerminal = TerminalMachine.TestCase
+TestTerminal.settings = settings(
     max_examples=150,
     stateful_step_count=40,
     deadline=None,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.holder.tmux import FEATURES
-from tests.holder.peer import Place
+from tests.fixtures.terminal import Place
 from tests.ssh import newest
 
 SINCE_3_4 = {"hyperlinks"}

@@ -9,7 +9,7 @@ import pytest
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
 from stagedoor.model.errors import StagedoorError
-from tests.ssh.world import new_key, public
+from tests.fixtures.laptop import new_key, public
 
 
 @pytest.fixture

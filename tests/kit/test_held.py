@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.wire.terminal.frames import Size
-from tests.holder.peer import Place
+from tests.fixtures.terminal import Place
 from tests.kit.conftest import Make
 from tests.kit.container import ROOT_CAPABILITIES, Container
 from tests.waiting import wait_until

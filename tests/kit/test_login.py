@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from stagedoor.wire.ssh.krl import encode_revoked_serials
+from tests.fixtures.laptop import new_key
 from tests.kit.conftest import Make
 from tests.kit.container import ROOT_CAPABILITIES
 from tests.kit.people import SERIAL, People
@@ -108,7 +109,7 @@ def test_a_new_host_key_is_taken_without_a_new_start(make: Make, people: People)
     assert container.ssh("true").returncode == 0
     folder = container.file("/etc/stagedoor/host")
     key = folder / "fresh"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    new_key(key)
     authority = people.key("host_ca")
     command = ["ssh-keygen", "-q", "-s", authority, "-h", "-I", "app01.ssh", "-n", "app01.ssh"]
     subprocess.run([*command, key.with_suffix(".pub")], check=True)

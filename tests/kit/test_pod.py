@@ -11,7 +11,7 @@ import pytest
 
 from acceptance.kubernetes_tools import find_checkout, kit_image
 from tests.cluster import archive, images
-from tests.cluster.fixtures import Cluster, cluster, fresh_namespace
+from tests.fixtures.cluster import Cluster, cluster, fresh_namespace
 from tests.kit.people import People
 from tests.kit.test_environment import HARD, entries
 from tests.waiting import BOUND_S, wait_until

@@ -1,6 +1,5 @@
 """A real cluster for whatever speaks with one."""
 
-from tests.cluster.fixtures import cluster, fresh_namespace
-from tests.kube.gateway import kit, make_kube
+from tests.fixtures.cluster import cluster, fresh_namespace, kit, make_kube
 
 __all__ = ["cluster", "fresh_namespace", "kit", "make_kube"]

@@ -131,20 +131,20 @@ class Scripted:
 @asynccontextmanager
 async def scripted(script: Script) -> AsyncIterator[Scripted]:
     """The server runs while the block does."""
-    world = Scripted(script)
+    server = Scripted(script)
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(world.serve(reader, writer))
+        task = asyncio.create_task(server.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    world.port = server.sockets[0].getsockname()[1]
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
     try:
-        yield world
+        yield server
     finally:
-        server.close()
+        listening.close()
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

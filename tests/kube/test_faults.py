@@ -114,8 +114,8 @@ async def nothing(to: Exchange) -> None:
 async def test_each_fault_is_one_error_that_says_what_was_asked_and_may_pass(
     fault: Bytes, code: int | None, says: str
 ) -> None:
-    async with scripted(fault) as world:
-        cluster = world.cluster()
+    async with scripted(fault) as server:
+        cluster = server.cluster()
         with pytest.raises(ClusterError) as raised:
             await cluster.get(Kind.POD, "apps", "web-1")
         await cluster.close()
@@ -133,21 +133,21 @@ async def test_a_slow_answer_is_given_up_and_its_connection_closed() -> None:
             await to.raw(bytes([letter]))
             await asyncio.sleep(0.25)
 
-    async with scripted(slow) as world:
-        cluster = world.cluster(limits=Limits(ask_s=0.3))
+    async with scripted(slow) as server:
+        cluster = server.cluster(limits=Limits(ask_s=0.3))
         began = time.monotonic()
         with pytest.raises(ClusterError, match=r"was silent for 0\.3 s") as raised:
             await cluster.get(Kind.POD, "apps", "web-1")
         # The head alone would take more than 12 s.
         assert time.monotonic() - began < 11
         assert (raised.value.status, raised.value.retry) == (None, True)
-        await _until(lambda: not world.open)
+        await _until(lambda: not server.open)
         await cluster.close()
 
 
 async def test_nobody_listens_or_the_name_is_unknown() -> None:
-    async with scripted(html) as world:
-        access = world.access()
+    async with scripted(html) as server:
+        access = server.access()
     for host, says in (
         ("127.0.0.1", "Connect call failed"),
         ("no.such.invalid", "cannot connect to"),
@@ -171,14 +171,14 @@ async def test_a_connection_is_used_again_and_a_dead_one_replaced() -> None:
         await to.json(200, pod("web-1"))
         to.ends = to.number == 2
 
-    async with scripted(script) as world:
-        cluster = world.cluster()
+    async with scripted(script) as server:
+        cluster = server.cluster()
         for _ in range(3):
             await cluster.get(Kind.POD, "apps", "web-1")
-        assert world.connections == 1
+        assert server.connections == 1
         for _ in range(2):
             await cluster.get(Kind.POD, "apps", "web-1")
-        assert world.connections == 2
+        assert server.connections == 2
         await cluster.close()
 
 
@@ -191,12 +191,12 @@ async def test_an_answer_with_something_behind_it_ends_the_connection() -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 30\r\n\r\n"
         await to.raw(head + body + forged)
 
-    async with scripted(script) as world:
-        cluster = world.cluster()
+    async with scripted(script) as server:
+        cluster = server.cluster()
         for _ in range(3):
             resource = await cluster.get(Kind.POD, "apps", "web-1")
             assert resource == {"metadata": {"name": "real"}}
-        assert world.connections == 3
+        assert server.connections == 3
         await cluster.close()
 
 
@@ -211,12 +211,12 @@ async def test_what_may_not_be_done_twice_is_not() -> None:
         else:
             await to.json(200, pod("web-1"))
 
-    async with scripted(script) as world:
-        cluster = world.cluster()
+    async with scripted(script) as server:
+        cluster = server.cluster()
         await cluster.get(Kind.POD, "apps", "web-1")
         with pytest.raises(ClusterError, match="closed the connection"):
             await cluster.create(pod("web-1"))
-        assert [e.method for e in world.exchanges] == ["GET", "POST"]
+        assert [e.method for e in server.exchanges] == ["GET", "POST"]
         with pytest.raises(ClusterError):
             await cluster.get(Kind.POD, "apps", "web-1")  # a new connection: broken is broken
         await cluster.get(Kind.POD, "apps", "web-1")
@@ -229,15 +229,15 @@ async def test_a_cancelled_request_takes_its_connection_along() -> None:
             await to.hang()
         await to.json(200, pod("web-1"))
 
-    async with scripted(script) as world:
-        cluster = world.cluster(limits=Limits(in_flight=4))
+    async with scripted(script) as server:
+        cluster = server.cluster(limits=Limits(in_flight=4))
         for _ in range(20):
             asking = asyncio.create_task(cluster.get(Kind.POD, "apps", "slow"))
-            count = len(world.exchanges)
-            await _until(lambda count=count: len(world.exchanges) > count)  # type: ignore[misc]
+            count = len(server.exchanges)
+            await _until(lambda count=count: len(server.exchanges) > count)  # type: ignore[misc]
             asking.cancel()
             await asyncio.wait((asking,))
-        await _until(lambda: not world.open)
+        await _until(lambda: not server.open)
         # The pool is as good as new.
         outcomes = await asyncio.gather(*(cluster.get(Kind.POD, "apps", "a") for _ in range(8)))
         assert len(outcomes) == 8
@@ -251,8 +251,8 @@ async def test_the_api_may_ask_to_come_later() -> None:
         else:
             await to.json(200, pod("web-1"))
 
-    async with scripted(script) as world:
-        cluster = world.cluster()
+    async with scripted(script) as server:
+        cluster = server.cluster()
         began = time.monotonic()
         await cluster.get(Kind.POD, "apps", "web-1")
         assert time.monotonic() - began >= 2
@@ -264,12 +264,12 @@ async def test_our_patience_with_that_has_an_end() -> None:
     async def script(to: Exchange) -> None:
         await to.json(503, status(503, "ServiceUnavailable"), more="Retry-After: 3600\r\n")
 
-    async with scripted(script) as world:
-        cluster = world.cluster()
+    async with scripted(script) as server:
+        cluster = server.cluster()
         with pytest.raises(ClusterError, match="because") as raised:
             await cluster.get(Kind.POD, "apps", "web-1")
         assert raised.value.retry
-        assert len(world.exchanges) == 1
+        assert len(server.exchanges) == 1
         with pytest.raises(ClusterError):
             await cluster.urgent().get(Kind.POD, "apps", "web-1")
         await cluster.close()
@@ -299,14 +299,14 @@ async def test_a_refused_token_is_renewed_once_and_shown_nowhere() -> None:
         else:
             await to.json(401, status(401, "Unauthorized", "Unauthorized"))
 
-    async with scripted(script) as world:
-        cluster = world.cluster(credential=Renewable())
+    async with scripted(script) as server:
+        cluster = server.cluster(credential=Renewable())
         assert await cluster.get(Kind.POD, "apps", "good")
         with pytest.raises(ClusterError) as raised:
             await cluster.get(Kind.POD, "apps", "bad")
         assert raised.value.status == 401
-        assert len(world.exchanges) == 4 - 1  # good twice, bad once: its token was the newest
-        other = world.cluster(credential=Renewable(fails=True))
+        assert len(server.exchanges) == 4 - 1  # good twice, bad once: its token was the newest
+        other = server.cluster(credential=Renewable(fails=True))
         with pytest.raises(ClusterError, match="the program is not there"):
             await other.get(Kind.POD, "apps", "bad")
         await other.close()
@@ -319,8 +319,8 @@ async def test_a_refused_token_is_renewed_once_and_shown_nowhere() -> None:
 
 @pytest.mark.parametrize("name", ["../secrets/x", "..", "a/b", "a?x=1", "", "A b", "é", "x" * 300])
 async def test_a_name_that_is_none_reaches_no_api(name: str) -> None:
-    async with scripted(html) as world:
-        cluster = world.cluster()
+    async with scripted(html) as server:
+        cluster = server.cluster()
         for call in (
             cluster.get(Kind.POD, "apps", name),
             cluster.delete(Kind.POD, "apps", name),
@@ -331,13 +331,13 @@ async def test_a_name_that_is_none_reaches_no_api(name: str) -> None:
             with pytest.raises(ClusterError) as raised:
                 await call
             assert not raised.value.retry
-        assert world.exchanges == []
+        assert server.exchanges == []
         await cluster.close()
 
 
 async def test_what_is_none_of_our_kinds_is_not_written() -> None:
-    async with scripted(html) as world:
-        cluster = world.cluster()
+    async with scripted(html) as server:
+        cluster = server.cluster()
         meta = {"name": "x", "namespace": "apps"}
         for manifest in (
             {"apiVersion": "v1", "kind": "Node", "metadata": meta},
@@ -347,7 +347,7 @@ async def test_what_is_none_of_our_kinds_is_not_written() -> None:
         ):
             with pytest.raises(ClusterError, match="does not write objects of that kind"):
                 await cluster.apply(manifest)
-        assert world.exchanges == []
+        assert server.exchanges == []
         await cluster.close()
 
 
@@ -357,8 +357,8 @@ async def test_what_is_in_a_list_and_is_no_object_is_an_error() -> None:
             200, {**listing(pod("web-1")), "items": [[1], 3, {}, {"metadata": 5}][to.number :]}
         )
 
-    async with scripted(script) as world:
-        cluster = world.cluster()
+    async with scripted(script) as server:
+        cluster = server.cluster()
         for _ in range(4):
             with pytest.raises(ClusterError, match="something that is no object"):
                 await cluster.list(Kind.POD, "apps")
@@ -376,11 +376,11 @@ async def test_logs_of_a_container_that_has_just_begun_anew_are_those_of_the_one
         else:
             await to.answer(200, b"", "text/plain")
 
-    async with scripted(script) as world:
-        cluster = world.cluster()
+    async with scripted(script) as server:
+        cluster = server.cluster()
         assert await cluster.logs("apps", "web-1", "shell", lines=5) == "panic: no such file\n"
-        assert "tailLines=5" in world.exchanges[0].path
-        assert "container=shell" in world.exchanges[0].path
+        assert "tailLines=5" in server.exchanges[0].path
+        assert "container=shell" in server.exchanges[0].path
         await cluster.close()
 
 
@@ -391,8 +391,8 @@ async def test_a_container_that_waits_has_no_log_and_a_pod_that_is_gone_is_an_er
         else:
             await to.json(400, status(400, "BadRequest", "container is waiting to start"))
 
-    async with scripted(script) as world:
-        cluster = world.cluster()
+    async with scripted(script) as server:
+        cluster = server.cluster()
         assert await cluster.logs("apps", "web-1", "shell", lines=5) == ""
         with pytest.raises(ClusterError, match="not found") as raised:
             await cluster.logs("apps", "gone", "shell", lines=5)
@@ -421,8 +421,8 @@ async def changes_of(
             await to.json(200, listing(pod("web-1", lists), version=100 * lists))
 
     problems: list[str | None] = []
-    async with scripted(script) as world:
-        cluster = world.cluster(limits=Limits(watch=how), problems=problems)
+    async with scripted(script) as server:
+        cluster = server.cluster(limits=Limits(watch=how), problems=problems)
         watch = cluster.watch(Kind.POD, "apps", "a=b")
         changes: list[Change] = []
         async with asyncio.timeout(60):
@@ -431,9 +431,9 @@ async def changes_of(
                 if change.verb not in (Verb.FAILED, Verb.RESUMED):
                     changes.append(change)
         await watch.aclose()
-        await _until(lambda: not world.open or cluster.requests["list", "Pod", 200] > 0)
+        await _until(lambda: not server.open or cluster.requests["list", "Pod", 200] > 0)
         await cluster.close()
-        return changes, problems, world.exchanges
+        return changes, problems, server.exchanges
 
 
 async def test_a_watch_asks_for_bookmarks_from_the_lists_version_on() -> None:
@@ -603,8 +603,8 @@ async def test_the_reader_of_a_watch_hears_that_it_fails_and_that_it_works_again
             await to.json(200, listing(pod("web-1", 1), version=100))
 
     problems: list[str | None] = []
-    async with scripted(script) as world:
-        cluster = world.cluster(limits=Limits(watch=QUICK), problems=problems)
+    async with scripted(script) as server:
+        cluster = server.cluster(limits=Limits(watch=QUICK), problems=problems)
         watch = cluster.watch(Kind.POD, "apps")
         async with asyncio.timeout(60):
             first, second = await anext(watch), await anext(watch)
@@ -657,15 +657,15 @@ async def test_a_watch_that_always_ends_at_once_is_not_asked_for_in_a_circle() -
         else:
             await to.json(200, listing())
 
-    async with scripted(script) as world:
+    async with scripted(script) as server:
         how = replace(QUICK, first_wait_s=0.1, longest_wait_s=10)
-        cluster = world.cluster(limits=Limits(watch=how))
+        cluster = server.cluster(limits=Limits(watch=how))
         watch = cluster.watch(Kind.POD, "apps")
         await anext(watch)
         waiting = asyncio.ensure_future(anext(watch))
-        await _until(lambda: len(world.exchanges) >= 2)
+        await _until(lambda: len(server.exchanges) >= 2)
         await asyncio.wait((waiting,), timeout=1)
-        assert len(world.exchanges) <= 8
+        assert len(server.exchanges) <= 8
         waiting.cancel()
         await asyncio.wait((waiting,))
         await cluster.close()
@@ -697,8 +697,8 @@ async def test_any_bytes_are_an_answer_or_one_documented_error(data: bytes, whol
             await to.raw(data)
         to.ends = True
 
-    async with scripted(script) as world:
-        cluster = world.cluster(limits=Limits(ask_s=5))
+    async with scripted(script) as server:
+        cluster = server.cluster(limits=Limits(ask_s=5))
         for call in (cluster.get(Kind.POD, "apps", "web"), cluster.list(Kind.POD, "apps")):
             with suppress(ClusterError):
                 await call

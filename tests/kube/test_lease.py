@@ -170,7 +170,7 @@ class Store:
         return self.record
 
 
-class World:
+class SimulatedElection:
     """Candidates with clocks of their own, over a network that loses and delays. Time is true time."""
 
     def __init__(self, chance: random.Random, count: int, *, loss: float, delay_s: float) -> None:
@@ -263,21 +263,21 @@ class World:
     delay_s=st.sampled_from([0.05, 1.0, 4.0, 20.0]),
 )
 def test_never_do_two_lead_at_once(seed: int, count: int, loss: float, delay_s: float) -> None:
-    world = World(random.Random(seed), count, loss=loss, delay_s=delay_s)
-    world.run(300.0)
+    election = SimulatedElection(random.Random(seed), count, loss=loss, delay_s=delay_s)
+    election.run(300.0)
 
 
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(2, 4))
 def test_when_the_leader_is_killed_another_leads_within_15_seconds(seed: int, count: int) -> None:
-    world = World(random.Random(seed), count, loss=0.0, delay_s=0.25)
-    world.run(20.0 + random.Random(seed).uniform(0, 10))
-    [leader] = world.leaders()
-    world.dead.add(leader)
-    killed_at = world.now
-    world.run(killed_at + 15.0)
-    assert world.leaders()
-    when, who = world.terms[-1]
+    election = SimulatedElection(random.Random(seed), count, loss=0.0, delay_s=0.25)
+    election.run(20.0 + random.Random(seed).uniform(0, 10))
+    [leader] = election.leaders()
+    election.dead.add(leader)
+    killed_at = election.now
+    election.run(killed_at + 15.0)
+    assert election.leaders()
+    when, who = election.terms[-1]
     assert who != leader
     assert when - killed_at <= 15.0
 
@@ -285,11 +285,11 @@ def test_when_the_leader_is_killed_another_leads_within_15_seconds(seed: int, co
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_a_leader_that_is_well_stays(seed: int) -> None:
-    world = World(random.Random(seed), 3, loss=0.0, delay_s=0.25)
-    world.run(20.0)
-    leader = world.leaders()
+    election = SimulatedElection(random.Random(seed), 3, loss=0.0, delay_s=0.25)
+    election.run(20.0)
+    leader = election.leaders()
     assert len(leader) == 1
-    terms = len(world.terms)
-    world.run(300.0)
-    assert world.leaders() == leader
-    assert len(world.terms) == terms
+    terms = len(election.terms)
+    election.run(300.0)
+    assert election.leaders() == leader
+    assert len(election.terms) == terms

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin.service import add_grant, add_user
-from tests.cluster.fixtures import Cluster
-from tests.kube.gateway import BOUND_S, KubeGateway, shared_kube, until
-from tests.ssh.signed_in import log_in_with_secret
-from tests.ssh.world import new_key, public
+from tests.fixtures.cluster import WITHIN_S, Cluster, KubeGateway, shared_kube, until
+from tests.fixtures.laptop import new_key, public
+from tests.fixtures.people import log_in
 
 Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
@@ -129,7 +128,7 @@ def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_en
     with kube.gateway.changed() as service:
         add_user(service, "alice")
         add_grant(service, "user:alice", "app01")
-        secret, sign_in = log_in_with_secret(service, "alice", public(stolen), 3600.0)
+        secret, sign_in = log_in(service, "alice", public(stolen), 3600.0)
     token_file = tmp_path / "secret"
     token_file.touch(mode=0o600)
     token_file.write_text(secret)
@@ -137,7 +136,7 @@ def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_en
     monkeypatch.setattr(kube, "token_file", token_file)
     port = str(kube.gateway.port("ssh"))
     cert = kube.ssh_command("-p", port, "alice@localhost", "cert", way="none")
-    made = subprocess.run(cert, capture_output=True, check=True, timeout=BOUND_S)
+    made = subprocess.run(cert, capture_output=True, check=True, timeout=WITHIN_S)
     stolen.with_name("stolen-cert.pub").write_bytes(made.stdout)  # which ssh reads beside the key
     jump, connect = (kube.ssh_command("app01.ssh", "echo in", way=w) for w in ("jump", "connect"))
     doors = {
@@ -149,7 +148,7 @@ def test_a_stolen_key_certificate_and_secret_are_refused_once_the_sign_in_has_en
 
     def tried(door: str) -> "subprocess.CompletedProcess[bytes]":
         return subprocess.run(
-            doors[door], capture_output=True, timeout=BOUND_S, stdin=subprocess.DEVNULL
+            doors[door], capture_output=True, timeout=WITHIN_S, stdin=subprocess.DEVNULL
         )
 
     for door in doors:

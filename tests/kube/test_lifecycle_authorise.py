@@ -8,8 +8,7 @@ import pytest
 
 from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user
-from tests.cluster.fixtures import Cluster
-from tests.kube.gateway import KubeGateway, until
+from tests.fixtures.cluster import Cluster, KubeGateway, until
 from tests.kube.relay import Relay, target_of, through
 
 Make = Callable[..., KubeGateway]

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.fixtures import Cluster
+from tests.fixtures.cluster import Cluster, KubeGateway, shared_kube, until
 from tests.kube.apps import deployment
-from tests.kube.gateway import KubeGateway, shared_kube, until
 
 Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too

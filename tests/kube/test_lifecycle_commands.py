@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.kube.gateway import KubeGateway, until
+from tests.fixtures.cluster import KubeGateway, until
 
 Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too

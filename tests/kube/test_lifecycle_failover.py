@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fixtures import Cluster
-from tests.kube.gateway import KubeGateway
+from tests.fixtures.cluster import Cluster, KubeGateway
+from tests.fixtures.gateway import Gateway
 from tests.kube.relay import Relay, target_of, through
 from tests.pace import allow
-from tests.path.gateway import Gateway
 
 Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too

@@ -9,7 +9,7 @@ import pytest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from tests.cluster.fixtures import Cluster
+from tests.fixtures.cluster import Cluster
 
 pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
 

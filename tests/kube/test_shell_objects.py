@@ -17,8 +17,9 @@ from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, de
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
 from stagedoor.shells.kubernetes.ports import Cause
 from tests.cluster.archive import Files, Start, image, layer
-from tests.cluster.fixtures import Cluster
-from tests.shells.kubernetes import world
+from tests.fixtures.cluster import Cluster
+from tests.fixtures.laptop import new_key
+from tests.shells.kubernetes import samples
 from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.timeout(600)  # the first makes the images, and others wait for them
@@ -31,7 +32,7 @@ Make = Callable[..., str]
 def owned(cluster: Cluster, namespace: str, app: dict[str, Any]) -> dict[str, Any]:
     """The app with the uid of one of its name that the API has: what a shell belongs to must be
     there. That one is plain, and has no pods."""
-    plain = world.app("plain")
+    plain = samples.app("plain")
     plain["kind"] = app["kind"]
     plain["metadata"] = {"name": app["metadata"]["name"], "namespace": namespace}
     plain["spec"]["replicas"] = 0
@@ -65,8 +66,8 @@ def apply(cluster: Cluster, *manifests: Any) -> list[dict[str, Any]]:
 def test_the_api_takes_a_shell_whole_and_a_second_time_changes_nothing(
     cluster: Cluster, fresh_namespace: Make, name: str, way: KitSource
 ) -> None:
-    app = owned(cluster, fresh_namespace(), world.app(name))
-    chosen = world.settings(app)
+    app = owned(cluster, fresh_namespace(), samples.app(name))
+    chosen = samples.settings(app)
     shell = derive(app, chosen, Kit("registry.example/kit:1", way), digests={}, claims={})
     assert isinstance(shell, Derived)
     target = Target(app["metadata"]["name"])
@@ -115,12 +116,12 @@ def test_a_restricted_namespace_takes_the_pod_and_sshd_answers_in_it(
     cluster: Cluster, fresh_namespace: Make, kit: str, tmp_path: Path, way: KitSource
 ) -> None:
     namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
-    app = world.app("restricted")
+    app = samples.app("restricted")
     pod = app["spec"]["template"]["spec"]
     pod["securityContext"]["runAsUser"] = 12345
     pod["containers"][0]["image"] = cluster.image("busybox")
     app = owned(cluster, namespace, app)
-    chosen = world.settings(app)
+    chosen = samples.settings(app)
     shell = derive(app, chosen, Kit(kit, way), digests={}, claims={})
     assert isinstance(shell, Derived)
     target = Target("vault-ui")
@@ -143,8 +144,8 @@ def test_a_failed_start_is_told_on_a_real_cluster(
     cluster: Cluster, fresh_namespace: Make, tmp_path: Path
 ) -> None:
     namespace = fresh_namespace()
-    app = owned(cluster, namespace, world.app("plain"))
-    shell = derive(app, world.settings(app), Kit("stagedoor.test/nope:1"), digests={}, claims={})
+    app = owned(cluster, namespace, samples.app("plain"))
+    shell = derive(app, samples.settings(app), Kit("stagedoor.test/nope:1"), digests={}, claims={})
     assert isinstance(shell, Derived)
     apply(cluster, host_secret(app, tmp_path), with_replicas(shell.deployment, 1))
     cause = next((state for state in looks(cluster, namespace) if isinstance(state, Cause)), None)
@@ -162,7 +163,7 @@ def test_a_shell_has_the_environment_that_its_app_has(
     cluster.kubectl("-n", namespace, "create", "configmap", "flags", f"--from-literal=FLAG={HARD}")
     cluster.kubectl("-n", namespace, "create", "secret", "generic", "s", "--from-literal=PW=x=y")
     cluster.kubectl("-n", namespace, "create", "service", "clusterip", "db", "--tcp=5432")
-    app = world.app("plain")
+    app = samples.app("plain")
     del app["metadata"]["uid"]
     app["metadata"]["namespace"] = namespace
     app["spec"]["replicas"] = 1
@@ -200,7 +201,7 @@ def test_a_shell_has_the_environment_that_its_app_has(
     assert theirs["HARD"] == HARD.replace("$(A)", "1").replace("$$", "$")
     assert theirs["DB_SERVICE_HOST"]
 
-    chosen = world.settings(app)
+    chosen = samples.settings(app)
     shell = derive(app, chosen, Kit(kit), digests={}, claims={})
     assert isinstance(shell, Derived)
     assert shell.image == image
@@ -247,8 +248,7 @@ def environment(cluster: Cluster, namespace: str, of: str, container: str) -> di
 
 def host_secret(app: dict[str, Any], folder: Path) -> Any:
     for name in ("ca", "host"):
-        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
-        subprocess.run(make, check=True)
+        new_key(folder / name)
     sign = [
         "ssh-keygen",
         "-q",

@@ -15,10 +15,10 @@ import pytest
 from acceptance.chromium import chromium, find_chromium
 from stagedoor.admin.service import add_user
 from stagedoor.wire.terminal.frames import Mode, NoticeKind
-from tests.kube.gateway import BOUND_S, KubeGateway, until
-from tests.path.gateway import PASSWORD
+from tests.fixtures.cluster import WITHIN_S, KubeGateway, until
+from tests.fixtures.gateway import PASSWORD
+from tests.fixtures.terminal import WebTerminal, basic, post, ticket
 from tests.web.browser.conftest import KEEPS_STEPS, sign_in
-from tests.web.visitor import Visitor, basic, post, ticket
 
 Make = Callable[..., KubeGateway]
 pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
@@ -35,11 +35,11 @@ RESTRICTED = {
 
 
 def come(
-    kube: KubeGateway, given: "Visitor | None" = None, command: str = "", **how: object
-) -> Visitor:
+    kube: KubeGateway, given: "WebTerminal | None" = None, command: str = "", **how: object
+) -> WebTerminal:
     """A visitor of app01; `given` is their visitor before the line was cut."""
     port = kube.gateway.port("web")
-    visitor = Visitor(port)
+    visitor = WebTerminal(port)
     if given is not None:
         assert given.welcome is not None
         how = {"attachment": given.welcome.attachment, "seen": given.seen, **how}
@@ -135,7 +135,7 @@ def _look_on_at_its_start(kube: KubeGateway, profile: Path) -> None:
         tab.call("Page.addScriptToEvaluateOnNewDocument", source=KEEPS_STEPS)
         base = f"http://127.0.0.1:{kube.gateway.port('web')}"
         sign_in(tab, base, "/app/app01", secret=kube.token)
-        tab.until("document.getElementById('status')?.dataset.state === 'open'", BOUND_S)
+        tab.until("document.getElementById('status')?.dataset.state === 'open'", WITHIN_S)
         looks = [text.split("\n") for text in tab.ask("window.steps")]
         assert tab.ask("document.getElementById('starting')") is None, "the shell is there"
         assert not tab.trouble
@@ -172,10 +172,10 @@ def test_a_terminal_is_shown_by_a_link_and_a_guest_starts_none(make_kube: Make) 
     def ticketed(made: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return asked("/api/guest-ticket", basic("guest"), share=made["fragment"])
 
-    def look(made: dict[str, Any]) -> Visitor:
+    def look(made: dict[str, Any]) -> WebTerminal:
         status, answer = ticketed(made)
         assert status == 200, answer
-        return Visitor(port).hello(answer["ticket"], mode=Mode.MIRROR)
+        return WebTerminal(port).hello(answer["ticket"], mode=Mode.MIRROR)
 
     made = shared()
     guest = look(made)

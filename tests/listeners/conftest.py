@@ -35,7 +35,7 @@ def upstream(shell: Upstream, worker: GatewayWorker) -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("house")
+    return tmp_path_factory.mktemp("gw")
 
 
 @pytest.fixture(scope="module")

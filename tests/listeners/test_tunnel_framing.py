@@ -258,7 +258,7 @@ def test_a_proxy_line_from_a_source_that_is_not_trusted_lets_no_client_in(
     assert not upstream.dialled()
 
 
-# Houses of their own: a deadline that a test can wait for, and a load balancer in front.
+# Workers of their own: a deadline that a test can wait for, and a load balancer in front.
 
 
 @pytest.mark.line(12)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,36 +47,6 @@ def inside(
         yield client, upstream.accept()
 
 
-@pytest.mark.line(30, 38)
-def test_each_direction_ends_by_itself_with_late_data_the_other_way(
-    worker: GatewayWorker, upstream: Upstream, secured: Path | None
-) -> None:
-    with inside(worker, upstream, secured) as (client, far):
-        client.send(b"ask")
-        client.half_close()
-        assert far.read_to_end() == b"ask"
-        sender = threading.Thread(target=far.send, args=(BULK,))
-        sender.start()
-        assert client.read_exactly(len(BULK)) == BULK
-        sender.join()
-        far.half_close()
-        assert client.read_to_end() == b""
-    worker.empty()
-    assert worker.lines[-1]["outcome"] == "closed"
-    assert (worker.lines[-1]["sent"], worker.lines[-1]["received"]) == (3, len(BULK))
-    with inside(worker, upstream, secured) as (client, far):
-        far.send(b"banner")
-        far.half_close()
-        assert client.read_to_end() == b"banner"
-        sender = threading.Thread(target=client.send, args=(BULK,))
-        sender.start()
-        assert far.read_exactly(len(BULK)) == BULK
-        sender.join()
-        client.half_close()
-        assert far.read_to_end() == b""
-    worker.empty()
-
-
 @pytest.mark.line(2, 38)
 def test_early_data_over_tls_arrives_once_and_in_order(
     worker: GatewayWorker, upstream: Upstream, certificate: Path
@@ -87,20 +56,6 @@ def test_early_data_over_tls_arrives_once_and_in_order(
         client.send(b"late")
         client.half_close()
         assert far.read_to_end() == early + b"late"
-
-
-@pytest.mark.line(31)
-def test_a_reset_from_the_developer_reaches_the_shell_as_a_reset(
-    worker: GatewayWorker, upstream: Upstream
-) -> None:
-    with entered(worker, upstream) as (client, far):
-        client.send(b"x")
-        assert far.read(1) == b"x"
-        client.reset()
-        with pytest.raises(ConnectionResetError):
-            far.read()
-    worker.empty()
-    assert worker.lines[-1]["outcome"] == "downstream_reset"
 
 
 @pytest.mark.line(31, 38)

@@ -58,7 +58,7 @@ class GatewayWorker:
         self._accepted: dict[int, TcpStream] = {}
         self._up = threading.Event()
         self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="house")
+        self._thread = threading.Thread(target=self._run, name="gateway")
 
     @property
     def port(self) -> int:
@@ -91,7 +91,7 @@ class GatewayWorker:
         self._stop = asyncio.Event()
         sockets = ListeningSockets(self._sockets, self.settings)
         self.gateway = Gateway(
-            self.settings, f"house-{os.getpid()}-{id(self)}", frozenset(self.ports.values())
+            self.settings, f"gateway-{os.getpid()}-{id(self)}", frozenset(self.ports.values())
         )
         accepted = self.gateway.listener.accepted
 

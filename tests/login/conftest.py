@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.gateway import Gateway
 from tests.login.laptop import Laptop, new_laptop
 from tests.login.machine import Person
-from tests.path.gateway import Gateway
 from tests.ports import free_port
 
 SETTINGS = """

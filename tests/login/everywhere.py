@@ -14,11 +14,11 @@ from pathlib import Path
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.settings.place import Server
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.login.conftest import settings
 from tests.login.machine import Key, Machine, Person
-from tests.path.gateway import Gateway
 from tests.waiting import BOUND_S
-from tests.web.visitor import Visitor, ticket
 
 TUNNEL = "{python} -m stagedoor tunnel --gateway http://127.0.0.1:{tunnel} --user dev --token-file"
 SSH = f"""
@@ -123,7 +123,9 @@ class SignIn:
             assert process.stdout.readline() == "up\n", process.communicate()
             self._watch(f"{method} {gateway.folder.name}", partial(_until_ended, process))
         port = gateway.port("web")
-        visitor = Visitor(port).hello(ticket(port, headers=self.shown), terminal=self.folder.name)
+        visitor = WebTerminal(port).hello(
+            ticket(port, headers=self.shown), terminal=self.folder.name
+        )
         self._running.callback(visitor.close)
         self._watch(f"web {gateway.folder.name}", partial(_until_gone, visitor))
 
@@ -166,8 +168,8 @@ def _until_ended(process: subprocess.Popen[str]) -> str:
     return process.stderr.read()
 
 
-def _until_gone(visitor: Visitor) -> str:
-    visitor.until(lambda: visitor.gone)
+def _until_gone(visitor: WebTerminal) -> str:
+    visitor.until(lambda: visitor.ended)
     return visitor.notices[-1].text
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import html
-import http.cookiejar
 import json
 import re
 import subprocess
@@ -10,10 +9,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from stagedoor.model.letters import login_letters, shown_letters
-from tests.path.gateway import PASSWORD
+from tests.fixtures.laptop import new_key
+from tests.fixtures.people import Browser
 from tests.waiting import BOUND_S
 
 
@@ -21,8 +21,7 @@ class Key:
     """Made, and used to sign, by ssh-keygen."""
 
     def __init__(self, folder: Path, name: str = "key") -> None:
-        self.file = folder / name
-        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", self.file], check=True)
+        self.file = new_key(folder / name)
 
     @property
     def fingerprint(self) -> str:
@@ -75,29 +74,8 @@ class Machine:
         return shown_letters(login_letters(self.origin, id_, self.key.fingerprint, self.verifier))
 
 
-class Person:
-    """A browser that is signed in: cookies, forms with our Origin, no redirects to other sites."""
-
-    def __init__(self, base: str) -> None:
-        self.base = base
-        self._origin = "/".join(base.split("/")[:3])
-        self._opener = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        )
-
-    def get(self, path: str) -> tuple[int, str]:
-        return self._ask(urllib.request.Request(self.base + path))
-
-    def post(self, path: str, origin: str | None = None, **fields: str) -> tuple[int, str]:
-        headers = {"Origin": origin or self._origin}
-        return self._ask(
-            urllib.request.Request(self.base + path, urlencode(fields).encode(), headers)
-        )
-
-    def sign_in(self, name: str = "dev", secret: str = PASSWORD) -> "Person":
-        status, page = self.post("/sign-in", name=name, secret=secret, next="")
-        assert status == 200, page
-        return self
+class Person(Browser):
+    """A browser that is signed in, in which logins of machines are approved."""
 
     def onward(self, id_: str) -> str:
         """Click, and return the address at the client's port that the browser is sent to."""
@@ -111,11 +89,3 @@ class Person:
         url = urlsplit(self.onward(id_))
         assert url.port is not None
         return url.port, parse_qs(url.query)["code"][0]
-
-    def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
-        try:
-            with self._opener.open(request, timeout=BOUND_S) as answer:
-                return answer.status, answer.read().decode()
-        except HTTPError as error:
-            with error:
-                return error.code, error.read().decode()

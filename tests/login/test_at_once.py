@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 
 from stagedoor.laptop.login_result import DENIED
 from stagedoor.store.schema import pending_logins
+from tests.fixtures.gateway import Gateway
 from tests.login.laptop import Desktop, Laptop, Running, come_back
 from tests.login.machine import Person
-from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("ended")

@@ -25,10 +25,10 @@ from stagedoor.cli.doctor import doctor
 from stagedoor.laptop.login_result import DENIED, EXPIRED, NOT_LOGGED_IN
 from stagedoor.laptop.main import parser
 from stagedoor.store.schema import pending_logins
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.login.laptop import ENOUGH_S, Desktop, Laptop, Running, come_back
 from tests.login.machine import Key, Person
 from tests.login.test_hostile_gateway import hostile
-from tests.path.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S, wait_until
 from tests.web.proxies import Corporate
 

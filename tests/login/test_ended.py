@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from stagedoor.laptop.login_result import NOT_LOGGED_IN
+from tests.fixtures.gateway import Gateway, sso
 from tests.login.conftest import settings
 from tests.login.laptop import Laptop
 from tests.login.machine import Person
-from tests.path.gateway import Gateway
 from tests.waiting import BOUND_S
 
 
@@ -18,14 +18,7 @@ from tests.waiting import BOUND_S
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """With single sign-on, so that keys wait for their person; no test gets as far as the provider."""
     folder = tmp_path_factory.mktemp("ended")
-    secret = folder / "secret"
-    secret.write_text("secret\n")
-    secret.chmod(0o600)
-    sso = (
-        '[[sso]]\nname = "Company"\nissuer = "https://id.example"\nclient_id = "stagedoor"\n'
-        f'client_secret_file = "{secret}"\nredirect_uri = "http://127.0.0.1:1/sign-in/sso"\n'
-    )
-    with Gateway(folder, settings() + sso) as found:
+    with Gateway(folder, settings() + sso(folder)) as found:
         found.add_user("dev", "app01")
         yield found.start()
 

@@ -13,9 +13,9 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.model.units import DAY_S
+from tests.fixtures.gateway import Gateway, running
 from tests.login.conftest import settings
 from tests.login.machine import Key, Machine, Person
-from tests.path.gateway import Gateway, running
 from tests.waiting import BOUND_S, wait_until
 
 

@@ -38,6 +38,7 @@ from stagedoor.store import people
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import passes, pending_logins
+from tests.fixtures.laptop import new_key
 
 ORIGIN, HERE = "https://gw.example", Source.of("192.0.2.7", 1)
 VERIFIER = "a verifier of the client"
@@ -47,8 +48,7 @@ class Key:
     """Made, and used to sign, by ssh-keygen."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.file = folder / name
-        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", self.file], check=True)
+        self.file = new_key(folder / name)
         self.line = " ".join(self.file.with_suffix(".pub").read_text().split()[:2])
 
     def sign(self, text: bytes, namespace: str = NAMESPACE) -> str:

@@ -14,10 +14,10 @@ from joserfc.jwk import ECKey
 from stagedoor.admin import service as admin
 from stagedoor.laptop.login_result import NOT_LOGGED_IN
 from stagedoor.laptop.tunnel.errors import CREDENTIAL, REFUSED
+from tests.fixtures.gateway import Gateway
 from tests.login.conftest import settings
 from tests.login.laptop import Laptop, new_laptop
 from tests.login.machine import Key, Machine
-from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 
 GITHUB, CLUSTER = "https://token.actions.githubusercontent.com", "https://kubernetes.default.svc"

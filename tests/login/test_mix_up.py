@@ -11,11 +11,11 @@ from urllib.error import HTTPError
 import pytest
 
 from stagedoor.laptop.tunnel.errors import REFUSED
+from tests.fixtures.gateway import running
 from tests.login.conftest import settings
 from tests.login.laptop import Running, new_laptop
 from tests.login.machine import Key, Machine, Person
 from tests.login.test_hostile_gateway import hostile
-from tests.path.gateway import running
 from tests.waiting import BOUND_S, wait_until
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import update
 from acceptance.chromium import Browser, chromium, find_chromium
 from stagedoor.admin import service as admin
 from stagedoor.store.schema import provider_answers
+from tests.fixtures.gateway import Gateway
 from tests.login.conftest import settings
 from tests.login.laptop import new_laptop
-from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
-from tests.path.gateway import Gateway
+from tests.oidc.idp import Idp, running_idp, sso_table
 from tests.waiting import wait_until
 
 CAROL = {"preferred_username": "carol", "groups": ["shop"]}
@@ -34,15 +34,8 @@ def idp(tmp_path_factory: pytest.TempPathFactory, toml: str) -> Iterator[Idp]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, toml: str) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("login")
-    secret = folder / "secret"
-    secret.write_text(SECRET)
-    secret.chmod(0o600)
-    sso = (
-        f'\n[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-        f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        'groups = { "shop" = "shop" }\n'
-    )
-    with Gateway(folder, toml + sso) as running:
+    table = sso_table(idp, folder, 'groups = { "shop" = "shop" }\n')
+    with Gateway(folder, toml + table) as running:
         with running.service() as service:
             admin.add_grant(service, "group:shop", "app01")
         yield running.start()

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urljoin
 
 import pytest
 
+from tests.fixtures.gateway import sso
 from tests.ports import free_port
 from tests.waiting import BOUND_S
 
@@ -28,6 +29,25 @@ _INSTALL = _NODE + (
     '[ "$(cat node_modules/.stamp 2>/dev/null)" = "$now" ] || '
     '{ npm ci --no-audit --no-fund >&2; printf %s "$now" >node_modules/.stamp; }'
 )
+
+
+class Provider(Protocol):
+    """An identity provider. `settings` are lines that its `[[sso]]` table needs."""
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def redirect_uri(self) -> str: ...
+
+    @property
+    def settings(self) -> str: ...
+
+
+def sso_table(provider: Provider, folder: Path, more: str = "", *, name: str = "Company") -> str:
+    """Return an `[[sso]]` table with the client's secret in a file below `folder`; `more` are lines of it."""
+    table = sso(folder, provider.issuer, provider.redirect_uri, name=name, secret=SECRET)
+    return f"{table}{provider.settings}{more}"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from stagedoor.signin.single_sign_on_service import SignInService
 from stagedoor.store.database import open_database
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.provider_answers import list_due
-from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
+from tests.oidc.idp import Idp, running_idp, sso_table
 
 REFRESH_S = 3 * 3600.0
 CAROL = {"preferred_username": "carol", "groups": ["a"]}
@@ -39,15 +39,11 @@ def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
 
 @pytest.fixture
 def settings(tmp_path: Path, idp: Idp) -> Settings:
-    secret = tmp_path / "secret"
-    secret.write_text(SECRET)
-    secret.chmod(0o600)
     file = tmp_path / "stagedoor.toml"
     file.write_text(
         f'data_dir = "{tmp_path}/data"\n'
-        f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-        f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        f'group_prefix = "idp-"\nrefresh_s = {REFRESH_S}\nstale_s = {REFRESH_S}\n'
+        + sso_table(idp, tmp_path)
+        + f'group_prefix = "idp-"\nrefresh_s = {REFRESH_S}\nstale_s = {REFRESH_S}\n'
     )
     return load_settings(file)
 

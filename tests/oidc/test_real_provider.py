@@ -20,7 +20,7 @@ from stagedoor.serve.doctor.gateway import provider_findings
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.single_sign_on import HttpsFetch
 from stagedoor.wire.finding import Level
-from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
+from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp, sso_table
 
 ALICE = {
     "preferred_username": "alice",
@@ -129,15 +129,11 @@ async def test_a_provider_that_is_away_is_told_apart(fetch: HttpsFetch) -> None:
 @pytest.mark.identity(14)
 def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: Path) -> None:
     idp.set_account("alice", ALICE)
-    secret = tmp_path / "secret"
-    secret.write_text(SECRET + "\n")
-    secret.chmod(0o600)
     settings = tmp_path / "stagedoor.toml"
     settings.write_text(
         f'data_dir = "{tmp_path}/data"\n'
-        f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-        f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        'groups = { "/teams/shop" = "shop" }\n'
+        + sso_table(idp, tmp_path)
+        + 'groups = { "/teams/shop" = "shop" }\n'
     )
 
     def stagedoor(*words: str) -> str:

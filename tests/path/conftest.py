@@ -12,9 +12,9 @@ from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.demo.clients import Client, Login
 from stagedoor.demo.gateway import stagedoor_command
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.missing import missing
 from tests.openssh import KEX
-from tests.path.gateway import PASSWORD, Gateway
 
 APP = '[[shells.local]]\napp = "app01"\nenv = { APP_NAME = "app01" }\n'
 
@@ -43,7 +43,7 @@ class GatewayEntry:
 
 @pytest.fixture(scope="module")
 def entry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayEntry]:
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("gw")
     gateway = Gateway(folder, APP)
     key, token_file = folder / "id_ed25519", folder / "token"
     # The store is written before the start, so that all is in force from the first moment.

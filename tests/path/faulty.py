@@ -11,10 +11,10 @@ from typing import Any
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as admin_sessions
+from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import Upstream, bearer, dialled, head, read_answer
 from tests.listeners.worker import static
 from tests.net.peers import Peer
-from tests.path.gateway import Gateway
 from tests.ports import free_port
 from tests.waiting import wait_until
 

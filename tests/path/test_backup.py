@@ -4,8 +4,8 @@ from pathlib import Path
 
 from stagedoor.admin import sessions as admin_sessions
 from stagedoor.store.journal import read_entries
+from tests.fixtures.gateway import Gateway
 from tests.path.faulty import LISTEN, serving
-from tests.path.gateway import Gateway
 from tests.ports import free_port
 
 

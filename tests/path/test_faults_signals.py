@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import dialled, eventually
 from tests.path.faulty import Faulty, gone, serving
-from tests.path.gateway import Gateway
 from tests.waiting import BOUND_S
 
 BULK = os.urandom(1024 * 1024) * 8

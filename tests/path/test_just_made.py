@@ -21,8 +21,8 @@ from stagedoor.admin.service import (
 )
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.links import make_link
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.path.conftest import APP
-from tests.path.gateway import PASSWORD, Gateway
 
 SETTINGS = f"""
 [ssh]

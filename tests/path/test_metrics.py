@@ -9,9 +9,11 @@ from pathlib import Path
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from stagedoor.serve.metrics import definitions as of
+from tests.fixtures.gateway import SSH_TABLE, local
+from tests.fixtures.laptop import open_laptop
 from tests.path.test_health import asked
 from tests.ports import free_port
-from tests.ssh.world import SSH_TABLE, local, open_world, wait_until
+from tests.waiting import wait_until
 from tests.web.outer import attach_command
 
 SETTINGS = (
@@ -33,12 +35,12 @@ def read(text: str) -> Samples:
 def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> None:
     """One real gateway, four logins, two commands and a reload: some fifteen seconds, half of them the
     starts of processes. It stands for all of the measures, so that the others can be pure."""
-    with open_world(tmp_path, SETTINGS.replace("PORT", str(free_port()))) as world:
-        gateway = world.gateway
+    with open_laptop(tmp_path, SETTINGS.replace("PORT", str(free_port()))) as laptop:
+        gateway = laptop.gateway
         health = gateway.port("health")
-        config = world.config()
-        assert world.ssh("app01-ssh", "true", config=config).returncode == 0
-        assert world.ssh("app01@gw", "true", config=config).returncode == 0
+        config = laptop.config()
+        assert laptop.ssh("app01-ssh", "true", config=config).returncode == 0
+        assert laptop.ssh("app01@gw", "true", config=config).returncode == 0
         tunnel = (
             f"{sys.executable} -m stagedoor tunnel --gateway 127.0.0.1:{gateway.port()} --user dev "
             f"--via direct --token-file {tmp_path}/token %h %p"
@@ -58,7 +60,7 @@ def test_every_metric_is_there_and_each_way_in_is_counted(tmp_path: Path) -> Non
             wait_until(lambda: [page().get(metric) for metric in at_terminals] == [1, 1])
             attach.communicate(b"\n", timeout=60)
         wait_until(lambda: [page()[metric] for metric in at_terminals] == [0, 0])
-        done = world.ssh("-o", f"ProxyCommand={tunnel}", "app01-ssh", "true")
+        done = laptop.ssh("-o", f"ProxyCommand={tunnel}", "app01-ssh", "true")
         assert done.returncode == 0, done.stderr
 
         ways = ("connect", "direct", "jump", "web")

@@ -1,6 +1,5 @@
 """Recordings at rest: sealed for recipients, opened by their keys, and by no other key."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.folder import kept, read
 from stagedoor.recording.recorder import Recorder
 from stagedoor.wire.terminal.asciicast import Reader
+from tests.fixtures.laptop import new_key, public
 from tests.recording.conftest import BOUND_S, HEADER, OPENED
 
 
@@ -78,10 +78,8 @@ def test_every_recipient_can_open_and_nobody_else(tmp_path: Path) -> None:
 
 
 def test_an_openssh_key_is_a_recipient_too(tmp_path: Path) -> None:
-    path = tmp_path / "id"
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "auditor", "-f", str(path)]
-    subprocess.run(command, check=True)
-    sealed = AgeSeal([path.with_suffix(".pub").read_text()]).seal(b"seen")
+    path = new_key(tmp_path / "id")
+    sealed = AgeSeal([public(path)]).seal(b"seen")
     assert opened([path], sealed) == b"seen"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.net.peers import write_certificate
-from tests.relay.world import World
+from tests.relay.harness import RelayHarness
 
 
 @pytest.fixture(scope="session")
@@ -28,18 +28,20 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_world(kind: str, certificate: tuple[Path, Path]) -> Iterator[Callable[..., World]]:
-    worlds: list[World] = []
+def make_harness(
+    kind: str, certificate: tuple[Path, Path]
+) -> Iterator[Callable[..., RelayHarness]]:
+    harnesses: list[RelayHarness] = []
 
-    def make(**options: Any) -> World:
-        worlds.append(World(kind, certificate, **options))
-        return worlds[-1]
+    def make(**options: Any) -> RelayHarness:
+        harnesses.append(RelayHarness(kind, certificate, **options))
+        return harnesses[-1]
 
     yield make
-    for world in worlds:
-        world.close()
+    for harness in harnesses:
+        harness.close()
 
 
 @pytest.fixture
-def world(make_world: Callable[..., World]) -> World:
-    return make_world()
+def harness(make_harness: Callable[..., RelayHarness]) -> RelayHarness:
+    return make_harness()

@@ -17,7 +17,7 @@ from stagedoor.model.session import End
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.ports import Stream
 from tests.net.peers import PATIENCE_S, Peer
-from tests.relay.world import World
+from tests.relay.harness import RelayHarness
 
 BYTES = random.Random(7).randbytes(1 << 20)
 
@@ -74,9 +74,9 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             ours.detach()
 
-    world = World(kind, certificate, RelayLimits(pipes=1, turn_bytes=65536))
+    harness = RelayHarness(kind, certificate, RelayLimits(pipes=1, turn_bytes=65536))
     try:
-        run = world.open(BYTES[:early], prepare=prepare)
+        run = harness.open(BYTES[:early], prepare=prepare)
         played = {"downstream": Played(run.downstream, early), "upstream": Played(run.upstream)}
         for side in played.values():
             side.reader = threading.Thread(target=side.read)
@@ -130,6 +130,6 @@ def test_what_arrives_is_a_prefix_and_whole_when_the_end_was_orderly(
             assert (len(up.got), len(down.got)) == (down.sent, up.sent)
             assert up.ended
             assert down.ended
-        assert world.relay.active() == 0
+        assert harness.relay.active() == 0
     finally:
-        world.close()
+        harness.close()

@@ -7,15 +7,15 @@ from stagedoor.model.session import End
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.wire.ssh.preface import PARTING_S, SshPreface
 from tests.net.peers import PATIENCE_S, Peer
-from tests.relay.world import Run, World
+from tests.relay.harness import RelayHarness, Run
 
 LINE = b"Not allowed at this time\r\n"
 FIX = b"PerSourcePenaltyExemptList"
 
 
-def refused(world: World, hang_up: Callable[[Peer], None]) -> Run:
+def refused(harness: RelayHarness, hang_up: Callable[[Peer], None]) -> Run:
     """Return a tunnel whose downstream has read why its upstream refused the login."""
-    run = world.open(preface=SshPreface("app01-ssh"))
+    run = harness.open(preface=SshPreface("app01-ssh"))
     run.upstream.send(LINE)
     hang_up(run.upstream)
     heard = run.downstream.read()
@@ -25,8 +25,8 @@ def refused(world: World, hang_up: Callable[[Peer], None]) -> Run:
     return run
 
 
-def test_what_it_still_sends_is_taken_until_it_hangs_up(world: World) -> None:
-    run = refused(world, Peer.half_close)
+def test_what_it_still_sends_is_taken_until_it_hangs_up(harness: RelayHarness) -> None:
+    run = refused(harness, Peer.half_close)
     for _ in range(64):
         run.downstream.send(bytes(65536))
     assert run.ends.empty()
@@ -37,8 +37,8 @@ def test_what_it_still_sends_is_taken_until_it_hangs_up(world: World) -> None:
     assert FIX.decode() in ended.detail
 
 
-def test_an_upstream_that_resets_is_no_other(world: World) -> None:
-    run = world.open(preface=SshPreface("app01-ssh"))
+def test_an_upstream_that_resets_is_no_other(harness: RelayHarness) -> None:
+    run = harness.open(preface=SshPreface("app01-ssh"))
     run.upstream.send(LINE)
     assert run.downstream.read_exactly(len(LINE)) == LINE
     run.upstream.reset()
@@ -52,8 +52,8 @@ def test_an_upstream_that_resets_is_no_other(world: World) -> None:
     assert run.ended().end is End.UNREACHED
 
 
-def test_one_that_had_sent_its_end_already_ends_at_once(world: World) -> None:
-    run = world.open(preface=SshPreface("app01-ssh"))
+def test_one_that_had_sent_its_end_already_ends_at_once(harness: RelayHarness) -> None:
+    run = harness.open(preface=SshPreface("app01-ssh"))
     run.downstream.half_close()
     assert run.upstream.read_to_end() == b""
     run.upstream.send(LINE)
@@ -62,24 +62,26 @@ def test_one_that_had_sent_its_end_already_ends_at_once(world: World) -> None:
     assert run.ended().end is End.UNREACHED
 
 
-def test_one_that_stays_is_closed_in_the_end(make_world: Callable[..., World]) -> None:
+def test_one_that_stays_is_closed_in_the_end(make_harness: Callable[..., RelayHarness]) -> None:
     now = [0.0]
-    world = make_world(clock=lambda: now[0])
-    run = refused(world, Peer.half_close)
-    world.sweep(RelayLimits())  # it has looked at the clock
+    harness = make_harness(clock=lambda: now[0])
+    run = refused(harness, Peer.half_close)
+    harness.sweep(RelayLimits())  # it has looked at the clock
     now[0] += PARTING_S - 0.1
-    world.sweep(RelayLimits())
+    harness.sweep(RelayLimits())
     assert run.ends.empty()
     now[0] += 0.2
-    world.sweep(RelayLimits())
+    harness.sweep(RelayLimits())
     assert run.ended().end is End.UNREACHED
     assert run.downstream.read_to_end() == b""
 
 
-def test_a_gateway_that_stops_does_not_wait_for_it(make_world: Callable[..., World]) -> None:
-    world = make_world()
-    run = refused(world, Peer.half_close)
-    closing = threading.Thread(target=world.relay.close)
+def test_a_gateway_that_stops_does_not_wait_for_it(
+    make_harness: Callable[..., RelayHarness],
+) -> None:
+    harness = make_harness()
+    run = refused(harness, Peer.half_close)
+    closing = threading.Thread(target=harness.relay.close)
     closing.start()
     closing.join(PATIENCE_S)
     assert run.ended().end is End.UNREACHED

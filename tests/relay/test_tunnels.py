@@ -13,13 +13,13 @@ from stagedoor.model.session import Counts, End, Ended
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.ports import Stream
 from tests.net.peers import PATIENCE_S, Peer
-from tests.relay.world import World
+from tests.relay.harness import RelayHarness
 
 LARGE = bytes(range(256)) * 16 * 1024  # 4 MiB: more than a pipe, a turn or a chunk holds
 
 
-def test_bytes_arrive_both_ways_and_are_counted(world: World) -> None:
-    run = world.open()
+def test_bytes_arrive_both_ways_and_are_counted(harness: RelayHarness) -> None:
+    run = harness.open()
     run.downstream.send(b"ls\n")
     assert run.upstream.read_exactly(3) == b"ls\n"
     run.upstream.send(b"bin etc\n")
@@ -32,8 +32,10 @@ def test_bytes_arrive_both_ways_and_are_counted(world: World) -> None:
 
 @pytest.mark.line(30)
 @pytest.mark.parametrize("first", ["downstream", "upstream"])
-def test_either_end_may_half_close_and_still_gets_late_data(world: World, first: str) -> None:
-    run = world.open()
+def test_either_end_may_half_close_and_still_gets_late_data(
+    harness: RelayHarness, first: str
+) -> None:
+    run = harness.open()
     closer, other = (
         (run.downstream, run.upstream) if first == "downstream" else (run.upstream, run.downstream)
     )
@@ -53,8 +55,8 @@ def test_either_end_may_half_close_and_still_gets_late_data(world: World, first:
 
 
 @pytest.mark.line(30)
-def test_data_and_the_end_sent_together_arrive_whole(world: World) -> None:
-    run = world.open()
+def test_data_and_the_end_sent_together_arrive_whole(harness: RelayHarness) -> None:
+    run = harness.open()
     sent = threading.Thread(
         target=lambda: (run.downstream.send(LARGE), run.downstream.half_close())
     )
@@ -76,8 +78,8 @@ def test_data_and_the_end_sent_together_arrive_whole(world: World) -> None:
     ("side", "end"),
     [("downstream", End.DOWNSTREAM_RESET), ("upstream", End.UPSTREAM_RESET)],
 )
-def test_a_reset_arrives_as_a_reset(world: World, side: str, end: End) -> None:
-    run = world.open()
+def test_a_reset_arrives_as_a_reset(harness: RelayHarness, side: str, end: End) -> None:
+    run = harness.open()
     run.downstream.send(b"x")
     run.upstream.read_exactly(1)
     here, there = (
@@ -92,8 +94,8 @@ def test_a_reset_arrives_as_a_reset(world: World, side: str, end: End) -> None:
 
 
 @pytest.mark.line(31)
-def test_what_came_before_a_reset_is_delivered_before_it(world: World) -> None:
-    run = world.open()
+def test_what_came_before_a_reset_is_delivered_before_it(harness: RelayHarness) -> None:
+    run = harness.open()
     run.downstream.send(b"hello")
     run.upstream.read_exactly(5)
     run.upstream.send(b"last words")
@@ -105,8 +107,10 @@ def test_what_came_before_a_reset_is_delivered_before_it(world: World) -> None:
 
 
 @pytest.mark.line(31)
-def test_a_reset_after_a_half_close_is_seen(make_world: Callable[..., World], kind: str) -> None:
-    run = make_world().open()
+def test_a_reset_after_a_half_close_is_seen(
+    make_harness: Callable[..., RelayHarness], kind: str
+) -> None:
+    run = make_harness().open()
     run.downstream.half_close()
     assert run.upstream.read() == b""
     run.downstream.reset()
@@ -121,9 +125,9 @@ def test_a_reset_after_a_half_close_is_seen(make_world: Callable[..., World], ki
         assert number in {errno.ECONNRESET, errno.EPIPE}
 
 
-def test_early_data_comes_first_once_and_in_order(world: World) -> None:
+def test_early_data_comes_first_once_and_in_order(harness: RelayHarness) -> None:
     early = LARGE + b"the rest of the early part"
-    run = world.open(early)
+    run = harness.open(early)
     threading.Thread(target=run.downstream.send, args=(b"then this",)).start()
     assert run.upstream.read_exactly(len(early)) == early
     assert run.upstream.read_exactly(9) == b"then this"
@@ -132,8 +136,8 @@ def test_early_data_comes_first_once_and_in_order(world: World) -> None:
     assert run.ended() == Ended(End.CLOSED, Counts(len(early) + 9, 0))
 
 
-def test_a_tunnel_is_closed_from_outside_with_its_reason(world: World) -> None:
-    run = world.open()
+def test_a_tunnel_is_closed_from_outside_with_its_reason(harness: RelayHarness) -> None:
+    run = harness.open()
     run.downstream.send(b"x")
     run.upstream.read_exactly(1)
     run.link.close_session(End.REVOKED, "the grant was removed")
@@ -142,30 +146,30 @@ def test_a_tunnel_is_closed_from_outside_with_its_reason(world: World) -> None:
         with pytest.raises(ConnectionResetError):
             peer.sock.recv(1)
     run.link.close_session(End.EVICTED)  # too late: it stays as it ended
-    other = world.open()
+    other = harness.open()
     other.link.close_session(End.EVICTED)
     assert other.ended().end is End.EVICTED
     assert run.ends.empty()
 
 
-def test_closing_the_relay_ends_every_tunnel_as_drained(world: World) -> None:
-    runs = [world.open() for _ in range(5)]
-    assert world.relay.active() == 5
-    world.relay.close()
+def test_closing_the_relay_ends_every_tunnel_as_drained(harness: RelayHarness) -> None:
+    runs = [harness.open() for _ in range(5)]
+    assert harness.relay.active() == 5
+    harness.relay.close()
     assert [run.ended().end for run in runs] == [End.DRAINED] * 5
-    assert world.relay.active() == 0
-    late = world.open()
+    assert harness.relay.active() == 0
+    late = harness.open()
     assert late.ended().end is End.DRAINED
     assert all(stream.fileno() == -1 for stream in late.ours)
 
 
 def test_a_holder_that_fails_takes_no_other_tunnel_with_it(
-    world: World, caplog: pytest.LogCaptureFixture
+    harness: RelayHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: Ended) -> None:
         raise RuntimeError("the holder's own fault")
 
-    bad, good = world.open(on_end=fail), world.open()
+    bad, good = harness.open(on_end=fail), harness.open()
     bad.downstream.reset()
     assert bad.ended().end is End.DOWNSTREAM_RESET
     good.downstream.send(b"still here")
@@ -189,23 +193,23 @@ def test_a_holder_that_fails_takes_no_other_tunnel_with_it(
     ],
 )
 def test_the_slot_is_released_on_every_way_out(
-    make_world: Callable[..., World], way: str, end: End | None
+    make_harness: Callable[..., RelayHarness], way: str, end: End | None
 ) -> None:
     now = [0.0]
     limits = RelayLimits(idle_timeout_s=3600)
-    world = make_world(limits=limits, clock=lambda: now[0])
+    harness = make_harness(limits=limits, clock=lambda: now[0])
     if way == "gone before the start":
 
         def gone(peer: Peer, _: Stream) -> None:
             peer.reset()
 
-        run = world.open(b"early", prepare=gone)
+        run = harness.open(b"early", prepare=gone)
     else:
-        run = world.open()
+        run = harness.open()
     if way != "at once from outside" and end is not None:
         run.downstream.send(b"x")
         run.upstream.read_exactly(1)
-        assert world.relay.active() == 1
+        assert harness.relay.active() == 1
     match way:
         case "both close":
             run.downstream.half_close()
@@ -217,13 +221,13 @@ def test_the_slot_is_released_on_every_way_out(
         case "from outside" | "at once from outside":
             run.link.close_session(End.EVICTED)
         case "idle":
-            world.sweep(limits)
+            harness.sweep(limits)
             now[0] += 2 * 3600
-            world.sweep(limits)  # sees that a byte moved since the start
+            harness.sweep(limits)  # sees that a byte moved since the start
             now[0] += 2 * 3600
-            world.sweep(limits)
+            harness.sweep(limits)
         case "the relay closes":
-            world.relay.close()
+            harness.relay.close()
         case "blocked both ways, then reset":
             _fill(run.upstream)
             _fill(run.downstream)
@@ -233,10 +237,10 @@ def test_the_slot_is_released_on_every_way_out(
         assert ended.end in {End.DOWNSTREAM_RESET, End.UPSTREAM_RESET}
     else:
         assert ended.end is end
-    assert world.relay.active() == 0
+    assert harness.relay.active() == 0
     assert [stream.fileno() for stream in run.ours] == [-1, -1]
     assert run.ends.empty()
-    pipes = world.relay._splice.pipes
+    pipes = harness.relay._splice.pipes
     assert pipes.in_use == 0
 
 
@@ -256,33 +260,33 @@ def _fill(peer: Peer) -> None:
 
 @pytest.mark.line(33)
 def test_a_tunnel_with_keepalives_lives_a_day_and_an_idle_one_does_not(
-    make_world: Callable[..., World],
+    make_harness: Callable[..., RelayHarness],
 ) -> None:
     now = [1000.0]
     limits = RelayLimits(idle_timeout_s=3600)
-    world = make_world(limits=limits, clock=lambda: now[0])
-    busy, idle = world.open(), world.open()
+    harness = make_harness(limits=limits, clock=lambda: now[0])
+    busy, idle = harness.open(), harness.open()
     idle.downstream.send(b"x")
     idle.upstream.read_exactly(1)
     for _ in range(24 * 4):
         busy.downstream.send(b"k")
         assert busy.upstream.read_exactly(1) == b"k"
         now[0] += 15 * 60
-        world.sweep(limits)
+        harness.sweep(limits)
     assert busy.ends.empty()
     assert idle.ended() == Ended(End.IDLE, Counts(1, 0), "no byte moved for 3600 s")
-    assert world.relay.active() == 1
+    assert harness.relay.active() == 1
 
 
 @pytest.mark.line(33)
 def test_without_an_idle_timeout_a_silent_tunnel_lives_for_ever(
-    make_world: Callable[..., World],
+    make_harness: Callable[..., RelayHarness],
 ) -> None:
     now = [0.0]
-    world = make_world(limits=RelayLimits(), clock=lambda: now[0])
-    run = world.open()
+    harness = make_harness(limits=RelayLimits(), clock=lambda: now[0])
+    run = harness.open()
     now[0] += 365 * 24 * 3600
-    world.sweep(RelayLimits())
+    harness.sweep(RelayLimits())
     run.downstream.send(b"good morning")
     assert run.upstream.read_exactly(12) == b"good morning"
     assert run.ends.empty()
@@ -294,7 +298,7 @@ def test_without_an_idle_timeout_a_silent_tunnel_lives_for_ever(
     ("side", "end"), [("downstream", End.DOWNSTREAM_LOST), ("upstream", End.UPSTREAM_LOST)]
 )
 def test_a_peer_that_vanished_is_reaped_and_reported_as_lost(
-    world: World, side: str, end: End, state: str
+    harness: RelayHarness, side: str, end: End, state: str
 ) -> None:
     def short(_: Peer, stream: Stream) -> None:
         sock = socket.socket(fileno=stream.fileno())
@@ -304,7 +308,7 @@ def test_a_peer_that_vanished_is_reaped_and_reported_as_lost(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000)
         sock.detach()
 
-    run = world.open(prepare=short)
+    run = harness.open(prepare=short)
     dead, other = (
         (run.downstream, run.upstream) if side == "downstream" else (run.upstream, run.downstream)
     )
@@ -320,42 +324,44 @@ def test_a_peer_that_vanished_is_reaped_and_reported_as_lost(
 
 
 def test_a_tunnel_that_is_just_being_started_is_not_idle(
-    make_world: Callable[..., World],
+    make_harness: Callable[..., RelayHarness],
 ) -> None:
     limits = RelayLimits(idle_timeout_s=3600)
-    world = make_world(limits=limits, clock=lambda: 1_000_000.0)
+    harness = make_harness(limits=limits, clock=lambda: 1_000_000.0)
     begun, go_on = threading.Event(), threading.Event()
 
     def hold(_: Ended) -> None:
         begun.set()
         go_on.wait(PATIENCE_S)
 
-    world.open(on_end=hold).link.close_session(End.EVICTED)
+    harness.open(on_end=hold).link.close_session(End.EVICTED)
     assert begun.wait(PATIENCE_S)
     # While the relay's thread is held, a sweep is asked for, and then a tunnel is started.
-    world.relay.apply(limits)
-    run = world.open()
+    harness.relay.apply(limits)
+    run = harness.open()
     go_on.set()
     run.downstream.send(b"x")
     assert run.upstream.read_exactly(1) == b"x"
     assert run.ends.empty()
 
 
-def test_an_end_that_was_closed_before_the_start_harms_no_other_tunnel(world: World) -> None:
-    other = world.open()
+def test_an_end_that_was_closed_before_the_start_harms_no_other_tunnel(
+    harness: RelayHarness,
+) -> None:
+    other = harness.open()
 
     def close(_: Peer, stream: Stream) -> None:
         stream.close()
 
-    run = world.open(prepare=close)
+    run = harness.open(prepare=close)
     assert run.ended().end is End.FAULT
     other.downstream.send(b"x")
     assert other.upstream.read_exactly(1) == b"x"
-    assert world.relay.active() == 1
+    assert harness.relay.active() == 1
 
 
 def test_when_the_thread_itself_fails_no_tunnel_hangs(
-    make_world: Callable[..., World], caplog: pytest.LogCaptureFixture
+    make_harness: Callable[..., RelayHarness], caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = threading.Event()
 
@@ -364,39 +370,39 @@ def test_when_the_thread_itself_fails_no_tunnel_hangs(
             raise RuntimeError("a broken clock")
         return 1.0
 
-    world = make_world(limits=RelayLimits(idle_timeout_s=60), clock=clock)
-    run = world.open()
+    harness = make_harness(limits=RelayLimits(idle_timeout_s=60), clock=clock)
+    run = harness.open()
     broken.set()
     with contextlib.suppress(
         OSError
     ):  # it may fail before the byte is sent: then all is over already
         run.downstream.send(b"x")
     assert run.ended().end is End.FAULT
-    assert world.open().ended().end is End.DRAINED
-    world.relay.close()
+    assert harness.open().ended().end is End.DRAINED
+    harness.relay.close()
     assert "a broken clock" in caplog.text
 
 
-def test_limits_can_be_changed_while_tunnels_run(make_world: Callable[..., World]) -> None:
+def test_limits_can_be_changed_while_tunnels_run(make_harness: Callable[..., RelayHarness]) -> None:
     now = [0.0]
-    world = make_world(limits=RelayLimits(), clock=lambda: now[0])
-    run = world.open()
-    world.sweep(RelayLimits(idle_timeout_s=60, pipe_bytes=65536, chunk_bytes=4096))
+    harness = make_harness(limits=RelayLimits(), clock=lambda: now[0])
+    run = harness.open()
+    harness.sweep(RelayLimits(idle_timeout_s=60, pipe_bytes=65536, chunk_bytes=4096))
     threading.Thread(target=run.downstream.send, args=(LARGE,)).start()
     assert run.upstream.read_exactly(len(LARGE)) == LARGE
     now[0] += 61
-    world.sweep(RelayLimits(idle_timeout_s=60))
+    harness.sweep(RelayLimits(idle_timeout_s=60))
     now[0] += 61
-    world.sweep(RelayLimits(idle_timeout_s=60))
+    harness.sweep(RelayLimits(idle_timeout_s=60))
     assert run.ended().end is End.IDLE
 
 
 @pytest.mark.parametrize("pipes", [0, 1])
 def test_where_pipes_run_out_the_bytes_are_copied(
-    make_world: Callable[..., World], pipes: int
+    make_harness: Callable[..., RelayHarness], pipes: int
 ) -> None:
-    world = make_world(limits=RelayLimits(pipes=pipes))
-    runs = [world.open() for _ in range(4)]
+    harness = make_harness(limits=RelayLimits(pipes=pipes))
+    runs = [harness.open() for _ in range(4)]
     for run in runs:
         threading.Thread(target=run.downstream.send, args=(LARGE,)).start()
     for run in runs:

@@ -13,8 +13,8 @@ from stagedoor.serve.prepare import VerifiedSettings, certificate_warning, check
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.settings.listeners import Tunnel
 from stagedoor.settings.settings import Settings
+from tests.fixtures.gateway import Gateway
 from tests.net.peers import write_certificate
-from tests.path.gateway import Gateway
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be in another account's folder")

@@ -21,8 +21,9 @@ from stagedoor.serve.doctor.bundle import as_json, shown_settings
 from stagedoor.serve.traces import STOP_S, TraceExporter
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.traces import Traces
+from tests.fixtures.gateway import SSH_TABLE, local
+from tests.fixtures.laptop import open_laptop
 from tests.ports import free_port
-from tests.ssh.world import SSH_TABLE, local, open_world
 from tests.waiting import wait_until
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -239,9 +240,9 @@ def test_a_login_at_a_real_gateway_is_in_its_log_by_the_same_trace(
 ) -> None:
     """One gateway and one ssh: some five seconds. It stops at once, though the collector is silent."""
     settings = SSH_TABLE + local("app01") + f'\n[traces]\nurl = "{collector.url}"\n'
-    with open_world(tmp_path, settings) as world:
-        assert world.ssh("app01@gw", "true", config=world.config()).returncode == 0
-        line = world.gateway.wait_for(lambda line: line["event"] == "session")
+    with open_laptop(tmp_path, settings) as laptop:
+        assert laptop.ssh("app01@gw", "true", config=laptop.config()).returncode == 0
+        line = laptop.gateway.wait_for(lambda line: line["event"] == "session")
         login = collector.named("login")
         assert (login.trace_id.hex(), attributes(login)["stagedoor.session"]) == (
             line["trace"], line["session"],
@@ -249,5 +250,5 @@ def test_a_login_at_a_real_gateway_is_in_its_log_by_the_same_trace(
         names = {span.name for span in collector.spans if span.parent_span_id == login.span_id}
         assert names == {"authorise", "shell", "audit", "connect"}
         collector.status = 503
-        assert world.ssh("app01@gw", "true", config=world.config()).returncode == 0
-        world.gateway.wait_for(lambda line: line["event"] == "fails" and line["part"] == "traces")
+        assert laptop.ssh("app01@gw", "true", config=laptop.config()).returncode == 0
+        laptop.gateway.wait_for(lambda line: line["event"] == "fails" and line["part"] == "traces")

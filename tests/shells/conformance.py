@@ -13,7 +13,9 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.ports import Shells
-from tests.shells.world import BOUND_S, grant, ignore
+from tests.fixtures.people import grant
+from tests.shells.host import ignore
+from tests.waiting import BOUND_S
 
 NOWHERE = Target("nowhere")
 

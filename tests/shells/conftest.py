@@ -5,31 +5,32 @@ import pytest
 
 from stagedoor.model.shell import Shell
 from stagedoor.shells.local import LocalShell
-from tests.shells.world import Ssh, World, running, ssh_with
+from tests.fixtures.laptop import Ssh
+from tests.shells.host import ShellHost, running, ssh_with
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "house")
+def host(tmp_path: Path) -> ShellHost:
+    return ShellHost(tmp_path / "host")
 
 
 @pytest.fixture(scope="module")
-def shared_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def shared_host(tmp_path_factory: pytest.TempPathFactory) -> ShellHost:
     """One for all tests of a file that only look."""
-    return World(tmp_path_factory.mktemp("house"))
+    return ShellHost(tmp_path_factory.mktemp("host"))
 
 
 @pytest.fixture(scope="module")
-def shell(shared_world: World) -> Iterator[Shell]:
+def shell(shared_host: ShellHost) -> Iterator[Shell]:
     """app01, running."""
     env = {"DATABASE_URL": "postgres://secret", "LANG": "C.UTF-8"}
-    with running(shared_world, LocalShell("app01", env=env, login_shell="/bin/bash")) as (_, shell):
+    with running(shared_host, LocalShell("app01", env=env, login_shell="/bin/bash")) as (_, shell):
         yield shell
 
 
 @pytest.fixture(scope="module")
-def config(shared_world: World, shell: Shell) -> Path:
-    return shared_world.config(shell)
+def config(shared_host: ShellHost, shell: Shell) -> Path:
+    return shared_host.config(shell)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.grant import Admission
 from stagedoor.shells.authorized import authorized_principals
+from tests.fixtures.laptop import new_key
 from tests.shells.test_authorized import UNTIL
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -47,8 +48,7 @@ def login(tmp_path: Path) -> Login:
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # sshd started by root insists on it
     for name in ("host", "ca", "user"):
-        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name]
-        subprocess.run(make, check=True)
+        new_key(tmp_path / name)
     (tmp_path / "sshd_config").write_text(
         f"HostKey {tmp_path}/host\n"
         f"TrustedUserCAKeys {tmp_path}/ca.pub\n"

@@ -19,12 +19,11 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
 from stagedoor.shells.ports import Shells
-from tests.cluster.fixtures import Cluster, cluster, fresh_namespace
+from tests.fixtures.cluster import Cluster, cluster, fresh_namespace, kit
+from tests.fixtures.people import APP01
 from tests.kube.apps import deployment
-from tests.kube.gateway import kit
 from tests.shells.conformance import *  # noqa: F403 - the suite
 from tests.shells.conformance import Kind
-from tests.shells.world import APP01
 
 __all__ = ["cluster", "fresh_namespace", "kit"]
 

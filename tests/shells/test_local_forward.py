@@ -15,8 +15,10 @@ import pytest
 
 from stagedoor.shells.local import LocalShell
 from stagedoor.shells.local.sshd import Login
+from tests.fixtures.laptop import Ssh
 from tests.ports import free_port
-from tests.shells.world import Ssh, World, running, ssh_with, wait_until
+from tests.shells.host import ShellHost, running, ssh_with
+from tests.waiting import wait_until
 
 
 class Echo(socketserver.StreamRequestHandler):
@@ -114,8 +116,8 @@ async def test_no_session_begins_before_what_was_asked_for_earlier_is_forwarded(
     """The name of the listener's address is looked up meanwhile; sshd does one after the other. ssh sends
     both without waiting."""
     shell = LocalShell("app01")
-    shared_world: Any = SimpleNamespace(shell=shell, draining=False, connected=lambda login: None)
-    login, slow = Login(shared_world), Slow()
+    shared_host: Any = SimpleNamespace(shell=shell, draining=False, connected=lambda login: None)
+    login, slow = Login(shared_host), Slow()
     login.connection_made(slow)  # type: ignore[arg-type]
     forwarding = asyncio.create_task(login.server_requested("localhost", 8080))
     session = asyncio.create_task(login.session_requested())
@@ -184,13 +186,13 @@ def agent(folder: Path, key: Path) -> Iterator[str]:
 
 
 def test_an_agent_is_forwarded_only_if_the_client_asks_for_it(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: ShellHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = ("-A", "-o", "IdentityAgent=SSH_AUTH_SOCK")
-    with agent(tmp_path, world.folder / "id") as path:
+    with agent(tmp_path, host.folder / "id") as path:
         monkeypatch.setenv("SSH_AUTH_SOCK", path)
-        with running(world) as (_, shell):
-            ssh = ssh_with(world.config(shell))
+        with running(host) as (_, shell):
+            ssh = ssh_with(host.config(shell))
             assert b"ED25519" in ssh("ssh-add -l", *ours).stdout
             assert ssh("echo ${SSH_AUTH_SOCK-none}").stdout == b"none\n"
 

@@ -15,8 +15,10 @@ from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S
 from stagedoor.shells.local import LocalShell
+from tests.fixtures.laptop import Ssh, new_key, public_line
 from tests.forks import by_exec, home
-from tests.shells.world import BOUND_S, Ssh, World, new_key, running, ssh_with, wait_until
+from tests.shells.host import ShellHost, running, ssh_with
+from tests.waiting import BOUND_S, wait_until
 
 
 def test_a_command_runs_and_its_output_exit_code_and_streams_come_back_apart(ssh: Ssh) -> None:
@@ -80,20 +82,22 @@ def test_the_app_s_environment_is_there_and_the_gateway_s_is_not(
 
 
 def test_it_begins_at_home_wherever_the_gateway_s_home_is(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: ShellHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under `runuser -u` the gateway has root's $HOME."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    with running(world, LocalShell("app01", login_shell="/bin/sh")) as (_, shell):
-        done = ssh_with(world.config(shell))("pwd; echo $HOME")
+    with running(host, LocalShell("app01", login_shell="/bin/sh")) as (_, shell):
+        done = ssh_with(host.config(shell))("pwd; echo $HOME")
     assert done.stdout.decode().split() == [str(home())] * 2
 
 
-def test_the_sshd_s_own_environment_and_arguments_hold_no_secret_of_the_app(world: World) -> None:
+def test_the_sshd_s_own_environment_and_arguments_hold_no_secret_of_the_app(
+    host: ShellHost,
+) -> None:
     """By exec(2), which makes what /proc/PID/environ shows."""
     app = LocalShell("app01", env={"DATABASE_URL": "postgres://secret"}, login_shell="/bin/bash")
-    with by_exec(), running(world, app) as (_, shell):
-        done = ssh_with(world.config(shell))("cat /proc/$PPID/environ /proc/$PPID/cmdline")
+    with by_exec(), running(host, app) as (_, shell):
+        done = ssh_with(host.config(shell))("cat /proc/$PPID/environ /proc/$PPID/cmdline")
     assert b"stagedoor.shells.local" in done.stdout
     assert b"postgres://secret" not in done.stdout
     assert b"PYTEST_CURRENT_TEST" not in done.stdout
@@ -115,60 +119,64 @@ def test_without_a_command_a_login_shell_reads_standard_input(ssh: Ssh) -> None:
     assert b"login" in done.stdout.split(b"\n")
 
 
-def test_an_unregistered_key_is_refused(shared_world: World, shell: Shell, tmp_path: Path) -> None:
+def test_an_unregistered_key_is_refused(
+    shared_host: ShellHost, shell: Shell, tmp_path: Path
+) -> None:
     new_key(tmp_path / "other")
-    done = ssh_with(shared_world.config(shell, tmp_path / "other"))("true")
+    done = ssh_with(shared_host.config(shell, tmp_path / "other"))("true")
     assert done.returncode == 255
     assert b"Permission denied (publickey)" in done.stderr
 
 
-def test_no_other_way_of_authentication_is_offered(shared_world: World, shell: Shell) -> None:
-    done = ssh_with(shared_world.config(shell))(
+def test_no_other_way_of_authentication_is_offered(shared_host: ShellHost, shell: Shell) -> None:
+    done = ssh_with(shared_host.config(shell))(
         "true", "-o", "PreferredAuthentications=none,password,keyboard-interactive"
     )
     assert b"Permission denied (publickey)." in done.stderr
 
 
 def test_a_host_key_that_the_ca_did_not_sign_for_this_name_is_refused_by_the_client(
-    shared_world: World, shell: Shell
+    shared_host: ShellHost, shell: Shell
 ) -> None:
-    done = ssh_with(shared_world.config(shell))("true", "-o", "HostKeyAlias=app02.ssh")
+    done = ssh_with(shared_host.config(shell))("true", "-o", "HostKeyAlias=app02.ssh")
     assert done.returncode == 255
     assert b"verification failed" in done.stderr
 
 
 @pytest.mark.parametrize("alias", ["app01.ssh", "app01-ssh"])
 def test_the_host_certificate_holds_for_each_name_of_the_target(
-    shared_world: World, shell: Shell, alias: str
+    shared_host: ShellHost, shell: Shell, alias: str
 ) -> None:
-    done = ssh_with(shared_world.config(shell))("true", "-o", f"HostKeyAlias={alias}")
+    done = ssh_with(shared_host.config(shell))("true", "-o", f"HostKeyAlias={alias}")
     assert done.returncode == 0, done.stderr
 
 
-def certified(shared_world: World, folder: Path, principals: list[str], **options: object) -> Path:
-    key = new_key(folder / "cert")
-    line = shared_world.user_ca.sign_user(key, "dev", principals, 600, **options)  # type: ignore[arg-type]  # as given
+def certified(
+    shared_host: ShellHost, folder: Path, principals: list[str], **options: object
+) -> Path:
+    key = public_line(new_key(folder / "cert"))
+    line = shared_host.user_ca.sign_user(key, "dev", principals, 600, **options)  # type: ignore[arg-type]  # as given
     (folder / "cert-cert.pub").write_text(line + "\n")
     return folder / "cert"
 
 
 def test_a_certificate_of_the_user_ca_logs_in_whom_a_rule_admits(
-    shared_world: World, shell: Shell, tmp_path: Path
+    shared_host: ShellHost, shell: Shell, tmp_path: Path
 ) -> None:
-    key = certified(shared_world, tmp_path, ["someone", "dev"])
-    assert ssh_with(shared_world.config(shell, key))("echo in").stdout == b"in\n"
+    key = certified(shared_host, tmp_path, ["someone", "dev"])
+    assert ssh_with(shared_host.config(shell, key))("echo in").stdout == b"in\n"
 
 
 @pytest.mark.parametrize("principals", [["ops"], ["app01.ssh"], ["*"], ["de"], ["dev,ops"]])
 def test_a_certificate_for_anybody_else_does_not(
-    shared_world: World, shell: Shell, tmp_path: Path, principals: list[str]
+    shared_host: ShellHost, shell: Shell, tmp_path: Path, principals: list[str]
 ) -> None:
-    key = certified(shared_world, tmp_path, principals)
-    assert b"Permission denied" in ssh_with(shared_world.config(shell, key))("true").stderr
+    key = certified(shared_host, tmp_path, principals)
+    assert b"Permission denied" in ssh_with(shared_host.config(shell, key))("true").stderr
 
 
 def test_a_certificate_without_principals_is_for_nobody(
-    shared_world: World, shell: Shell, tmp_path: Path
+    shared_host: ShellHost, shell: Shell, tmp_path: Path
 ) -> None:
     new_key(tmp_path / "cert")
     subprocess.run(
@@ -176,26 +184,26 @@ def test_a_certificate_without_principals_is_for_nobody(
             "ssh-keygen",
             "-q",
             "-s",
-            shared_world.folder / "user_ca",
+            shared_host.folder / "user_ca",
             "-I",
             "dev",
             tmp_path / "cert.pub",
         ],
         check=True,
     )
-    done = ssh_with(shared_world.config(shell, tmp_path / "cert"))("true")
+    done = ssh_with(shared_host.config(shell, tmp_path / "cert"))("true")
     assert b"Permission denied" in done.stderr
 
 
 def test_an_expired_certificate_and_one_of_another_ca_are_refused(
-    shared_world: World, shell: Shell, tmp_path: Path
+    shared_host: ShellHost, shell: Shell, tmp_path: Path
 ) -> None:
-    key = new_key(tmp_path / "cert")
-    late = shared_world.user_ca.sign_user(key, "dev", ["dev"], -10)
-    forged = shared_world.host_ca.sign_user(key, "dev", ["dev"], 600)
+    key = public_line(new_key(tmp_path / "cert"))
+    late = shared_host.user_ca.sign_user(key, "dev", ["dev"], -10)
+    forged = shared_host.host_ca.sign_user(key, "dev", ["dev"], 600)
     for line in (late, forged):
         (tmp_path / "cert-cert.pub").write_text(line + "\n")
-        done = ssh_with(shared_world.config(shell, tmp_path / "cert"))("true")
+        done = ssh_with(shared_host.config(shell, tmp_path / "cert"))("true")
         assert b"Permission denied" in done.stderr
 
 
@@ -204,55 +212,55 @@ def test_the_key_of_a_sign_in_logs_in_until_that_ends_and_its_certificate_never(
     tmp_path: Path,
 ) -> None:
     """The certificate is good for an hour; a thief of both must not have that hour."""
-    shared_world = World(tmp_path / "house")
-    key = new_key(tmp_path / "cert")
-    line = shared_world.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600, ())
+    shared_host = ShellHost(tmp_path / "host")
+    key = public_line(new_key(tmp_path / "cert"))
+    line = shared_host.user_ca.sign_sign_in(key, "dev", 7, time.time() + 600, ())
     (tmp_path / "cert-cert.pub").write_text(line + "\n")
-    with running(shared_world, LocalShell("app01")) as (shells, shell):
-        shared_world.admissions[:] = [Admission("dev", (), None, ((key, time.time() + 600),))]
+    with running(shared_host, LocalShell("app01")) as (shells, shell):
+        shared_host.admissions[:] = [Admission("dev", (), None, ((key, time.time() + 600),))]
         shells.refresh()
-        both = ssh_with(shared_world.config(shell, tmp_path / "cert"))
+        both = ssh_with(shared_host.config(shell, tmp_path / "cert"))
         assert both("echo in").stdout == b"in\n"
-        shared_world.admissions[:] = [Admission("dev")]
+        shared_host.admissions[:] = [Admission("dev")]
         shells.refresh()
         assert b"Permission denied" in both("true").stderr
 
 
 def test_a_certificate_may_allow_less_than_the_shell(
-    shared_world: World, shell: Shell, tmp_path: Path
+    shared_host: ShellHost, shell: Shell, tmp_path: Path
 ) -> None:
     key = certified(
-        shared_world,
+        shared_host,
         tmp_path,
         ["dev"],
         extensions=[],
         critical_options={"force-command": "echo forced"},
     )
-    ssh = ssh_with(shared_world.config(shell, key))
+    ssh = ssh_with(shared_host.config(shell, key))
     assert ssh("id").stdout == b"forced\n"
     assert b"PTY allocation request failed" in ssh("id", "-tt").stderr
 
 
-def test_who_may_log_in_follows_the_policy(world: World) -> None:
-    with running(world) as (shells, shell):
-        ssh = ssh_with(world.config(shell))
+def test_who_may_log_in_follows_the_policy(host: ShellHost) -> None:
+    with running(host) as (shells, shell):
+        ssh = ssh_with(host.config(shell))
         assert ssh("true").returncode == 0
-        world.admissions.clear()
+        host.admissions.clear()
         shells.refresh()
         assert b"Permission denied" in ssh("true").stderr
-        world.admissions.append(Admission("dev", (world.key,), expires_at=1.0))
+        host.admissions.append(Admission("dev", (host.key,), expires_at=1.0))
         shells.refresh()
         assert b"Permission denied" in ssh("true").stderr
-        world.admissions[:] = [Admission("dev", (world.key,))]
+        host.admissions[:] = [Admission("dev", (host.key,))]
         shells.refresh()
         assert ssh("true").returncode == 0
 
 
-def test_nobody_logs_in_to_a_shell_whose_gateway_has_gone_for_long(world: World) -> None:
+def test_nobody_logs_in_to_a_shell_whose_gateway_has_gone_for_long(host: ShellHost) -> None:
     late_s = 0.0
-    shells = world.shells(now=lambda: time.time() - late_s)
+    shells = host.shells(now=lambda: time.time() - late_s)
     try:
-        ssh = ssh_with(world.config(world.started(shells)))
+        ssh = ssh_with(host.config(host.started(shells)))
         assert ssh("true").returncode == 0
         assert not shells.keys_are_due()
         late_s = KEYS_LEASE_S + 1  # what it wrote then has ended by now
@@ -267,35 +275,35 @@ def test_nobody_logs_in_to_a_shell_whose_gateway_has_gone_for_long(world: World)
         shells.stop_all()
 
 
-def test_a_policy_that_changes_while_a_shell_is_started_holds_for_it(world: World) -> None:
+def test_a_policy_that_changes_while_a_shell_is_started_holds_for_it(host: ShellHost) -> None:
     changes = iter([True])
 
     def admitted(_: Target) -> Sequence[Admission]:
-        admissions = tuple(world.admissions)
+        admissions = tuple(host.admissions)
         if next(changes, False):
-            world.admissions.clear()
+            host.admissions.clear()
             shells.refresh()
         return admissions
 
-    shells = world.shells(admitted=admitted)
+    shells = host.shells(admitted=admitted)
     try:
-        shell = world.started(shells)
-        assert b"Permission denied" in ssh_with(world.config(shell))("true").stderr
+        shell = host.started(shells)
+        assert b"Permission denied" in ssh_with(host.config(shell))("true").stderr
     finally:
         shells.stop_all()
 
 
-def test_a_shell_that_cannot_be_run_says_so(world: World) -> None:
-    with running(world, LocalShell("app01", login_shell="/no/such/shell")) as (_, shell):
-        done = ssh_with(world.config(shell))("true")
+def test_a_shell_that_cannot_be_run_says_so(host: ShellHost) -> None:
+    with running(host, LocalShell("app01", login_shell="/no/such/shell")) as (_, shell):
+        done = ssh_with(host.config(shell))("true")
         assert done.returncode == 127
         assert b"cannot start /no/such/shell: No such file or directory" in done.stderr
 
 
-def test_a_login_starts_in_the_directory_of_the_settings(world: World, tmp_path: Path) -> None:
+def test_a_login_starts_in_the_directory_of_the_settings(host: ShellHost, tmp_path: Path) -> None:
     entry = LocalShell("app01", "staging", directory=str(tmp_path))
-    with running(world, entry) as (_, shell):
-        ssh = ssh_with(world.config(shell))
+    with running(host, entry) as (_, shell):
+        ssh = ssh_with(host.config(shell))
         assert ssh("pwd").stdout.decode().strip() == str(tmp_path)
         assert ssh("true", "-o", "HostKeyAlias=app01-ssh.staging").returncode == 0
 
@@ -321,14 +329,14 @@ def test_hanging_up_hangs_up_what_runs(config: Path, tmp_path: Path) -> None:
     wait_until(gone)
 
 
-def test_dropbears_client_logs_in(world: World) -> None:
+def test_dropbears_client_logs_in(host: ShellHost) -> None:
     """It guesses the key exchange wrong, and sends its first packet twice (RFC 4253 §7.1)."""
-    key = world.folder / "dropbear"
+    key = host.folder / "dropbear"
     subprocess.run(["dropbearkey", "-t", "ed25519", "-f", key], check=True, capture_output=True)
     shown = subprocess.run(["dropbearkey", "-y", "-f", key], check=True, capture_output=True)
     line = next(row for row in shown.stdout.decode().splitlines() if row.startswith("ssh-"))
-    world.admissions.append(Admission("dev", (" ".join(line.split()[:2]),)))
-    with running(world) as (_, shell):
+    host.admissions.append(Admission("dev", (" ".join(line.split()[:2]),)))
+    with running(host) as (_, shell):
         command = [
             "dbclient",
             "-y",

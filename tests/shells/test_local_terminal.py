@@ -1,159 +1,84 @@
 """A real terminal: what programs in it see, as the client asked for it."""
 
-import fcntl
 import os
-import pty
-import re
-import select
 import signal
-import struct
 import subprocess
 import termios
-import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.shells.local.terminal import Terminal, with_modes
-from tests.shells.world import BOUND_S, Ssh, wait_until
+from tests.fixtures.laptop import Ssh
+from tests.fixtures.terminal import Console, console
+from tests.waiting import wait_until
 
 
-class Person:
-    """A developer at a terminal of their own, in which `words` run."""
-
-    def __init__(self, words: list[str | Path], rows: int = 40, columns: int = 111) -> None:
-        self.master, slave = pty.openpty()
-        self.resize(rows, columns)
-        environment = os.environ | {"TERM": "xterm-256color"}
-        environment.pop("TMUX", None)
-        self.process = subprocess.Popen(
-            words, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
-        )
-        os.close(slave)
-        self.seen = b""
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def types(self, text: str) -> None:
-        os.write(self.master, text.encode())
-
-    def sees(self, pattern: bytes) -> "re.Match[bytes]":
-        """Wait until the screen shows `pattern`; what was before it is forgotten."""
-        deadline = time.monotonic() + BOUND_S
-        while not (match := re.search(pattern, self.seen)):
-            ready, _, _ = select.select([self.master], [], [], max(deadline - time.monotonic(), 0))
-            assert ready, f"{pattern!r} was never seen; the screen shows {self.seen!r}"
-            try:
-                self.seen += os.read(self.master, 65536)
-            except OSError:
-                raise AssertionError(f"{pattern!r} was never seen: {self.seen!r}") from None
-        self.seen = self.seen[match.end() :]
-        return match
-
-    def leaves(self) -> int:
-        """Wait for the end; returns the exit code."""
-        deadline = time.monotonic() + BOUND_S
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline
-            if select.select([self.master], [], [], 0.02)[0]:
-                try:
-                    self.seen += os.read(self.master, 65536)
-                except OSError:
-                    break
-        return self.process.wait(BOUND_S)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-
-
-@pytest.fixture
-def person(config: Path, monkeypatch: pytest.MonkeyPatch) -> "type[Person]":
-    return Person
-
-
-def at_terminal(config: Path, *command: str) -> Person:
-    return Person(["ssh", "-F", config, "-tt", "shell", *command])
+def at_terminal(config: Path, *command: str) -> AbstractContextManager[Console]:
+    return console(["ssh", "-F", str(config), "-tt", "shell", *command], 111, 40)
 
 
 def test_a_login_is_on_a_terminal_of_its_own_that_controls_it(config: Path) -> None:
-    person = at_terminal(
+    with at_terminal(
         config,
         "tty; tty </dev/tty; stty size; echo TERM=$TERM; ps -o stat= -p $$; "
         "[ $(ps -o sid= -p $$) = $$ ] && echo leader",
-    )
-    try:
-        person.sees(
+    ) as person:
+        person.matches(
             rb"/dev/pts/\d+\r\n/dev/tty\r\n40 111\r\nTERM=xterm-256color\r\nSN?s\+\r\nleader"
         )
-        assert person.leaves() == 0
-    finally:
-        person.close()
+        assert person.ends() == 0
 
 
 def test_the_size_is_right_before_the_first_program_runs_and_follows_the_window(
     config: Path,
 ) -> None:
-    person = at_terminal(
-        config, "stty size; trap 'echo changed; stty size' WINCH; echo ready; "
+    with at_terminal(
+        config,
+        "stty size; trap 'echo changed; stty size' WINCH; echo ready; "
         "for i in $(seq 3000); do sleep 0.01; done",
-    )  # fmt: skip
-    try:
-        person.sees(rb"40 111\r\nready")
-        person.resize(50, 132)
-        os.kill(person.process.pid, signal.SIGWINCH)
-        person.sees(rb"changed\r\n50 132")
-    finally:
-        person.close()
+    ) as person:
+        person.matches(rb"40 111\r\nready")
+        person.resize(132, 50)
+        person.matches(rb"changed\r\n50 132")
 
 
 def test_an_interactive_login_shell_has_job_control_and_control_c(config: Path) -> None:
-    person = at_terminal(config)
-    try:
-        person.types("PS1='pro''mpt> '; shopt login_shell\n")
-        person.sees(rb"login_shell\s+on")
-        person.sees(rb"prompt> ")
-        person.types("sh -c 'echo up$((1 + 1)); exec sleep 600'\n")
-        person.sees(rb"up2\r\n")
-        person.types("\x03")
-        person.sees(rb"prompt> ")
-        person.types("sh -c 'echo up$((1 + 1)); exec sleep 600'\n")
-        person.sees(rb"up2\r\n")
-        person.types("\x1a")
-        person.sees(rb"Stopped")
+    with at_terminal(config) as person:
+        person.type(b"PS1='pro''mpt> '; shopt login_shell\n")
+        person.matches(rb"login_shell\s+on")
+        person.matches(rb"prompt> ")
+        person.type(b"sh -c 'echo up$((1 + 1)); exec sleep 600'\n")
+        person.matches(rb"up2\r\n")
+        person.type(b"\x03")
+        person.matches(rb"prompt> ")
+        person.type(b"sh -c 'echo up$((1 + 1)); exec sleep 600'\n")
+        person.matches(rb"up2\r\n")
+        person.type(b"\x1a")
+        person.matches(rb"Stopped")
         # The first exit may be refused: there is a stopped job.
-        person.types("kill -9 %1; exit 9\nexit 9\n")
-        assert person.leaves() == 9
-    finally:
-        person.close()
+        person.type(b"kill -9 %1; exit 9\nexit 9\n")
+        assert person.ends() == 9
 
 
 def test_a_break_interrupts_what_is_in_the_foreground(config: Path) -> None:
-    person = at_terminal(config)
-    try:
-        person.types(
-            "sh -c 'trap \"echo bro\"ken INT; echo up$((1 + 1)); while :; do sleep 0.02; done'\n"
+    with at_terminal(config) as person:
+        person.type(
+            b"sh -c 'trap \"echo bro\"ken INT; echo up$((1 + 1)); while :; do sleep 0.02; done'\n"
         )
-        person.sees(rb"up2\r\n")
-        person.types("\r~B")
-        person.sees(rb"broken\r\n")
-    finally:
-        person.close()
+        person.matches(rb"up2\r\n")
+        person.type(b"\r~B")
+        person.matches(rb"broken\r\n")
 
 
 def test_the_end_of_a_login_is_not_held_up_by_what_runs_in_the_background(config: Path) -> None:
-    person = at_terminal(config)
-    try:
-        person.types("sleep 600 & echo pid=$! ; disown; exit 5\n")
-        pid = int(person.sees(rb"pid=(\d+)\r")[1])
-        assert person.leaves() == 5
+    with at_terminal(config) as person:
+        person.type(b"sleep 600 & echo pid=$! ; disown; exit 5\n")
+        pid = int(person.matches(rb"pid=(\d+)\r")[1])
+        assert person.ends() == 5
         os.kill(pid, signal.SIGKILL)
-    finally:
-        person.close()
 
 
 def test_nothing_that_was_written_before_the_end_is_lost(ssh: Ssh) -> None:
@@ -164,52 +89,40 @@ def test_nothing_that_was_written_before_the_end_is_lost(ssh: Ssh) -> None:
 
 
 def test_modes_of_the_client_s_terminal_are_applied(config: Path) -> None:
-    person = Person(
-        ["sh", "-c", f"stty -echo intr ^G -ixon; exec ssh -F {config} -tt shell 'stty -a'"]
-    )
-    try:
-        shown = person.sees(rb"(?s)speed.*extproc")[0]
+    command = f"stty -echo intr ^G -ixon; exec ssh -F {config} -tt shell 'stty -a'"
+    with console(["sh", "-c", command]) as person:
+        shown = person.matches(rb"(?s)speed.*extproc")[0]
         assert b"intr = ^G" in shown
         assert b" -echo " in shown
         assert b" -ixon " in shown
         assert b" icanon" in shown
-    finally:
-        person.close()
 
 
 def test_closing_the_window_hangs_up_the_login(config: Path, tmp_path: Path) -> None:
     flag = tmp_path / "hup"
-    person = at_terminal(
-        config, f"trap 'touch {flag}; exit' HUP; echo ready; while :; do sleep 0.02; done"
-    )
-    try:
-        person.sees(rb"ready")
-    finally:
-        person.close()
+    command = f"trap 'touch {flag}; exit' HUP; echo ready; while :; do sleep 0.02; done"
+    with at_terminal(config, command) as person:
+        person.matches(rb"ready")
+        person.process.kill()
     wait_until(flag.exists)
 
 
 def test_tmux_works_and_its_session_survives_a_hang_up(config: Path, tmp_path: Path) -> None:
     tmux = f"tmux -S {tmp_path}/tmux -f /dev/null"
     try:
-        person = at_terminal(config, f"{tmux} new-session -s work")
-        try:
-            person.sees(rb"\[work\]")
-            person.types("echo si''ze $(tput cols)x$(tput lines)\n")
-            person.sees(rb"size 111x39")
-            person.types("marker=kept; echo s''et\n")
-            person.sees(rb"set")
-        finally:
-            person.close()
-        person = at_terminal(config, f"{tmux} attach -t work")
-        try:
-            person.sees(rb"\[work\]")
-            person.types("echo it is $mark''er; echo it is ${marker}!\n")
-            person.sees(rb"it is kept!")
-            person.types("exit\n")
-            assert person.leaves() == 0
-        finally:
-            person.close()
+        with at_terminal(config, f"{tmux} new-session -s work") as person:
+            person.matches(rb"\[work\]")
+            person.type(b"echo si''ze $(tput cols)x$(tput lines)\n")
+            person.matches(rb"size 111x39")
+            person.type(b"marker=kept; echo s''et\n")
+            person.matches(rb"set")
+            person.process.kill()
+        with at_terminal(config, f"{tmux} attach -t work") as person:
+            person.matches(rb"\[work\]")
+            person.type(b"echo it is $mark''er; echo it is ${marker}!\n")
+            person.matches(rb"it is kept!")
+            person.type(b"exit\n")
+            assert person.ends() == 0
     finally:
         subprocess.run(
             ["tmux", "-S", tmp_path / "tmux", "kill-server"], capture_output=True, check=False

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.shells.local import LocalShell
-from tests.shells.world import World, running, ssh_with, wait_until
+from tests.shells.host import ShellHost, running, ssh_with
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("tmux") is None, reason="as root: apt-get install tmux"
@@ -24,33 +25,33 @@ LONG = "long" * 50
 def test_it_is_found_again_by_the_same_app_only_and_ends_with_the_shells(
     tmp_path: Path, name: str
 ) -> None:
-    world = World(tmp_path / name)
+    host = ShellHost(tmp_path / name)
     apps = LocalShell("app01"), LocalShell("app02")
-    with running(world, *apps) as (shells, shell):
-        first = ssh_with(world.config(shell))
+    with running(host, *apps) as (shells, shell):
+        first = ssh_with(host.config(shell))
         socket, pid = first(START).stdout.decode().split()
         folder = Path(socket).parent.parent
         assert folder.stat().st_mode & 0o777 == 0o700
         assert first("tmux ls -F '#S'").stdout == b"kept\n"
-        other = ssh_with(world.config(world.started(shells, apps[1].target)))
+        other = ssh_with(host.config(host.started(shells, apps[1].target)))
         assert other("tmux ls -F '#S'").stdout == b""
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
     if name == LONG:
         assert not folder.exists()
     else:
-        assert folder == world.folder / "shells" / "app01"
+        assert folder == host.folder / "shells" / "app01"
 
 
 def test_a_folder_in_tmp_that_others_made_first_is_refused(tmp_path: Path) -> None:
-    world = World(tmp_path / LONG)
-    with running(world) as (_, shell):
-        socket, _ = ssh_with(world.config(shell))(START).stdout.decode().split()
+    host = ShellHost(tmp_path / LONG)
+    with running(host) as (_, shell):
+        socket, _ = ssh_with(host.config(shell))(START).stdout.decode().split()
     folder = Path(socket).parent.parent
     folder.symlink_to(tmp_path)
     try:
-        shells = world.shells()
+        shells = host.shells()
         with pytest.raises(AssertionError, match="not ours alone"):
-            world.started(shells)
+            host.started(shells)
         assert not (tmp_path / f"tmux-{os.getuid()}").exists()
     finally:
         folder.unlink()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.units import MIB
+from tests.fixtures.laptop import Ssh
 from tests.pace import allow
-from tests.shells.world import Ssh
 
 SIZE = 24 * MIB
 """Ten times what a channel's window lets be on its way."""

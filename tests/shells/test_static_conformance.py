@@ -13,23 +13,24 @@ from stagedoor.model.target import Target
 from stagedoor.serve.parts.shells import ShellDirectory
 from stagedoor.shells.ports import Shells
 from stagedoor.shells.static import StaticShell, StaticShells
+from tests.fixtures.laptop import new_key
+from tests.fixtures.people import APP01
 from tests.ports import free_port
 from tests.shells.conformance import *  # noqa: F403 - the suite
 from tests.shells.conformance import Kind
-from tests.shells.world import APP01, World, ssh_with, wait_until
+from tests.shells.host import ShellHost, ssh_with
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
-def openssh(shared_world: World) -> Iterator[int]:
+def openssh(shared_host: ShellHost) -> Iterator[int]:
     """A real sshd that trusts our user CA and shows a certificate of our host CA; its port."""
-    folder, port = shared_world.folder, free_port()
+    folder, port = shared_host.folder, free_port()
     for name in ("host_key",):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", folder / name], check=True
-        )
+        new_key(folder / name)
     public = " ".join((folder / "host_key.pub").read_text().split()[:2])
     (folder / "host_key-cert.pub").write_text(
-        shared_world.host_ca.sign_host(public, ["app01.ssh", "app01-ssh"], 600) + "\n"
+        shared_host.host_ca.sign_host(public, ["app01.ssh", "app01-ssh"], 600) + "\n"
     )
     me = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
     (folder / "principals").write_text("dev\n")
@@ -70,17 +71,17 @@ def kind(request: pytest.FixtureRequest, openssh: int) -> Kind:
 
 
 def test_a_certificate_of_ours_logs_in_to_openssh_and_its_host_certificate_needs_no_question(
-    shared_world: World, openssh: int, tmp_path: Path
+    shared_host: ShellHost, openssh: int, tmp_path: Path
 ) -> None:
-    public = (shared_world.folder / "id.pub").read_text()
-    line = shared_world.user_ca.sign_user(" ".join(public.split()[:2]), "dev", ["dev"], 600)
-    (shared_world.folder / "id-cert.pub").write_text(line + "\n")
+    public = (shared_host.folder / "id.pub").read_text()
+    line = shared_host.user_ca.sign_user(" ".join(public.split()[:2]), "dev", ["dev"], 600)
+    (shared_host.folder / "id-cert.pub").write_text(line + "\n")
     try:
         shell = Shell(Target("app01"), "127.0.0.1", openssh)
-        done = ssh_with(shared_world.config(shell))("echo in")
+        done = ssh_with(shared_host.config(shell))("echo in")
         assert (done.stdout, done.stderr) == (b"in\n", b"")
     finally:
-        (shared_world.folder / "id-cert.pub").unlink()
+        (shared_host.folder / "id-cert.pub").unlink()
 
 
 def test_an_entry_says_where_and_in_which_networks() -> None:

@@ -5,27 +5,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.gateway import SSH_TABLE, EchoServer, local, static
+from tests.fixtures.laptop import Laptop, open_laptop
 from tests.ports import free_port
 from tests.ssh import newest
-from tests.ssh.world import SSH_TABLE, Echo, World, local, open_world, static
 
 
 @pytest.fixture(scope="module")
-def echo() -> Iterator[Echo]:
-    server = Echo()
+def echo() -> Iterator[EchoServer]:
+    server = EchoServer()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, echo: Echo) -> Iterator[World]:
+def laptop(tmp_path_factory: pytest.TempPathFactory, echo: EchoServer) -> Iterator[Laptop]:
     """One gateway for all tests of a file: app01 is a shell, echo a server of the test's own,
     closed one at which no server answers, app02 an app that `dev` may not enter."""
     closed = free_port()
     settings = SSH_TABLE + local("app01") + local("app02") + static("echo", echo.port)
     settings += static("closed", closed)
     folder: Path = tmp_path_factory.mktemp("ssh")
-    with open_world(folder, settings, ("app01", "echo", "closed")) as one:
+    with open_laptop(folder, settings, ("app01", "echo", "closed")) as one:
         yield one
 
 

@@ -11,8 +11,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.fixtures.laptop import Laptop
 from tests.ports import free_port
-from tests.ssh.world import BOUND_S, World, wait_until
+from tests.waiting import BOUND_S, wait_until
 
 # As the installer's script does: in the background, out of the way of the command's output.
 _SCRIPT = """
@@ -34,24 +35,24 @@ cat
 """
 
 
-def talk_to_editor(world: World, option: str, *to: str) -> bytes:
+def talk_to_editor(laptop: Laptop, option: str, *to: str) -> bytes:
     """Return what the server says, reached by `-D` or by `-L`."""
     near = free_port()
-    folder = world.folder / f"editor{near}"
+    folder = laptop.folder / f"editor{near}"
     folder.mkdir()
     forward = ["-D", str(near)] if option == "-D" else []
-    with _command(world, folder, *forward, *to) as port:
+    with _command(laptop, folder, *forward, *to) as port:
         if option == "-D":
             return _by_socks(near, port)
-        with _forward(world, near, port, *to):
+        with _forward(laptop, near, port, *to):
             return _asked(near)
 
 
 @contextlib.contextmanager
-def _command(world: World, folder: Path, *words: str) -> Iterator[int]:
+def _command(laptop: Laptop, folder: Path, *words: str) -> Iterator[int]:
     """Yield the port that the command's server listens on; the command ends with its input."""
     process = subprocess.Popen(
-        ["ssh", "-F", world.config(), "-T", *words, f"FOLDER={folder} sh"],
+        ["ssh", "-F", laptop.config(), "-T", *words, f"FOLDER={folder} sh"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None
@@ -70,8 +71,8 @@ def _command(world: World, folder: Path, *words: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _forward(world: World, near: int, far: int, *to: str) -> Iterator[None]:
-    command = ["ssh", "-F", world.config(), "-N", "-L", f"{near}:127.0.0.1:{far}", *to]
+def _forward(laptop: Laptop, near: int, far: int, *to: str) -> Iterator[None]:
+    command = ["ssh", "-F", laptop.config(), "-N", "-L", f"{near}:127.0.0.1:{far}", *to]
     process = subprocess.Popen(command)
     try:
         wait_until(lambda: _listening(near))

@@ -15,7 +15,8 @@ from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES, Gcm
 from stagedoor.listeners.ssh.startups import StartupLimits
 from stagedoor.model.rate import Rate
-from tests.ssh.world import BOUND_S, World
+from tests.fixtures.laptop import Laptop
+from tests.waiting import BOUND_S
 
 AES_GCM = "aes128-gcm@openssh.com"
 LIMITS = SshLimits(
@@ -184,10 +185,10 @@ async def test_a_client_that_waits_for_our_proposal_is_not_kept_waiting(
     writer.close()
 
 
-def test_no_group_of_large_numbers_is_offered(world: World) -> None:
+def test_no_group_of_large_numbers_is_offered(laptop: Laptop) -> None:
     """D(HE)at: a client makes the server compute in group 18 (8192 bits), 15 ms each, for nothing."""
     for kex in ("diffie-hellman-group16-sha512", "diffie-hellman-group18-sha512"):
-        done = world.ssh("gw", "ls", config=world.config(f"KexAlgorithms {kex}"))
+        done = laptop.ssh("gw", "ls", config=laptop.config(f"KexAlgorithms {kex}"))
         assert b"no matching key exchange method found" in done.stderr
         offer = done.stderr.partition(b"Their offer:")[2]
         assert b"curve25519-sha256" in offer

@@ -7,25 +7,25 @@ from collections.abc import Iterator
 import pytest
 
 from stagedoor.admin import service as admin
-from tests.path.gateway import PASSWORD
-from tests.ssh.world import SSH_TABLE, World, local, open_world
+from tests.fixtures.gateway import PASSWORD, SSH_TABLE, local
+from tests.fixtures.laptop import Laptop, open_laptop
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     settings = SSH_TABLE + "passwords = true\n" + local("app01")
-    with open_world(tmp_path_factory.mktemp("passwords"), settings) as opened:
-        with opened.service() as service:
+    with open_laptop(tmp_path_factory.mktemp("passwords"), settings) as opened:
+        with opened.gateway.changed() as service:
             admin.add_user(service, "alice", password=PASSWORD)
             admin.add_grant(service, "user:alice", "app01")
         yield opened
 
 
-def test_a_password_for_an_app_is_refused_with_its_reason(world: World) -> None:
-    answers = world.folder / "askpass"
+def test_a_password_for_an_app_is_refused_with_its_reason(laptop: Laptop) -> None:
+    answers = laptop.folder / "askpass"
     answers.write_text(f"#!/bin/sh\necho '{PASSWORD}'\n")
     answers.chmod(0o700)
-    config = world.config("PubkeyAuthentication no", user="app01")
+    config = laptop.config("PubkeyAuthentication no", user="app01")
     config.write_text(config.read_text().replace("  BatchMode yes\n", ""))
     done = subprocess.run(
         ["ssh", "-F", config, "gw", "true"],
@@ -37,7 +37,7 @@ def test_a_password_for_an_app_is_refused_with_its_reason(world: World) -> None:
     assert done.returncode == 255
     said = done.stderr.decode()
     assert said.count("a password does not say who you are; use an SSH key or a token") == 1
-    world.gateway.wait_for(
+    laptop.gateway.wait_for(
         lambda line: (
             line["event"] == "session" and "a password does not say who" in (line["detail"] or "")
         )

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.gateway import PASSWORD, SSH_TABLE, local
+from tests.fixtures.laptop import Laptop, open_laptop
 from tests.missing import missing
-from tests.path.gateway import PASSWORD
-from tests.ssh.world import BOUND_S, SSH_TABLE, World, local, open_world
+from tests.waiting import BOUND_S
 
 METHODS = ("connect", "jump", "direct")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with open_world(tmp_path_factory.mktemp("clients"), SSH_TABLE + local("app01")) as world:
-        yield world
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    with open_laptop(tmp_path_factory.mktemp("clients"), SSH_TABLE + local("app01")) as laptop:
+        yield laptop
 
 
 def run(*words: str | Path, home: Path | None = None, input: bytes = b"") -> bytes:
@@ -34,26 +35,26 @@ def run(*words: str | Path, home: Path | None = None, input: bytes = b"") -> byt
     return done.stdout
 
 
-def tunnel(world: World) -> str:
+def tunnel(laptop: Laptop) -> str:
     """Return a ProxyCommand to app01 by HTTP CONNECT with a stock client; no `%` in it."""
-    netrc = world.folder / "ncat"
+    netrc = laptop.folder / "ncat"
     netrc.write_text(f"#!/bin/sh\nexport NCAT_PROXY_AUTH='dev:{PASSWORD}'\nexec ncat --proxy-type http "
-                     f"--proxy 127.0.0.1:{world.gateway.port()} app01.ssh 22\n")  # fmt: skip
+                     f"--proxy 127.0.0.1:{laptop.gateway.port()} app01.ssh 22\n")  # fmt: skip
     netrc.chmod(0o700)
     return str(netrc)
 
 
-def ssh_command(world: World, method: str) -> tuple[str, str]:
+def ssh_command(laptop: Laptop, method: str) -> tuple[str, str]:
     """Return how OpenSSH is called by a client that runs it, and the host to name."""
-    options = [f"ProxyCommand {tunnel(world)}", "ProxyUseFdpass no"] if method == "connect" else []
-    config = world.config(*options) if method != "connect" else own_config(world, options)
+    options = [f"ProxyCommand {tunnel(laptop)}", "ProxyUseFdpass no"] if method == "connect" else []
+    config = laptop.config(*options) if method != "connect" else own_config(laptop, options)
     host = "app01@gw" if method == "direct" else "app01.ssh"
     return f"ssh -a -x -F {config}", host
 
 
-def own_config(world: World, options: Sequence[str]) -> Path:
-    """Write an ssh_config whose ProxyCommand comes before the jump of the world's own."""
-    config = world.config()
+def own_config(laptop: Laptop, options: Sequence[str]) -> Path:
+    """Write an ssh_config whose ProxyCommand comes before the jump of the laptop's own."""
+    config = laptop.config()
     lines = "".join(f"  {option}\n" for option in options)
     config.write_text(
         f"Host app01.ssh\n{lines}" + config.read_text().replace("  ProxyJump gw\n", "")
@@ -62,11 +63,11 @@ def own_config(world: World, options: Sequence[str]) -> Path:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_lftp_mirrors_a_folder(world: World, method: str, tmp_path: Path) -> None:
+def test_lftp_mirrors_a_folder(laptop: Laptop, method: str, tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / "here" / f"{number}").mkdir(parents=True)
         (tmp_path / "here" / f"{number}" / "file").write_bytes(os.urandom(1000))
-    command, host = ssh_command(world, method)
+    command, host = ssh_command(laptop, method)
     user, _, name = host.rpartition("@")
     run(
         "lftp",
@@ -82,24 +83,24 @@ Putty = Callable[[str, str], list[str | Path]]
 
 
 @pytest.fixture(scope="module")
-def putty(world: World) -> Putty:
+def putty(laptop: Laptop) -> Putty:
     """Return how a program of PuTTY is called for a method, with its own kind of key and of session."""
-    home = world.folder / "putty"
+    home = laptop.folder / "putty"
     (home / ".putty" / "sessions").mkdir(parents=True)
     key = home / "key.ppk"
-    run("puttygen", world.key, "-O", "private", "-o", key)
+    run("puttygen", laptop.key, "-O", "private", "-o", key)
     session = home / ".putty" / "sessions" / "gateway"
     session.write_text(
-        f"ProxyMethod=3\nProxyHost=127.0.0.1\nProxyPort={world.gateway.port()}\n"
+        f"ProxyMethod=3\nProxyHost=127.0.0.1\nProxyPort={laptop.gateway.port()}\n"
         f"ProxyUsername=dev\nProxyPassword={PASSWORD}\nProxyLocalhost=1\nPublicKeyFile={key}\n"
     )
 
     def command(program: str, method: str) -> list[str | Path]:
-        plink = f"plink -batch -hostkey {host_key(world)} -i {key} -P {world.port} dev@127.0.0.1"
+        plink = f"plink -batch -hostkey {host_key(laptop)} -i {key} -P {laptop.port} dev@127.0.0.1"
         common: list[str | Path] = [program, "-batch", "-i", key]
         if method == "direct":
-            at = ["-P", str(world.port), "app01@127.0.0.1"]
-            return [*common, "-hostkey", host_key(world), *at]
+            at = ["-P", str(laptop.port), "app01@127.0.0.1"]
+            return [*common, "-hostkey", host_key(laptop), *at]
         way = (
             ["-proxycmd", f"{plink} -nc app01.ssh:22"] if method == "jump" else ["-load", "gateway"]
         )
@@ -109,9 +110,9 @@ def putty(world: World) -> Putty:
     return command
 
 
-def host_key(world: World) -> str:
+def host_key(laptop: Laptop) -> str:
     """Return the fingerprint of the gateway's host key."""
-    key = world.gateway.data_dir / "keys" / "ssh_host_key.pub"
+    key = laptop.gateway.data_dir / "keys" / "ssh_host_key.pub"
     return run("ssh-keygen", "-lf", key).split()[1].decode()
 
 
@@ -131,9 +132,9 @@ def fingerprint_shown(command: Sequence[str | Path], home: Path) -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_plink_runs_a_command_and_psftp_moves_a_file(
-    world: World, putty: Putty, method: str, tmp_path: Path
+    laptop: Laptop, putty: Putty, method: str, tmp_path: Path
 ) -> None:
-    home = world.folder / "putty"
+    home = laptop.folder / "putty"
     assert run(*putty("plink", method), "cat; echo end", home=home, input=b"in ") == b"in end\n"
     sent = os.urandom(100_000)
     (tmp_path / "here").write_bytes(sent)

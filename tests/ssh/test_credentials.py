@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.listeners.ssh.credentials import asked_person, read_shown, signed_by_owner
 from stagedoor.wire.ssh.blob import string
-from tests.ssh.world import new_key
+from tests.fixtures.laptop import new_key
 
 SK = b"sk-ssh-ed25519@openssh.com"
 TOUCHED, VERIFIED = 0x01, 0x04

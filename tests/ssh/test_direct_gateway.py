@@ -16,9 +16,10 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.units import DAY_S
-from tests.path.gateway import PASSWORD
+from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local
+from tests.fixtures.laptop import Laptop, open_laptop
 from tests.ssh.editor import talk_to_editor
-from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world, wait_until
+from tests.waiting import BOUND_S, wait_until
 
 pytestmark = pytest.mark.usefixtures("openssh")
 FORWARDS = frozenset({Permission.FORWARD, Permission.AGENT})
@@ -29,31 +30,31 @@ PERMITS = (
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     settings = SSH_TABLE + local("app01") + local("app02")
-    with open_world(tmp_path_factory.mktemp("direct"), settings, permits=PERMITS) as one:
+    with open_laptop(tmp_path_factory.mktemp("direct"), settings, permits=PERMITS) as one:
         yield one
 
 
-def events(world: World, kind: str) -> list[dict[str, object]]:
-    return [event for event in world.gateway.audit() if event["kind"] == kind]
+def events(laptop: Laptop, kind: str) -> list[dict[str, object]]:
+    return [event for event in laptop.gateway.audit() if event["kind"] == kind]
 
 
-def inside(world: World) -> list[dict[str, object]]:
+def inside(laptop: Laptop) -> list[dict[str, object]]:
     """Return the sessions that are open now."""
-    found: list[dict[str, object]] = json.loads(world.gateway.look("session", "list", "--json"))
+    found: list[dict[str, object]] = json.loads(laptop.gateway.look("session", "list", "--json"))
     return found
 
 
-def test_an_app_is_entered_by_its_name_and_everything_is_written_down(world: World) -> None:
+def test_an_app_is_entered_by_its_name_and_everything_is_written_down(laptop: Laptop) -> None:
     command = f"echo $((6*7)); exit 3 # {os.urandom(4).hex()}"
-    done = world.ssh("app01@gw", command)
+    done = laptop.ssh("app01@gw", command)
     assert (done.returncode, done.stdout) == (3, b"42\n")
 
     def closed() -> list[tuple[object, ...]]:
         return [
             (event["identity"], event["way"], fields["asked"], fields["exit"], fields["received"])
-            for event in events(world, "channel.closed")
+            for event in events(laptop, "channel.closed")
             if isinstance(fields := event["fields"], dict) and fields["what"] == command
         ]
 
@@ -61,19 +62,21 @@ def test_an_app_is_entered_by_its_name_and_everything_is_written_down(world: Wor
     assert closed() == [("dev", "direct", "exec", 3, 3)]
 
 
-def test_a_long_command_is_whole_in_the_audit_and_marked_as_cut_for_a_person(world: World) -> None:
+def test_a_long_command_is_whole_in_the_audit_and_marked_as_cut_for_a_person(
+    laptop: Laptop,
+) -> None:
     """The part after its first 400 characters ran as well, and no reader could know."""
     mark = os.urandom(4).hex()
     command = f"true {mark} {'#' * 60_000}\necho evil"
-    assert world.ssh("app01@gw", command).stdout == b"evil\n"
+    assert laptop.ssh("app01@gw", command).stdout == b"evil\n"
 
     def opened() -> list[str]:
-        asked = [str(event["fields"]["what"]) for event in events(world, "channel.opened")]  # type: ignore[index]  # JSON
+        asked = [str(event["fields"]["what"]) for event in events(laptop, "channel.opened")]  # type: ignore[index]  # JSON
         return [what for what in asked if mark in what]
 
     wait_until(opened)
     assert opened() == [command.replace("\n", "\\n")]
-    shown = world.gateway.command("audit").stdout
+    shown = laptop.gateway.command("audit").stdout
     (line,) = [text for text in shown.splitlines() if mark in text and "channel.opened" in text]
     assert len(line) < 1000
     assert "characters; --json has them" in line
@@ -81,28 +84,28 @@ def test_a_long_command_is_whole_in_the_audit_and_marked_as_cut_for_a_person(wor
 
 def test_an_environment_of_an_app_is_part_of_its_name(tmp_path: Path) -> None:
     settings = SSH_TABLE + local("app01", 'environment = "staging"\n')
-    with open_world(tmp_path, settings, ()) as world:
-        with world.service() as service:
+    with open_laptop(tmp_path, settings, ()) as laptop:
+        with laptop.gateway.changed() as service:
             admin.add_grant(service, "user:dev", "app01", environment_pattern="staging")
-        assert world.ssh("app01.staging@gw", "echo in staging").stdout == b"in staging\n"
-        other = world.ssh("app01@gw", "true")
+        assert laptop.ssh("app01.staging@gw", "echo in staging").stdout == b"in staging\n"
+        other = laptop.ssh("app01@gw", "true")
         assert other.returncode == 255
         assert b"stagedoor: " in other.stderr
 
 
 async def test_a_token_in_a_passwords_place_says_who_it_is(tmp_path: Path) -> None:
-    with open_world(tmp_path, SSH_TABLE + "passwords = true\n" + local("app01")) as world:
-        token = world.gateway.token()
+    with open_laptop(tmp_path, SSH_TABLE + "passwords = true\n" + local("app01")) as laptop:
+        token = laptop.gateway.token()
         async with asyncssh.connect(
-            "127.0.0.1", world.port, username="app01", password=token,
+            "127.0.0.1", laptop.port, username="app01", password=token,
             known_hosts=None, config=None, client_keys=None, agent_path=None,
         ) as conn:  # fmt: skip
             assert (await conn.run("echo in", timeout=BOUND_S)).stdout == "in\n"
         for left_s, soon in ((DAY_S, True), (60 * DAY_S, False)):
-            with world.gateway.changed() as service:
+            with laptop.gateway.changed() as service:
                 token = admin.create_token(service, "dev", expires_at=time.time() + left_s).text
             async with asyncssh.connect(
-                "127.0.0.1", world.port, username="dev", password=token,
+                "127.0.0.1", laptop.port, username="dev", password=token,
                 known_hosts=None, config=None, client_keys=None, agent_path=None,
             ) as conn:  # fmt: skip
                 said = str((await conn.run("whoami", timeout=BOUND_S)).stdout)
@@ -111,40 +114,40 @@ async def test_a_token_in_a_passwords_place_says_who_it_is(tmp_path: Path) -> No
         with pytest.raises(asyncssh.PermissionDenied):
             # The name is the app's, so whose password would this be?
             await asyncssh.connect(
-                "127.0.0.1", world.port, username="app01", password=PASSWORD,
+                "127.0.0.1", laptop.port, username="app01", password=PASSWORD,
                 known_hosts=None, config=None, client_keys=None, agent_path=None,
             )  # fmt: skip
 
 
-def test_the_shell_cannot_be_entered_without_a_grant_and_says_why(world: World) -> None:
-    done = world.ssh("app02@gw", "true")
+def test_the_shell_cannot_be_entered_without_a_grant_and_says_why(laptop: Laptop) -> None:
+    done = laptop.ssh("app02@gw", "true")
     assert done.returncode == 255
     assert b"no grant for 'dev' to enter app02" in done.stderr
 
 
-def test_a_forward_to_the_shells_loopback_works_where_it_is_granted(world: World) -> None:
-    echo = Echo()
+def test_a_forward_to_the_shells_loopback_works_where_it_is_granted(laptop: Laptop) -> None:
+    echo = EchoServer()
     try:
-        done = world.ssh("-W", f"127.0.0.1:{echo.port}", "app01@gw", input=b"there and back")
+        done = laptop.ssh("-W", f"127.0.0.1:{echo.port}", "app01@gw", input=b"there and back")
         assert done.stdout == b"there and back"
     finally:
         echo.close()
 
 
-def test_a_forward_out_of_the_shell_is_refused_by_name(world: World) -> None:
-    done = world.ssh("-W", "192.0.2.1:80", "app01@gw")
+def test_a_forward_out_of_the_shell_is_refused_by_name(laptop: Laptop) -> None:
+    done = laptop.ssh("-W", "192.0.2.1:80", "app01@gw")
     assert done.returncode != 0
     assert b"own loopback only" in done.stderr
 
 
 @contextlib.contextmanager
-def agent(world: World) -> Iterator[dict[str, str]]:
+def agent(laptop: Laptop) -> Iterator[dict[str, str]]:
     """An agent that holds the developer's key."""
     path = Path("/tmp") / f"sd-agent-{os.getpid()}-{os.urandom(3).hex()}"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
     try:
         env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
-        add = ["ssh-add", "-q", world.key]
+        add = ["ssh-add", "-q", laptop.key]
         wait_until(lambda: not subprocess.run(add, env=env, stderr=subprocess.DEVNULL).returncode)
         yield env
     finally:
@@ -154,19 +157,19 @@ def agent(world: World) -> Iterator[dict[str, str]]:
 
 
 def with_agent(
-    world: World, env: dict[str, str], *words: str
+    laptop: Laptop, env: dict[str, str], *words: str
 ) -> "subprocess.CompletedProcess[bytes]":
-    command = ["ssh", "-F", world.config(), "-o", "IdentityAgent SSH_AUTH_SOCK", *words]
+    command = ["ssh", "-F", laptop.config(), "-o", "IdentityAgent SSH_AUTH_SOCK", *words]
     return subprocess.run(
         command, env=env, input=b"", capture_output=True, timeout=BOUND_S, check=False
     )
 
 
-def test_an_agent_is_forwarded_where_it_is_granted(world: World) -> None:
-    with agent(world) as env:
-        done = with_agent(world, env, "-A", "app01@gw", "ssh-add -l")
+def test_an_agent_is_forwarded_where_it_is_granted(laptop: Laptop) -> None:
+    with agent(laptop) as env:
+        done = with_agent(laptop, env, "-A", "app01@gw", "ssh-add -l")
         assert b"ED25519" in done.stdout, done
-        without = with_agent(world, env, "app01@gw", "echo [$SSH_AUTH_SOCK]")
+        without = with_agent(laptop, env, "app01@gw", "echo [$SSH_AUTH_SOCK]")
         assert without.stdout == b"[]\n"
 
 
@@ -174,19 +177,19 @@ def test_an_agent_that_is_not_granted_stays_at_home_and_the_terminal_says_so(
     tmp_path: Path,
 ) -> None:
     settings = SSH_TABLE + local("app01")
-    with open_world(tmp_path, settings) as world, agent(world) as env:
-        done = with_agent(world, env, "-tt", "-A", "app01@gw", "echo [$SSH_AUTH_SOCK]")
+    with open_laptop(tmp_path, settings) as laptop, agent(laptop) as env:
+        done = with_agent(laptop, env, "-tt", "-A", "app01@gw", "echo [$SSH_AUTH_SOCK]")
         assert b"[]" in done.stdout
         assert b"agent forwarding into app01.ssh is not granted" in done.stdout + done.stderr
-        refused = world.ssh("-W", "localhost:22", "app01@gw")
+        refused = laptop.ssh("-W", "localhost:22", "app01@gw")
         assert b"port forwarding into app01.ssh is not granted" in refused.stderr
 
 
 class Terminal:
     """A developer's terminal; `text` is what it has shown."""
 
-    def __init__(self, world: World, *words: str, env: dict[str, str] | None = None) -> None:
-        command = ["ssh", "-F", world.config(), "-tt", *words]
+    def __init__(self, laptop: Laptop, *words: str, env: dict[str, str] | None = None) -> None:
+        command = ["ssh", "-F", laptop.config(), "-tt", *words]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -231,9 +234,9 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(world: World, *words: str, env: dict[str, str] | None = None) -> Iterator[Terminal]:
+def terminal(laptop: Laptop, *words: str, env: dict[str, str] | None = None) -> Iterator[Terminal]:
     """Logged in, with a shell that answers."""
-    one = Terminal(world, *(words or ("app01@gw",)), env=env)
+    one = Terminal(laptop, *(words or ("app01@gw",)), env=env)
     try:
         one.type(b"echo ready-$((40+2))\n")
         one.shows(b"ready-42")
@@ -242,20 +245,20 @@ def terminal(world: World, *words: str, env: dict[str, str] | None = None) -> It
         one.close()
 
 
-def test_a_session_that_is_closed_says_why_in_its_terminal(world: World) -> None:
-    wait_until(lambda: not inside(world))
-    with terminal(world) as one:
-        (session,) = inside(world)
-        world.gateway.command("session", "close", str(session["id"]), "--reason", "lunch is ready")
+def test_a_session_that_is_closed_says_why_in_its_terminal(laptop: Laptop) -> None:
+    wait_until(lambda: not inside(laptop))
+    with terminal(laptop) as one:
+        (session,) = inside(laptop)
+        laptop.gateway.command("session", "close", str(session["id"]), "--reason", "lunch is ready")
         assert one.ends() == 255
         assert b"lunch is ready" in one.text
-    wait_until(lambda: not inside(world))
+    wait_until(lambda: not inside(laptop))
 
 
 def test_a_grant_that_is_removed_ends_the_session_and_says_why(tmp_path: Path) -> None:
-    with open_world(tmp_path, SSH_TABLE + local("app01")) as world, terminal(world) as one:
-        (grant,) = json.loads(world.gateway.command("grant", "list", "--json").stdout)
-        world.gateway.command("grant", "remove", str(grant["id"]))
+    with open_laptop(tmp_path, SSH_TABLE + local("app01")) as laptop, terminal(laptop) as one:
+        (grant,) = json.loads(laptop.gateway.command("grant", "list", "--json").stdout)
+        laptop.gateway.command("grant", "remove", str(grant["id"]))
         one.process.wait(BOUND_S)
         one.ends()
         assert b"no grant for 'dev' to enter app01" in one.text
@@ -263,8 +266,8 @@ def test_a_grant_that_is_removed_ends_the_session_and_says_why(tmp_path: Path) -
 
 def test_one_who_sends_without_end_learns_why_as_well(tmp_path: Path) -> None:
     """A socket that is closed with bytes unread resets, and the client's next write fails before it reads."""
-    with open_world(tmp_path, SSH_TABLE + local("app01")) as world:
-        command = ["ssh", "-F", world.config(), "app01@gw", "echo in; cat >/dev/null"]
+    with open_laptop(tmp_path, SSH_TABLE + local("app01")) as laptop:
+        command = ["ssh", "-F", laptop.config(), "app01@gw", "echo in; cat >/dev/null"]
         with (
             Path("/dev/zero").open("rb") as zeros,
             subprocess.Popen(
@@ -274,8 +277,8 @@ def test_one_who_sends_without_end_learns_why_as_well(tmp_path: Path) -> None:
             assert process.stdout is not None
             assert process.stderr is not None
             assert process.stdout.readline() == b"in\n"
-            (grant,) = json.loads(world.gateway.look("grant", "list", "--json"))
-            with world.gateway.service() as service:
+            (grant,) = json.loads(laptop.gateway.look("grant", "list", "--json"))
+            with laptop.gateway.service() as service:
                 admin.remove_grant(service, grant["id"])
             said = process.stderr.read()
             assert process.wait(BOUND_S) == 255
@@ -299,23 +302,23 @@ def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
     program = tmp_path / "holds.py"
     program.write_text(HOLDS_AGENT)
     settings = SSH_TABLE + local("app01")
-    echo = Echo()
-    with open_world(tmp_path / "house", settings, ()) as world, agent(world) as env:
-        with world.service() as service:
+    echo = EchoServer()
+    with open_laptop(tmp_path / "gw", settings, ()) as laptop, agent(laptop) as env:
+        with laptop.gateway.changed() as service:
             grant = admin.add_grant(service, "user:dev", "app01", permissions=DEFAULT | FORWARDS)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         there = f"{port}:127.0.0.1:{echo.port}"
         words = ("-A", "-L", there, "-o", "IdentityAgent SSH_AUTH_SOCK", "app01@gw")
-        with terminal(world, *words, env=env) as one:
+        with terminal(laptop, *words, env=env) as one:
             one.type(f"python3 {program} &\n".encode())
             one.shows(b"agent-12")  # SSH_AGENT_IDENTITIES_ANSWER
             with socket.create_connection(("127.0.0.1", port)) as line:
                 line.settimeout(BOUND_S)
                 line.sendall(b"before")
                 assert line.recv(6) == b"before"
-                with world.service() as service:
+                with laptop.gateway.changed() as service:
                     admin.change_grant(service, grant.id, without=FORWARDS)
                 one.shows(b"port forwarding into app01.ssh is not granted any more")
                 one.shows(b"agent forwarding into app01.ssh is not granted any more")
@@ -338,31 +341,31 @@ def test_a_key_on_the_revocation_list_ends_its_login_as_revoked_and_says_why(
     revoked = tmp_path / "revoked"
     revoked.write_text("# nothing yet\n")
     settings = SSH_TABLE + f'revoked_keys_file = "{revoked}"\n' + local("app01")
-    with open_world(tmp_path / "house", settings) as world, terminal(world) as one:
-        revoked.write_text(world.key.with_name("id.pub").read_text())
+    with open_laptop(tmp_path / "gw", settings) as laptop, terminal(laptop) as one:
+        revoked.write_text(laptop.key.with_name("id.pub").read_text())
         assert one.ends() == 255
         assert b"was revoked" in one.text
-        wait_until(lambda: world.gateway.sessions())
-        (line,) = world.gateway.sessions()
+        wait_until(lambda: laptop.gateway.sessions())
+        (line,) = laptop.gateway.sessions()
         assert line["outcome"] == "revoked"
         assert "was revoked" in str(line["detail"])
 
 
-def test_an_editor_finds_what_its_command_started_by_a_forward_and_by_SOCKS(world: World) -> None:
+def test_an_editor_finds_what_its_command_started_by_a_forward_and_by_SOCKS(laptop: Laptop) -> None:
     for option in ("-D", "-L"):
-        assert talk_to_editor(world, option, "app01@gw") == b"hello from the editor's server"
+        assert talk_to_editor(laptop, option, "app01@gw") == b"hello from the editor's server"
 
 
 def test_a_gateway_that_stops_warns_the_terminals_and_then_ends_them(tmp_path: Path) -> None:
     settings = SSH_TABLE + local("app01") + "[workers]\ndrain_timeout_s = 2\n"
-    with open_world(tmp_path, settings) as world, terminal(world) as one:
-        assert world.gateway.process
-        world.gateway.process.terminate()
+    with open_laptop(tmp_path, settings) as laptop, terminal(laptop) as one:
+        assert laptop.gateway.process
+        laptop.gateway.process.terminate()
         one.shows(b"the gateway is stopping")
         assert one.ends() == 255
 
 
-def test_a_client_that_vanishes_leaves_no_session(world: World) -> None:
-    with terminal(world) as one:
+def test_a_client_that_vanishes_leaves_no_session(laptop: Laptop) -> None:
+    with terminal(laptop) as one:
         one.process.kill()
-    wait_until(lambda: not inside(world))
+    wait_until(lambda: not inside(laptop))

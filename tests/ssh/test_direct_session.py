@@ -14,8 +14,8 @@ import pytest
 from stagedoor.model.event import Kind
 from stagedoor.model.session import AccessMethod, End
 from stagedoor.wire.ssh.blob import string
-from tests.shells.world import World
-from tests.ssh.direct_world import Client, DirectGateway, direct_gateway, ok
+from tests.shells.host import ShellHost
+from tests.ssh.direct_gateway import Client, DirectGateway, direct_gateway, ok
 
 pytestmark = pytest.mark.usefixtures("openssh")
 TO = "app01@gw"
@@ -24,8 +24,8 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectGateway]:
-    world = World(tmp_path_factory.mktemp("house"))
-    with direct_gateway(world) as gateway:
+    host = ShellHost(tmp_path_factory.mktemp("host"))
+    with direct_gateway(host) as gateway:
         yield gateway
 
 
@@ -237,7 +237,7 @@ def test_what_comes_before_the_shell_is_reached_is_seen_as_well(
             "127.0.0.1",
             gateway.port,
             username="app01",
-            client_keys=[str(gateway.world.folder / "id")],
+            client_keys=[str(gateway.host.folder / "id")],
             known_hosts=None,
             config=None,
         ) as connection:

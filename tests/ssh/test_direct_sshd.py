@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.permission import Permission
+from tests.fixtures.gateway import SSH_TABLE, static
+from tests.fixtures.laptop import Laptop, new_key
 from tests.missing import missing
 from tests.ports import free_port
-from tests.ssh.world import BOUND_S, SSH_TABLE, World, new_key, static, wait_until
+from tests.waiting import BOUND_S, wait_until
 
 pytestmark = pytest.mark.usefixtures("openssh")
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -79,43 +81,43 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, sshd: Sshd) -> Iterator[World]:
+def laptop(tmp_path_factory: pytest.TempPathFactory, sshd: Sshd) -> Iterator[Laptop]:
     known = static("app01", sshd.port) + f'login_name = "{ACCOUNT}"\n'
     known += f'host_keys = ["{sshd.public}"]\n'
     unknown = static("app02", sshd.port) + f'login_name = "{ACCOUNT}"\n'
     settings = SSH_TABLE + known + unknown
     permits = [("everybody", "*", frozenset({Permission.FORWARD, Permission.AGENT}))]
-    world = World(tmp_path_factory.mktemp("gateway"), settings, ("app01", "app02"), permits)
+    laptop = Laptop(tmp_path_factory.mktemp("gateway"), settings, ("app01", "app02"), permits)
     try:
-        world.gateway.start()
-        sshd.start((world.gateway.data_dir / "keys" / "user_ca.pub").read_text())
-        yield world
+        laptop.gateway.start()
+        sshd.start((laptop.gateway.data_dir / "keys" / "user_ca.pub").read_text())
+        yield laptop
     finally:
-        world.gateway.stop()
+        laptop.gateway.stop()
 
 
-def test_the_servers_own_log_says_who_it_was(world: World, sshd: Sshd) -> None:
-    done = world.ssh("app01@gw", "echo in; echo err >&2; exit 7")
+def test_the_servers_own_log_says_who_it_was(laptop: Laptop, sshd: Sshd) -> None:
+    done = laptop.ssh("app01@gw", "echo in; echo err >&2; exit 7")
     assert (done.returncode, done.stdout) == (7, b"in\n")
     assert b"err\n" in done.stderr
     accepted = re.search(rf"Accepted publickey for {ACCOUNT} .*ID (.+) \(serial", sshd.log)
     assert accepted, sshd.log[-2000:]
-    line = world.gateway.wait_for(
+    line = laptop.gateway.wait_for(
         lambda line: line["event"] == "session" and line["outcome"] != "denied"
     )
     assert accepted[1] == f"dev trace {line['trace']}"
 
 
-def test_a_server_whose_key_is_not_named_gets_nothing(world: World, sshd: Sshd) -> None:
-    done = world.ssh("app02@gw", "true")
+def test_a_server_whose_key_is_not_named_gets_nothing(laptop: Laptop, sshd: Sshd) -> None:
+    done = laptop.ssh("app02@gw", "true")
     assert done.returncode == 255
     assert b"host_keys" in done.stderr
 
 
 def test_terminals_files_and_signals_work_as_without_a_gateway(
-    world: World, tmp_path: Path
+    laptop: Laptop, tmp_path: Path
 ) -> None:
-    config = world.config()
+    config = laptop.config()
     shown = subprocess.run(
         [
             "script",
@@ -134,26 +136,26 @@ def test_terminals_files_and_signals_work_as_without_a_gateway(
         copy = ["scp", *options, "-F", config, tmp_path / "a", f"app01@gw:{tmp_path}/b"]
         subprocess.run(copy, check=True, timeout=BOUND_S, capture_output=True)
         assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
-    killed = world.ssh("-v", "app01@gw", "kill -KILL $$")
+    killed = laptop.ssh("-v", "app01@gw", "kill -KILL $$")
     assert killed.returncode == 255
     assert b"exit-signal" in killed.stderr
 
 
-def test_what_a_command_leaves_behind_does_not_hold_the_client(world: World) -> None:
+def test_what_a_command_leaves_behind_does_not_hold_the_client(laptop: Laptop) -> None:
     began = time.monotonic()
-    done = world.ssh("app01@gw", "sleep 60 >/dev/null 2>&1 & echo started")
+    done = laptop.ssh("app01@gw", "sleep 60 >/dev/null 2>&1 & echo started")
     assert done.stdout == b"started\n"
     assert time.monotonic() - began < 50
 
 
-def test_rclone_copies_and_checks(world: World, tmp_path: Path) -> None:
+def test_rclone_copies_and_checks(laptop: Laptop, tmp_path: Path) -> None:
     """rclone 1.60 sends bytes behind its last packet of a file, which OpenSSH's server passes over."""
     if shutil.which("rclone") is None:
         missing("rclone is not installed; apt install rclone")
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "file").write_bytes(os.urandom(300_000))
     remote = (
-        f":sftp,host=127.0.0.1,port={world.port},user=app01,key_file={world.key},"
+        f":sftp,host=127.0.0.1,port={laptop.port},user=app01,key_file={laptop.key},"
         f"shell_type=unix:{tmp_path}/there"
     )
     for verb in ("copy", "check"):

@@ -16,29 +16,31 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.model.permission import Permission
+from tests.fixtures.gateway import SSH_TABLE, EchoServer, local
+from tests.fixtures.laptop import Laptop, open_laptop
 from tests.ports import free_port
-from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, local, open_world
+from tests.waiting import BOUND_S
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     settings = SSH_TABLE + local("app01")
     permits = (("everybody", "*", frozenset({Permission.FORWARD})),)
-    with open_world(tmp_path_factory.mktemp("tools"), settings, permits=permits) as one:
+    with open_laptop(tmp_path_factory.mktemp("tools"), settings, permits=permits) as one:
         yield one
 
 
 @pytest.fixture
-def client(world: World) -> Iterator[paramiko.SSHClient]:
+def client(laptop: Laptop) -> Iterator[paramiko.SSHClient]:
     one = paramiko.SSHClient()
     one.set_missing_host_key_policy(paramiko.AutoAddPolicy())
     one.connect(
         "127.0.0.1",
-        world.port,
+        laptop.port,
         "app01",
-        pkey=paramiko.Ed25519Key(filename=str(world.key)),
+        pkey=paramiko.Ed25519Key(filename=str(laptop.key)),
         allow_agent=False,
         look_for_keys=False,
         timeout=BOUND_S,
@@ -83,7 +85,7 @@ def test_paramiko_moves_files_by_sftp(client: paramiko.SSHClient, tmp_path: Path
 
 
 def test_paramiko_forwards_a_port_to_the_shells_loopback(client: paramiko.SSHClient) -> None:
-    echo = Echo()
+    echo = EchoServer()
     try:
         transport = client.get_transport()
         assert transport
@@ -137,10 +139,10 @@ def test_a_slow_reader_of_one_channel_holds_up_no_other(client: paramiko.SSHClie
 
 
 def test_what_a_reader_does_not_take_waits_in_the_shell_and_not_in_the_gateway(
-    world: World, client: paramiko.SSHClient
+    laptop: Laptop, client: paramiko.SSHClient
 ) -> None:
-    assert world.gateway.process
-    before = rss(world)
+    assert laptop.gateway.process
+    before = rss(laptop)
     channels = []
     for _ in range(5):
         _, stdout, _ = client.exec_command("exec head -c 400M /dev/zero")
@@ -148,15 +150,15 @@ def test_what_a_reader_does_not_take_waits_in_the_shell_and_not_in_the_gateway(
     deadline = time.monotonic() + 3
     while time.monotonic() < deadline:
         time.sleep(0.1)
-        assert rss(world) - before < 100 * MIB
+        assert rss(laptop) - before < 100 * MIB
     for stdout in channels:
         stdout.channel.close()
 
 
-def rss(world: World) -> int:
+def rss(laptop: Laptop) -> int:
     """Bytes that the gateway's processes hold."""
-    assert world.gateway.process
-    root = world.gateway.process.pid
+    assert laptop.gateway.process
+    root = laptop.gateway.process.pid
     children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
     total = 0
     for pid in children:
@@ -166,33 +168,33 @@ def rss(world: World) -> int:
 
 
 @pytest.fixture(scope="module")
-def dropbear_key(world: World) -> Path:
+def dropbear_key(laptop: Laptop) -> Path:
     if shutil.which("dbclient") is None:
         pytest.skip("dbclient is missing; apt install dropbear-bin")
-    path = world.folder / "dropbear"
+    path = laptop.folder / "dropbear"
     made = ["dropbearkey", "-t", "ed25519", "-f", path]
     subprocess.run(made, check=True, capture_output=True)
     shown = subprocess.run(["dropbearkey", "-y", "-f", path], check=True, capture_output=True)
     line = next(x for x in shown.stdout.decode().splitlines() if x.startswith("ssh-"))
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         admin.add_keys(service, "dev", [line])
     return path
 
 
 def dbclient(
-    world: World, key: Path, *words: str, input: bytes = b""
+    laptop: Laptop, key: Path, *words: str, input: bytes = b""
 ) -> "subprocess.CompletedProcess[bytes]":
-    command = ["dbclient", "-y", "-y", "-p", str(world.port), "-i", str(key), *words]
+    command = ["dbclient", "-y", "-y", "-p", str(laptop.port), "-i", str(key), *words]
     return subprocess.run(command, input=input, capture_output=True, timeout=BOUND_S, check=False)
 
 
-def test_dropbears_client_runs_a_command(world: World, dropbear_key: Path) -> None:
-    done = dbclient(world, dropbear_key, "app01@127.0.0.1", "cat; exit 5", input=b"in")
+def test_dropbears_client_runs_a_command(laptop: Laptop, dropbear_key: Path) -> None:
+    done = dbclient(laptop, dropbear_key, "app01@127.0.0.1", "cat; exit 5", input=b"in")
     assert (done.returncode, done.stdout) == (5, b"in"), done.stderr
 
 
-def test_dropbears_client_works_in_a_terminal(world: World, dropbear_key: Path) -> None:
-    command = ["dbclient", "-y", "-y", "-p", str(world.port), "-i", str(dropbear_key), "-t"]
+def test_dropbears_client_works_in_a_terminal(laptop: Laptop, dropbear_key: Path) -> None:
+    command = ["dbclient", "-y", "-y", "-p", str(laptop.port), "-i", str(dropbear_key), "-t"]
     command += ["app01@127.0.0.1", "tty; echo $((6*7))-yes"]
     done = subprocess.run(
         ["script", "-qec", shlex.join(command), "/dev/null"],
@@ -205,11 +207,11 @@ def test_dropbears_client_works_in_a_terminal(world: World, dropbear_key: Path) 
     assert b"/dev/pts/" in done.stdout
 
 
-def test_dropbears_client_forwards_a_port(world: World, dropbear_key: Path) -> None:
-    echo = Echo()
+def test_dropbears_client_forwards_a_port(laptop: Laptop, dropbear_key: Path) -> None:
+    echo = EchoServer()
     port = free_port()
     forward = f"127.0.0.1:{port}:127.0.0.1:{echo.port}"
-    command = ["dbclient", "-y", "-y", "-N", "-p", str(world.port), "-i", str(dropbear_key)]
+    command = ["dbclient", "-y", "-y", "-N", "-p", str(laptop.port), "-i", str(dropbear_key)]
     process = subprocess.Popen([*command, "-L", forward, "app01@127.0.0.1"])
     try:
         deadline = time.monotonic() + BOUND_S
@@ -233,14 +235,14 @@ def test_dropbears_client_forwards_a_port(world: World, dropbear_key: Path) -> N
         echo.close()
 
 
-def test_curl_reads_and_writes_a_file(world: World, tmp_path: Path) -> None:
+def test_curl_reads_and_writes_a_file(laptop: Laptop, tmp_path: Path) -> None:
     """Debian 12's libssh2 1.10 has neither AES-GCM nor a MAC of what is encrypted."""
-    curl = ["curl", "-sS", "--insecure", "--key", str(world.key), "--pubkey", f"{world.key}.pub"]
+    curl = ["curl", "-sS", "--insecure", "--key", str(laptop.key), "--pubkey", f"{laptop.key}.pub"]
     if b"sftp" not in subprocess.run(["curl", "--version"], capture_output=True, check=True).stdout:
         pytest.skip("this curl knows no sftp")
     sent = os.urandom(300_000)
     (tmp_path / "here").write_bytes(sent)
-    url = f"sftp://app01@127.0.0.1:{world.port}{tmp_path}"
+    url = f"sftp://app01@127.0.0.1:{laptop.port}{tmp_path}"
     for words in (
         ["-T", str(tmp_path / "here"), f"{url}/there"],
         ["-o", str(tmp_path / "back"), f"{url}/there"],
@@ -250,13 +252,13 @@ def test_curl_reads_and_writes_a_file(world: World, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == sent
 
 
-def test_five_at_once_log_in_and_out_without_a_trace(world: World) -> None:
+def test_five_at_once_log_in_and_out_without_a_trace(laptop: Laptop) -> None:
     def one() -> None:
         for _ in range(4):
-            done = world.ssh("app01@gw", "exit 3", config=config)
+            done = laptop.ssh("app01@gw", "exit 3", config=config)
             ended.append((done.returncode, done.stderr))
 
-    config = world.config()  # once: each time it writes the file of known hosts again
+    config = laptop.config()  # once: each time it writes the file of known hosts again
     ended: list[tuple[int, bytes]] = []
     threads = [threading.Thread(target=one) for _ in range(5)]
     for thread in threads:

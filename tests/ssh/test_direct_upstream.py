@@ -20,8 +20,8 @@ from stagedoor.model.event import Kind
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
 from stagedoor.upstream.login import ShellAccount
-from tests.shells.world import World
-from tests.ssh.direct_world import Client, DirectGateway, Policy, direct_gateway, moved, ok
+from tests.shells.host import ShellHost
+from tests.ssh.direct_gateway import Client, DirectGateway, Policy, direct_gateway, moved, ok
 from tests.waiting import wait_until
 
 TO = "app01@gw"
@@ -116,7 +116,7 @@ class Sshds:
         return Session(self.seen)
 
     async def listen(
-        self, world: World, host_ca: CertificateAuthority | None, user_ca: str
+        self, host: ShellHost, host_ca: CertificateAuthority | None, user_ca: str
     ) -> asyncssh.SSHAcceptor:
         key = asyncssh.generate_private_key("ssh-ed25519")
         self.host_key = " ".join(key.export_public_key().decode().split()[:2])
@@ -140,8 +140,8 @@ class Sshds:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "house")
+def host(tmp_path: Path) -> ShellHost:
+    return ShellHost(tmp_path / "host")
 
 
 @contextlib.contextmanager
@@ -149,11 +149,11 @@ def shell(
     gateway: DirectGateway, *, host_ca: str = "ours", user_ca: str = "ours"
 ) -> Iterator[Sshds]:
     """app01 is a shell of the test's own now."""
-    other = CertificateAuthority(load_or_create(gateway.world.folder / "other_ca"), time.time)
-    signs = {"ours": gateway.world.host_ca, "other": other, "none": None}[host_ca]
-    trusts = (gateway.world.user_ca if user_ca == "ours" else other).public_line()
+    other = CertificateAuthority(load_or_create(gateway.host.folder / "other_ca"), time.time)
+    signs = {"ours": gateway.host.host_ca, "other": other, "none": None}[host_ca]
+    trusts = (gateway.host.user_ca if user_ca == "ours" else other).public_line()
     shells = Sshds()
-    server = gateway.call(shells.listen(gateway.world, signs, trusts))
+    server = gateway.call(shells.listen(gateway.host, signs, trusts))
     gateway.policy.shell = moved(port=shells.port)
     try:
         yield shells
@@ -161,8 +161,8 @@ def shell(
         gateway.do(server.close)
 
 
-def test_the_shell_learns_who_it_is_by_a_certificate_good_for_minutes(world: World) -> None:
-    with direct_gateway(world) as gateway, shell(gateway) as shells:
+def test_the_shell_learns_who_it_is_by_a_certificate_good_for_minutes(host: ShellHost) -> None:
+    with direct_gateway(host) as gateway, shell(gateway) as shells:
         Client.of(gateway).ssh(TO, "true", input=b"")
         assert shells.names == ["dev"]
         name = shells.connections[0].get_extra_info("username")
@@ -173,18 +173,18 @@ def test_the_shell_learns_who_it_is_by_a_certificate_good_for_minutes(world: Wor
         assert not shells.connections[0].check_certificate_permission("agent-forwarding")
 
 
-def test_the_certificate_allows_the_forwards_that_are_granted_and_no_more(world: World) -> None:
+def test_the_certificate_allows_the_forwards_that_are_granted_and_no_more(host: ShellHost) -> None:
     policy = Policy(permissions=frozenset({Permission.FORWARD}))
-    with direct_gateway(world, policy) as gateway, shell(gateway) as shells:
+    with direct_gateway(host, policy) as gateway, shell(gateway) as shells:
         Client.of(gateway).ssh(TO, "true", input=b"")
         assert shells.connections[0].check_certificate_permission("port-forwarding")
         assert not shells.connections[0].check_certificate_permission("agent-forwarding")
 
 
 @pytest.mark.parametrize("host_ca", ["other", "none"])
-def test_a_shell_that_is_not_who_it_should_be_gets_nothing(world: World, host_ca: str) -> None:
+def test_a_shell_that_is_not_who_it_should_be_gets_nothing(host: ShellHost, host_ca: str) -> None:
     """An impostor in the shell's place would read all that is typed."""
-    with direct_gateway(world) as gateway, shell(gateway, host_ca=host_ca) as shells:
+    with direct_gateway(host) as gateway, shell(gateway, host_ca=host_ca) as shells:
         done = Client.of(gateway).ssh(TO, "true", input=b"secret")
         assert done.returncode == 255
         assert b"shows no host key that the gateway knows" in done.stderr
@@ -194,24 +194,24 @@ def test_a_shell_that_is_not_who_it_should_be_gets_nothing(world: World, host_ca
         assert ended.end is End.UNREACHED
 
 
-def test_a_host_key_that_the_settings_name_is_believed(world: World) -> None:
-    with direct_gateway(world) as gateway, shell(gateway, host_ca="none") as shells:
+def test_a_host_key_that_the_settings_name_is_believed(host: ShellHost) -> None:
+    with direct_gateway(host) as gateway, shell(gateway, host_ca="none") as shells:
         gateway.policy.account = ShellAccount("deploy", (shells.host_key,))
         done = Client.of(gateway).ssh(TO, "x", input=b"")
         assert done.returncode == 9
         assert shells.names == ["deploy"]
 
 
-def test_a_shell_that_does_not_believe_us_says_what_to_mend(world: World) -> None:
-    with direct_gateway(world) as gateway, shell(gateway, user_ca="other"):
+def test_a_shell_that_does_not_believe_us_says_what_to_mend(host: ShellHost) -> None:
+    with direct_gateway(host) as gateway, shell(gateway, user_ca="other"):
         done = Client.of(gateway).ssh(TO, "true")
         assert done.returncode == 255
         assert b"does not take the gateway's certificate for 'dev'" in done.stderr
         assert b"TrustedUserCAKeys" in done.stderr
 
 
-def test_a_shell_that_speaks_no_ssh_ends_the_login_in_words(world: World) -> None:
-    with direct_gateway(world) as gateway, socket.create_server(("127.0.0.1", 0)) as server:
+def test_a_shell_that_speaks_no_ssh_ends_the_login_in_words(host: ShellHost) -> None:
+    with direct_gateway(host) as gateway, socket.create_server(("127.0.0.1", 0)) as server:
         gateway.policy.shell = moved(port=server.getsockname()[1])
 
         def serve() -> None:
@@ -228,9 +228,9 @@ def test_a_shell_that_speaks_no_ssh_ends_the_login_in_words(world: World) -> Non
 
 
 def test_who_is_on_the_way_to_his_shell_is_counted_until_he_is_there_or_refused(
-    world: World,
+    host: ShellHost,
 ) -> None:
-    with direct_gateway(world) as gateway, socket.create_server(("127.0.0.1", 0)) as server:
+    with direct_gateway(host) as gateway, socket.create_server(("127.0.0.1", 0)) as server:
         gateway.policy.shell = moved(port=server.getsockname()[1])
         conn = talk(gateway)
 
@@ -248,9 +248,11 @@ def test_who_is_on_the_way_to_his_shell_is_counted_until_he_is_there_or_refused(
         gateway.do(conn.close)
 
 
-def test_a_denial_is_written_on_the_channel_and_the_next_try_is_judged_again(world: World) -> None:
+def test_a_denial_is_written_on_the_channel_and_the_next_try_is_judged_again(
+    host: ShellHost,
+) -> None:
     policy = Policy(denial=Denial(Reason.NO_GRANT, "no grant for 'dev' to enter app01"))
-    with direct_gateway(world, policy) as gateway:
+    with direct_gateway(host, policy) as gateway:
         client = Client.of(gateway)
         done = client.ssh(TO, "true")
         assert (done.returncode, done.stderr) == (
@@ -269,7 +271,7 @@ def talk(gateway: DirectGateway) -> "asyncssh.SSHClientConnection":
             username="app01",
             config=None,
             known_hosts=None,
-            client_keys=[str(gateway.world.folder / "id")],
+            client_keys=[str(gateway.host.folder / "id")],
             agent_path=None,
         )
 
@@ -283,11 +285,11 @@ async def session_of(
 
 
 def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    host: ShellHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine they would read, after two seconds, what they wait for.
     monkeypatch.setattr(driver, "PATIENT_S", 3600.0)
-    with direct_gateway(world) as gateway, shell(gateway) as shells:
+    with direct_gateway(host) as gateway, shell(gateway) as shells:
         conn = talk(gateway)
 
         async def play() -> tuple[object, object]:
@@ -337,9 +339,9 @@ def test_the_transcript_of_a_terminal_is_the_same_on_both_sides(
     ids=["exec", "subsystem", "shell"],
 )
 def test_each_kind_of_session_arrives_as_it_was_asked_for(
-    world: World, asked: dict[str, str], said: tuple[str, ...]
+    host: ShellHost, asked: dict[str, str], said: tuple[str, ...]
 ) -> None:
-    with direct_gateway(world) as gateway, shell(gateway) as shells:
+    with direct_gateway(host) as gateway, shell(gateway) as shells:
         conn = talk(gateway)
 
         async def play() -> object:
@@ -360,9 +362,9 @@ def test_each_kind_of_session_arrives_as_it_was_asked_for(
     ],
 )
 def test_what_the_shell_refuses_is_refused_by_name_and_the_connection_stays(
-    world: World, asked: dict[str, str], words: str
+    host: ShellHost, asked: dict[str, str], words: str
 ) -> None:
-    with direct_gateway(world) as gateway, shell(gateway):
+    with direct_gateway(host) as gateway, shell(gateway):
         conn = talk(gateway)
 
         async def play(**asked: str) -> tuple[object, object]:
@@ -379,8 +381,8 @@ def test_what_the_shell_refuses_is_refused_by_name_and_the_connection_stays(
         gateway.do(conn.close)
 
 
-def test_a_signal_that_ended_it_arrives_whole(world: World) -> None:
-    with direct_gateway(world) as gateway, shell(gateway):
+def test_a_signal_that_ended_it_arrives_whole(host: ShellHost) -> None:
+    with direct_gateway(host) as gateway, shell(gateway):
         conn = talk(gateway)
 
         async def play() -> object:
@@ -393,8 +395,8 @@ def test_a_signal_that_ended_it_arrives_whole(world: World) -> None:
         gateway.do(conn.close)
 
 
-def test_a_shell_that_closes_without_a_word_is_reported_as_that(world: World) -> None:
-    with direct_gateway(world) as gateway, shell(gateway):
+def test_a_shell_that_closes_without_a_word_is_reported_as_that(host: ShellHost) -> None:
+    with direct_gateway(host) as gateway, shell(gateway):
         conn = talk(gateway)
 
         async def play() -> object:
@@ -408,9 +410,9 @@ def test_a_shell_that_closes_without_a_word_is_reported_as_that(world: World) ->
 
 
 def test_a_shell_that_drops_the_connection_ends_the_session_and_can_be_entered_again(
-    world: World,
+    host: ShellHost,
 ) -> None:
-    with direct_gateway(world) as gateway, shell(gateway) as shells:
+    with direct_gateway(host) as gateway, shell(gateway) as shells:
         conn = talk(gateway)
 
         async def play(said: bytes) -> object:
@@ -430,9 +432,9 @@ def test_a_shell_that_drops_the_connection_ends_the_session_and_can_be_entered_a
         gateway.do(conn.close)
 
 
-def test_a_forced_command_runs_whatever_was_asked_for(world: World) -> None:
+def test_a_forced_command_runs_whatever_was_asked_for(host: ShellHost) -> None:
     policy = Policy(force_command="only this")
-    with direct_gateway(world, policy) as gateway, shell(gateway) as shells:
+    with direct_gateway(host, policy) as gateway, shell(gateway) as shells:
         client = Client.of(gateway)
         for words in ([TO, "rm -rf /"], [TO], ["-s", TO, "sftp"]):
             client.ssh(*words)
@@ -444,9 +446,9 @@ def test_a_forced_command_runs_whatever_was_asked_for(world: World) -> None:
         assert (opened["what"], opened["original"]) == ("only this", "rm -rf /")
 
 
-def test_a_certificate_without_a_terminal_gets_none(world: World) -> None:
+def test_a_certificate_without_a_terminal_gets_none(host: ShellHost) -> None:
     policy = Policy(permits=frozenset())
-    with direct_gateway(world, policy) as gateway, shell(gateway) as shells:
+    with direct_gateway(host, policy) as gateway, shell(gateway) as shells:
         done = Client.of(gateway).ssh("-tt", TO, "x", input=b"")
         assert b"PTY allocation request failed" in done.stderr
         done = Client.of(gateway).ssh("-T", TO, "x", input=b"")
@@ -455,8 +457,8 @@ def test_a_certificate_without_a_terminal_gets_none(world: World) -> None:
         assert not shells.connections[-1].check_certificate_permission("pty")
 
 
-def test_an_empty_command_is_no_shell(world: World) -> None:
-    with direct_gateway(world) as gateway, shell(gateway) as shells:
+def test_an_empty_command_is_no_shell(host: ShellHost) -> None:
+    with direct_gateway(host) as gateway, shell(gateway) as shells:
         conn = talk(gateway)
 
         async def play() -> None:
@@ -469,8 +471,8 @@ def test_an_empty_command_is_no_shell(world: World) -> None:
         assert shells.seen[0] == ("exec", " ")
 
 
-def test_a_session_that_moves_nothing_is_closed_when_its_time_is_up(world: World) -> None:
-    with direct_gateway(world, idle_timeout_s=0.3) as gateway, shell(gateway):
+def test_a_session_that_moves_nothing_is_closed_when_its_time_is_up(host: ShellHost) -> None:
+    with direct_gateway(host, idle_timeout_s=0.3) as gateway, shell(gateway):
         conn = talk(gateway)
 
         async def play() -> object:
@@ -484,8 +486,8 @@ def test_a_session_that_moves_nothing_is_closed_when_its_time_is_up(world: World
         assert re.search(r"nothing came or went", ended.detail)
 
 
-def test_who_goes_in_the_middle_of_coming_leaves_no_session(world: World) -> None:
-    with direct_gateway(world) as gateway, shell(gateway):
+def test_who_goes_in_the_middle_of_coming_leaves_no_session(host: ShellHost) -> None:
+    with direct_gateway(host) as gateway, shell(gateway):
         ok_or_9 = Client.of(gateway).ssh(TO, "x", input=b"").returncode
         assert ok_or_9 == 9, "the shell has been started"
 
@@ -496,7 +498,7 @@ def test_who_goes_in_the_middle_of_coming_leaves_no_session(world: World) -> Non
                 username="app01",
                 config=None,
                 known_hosts=None,
-                client_keys=[str(world.folder / "id")],
+                client_keys=[str(host.folder / "id")],
                 agent_path=None,
             )
             asking = asyncio.create_task(conn.create_session(asyncssh.SSHClientSession, "x"))

@@ -19,20 +19,13 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.revoked import FRESH_S
 from stagedoor.listeners.ssh.hold import LIMITS, Answer, PendingLogins, UnknownKeys
 from stagedoor.model.fair_queue import PendingLimits
+from tests.fixtures.gateway import SSH_TABLE, local, sso
+from tests.fixtures.laptop import Laptop, new_key, open_laptop, public
+from tests.fixtures.people import log_in_at
 from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with
 from tests.ports import free_port
-from tests.ssh.signed_in import signed_in
-from tests.ssh.world import (
-    BOUND_S,
-    SSH_TABLE,
-    World,
-    local,
-    new_key,
-    open_world,
-    public,
-    wait_until,
-)
+from tests.waiting import BOUND_S, wait_until
 
 BANNER = re.compile(
     r"stagedoor: to sign in, open\s+http://127\.0\.0\.1:\d+(/login/\S+)\s+"
@@ -44,38 +37,32 @@ _REQUEST, _FAILURE = 50, 51
 
 
 def settings(web: int, hold_s: float = 180.0) -> str:
-    """No test gets as far as the identity provider: its person has a password too."""
     return (
         SSH_TABLE
         + f'hold_s = {hold_s}\nrevoked_keys_file = "REVOKED"\n'
         + local("app01")
         + f'[web]\naddresses = ["127.0.0.1:{web}"]\ntmux = false\n'
-        + '[[sso]]\nname = "Company"\nissuer = "https://id.example"\nclient_id = "stagedoor"\n'
-        + f'client_secret_file = "SECRET"\nredirect_uri = "http://127.0.0.1:{web}/sign-in/sso"\n'
     )
 
 
 @contextlib.contextmanager
-def held_world(folder: Path, hold_s: float = 180.0) -> Iterator[World]:
+def held_laptop(folder: Path, hold_s: float = 180.0) -> Iterator[Laptop]:
     folder.mkdir(exist_ok=True)
-    secret = folder / "secret"
-    secret.write_text("secret\n")
-    secret.chmod(0o600)
     (folder / "revoked").touch()
-    made = settings(free_port(), hold_s).replace("SECRET", str(secret))
-    with open_world(folder, made.replace("REVOKED", str(folder / "revoked"))) as one:
+    made = settings(free_port(), hold_s).replace("REVOKED", str(folder / "revoked"))
+    with open_laptop(folder, made + sso(folder)) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with held_world(tmp_path_factory.mktemp("hold")) as one:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    with held_laptop(tmp_path_factory.mktemp("hold")) as one:
         yield one
 
 
 @pytest.fixture
-def person(world: World) -> Person:
-    return Person(f"http://127.0.0.1:{world.gateway.port('web')}").sign_in()
+def person(laptop: Laptop) -> Person:
+    return Person(f"http://127.0.0.1:{laptop.gateway.port('web')}").sign_in()
 
 
 class Waiting:
@@ -125,9 +112,9 @@ def ssh(config: Path, *words: str) -> Waiting:
     return Waiting("ssh", "-F", config, *words)
 
 
-def new_config(world: World, key: Path) -> Path:
+def new_config(laptop: Laptop, key: Path) -> Path:
     """Return the configuration of a person who is there, though ssh has nothing to type on."""
-    config = world.config(key=key)
+    config = laptop.config(key=key)
     config.write_text(config.read_text().replace("  BatchMode yes\n", ""))
     return config
 
@@ -141,24 +128,24 @@ def approve(person: Person, path: str, letters: str) -> None:
 @pytest.mark.usefixtures("openssh")
 @pytest.mark.parametrize("words", [("app01.ssh", "echo in"), ("app01@gw", "echo in")])
 def test_it_waits_for_the_person_and_goes_on_and_the_next_shows_nothing(
-    world: World, person: Person, tmp_path: Path, words: tuple[str, str]
+    laptop: Laptop, person: Person, tmp_path: Path, words: tuple[str, str]
 ) -> None:
-    config = new_config(world, new_key(tmp_path / "new"))
+    config = new_config(laptop, new_key(tmp_path / "new"))
     waiting = ssh(config, *words)
     path, letters = waiting.asked()
     assert letters.replace("-", "") not in person.get(path)[1]
     approve(person, path, letters)
     assert waiting.ended() == (0, b"in\n")
-    second = world.ssh(*words, config=config)
+    second = laptop.ssh(*words, config=config)
     assert (second.returncode, second.stdout, second.stderr) == (0, b"in\n", b"")
 
 
 @pytest.mark.identity(16)
 @pytest.mark.parametrize("tool", ["scp", "rsync", "git"])
 def test_tools_that_run_ssh_wait_as_well(
-    world: World, person: Person, tmp_path: Path, tool: str
+    laptop: Laptop, person: Person, tmp_path: Path, tool: str
 ) -> None:
-    config = new_config(world, new_key(tmp_path / "new"))
+    config = new_config(laptop, new_key(tmp_path / "new"))
     kept = tmp_path / "kept"
     kept.write_bytes(b"x" * 100)
     env = dict(os.environ)
@@ -190,13 +177,13 @@ ANSIBLE = (
 @pytest.mark.usefixtures("openssh")
 @pytest.mark.parametrize("options", [("BatchMode=yes",), ANSIBLE], ids=["BatchMode", "Ansible"])
 def test_programs_do_not_wait_and_say_what_to_do(
-    world: World, tmp_path: Path, options: tuple[str, ...]
+    laptop: Laptop, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     key, certificate = new_key(tmp_path / "new"), tmp_path / "new-cert.pub"
     words = [word for option in options for word in ("-o", option)]
 
     def refused() -> str:
-        done = world.ssh(*words, "app01@gw", "true", config=new_config(world, key))
+        done = laptop.ssh(*words, "app01@gw", "true", config=new_config(laptop, key))
         assert done.returncode == 255
         lines = done.stderr.decode().splitlines()
         assert lines[1:] == ["app01@127.0.0.1: Permission denied (keyboard-interactive)."]
@@ -205,30 +192,30 @@ def test_programs_do_not_wait_and_say_what_to_do(
     todo = "Sign in first: run ssh once without BatchMode, or: stagedoor login"
     began = time.monotonic()
     assert refused() == f"stagedoor: this key is new here. {todo}"
-    sign_in = signed_in(world, "dev", key)
+    sign_in = log_in_at(laptop.gateway, "dev", key)
     certificate.write_bytes(
-        world.ssh("gw", "cert", config=new_config(world, key), check=True).stdout
+        laptop.ssh("gw", "cert", config=new_config(laptop, key), check=True).stdout
     )
-    world.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
-    world.gateway.wait_for_policy()
+    laptop.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
+    laptop.gateway.wait_for_policy()
     assert refused() == f"stagedoor: the sign-in of this key is over. {todo}"
     assert time.monotonic() - began < BOUND_S
 
 
 @pytest.mark.identity(18)
 def test_an_agent_with_ten_keys_of_which_the_third_is_bound_does_not_wait(
-    world: World, tmp_path: Path
+    laptop: Laptop, tmp_path: Path
 ) -> None:
     names = [f"key{number}" for number in range(10)]
     keys = [new_key(tmp_path / name) for name in names]
-    signed_in(world, "dev", keys[2])
+    log_in_at(laptop.gateway, "dev", keys[2])
     with agent_with(tmp_path, *names) as place:
-        text = world.config().read_text()
+        text = laptop.config().read_text()
         text = re.sub(r" +Identit(yFile|iesOnly|yAgent) .*\n", "", text)
         config = tmp_path / "config"
         text = text.replace("  BatchMode yes\n", "")
         config.write_text(f"{text}  IdentityAgent {place}\n  IdentityFile none\n")
-        done = world.ssh("app01@gw", "echo in", config=config)
+        done = laptop.ssh("app01@gw", "echo in", config=config)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"")
         # Of those ten that no user has, the first waits.
         for key in keys[2:3]:
@@ -242,17 +229,21 @@ def test_an_agent_with_ten_keys_of_which_the_third_is_bound_does_not_wait(
 
 
 @pytest.mark.identity(16)
-def test_a_registered_key_behind_an_unknown_one_does_not_wait(world: World, tmp_path: Path) -> None:
-    config = world.config(f"IdentityFile {new_key(tmp_path / 'new')}")
-    text = config.read_text().replace(f"  IdentityFile {world.key}\n", "")
-    config.write_text(f"{text}  IdentityFile {world.key}\n")
-    done = world.ssh("app01@gw", "echo in", config=config)
+def test_a_registered_key_behind_an_unknown_one_does_not_wait(
+    laptop: Laptop, tmp_path: Path
+) -> None:
+    config = laptop.config(f"IdentityFile {new_key(tmp_path / 'new')}")
+    text = config.read_text().replace(f"  IdentityFile {laptop.key}\n", "")
+    config.write_text(f"{text}  IdentityFile {laptop.key}\n")
+    done = laptop.ssh("app01@gw", "echo in", config=config)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"in\n", b"")
 
 
 @pytest.mark.identity(4, 16)
-def test_wrong_letters_and_a_no_end_the_wait(world: World, person: Person, tmp_path: Path) -> None:
-    config = new_config(world, new_key(tmp_path / "new"))
+def test_wrong_letters_and_a_no_end_the_wait(
+    laptop: Laptop, person: Person, tmp_path: Path
+) -> None:
+    config = new_config(laptop, new_key(tmp_path / "new"))
     waiting = ssh(config, "app01@gw", "true")
     path, _ = waiting.asked()
     for _ in range(5):
@@ -270,12 +261,12 @@ def test_wrong_letters_and_a_no_end_the_wait(world: World, person: Person, tmp_p
 
 @pytest.mark.identity(16)
 def test_known_and_unknown_names_get_the_same_answer(
-    world: World, person: Person, tmp_path: Path
+    laptop: Laptop, person: Person, tmp_path: Path
 ) -> None:
     key = new_key(tmp_path / "new")
     shapes = set()
     for name in ("dev", "nobody", "no_body", "app01", "app99"):
-        waiting = ssh(new_config(world, key), f"{name}@gw", "true")
+        waiting = ssh(new_config(laptop, key), f"{name}@gw", "true")
         path, letters = waiting.asked()
         said = waiting.said.replace(path, "PATH").replace(letters, "LETTERS")
         shapes.add(said)
@@ -287,18 +278,18 @@ def test_known_and_unknown_names_get_the_same_answer(
 
 @pytest.mark.identity(16)
 def test_a_user_with_the_name_of_an_app_keeps_no_key_out_of_it(
-    world: World, person: Person, tmp_path: Path
+    laptop: Laptop, person: Person, tmp_path: Path
 ) -> None:
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         admin.add_user(service, "app01")
     try:
-        waiting = ssh(new_config(world, new_key(tmp_path / "new")), "app01@gw", "echo in")
+        waiting = ssh(new_config(laptop, new_key(tmp_path / "new")), "app01@gw", "echo in")
         path, letters = waiting.asked()
         assert person.get(path)[0] == 200
         approve(person, path, letters)
         assert waiting.ended() == (0, b"in\n")
     finally:
-        with world.service() as service:
+        with laptop.gateway.changed() as service:
             admin.remove_user(service, "app01")
 
 
@@ -329,14 +320,14 @@ class Renamed(Quiet):
 
 
 async def offered_twice(
-    world: World, pair: asyncssh.SSHKeyPair, client: Quiet | None = None
+    laptop: Laptop, pair: asyncssh.SSHKeyPair, client: Quiet | None = None
 ) -> Quiet:
     """As OpenSSH does after a partial success, but with whatever signs for `pair`; until the server says no,
     or something is shown."""
     client = client or Quiet()
     task = asyncio.ensure_future(
         asyncssh.connect(
-            "127.0.0.1", world.port, username="app01", client_factory=lambda: client,
+            "127.0.0.1", laptop.port, username="app01", client_factory=lambda: client,
             client_keys=[pair, pair], known_hosts=None, config=None, agent_path=None,
             client_version="OpenSSH_9.9", preferred_auth="publickey,keyboard-interactive",
         )
@@ -352,26 +343,26 @@ async def offered_twice(
 
 
 @pytest.mark.identity(16)
-async def test_nothing_waits_for_a_key_that_the_client_does_not_hold(world: World) -> None:
+async def test_nothing_waits_for_a_key_that_the_client_does_not_hold(laptop: Laptop) -> None:
     """Else a stranger could have letters shown, and rows made, for the public keys of others."""
     [mine], [theirs] = (
         asyncssh.load_keypairs(asyncssh.generate_private_key("ssh-ed25519")) for _ in range(2)
     )
-    assert BANNER.search((await offered_twice(world, mine)).banner)
+    assert BANNER.search((await offered_twice(laptop, mine)).banner)
     theirs.sign = mine.sign  # type: ignore[method-assign]  # the forgery
-    assert (await offered_twice(world, theirs)).banner == ""
-    assert not BANNER.search((await offered_twice(world, mine, Renamed())).banner)
+    assert (await offered_twice(laptop, theirs)).banner == ""
+    assert not BANNER.search((await offered_twice(laptop, mine, Renamed())).banner)
 
 
 @pytest.mark.identity(19)
-async def test_who_asks_for_something_else_meanwhile_is_hung_up_on(world: World) -> None:
+async def test_who_asks_for_something_else_meanwhile_is_hung_up_on(laptop: Laptop) -> None:
     """Nothing bounds them any more: they would stay for ever, and count nowhere."""
     client = Quiet()
     key = asyncssh.generate_private_key("ssh-ed25519")
     [pair] = asyncssh.load_keypairs(key)
     task = asyncio.ensure_future(
         asyncssh.connect(
-            "127.0.0.1", world.port, username="app01", client_factory=lambda: client,
+            "127.0.0.1", laptop.port, username="app01", client_factory=lambda: client,
             client_keys=[pair, pair], known_hosts=None, config=None, agent_path=None,
             client_version="OpenSSH_9.9", preferred_auth="publickey,keyboard-interactive",
         )
@@ -392,16 +383,18 @@ async def test_who_asks_for_something_else_meanwhile_is_hung_up_on(world: World)
 
 
 @pytest.mark.identity(19)
-def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(world: World, tmp_path: Path) -> None:
-    config = new_config(world, new_key(tmp_path / "new"))
+def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(
+    laptop: Laptop, tmp_path: Path
+) -> None:
+    config = new_config(laptop, new_key(tmp_path / "new"))
     waiting = [ssh(config, "app01@gw", "true") for _ in range(LIMITS.of_source)]
     try:
         for client in waiting:
             client.asked()
-        one_more = world.ssh("app01@gw", "true", config=config)
+        one_more = laptop.ssh("app01@gw", "true", config=config)
         assert one_more.returncode == 255
         assert b"Permission denied (publickey)" in one_more.stderr
-        assert world.ssh("app01@gw", "echo in").stdout == b"in\n"
+        assert laptop.ssh("app01@gw", "echo in").stdout == b"in\n"
     finally:
         for client in waiting:
             client.kill()
@@ -413,15 +406,17 @@ def test_so_many_of_a_source_wait_and_others_log_in_meanwhile(world: World, tmp_
 
 @pytest.mark.identity(23)
 @pytest.mark.usefixtures("openssh")
-def test_servers_that_trust_the_ca_hear_of_the_end_by_a_list(world: World, tmp_path: Path) -> None:
+def test_servers_that_trust_the_ca_hear_of_the_end_by_a_list(
+    laptop: Laptop, tmp_path: Path
+) -> None:
     """As their timer fetches it, and as their sshd reads it (RevokedKeys)."""
     key, certificate, krl = (tmp_path / name for name in ("key", "key-cert.pub", "revoked.krl"))
     new_key(key)
-    sign_in = signed_in(world, "dev", key)
+    sign_in = log_in_at(laptop.gateway, "dev", key)
     certificate.write_bytes(
-        world.ssh("gw", "cert", config=new_config(world, key), check=True).stdout
+        laptop.ssh("gw", "cert", config=new_config(laptop, key), check=True).stdout
     )
-    url = f"http://127.0.0.1:{world.gateway.port('web')}/revoked.krl"
+    url = f"http://127.0.0.1:{laptop.gateway.port('web')}/revoked.krl"
 
     def revoked() -> bool:
         subprocess.run(["curl", "-fsS", "-o", krl, url], check=True)
@@ -432,37 +427,37 @@ def test_servers_that_trust_the_ca_hear_of_the_end_by_a_list(world: World, tmp_p
         return "REVOKED" in checked.stdout
 
     assert not revoked()
-    world.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
+    laptop.gateway.command("sign-in", "end", sign_in.id.hex(), "--yes")
     wait_until(revoked, 2 * FRESH_S)
 
 
 @pytest.mark.identity(17)
 def test_a_wait_that_is_not_seen_ends_with_its_reason(tmp_path: Path) -> None:
-    with held_world(tmp_path / "hold", hold_s=1.0) as world:
-        config = new_config(world, new_key(tmp_path / "new"))
+    with held_laptop(tmp_path / "hold", hold_s=1.0) as laptop:
+        config = new_config(laptop, new_key(tmp_path / "new"))
         began = time.monotonic()
-        quiet = world.ssh("-q", "app01@gw", "true", config=config)
+        quiet = laptop.ssh("-q", "app01@gw", "true", config=config)
         assert (quiet.returncode, quiet.stderr) == (255, b"")
         assert time.monotonic() - began < BOUND_S
-        loud = world.ssh("-o", "LogLevel=ERROR", "app01@gw", "true", config=config)
+        loud = laptop.ssh("-o", "LogLevel=ERROR", "app01@gw", "true", config=config)
         assert loud.returncode == 255
         assert b"nobody signed in for this key within 1 s" in loud.stderr
         assert b"LogLevel ERROR hide it" in loud.stderr
 
         def written() -> list[object]:
             return [
-                event for event in world.gateway.audit()
+                event for event in laptop.gateway.audit()
                 if event["kind"] == "session.denied" and "nobody signed in" in str(event["fields"])
             ]  # fmt: skip
 
         wait_until(lambda: len(written()) == 2)
 
 
-def test_a_revoked_key_does_not_wait(world: World, tmp_path: Path) -> None:
+def test_a_revoked_key_does_not_wait(laptop: Laptop, tmp_path: Path) -> None:
     """A developer who signed in for it would have done so for nothing."""
     key = new_key(tmp_path / "new")
-    (world.folder / "revoked").write_text(public(key))
-    refused = world.ssh("app01@gw", "true", config=new_config(world, key))
+    (laptop.folder / "revoked").write_text(public(key))
+    refused = laptop.ssh("app01@gw", "true", config=new_config(laptop, key))
     assert refused.returncode == 255
     assert b"Permission denied (publickey)" in refused.stderr
     assert not BANNER.search(refused.stderr.decode())

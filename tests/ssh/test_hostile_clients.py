@@ -10,8 +10,9 @@ import asyncssh
 import pytest
 
 from stagedoor.wire.ssh.blob import string
+from tests.fixtures.gateway import SSH_TABLE, local, static
+from tests.fixtures.laptop import Laptop, open_laptop
 from tests.ssh.hostile import HostileShells
-from tests.ssh.world import SSH_TABLE, World, local, open_world, static
 
 MIB = 1024 * 1024
 MUCH = 2700
@@ -21,11 +22,11 @@ PEAK_BYTES = 40 * MIB
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """app01 is a shell; app02 is silent, and a login to it takes its time."""
     with HostileShells() as shells:
         settings = SSH_TABLE + local("app01") + static("app02", shells.ports["silent"])
-        with open_world(tmp_path_factory.mktemp("clients"), settings, ("app01", "app02")) as found:
+        with open_laptop(tmp_path_factory.mktemp("clients"), settings, ("app01", "app02")) as found:
             found.ssh("app01@gw", "true", check=True)  # what is loaded once is loaded
             yield found
 
@@ -33,8 +34,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 class Peak:
     """The most memory, in bytes, that the worker had beyond what it has now."""
 
-    def __init__(self, world: World) -> None:
-        (self._pid,) = world.gateway.worker_pids()
+    def __init__(self, laptop: Laptop) -> None:
+        (self._pid,) = laptop.gateway.worker_pids()
         Path(f"/proc/{self._pid}/clear_refs").write_text("5")  # proc(5)
         self._before = self._read("VmRSS")
 
@@ -48,19 +49,19 @@ class Peak:
         return self._read("VmHWM") - self._before
 
 
-def connected(world: World, app: str) -> Any:
+def connected(laptop: Laptop, app: str) -> Any:
     return asyncssh.connect(
-        "127.0.0.1", world.port, username=app, client_keys=[str(world.key)], known_hosts=None,
+        "127.0.0.1", laptop.port, username=app, client_keys=[str(laptop.key)], known_hosts=None,
         config=None, agent_path=None,
     )  # fmt: skip
 
 
-def test_variables_without_end_are_passed_over(world: World) -> None:
+def test_variables_without_end_are_passed_over(laptop: Laptop) -> None:
     """Each was kept until the channel ended: one client, and the worker's memory was gone."""
-    peak = Peak(world)
+    peak = Peak(laptop)
 
     async def ask() -> Any:
-        async with connected(world, "app01") as connection:
+        async with connected(laptop, "app01") as connection:
             env = {b"LC_%d" % n: PIECE for n in range(MUCH)}
             return await connection.run("echo here", env=env)
 
@@ -73,12 +74,12 @@ class _Silent(asyncssh.SSHClientSession[bytes]):
     pass
 
 
-def test_requests_behind_one_that_waits_are_not_collected(world: World) -> None:
+def test_requests_behind_one_that_waits_are_not_collected(laptop: Laptop) -> None:
     """Behind a wish for the agent, which waits for the shell, all others waited in memory."""
-    peak = Peak(world)
+    peak = Peak(laptop)
 
     async def ask() -> None:
-        async with connected(world, "app02") as connection:
+        async with connected(laptop, "app02") as connection:
             channel: Any = asyncssh.SSHClientChannel(
                 connection, asyncio.get_running_loop(), "strict", None, "strict", MIB, 32768
             )

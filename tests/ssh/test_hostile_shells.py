@@ -24,12 +24,12 @@ from websockets.exceptions import ConnectionClosed
 
 from stagedoor.wire.terminal.codec import decode
 from stagedoor.wire.terminal.frames import Hello, Mode, Notice, Size
+from tests.fixtures.gateway import PASSWORD, SSH_TABLE, static
+from tests.fixtures.laptop import Laptop, open_laptop
+from tests.fixtures.terminal import WebTerminal, basic, post, ticket
 from tests.pace import allow
-from tests.path.gateway import PASSWORD
 from tests.ssh.hostile import FLOODS, LATE, MANNERS, RAW, SESSIONS, SFTP, HostileShells
-from tests.ssh.world import SSH_TABLE, World, open_world, static
 from tests.web.mover import Mover
-from tests.web.visitor import Visitor, basic, post, ticket
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -72,13 +72,13 @@ def as_app(manner: str) -> str:
 class Gateway:
     """A whole gateway before all the hostile shells."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.web = world.gateway.port("web")
-        self.tunnel = world.gateway.port("tunnel")
+    def __init__(self, laptop: Laptop) -> None:
+        self.laptop = laptop
+        self.web = laptop.gateway.port("web")
+        self.tunnel = laptop.gateway.port("tunnel")
         self.mover = Mover(self.web)
-        self.config = world.config("LogLevel ERROR", "ServerAliveInterval 0")
-        (self.pid,) = world.gateway.worker_pids()
+        self.config = laptop.config("LogLevel ERROR", "ServerAliveInterval 0")
+        (self.pid,) = laptop.gateway.worker_pids()
         # What fails here must not take the machine along.
         resource.prlimit(self.pid, resource.RLIMIT_DATA, (2048 * MIB, 2048 * MIB))
 
@@ -96,7 +96,7 @@ class Gateway:
     def terminal(self, app: str) -> Found:
         """Open a terminal by the WebShell."""
         began = time.monotonic()
-        visitor = Visitor(self.web).open()
+        visitor = WebTerminal(self.web).open()
         assert visitor.socket is not None
         visitor.send(
             Hello(
@@ -221,8 +221,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         entries = [static(as_app(manner), shells.ports[manner]) + entry for manner in MANNERS]
         settings = SSH_TABLE + WEB + SLOW + "".join(entries)
         apps = tuple(as_app(manner) for manner in MANNERS)
-        with open_world(tmp_path_factory.mktemp("hostile"), settings, apps) as world:
-            yield Gateway(world)
+        with open_laptop(tmp_path_factory.mktemp("hostile"), settings, apps) as laptop:
+            yield Gateway(laptop)
 
 
 Results = dict[tuple[str, str], Found | BaseException]

@@ -18,7 +18,7 @@ from stagedoor.listeners.ssh.key_exchanges import (
 )
 from tests.openssh import KEX
 from tests.ssh.test_algorithms import AcceptingServer, Server, server, ssh
-from tests.ssh.world import BOUND_S
+from tests.waiting import BOUND_S
 
 __all__ = ["server"]
 FLOOD = 3 * BURST

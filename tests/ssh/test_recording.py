@@ -15,39 +15,41 @@ import pytest
 
 from stagedoor.model.permission import Permission
 from stagedoor.wire.terminal.asciicast import Event, Reader
+from tests.fixtures.gateway import SSH_TABLE, local
+from tests.fixtures.laptop import Laptop, open_laptop
 from tests.ssh.test_direct_gateway import Terminal, events, inside, terminal
-from tests.ssh.world import SSH_TABLE, World, local, open_world, wait_until
+from tests.waiting import wait_until
 
 RECORDED = (("everybody", "app01", frozenset({Permission.RECORD})),)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     settings = SSH_TABLE + local("app01") + local("app02")
     apps = ("app01", "app02")
-    with open_world(tmp_path_factory.mktemp("recorded"), settings, apps, RECORDED) as one:
+    with open_laptop(tmp_path_factory.mktemp("recorded"), settings, apps, RECORDED) as one:
         yield one
 
 
-def listed(world: World) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(world.gateway.look("recording", "list", "--json"))
+def listed(laptop: Laptop) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(laptop.gateway.look("recording", "list", "--json"))
     return found
 
 
-def finished(world: World) -> dict[str, object]:
+def finished(laptop: Laptop) -> dict[str, object]:
     """Return the newest recording, once no session is open and it is written to its end."""
-    wait_until(lambda: not inside(world))
-    newest = listed(world)[-1]
+    wait_until(lambda: not inside(laptop))
+    newest = listed(laptop)[-1]
     name = Path(str(newest["file"])).name
     wait_until(
-        lambda: any(e["fields"]["recording"] == name for e in events(world, "recording.ended")),  # type: ignore[index]  # JSON
+        lambda: any(e["fields"]["recording"] == name for e in events(laptop, "recording.ended")),  # type: ignore[index]  # JSON
         what=f"the end of {newest}",
     )
     return newest
 
 
-def exported(world: World, recording_id: object, *options: str) -> tuple[Reader, list[Event]]:
-    done = world.gateway.command("recording", "export", str(recording_id), *options)
+def exported(laptop: Laptop, recording_id: object, *options: str) -> tuple[Reader, list[Event]]:
+    done = laptop.gateway.command("recording", "export", str(recording_id), *options)
     reader = Reader([done.stdout.encode()])
     return reader, list(reader.events())
 
@@ -56,10 +58,10 @@ def output(events: list[Event]) -> str:
     return "".join(event.data for event in events if event.code == "o")
 
 
-def test_a_terminal_is_recorded_with_its_sizes_and_its_end(world: World) -> None:
-    before = len(listed(world))
+def test_a_terminal_is_recorded_with_its_sizes_and_its_end(laptop: Laptop) -> None:
+    before = len(listed(laptop))
     script = (
-        f"stty rows 43 cols 132; ssh -F {world.config()} -tt app01@gw "
+        f"stty rows 43 cols 132; ssh -F {laptop.config()} -tt app01@gw "
         "'echo seen ☃; sleep 0.2; exit 4'"
     )
     done = subprocess.run(
@@ -70,14 +72,14 @@ def test_a_terminal_is_recorded_with_its_sizes_and_its_end(world: World) -> None
         check=False,
     )
     assert b"this session is recorded" in done.stdout
-    assert len(listed(world)) > before
-    recording = finished(world)
+    assert len(listed(laptop)) > before
+    recording = finished(laptop)
     assert (recording["user"], recording["target"], recording["encrypted"]) == (
         "dev",
         "app01.ssh",
         False,
     )
-    reader, shown = exported(world, recording["id"])
+    reader, shown = exported(laptop, recording["id"])
     assert (reader.header.width, reader.header.height) == (132, 43)
     assert reader.header.command == "echo seen ☃; sleep 0.2; exit 4"
     assert "seen ☃" in output(shown)
@@ -87,73 +89,75 @@ def test_a_terminal_is_recorded_with_its_sizes_and_its_end(world: World) -> None
     assert Path(str(recording["file"])).stat().st_mode & 0o777 == 0o600
 
 
-def test_what_is_typed_without_being_shown_is_not_recorded(world: World) -> None:
-    with terminal(world) as one:
+def test_what_is_typed_without_being_shown_is_not_recorded(laptop: Laptop) -> None:
+    with terminal(laptop) as one:
         one.type(b"stty -echo; echo Pass''word; read secret; stty echo; echo got-${#secret}\n")
         one.shows(b"Password")
         one.type(b"hunter2\n")
         one.shows(b"got-7")
         one.type(b"exit\n")
         assert one.ends() == 0
-    text = output(exported(world, finished(world)["id"])[1])
+    text = output(exported(laptop, finished(laptop)["id"])[1])
     assert "got-7" in text
     assert "hunter2" not in text
 
 
-def test_it_is_on_the_disk_while_the_session_is_open(world: World) -> None:
-    with terminal(world) as one:
-        path = Path(str(listed(world)[-1]["file"]))
+def test_it_is_on_the_disk_while_the_session_is_open(laptop: Laptop) -> None:
+    with terminal(laptop) as one:
+        path = Path(str(listed(laptop)[-1]["file"]))
         wait_until(lambda: b"ready-42" in path.read_bytes())
-        assert listed(world)[-1]["end"] is None
+        assert listed(laptop)[-1]["end"] is None
         one.type(b"exit\n")
         one.ends()
 
 
-def test_commands_and_transfers_are_events_and_not_recordings(world: World, tmp_path: Path) -> None:
-    before = len(listed(world))
-    world.ssh("app01@gw", "echo not-recorded", check=True)
+def test_commands_and_transfers_are_events_and_not_recordings(
+    laptop: Laptop, tmp_path: Path
+) -> None:
+    before = len(listed(laptop))
+    laptop.ssh("app01@gw", "echo not-recorded", check=True)
     (tmp_path / "file").write_bytes(b"x" * 5000)
-    copy = ["scp", "-F", str(world.config()), str(tmp_path / "file"), f"app01@gw:{tmp_path}/copy"]
+    copy = ["scp", "-F", str(laptop.config()), str(tmp_path / "file"), f"app01@gw:{tmp_path}/copy"]
     subprocess.run(copy, check=True, timeout=60)
 
     def asked() -> set[object]:
-        return {event["fields"]["what"] for event in events(world, "channel.closed")}  # type: ignore[index]  # JSON
+        return {event["fields"]["what"] for event in events(laptop, "channel.closed")}  # type: ignore[index]  # JSON
 
     wait_until(lambda: {"echo not-recorded", "sftp"} <= asked())
-    (file,) = [event["fields"] for event in events(world, "channel.file")]
+    (file,) = [event["fields"] for event in events(laptop, "channel.file")]
     assert isinstance(file, dict)
     assert (file["path"], file["sent"], file["whole"]) == (f"{tmp_path}/copy", 5000, True)
-    assert len(listed(world)) == before
+    assert len(listed(laptop)) == before
 
 
-def test_an_app_that_is_not_named_is_not_recorded(world: World) -> None:
-    before = len(listed(world))
-    with terminal(world, "app02@gw") as one:
+def test_an_app_that_is_not_named_is_not_recorded(laptop: Laptop) -> None:
+    before = len(listed(laptop))
+    with terminal(laptop, "app02@gw") as one:
         one.type(b"exit\n")
         one.ends()
         assert b"recorded" not in one.text
-    assert len(listed(world)) == before
+    assert len(listed(laptop)) == before
 
 
-def test_a_recording_that_was_changed_is_reported_when_it_is_read(world: World) -> None:
-    with terminal(world) as one:
+def test_a_recording_that_was_changed_is_reported_when_it_is_read(laptop: Laptop) -> None:
+    with terminal(laptop) as one:
         one.type(b"exit\n")
         one.ends()
-    recording = finished(world)
+    recording = finished(laptop)
     path = Path(str(recording["file"]))
     path.write_bytes(path.read_bytes().replace(b"ready-42", b"ready-43"))
-    done = world.gateway.command("recording", "export", str(recording["id"]), check=False)
+    done = laptop.gateway.command("recording", "export", str(recording["id"]), check=False)
     assert done.returncode == 1
     assert "was changed" in done.stderr
     assert "ready-43" in done.stdout
 
 
-def test_play_shows_it_on_a_terminal_at_the_speed_that_was_asked_for(world: World) -> None:
-    with terminal(world) as one:
+def test_play_shows_it_on_a_terminal_at_the_speed_that_was_asked_for(laptop: Laptop) -> None:
+    with terminal(laptop) as one:
         one.type(b"printf '\\033[6n\\033]52;c;eA==\\007\\033[5i\\033[?1003h\\033[?1049h'; exit\n")
         one.ends()
-    recording = finished(world)["id"]
-    words = [sys.executable, "-m", "stagedoor", "--config", str(world.gateway.file)]
+    recording = finished(laptop)["id"]
+    words = [sys.executable, "-m", "stagedoor", "--config", str(laptop.gateway.file)]
     words += ["recording", "play", str(recording), "--speed", "100"]
     play = shlex.join(words)
     done = subprocess.run(
@@ -176,18 +180,18 @@ def test_sealed_recordings_open_for_a_recipient_only(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{key}\n")
     (tmp_path / "other").write_text(f"{pyrage.x25519.Identity.generate()}\n")
     settings = SSH_TABLE + f'[recording]\nrecipients = ["{key.to_public()}"]\n'
-    with open_world(tmp_path / "world", settings + local("app01"), permits=RECORDED) as world:
-        with terminal(world) as one:
+    with open_laptop(tmp_path / "laptop", settings + local("app01"), permits=RECORDED) as laptop:
+        with terminal(laptop) as one:
             one.type(b"exit\n")
             one.ends()
-        recording = finished(world)
-        assert len(listed(world)) == 1
+        recording = finished(laptop)
+        assert len(listed(laptop)) == 1
         assert recording["encrypted"] is True
         assert b"ready" not in Path(str(recording["file"])).read_bytes()
         identity = ("--identity", str(tmp_path / "key"))
-        assert "ready-42" in output(exported(world, recording["id"], *identity)[1])
+        assert "ready-42" in output(exported(laptop, recording["id"], *identity)[1])
         for options in ((), ("--identity", str(tmp_path / "other"))):
-            done = world.gateway.command(
+            done = laptop.gateway.command(
                 "recording", "export", str(recording["id"]), *options, check=False
             )
             assert done.returncode != 0
@@ -199,10 +203,10 @@ def test_a_session_that_cannot_be_recorded_is_refused_or_goes_on_as_the_settings
     tmp_path: Path, then: str
 ) -> None:
     settings = SSH_TABLE + f'[recording]\non_failure = "{then}"\n'
-    with open_world(tmp_path, settings + local("app01"), permits=RECORDED) as world:
+    with open_laptop(tmp_path, settings + local("app01"), permits=RECORDED) as laptop:
         # Root can write into every folder, but not into a file in a folder's place.
-        (world.gateway.data_dir / "recordings").write_text("")
-        one = Terminal(world, "app01@gw")
+        (laptop.gateway.data_dir / "recordings").write_text("")
+        one = Terminal(laptop, "app01@gw")
         try:
             with suppress(BrokenPipeError):  # it may have been refused already
                 one.type(b"echo ready-$((40+2)); exit\n")
@@ -216,8 +220,8 @@ def test_a_session_that_cannot_be_recorded_is_refused_or_goes_on_as_the_settings
         else:
             assert code == 0
             assert b"ready-42" in one.text
-        wait_until(lambda: events(world, "recording.failed"))
-        world.gateway.wait_for(lambda line: line["event"] == "recording failed")
+        wait_until(lambda: events(laptop, "recording.failed"))
+        laptop.gateway.wait_for(lambda line: line["event"] == "recording failed")
 
 
 def test_what_is_old_is_removed_and_the_list_says_until_when_the_rest_is_kept(
@@ -228,19 +232,19 @@ def test_what_is_old_is_removed_and_the_list_says_until_when_the_rest_is_kept(
     old.parent.mkdir(parents=True)
     old.write_bytes(b"{}\n")
     os.utime(old, (1_700_000_000, 1_700_000_000))
-    with open_world(tmp_path, settings, permits=RECORDED) as world:
-        world.gateway.wait_for(
+    with open_laptop(tmp_path, settings, permits=RECORDED) as laptop:
+        laptop.gateway.wait_for(
             lambda line: line["event"] == "recording removed" and line["recording"] == old.name
         )
         assert not old.exists()
-        with terminal(world) as one:
-            (row,) = listed(world)
+        with terminal(laptop) as one:
+            (row,) = listed(laptop)
             assert row["kept_until"] is None, "it is being written"
             one.type(b"exit\n")
             one.ends()
-        row = finished(world)
+        row = finished(laptop)
         written, until = (
             datetime.fromisoformat(str(row[key])) for key in ("written_at", "kept_until")
         )
         assert until - written == timedelta(days=30)
-        assert "KEPT UNTIL" in world.gateway.command("recording", "list").stdout
+        assert "KEPT UNTIL" in laptop.gateway.command("recording", "list").stdout

@@ -14,8 +14,8 @@ from stagedoor.model.session import End, Opened
 from stagedoor.recording.channel_audit import RecordingPlan
 from stagedoor.recording.folder import RecordingFile, RecordingFolder
 from stagedoor.recording.recorder import Recorder, RecordingEnded
-from tests.shells.world import World
-from tests.ssh.direct_world import BOUND_S, Client, Policy, direct_gateway
+from tests.shells.host import ShellHost
+from tests.ssh.direct_gateway import BOUND_S, Client, Policy, direct_gateway
 from tests.waiting import wait_until
 
 TO = "app01@gw"
@@ -75,8 +75,8 @@ def recorded() -> Policy:
 
 
 def test_a_disk_that_fills_up_ends_the_session_and_says_why(scene: Scene) -> None:
-    world = World(scene.folder / "house")
-    with direct_gateway(world, recorded(), plan=plan(scene, go_on=False)) as gateway:
+    host = ShellHost(scene.folder / "host")
+    with direct_gateway(host, recorded(), plan=plan(scene, go_on=False)) as gateway:
         # The disk is full once the session has begun, and only then more is shown.
         mark = scene.folder / "mark"
         command = f"echo begun; {until_full(mark)}; echo more; sleep 60; echo never"
@@ -107,8 +107,8 @@ def until_full(mark: Path) -> str:
 
 
 def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
-    world = World(scene.folder / "house")
-    with direct_gateway(world, recorded(), plan=plan(scene, go_on=True)) as gateway:
+    host = ShellHost(scene.folder / "host")
+    with direct_gateway(host, recorded(), plan=plan(scene, go_on=True)) as gateway:
         mark = scene.folder / "mark"
         filling = threading.Thread(target=lambda: fill(scene, mark))
         filling.start()
@@ -122,8 +122,8 @@ def test_where_the_settings_say_so_it_goes_on_unrecorded(scene: Scene) -> None:
 
 
 def test_a_disk_that_stands_still_holds_the_terminal_back_until_it_moves(scene: Scene) -> None:
-    world = World(scene.folder / "house")
-    with direct_gateway(world, recorded(), plan=plan(scene, go_on=False)) as gateway:
+    host = ShellHost(scene.folder / "host")
+    with direct_gateway(host, recorded(), plan=plan(scene, go_on=False)) as gateway:
         client = Client.of(gateway)
         results = []
 

@@ -8,13 +8,14 @@ import asyncssh
 import pytest
 
 from stagedoor.wire.ssh.blob import string
-from tests.ssh.world import BOUND_S, World, wait_until
+from tests.fixtures.laptop import Laptop
+from tests.waiting import BOUND_S, wait_until
 
 PROHIBITED = "channel 0: open failed: administratively prohibited: "
 
 
-def stderr(world: World, *words: str) -> str:
-    done = world.ssh(*words)
+def stderr(laptop: Laptop, *words: str) -> str:
+    done = laptop.ssh(*words)
     assert done.returncode != 0
     return done.stderr.decode()
 
@@ -35,43 +36,45 @@ def stderr(world: World, *words: str) -> str:
     ],
 )
 def test_a_target_that_may_not_be_reached_is_refused_with_its_reason(
-    world: World, asked: str, reason: str
+    laptop: Laptop, asked: str, reason: str
 ) -> None:
-    said = stderr(world, "-W", asked, "gw")
+    said = stderr(laptop, "-W", asked, "gw")
     assert PROHIBITED in said
     assert reason in said
 
 
-def test_every_refusal_of_a_target_is_in_the_audit(world: World) -> None:
-    stderr(world, "-W", "app02.ssh:22", "gw")
+def test_every_refusal_of_a_target_is_in_the_audit(laptop: Laptop) -> None:
+    stderr(laptop, "-W", "app02.ssh:22", "gw")
     wait_until(
         lambda: any(
             e["kind"] == "session.denied" and e["target"] == "app02.ssh" and e["way"] == "jump"
-            for e in world.gateway.audit()
+            for e in laptop.gateway.audit()
         )
     )
 
 
-def test_no_client_gets_a_shell_a_command_or_files_of_the_gateway(world: World) -> None:
-    done = world.ssh("gw", "id")
+def test_no_client_gets_a_shell_a_command_or_files_of_the_gateway(laptop: Laptop) -> None:
+    done = laptop.ssh("gw", "id")
     assert (done.returncode, done.stdout) == (127, b"")
     assert b"the gateway runs no commands: 'id'" in done.stderr
-    assert world.ssh("-s", "gw", "sftp").returncode != 0
-    copy = ["scp", "-F", world.config(), "gw:/etc/passwd", "/dev/null"]
+    assert laptop.ssh("-s", "gw", "sftp").returncode != 0
+    copy = ["scp", "-F", laptop.config(), "gw:/etc/passwd", "/dev/null"]
     assert subprocess.run(copy, capture_output=True, timeout=BOUND_S).returncode != 0
-    assert b"runs no commands" in world.ssh("gw", "scp -f /etc/passwd").stderr
+    assert b"runs no commands" in laptop.ssh("gw", "scp -f /etc/passwd").stderr
 
 
-def test_a_remote_forward_of_the_gateways_own_is_refused_and_the_login_stays(world: World) -> None:
-    done = world.ssh("-R", "0:127.0.0.1:1", "gw", "ls")
+def test_a_remote_forward_of_the_gateways_own_is_refused_and_the_login_stays(
+    laptop: Laptop,
+) -> None:
+    done = laptop.ssh("-R", "0:127.0.0.1:1", "gw", "ls")
     assert b"remote port forwarding failed" in done.stderr
     assert b"app01.ssh" in done.stdout
 
 
 def test_agent_and_X11_forwarding_to_the_gateway_give_nothing_and_the_login_stays(
-    world: World,
+    laptop: Laptop,
 ) -> None:
-    done = world.ssh("-A", "-X", "gw", "ls")
+    done = laptop.ssh("-A", "-X", "gw", "ls")
     assert done.returncode == 0
     assert b"app01.ssh" in done.stdout
 
@@ -129,10 +132,10 @@ UNUSUAL = {
 
 @pytest.mark.parametrize("asked", UNUSUAL)
 async def test_a_client_that_asks_for_something_unusual_is_refused_and_stays_connected(
-    world: World, asked: str
+    laptop: Laptop, asked: str
 ) -> None:
     async with asyncssh.connect(
-        "127.0.0.1", world.port, username="dev", client_keys=[str(world.key)], known_hosts=None,
+        "127.0.0.1", laptop.port, username="dev", client_keys=[str(laptop.key)], known_hosts=None,
         config=None,
     ) as conn:  # fmt: skip
         assert not await asyncio.wait_for(UNUSUAL[asked](conn), 10)
@@ -141,13 +144,13 @@ async def test_a_client_that_asks_for_something_unusual_is_refused_and_stays_con
 
 
 def test_one_refused_channel_leaves_the_others_of_its_connection_alone(
-    world: World, sockets: object
+    laptop: Laptop, sockets: object
 ) -> None:
-    config = world.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30")
+    config = laptop.config(f"ControlPath {sockets}/%C", "ControlMaster auto", "ControlPersist 30")
     try:
-        assert world.ssh("gw", "ls", config=config).returncode == 0
-        assert world.ssh("app02.ssh", "true", config=config).returncode != 0
-        assert world.ssh("app01.ssh", "echo still here", config=config).stdout == b"still here\n"
+        assert laptop.ssh("gw", "ls", config=config).returncode == 0
+        assert laptop.ssh("app02.ssh", "true", config=config).returncode != 0
+        assert laptop.ssh("app01.ssh", "echo still here", config=config).stdout == b"still here\n"
     finally:
-        world.ssh("-O", "exit", "app01.ssh", config=config)
-        world.ssh("-O", "exit", "gw", config=config)
+        laptop.ssh("-O", "exit", "app01.ssh", config=config)
+        laptop.ssh("-O", "exit", "gw", config=config)

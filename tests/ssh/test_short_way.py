@@ -11,7 +11,8 @@ import asyncssh
 import pytest
 
 from stagedoor.wire.ssh.blob import string
-from tests.ssh.world import BOUND_S, World
+from tests.fixtures.laptop import Laptop
+from tests.waiting import BOUND_S
 
 MIB = 1 << 20
 CIPHERS = [
@@ -24,11 +25,11 @@ CIPHERS = [
 @pytest.mark.parametrize("cipher", CIPHERS)
 @pytest.mark.parametrize("rekey", ["RekeyLimit 1G", "RekeyLimit 2M"])
 def test_bytes_go_each_way_unchanged_with_every_cipher(
-    world: World, cipher: str, rekey: str
+    laptop: Laptop, cipher: str, rekey: str
 ) -> None:
     sent = os.urandom(9 * MIB + 7)
-    config = world.config(f"Ciphers {cipher}", "MACs hmac-sha2-256-etm@openssh.com", rekey)
-    done = world.ssh("-W", "echo.ssh:22", "gw", config=config, input=sent)
+    config = laptop.config(f"Ciphers {cipher}", "MACs hmac-sha2-256-etm@openssh.com", rekey)
+    done = laptop.ssh("-W", "echo.ssh:22", "gw", config=config, input=sent)
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(sent).digest()
 
 
@@ -48,9 +49,9 @@ class Slices:
 
 
 @pytest.fixture
-async def client(world: World) -> AsyncIterator[asyncssh.SSHClientConnection]:
+async def client(laptop: Laptop) -> AsyncIterator[asyncssh.SSHClientConnection]:
     async with asyncssh.connect(
-        "127.0.0.1", world.port, username="dev", client_keys=[str(world.key)], known_hosts=None,
+        "127.0.0.1", laptop.port, username="dev", client_keys=[str(laptop.key)], known_hosts=None,
         config=None, encryption_algs=["aes128-gcm@openssh.com"],
     ) as conn:  # fmt: skip
         yield conn
@@ -100,7 +101,7 @@ WRONG: dict[str, Callable[[int], tuple[int, bytes]]] = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_data_that_is_not_in_order_ends_the_connection_as_the_protocol_wants(
-    world: World, client: asyncssh.SSHClientConnection, wrong: str
+    laptop: Laptop, client: asyncssh.SSHClientConnection, wrong: str
 ) -> None:
     async with asyncio.timeout(BOUND_S):
         _, writer = await client.open_connection("echo.ssh", 22, encoding=None)
@@ -110,11 +111,11 @@ async def test_data_that_is_not_in_order_ends_the_connection_as_the_protocol_wan
         with pytest.raises((asyncssh.Error, OSError)):
             await client.run("ls", check=True)
         await client.wait_closed()
-    assert world.ssh("gw", "ls").returncode == 0  # and no other client's
+    assert laptop.ssh("gw", "ls").returncode == 0  # and no other client's
 
 
 async def test_a_packet_that_was_changed_on_the_way_ends_the_connection(
-    world: World, client: asyncssh.SSHClientConnection
+    laptop: Laptop, client: asyncssh.SSHClientConnection
 ) -> None:
     async with asyncio.timeout(BOUND_S):
         reader, writer = await client.open_connection("echo.ssh", 22, encoding=None)
@@ -130,7 +131,7 @@ async def test_a_packet_that_was_changed_on_the_way_ends_the_connection(
         client._transport = Changed(transport, 0)  # type: ignore[assignment]  # an attacker
         writer.write(b"as it was not")
         await client.wait_closed()
-    assert world.ssh("gw", "ls").returncode == 0
+    assert laptop.ssh("gw", "ls").returncode == 0
 
 
 async def test_nothing_is_sent_beyond_the_clients_window(
@@ -147,9 +148,9 @@ async def test_nothing_is_sent_beyond_the_clients_window(
         assert await reader.read() == sent
 
 
-def test_no_empty_packet_goes_before_each(world: World) -> None:
+def test_no_empty_packet_goes_before_each(laptop: Laptop) -> None:
     done = subprocess.run(
-        ["ssh", "-vvv", "-F", world.config(), "-W", "echo.ssh:22", "gw"],
+        ["ssh", "-vvv", "-F", laptop.config(), "-W", "echo.ssh:22", "gw"],
         input=os.urandom(100_000), capture_output=True, timeout=60, check=True,
     )  # fmt: skip
     assert b"IGNORE" not in done.stderr

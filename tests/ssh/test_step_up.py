@@ -13,11 +13,11 @@ import asyncssh
 import pytest
 
 from stagedoor.admin import service as admin
-from tests.path.gateway import PASSWORD
+from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
+from tests.fixtures.laptop import Laptop, new_key, open_laptop, public
+from tests.fixtures.people import log_in, log_in_at
 from tests.ports import free_port
-from tests.ssh.signed_in import log_in, log_in_with_secret, signed_in
 from tests.ssh.test_credentials import SK, TOUCHED, VERIFIED, SecurityKey
-from tests.ssh.world import SSH_TABLE, Echo, World, local, new_key, open_world, public, static
 from tests.waiting import BOUND_S, wait_until
 from tests.web import passkeys
 
@@ -30,18 +30,18 @@ def web_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[World]:
-    echo = Echo()
+def laptop(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[Laptop]:
+    echo = EchoServer()
     web = (
         f'[web]\naddresses = ["127.0.0.1:{web_port}"]\npublic_url = "http://localhost:{web_port}"\n'
     )
     shells = static("app01", echo.port) + static("secret", echo.port) + local("own")
     settings = SSH_TABLE + web + STEP_UP + shells
     apps = ("app01", "secret", "own")
-    with open_world(tmp_path_factory.mktemp("step-up"), settings, apps) as world:
-        with world.service() as service:
+    with open_laptop(tmp_path_factory.mktemp("step-up"), settings, apps) as laptop:
+        with laptop.gateway.changed() as service:
             admin.add_user(service, "other", password=PASSWORD)
-        yield world
+        yield laptop
     echo.close()
 
 
@@ -57,10 +57,10 @@ class SecurityKeyPair(asyncssh.SSHKeyPair):
         return self._key.sign(data, self._flags)
 
 
-async def jumps(world: World, pair: SecurityKeyPair, app: str) -> bytes | str:
+async def jumps(laptop: Laptop, pair: SecurityKeyPair, app: str) -> bytes | str:
     """Return what an echo behind `app` says back, or why there is none."""
     async with asyncssh.connect(
-        "127.0.0.1", world.port, username="dev", client_keys=[pair], known_hosts=None, config=None
+        "127.0.0.1", laptop.port, username="dev", client_keys=[pair], known_hosts=None, config=None
     ) as connection:
         try:
             reader, writer = await connection.open_connection(f"{app}.ssh", 22, encoding=None)
@@ -73,38 +73,38 @@ async def jumps(world: World, pair: SecurityKeyPair, app: str) -> bytes | str:
 
 
 @pytest.mark.identity(35)
-async def test_a_security_key_that_asked_for_a_pin_needs_no_other_proof(world: World) -> None:
+async def test_a_security_key_that_asked_for_a_pin_needs_no_other_proof(laptop: Laptop) -> None:
     key = SecurityKey()
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         admin.add_keys(service, "dev", [f"{SK.decode()} {b64encode(key.blob).decode()}"])
     assert (
-        await jumps(world, SecurityKeyPair(key, TOUCHED | VERIFIED), "secret") == b"SSH-2.0-x\r\n"
+        await jumps(laptop, SecurityKeyPair(key, TOUCHED | VERIFIED), "secret") == b"SSH-2.0-x\r\n"
     )
-    touched = await jumps(world, SecurityKeyPair(key, TOUCHED), "secret")
+    touched = await jumps(laptop, SecurityKeyPair(key, TOUCHED), "secret")
     assert "secret wants a fresh proof that you are there (step_up.targets)" in str(touched)
-    assert await jumps(world, SecurityKeyPair(key, TOUCHED), "app01") == b"SSH-2.0-x\r\n"
+    assert await jumps(laptop, SecurityKeyPair(key, TOUCHED), "app01") == b"SSH-2.0-x\r\n"
 
 
 @pytest.mark.identity(35)
-async def test_a_security_key_that_a_browser_bound_proves_nothing(world: World) -> None:
+async def test_a_security_key_that_a_browser_bound_proves_nothing(laptop: Laptop) -> None:
     """With a stolen cookie, its thief lets a key of their own wait and approves it."""
     key = SecurityKey()
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         log_in(service, "dev", f"{SK.decode()} {b64encode(key.blob).decode()}", 3600.0)
     verified = SecurityKeyPair(key, TOUCHED | VERIFIED)
-    assert await jumps(world, verified, "app01") == b"SSH-2.0-x\r\n"
+    assert await jumps(laptop, verified, "app01") == b"SSH-2.0-x\r\n"
     assert "secret wants a fresh proof that you are there" in str(
-        await jumps(world, verified, "secret")
+        await jumps(laptop, verified, "secret")
     )
 
 
-def test_a_registered_key_alone_is_refused_with_what_would_help(world: World) -> None:
-    refused = world.ssh("secret.ssh")
+def test_a_registered_key_alone_is_refused_with_what_would_help(laptop: Laptop) -> None:
+    refused = laptop.ssh("secret.ssh")
     assert refused.returncode != 0
     assert b"which this key cannot give: sign in on the WebShell's page" in refused.stderr
     denied = [
         (session["identity"], session["target"])
-        for session in world.gateway.sessions("denied")
+        for session in laptop.gateway.sessions("denied")
         if session["reason"] == "step_up_needed"
     ]
     assert set(denied) == {("dev", "secret.ssh")}
@@ -157,27 +157,25 @@ class Program:
 class Terminal(Program):
     """An ssh."""
 
-    def __init__(self, world: World, config: Path, *words: str) -> None:
+    def __init__(self, config: Path, *words: str) -> None:
         super().__init__("ssh", "-F", config, *words)
 
 
 @pytest.fixture
-def laptop(world: World, tmp_path: Path) -> Path:
-    """The configuration of a machine of dev's that is logged in; nothing of it has stepped up."""
+def config(laptop: Laptop, tmp_path: Path) -> Path:
+    """Return the ssh_config of a machine on which dev has logged in and not yet stepped up."""
     key = new_key(tmp_path / "laptop")
-    signed_in(world, "dev", key)
-    return world.config("BatchMode yes", key=key)
+    log_in_at(laptop.gateway, "dev", key)
+    return laptop.config("BatchMode yes", key=key)
 
 
 @pytest.mark.identity(35)
-def test_direct_login_waits_for_one_touch_whatever_runs_in_it(
-    world: World, laptop: Path, web_port: int
-) -> None:
+def test_direct_login_waits_for_one_touch_whatever_runs_in_it(config: Path, web_port: int) -> None:
     """Some seconds: eleven times ssh. The others wait for the touch of the first."""
     person = passkeys.signed_in(web_port)
     authenticator = passkeys.add_passkey(person)
-    others = [Terminal(world, laptop, "own@gw", f"echo {n}") for n in range(9)]
-    first = Terminal(world, laptop, "own@gw", "echo $((6*7))")
+    others = [Terminal(config, "own@gw", f"echo {n}") for n in range(9)]
+    first = Terminal(config, "own@gw", "echo $((6*7))")
     id_, letters = first.asked()
     page = person.get(f"/step-up/{id_}").text
     for shown in ("own", "laptop", "127.0.0.1"):
@@ -189,7 +187,7 @@ def test_direct_login_waits_for_one_touch_whatever_runs_in_it(
         (f"http://localhost:{web_port}/step-up/{id_}", id_, letters)
     }, "one address and one set of letters"
     assert "Proved" in person.get(f"/step-up/{id_}").text
-    again = Terminal(world, laptop, "own@gw", "true")
+    again = Terminal(config, "own@gw", "true")
     assert (again.end()[0], again.shown) == (0, b"")
     # The browser's own sign-in was not proved.
     assert "Are you there?" in person.get("/step-up").text
@@ -198,11 +196,11 @@ def test_direct_login_waits_for_one_touch_whatever_runs_in_it(
 
 @pytest.mark.identity(35)
 def test_a_link_without_the_letters_is_worth_nothing(
-    world: World, laptop: Path, web_port: int
+    laptop: Laptop, config: Path, web_port: int
 ) -> None:
     person = passkeys.signed_in(web_port)
     authenticator = passkeys.add_passkey(person)
-    terminal = Terminal(world, laptop, "own@gw", "true")
+    terminal = Terminal(config, "own@gw", "true")
     try:
         id_, letters = terminal.asked()
         # Another user, who has a passkey and the letters as well.
@@ -219,13 +217,13 @@ def test_a_link_without_the_letters_is_worth_nothing(
         assert passkeys.ask(person, "step-up", id=id_, letters=letters).status == 400
         assert person.get(f"/step-up/{id_}").status == 404
         # Other letters are made for the next terminal.
-        another = Terminal(world, laptop, "own@gw", "true")
+        another = Terminal(config, "own@gw", "true")
         assert another.asked()[0] != id_
         another.process.kill()
         another.end()
-        details = [str(event["fields"]) for event in world.gateway.audit()]
+        details = [str(event["fields"]) for event in laptop.gateway.audit()]
         assert not any(letters in detail for detail in details)
-        assert letters not in str(world.gateway.lines)
+        assert letters not in str(laptop.gateway.lines)
     finally:
         terminal.process.kill()
         terminal.end()
@@ -233,17 +231,17 @@ def test_a_link_without_the_letters_is_worth_nothing(
 
 @pytest.mark.identity(35)
 def test_a_jump_is_refused_with_the_address_and_goes_after_the_touch(
-    world: World, laptop: Path, web_port: int
+    config: Path, web_port: int
 ) -> None:
     person = passkeys.signed_in(web_port)
     authenticator = passkeys.add_passkey(person)
     jump = ["-W", "secret.ssh:22", "gw"]
-    refused = Terminal(world, laptop, *jump)
+    refused = Terminal(config, *jump)
     id_, letters = refused.asked()
     assert refused.end()[0] != 0
     passkeys.prove(person, authenticator, id=id_, letters=letters)
     with subprocess.Popen(
-        ["ssh", "-F", laptop, *jump], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ["ssh", "-F", config, *jump], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as ssh:
         assert ssh.stdin is not None
         assert ssh.stdout is not None
@@ -252,11 +250,9 @@ def test_a_jump_is_refused_with_the_address_and_goes_after_the_touch(
         assert ssh.stdout.readline() == b"SSH-2.0-x\r\n"
 
 
-def test_it_was_not_me_ends_the_sign_in_that_waits(
-    world: World, laptop: Path, web_port: int
-) -> None:
+def test_it_was_not_me_ends_the_sign_in_that_waits(config: Path, web_port: int) -> None:
     person = passkeys.signed_in(web_port)
-    terminal = Terminal(world, laptop, "own@gw", "true")
+    terminal = Terminal(config, "own@gw", "true")
     id_, _ = terminal.asked()
     page = person.get(f"/step-up/{id_}").text
     sign_in = re.findall(r'name="id" value="([0-9a-f]{64})"', page)
@@ -271,11 +267,11 @@ def test_it_was_not_me_ends_the_sign_in_that_waits(
 
 @pytest.mark.identity(35)
 def test_attach_waits_for_the_touch_and_goes_on(
-    world: World, web_port: int, tmp_path: Path
+    laptop: Laptop, web_port: int, tmp_path: Path
 ) -> None:
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         line = public(new_key(tmp_path / "laptop"))
-        secret, _ = log_in_with_secret(service, "dev", line, 3600.0)
+        secret, _ = log_in(service, "dev", line, 3600.0)
     file = tmp_path / "secret"
     file.touch(mode=0o600)
     file.write_text(secret)
@@ -302,9 +298,9 @@ def test_attach_waits_for_the_touch_and_goes_on(
 # CONNECT.
 
 
-def connect(world: World, secret: str, *fields: str) -> socket.socket:
+def connect(laptop: Laptop, secret: str, *fields: str) -> socket.socket:
     """Send a request for the shell of `secret`, and return the connection."""
-    line = socket.create_connection(("127.0.0.1", world.gateway.port("tunnel")), BOUND_S)
+    line = socket.create_connection(("127.0.0.1", laptop.gateway.port("tunnel")), BOUND_S)
     basic = b64encode(f"dev:{secret}".encode()).decode()
     head = ["CONNECT secret.ssh:22 HTTP/1.1", "Host: secret.ssh:22", *fields]
     line.sendall("\r\n".join([*head, f"Proxy-Authorization: Basic {basic}", "", ""]).encode())
@@ -320,12 +316,12 @@ def read_until(line: socket.socket, text: bytes) -> bytes:
 
 @pytest.mark.identity(35)
 def test_connect_says_where_to_go_and_waits_for_a_client_that_shows_it(
-    world: World, web_port: int, tmp_path: Path
+    laptop: Laptop, web_port: int, tmp_path: Path
 ) -> None:
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         line = public(new_key(tmp_path / "laptop"))
-        secret, _ = log_in_with_secret(service, "dev", line, 3600.0)
-    with connect(world, secret) as stock:
+        secret, _ = log_in(service, "dev", line, 3600.0)
+    with connect(laptop, secret) as stock:
         refused = read_until(stock, b"\n\n").decode()
     status = refused.splitlines()[0]
     assert status.startswith("HTTP/1.1 403 Forbidden: step-up: open ")
@@ -333,12 +329,12 @@ def test_connect_says_where_to_go_and_waits_for_a_client_that_shows_it(
     assert match is not None, "nc and others show the status line alone"
     assert "secret wants a fresh proof that you are there" in refused.splitlines()[-1]
 
-    with connect(world, secret, "Stagedoor-Progress: 1") as ours:
+    with connect(laptop, secret, "Stagedoor-Progress: 1") as ours:
         interim = read_until(ours, b"\r\n\r\n").decode()
         assert interim.startswith("HTTP/1.1 102 ")
         assert ASKED.findall(interim) == [match.groups()], "the same wait serves both"
         person = passkeys.signed_in(web_port)
         passkeys.prove(person, passkeys.add_passkey(person), id=match[2], letters=match[3])
         assert b"HTTP/1.1 200 " in read_until(ours, b"200 ")
-    with connect(world, secret) as stock:
+    with connect(laptop, secret) as stock:
         assert read_until(stock, b"\r\n").startswith(b"HTTP/1.1 200 ")

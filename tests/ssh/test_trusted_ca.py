@@ -10,9 +10,10 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.model.permission import DEFAULT, Permission
-from tests.ssh.signed_in import signed_in
+from tests.fixtures.gateway import SSH_TABLE, local, static
+from tests.fixtures.laptop import Laptop, new_key
+from tests.fixtures.people import log_in_at
 from tests.ssh.test_direct_sshd import Sshd
-from tests.ssh.world import SSH_TABLE, World, local, new_key, static
 
 pytestmark = pytest.mark.usefixtures("openssh")
 ACCOUNT = getpass.getuser()
@@ -21,7 +22,7 @@ PREFIX = '[keys]\nprincipal_prefix = "sd:"\n'
 
 
 @contextmanager
-def opened(folder: Path, settings: str) -> Iterator[World]:
+def opened(folder: Path, settings: str) -> Iterator[Laptop]:
     """A gateway with a static app02, the users `alice` and ACCOUNT, who may enter it, and `mallory`."""
     folder.mkdir()
     sshd = Sshd(folder / "sshd")
@@ -29,55 +30,55 @@ def opened(folder: Path, settings: str) -> Iterator[World]:
         static("app02", sshd.port) + f'login_name = "{ACCOUNT}"\nhost_keys = ["{sshd.public}"]\n'
     )
     settings = SSH_TABLE + local("app01") + app02 + settings
-    world = World(folder / "gateway", settings, ("app01", "app02"))
+    laptop = Laptop(folder / "gateway", settings, ("app01", "app02"))
     try:
-        world.gateway.start()
-        sshd.start(user_ca(world), principals=f"sd:alice\nsd:dev\nsd:{ACCOUNT}\n")
-        with world.service() as service:
+        laptop.gateway.start()
+        sshd.start(user_ca(laptop), principals=f"sd:alice\nsd:dev\nsd:{ACCOUNT}\n")
+        with laptop.gateway.changed() as service:
             for name in ("alice", ACCOUNT):
                 admin.add_user(service, name)
                 admin.add_grant(service, f"user:{name}", "app02")
             admin.add_user(service, "mallory")
-        yield world
+        yield laptop
     finally:
         sshd.stop()
-        world.gateway.stop()
-        world.gateway.stop_shells()
+        laptop.gateway.stop()
+        laptop.gateway.stop_shells()
 
 
-def user_ca(world: World) -> str:
-    return (world.gateway.data_dir / "keys" / "user_ca.pub").read_text()
+def user_ca(laptop: Laptop) -> str:
+    return (laptop.gateway.data_dir / "keys" / "user_ca.pub").read_text()
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     with opened(tmp_path_factory.mktemp("prefixed") / "one", PREFIX) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     with opened(tmp_path_factory.mktemp("bare") / "one", "") as one:
         yield one
 
 
-def certified(world: World, user: str, folder: Path) -> Path:
+def certified(laptop: Laptop, user: str, folder: Path) -> Path:
     """Return a key of a sign-in of `user`, with the certificate of it that `ssh gw cert` gives."""
     folder.mkdir(exist_ok=True)
     key = new_key(folder / "key")
-    signed_in(world, user, key)
-    again(world, user, key)
+    log_in_at(laptop.gateway, user, key)
+    again(laptop, user, key)
     return key
 
 
-def again(world: World, user: str, key: Path) -> None:
-    done = world.ssh("gw", "cert", config=world.config(key=key, user=user), check=True)
+def again(laptop: Laptop, user: str, key: Path) -> None:
+    done = laptop.ssh("gw", "cert", config=laptop.config(key=key, user=user), check=True)
     key.with_name("key-cert.pub").write_bytes(done.stdout)
 
 
-def by_certificate(world: World, key: Path, user: str) -> Path:
+def by_certificate(laptop: Laptop, key: Path, user: str) -> Path:
     """Return a configuration that shows the certificate alone, to the gateway and to servers."""
-    return world.config(
+    return laptop.config(
         "PubkeyAcceptedAlgorithms ssh-ed25519-cert-v01@openssh.com",
         "StrictHostKeyChecking no",
         key=key,
@@ -115,18 +116,20 @@ COMMAND = (
     ],
 )
 def test_behind_a_prefix_a_name_is_an_account_only_where_the_server_lists_it(
-    world: World, tmp_path: Path, principals: str | None, settings: tuple[str, ...], lets_in: bool
+    laptop: Laptop, tmp_path: Path, principals: str | None, settings: tuple[str, ...], lets_in: bool
 ) -> None:
-    key = certified(world, ACCOUNT, tmp_path / "laptop")
+    key = certified(laptop, ACCOUNT, tmp_path / "laptop")
     sshd = Sshd(tmp_path / "sshd")
     try:
-        sshd.start(user_ca(world), *settings, principals=principals)
+        sshd.start(user_ca(laptop), *settings, principals=principals)
         assert enters(sshd, key) is lets_in
     finally:
         sshd.stop()
 
 
-def test_without_a_prefix_trusting_the_ca_makes_names_accounts(bare: World, tmp_path: Path) -> None:
+def test_without_a_prefix_trusting_the_ca_makes_names_accounts(
+    bare: Laptop, tmp_path: Path
+) -> None:
     """As security.md says of it."""
     key = certified(bare, ACCOUNT, tmp_path / "laptop")
     sshd = Sshd(tmp_path / "sshd")
@@ -137,57 +140,57 @@ def test_without_a_prefix_trusting_the_ca_makes_names_accounts(bare: World, tmp_
         sshd.stop()
 
 
-def test_direct_login_and_the_jump_work_with_the_prefix(world: World, tmp_path: Path) -> None:
+def test_direct_login_and_the_jump_work_with_the_prefix(laptop: Laptop, tmp_path: Path) -> None:
     for app in ("app01", "app02"):
-        done = world.ssh(f"{app}@gw", "echo in")
+        done = laptop.ssh(f"{app}@gw", "echo in")
         assert (done.returncode, done.stdout) == (0, b"in\n"), done.stderr
-    key = certified(world, "alice", tmp_path)
-    done = world.ssh("app02.ssh", "echo in", config=by_certificate(world, key, "alice"))
+    key = certified(laptop, "alice", tmp_path)
+    done = laptop.ssh("app02.ssh", "echo in", config=by_certificate(laptop, key, "alice"))
     assert (done.returncode, done.stdout) == (0, b"in\n"), done.stderr
 
 
 def test_a_server_forwards_for_a_certificate_only_with_a_grant_that_says_so(
-    world: World, tmp_path: Path
+    laptop: Laptop, tmp_path: Path
 ) -> None:
-    key = certified(world, "alice", tmp_path)
-    port = world.port
+    key = certified(laptop, "alice", tmp_path)
+    port = laptop.port
 
     def forwarded() -> bool:
-        config = by_certificate(world, key, "alice")
-        done = world.ssh("-W", f"127.0.0.1:{port}", "app02.ssh", config=config)
+        config = by_certificate(laptop, key, "alice")
+        done = laptop.ssh("-W", f"127.0.0.1:{port}", "app02.ssh", config=config)
         assert done.stdout.startswith(b"SSH-2.0-") or b"prohibited" in done.stderr, done.stderr
         return done.stdout.startswith(b"SSH-2.0-")
 
     assert not forwarded()
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         grant = admin.add_grant(
             service, "user:alice", "app01", permissions=DEFAULT | {Permission.FORWARD}
         )
-    again(world, "alice", key)
+    again(laptop, "alice", key)
     assert forwarded()
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         admin.remove_grant(service, grant.id)
-    again(world, "alice", key)
+    again(laptop, "alice", key)
     assert not forwarded()
 
 
 def test_a_user_without_a_grant_gets_no_certificate_until_there_is_one(
-    world: World, tmp_path: Path
+    laptop: Laptop, tmp_path: Path
 ) -> None:
     key = new_key(tmp_path / "key")
-    signed_in(world, "mallory", key)
-    config = world.config(key=key, user="mallory")
+    log_in_at(laptop.gateway, "mallory", key)
+    config = laptop.config(key=key, user="mallory")
 
     def refused() -> None:
-        done = world.ssh("gw", "cert", config=config)
+        done = laptop.ssh("gw", "cert", config=config)
         assert (done.returncode, done.stdout) == (1, b"")
         assert b"no certificate: you may not enter any app" in done.stderr
         assert b"ask your administrator for a grant" in done.stderr
 
     refused()
-    with world.service() as service:
+    with laptop.gateway.changed() as service:
         grant = admin.add_grant(service, "user:mallory", "app02")
-    again(world, "mallory", key)
-    with world.service() as service:
+    again(laptop, "mallory", key)
+    with laptop.gateway.changed() as service:
         admin.remove_grant(service, grant.id)
     refused()

@@ -14,11 +14,12 @@ import pytest
 
 from stagedoor.laptop.tunnel import errors
 from tests.client.conftest import TUNNEL
-from tests.path.gateway import PASSWORD
+from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, static
+from tests.fixtures.laptop import Laptop, open_laptop
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.ssh import newest
 from tests.ssh.test_direct_sshd import SSHD, Sshd
-from tests.ssh.world import BOUND_S, SSH_TABLE, Echo, World, open_world, static, wait_until
-from tests.web.visitor import Visitor, ticket
+from tests.waiting import BOUND_S, wait_until
 
 Done = subprocess.CompletedProcess[bytes]
 WEB = '[web]\naddresses = ["127.0.0.1:0"]\n'
@@ -32,15 +33,15 @@ def turn_away(sock: socket.socket) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    server = Echo(turn_away)
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    server = EchoServer(turn_away)
     settings = SSH_TABLE + WEB + static("app01", server.port) + HOLDER
-    with open_world(tmp_path_factory.mktemp("away"), settings) as one:
+    with open_laptop(tmp_path_factory.mktemp("away"), settings) as one:
         yield one
     server.close()
 
 
-def through_client(world: World, command: "list[str | Path]", *options: str) -> Done:
+def through_client(laptop: Laptop, command: "list[str | Path]", *options: str) -> Done:
     """Run `command` with the client's password in its environment."""
     return subprocess.run(
         [*command, *options], input=b"", capture_output=True, timeout=BOUND_S,
@@ -48,60 +49,66 @@ def through_client(world: World, command: "list[str | Path]", *options: str) -> 
     )  # fmt: skip
 
 
-def by_connect(world: World, client_option: str = "", ssh_option: str = "LogLevel=INFO") -> Done:
+def by_connect(laptop: Laptop, client_option: str = "", ssh_option: str = "LogLevel=INFO") -> Done:
     """ssh through `stagedoor tunnel`."""
-    client = shlex.join([*TUNNEL, "--gateway", f"127.0.0.1:{world.gateway.port()}"])
+    client = shlex.join([*TUNNEL, "--gateway", f"127.0.0.1:{laptop.gateway.port()}"])
     proxy = f"ProxyCommand={client} --user dev {client_option} -- %h %p"
-    command = ["ssh", "-F", world.config(), "-o", proxy, "-o", ssh_option]
-    return through_client(world, command, "dev@app01.ssh", "true")
+    command = ["ssh", "-F", laptop.config(), "-o", proxy, "-o", ssh_option]
+    return through_client(laptop, command, "dev@app01.ssh", "true")
 
 
-def assert_every_method_says(world: World, setting: str) -> None:
+def assert_every_method_says(laptop: Laptop, setting: str) -> None:
     alone = through_client(
-        world,
-        [*TUNNEL, "--gateway", f"127.0.0.1:{world.gateway.port()}"],
+        laptop,
+        [*TUNNEL, "--gateway", f"127.0.0.1:{laptop.gateway.port()}"],
         *("--user", "dev", "app01.ssh"),
     )
     assert alone.returncode == errors.NO_SHELL
     assert setting in alone.stderr.decode()
-    for done in (by_connect(world), world.ssh("app01.ssh", "true"), world.ssh("app01@gw", "true")):
+    for done in (
+        by_connect(laptop),
+        laptop.ssh("app01.ssh", "true"),
+        laptop.ssh("app01@gw", "true"),
+    ):
         assert done.returncode == 255
         assert setting in done.stderr.decode(), done.stderr
-    port = world.gateway.port("web")
-    visitor = Visitor(port).hello(ticket(port, "app01"))
+    port = laptop.gateway.port("web")
+    visitor = WebTerminal(port).hello(ticket(port, "app01"))
     assert any(setting in getattr(notice, "text", "") for notice in visitor.notices)
     visitor.close()
 
 
-def test_every_access_method_says_what_turned_them_away_and_what_mends_it(world: World) -> None:
-    assert_every_method_says(world, PENALTY)
+def test_every_access_method_says_what_turned_them_away_and_what_mends_it(laptop: Laptop) -> None:
+    assert_every_method_says(laptop, PENALTY)
 
 
-def test_ssh_that_has_the_socket_itself_reads_it_too(world: World) -> None:
-    done = by_connect(world, "--fdpass", "ProxyUseFdpass=yes")
+def test_ssh_that_has_the_socket_itself_reads_it_too(laptop: Laptop) -> None:
+    done = by_connect(laptop, "--fdpass", "ProxyUseFdpass=yes")
     assert PENALTY in done.stderr.decode()
 
 
-def test_the_audit_says_that_no_session_reached_its_shell(world: World) -> None:
-    by_connect(world)
-    world.ssh("app01.ssh", "true")
+def test_the_audit_says_that_no_session_reached_its_shell(laptop: Laptop) -> None:
+    by_connect(laptop)
+    laptop.ssh("app01.ssh", "true")
     for way in ("connect", "jump"):
         wait_until(
             lambda way=way: any(
                 session["way"] == way
                 and session["outcome"] == "unreached"
                 and PENALTY in str(session["detail"])
-                for session in world.sessions()
+                for session in laptop.gateway.sessions()
             )
         )
 
 
-async def test_the_jump_keeps_the_channel_open_until_the_client_has_read_why(world: World) -> None:
+async def test_the_jump_keeps_the_channel_open_until_the_client_has_read_why(
+    laptop: Laptop,
+) -> None:
     """Otherwise ssh fails to write its next message, and never reads the one that explains."""
     async with (
         asyncio.timeout(BOUND_S),
         asyncssh.connect(
-            "127.0.0.1", world.port, username="dev", client_keys=[str(world.key)],
+            "127.0.0.1", laptop.port, username="dev", client_keys=[str(laptop.key)],
             known_hosts=None, config=None,
         ) as client,
     ):  # fmt: skip
@@ -135,13 +142,13 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
 def test_one_persons_wrong_key_turns_all_away_and_they_learn_it(tmp_path: Path, sshd: Sshd) -> None:
     entry = f'login_name = "{getpass.getuser()}"\nhost_keys = ["{sshd.public}"]\n'
     settings = SSH_TABLE + WEB + static("app01", sshd.port) + entry + HOLDER
-    with open_world(tmp_path / "gateway", settings) as world:
+    with open_laptop(tmp_path / "gateway", settings) as laptop:
         sshd.start(
-            (world.gateway.data_dir / "keys" / "user_ca.pub").read_text(),
+            (laptop.gateway.data_dir / "keys" / "user_ca.pub").read_text(),
             "PerSourcePenalties authfail:1h min:1s",
         )
-        assert world.ssh("app01@gw", "true").returncode == 0
+        assert laptop.ssh("app01@gw", "true").returncode == 0
         # The developer's own key, which this server does not know; nothing else is wrong.
         trusting = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
-        assert b"Permission denied" in world.ssh(*trusting, "app01.ssh", "true").stderr
-        assert_every_method_says(world, PENALTY)
+        assert b"Permission denied" in laptop.ssh(*trusting, "app01.ssh", "true").stderr
+        assert_every_method_says(laptop, PENALTY)

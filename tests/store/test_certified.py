@@ -2,13 +2,11 @@
 
 import pytest
 
-from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.identity import Identity, Method, SignIn
-from stagedoor.model.webpass import PassKind
 from stagedoor.store import people, schema
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified, passes
-from stagedoor.store.sign_in.logins import open_login
+from tests.fixtures.people import open_machine, sign_in
 from tests.store.sample import change
 
 NOW = 1_700_000_000.0
@@ -16,21 +14,9 @@ NOW = 1_700_000_000.0
 
 def log_in(database: Database, key: str) -> SignIn:
     carol = Identity("carol", frozenset(), Method.SSO, "Company")
-    given = pass_for(PassKind.SESSION, carol, NOW, Lifetimes())
-    browser = passes.find(database, PassKind.SESSION, passes.issue(database, given, NOW))
-    assert browser is not None
-    assert browser.sign_in is not None
+    by = sign_in(database, carol, NOW)
     with change(database, "login") as made:
-        _, login = open_login(
-            made.transaction,
-            browser.sign_in.id,
-            key_fingerprint=key,
-            public_key="ssh-ed25519 AAAA",
-            label="laptop",
-            source="192.0.2.7",
-            session_s=3600.0,
-            now=NOW,
-        )
+        _, login = open_machine(made.transaction, by, NOW, fingerprint=key, session_s=3600.0)
     assert login.sign_in is not None
     return login.sign_in
 

@@ -26,9 +26,9 @@ from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import identities, passes
 from stagedoor.store.sign_in.identities import ProviderAccount
-from stagedoor.store.sign_in.logins import open_login
 from stagedoor.store.watch import WHOLE_EACH_S, PolicyWatch
 from stagedoor.wire.target import parse_login
+from tests.fixtures.people import open_machine, sign_in
 
 NAMES = ("ann", "bob", "cid")
 GROUPS = ("dev", "ops")
@@ -115,23 +115,16 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
                 passes.sign_out(change.transaction, secret, 1000.0)
 
     def log_in() -> None:
-        browser = passes.issue(
-            service.database, pass_for(PassKind.SESSION, host, 1000.0, Lifetimes()), 1000.0
-        )
-        identity = passes.find(service.database, PassKind.SESSION, browser)
-        assert identity is not None
-        assert identity.sign_in is not None
+        by = sign_in(service.database, host, 1000.0)
         number = dice.randrange(3)
         with service.change("login") as change:
-            _, login = open_login(
+            _, login = open_machine(
                 change.transaction,
-                identity.sign_in.id,
-                key_fingerprint=f"SHA256:{number}",
+                by,
+                1000.0,
+                fingerprint=f"SHA256:{number}",
                 public_key=f"ssh-ed25519 {number}",
-                label="laptop",
-                source="192.0.2.7",
                 session_s=60.0,
-                now=1000.0,
             )
         assert login.sign_in is not None
         if dice.random() < 0.4:

@@ -28,10 +28,11 @@ from stagedoor.store.policy import load_policy
 from stagedoor.store.shares import require_share
 from stagedoor.store.sign_in import passes, pending_logins, step_ups
 from stagedoor.store.sign_in import provider_answers as answers
-from stagedoor.store.sign_in.logins import open_login, sign_in_numbered, sign_in_of_key
+from stagedoor.store.sign_in.logins import sign_in_numbered, sign_in_of_key
 from stagedoor.store.sign_in.passkeys import find_passkey
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
+from tests.fixtures.people import open_machine
 from tests.store.sample import change
 
 NOW = 1_700_000_000.0
@@ -79,15 +80,12 @@ def logged_in(
     database: Database, by: SignIn, key: str = "SHA256:abc", now: float = NOW + 60
 ) -> tuple[str, WebPass]:
     with change(database, "login") as c:
-        return open_login(
+        return open_machine(
             c.transaction,
-            by.id,
-            key_fingerprint=key,
-            public_key="ssh-ed25519 AAAA",
-            label="laptop",
-            source="192.0.2.7",
+            replace(CAROL, sign_in=by),
+            now,
+            fingerprint=key,
             session_s=LIFETIMES.session_s,
-            now=now,
         )
 
 

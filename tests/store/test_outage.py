@@ -12,9 +12,9 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.settings.place import Server
+from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import dialled, eventually, head, read_answer
 from tests.openssh import KEX
-from tests.path.gateway import Gateway
 from tests.path.test_health import asked
 from tests.ports import free_port
 from tests.store.server import PostgresqlHere, server_here

@@ -15,9 +15,9 @@ import pytest
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.settings.place import Server
+from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import Answer, bearer, dialled, eventually, head, read_answer
 from tests.path.faulty import Faulty
-from tests.path.gateway import Gateway
 from tests.store.server import PASSWORD, PostgresqlHere, server_here
 from tests.waiting import BOUND_S
 

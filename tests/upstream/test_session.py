@@ -46,7 +46,7 @@ class Connections(asyncssh.SSHServer):
 
 
 @dataclass
-class World:
+class SshShell:
     """A shell, and a flow that leads to it."""
 
     script: Script
@@ -72,7 +72,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(*, known: bool = True) -> AsyncIterator[World]:
+async def ssh_shell(*, known: bool = True) -> AsyncIterator[SshShell]:
     """`known`: whether the gateway knows the shell's host key."""
     live: set[object] = set()
     host_key = asyncssh.generate_private_key("ssh-ed25519")
@@ -98,7 +98,7 @@ async def world(*, known: bool = True) -> AsyncIterator[World]:
         lambda opened, kind, fields: notes.append(kind),
     )
     try:
-        yield World(script, flow, login, live, notes)
+        yield SshShell(script, flow, login, live, notes)
     finally:
         await (
             settle()
@@ -117,7 +117,7 @@ async def settle() -> None:
 
 
 async def test_a_block_that_ends_closes_the_session_in_order() -> None:
-    async with world() as here:
+    async with ssh_shell() as here:
         async with shell_session(await here.enter(), here.login) as session:
             assert len(here.flow.registry) == len(here.live) == 1
             done = await session.shell.run("true")
@@ -141,7 +141,7 @@ async def test_a_block_that_ends_closes_the_session_in_order() -> None:
 async def test_what_the_block_raises_says_how_the_session_ended(
     error: BaseException, end: str
 ) -> None:
-    async with world() as here:
+    async with ssh_shell() as here:
         with pytest.raises(type(error)):
             async with shell_session(await here.enter(), here.login):
                 raise error
@@ -150,7 +150,7 @@ async def test_what_the_block_raises_says_how_the_session_ended(
 
 
 async def test_the_block_may_say_itself_how_it_ended() -> None:
-    async with world() as here:
+    async with ssh_shell() as here:
         with suppress(RuntimeError):
             async with shell_session(await here.enter(), here.login) as session:
                 session.end_as(End.DOWNSTREAM_LOST, "the browser went away")
@@ -161,7 +161,7 @@ async def test_the_block_may_say_itself_how_it_ended() -> None:
 
 
 async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -> None:
-    async with world() as here:
+    async with ssh_shell() as here:
 
         async def work() -> None:
             async with shell_session(await here.enter(), here.login) as session:
@@ -178,7 +178,7 @@ async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -
 
 
 async def test_a_session_whose_grant_went_as_it_opened_never_begins() -> None:
-    async with world() as here:
+    async with ssh_shell() as here:
         denied = Denial(Reason.NO_GRANT, "no grant")
         here.script.grants = [GRANT, GRANT, denied]
         begun = False
@@ -202,7 +202,7 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
 
     hung_up = asyncio.Event()
     silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    async with silent, world() as here:
+    async with silent, ssh_shell() as here:
         port = silent.sockets[0].getsockname()[1]
         here.script.shell = Shell(APP01, "127.0.0.1", port, started_by_us=True)
         entered = await here.enter()
@@ -216,7 +216,7 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
 
 
 async def test_a_shell_with_another_host_key_is_not_logged_in_to() -> None:
-    async with world(known=False) as here:
+    async with ssh_shell(known=False) as here:
         with pytest.raises(UnreachedError, match="no host key that the gateway knows"):
             async with shell_session(await here.enter(), here.login):
                 raise AssertionError("somebody else's shell")
@@ -226,7 +226,7 @@ async def test_a_shell_with_another_host_key_is_not_logged_in_to() -> None:
 
 async def test_a_login_may_be_cancelled_at_any_await_and_leaves_no_shell() -> None:
     """Cancelled after 0, 1, 2, … turns of the loop: through the dial, the login, and the block."""
-    async with world() as here:
+    async with ssh_shell() as here:
         reached_block = False
 
         async def log_in() -> None:

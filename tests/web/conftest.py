@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
 
 SETTINGS = """
 [web]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from tests.path.gateway import PASSWORD
+from tests.fixtures.gateway import PASSWORD
 from tests.waiting import BOUND_S
 
 MIB = 1024 * 1024

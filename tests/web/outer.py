@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from stagedoor.admin.service import add_keys
-from tests.openssh import KEX
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.laptop import new_key, public, write_ssh_config
 from tests.waiting import BOUND_S
 
 LOOKS = 10
@@ -104,6 +104,20 @@ def settled(look: Callable[[], Seen]) -> Seen:
     return before
 
 
+MODES_OFF = {
+    "alternate_on": "0",
+    "mouse_any_flag": "0",
+    "keypad_flag": "0",
+    "keypad_cursor_flag": "0",
+    "cursor_flag": "1",
+}
+"""The modes of a terminal in which no full-screen program runs, by tmux's names."""
+
+
+def modes(screen: Outer) -> dict[str, str]:
+    return {name: screen.flag(name) for name in MODES_OFF}
+
+
 @contextmanager
 def outer(folder: Path) -> Iterator[Outer]:
     new_outer = Outer(folder)
@@ -117,25 +131,17 @@ def ssh_command(gateway: Gateway, folder: Path, *remote: str) -> list[str]:
     """Native ssh to the same shell, through the CONNECT gateway."""
     config = folder / "ssh_config"
     if not config.exists():
-        key = folder / "id"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        key = new_key(folder / "id")
         with gateway.changed() as service:
-            add_keys(service, "dev", [key.with_suffix(".pub").read_text().strip()])
-        written = gateway.command("ssh-config", "--gateway", f"127.0.0.1:{gateway.port()}").stdout
+            add_keys(service, "dev", [public(key)])
         known = folder / "known_hosts"
-        ca = next(
-            line for line in gateway.command("ca", "show", "host").stdout.splitlines() if line
-        )
-        known.write_text(f"@cert-authority *.ssh {ca}\n")
-        assert written
+        ca = (gateway.data_dir / "keys" / "host_ca.pub").read_text()
+        known.write_text(f"@cert-authority *.ssh {ca}")
         proxy = shlex.join(
             [sys.executable, "-m", "stagedoor", "tunnel", "--gateway",
              f"http://127.0.0.1:{gateway.port()}", "--user", "dev", "--via", "direct",
              "--token-file", str(folder / "token"), "%h", "%p"]
         )  # fmt: skip
-        config.write_text(
-            f"Host *.ssh\n  User dev\n  ProxyCommand {proxy}\n  IdentityFile {key}\n"
-            f"  UserKnownHostsFile {known}\n  StrictHostKeyChecking yes\n  BatchMode yes\n"
-            f"  SendEnv LANG\n  {KEX}\n"
-        )
+        lines = ("User dev", f"ProxyCommand {proxy}", "SendEnv LANG")
+        write_ssh_config(config, key, *lines, known_hosts=known)
     return ["ssh", "-F", str(config), "-tt", "app01.ssh", *remote]

@@ -21,30 +21,18 @@ import pytest
 
 from stagedoor.client.attach.dialling import LineWatch
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Detach
-from tests.path.gateway import PASSWORD, Gateway, running
+from tests.fixtures.gateway import PASSWORD, Gateway, running
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import Console, WebTerminal, console, let_in, ticket
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.console import console
 from tests.web.flood import LONG_S, flood, flood_bounds
-from tests.web.outer import Outer, attach_command, outer
+from tests.web.outer import MODES_OFF, Outer, attach_command, modes, outer
 from tests.web.processes import ARENA_KIB, blocked, pids_of, resident_kib
 from tests.web.relay import CuttingRelay
-from tests.web.test_pages import Person
-from tests.web.visitor import Visitor, let_in, ticket
 
 CUTS = 100
 ENDS = int(os.environ.get("STAGEDOOR_ENDS", "10"))
-OFF = {
-    "alternate_on": "0",
-    "mouse_any_flag": "0",
-    "keypad_flag": "0",
-    "keypad_cursor_flag": "0",
-    "cursor_flag": "1",
-}
-
-
-def flags(screen: Outer) -> dict[str, str]:
-    return {name: screen.flag(name) for name in OFF}
 
 
 def inner_tmux(folder: Path) -> str:
@@ -81,7 +69,7 @@ def test_3_what_dies_in_the_shell_leaves_the_outer_terminal_as_it_was(
             for process_id in pids_of(f"stagedoor.holder attach {name}"):
                 os.kill(process_id, signal.SIGKILL)
         screen.shows("exit=")
-        assert flags(screen) == OFF
+        assert modes(screen) == MODES_OFF
     subprocess.run(f"{inner_tmux(tmp_path)} kill-server", shell=True, capture_output=True)
 
 
@@ -95,7 +83,7 @@ def test_3_so_does_a_gateway_that_is_gone_for_good(tmp_path: Path) -> None:
         screen.type("\r~.")
         screen.shows("detached from gone of app01")
         screen.shows("exit=0")
-        assert flags(screen) == OFF
+        assert modes(screen) == MODES_OFF
     subprocess.run(f"{inner_tmux(tmp_path)} kill-server", shell=True, capture_output=True)
 
 
@@ -324,10 +312,7 @@ def test_10_the_first_size_and_that_after_two_hundred_changes(port: int, tmp_pat
         screen.process.wait(30)
 
 
-def size_in_shell(screen: object, after: int) -> bytes:
-    from tests.web.console import Console
-
-    assert isinstance(screen, Console)
+def size_in_shell(screen: Console, after: int) -> bytes:
     number = len(screen.shown)
     screen.type(b"echo [$(stty size)]%d.\r" % number)
     end = screen.shows(b"]%d.\r" % number, screen.shows(b"]%d.\r" % number, after))
@@ -363,15 +348,15 @@ def test_11_what_tmux_copies_reaches_the_clipboard_of_the_outer_terminal(
 @pytest.mark.webshell(12)
 def test_12_no_secret_is_in_a_url_or_in_a_log(gateway: Gateway, port: int) -> None:
     given = ticket(port)
-    visitor = Visitor(port).hello(given, terminal="secret")
+    visitor = WebTerminal(port).hello(given, terminal="secret")
     visitor.type(b"echo typed-with-care\r")
     visitor.shows(b"typed-with-care")
     visitor.close()
-    again = Visitor(port)
+    again = WebTerminal(port)
     again.hello(given, terminal="secret")
     assert again.welcome is None
     again.close()
-    person = Person(port)
+    person = PlainBrowser(port)
     person.sign_in()
     base = f"http://127.0.0.1:{port}"
     link = gateway.command("web-link", "dev", "--url", base).stdout.strip()
@@ -396,7 +381,7 @@ def test_14_what_ends_at_once_has_shown_all_each_time(port: int) -> None:
     It costs 0.2 s of the processor each time. The 200 of the list are STAGEDOOR_ENDS=200.
     """
     for at in range(ENDS):
-        visitor = Visitor(port).hello(ticket(port), f"printf x{at}", terminal="brief")
+        visitor = WebTerminal(port).hello(ticket(port), f"printf x{at}", terminal="brief")
         visitor.until(lambda visitor=visitor: visitor.exit)
         assert (bytes(visitor.snapshot + visitor.output), visitor.gaps) == (b"x%d" % at, [])
         visitor.send(Detach())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.cells import Cell, captured
 from tests.web.outer import Outer, attach_command, outer, ssh_command

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.laptop import new_key
+from tests.fixtures.people import Answer, PlainBrowser
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.test_pages import Answer, Person, link_of
-from tests.web.visitor import Visitor, ticket
+from tests.web.test_pages import link_of
 
 FORMS = {
     "/account/password": {"present": PASSWORD, "new": "another one", "again": "another one"},
@@ -39,12 +41,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def inside(port: int) -> Person:
+def inside(port: int) -> PlainBrowser:
     return signed_in(port)
 
 
-def signed_in(port: int, name: str = "dev", secret: str = PASSWORD) -> Person:
-    person = Person(port)
+def signed_in(port: int, name: str = "dev", secret: str = PASSWORD) -> PlainBrowser:
+    person = PlainBrowser(port)
     assert person.sign_in(name, secret).status == 303
     return person
 
@@ -61,7 +63,7 @@ def state_of(gateway: Gateway) -> object:
 def test_nobody_else_changes_anything(gateway: Gateway, port: int) -> None:
     token = signed_in(port, secret=gateway.token("dev"))
     _, secret = link_of(gateway, "--app", "app01")
-    by_link = Person(port)
+    by_link = PlainBrowser(port)
     answer = by_link.post("/sign-in/link", secret=secret.partition("&")[0])
     by_link.cookie = answer.headers["set-cookie"].partition(";")[0]
     person = signed_in(port)
@@ -76,20 +78,20 @@ def test_nobody_else_changes_anything(gateway: Gateway, port: int) -> None:
             assert "an account is for people" in refused.text
         # Another site's page, and one without an Origin, in the browser of a person who is signed in.
         for origin in (None, "null", "https://evil.example"):
-            elsewhere = Person(port, cookie=person.cookie, origin=origin)
+            elsewhere = PlainBrowser(port, cookie=person.cookie, origin=origin)
             refused = elsewhere.post(path, **fields)
             assert refused.status == 403, path
             assert "not sent by a page of this gateway" in refused.text
         # No cookie at all, and a cookie that belongs to no session.
         for cookie in ("", "stagedoor=guessed"):
-            assert Person(port, cookie=cookie).post(path, **fields).status == 303, path
+            assert PlainBrowser(port, cookie=cookie).post(path, **fields).status == 303, path
         assert person.get(path).status == 404, "a link changes nothing"
     assert state_of(gateway) == before
 
 
 def test_a_removed_user_is_signed_out(gateway: Gateway, port: int) -> None:
     gateway.add_user("leaving", "app01")
-    wait_until(lambda: Person(port).sign_in("leaving").status == 303)
+    wait_until(lambda: PlainBrowser(port).sign_in("leaving").status == 303)
     person = signed_in(port, "leaving")
     gateway.command("user", "remove", "leaving", "--yes")
     wait_until(lambda: person.get("/account").status == 303)
@@ -124,13 +126,13 @@ def test_the_present_password_cannot_be_guessed_with_a_stolen_cookie(
     assert "Nothing was changed: " in guesses[0].text
     assert "guess 0" not in guesses[0].text
     assert thief.post("/account/password", present=PASSWORD, **new).status == 429
-    assert Person(port).sign_in("robbed", "of the thief").status == 429
+    assert PlainBrowser(port).sign_in("robbed", "of the thief").status == 429
     denied = [denial for denial in gateway.sessions("denied") if denial.get("identity") == "robbed"]
     assert [denial["reason"] for denial in denied[:5]] == ["credential_wrong"] * 5
     assert "of the thief" not in json.dumps([gateway.lines, gateway.audit()])
 
 
-def test_a_token_is_no_present_password(gateway: Gateway, port: int, inside: Person) -> None:
+def test_a_token_is_no_present_password(gateway: Gateway, port: int, inside: PlainBrowser) -> None:
     before = state_of(gateway)
     with gateway.service() as service:
         made = [admin.create_token(service, name) for name in ("dev", "other")]
@@ -169,10 +171,10 @@ def test_a_new_password_ends_what_the_old_one_opened_and_this_page_goes_on(
     person.cookie = set_cookie.partition(";")[0]
     assert person.cookie != before
     assert person.get("/account").status == 200
-    for over in (elsewhere, Person(port, cookie=before)):
+    for over in (elsewhere, PlainBrowser(port, cookie=before)):
         wait_until(lambda over=over: over.get("/account").status == 303)  # type: ignore[misc]
-    wait_until(lambda: Person(port).sign_in("changing", "new password").status == 303)
-    assert Person(port).sign_in("changing").status == 403
+    wait_until(lambda: PlainBrowser(port).sign_in("changing", "new password").status == 303)
+    assert PlainBrowser(port).sign_in("changing").status == 403
 
 
 # Tokens.
@@ -180,7 +182,7 @@ def test_a_new_password_ends_what_the_old_one_opened_and_this_page_goes_on(
 
 @pytest.mark.identity(36)
 def test_a_token_is_shown_once_opens_no_more_than_it_says_and_is_revoked(
-    gateway: Gateway, port: int, inside: Person
+    gateway: Gateway, port: int, inside: PlainBrowser
 ) -> None:
     for apps in ("secret", "*", "app0*", "app01 secret"):
         answer = inside.post("/account/tokens/add", apps=apps, days="1")
@@ -199,10 +201,10 @@ def test_a_token_is_shown_once_opens_no_more_than_it_says_and_is_revoked(
     assert "<strong>soon</strong>" in page, "it ends in a week"
     assert token not in json.dumps([gateway.lines, gateway.audit()])
     headers = {"Authorization": f"Bearer {token}"}
-    visitor = Visitor(port).hello(ticket(port, "app01", headers), terminal="bytoken")
+    visitor = WebTerminal(port).hello(ticket(port, "app01", headers), terminal="bytoken")
     assert visitor.welcome is not None
     visitor.close()
-    refused = Person(port).send("POST", "/api/ticket", '{"target": "app02"}', **headers)
+    refused = PlainBrowser(port).send("POST", "/api/ticket", '{"target": "app02"}', **headers)
     assert refused.status == 403
     # Another person cannot revoke it, whatever they know of it.
     other = signed_in(port, "other")
@@ -211,7 +213,8 @@ def test_a_token_is_shown_once_opens_no_more_than_it_says_and_is_revoked(
     assert inside.post("/account/tokens/revoke", id=name).status == 303
     wait_until(
         lambda: (
-            Person(port).send("POST", "/api/ticket", '{"target": "app01"}', **headers).status == 401
+            PlainBrowser(port).send("POST", "/api/ticket", '{"target": "app01"}', **headers).status
+            == 401
         )
     )
 
@@ -256,7 +259,7 @@ def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_no
     assert address == f"http://127.0.0.1:{port}/invitation"
     secret, _, more = behind.partition("&")
     assert more == "name=newcomer"
-    person = Person(port)
+    person = PlainBrowser(port)
     assert person.get("/invitation").status == 200
     fields = {"secret": secret, "new": "my own password", "again": "my own password"}
     for wrong, status, why in (
@@ -269,12 +272,12 @@ def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_no
         assert why in answer.text
         assert secret not in answer.text
     for origin in (None, "https://evil.example"):
-        assert Person(port, origin=origin).post("/invitation", **fields).status == 403
+        assert PlainBrowser(port, origin=origin).post("/invitation", **fields).status == 403
     answer = person.post("/invitation", **fields)
     assert (answer.status, answer.headers["location"]) == (303, "/")
     person.cookie = answer.headers["set-cookie"].partition(";")[0]
     assert "newcomer" in person.get("/account").text
-    wait_until(lambda: Person(port).sign_in("newcomer", "my own password").status == 303)
+    wait_until(lambda: PlainBrowser(port).sign_in("newcomer", "my own password").status == 303)
     assert person.post("/invitation", **fields).status == 403, "used up"
     assert secret not in json.dumps([gateway.lines, gateway.audit()])
 
@@ -282,7 +285,7 @@ def test_an_invitation_sets_a_password_and_signs_in_and_its_secret_is_told_to_no
 # Keys.
 
 
-def key_signature(person: Person, key: Path) -> str:
+def key_signature(person: PlainBrowser, key: Path) -> str:
     """Return what the command on their page prints, by that key."""
     [command] = re.findall(r'id="key-command">([^<]+)<', person.get("/account").text)
     typed = html.unescape(command).replace("~/.ssh/id_ed25519", str(key))
@@ -292,8 +295,7 @@ def key_signature(person: Person, key: Path) -> str:
 def test_the_key_of_another_is_refused_without_a_name(
     gateway: Gateway, port: int, tmp_path: Path
 ) -> None:
-    file = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    file = new_key(tmp_path / "key")
     gateway.command("key", "add", "other", f"{file}.pub")
     person = signed_in(port)
     answer = person.post("/account/keys/add", signature=key_signature(person, file))
@@ -304,10 +306,9 @@ def test_the_key_of_another_is_refused_without_a_name(
 
 
 @pytest.mark.identity(36)
-def test_keys_are_added_shown_and_removed(inside: Person, tmp_path: Path) -> None:
-    file = tmp_path / "key"
+def test_keys_are_added_shown_and_removed(inside: PlainBrowser, tmp_path: Path) -> None:
+    file = new_key(tmp_path / "key")
     label = "<b>laptop</b>"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
     signature = key_signature(inside, file)
     assert inside.post("/account/keys/add", signature=signature, label=label).status == 303
     text = inside.get("/account").text
@@ -326,10 +327,9 @@ def test_keys_are_added_shown_and_removed(inside: Person, tmp_path: Path) -> Non
 
 
 def test_nobody_removes_the_key_of_another(
-    gateway: Gateway, inside: Person, tmp_path: Path
+    gateway: Gateway, inside: PlainBrowser, tmp_path: Path
 ) -> None:
-    file = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    file = new_key(tmp_path / "key")
     added = gateway.command("key", "add", "other", f"{file}.pub").stdout.split()[0]
     assert inside.post("/account/keys/remove", fingerprint=added).status == 400
     assert added in gateway.command("key", "list", "other").stdout

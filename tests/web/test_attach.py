@@ -9,16 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from stagedoor.wire.terminal.asciicast import Code, decode_event, decode_header
-from tests.path.gateway import Gateway
-from tests.shells.world import wait_until
-from tests.web.outer import BOUND_S, attach_command, outer, ssh_command
-from tests.web.processes import pids_of, resident_kib
+from tests.fixtures.gateway import Gateway
+from tests.waiting import BOUND_S, wait_until
+from tests.web.outer import MODES_OFF, attach_command, modes, outer, ssh_command
+from tests.web.processes import pids_of
 from tests.web.relay import CuttingRelay
 
 
@@ -244,49 +243,6 @@ def test_what_cannot_be_is_said(
     assert b"Traceback" not in stderr
 
 
-def test_1_the_same_tmux_by_ssh_and_by_us_is_the_same_cell_for_cell(
-    gateway: Gateway, port: int, tmp_path: Path
-) -> None:
-    inner = f"tmux -u -S {tmp_path / 'inner'} -f /dev/null"
-    script = tmp_path / "fill"
-    script.write_text(
-        "printf 'CJK 你好 emoji 😀 box ─│┌ é ü\\n'\n"
-        "for i in $(seq 0 15); do printf \"\\033[48;5;${i}m  \"; done; printf '\\033[m\\n'\n"
-        "printf '\\033[38;2;255;100;0mtrue colour\\033[m \\033[1;3;4mbold italic\\033[m\\n'\n"
-        "printf '\\033[7mreverse\\033[m \\033[9mstruck\\033[m \\033[4:3mcurly\\033[m\\n'\n"
-    )
-    with outer(tmp_path) as screen:
-        ssh = ssh_command(gateway, tmp_path, f"exec {inner} new-session -A -s x 'sh -i'")
-        us = attach_command(tmp_path, port, "app01", "--", "sh", "-c", f"exec {inner} attach -t x")
-        attach_command(tmp_path, port)  # the token that ssh's tunnel shows
-        screen.start(ssh)
-        screen.shows("[x]")
-        screen.line(f"PS1='$ '; clear; sh {script}")
-        screen.shows("struck")
-        screen.keys("C-b", "%")
-        screen.line(f"PS1='$ '; clear; vim -u NONE -N {script}")
-        screen.shows("printf 'CJK")  # of the file, which vim shows
-        screen.settled()
-        # What a client draws before the terminal has said what it can do is drawn with less.
-        screen.keys("C-b", "r")
-        by_ssh = screen.settled("-e")
-        assert "true colour" in by_ssh
-        screen.run(us)
-        screen.shows("[x]")
-        screen.settled()
-        screen.keys("C-b", "r")
-        by_us = screen.settled("-e")
-        screen.keys("C-b", "d")
-    assert strip_clock(by_us) == strip_clock(by_ssh)
-    subprocess.run(f"{inner} kill-server", shell=True, check=False, capture_output=True)
-
-
-def strip_clock(screen: str) -> list[str]:
-    """tmux has the time at the end of its last line."""
-    *lines, _status = screen.rstrip("\n").split("\n")
-    return lines
-
-
 def test_2_a_shell_without_a_language_shows_every_character_and_tmux_has_its_colours(
     port: int, tmp_path: Path
 ) -> None:
@@ -331,29 +287,6 @@ def full_screen(folder: Path, port: int, name: str) -> list[str]:
     )  # fmt: skip
 
 
-def assert_undone(screen: object) -> None:
-    from tests.web.outer import Outer
-
-    assert isinstance(screen, Outer)
-    flags = {
-        name: screen.flag(name)
-        for name in (
-            "alternate_on",
-            "mouse_any_flag",
-            "keypad_flag",
-            "keypad_cursor_flag",
-            "cursor_flag",
-        )
-    }
-    assert flags == {
-        "alternate_on": "0",
-        "mouse_any_flag": "0",
-        "keypad_flag": "0",
-        "keypad_cursor_flag": "0",
-        "cursor_flag": "1",
-    }
-
-
 def test_3_whoever_detaches_from_a_full_screen_program_has_his_own_screen_again(
     port: int, tmp_path: Path
 ) -> None:
@@ -365,7 +298,7 @@ def test_3_whoever_detaches_from_a_full_screen_program_has_his_own_screen_again(
         screen.type("\r~.")
         screen.shows("detached from full of app01")
         screen.shows("exit=0")
-        assert_undone(screen)
+        assert modes(screen) == MODES_OFF
 
 
 def test_a_window_that_is_closed_ends_no_shell(port: int, tmp_path: Path) -> None:
@@ -394,7 +327,7 @@ def test_3_so_has_one_whose_client_is_ended(
         )
         os.kill(pid, number)
         screen.shows("exit=255")
-        assert_undone(screen)
+        assert modes(screen) == MODES_OFF
 
 
 def test_suspended_and_resumed_in_a_shell_with_jobs(port: int, tmp_path: Path) -> None:
@@ -407,7 +340,7 @@ def test_suspended_and_resumed_in_a_shell_with_jobs(port: int, tmp_path: Path) -
         screen.shows("FULL")
         screen.type("\r~\x1a")
         screen.shows("Stopped")
-        assert_undone(screen)
+        assert modes(screen) == MODES_OFF
         screen.line("fg")
         wait_until(lambda: screen.flag("mouse_any_flag") == screen.flag("alternate_on") == "1")
         screen.type("\r~.")
@@ -429,36 +362,6 @@ def test_4_every_byte_and_every_control_key_arrives_at_once(port: int, tmp_path:
     assert process.stdout.read(4) == b"done"
     process.communicate(timeout=60)
     assert taken.read_bytes() == data
-
-
-def test_6_cut_again_and_again_both_ways_nothing_is_lost(port: int, tmp_path: Path) -> None:
-    shown = os.urandom(2_000_000).hex().encode()
-    (tmp_path / "shown").write_bytes(shown)
-    typed = os.urandom(150_000).hex().encode()
-    taken = tmp_path / "taken"
-    with CuttingRelay(port, every_bytes=len(shown) // 25) as relay:
-        process = attached(
-            tmp_path, relay.port, "app01", "--", "sh", "-c",
-            f"stty raw -echo; printf ready; cat {tmp_path / 'shown'} & "
-            f"head -c {len(typed)} >{taken}; wait; printf done",
-        )  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdin is not None
-        assert process.stdout.read(5) == b"ready"
-        writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=process.stdin)
-        assert writer.stdin is not None
-        import threading
-
-        feeding = threading.Thread(target=lambda: (writer.stdin.write(typed), writer.stdin.flush()))
-        feeding.start()
-        output = process.stdout.read(len(shown) + 4)
-        feeding.join(40)
-        writer.stdin.close()
-        writer.wait(20)
-        process.communicate(timeout=60)
-    assert relay.cuts >= 15, relay.cuts
-    assert hashlib.sha256(output).digest() == hashlib.sha256(shown + b"done").digest()
-    assert hashlib.sha256(taken.read_bytes()).digest() == hashlib.sha256(typed).digest()
 
 
 def test_whoever_waits_for_an_answer_that_does_not_come_can_still_leave(
@@ -483,70 +386,6 @@ def test_whoever_waits_for_an_answer_that_does_not_come_can_still_leave(
             screen.shows("detached from silent of app01")
             screen.shows("exit=0")
     assert "did not answer" not in (tmp_path / "attach.log").read_text(), "it was heard afterwards"
-
-
-def test_7_a_client_that_is_stopped_blocks_the_producer_and_costs_nobody_memory(
-    gateway: Gateway, port: int, tmp_path: Path
-) -> None:
-    before = resident_kib(gateway.worker_pids())
-    process = attached(
-        tmp_path, port, "app01", "--", "sh", "-c", "yes | head -c 10000000; printf end"
-    )
-    assert process.stdout is not None
-    read = len(process.stdout.read(3_000_000))
-    process.send_signal(signal.SIGSTOP)
-    # Once all on the way is full nothing grows any more: what is left of the 15 MB stays with its producer.
-    grown = resident_kib(gateway.worker_pids())
-    since = time.monotonic()
-    end = since + 60
-    while time.monotonic() - since < 2:
-        assert time.monotonic() < end, "it grows on and on"
-        time.sleep(0.05)
-        if (now := resident_kib(gateway.worker_pids())) > grown + 256:
-            grown, since = now, time.monotonic()
-    assert grown - before < 24 * 1024
-    process.send_signal(signal.SIGCONT)
-    while data := process.stdout.read(1 << 20):
-        read += len(data)
-        last = data
-    process.communicate(timeout=60)
-    # The terminal makes CR LF of each of the 5 million line ends.
-    assert read == 15_000_000 + 3
-    assert last.endswith(b"y\r\nend")
-
-
-def test_9_a_paste_of_a_megabyte_arrives_byte_for_byte(port: int, tmp_path: Path) -> None:
-    taken = tmp_path / "taken"
-    data = os.urandom(524_288).hex().encode()
-    process = attached(
-        tmp_path, port, "app01", "--",
-        "sh", "-c", f"stty raw -echo; printf ready; head -c {len(data)} >{taken}; printf done",
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.read(5) == b"ready"
-    process.communicate(data, timeout=60)
-    assert taken.read_bytes() == data
-
-
-def test_10_the_first_size_is_right_and_a_change_follows(port: int, tmp_path: Path) -> None:
-    with outer(tmp_path) as screen:
-        screen.start(attach_command(tmp_path, port, "app01", "--shell", "--name", "sized"))
-        screen.line("stty size")
-        screen.shows("40 120")
-        screen.tmux("resize-window", "-t", "o", "-x", "101", "-y", "33")
-        wait_until(lambda: screen.flag("pane_width") == "101")
-        screen.line("clear; stty size")
-        screen.shows("33 101")
-        screen.type("\r~.")
-        screen.shows("detached")
-
-
-def test_14_a_single_byte_two_hundred_times_is_never_lost(port: int, tmp_path: Path) -> None:
-    process = attached(
-        tmp_path, port, "app01", "--", "sh", "-c",
-        "i=0; while [ $i -lt 200 ]; do printf x; i=$((i+1)); done",
-    )  # fmt: skip
-    assert process.communicate(timeout=60)[0] == b"x" * 200
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stagedoor.wire.terminal.frames import Mode, Resize, Size
-from tests.web.outer import Outer, attach_command, outer
-from tests.web.test_attach import assert_undone
-from tests.web.visitor import Visitor, ticket
+from tests.fixtures.terminal import WebTerminal, ticket
+from tests.web.outer import MODES_OFF, Outer, attach_command, modes, outer
 
 PROGRAM = (
     "draw() { printf '\\033[2J\\033[HIT=%s.' \"$(stty size)\"; }; trap draw WINCH; "
@@ -18,9 +17,9 @@ LARGE, SMALL = Size(200, 50), Size(60, 20)
 
 
 @contextmanager
-def joined(port: int, name: str, size: Size, mode: Mode = Mode.MIRROR) -> Iterator[Visitor]:
+def joined(port: int, name: str, size: Size, mode: Mode = Mode.MIRROR) -> Iterator[WebTerminal]:
     """Another person at the terminal, in a window of that size."""
-    visitor = Visitor(port).hello(ticket(port), terminal=name, mode=mode)
+    visitor = WebTerminal(port).hello(ticket(port), terminal=name, mode=mode)
     try:
         visitor.send(Resize(size))
         yield visitor
@@ -57,7 +56,7 @@ def test_a_window_that_is_too_small_says_so_until_a_key_fits_the_terminal_to_it(
             screen.shows("too small")
             other.type(b"\x03")
             screen.shows("exit=")
-        assert_undone(screen)
+        assert modes(screen) == MODES_OFF
 
 
 def test_who_watches_in_a_small_window_may_see_it_cut_off(port: int, tmp_path: Path) -> None:
@@ -72,5 +71,5 @@ def test_who_watches_in_a_small_window_may_see_it_cut_off(port: int, tmp_path: P
             assert screen.flag("wrap_flag") == "0"
             screen.type("\r~.")
             screen.shows("detached from looked")
-        assert_undone(screen)
+        assert modes(screen) == MODES_OFF
         assert screen.flag("wrap_flag") == "1"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from stagedoor.wire.terminal.frames import Mode
-from tests.path.gateway import PASSWORD, Gateway
-from tests.shells.world import wait_until
+from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.terminal import WebTerminal, basic, post, ticket
+from tests.waiting import wait_until
 from tests.web.outer import attach_command, outer
-from tests.web.visitor import Visitor, basic, post, ticket
 
 
 def attach(folder: Path, port: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -26,8 +26,8 @@ def attach(folder: Path, port: int, *arguments: str) -> "subprocess.CompletedPro
 
 
 @pytest.fixture
-def hosted(port: int) -> Iterator[Visitor]:
-    visitor = Visitor(port)
+def hosted(port: int) -> Iterator[WebTerminal]:
+    visitor = WebTerminal(port)
     visitor.hello(ticket(port), terminal="company")
     visitor.type(b"echo rea''dy\r")
     visitor.shows(b"ready")
@@ -40,7 +40,7 @@ def guest_status(port: int, secret: str, who: str) -> int:
     return post(port, "/api/guest-ticket", body, basic(who))[0]
 
 
-def test_terminals_are_listed_and_ended(port: int, hosted: Visitor, tmp_path: Path) -> None:
+def test_terminals_are_listed_and_ended(port: int, hosted: WebTerminal, tmp_path: Path) -> None:
     def listed() -> dict[str, list[str]]:
         done = attach(tmp_path, port, "app01", "--list", "--json")
         assert done.returncode == 0, done.stderr
@@ -78,7 +78,7 @@ def test_what_does_not_go_together_is_said(
 
 
 def test_an_administrator_shares_lists_and_ends(
-    gateway: Gateway, port: int, hosted: Visitor
+    gateway: Gateway, port: int, hosted: WebTerminal
 ) -> None:
     gateway.add_user("eve")
     base = f"http://127.0.0.1:{port}"
@@ -123,7 +123,7 @@ def test_who_is_watched_in_attach_is_told(gateway: Gateway, port: int, tmp_path:
         screen.start(attach_command(tmp_path, port, "app01", "--name", "seen", "--shell"))
         screen.keys("echo in''side", "Enter")
         screen.shows("inside")
-        watcher = Visitor(port)
+        watcher = WebTerminal(port)
         watcher.hello(ticket(port), terminal="seen", mode=Mode.WATCH)
         screen.shows("stagedoor: also here: dev (watches)")
         watcher.close()
@@ -137,7 +137,7 @@ def test_an_app_without_terminals_says_so(port: int, tmp_path: Path) -> None:
     assert attach(tmp_path, port, "app02", "--list", "--json").stdout == "[]\n"
 
 
-def test_who_only_looks_starts_no_terminal(port: int, hosted: Visitor, tmp_path: Path) -> None:
+def test_who_only_looks_starts_no_terminal(port: int, hosted: WebTerminal, tmp_path: Path) -> None:
     done = attach(tmp_path, port, "app01", "--watch", "--name", "nobody")
     assert done.returncode == 255
     assert "the terminal nobody is not there any more" in done.stderr
@@ -147,7 +147,7 @@ def test_who_only_looks_starts_no_terminal(port: int, hosted: Visitor, tmp_path:
 
 
 def test_a_session_is_watched_by_its_id(
-    gateway: Gateway, port: int, hosted: Visitor, tmp_path: Path
+    gateway: Gateway, port: int, hosted: WebTerminal, tmp_path: Path
 ) -> None:
     gateway.add_user("ops")
     gateway.command("grant", "add", "user:ops", "app01", "--allow", "watch", "--without", "enter")

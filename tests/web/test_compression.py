@@ -13,8 +13,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from stagedoor.listeners.web.terminal.relay import AGAIN_S, MOST, SLOW_S, LineRate
 from stagedoor.listeners.web.websocket import LEAST_BYTES, Compression, DeflateExtension
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES
-from tests.path.gateway import Gateway
-from tests.web.visitor import BOUND_S, Visitor, ticket
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.terminal import BOUND_S, WebTerminal, ticket
 
 ALONE = (True, True, 15, 15)
 
@@ -68,7 +68,7 @@ def test_a_terminal_is_the_same_with_and_without(gateway: Gateway, port: int) ->
     seen = []
     for name, compression in (("plain", None), ("packed", "deflate")):
         visitor = (
-            Visitor(port)
+            WebTerminal(port)
             .open(compression=compression)
             .hello(ticket(port), "stty -onlcr; seq 9000", terminal=name)
         )
@@ -84,13 +84,13 @@ def test_a_terminal_is_the_same_with_and_without(gateway: Gateway, port: int) ->
 def test_a_message_that_is_too_large_once_it_is_unpacked_ends_the_line(
     gateway: Gateway, port: int, times: int
 ) -> None:
-    visitor = Visitor(port).open(compression="deflate")
+    visitor = WebTerminal(port).open(compression="deflate")
     assert visitor.socket is not None
     packed = len(zlib.compress(bytes(times * MAX_FRAME_BYTES)))
     assert packed < 2 * MAX_FRAME_BYTES, "it is small on the line"
     with suppress(ConnectionClosed):
         visitor.socket.send(bytes(times * MAX_FRAME_BYTES))
-    while not visitor.gone:
+    while not visitor.ended:
         visitor.read(BOUND_S)
     assert visitor.socket.close_code == CloseCode.MESSAGE_TOO_BIG
     visitor.close()

@@ -43,11 +43,11 @@ from stagedoor.wire.terminal.frames import (
     Size,
     Welcome,
 )
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.terminal import BOUND_S, WebTerminal, ticket
 from tests.holder.compiled import compiled
-from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web import scripted
-from tests.web.visitor import BOUND_S, Visitor, ticket
 from tests.wire.conversation import Step, unrun
 from tests.wire.conversations import told_to
 
@@ -65,7 +65,7 @@ PASSED_OVER = (NoticeKind.PROGRESS, NoticeKind.RECORDED)
 
 
 @dataclass
-class World:
+class ScriptedGateway:
     """A gateway, and where its shell has terminals and asks what to do in them."""
 
     gateway: Gateway
@@ -74,9 +74,9 @@ class World:
 
 
 @pytest.fixture(scope="module", params=["python", "kit"])
-def world(
+def scripted_gateway(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+) -> Iterator[ScriptedGateway]:
     folder = tmp_path_factory.mktemp("live")
     terminals = folder / "t"
     terminals.mkdir(mode=0o700)
@@ -99,7 +99,7 @@ def world(
         )
         with Gateway(folder, settings) as gateway:
             gateway.add_user("dev", "app01")
-            yield World(gateway.start(), terminals, listener)
+            yield ScriptedGateway(gateway.start(), terminals, listener)
             assert "".join(path.read_text() for path in terminals.glob("*.faults")) == ""
 
 
@@ -133,7 +133,7 @@ class Program:
 class Line:
     """A person's line. `came` is what has come and no step has spoken of yet, output in one piece."""
 
-    visitor: Visitor
+    visitor: WebTerminal
     came: list[Frame] = field(default_factory=list)
     taken: int = 0
     said_hello: bool = False
@@ -184,8 +184,8 @@ class Line:
 
 
 class Replay:
-    def __init__(self, world: World, name: str, steps: list[Step]) -> None:
-        self.world = world
+    def __init__(self, scripted_gateway: ScriptedGateway, name: str, steps: list[Step]) -> None:
+        self.scripted_gateway = scripted_gateway
         self.terminal = name
         self.steps = steps
         self.lines: dict[str, Line] = {}
@@ -196,7 +196,7 @@ class Replay:
 
     @property
     def socket(self) -> Path:
-        return self.world.terminals / f"{self.terminal}.terminal"
+        return self.scripted_gateway.terminals / f"{self.terminal}.terminal"
 
     def is_held(self) -> bool:
         line = connect(self.socket)
@@ -211,7 +211,9 @@ class Replay:
                     case {"terminal": what}:
                         self.does(what, step)
                     case {"who": who, "do": "connects"}:
-                        self.lines[who] = Line(Visitor(self.world.gateway.port("web")).open())
+                        self.lines[who] = Line(
+                            WebTerminal(self.scripted_gateway.gateway.port("web")).open()
+                        )
                     case {"who": who, "do": "cut", "unnoticed": True}:
                         self.old.append(self.lines.pop(who))
                     case {"who": who, "do": "cut"}:
@@ -247,7 +249,7 @@ class Replay:
             attachment=self.names.get(frame.attachment, ""),
         )
         line.visitor.socket.send(encode(own))
-        self.program = self.program or Program(self.world.listener)
+        self.program = self.program or Program(self.scripted_gateway.listener)
 
     def hears(self, line: Line, expected: Frame) -> None:
         match expected:
@@ -345,5 +347,7 @@ def test_what_is_left_out_is_known() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in RECEIVED if name not in NOT_LIVE])
-def test_a_gateway_and_a_holder_have_their_part_in(world: World, name: str) -> None:
-    Replay(world, f"c{list(RECEIVED).index(name)}", RECEIVED[name]).run()
+def test_a_gateway_and_a_holder_have_their_part_in(
+    scripted_gateway: ScriptedGateway, name: str
+) -> None:
+    Replay(scripted_gateway, f"c{list(RECEIVED).index(name)}", RECEIVED[name]).run()

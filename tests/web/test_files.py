@@ -17,9 +17,9 @@ import pytest
 
 from stagedoor.model.permission import Permission
 from tests import forks
+from tests.fixtures.gateway import Gateway
 from tests.pace import allow
-from tests.path.gateway import Gateway
-from tests.shells.world import wait_until
+from tests.waiting import wait_until
 from tests.web.mover import MIB, Answer, Mover, Sent, content, digest, digest_of
 
 SETTINGS = """

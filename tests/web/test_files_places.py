@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.fixtures.gateway import Gateway
 from tests.net.peers import write_certificate
-from tests.path.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB, Mover, Sent, content, digest, digest_of

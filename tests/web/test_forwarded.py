@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.path.gateway import Gateway, running
+from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.terminal import let_in
 from tests.web.conftest import SETTINGS
-from tests.web.visitor import let_in
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.settings.file import load_settings
 from tests.docs import pages
 from tests.docs.test_tutorial import pattern, plain
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import Browser
 from tests.oidc.keycloak import LOGIN, START_S, Keycloak, running_keycloak
-from tests.path.gateway import Gateway
 from tests.ports import free_port
 from tests.waiting import BOUND_S, wait_until
 from tests.web import test_sso_ends as ends
-from tests.web.test_single_sign_on import Browser
 from tests.web.test_sso_ends import ENDED, Carol, kept_by_time
 
 pytestmark = pytest.mark.timeout(1200)
@@ -120,7 +120,7 @@ class Machine:
 
     def sign_in(self, login: str) -> None:
         """In a browser by HTTP."""
-        browser = Browser(int(self.ports["8444"]))
+        browser = Browser(f"http://127.0.0.1:{self.ports['8444']}")
         browser.get(self.keycloak.sign_in(browser.begin(f"/login/{login}"), LOGIN))
         status, page = browser.post(f"/login/{login}/approve")
         assert status == 200, page

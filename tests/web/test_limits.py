@@ -13,9 +13,9 @@ from websockets.frames import CloseCode
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.wire.terminal.codec import decode
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Notice
-from tests.path.gateway import Gateway, running
+from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.terminal import BOUND_S, WebTerminal, basic, let_in, post, ticket
 from tests.web.conftest import SETTINGS
-from tests.web.visitor import BOUND_S, Visitor, basic, let_in, post, ticket
 
 HEADER_S = 3.0
 HURRIED = f"\n[listen]\nheader_timeout_s = {HEADER_S}\nmax_pending = 8\n"
@@ -96,7 +96,7 @@ def test_one_who_says_nothing_is_closed_without_a_word(hurried: Gateway) -> None
 
 
 def test_a_websocket_that_says_no_hello_is_told_so_and_closed(hurried: Gateway) -> None:
-    visitor = Visitor(hurried.port("web")).open()
+    visitor = WebTerminal(hurried.port("web")).open()
     assert visitor.socket is not None
     frame = decode(visitor.socket.recv(BOUND_S))
     assert isinstance(frame, Notice)
@@ -112,7 +112,7 @@ def test_many_who_say_nothing_keep_nobody_out(hurried: Gateway) -> None:
     try:
         # Far more than there is room for, and all before the first of them is late.
         assert waiting[0].recv(100) == b""
-        visitor = Visitor(port).hello(ticket(port), "printf he''re", terminal="crowd")
+        visitor = WebTerminal(port).hello(ticket(port), "printf he''re", terminal="crowd")
         visitor.shows(b"here")
         visitor.close()
     finally:
@@ -125,12 +125,12 @@ def test_a_message_beyond_the_limit_ends_it_with_the_code_for_that(hurried: Gate
     for greeted in (False, True):
         # The ticket first: who has opened it has no longer for their hello than for a header.
         given = ticket(port)
-        visitor = Visitor(port).open()
+        visitor = WebTerminal(port).open()
         if greeted:
             visitor.hello(given, terminal="big")
         assert visitor.socket is not None
         visitor.socket.send(b"\x02" + b"x" * MAX_FRAME_BYTES)
-        while not visitor.gone:
+        while not visitor.ended:
             visitor.read(BOUND_S)
         assert visitor.socket.close_code == CloseCode.MESSAGE_TOO_BIG
         visitor.close()
@@ -157,7 +157,7 @@ def test_compression_keeps_nothing_from_one_message_to_the_next(hurried: Gateway
 
 def test_an_open_terminal_is_not_bound_by_any_of_it(hurried: Gateway) -> None:
     port = hurried.port("web")
-    visitor = Visitor(port).hello(ticket(port), "cat", terminal="stays")
+    visitor = WebTerminal(port).hello(ticket(port), "cat", terminal="stays")
     until = time.monotonic() + 2 * HEADER_S
     while time.monotonic() < until:
         assert post(port, "/api/ticket", b'{"target": "app01"}', basic())[0] == 200

@@ -7,73 +7,22 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stagedoor.listeners.web.pages.assets import FOLDER
-from tests.path.gateway import PASSWORD, Gateway, running
-from tests.shells.world import wait_until
+from tests.fixtures.gateway import PASSWORD, Gateway, running
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import WebTerminal, let_in
+from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.visitor import Visitor, let_in
 
 BUILT = pytest.mark.skipif(
     not (FOLDER / "terminal.js").exists(),
     reason="the page is not built: script/web",
 )
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    text: str
-
-
-@dataclass
-class Person:
-    """One browser's cookies, by hand."""
-
-    port: int
-    host: str = ""
-    cookie: str = ""
-    origin: str | None = ""
-    extra: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.host = self.host or f"127.0.0.1:{self.port}"
-        if self.origin == "":
-            self.origin = f"http://{self.host}"
-
-    def send(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        sent = {"Host": self.host, **self.extra, **headers}
-        if self.cookie:
-            sent["Cookie"] = self.cookie
-        if method == "POST":
-            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
-            if self.origin is not None:
-                sent["Origin"] = self.origin
-        try:
-            line.request(method, path, body, sent)
-            got = line.getresponse()
-            shown = {name.lower(): value for name, value in got.getheaders()}
-            return Answer(got.status, shown, got.read().decode(errors="replace"))
-        finally:
-            line.close()
-
-    def get(self, path: str, **headers: str) -> Answer:
-        return self.send("GET", path, **headers)
-
-    def post(self, path: str, **fields: str) -> Answer:
-        return self.send("POST", path, urllib.parse.urlencode(fields))
-
-    def sign_in(self, name: str = "dev", secret: str = PASSWORD, **more: str) -> Answer:
-        answer = self.post("/sign-in", name=name, secret=secret, **more)
-        if set_cookie := answer.headers.get("set-cookie"):
-            self.cookie = set_cookie.partition(";")[0]
-        return answer
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +48,13 @@ def gateway(next_gateway: Callable[[], Gateway]) -> Gateway:
 
 
 @pytest.fixture
-def person(port: int) -> Person:
-    return Person(port)
+def person(port: int) -> PlainBrowser:
+    return PlainBrowser(port)
 
 
 @pytest.fixture
-def inside(port: int) -> Person:
-    new_person = Person(port)
+def inside(port: int) -> PlainBrowser:
+    new_person = PlainBrowser(port)
     assert new_person.sign_in().status == 303
     return new_person
 
@@ -137,7 +86,7 @@ HEADERS = {
         ("DELETE", "/"),
     ],
 )
-def test_every_answer_is_guarded(inside: Person, method: str, path: str) -> None:
+def test_every_answer_is_guarded(inside: PlainBrowser, method: str, path: str) -> None:
     answer = inside.send(method, path)
     for name, value in HEADERS.items():
         assert answer.headers[name] == value, name
@@ -151,7 +100,7 @@ def test_every_answer_is_guarded(inside: Person, method: str, path: str) -> None
     assert "server" not in answer.headers
 
 
-def test_pages_have_nothing_inline(inside: Person) -> None:
+def test_pages_have_nothing_inline(inside: PlainBrowser) -> None:
     for path in ("/", "/account", "/sign-in", "/link", "/app/app01"):
         text = inside.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=)", text)
@@ -160,7 +109,7 @@ def test_pages_have_nothing_inline(inside: Person) -> None:
 
 
 @BUILT
-def test_each_terminal_page_has_a_nonce_of_its_own(inside: Person) -> None:
+def test_each_terminal_page_has_a_nonce_of_its_own(inside: PlainBrowser) -> None:
     paths = set()
     for _ in range(2):
         answer = inside.get("/app/app01")
@@ -173,7 +122,7 @@ def test_each_terminal_page_has_a_nonce_of_its_own(inside: Person) -> None:
 
 
 @BUILT
-def test_the_page_is_small_and_its_files_keep(inside: Person) -> None:
+def test_the_page_is_small_and_its_files_keep(inside: PlainBrowser) -> None:
     paths = re.findall(r'(?:src|href)="(/static/[^"]+)"', inside.get("/app/app01").text)
     assert any(path.endswith("terminal.js") for path in paths)
     total = len(inside.get("/app/app01").text)
@@ -193,7 +142,7 @@ def test_the_page_is_small_and_its_files_keep(inside: Person) -> None:
 # In and out.
 
 
-def test_who_has_not_signed_in_is_led_to_the_form_and_back(person: Person) -> None:
+def test_who_has_not_signed_in_is_led_to_the_form_and_back(person: PlainBrowser) -> None:
     answer = person.get("/app/app01")
     assert (answer.status, answer.headers["location"]) == (303, "/sign-in?next=%2Fapp%2Fapp01")
     form = person.get(answer.headers["location"])
@@ -203,7 +152,7 @@ def test_who_has_not_signed_in_is_led_to_the_form_and_back(person: Person) -> No
     assert person.get("/").status == 200
 
 
-def test_the_cookie_is_for_nobody_else(person: Person, gateway: Gateway) -> None:
+def test_the_cookie_is_for_nobody_else(person: PlainBrowser, gateway: Gateway) -> None:
     set_cookie = person.sign_in().headers["set-cookie"].lower()
     for part in ("httponly", "samesite=strict", "path=/"):
         assert part in set_cookie
@@ -215,14 +164,14 @@ def test_the_cookie_is_for_nobody_else(person: Person, gateway: Gateway) -> None
     "wanted",
     ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "", "x"],
 )
-def test_signing_in_leads_nowhere_else(person: Person, wanted: str) -> None:
+def test_signing_in_leads_nowhere_else(person: PlainBrowser, wanted: str) -> None:
     assert person.sign_in(next=wanted).headers["location"] == "/"
 
 
 def test_a_wrong_password_is_told_audited_and_throttled(tmp_path: Path) -> None:
     with running(tmp_path, SETTINGS) as gateway:
         let_in(gateway)
-        person = Person(gateway.port("web"))
+        person = PlainBrowser(gateway.port("web"))
         for number in range(5):
             answer = person.sign_in(secret=f"wrong {number}")
             assert answer.status == 403
@@ -244,7 +193,7 @@ def test_a_wrong_password_is_told_audited_and_throttled(tmp_path: Path) -> None:
         assert PASSWORD not in json.dumps(gateway.lines)
 
 
-def test_a_token_signs_in_too_but_changes_no_keys(gateway: Gateway, person: Person) -> None:
+def test_a_token_signs_in_too_but_changes_no_keys(gateway: Gateway, person: PlainBrowser) -> None:
     assert person.sign_in(secret=gateway.token("dev")).status == 303
     home = person.get("/")
     assert "app01" in home.text
@@ -262,7 +211,9 @@ def test_a_token_signs_in_too_but_changes_no_keys(gateway: Gateway, person: Pers
         "/account/keys/add", "/account/keys/remove", "/account/sign-ins/end",
     ],
 )  # fmt: skip
-def test_what_another_site_posts_is_not_done(inside: Person, path: str, origin: str | None) -> None:
+def test_what_another_site_posts_is_not_done(
+    inside: PlainBrowser, path: str, origin: str | None
+) -> None:
     inside.origin = origin
     answer = inside.post(path, name="dev", secret=PASSWORD, signature="x")
     assert answer.status == 403
@@ -271,20 +222,20 @@ def test_what_another_site_posts_is_not_done(inside: Person, path: str, origin: 
     assert inside.get("/").status == 200, "still signed in"
 
 
-def test_signing_out_makes_the_cookie_worthless(inside: Person) -> None:
+def test_signing_out_makes_the_cookie_worthless(inside: PlainBrowser) -> None:
     cookie = inside.cookie
     answer = inside.post("/sign-out")
     assert answer.status == 303
     assert "max-age=0" in answer.headers["set-cookie"].lower()
-    assert Person(inside.port, cookie=cookie).get("/").status == 303
+    assert PlainBrowser(inside.port, cookie=cookie).get("/").status == 303
 
 
 @pytest.mark.parametrize("cookie", ["stagedoor=", "stagedoor=x", "stagedoor=%00", "stagedoor=ü"])
 def test_what_is_no_pass_lets_nobody_in(port: int, cookie: str) -> None:
-    assert Person(port, cookie=cookie.encode().decode("latin-1")).get("/").status == 303
+    assert PlainBrowser(port, cookie=cookie.encode().decode("latin-1")).get("/").status == 303
 
 
-def test_coming_from_another_site_the_page_is_loaded_again_by_itself(person: Person) -> None:
+def test_coming_from_another_site_the_page_is_loaded_again_by_itself(person: PlainBrowser) -> None:
     answer = person.get("/app/app01", **{"Sec-Fetch-Site": "cross-site"})
     assert answer.status == 200
     assert 'http-equiv="refresh"' in answer.text
@@ -301,7 +252,7 @@ def named(cookie: str, name: str) -> str:
 @pytest.mark.parametrize(
     "name", ["__Host-stagedoor", "__Secure-stagedoor", "Stagedoor", "\xa0stagedoor"]
 )
-def test_a_secret_under_another_name_is_none(inside: Person, name: str) -> None:
+def test_a_secret_under_another_name_is_none(inside: PlainBrowser, name: str) -> None:
     own = inside.cookie
     inside.cookie = named(own, name)
     assert inside.get("/").status == 303
@@ -322,9 +273,9 @@ def test_a_secret_under_another_name_is_none(inside: Person, name: str) -> None:
     ],
 )
 def test_two_cookies_of_the_name_are_refused(
-    port: int, inside: Person, order: int, between: str, other: str
+    port: int, inside: PlainBrowser, order: int, between: str, other: str
 ) -> None:
-    planted = Person(port)
+    planted = PlainBrowser(port)
     planted.sign_in()
     second = {
         "another": "stagedoor=x", "planted": planted.cookie, "": "stagedoor=", "own": inside.cookie
@@ -342,15 +293,15 @@ def test_two_cookies_of_the_name_are_refused(
     page = inside.get("/")
     assert "two sign-ins" in page.text
     assert "max-age=0" in page.headers["set-cookie"].lower()
-    assert Person(port, cookie=own).get("/").status == 200, "nobody was signed out"
+    assert PlainBrowser(port, cookie=own).get("/").status == 200, "nobody was signed out"
     assert inside.post("/sign-out").status == 303
     for cookie in (own, planted.cookie):
         over = cookie in inside.cookie
-        assert (Person(port, cookie=cookie).get("/").status == 303) is over
+        assert (PlainBrowser(port, cookie=cookie).get("/").status == 303) is over
 
 
 @pytest.mark.parametrize("host", ["[", "[::1", "a]b", ":", "a:b:c", "x" * 300, "ü.example"])
-def test_an_odd_host_is_no_fault(gateway: Gateway, inside: Person, host: str) -> None:
+def test_an_odd_host_is_no_fault(gateway: Gateway, inside: PlainBrowser, host: str) -> None:
     """Which name a cookie has hangs on it."""
     inside.host = host.encode().decode("latin-1")
     for answer in (inside.get("/"), inside.post("/sign-out"), inside.get("/app/app01")):
@@ -358,7 +309,7 @@ def test_an_odd_host_is_no_fault(gateway: Gateway, inside: Person, host: str) ->
     assert not [line for line in gateway.lines if line.get("level") == "error"]
 
 
-def test_two_cookie_lines_are_two_cookies(inside: Person) -> None:
+def test_two_cookie_lines_are_two_cookies(inside: PlainBrowser) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", inside.port, timeout=30)) as line:
         line.putrequest("GET", "/")
         line.putheader("Cookie", inside.cookie)
@@ -368,7 +319,7 @@ def test_two_cookie_lines_are_two_cookies(inside: Person) -> None:
 
 
 @BUILT
-def test_the_terminals_page_says_who_is_signed_in(inside: Person) -> None:
+def test_the_terminals_page_says_who_is_signed_in(inside: PlainBrowser) -> None:
     for path in ("/app/app01", "/shared/terminal"):
         assert re.search(
             r'id="who"[^>]*>[^<]*<span[^>]*>[^<]*</span>dev</span>', inside.get(path).text
@@ -382,13 +333,15 @@ def test_the_terminals_page_says_who_is_signed_in(inside: Person) -> None:
     ("origin", "status"), [("", 200), (None, 403), ("https://evil.example", 403), ("null", 403)]
 )
 def test_the_cookie_gives_tickets_to_our_own_page_only(
-    inside: Person, origin: str | None, status: int
+    inside: PlainBrowser, origin: str | None, status: int
 ) -> None:
     inside.origin = inside.origin if origin == "" else origin
     answer = inside.send("POST", "/api/ticket", '{"target": "app01"}')
     assert answer.status == status
     if status == 200:
-        visitor = Visitor(inside.port).hello(json.loads(answer.text)["ticket"], terminal="bycookie")
+        visitor = WebTerminal(inside.port).hello(
+            json.loads(answer.text)["ticket"], terminal="bycookie"
+        )
         assert visitor.welcome is not None
         visitor.close()
 
@@ -404,7 +357,7 @@ def link_of(gateway: Gateway, *options: str) -> tuple[str, str]:
 
 
 def test_a_link_signs_in_once_and_its_secret_reaches_no_log(
-    gateway: Gateway, person: Person
+    gateway: Gateway, person: PlainBrowser
 ) -> None:
     address, secret = link_of(gateway)
     assert address == "https://shell.example.com/link"
@@ -413,7 +366,7 @@ def test_a_link_signs_in_once_and_its_secret_reaches_no_log(
     assert (answer.status, answer.headers["location"]) == (303, "/app/app01")
     person.cookie = answer.headers["set-cookie"].partition(";")[0]
     assert person.get("/").status == 200
-    again = Person(person.port).post("/sign-in/link", secret=secret)
+    again = PlainBrowser(person.port).post("/sign-in/link", secret=secret)
     assert again.status == 403
     assert "used up" in again.text
     assert secret not in json.dumps(gateway.lines)
@@ -421,7 +374,7 @@ def test_a_link_signs_in_once_and_its_secret_reaches_no_log(
     assert "web.link" in json.dumps(gateway.audit())
 
 
-def test_a_link_for_an_app_lets_into_no_other(gateway: Gateway, person: Person) -> None:
+def test_a_link_for_an_app_lets_into_no_other(gateway: Gateway, person: PlainBrowser) -> None:
     _, behind = link_of(gateway, "--app", "app02")
     secret, _, more = behind.partition("&")
     assert more == "app=app02"
@@ -438,7 +391,7 @@ def test_a_link_for_an_app_lets_into_no_other(gateway: Gateway, person: Person) 
 def test_what_a_link_opened_ends_with_the_password(tmp_path: Path) -> None:
     with running(tmp_path, SETTINGS) as gateway:
         let_in(gateway)
-        person = Person(gateway.port("web"))
+        person = PlainBrowser(gateway.port("web"))
         _, secret = link_of(gateway)
         answer = person.post("/sign-in/link", secret=secret)
         person.cookie = answer.headers["set-cookie"].partition(";")[0]
@@ -453,7 +406,7 @@ def test_what_a_link_opened_ends_with_the_password(tmp_path: Path) -> None:
 # Home.
 
 
-def test_home_shows_what_one_may_enter_and_nothing_else(inside: Person) -> None:
+def test_home_shows_what_one_may_enter_and_nothing_else(inside: PlainBrowser) -> None:
     text = inside.get("/").text
     assert 'href="/app/app01"' in text
     assert "ssh app01.ssh" in text
@@ -461,7 +414,7 @@ def test_home_shows_what_one_may_enter_and_nothing_else(inside: Person) -> None:
     assert "secret.ssh" not in text
 
 
-def test_an_app_without_a_grant_is_refused_in_plain_words(inside: Person) -> None:
+def test_an_app_without_a_grant_is_refused_in_plain_words(inside: PlainBrowser) -> None:
     answer = inside.get("/app/secret")
     assert answer.status == 403
     assert "no grant for &#39;dev&#39; to enter secret; ask an administrator" in answer.text
@@ -483,7 +436,9 @@ def test_a_domain_a_path_and_tls_in_front(tmp_path: Path) -> None:
         let_in(gateway)
         port = gateway.port("web")
         tls = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.7"}
-        person = Person(port, "shell.example.com", origin="https://shell.example.com", extra=tls)
+        person = PlainBrowser(
+            port, "shell.example.com", origin="https://shell.example.com", extra=tls
+        )
         assert person.get("/").status == 404
         assert person.get("/door/").headers["location"] == "/door/sign-in?next=%2Fdoor%2F"
         answer = person.post("/door/sign-in", name="dev", secret=PASSWORD, next="/door/")
@@ -507,7 +462,7 @@ def test_a_domain_a_path_and_tls_in_front(tmp_path: Path) -> None:
         person.cookie += "; " + named(person.cookie, "stagedoor")
         assert person.get("/door/").status == 200
         # Elsewhere the cookie is of this host alone.
-        alone = Person(port, "other.example", origin="https://other.example", extra=tls)
+        alone = PlainBrowser(port, "other.example", origin="https://other.example", extra=tls)
         answer = alone.post("/door/sign-in", name="dev", secret=PASSWORD)
         assert answer.headers["set-cookie"].startswith("__Host-stagedoor=")
         alone.cookie = answer.headers["set-cookie"].partition(";")[0]
@@ -519,27 +474,27 @@ def test_a_domain_a_path_and_tls_in_front(tmp_path: Path) -> None:
         )
 
 
-def test_nobody_but_a_trusted_proxy_says_that_it_is_tls(person: Person) -> None:
+def test_nobody_but_a_trusted_proxy_says_that_it_is_tls(person: PlainBrowser) -> None:
     person.extra = {"X-Forwarded-Proto": "https"}
     assert "secure" not in person.sign_in().headers["set-cookie"].lower().split("; ")
 
 
 @pytest.mark.parametrize("path", ["/app/app01?terminal=build", "/recordings?wanted=a%26b&before=1"])
-def test_signing_in_leads_back_to_the_whole_address(person: Person, path: str) -> None:
+def test_signing_in_leads_back_to_the_whole_address(person: PlainBrowser, path: str) -> None:
     location = person.get(path).headers["location"]
     wanted = urllib.parse.parse_qs(urllib.parse.urlsplit(location).query)["next"][0]
     assert wanted == path
     assert person.sign_in(next=wanted).headers["location"] == path
 
 
-def test_signing_in_after_a_form_leads_to_no_form(person: Person) -> None:
+def test_signing_in_after_a_form_leads_to_no_form(person: PlainBrowser) -> None:
     """Its address answers no GET, and what was typed into it is gone."""
     assert (
         person.post("/account/keys/add", signature="x").headers["location"] == "/sign-in?next=%2F"
     )
 
 
-def test_a_page_signs_in_again_in_place(inside: Person) -> None:
+def test_a_page_signs_in_again_in_place(inside: PlainBrowser) -> None:
     before = inside.cookie
     asked = json.dumps({"name": "dev", "secret": PASSWORD})
     answer = inside.send("POST", "/api/sign-in/again", asked)
@@ -558,7 +513,7 @@ def test_a_page_signs_in_again_in_place(inside: Person) -> None:
 @pytest.mark.parametrize("path", ["/api/sign-in", "/api/sign-in/again"])
 @pytest.mark.parametrize("origin", [None, "https://elsewhere.example"])
 def test_no_other_site_signs_in_or_keeps_signed_in(
-    inside: Person, path: str, origin: str | None
+    inside: PlainBrowser, path: str, origin: str | None
 ) -> None:
     inside.origin = origin
     asked = json.dumps({"name": "dev", "secret": PASSWORD, "used": True})
@@ -567,7 +522,7 @@ def test_no_other_site_signs_in_or_keeps_signed_in(
     assert "set-cookie" not in answer.headers
 
 
-def test_a_wrong_password_in_place_ends_nothing(inside: Person) -> None:
+def test_a_wrong_password_in_place_ends_nothing(inside: PlainBrowser) -> None:
     answer = inside.send("POST", "/api/sign-in/again", json.dumps({"name": "dev", "secret": "x"}))
     assert answer.status == 401
     assert inside.get("/").status == 200

@@ -12,25 +12,18 @@ from stagedoor.model.errors import RefusedError, SettingsError
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.invitations import invite
 from stagedoor.signin.links import make_link
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway, sso
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import basic, post
 from tests.path.test_just_made import connect
 from tests.ports import free_port
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.test_pages import Person
-from tests.web.visitor import basic, post
 
-SSO = """
+TABLES = """
 [ssh]
 addresses = ["127.0.0.1:{port}"]
 passwords = true
-
-[[sso]]
-name = "Company"
-issuer = "https://id.example.com"
-client_id = "stagedoor"
-client_secret_file = "{secret}"
-redirect_uri = "https://shell.example.com/sign-in/sso"
 
 [accounts]
 password_groups = ["oncall"]
@@ -40,10 +33,7 @@ password_groups = ["oncall"]
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("limited")
-    secret = folder / "secret"
-    secret.write_text("the client's")
-    secret.chmod(0o600)
-    settings = SETTINGS + SSO.format(port=free_port(), secret=secret)
+    settings = SETTINGS + TABLES.format(port=free_port()) + sso(folder)
     with Gateway(folder, settings) as found:
         for name in ("dev", "glass"):
             found.add_user(name, "app01")
@@ -67,7 +57,7 @@ async def by_ssh(port: int, name: str) -> bool:
 async def test_a_password_lets_nobody_in_but_those_groups(gateway: Gateway, port: int) -> None:
     asked = json.dumps({"target": "app01"}).encode()
     again = json.dumps({"name": "dev", "secret": PASSWORD})
-    dev, glass = Person(port), Person(port)
+    dev, glass = PlainBrowser(port), PlainBrowser(port)
     refused = dev.sign_in("dev")
     assert refused.status == 403
     assert "only some groups have passwords" in refused.text
@@ -97,8 +87,8 @@ async def test_a_password_lets_nobody_in_but_those_groups(gateway: Gateway, port
 def test_who_leaves_the_group_is_signed_out_and_told_why(gateway: Gateway, port: int) -> None:
     gateway.add_user("leaving", "app01")
     gateway.command("user", "group", "leaving", "--add", "oncall")
-    wait_until(lambda: Person(port).sign_in("leaving").status == 303)
-    person = Person(port)
+    wait_until(lambda: PlainBrowser(port).sign_in("leaving").status == 303)
+    person = PlainBrowser(port)
     person.sign_in("leaving")
     gateway.command("user", "group", "leaving", "--remove", "oncall")
     wait_until(lambda: person.get("/").status == 303)
@@ -116,7 +106,7 @@ def test_an_invitation_and_a_link_know_of_it(gateway: Gateway, port: int) -> Non
         invite(settings, service, "newcomer", service.clock() + 60, groups=("oncall",), url=url)
         # An administrator's link signs in who has no password, as ever.
         link = make_link(settings, service, "dev", url=url).url
-    person = Person(port)
+    person = PlainBrowser(port)
     answer = person.post("/sign-in/link", secret=link.partition("#")[2])
     assert answer.status == 303
     person.cookie = answer.headers["set-cookie"].partition(";")[0]

@@ -30,10 +30,10 @@ from stagedoor.wire.terminal.frames import (
     Size,
     Upstream,
 )
-from tests.path.gateway import Gateway
-from tests.shells.world import wait_until
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.terminal import WebTerminal, ticket
+from tests.waiting import wait_until
 from tests.web.outer import attach_command, outer
-from tests.web.visitor import Visitor, ticket
 
 
 def present(name: str, *, looks: bool = False, share: str | None = None) -> PresenceEntry:
@@ -183,14 +183,14 @@ def test_attach_has_a_line_for_it() -> None:
 
 
 @pytest.fixture
-def host(port: int) -> Iterator[Visitor]:
-    visitor = Visitor(port)
+def host(port: int) -> Iterator[WebTerminal]:
+    visitor = WebTerminal(port)
     visitor.hello(ticket(port), terminal="kept")
     yield visitor
     visitor.close()
 
 
-def at(visitor: Visitor) -> list[tuple[str, Mode, IdentityLevel]]:
+def at(visitor: WebTerminal) -> list[tuple[str, Mode, IdentityLevel]]:
     people = visitor.people[-1].people if visitor.people else ()
     return [(person.name, person.mode, person.known) for person in people]
 
@@ -198,7 +198,7 @@ def at(visitor: Visitor) -> list[tuple[str, Mode, IdentityLevel]]:
 DEV = ("dev", Mode.MIRROR, IdentityLevel.USER)
 
 
-def test_who_comes_by_a_command_in_the_shell_is_seen(host: Visitor, gateway: Gateway) -> None:
+def test_who_comes_by_a_command_in_the_shell_is_seen(host: WebTerminal, gateway: Gateway) -> None:
     host.until(lambda: at(host) == [DEV])
     terminals = str(gateway.data_dir / "shells/app01/terminals")
     joins = subprocess.Popen(
@@ -220,9 +220,9 @@ def test_who_comes_by_a_command_in_the_shell_is_seen(host: Visitor, gateway: Gat
 
 @pytest.mark.parametrize("frame", [Remove(1), Lock(on=True)])
 def test_one_who_watches_can_neither_remove_nor_lock(
-    host: Visitor, port: int, frame: Remove | Lock
+    host: WebTerminal, port: int, frame: Remove | Lock
 ) -> None:
-    watcher = Visitor(port)
+    watcher = WebTerminal(port)
     watcher.hello(ticket(port), terminal="kept", mode=Mode.WATCH)
     host.until(lambda: at(host) == [DEV, ("dev", Mode.WATCH, IdentityLevel.USER)])
     watcher.send(frame)
@@ -240,7 +240,7 @@ def test_what_is_beyond_the_window_of_another_is_cleared_in_attach(
         screen.start(attach_command(tmp_path, port, "app01", "--name", "wide", "--shell"))
         screen.line(r"printf '\033[?1049h\033[30;100Hbey%s' ond; read nothing")
         screen.shows("beyond")
-        other = Visitor(port)
+        other = WebTerminal(port)
         other.hello(ticket(port), terminal="wide")  # 80 by 24
         wait_until(lambda: "beyond" not in screen.screen())
         other.close()

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.gateway import PASSWORD, Gateway, running
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import basic, let_in, post
 from tests.net.peers import write_certificate
-from tests.path.gateway import PASSWORD, Gateway, running
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB, Mover, Sent, content, digest, digest_of, trusting
 from tests.web.outer import attach_command
 from tests.web.proxies import MISSING, Corporate, Reverse, caddy, nginx, tinyproxy, traefik
-from tests.web.test_pages import Person
-from tests.web.visitor import basic, let_in, post
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"as root: apt-get install {MISSING}")
 
@@ -253,7 +253,7 @@ def test_12_the_log_of_the_proxy_has_no_secret(
     with attached(tmp_path, base, "app01", "--", "printf", "shown") as process:
         process.communicate(timeout=60)
     link = gateway.command("web-link", "dev", "--url", base).stdout.strip()
-    person = Person(proxy.port)
+    person = PlainBrowser(proxy.port)
     person.get("/stagedoor" + link.partition("/stagedoor")[2].partition("#")[0])
     _, ticket, _ = post(proxy.port, "/stagedoor/api/ticket", b'{"target": "app01"}', basic())
     wait_until(lambda: "/stagedoor/terminal" in proxy.log.read_text())

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.permission import Permission
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import WebTerminal, basic, ticket
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.test_pages import Person
-from tests.web.visitor import Visitor, basic, ticket
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def made(gateway: Gateway, app: str) -> None:
     """A recording of a terminal in `app`, ended."""
     port = gateway.port("web")
-    visitor = Visitor(port).hello(ticket(port, app, basic()), f"echo this is {app}")
+    visitor = WebTerminal(port).hello(ticket(port, app, basic()), f"echo this is {app}")
     visitor.until(lambda: visitor.exit is not None)
     visitor.close()
     wait_until(
@@ -53,8 +53,8 @@ def recordings(gateway: Gateway) -> dict[str, str]:
     return {row["target"].removesuffix(".ssh"): row["id"] for row in rows if row["target"]}
 
 
-def inside(port: int, name: str) -> Person:
-    person = Person(port)
+def inside(port: int, name: str) -> PlainBrowser:
+    person = PlainBrowser(port)
     assert person.sign_in(name).status == 303
     return person
 
@@ -71,7 +71,7 @@ def viewed(gateway: Gateway) -> list[tuple[str | None, str]]:
 def test_nobody_sees_any_unless_he_is_named(
     port: int, recordings: dict[str, str], gateway: Gateway
 ) -> None:
-    dev, stranger = inside(port, "dev"), Person(port)
+    dev, stranger = inside(port, "dev"), PlainBrowser(port)
     assert "/recordings" not in dev.get("/").text
     for path in (
         "/recordings",
@@ -92,7 +92,7 @@ def test_nobody_sees_any_unless_he_is_named(
 
 
 def test_a_token_opens_none(port: int, gateway: Gateway, recordings: dict[str, str]) -> None:
-    person = Person(port)
+    person = PlainBrowser(port)
     token = gateway.token("auditor")
     assert person.sign_in("auditor", token).status == 303
     assert person.get(f"/recordings/{recordings['app01']}/cast").status == 403

@@ -25,11 +25,11 @@ from stagedoor.wire.terminal.frames import (
     Resize,
     Size,
 )
-from tests.path.gateway import PASSWORD, Gateway, running
-from tests.shells.world import wait_until
+from tests.fixtures.gateway import PASSWORD, Gateway, running
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import END_S, WebTerminal, basic, post, ticket
+from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.test_pages import Person
-from tests.web.visitor import END_S, Visitor, basic, post, ticket
 
 WATCH = frozenset({Permission.WATCH})
 
@@ -58,9 +58,9 @@ def terminal(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def hosted(port: int, terminal: str) -> Iterator[Visitor]:
+def hosted(port: int, terminal: str) -> Iterator[WebTerminal]:
     """The host, in a terminal of that name."""
-    visitor = Visitor(port)
+    visitor = WebTerminal(port)
     visitor.hello(ticket(port, headers=basic("host")), terminal=terminal)
     visitor.type(b"stty size; echo rea''dy\r")
     visitor.shows(b"ready")
@@ -91,15 +91,15 @@ def guest_ticket(port: int, secret: str, who: str = "guest") -> tuple[int, dict[
     return ask(port, "/api/guest-ticket", who, share=secret)
 
 
-def watching(port: int, secret: str, who: str = "guest", **hello: Any) -> Visitor:
+def watching(port: int, secret: str, who: str = "guest", **hello: Any) -> WebTerminal:
     status, answer = guest_ticket(port, secret, who)
     assert status == 200, answer
-    visitor = Visitor(port)
+    visitor = WebTerminal(port)
     visitor.hello(answer["ticket"], terminal=hello.pop("terminal", answer["terminal"]), **hello)
     return visitor
 
 
-def refused(visitor: Visitor) -> str:
+def refused(visitor: WebTerminal) -> str:
     """Why they were not let in."""
     visitor.until(lambda: visitor.notices)
     (said,) = visitor.notices
@@ -109,19 +109,19 @@ def refused(visitor: Visitor) -> str:
     return said.text
 
 
-def out(visitor: Visitor) -> str:
+def out(visitor: WebTerminal) -> str:
     """Return why they have to leave, which they hear in time."""
     visitor.until(lambda: any(said.word is NoticeKind.REVOKED for said in visitor.notices), END_S)
     return next(said.text for said in visitor.notices if said.word is NoticeKind.REVOKED)
 
 
-def marks(visitor: Visitor) -> list[str]:
+def marks(visitor: WebTerminal) -> list[str]:
     """Return the names of those who watch, as the visitor heard last."""
     others = visitor.people[-1].people if visitor.people else ()
     return [person.name for person in others if person.mode is Mode.WATCH]
 
 
-def people(visitor: Visitor) -> list[tuple[str, IdentityLevel, bool, Mode]]:
+def people(visitor: WebTerminal) -> list[tuple[str, IdentityLevel, bool, Mode]]:
     """Return who is there, as the visitor hears it: name, how it is known, who typed last, what they do."""
     others = visitor.people[-1].people if visitor.people else ()
     return [(person.name, person.known, person.typed, person.mode) for person in others]
@@ -131,7 +131,7 @@ def people(visitor: Visitor) -> list[tuple[str, IdentityLevel, bool, Mode]]:
 
 
 def test_a_guest_sees_what_the_host_does_and_the_host_sees_who_looks(
-    gateway: Gateway, port: int, hosted: Visitor, terminal: str
+    gateway: Gateway, port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     made = share(port, terminal)
     guest = watching(port, made["fragment"])
@@ -159,7 +159,7 @@ def test_a_guest_sees_what_the_host_does_and_the_host_sees_who_looks(
 
 
 def test_the_secret_is_in_no_file(
-    gateway: Gateway, port: int, hosted: Visitor, terminal: str
+    gateway: Gateway, port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     secret = share(port, terminal)["fragment"].encode()
     for path in gateway.folder.rglob("*"):
@@ -171,7 +171,7 @@ def test_the_secret_is_in_no_file(
 
 
 def test_a_guest_cannot_type_resize_or_send_anybody_away(
-    port: int, hosted: Visitor, terminal: str
+    port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     guest = watching(port, share(port, terminal)["fragment"], mode=Mode.TAKE_OVER)
     assert guest.welcome is not None
@@ -202,7 +202,7 @@ def joined(terminal: str) -> int:
 
 
 def test_a_guest_who_comes_again_and_again_keeps_nobody_out(
-    port: int, hosted: Visitor, terminal: str
+    port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     """63 visits by one link once filled the holder, and the host could not come back."""
     made = share(port, terminal)
@@ -213,7 +213,7 @@ def test_a_guest_who_comes_again_and_again_keeps_nobody_out(
     assert ops.welcome is not None, "another person still can"
     assert hosted.welcome is not None
     hosted.cut()
-    back = Visitor(port).hello(
+    back = WebTerminal(port).hello(
         ticket(port, headers=basic("host")),
         terminal=terminal,
         attachment=hosted.welcome.attachment,
@@ -233,7 +233,7 @@ def test_a_guest_who_comes_again_and_again_keeps_nobody_out(
 
 @pytest.mark.parametrize("who", ["guest", "host"])
 def test_a_guest_goes_on_in_no_attachment_of_the_host(
-    port: int, hosted: Visitor, terminal: str, who: str
+    port: int, hosted: WebTerminal, terminal: str, who: str
 ) -> None:
     """Nor does the host as a guest of their own, who would be made to watch only."""
     assert hosted.welcome is not None
@@ -259,7 +259,7 @@ def test_a_guest_starts_nothing(
     made = share(port, terminal)
     trace = tmp_path / "trace"
     _, answer = guest_ticket(port, made["fragment"])
-    visitor = Visitor(port)
+    visitor = WebTerminal(port)
     visitor.hello(answer["ticket"], f"touch {trace}", terminal=terminal, mode=mode)
     assert "not there" in refused(visitor) or "does not run" in refused(visitor)
     assert not trace.exists()
@@ -267,15 +267,15 @@ def test_a_guest_starts_nothing(
     assert terminal not in [entry["name"] for entry in listed]
 
 
-def test_a_link_is_for_one_terminal(port: int, hosted: Visitor, terminal: str) -> None:
+def test_a_link_is_for_one_terminal(port: int, hosted: WebTerminal, terminal: str) -> None:
     made = share(port, terminal)
-    other = Visitor(port)
+    other = WebTerminal(port)
     other.hello(ticket(port, headers=basic("host")), terminal="another")
     assert "another terminal" in refused(watching(port, made["fragment"], terminal="another"))
     other.close()
 
 
-def test_a_guests_ticket_opens_no_other_door(port: int, hosted: Visitor, terminal: str) -> None:
+def test_a_guests_ticket_opens_no_other_door(port: int, hosted: WebTerminal, terminal: str) -> None:
     made = share(port, terminal)
     for path, asked in (
         ("/api/ticket", {"target": "app01"}),
@@ -292,12 +292,12 @@ def test_a_guests_ticket_opens_no_other_door(port: int, hosted: Visitor, termina
     assert guest_ticket(port, made["fragment"])[0] == 200
 
 
-def test_a_ticket_is_good_once(port: int, hosted: Visitor, terminal: str) -> None:
+def test_a_ticket_is_good_once(port: int, hosted: WebTerminal, terminal: str) -> None:
     _, answer = guest_ticket(port, share(port, terminal)["fragment"])
-    first = Visitor(port)
+    first = WebTerminal(port)
     first.hello(answer["ticket"], terminal=terminal)
     assert first.welcome is not None
-    second = Visitor(port)
+    second = WebTerminal(port)
     second.hello(answer["ticket"], terminal=terminal)
     refused(second)
     first.close()
@@ -307,7 +307,7 @@ def test_a_ticket_is_good_once(port: int, hosted: Visitor, terminal: str) -> Non
 
 
 def test_guesses_and_ended_links_are_refused_in_the_same_words(
-    port: int, hosted: Visitor, terminal: str
+    port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     made = share(port, terminal)
     secret = made["fragment"]
@@ -330,15 +330,17 @@ def test_what_cannot_be_read_is_refused(port: int, body: bytes) -> None:
     assert status == 400, answer
 
 
-def test_nobody_looks_without_signing_in(port: int, hosted: Visitor, terminal: str) -> None:
+def test_nobody_looks_without_signing_in(port: int, hosted: WebTerminal, terminal: str) -> None:
     made = share(port, terminal)
     body = json.dumps({"share": made["fragment"]}).encode()
     assert post(port, "/api/guest-ticket", body)[0] == 401
     assert post(port, "/api/guest-ticket", body, basic("guest", "wrong"))[0] == 401
 
 
-def test_a_page_of_another_site_opens_nothing(port: int, hosted: Visitor, terminal: str) -> None:
-    visitor = Visitor(port)
+def test_a_page_of_another_site_opens_nothing(
+    port: int, hosted: WebTerminal, terminal: str
+) -> None:
+    visitor = WebTerminal(port)
     with pytest.raises(InvalidStatus):
         visitor.open(origin=Origin("https://evil.example"))
     visitor.close()
@@ -375,7 +377,7 @@ def test_odd_shares_are_not_made(port: int, asked: dict[str, object]) -> None:
     "path", ["/shared", "/shared/terminal", "/watch/%22%3E%3Cscript%3Ealert(1)"]
 )
 def test_the_pages_for_guests_hold_nothing_foreign_and_tell_nothing(port: int, path: str) -> None:
-    person = Person(port)
+    person = PlainBrowser(port)
     if path != "/shared":
         answer = person.get(path)
         assert answer.status == 303, "nobody is signed in"
@@ -393,7 +395,7 @@ def test_the_pages_for_guests_hold_nothing_foreign_and_tell_nothing(port: int, p
 # Attacks: staying longer than one may.
 
 
-def test_an_ended_share_ends_those_who_look(port: int, hosted: Visitor, terminal: str) -> None:
+def test_an_ended_share_ends_those_who_look(port: int, hosted: WebTerminal, terminal: str) -> None:
     made = share(port, terminal)
     guest = watching(port, made["fragment"])
     assert ask(port, "/api/share/end", id=made["id"])[0] == 200
@@ -402,7 +404,9 @@ def test_an_ended_share_ends_those_who_look(port: int, hosted: Visitor, terminal
     hosted.shows(b"still")
 
 
-def test_a_share_expires_under_those_who_look(port: int, hosted: Visitor, terminal: str) -> None:
+def test_a_share_expires_under_those_who_look(
+    port: int, hosted: WebTerminal, terminal: str
+) -> None:
     # Time enough for a busy machine to inform every worker, and to let the guest in.
     guest = watching(port, share(port, terminal, minutes=0.4)["fragment"])
     out(guest)
@@ -412,7 +416,7 @@ def test_the_hosts_grant_carries_the_share(gateway: Gateway, port: int, terminal
     with desk(gateway) as service:
         number = admin.add_grant(service, "user:guest", "app02").id
     everywhere(lambda: _enters(port, "guest", "app02"))
-    mine = Visitor(port)
+    mine = WebTerminal(port)
     mine.hello(ticket(port, "app02", basic("guest")), terminal=terminal)
     status, made = ask(port, "/api/share", "guest", target="app02", terminal=terminal)
     assert status == 200
@@ -433,7 +437,7 @@ def _enters(port: int, who: str, app: str) -> bool:
 
 
 def test_who_may_enter_himself_types_by_a_share_that_lets_him(
-    gateway: Gateway, port: int, hosted: Visitor, terminal: str
+    gateway: Gateway, port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     looking, typing = share(port, terminal), share(port, terminal, typing=True)
     assert guest_ticket(port, typing["fragment"])[1]["typing"] is False, "they have no grant"
@@ -467,7 +471,7 @@ def live(port: int, who: str = "ops") -> list[dict[str, Any]]:
 
 
 def test_who_may_watch_sees_who_is_there_and_is_seen(
-    gateway: Gateway, port: int, hosted: Visitor, terminal: str
+    gateway: Gateway, port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     wait_until(lambda: [session for session in live(port) if session["terminal"] == terminal])
     (found,) = [session for session in live(port) if session["terminal"] == terminal]
@@ -475,7 +479,7 @@ def test_who_may_watch_sees_who_is_there_and_is_seen(
     assert live(port, "guest") == []
     status, answer = ask(port, "/api/guest-ticket", "ops", watch=found["session"])
     assert status == 200
-    watcher = Visitor(port)
+    watcher = WebTerminal(port)
     watcher.hello(answer["ticket"], terminal=terminal, mode=Mode.TAKE_OVER)
     assert watcher.welcome is not None
     assert watcher.welcome.mode is Mode.WATCH
@@ -496,13 +500,13 @@ def test_who_may_watch_sees_who_is_there_and_is_seen(
 
 
 def test_a_rule_of_watching_that_is_removed_ends_the_watching(
-    gateway: Gateway, port: int, hosted: Visitor, terminal: str
+    gateway: Gateway, port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     wait_until(lambda: [session for session in live(port) if session["terminal"] == terminal])
     (found,) = [session for session in live(port) if session["terminal"] == terminal]
     status, answer = ask(port, "/api/guest-ticket", "ops", watch=found["session"])
     assert status == 200
-    watcher = Visitor(port)
+    watcher = WebTerminal(port)
     watcher.hello(answer["ticket"], terminal=terminal)
     with desk(gateway) as service:
         (rule,) = [r for r in admin.policy(service).grants if r.permissions == WATCH]
@@ -520,7 +524,7 @@ def test_a_rule_of_watching_that_is_removed_ends_the_watching(
 
 
 def test_terminals_are_listed_with_who_is_at_them_and_ended(
-    gateway: Gateway, port: int, hosted: Visitor, terminal: str
+    gateway: Gateway, port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     def listed() -> dict[str, Any]:
         status, answer = ask(port, "/api/terminals", target="app01")

@@ -18,12 +18,12 @@ from sqlalchemy import update
 from stagedoor.admin import service as admin
 from stagedoor.store.schema import web_passes
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import END_S, WebTerminal, basic, post, ticket
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB, Mover, Sent, content
-from tests.web.test_pages import Person
-from tests.web.visitor import END_S, Visitor, basic, post, ticket
 
 PLAYS = ("grant", "add", "user:dev", "*", "--allow", "replay", "--without", "enter", "--json")
 LARGE = 32 * MIB
@@ -43,29 +43,31 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield found.start()
 
 
-def signed_in(port: int) -> Person:
-    person = Person(port)
+def signed_in(port: int) -> PlainBrowser:
+    person = PlainBrowser(port)
     assert person.sign_in().status == 303
     return person
 
 
-def shown(person: Person) -> dict[str, str]:
+def shown(person: PlainBrowser) -> dict[str, str]:
     assert person.origin is not None
     return {"Cookie": person.cookie, "Origin": person.origin}
 
 
-def at_terminal(person: Person, terminal: str) -> Visitor:
-    return Visitor(person.port).hello(ticket(person.port, headers=shown(person)), terminal=terminal)
+def at_terminal(person: PlainBrowser, terminal: str) -> WebTerminal:
+    return WebTerminal(person.port).hello(
+        ticket(person.port, headers=shown(person)), terminal=terminal
+    )
 
 
-def last_word(visitor: Visitor) -> Notice:
+def last_word(visitor: WebTerminal) -> Notice:
     """Return what the page shows when it is over."""
-    visitor.until(lambda: visitor.gone)
+    visitor.until(lambda: visitor.ended)
     visitor.close()
     return visitor.notices[-1]
 
 
-def still_works(visitor: Visitor) -> None:
+def still_works(visitor: WebTerminal) -> None:
     visitor.type(b"echo still $((40+2))\n")
     visitor.shows(b"still 42")
     visitor.close()
@@ -78,7 +80,7 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
     # The kernel gives each to one of the workers.
     opened = [at_terminal(leaver, f"leaver{number}") for number in range(6)]
     elsewhere = at_terminal(stayer, "stayer")
-    by_password = Visitor(port).hello(ticket(port, headers=basic()), terminal="client")
+    by_password = WebTerminal(port).hello(ticket(port, headers=basic()), terminal="client")
     theirs = {visitor.source for visitor in opened}
 
     def told_of_sign_outs() -> list[dict[str, Any]]:
@@ -108,7 +110,7 @@ def test_a_ticket_made_before_is_void(port: int) -> None:
     person = signed_in(port)
     made = ticket(port, headers=shown(person))
     assert person.post("/sign-out").status == 303
-    visitor = Visitor(port).hello(made)
+    visitor = WebTerminal(port).hello(made)
     assert last_word(visitor).word is NoticeKind.DENIED
     status, answer, _ = post(port, "/api/ticket", b'{"target": "app01"}', shown(person))
     assert (status, answer["reason"]) == (401, "credential_wrong")
@@ -180,7 +182,7 @@ def test_signing_in_anew_ends_what_the_cookie_before_had_opened(port: int) -> No
     still_works(at_terminal(person, "after"))
 
 
-def ending(gateway: Gateway, person: Person, at: float) -> None:
+def ending(gateway: Gateway, person: PlainBrowser, at: float) -> None:
     """Set the end of a sign-in."""
     secret = person.cookie.partition("=")[2]
     with gateway.service() as service, service.database.write() as transaction:
@@ -219,13 +221,13 @@ def test_who_has_not_signed_in_changes_nothing(gateway: Gateway, port: int, cook
     """Each change makes every worker read the policy again: that is not for strangers to ask for."""
     with gateway.service() as service:
         before = admin.policy(service).version
-        assert Person(port, cookie=cookie).post("/sign-out").status == 303
+        assert PlainBrowser(port, cookie=cookie).post("/sign-out").status == 303
         assert admin.policy(service).version == before
 
 
 def test_a_page_of_another_site_signs_nobody_out(port: int) -> None:
     person = signed_in(port)
     visitor = at_terminal(person, "kept")
-    stranger = Person(port, cookie=person.cookie, origin="https://elsewhere.example")
+    stranger = PlainBrowser(port, cookie=person.cookie, origin="https://elsewhere.example")
     assert stranger.post("/sign-out").status == 403
     still_works(visitor)

@@ -1,21 +1,20 @@
 """Single sign-on in the WebShell, at a real identity provider."""
 
-import http.cookiejar
 import json
 import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 import pytest
 
 from stagedoor.admin import service as admin
-from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.people import Browser, onward
+from tests.oidc.idp import SECRET, Idp, running_idp, sso_table
 from tests.ports import free_port
-from tests.waiting import BOUND_S, wait_until
+from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 
 PERSON = {"preferred_username": "carol", "groups": ["/teams/shop", "ops"]}
@@ -45,58 +44,15 @@ def idp(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[Idp
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, web_port: int) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("web")
-    secret = folder / "secret"
-    secret.write_text(SECRET)
-    secret.chmod(0o600)
-    sso = (
-        f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-        f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        'groups = { "/teams/shop" = "shop" }\nreserved_names = ["oncall"]\n[step_up]\ntargets = ["secret"]\n'
-    )
-    settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}") + sso
+    more = 'groups = { "/teams/shop" = "shop" }\nreserved_names = ["oncall"]\n'
+    settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}")
+    settings += sso_table(idp, folder, more) + '[step_up]\ntargets = ["secret"]\n'
     with Gateway(folder, settings) as found:
         found.add_user("dev", "app01")
         with found.service() as service:
             admin.add_grant(service, "group:shop", "app01")
             admin.add_grant(service, "group:shop", "secret")
         yield found.start()
-
-
-class Browser:
-    """Follows redirects and the pages that lead on by themselves, and keeps cookies."""
-
-    def __init__(self, port: int) -> None:
-        self.jar = http.cookiejar.CookieJar()
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
-        self.origin = f"http://127.0.0.1:{port}"
-
-    def get(self, url: str) -> tuple[int, str]:
-        return self._ask(urllib.request.Request(url))
-
-    def post(self, path: str, **fields: str) -> tuple[int, str]:
-        headers = {"Origin": self.origin}
-        form = urlencode(fields).encode()
-        return self._ask(urllib.request.Request(self.origin + path, form, headers))
-
-    def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
-        try:
-            with self._opener.open(request, timeout=BOUND_S) as answer:
-                return answer.status, answer.read().decode()
-        except HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def begin(self, wanted: str = "/", provider: str = "Company") -> str:
-        """The provider's address that the gateway leads to."""
-        status, page = self.post("/sign-in/sso", provider=provider, next=wanted)
-        assert status == 200, page
-        return onward(page)
-
-
-def onward(page: str) -> str:
-    """Return where a page leads by itself."""
-    [url] = re.findall(r'<a href="([^"]+)">Go on', page)
-    return url.replace("&amp;", "&")
 
 
 def without_questions(url: str) -> str:
@@ -108,17 +64,17 @@ def without_questions(url: str) -> str:
 
 @pytest.fixture
 def browser(gateway: Gateway, web_port: int) -> Browser:
-    return Browser(web_port)
+    return Browser(f"http://127.0.0.1:{web_port}")
 
 
 def test_a_person_of_the_provider_becomes_a_user_with_its_groups(
     browser: Browser, idp: Idp, gateway: Gateway
 ) -> None:
-    _, form = browser.get(f"{browser.origin}/sign-in?next=/app/app01")
+    _, form = browser.get("/sign-in?next=/app/app01")
     assert "Sign in with Company" in form
     back = idp.sign_in(browser.begin("/app/app01"), "carol-1")
     status, page = browser.get(back)
-    wait_until(lambda: "app01" in browser.get(f"{browser.origin}/app/app01")[1])
+    wait_until(lambda: "app01" in browser.get("/app/app01")[1])
     assert status == 200
     assert SECRET not in page
     users = json.loads(gateway.command("user", "list", "--json").stdout)
@@ -126,12 +82,12 @@ def test_a_person_of_the_provider_becomes_a_user_with_its_groups(
     assert carol["groups"] == ["shop"]
     assert carol["password"] is False
     # Whatever had been promised to no person yet: a group's grant lets in, and nothing else does.
-    assert browser.get(f"{browser.origin}/app/app02")[0] == 403
+    assert browser.get("/app/app02")[0] == 403
 
     # The group is taken away: the next sign-in says so, and the grant is gone.
     idp.set_account("carol-1", {**PERSON, "groups": []})
     browser.get(idp.sign_in(browser.begin(), "carol-1"))
-    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 403)
+    wait_until(lambda: browser.get("/app/app01")[0] == 403)
     idp.set_account("carol-1", PERSON)
 
 
@@ -140,7 +96,7 @@ def test_a_person_of_the_provider_becomes_a_user_with_its_groups(
 def test_another_person_never_becomes_a_user_who_is_there(
     browser: Browser, idp: Idp, account: str
 ) -> None:
-    first = Browser(int(browser.origin.rpartition(":")[2]))
+    first = Browser(browser.origin)
     first.get(idp.sign_in(first.begin(), "carol-1"))
     status, page = browser.get(idp.sign_in(browser.begin(), account))
     assert status in (400, 403)
@@ -172,7 +128,7 @@ def test_a_reserved_name_is_given_by_an_administrator_only(
     gateway.command("user", "add", name, "--no-password")
     gateway.command("sso", "link", name, account)
     browser.get(idp.sign_in(browser.begin(), account))
-    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 200)
+    wait_until(lambda: browser.get("/app/app01")[0] == 200)
 
 
 @pytest.mark.identity(29)
@@ -180,15 +136,15 @@ def test_a_disabled_user_has_no_sign_in_old_or_new_until_they_are_enabled(
     browser: Browser, idp: Idp, gateway: Gateway
 ) -> None:
     browser.get(idp.sign_in(browser.begin(), "carol-1"))
-    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 200)
+    wait_until(lambda: browser.get("/app/app01")[0] == 200)
     gateway.command("user", "disable", "carol")
-    wait_until(lambda: "Sign in" in browser.get(f"{browser.origin}/app/app01")[1])
-    again = Browser(int(browser.origin.rpartition(":")[2]))
+    wait_until(lambda: "Sign in" in browser.get("/app/app01")[1])
+    again = Browser(browser.origin)
     status, page = again.get(idp.sign_in(again.begin(), "carol-1"))
     assert (status, "is disabled" in page) == (400, True)
     assert list(again.jar) == []
     gateway.command("user", "enable", "carol")
-    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 200)
+    wait_until(lambda: browser.get("/app/app01")[0] == 200)
 
 
 def test_an_administrator_says_who_is_who_and_takes_it_back(
@@ -211,7 +167,7 @@ def test_an_answer_is_good_for_the_browser_that_asked_and_once(
 ) -> None:
     back = idp.sign_in(browser.begin(), "carol-1")
     # A victim is sent the attacker's address: they are not signed in as another person.
-    victim = Browser(web_port)
+    victim = Browser(f"http://127.0.0.1:{web_port}")
     assert victim.get(back)[0] == 403
     assert list(victim.jar) == []
     # Nor if they have a sign-in of their own under way.
@@ -228,11 +184,11 @@ def test_an_answer_is_good_for_the_browser_that_asked_and_once(
 def test_any_other_callback_is_refused_and_why_is_in_the_log_alone(
     browser: Browser, gateway: Gateway, query: str
 ) -> None:
-    status, page = browser.get(f"{browser.origin}/sign-in/sso?{query}")
+    status, page = browser.get(f"/sign-in/sso?{query}")
     assert (status, "not begun in this browser" in page) == (403, True)
     browser.begin()
     before = len(gateway.lines)
-    status, page = browser.get(f"{browser.origin}/sign-in/sso?{query}")
+    status, page = browser.get(f"/sign-in/sso?{query}")
     assert status == 403
     line = gateway.wait_for(lambda line: line["event"] == "sign-in refused", after=before)
     assert line["why"]
@@ -251,9 +207,9 @@ def test_one_source_cannot_have_the_provider_asked_for_ever(
     settings = settings.replace(f'data_dir = "{gateway.data_dir}"', "")
     with Gateway(tmp_path, settings) as other:
         other.start()
-        browser = Browser(port)
+        browser = Browser(f"http://127.0.0.1:{port}")
         browser.begin()
-        answers = [browser.get(f"{browser.origin}/sign-in/sso?state=x&code=y")[0] for _ in range(3)]
+        answers = [browser.get("/sign-in/sso?state=x&code=y")[0] for _ in range(3)]
         assert answers == [403] * 3
         statuses = [browser.post("/sign-in/sso", provider="Other")[0] for _ in range(60)]
         assert statuses.count(429) >= 5
@@ -312,11 +268,11 @@ def test_after_an_administrator_ended_a_sign_in_the_provider_asks_again(
     status, page = browser.get(idp.sign_in(without_questions(led()), "carol-1", person))
     assert (status, person.asked) == (403, before)
     assert "auth_time" in page or "without asking" in page
-    assert "Sign in with Company" in browser.get(f"{browser.origin}/app/app01")[1]
+    assert "Sign in with Company" in browser.get("/app/app01")[1]
     # The person is asked, and in again; and not asked for ever.
     assert browser.get(idp.sign_in(led(), "carol-1", person))[0] == 200
     assert person.asked == before + 1
-    wait_until(lambda: browser.get(f"{browser.origin}/app/app01")[0] == 200)
+    wait_until(lambda: browser.get("/app/app01")[0] == 200)
     browser.get(idp.sign_in(browser.begin(), "carol-1", person))
     assert person.asked == before + 1
 
@@ -327,8 +283,8 @@ def test_the_provider_proves_that_somebody_is_there(
 ) -> None:
     person = idp.browser()
     browser.get(idp.sign_in(browser.begin(), "carol-1", person))
-    wait_until(lambda: "Are you there?" in browser.get(f"{browser.origin}/app/secret")[1])
-    assert "Prove it at Company" in browser.get(f"{browser.origin}/step-up")[1]
+    wait_until(lambda: "Are you there?" in browser.get("/app/secret")[1])
+    assert "Prove it at Company" in browser.get("/step-up")[1]
 
     def led() -> str:
         status, page = browser.post("/step-up/sso", next="/app/secret")
@@ -344,9 +300,9 @@ def test_the_provider_proves_that_somebody_is_there(
     assert [status for status, _ in refused] == [403, 403]
     assert "you are somebody else than carol" in refused[1][1]
     assert person.asked == before
-    assert "Are you there?" in browser.get(f"{browser.origin}/app/secret")[1]
+    assert "Are you there?" in browser.get("/app/secret")[1]
     # An answer that was meant for a step-up signs no person in elsewhere.
-    victim = Browser(int(browser.origin.rpartition(":")[2]))
+    victim = Browser(browser.origin)
     assert victim.get(idp.sign_in(led(), "carol-1"))[0] == 403
 
     status, page = browser.get(idp.sign_in(led(), "carol-1", person))
@@ -363,6 +319,6 @@ def test_who_signed_in_by_a_password_has_no_provider_to_prove_it(
     browser: Browser, gateway: Gateway
 ) -> None:
     wait_until(lambda: browser.post("/sign-in", name="dev", secret=PASSWORD)[0] == 200)
-    assert "Prove it at" not in browser.get(f"{browser.origin}/step-up")[1]
+    assert "Prove it at" not in browser.get("/step-up")[1]
     status, page = browser.post("/step-up/sso", next="/")
     assert (status, "you did not sign in by one" in page) == (400, True)

@@ -15,13 +15,14 @@ from stagedoor.settings.file import load_settings
 from stagedoor.signin.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.store.schema import provider_answers
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
-from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import Browser
+from tests.fixtures.terminal import WebTerminal, basic, post, ticket
+from tests.oidc.idp import Idp, running_idp, sso_table
 from tests.ports import free_port
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.test_single_sign_on import PERSON, Browser
-from tests.web.visitor import Visitor, basic, post, ticket
+from tests.web.test_single_sign_on import PERSON
 
 ENDED = "Company ended your sign-in; sign in again"
 
@@ -47,15 +48,8 @@ def idp(tmp_path_factory: pytest.TempPathFactory, web_port: int) -> Iterator[Idp
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, web_port: int) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("web")
-    secret = folder / "secret"
-    secret.write_text(SECRET)
-    secret.chmod(0o600)
-    sso = (
-        f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-        f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-        'groups = { "/teams/shop" = "shop" }\n' + idp.settings
-    )
-    settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}") + sso
+    settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{web_port}")
+    settings += sso_table(idp, folder, 'groups = { "/teams/shop" = "shop" }\n')
     # Two workers: one of them asks at a time, and both hear what came of it.
     with Gateway(folder, settings, workers=2) as found:
         found.add_user("dev", "app01")
@@ -68,14 +62,14 @@ class Carol:
     """Signed in at the provider by a browser of her own, with a terminal open."""
 
     def __init__(self, idp: Idp, port: int) -> None:
-        self.browser = Browser(port)
+        self.browser = Browser(f"http://127.0.0.1:{port}")
         self.browser.get(idp.sign_in(self.browser.begin(), "carol-1"))
         [cookie] = self.browser.jar
         self.shown = {"Cookie": f"{cookie.name}={cookie.value}", "Origin": self.browser.origin}
         self.port = port
         wait_until(lambda: self.asks() == 200)
         name = hashlib.sha256(str(cookie.value).encode()).hexdigest()[:12]
-        self.terminal = Visitor(port).hello(ticket(port, headers=self.shown), terminal=name)
+        self.terminal = WebTerminal(port).hello(ticket(port, headers=self.shown), terminal=name)
 
     def asks(self) -> int:
         return post(self.port, "/api/ticket", b'{"target": "app01"}', self.shown)[0]
@@ -86,7 +80,7 @@ class Carol:
         self.terminal.output.clear()
 
     def last_word(self) -> Notice:
-        self.terminal.until(lambda: self.terminal.gone)
+        self.terminal.until(lambda: self.terminal.ended)
         self.terminal.close()
         return self.terminal.notices[-1]
 

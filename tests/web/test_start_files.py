@@ -8,10 +8,10 @@ import pytest
 
 from stagedoor.listeners.web.terminal.relay import TerminalRelay
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
-from tests.path.gateway import running
+from tests.fixtures.gateway import running
+from tests.fixtures.terminal import WebTerminal, let_in, ticket
 from tests.waiting import wait_until
 from tests.web.processes import pids_of
-from tests.web.visitor import Visitor, let_in, ticket
 
 WAITS = "echo from-the-file; sleep 304.5; echo went-on\n"
 SETTINGS = """
@@ -39,7 +39,7 @@ def test_it_is_seen_and_can_be_interrupted(tmp_path: Path, waiting: Path, comman
     with running(tmp_path, SETTINGS.format(home=waiting)) as gateway:
         let_in(gateway)
         port = gateway.port("web")
-        visitor = Visitor(port)
+        visitor = WebTerminal(port)
         visitor.hello(ticket(port), command, terminal="waits")
         visitor.shows(b"from-the-file")
         # bash loses an interrupt that comes when sleep is forked and not yet executed.

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 
 from stagedoor.model.permission import Permission
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import WebTerminal, post
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.passkeys import add_passkey, ask, asked, by_name, prove, signed_in
-from tests.web.test_pages import Person
-from tests.web.visitor import Visitor, post
 
 PATHS = ("passkey/add", "passkey/added", "step-up", "step-up/proved")
 STRANGERS = ("sign-in/passkey", "sign-in/passkey/proved")
@@ -34,7 +34,7 @@ def test_no_page_of_another_site_asks_for_anything(port: int, gateway: Gateway) 
     authenticator = add_passkey(person)
     answer = authenticator.get(asked(person, "step-up"))
     for origin in (None, "null", "https://evil.example", f"http://127.0.0.1:{port}"):
-        elsewhere = Person(port, host=person.host, cookie=person.cookie, origin=origin)
+        elsewhere = PlainBrowser(port, host=person.host, cookie=person.cookie, origin=origin)
         for path in (*PATHS, *STRANGERS):
             refused = ask(elsewhere, path, answer=answer, password=PASSWORD)
             assert refused.status == 403, (origin, path)
@@ -46,7 +46,7 @@ def test_no_page_of_another_site_asks_for_anything(port: int, gateway: Gateway) 
 
 def test_nobody_who_is_not_signed_in_asks_for_anything(port: int) -> None:
     for cookie in ("", "stagedoor=guessed"):
-        stranger = Person(port, host=f"localhost:{port}", cookie=cookie)
+        stranger = PlainBrowser(port, host=f"localhost:{port}", cookie=cookie)
         for path in PATHS:
             assert ask(stranger, path).status == 401
         assert stranger.get("/step-up").headers["location"].startswith("/sign-in")
@@ -77,7 +77,7 @@ def test_the_password_for_a_passkey_cannot_be_guessed(gateway: Gateway, port: in
 
 
 def test_a_page_that_was_opened_by_an_address_says_what_to_do(port: int) -> None:
-    person = Person(port)
+    person = PlainBrowser(port)
     assert person.sign_in().status == 303
     refused = ask(person, "step-up")
     assert refused.status == 400
@@ -130,7 +130,7 @@ def test_what_such_an_app_has_shown_wants_the_same_proof(gateway: Gateway, port:
     authenticator = add_passkey(person)
     prove(person, authenticator)
     given = asked(person, "ticket", target="app02")["ticket"]
-    visitor = Visitor(port).hello(given, "echo the secr''et")
+    visitor = WebTerminal(port).hello(given, "echo the secr''et")
     visitor.until(lambda: visitor.exit is not None)
     visitor.close()
     wait_until(lambda: [e for e in gateway.audit() if e["kind"] == "recording.ended"])

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from stagedoor.listeners.web.pages.assets import FOLDER
+from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.people import PlainBrowser
+from tests.fixtures.terminal import WebTerminal, let_in, ticket
 from tests.net.peers import write_certificate
-from tests.path.gateway import Gateway, running
-from tests.waiting import wait_until
+from tests.waiting import BOUND_S, wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.mover import trusting
-from tests.web.test_pages import Person
-from tests.web.visitor import BOUND_S, Visitor, let_in, ticket
 
 NAME = "shell.example.com"
 TLS = """
@@ -90,7 +90,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 @pytest.mark.parametrize("path", PAGES)
 def test_a_stranger_gets_nothing_at_all(elsewhere: Gateway, path: str) -> None:
     at = len(elsewhere.lines)
-    answer = Person(elsewhere.port("web")).get(path)
+    answer = PlainBrowser(elsewhere.port("web")).get(path)
     assert answer.status == 403
     assert "none of the networks" in answer.text
     assert elsewhere.wait_for_denial(after=at)["reason"] == "source_not_allowed"
@@ -122,9 +122,9 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 @pytest.mark.parametrize("path", PAGES)
 def test_what_a_proxy_says_of_the_source_counts_for_everything(proxied: Gateway, path: str) -> None:
     port = proxied.port("web")
-    stranger = Person(port, extra={"X-Forwarded-For": "192.0.2.7"})
+    stranger = PlainBrowser(port, extra={"X-Forwarded-For": "192.0.2.7"})
     assert stranger.get(path).status == 403
-    assert Person(port, extra={"X-Forwarded-For": "10.1.2.3"}).get(path).status != 403
+    assert PlainBrowser(port, extra={"X-Forwarded-For": "10.1.2.3"}).get(path).status != 403
 
 
 def test_a_proxy_header_names_the_source(tmp_path: Path) -> None:
@@ -149,18 +149,18 @@ def test_only_known_names_are_answered(proxied: Gateway) -> None:
     port = proxied.port("web")
     inside = {"X-Forwarded-For": "10.1.2.3"}
     for host in (NAME, f"{NAME}:8443", f"127.0.0.1:{port}", "localhost"):
-        assert Person(port, host, extra=inside).get("/sign-in").status == 200
+        assert PlainBrowser(port, host, extra=inside).get("/sign-in").status == 200
     at = len(proxied.lines)
     for host in ("evil.example", f"{NAME}.evil.example", "x"):
         for path in PAGES:
-            answer = Person(port, host, extra=inside).get(path)
+            answer = PlainBrowser(port, host, extra=inside).get(path)
             assert answer.status == 421
             assert "is not a name of this gateway" in answer.text
     assert proxied.wait_for_denial(after=at)["reason"] == "target_not_allowed"
 
 
 def test_a_redirect_says_a_path_and_no_scheme(proxied: Gateway) -> None:
-    person = Person(
+    person = PlainBrowser(
         proxied.port("web"),
         NAME,
         extra={"X-Forwarded-For": "10.1.2.3", "X-Forwarded-Proto": "https"},
@@ -174,9 +174,11 @@ def test_over_tls_a_name_is_for_tls_alone(proxied: Gateway) -> None:
     inside = {"X-Forwarded-For": "10.1.2.3"}
     over_tls = {**inside, "X-Forwarded-Proto": "https"}
     for path in ("/sign-in", "/nothing", "/static/x/terminal.js"):
-        assert Person(port, NAME, extra=over_tls).get(path).headers[name] == "max-age=31536000"
-    assert name not in Person(port, NAME, extra=inside).get("/sign-in").headers
-    assert name not in Person(port, extra=over_tls).get("/sign-in").headers
+        assert (
+            PlainBrowser(port, NAME, extra=over_tls).get(path).headers[name] == "max-age=31536000"
+        )
+    assert name not in PlainBrowser(port, NAME, extra=inside).get("/sign-in").headers
+    assert name not in PlainBrowser(port, extra=over_tls).get("/sign-in").headers
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +367,7 @@ def test_connections_that_say_nothing_or_half_a_hello_cost_little(secure: Gatewa
             line.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100))
         given = ticket(secure.port("web"))  # the listener has taken all of them by now
         assert rss(secure) - before < 32 * MIB
-        visitor = Visitor(secure.port("web")).hello(given, "printf he''re", terminal="quiet")
+        visitor = WebTerminal(secure.port("web")).hello(given, "printf he''re", terminal="quiet")
         visitor.shows(b"here")
         visitor.close()
 
@@ -390,7 +392,7 @@ def test_pings_before_a_hello_cost_little(secure: Gateway) -> None:
                     line.sendall(PINGS)
         given = ticket(port)
         assert rss(secure) - before < 16 * MIB
-        visitor = Visitor(port).hello(given, "printf he''re", terminal="pings")
+        visitor = WebTerminal(port).hello(given, "printf he''re", terminal="pings")
         visitor.shows(b"here")
         visitor.close()
 
@@ -405,6 +407,6 @@ def test_slow_readers_of_a_file_cost_little(secure: Gateway) -> None:
             line.sendall(get.encode())
         given = ticket(secure.port("web"))
         assert rss(secure) - before < 32 * MIB
-        visitor = Visitor(secure.port("web")).hello(given, "printf he''re", terminal="slow")
+        visitor = WebTerminal(secure.port("web")).hello(given, "printf he''re", terminal="slow")
         visitor.shows(b"here")
         visitor.close()

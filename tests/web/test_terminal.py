@@ -1,9 +1,6 @@
 """The WebShell's WebSocket, against a real gateway, a real shell and a real holder."""
 
-import hashlib
 import json
-import os
-import random
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -15,16 +12,16 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
 from stagedoor.model.permission import Permission
-from stagedoor.wire.terminal.frames import Detach, Exit, In, Notice, NoticeKind
-from tests.path.gateway import Gateway, running
-from tests.shells.world import wait_until
+from stagedoor.wire.terminal.frames import Detach, Exit, Notice, NoticeKind
+from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.terminal import END_S, WebTerminal, basic, let_in, post, ticket
+from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
-from tests.web.visitor import END_S, Visitor, basic, let_in, post, ticket
 
 
 @contextmanager
-def visiting(port: int, command: str = "", **options: object) -> Iterator[Visitor]:
-    visitor = Visitor(port)
+def visiting(port: int, command: str = "", **options: object) -> Iterator[WebTerminal]:
+    visitor = WebTerminal(port)
     try:
         visitor.hello(ticket(port), command, **options)  # type: ignore[arg-type]
         yield visitor
@@ -39,7 +36,7 @@ def test_a_terminal_in_the_shell_of_the_app(gateway: Gateway, port: int) -> None
         visitor.until(lambda: visitor.exit)
         assert visitor.exit == Exit(3)
         visitor.send(Detach())
-        visitor.until(lambda: visitor.gone)
+        visitor.until(lambda: visitor.ended)
     line = gateway.wait_for_session(visitor.source)
     assert line["identity"] == "dev"
     assert line["target"] == "app01.ssh"
@@ -90,64 +87,10 @@ def test_terminals_of_two_apps_are_apart(port: int) -> None:
     with visiting(port, terminal="same") as visitor:
         visitor.type(b"echo one\r")
         visitor.shows(b"\none")
-        other = Visitor(port)
+        other = WebTerminal(port)
         other.hello(ticket(port, "app02"), terminal="same")
         assert other.snapshot == b""
         other.close()
-
-
-def answers(port: int) -> bool:
-    try:
-        return post(port, "/api/ticket", b"{}")[0] == 400
-    except OSError:
-        return False
-
-
-def cut_and_come_back(gateway: Gateway, folder: Path, *, kills: bool) -> None:
-    """Both directions, with a cut at random offsets; then both hashes must agree."""
-    chance = random.Random(7)
-    port = gateway.port("web")
-    shown = chance.randbytes(600_000).hex().encode()
-    (folder / "shown").write_bytes(shown)
-    typed = chance.randbytes(60_000).hex().encode()
-    command = (
-        f"stty raw -echo; printf ready; cat {folder / 'shown'} & "
-        f"head -c {len(typed)} >{folder / 'taken'}; wait; printf done"
-    )
-    expected = b"ready" + shown + b"done"
-    output, attachment, seen = b"", "", 0
-    cuts = sorted(chance.sample(range(5, len(shown)), 2 if kills else 15))
-    for cut in [*cuts, len(expected)]:
-        visitor = Visitor(port)
-        visitor.hello(ticket(port), command, terminal="cut", attachment=attachment, seen=seen)
-        assert visitor.welcome is not None
-        attachment, sent = visitor.welcome.attachment, visitor.welcome.in_at
-        if not output:
-            visitor.shows(b"ready")
-        while visitor.seen < cut:
-            if sent < len(typed) and sent - visitor.received < 50_000:
-                piece = typed[sent : sent + chance.randrange(1, 5000)]
-                visitor.send(In(sent, piece))
-                sent += len(piece)
-            visitor.read(0.01)
-            assert not visitor.gone
-        output += bytes(visitor.output)
-        seen = visitor.seen
-        assert not visitor.gaps
-        if kills and cut != len(expected):
-            for pid in gateway.worker_pids():
-                os.kill(pid, signal.SIGKILL)
-            visitor.close()
-            wait_until(lambda: answers(port))
-        else:
-            visitor.cut()
-    assert hashlib.sha256(output).digest() == hashlib.sha256(expected).digest()
-    wait_until(lambda: (folder / "taken").stat().st_size == len(typed))
-    assert (folder / "taken").read_bytes() == typed
-
-
-def test_a_line_that_is_cut_loses_and_repeats_nothing(gateway: Gateway, tmp_path: Path) -> None:
-    cut_and_come_back(gateway, tmp_path, kills=False)
 
 
 def test_an_administrator_who_closes_it_is_named_and_the_terminal_lives_on(
@@ -171,7 +114,7 @@ def test_whoever_loses_his_grant_is_sent_out_within_seconds(gateway: Gateway, po
     at = len(gateway.lines)
     gateway.command("grant", "add", "user:dev", "secret")
     gateway.wait_for(lambda line: line["event"] == "policy changed", after=at)
-    visitor = Visitor(port)
+    visitor = WebTerminal(port)
     visitor.hello(ticket(port, "secret"))
     rows = json.loads(gateway.command("grant", "list", "--json").stdout)
     number = next(str(row["id"]) for row in rows if row["app"] == "secret")
@@ -186,9 +129,9 @@ def test_whoever_loses_his_grant_is_sent_out_within_seconds(gateway: Gateway, po
 
 def test_a_ticket_is_good_once(port: int) -> None:
     given = ticket(port)
-    one = Visitor(port).hello(given, terminal="once")
+    one = WebTerminal(port).hello(given, terminal="once")
     assert one.welcome is not None
-    two = Visitor(port)
+    two = WebTerminal(port)
     two.hello(given, terminal="once")
     assert two.welcome is None
     assert [notice.word for notice in two.notices] == [NoticeKind.DENIED]
@@ -201,7 +144,7 @@ def test_a_ticket_is_good_once(port: int) -> None:
 )
 def test_what_is_no_ticket_is_refused_and_audited(gateway: Gateway, port: int, given: str) -> None:
     at = len(gateway.lines)
-    visitor = Visitor(port)
+    visitor = WebTerminal(port)
     visitor.hello(given)
     assert [notice.word for notice in visitor.notices] == [NoticeKind.DENIED]
     line = gateway.wait_for_denial(after=at)
@@ -244,9 +187,9 @@ def test_who_gets_no_ticket_is_told_why(
 def test_a_page_of_another_site_is_refused_before_it_is_a_websocket(port: int) -> None:
     for origin in ("https://evil.example", "null", f"https://127.0.0.1:{port}"):
         with pytest.raises(InvalidStatus) as refused:
-            Visitor(port).open(origin=Origin(origin))
+            WebTerminal(port).open(origin=Origin(origin))
         assert refused.value.response.status_code == 403
-    Visitor(port).open(origin=Origin(f"http://127.0.0.1:{port}")).close()
+    WebTerminal(port).open(origin=Origin(f"http://127.0.0.1:{port}")).close()
 
 
 def test_what_is_no_frame_and_what_is_not_his_to_say_ends_it_with_a_word(port: int) -> None:
@@ -297,7 +240,7 @@ def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -
         if recordings.is_dir():
             recordings.rmdir()
         recordings.write_text("in the way")
-        visitor = Visitor(gateway.port("web")).hello(ticket(gateway.port("web")))
+        visitor = WebTerminal(gateway.port("web")).hello(ticket(gateway.port("web")))
         assert visitor.welcome is None
         assert "has to be recorded and cannot be" in visitor.notices[-1].text
         visitor.close()
@@ -305,7 +248,7 @@ def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["", "Main", "a/b", "ü", "x" * 60])
 def test_what_is_no_name_of_a_terminal_is_told_as_such(port: int, name: str) -> None:
-    visitor = Visitor(port).hello(ticket(port), terminal=name)
+    visitor = WebTerminal(port).hello(ticket(port), terminal=name)
     assert visitor.welcome is None
     assert visitor.notices[-1].word is NoticeKind.DENIED
     assert "is no name for a terminal" in visitor.notices[-1].text
@@ -331,7 +274,7 @@ def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_pat
         gateway.lines.clear()
         gateway.start()
         port = gateway.port("web")
-        again = Visitor(port)
+        again = WebTerminal(port)
         again.hello(ticket(port), attachment=attachment, seen=visitor.seen)
         assert again.welcome is not None
         assert again.welcome.attachment == attachment
@@ -366,13 +309,6 @@ def test_a_worker_that_drains_keeps_no_line_that_others_would_answer(tmp_path: P
 
             wait_until(left)
             assert status() == 200
-
-
-def test_a_worker_that_is_killed_loses_nothing_of_a_terminal(tmp_path: Path) -> None:
-    (tmp_path / "files").mkdir()
-    with running(tmp_path, SETTINGS) as gateway:
-        let_in(gateway)
-        cut_and_come_back(gateway, tmp_path / "files", kills=True)
 
 
 def test_frames_that_come_in_pieces_of_the_socket_are_whole(port: int) -> None:

@@ -16,6 +16,7 @@ from stagedoor.wire.ssh.krl import (
     encode_revoked_serials,
     parse_revocations,
 )
+from tests.fixtures.laptop import new_key
 
 OURS, THEIRS = b"our CA", b"another CA"
 
@@ -34,10 +35,7 @@ def keygen(folder: Path, specification: str, *options: str) -> bytes:
 
 @pytest.fixture
 def ca(tmp_path: Path) -> Path:
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "ca"], check=True
-    )
-    return tmp_path / "ca.pub"
+    return new_key(tmp_path / "ca").with_suffix(".pub")
 
 
 def blob(public: Path) -> bytes:

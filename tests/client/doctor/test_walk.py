@@ -23,9 +23,9 @@ from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import WebConnection
 from stagedoor.wire.finding import Level, Result
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
+from tests.fixtures.gateway import PASSWORD, SSH_TABLE, local
+from tests.fixtures.laptop import new_key, open_laptop, write_ssh_config
 from tests.net.peers import write_certificate
-from tests.path.gateway import PASSWORD
-from tests.ssh.world import SSH_TABLE, local, new_key, open_world
 
 TOKEN = "sdt_a-token-that-nobody-may-see"
 SSHD = answering(OPENED, b"SSH-2.0-OpenSSH_10.0\r\n")
@@ -258,11 +258,11 @@ def settings() -> str:
 
 def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path: Path) -> None:
     """One real gateway and a dozen logins by stock ssh: some twenty seconds."""
-    with open_world(tmp_path, settings) as world:
+    with open_laptop(tmp_path, settings) as laptop:
         secret = tmp_path / "secret"
         secret.touch(mode=0o600)
         secret.write_text(PASSWORD)
-        gateway = world.gateway
+        gateway = laptop.gateway
         env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
         tunnel = (
             f"{sys.executable} -m stagedoor tunnel --gateway 127.0.0.1:{gateway.port()} --user dev "
@@ -270,12 +270,12 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
         )
         through = tmp_path / "through"
         through.write_text(
-            f"Host *-ssh\n  ProxyCommand {tunnel}\n  ProxyJump none\n" + world.config().read_text()
+            f"Host *-ssh\n  ProxyCommand {tunnel}\n  ProxyJump none\n" + laptop.config().read_text()
         )
         for host, config, idle_s in (
             ("app01-ssh", through, None),
-            ("app01-ssh", world.config(), 1.0),
-            ("app01@gw", world.config(), None),
+            ("app01-ssh", laptop.config(), 1.0),
+            ("app01@gw", laptop.config(), None),
         ):
             results = dict(
                 walk_to(PathOptions(host, None, {}, env, config_file=str(config), idle_s=idle_s))
@@ -290,12 +290,12 @@ def test_each_way_to_a_real_gateway_is_walked_to_its_end(settings: str, tmp_path
         assert {finding.level for finding in results.values()} == {Level.OK}, results
         assert results["shell"].what == "the shell of app01 runs, and holds 0 terminals"
 
-        stranger = world.config(key=new_key(tmp_path / "stranger"))
+        stranger = laptop.config(key=new_key(tmp_path / "stranger"))
         wish = PathOptions("app01-ssh", None, {}, env, config_file=str(stranger))
         hop, finding = list(walk_to(wish))[-1]
         assert (hop, finding.level) == ("key", Level.FAIL), finding
         # In plain ssh's words the gateway's reason is three lines above the last.
-        wish = PathOptions("app02-ssh", None, {}, env, config_file=str(world.config()))
+        wish = PathOptions("app02-ssh", None, {}, env, config_file=str(laptop.config()))
         hop, finding = list(walk_to(wish))[-1]
         assert (hop, finding.level) == ("grant", Level.FAIL), finding
         assert "no grant for 'dev' to enter app02" in finding.what
@@ -315,12 +315,8 @@ def test_a_clock_that_is_behind_shows_by_a_host_certificate(tmp_path: Path) -> N
         f"@cert-authority * {authority.with_suffix('.pub').read_text()}"
     )
     (tmp_path / "sshd").write_text(f"HostKey {host}\nHostCertificate {host}-cert.pub\n")
-    config = tmp_path / "config"
-    config.write_text(
-        f"Host *\n  ProxyCommand /usr/sbin/sshd -i -f {tmp_path}/sshd\n"
-        f"  UserKnownHostsFile {tmp_path}/known\n"
-        "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
-    )
+    proxy = f"ProxyCommand /usr/sbin/sshd -i -f {tmp_path}/sshd"
+    config = write_ssh_config(tmp_path / "config", host, proxy, known_hosts=tmp_path / "known")
     hop, finding = list(SshProgram("app01.ssh", str(config)).login())[-1]
     assert (hop, finding.level) == ("clock", Level.FAIL), finding
     assert "clock is behind" in str(finding.fix)

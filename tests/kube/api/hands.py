@@ -9,8 +9,8 @@ from typing import Any
 
 from stagedoor.shells.kubernetes.names import CONTAINER, shell_labels, shell_object
 from tests.cluster.asking import Manifest, administrator, namespace_of
+from tests.fixtures.cluster import KubeGateway, until
 from tests.kube.api.lone import LoneApi
-from tests.kube.gateway import KubeGateway, until
 from tests.ports import free_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"

@@ -1,14 +1,13 @@
-"""One app on a real API server, and a controller that works there. There is no kubelet."""
+"""One app on an API server, real or in memory, and a controller that works there. There is no kubelet."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import ShellWriter
-from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.kit import Kit
@@ -17,19 +16,31 @@ from tests.waiting import BOUND_S
 
 KINDS = (Kind.DEPLOYMENT, Kind.SERVICE, Kind.CONFIG_MAP, Kind.SECRET, Kind.LEASE)
 ALL = {str(kind) for kind in KINDS}
+STOPPED = (ALL - {"Deployment"}) | {"stopped"}
 
 
-class World:
-    """One app, and a clock that a test turns."""
+class OneApp:
+    """The app `app01`, and a clock that a test turns ahead.
 
-    def __init__(self, cluster: KubeCluster, namespace: str) -> None:
+    `now` is the time without that, `clock` the controller's monotonic clock.
+    """
+
+    def __init__(
+        self,
+        cluster: Any,
+        namespace: str,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.ahead_s = 0.0
         self.app: Object
+        self._now = now
+        self._clock = clock
 
     def now(self) -> float:
-        return time.time() + self.ahead_s
+        return self._now() + self.ahead_s
 
     async def request_shell(self) -> None:
         with suppress(Exception):
@@ -52,11 +63,17 @@ class World:
             cluster,
             {None: self.namespace},
             ShellWriter(
-                cluster, lambda names: (b"key", "certificate"), lambda _: (), (), "controller"
+                cluster,
+                lambda names: (b"key", "certificate"),
+                lambda _: (),
+                (),
+                "controller",
+                now=self.now,
             ),
             Kit("kit:1"),
             on_problem=lambda target, problem, again_s: None,
             now=self.now,
+            clock=self._clock,
         )
         task = asyncio.create_task(made.run())
         try:
@@ -72,7 +89,7 @@ class World:
                 await asyncio.sleep(0.02)
 
 
-async def brought(world: World, wanted: set[str]) -> None:
+async def brought(one_app: OneApp, wanted: set[str]) -> None:
     """Have a healthy controller bring the shell there."""
-    async with world.controller(world.cluster):
-        await world.until(wanted)
+    async with one_app.controller(one_app.cluster):
+        await one_app.until(wanted)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.cluster import KubeGateway, running, until
 from tests.kube.api.hands import Hands, LoneCluster
 from tests.kube.api.lone import LoneApi
-from tests.kube.gateway import KubeGateway, running, until
 
 GONE_S = float(os.environ.get("STAGEDOOR_API_GONE_S", "0"))
 """Until the controller leads no more and a developer has entered, at least. That a shell outlives an hour of

@@ -13,7 +13,7 @@ import pytest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import Kind, Object
 from stagedoor.shells.kubernetes.names import KEYS_UNTIL
-from tests.kube.api.one_app import ALL, BOUND_S, World, brought
+from tests.kube.api.one_app import ALL, BOUND_S, OneApp, brought
 from tests.kube.apps import deployment
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
@@ -41,36 +41,36 @@ BENDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-async def world(cluster: KubeCluster, namespace: str) -> World:
-    made = World(cluster, namespace)
+async def one_app(cluster: KubeCluster, namespace: str) -> OneApp:
+    made = OneApp(cluster, namespace)
     made.app = await cluster.apply(deployment(namespace))
     return made
 
 
-async def shell(world: World) -> Object:
-    resource = await world.cluster.get(Kind.DEPLOYMENT, world.namespace, SHELL)
+async def shell(one_app: OneApp) -> Object:
+    resource = await one_app.cluster.get(Kind.DEPLOYMENT, one_app.namespace, SHELL)
     assert resource is not None
     return resource
 
 
-async def becomes(world: World, wanted: Callable[[Object], bool]) -> Object:
+async def becomes(one_app: OneApp, wanted: Callable[[Object], bool]) -> Object:
     async with asyncio.timeout(BOUND_S):
         while True:
-            resource = await world.cluster.get(Kind.DEPLOYMENT, world.namespace, SHELL)
+            resource = await one_app.cluster.get(Kind.DEPLOYMENT, one_app.namespace, SHELL)
             if resource is not None and wanted(resource):
                 return resource
             await asyncio.sleep(0.02)  # each look is a request
 
 
 @pytest.mark.parametrize("bend", BENDS.values(), ids=BENDS)
-async def test_a_bent_shell_is_made_straight(world: World, bend: dict[str, Any]) -> None:
-    await world.request_shell()
-    async with world.controller(world.cluster):
-        await world.until(ALL)
-        straight = await shell(world)
-        bent = await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, bend)
+async def test_a_bent_shell_is_made_straight(one_app: OneApp, bend: dict[str, Any]) -> None:
+    await one_app.request_shell()
+    async with one_app.controller(one_app.cluster):
+        await one_app.until(ALL)
+        straight = await shell(one_app)
+        bent = await one_app.cluster.merge(Kind.DEPLOYMENT, one_app.namespace, SHELL, bend)
         assert bent["spec"] != straight["spec"]
-        resource = await becomes(world, lambda one: one["spec"] == straight["spec"])
+        resource = await becomes(one_app, lambda one: one["spec"] == straight["spec"])
     # Keys that are written again end later.
     assert {**resource["metadata"]["annotations"], KEYS_UNTIL: ""} == {
         **straight["metadata"]["annotations"],
@@ -78,54 +78,59 @@ async def test_a_bent_shell_is_made_straight(world: World, bend: dict[str, Any])
     }
 
 
-async def test_a_shell_that_was_bent_while_no_controller_ran_is_made_straight(world: World) -> None:
-    await world.request_shell()
-    await brought(world, ALL)
-    straight = await shell(world)
-    await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, BENDS["toleration"])
-    async with world.controller(world.cluster):
-        await becomes(world, lambda one: one["spec"] == straight["spec"])
+async def test_a_shell_that_was_bent_while_no_controller_ran_is_made_straight(
+    one_app: OneApp,
+) -> None:
+    await one_app.request_shell()
+    await brought(one_app, ALL)
+    straight = await shell(one_app)
+    await one_app.cluster.merge(Kind.DEPLOYMENT, one_app.namespace, SHELL, BENDS["toleration"])
+    async with one_app.controller(one_app.cluster):
+        await becomes(one_app, lambda one: one["spec"] == straight["spec"])
 
 
-async def test_a_shell_that_was_bent_while_it_was_stopped_starts_straight(world: World) -> None:
-    await world.request_shell()
-    await brought(world, ALL)
-    straight = await shell(world)
+async def test_a_shell_that_was_bent_while_it_was_stopped_starts_straight(one_app: OneApp) -> None:
+    await one_app.request_shell()
+    await brought(one_app, ALL)
+    straight = await shell(one_app)
     finalizer = {"metadata": {"finalizers": ["example.com/keep"]}}
     for patch in (BENDS["processes"], finalizer, {"spec": {"replicas": 0}}):
-        await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, patch)
-    async with world.controller(world.cluster):
-        resource = await becomes(world, lambda one: one["spec"] == straight["spec"])
+        await one_app.cluster.merge(Kind.DEPLOYMENT, one_app.namespace, SHELL, patch)
+    async with one_app.controller(one_app.cluster):
+        resource = await becomes(one_app, lambda one: one["spec"] == straight["spec"])
     assert "finalizers" not in resource["metadata"]
 
 
-async def test_of_more_pods_one_is_left(world: World) -> None:
-    await world.request_shell()
-    async with world.controller(world.cluster):
-        await world.until(ALL)
-        straight = await shell(world)
+async def test_of_more_pods_one_is_left(one_app: OneApp) -> None:
+    await one_app.request_shell()
+    async with one_app.controller(one_app.cluster):
+        await one_app.until(ALL)
+        straight = await shell(one_app)
         patch = {"spec": {"replicas": 3}}
-        await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, SHELL, patch)
-        resource = await becomes(world, lambda one: one["spec"]["replicas"] == 1)
+        await one_app.cluster.merge(Kind.DEPLOYMENT, one_app.namespace, SHELL, patch)
+        resource = await becomes(one_app, lambda one: one["spec"]["replicas"] == 1)
     assert resource["metadata"]["uid"] == straight["metadata"]["uid"], "it is the same shell"
 
 
-async def test_a_shell_that_nobody_bent_is_left_alone(world: World) -> None:
-    await world.request_shell()
-    await brought(world, ALL)
-    before = await shell(world)
-    async with world.controller(world.cluster):
+async def test_a_shell_that_nobody_bent_is_left_alone(one_app: OneApp) -> None:
+    await one_app.request_shell()
+    await brought(one_app, ALL)
+    before = await shell(one_app)
+    async with one_app.controller(one_app.cluster):
         # Something of the shell's changes, so that it is looked at.
-        await world.cluster.merge(
-            Kind.DEPLOYMENT, world.namespace, SHELL, {"metadata": {"labels": {"x.example/y": "z"}}}
+        await one_app.cluster.merge(
+            Kind.DEPLOYMENT,
+            one_app.namespace,
+            SHELL,
+            {"metadata": {"labels": {"x.example/y": "z"}}},
         )
-        await world.request_shell()
-        await world.until(ALL)
+        await one_app.request_shell()
+        await one_app.until(ALL)
         app = {"metadata": {"annotations": {"stagedoor.dev/grace": "7m"}}}
-        await world.cluster.merge(Kind.DEPLOYMENT, world.namespace, "app01", app)
+        await one_app.cluster.merge(Kind.DEPLOYMENT, one_app.namespace, "app01", app)
         await becomes(
-            world,
+            one_app,
             lambda one: one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 420,
         )
-    after = await shell(world)
+    after = await shell(one_app)
     assert after["metadata"]["uid"] == before["metadata"]["uid"], "it was applied over, not deleted"

@@ -15,12 +15,12 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.names import IDLE_SINCE
 from stagedoor.wire.rfc3339 import show_time
 from tests.cluster.asking import reference
+from tests.fixtures.cluster import until
+from tests.fixtures.gateway import Gateway
 from tests.kube.api.hands import LoneCluster
 from tests.kube.api.lone import LoneApi
 from tests.kube.api.reaper import Reaper
 from tests.kube.apps import deployment
-from tests.kube.gateway import until
-from tests.path.gateway import Gateway
 from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
@@ -47,7 +47,7 @@ class Controller(Gateway):
         return self.process.pid
 
 
-class World:
+class LoneApp:
     """One app on a lone API server, and the controller of now."""
 
     def __init__(self, api: LoneApi, folder: Path) -> None:
@@ -112,8 +112,8 @@ class World:
 
 
 @pytest.fixture
-def world(api: LoneApi, tmp_path: Path) -> Iterator[World]:
-    made = World(api, tmp_path)
+def lone_app(api: LoneApi, tmp_path: Path) -> Iterator[LoneApp]:
+    made = LoneApp(api, tmp_path)
     yield made
     made.close()
 
@@ -122,27 +122,29 @@ def world(api: LoneApi, tmp_path: Path) -> Iterator[World]:
 class Death:
     """At the `last`-th write of what `deed` asks for: before the API has it, or `late` after."""
 
-    deed: Callable[[World], None]
+    deed: Callable[[LoneApp], None]
     wanted: set[str]
     last: int
     late: bool
 
 
-def test_a_controller_killed_at_a_request_leaves_what_the_next_one_ends(world: World) -> None:
+def test_a_controller_killed_at_a_request_leaves_what_the_next_one_ends(lone_app: LoneApp) -> None:
     """At each request, in memory: `tests/controller/test_killed.py`. Here four processes start."""
-    leader = world.next_controller()
+    leader = lone_app.next_controller()
     for death in (
-        Death(World.request_shell, KINDS, 3, late=False),
-        Death(World.grow_idle, STOPPED, 1, late=False),
-        Death(World.grow_old, set(), 3, late=True),
+        Death(LoneApp.request_shell, KINDS, 3, late=False),
+        Death(LoneApp.grow_idle, STOPPED, 1, late=False),
+        Death(LoneApp.grow_old, set(), 3, late=True),
     ):
-        world.reaper.arm(leader.pid, death.last, late=death.late)
-        death.deed(world)
-        assert world.reaper.killed.wait(BOUND_S), f"{death.wanted or 'nothing'} took fewer requests"
-        print(f"killed at request {death.last}: {world.reaper.at}")
-        assert world.here() != death.wanted
+        lone_app.reaper.arm(leader.pid, death.last, late=death.late)
+        death.deed(lone_app)
+        assert lone_app.reaper.killed.wait(BOUND_S), (
+            f"{death.wanted or 'nothing'} took fewer requests"
+        )
+        print(f"killed at request {death.last}: {lone_app.reaper.at}")
+        assert lone_app.here() != death.wanted
         # As if the dead one's lease had run out: fifteen seconds are the election's own tests'.
-        gone = world.api.delete(reference("Lease", "stagedoor-controller", world.namespace))
+        gone = lone_app.api.delete(reference("Lease", "stagedoor-controller", lone_app.namespace))
         assert gone.ok, gone.message
-        leader = world.next_controller()
-        world.until(death.wanted)
+        leader = lone_app.next_controller()
+        lone_app.until(death.wanted)

@@ -5,7 +5,7 @@ import pytest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.shells.kubernetes.derive.shell import with_replicas
 from tests.kube.apps import deployment
-from tests.shells.kubernetes.world import derived
+from tests.shells.kubernetes.samples import derived
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 

@@ -14,7 +14,7 @@ from stagedoor.shells.kubernetes.derive.kit import Kit
 from tests.cluster.asking import namespace_of
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import UNPRIVILEGED
-from tests.kube.api.one_app import ALL, BOUND_S, World
+from tests.kube.api.one_app import ALL, BOUND_S, OneApp
 from tests.kube.apps import deployment
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
@@ -48,8 +48,8 @@ async def test_without_its_role_binding_a_namespace_is_lost_alone_and_served_aga
     lost = f"{namespace}-lost"
     await cluster.create(namespace_of(lost))
     await bind(cluster, namespace)
-    world = World(cluster, namespace)
-    world.app = await cluster.create(deployment(namespace))
+    one_app = OneApp(cluster, namespace)
+    one_app.app = await cluster.create(deployment(namespace))
     account = connect(UNPRIVILEGED)
     controller = Controller(
         account,
@@ -62,8 +62,8 @@ async def test_without_its_role_binding_a_namespace_is_lost_alone_and_served_aga
     try:
         await until_unserved(controller, {lost})
         assert "forbidden" in controller.unserved()[lost]
-        await world.request_shell()
-        await world.until(ALL)
+        await one_app.request_shell()
+        await one_app.until(ALL)
         assert controller.measure().leading
         await bind(cluster, lost)
         await until_unserved(controller, set())

@@ -14,7 +14,7 @@ from stagedoor.kube.watch import API
 from stagedoor.model.cluster import Change, Kind, Verb
 from tests.kube.api.conftest import Connect, Problems
 from tests.kube.api.lone import UNPRIVILEGED, LoneApi
-from tests.kube.api.objects import allow, config_map, labelled
+from tests.kube.api.objects import allow, config_map
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -79,32 +79,6 @@ async def seen(
         yield Seen(changes)
     finally:
         await changes.aclose()
-
-
-async def test_a_list_then_each_change(cluster: KubeCluster, namespace: str) -> None:
-    await cluster.create(config_map(namespace, "one", a="1"))
-    async with seen(cluster, namespace) as watched:
-        first = await watched.next()
-        assert first.verb is Verb.LISTED
-        assert [item["kind"] for item in first.objects] == ["ConfigMap"]
-        await cluster.create(config_map(namespace, "two", a="1"))
-        await cluster.merge(Kind.CONFIG_MAP, namespace, "one", {"data": {"a": "2"}})
-        await cluster.delete(Kind.CONFIG_MAP, namespace, "two")
-        await watched.until(one="2", two="1")
-        await watched.until(one="2")
-        assert watched.verbs == [Verb.LISTED, Verb.CHANGED, Verb.CHANGED, Verb.DELETED]
-
-
-async def test_an_object_that_is_selected_no_more_is_deleted(
-    cluster: KubeCluster, namespace: str
-) -> None:
-    await cluster.create(labelled(config_map(namespace, "one", a="1"), team="red"))
-    async with seen(cluster, namespace, "team=red") as watched:
-        await watched.until(one="1")
-        patch = {"metadata": {"labels": {"team": None}}}
-        await cluster.merge(Kind.CONFIG_MAP, namespace, "one", patch)
-        await watched.until()
-        assert watched.verbs[-1] is Verb.DELETED
 
 
 async def test_a_watch_goes_on_where_it_ended(connect: Connect, namespace: str) -> None:

@@ -24,8 +24,9 @@ from stagedoor.serve.doctor.gateway import gateway_checks, settings_finding
 from stagedoor.settings.file import line_of, load_settings
 from stagedoor.wire.check import Check, run_checks
 from stagedoor.wire.finding import Finding, Level, Result, ok
+from tests.fixtures.gateway import SSH_TABLE, sso
+from tests.fixtures.laptop import new_key, open_laptop, public
 from tests.net.peers import write_certificate
-from tests.ssh.world import SSH_TABLE, new_key, open_world, public
 
 DAY_S = 86400.0
 NOW = 1_800_000_000.0
@@ -242,13 +243,9 @@ def nobody_there(machine: Machine) -> None:
 
 
 def no_provider(machine: Machine) -> None:
-    secret = machine.folder / "secret"
-    secret.write_text("s")
-    secret.chmod(0o600)
     machine.write(
-        '[tunnel]\naddresses = ["127.0.0.1:0"]\n[[sso]]\nname = "Company"\nissuer = "http://127.0.0.1:1"\n'
-        f'client_id = "stagedoor"\nclient_secret_file = "{secret}"\n'
-        'redirect_uri = "https://shell.example/sign-in/sso"\n'
+        '[tunnel]\naddresses = ["127.0.0.1:0"]\n'
+        + sso(machine.folder, "http://127.0.0.1:1", "https://shell.example/sign-in/sso")
     )
 
 
@@ -507,7 +504,7 @@ def test_the_doctor_of_a_gateway_that_runs_knows_its_ports(machine: Machine) -> 
 
 
 def test_a_static_shell_without_host_keys_has_to_show_a_certificate(machine: Machine) -> None:
-    with open_world(machine.folder / "far", SSH_TABLE) as far:
+    with open_laptop(machine.folder / "far", SSH_TABLE) as far:
         machine.write(
             '[tunnel]\naddresses = ["127.0.0.1:0"]\n[web]\naddresses = ["127.0.0.1:0"]\n'
             f'[[shells.static]]\napp = "far"\nhost = "127.0.0.1"\nport = {far.port}\n'
@@ -523,7 +520,7 @@ def test_a_real_sshd_whose_host_key_was_changed_is_told(machine: Machine) -> Non
     text = (
         '[[shells.static]]\napp = "far"\nhost = "127.0.0.1"\nport = {port}\nhost_keys = ["{key}"]\n'
     )
-    with open_world(machine.folder / "far", SSH_TABLE) as far:
+    with open_laptop(machine.folder / "far", SSH_TABLE) as far:
         for folder, level in ((far.gateway.data_dir / "keys", "ok"), (None, "fail")):
             key = folder / "ssh_host_key" if folder else new_key(machine.folder / "other")
             line = " ".join(public(key).split()[:2])

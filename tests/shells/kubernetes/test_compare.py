@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.shells.kubernetes.derive.compare import MAX_DIFFERENCES, differences, spec_hash
+from tests.shells.kubernetes.samples import HERE
 from tests.shells.kubernetes.test_derive_golden import CASES
-from tests.shells.kubernetes.world import HERE
 
 Path = tuple[str | int, ...]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, WrongSettings
 from stagedoor.shells.kubernetes.derive.images import selects
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
-from tests.shells.kubernetes.world import CLAIMS, KIT, app, container, derived, settings
+from tests.shells.kubernetes.samples import CLAIMS, KIT, app, container, derived, settings
 
 POD_FIELDS = [
     "activeDeadlineSeconds",

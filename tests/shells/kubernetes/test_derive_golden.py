@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive
-from tests.shells.kubernetes.world import CLAIMS, DIGESTS, HERE, KIT, app, settings
+from tests.shells.kubernetes.samples import CLAIMS, DIGESTS, HERE, KIT, app, settings
 
 CASES: dict[str, tuple[str, Kit, dict[str, str]]] = {
     "plain": ("plain", KIT, {}),

@@ -6,7 +6,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.annotations import WrongSettings, read_settings
 from stagedoor.shells.kubernetes.derive.explain import explain
 from stagedoor.shells.kubernetes.derive.shell import derive
-from tests.shells.kubernetes.world import CLAIMS, DIGESTS, KIT, app, derived, settings
+from tests.shells.kubernetes.samples import CLAIMS, DIGESTS, KIT, app, derived, settings
 
 SHOP = Target("shop", "staging")
 

@@ -190,7 +190,7 @@ def test_a_shell_runs_while_its_container_does_as_far_as_is_known() -> None:
     assert not is_running([{"metadata": {}, "status": kit}, {"metadata": {}}])
 
 
-# --- A small world in which time passes, gateways come and go, and the controller decides ----------
+# --- A model in which time passes, gateways come and go, and the controller decides ----------
 
 TIMES = st.sampled_from([60, 600, 1800, 7200])
 CHOICES = st.builds(
@@ -203,7 +203,7 @@ CHOICES = st.builds(
 
 
 @dataclass
-class World:
+class LifecycleModel:
     """One app and its shell. `renewing`: the gateway reaches the API."""
 
     chosen: AppSettings | WrongSettings
@@ -300,39 +300,39 @@ DEEDS = st.lists(
 )
 
 
-def live(world: World, deeds: list[tuple[str, object]], chosen: AppSettings) -> None:
+def live(model: LifecycleModel, deeds: list[tuple[str, object]], chosen: AppSettings) -> None:
     for deed, how in deeds:
         match deed:
             case "tick":
                 assert isinstance(how, float | int)
-                world.tick(how)
+                model.tick(how)
             case "bend":
-                if world.shell is not None and world.shell.replicas:
+                if model.shell is not None and model.shell.replicas:
                     assert isinstance(how, int)
-                    world.shell = replace(world.shell, modified=True, replicas=how)
+                    model.shell = replace(model.shell, modified=True, replicas=how)
             case "knock":
-                world.request_shell()
-                world.tick(0)
+                model.request_shell()
+                model.tick(0)
             case "enter":
-                world.enter()
+                model.enter()
             case "leave":
-                world.sessions = max(0, world.sessions - 1)
-            case "detach" if world.sessions:
-                world.sessions -= 1
-                world.tmux += 1
+                model.sessions = max(0, model.sessions - 1)
+            case "detach" if model.sessions:
+                model.sessions -= 1
+                model.tmux += 1
             case "rollout":
-                world.wanted = None if isinstance(world.chosen, WrongSettings) else str(how)
+                model.wanted = None if isinstance(model.chosen, WrongSettings) else str(how)
             case "wrong":
-                world.chosen = WrongSettings(("x",), chosen) if how else chosen
-                world.wanted = None if how else world.wanted or "a"
+                model.chosen = WrongSettings(("x",), chosen) if how else chosen
+                model.wanted = None if how else model.wanted or "a"
             case "offer":
-                world.offered = bool(how)
+                model.offered = bool(how)
             case "cut off":
-                world.renewing = not how
-            case "crash" if world.shell is not None:
+                model.renewing = not how
+            case "crash" if model.shell is not None:
                 # sshd is gone, and with it a developer who was inside.
-                world.shell = replace(world.shell, running=False)
-                world.sessions = world.tmux = 0
+                model.shell = replace(model.shell, running=False)
+                model.sessions = model.tmux = 0
 
 
 @given(CHOICES, DEEDS)
@@ -340,8 +340,8 @@ def live(world: World, deeds: list[tuple[str, object]], chosen: AppSettings) -> 
 def test_a_shell_in_use_is_never_stopped(
     chosen: AppSettings, deeds: list[tuple[str, object]]
 ) -> None:
-    world = World(chosen)
-    live(world, deeds, chosen)  # `World.step` asserts it at every deed
+    model = LifecycleModel(chosen)
+    live(model, deeds, chosen)  # `LifecycleModel.step` asserts it at every deed
 
 
 @given(CHOICES, DEEDS, st.booleans())
@@ -349,24 +349,24 @@ def test_a_shell_in_use_is_never_stopped(
 def test_in_the_end_nothing_is_left_when_nobody_comes(
     chosen: AppSettings, deeds: list[tuple[str, object]], silent: bool
 ) -> None:
-    world = World(replace(chosen, warm=False))
-    live(world, deeds, replace(chosen, warm=False))
-    world.sessions, world.silent = 0, silent
+    model = LifecycleModel(replace(chosen, warm=False))
+    live(model, deeds, replace(chosen, warm=False))
+    model.sessions, model.silent = 0, silent
     # However little happens, the controller looks again when it said that it would.
     longest = chosen.idle_stop_s + chosen.tmux_grace_s + chosen.idle_delete_s + 2 * RECHECK_S
-    until = world.now + longest + IN_USE_S
-    while world.now < until:
-        world.tick(0)
-        last = world.deeds[-1]
+    until = model.now + longest + IN_USE_S
+    while model.now < until:
+        model.tick(0)
+        last = model.deeds[-1]
         again = last.recheck_at if isinstance(last, Keep | Refuse) else None
-        if world.shell is None and world.renewed_at is None:
+        if model.shell is None and model.renewed_at is None:
             return
         assert again is not None, f"nobody looks again after {last}"
-        assert again > world.now, f"{last} is no rest"
-        world.now = again
-    world.tick(0)
-    assert world.shell is None
-    assert world.renewed_at is None
+        assert again > model.now, f"{last} is no rest"
+        model.now = again
+    model.tick(0)
+    assert model.shell is None
+    assert model.renewed_at is None
 
 
 @given(CHOICES, st.sampled_from(["b", "c"]), st.integers(1, 200))
@@ -374,19 +374,19 @@ def test_in_the_end_nothing_is_left_when_nobody_comes(
 def test_a_rollout_of_the_app_waits_until_nobody_is_inside(
     chosen: AppSettings, wanted: str, minutes: int
 ) -> None:
-    world = World(chosen)
-    world.request_shell()
-    world.tick(0)
-    world.enter()
-    world.wanted = wanted
+    model = LifecycleModel(chosen)
+    model.request_shell()
+    model.tick(0)
+    model.enter()
+    model.wanted = wanted
     for _ in range(minutes):
-        world.tick(RENEW_S)
-        assert world.shell == ShellStatus(1, "a", stale=wanted, running=True)
-    world.sessions = 0
-    world.tick(IN_USE_S)
+        model.tick(RENEW_S)
+        assert model.shell == ShellStatus(1, "a", stale=wanted, running=True)
+    model.sessions = 0
+    model.tick(IN_USE_S)
     replaced = ShellStatus(1, wanted, running=True)
-    assert world.shell == replaced or (world.shell is not None and world.shell.replicas == 0)
-    assert world.shell.replicas == 0 or chosen.warm or chosen.idle_stop_s > IN_USE_S
+    assert model.shell == replaced or (model.shell is not None and model.shell.replicas == 0)
+    assert model.shell.replicas == 0 or chosen.warm or chosen.idle_stop_s > IN_USE_S
 
 
 @given(CHOICES)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
-from tests.shells.kubernetes.world import app
+from tests.shells.kubernetes.samples import app
 
 
 def policy(name: str, selector: dict[str, Any], **spec: Any) -> dict[str, Any]:

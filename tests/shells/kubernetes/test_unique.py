@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.shells.kubernetes.world import app, container, derived
+from tests.shells.kubernetes.samples import app, container, derived
 
 NAMES = st.sampled_from(["A", "B", "C"])
 PIECES = st.sampled_from(["$(A)", "$(B)", "$(C)", "$(NOBODY)", "$$(A)", "$$", "x", "/bin"])

@@ -25,7 +25,7 @@ from stagedoor.wire.terminal.frames import (
     Resize,
     Welcome,
 )
-from tests.web.console import Console
+from tests.fixtures.terminal import Console
 
 _SOCKET = """
 window.WebSocket = class {

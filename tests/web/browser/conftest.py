@@ -8,7 +8,7 @@ import pytest
 
 from acceptance.chromium import Browser, BrowserError, Tab, chromium, find_chromium
 from stagedoor.listeners.web.pages.assets import FOLDER
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.waiting import BOUND_S
 
 TERMINAL = "document.querySelector('.xterm-rows')"

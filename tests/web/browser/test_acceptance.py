@@ -1,4 +1,4 @@
-"""The WebShell's acceptance list in a real Chromium, where `test_browser.py` has less than all of it.
+"""The WebShell's acceptance list in a real Chromium.
 
 Numbers are those of the list; item 5 is in `test_shortcuts.py`, 6 also in `test_acceptance_cuts.py`.
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Browser, Tab, chromium
-from tests.path.gateway import Gateway, running
+from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.terminal import let_in
 from tests.stopped import stopped
 from tests.waiting import wait_until
 from tests.web.browser.conftest import SCREEN, STATES, TERMINAL, choose, run, shows, terminal
@@ -25,7 +26,6 @@ from tests.web.outer import attach_command, outer, ssh_command
 from tests.web.processes import ARENA_KIB, blocked, pids_of, resident_kib
 from tests.web.relay import CuttingRelay
 from tests.web.scenes import MISSING, WINDOWS, Scenes
-from tests.web.visitor import let_in
 
 COLUMNS, ROWS = 120, 40
 ALT, CTRL, SHIFT = 1, 2, 8

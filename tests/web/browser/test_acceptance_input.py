@@ -1,6 +1,6 @@
 """The WebShell's acceptance list in a real Chromium: what is pasted, what is foreign, what is secret.
 
-Numbers are those of the list. `test_browser.py` has the plain case of each.
+Numbers are those of the list.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import pytest
 
 from acceptance.chromium import Browser, Tab
 from stagedoor.wire.terminal.frames import SUBPROTOCOL
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import ready, run, shows, terminal
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Tab
-from tests.path.gateway import Gateway, running
+from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.terminal import let_in
 from tests.web.browser.conftest import choose, click, run, shows, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
 from tests.web.cells import SPANS, Cell, drawn
 from tests.web.processes import pids_of
-from tests.web.visitor import let_in
 
 TEXT = "é你😀─│"
 LANGUAGE = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE")

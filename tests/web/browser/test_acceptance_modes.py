@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from tests.path.gateway import running
+from tests.fixtures.gateway import running
+from tests.fixtures.terminal import let_in
 from tests.waiting import wait_until
 from tests.web.browser.conftest import click, ready, run, shows, terminal
 from tests.web.browser.test_acceptance_cuts import PASTE
 from tests.web.conftest import SETTINGS
 from tests.web.relay import CuttingRelay
-from tests.web.visitor import let_in
 
 LISTENS = r"""
 import os, signal, sys, tty

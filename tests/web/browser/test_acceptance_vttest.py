@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
 from tests.waiting import wait_until
 from tests.web.browser.aside import Aside, aside
 from tests.web.browser.conftest import choose, run, screen, shows, terminal

@@ -9,10 +9,10 @@ import pytest
 
 from acceptance.chromium import Tab
 from stagedoor.model.permission import Permission
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.people import PlainBrowser
 from tests.web.browser.conftest import click, ready, sign_in, terminal
 from tests.web.conftest import SETTINGS
-from tests.web.test_pages import Person
 
 AXE = Path(__file__).parents[3] / "web/node_modules/axe-core/axe.min.js"
 """Deque's rules, which Lighthouse's accessibility category runs too."""
@@ -98,7 +98,7 @@ def at_home(tab: Tab, base: str) -> None:
 
 def at_account(tab: Tab, base: str) -> None:
     """With a new token, and a sign-in in another browser."""
-    Person(int(base.rpartition(":")[2])).sign_in()
+    PlainBrowser(int(base.rpartition(":")[2])).sign_in()
     at_home(tab, base)
     tab.open(f"{base}/account")
     click(tab, "form[action$='/tokens/add'] button")

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Tab
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.people import PlainBrowser
 from tests.waiting import wait_until
 from tests.web.browser.conftest import click, sign_in
 from tests.web.conftest import SETTINGS
-from tests.web.test_pages import Person
 
 LOADED = "document.readyState === 'complete'"
 NEW = "a new password"
@@ -32,7 +32,7 @@ def fill(tab: Tab, **fields: str) -> None:
 @pytest.mark.identity(36)
 def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) -> None:
     tab.call("Network.clearBrowserCookies")
-    other = Person(port)
+    other = PlainBrowser(port)
     assert other.sign_in().status == 303
     sign_in(tab, base)
     click(tab, "header nav a[href$='/account']")
@@ -48,7 +48,7 @@ def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) 
     click(tab, "button.copy")
     tab.until("window.copied !== undefined")
     assert tab.ask("window.copied") == token
-    assert Person(port).sign_in(secret=token).status == 303
+    assert PlainBrowser(port).sign_in(secret=token).status == 303
     tab.open(f"{base}/account")
     assert token not in str(tab.ask("document.documentElement.outerHTML"))
     click(tab, "form[action$='/tokens/revoke'] button")
@@ -71,7 +71,7 @@ def test_somebody_looks_after_their_own_account(tab: Tab, base: str, port: int) 
     tab.until(
         f"{LOADED} && location.hash === '#password' && document.querySelector('[role=alert]') === null"
     )
-    wait_until(lambda: Person(port).sign_in(secret=NEW).status == 303)
+    wait_until(lambda: PlainBrowser(port).sign_in(secret=NEW).status == 303)
     assert not [line for line in tab.trouble if "403" not in line], tab.trouble
 
 

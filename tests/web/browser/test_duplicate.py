@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from acceptance.chromium import Browser, Tab, chromium
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
 from tests.waiting import BOUND_S
 from tests.web.browser.conftest import ready, run, screen, shows, sign_in
 from tests.web.browser.test_sharing import click, mark

@@ -12,7 +12,7 @@ import pytest
 import stagedoor.shells.local
 from acceptance.chromium import Tab
 from tests import forks
-from tests.shells.world import wait_until
+from tests.waiting import wait_until
 from tests.web.browser.conftest import run, shows, terminal
 from tests.web.browser.test_page import away
 from tests.web.mover import MIB, content, digest_of

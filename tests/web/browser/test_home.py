@@ -9,12 +9,12 @@ from acceptance.chromium import Tab
 from stagedoor.keys.files import new_key
 from stagedoor.keys.signing import sign
 from stagedoor.signin.key_proof import NAMESPACE
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.ports import free_port
 from tests.waiting import wait_until
 from tests.web.browser.conftest import click, ready, sign_in
 from tests.web.conftest import SETTINGS
-from tests.web.visitor import Visitor, ticket
 
 SSH = '\n[ssh]\naddresses = ["127.0.0.1:{port}"]\nhost_names = ["gw.example.com"]\n'
 LOADED = "document.readyState === 'complete'"
@@ -37,7 +37,7 @@ def plain(tab: Tab) -> Tab:
 
 def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) -> None:
     tab = plain
-    visitor = Visitor(port).hello(ticket(port), "true", terminal="once")
+    visitor = WebTerminal(port).hello(ticket(port), "true", terminal="once")
     visitor.until(lambda: visitor.exit is not None)
     visitor.close()
     sign_in(tab, base)

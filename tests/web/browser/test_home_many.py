@@ -10,10 +10,10 @@ from acceptance.home_pictures import names
 from stagedoor.admin.service import create_token
 from stagedoor.model.target import Target
 from stagedoor.store.schema import tokens
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.web.browser.conftest import click, sign_in
 from tests.web.conftest import SETTINGS
-from tests.web.visitor import Visitor, ticket
 
 APPS = names(40)
 STATIC = '\n[[shells.static]]\napp = "ssh-alone"\nhost = "10.0.0.9"\n'
@@ -91,7 +91,7 @@ def test_what_ssh_needs_first_is_a_command(home: Tab) -> None:
 
 
 def test_times_are_those_of_the_person(home: Tab, base: str, port: int) -> None:
-    visitor = Visitor(port).hello(ticket(port), "true", terminal="once")
+    visitor = WebTerminal(port).hello(ticket(port), "true", terminal="once")
     visitor.until(lambda: visitor.exit is not None)
     visitor.close()
     home.call("Emulation.setTimezoneOverride", timezoneId="Asia/Kathmandu")

@@ -4,7 +4,7 @@ import json
 import re
 
 from acceptance.chromium import Tab
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import ready, run, shows, terminal
 from tests.web.browser.test_page import COPIES, OPENS, cell, mouse
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import (
     KEEPS_STEPS,
     choose,

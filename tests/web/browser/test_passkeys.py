@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Tab
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.web.browser.conftest import click, ready, sign_in
 from tests.web.browser.test_account import LOADED, fill
 from tests.web.conftest import SETTINGS

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import chromium, find_chromium
+from tests.fixtures.gateway import running
+from tests.fixtures.terminal import let_in
 from tests.net.peers import write_certificate
-from tests.path.gateway import running
 from tests.web.browser.conftest import STATES, ready, run, shows, sign_in
 from tests.web.conftest import SETTINGS
 from tests.web.proxies import MISSING, nginx, tinyproxy
-from tests.web.visitor import let_in
 
 pytestmark = pytest.mark.skipif(
     bool(MISSING) or find_chromium() is None,

@@ -8,7 +8,7 @@ import pytest
 
 from acceptance.chromium import Tab
 from stagedoor.model.permission import Permission
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import click, hides, shows
 from tests.web.conftest import SETTINGS
 from tests.web.mover import MIB

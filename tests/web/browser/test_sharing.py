@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from tests.path.gateway import Gateway
-from tests.shells.world import wait_until
+from tests.fixtures.gateway import Gateway
+from tests.waiting import wait_until
 from tests.web.browser.conftest import ready, run, screen, shows, sign_in, terminal
 from tests.web.browser.test_page import COPIES, phone
 

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from acceptance.chromium import BrowserError, Tab, chromium, find_chromium
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
 from tests.web.browser.conftest import ready, run, shows
 
 NEEDED = ("Xvfb", "xdotool")

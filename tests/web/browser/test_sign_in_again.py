@@ -7,8 +7,8 @@ import pytest
 
 from acceptance.chromium import Browser, Tab
 from stagedoor.admin import service as admin
-from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp
-from tests.path.gateway import Gateway
+from tests.fixtures.gateway import Gateway
+from tests.oidc.idp import Idp, running_idp, sso_table
 from tests.ports import free_port
 from tests.web.browser.conftest import click, ready, run, shows
 from tests.web.browser.test_sign_out import end_all, sign_out_elsewhere
@@ -33,14 +33,7 @@ def idp(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Idp]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, idp: Idp, port: int) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("web")
-    secret = folder / "secret"
-    secret.write_text(SECRET)
-    secret.chmod(0o600)
-    settings = (
-        SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{port}")
-        + f'[[sso]]\nname = "Company"\nissuer = "{idp.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-        + f'client_secret_file = "{secret}"\nredirect_uri = "{idp.redirect_uri}"\n'
-    )
+    settings = SETTINGS.replace("127.0.0.1:0", f"127.0.0.1:{port}") + sso_table(idp, folder)
     with Gateway(folder, settings) as found:
         with found.service() as service:
             admin.add_grant(service, "everybody", "app01")

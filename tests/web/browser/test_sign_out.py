@@ -6,10 +6,10 @@ from sqlalchemy import select, update
 
 from acceptance.chromium import Browser, Tab
 from stagedoor.store.schema import web_passes
-from tests.path.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.waiting import wait_until
 from tests.web.browser.conftest import click, ready, run, shows, sign_in, terminal
-from tests.web.visitor import Visitor, ticket
 
 
 def test_signing_out_closes_the_terminals_of_that_browser_and_they_say_why(
@@ -100,7 +100,7 @@ def test_a_key_is_use_and_what_a_program_makes_the_terminal_answer_is_not(
 ) -> None:
     terminal(tab, base, "used")
     soon = end_all(gateway, 300, latest_s=7200)
-    visitor = Visitor(port).hello(ticket(port), terminal="used")
+    visitor = WebTerminal(port).hello(ticket(port), terminal="used")
     # The answer has seven bytes: ESC [ ? 1 ; 2 c.
     visitor.type(
         b"stty -icanon -echo; printf '\\033[c'; dd bs=1 count=7 of=/dev/null 2>/dev/null;"

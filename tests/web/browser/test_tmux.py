@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import BrowserError, Tab
-from tests.path.gateway import Gateway, running
+from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.terminal import let_in
 from tests.waiting import wait_until
 from tests.web.browser.conftest import TERMINAL, click, hides, ready, run, shows, terminal
 from tests.web.browser.test_page import COPIES, phone, swipes
 from tests.web.conftest import SETTINGS
-from tests.web.visitor import let_in
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -1,9 +1,8 @@
-"""The world of the shells' tests: CAs, users with keys, and OpenSSH clients set up as ours."""
+"""A host of local shells in the test's own process: CAs, a user with a key, and ssh to a shell."""
 
 import asyncio
 import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,41 +11,26 @@ from pathlib import Path
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
-from stagedoor.model.grant import Admission, Grant
-from stagedoor.model.identity import Identity, Method
+from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.local import LocalShell, LocalShells
-from tests.openssh import KEX
-from tests.pace import allow
-from tests.waiting import BOUND_S as BOUND_S
-from tests.waiting import wait_until as wait_until
-
-APP01 = Target("app01")
-STAGING = Target("app01", "staging")
+from tests.fixtures.laptop import Done, Ssh, new_key, public_line, run_ssh, write_ssh_config
+from tests.fixtures.people import APP01, grant
 
 Admitted = Callable[[Target], Sequence[Admission]]
-
-
-def grant(target: Target = APP01) -> Grant:
-    return Grant(Identity("dev", frozenset(), Method.PASSWORD), target, 1, None)
 
 
 def ignore(_: StartStep) -> None:
     """Ignore the progress of a start."""
 
 
-def new_key(path: Path) -> str:
-    """Make a key as a developer would, and return its public line."""
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "dev", "-f", path], check=True
-    )
-    return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
-
-
 @dataclass
-class World:
-    """`admissions` may be changed by a test; refresh `shells` then, as serve does."""
+class ShellHost:
+    """A host that starts local shells below `folder`.
+
+    A test that changes `admissions` refreshes the shells, as serve does.
+    """
 
     folder: Path
     host_ca: CertificateAuthority = field(init=False)
@@ -58,7 +42,7 @@ class World:
         self.folder.mkdir(exist_ok=True)
         self.host_ca = CertificateAuthority(load_or_create(self.folder / "host_ca"), time.time)
         self.user_ca = CertificateAuthority(load_or_create(self.folder / "user_ca"), time.time)
-        self.key = new_key(self.folder / "id")
+        self.key = public_line(new_key(self.folder / "id"))
         self.admissions = [Admission("dev", (self.key,))]
         known = self.folder / "known_hosts"
         known.write_text(f"@cert-authority *.ssh,*-ssh,*-ssh.* {self.host_ca.public_line()}\n")
@@ -86,51 +70,41 @@ class World:
         )
 
     def started(self, shells: LocalShells, target: Target = APP01) -> Shell:
-        """Ensured from outside any event loop."""
+        """Ensure a shell from outside any event loop."""
         shell = asyncio.run(shells.ensure(grant(target), ignore))
         assert isinstance(shell, Shell), shell
         assert ip_address(shell.host).is_loopback
         return shell
 
     def config(self, shell: Shell, key: Path | None = None, *lines: str) -> Path:
-        """An ssh_config for one shell; a first-use prompt would be a failure."""
-        path = self.folder / f"config.{shell.port}.{os.urandom(4).hex()}"
-        identity = key or self.folder / "id"
-        path.write_text(
-            f"Host *\n"
-            f"  HostName {shell.host}\n  Port {shell.port}\n"
-            f"  HostKeyAlias {shell.target.host_name}\n"
-            f"  UserKnownHostsFile {self.folder / 'known_hosts'}\n"
-            "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
-            f"  IdentityFile {identity}\n  IdentitiesOnly yes\n  IdentityAgent none\n"
-            f"  BatchMode yes\n  ConnectTimeout 20\n  LogLevel ERROR\n  {KEX}\n"
-            "  PreferredAuthentications publickey\n" + "".join(f"  {line}\n" for line in lines)
+        """Write an ssh_config for one shell."""
+        return write_ssh_config(
+            self.folder / f"config.{shell.port}.{os.urandom(4).hex()}",
+            key or self.folder / "id",
+            f"HostName {shell.host}",
+            f"Port {shell.port}",
+            f"HostKeyAlias {shell.target.host_name}",
+            "LogLevel ERROR",
+            "PreferredAuthentications publickey",
+            *lines,
+            known_hosts=self.folder / "known_hosts",
         )
-        return path
 
 
 @contextlib.contextmanager
-def running(world: World, *entries: LocalShell) -> Iterator[tuple[LocalShells, Shell]]:
-    """The first of `entries`, started, and gone when it is over."""
-    shells = world.shells(*entries)
+def running(host: ShellHost, *entries: LocalShell) -> Iterator[tuple[LocalShells, Shell]]:
+    """Start the first of `entries`, and stop it when the block ends."""
+    shells = host.shells(*entries)
     try:
-        yield shells, world.started(shells, shells.targets()[0])
+        yield shells, host.started(shells, shells.targets()[0])
     finally:
         shells.stop_all()
 
 
-Ssh = Callable[..., "subprocess.CompletedProcess[bytes]"]
-
-
 def ssh_with(config: Path) -> Ssh:
-    """`ssh(command, *options, input=…)` against one shell."""
+    """Return `ssh(command, *options, input=…)` against one shell."""
 
-    def ssh(
-        command: str | None = None, *options: str, input: bytes | None = b""
-    ) -> "subprocess.CompletedProcess[bytes]":
-        words = ["ssh", "-F", config, *options, "shell", *([command] if command else [])]
-        return subprocess.run(
-            words, input=input, capture_output=True, timeout=allow(100), check=False
-        )
+    def ssh(command: str | None = None, *options: str, input: bytes | None = b"") -> Done:
+        return run_ssh(config, *options, "shell", *([command] if command else []), input=input)
 
     return ssh

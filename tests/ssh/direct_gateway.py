@@ -38,8 +38,9 @@ from stagedoor.shells.local import LocalShell, LocalShells
 from stagedoor.upstream.connect import TcpConnector
 from stagedoor.upstream.login import GatewayLogin, ShellAccount
 from stagedoor.wire.target import parse_login
+from tests.fixtures.laptop import write_ssh_config
 from tests.pace import allow
-from tests.shells.world import World
+from tests.shells.host import ShellHost
 from tests.waiting import BOUND_S
 
 
@@ -144,14 +145,14 @@ class DirectGateway:
 
     def __init__(
         self,
-        world: World,
+        host: ShellHost,
         policy: Policy | None = None,
         *,
         entry: LocalShell | None = None,
         plan: RecordingPlan | None = None,
         idle_timeout_s: float | None = None,
     ) -> None:
-        self.world = world
+        self.host = host
         self.policy = policy or Policy()
         self.seen = Seen()
         self.port = 0
@@ -163,7 +164,7 @@ class DirectGateway:
         self._idle_timeout_s = idle_timeout_s
         self._up = threading.Event()
         self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="direct-house")
+        self._thread = threading.Thread(target=self._run, name="direct-gateway")
 
     def start(self) -> None:
         self._thread.start()
@@ -202,7 +203,7 @@ class DirectGateway:
         self.loop = asyncio.get_running_loop()
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
         self._stop = asyncio.Event()
-        local = self.world.shells(self._entry)
+        local = self.host.shells(self._entry)
         self.registry = Registry(self.policy.again, time.time)
         flow = Flow(
             authenticator=_NoAuthenticator(),
@@ -223,8 +224,8 @@ class DirectGateway:
         )
         self.direct = DirectParts(
             GatewayLogin(
-                self.world.user_ca.sign_user,
-                (self.world.host_ca.public_line(),),
+                self.host.user_ca.sign_user,
+                (self.host.host_ca.public_line(),),
                 lambda target: self.policy.account,
             ),
             self.seen.note,
@@ -236,7 +237,7 @@ class DirectGateway:
             0,
             server_factory=lambda: _Front(self, flow),
             server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
-            authorized_client_keys=asyncssh.import_authorized_keys(self.world.key),
+            authorized_client_keys=asyncssh.import_authorized_keys(self.host.key),
             encoding=None,
             line_editor=False,
             agent_forwarding=True,
@@ -309,9 +310,9 @@ class _Front(asyncssh.SSHServer):
 
 @contextlib.contextmanager
 def direct_gateway(
-    world: World, policy: Policy | None = None, **more: Any
+    host: ShellHost, policy: Policy | None = None, **more: Any
 ) -> Iterator[DirectGateway]:
-    gateway = DirectGateway(world, policy, **more)
+    gateway = DirectGateway(host, policy, **more)
     try:
         gateway.start()
         yield gateway
@@ -327,16 +328,18 @@ class Client:
 
     @classmethod
     def of(cls, gateway: DirectGateway, *lines: str) -> "Client":
-        folder = gateway.world.folder
-        path = folder / f"direct.{os.urandom(4).hex()}"
-        path.write_text(
-            f"Host *\n  HostName 127.0.0.1\n  Port {gateway.port}\n"
-            "  UserKnownHostsFile /dev/null\n  StrictHostKeyChecking no\n"
-            f"  IdentityFile {folder / 'id'}\n  IdentitiesOnly yes\n"
-            "  BatchMode yes\n  ConnectTimeout 60\n  LogLevel ERROR\n"
-            "  PreferredAuthentications publickey\n" + "".join(f"  {line}\n" for line in lines)
+        folder = gateway.host.folder
+        config = write_ssh_config(
+            folder / f"direct.{os.urandom(4).hex()}",
+            folder / "id",
+            "HostName 127.0.0.1",
+            f"Port {gateway.port}",
+            "IdentityAgent SSH_AUTH_SOCK",
+            "LogLevel ERROR",
+            "PreferredAuthentications publickey",
+            *lines,
         )
-        return cls(path)
+        return cls(config)
 
     def ssh(
         self, *words: str | Path, input: bytes | None = b"", env: dict[str, str] | None = None

@@ -34,7 +34,7 @@ class Run:
         return self.ends.get(timeout=PATIENCE_S)
 
 
-class World:
+class RelayHarness:
     """`kind`: splice; copy, as on a machine with neither splice nor epoll; each with TLS."""
 
     def __init__(
