@@ -10,7 +10,7 @@ from tests.tunnel.conversations import FILE, text
 from tests.tunnel.ends import End
 from tests.wire.conversation import runs, unrun
 
-CONVERSATIONS = {each["name"]: each for each in json.loads(FILE.read_text(encoding="utf-8"))}
+CONVERSATIONS = {item["name"]: item for item in json.loads(FILE.read_text(encoding="utf-8"))}
 _ALL = 2 * WINDOW
 
 
