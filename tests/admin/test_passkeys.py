@@ -12,7 +12,6 @@ from sqlalchemy import func, select
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.authn.passkeys import CLONED, NOT_RIGHT
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
@@ -20,7 +19,6 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import CHALLENGE_S, PasskeyRecord, RelyingParty
 from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
-from stagedoor.model.webpass import PassKind
 from stagedoor.settings.accounts import Accounts
 from stagedoor.settings.settings import Settings
 from stagedoor.signin import passkey_service
@@ -29,9 +27,9 @@ from stagedoor.signin.passkeys import remove_passkey
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
-from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.tables import passkey_challenges
 from tests.authn.authenticator import Authenticator
+from tests.fixtures.people import sign_in
 
 ORIGIN = "https://gw.example"
 RP = RelyingParty("gw.example", ORIGIN)
@@ -56,11 +54,7 @@ class Desk:
     def signed_in(self, name: str) -> Identity:
         """In another browser each time."""
         plain = Identity(name, frozenset(), Method.PASSWORD)
-        given = pass_for(PassKind.SESSION, plain, self.now, Lifetimes())
-        secret = passes.issue(self.database, given, self.now)
-        identity = passes.find(self.database, PassKind.SESSION, secret)
-        assert identity is not None
-        return replace(plain, sign_in=identity.sign_in)
+        return sign_in(self.database, plain, self.now)
 
     async def with_passkey(self, identity: Identity) -> Authenticator:
         authenticator = Authenticator(ORIGIN)
@@ -340,11 +334,7 @@ async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
         admin.set_password(service, "ann", "a password")
     result = await signs_in(desk, authenticator)
     assert isinstance(result, Identity)
-    given = pass_for(PassKind.SESSION, result, desk.now, Lifetimes())
-    opened = passes.find(
-        desk.database, PassKind.SESSION, passes.issue(desk.database, given, desk.now)
-    )
-    assert opened is not None
+    opened = sign_in(desk.database, result, desk.now)
     assert opened.sign_in is not None
     assert desk.policy().why_sign_in_over("ann", opened.sign_in, desk.now) is None
     held = await desk.service.of(ann)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.authn.passes import Lifetimes, by_provider, pass_for
+from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.policy import User
 from stagedoor.model.source import Source
-from stagedoor.model.webpass import PassKind, StepUpResult
+from stagedoor.model.webpass import StepUpResult
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Attempt, Tokens
 from stagedoor.settings.settings import Settings
@@ -25,6 +25,7 @@ from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import identities, passes
 from stagedoor.store.sign_in.identities import ProviderAccount
+from tests.fixtures.people import sign_in
 
 ISSUER = "https://id.example"
 FROM = Source.of("192.0.2.1", 1)
@@ -73,11 +74,7 @@ class Desk:
             tuple,
         )
         plain = by_provider(User("carol"), "Company")
-        given = pass_for(PassKind.SESSION, plain, now, Lifetimes())
-        secret_ = passes.issue(database, given, now)
-        identity = passes.find(database, PassKind.SESSION, secret_)
-        assert identity is not None
-        self.carol = replace(plain, sign_in=identity.sign_in)
+        self.carol = sign_in(database, plain, now)
 
     async def proves(self, **said: object) -> str | None:
         """Why not, or None."""

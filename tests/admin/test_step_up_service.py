@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.admin import service as admin
-from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
@@ -22,13 +21,12 @@ from stagedoor.model.pending_login import TRIES
 from stagedoor.model.pending_step_up import PENDING_S, PendingStepUp, is_open, try_letters
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import Web
 from stagedoor.signin.step_up_service import MOST_WAITING, StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
-from stagedoor.store.sign_in import passes
+from tests.fixtures.people import sign_in
 
 NOW = 1_800_000_000.0
 SOURCE = Source(ip_address("192.0.2.1"), 40000)
@@ -79,11 +77,7 @@ class Desk:
 
     def signed_in(self) -> Identity:
         plain = Identity("dev", frozenset(), Method.PASSWORD)
-        given_ = pass_for(PassKind.SESSION, plain, self.now, Lifetimes())
-        secret = passes.issue(self.database, given_, self.now)
-        identity = passes.find(self.database, PassKind.SESSION, secret)
-        assert identity is not None
-        return replace(plain, sign_in=identity.sign_in)
+        return sign_in(self.database, plain, self.now)
 
     async def issue(self, identity: Identity) -> tuple[str, str]:
         """The id and the letters."""

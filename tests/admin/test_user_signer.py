@@ -16,7 +16,6 @@ from stagedoor.admin.certificates.certificates import (
 )
 from stagedoor.admin.certificates.revoked import revoked_sign_ins
 from stagedoor.admin.certificates.user_signer import UserSigner
-from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create, new_key, public_line
 from stagedoor.model.certificate import Certificate
@@ -26,15 +25,14 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.permission import Permission
 from stagedoor.model.rate import Rate
-from stagedoor.model.webpass import PassKind
 from stagedoor.store import people, schema
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import certified, identities, passes
-from stagedoor.store.sign_in.logins import open_login
 from stagedoor.wire.ssh.certificate import parse_certificate
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
+from tests.fixtures.people import open_machine, sign_in
 from tests.keys.test_ca import shown
 from tests.ssh import newest
 from tests.store.sample import change
@@ -59,22 +57,10 @@ class Desk:
 
     def log_in(self, user: str, key: str) -> SignIn:
         identity = Identity(user, frozenset(), Method.SSO, "Company")
-        given = pass_for(PassKind.SESSION, identity, self.now, Lifetimes(session_s=SESSION_S))
-        browser = passes.find(
-            self.database, PassKind.SESSION, passes.issue(self.database, given, self.now)
-        )
-        assert browser is not None
-        assert browser.sign_in is not None
+        by = sign_in(self.database, identity, self.now, session_s=SESSION_S)
         with change(self.database, "login") as made:
-            _, login = open_login(
-                made.transaction,
-                browser.sign_in.id,
-                key_fingerprint=fingerprint(key),
-                public_key=key,
-                label="laptop",
-                source="192.0.2.7",
-                session_s=SESSION_S,
-                now=self.now,
+            _, login = open_machine(
+                made.transaction, by, self.now, fingerprint=fingerprint(key), public_key=key
             )
         assert login.sign_in is not None
         return login.sign_in
@@ -185,7 +171,7 @@ def test_nobody_gets_one_for_anothers_key_or_sign_in(desk: Desk) -> None:
     bobs = desk.log_in("bob", others)
     signer = desk.signer()
     number, ends_at = desk.sign_in.number, desk.sign_in.ends_at
-    for user, sign_in, key in (
+    for user, owner_number, key in (
         ("alice", number, others),
         ("alice", number, public_line(new_key())),
         ("alice", bobs.number, others),
@@ -201,7 +187,7 @@ def test_nobody_gets_one_for_anothers_key_or_sign_in(desk: Desk) -> None:
         ("alice", number, desk.authority.sign_user(desk.key, "alice", ["alice"], 60)),
     ):
         with pytest.raises(CertificateError):
-            signer.sign(user, sign_in, key, ends_at)
+            signer.sign(user, owner_number, key, ends_at)
     assert desk.signed() == []
 
 
@@ -363,9 +349,7 @@ def test_what_was_signed_is_revoked_once_its_sign_in_is_over_and_until_it_expire
 
 def test_a_browsers_sign_in_has_no_key_and_gets_none(desk: Desk) -> None:
     identity = Identity("alice", frozenset(), Method.SSO, "Company")
-    given = pass_for(PassKind.SESSION, identity, NOW, Lifetimes())
-    owner = passes.find(desk.database, PassKind.SESSION, passes.issue(desk.database, given, NOW))
-    assert owner is not None
+    owner = sign_in(desk.database, identity, NOW)
     assert owner.sign_in is not None
     with pytest.raises(CertificateError, match="not the one of your sign-in"):
         desk.signer().sign("alice", owner.sign_in.number, desk.key, NOW + 60)

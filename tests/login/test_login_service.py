@@ -13,14 +13,13 @@ from stagedoor.admin.certificates.certificates import CertificateError
 from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
+from stagedoor.authn.passes import Lifetimes, on_password_of
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import login_letters, shown_letters
 from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingLogin, digest
 from stagedoor.model.source import Source
-from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.login.approval import LoginApproval
 from stagedoor.signin.login.service import (
@@ -37,8 +36,9 @@ from stagedoor.signin.passes import PassService
 from stagedoor.store import people
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
-from stagedoor.store.sign_in import passes, pending_logins
+from stagedoor.store.sign_in import pending_logins
 from tests.fixtures.laptop import new_key
+from tests.fixtures.people import sign_in
 
 ORIGIN, HERE = "https://gw.example", Source.of("192.0.2.7", 1)
 VERIFIER = "a verifier of the client"
@@ -127,11 +127,7 @@ def here(tmp_path: Path) -> Iterator[Installation]:
         database = service.database
         add_user(service, "alice", password="correct horse")
         identity = on_password_of(load_policy(database).users["alice"])
-        secret = passes.issue(
-            database, pass_for(PassKind.SESSION, identity, time.time(), lifetimes), time.time()
-        )
-        shown = passes.find(database, PassKind.SESSION, secret)
-        assert shown is not None
+        person = sign_in(database, identity, time.time())
 
         async def at_once(verdict: Callable[[], Awaitable[Identity | Denial]]) -> Identity | Denial:
             return await verdict()
@@ -143,7 +139,7 @@ def here(tmp_path: Path) -> Iterator[Installation]:
             service,
             LoginService(settings, database, given, lifetimes, None, lambda _: None),
             LoginApproval(settings, database),
-            replace(identity, sign_in=shown.sign_in),
+            person,
             settings.data_dir,
         )
         made.logins = LoginService(
