@@ -36,7 +36,7 @@ WIDE = Size(120, 40)
 
 
 @dataclass
-class Visitor:
+class Client:
     """A client that attaches, and believes the holder only as far as its frames fit together."""
 
     state: TerminalState
@@ -89,66 +89,66 @@ class Visitor:
                 self.others.append(frame)
 
 
-def visited(**options: object) -> tuple[TerminalState, Visitor]:
+def visited(**options: object) -> tuple[TerminalState, Client]:
     state = TerminalState(SIZE, **options)  # type: ignore[arg-type]
-    visitor = Visitor(state, 1)
-    visitor.come()
-    return state, visitor
+    client = Client(state, 1)
+    client.come()
+    return state, client
 
 
 def test_what_is_written_is_shown_and_what_is_typed_reaches_the_program_once() -> None:
-    state, visitor = visited()
-    visitor.take(state.shown(b"$ ", 0))
-    assert visitor.output == b"$ "
-    visitor.send(In(0, b"ls\r"))
-    visitor.send(In(0, b"ls\rpwd\r"))
+    state, client = visited()
+    client.take(state.shown(b"$ ", 0))
+    assert client.output == b"$ "
+    client.send(In(0, b"ls\r"))
+    client.send(In(0, b"ls\rpwd\r"))
     assert bytes(state.typed) == b"ls\rpwd\r"
-    assert visitor.others == []
-    visitor.take(state.took(2))
-    visitor.take(state.took(5))
-    assert visitor.others == [InAck(2), InAck(7)]
-    visitor.send(In(3, b"pwd\r"))
-    assert visitor.others[2:] == [InAck(7)]
+    assert client.others == []
+    client.take(state.took(2))
+    client.take(state.took(5))
+    assert client.others == [InAck(2), InAck(7)]
+    client.send(In(3, b"pwd\r"))
+    assert client.others[2:] == [InAck(7)]
     assert not state.typed
 
 
 def test_input_with_a_hole_in_it_is_a_fault_and_nothing_of_it_is_typed() -> None:
-    state, visitor = visited()
-    visitor.send(In(5, b"rm"))
+    state, client = visited()
+    client.send(In(5, b"rm"))
     assert not state.typed
-    assert not visitor.here
-    assert isinstance(visitor.others[0], Notice)
-    assert visitor.others[0].word is NoticeKind.FAULT
+    assert not client.here
+    assert isinstance(client.others[0], Notice)
+    assert client.others[0].word is NoticeKind.FAULT
 
 
 def test_one_who_does_not_acknowledge_holds_the_program_back_at_a_window() -> None:
-    state, visitor = visited()
-    visitor.take(state.shown(b"x" * (WINDOW_BYTES - 1), 0))
+    state, client = visited()
+    client.take(state.shown(b"x" * (WINDOW_BYTES - 1), 0))
     assert state.wants_output(0)
-    visitor.take(state.shown(b"yz", 0))
+    client.take(state.shown(b"yz", 0))
     assert not state.wants_output(0)
-    assert len(visitor.output) == WINDOW_BYTES
-    visitor.send(Ack(WINDOW_BYTES))
+    assert len(client.output) == WINDOW_BYTES
+    client.send(Ack(WINDOW_BYTES))
     assert state.wants_output(0)
-    assert visitor.output.endswith(b"xyz")
+    assert client.output.endswith(b"xyz")
 
 
 def test_a_line_that_is_cut_holds_the_program_and_the_return_loses_nothing() -> None:
-    state, visitor = visited()
-    visitor.take(state.shown(b"x" * WINDOW_BYTES, 0))
+    state, client = visited()
+    client.take(state.shown(b"x" * WINDOW_BYTES, 0))
     state.lost(1, 10)
     state.shown(b"after", 10)
     assert not state.wants_output(10)
     assert state.wake_at(10) == 10 + RESUME_GRACE_S
-    visitor.link = 2
-    visitor.come(30)
-    assert visitor.output == b"x" * WINDOW_BYTES + b"after"
-    assert not visitor.gaps
+    client.link = 2
+    client.come(30)
+    assert client.output == b"x" * WINDOW_BYTES + b"after"
+    assert not client.gaps
 
 
 def test_of_two_who_type_one_whose_line_is_cut_does_not_hold_the_other_up() -> None:
     state, one = visited()
-    other = Visitor(state, 2)
+    other = Client(state, 2)
     other.come()
 
     def shows(data: bytes) -> None:
@@ -177,51 +177,51 @@ def test_of_two_who_type_one_whose_line_is_cut_does_not_hold_the_other_up() -> N
 
 def test_output_that_never_came_is_sent_again() -> None:
     """Not all that was sent when the line was cut has been received."""
-    state, visitor = visited()
+    state, client = visited()
     state.shown(b"lost on the way", 0)
     state.lost(1, 0)
-    visitor.link = 2
-    visitor.come(1)
-    assert visitor.output == b"lost on the way"
+    client.link = 2
+    client.come(1)
+    assert client.output == b"lost on the way"
 
 
 def test_one_who_stays_away_reads_how_much_was_not_kept() -> None:
-    state, visitor = visited()
+    state, client = visited()
     state.lost(1, 0)
     late = RESUME_GRACE_S + 1
     for _ in range(3):
         assert state.wants_output(late)
         state.shown(b"line\n" * 100_000, late)
-    visitor.link = 2
-    visitor.come(late)
-    assert visitor.gaps == [Gap(0, 1_500_000)]
-    assert visitor.snapshots.endswith(b"line\n")
-    assert visitor.snapshots.startswith(b"line\n")
+    client.link = 2
+    client.come(late)
+    assert client.gaps == [Gap(0, 1_500_000)]
+    assert client.snapshots.endswith(b"line\n")
+    assert client.snapshots.startswith(b"line\n")
 
 
 def test_one_who_stays_away_and_misses_little_misses_nothing() -> None:
-    state, visitor = visited()
+    state, client = visited()
     state.lost(1, 0)
     late = RESUME_GRACE_S + 1
     state.shown(b"x" * KEEP_BYTES, late)
-    visitor.link = 2
-    visitor.come(late)
-    while visitor.seen < KEEP_BYTES:
-        visitor.send(Ack(visitor.seen), late)
-    assert visitor.output == b"x" * KEEP_BYTES
+    client.link = 2
+    client.come(late)
+    while client.seen < KEEP_BYTES:
+        client.send(Ack(client.seen), late)
+    assert client.output == b"x" * KEEP_BYTES
 
 
 def test_one_who_detaches_holds_nothing_back() -> None:
-    state, visitor = visited()
-    visitor.take(state.shown(b"x" * WINDOW_BYTES, 0))
-    assert HangUp(1) in visitor.send(Detach())
+    state, client = visited()
+    client.take(state.shown(b"x" * WINDOW_BYTES, 0))
+    assert HangUp(1) in client.send(Detach())
     assert state.wants_output(0)
     assert state.wake_at(0) is None
 
 
 def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_missed() -> None:
     state, typist = visited()
-    watcher = Visitor(state, 2, Mode.WATCH, WIDE)
+    watcher = Client(state, 2, Mode.WATCH, WIDE)
     actions = watcher.come()
     assert not any(isinstance(action, SetSize) for action in actions)
     assert Send(2, Sized(SIZE)) in actions, "it is drawn in the size that it has"
@@ -232,8 +232,8 @@ def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_mi
         assert state.wants_output(0)
         actions = state.shown(b"y\r\n" * 10_000, 0)
         total += 30_000
-        for visitor in (typist, watcher):
-            visitor.take(actions)
+        for client in (typist, watcher):
+            client.take(actions)
         while typist.seen < total:
             watcher.take(typist.send(Ack(typist.seen)))
     assert watcher.seen == WINDOW_BYTES
@@ -248,7 +248,7 @@ def test_one_who_watches_types_nothing_holds_nothing_back_and_is_told_what_he_mi
 def test_a_newcomer_sees_the_last_lines_but_no_question_that_they_asked() -> None:
     state, _ = visited()
     state.shown(b"one\r\n\x1b[6n\x1b[c\x1b]52;c;?\x07\x1b]0;title\x07two\r\n\x05", 0)
-    newcomer = Visitor(state, 2)
+    newcomer = Client(state, 2)
     newcomer.come()
     assert newcomer.snapshots == b"one\r\ntwo\r\n"
     assert newcomer.output == b""
@@ -258,29 +258,29 @@ def test_a_full_screen_program_is_asked_to_draw_itself_for_a_newcomer() -> None:
     state, _ = visited()
     for piece in (b"$ ls\r\nREADME\r\n$ vim\r\n\x1b[?10", b"49h\x1b[?2004hhalf a screen"):
         state.shown(piece, 0)
-    newcomer = Visitor(state, 2)
+    newcomer = Client(state, 2)
     assert Redraw(SIZE) in newcomer.come()
     below = b"$ ls\r\nREADME\r\n$ vim\r\n"
     assert newcomer.snapshots == below + b"\x1b[?1049h\x1b[?2004h", "and sees what was before it"
 
 
 def test_what_was_before_a_full_screen_program_is_shown_as_far_as_it_is_kept() -> None:
-    state, visitor = visited()
+    state, client = visited()
     state.shown(b"first\nsecond\nthird\n\x1b[?1049h", 0)
-    visitor.send(Detach())
+    client.send(Detach())
     state.shown(b"." * (KEEP_BYTES - 20), 0)
-    newcomer = Visitor(state, 2)
+    newcomer = Client(state, 2)
     newcomer.come()
     assert newcomer.snapshots == b"third\n\x1b[?1049h"
     state.shown(b"." * 20, 0)
-    later = Visitor(state, 3)
+    later = Client(state, 3)
     later.come()
     assert later.snapshots == b"\x1b[?1049h"
 
 
 def test_the_window_is_that_of_whoever_did_something_last() -> None:
     state, one = visited()
-    other = Visitor(state, 2, size=WIDE)
+    other = Client(state, 2, size=WIDE)
     actions = other.come()
     assert SetSize(WIDE) in actions
     one.take(actions)
@@ -291,9 +291,9 @@ def test_the_window_is_that_of_whoever_did_something_last() -> None:
 
 def test_one_who_takes_over_sends_the_others_away_and_their_return_is_welcome() -> None:
     state, one = visited()
-    watcher = Visitor(state, 3, Mode.WATCH)
+    watcher = Client(state, 3, Mode.WATCH)
     watcher.come()
-    other = Visitor(state, 2, Mode.TAKE_OVER)
+    other = Client(state, 2, Mode.TAKE_OVER)
     actions = other.come()
     one.take(actions)
     watcher.take(actions)
@@ -305,11 +305,11 @@ def test_one_who_takes_over_sends_the_others_away_and_their_return_is_welcome() 
 
 
 def test_the_same_one_again_takes_his_own_old_line_down() -> None:
-    state, visitor = visited()
-    visitor.link = 2
-    actions = visitor.come()
+    state, client = visited()
+    client.link = 2
+    actions = client.come()
     assert HangUp(1) in actions
-    assert visitor.here
+    assert client.here
     assert state.attached == 1
     state.lost(1, 0)
     assert state.attached == 1
@@ -318,42 +318,42 @@ def test_the_same_one_again_takes_his_own_old_line_down() -> None:
 def test_an_attachment_that_is_not_known_any_more_is_a_newcomer() -> None:
     state, _ = visited()
     state.shown(b"old\n", 0)
-    stranger = Visitor(state, 2, attachment="forgotten", seen=99)
+    stranger = Client(state, 2, attachment="forgotten", seen=99)
     stranger.come()
     assert stranger.attachment == "a2"
     assert stranger.snapshots == b"old\n"
 
 
 def test_one_who_claims_to_have_seen_what_was_never_sent_is_a_newcomer() -> None:
-    state, visitor = visited()
+    state, client = visited()
     state.lost(1, 0)
-    visitor.link, visitor.seen = 2, 1000
-    visitor.come()
-    assert visitor.attachment == "a2"
+    client.link, client.seen = 2, 1000
+    client.come()
+    assert client.attachment == "a2"
 
 
 def test_the_end_comes_after_the_last_byte_and_waits_for_one_whose_line_was_cut() -> None:
-    state, visitor = visited()
-    visitor.take(state.shown(b"x" * (WINDOW_BYTES + 5), 0))
-    visitor.take(state.exited(3, "", 0))
-    assert Exit(3) not in visitor.others
+    state, client = visited()
+    client.take(state.shown(b"x" * (WINDOW_BYTES + 5), 0))
+    client.take(state.exited(3, "", 0))
+    assert Exit(3) not in client.others
     state.lost(1, 0)
     assert not state.is_over(0)
-    visitor.link = 2
-    visitor.come(1)
-    visitor.send(Ack(visitor.seen), 1)
-    assert len(visitor.output) == WINDOW_BYTES + 5
-    assert visitor.others == [Exit(3)]
-    visitor.send(Detach(), 1)
+    client.link = 2
+    client.come(1)
+    client.send(Ack(client.seen), 1)
+    assert len(client.output) == WINDOW_BYTES + 5
+    assert client.others == [Exit(3)]
+    client.send(Detach(), 1)
     assert state.is_over(1)
 
 
 def test_the_end_waits_for_a_lost_client_but_not_without_one() -> None:
-    state, visitor = visited()
-    visitor.send(Detach())
+    state, client = visited()
+    client.send(Detach())
     state.exited(0, "", 0)
     assert state.is_over(0)
-    state, visitor = visited()
+    state, client = visited()
     state.lost(1, 0)
     state.exited(0, "", 0)
     assert not state.is_over(RESUME_GRACE_S - 1)
@@ -361,46 +361,46 @@ def test_the_end_waits_for_a_lost_client_but_not_without_one() -> None:
 
 
 def test_a_ping_is_answered_and_an_upstream_frame_is_a_fault() -> None:
-    state, visitor = visited()
-    visitor.send(Ping(7))
-    assert visitor.others == [Pong(7, busy=False)]
+    state, client = visited()
+    client.send(Ping(7))
+    assert client.others == [Pong(7, busy=False)]
     state.busy = True
-    visitor.send(Ping(8))
-    assert visitor.others[1:] == [Pong(8, busy=True)]
-    visitor.send(Out(0, b"x"))
-    assert not visitor.here
+    client.send(Ping(8))
+    assert client.others[1:] == [Pong(8, busy=True)]
+    client.send(Out(0, b"x"))
+    assert not client.here
     assert state.attached == 0
 
 
 def test_an_acknowledgement_of_what_was_not_sent_changes_nothing() -> None:
-    state, visitor = visited()
-    visitor.take(state.shown(b"x" * WINDOW_BYTES, 0))
-    visitor.send(Ack(10 * WINDOW_BYTES))
+    state, client = visited()
+    client.take(state.shown(b"x" * WINDOW_BYTES, 0))
+    client.send(Ack(10 * WINDOW_BYTES))
     assert not state.wants_output(0)
 
 
 def test_acknowledgements_are_taken_while_the_program_reads_nothing() -> None:
-    state, visitor = visited()
-    visitor.send(In(0, b"x" * WINDOW_BYTES))
-    visitor.take(state.shown(b"y" * WINDOW_BYTES, 0))
-    visitor.send(Ack(WINDOW_BYTES))
+    state, client = visited()
+    client.send(In(0, b"x" * WINDOW_BYTES))
+    client.take(state.shown(b"y" * WINDOW_BYTES, 0))
+    client.send(Ack(WINDOW_BYTES))
     assert state.wants_output(0)
-    assert visitor.here
+    assert client.here
 
 
 def test_one_who_types_beyond_the_window_is_sent_away() -> None:
-    state, visitor = visited()
-    visitor.send(In(0, b"x" * WINDOW_BYTES))
-    visitor.take(state.took(1))
-    visitor.send(In(WINDOW_BYTES, b"x"))
-    assert visitor.here
-    visitor.send(In(WINDOW_BYTES + 1, b"x"))
-    assert not visitor.here
+    state, client = visited()
+    client.send(In(0, b"x" * WINDOW_BYTES))
+    client.take(state.took(1))
+    client.send(In(WINDOW_BYTES, b"x"))
+    assert client.here
+    client.send(In(WINDOW_BYTES + 1, b"x"))
+    assert not client.here
 
 
 def test_two_who_type_each_get_acknowledgements_of_their_own() -> None:
     state, one = visited()
-    other = Visitor(state, 2)
+    other = Client(state, 2)
     other.come()
     one.send(In(0, b"aaa"))
     other.send(In(0, b"bb"))
@@ -415,8 +415,8 @@ def test_two_who_type_each_get_acknowledgements_of_their_own() -> None:
 def test_visitors_without_end_are_not_remembered_without_end() -> None:
     state = TerminalState(SIZE)
     for number in range(REMEMBERED * 3):
-        visitor = Visitor(state, number)
-        visitor.come(number)
+        client = Client(state, number)
+        client.come(number)
         state.lost(number, number)
     assert len(state._attachments) <= REMEMBERED
 
@@ -427,7 +427,7 @@ class TerminalMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.state = TerminalState(SIZE, window=50, keep=200)
-        self.visitor = Visitor(self.state, 0)
+        self.client = Client(self.state, 0)
         self.now = 0.0
         self.written = b""
         self.typed = b""
@@ -437,60 +437,60 @@ class TerminalMachine(RuleBasedStateMachine):
 
     @initialize()
     def come(self) -> None:
-        self.visitor.come(self.now)
+        self.client.come(self.now)
 
     @rule(data=st.binary(min_size=1, max_size=40), arrives=st.booleans())
     def write(self, data: bytes, arrives: bool) -> None:
         if self.state.wants_output(self.now):
             self.written += data
             actions = self.state.shown(data, self.now)
-            if self.visitor.here:
+            if self.client.here:
                 if arrives:
-                    self.visitor.take(actions)
+                    self.client.take(actions)
                 else:
                     self.cut()
 
     @rule()
     def acknowledge(self) -> None:
-        if self.visitor.here:
-            self.visitor.send(Ack(self.visitor.seen), self.now)
+        if self.client.here:
+            self.client.send(Ack(self.client.seen), self.now)
 
     @rule(data=st.binary(min_size=1, max_size=20), arrives=st.booleans())
     def type(self, data: bytes, arrives: bool) -> None:
         if len(self.typed) - len(self.taken) + len(data) > 50:
             return  # the window
         self.typed += data
-        if not self.visitor.here:
+        if not self.client.here:
             return
         sent = In(self.acked, self.typed[self.acked :])
         self.sent = len(self.typed)
         if arrives:
-            self.visitor.send(sent, self.now)
+            self.client.send(sent, self.now)
             self.acked = len(self.typed)
         else:
-            self.state.received(self.visitor.link, sent, self.now)
+            self.state.received(self.client.link, sent, self.now)
             self.cut()
 
     @rule(size=st.integers(1, 60))
     def program_reads(self, size: int) -> None:
         size = min(size, len(self.state.typed))
         self.taken += bytes(self.state.typed[:size])
-        self.visitor.take(self.state.took(size))
+        self.client.take(self.state.took(size))
 
     @rule()
     def cut(self) -> None:
-        if self.visitor.here:
-            self.state.lost(self.visitor.link, self.now)
-            self.visitor.here = False
+        if self.client.here:
+            self.state.lost(self.client.link, self.now)
+            self.client.here = False
 
     @rule(seconds=st.floats(0, RESUME_GRACE_S - 1))
     def come_back(self, seconds: float) -> None:
-        if not self.visitor.here:
+        if not self.client.here:
             self.now += seconds / 10
-            self.visitor.link += 1
+            self.client.link += 1
             welcome = next(
                 action.frame
-                for action in self.visitor.come(self.now)
+                for action in self.client.come(self.now)
                 if isinstance(action, Send) and isinstance(action.frame, Welcome)
             )
             assert welcome.in_at <= len(self.typed)
@@ -498,8 +498,8 @@ class TerminalMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_and_nothing_comes_twice(self) -> None:
-        if not self.visitor.gaps:
-            assert self.written.startswith(self.visitor.output)
+        if not self.client.gaps:
+            assert self.written.startswith(self.client.output)
         assert (self.taken + bytes(self.state.typed)) == self.typed[
             : len(self.taken) + len(self.state.typed)
         ]
@@ -509,12 +509,12 @@ class TerminalMachine(RuleBasedStateMachine):
         """Check that a client which comes back at last gets it all."""
         self.come_back(0.0)
         for _ in range(1000):
-            if self.visitor.seen == len(self.written):
+            if self.client.seen == len(self.written):
                 break
             self.acknowledge()
-        if not self.visitor.gaps:
-            assert self.visitor.output == self.written
-        assert self.visitor.seen == len(self.written)
+        if not self.client.gaps:
+            assert self.client.output == self.written
+        assert self.client.seen == len(self.written)
 
 
 TestTerminal = TerminalMachine.TestCase
@@ -531,4 +531,4 @@ TestTerminal.settings = settings(
 def test_any_output_makes_a_screen_for_a_newcomer(data: bytes) -> None:
     state, _ = visited()
     state.shown(data or b"x", 0)
-    Visitor(state, 2).come()
+    Client(state, 2).come()

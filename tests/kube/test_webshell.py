@@ -37,14 +37,14 @@ RESTRICTED = {
 def come(
     kube: KubeGateway, given: "WebTerminal | None" = None, command: str = "", **how: object
 ) -> WebTerminal:
-    """A visitor of app01; `given` is their visitor before the line was cut."""
+    """A client of app01; `given` is their client before the line was cut."""
     port = kube.gateway.port("web")
-    visitor = WebTerminal(port)
+    client = WebTerminal(port)
     if given is not None:
         assert given.welcome is not None
         how = {"attachment": given.welcome.attachment, "seen": given.seen, **how}
     admission = ticket(port, "app01", basic("dev", kube.token))
-    return visitor.hello(admission, command, **how)  # type: ignore[arg-type]
+    return client.hello(admission, command, **how)  # type: ignore[arg-type]
 
 
 def kill_gateway(kube: KubeGateway) -> None:

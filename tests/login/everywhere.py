@@ -123,11 +123,11 @@ class SignIn:
             assert process.stdout.readline() == "up\n", process.communicate()
             self._watch(f"{method} {gateway.folder.name}", partial(_until_ended, process))
         port = gateway.port("web")
-        visitor = WebTerminal(port).hello(
+        client = WebTerminal(port).hello(
             ticket(port, headers=self.shown), terminal=self.folder.name
         )
-        self._running.callback(visitor.close)
-        self._watch(f"web {gateway.folder.name}", partial(_until_gone, visitor))
+        self._running.callback(client.close)
+        self._watch(f"web {gateway.folder.name}", partial(_until_gone, client))
 
     @property
     def shown(self) -> dict[str, str]:
@@ -168,9 +168,9 @@ def _until_ended(process: subprocess.Popen[str]) -> str:
     return process.stderr.read()
 
 
-def _until_gone(visitor: WebTerminal) -> str:
-    visitor.until(lambda: visitor.ended)
-    return visitor.notices[-1].text
+def _until_gone(client: WebTerminal) -> str:
+    client.until(lambda: client.ended)
+    return client.notices[-1].text
 
 
 def _end(process: subprocess.Popen[str]) -> None:

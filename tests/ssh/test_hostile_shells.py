@@ -96,9 +96,9 @@ class Gateway:
     def terminal(self, app: str) -> Found:
         """Open a terminal by the WebShell."""
         began = time.monotonic()
-        visitor = WebTerminal(self.web).open()
-        assert visitor.socket is not None
-        visitor.send(
+        client = WebTerminal(self.web).open()
+        assert client.socket is not None
+        client.send(
             Hello(
                 ticket(self.web, app),
                 "main",
@@ -114,7 +114,7 @@ class Gateway:
         notices, received = [], 0
         try:
             while received < READ_ENOUGH and time.monotonic() - began < END_S:
-                data = visitor.socket.recv(timeout=END_S)
+                data = client.socket.recv(timeout=END_S)
                 received += len(data)
                 frame = decode(data) if isinstance(data, bytes) else None
                 if isinstance(frame, Notice):
@@ -125,7 +125,7 @@ class Gateway:
             pass
         finally:
             with suppress(OSError):  # the gateway was first
-                visitor.cut()
+                client.cut()
         return Found("; ".join(notices), time.monotonic() - began, by_us=True)
 
     def command(self, app: str) -> Found:

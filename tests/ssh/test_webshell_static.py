@@ -62,13 +62,13 @@ def test_a_terminal_stays_on_a_server_whose_entry_names_a_holder(laptop: Laptop)
 
 def test_a_server_whose_entry_names_none_is_refused_in_words(laptop: Laptop) -> None:
     port = laptop.gateway.port("web")
-    visitor = WebTerminal(port).hello(ticket(port, "app02"))
-    [notice] = visitor.notices
+    client = WebTerminal(port).hello(ticket(port, "app02"))
+    [notice] = client.notices
     assert isinstance(notice, Notice)
     assert notice.word is NoticeKind.DENIED
     assert "log in by ssh" in notice.text
     assert "[[shells.static]]" not in notice.text, "that is an administrator's"
-    visitor.close()
+    client.close()
 
 
 def test_the_home_page_offers_what_there_is_and_says_what_answers(laptop: Laptop) -> None:

@@ -348,10 +348,10 @@ def test_11_what_tmux_copies_reaches_the_clipboard_of_the_outer_terminal(
 @pytest.mark.webshell(12)
 def test_12_no_secret_is_in_a_url_or_in_a_log(gateway: Gateway, port: int) -> None:
     given = ticket(port)
-    visitor = WebTerminal(port).hello(given, terminal="secret")
-    visitor.type(b"echo typed-with-care\r")
-    visitor.shows(b"typed-with-care")
-    visitor.close()
+    client = WebTerminal(port).hello(given, terminal="secret")
+    client.type(b"echo typed-with-care\r")
+    client.shows(b"typed-with-care")
+    client.close()
     again = WebTerminal(port)
     again.hello(given, terminal="secret")
     assert again.welcome is None
@@ -381,11 +381,11 @@ def test_14_what_ends_at_once_has_shown_all_each_time(port: int) -> None:
     It costs 0.2 s of the processor each time. The 200 of the list are STAGEDOOR_ENDS=200.
     """
     for at in range(ENDS):
-        visitor = WebTerminal(port).hello(ticket(port), f"printf x{at}", terminal="brief")
-        visitor.until(lambda visitor=visitor: visitor.exit)
-        assert (bytes(visitor.snapshot + visitor.output), visitor.gaps) == (b"x%d" % at, [])
-        visitor.send(Detach())
-        visitor.close()
+        client = WebTerminal(port).hello(ticket(port), f"printf x{at}", terminal="brief")
+        client.until(lambda client=client: client.exit)
+        assert (bytes(client.snapshot + client.output), client.gaps) == (b"x%d" % at, [])
+        client.send(Detach())
+        client.close()
 
 
 @pytest.mark.webshell(15)

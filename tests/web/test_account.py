@@ -201,9 +201,9 @@ def test_a_token_is_shown_once_opens_no_more_than_it_says_and_is_revoked(
     assert "<strong>soon</strong>" in page, "it ends in a week"
     assert token not in json.dumps([gateway.lines, gateway.audit()])
     headers = {"Authorization": f"Bearer {token}"}
-    visitor = WebTerminal(port).hello(ticket(port, "app01", headers), terminal="bytoken")
-    assert visitor.welcome is not None
-    visitor.close()
+    client = WebTerminal(port).hello(ticket(port, "app01", headers), terminal="bytoken")
+    assert client.welcome is not None
+    client.close()
     refused = PlainBrowser(port).send("POST", "/api/ticket", '{"target": "app02"}', **headers)
     assert refused.status == 403
     # Another person cannot revoke it, whatever they know of it.

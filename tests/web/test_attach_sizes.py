@@ -19,12 +19,12 @@ LARGE, SMALL = Size(200, 50), Size(60, 20)
 @contextmanager
 def joined(port: int, name: str, size: Size, mode: Mode = Mode.MIRROR) -> Iterator[WebTerminal]:
     """Another person at the terminal, in a window of that size."""
-    visitor = WebTerminal(port).hello(ticket(port), terminal=name, mode=mode)
+    client = WebTerminal(port).hello(ticket(port), terminal=name, mode=mode)
     try:
-        visitor.send(Resize(size))
-        yield visitor
+        client.send(Resize(size))
+        yield client
     finally:
-        visitor.close()
+        client.close()
 
 
 def started(screen: Outer, folder: Path, port: int, name: str) -> None:

@@ -27,12 +27,12 @@ def attach(folder: Path, port: int, *arguments: str) -> "subprocess.CompletedPro
 
 @pytest.fixture
 def hosted(port: int) -> Iterator[WebTerminal]:
-    visitor = WebTerminal(port)
-    visitor.hello(ticket(port), terminal="company")
-    visitor.type(b"echo rea''dy\r")
-    visitor.shows(b"ready")
-    yield visitor
-    visitor.close()
+    client = WebTerminal(port)
+    client.hello(ticket(port), terminal="company")
+    client.type(b"echo rea''dy\r")
+    client.shows(b"ready")
+    yield client
+    client.close()
 
 
 def guest_status(port: int, secret: str, who: str) -> int:

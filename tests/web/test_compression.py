@@ -67,16 +67,16 @@ def test_of_one_who_acknowledges_nothing_little_is_kept(size: int) -> None:
 def test_a_terminal_is_the_same_with_and_without(gateway: Gateway, port: int) -> None:
     seen = []
     for name, compression in (("plain", None), ("packed", "deflate")):
-        visitor = (
+        client = (
             WebTerminal(port)
             .open(compression=compression)
             .hello(ticket(port), "stty -onlcr; seq 9000", terminal=name)
         )
-        visitor.until(lambda visitor=visitor: visitor.exit)
-        assert visitor.socket is not None
-        assert bool(visitor.socket.protocol.extensions) == (compression is not None)
-        seen.append(bytes(visitor.output))
-        visitor.close()
+        client.until(lambda client=client: client.exit)
+        assert client.socket is not None
+        assert bool(client.socket.protocol.extensions) == (compression is not None)
+        seen.append(bytes(client.output))
+        client.close()
     assert seen == ["".join(f"{number}\n" for number in range(1, 9001)).encode()] * 2
 
 
@@ -84,13 +84,13 @@ def test_a_terminal_is_the_same_with_and_without(gateway: Gateway, port: int) ->
 def test_a_message_that_is_too_large_once_it_is_unpacked_ends_the_line(
     gateway: Gateway, port: int, times: int
 ) -> None:
-    visitor = WebTerminal(port).open(compression="deflate")
-    assert visitor.socket is not None
+    client = WebTerminal(port).open(compression="deflate")
+    assert client.socket is not None
     packed = len(zlib.compress(bytes(times * MAX_FRAME_BYTES)))
     assert packed < 2 * MAX_FRAME_BYTES, "it is small on the line"
     with suppress(ConnectionClosed):
-        visitor.socket.send(bytes(times * MAX_FRAME_BYTES))
-    while not visitor.ended:
-        visitor.read(BOUND_S)
-    assert visitor.socket.close_code == CloseCode.MESSAGE_TOO_BIG
-    visitor.close()
+        client.socket.send(bytes(times * MAX_FRAME_BYTES))
+    while not client.ended:
+        client.read(BOUND_S)
+    assert client.socket.close_code == CloseCode.MESSAGE_TOO_BIG
+    client.close()

@@ -133,14 +133,14 @@ class Program:
 class Line:
     """A person's line. `came` is what has come and no step has spoken of yet, output in one piece."""
 
-    visitor: WebTerminal
+    client: WebTerminal
     came: list[Frame] = field(default_factory=list)
     taken: int = 0
     said_hello: bool = False
 
     def receive(self) -> None:
-        assert self.visitor.socket is not None
-        data = self.visitor.socket.recv(BOUND_S)
+        assert self.client.socket is not None
+        data = self.client.socket.recv(BOUND_S)
         assert isinstance(data, bytes)
         frame, last = decode(data), self.came[-1] if self.came else None
         match frame:
@@ -180,7 +180,7 @@ class Line:
             while True:
                 self.receive()
         assert self.came == []
-        self.visitor.close()
+        self.client.close()
 
 
 class Replay:
@@ -217,7 +217,7 @@ class Replay:
                     case {"who": who, "do": "cut", "unnoticed": True}:
                         self.old.append(self.lines.pop(who))
                     case {"who": who, "do": "cut"}:
-                        self.lines.pop(who).visitor.cut()
+                        self.lines.pop(who).client.cut()
                     case {"who": who, "up": frame} if "lost" not in step:
                         self.says(self.lines[who], unrun(frame))
                     case {"who": who, "down": frame} if "lost" not in step:
@@ -230,25 +230,25 @@ class Replay:
                 self.rests(who, line)
         finally:
             for line in (*self.lines.values(), *self.old):
-                line.visitor.close()
+                line.client.close()
             self.end()
 
     def says(self, line: Line, data: bytes) -> None:
         assert line.came == [], "more came than was to"
-        assert line.visitor.socket is not None
+        assert line.client.socket is not None
         if data[:1] != bytes([Kind.HELLO]) or line.said_hello:
-            line.visitor.socket.send(data)
+            line.client.socket.send(data)
             return
         frame = decode(data)
         assert isinstance(frame, Hello)
         line.said_hello = True
         own = replace(
             frame,
-            ticket=ticket(line.visitor.port),
+            ticket=ticket(line.client.port),
             terminal=self.terminal,
             attachment=self.names.get(frame.attachment, ""),
         )
-        line.visitor.socket.send(encode(own))
+        line.client.socket.send(encode(own))
         self.program = self.program or Program(self.scripted_gateway.listener)
 
     def hears(self, line: Line, expected: Frame) -> None:
@@ -274,8 +274,8 @@ class Replay:
 
     def rests(self, who: str, line: Line) -> None:
         """Nothing more has come, and no more was taken than was reported."""
-        assert line.visitor.socket is not None
-        line.visitor.socket.send(encode(Ping(1)))
+        assert line.client.socket is not None
+        line.client.socket.send(encode(Ping(1)))
         assert isinstance(line.next(), Pong)
         frames = [frame for step in self.steps if step.get("who") == who and "down" in step
                 if isinstance(frame := decode(unrun(step["down"])), InAck | Welcome)]  # fmt: skip

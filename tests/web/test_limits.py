@@ -96,14 +96,14 @@ def test_one_who_says_nothing_is_closed_without_a_word(hurried: Gateway) -> None
 
 
 def test_a_websocket_that_says_no_hello_is_told_so_and_closed(hurried: Gateway) -> None:
-    visitor = WebTerminal(hurried.port("web")).open()
-    assert visitor.socket is not None
-    frame = decode(visitor.socket.recv(BOUND_S))
+    client = WebTerminal(hurried.port("web")).open()
+    assert client.socket is not None
+    frame = decode(client.socket.recv(BOUND_S))
     assert isinstance(frame, Notice)
     assert frame.text.startswith("no HELLO came within ")
     with pytest.raises(ConnectionClosed):
-        visitor.socket.recv(BOUND_S)
-    visitor.close()
+        client.socket.recv(BOUND_S)
+    client.close()
 
 
 def test_many_who_say_nothing_keep_nobody_out(hurried: Gateway) -> None:
@@ -112,9 +112,9 @@ def test_many_who_say_nothing_keep_nobody_out(hurried: Gateway) -> None:
     try:
         # Far more than there is room for, and all before the first of them is late.
         assert waiting[0].recv(100) == b""
-        visitor = WebTerminal(port).hello(ticket(port), "printf he''re", terminal="crowd")
-        visitor.shows(b"here")
-        visitor.close()
+        client = WebTerminal(port).hello(ticket(port), "printf he''re", terminal="crowd")
+        client.shows(b"here")
+        client.close()
     finally:
         for entry in waiting:
             entry.close()
@@ -125,15 +125,15 @@ def test_a_message_beyond_the_limit_ends_it_with_the_code_for_that(hurried: Gate
     for greeted in (False, True):
         # The ticket first: who has opened it has no longer for their hello than for a header.
         given = ticket(port)
-        visitor = WebTerminal(port).open()
+        client = WebTerminal(port).open()
         if greeted:
-            visitor.hello(given, terminal="big")
-        assert visitor.socket is not None
-        visitor.socket.send(b"\x02" + b"x" * MAX_FRAME_BYTES)
-        while not visitor.ended:
-            visitor.read(BOUND_S)
-        assert visitor.socket.close_code == CloseCode.MESSAGE_TOO_BIG
-        visitor.close()
+            client.hello(given, terminal="big")
+        assert client.socket is not None
+        client.socket.send(b"\x02" + b"x" * MAX_FRAME_BYTES)
+        while not client.ended:
+            client.read(BOUND_S)
+        assert client.socket.close_code == CloseCode.MESSAGE_TOO_BIG
+        client.close()
 
 
 def test_compression_keeps_nothing_from_one_message_to_the_next(hurried: Gateway) -> None:
@@ -157,14 +157,14 @@ def test_compression_keeps_nothing_from_one_message_to_the_next(hurried: Gateway
 
 def test_an_open_terminal_is_not_bound_by_any_of_it(hurried: Gateway) -> None:
     port = hurried.port("web")
-    visitor = WebTerminal(port).hello(ticket(port), "cat", terminal="stays")
+    client = WebTerminal(port).hello(ticket(port), "cat", terminal="stays")
     until = time.monotonic() + 2 * HEADER_S
     while time.monotonic() < until:
         assert post(port, "/api/ticket", b'{"target": "app01"}', basic())[0] == 200
         time.sleep(0.2)  # a few of them say as much as thousands
-    visitor.type(b"still here\r")
-    visitor.shows(b"still here")
-    visitor.close()
+    client.type(b"still here\r")
+    client.shows(b"still here")
+    client.close()
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -339,11 +339,11 @@ def test_the_cookie_gives_tickets_to_our_own_page_only(
     answer = inside.send("POST", "/api/ticket", '{"target": "app01"}')
     assert answer.status == status
     if status == 200:
-        visitor = WebTerminal(inside.port).hello(
+        client = WebTerminal(inside.port).hello(
             json.loads(answer.text)["ticket"], terminal="bycookie"
         )
-        assert visitor.welcome is not None
-        visitor.close()
+        assert client.welcome is not None
+        client.close()
 
 
 # A link that is good once.

@@ -34,9 +34,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def made(gateway: Gateway, app: str) -> None:
     """A recording of a terminal in `app`, ended."""
     port = gateway.port("web")
-    visitor = WebTerminal(port).hello(ticket(port, app, basic()), f"echo this is {app}")
-    visitor.until(lambda: visitor.exit is not None)
-    visitor.close()
+    client = WebTerminal(port).hello(ticket(port, app, basic()), f"echo this is {app}")
+    client.until(lambda: client.exit is not None)
+    client.close()
     wait_until(
         lambda: [
             e

@@ -60,12 +60,12 @@ def terminal(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def hosted(port: int, terminal: str) -> Iterator[WebTerminal]:
     """The host, in a terminal of that name."""
-    visitor = WebTerminal(port)
-    visitor.hello(ticket(port, headers=basic("host")), terminal=terminal)
-    visitor.type(b"stty size; echo rea''dy\r")
-    visitor.shows(b"ready")
-    yield visitor
-    visitor.close()
+    client = WebTerminal(port)
+    client.hello(ticket(port, headers=basic("host")), terminal=terminal)
+    client.type(b"stty size; echo rea''dy\r")
+    client.shows(b"ready")
+    yield client
+    client.close()
 
 
 def ask(port: int, path: str, who: str = "host", **asked: object) -> tuple[int, dict[str, Any]]:
@@ -94,36 +94,36 @@ def guest_ticket(port: int, secret: str, who: str = "guest") -> tuple[int, dict[
 def watching(port: int, secret: str, who: str = "guest", **hello: Any) -> WebTerminal:
     status, answer = guest_ticket(port, secret, who)
     assert status == 200, answer
-    visitor = WebTerminal(port)
-    visitor.hello(answer["ticket"], terminal=hello.pop("terminal", answer["terminal"]), **hello)
-    return visitor
+    client = WebTerminal(port)
+    client.hello(answer["ticket"], terminal=hello.pop("terminal", answer["terminal"]), **hello)
+    return client
 
 
-def refused(visitor: WebTerminal) -> str:
+def refused(client: WebTerminal) -> str:
     """Why they were not let in."""
-    visitor.until(lambda: visitor.notices)
-    (said,) = visitor.notices
+    client.until(lambda: client.notices)
+    (said,) = client.notices
     assert said.word is NoticeKind.DENIED
-    assert visitor.welcome is None
-    visitor.close()
+    assert client.welcome is None
+    client.close()
     return said.text
 
 
-def out(visitor: WebTerminal) -> str:
+def out(client: WebTerminal) -> str:
     """Return why they have to leave, which they hear in time."""
-    visitor.until(lambda: any(said.word is NoticeKind.REVOKED for said in visitor.notices), END_S)
-    return next(said.text for said in visitor.notices if said.word is NoticeKind.REVOKED)
+    client.until(lambda: any(said.word is NoticeKind.REVOKED for said in client.notices), END_S)
+    return next(said.text for said in client.notices if said.word is NoticeKind.REVOKED)
 
 
-def marks(visitor: WebTerminal) -> list[str]:
-    """Return the names of those who watch, as the visitor heard last."""
-    others = visitor.people[-1].people if visitor.people else ()
+def marks(client: WebTerminal) -> list[str]:
+    """Return the names of those who watch, as the client heard last."""
+    others = client.people[-1].people if client.people else ()
     return [person.name for person in others if person.mode is Mode.WATCH]
 
 
-def people(visitor: WebTerminal) -> list[tuple[str, IdentityLevel, bool, Mode]]:
-    """Return who is there, as the visitor hears it: name, how it is known, who typed last, what they do."""
-    others = visitor.people[-1].people if visitor.people else ()
+def people(client: WebTerminal) -> list[tuple[str, IdentityLevel, bool, Mode]]:
+    """Return who is there, as the client hears it: name, how it is known, who typed last, what they do."""
+    others = client.people[-1].people if client.people else ()
     return [(person.name, person.known, person.typed, person.mode) for person in others]
 
 
@@ -259,9 +259,9 @@ def test_a_guest_starts_nothing(
     made = share(port, terminal)
     trace = tmp_path / "trace"
     _, answer = guest_ticket(port, made["fragment"])
-    visitor = WebTerminal(port)
-    visitor.hello(answer["ticket"], f"touch {trace}", terminal=terminal, mode=mode)
-    assert "not there" in refused(visitor) or "does not run" in refused(visitor)
+    client = WebTerminal(port)
+    client.hello(answer["ticket"], f"touch {trace}", terminal=terminal, mode=mode)
+    assert "not there" in refused(client) or "does not run" in refused(client)
     assert not trace.exists()
     listed = ask(port, "/api/terminals", target="app01")[1]["terminals"]
     assert terminal not in [entry["name"] for entry in listed]
@@ -340,10 +340,10 @@ def test_nobody_looks_without_signing_in(port: int, hosted: WebTerminal, termina
 def test_a_page_of_another_site_opens_nothing(
     port: int, hosted: WebTerminal, terminal: str
 ) -> None:
-    visitor = WebTerminal(port)
+    client = WebTerminal(port)
     with pytest.raises(InvalidStatus):
-        visitor.open(origin=Origin("https://evil.example"))
-    visitor.close()
+        client.open(origin=Origin("https://evil.example"))
+    client.close()
     body = json.dumps({"target": "app01", "terminal": terminal}).encode()
     for path in ("/api/share", "/api/terminals", "/api/terminals/end", "/api/guest-ticket"):
         status, _, _ = post(

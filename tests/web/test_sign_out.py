@@ -60,17 +60,17 @@ def at_terminal(person: PlainBrowser, terminal: str) -> WebTerminal:
     )
 
 
-def last_word(visitor: WebTerminal) -> Notice:
+def last_word(client: WebTerminal) -> Notice:
     """Return what the page shows when it is over."""
-    visitor.until(lambda: visitor.ended)
-    visitor.close()
-    return visitor.notices[-1]
+    client.until(lambda: client.ended)
+    client.close()
+    return client.notices[-1]
 
 
-def still_works(visitor: WebTerminal) -> None:
-    visitor.type(b"echo still $((40+2))\n")
-    visitor.shows(b"still 42")
-    visitor.close()
+def still_works(client: WebTerminal) -> None:
+    client.type(b"echo still $((40+2))\n")
+    client.shows(b"still 42")
+    client.close()
 
 
 def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
@@ -81,7 +81,7 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
     opened = [at_terminal(leaver, f"leaver{number}") for number in range(6)]
     elsewhere = at_terminal(stayer, "stayer")
     by_password = WebTerminal(port).hello(ticket(port, headers=basic()), terminal="client")
-    theirs = {visitor.source for visitor in opened}
+    theirs = {client.source for client in opened}
 
     def told_of_sign_outs() -> list[dict[str, Any]]:
         return [e for e in gateway.audit() if e["fields"].get("action") == "web.sign-out"]
@@ -89,8 +89,8 @@ def test_signing_out_closes_its_terminals_in_every_worker_and_no_others(
     before = len(told_of_sign_outs())
     began = time.monotonic()
     assert leaver.post("/sign-out").status == 303
-    for visitor in opened:
-        word = last_word(visitor)
+    for client in opened:
+        word = last_word(client)
         assert word.word is NoticeKind.REVOKED
         assert "you signed out" in word.text
     assert time.monotonic() - began < END_S
@@ -110,8 +110,8 @@ def test_a_ticket_made_before_is_void(port: int) -> None:
     person = signed_in(port)
     made = ticket(port, headers=shown(person))
     assert person.post("/sign-out").status == 303
-    visitor = WebTerminal(port).hello(made)
-    assert last_word(visitor).word is NoticeKind.DENIED
+    client = WebTerminal(port).hello(made)
+    assert last_word(client).word is NoticeKind.DENIED
     status, answer, _ = post(port, "/api/ticket", b'{"target": "app01"}', shown(person))
     assert (status, answer["reason"]) == (401, "credential_wrong")
 
@@ -204,8 +204,8 @@ def test_a_sign_in_that_expires_ends_what_it_opened(gateway: Gateway, port: int)
     _, said, _ = post(port, "/api/sign-in", b'{"used": true}', shown(other))
     assert said["left_s"] > 11 * 3600
     assert said["latest_s"] > said["left_s"]
-    visitor = at_terminal(person, "short")
-    word = last_word(visitor)
+    client = at_terminal(person, "short")
+    word = last_word(client)
     assert time.time() >= soon
     assert (word.word, "the time of your sign-in is over" in word.text) == (
         NoticeKind.REVOKED,
@@ -227,7 +227,7 @@ def test_who_has_not_signed_in_changes_nothing(gateway: Gateway, port: int, cook
 
 def test_a_page_of_another_site_signs_nobody_out(port: int) -> None:
     person = signed_in(port)
-    visitor = at_terminal(person, "kept")
+    client = at_terminal(person, "kept")
     stranger = PlainBrowser(port, cookie=person.cookie, origin="https://elsewhere.example")
     assert stranger.post("/sign-out").status == 403
-    still_works(visitor)
+    still_works(client)

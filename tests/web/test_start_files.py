@@ -39,18 +39,18 @@ def test_it_is_seen_and_can_be_interrupted(tmp_path: Path, waiting: Path, comman
     with running(tmp_path, SETTINGS.format(home=waiting)) as gateway:
         let_in(gateway)
         port = gateway.port("web")
-        visitor = WebTerminal(port)
-        visitor.hello(ticket(port), command, terminal="waits")
-        visitor.shows(b"from-the-file")
+        client = WebTerminal(port)
+        client.hello(ticket(port), command, terminal="waits")
+        client.shows(b"from-the-file")
         # bash loses an interrupt that comes when sleep is forked and not yet executed.
         wait_until(lambda: pids_of("304.5", program="sleep"))
-        visitor.type(b"\x03")
-        visitor.type(b"echo to''-the-prompt\r")
-        visitor.shows(b"to-the-prompt\r\n")
-        assert b"went-on\r\n" not in visitor.text
-        visitor.type(b"exit\r")
-        visitor.until(lambda: visitor.exit is not None)
-        visitor.close()
+        client.type(b"\x03")
+        client.type(b"echo to''-the-prompt\r")
+        client.shows(b"to-the-prompt\r\n")
+        assert b"went-on\r\n" not in client.text
+        client.type(b"exit\r")
+        client.until(lambda: client.exit is not None)
+        client.close()
 
 
 class Wire:

@@ -130,9 +130,9 @@ def test_what_such_an_app_has_shown_wants_the_same_proof(gateway: Gateway, port:
     authenticator = add_passkey(person)
     prove(person, authenticator)
     given = asked(person, "ticket", target="app02")["ticket"]
-    visitor = WebTerminal(port).hello(given, "echo the secr''et")
-    visitor.until(lambda: visitor.exit is not None)
-    visitor.close()
+    client = WebTerminal(port).hello(given, "echo the secr''et")
+    client.until(lambda: client.exit is not None)
+    client.close()
     wait_until(lambda: [e for e in gateway.audit() if e["kind"] == "recording.ended"])
     [row] = json.loads(gateway.command("recording", "list", "--json").stdout)
     at = f"/recordings/{row['id']}"

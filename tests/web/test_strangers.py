@@ -367,9 +367,9 @@ def test_connections_that_say_nothing_or_half_a_hello_cost_little(secure: Gatewa
             line.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100))
         given = ticket(secure.port("web"))  # the listener has taken all of them by now
         assert rss(secure) - before < 32 * MIB
-        visitor = WebTerminal(secure.port("web")).hello(given, "printf he''re", terminal="quiet")
-        visitor.shows(b"here")
-        visitor.close()
+        client = WebTerminal(secure.port("web")).hello(given, "printf he''re", terminal="quiet")
+        client.shows(b"here")
+        client.close()
 
 
 def test_pings_before_a_hello_cost_little(secure: Gateway) -> None:
@@ -392,9 +392,9 @@ def test_pings_before_a_hello_cost_little(secure: Gateway) -> None:
                     line.sendall(PINGS)
         given = ticket(port)
         assert rss(secure) - before < 16 * MIB
-        visitor = WebTerminal(port).hello(given, "printf he''re", terminal="pings")
-        visitor.shows(b"here")
-        visitor.close()
+        client = WebTerminal(port).hello(given, "printf he''re", terminal="pings")
+        client.shows(b"here")
+        client.close()
 
 
 def test_slow_readers_of_a_file_cost_little(secure: Gateway) -> None:
@@ -407,6 +407,6 @@ def test_slow_readers_of_a_file_cost_little(secure: Gateway) -> None:
             line.sendall(get.encode())
         given = ticket(secure.port("web"))
         assert rss(secure) - before < 32 * MIB
-        visitor = WebTerminal(secure.port("web")).hello(given, "printf he''re", terminal="slow")
-        visitor.shows(b"here")
-        visitor.close()
+        client = WebTerminal(secure.port("web")).hello(given, "printf he''re", terminal="slow")
+        client.shows(b"here")
+        client.close()

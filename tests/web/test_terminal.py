@@ -20,36 +20,36 @@ from tests.web.conftest import SETTINGS
 
 
 @contextmanager
-def visiting(port: int, command: str = "", **options: object) -> Iterator[WebTerminal]:
-    visitor = WebTerminal(port)
+def attached(port: int, command: str = "", **options: object) -> Iterator[WebTerminal]:
+    client = WebTerminal(port)
     try:
-        visitor.hello(ticket(port), command, **options)  # type: ignore[arg-type]
-        yield visitor
+        client.hello(ticket(port), command, **options)  # type: ignore[arg-type]
+        yield client
     finally:
-        visitor.close()
+        client.close()
 
 
 def test_a_terminal_in_the_shell_of_the_app(gateway: Gateway, port: int) -> None:
-    with visiting(port, terminal="first") as visitor:
-        visitor.type(b"echo app=$APP_NAME; exit 3\r")
-        visitor.shows(b"\napp=app01")
-        visitor.until(lambda: visitor.exit)
-        assert visitor.exit == Exit(3)
-        visitor.send(Detach())
-        visitor.until(lambda: visitor.ended)
-    line = gateway.wait_for_session(visitor.source)
+    with attached(port, terminal="first") as client:
+        client.type(b"echo app=$APP_NAME; exit 3\r")
+        client.shows(b"\napp=app01")
+        client.until(lambda: client.exit)
+        assert client.exit == Exit(3)
+        client.send(Detach())
+        client.until(lambda: client.ended)
+    line = gateway.wait_for_session(client.source)
     assert line["identity"] == "dev"
     assert line["target"] == "app01.ssh"
     assert line["outcome"] == "closed"
     assert line["sent"] == len(b"echo app=$APP_NAME; exit 3\r")
-    assert line["received"] == len(visitor.output)
+    assert line["received"] == len(client.output)
 
 
 def test_the_terminal_is_there_for_whoever_comes_back(port: int) -> None:
-    with visiting(port, terminal="stay") as visitor:
-        visitor.type(b"here=still; echo marked\r")
-        visitor.shows(b"\nmarked")
-    with visiting(port, terminal="stay") as again:
+    with attached(port, terminal="stay") as client:
+        client.type(b"here=still; echo marked\r")
+        client.shows(b"\nmarked")
+    with attached(port, terminal="stay") as again:
         again.type(b"echo $here\r")
         again.shows(b"\nstill")
         assert b"marked" in again.snapshot
@@ -58,13 +58,13 @@ def test_the_terminal_is_there_for_whoever_comes_back(port: int) -> None:
 def test_who_detaches_and_goes_at_once_is_not_waited_for(port: int) -> None:
     """As a page does: its last word must reach the holder, though no client waits for an answer."""
     for _ in range(5):
-        with visiting(port, terminal="brief") as visitor:
-            visitor.type(b"exit\r")
-            visitor.until(lambda v=visitor: v.exit)
-            visitor.send(Detach())
+        with attached(port, terminal="brief") as client:
+            client.type(b"exit\r")
+            client.until(lambda v=client: v.exit)
+            client.send(Detach())
 
         def begins_anew() -> bool:
-            with visiting(port, terminal="brief") as again:
+            with attached(port, terminal="brief") as again:
                 with suppress(ConnectionClosed):  # it ended as they came
                     again.send(Detach())
                 return again.welcome is not None and again.welcome.out_at == 0
@@ -77,16 +77,16 @@ def test_who_detaches_in_the_middle_of_output_is_not_waited_for(port: int, tmp_p
     """Output that they are not shown any more must not keep their last word back."""
     done = tmp_path / "done"
     command = f"head -c 3000000 /dev/zero; touch {done}; exec sleep 600"
-    with visiting(port, command, terminal="parting") as visitor:
-        visitor.until(lambda: visitor.seen > 100_000)
-        visitor.send(Detach())
+    with attached(port, command, terminal="parting") as client:
+        client.until(lambda: client.seen > 100_000)
+        client.send(Detach())
     wait_until(done.exists, END_S)  # less than the minute for which a cut line is waited for
 
 
 def test_terminals_of_two_apps_are_apart(port: int) -> None:
-    with visiting(port, terminal="same") as visitor:
-        visitor.type(b"echo one\r")
-        visitor.shows(b"\none")
+    with attached(port, terminal="same") as client:
+        client.type(b"echo one\r")
+        client.shows(b"\none")
         other = WebTerminal(port)
         other.hello(ticket(port, "app02"), terminal="same")
         assert other.snapshot == b""
@@ -96,16 +96,16 @@ def test_terminals_of_two_apps_are_apart(port: int) -> None:
 def test_an_administrator_who_closes_it_is_named_and_the_terminal_lives_on(
     gateway: Gateway, port: int
 ) -> None:
-    with visiting(port, terminal="evicted") as visitor:
-        visitor.type(b"kept=yes; echo ready\r")
-        visitor.shows(b"\nready")
+    with attached(port, terminal="evicted") as client:
+        client.type(b"kept=yes; echo ready\r")
+        client.shows(b"\nready")
         rows = json.loads(gateway.command("session", "list", "--json").stdout)
-        (mine,) = [row["id"] for row in rows if row["source"] == visitor.source]
+        (mine,) = [row["id"] for row in rows if row["source"] == client.source]
         gateway.command("session", "close", mine, "--reason", "for a test")
-        visitor.until(lambda: visitor.notices)
-        assert visitor.notices[0].word is NoticeKind.REVOKED
-        assert "for a test" in visitor.notices[0].text
-    with visiting(port, terminal="evicted") as again:
+        client.until(lambda: client.notices)
+        assert client.notices[0].word is NoticeKind.REVOKED
+        assert "for a test" in client.notices[0].text
+    with attached(port, terminal="evicted") as again:
         again.type(b"echo $kept\r")
         again.shows(b"\nyes")
 
@@ -114,14 +114,14 @@ def test_whoever_loses_his_grant_is_sent_out_within_seconds(gateway: Gateway, po
     at = len(gateway.lines)
     gateway.command("grant", "add", "user:dev", "secret")
     gateway.wait_for(lambda line: line["event"] == "policy changed", after=at)
-    visitor = WebTerminal(port)
-    visitor.hello(ticket(port, "secret"))
+    client = WebTerminal(port)
+    client.hello(ticket(port, "secret"))
     rows = json.loads(gateway.command("grant", "list", "--json").stdout)
     number = next(str(row["id"]) for row in rows if row["app"] == "secret")
     gateway.command("grant", "remove", number)
-    visitor.until(lambda: visitor.notices, END_S)
-    assert visitor.notices[0].word is NoticeKind.REVOKED
-    visitor.close()
+    client.until(lambda: client.notices, END_S)
+    assert client.notices[0].word is NoticeKind.REVOKED
+    client.close()
 
 
 # Who gets in.
@@ -144,9 +144,9 @@ def test_a_ticket_is_good_once(port: int) -> None:
 )
 def test_what_is_no_ticket_is_refused_and_audited(gateway: Gateway, port: int, given: str) -> None:
     at = len(gateway.lines)
-    visitor = WebTerminal(port)
-    visitor.hello(given)
-    assert [notice.word for notice in visitor.notices] == [NoticeKind.DENIED]
+    client = WebTerminal(port)
+    client.hello(given)
+    assert [notice.word for notice in client.notices] == [NoticeKind.DENIED]
     line = gateway.wait_for_denial(after=at)
     assert line["way"] == "web"
     if len(given) > 8:
@@ -194,16 +194,16 @@ def test_a_page_of_another_site_is_refused_before_it_is_a_websocket(port: int) -
 
 def test_what_is_no_frame_and_what_is_not_his_to_say_ends_it_with_a_word(port: int) -> None:
     for sent in (b"", b"\x00junk", b"\x82" + b"\0" * 8 + b"x"):
-        with visiting(port, terminal="rude") as visitor:
-            assert visitor.socket is not None
-            visitor.socket.send(sent)
-            visitor.until(lambda v=visitor: v.notices)
-            assert visitor.notices[0].word is NoticeKind.FAULT
-    with visiting(port, terminal="rude") as visitor:
-        assert visitor.socket is not None
-        visitor.socket.send("text")
-        visitor.until(lambda: visitor.notices)
-        assert visitor.notices == [Notice(NoticeKind.FAULT, "a text message; frames are binary")]
+        with attached(port, terminal="rude") as client:
+            assert client.socket is not None
+            client.socket.send(sent)
+            client.until(lambda v=client: v.notices)
+            assert client.notices[0].word is NoticeKind.FAULT
+    with attached(port, terminal="rude") as client:
+        assert client.socket is not None
+        client.socket.send("text")
+        client.until(lambda: client.notices)
+        assert client.notices == [Notice(NoticeKind.FAULT, "a text message; frames are binary")]
 
 
 RECORDED = SETTINGS + "\n[recording]\nrecord_input = true\n"
@@ -213,11 +213,11 @@ def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: 
     with running(tmp_path, RECORDED) as gateway:
         let_in(gateway)
         gateway.permit("user:dev", "*", Permission.RECORD)
-        with visiting(gateway.port("web")) as visitor:
-            visitor.type(b"echo shown; exit 4\r")
-            visitor.until(lambda: visitor.exit)
-            assert visitor.notices[0].word is NoticeKind.RECORDED
-            source = visitor.source
+        with attached(gateway.port("web")) as client:
+            client.type(b"echo shown; exit 4\r")
+            client.until(lambda: client.exit)
+            assert client.notices[0].word is NoticeKind.RECORDED
+            source = client.source
         gateway.wait_for_session(source)
         (row,) = json.loads(gateway.command("recording", "list", "--json").stdout)
         assert row["user"] == "dev"
@@ -226,7 +226,7 @@ def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: 
         assert (first["width"], first["height"]) == (80, 24)
         shown = "".join(data for _, code, data in events if code == "o")
         typed = "".join(data for _, code, data in events if code == "i")
-        assert shown == visitor.output.decode()
+        assert shown == client.output.decode()
         assert typed == "echo shown; exit 4\r"
         wanted = {"channel.opened", "recording.ended"}
         wait_until(lambda: wanted <= {event["kind"] for event in gateway.audit()})
@@ -240,34 +240,34 @@ def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -
         if recordings.is_dir():
             recordings.rmdir()
         recordings.write_text("in the way")
-        visitor = WebTerminal(gateway.port("web")).hello(ticket(gateway.port("web")))
-        assert visitor.welcome is None
-        assert "has to be recorded and cannot be" in visitor.notices[-1].text
-        visitor.close()
+        client = WebTerminal(gateway.port("web")).hello(ticket(gateway.port("web")))
+        assert client.welcome is None
+        assert "has to be recorded and cannot be" in client.notices[-1].text
+        client.close()
 
 
 @pytest.mark.parametrize("name", ["", "Main", "a/b", "ü", "x" * 60])
 def test_what_is_no_name_of_a_terminal_is_told_as_such(port: int, name: str) -> None:
-    visitor = WebTerminal(port).hello(ticket(port), terminal=name)
-    assert visitor.welcome is None
-    assert visitor.notices[-1].word is NoticeKind.DENIED
-    assert "is no name for a terminal" in visitor.notices[-1].text
-    visitor.close()
+    client = WebTerminal(port).hello(ticket(port), terminal=name)
+    assert client.welcome is None
+    assert client.notices[-1].word is NoticeKind.DENIED
+    assert "is no name for a terminal" in client.notices[-1].text
+    client.close()
 
 
 def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_path: Path) -> None:
     with running(tmp_path, SETTINGS) as gateway:
         let_in(gateway)
-        with visiting(gateway.port("web")) as visitor:
-            visitor.type(b"kept=yes; echo ready\r")
-            visitor.shows(b"\nready")
-            assert visitor.welcome is not None
-            attachment = visitor.welcome.attachment
+        with attached(gateway.port("web")) as client:
+            client.type(b"kept=yes; echo ready\r")
+            client.shows(b"\nready")
+            assert client.welcome is not None
+            attachment = client.welcome.attachment
             gateway.signal(signal.SIGTERM)
             gateway.wait_for(lambda line: line["event"] == "draining")
             gateway.signal(signal.SIGTERM)
-            visitor.until(lambda: visitor.notices)
-            assert visitor.notices[0].word is NoticeKind.DETACHED
+            client.until(lambda: client.notices)
+            assert client.notices[0].word is NoticeKind.DETACHED
         assert gateway.process is not None
         gateway.process.wait(30)
         gateway.wait_for(lambda line: line["event"] == "end of log")  # or it would come later
@@ -275,7 +275,7 @@ def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_pat
         gateway.start()
         port = gateway.port("web")
         again = WebTerminal(port)
-        again.hello(ticket(port), attachment=attachment, seen=visitor.seen)
+        again.hello(ticket(port), attachment=attachment, seen=client.seen)
         assert again.welcome is not None
         assert again.welcome.attachment == attachment
         again.type(b"echo $kept\r")
@@ -287,7 +287,7 @@ def test_a_worker_that_drains_keeps_no_line_that_others_would_answer(tmp_path: P
     with running(tmp_path, SETTINGS) as gateway:
         let_in(gateway)
         port = gateway.port("web")
-        with visiting(port), closing(HTTPConnection("127.0.0.1", port)) as kept:
+        with attached(port), closing(HTTPConnection("127.0.0.1", port)) as kept:
 
             def status() -> int:
                 kept.request("GET", "/sign-in")
@@ -312,6 +312,6 @@ def test_a_worker_that_drains_keeps_no_line_that_others_would_answer(tmp_path: P
 
 
 def test_frames_that_come_in_pieces_of_the_socket_are_whole(port: int) -> None:
-    with visiting(port, "head -c 300000 /dev/zero | tr '\\0' x", terminal="long") as visitor:
-        visitor.until(lambda: visitor.exit)
-        assert bytes(visitor.output) == b"x" * 300_000
+    with attached(port, "head -c 300000 /dev/zero | tr '\\0' x", terminal="long") as client:
+        client.until(lambda: client.exit)
+        assert bytes(client.output) == b"x" * 300_000

@@ -37,9 +37,9 @@ def plain(tab: Tab) -> Tab:
 
 def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) -> None:
     tab = plain
-    visitor = WebTerminal(port).hello(ticket(port), "true", terminal="once")
-    visitor.until(lambda: visitor.exit is not None)
-    visitor.close()
+    client = WebTerminal(port).hello(ticket(port), "true", terminal="once")
+    client.until(lambda: client.exit is not None)
+    client.close()
     sign_in(tab, base)
     assert tab.ask("document.querySelector('button.copy').hidden"), "no script has run"
     rows = tab.ask("[...document.querySelectorAll('ul.apps > li')].map(row => row.textContent)")

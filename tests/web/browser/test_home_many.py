@@ -91,9 +91,9 @@ def test_what_ssh_needs_first_is_a_command(home: Tab) -> None:
 
 
 def test_times_are_those_of_the_person(home: Tab, base: str, port: int) -> None:
-    visitor = WebTerminal(port).hello(ticket(port), "true", terminal="once")
-    visitor.until(lambda: visitor.exit is not None)
-    visitor.close()
+    client = WebTerminal(port).hello(ticket(port), "true", terminal="once")
+    client.until(lambda: client.exit is not None)
+    client.close()
     home.call("Emulation.setTimezoneOverride", timezoneId="Asia/Kathmandu")
     home.open(f"{base}/")
     home.until("document.querySelector('time')?.title.includes('UTC')")

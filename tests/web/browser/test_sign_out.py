@@ -100,9 +100,9 @@ def test_a_key_is_use_and_what_a_program_makes_the_terminal_answer_is_not(
 ) -> None:
     terminal(tab, base, "used")
     soon = end_all(gateway, 300, latest_s=7200)
-    visitor = WebTerminal(port).hello(ticket(port), terminal="used")
+    client = WebTerminal(port).hello(ticket(port), terminal="used")
     # The answer has seven bytes: ESC [ ? 1 ; 2 c.
-    visitor.type(
+    client.type(
         b"stty -icanon -echo; printf '\\033[c'; dd bs=1 count=7 of=/dev/null 2>/dev/null;"
         b" stty icanon echo; echo an''swered\n"
     )
@@ -111,7 +111,7 @@ def test_a_key_is_use_and_what_a_program_makes_the_terminal_answer_is_not(
     run(tab, "echo ty''ped")
     shows(tab, "typed")
     wait_until(lambda: max(end_of_all(gateway)) > soon + 3600)
-    visitor.close()
+    client.close()
 
 
 def end_of_all(gateway: Gateway) -> set[float]:
