@@ -107,11 +107,6 @@ def ssh_config(
         raise click.UsageError("give either --gateway or --jump")
     given = gateway or jump
     address, jumps = (given, jump is not None) if given else _public(installation.settings)
-    options: list[str] = []
-    if token_file:
-        options += ["--token-file", str(token_file.absolute())]
-    if ca_file:
-        options += ["--ca-file", str(ca_file.absolute())]
     folder = (directory or Path.home() / ".ssh" / "stagedoor").absolute()
     known_hosts = folder / sshconfig.KNOWN_HOSTS_NAME
     access = sshconfig.SshAccess(
@@ -121,7 +116,7 @@ def ssh_config(
         or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
         client=(*this_program(), "tunnel") if client is None else _words(client),
-        client_options=tuple(options),
+        client_options=_client_options(token_file, ca_file),
         environments=environments,
         login_name=login_name,
         fdpass=fdpass,
@@ -133,7 +128,16 @@ def ssh_config(
         click.echo(f"# {known_hosts}")
         click.echo(sshconfig.render_known_hosts(access), nl=False)
         return
-    written = sshconfig.write(access, folder, add_include=include)
+    _report(sshconfig.write(access, folder, add_include=include))
+
+
+def _client_options(token_file: Path | None, ca_file: Path | None) -> tuple[str, ...]:
+    """Return the options of the client for these files, with absolute paths."""
+    files = (("--token-file", token_file), ("--ca-file", ca_file))
+    return tuple(word for name, file in files if file for word in (name, str(file.absolute())))
+
+
+def _report(written: sshconfig.WriteResult) -> None:
     click.echo(f"wrote {written.config}\nwrote {written.known_hosts}")
     if written.added:
         click.echo("put the Include line at the top of ~/.ssh/config")
