@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from measure import version
 from series import percentile
 
 HEAD = ["| | values | p50 | p95 | p99 | | at most |", "|---|---:|---:|---:|---:|---|---|"]
@@ -32,7 +33,10 @@ def row(name: str, values: Sequence[float], unit: str, bound: str) -> str:
 def hand_out(lines: Sequence[str], load_before: float, page: Path | None, mark: str) -> None:
     """Print a table's lines and the machine's load, and write them into `page` if it is not None."""
     load = f"{load_before:.1f} at the start, {os.getloadavg()[0]:.1f} at the end"
-    text = "\n".join([*lines, "", f"{os.cpu_count()} processors; load average {load}."])
+    place = (
+        f"Measured with Stagedoor {version()} on {os.cpu_count()} processors; load average {load}."
+    )
+    text = "\n".join([*lines, "", place])
     print(text)
     if page is not None:
         put_into(page, mark, text)

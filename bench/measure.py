@@ -9,6 +9,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from stagedoor import __version__
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 _SET_CHILD_SUBREAPER = 36
@@ -117,7 +119,7 @@ def machine(open_files: int, folder: Path) -> dict[str, str]:
         "system": f"{system}, Linux {platform.release()}, Python {platform.python_version()}",
         "open files": f"{open_files} in each process",
         "file system of the audit": _file_system(folder),
-        "stagedoor": _commit(),
+        "stagedoor": version(),
     }
 
 
@@ -130,14 +132,15 @@ def _file_system(folder: Path) -> str:
     return best[1]
 
 
-def _commit() -> str:
+def version() -> str:
+    """Return the version of Stagedoor in this checkout, and its commit."""
     done = subprocess.run(
         ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.stdout.strip() or "not from a checkout"
+    return f"{__version__} ({done.stdout.strip() or 'not from a checkout'})"
 
 
 def _stat(pid: int) -> list[str] | None:

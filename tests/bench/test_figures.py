@@ -1,0 +1,25 @@
+"""The pages of figures: each names the version that was measured, and none is older than the last release."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs").glob("performance-*.md"))
+_MEASURED = re.compile(r"^(?:\| stagedoor +\| |Measured with Stagedoor )(\d+)\.(\d+)\.(\d+)", re.M)
+_RELEASES = re.compile(r"^## \[(\d+)\.(\d+)\.(\d+)\]", re.M)
+OLDER = {"performance-jump.md", "performance-kubernetes.md"}
+"""The pages that must be measured again before the next release. No page is added here."""
+
+
+def versions(pattern: re.Pattern[str], text: str) -> list[tuple[int, ...]]:
+    return [tuple(map(int, parts)) for parts in pattern.findall(text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_figures_are_not_older_than_the_last_release(page: Path) -> None:
+    last = max(versions(_RELEASES, (ROOT / "CHANGELOG.md").read_text("utf-8")))
+    measured = versions(_MEASURED, page.read_text("utf-8"))
+    assert measured, "the page names the version that was measured"
+    assert (min(measured) < last) == (page.name in OLDER), "measure it again: it says how"
