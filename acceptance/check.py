@@ -12,7 +12,15 @@ from pathlib import Path
 from acceptance import doors, features, jump, machine_login, webshell
 from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
-from stagedoor.demo.clients import CLIENTS, FDPASS, TUNNEL, Client, ClientFiles, DemoUser, Login
+from stagedoor.demo.clients import (
+    CLIENTS,
+    FDPASS,
+    TUNNEL,
+    ClientFiles,
+    DemoClient,
+    DemoLogin,
+    DemoUser,
+)
 from stagedoor.demo.gateway import DemoGateway, run_demo, stagedoor_command
 from stagedoor.model.errors import StagedoorError
 
@@ -142,7 +150,7 @@ def leaving_rows(entrance: ClientFiles, desk: doors.Desk) -> list[Row]:
     ]
 
 
-def _denials(login: Login, guest: Login) -> dict[str, Callable[[], str]]:
+def _denials(login: DemoLogin, guest: DemoLogin) -> dict[str, Callable[[], str]]:
     app = "app01.ssh"
     return {
         "no credential": lambda: doors.check_refused(login, app, 22, 407, ""),
@@ -156,8 +164,8 @@ def _denials(login: Login, guest: Login) -> dict[str, Callable[[], str]]:
 
 def through(
     entrance: ClientFiles,
-    client: Client = FDPASS,
-    login: Login | None = None,
+    client: DemoClient = FDPASS,
+    login: DemoLogin | None = None,
     host: str = "app01.ssh",
 ) -> Reach:
     """Return the connection to a shell by a client."""
@@ -165,7 +173,7 @@ def through(
     return reach(client, login or entrance.login, base, host, near=entrance.near)
 
 
-def _login(entrance: ClientFiles, client: Client, folder: Path) -> None:
+def _login(entrance: ClientFiles, client: DemoClient, folder: Path) -> None:
     features.login(through(entrance, client), folder)
 
 

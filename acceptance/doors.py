@@ -14,7 +14,7 @@ from typing import Any
 
 from acceptance.reach import Reach
 from acceptance.verdict import FailedError, expect
-from stagedoor.demo.clients import Login
+from stagedoor.demo.clients import DemoLogin
 
 ANSWER_S = 60.0
 REVOKED_WITHIN_S = 5.0
@@ -50,7 +50,7 @@ class Desk:
 
 
 def check_refused(
-    login: Login, host: str, port: int, status: int, password: str | None = None
+    login: DemoLogin, host: str, port: int, status: int, password: str | None = None
 ) -> str:
     """Request a tunnel and return the status. Raises FailedError unless it is `status`, with a reason.
 
@@ -77,7 +77,7 @@ def check_refused(
     return str(status)
 
 
-def check_evicted(reach: Reach, login: Login, desk: Desk) -> None:
+def check_evicted(reach: Reach, login: DemoLogin, desk: Desk) -> None:
     """Check that `session list` shows a live ssh, and that `session close` ends it and keeps its reason."""
     with reach.inside() as client:
         [live] = _sessions(desk, login, 1)
@@ -88,7 +88,7 @@ def check_evicted(reach: Reach, login: Login, desk: Desk) -> None:
     expect(closed["close_reason"] == REASON, f"the reason kept is {closed['close_reason']!r}")
 
 
-def check_revoked(reach: Reach, login: Login, desk: Desk) -> str:
+def check_revoked(reach: Reach, login: DemoLogin, desk: Desk) -> str:
     """Check that `grant remove` ends a live ssh and refuses the next one; return how long that took."""
     with reach.inside() as client:
         grants = [
@@ -108,7 +108,7 @@ def check_revoked(reach: Reach, login: Login, desk: Desk) -> str:
     return f"within {took_s:.1f} s"
 
 
-def _closed(desk: Desk, login: Login) -> dict[str, Any]:
+def _closed(desk: Desk, login: DemoLogin) -> dict[str, Any]:
     """Return the only session once its end is in the audit, which may be later than the ssh ends."""
     deadline = time.monotonic() + ANSWER_S
     while True:
@@ -117,7 +117,7 @@ def _closed(desk: Desk, login: Login) -> dict[str, Any]:
             return session
 
 
-def _sessions(desk: Desk, login: Login, count: int, *options: str) -> list[dict[str, Any]]:
+def _sessions(desk: Desk, login: DemoLogin, count: int, *options: str) -> list[dict[str, Any]]:
     sessions = desk.json("session", "list", "--user", login.user, *options)
     expect(len(sessions) == count, f"session list shows {len(sessions)} sessions, not {count}")
     return sessions

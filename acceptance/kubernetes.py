@@ -29,8 +29,8 @@ from stagedoor.demo.clients import (
     DEVELOPER,
     USER,
     ClientFiles,
+    DemoLogin,
     DemoUser,
-    Login,
     private_file,
     write_configs,
 )
@@ -282,7 +282,7 @@ def _add_people(
         file = private_file(home / "token", json.loads(text)["token"] + "\n")
         client = (*stagedoor_command(), "tunnel")
         password = passwords[person.name]
-        logins[person.name] = Login(
+        logins[person.name] = DemoLogin(
             host, ports["tunnel"], person.name, password, file, home, client
         )
     public_ca = " ".join(ca.split()[:2])

@@ -13,7 +13,7 @@ from stagedoor.client import sshconfig
 from stagedoor.demo.clients import APPS
 from stagedoor.demo.show import bold, describe, timestamped
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 
 
 def show() -> None:
@@ -99,4 +99,6 @@ def event_of(line: str) -> Event:
     """Return the event in a line of `stagedoor audit --json`, without its time."""
     document = json.loads(line)
     kept = ("session", "identity", "target", "source", "way", "reason", "instance", "fields")
-    return Event(at=0.0, kind=Kind(document["kind"]), **{name: document[name] for name in kept})
+    return Event(
+        at=0.0, kind=EventKind(document["kind"]), **{name: document[name] for name in kept}
+    )

@@ -16,7 +16,13 @@ from stagedoor.demo.gateway import DemoGateway, run_demo
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.recorder import SUFFIX
 from stagedoor.signin.links import make_link
-from stagedoor.wire.terminal.asciicast import Code, Event, Header, encode_event, encode_header
+from stagedoor.wire.terminal.asciicast import (
+    AsciicastEvent,
+    AsciicastHeader,
+    Code,
+    encode_event,
+    encode_header,
+)
 
 _COLLEAGUE = DemoUser("alice", ("app01",))
 _DESK = Appearance("desk", "light", 1000, 640)
@@ -150,8 +156,8 @@ def recorded(demo: DemoGateway, session: str = "0" * 26) -> str:
     name = f"{session}.1"
     folder = demo.settings.recordings_folder
     folder.mkdir(mode=0o700, exist_ok=True)
-    header = encode_header(Header(96, 24, 1_700_000_000))
-    body = b"".join(encode_event(Event(*line)) for line in lines)
+    header = encode_header(AsciicastHeader(96, 24, 1_700_000_000))
+    body = b"".join(encode_event(AsciicastEvent(*line)) for line in lines)
     (folder / f"{name}{SUFFIX}").write_bytes(header + body)
     return name
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from acceptance.prompted import Done, Prompted, run
 from acceptance.verdict import FailedError, NotHereError, need
-from stagedoor.demo.clients import Client, Login, private_file
+from stagedoor.demo.clients import DemoClient, DemoLogin, private_file
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Reach:
 
 
 def reach(
-    client: Client, login: Login, base: Path, host: str = "app01.ssh", *, near: bool = True
+    client: DemoClient, login: DemoLogin, base: Path, host: str = "app01.ssh", *, near: bool = True
 ) -> Reach:
     """Return the reach through `client`; `base` is the ssh_config with all but the ProxyCommand.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from acceptance.chromium import BrowserError, Tab, chromium, find_chromium
 from acceptance.person import Person
 from acceptance.verdict import FailedError, NotHereError, expect
-from stagedoor.demo.clients import Login
+from stagedoor.demo.clients import DemoLogin
 from stagedoor.listeners.web.pages.assets import FOLDER
 
 ATTACH_S = 60.0
@@ -15,7 +15,7 @@ Drive = Callable[[Path], object]
 
 
 def drives(
-    stagedoor: tuple[str, ...], url: str, login: Login, link: Callable[[], str]
+    stagedoor: tuple[str, ...], url: str, login: DemoLogin, link: Callable[[], str]
 ) -> dict[str, Drive]:
     """Return the checks by name. `url` is the WebShell's; `link` makes a one-time link."""
     return {
@@ -62,7 +62,7 @@ def _drive(tab: Tab) -> str:
     return "a one-time link, then its terminal"
 
 
-def _attach(stagedoor: tuple[str, ...], url: str, login: Login) -> None:
+def _attach(stagedoor: tuple[str, ...], url: str, login: DemoLogin) -> None:
     done = subprocess.run(
         [
             *stagedoor, "attach", "--url", url, "--user", login.user, "--token-file",

@@ -375,10 +375,10 @@ def _answer(asked: socket.socket) -> None:
 def have_a_home(folder: str) -> None:
     """As the account's, for local shells. What the person who runs the tests has in ~/.bashrc is not tested,
     may print, and may take longer than a test: `pyenv init` starts sixty processes."""
-    from stagedoor.shells.local.process import Account
+    from stagedoor.shells.local.process import LocalAccount
 
-    real = Account.current()
-    Account.current = lambda: replace(real, home=folder)  # type: ignore[method-assign]
+    real = LocalAccount.current()
+    LocalAccount.current = lambda: replace(real, home=folder)  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from acceptance.__main__ import demo
 from acceptance.check import Row, run_row
 from acceptance.reach import reach
 from acceptance.verdict import FailedError, NotHereError, Result, expect, need, untried
-from stagedoor.demo.clients import CLIENTS, NC, Login
+from stagedoor.demo.clients import CLIENTS, NC, DemoLogin
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
@@ -87,7 +87,7 @@ def test_a_client_that_is_not_here_is_named_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    login = Login("127.0.0.1", 1, "dev", "secret", tmp_path / "token", tmp_path)
+    login = DemoLogin("127.0.0.1", 1, "dev", "secret", tmp_path / "token", tmp_path)
     for client in CLIENTS:
         if client.package is not None:
             with pytest.raises(NotHereError, match=f"apt-get install {client.package}$"):
@@ -226,7 +226,7 @@ def test_a_gateway_that_lets_everybody_in_fails_the_denials() -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         port = listener.getsockname()[1]
-        login = Login("127.0.0.1", port, "dev", "secret", Path("token"), Path())
+        login = DemoLogin("127.0.0.1", port, "dev", "secret", Path("token"), Path())
         with pytest.raises(FailedError, match="let in"):
             doors.check_refused(login, "www.example.com", 22, 403)
     with pytest.raises(FailedError, match="no answer"):

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 from stagedoor.admin import audit_sinks as audit_sinks
 from stagedoor.admin.audit_sinks import bodies, last_seq_of
 from stagedoor.audit.chain import Chain
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 
 CHAIN = Chain()
-LINES = [CHAIN.add(n, Event(float(n), Kind.SESSION_OPENED, "one")) for n in range(1, 6)]
+LINES = [CHAIN.add(n, Event(float(n), EventKind.SESSION_OPENED, "one")) for n in range(1, 6)]
 TEXT = "".join(f"{line.text}\n" for line in LINES).encode()
 
 

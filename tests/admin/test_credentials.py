@@ -17,7 +17,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
 from stagedoor.model.webpass import PassKind
-from stagedoor.settings.accounts import Accounts, StepUp
+from stagedoor.settings.accounts import AccountSettings, StepUpSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
 from stagedoor.signin.key_proof import NAMESPACE, line_to_sign
@@ -29,7 +29,7 @@ from stagedoor.wire.ssh.signature import Signature, armour, encode_signed
 from tests.fixtures.people import log_in
 from tests.ssh.test_credentials import TOUCHED, VERIFIED, SecurityKey
 
-ALL = Accounts(self_service=("password", "tokens", "keys"))
+ALL = AccountSettings(self_service=("password", "tokens", "keys"))
 HOST = "gw.example:8443"
 OLD, NEW = "the old password", "the new password"
 
@@ -46,7 +46,7 @@ class Desk:
         self.revoked: dict[str, Denial] = {}
         self.service = self.made(ALL)
 
-    def made(self, accounts: Accounts) -> CredentialService:
+    def made(self, accounts: AccountSettings) -> CredentialService:
         settings = Settings(data_dir=self.settings.data_dir, accounts=accounts)
         return CredentialService(
             settings, self.database, self.policy, self.allowance, self.revoked.get
@@ -150,7 +150,7 @@ async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
 
     async def add(targets: tuple[str, ...], *, proved: bool) -> Denial | None:
         settings = Settings(
-            data_dir=desk.settings.data_dir, accounts=ALL, step_up=StepUp(targets=targets)
+            data_dir=desk.settings.data_dir, accounts=ALL, step_up=StepUpSettings(targets=targets)
         )
         service = CredentialService(
             settings, desk.database, desk.policy, desk.allowance, desk.revoked.get
@@ -228,7 +228,7 @@ async def test_without_leave_nothing_is_added_and_all_can_be_taken_away(desk: De
     with admin.open_service(desk.settings) as service:
         token = admin.create_token(service, "ann")
         [key] = admin.add_keys(service, "ann", [public_line(new_key())])
-    nothing = desk.made(Accounts(self_service=()))
+    nothing = desk.made(AccountSettings(self_service=()))
     ann = desk.person("ann")
     for what, denial in (
         ("keys", await desk.add_key("ann", new_key(), by=nothing)),
@@ -244,7 +244,7 @@ async def test_without_leave_nothing_is_added_and_all_can_be_taken_away(desk: De
 
 
 async def test_tokens_are_not_made_unless_the_settings_say_so(desk: Desk) -> None:
-    denial = await desk.made(Accounts()).add_token(desk.person("ann"), [], 1)
+    denial = await desk.made(AccountSettings()).add_token(desk.person("ann"), [], 1)
     assert isinstance(denial, Denial)
 
 

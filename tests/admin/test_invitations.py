@@ -16,7 +16,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import User
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.web import Web
+from stagedoor.settings.web import WebSettings
 from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.invitations import MOST_S, Invitation, invite
 from stagedoor.store.database import open_database
@@ -30,7 +30,8 @@ PASSWORD = "chosen by herself"
 class Office:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(
-            data_dir=folder, web=Web(addresses=("127.0.0.1:8000",), public_url="https://gw.example")
+            data_dir=folder,
+            web=WebSettings(addresses=("127.0.0.1:8000",), public_url="https://gw.example"),
         )
         with admin.open_service(self.settings) as service:
             admin.add_user(service, "ann", password="the old password")

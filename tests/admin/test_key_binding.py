@@ -13,14 +13,14 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.pending_login import LoginState, PendingLogin
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.login import key_binding
 from stagedoor.signin.login.key_binding import BEGINNINGS, KeyBinding
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.sign_in import pending_logins
 from tests.waiting import BOUND_S
 
-COMPANY = SingleSignOn(
+COMPANY = SingleSignOnSettings(
     name="Company",
     issuer="https://id.example",
     client_id="stagedoor",

@@ -17,7 +17,7 @@ from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
-from stagedoor.settings.machines import Machine
+from stagedoor.settings.machines import MachineSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.login import machine_logins
 from stagedoor.signin.login.machine_logins import MachineLoginService, machine_text
@@ -45,7 +45,7 @@ class Jobs:
         self.settings = Settings(
             data_dir=folder,
             machines=tuple(
-                Machine(
+                MachineSettings(
                     name=name,
                     user=f"ci-{name}",
                     issuer=ISSUER,

@@ -19,7 +19,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import CHALLENGE_S, PasskeyRecord, RelyingParty
 from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
-from stagedoor.settings.accounts import Accounts
+from stagedoor.settings.accounts import AccountSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.signin import passkey_service
 from stagedoor.signin.passkey_service import PasskeyService
@@ -266,7 +266,7 @@ async def test_what_is_done_is_in_the_audit_and_nothing_secret_is(desk: Desk) ->
 
 
 async def test_it_is_the_administrators_to_allow(desk: Desk) -> None:
-    settings = Settings(data_dir=desk.settings.data_dir, accounts=Accounts(self_service=()))
+    settings = Settings(data_dir=desk.settings.data_dir, accounts=AccountSettings(self_service=()))
     refused = await desk.made(settings).begin_registration(desk.signed_in("ann"), RP, proved=True)
     assert isinstance(refused, Denial)
     assert "accounts.self_service" in refused.message

@@ -19,7 +19,7 @@ from stagedoor.model.webpass import StepUpResult
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Attempt, Tokens
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.single_sign_on_service import SignInService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -53,7 +53,7 @@ class Desk:
         secret = folder / "secret"
         secret.write_text("s")
         secret.chmod(0o600)
-        sso = SingleSignOn(
+        sso = SingleSignOnSettings(
             "Company",
             ISSUER,
             "stagedoor",

@@ -22,7 +22,7 @@ from stagedoor.model.pending_step_up import PENDING_S, PendingStepUp, is_open, t
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.web import Web
+from stagedoor.settings.web import WebSettings
 from stagedoor.signin.step_up_service import MOST_WAITING, StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -70,7 +70,7 @@ class Desk:
     def __init__(self, folder: Path, database: Database) -> None:
         self.database = database
         self.now = time.time()
-        web = Web(addresses=("127.0.0.1:1",), public_url="https://gw.example/below")
+        web = WebSettings(addresses=("127.0.0.1:1",), public_url="https://gw.example/below")
         settings = Settings(data_dir=folder, web=web)
         policy = load_policy(database)
         self.waits = StepUpService(settings, database, lambda: policy, lambda: self.now)

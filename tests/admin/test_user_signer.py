@@ -20,7 +20,7 @@ from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create, new_key, public_line
 from stagedoor.model.certificate import Certificate
 from stagedoor.model.errors import RefusedError, StagedoorError, StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.permission import Permission
@@ -91,7 +91,7 @@ class Desk:
 
     def signed(self) -> list[Event]:
         events = [entry.event for entry in read_entries(self.database)]
-        return [event for event in events if event.kind is Kind.CERTIFICATE_SIGNED]
+        return [event for event in events if event.kind is EventKind.CERTIFICATE_SIGNED]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.session import AccessMethod, Opened, Ready
@@ -15,7 +15,7 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.settings.place import Place
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.journal import Entry, StoreJournal, read_entries
+from stagedoor.store.journal import JournalEntry, StoreJournal, read_entries
 
 TARGET = Target("app01")
 READY = Ready(
@@ -45,10 +45,10 @@ class Disk:
         self.batches.append(list(events))
         self.after()
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[JournalEntry]:
         return read_entries(self.database, limit=100_000)
 
-    def events(self, kind: Kind) -> list[Event]:
+    def events(self, kind: EventKind) -> list[Event]:
         return [e.event for e in self.entries() if e.event.kind is kind]
 
     def fail(self) -> None:

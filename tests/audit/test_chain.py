@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.audit.chain import NAMESPACE, Chain, Line, Link, checkpoint_event, statement
+from stagedoor.audit.chain import NAMESPACE, Chain, ChainLink, Line, checkpoint_event, statement
 from stagedoor.audit.verify import Report, checkpoints, verify
 from stagedoor.keys.files import load_or_create, new_key, public_line
 from stagedoor.keys.signing import find_signer, sign
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 
 KEY = new_key()
 KEY_NAME = sign(KEY, "", NAMESPACE)[1]
@@ -36,20 +36,22 @@ def chain_of(events: Sequence[Event], *, each: int, gap: int = 1, key: object = 
     return lines
 
 
-def look(texts: Sequence[str | bytes], against: Sequence[Link] = ()) -> Report:
+def look(texts: Sequence[str | bytes], against: Sequence[ChainLink] = ()) -> Report:
     raw = [text if isinstance(text, bytes) else text.encode() for text in texts]
     numbered = (("f", number, text) for number, text in enumerate(raw, 1))
     return verify(numbered, check, trusted=frozenset({KEY_NAME}), against=against)
 
 
-def event(number: int = 0, kind: Kind = Kind.SESSION_OPENED, **fields: str | int | None) -> Event:
+def event(
+    number: int = 0, kind: EventKind = EventKind.SESSION_OPENED, **fields: str | int | None
+) -> Event:
     return Event(1000.5 + number, kind, "one", f"s{number}", "alice", fields=fields)
 
 
 EVENTS = st.builds(
     event,
     st.integers(0, 10**6),
-    st.sampled_from([kind for kind in Kind if not kind.value.startswith("audit.")]),
+    st.sampled_from([kind for kind in EventKind if not kind.value.startswith("audit.")]),
     what=st.sampled_from(["", "ls", "\ud83d\ude00\x1b[2J", "\ud800"]),
     sent=st.sampled_from([0, 7, 2**70]),
 )

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from stagedoor.audit.ledger import BATCH, DENIALS, AuditLedger
 from stagedoor.audit.tally import SOURCE_SHARE
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
 from stagedoor.model.source import Source
 from stagedoor.store.sessions import list_sessions
@@ -28,7 +28,7 @@ async def test_a_session_is_durable_before_it_begins_and_closed_with_its_figures
     ledger.close(opened, Ended(End.IDLE, Counts(11, 22), "nothing for an hour"))
     await flushed(ledger)
     first, last = (entry.event for entry in disk.entries())
-    assert (first.kind, first.instance) == (Kind.SESSION_OPENED, "worker-1")
+    assert (first.kind, first.instance) == (EventKind.SESSION_OPENED, "worker-1")
     assert first.fields == {
         "method": "token",
         "credential": "t1",
@@ -36,7 +36,7 @@ async def test_a_session_is_durable_before_it_begins_and_closed_with_its_figures
         "grant_expires_at": 900.0,
         "shell": "127.0.0.1:2222",
     }
-    assert (last.kind, last.session, last.reason) == (Kind.SESSION_CLOSED, opened.id, "idle")
+    assert (last.kind, last.session, last.reason) == (EventKind.SESSION_CLOSED, opened.id, "idle")
     assert (last.fields["sent"], last.fields["received"]) == (11, 22)
     assert last.fields["detail"] == "nothing for an hour"
 
@@ -96,7 +96,7 @@ async def test_sessions_that_end_while_the_disk_is_full_are_closed_in_order_late
         ledger.close(opened, Ended(End.EVICTED))
     disk.recover()
     await flushed(ledger)
-    closes = disk.events(Kind.SESSION_CLOSED)
+    closes = disk.events(EventKind.SESSION_CLOSED)
     assert [event.session for event in closes] == [opened.id for opened in sessions]
 
 
@@ -111,7 +111,7 @@ async def test_one_failure_does_not_turn_the_order_round(ledger: AuditLedger, di
     for opened in sessions:
         ledger.close(opened, Ended(End.CLOSED))
     await flushed(ledger)
-    closes = disk.events(Kind.SESSION_CLOSED)
+    closes = disk.events(EventKind.SESSION_CLOSED)
     assert [event.session for event in closes] == [opened.id for opened in sessions]
 
 
@@ -135,7 +135,7 @@ async def test_a_commit_that_fails_after_it_was_written_leaves_no_open_session(
     disk.after = lambda: None
     await flushed(ledger)
     assert list_sessions(disk.database) == []
-    (event,) = disk.events(Kind.SESSION_CLOSED)
+    (event,) = disk.events(EventKind.SESSION_CLOSED)
     assert event.reason == "unreached"
 
 
@@ -155,7 +155,7 @@ async def test_a_disk_that_hangs_is_waited_for_with_a_bound(disk: Disk) -> None:
     await flushed(ledger)
     # Whichever of them the writer had taken was written after all, and is closed.
     assert list_sessions(disk.database) == []
-    assert {e.reason for e in disk.events(Kind.SESSION_CLOSED)} <= {"unreached"}
+    assert {e.reason for e in disk.events(EventKind.SESSION_CLOSED)} <= {"unreached"}
     await asyncio.to_thread(ledger.stop, 20)
 
 
@@ -185,8 +185,8 @@ async def test_a_developer_who_hangs_up_while_the_disk_writes_leaves_no_open_ses
     disk.recover()
     go_on.set()
     await flushed(ledger)
-    assert len(disk.events(Kind.SESSION_OPENED)) == 1, "the second was never written"
-    (event,) = disk.events(Kind.SESSION_CLOSED)
+    assert len(disk.events(EventKind.SESSION_OPENED)) == 1, "the second was never written"
+    (event,) = disk.events(EventKind.SESSION_CLOSED)
     assert (event.reason, event.fields["detail"]) == (
         "unreached",
         "the developer's side hung up",
@@ -221,7 +221,7 @@ async def test_a_flood_of_wrong_guesses_fills_neither_disk_nor_memory(
         ledger.deny(missing, AccessMethod.CONNECT, SOURCE)
         ledger.deny(NO_GRANT, AccessMethod.CONNECT, SOURCE, identity="alice", target=TARGET)
     await flushed(ledger)
-    events = disk.events(Kind.SESSION_DENIED)
+    events = disk.events(EventKind.SESSION_DENIED)
     assert len(events) == SOURCE_SHARE + 2
     assert sum(int(event.fields.get("count", 1) or 0) for event in events) == 10_000
 
@@ -235,7 +235,7 @@ async def test_denials_are_dropped_for_sums_while_the_disk_is_full(
         ledger.deny(NO_GRANT, AccessMethod.CONNECT, source, identity="alice", target=TARGET)
     disk.recover()
     await flushed(ledger)
-    events = disk.events(Kind.SESSION_DENIED)
+    events = disk.events(EventKind.SESSION_DENIED)
     assert len(events) < DENIALS + 500
     counts = [int(event.fields.get("count", 1) or 0) for event in events]
     assert sum(counts) == DENIALS + 500
@@ -244,7 +244,7 @@ async def test_denials_are_dropped_for_sums_while_the_disk_is_full(
 async def test_a_single_denial_says_who_was_refused_what(ledger: AuditLedger, disk: Disk) -> None:
     ledger.deny(NO_GRANT, AccessMethod.CONNECT, SOURCE, identity="alice", target=TARGET)
     await flushed(ledger)
-    (event,) = disk.events(Kind.SESSION_DENIED)
+    (event,) = disk.events(EventKind.SESSION_DENIED)
     assert (event.identity, event.target, event.source, event.reason, event.session) == (
         "alice",
         "app01.ssh",
@@ -262,7 +262,7 @@ async def test_text_that_no_database_takes_cannot_stop_the_audit(
     ledger.close(opened, Ended(End.CLOSED, detail="\ud800\x1b[2J\n" + "x" * 10_000))
     ledger.deny(Denial(Reason.NO_GRANT, "\udfff"), AccessMethod.CONNECT, SOURCE, identity="\ud800")
     await flushed(ledger)
-    detail = disk.events(Kind.SESSION_CLOSED)[0].fields["detail"]
+    detail = disk.events(EventKind.SESSION_CLOSED)[0].fields["detail"]
     assert isinstance(detail, str)
     assert detail.isprintable()
     assert len(detail) <= 500

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.session import AccessMethod, End, Ended, Opened
 from tests.audit.sample import READY, SOURCE, Disk, flushed, full
 
@@ -49,15 +49,15 @@ def test_every_session_is_closed_exactly_once(
         ledger.start()
         asyncio.run(play(ledger, steps, chance))
         assert ledger.stop(20) == 0
-        opens = [event.session for event in disk.events(Kind.SESSION_OPENED)]
-        closes = [event.session for event in disk.events(Kind.SESSION_CLOSED)]
+        opens = [event.session for event in disk.events(EventKind.SESSION_OPENED)]
+        closes = [event.session for event in disk.events(EventKind.SESSION_CLOSED)]
         assert len(set(opens)) == len(opens)
         assert sorted(closes, key=str) == sorted(opens, key=str)
         order = [(e.event.session, e.event.kind) for e in disk.entries() if e.event.session]
         for session in opens:
             assert [kind for found, kind in order if found == session] == [
-                Kind.SESSION_OPENED,
-                Kind.SESSION_CLOSED,
+                EventKind.SESSION_OPENED,
+                EventKind.SESSION_CLOSED,
             ]
         disk.database.close()
 

@@ -14,13 +14,15 @@ from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.target import Target
-from stagedoor.settings.accounts import StepUp
+from stagedoor.settings.accounts import StepUpSettings
 
 NOW = 1_800_000_000.0
 MINE, OTHERS = (SignIn(bytes([n]) * 32, NOW + 3600) for n in (1, 2))
 DEV = Identity("dev", frozenset(), Method.SSO, "Company", sign_in=MINE)
 PRODUCTION = Target("shop", "production")
-RULES = StepUpRules(StepUp(targets=("*.production",)).patterns, 900.0, "https://gw.example/step-up")
+RULES = StepUpRules(
+    StepUpSettings(targets=("*.production",)).patterns, 900.0, "https://gw.example/step-up"
+)
 HELD = Policy(
     users={"dev": User("dev")},
     grants=(GrantRule(1, "user:dev", "*"),),
@@ -84,7 +86,7 @@ def test_only_the_named_targets_want_it() -> None:
     assert wanted(target=Target("shop")) is None
     assert wanted(target=Target("shop", "staging")) is None
     assert wanted(rules=NOWHERE) is None
-    by_app = replace(RULES, targets=StepUp(targets=("shop",)).patterns)
+    by_app = replace(RULES, targets=StepUpSettings(targets=("shop",)).patterns)
     assert wanted(target=Target("shop"), rules=by_app) is not None
     assert wanted(rules=by_app) is not None, "in every environment"
 
@@ -108,4 +110,4 @@ def test_a_session_that_is_open_is_not_judged_by_it() -> None:
 def test_a_setting_names_apps_alone(entry: str) -> None:
     """A subject would be a way around it: one group or grant more."""
     with pytest.raises(ValueError, match=r"step_up\.targets holds"):
-        StepUp(targets=(entry,))
+        StepUpSettings(targets=(entry,))

@@ -10,16 +10,21 @@ import pytest
 from stagedoor.admin.service import AdminService
 from stagedoor.keys.age import AgeSeal
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.recording.ports import Seal
 from stagedoor.store.journal import StoreJournal
-from stagedoor.wire.terminal.asciicast import Event as Shown
-from stagedoor.wire.terminal.asciicast import Header, Reader, encode_event, encode_header
+from stagedoor.wire.terminal.asciicast import AsciicastEvent as Shown
+from stagedoor.wire.terminal.asciicast import (
+    AsciicastHeader,
+    AsciicastReader,
+    encode_event,
+    encode_header,
+)
 from tests.cli.conftest import Desk
 from tests.store.sample import opened
 
 S1, S2 = "0199aaaa111122223333444455", "0199bbbb111122223333444455"
-HEADER = Header(80, 24, 1_760_000_000, title="alice in app01.ssh")
+HEADER = AsciicastHeader(80, 24, 1_760_000_000, title="alice in app01.ssh")
 EVENTS = [Shown(0.5, "o", "hello ☃\r\n"), Shown(0.6, "o", "\x1b[6nbye"), Shown(1.0, "m", "exit 0")]
 
 
@@ -37,7 +42,7 @@ def write_audit(service: AdminService, path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     session = path.name.partition(".")[0]
     fields = {"recording": path.name, "sha256": digest}
-    event = Event(time.time(), Kind.RECORDING_ENDED, "one", session, "alice", fields=fields)
+    event = Event(time.time(), EventKind.RECORDING_ENDED, "one", session, "alice", fields=fields)
     StoreJournal(service.database).append([event])
 
 
@@ -73,7 +78,7 @@ def test_recordings_are_listed_with_whose_they_are(alice: Desk) -> None:
 @pytest.mark.usefixtures("sessions")
 def test_a_recording_is_exported_whole_and_played_without_what_would_answer(alice: Desk) -> None:
     keep(alice, f"{S1}.1.cast")
-    reader = Reader([alice.out("recording", "export", S1[:8]).encode()])
+    reader = AsciicastReader([alice.out("recording", "export", S1[:8]).encode()])
     assert (reader.header, list(reader.events())) == (HEADER, EVENTS)
     shown = alice.out("recording", "play", S1)
     assert "hello ☃" in shown
@@ -116,7 +121,7 @@ def test_an_encrypted_recording_asks_for_the_key_and_opens_with_it(
     assert isinstance(without.exception, RefusedError)
     assert "--identity" in str(without.exception)
     output = alice.out("recording", "export", S1, "--identity", str(tmp_path / "key"))
-    assert list(Reader([output.encode()]).events()) == EVENTS
+    assert list(AsciicastReader([output.encode()]).events()) == EVENTS
     path.write_bytes(b"nonsense\n")
     damaged = alice.run("recording", "export", S1, "--identity", str(tmp_path / "key"))
     assert isinstance(damaged.exception, StagedoorError)

@@ -7,7 +7,7 @@ import pytest
 
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.liveness.instances import InstanceLock, hold_instance, instances_folder
 from stagedoor.store.sessions import Live, close_requests, update_live
@@ -140,7 +140,7 @@ def test_a_closing_by_hand_is_in_the_audit(alice: Desk, service: AdminService) -
 def test_hostile_names_in_the_audit_cannot_speak_to_the_terminal(
     alice: Desk, service: AdminService
 ) -> None:
-    hostile = Event(1.0, Kind.SESSION_DENIED, "one", fields={"message": "\x1b]0;owned\x07"})
+    hostile = Event(1.0, EventKind.SESSION_DENIED, "one", fields={"message": "\x1b]0;owned\x07"})
     StoreJournal(service.database).append([hostile])
     for argv in (("audit",), ("audit", "--json")):
         assert "\x1b" not in alice.out(*argv)

@@ -6,7 +6,7 @@ from stagedoor.cli.sso import scope_hints
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.provider import Provider
 from stagedoor.oidc.request import Tokens
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 
 OPENID = ("openid", "profile", "email")
 GROUPS = ("groups",)
@@ -35,7 +35,7 @@ def test_a_scope_that_would_bring_something_is_named(
 ) -> None:
     issuer = "https://id.example"
     provider = Provider(issuer, issuer, issuer, issuer, scopes=frozenset(offered))
-    settings = SingleSignOn(
+    settings = SingleSignOnSettings(
         name="Company",
         issuer=issuer,
         client_id="c",

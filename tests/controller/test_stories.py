@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from stagedoor.admin.apps import App, Apps
+from stagedoor.admin.apps import Apps, ClusterApp
 from stagedoor.controller.guard import LeaderOnly
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import ShellWriter
@@ -128,7 +128,7 @@ class Story:
         """Return what sshd and the greeting read in this file."""
         return str(self.cluster.objects[CONFIG]["data"].get(name, ""))
 
-    async def listed(self, inside: dict[str, list[str]]) -> list[App]:
+    async def listed(self, inside: dict[str, list[str]]) -> list[ClusterApp]:
         """Return the rows of `stagedoor app list`."""
         settings = parse_settings('[kubernetes]\nnamespaces = { "" = "apps" }\n', "the test's")
         return await Apps(settings, cast("Any", self.cluster), self.shells).list(inside)

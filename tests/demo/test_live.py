@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from stagedoor.demo.show import describe, lasting, session_lines
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.store.sessions import SessionRecord
 
 RECORD = SessionRecord(
@@ -15,7 +15,7 @@ RECORD = SessionRecord(
 )  # fmt: skip
 
 
-def event(kind: Kind, reason: str | None = None, **fields: str | float) -> Event:
+def event(kind: EventKind, reason: str | None = None, **fields: str | float) -> Event:
     return Event(
         1.0, kind, "i", "1a", "dev", "app01.ssh", "127.0.0.1:40000", "connect", reason, fields
     )
@@ -24,25 +24,25 @@ def event(kind: Kind, reason: str | None = None, **fields: str | float) -> Event
 @pytest.mark.parametrize(
     ("happened", "text", "good"),
     [
-        (event(Kind.SESSION_OPENED), "dev → app01.ssh  open, from 127.0.0.1:40000", True),
+        (event(EventKind.SESSION_OPENED), "dev → app01.ssh  open, from 127.0.0.1:40000", True),
         (
-            event(Kind.SESSION_CLOSED, "closed", duration_s=1.25, sent=0, received=2048),
+            event(EventKind.SESSION_CLOSED, "closed", duration_s=1.25, sent=0, received=2048),
             "dev → app01.ssh  closed after 1.2 s, 0 B up, 2.0 KiB down",
             None,
         ),
         (
-            event(Kind.SESSION_CLOSED, "revoked", duration_s=75.0),
+            event(EventKind.SESSION_CLOSED, "revoked", duration_s=75.0),
             "dev → app01.ssh  closed: nothing lets them in any more after 1 min, 0 B up, 0 B down",
             None,
         ),
         (
             # The sum of those that were alike within a minute.
-            event(Kind.SESSION_DENIED, "no_grant", count=3, first_at=1.0, last_at=2.0),
+            event(EventKind.SESSION_DENIED, "no_grant", count=3, first_at=1.0, last_at=2.0),
             "dev → app01.ssh  refused 3 times more: no grant",
             False,
         ),
         (
-            event(Kind.SESSION_DENIED, "no_grant", message="no grant for dev"),
+            event(EventKind.SESSION_DENIED, "no_grant", message="no grant for dev"),
             "dev → app01.ssh  refused: no grant for dev",
             False,
         ),
@@ -55,14 +55,14 @@ def test_each_event_is_one_line(happened: Event, text: str, good: bool | None) -
 
 
 def test_somebody_unknown_at_no_app_is_told_by_his_address() -> None:
-    anonymous = replace(event(Kind.SESSION_DENIED, "bad_request", message="no"), identity=None)
+    anonymous = replace(event(EventKind.SESSION_DENIED, "bad_request", message="no"), identity=None)
     line = describe(replace(anonymous, target=None))
     assert line is not None
     assert line.text == "127.0.0.1:40000  refused: no"
 
 
 def test_a_change_of_the_policy_is_no_news() -> None:
-    assert describe(event(Kind.POLICY_CHANGED)) is None
+    assert describe(event(EventKind.POLICY_CHANGED)) is None
 
 
 def test_those_inside_never_take_more_lines_than_there_are() -> None:

@@ -16,7 +16,7 @@ from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import parse_argv
 from stagedoor.model.errors import SettingsError
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.http import answer
@@ -120,7 +120,7 @@ def table_in(kind: Any) -> Any:
 @_PAGE
 def test_every_setting_named_in_prose_exists(page: Path) -> None:
     tables = {f.name: f.type for f in msgspec.structs.fields(Settings)}
-    kinds = {kind.value for kind in Kind}  # of audit events; some begin as a table does
+    kinds = {kind.value for kind in EventKind}  # of audit events; some begin as a table does
     for span in pages.spans(page):
         match = re.fullmatch(r"([a-z]+)\.([a-z_]+)(?: = .*)?", span)
         if match and match[1] in tables and span not in kinds:

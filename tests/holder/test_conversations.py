@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
+from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.holder.state import TerminalState
 from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import Hello, Welcome
@@ -81,7 +81,7 @@ class Replay:
             match action:
                 case Send(link, frame):
                     self.done[self.links[link]].append(runs(encode(frame)))
-                case HangUp(link):
+                case HangUpLink(link):
                     self.done[self.links[link]].append(("hangs up", link))
                 case SetSize(size):
                     self.done["terminal"].append(plain(size))

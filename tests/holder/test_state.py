@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
+from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.holder.limits import REMEMBERED
 from stagedoor.holder.state import KEEP_BYTES, RESUME_GRACE_S, WINDOW_BYTES, TerminalState
 from stagedoor.wire.terminal.frames import (
@@ -61,7 +61,7 @@ class Client:
             match action:
                 case Send(link, frame) if link == self.link:
                     self._frame(frame)
-                case HangUp(link) if link == self.link:
+                case HangUpLink(link) if link == self.link:
                     self.here = False
         return actions
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from stagedoor.kube.access import Access, Address, Trust
+from stagedoor.kube.access import Access, ApiAddress, ApiTrust
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.credentials import Credential, StaticCredential
 from stagedoor.kube.pace import Limits
@@ -103,8 +103,8 @@ class Scripted:
 
     def access(self, credential: Credential | None = None) -> Access:
         return Access(
-            Address("127.0.0.1", self.port, tls=False),
-            Trust(),
+            ApiAddress("127.0.0.1", self.port, tls=False),
+            ApiTrust(),
             credential or StaticCredential(),
             "default",
             "the test",

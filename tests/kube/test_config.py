@@ -96,7 +96,7 @@ users:
 """
     )
     kubeconfig = load(path)
-    assert kubeconfig.address == access.Address("2001:db8::1", 443, True, "/k8s/clusters/c-1")
+    assert kubeconfig.address == access.ApiAddress("2001:db8::1", 443, True, "/k8s/clusters/c-1")
     assert kubeconfig.address.host_header == "[2001:db8::1]:443"
     assert kubeconfig.trust.server_name == "api.test"
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from stagedoor.listeners import health
-from stagedoor.listeners.health import HealthListener, Page
+from stagedoor.listeners.health import HealthListener, HealthPage
 from stagedoor.model.errors import StagedoorError
 
 
@@ -17,10 +17,10 @@ class Answers:
 
     ready = True
 
-    def readyz(self) -> Page:
+    def readyz(self) -> HealthPage:
         if self.ready:
-            return Page("ready\n")
-        return Page("draining\n", HTTPStatus.SERVICE_UNAVAILABLE)
+            return HealthPage("ready\n")
+        return HealthPage("draining\n", HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ async def answers() -> Answers:
 
 @pytest.fixture
 async def port(answers: Answers) -> AsyncIterator[int]:
-    listener = HealthListener({"/healthz": lambda: Page("alive\n"), "/readyz": answers.readyz})
+    listener = HealthListener(
+        {"/healthz": lambda: HealthPage("alive\n"), "/readyz": answers.readyz}
+    )
     await listener.start("127.0.0.1", 0)
     yield listener.addresses()[0][1]
     await listener.close()

@@ -10,7 +10,7 @@ from stagedoor.model.name import valid_name
 from stagedoor.model.target import Target
 from stagedoor.oidc.reserved_names import SYSTEM_ACCOUNTS, why_reserved
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.single_sign_on import reserved_names
 
 APPS = (Target("app01", None), Target("shop", "staging"), Target("shop", "prod"))
@@ -62,7 +62,7 @@ def test_the_administrators_own_names_are_reserved() -> None:
 
 def test_a_name_that_is_listed_for_one_provider_is_free_at_none(tmp_path: Path) -> None:
     one, other = (
-        SingleSignOn(
+        SingleSignOnSettings(
             name=name,
             issuer=f"https://{name}.example",
             client_id="stagedoor",

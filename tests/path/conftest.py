@@ -10,7 +10,7 @@ from acceptance.reach import Reach, reach
 from acceptance.verdict import NotHereError
 from stagedoor.admin.certificates.authorities import user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
-from stagedoor.demo.clients import Client, Login
+from stagedoor.demo.clients import DemoClient, DemoLogin
 from stagedoor.demo.gateway import stagedoor_command
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.missing import missing
@@ -32,10 +32,10 @@ class GatewayEntry:
     """A gateway and a developer's `login`; `base_config` is what their ssh reads but for the ProxyCommand."""
 
     gateway: Gateway
-    login: Login
+    login: DemoLogin
     base_config: Path
 
-    def through(self, client: Client, folder: Path, port: int | None = None) -> Reach:
+    def through(self, client: DemoClient, folder: Path, port: int | None = None) -> Reach:
         """Return the way in by `client`, at `port` instead of the gateway's if a wire lies between."""
         login = replace(self.login, folder=folder, port=port or self.login.port)
         return reach(client, login, self.base_config)
@@ -66,7 +66,7 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayEntry]:
             + f"Host *.ssh *-ssh\n  IdentityFile {key}\n  IdentitiesOnly yes\n  LogLevel ERROR\n  {KEX}\n"
         )
         tunnel = (*stagedoor_command(), "tunnel")
-        login = Login("127.0.0.1", gateway.port(), "dev", PASSWORD, token_file, folder, tunnel)
+        login = DemoLogin("127.0.0.1", gateway.port(), "dev", PASSWORD, token_file, folder, tunnel)
         yield GatewayEntry(gateway, login, base)
     finally:
         gateway.stop()

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from acceptance.features import FEATURES, Feature
-from stagedoor.demo.clients import FDPASS, NC, TUNNEL, Client
+from stagedoor.demo.clients import FDPASS, NC, TUNNEL, DemoClient
 from tests.path.conftest import GatewayEntry, here
 
 
 @pytest.mark.parametrize("client", [TUNNEL, NC], ids=["ours", "nc"])
 @pytest.mark.parametrize("feature", FEATURES.values(), ids=list(FEATURES))
 def test_it_works_through(
-    entry: GatewayEntry, client: Client, feature: Feature, tmp_path: Path
+    entry: GatewayEntry, client: DemoClient, feature: Feature, tmp_path: Path
 ) -> None:
     here(lambda: feature(entry.through(client, tmp_path), tmp_path))
 

@@ -16,7 +16,7 @@ from stagedoor.model.target import Target
 from stagedoor.recording.folder import RecordingFolder
 from stagedoor.recording.ports import RecordingStore, Seal
 from stagedoor.recording.recorder import Recorder, RecordingEnded
-from stagedoor.wire.terminal.asciicast import Header
+from stagedoor.wire.terminal.asciicast import AsciicastHeader
 from tests.pace import allow
 
 BOUND_S = allow(20.0)
@@ -30,7 +30,7 @@ OPENED = Opened(
     Source(ip_address("127.0.0.1"), 40000),
     Ready(Grant(DEV, APP01, 7, None), Shell(APP01, "127.0.0.1", 2222)),
 )
-HEADER = Header(80, 24, 1000)
+HEADER = AsciicastHeader(80, 24, 1000)
 
 
 @dataclass

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.recording.playback import paced
-from stagedoor.wire.terminal.asciicast import Event
+from stagedoor.wire.terminal.asciicast import AsciicastEvent
 from tests.wire.test_drawing import ACTING, ASKING, DRAWN
 
 OUT = [
-    Event(1.0, "o", "a"),
-    Event(1.5, "i", "secret"),
-    Event(11.5, "o", "b"),
-    Event(12.0, "o", "c"),
+    AsciicastEvent(1.0, "o", "a"),
+    AsciicastEvent(1.5, "i", "secret"),
+    AsciicastEvent(11.5, "o", "b"),
+    AsciicastEvent(12.0, "o", "c"),
 ]
 
 
@@ -29,13 +29,13 @@ def test_speed_divides_and_the_idle_limit_cuts() -> None:
 
 
 def test_time_that_runs_backwards_is_no_time() -> None:
-    events = [Event(5, "o", "a"), Event(1, "o", "b"), Event(6, "o", "c")]
+    events = [AsciicastEvent(5, "o", "a"), AsciicastEvent(1, "o", "b"), AsciicastEvent(6, "o", "c")]
     assert [wait_s for wait_s, _ in paced(events)] == [5, 0, 1]
 
 
 def shown(text: str, places: Iterable[int]) -> str:
     edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    events = [Event(0, "o", text[a:b]) for a, b in itertools.pairwise(edges)]
+    events = [AsciicastEvent(0, "o", text[a:b]) for a, b in itertools.pairwise(edges)]
     return "".join(piece for _, piece in paced(events))
 
 
@@ -63,7 +63,7 @@ def test_colours_and_movement_are_shown_however_they_are_split(places: list[int]
 
 
 def test_a_terminal_that_takes_no_utf8_is_sent_none() -> None:
-    assert [text for _, text in paced([Event(0, "o", "a☃b")], utf8=False)] == ["a?b"]
+    assert [text for _, text in paced([AsciicastEvent(0, "o", "a☃b")], utf8=False)] == ["a?b"]
 
 
 @given(st.text(), st.lists(st.integers(0, 500), max_size=6))

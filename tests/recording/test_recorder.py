@@ -12,7 +12,7 @@ import pytest
 
 from stagedoor.recording.folder import RecordingFolder, read
 from stagedoor.recording.recorder import Recorder, Recording, RecordingError
-from stagedoor.wire.terminal.asciicast import Event, Reader
+from stagedoor.wire.terminal.asciicast import AsciicastEvent, AsciicastReader
 from tests.recording.conftest import BOUND_S, HEADER, OPENED, Overs
 
 Make = Callable[..., Recorder]
@@ -41,8 +41,8 @@ async def soon(event: asyncio.Event) -> None:
         await event.wait()
 
 
-def events(path: Path) -> list[Event]:
-    return list(Reader(read(path)).events())
+def events(path: Path) -> list[AsciicastEvent]:
+    return list(AsciicastReader(read(path)).events())
 
 
 class Disk:
@@ -79,7 +79,7 @@ async def test_a_recording_is_there_with_its_header_before_anything_is_shown(
 ) -> None:
     recording = await Callbacks().begin(recorder_with())
     path = folder / recording.name
-    assert Reader(read(path)).header == HEADER
+    assert AsciicastReader(read(path)).header == HEADER
     assert (path.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
 

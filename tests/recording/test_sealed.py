@@ -12,7 +12,7 @@ from stagedoor.keys.age import AgeOpener, AgeSeal
 from stagedoor.model.errors import StagedoorError
 from stagedoor.recording.folder import kept, read
 from stagedoor.recording.recorder import Recorder
-from stagedoor.wire.terminal.asciicast import Reader
+from stagedoor.wire.terminal.asciicast import AsciicastReader
 from tests.fixtures.laptop import new_key, public
 from tests.recording.conftest import BOUND_S, HEADER, OPENED
 
@@ -44,7 +44,7 @@ async def test_a_sealed_recording_shows_nothing_and_opens_piece_by_piece(
     content = found.path.read_bytes()
     assert b"secret" not in content
     assert content.count(b"BEGIN AGE") == 2, "the header, then what was shown"
-    reader = Reader(AgeOpener([key]).open(read(found.path)))
+    reader = AsciicastReader(AgeOpener([key]).open(read(found.path)))
     assert reader.header == HEADER
     assert [event.data for event in reader.events()] == ["the secret"]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.audit.words import noted_event
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.session import Opened
 from stagedoor.recording.channel_audit import (
     BATCH,
@@ -30,12 +30,12 @@ class Notes:
     """An audit that keeps the events it receives, as it would write them."""
 
     def __init__(self) -> None:
-        self.all: list[tuple[Kind, Mapping[str, Any]]] = []
+        self.all: list[tuple[EventKind, Mapping[str, Any]]] = []
 
-    def __call__(self, opened: Opened, kind: Kind, fields: Mapping[str, Any]) -> None:
+    def __call__(self, opened: Opened, kind: EventKind, fields: Mapping[str, Any]) -> None:
         self.all.append((kind, noted_event(opened, kind, fields, "i", 0.0).fields))
 
-    def of(self, kind: Kind) -> list[Mapping[str, Any]]:
+    def of(self, kind: EventKind) -> list[Mapping[str, Any]]:
         return [fields for noted, fields in self.all if noted is kind]
 
 
@@ -44,7 +44,7 @@ def test_a_command_of_64_kib_is_there_whole() -> None:
     notes = Notes()
     command = "true " + "#" * (COMMAND_BYTES - 12) + "; evil"
     ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", command), None)
-    (opened,) = notes.of(Kind.CHANNEL_OPENED)
+    (opened,) = notes.of(EventKind.CHANNEL_OPENED)
     assert opened["what"] == command
     assert "what_sha256" not in opened
 
@@ -53,7 +53,7 @@ def test_of_a_longer_one_there_are_both_ends_its_length_and_its_hash() -> None:
     notes = Notes()
     command = "true " + "#" * 100_000 + "; evil"
     ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", command), None)
-    (opened,) = notes.of(Kind.CHANNEL_OPENED)
+    (opened,) = notes.of(EventKind.CHANNEL_OPENED)
     assert (
         opened["what"] + opened["what_end"]
         == command[: COMMAND_BYTES - TAIL_BYTES] + command[-TAIL_BYTES:]
@@ -66,21 +66,21 @@ def test_a_command_of_several_lines_is_told_as_it_was() -> None:
     notes = Notes()
     witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", "echo a\nrm b\x1b[2K"), None)
     witness.ended(0, 0, 0)
-    (opened,) = notes.of(Kind.CHANNEL_OPENED)
+    (opened,) = notes.of(EventKind.CHANNEL_OPENED)
     assert opened["what"] == "echo a\\nrm b\\x1b[2K"
 
 
 def test_where_it_is_named_again_it_is_marked_that_it_was_cut() -> None:
     notes = Notes()
     ChannelAudit(notes, OPENED, 1, ChannelRequest("exec", "x" * 5000), None).ended(0, 0, 0)
-    (closed,) = notes.of(Kind.CHANNEL_CLOSED)
+    (closed,) = notes.of(EventKind.CHANNEL_CLOSED)
     assert closed["what"].endswith("…")
 
 
 @given(st.text(max_size=50), st.integers(0, 4000))
 def test_any_command_can_be_written(text: str, times: int) -> None:
     fields = asked_fields(text * times)
-    event = noted_event(OPENED, Kind.CHANNEL_OPENED, fields, "i", 0.0)
+    event = noted_event(OPENED, EventKind.CHANNEL_OPENED, fields, "i", 0.0)
     for value in event.fields.values():
         assert value is None or isinstance(value, int) or value.isprintable()
 
@@ -92,15 +92,17 @@ def test_a_thousand_files_have_an_event_each_and_every_thousand_more_one() -> No
     events = [FileEvent("transfer", f"f{n}", received=n) for n in range(NAMED + BATCH + 10)]
     witness.files_done(events)
     witness.ended(0, 0, 0)
-    assert [note["path"] for note in notes.of(Kind.CHANNEL_FILE)] == [f"f{n}" for n in range(NAMED)]
-    first, rest = notes.of(Kind.CHANNEL_FILES)
+    assert [note["path"] for note in notes.of(EventKind.CHANNEL_FILE)] == [
+        f"f{n}" for n in range(NAMED)
+    ]
+    first, rest = notes.of(EventKind.CHANNEL_FILES)
     assert (first["files"], rest["files"]) == (BATCH, 10)
     assert (first["first"], first["last"]) == ("f1000", "f1999")
     assert first["received"] == sum(range(1000, 2000))
     assert first["did"] == "1000 transfer"
     digest = hashlib.sha256(b"".join(map(line_of, events)))
     assert rest["sha256"] == digest.hexdigest()
-    (closed,) = notes.of(Kind.CHANNEL_CLOSED)
+    (closed,) = notes.of(EventKind.CHANNEL_CLOSED)
     assert closed["files"] == len(events)
 
 
@@ -109,7 +111,7 @@ def test_a_long_path_is_told_whole() -> None:
     witness = ChannelAudit(notes, OPENED, 1, ChannelRequest("subsystem", "sftp"), None)
     path = "/srv/" + "folder/" * 500 + "secret"
     witness.files_done([FileEvent("transfer", path)])
-    assert notes.of(Kind.CHANNEL_FILE)[0]["path"] == path
+    assert notes.of(EventKind.CHANNEL_FILE)[0]["path"] == path
 
 
 def test_the_tally_keeps_no_names() -> None:
@@ -130,5 +132,5 @@ def test_an_sftp_server_that_is_asked_for_as_a_command_is_watched_as_well() -> N
     )
     witness.typed(b"\0\0\0\x0a\x0d\0\0\0\1\0\0\0\1f")
     witness.ended(None, 0, 0)
-    (event,) = notes.of(Kind.CHANNEL_FILE)
+    (event,) = notes.of(EventKind.CHANNEL_FILE)
     assert (event["did"], event["path"], event["whole"]) == ("remove", "f", False)

@@ -18,12 +18,12 @@ from stagedoor.serve.supervisor.fleet import (
     Event,
     Exited,
     Fleet,
+    FleetPlan,
     InForce,
     Kill,
     Launch,
     News,
     OldClosed,
-    Plan,
     Publish,
     Refused,
     SendMessage,
@@ -57,7 +57,7 @@ class Driven:
 
     def launch(self, workers: int = 2) -> list[int]:
         """A launch whose workers all come up; their numbers."""
-        spawned = [a.worker for a in self.does(Launch(Plan(workers, DRAIN_S))) if is_spawn(a)]
+        spawned = [a.worker for a in self.does(Launch(FleetPlan(workers, DRAIN_S))) if is_spawn(a)]
         for number in spawned:
             self.does(WorkerMessage(number, Up()))
         assert self.fleet.accepting == workers
@@ -74,7 +74,7 @@ def news(actions: list[Action]) -> list[News]:
 
 def test_a_generation_is_in_force_once_every_worker_of_it_accepts() -> None:
     driven = Driven()
-    assert driven.does(Launch(Plan(2, DRAIN_S))) == [Spawn(1, 0, 1), Spawn(2, 1, 1)]
+    assert driven.does(Launch(FleetPlan(2, DRAIN_S))) == [Spawn(1, 0, 1), Spawn(2, 1, 1)]
     assert driven.does(WorkerMessage(2, Up())) == []
     assert driven.fleet.accepting == 0, "none of it counts before all of it does"
     assert news(driven.does(WorkerMessage(1, Up()))) == [InForce(0), OldClosed()]
@@ -98,7 +98,7 @@ def test_a_launch_that_fails_is_refused_and_what_it_started_is_closed(
     events: list[Event], reason: str
 ) -> None:
     driven = Driven()
-    driven.does(Launch(Plan(2, DRAIN_S)))
+    driven.does(Launch(FleetPlan(2, DRAIN_S)))
     actions = [action for event in events for action in driven.does(event)]
     assert Publish(Refused(reason)) in actions
     assert [action for action in actions if isinstance(action, SendMessage)] == [
@@ -112,7 +112,7 @@ def test_a_launch_that_fails_is_refused_and_what_it_started_is_closed(
 
 def test_a_worker_that_is_not_ready_in_time_refuses_the_launch() -> None:
     driven = Driven()
-    driven.does(Launch(Plan(1, DRAIN_S)))
+    driven.does(Launch(FleetPlan(1, DRAIN_S)))
     assert driven.after(START_TIMEOUT_S - 1) == []
     assert news(driven.after(1)) == [Refused("a worker was not ready within 60 s")]
 
@@ -120,7 +120,7 @@ def test_a_worker_that_is_not_ready_in_time_refuses_the_launch() -> None:
 def test_a_reload_drains_the_old_workers_once_the_new_ones_accept() -> None:
     driven = Driven()
     assert driven.launch() == [1, 2]
-    driven.does(Launch(Plan(1, DRAIN_S)))
+    driven.does(Launch(FleetPlan(1, DRAIN_S)))
     assert driven.fleet.accepting == 2, "the old ones go on until the new one is there"
     assert driven.does(WorkerMessage(3, Up())) == [
         Publish(InForce(2)),
@@ -138,7 +138,7 @@ def test_a_reload_drains_the_old_workers_once_the_new_ones_accept() -> None:
 def test_an_old_worker_that_never_shuts_holds_a_reload_up_for_a_bounded_time() -> None:
     driven = Driven()
     driven.launch(1)
-    driven.does(Launch(Plan(1, DRAIN_S)))
+    driven.does(Launch(FleetPlan(1, DRAIN_S)))
     driven.does(WorkerMessage(2, Up()))
     assert driven.after(SHUT_TIMEOUT_S) == [Publish(OldClosed())]
 
@@ -146,10 +146,10 @@ def test_an_old_worker_that_never_shuts_holds_a_reload_up_for_a_bounded_time() -
 def test_a_reload_that_is_refused_leaves_the_generation_in_force() -> None:
     driven = Driven()
     driven.launch(1)
-    driven.does(Launch(Plan(1, DRAIN_S)))
+    driven.does(Launch(FleetPlan(1, DRAIN_S)))
     assert Publish(Refused("no")) in driven.does(SpawnFailed(2, "no"))
     assert (driven.fleet.generation, driven.fleet.accepting) == (1, 1)
-    assert is_spawn(driven.does(Launch(Plan(1, DRAIN_S)))[0]), "another may be tried"
+    assert is_spawn(driven.does(Launch(FleetPlan(1, DRAIN_S)))[0]), "another may be tried"
 
 
 def test_a_worker_that_dies_is_replaced_each_time_after_a_longer_delay() -> None:
@@ -184,7 +184,7 @@ def test_a_slot_whose_process_cannot_be_started_is_tried_again() -> None:
 def test_one_that_died_is_not_replaced_once_a_reload_has_filled_its_slot() -> None:
     driven = Driven()
     driven.launch(1)
-    driven.does(Launch(Plan(1, DRAIN_S)))
+    driven.does(Launch(FleetPlan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
     driven.does(WorkerMessage(2, Up()))
     assert driven.after(restart.LONGEST_DELAY_S) == []
@@ -193,7 +193,7 @@ def test_one_that_died_is_not_replaced_once_a_reload_has_filled_its_slot() -> No
 def test_one_that_was_replaced_during_a_launch_is_drained_with_its_generation() -> None:
     driven = Driven()
     driven.launch(1)
-    driven.does(Launch(Plan(1, DRAIN_S)))
+    driven.does(Launch(FleetPlan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
     assert driven.after(restart.delay_s(1)) == [Spawn(3, 0, 1)]
     assert SendMessage(3, Drain(None)) in driven.does(WorkerMessage(2, Up()))
@@ -220,13 +220,13 @@ def test_a_second_stop_closes_at_once_and_kills_sooner() -> None:
 def test_a_stop_during_a_launch_refuses_it_and_starts_nobody_any_more() -> None:
     driven = Driven()
     driven.launch(1)
-    driven.does(Launch(Plan(1, DRAIN_S)))
+    driven.does(Launch(FleetPlan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
     actions = driven.does(Stop())
     assert actions == [Publish(Refused(STOPPING)), SendMessage(2, Close())]
     assert driven.after(restart.LONGEST_DELAY_S)[-1:] == [Kill(2)]
     assert Publish(Stopped()) in driven.does(Exited(2, -9))
-    assert driven.does(Launch(Plan(1, DRAIN_S))) == [Publish(Refused(STOPPING))]
+    assert driven.does(Launch(FleetPlan(1, DRAIN_S))) == [Publish(Refused(STOPPING))]
 
 
 def test_a_stop_with_nobody_there_is_over_at_once() -> None:
@@ -236,7 +236,7 @@ def test_a_stop_with_nobody_there_is_over_at_once() -> None:
 def test_one_that_drains_since_a_reload_has_the_whole_drain_time_at_the_stop() -> None:
     driven = Driven()
     driven.launch(1)
-    driven.does(Launch(Plan(1, DRAIN_S)))
+    driven.does(Launch(FleetPlan(1, DRAIN_S)))
     driven.does(WorkerMessage(2, Up()))
     driven.does(WorkerMessage(1, DrainReport(1)))
     assert SendMessage(1, Drain(DRAIN_S)) in driven.does(Stop())
@@ -274,7 +274,7 @@ def test_whatever_happens_it_stops_and_no_slot_of_a_generation_has_two(
         driven.now += seconds
         worker = sorted(living)[which % len(living)] if living else None
         if what == 0 and not in_launch:
-            does(Launch(Plan(which + 1, DRAIN_S)))
+            does(Launch(FleetPlan(which + 1, DRAIN_S)))
         elif what == 1 and seconds > 80:
             does(Stop())
         elif what == 2 and worker is not None:

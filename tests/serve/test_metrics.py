@@ -14,7 +14,7 @@ from sqlalchemy import text
 from stagedoor.listeners.web.terminal.presence import count_holders
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.metric import OTHER, Metric, MetricKind, Series
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
 from stagedoor.model.shell import Shell, StartStep
@@ -246,7 +246,7 @@ def test_a_recording_s_end_is_counted_and_noted() -> None:
     tally, noted = MetricCounts(), []
     note = measured_note(lambda *about: noted.append(about[1]), tally)
     opened: Any = None
-    for kind in (Kind.RECORDING_ENDED, Kind.RECORDING_FAILED, Kind.CHANNEL_OPENED):
+    for kind in (EventKind.RECORDING_ENDED, EventKind.RECORDING_FAILED, EventKind.CHANNEL_OPENED):
         note(opened, kind, {})
     assert len(noted) == 3
     assert tally.take() == {

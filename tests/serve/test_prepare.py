@@ -11,7 +11,7 @@ from stagedoor.model.units import DAY_S
 from stagedoor.net.tls import read_validity
 from stagedoor.serve.prepare import VerifiedSettings, certificate_warning, check
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
-from stagedoor.settings.listeners import Tunnel
+from stagedoor.settings.listeners import TunnelSettings
 from stagedoor.settings.settings import Settings
 from tests.fixtures.gateway import Gateway
 from tests.net.peers import write_certificate
@@ -31,7 +31,7 @@ def test_root_does_not_serve_from_another_accounts_folder(tmp_path: Path) -> Non
 
 def test_a_certificate_that_has_ended_or_ends_soon_is_told(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
-    settings = Settings(tunnel=Tunnel(certificate_file=certificate, key_file=key))
+    settings = Settings(tunnel=TunnelSettings(certificate_file=certificate, key_file=key))
     begins_at, ends_at = read_validity(certificate)
     said = [
         certificate_warning(settings, at)
@@ -46,7 +46,7 @@ def test_of_two_gateways_with_one_folder_each_learns_of_other_settings(tmp_path:
     one, two = GatewayFile(), GatewayFile()
     same = VerifiedSettings(Settings(data_dir=tmp_path), "", "one.toml")
     other = VerifiedSettings(
-        Settings(data_dir=tmp_path, tunnel=Tunnel(addresses=(":1",))), "", "two.toml"
+        Settings(data_dir=tmp_path, tunnel=TunnelSettings(addresses=(":1",))), "", "two.toml"
     )
     assert one.announce(same) == []
     assert two.announce(same) == []
@@ -65,7 +65,7 @@ def test_a_gateway_that_died_is_no_other(tmp_path: Path) -> None:
     dead.announce(VerifiedSettings(Settings(data_dir=tmp_path), "", "dead.toml"))
     assert dead._held is not None
     os.close(dead._held._fd)  # as the kernel does
-    other = Settings(data_dir=tmp_path, tunnel=Tunnel(addresses=(":1",)))
+    other = Settings(data_dir=tmp_path, tunnel=TunnelSettings(addresses=(":1",)))
     one = GatewayFile()
     assert one.announce(VerifiedSettings(other, "", "one.toml")) == []
     one.close()

@@ -20,7 +20,7 @@ from stagedoor.serve import prepare
 from stagedoor.serve.doctor.bundle import as_json, shown_settings
 from stagedoor.serve.traces import STOP_S, TraceExporter
 from stagedoor.settings.file import parse_settings
-from stagedoor.settings.traces import Traces
+from stagedoor.settings.traces import TraceSettings
 from tests.fixtures.gateway import SSH_TABLE, local
 from tests.fixtures.laptop import open_laptop
 from tests.ports import free_port
@@ -108,10 +108,10 @@ def said() -> list[str | None]:
 
 
 @pytest.fixture
-def export(said: list[str | None]) -> Iterator[Callable[[Traces], TraceExporter]]:
+def export(said: list[str | None]) -> Iterator[Callable[[TraceSettings], TraceExporter]]:
     with contextlib.ExitStack() as stack:
 
-        def make(settings: Traces) -> TraceExporter:
+        def make(settings: TraceSettings) -> TraceExporter:
             made = TraceExporter(settings, "i1", said.append)
             stack.callback(made.close)
             return made
@@ -127,12 +127,12 @@ def attributes(span: Span) -> dict[str, str | int]:
 
 
 def test_a_login_and_its_steps_are_spans_of_one_trace(
-    collector: Collector, export: Callable[[Traces], TraceExporter], tmp_path: Path
+    collector: Collector, export: Callable[[TraceSettings], TraceExporter], tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
     token.touch(mode=0o600)
     token.write_text("abc\n")
-    exporter = export(Traces(url=collector.url, token_file=token))
+    exporter = export(TraceSettings(url=collector.url, token_file=token))
     exporter(LOGIN)
     exporter(replace(LOGIN, context=TraceContext("ab" * 16, SPAN), outcome="no_grant", steps=()))
     wait_until(lambda: len(collector.spans) == 5)
@@ -162,9 +162,9 @@ def test_a_login_and_its_steps_are_spans_of_one_trace(
 
 
 def test_a_ratio_is_of_traces_that_begin_here(
-    collector: Collector, export: Callable[[Traces], TraceExporter]
+    collector: Collector, export: Callable[[TraceSettings], TraceExporter]
 ) -> None:
-    exporter = export(Traces(url=collector.url, ratio=0.0))
+    exporter = export(TraceSettings(url=collector.url, ratio=0.0))
     exporter(LOGIN)
     exporter(replace(LOGIN, context=TraceContext(TRACE, SPAN, sampled=False)))
     exporter(replace(LOGIN, context=TraceContext("cd" * 16, SPAN, sampled=True), steps=()))
@@ -176,15 +176,15 @@ def test_a_ratio_is_of_traces_that_begin_here(
 
 
 def test_a_collector_that_takes_nothing_is_told_without_its_url(
-    collector: Collector, export: Callable[[Traces], TraceExporter], said: list[str | None]
+    collector: Collector, export: Callable[[TraceSettings], TraceExporter], said: list[str | None]
 ) -> None:
     collector.status = 401
-    export(Traces(url=collector.url))(LOGIN)
+    export(TraceSettings(url=collector.url))(LOGIN)
     wait_until(lambda: bool(said))
     assert said[0] is not None
     assert said[0].endswith("takes no traces: it answers 401")
     away = f"http://127.0.0.1:{free_port()}/v1/secret-path"
-    exporter = export(Traces(url=away))
+    exporter = export(TraceSettings(url=away))
     exporter(LOGIN)
     exporter.close()
     wait_until(lambda: len(said) > 1)
@@ -194,11 +194,11 @@ def test_a_collector_that_takes_nothing_is_told_without_its_url(
 
 
 def test_a_collector_that_does_not_answer_holds_up_no_stop(
-    collector: Collector, export: Callable[[Traces], TraceExporter]
+    collector: Collector, export: Callable[[TraceSettings], TraceExporter]
 ) -> None:
     """Takes the two seconds that are allowed."""
     collector.hold.clear()
-    exporter = export(Traces(url=collector.url))
+    exporter = export(TraceSettings(url=collector.url))
     for _ in range(10_000):
         exporter(replace(LOGIN, steps=()))
     began = time.monotonic()
@@ -232,7 +232,7 @@ def test_the_url_is_in_no_report_and_the_token_in_every_backup(tmp_path: Path) -
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"stagedoor\[otel\]"):
-        prepare.check_traces(Traces(url="https://otel.example.com/v1/traces"))
+        prepare.check_traces(TraceSettings(url="https://otel.example.com/v1/traces"))
 
 
 def test_a_login_at_a_real_gateway_is_in_its_log_by_the_same_trace(

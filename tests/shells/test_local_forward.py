@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from stagedoor.shells.local import LocalShell
-from stagedoor.shells.local.sshd import Login
+from stagedoor.shells.local.sshd import LocalServer
 from tests.fixtures.laptop import Ssh
 from tests.ports import free_port
 from tests.shells.host import ShellHost, running, ssh_with
@@ -117,7 +117,7 @@ async def test_no_session_begins_before_what_was_asked_for_earlier_is_forwarded(
     both without waiting."""
     shell = LocalShell("app01")
     shared_host: Any = SimpleNamespace(shell=shell, draining=False, connected=lambda login: None)
-    login, slow = Login(shared_host), Slow()
+    login, slow = LocalServer(shared_host), Slow()
     login.connection_made(slow)  # type: ignore[arg-type]
     forwarding = asyncio.create_task(login.server_requested("localhost", 8080))
     session = asyncio.create_task(login.session_requested())

@@ -21,7 +21,7 @@ from stagedoor.listeners.ssh.direct.driver import DirectDriver, DirectParts
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.denial import Denial
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, Permissions
@@ -51,7 +51,7 @@ class Seen:
     opened: list[Opened] = field(default_factory=list)
     ended: list[tuple[Opened, Ended]] = field(default_factory=list)
     denied: list[Denial] = field(default_factory=list)
-    notes: list[tuple[str, Kind, Fields]] = field(default_factory=list)
+    notes: list[tuple[str, EventKind, Fields]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def wait(self, true: Callable[[], Any]) -> Any:
@@ -60,7 +60,7 @@ class Seen:
             assert self.changed.wait_for(true, BOUND_S), (self.ended, self.denied, self.notes)
             return true()
 
-    def of(self, kind: Kind, count: int = 1) -> list[Fields]:
+    def of(self, kind: EventKind, count: int = 1) -> list[Fields]:
         """Return the events of a kind, once there are `count` of them."""
 
         def matching() -> list[Fields]:
@@ -90,7 +90,7 @@ class Seen:
     ) -> None:
         self._add(self.denied, denial)
 
-    def note(self, opened: Opened, kind: Kind, fields: Fields) -> None:
+    def note(self, opened: Opened, kind: EventKind, fields: Fields) -> None:
         self._add(self.notes, (opened.id, kind, fields))
 
     def _add(self, where: list[Any], what: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.session import AccessMethod, End
 from stagedoor.wire.ssh.blob import string
 from tests.shells.host import ShellHost
@@ -130,11 +130,13 @@ def test_what_ran_is_written_down_with_its_bytes_and_exit_code(
     gateway: DirectGateway, client: Client
 ) -> None:
     client.ssh(TO, "wc -c; exit 5", input=b"12345")
-    opened = [f for f in gateway.seen.of(Kind.CHANNEL_OPENED) if f["what"] == "wc -c; exit 5"]
+    opened = [f for f in gateway.seen.of(EventKind.CHANNEL_OPENED) if f["what"] == "wc -c; exit 5"]
     assert opened[0]["asked"] == "exec"
 
     def closed() -> object:
-        closes = [fields for _, kind, fields in gateway.seen.notes if kind is Kind.CHANNEL_CLOSED]
+        closes = [
+            fields for _, kind, fields in gateway.seen.notes if kind is EventKind.CHANNEL_CLOSED
+        ]
         return next((event for event in closes if event["what"] == "wc -c; exit 5"), None)
 
     event = gateway.seen.wait(closed)
@@ -174,7 +176,7 @@ def test_file_names_of_the_old_scp_are_written_down(
         return {
             (f["path"], f["sent"], f["received"], f["whole"])
             for _, kind, f in gateway.seen.notes
-            if kind is Kind.CHANNEL_FILE
+            if kind is EventKind.CHANNEL_FILE
         }
 
     expected = {
@@ -256,7 +258,7 @@ def test_what_comes_before_the_shell_is_reached_is_seen_as_well(
         lambda: [
             f
             for _, kind, f in gateway.seen.notes
-            if kind is Kind.CHANNEL_FILE and f["path"] == path.decode()
+            if kind is EventKind.CHANNEL_FILE and f["path"] == path.decode()
         ]
     )
     assert events[0]["did"] == "mkdir"

@@ -16,7 +16,7 @@ from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create
 from stagedoor.listeners.ssh.direct import driver
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
 from stagedoor.upstream.login import ShellAccount
@@ -442,7 +442,7 @@ def test_a_forced_command_runs_whatever_was_asked_for(host: ShellHost) -> None:
         assert asked == [("exec", "only this")] * 3
         (first, *_) = [request[1] for request in shells.seen if request[0] == "env"]
         assert first == {"SSH_ORIGINAL_COMMAND": "rm -rf /"}
-        (opened, *_) = gateway.seen.of(Kind.CHANNEL_OPENED)
+        (opened, *_) = gateway.seen.of(EventKind.CHANNEL_OPENED)
         assert (opened["what"], opened["original"]) == ("only this", "rm -rf /")
 
 

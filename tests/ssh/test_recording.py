@@ -14,7 +14,7 @@ import pyrage
 import pytest
 
 from stagedoor.model.permission import Permission
-from stagedoor.wire.terminal.asciicast import Event, Reader
+from stagedoor.wire.terminal.asciicast import AsciicastEvent, AsciicastReader
 from tests.fixtures.gateway import SSH_TABLE, local
 from tests.fixtures.laptop import Laptop, open_laptop
 from tests.ssh.test_direct_gateway import Terminal, events, inside, terminal
@@ -48,13 +48,15 @@ def finished(laptop: Laptop) -> dict[str, object]:
     return newest
 
 
-def exported(laptop: Laptop, recording_id: object, *options: str) -> tuple[Reader, list[Event]]:
+def exported(
+    laptop: Laptop, recording_id: object, *options: str
+) -> tuple[AsciicastReader, list[AsciicastEvent]]:
     done = laptop.gateway.command("recording", "export", str(recording_id), *options)
-    reader = Reader([done.stdout.encode()])
+    reader = AsciicastReader([done.stdout.encode()])
     return reader, list(reader.events())
 
 
-def output(events: list[Event]) -> str:
+def output(events: list[AsciicastEvent]) -> str:
     return "".join(event.data for event in events if event.code == "o")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import End, Opened
 from stagedoor.recording.channel_audit import RecordingPlan
@@ -133,7 +133,7 @@ def test_a_disk_that_stands_still_holds_the_terminal_back_until_it_moves(scene: 
 
         working = threading.Thread(target=work)
         working.start()
-        gateway.seen.of(Kind.CHANNEL_OPENED)
+        gateway.seen.of(EventKind.CHANNEL_OPENED)
         scene.disk.moves.clear()
         working.join(1.0)
         scene.disk.moves.set()

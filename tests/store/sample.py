@@ -5,16 +5,16 @@ import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import Database
-from stagedoor.store.policy import Change, change_policy
+from stagedoor.store.policy import PolicyChange, change_policy
 
 
 def opened(session: str, *, at: float = 100.0, instance: str = "one", who: str = "alice") -> Event:
     return Event(
         at=at,
-        kind=Kind.SESSION_OPENED,
+        kind=EventKind.SESSION_OPENED,
         instance=instance,
         session=session,
         identity=who,
@@ -30,7 +30,7 @@ def closed(
 ) -> Event:
     return Event(
         at=at,
-        kind=Kind.SESSION_CLOSED,
+        kind=EventKind.SESSION_CLOSED,
         instance="one",
         session=session,
         identity="alice",
@@ -45,7 +45,7 @@ def closed(
 def denied(*, at: float = 100.0) -> Event:
     return Event(
         at=at,
-        kind=Kind.SESSION_DENIED,
+        kind=EventKind.SESSION_DENIED,
         instance="one",
         source="10.0.0.1:40000",
         way="connect",
@@ -54,7 +54,9 @@ def denied(*, at: float = 100.0) -> Event:
     )
 
 
-def change(database: Database, action: str, at: float = 50.0) -> AbstractContextManager[Change]:
+def change(
+    database: Database, action: str, at: float = 50.0
+) -> AbstractContextManager[PolicyChange]:
     return change_policy(database, at=at, instance="desk", actor="root@here", action=action)
 
 

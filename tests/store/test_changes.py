@@ -19,7 +19,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
 from stagedoor.model.webpass import PassKind
 from stagedoor.settings.place import Place
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.single_sign_on import unlink
 from stagedoor.store import changes, schema
 from stagedoor.store.database import Database, open_database
@@ -84,7 +84,7 @@ def reader(database: Database, place: Place) -> Iterator[Reader]:
     made.database.close()
 
 
-COMPANY = SingleSignOn(
+COMPANY = SingleSignOnSettings(
     name="Company",
     issuer="https://id.example",
     client_id="stagedoor",

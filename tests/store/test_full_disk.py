@@ -18,7 +18,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.permission import Permission
 from stagedoor.model.webpass import PassKind
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.passkeys import remove_passkey
 from stagedoor.signin.single_sign_on import link, unlink
 from stagedoor.store.database import open_database
@@ -122,7 +122,7 @@ def test_what_filled_the_disk_does_not_take_all_that_is_freed(
 
 
 def test_sign_ins_passkeys_and_people_too(service: AdminService, disk: SmallDisk) -> None:
-    company = SingleSignOn(
+    company = SingleSignOnSettings(
         name="Company",
         issuer="https://id.example",
         client_id="stagedoor",

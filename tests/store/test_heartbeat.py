@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.settings.place import Server
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, read_entries
@@ -105,7 +105,7 @@ def test_who_was_taken_for_dead_takes_back_what_lives(two: tuple[Machine, Machin
     assert second.reclaimed == [["s2"]]
     assert state(first.database) == {"s1": None, "s2": None, "s3": "lost"}
     kinds = [entry.event.kind for entry in read_entries(first.database, Filter(session="s2"))]
-    assert kinds == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED, Kind.SESSION_FOUND]
+    assert kinds == [EventKind.SESSION_OPENED, EventKind.SESSION_CLOSED, EventKind.SESSION_FOUND]
     StoreJournal(second.database).append([closed("s2", end="idle")])
     assert state(first.database)["s2"] == "idle", "and closes it as any other"
     second.beat(2)

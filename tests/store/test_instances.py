@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.serve.doctor.gateway import data_folder
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.place import Place, Server
@@ -57,7 +57,7 @@ def test_the_sessions_of_a_killed_worker_are_found_and_closed_as_lost(
     assert (row.end, row.closed_at, row.sent, row.received) == ("lost", 500.0, 300, 400)
     event = read_entries(database, Filter(session="s1"))[-1].event
     assert (event.kind, event.reason, event.instance) == (
-        Kind.SESSION_CLOSED,
+        EventKind.SESSION_CLOSED,
         "lost",
         "supervisor",
     )

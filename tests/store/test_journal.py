@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.settings.place import Place
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, before_last, read_entries
@@ -13,7 +13,7 @@ from stagedoor.store.sessions import list_sessions
 from tests.store.sample import closed, denied, opened, python
 
 
-def kinds(database: Database, session: str | None = None) -> list[Kind]:
+def kinds(database: Database, session: str | None = None) -> list[EventKind]:
     return [e.event.kind for e in read_entries(database, Filter(session=session))]
 
 
@@ -37,7 +37,7 @@ def test_a_second_close_changes_nothing(database: Database) -> None:
     journal = StoreJournal(database)
     journal.append([opened("s1"), closed("s1", end="idle"), closed("s1", end="evicted")])
     journal.append([closed("s1", end="lost")])
-    assert kinds(database, "s1") == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
+    assert kinds(database, "s1") == [EventKind.SESSION_OPENED, EventKind.SESSION_CLOSED]
     assert list_sessions(database, open_only=False)[0].end == "idle"
 
 
@@ -51,10 +51,10 @@ def test_an_append_whose_outcome_is_unknown_may_be_repeated(database: Database) 
     journal = StoreJournal(database)
     for _ in range(2):
         journal.append([opened("s1"), opened("s1")])
-    assert kinds(database) == [Kind.SESSION_OPENED]
+    assert kinds(database) == [EventKind.SESSION_OPENED]
     for _ in range(2):
         journal.append([opened("s1"), closed("s1")])
-    assert kinds(database) == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
+    assert kinds(database) == [EventKind.SESSION_OPENED, EventKind.SESSION_CLOSED]
 
 
 _RUNS = itertools.count()
@@ -77,16 +77,16 @@ def test_whatever_is_appended_a_session_opens_once_and_closes_once(
     run = next(_RUNS)
     names = {name: f"{name}{run}" for name in "abc"}
     journal = StoreJournal(database)
-    expected: dict[str, list[Kind]] = {name: [] for name in "abc"}
+    expected: dict[str, list[EventKind]] = {name: [] for name in "abc"}
     for batch in batches:
         journal.append([opened(names[s]) if what == "o" else closed(names[s]) for what, s in batch])
         for what, session in batch:
             if what == "o" and not expected[session]:
-                expected[session] = [Kind.SESSION_OPENED]
-            elif what == "c" and expected[session] == [Kind.SESSION_OPENED]:
-                expected[session] = [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
+                expected[session] = [EventKind.SESSION_OPENED]
+            elif what == "c" and expected[session] == [EventKind.SESSION_OPENED]:
+                expected[session] = [EventKind.SESSION_OPENED, EventKind.SESSION_CLOSED]
     assert {name: kinds(database, names[name]) for name in "abc"} == expected
-    still = {names[name] for name in "abc" if expected[name] == [Kind.SESSION_OPENED]}
+    still = {names[name] for name in "abc" if expected[name] == [EventKind.SESSION_OPENED]}
     assert {row.id for row in list_sessions(database)} & set(names.values()) == still
 
 
@@ -148,13 +148,15 @@ def test_a_wildcard_in_a_session_id_stands_for_itself(database: Database) -> Non
 
 def test_hostile_text_is_written_as_what_it_is(database: Database) -> None:
     hostile = "'; DROP TABLE users; --\x1b]0;x\x07 %s %(x)s {} \u202e"
-    event = Event(1.0, Kind.SESSION_DENIED, "one", identity=hostile, fields={"message": hostile})
+    event = Event(
+        1.0, EventKind.SESSION_DENIED, "one", identity=hostile, fields={"message": hostile}
+    )
     StoreJournal(database).append([event])
     assert read_entries(database)[0].event == event
 
 
 def test_a_null_character_stops_nothing(database: Database) -> None:
-    event = Event(1.0, Kind.SESSION_DENIED, "one", identity="a\0b", fields={"message": "a\0b"})
+    event = Event(1.0, EventKind.SESSION_DENIED, "one", identity="a\0b", fields={"message": "a\0b"})
     StoreJournal(database).append([event])
     (entry,) = read_entries(database)
     assert entry.event.identity == "a\N{REPLACEMENT CHARACTER}b"

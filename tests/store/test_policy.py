@@ -1,7 +1,7 @@
 import pytest
 
 from stagedoor.model.errors import ConflictError, NotFoundError
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.store import people
@@ -46,7 +46,7 @@ def test_each_change_is_counted_and_audited(database: Database) -> None:
     assert load_policy(database).version == 1
     (entry,) = read_entries(database)
     assert (entry.event.kind, entry.event.identity, entry.event.at) == (
-        Kind.POLICY_CHANGED,
+        EventKind.POLICY_CHANGED,
         "root@here",
         7.0,
     )

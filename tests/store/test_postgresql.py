@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event, text
 
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.settings.place import Server
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
@@ -215,7 +215,7 @@ def test_those_who_waited_for_the_lock_see_what_was_written_meanwhile(
         task.join(BOUND_S)
     assert versions == [1]
     kinds = [entry.event.kind for entry in read_entries(first, Filter(session="s1"))]
-    assert kinds == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
+    assert kinds == [EventKind.SESSION_OPENED, EventKind.SESSION_CLOSED]
     first.close()
     second.close()
 
@@ -621,7 +621,7 @@ def test_a_connection_that_is_in_use_at_the_end_is_closed_when_it_is_given_back(
     with database.read() as transaction:
         link = transaction.connection.driver_connection
         database.close()
-        assert isinstance(link, postgresql_link.Link)
+        assert isinstance(link, postgresql_link.PostgresqlLink)
         assert not link.closed
     assert link.closed
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.session import Counts, End
 from stagedoor.model.shell import Shell
 from stagedoor.net.dial import Dialer
@@ -53,7 +53,7 @@ class SshShell:
     flow: Flow
     login: ShellLogin
     live: set[object]
-    notes: list[Kind]
+    notes: list[EventKind]
 
     async def enter(self) -> Entered:
         entered = await self.flow.enter(DEV, APP01, ORIGIN, lambda step: None)
@@ -92,7 +92,7 @@ async def ssh_shell(*, known: bool = True) -> AsyncIterator[SshShell]:
     flow = replace(flow, connector=replace(flow.connector, dial=Dialer().dial))
     key = host_key.export_public_key().decode().strip()
     account = ShellAccount(host_keys=(key,) if known else ())
-    notes: list[Kind] = []
+    notes: list[EventKind] = []
     login = ShellLogin(
         GatewayLogin(ca.sign_user, (), lambda target: account, BOUND_S),
         lambda opened, kind, fields: notes.append(kind),
@@ -174,7 +174,7 @@ async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -
         assert ended.value.end is End.REVOKED
         await here.wait_until_empty()
         assert here.closed == ["audit.close revoked"]
-        assert here.notes == [Kind.CHANNEL_OPENED, Kind.CHANNEL_CLOSED]
+        assert here.notes == [EventKind.CHANNEL_OPENED, EventKind.CHANNEL_CLOSED]
 
 
 async def test_a_session_whose_grant_went_as_it_opened_never_begins() -> None:

@@ -32,7 +32,6 @@ from stagedoor.wire.terminal.frames import (
     Gap,
     Hello,
     InAck,
-    Kind,
     Mode,
     Notice,
     NoticeKind,

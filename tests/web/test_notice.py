@@ -14,7 +14,9 @@ def place(tmp_path: Path) -> markup.PagePath:
 
 
 def home(tmp_path: Path, notice: str | None) -> str:
-    app = markup.App("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", notice=notice)
+    app = markup.AppEntry(
+        "app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", notice=notice
+    )
     return markup.home(place(tmp_path), "dev", [app], [], [], is_person=False)
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from stagedoor.wire.terminal.asciicast import (
     AsciicastError,
+    AsciicastEvent,
+    AsciicastHeader,
+    AsciicastReader,
     Code,
-    Event,
-    Header,
-    Reader,
     Text,
     decode_event,
     decode_header,
@@ -24,7 +24,7 @@ from stagedoor.wire.terminal.asciicast import (
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 HEADERS = st.builds(
-    Header,
+    AsciicastHeader,
     width=st.integers(0, 2**32),
     height=st.integers(0, 2**32),
     timestamp=st.integers(0, 2**40),
@@ -34,7 +34,7 @@ HEADERS = st.builds(
     extra=st.dictionaries(TEXT.map(lambda name: f"x-{name}"), TEXT | st.none() | st.booleans()),
 )
 EVENTS = st.builds(
-    Event,
+    AsciicastEvent,
     at=st.floats(0, 1e8).map(lambda at: round(at, 6)),
     code=st.sampled_from(list(Code)).map(str),
     data=TEXT,
@@ -48,10 +48,10 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 @given(HEADERS, st.lists(EVENTS), st.lists(st.integers(0, 10_000), max_size=5))
 def test_what_was_written_is_read_back_however_it_is_split(
-    header: Header, events: list[Event], places: list[int]
+    header: AsciicastHeader, events: list[AsciicastEvent], places: list[int]
 ) -> None:
     written = encode_header(header) + b"".join(map(encode_event, events))
-    reader = Reader(cut(written, places))
+    reader = AsciicastReader(cut(written, places))
     assert reader.header == header
     assert list(reader.events()) == events
     assert not reader.cut_off
@@ -59,12 +59,12 @@ def test_what_was_written_is_read_back_however_it_is_split(
 
 @given(HEADERS, st.lists(EVENTS, min_size=1), st.integers(1, 10_000))
 def test_a_recording_cut_anywhere_gives_every_whole_event(
-    header: Header, events: list[Event], keep: int
+    header: AsciicastHeader, events: list[AsciicastEvent], keep: int
 ) -> None:
     first = encode_header(header)
     body = b"".join(map(encode_event, events))
     kept = body[: keep % len(body)]
-    reader = Reader([first + kept])
+    reader = AsciicastReader([first + kept])
     whole = kept.count(b"\n")
     assert list(reader.events()) == events[:whole]
     assert reader.cut_off == (not kept.endswith(b"\n") and bool(kept))
@@ -74,7 +74,7 @@ def test_a_recording_cut_anywhere_gives_every_whole_event(
 def test_any_bytes_are_a_recording_or_one_documented_error(data: bytes) -> None:
     # Anything but the documented error would fail the test.
     with suppress(AsciicastError):
-        for event in Reader([data]).events():
+        for event in AsciicastReader([data]).events():
             assert event.at >= 0
 
 
@@ -107,7 +107,9 @@ def test_bytes_that_are_no_text_are_replaced_and_never_raise(
 
 
 def test_the_lines_are_those_of_the_format() -> None:
-    header = Header(80, 24, 1504467315, title="Demo", env={"TERM": "xterm", "SHELL": "/bin/zsh"})
+    header = AsciicastHeader(
+        80, 24, 1504467315, title="Demo", env={"TERM": "xterm", "SHELL": "/bin/zsh"}
+    )
     assert json.loads(encode_header(header)) == {
         "version": 2,
         "width": 80,
@@ -116,7 +118,7 @@ def test_the_lines_are_those_of_the_format() -> None:
         "title": "Demo",
         "env": {"TERM": "xterm", "SHELL": "/bin/zsh"},
     }
-    assert encode_event(Event(0.248848, "o", "\x1b[1;31mHi ✓")) == (
+    assert encode_event(AsciicastEvent(0.248848, "o", "\x1b[1;31mHi ✓")) == (
         b'[0.248848, "o", "\\u001b[1;31mHi \\u2713"]\n'
     )
     assert encode_event(resize(2.0, 100, 50)) == b'[2.0, "r", "100x50"]\n'
@@ -124,9 +126,9 @@ def test_the_lines_are_those_of_the_format() -> None:
 
 def test_a_resize_says_its_size_and_nothing_else_does() -> None:
     assert resize(1, 132, 43).size() == (132, 43)
-    assert Event(1, "o", "132x43").size() is None
-    assert Event(1, "r", "132").size() is None
-    assert Event(1, "r", "-1x٣").size() is None
+    assert AsciicastEvent(1, "o", "132x43").size() is None
+    assert AsciicastEvent(1, "r", "132").size() is None
+    assert AsciicastEvent(1, "r", "-1x٣").size() is None
 
 
 def test_a_header_from_other_recorders_is_read() -> None:
@@ -137,7 +139,7 @@ def test_a_header_from_other_recorders_is_read() -> None:
 
 def test_a_key_of_the_format_cannot_be_overwritten() -> None:
     with pytest.raises(ValueError, match="version"):
-        encode_header(Header(80, 24, 0, extra={"version": 1}))
+        encode_header(AsciicastHeader(80, 24, 0, extra={"version": 1}))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_a_line_without_end_is_not_collected_for_ever() -> None:
             yield b"x" * 65536
 
     with pytest.raises(AsciicastError, match="longer"):
-        Reader(endless())
+        AsciicastReader(endless())
     assert taken < 100
 
 
@@ -181,9 +183,9 @@ def test_a_line_without_end_is_not_collected_for_ever() -> None:
 def test_the_last_event_is_found_at_the_end_of_a_file(
     events: list[tuple[float, str]], cut: int
 ) -> None:
-    lines = [encode_event(Event(at, Code.OUTPUT, data)) for at, data in events]
+    lines = [encode_event(AsciicastEvent(at, Code.OUTPUT, data)) for at, data in events]
     last = decode_event(lines[-1], 1).at
-    before = encode_header(Header(80, 24, 0))[-cut:] if cut else b"\n"
+    before = encode_header(AsciicastHeader(80, 24, 0))[-cut:] if cut else b"\n"
     whole = (before if before.endswith(b"\n") else b"\n") + b"".join(lines)
     assert last_event_at(whole) == last
     assert last_event_at(whole + b'[9e9, "o", "being wr') == last

@@ -36,7 +36,7 @@ UNNAMED_KIT = Kit("(controller.kit_image)")
 
 
 @dataclass(frozen=True, slots=True)
-class App:
+class ClusterApp:
     """An app that offers a shell.
 
     `kind` is `kubernetes`, or the kind of an object that can have no shell. `detail` is the progress of a
@@ -60,7 +60,7 @@ class Apps:
         self._shells = shells
         self._namespaces = settings.kubernetes.by_environment
 
-    async def list(self, inside: Mapping[str, Sequence[str]]) -> list[App]:
+    async def list(self, inside: Mapping[str, Sequence[str]]) -> list[ClusterApp]:
         """List all apps by name. `inside` has the user of each open session, by target."""
         rows = [
             await self._describe(target, inside.get(str(target), ()))
@@ -73,7 +73,7 @@ class Apps:
         reasons = self._shells.unserved()
         return {self._namespaces[name]: (name, why) for name, why in reasons.items()}
 
-    async def _unsuitable(self) -> Sequence[App]:
+    async def _unsuitable(self) -> Sequence[ClusterApp]:
         """Return the objects that offer a shell but can have none, with the reason."""
         rows = []
         for environment, namespace in self._namespaces.items():
@@ -83,7 +83,7 @@ class Apps:
                 except ClusterError:
                     continue  # no right to list them
                 rows += [
-                    App(
+                    ClusterApp(
                         Target(object_["metadata"]["name"], environment),
                         str(kind),
                         ShellState.FAILED,
@@ -94,7 +94,7 @@ class Apps:
                 ]
         return rows
 
-    async def _describe(self, target: Target, inside: Sequence[str] = ()) -> App:
+    async def _describe(self, target: Target, inside: Sequence[str] = ()) -> ClusterApp:
         start = self._shells.start_state(target)
         behind = self._shells.outdated(target)
         detail = ""
@@ -107,7 +107,7 @@ class Apps:
             detail = f"{start.name}: {start.detail}" if start.detail else start.name
         shell = await self._shells.resolve(target)
         address = f"{shell.host}:{shell.port}" if shell else ""
-        return App(target, "kubernetes", state, detail, address, len(inside))
+        return ClusterApp(target, "kubernetes", state, detail, address, len(inside))
 
     async def explain(self, target: Target) -> ShellReport:
         """Report how the shell is made, or would be. Raises NotFoundError, ClusterError."""
@@ -129,7 +129,7 @@ class Apps:
             return None  # no right to list them
         return egress_problem(app, policies, self._settings.controller.pod_labels)
 
-    async def start(self, target: Target, progress: Progress) -> App:
+    async def start(self, target: Target, progress: Progress) -> ClusterApp:
         """Request the shell's start, and wait for it. Raises NotFoundError, StagedoorError."""
         self._require_known(target)
         outcome = await self._shells.enter(target, progress)

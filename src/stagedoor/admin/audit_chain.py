@@ -7,8 +7,8 @@ from stagedoor.admin.service import AdminService
 from stagedoor.audit.chain import (
     NAMESPACE,
     Chain,
+    ChainLink,
     Line,
-    Link,
     checkpoint_event,
     claim_of,
     removed_event,
@@ -16,7 +16,7 @@ from stagedoor.audit.chain import (
 )
 from stagedoor.keys.files import PrivateKey, load_or_create
 from stagedoor.keys.signing import sign
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.journal import append, last_of_kind, remove_entries, select_entries
@@ -72,18 +72,18 @@ class ChainReader:
             return None
         if page[0].seq > self._chain.link.seq + 1:
             # Numbers are missing if a transaction was rolled back or events were removed.
-            removed = last_of_kind(transaction, Kind.AUDIT_REMOVED)
+            removed = last_of_kind(transaction, EventKind.AUDIT_REMOVED)
             claim = claim_of(removed.event.fields) if removed else None
             if claim is not None and self._chain.link.seq < claim.seq < page[0].seq:
                 self._chain = Chain(claim)
         return [self._chain.add(entry.seq, entry.event) for entry in page]
 
 
-def _start_of_chain(transaction: Transaction, at_most: int) -> Link:
+def _start_of_chain(transaction: Transaction, at_most: int) -> ChainLink:
     """Return the link of the last checkpoint up to the number `at_most`, or the chain's beginning."""
-    checkpoint = last_of_kind(transaction, Kind.AUDIT_CHECKPOINT, at_most) if at_most else None
+    checkpoint = last_of_kind(transaction, EventKind.AUDIT_CHECKPOINT, at_most) if at_most else None
     claim = claim_of(checkpoint.event.fields) if checkpoint else None
-    return claim or Link()
+    return claim or ChainLink()
 
 
 def export(
@@ -123,7 +123,7 @@ class Checkpoints:
         """Read the chain up to now and return it. Raises StoreError."""
         if self._reader is None:
             with self._database.read() as transaction:
-                newest = last_of_kind(transaction, Kind.AUDIT_CHECKPOINT)
+                newest = last_of_kind(transaction, EventKind.AUDIT_CHECKPOINT)
             self._reader = ChainReader(self._database, newest.seq - 1 if newest else 0)
         while self._reader.read():
             pass
@@ -159,7 +159,7 @@ def remove_delivered(
     audit. Raises StoreError.
     """
     reader = ChainReader(database)
-    last: Link | None = None
+    last: ChainLink | None = None
     count = 0
     while count < REMOVE_AT_ONCE and (lines := reader.read()):
         for line in lines:

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from stagedoor.audit.chain import Line
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.secure_url import shown_url
 from stagedoor.net.syslog import SyslogConnection, syslog_context
-from stagedoor.settings.audit import Sink
+from stagedoor.settings.audit import SinkSettings
 from stagedoor.settings.careful import read_secret
 from stagedoor.wire import syslog
 
@@ -25,7 +25,7 @@ POST_LIMIT_S = 30.0
 
 _BEGINS = b'{"seq": '
 _TAIL_BYTES = 16 * 1024 * 1024
-_WARNINGS = frozenset({Kind.SESSION_DENIED, Kind.RECORDING_FAILED})
+_WARNINGS = frozenset({EventKind.SESSION_DENIED, EventKind.RECORDING_FAILED})
 
 
 class LineSink(Protocol):
@@ -61,7 +61,7 @@ class LineSink(Protocol):
         ...
 
 
-def open_sink(sink: Sink) -> LineSink:
+def open_sink(sink: SinkSettings) -> LineSink:
     """Open a sink. Raises StagedoorError if a file that the settings name cannot be used."""
     if sink.scheme == "file":
         return FileSink(sink.path)
@@ -79,7 +79,7 @@ class SyslogSink:
 
     rewind_s = 30.0
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: SinkSettings) -> None:
         context = None
         if sink.scheme == "syslog+tls":
             context = syslog_context(sink.ca_file, sink.certificate_file, sink.key_file)
@@ -121,7 +121,7 @@ class HttpsSink:
 
     rewind_s = 0.0
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: SinkSettings) -> None:
         # Imported here, so that the supervisor does not load the library without such a sink.
         from stagedoor.net.https import load_trust
 

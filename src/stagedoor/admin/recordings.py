@@ -10,11 +10,11 @@ from stagedoor.admin.service import AdminService
 from stagedoor.admin.sessions import Filter
 from stagedoor.keys.age import SUFFIX, AgeOpener
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.recording.folder import RecordingEntry, kept, read
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import SessionRecord, find_sessions
-from stagedoor.wire.terminal.asciicast import AsciicastError, Reader
+from stagedoor.wire.terminal.asciicast import AsciicastError, AsciicastReader
 
 FOLDER = "recordings"
 __all__ = [
@@ -76,7 +76,7 @@ def find_recording(service: AdminService, prefix: str) -> Recorded:
     return matches[0]
 
 
-def open_recording(recorded: Recorded, identities: Sequence[Path]) -> Reader:
+def open_recording(recorded: Recorded, identities: Sequence[Path]) -> AsciicastReader:
     """Open a recording for reading, with the keys in the files `identities` if it is encrypted.
 
     Raises StagedoorError. Reading further raises AsciicastError or StagedoorError if the file is damaged.
@@ -90,7 +90,7 @@ def open_recording(recorded: Recorded, identities: Sequence[Path]) -> Reader:
             )
         pieces = AgeOpener(identities).open(pieces)
     try:
-        return Reader(pieces)
+        return AsciicastReader(pieces)
     except AsciicastError as error:
         raise StagedoorError(f"{recorded.file.path} is no recording: {error}") from None
 
@@ -103,7 +103,7 @@ def was_changed(service: AdminService, recorded: Recorded) -> bool | None:
     name = recorded.file.path.name
     for entry in sessions.entries(service, Filter(session=recorded.file.session)):
         event = entry.event
-        ended = event.kind in (Kind.RECORDING_ENDED, Kind.RECORDING_FAILED)
+        ended = event.kind in (EventKind.RECORDING_ENDED, EventKind.RECORDING_FAILED)
         if ended and event.fields.get("recording") == name:
             digest = hashlib.sha256()
             for piece in _read(recorded.file.path):
@@ -125,7 +125,7 @@ def audit_view(
         fields["actor"] = service.actor
     event = Event(
         service.clock(),
-        Kind.RECORDING_VIEWED,
+        EventKind.RECORDING_VIEWED,
         service.instance,
         session,
         target=target,

@@ -30,7 +30,7 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.policy import Change, change_policy, load_policy
+from stagedoor.store.policy import PolicyChange, change_policy, load_policy
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
@@ -48,7 +48,7 @@ class AdminService:
         """The name of this process in the audit."""
         return f"administration-{os.getpid()}"
 
-    def change(self, action: str, *, revokes: bool = False) -> AbstractContextManager[Change]:
+    def change(self, action: str, *, revokes: bool = False) -> AbstractContextManager[PolicyChange]:
         """Begin a change of the policy, which is written to the audit as `action`.
 
         `revokes` is true if rights are only taken away, which works on a full disk too.

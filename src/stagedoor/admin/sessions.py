@@ -7,13 +7,13 @@ from contextlib import suppress
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.store import sessions as rows
-from stagedoor.store.journal import Entry, Filter, before_last, read_entries
+from stagedoor.store.journal import Filter, JournalEntry, before_last, read_entries
 from stagedoor.store.liveness.instances import close_lost, instances_folder
 from stagedoor.store.sessions import SessionRecord
 
 __all__ = [
-    "Entry",
     "Filter",
+    "JournalEntry",
     "SessionRecord",
     "close_orphaned_sessions",
     "entries",
@@ -103,7 +103,9 @@ def wait_closed(
         sleep(0.1)
 
 
-def entries(service: AdminService, wanted: Filter, *, last: int | None = None) -> Iterator[Entry]:
+def entries(
+    service: AdminService, wanted: Filter, *, last: int | None = None
+) -> Iterator[JournalEntry]:
     """Yield the audit's entries in the order of writing; with `last`, only so many of the newest."""
     after = 0 if last is None else before_last(service.database, wanted, last)
     while page := read_entries(service.database, wanted, after=after):
@@ -117,7 +119,7 @@ def follow(
     *,
     last: int | None = 10,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Entry | None]:
+) -> Iterator[JournalEntry | None]:
     """Yield entries without end. Yield None when there are no more for now, so that the caller can flush."""
     after = 0 if last is None else before_last(service.database, wanted, last)
     while True:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Method
-from stagedoor.store.policy import Change
+from stagedoor.store.policy import PolicyChange
 from stagedoor.store.sign_in import identities, passes, sign_ins
 from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
@@ -109,7 +109,11 @@ def end_by_provider(service: AdminService, candidate: RefreshCandidate, why: str
 
 
 def end_all_by_provider(
-    service: AdminService, issuer: str, subject: str | None, session_id: str | None, change: Change
+    service: AdminService,
+    issuer: str,
+    subject: str | None,
+    session_id: str | None,
+    change: PolicyChange,
 ) -> int:
     """End the sign-ins of a provider's session or, without one, of its user `subject`.
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 
 Plain = str | int | float | bool | None
 
@@ -27,7 +27,7 @@ NAMESPACE = "stagedoor-audit"
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainLink:
     """The end of a chain: its last line's `seq` and SHA-256 (hexadecimal)."""
 
     seq: int = 0
@@ -40,7 +40,7 @@ class Line:
 
     event: Event
     text: str
-    link: Link
+    link: ChainLink
 
 
 @dataclass(slots=True)
@@ -54,14 +54,14 @@ class Chain:
     store was changed, and not by the gateway.
     """
 
-    link: Link = field(default_factory=Link)
+    link: ChainLink = field(default_factory=ChainLink)
     unsigned: int = 0
     unsigned_since: float | None = None
     contradicted: int | None = None
 
     def add(self, seq: int, event: Event) -> Line:
         """Return the next line of the chain."""
-        if event.kind is Kind.AUDIT_CHECKPOINT:
+        if event.kind is EventKind.AUDIT_CHECKPOINT:
             claim = claim_of(event.fields)
             if claim is not None and claim.seq == self.link.seq and claim != self.link:
                 self.contradicted = seq
@@ -71,7 +71,7 @@ class Chain:
                 self.unsigned_since = event.at
             self.unsigned += 1
         text = json.dumps({"seq": seq, "prev": self.link.digest, **document(event)})
-        self.link = Link(seq, digest(text))
+        self.link = ChainLink(seq, digest(text))
         return Line(event, text, self.link)
 
 
@@ -96,12 +96,12 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def statement(link: Link) -> str:
+def statement(link: ChainLink) -> str:
     """Return the text that a checkpoint signs."""
     return f"{link.seq} {link.digest}\n"
 
 
-def checkpoint_event(link: Link, signature: str, key: str, instance: str, now: float) -> Event:
+def checkpoint_event(link: ChainLink, signature: str, key: str, instance: str, now: float) -> Event:
     """Return a checkpoint for `link`.
 
     `signature` is that of `statement(link)`, as `ssh-keygen -Y sign` writes it; `key` its fingerprint.
@@ -112,18 +112,18 @@ def checkpoint_event(link: Link, signature: str, key: str, instance: str, now: f
         "key": key,
         "signature": signature,
     }
-    return Event(now, Kind.AUDIT_CHECKPOINT, instance, fields=MappingProxyType(fields))
+    return Event(now, EventKind.AUDIT_CHECKPOINT, instance, fields=MappingProxyType(fields))
 
 
-def removed_event(link: Link, count: int, instance: str, now: float) -> Event:
+def removed_event(link: ChainLink, count: int, instance: str, now: float) -> Event:
     """`count` events were removed from the store, of which `link` was the last."""
     fields: dict[str, Plain] = {"through": link.seq, "sha256": link.digest, "events": count}
-    return Event(now, Kind.AUDIT_REMOVED, instance, fields=MappingProxyType(fields))
+    return Event(now, EventKind.AUDIT_REMOVED, instance, fields=MappingProxyType(fields))
 
 
-def claim_of(fields: Mapping[str, Any]) -> Link | None:
+def claim_of(fields: Mapping[str, Any]) -> ChainLink | None:
     """Return the link that a checkpoint claims; None for fields that the gateway does not write."""
     seq, sha256 = fields.get("through"), fields.get("sha256")
     if type(seq) is not int or not isinstance(sha256, str):
         return None
-    return Link(seq, sha256)
+    return ChainLink(seq, sha256)

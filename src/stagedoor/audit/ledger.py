@@ -21,7 +21,7 @@ from stagedoor.audit.tally import DenialCounts
 from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event, opened_event
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import AccessMethod, End, Ended, Opened, Ready
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -177,7 +177,7 @@ class AuditLedger:
             self._closes.append(event)
             self._soon()
 
-    def note(self, opened: Opened, kind: Kind, fields: Fields) -> None:
+    def note(self, opened: Opened, kind: EventKind, fields: Fields) -> None:
         """Write what happened inside a session, soon. Any thread; never blocks."""
         event = noted_event(opened, kind, fields, self._instance, self._clock())
         with self._lock:

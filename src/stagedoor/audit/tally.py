@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from stagedoor.model.denial import Reason
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Address, source_network
 from stagedoor.model.units import MINUTE_S
@@ -93,7 +93,7 @@ class DenialCounts:
         events = [
             Event(
                 at=now,
-                kind=Kind.SESSION_DENIED,
+                kind=EventKind.SESSION_DENIED,
                 instance=instance,
                 source=source,
                 way=way,

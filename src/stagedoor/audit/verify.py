@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stagedoor.audit.chain import NOTHING, Link, claim_of, digest, statement
-from stagedoor.model.event import Kind
+from stagedoor.audit.chain import NOTHING, ChainLink, claim_of, digest, statement
+from stagedoor.model.event import EventKind
 
 REMEMBERED = 20_000
 """Lines whose hash is kept. A sink that delivers again after a crash goes back a second's lines."""
@@ -81,7 +81,7 @@ def verify(
     check: CheckSignature,
     *,
     trusted: frozenset[str] | None = None,
-    against: Iterable[Link] = (),
+    against: Iterable[ChainLink] = (),
 ) -> Report:
     """Look at lines, each with its file's name and its number there, without newlines.
 
@@ -101,7 +101,7 @@ def checkpoints(
     check: CheckSignature,
     *,
     trusted: frozenset[str] | None = None,
-) -> list[Link]:
+) -> list[ChainLink]:
     """Return the links that the checkpoints among these lines claim, without those badly signed."""
     links = []
     for file, number, text in lines:
@@ -109,7 +109,7 @@ def checkpoints(
             line = _parse(file, number, text)
         except _FaultFoundError:
             continue
-        if line.document.get("kind") == Kind.AUDIT_CHECKPOINT:
+        if line.document.get("kind") == EventKind.AUDIT_CHECKPOINT:
             link, key = _signed(line, check)
             if link is not None and key is not None and (trusted is None or key in trusted):
                 links.append(link)
@@ -118,7 +118,7 @@ def checkpoints(
 
 class _Verification:
     def __init__(
-        self, check: CheckSignature, trusted: frozenset[str] | None, against: tuple[Link, ...]
+        self, check: CheckSignature, trusted: frozenset[str] | None, against: tuple[ChainLink, ...]
     ) -> None:
         self.report = Report()
         self._check = check
@@ -181,7 +181,7 @@ class _Verification:
         return last.fault(f"seq {last.seq} was changed: the line after it has another hash of it")
 
     def _accept(self, line: _Line) -> None:
-        if line.document.get("kind") == Kind.AUDIT_CHECKPOINT:
+        if line.document.get("kind") == EventKind.AUDIT_CHECKPOINT:
             self._confirm(line)
         self._before, self._last = self._last, line
         self.report.lines += 1
@@ -238,7 +238,7 @@ class _Verification:
             self.report.confirmed = max(self.report.confirmed, link.seq if known else 0)
 
 
-def _signed(line: _Line, check: CheckSignature) -> tuple[Link | None, str | None]:
+def _signed(line: _Line, check: CheckSignature) -> tuple[ChainLink | None, str | None]:
     """Return the link that a checkpoint claims, and the key that signed it."""
     fields = line.document.get("fields")
     claim = claim_of(fields) if isinstance(fields, dict) else None

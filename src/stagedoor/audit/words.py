@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import AccessMethod, Ended, Opened
 from stagedoor.model.source import Source
@@ -24,7 +24,7 @@ def opened_event(opened: Opened, instance: str) -> Event:
     shell = opened.ready.shell
     return Event(
         at=opened.at,
-        kind=Kind.SESSION_OPENED,
+        kind=EventKind.SESSION_OPENED,
         instance=instance,
         session=opened.id,
         identity=grant.identity.name,
@@ -62,7 +62,7 @@ def closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Eve
     grant = opened.ready.grant
     return Event(
         at=now,
-        kind=Kind.SESSION_CLOSED,
+        kind=EventKind.SESSION_CLOSED,
         instance=instance,
         session=opened.id,
         identity=grant.identity.name,
@@ -81,7 +81,9 @@ def closed_event(opened: Opened, ended: Ended, instance: str, now: float) -> Eve
     )
 
 
-def noted_event(opened: Opened, kind: Kind, fields: Fields, instance: str, now: float) -> Event:
+def noted_event(
+    opened: Opened, kind: EventKind, fields: Fields, instance: str, now: float
+) -> Event:
     """Return the event of something inside a session: a channel, a recording."""
     grant = opened.ready.grant
     return Event(
@@ -118,7 +120,7 @@ def denied_event(
     """Return the event of a refusal."""
     return Event(
         at=now,
-        kind=Kind.SESSION_DENIED,
+        kind=EventKind.SESSION_DENIED,
         instance=instance,
         identity=None if identity is None else plain(identity),
         target=None if target is None else str(target),

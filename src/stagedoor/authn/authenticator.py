@@ -12,7 +12,7 @@ from stagedoor.authn import passwords
 from stagedoor.authn.decide import CheckPassword, confirm, decide, wrong_password
 from stagedoor.authn.decide_key import Trust, decide_key, revoked_now
 from stagedoor.authn.passes import identity_of
-from stagedoor.authn.passwords import Full, VerifiedPasswords, VerifyPool
+from stagedoor.authn.passwords import PoolLimit, VerifiedPasswords, VerifyPool
 from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, key
 from stagedoor.model.credential import Credential, KeyCredential, PasswordCredential, login_secret
 from stagedoor.model.denial import UNREAD, Denial, Reason
@@ -268,7 +268,7 @@ class Authenticator:
         except BaseException:
             self._abandon(bucket, network)
             raise
-        if isinstance(is_right, Full):
+        if isinstance(is_right, PoolLimit):
             self._abandon(bucket, network)
             return self._deny_full(is_right)
         # The policy may have changed meanwhile.
@@ -290,9 +290,9 @@ class Authenticator:
         self._throttle.abandon(bucket)
         self._sources.give_back(network)
 
-    def _deny_full(self, full: Full) -> Denial:
+    def _deny_full(self, full: PoolLimit) -> Denial:
         limits = self._limits
-        if full is Full.SOURCE:
+        if full is PoolLimit.SOURCE:
             return _throttled(
                 f"{limits.waiting_per_source} passwords from your address are being verified", 1
             )

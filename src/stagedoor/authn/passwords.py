@@ -55,7 +55,7 @@ def _unpadded(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii").rstrip("=")
 
 
-class Full(Enum):
+class PoolLimit(Enum):
     """The limit that leaves no room: this source's, or that of all together."""
 
     SOURCE = "source"
@@ -75,14 +75,14 @@ class VerifyPool:
         self._of_source: Counter[str] = Counter()
         self._turns: FairQueue[asyncio.Future[bool]] = FairQueue(waiting)
 
-    async def run(self, source: str, work: Callable[[], bool]) -> bool | Full:
+    async def run(self, source: str, work: Callable[[], bool]) -> bool | PoolLimit:
         """Call `work` in a thread, on this source's turn, and return its result, or why it was not called."""
         if self._of_source[source] >= self._per_source:
-            return Full.SOURCE
+            return PoolLimit.SOURCE
         self._of_source[source] += 1
         try:
             if not await self._wait_for_turn(source):
-                return Full.ALL
+                return PoolLimit.ALL
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, work)
             finally:

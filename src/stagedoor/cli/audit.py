@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sessions import Entry, Filter
+from stagedoor.admin.sessions import Filter, JournalEntry
 from stagedoor.audit.chain import document
 from stagedoor.cli import show
 from stagedoor.cli.apps import app_target
@@ -18,7 +18,7 @@ from stagedoor.cli.complete import app_names, session_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.when import begin
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import one_line
 
@@ -26,21 +26,21 @@ _LONGEST = 500
 """The most characters of a field in a line for people."""
 
 _COLOURS = {
-    Kind.SESSION_OPENED: "green",
-    Kind.SESSION_CLOSED: "blue",
-    Kind.SESSION_DENIED: "red",
-    Kind.SESSION_FOUND: "yellow",
-    Kind.CHANNEL_OPENED: "green",
-    Kind.CHANNEL_CLOSED: "blue",
-    Kind.CHANNEL_FILE: "cyan",
-    Kind.CHANNEL_FILES: "cyan",
-    Kind.RECORDING_ENDED: "blue",
-    Kind.RECORDING_FAILED: "red",
-    Kind.RECORDING_VIEWED: "cyan",
-    Kind.POLICY_CHANGED: "yellow",
-    Kind.AUDIT_CHECKPOINT: "white",
-    Kind.AUDIT_REMOVED: "yellow",
-    Kind.CERTIFICATE_SIGNED: "green",
+    EventKind.SESSION_OPENED: "green",
+    EventKind.SESSION_CLOSED: "blue",
+    EventKind.SESSION_DENIED: "red",
+    EventKind.SESSION_FOUND: "yellow",
+    EventKind.CHANNEL_OPENED: "green",
+    EventKind.CHANNEL_CLOSED: "blue",
+    EventKind.CHANNEL_FILE: "cyan",
+    EventKind.CHANNEL_FILES: "cyan",
+    EventKind.RECORDING_ENDED: "blue",
+    EventKind.RECORDING_FAILED: "red",
+    EventKind.RECORDING_VIEWED: "cyan",
+    EventKind.POLICY_CHANGED: "yellow",
+    EventKind.AUDIT_CHECKPOINT: "white",
+    EventKind.AUDIT_REMOVED: "yellow",
+    EventKind.CERTIFICATE_SIGNED: "green",
 }
 
 
@@ -94,7 +94,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
     "--kind",
     "kinds",
     multiple=True,
-    type=click.Choice([kind.value for kind in Kind]),
+    type=click.Choice([kind.value for kind in EventKind]),
     metavar="KIND",
     help="Events of this kind, such as session.denied. May be given more than once.",
 )
@@ -126,7 +126,7 @@ def audit(
     write = _write_json if json_ else _write_line
     if follow and until is not None:
         raise click.UsageError("--follow goes on for ever; leave out --until, or --follow")
-    wanted = Filter(since, session, user, until, target, tuple(map(Kind, kinds)))
+    wanted = Filter(since, session, user, until, target, tuple(map(EventKind, kinds)))
     with open_service(installation.settings, create=False) as service:
         if not follow:
             shown = False
@@ -173,16 +173,16 @@ audit.add_command(sink)
 audit.add_command(verify)
 
 
-def _write_json(entry: Entry) -> None:
+def _write_json(entry: JournalEntry) -> None:
     # Escaped to ASCII, so that text from a client sends no control sequence to a terminal.
     print(json.dumps({"seq": entry.seq, **document(entry.event)}))
 
 
-def _write_line(entry: Entry) -> None:
+def _write_line(entry: JournalEntry) -> None:
     event = entry.event
     kind = click.style(f"{event.kind.value:<16}", fg=_COLOURS[event.kind])
     words = [show.local(event.at), kind, event.identity or "-"]
-    if event.kind is Kind.POLICY_CHANGED:
+    if event.kind is EventKind.POLICY_CHANGED:
         words += [str(event.fields.get("action", ""))]
     words += [word for word in (event.target, event.source, event.way, event.reason) if word]
     if event.session:

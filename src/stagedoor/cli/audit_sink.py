@@ -8,7 +8,7 @@ from stagedoor.admin.service import AdminService, open_service
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import NotFoundError, StagedoorError
-from stagedoor.settings.audit import Sink
+from stagedoor.settings.audit import SinkSettings
 from stagedoor.store.deliveries import position
 from stagedoor.store.journal import last_seq
 
@@ -89,7 +89,7 @@ def test(installation: Installation, names: tuple[str, ...]) -> None:
         raise StagedoorError(f"{show.count(failed, 'sink')} failed")
 
 
-def _try(service: AdminService, settings: Sink) -> None:
+def _try(service: AdminService, settings: SinkSettings) -> None:
     opened = open_sink(settings)
     try:
         with service.database.read() as transaction:

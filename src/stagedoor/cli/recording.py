@@ -27,8 +27,8 @@ from stagedoor.wire.oneline import printable
 from stagedoor.wire.terminal import output_parser as drawing
 from stagedoor.wire.terminal.asciicast import (
     AsciicastError,
-    Header,
-    Reader,
+    AsciicastHeader,
+    AsciicastReader,
     encode_event,
     encode_header,
 )
@@ -245,7 +245,7 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
         yield file
 
 
-def _about(header: Header) -> None:
+def _about(header: AsciicastHeader) -> None:
     parts = [
         show.local(header.timestamp),
         printable(header.title or ""),
@@ -258,12 +258,12 @@ def _about(header: Header) -> None:
             show.note(f"It was made in {header.width}x{header.height}; your terminal is smaller.")
 
 
-def _about_end(reader: Reader) -> None:
+def _about_end(reader: AsciicastReader) -> None:
     if reader.cut_off:
         show.note("Its last line was cut off, as when the gateway is killed.")
 
 
-def _play(reader: Reader, speed: float, idle_limit_s: float | None) -> None:
+def _play(reader: AsciicastReader, speed: float, idle_limit_s: float | None) -> None:
     """Play a recording in this terminal, with keys to pause and end it."""
     modes = Modes()
     pieces = paced(

@@ -24,7 +24,7 @@ from stagedoor.oidc.provider import Provider
 from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.oidc.reserved_names import why_reserved
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin import single_sign_on
 from stagedoor.signin.single_sign_on import (
     Outcome,
@@ -151,7 +151,7 @@ def _apps(settings: Settings) -> list[Target]:
         return settings_targets(settings)
 
 
-async def _sign_in(provider: SingleSignOn) -> tuple[Claims, Tokens, Provider]:
+async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Provider]:
     """Sign in by hand. Return the person's claims, the tokens, and the provider's own description.
 
     Raises OidcError, RefusedError.
@@ -170,7 +170,7 @@ async def _sign_in(provider: SingleSignOn) -> tuple[Claims, Tokens, Provider]:
 
 
 def scope_hints(
-    offered: Provider, settings: SingleSignOn, claims: Claims, tokens: Tokens
+    offered: Provider, settings: SingleSignOnSettings, claims: Claims, tokens: Tokens
 ) -> list[str]:
     """Return a hint for each scope that would improve sign-ins. Pure."""
     hints = []
@@ -189,7 +189,7 @@ def scope_hints(
     return hints
 
 
-def _query(address: str, provider: SingleSignOn) -> list[tuple[str, str]]:
+def _query(address: str, provider: SingleSignOnSettings) -> list[tuple[str, str]]:
     if not address:
         raise RefusedError("no address was pasted; run the command again")
     if address.partition("?")[0] != provider.redirect_uri:

@@ -24,7 +24,7 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     Refuse,
     Replace,
     ScaleToZero,
-    Start,
+    StartShell,
     decide,
 )
 from stagedoor.shells.kubernetes.live.outdated import notice, outdated, outdated_marks, sentence
@@ -105,7 +105,7 @@ class Reconciler:
                 return _sooner(again_at, await self._keep_config(seen))
             case Mark(stale, idle_since):
                 await self._mark(seen, stale, idle_since)
-            case Start() | Replace():
+            case StartShell() | Replace():
                 await self._make(decision, seen)
             case ScaleToZero():
                 await self._patch(seen, objects.stop_patch(now))
@@ -127,7 +127,7 @@ class Reconciler:
                 return now + AGAIN_S
         return now
 
-    async def _make(self, decision: Start | Replace, seen: AppSnapshot) -> None:
+    async def _make(self, decision: StartShell | Replace, seen: AppSnapshot) -> None:
         assert seen.app is not None, "a shell is started of an app"
         assert isinstance(seen.derived, Derived), "a shell is started of what could be derived"
         assert isinstance(seen.settings, AppSettings), "and its settings were right"

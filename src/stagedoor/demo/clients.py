@@ -16,7 +16,7 @@ from stagedoor.client import sshconfig
 
 
 @dataclass(frozen=True)
-class Login:
+class DemoLogin:
     """A user's login at a gateway. `folder` is private, and has the files that clients read."""
 
     host: str
@@ -45,13 +45,13 @@ class ProxyCommand:
 
 
 @dataclass(frozen=True)
-class Client:
+class DemoClient:
     """A client. `program` comes with the Debian package `package`; both are None for Stagedoor's own."""
 
     name: str
     program: str | None
     package: str | None
-    through: Callable[[Login], ProxyCommand]
+    through: Callable[[DemoLogin], ProxyCommand]
 
     @property
     def missing(self) -> str:
@@ -72,7 +72,7 @@ def find(program: str) -> str | None:
     return "nc.openbsd" if shutil.which("nc.openbsd") else None
 
 
-def tunnel_command(login: Login, *options: str) -> str:
+def tunnel_command(login: DemoLogin, *options: str) -> str:
     """Return the command line of Stagedoor's own client."""
     words = [
         *login.tunnel,
@@ -83,32 +83,32 @@ def tunnel_command(login: Login, *options: str) -> str:
     return f"{shlex.join(words)} %h %p"
 
 
-def _nc(login: Login) -> ProxyCommand:
+def _nc(login: DemoLogin) -> ProxyCommand:
     # It reads the password from the terminal only.
     program = find("nc") or "nc"
     return ProxyCommand(f"{program} -X connect -x {login.host}:{login.port} -P {login.user} %h %p")
 
 
-def _ncat(login: Login) -> ProxyCommand:
+def _ncat(login: DemoLogin) -> ProxyCommand:
     return ProxyCommand(
         f"ncat --proxy-type http --proxy {login.host}:{login.port} %h %p",
         {"NCAT_PROXY_AUTH": f"{login.user}:{login.password}"},
     )
 
 
-def _corkscrew(login: Login) -> ProxyCommand:
+def _corkscrew(login: DemoLogin) -> ProxyCommand:
     file = private_file(login.folder / "corkscrew", f"{login.user}:{login.password}\n")
     return ProxyCommand(f"corkscrew {login.host} {login.port} %h %p {file}")
 
 
-def _connect_proxy(login: Login) -> ProxyCommand:
+def _connect_proxy(login: DemoLogin) -> ProxyCommand:
     return ProxyCommand(
         f"connect-proxy -H {login.user}@{login.host}:{login.port} %h %p",
         {"HTTP_PROXY_PASSWORD": login.password},
     )
 
 
-def _proxytunnel(login: Login) -> ProxyCommand:
+def _proxytunnel(login: DemoLogin) -> ProxyCommand:
     # In its password file, a password would end at the first space.
     return ProxyCommand(
         f"proxytunnel -q -p {login.host}:{login.port} -d %h:%p",
@@ -116,7 +116,7 @@ def _proxytunnel(login: Login) -> ProxyCommand:
     )
 
 
-def _socat(login: Login) -> ProxyCommand:
+def _socat(login: DemoLogin) -> ProxyCommand:
     # Without a line end, which socat would make a part of the password.
     file = private_file(login.folder / "socat", f"{login.user}:{login.password}")
     return ProxyCommand(
@@ -133,23 +133,25 @@ def private_file(file: Path, text: str) -> Path:
     return file
 
 
-TUNNEL = Client("stagedoor tunnel", None, None, lambda login: ProxyCommand(tunnel_command(login)))
-FDPASS = Client(
+TUNNEL = DemoClient(
+    "stagedoor tunnel", None, None, lambda login: ProxyCommand(tunnel_command(login))
+)
+FDPASS = DemoClient(
     "stagedoor tunnel --fdpass",
     None,
     None,
     lambda login: ProxyCommand(tunnel_command(login, "--fdpass"), fdpass=True),
 )
-NC = Client("nc", "nc", "netcat-openbsd", _nc)
+NC = DemoClient("nc", "nc", "netcat-openbsd", _nc)
 CLIENTS = (
     TUNNEL,
     FDPASS,
     NC,
-    Client("ncat", "ncat", "ncat", _ncat),
-    Client("corkscrew", "corkscrew", "corkscrew", _corkscrew),
-    Client("connect-proxy", "connect-proxy", "connect-proxy", _connect_proxy),
-    Client("proxytunnel", "proxytunnel", "proxytunnel", _proxytunnel),
-    Client("socat", "socat", "socat", _socat),
+    DemoClient("ncat", "ncat", "ncat", _ncat),
+    DemoClient("corkscrew", "corkscrew", "corkscrew", _corkscrew),
+    DemoClient("connect-proxy", "connect-proxy", "connect-proxy", _connect_proxy),
+    DemoClient("proxytunnel", "proxytunnel", "proxytunnel", _proxytunnel),
+    DemoClient("socat", "socat", "socat", _socat),
 )
 
 
@@ -189,12 +191,12 @@ class ClientFiles:
     """
 
     folder: Path
-    logins: Mapping[str, Login]
+    logins: Mapping[str, DemoLogin]
     configs: Configs
     near: bool
 
     @property
-    def login(self) -> Login:
+    def login(self) -> DemoLogin:
         """Return the developer's login."""
         return self.logins[USER]
 
@@ -204,7 +206,7 @@ class ClientFiles:
         return f"{self.login.host}:{self.login.port}"
 
 
-def write_configs(folder: Path, login: Login, host_ca: str, ssh_gateway: str) -> Configs:
+def write_configs(folder: Path, login: DemoLogin, host_ca: str, ssh_gateway: str) -> Configs:
     """Write ssh's files as `stagedoor ssh-config` does, with the developer's key, and return them.
 
     The key is `folder`/id_ed25519. `host_ca` is a public key line, `ssh_gateway` the HOST:PORT of the

@@ -20,8 +20,8 @@ from stagedoor.demo.clients import (
     DEVELOPER,
     USER,
     ClientFiles,
+    DemoLogin,
     DemoUser,
-    Login,
     write_configs,
 )
 from stagedoor.demo.provider import GROUP, DemoProvider, provider_beside
@@ -31,7 +31,7 @@ from stagedoor.serve import log
 from stagedoor.serve.parts.shells import stop_local_shells
 from stagedoor.serve.prepare import VerifiedSettings, check, prepare
 from stagedoor.serve.supervisor.supervisor import Supervisor
-from stagedoor.settings.settings import Log, Settings
+from stagedoor.settings.settings import LogSettings, Settings
 from stagedoor.signin.links import make_link
 
 HOST = "127.0.0.1"
@@ -138,7 +138,7 @@ async def run_demo(
     signal does not wait for open sessions. Raises StoppedError on a signal before the gateway serves,
     StagedoorError if it cannot start.
     """
-    log.configure(Log(level=log_level))  # type: ignore[arg-type]  # callers pass the literals
+    log.configure(LogSettings(level=log_level))  # type: ignore[arg-type]  # callers pass the literals
     task = asyncio.current_task()
     assert task is not None, "a context manager is entered by a task"
     signals = _EndSignals(task.cancel)
@@ -188,7 +188,7 @@ async def _start(
     host, port = supervisor.addresses()["tunnel"][0]
     client = (*stagedoor_command(), "tunnel")
     logins = {
-        name: Login(host, port, name, password, token_file, token_file.parent, client)
+        name: DemoLogin(host, port, name, password, token_file, token_file.parent, client)
         for name, (password, token_file) in secrets_of.items()
     }
     return _describe(folder, checked.settings, logins, supervisor), supervisor
@@ -274,7 +274,7 @@ def _add_users(
 
 
 def _describe(
-    folder: Path, settings: Settings, logins: Mapping[str, Login], supervisor: Supervisor
+    folder: Path, settings: Settings, logins: Mapping[str, DemoLogin], supervisor: Supervisor
 ) -> DemoGateway:
     ssh_host, ssh_port = supervisor.addresses()["ssh"][0]
     login = logins[USER]

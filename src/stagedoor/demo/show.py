@@ -19,10 +19,10 @@ from stagedoor.client import sshconfig
 from stagedoor.demo.clients import APPS, NC, find, tunnel_command
 from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, run_demo, stagedoor_command
 from stagedoor.model.errors import StagedoorError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
 from stagedoor.model.units import HOUR_S, MINUTE_S, size
-from stagedoor.store.journal import Entry, read_entries
+from stagedoor.store.journal import JournalEntry, read_entries
 from stagedoor.store.sessions import SessionRecord
 
 _END = {
@@ -45,9 +45,9 @@ def describe(event: Event) -> StatusLine | None:
     """Return the line for an audit event; None for events that the demo does not show."""
     who = f"{event.identity} → {event.target}"
     match event.kind:
-        case Kind.SESSION_OPENED:
+        case EventKind.SESSION_OPENED:
             return StatusLine(f"{who}  open, from {event.source}", True)
-        case Kind.SESSION_CLOSED:
+        case EventKind.SESSION_CLOSED:
             lasted_s = float(event.fields.get("duration_s") or 0)
             sent, received = (int(event.fields.get(name) or 0) for name in ("sent", "received"))
             end = End(event.reason) if event.reason else End.CLOSED
@@ -55,7 +55,7 @@ def describe(event: Event) -> StatusLine | None:
                 f"{who}  {_END.get(end, end.value.replace('_', ' '))} after {lasting(lasted_s)}, "
                 f"{size(sent)} up, {size(received)} down"
             )
-        case Kind.SESSION_DENIED:
+        case EventKind.SESSION_DENIED:
             name = event.identity or event.source
             who = f"{name} → {event.target}" if event.target else f"{name}"
             if (count := event.fields.get("count")) is not None:
@@ -240,7 +240,7 @@ async def _watch(service: AdminService, ended: asyncio.Task[None]) -> None:
             screen.draw(lines, records, time.time())
 
 
-def _read(service: AdminService, after: int) -> tuple[list[Entry], list[SessionRecord]]:
+def _read(service: AdminService, after: int) -> tuple[list[JournalEntry], list[SessionRecord]]:
     return read_entries(service.database, after=after), list_sessions(service, limit=200)
 
 

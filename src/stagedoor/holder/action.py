@@ -14,7 +14,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class HangUp:
+class HangUpLink:
     """A link to close once its unsent frames are written."""
 
     link: int
@@ -34,4 +34,4 @@ class Redraw:
     size: Size
 
 
-Action = Send | HangUp | SetSize | Redraw
+Action = Send | HangUpLink | SetSize | Redraw

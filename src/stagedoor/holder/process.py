@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
+from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.holder.attachments import AttachmentTable
 from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.holder.folder import mark_locked
@@ -328,7 +328,7 @@ class Holder:
                     link = self._links.get(number)
                     if link is not None and not link.closing:
                         link.unsent += framed(frame)
-                case HangUp(number):
+                case HangUpLink(number):
                     link = self._links.get(number)
                     if link is not None:
                         self._close_soon(link)

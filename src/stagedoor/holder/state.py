@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stagedoor.holder.action import Action, HangUp, Redraw, Send, SetSize
+from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.holder.attachments import owner_name
 from stagedoor.holder.limits import REMEMBERED
 from stagedoor.holder.ring import Ring, replayable, whole_lines
@@ -134,7 +134,7 @@ class TerminalState:
         if attachment is not None:
             if attachment.link is not None:
                 # The same client comes back before its old connection was known to be cut.
-                actions.append(HangUp(attachment.link))
+                actions.append(HangUpLink(attachment.link))
                 del self._links[attachment.link]
             attachment.link, attachment.mode, attachment.size = link, hello.mode, hello.size
             attachment.detached = attachment.exit_sent = attachment.other_size_sent = False
@@ -183,7 +183,7 @@ class TerminalState:
             case Detach():
                 self._part(attachment, now)
                 attachment.detached = True
-                return [HangUp(link)]
+                return [HangUpLink(link)]
             case _:
                 return self._expel(attachment, describe_misplaced(frame), now)
 
@@ -333,14 +333,14 @@ class TerminalState:
             if other is not attachment and other.mode is not Mode.WATCH:
                 self._part(other, now)
                 other.detached = True
-                actions += [Send(link, Notice(NoticeKind.DETACHED, why)), HangUp(link)]
+                actions += [Send(link, Notice(NoticeKind.DETACHED, why)), HangUpLink(link)]
         return actions
 
     def _expel(self, attachment: _Attachment, why: str, now: float) -> list[Action]:
         link = attachment.link
         assert link is not None, "only a link can send"
         self._part(attachment, now)
-        return [Send(link, Notice(NoticeKind.FAULT, why)), HangUp(link)]
+        return [Send(link, Notice(NoticeKind.FAULT, why)), HangUpLink(link)]
 
     def _part(self, attachment: _Attachment, now: float) -> None:
         if attachment.link is not None:

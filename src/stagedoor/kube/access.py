@@ -22,7 +22,7 @@ Material = Path | bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ApiAddress:
     """The address of the API."""
 
     host: str
@@ -41,7 +41,7 @@ class Address:
 
 
 @dataclass(slots=True)
-class Trust:
+class ApiTrust:
     """The TLS settings of an API. The context is built again when one of the files is replaced."""
 
     ca: Material | None = None
@@ -96,8 +96,8 @@ class Trust:
 class Access:
     """Everything that is needed to talk to one API."""
 
-    address: Address
-    trust: Trust
+    address: ApiAddress
+    trust: ApiTrust
     credential: Credential
     namespace: str
     """The namespace of our pod, or the one in the kubeconfig's context; `default` if there is none."""
@@ -122,14 +122,14 @@ def in_cluster(
             "automountServiceAccountToken: true in its spec, or name a kubeconfig "
             "(kubernetes.kubeconfig)"
         )
-    trust = Trust(ca=folder / "ca.crt")
+    trust = ApiTrust(ca=folder / "ca.crt")
     trust.context()
     try:
         namespace = (folder / "namespace").read_text().strip()
     except OSError:
         namespace = "default"
     return Access(
-        Address(host, int(port), tls=True),
+        ApiAddress(host, int(port), tls=True),
         trust,
         TokenFile(folder / "token"),
         namespace,
@@ -137,7 +137,7 @@ def in_cluster(
     )
 
 
-def address(url: str, where: str) -> Address:
+def address(url: str, where: str) -> ApiAddress:
     """Parse `https://host:port/prefix`. Raises SettingsError, whose message names `where`."""
     try:
         parts = urlsplit(url)
@@ -151,7 +151,7 @@ def address(url: str, where: str) -> Address:
     if parts.username is not None or parts.query or parts.fragment:
         raise SettingsError(f"the server in {where} has more in its URL than host, port and path")
     tls = parts.scheme == "https"
-    return Address(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"))
+    return ApiAddress(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"))
 
 
 def _stamp(material: Material | None) -> object:

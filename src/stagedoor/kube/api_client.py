@@ -12,9 +12,9 @@ import msgspec
 
 from stagedoor.kube import answers
 from stagedoor.kube.answers import ApiRequest
-from stagedoor.kube.http import Answer, Http, Request
+from stagedoor.kube.http import Http, HttpAnswer, HttpRequest
 from stagedoor.kube.pace import URGENT_LIMIT_S, Bucket, Limits, retry_after_s
-from stagedoor.kube.wire import NoAnswerError
+from stagedoor.kube.wire import NoApiAnswerError
 from stagedoor.model.cluster import Object
 
 T = TypeVar("T")
@@ -53,13 +53,13 @@ class ApiClient:
         if self._bucket is not None and (wait_s := self._bucket.take(self.clock())) > 0:
             await asyncio.sleep(wait_s)
 
-    async def object(self, operation: ApiRequest, request: Request) -> Object:
+    async def object(self, operation: ApiRequest, request: HttpRequest) -> Object:
         """Send a request, and return the object in the answer. Raises ClusterError."""
         return decoded(operation, await self.answer(operation, request), dict[str, Any])
 
     async def answer(
-        self, operation: ApiRequest, request: Request, limit_s: float | None = None
-    ) -> Answer:
+        self, operation: ApiRequest, request: HttpRequest, limit_s: float | None = None
+    ) -> HttpAnswer:
         """Send a request, again if the API asks for it, and return a successful answer.
 
         Raises ClusterError.
@@ -80,12 +80,14 @@ class ApiClient:
                 self._bucket.pause(self.clock() + wait_s)
             await asyncio.sleep(wait_s * (1 + 0.25 * random.random()))  # noqa: S311  # jitter
 
-    async def _send_once(self, operation: ApiRequest, request: Request, limit_s: float) -> Answer:
+    async def _send_once(
+        self, operation: ApiRequest, request: HttpRequest, limit_s: float
+    ) -> HttpAnswer:
         await self.pace()
         async with self._room:
             try:
                 answer = await self.http.ask(request, limit_s)
-            except NoAnswerError as error:
+            except NoApiAnswerError as error:
                 self.tally[operation.verb, operation.what, 0] += 1
                 raise answers.no_answer(operation, str(error)) from None
         self.tally[operation.verb, operation.what, answer.status] += 1
@@ -97,7 +99,7 @@ def encoded(value: Object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decoded(operation: ApiRequest, answer: Answer, as_type: type[T]) -> T:
+def decoded(operation: ApiRequest, answer: HttpAnswer, as_type: type[T]) -> T:
     """Decode the body of a successful answer. Raises ClusterError if it cannot come from an API server."""
     if "json" not in answer.content_type:
         raise answers.not_kubernetes(operation, answer.status, answer.content_type)

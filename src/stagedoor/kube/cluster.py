@@ -13,7 +13,7 @@ from stagedoor.kube.access import Access
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.api_client import ApiClient, encoded
 from stagedoor.kube.events import Reporter
-from stagedoor.kube.http import Http, Request
+from stagedoor.kube.http import Http, HttpRequest
 from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import Bucket, Limits
 from stagedoor.kube.watch import ResourceWatch, WatchProblems
@@ -84,7 +84,7 @@ class KubeCluster:
         operation = ApiRequest.about("get", kind, namespace, name)
         try:
             return await self._client.object(
-                operation, Request("GET", paths.item(kind, namespace, name))
+                operation, HttpRequest("GET", paths.item(kind, namespace, name))
             )
         except ClusterError as error:
             if _is_absent(error):
@@ -111,7 +111,7 @@ class KubeCluster:
         query: dict[str, str | int | bool] = {"fieldManager": self._field_manager, "force": force}
         path = paths.with_query(paths.item(kind, namespace, name), query)
         # JSON is YAML, and every version accepts this content type.
-        request = Request("PATCH", path, encoded(manifest), "application/apply-patch+yaml")
+        request = HttpRequest("PATCH", path, encoded(manifest), "application/apply-patch+yaml")
         return await self._client.object(ApiRequest.about("patch", kind, namespace, name), request)
 
     async def create(self, manifest: Object) -> Object:
@@ -121,7 +121,7 @@ class KubeCluster:
             paths.collection(kind, namespace), {"fieldManager": self._field_manager}
         )
         operation = ApiRequest.about("create", kind, namespace, name)
-        return await self._client.object(operation, Request("POST", path, encoded(manifest)))
+        return await self._client.object(operation, HttpRequest("POST", path, encoded(manifest)))
 
     async def merge(
         self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
@@ -134,7 +134,7 @@ class KubeCluster:
         path = paths.with_query(
             paths.item(kind, namespace, name, subresource), {"fieldManager": self._field_manager}
         )
-        request = Request("PATCH", path, encoded(patch), "application/merge-patch+json")
+        request = HttpRequest("PATCH", path, encoded(patch), "application/merge-patch+json")
         operation = ApiRequest.about("patch", kind, namespace, name, subresource)
         return await self._client.object(operation, request)
 
@@ -162,7 +162,7 @@ class KubeCluster:
         if preconditions:
             options["preconditions"] = preconditions
         operation = ApiRequest.about("delete", kind, namespace, name)
-        request = Request("DELETE", paths.item(kind, namespace, name), encoded(options))
+        request = HttpRequest("DELETE", paths.item(kind, namespace, name), encoded(options))
         try:
             await self._client.answer(operation, request)
         except ClusterError as error:
@@ -235,7 +235,7 @@ class KubeCluster:
             "spec": {**about, "resourceAttributes": attributes},
         }
         path = f"/apis/authorization.k8s.io/v1/{kind.lower()}s"
-        request = Request("POST", path, encoded(review))
+        request = HttpRequest("POST", path, encoded(review))
         review_result = await self._client.object(ApiRequest("create", kind), request)
         status = review_result.get("status") or {}
         return status.get("allowed") is True and status.get("denied") is not True
@@ -297,7 +297,7 @@ async def _read(
     }
     path = paths.with_query(paths.item(Kind.POD, namespace, pod, "log"), query)
     try:
-        answer = await client.answer(operation, Request("GET", path, accept="*/*"))
+        answer = await client.answer(operation, HttpRequest("GET", path, accept="*/*"))
     except ClusterError as error:
         # 400: "container … is waiting to start", "previous terminated container … not found".
         if error.status == 400:

@@ -15,7 +15,7 @@ import h11
 
 from stagedoor.kube.access import Access
 from stagedoor.kube.credentials import CredentialError, Header
-from stagedoor.kube.wire import CHUNK_BYTES, Head, NoAnswerError, ReadTimeoutError, Wire, tune
+from stagedoor.kube.wire import CHUNK_BYTES, Head, NoApiAnswerError, ReadTimeoutError, Wire, tune
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import is_address
 from stagedoor.model.units import MIB
@@ -36,7 +36,7 @@ _TRUST_HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """A request. `path` includes the query; `body` is of `content_type`, or empty."""
 
     method: str
@@ -47,7 +47,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """A complete answer."""
 
     status: int
@@ -68,49 +68,49 @@ class Http:
         self._clock = clock
         self._idle: list[Wire] = []
 
-    async def ask(self, request: Request, limit_s: float) -> Answer:
+    async def ask(self, request: HttpRequest, limit_s: float) -> HttpAnswer:
         """Return the answer, whatever its status, within `limit_s`. Raises NoAnswerError."""
         try:
             async with asyncio.timeout(limit_s):
                 return await self._ask(request)
         except TimeoutError:
-            raise NoAnswerError(f"{self._access.address} was silent for {limit_s:g} s") from None
+            raise NoApiAnswerError(f"{self._access.address} was silent for {limit_s:g} s") from None
 
-    async def _ask(self, request: Request) -> Answer:
+    async def _ask(self, request: HttpRequest) -> HttpAnswer:
         header = await self._credential()
         answer = await self._exchange(request, header)
         if answer.status == 401 and await self._renew(header):
             answer = await self._exchange(request, await self._credential())
         return answer
 
-    async def _exchange(self, request: Request, header: Header) -> Answer:
+    async def _exchange(self, request: HttpRequest, header: Header) -> HttpAnswer:
         kept = self._take()
         if kept is not None:
             try:
                 return await self._exchange_on(kept, request, header)
-            except NoAnswerError as error:
+            except NoApiAnswerError as error:
                 # The peer may have closed it while we wrote (RFC 9112 §9.3.1): a request that may be
                 # repeated is sent again.
                 if error.begun or request.method == "POST":
                     raise
         return await self._exchange_on(await self._open(), request, header)
 
-    async def _exchange_on(self, wire: Wire, request: Request, header: Header) -> Answer:
+    async def _exchange_on(self, wire: Wire, request: HttpRequest, header: Header) -> HttpAnswer:
         try:
             head = await wire.send(self._head(request, header), request.body)
             body = bytearray()
             while chunk := await wire.read():
                 body += chunk
                 if len(body) > BODY_LIMIT_BYTES:
-                    raise NoAnswerError(f"the answer is larger than {BODY_LIMIT_BYTES} bytes")
+                    raise NoApiAnswerError(f"the answer is larger than {BODY_LIMIT_BYTES} bytes")
         except BaseException:
             wire.abort()
             raise
         self._give_back(wire)
-        return Answer(head.status, head.content_type, head.retry_after, bytes(body))
+        return HttpAnswer(head.status, head.content_type, head.retry_after, bytes(body))
 
     @asynccontextmanager
-    async def stream(self, request: Request, limit_s: float) -> AsyncIterator["Stream"]:
+    async def stream(self, request: HttpRequest, limit_s: float) -> AsyncIterator["HttpStream"]:
         """Open an answer that is read as it arrives, on a connection of its own.
 
         The head must arrive within `limit_s`. Raises NoAnswerError.
@@ -127,10 +127,10 @@ class Http:
                         wire = await self._open()
                         head = await wire.send(self._head(request, await self._credential()), b"")
             except TimeoutError:
-                raise NoAnswerError(
+                raise NoApiAnswerError(
                     f"{self._access.address} was silent for {limit_s:g} s"
                 ) from None
-            yield Stream(wire, head)
+            yield HttpStream(wire, head)
         finally:
             if wire is not None:
                 wire.abort()
@@ -141,7 +141,7 @@ class Http:
             wire.abort()
         self._idle.clear()
 
-    def _head(self, request: Request, header: Header) -> h11.Request:
+    def _head(self, request: HttpRequest, header: Header) -> h11.Request:
         headers = [
             ("Host", self._access.address.host_header),
             ("User-Agent", self._user_agent),
@@ -164,13 +164,13 @@ class Http:
         try:
             return await self._access.credential.header()
         except CredentialError as error:
-            raise NoAnswerError(str(error)) from None
+            raise NoApiAnswerError(str(error)) from None
 
     async def _renew(self, refused: Header) -> bool:
         try:
             renewed = await self._access.credential.renew(refused)
         except CredentialError as error:
-            raise NoAnswerError(str(error)) from None
+            raise NoApiAnswerError(str(error)) from None
         if renewed:
             self.close()  # a client certificate takes effect with the next handshake
         return renewed
@@ -218,10 +218,10 @@ class Http:
         else:
             tune(writer)
             return Wire(reader, writer, str(address))
-        raise NoAnswerError(why) from None
+        raise NoApiAnswerError(why) from None
 
 
-class Stream:
+class HttpStream:
     """An answer that is still arriving."""
 
     def __init__(self, wire: Wire, head: Head) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from stagedoor.kube import access
-from stagedoor.kube.access import Access, Material, Trust
+from stagedoor.kube.access import Access, ApiTrust, Material
 from stagedoor.kube.credentials import (
     Credential,
     CredentialError,
@@ -31,7 +31,7 @@ T = TypeVar("T")
 SIZE_LIMIT = 4 * 1024 * 1024
 
 
-class Cluster(msgspec.Struct, rename="kebab"):
+class ClusterEntry(msgspec.Struct, rename="kebab"):
     """A cluster's address and CA."""
 
     server: str = ""
@@ -61,7 +61,7 @@ class Exec(msgspec.Struct, rename="camel"):
     interactive_mode: str = ""
 
 
-class User(msgspec.Struct, rename="kebab"):
+class UserEntry(msgspec.Struct, rename="kebab"):
     """A user's credentials."""
 
     token: str = ""
@@ -94,14 +94,14 @@ class NamedCluster(msgspec.Struct):
     """An entry of `clusters`."""
 
     name: str
-    cluster: Cluster
+    cluster: ClusterEntry
 
 
 class NamedUser(msgspec.Struct):
     """An entry of `users`."""
 
     name: str
-    user: User = msgspec.field(default_factory=User)
+    user: UserEntry = msgspec.field(default_factory=UserEntry)
 
 
 class NamedContext(msgspec.Struct):
@@ -178,8 +178,8 @@ def _read(path: Path) -> bytes:
 def _choose(files: Sequence[tuple[Path, Config]]) -> Access:
     names = ", ".join(str(path) for path, _ in files)
     contexts: dict[str, Context] = {}
-    clusters: dict[str, tuple[Path, Cluster]] = {}
-    users: dict[str, tuple[Path, User]] = {}
+    clusters: dict[str, tuple[Path, ClusterEntry]] = {}
+    users: dict[str, tuple[Path, UserEntry]] = {}
     for path, config in files:
         for named in config.contexts or ():
             contexts.setdefault(named.name, named.context)
@@ -194,11 +194,13 @@ def _choose(files: Sequence[tuple[Path, Config]]) -> Access:
         )
     context = _named(contexts, name, "context", names)
     at, cluster = _named(clusters, context.cluster, "cluster", names)
-    user_at, user = _named(users, context.user, "user", names) if context.user else (at, User())
+    user_at, user = (
+        _named(users, context.user, "user", names) if context.user else (at, UserEntry())
+    )
     where = f"{names} (context {name})"
     if cluster.proxy_url:
         raise SettingsError(f"proxy-url in {where} is not supported: name the API's own address")
-    trust = Trust(
+    trust = ApiTrust(
         ca=_material(at, cluster.certificate_authority, cluster.certificate_authority_data, where),
         certificate=_material(
             user_at, user.client_certificate, user.client_certificate_data, where
@@ -244,7 +246,7 @@ def _material(kubeconfig: Path, path: str, data: str, where: str) -> Material | 
 
 
 def _credential(
-    kubeconfig: Path, user: User, cluster: Cluster, trust: Trust, where: str
+    kubeconfig: Path, user: UserEntry, cluster: ClusterEntry, trust: ApiTrust, where: str
 ) -> Credential:
     if user.auth_provider is not None:
         raise SettingsError(
@@ -266,7 +268,7 @@ def _credential(
     return StaticCredential()
 
 
-def _program(kubeconfig: Path, exec_: Exec, cluster: Cluster, where: str) -> Program:
+def _program(kubeconfig: Path, exec_: Exec, cluster: ClusterEntry, where: str) -> Program:
     if exec_.api_version not in VERSIONS:
         raise SettingsError(
             f"exec in {where} has apiVersion {exec_.api_version!r}: it must be {VERSIONS[0]}"
@@ -301,7 +303,7 @@ def _program(kubeconfig: Path, exec_: Exec, cluster: Cluster, where: str) -> Pro
     )
 
 
-def _impersonation(user: User, where: str) -> Impersonation:
+def _impersonation(user: UserEntry, where: str) -> Impersonation:
     extra = [(k, v) for k, values in (user.impersonate_extra or {}).items() for v in values]
     impersonation = Impersonation(
         user.impersonate, user.impersonate_uid, tuple(user.impersonate_groups or ()), tuple(extra)

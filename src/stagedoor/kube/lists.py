@@ -9,7 +9,7 @@ import msgspec
 from stagedoor.kube import answers, paths
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.api_client import ApiClient, decoded
-from stagedoor.kube.http import Request
+from stagedoor.kube.http import HttpRequest
 from stagedoor.model.cluster import ClusterError, Kind, Object
 
 Trim = Callable[[Object], Object]
@@ -73,7 +73,7 @@ async def _pages(
             "limit": page or "",
             "continue": more,
         }
-        request = Request("GET", paths.with_query(collection, query))
+        request = HttpRequest("GET", paths.with_query(collection, query))
         answer = await client.answer(operation, request, client.limits.list_s)
         part = decoded(operation, answer, _List)
         for raw in part.items or ():

@@ -17,10 +17,10 @@ import msgspec
 from stagedoor.kube import answers, lists, paths
 from stagedoor.kube.answers import NO_ANSWER, ApiRequest
 from stagedoor.kube.api_client import ApiClient
-from stagedoor.kube.http import Request, Stream
+from stagedoor.kube.http import HttpRequest, HttpStream
 from stagedoor.kube.lists import ListOptions, Trim
 from stagedoor.kube.pace import retry_after_s
-from stagedoor.kube.wire import NoAnswerError, ReadTimeoutError
+from stagedoor.kube.wire import NoApiAnswerError, ReadTimeoutError
 from stagedoor.model.cluster import Change, ClusterError, Verb
 from stagedoor.model.units import MIB
 
@@ -101,11 +101,11 @@ class ResourceWatch:
                         self._failures = 0
                 if self._clock() - began < 1.0:
                     # An end is normal, but not at once: we would send requests in a tight loop.
-                    raise NoAnswerError("the watch was ended as soon as it began")
+                    raise NoApiAnswerError("the watch was ended as soon as it began")
             except _RestartError as error:
                 self._version = ""
                 problem, wait_s = error.problem, error.wait_s
-            except NoAnswerError as error:
+            except NoApiAnswerError as error:
                 problem, wait_s = answers.no_answer(self._operation, str(error)), 0.0
             except ClusterError as error:
                 self._version = ""
@@ -131,7 +131,9 @@ class ResourceWatch:
         path = paths.with_query(paths.collection(self._kind, self._selection.namespace), query)
         end = self._clock() + length_s + self._limits.late_s
         await self._client.pace()
-        async with self._client.http.stream(Request("GET", path), self._limits.answer_s) as stream:
+        async with self._client.http.stream(
+            HttpRequest("GET", path), self._limits.answer_s
+        ) as stream:
             status = stream.head.status
             self._client.tally["watch", str(self._kind), status] += 1
             if status >= 300 or "json" not in stream.head.content_type:
@@ -188,7 +190,7 @@ class ResourceWatch:
         message = f"cannot {self._operation}: the API sent {what}"
         return _RestartError(ClusterError(message, status=None, reason="Unreadable", retry=True))
 
-    async def _raise_refusal(self, stream: Stream) -> None:
+    async def _raise_refusal(self, stream: HttpStream) -> None:
         """Raise _RestartError for a refused watch.
 
         The next list shows the reason, or that `_version` was the reason (410 Gone; 504 for a version that

@@ -19,7 +19,7 @@ KEEPALIVE_PROBES = 3
 """A dead peer or network is noticed after 30 s of silence, as with client-go's HTTP/2 pings."""
 
 
-class NoAnswerError(Exception):
+class NoApiAnswerError(Exception):
     """No complete answer arrived. `str` is a sentence; `begun` says whether a part of the answer arrived."""
 
     def __init__(self, why: str, *, begun: bool = False) -> None:
@@ -27,7 +27,7 @@ class NoAnswerError(Exception):
         self.begun = begun
 
 
-class ReadTimeoutError(NoAnswerError):
+class ReadTimeoutError(NoApiAnswerError):
     """Nothing arrived in time. The connection may still work."""
 
 
@@ -77,15 +77,15 @@ class Wire:
             self._writer.write(data)
             await self._writer.drain()
         except h11.LocalProtocolError as error:
-            raise NoAnswerError(f"the request cannot be sent: {error}") from None
+            raise NoApiAnswerError(f"the request cannot be sent: {error}") from None
         except OSError as error:
-            raise NoAnswerError(self._describe_failure(error)) from None
+            raise NoApiAnswerError(self._describe_failure(error)) from None
         while True:
             event = await self._next()
             if isinstance(event, h11.InformationalResponse):
                 continue
             if not isinstance(event, h11.Response):
-                raise NoAnswerError(f"{self.name} broke off its answer", begun=True)
+                raise NoApiAnswerError(f"{self.name} broke off its answer", begun=True)
             headers = dict(event.headers)
             return Head(
                 event.status_code,
@@ -103,7 +103,7 @@ class Wire:
                 continue
             if isinstance(event, h11.EndOfMessage):
                 return b""
-            raise NoAnswerError(f"{self.name} broke off its answer", begun=True)
+            raise NoApiAnswerError(f"{self.name} broke off its answer", begun=True)
 
     def abort(self) -> None:
         """Close at once, and discard unsent data."""
@@ -123,9 +123,11 @@ class Wire:
                 why = f"{self.name} broke off its answer"
             else:
                 why = f"what answers at {self.name} does not speak HTTP: {error}"
-            raise NoAnswerError(why, begun=self._has_received) from None
+            raise NoApiAnswerError(why, begun=self._has_received) from None
         except OSError as error:  # ssl.SSLError is one
-            raise NoAnswerError(self._describe_failure(error), begun=self._has_received) from None
+            raise NoApiAnswerError(
+                self._describe_failure(error), begun=self._has_received
+            ) from None
         return event
 
     def _describe_failure(self, error: OSError) -> str:

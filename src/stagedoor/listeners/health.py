@@ -23,7 +23,7 @@ MAX_OPEN = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HealthPage:
     """An answer. `text` is sent to any client, so it must have no secret."""
 
     text: str
@@ -31,7 +31,7 @@ class Page:
     content_type: str = "text/plain; charset=utf-8"
 
 
-Pages = Mapping[str, Callable[[], Page]]
+Pages = Mapping[str, Callable[[], HealthPage]]
 """The functions that make the answers, by path. They run on the event loop, so none may block."""
 
 
@@ -105,16 +105,18 @@ class HealthListener:
         answer = "\r\n".join([*lines, "", ""]).encode("ascii")
         return answer if method == "HEAD" else answer + body
 
-    def _page(self, head: bytes) -> tuple[str, Page]:
+    def _page(self, head: bytes) -> tuple[str, HealthPage]:
         """Return the request's method and the answer."""
         words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            return "", Page("this is no HTTP/1.1 request\n", HTTPStatus.BAD_REQUEST)
+            return "", HealthPage("this is no HTTP/1.1 request\n", HTTPStatus.BAD_REQUEST)
         method, target, _ = words
         if method not in ("GET", "HEAD"):
-            return method, Page("only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED)
+            return method, HealthPage("only GET and HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED)
         make = self._pages.get(target.partition("?")[0])
         if make is None:
             known = ", ".join(sorted(self._pages))
-            return method, Page(f"there is no such page; there are {known}\n", HTTPStatus.NOT_FOUND)
+            return method, HealthPage(
+                f"there is no such page; there are {known}\n", HTTPStatus.NOT_FOUND
+            )
         return method, make()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """The kinds of events.
 
     `session.*` come from the login flow, `policy.*` from administrators, `audit.*` from the audit's own
@@ -49,7 +49,7 @@ class Event:
     """
 
     at: float
-    kind: Kind
+    kind: EventKind
     instance: str
     session: str | None = None
     identity: str | None = None

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB
 from stagedoor.recording.recorder import Recorder, Recording
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.ssh.scp import ScpWatch, parse_scp_direction
 from stagedoor.wire.ssh.sftp import FileEvent, SftpWatch, is_sftp_server
-from stagedoor.wire.terminal.asciicast import Header
+from stagedoor.wire.terminal.asciicast import AsciicastHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ BATCH = 1000
 """Files that share one event after that."""
 
 Fields = Mapping[str, str | int | float | bool | None]
-_Event = tuple[Kind, Fields]
+_Event = tuple[EventKind, Fields]
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class FileCounts:
         self.count += 1
         self._hash.update(line_of(event))
         if self.count <= NAMED:
-            yield Kind.CHANNEL_FILE, _fields(event)
+            yield EventKind.CHANNEL_FILE, _fields(event)
             return
         self._batch.add(event)
         if self._batch.did.total() == BATCH:
@@ -90,7 +90,7 @@ class FileCounts:
         batch, self._batch = self._batch, _Batch()
         if batch.did:
             yield (
-                Kind.CHANNEL_FILES,
+                EventKind.CHANNEL_FILES,
                 {
                     "files": batch.did.total(),
                     "did": ", ".join(f"{n} {name}" for name, n in sorted(batch.did.items())),
@@ -120,7 +120,7 @@ def _fields(event: FileEvent) -> Fields:
     }
 
 
-Note = Callable[[Opened, Kind, Fields], None]
+Note = Callable[[Opened, EventKind, Fields], None]
 """Writes an event of a session to the audit, soon. Any thread; never blocks."""
 
 Exit = int | tuple[str, bool, str, str] | None
@@ -158,11 +158,11 @@ class ChannelRequest:
         return self.terminal is not None or self.kind == "shell"
 
 
-def header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> Header:
+def header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> AsciicastHeader:
     """Return the header of a recording; `now` is seconds since the epoch."""
     grant = opened.ready.grant
     width, height = _DEFAULT_SIZE
-    return Header(
+    return AsciicastHeader(
         # A terminal without a size has none of its own: players need one.
         width=asked.columns or width,
         height=asked.rows or height,
@@ -235,7 +235,7 @@ class ChannelAudit:
         what = asked_fields(asked.what)
         if asked.original:
             what = {**what, **asked_fields(asked.original, "original")}
-        note(opened, Kind.CHANNEL_OPENED, {**self._about, **what, **recorded})
+        note(opened, EventKind.CHANNEL_OPENED, {**self._about, **what, **recorded})
 
     def shown(self, data: bytes, datatype: int | None = None) -> bool:
         """Take bytes from the shell. Return False to hold it back until the recording has room."""
@@ -260,7 +260,7 @@ class ChannelAudit:
         for event in events:
             self._write_down(self._files.add(event))
 
-    def _write_down(self, events: Iterable[tuple[Kind, Fields]]) -> None:
+    def _write_down(self, events: Iterable[tuple[EventKind, Fields]]) -> None:
         for kind, fields in events:
             self._note(self._opened, kind, {"channel": self._about["channel"], **fields})
 
@@ -283,7 +283,7 @@ class ChannelAudit:
         self._write_down(self._files.end())
         self._note(
             self._opened,
-            Kind.CHANNEL_CLOSED,
+            EventKind.CHANNEL_CLOSED,
             {
                 **self._about,
                 "files": self._files.count if self._watch is not None else None,

@@ -6,12 +6,12 @@ A recording has all that a program sent to a terminal, hostile sequences too. Of
 
 from collections.abc import Iterable, Iterator
 
-from stagedoor.wire.terminal.asciicast import Code, Event
+from stagedoor.wire.terminal.asciicast import AsciicastEvent, Code
 from stagedoor.wire.terminal.output_parser import OutputParser
 
 
 def paced(
-    events: Iterable[Event],
+    events: Iterable[AsciicastEvent],
     *,
     speed: float = 1.0,
     idle_limit_s: float | None = None,

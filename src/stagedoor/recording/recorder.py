@@ -18,7 +18,14 @@ from stagedoor.model.errors import StagedoorError
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB, MIB
 from stagedoor.recording.ports import RecordingStore, RecordingWriter, RetentionTask, Seal
-from stagedoor.wire.terminal.asciicast import Code, Event, Header, Text, encode_event, encode_header
+from stagedoor.wire.terminal.asciicast import (
+    AsciicastEvent,
+    AsciicastHeader,
+    Code,
+    Text,
+    encode_event,
+    encode_header,
+)
 
 SYNC_S = 1.0
 """The longest that output stays in memory only, and so what a power cut, or a kill, can take."""
@@ -107,7 +114,7 @@ class Recording:
 class _Work:
     """The recorder's state of one recording."""
 
-    def __init__(self, recording: Recording, header: Header, began: float) -> None:
+    def __init__(self, recording: Recording, header: AsciicastHeader, began: float) -> None:
         self.recording = recording
         self.began = began
         self.header = header
@@ -134,10 +141,10 @@ class _Work:
             decoder = self._texts.get(code)
             text = data.decode() if decoder is None else decoder.feed(data)
             if text:
-                lines += encode_event(Event(at, code, text))
+                lines += encode_event(AsciicastEvent(at, code, text))
         for code, decoder in self._texts.items():
             if last and (text := decoder.end()):
-                lines += encode_event(Event(at, code, text))
+                lines += encode_event(AsciicastEvent(at, code, text))
         return bytes(lines)
 
     def write(self, piece: bytes) -> None:
@@ -198,7 +205,7 @@ class Recorder:
         self,
         opened: Opened,
         number: int,
-        header: Header,
+        header: AsciicastHeader,
         *,
         on_room: Callable[[], None],
         on_failure: Callable[[str], None],

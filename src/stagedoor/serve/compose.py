@@ -69,7 +69,7 @@ FLUSH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Web:
+class WebParts:
     """The settings of a worker that answers the web: its TLS, or None for plain HTTP."""
 
     tls: ServerTls | None
@@ -101,7 +101,7 @@ class Gateway:
         instance: str,
         ports: frozenset[int],
         ssh_addresses: tuple[str, ...] = (),
-        web: Web | None = None,
+        web: WebParts | None = None,
         certificates: UserCertificates | None = None,
     ) -> None:
         """Create the parts and start their threads.
@@ -211,7 +211,7 @@ class Gateway:
         )
         return ssh_listener(settings, flow, addresses, direct, page)
 
-    def _web(self, settings: Settings, flow: Flow, web: Web | None) -> "WebListener | None":
+    def _web(self, settings: Settings, flow: Flow, web: WebParts | None) -> "WebListener | None":
         if web is None:
             return None
         # Imported here, since its libraries would cost every worker memory.

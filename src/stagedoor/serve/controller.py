@@ -23,7 +23,7 @@ from stagedoor.controller.mirrors import NOT_LISTED_YET
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import new_key, private_text, public_line
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.listeners.health import HealthListener, Page
+from stagedoor.listeners.health import HealthListener, HealthPage
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.grant import Admission
 from stagedoor.model.policy import Policy
@@ -215,11 +215,11 @@ class ControllerManager:
     def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         self._log.error(str(context.get("message")), exc_info=context.get("exception"))
 
-    def _pages(self) -> dict[str, Callable[[], Page]]:
+    def _pages(self) -> dict[str, Callable[[], HealthPage]]:
         return {
-            "/healthz": lambda: Page("alive\n"),
+            "/healthz": lambda: HealthPage("alive\n"),
             "/readyz": self._readiness,
-            "/metrics": lambda: Page(self._measured(), content_type=CONTENT_TYPE),
+            "/metrics": lambda: HealthPage(self._measured(), content_type=CONTENT_TYPE),
         }
 
     def _annotations(self) -> Mapping[str, str | None]:
@@ -230,7 +230,7 @@ class ControllerManager:
         served = controller.measure().served
         return {NAMESPACES: report_of(served, controller.unserved())}
 
-    def _readiness(self) -> Page:
+    def _readiness(self) -> HealthPage:
         """Return the answer to a readiness probe.
 
         A replica that stands by is ready. A leader is ready once it serves a namespace: a single
@@ -239,17 +239,17 @@ class ControllerManager:
         controller = self._controller
         if self._waits_for_store:
             text = "waiting for the store, which cannot be reached; the log says why\n"
-            return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
+            return HealthPage(text, HTTPStatus.SERVICE_UNAVAILABLE)
         if controller is None:
-            return Page("standing by\n")
+            return HealthPage("standing by\n")
         unserved = controller.unserved()
         lines = [f"{name}: {problem}\n" for name, problem in list(unserved.items())[:MAX_NAMED]]
         if not controller.measure().leading or NOT_LISTED_YET in unserved.values():
             text = f"leading, and not all is listed yet\n{''.join(lines)}"
-            return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
+            return HealthPage(text, HTTPStatus.SERVICE_UNAVAILABLE)
         if not unserved:
-            return Page("leading\n")
-        return Page(f"leading; {len(unserved)} namespaces are not served\n{''.join(lines)}")
+            return HealthPage("leading\n")
+        return HealthPage(f"leading; {len(unserved)} namespaces are not served\n{''.join(lines)}")
 
     def _measured(self) -> str:
         if self._controller is not None:

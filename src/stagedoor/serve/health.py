@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from stagedoor import __version__
-from stagedoor.listeners.health import HealthListener, Page
+from stagedoor.listeners.health import HealthListener, HealthPage
 from stagedoor.model.metric import Series
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.supervisor.audit_output import SinkState
 from stagedoor.settings.form import split_address
-from stagedoor.settings.listeners import Health
+from stagedoor.settings.listeners import HealthSettings
 from stagedoor.wire.http.openmetrics import CONTENT_TYPE, format_metrics
 
 
@@ -46,7 +46,7 @@ class HealthEndpoint:
         self._listener: HealthListener | None = None
         self._address: str | None = None
 
-    async def listen(self, wanted: Health) -> None:
+    async def listen(self, wanted: HealthSettings) -> None:
         """Listen at the address in `wanted` instead of the present one, or stop if it is None.
 
         Raises StagedoorError, and then nothing has changed.
@@ -57,9 +57,9 @@ class HealthEndpoint:
         if wanted.address is not None:
             fresh = HealthListener(
                 {
-                    "/healthz": lambda: Page("alive\n"),
+                    "/healthz": lambda: HealthPage("alive\n"),
                     "/readyz": lambda: readiness(self._condition()),
-                    "/metrics": lambda: Page(
+                    "/metrics": lambda: HealthPage(
                         metrics(self._condition(), self._measured()), content_type=CONTENT_TYPE
                     ),
                 }
@@ -75,24 +75,24 @@ class HealthEndpoint:
 
     async def close(self) -> None:
         """Stop listening."""
-        await self.listen(Health())
+        await self.listen(HealthSettings())
 
 
-def readiness(condition: Condition) -> Page:
+def readiness(condition: Condition) -> HealthPage:
     """Return the readiness page: ready while at least one worker accepts and the gateway does not drain."""
     if condition.draining:
         text = f"draining, {condition.left} sessions left\n"
-        return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
+        return HealthPage(text, HTTPStatus.SERVICE_UNAVAILABLE)
     if condition.waits_for_store:
         text = "waiting for the store, which cannot be reached; the log says why\n"
-        return Page(text, HTTPStatus.SERVICE_UNAVAILABLE)
+        return HealthPage(text, HTTPStatus.SERVICE_UNAVAILABLE)
     if not condition.workers:
-        return Page("no worker accepts connections yet\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return HealthPage("no worker accepts connections yet\n", HTTPStatus.SERVICE_UNAVAILABLE)
     text = f"ready, {condition.workers} of {condition.wanted} workers\n"
     for sink in condition.sinks:
         if sink.failing:
             text += f"audit sink {sink.name} fails, {sink.backlog} events wait; the log says why\n"
-    return Page(text)
+    return HealthPage(text)
 
 
 def metrics(condition: Condition, measured: Mapping[Series, float]) -> str:

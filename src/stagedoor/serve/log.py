@@ -12,10 +12,10 @@ import msgspec
 import structlog
 
 from stagedoor.session.line import Line
-from stagedoor.settings.settings import Log
+from stagedoor.settings.settings import LogSettings
 
 
-def configure(settings: Log) -> None:
+def configure(settings: LogSettings) -> None:
     """Set the log's format and level for this process. May be called again."""
     terminal = sys.stderr.isatty()
     as_json = settings.format == "json" or (settings.format == "auto" and not terminal)

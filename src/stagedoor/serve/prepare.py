@@ -19,7 +19,7 @@ from stagedoor.settings.careful import read_secret
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.traces import Traces
+from stagedoor.settings.traces import TraceSettings
 from stagedoor.store.liveness.instances import instances_folder, remove_lock
 from stagedoor.wire.rfc3339 import show_time
 
@@ -57,7 +57,7 @@ def check(settings_file: Path | None) -> VerifiedSettings:
     return VerifiedSettings(settings, text, name)
 
 
-def check_traces(traces: Traces) -> None:
+def check_traces(traces: TraceSettings) -> None:
     """Check that traces can be exported.
 
     Raises SettingsError if the libraries are missing or the token cannot be read.

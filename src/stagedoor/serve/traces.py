@@ -23,7 +23,7 @@ from stagedoor.model.secure_url import shown_url
 from stagedoor.model.trace import LoginStep, LoginTrace
 from stagedoor.session.attempt import CANCELLED, OPENED
 from stagedoor.settings.careful import read_secret
-from stagedoor.settings.traces import Traces
+from stagedoor.settings.traces import TraceSettings
 
 MAX_QUEUED = 4096
 """The queue's bound in spans. A login has about six, so this covers one second of a busy gateway."""
@@ -42,7 +42,7 @@ class TraceExporter:
     It belongs to one event loop, except for `close`.
     """
 
-    def __init__(self, settings: Traces, instance: str, report: Report) -> None:
+    def __init__(self, settings: TraceSettings, instance: str, report: Report) -> None:
         """Set up the export. `instance` names this worker. Raises SettingsError."""
         assert settings.url is not None, "made only where traces are exported"
         headers = {}

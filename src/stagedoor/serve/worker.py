@@ -13,7 +13,7 @@ import structlog
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.model.session import End
 from stagedoor.serve import log
-from stagedoor.serve.compose import Gateway, Web
+from stagedoor.serve.compose import Gateway, WebParts
 from stagedoor.serve.metrics.definitions import LAG
 from stagedoor.serve.metrics.tally import messages
 from stagedoor.serve.parts.certificates import SupervisorCertificates
@@ -59,7 +59,7 @@ class Worker:
             begin.instance,
             frozenset(begin.own_ports),
             self._sockets.ssh_addresses,
-            Web(self._sockets.tls) if self._sockets.has_web else None,
+            WebParts(self._sockets.tls) if self._sockets.has_web else None,
             self._certificates,
         )
         gc.collect()

@@ -12,7 +12,7 @@ from stagedoor.settings.form import Seconds, Table
 SelfService = Literal["password", "tokens", "keys", "passkeys"]
 
 
-class Accounts(Table, frozen=True):
+class AccountSettings(Table, frozen=True):
     """The changes that people may make to their accounts on the WebShell's page `/account`."""
 
     self_service: Annotated[
@@ -56,7 +56,7 @@ class Accounts(Table, frozen=True):
         return None if self.password_groups is None else frozenset(self.password_groups)
 
 
-class StepUp(Table, frozen=True):
+class StepUpSettings(Table, frozen=True):
     """The apps that require a fresh proof that the person is there, for all users and grants."""
 
     targets: Annotated[

@@ -16,7 +16,7 @@ _PORTS = {"syslog+tls": 6514, "syslog+tcp": 514}
 """RFC 5425 §4.1. RFC 6587 names no port; servers commonly use 514."""
 
 
-class Sink(Table, frozen=True):
+class SinkSettings(Table, frozen=True):
     """A copy of the audit elsewhere, from its first event on, in chained lines.
 
     Each event is delivered in order, at least once. Events that cannot be delivered stay in the store
@@ -129,11 +129,11 @@ class Sink(Table, frozen=True):
         return Path(urlsplit(self.url).path)
 
 
-class Audit(Table, frozen=True):
+class AuditSettings(Table, frozen=True):
     """Copies of the audit elsewhere, and how long the store keeps it."""
 
     sinks: Annotated[
-        tuple[Sink, ...],
+        tuple[SinkSettings, ...],
         Meta(
             description="The copies of the audit, one `[[audit.sinks]]` each. None: the audit is only in the "
             "store."

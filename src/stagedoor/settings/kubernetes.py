@@ -19,7 +19,7 @@ _OWN_KEYS = ("app.kubernetes.io/managed-by", "kubectl.kubernetes.io/default-cont
 WholeSeconds = Annotated[int, Meta(ge=1, le=366 * DAY_S)]
 
 
-class Kubernetes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class KubernetesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Shells of apps on a Kubernetes cluster."""
 
     namespaces: Annotated[
@@ -105,7 +105,7 @@ CONTROLLER_LEASE = "stagedoor-controller"
 """The lease by which the controller's replicas elect a leader. The chart's rules name it too."""
 
 
-class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The controller, which makes and removes shells on Kubernetes.
 
     An app's own annotations take precedence over these settings.

@@ -54,7 +54,7 @@ PRIVATE_NETWORKS = (
 """Loopback, RFC 1918, RFC 4193 and link-local: the networks that the internet cannot reach."""
 
 
-class Listen(Table, frozen=True):
+class ListenSettings(Table, frozen=True):
     """The source networks that may connect at all, by any access method."""
 
     networks: Annotated[
@@ -98,7 +98,7 @@ class Listen(Table, frozen=True):
             check_networks(getattr(self, name), f"listen.{name}")
 
 
-class Tunnel(Table, frozen=True):
+class TunnelSettings(Table, frozen=True):
     """The HTTP CONNECT listener."""
 
     addresses: Annotated[
@@ -145,7 +145,7 @@ class Tunnel(Table, frozen=True):
             )
 
 
-class Ssh(Table, frozen=True):
+class SshSettings(Table, frozen=True):
     """The SSH listener: the jump host, and direct login."""
 
     addresses: Annotated[
@@ -287,7 +287,7 @@ class Ssh(Table, frozen=True):
                 raise ValueError(f"ssh.host_names holds {name!r}, which is no host name or address")
 
 
-class Health(Table, frozen=True):
+class HealthSettings(Table, frozen=True):
     """HTTP for probes and monitoring.
 
     `/healthz` succeeds while the gateway runs, `/readyz` while it accepts logins (not while it drains),

@@ -40,7 +40,7 @@ OWNER = ("sub",)
 ANY = "*"
 
 
-class Machine(Table, frozen=True):
+class MachineSettings(Table, frozen=True):
     """A rule for machines: a machine whose token has these claims is this user. The first match counts."""
 
     name: Annotated[
@@ -174,7 +174,9 @@ def _names_owner(pattern: str, parts: int) -> bool:
     return not last and len(whole) >= parts and all(whole)
 
 
-def check_machines(machines: tuple[Machine, ...], clients: frozenset[tuple[str, str]]) -> None:
+def check_machines(
+    machines: tuple[MachineSettings, ...], clients: frozenset[tuple[str, str]]
+) -> None:
     """Check all rules together. Raises ValueError.
 
     `clients` has the issuer of each `[[sso]]` with its client id.

@@ -14,27 +14,27 @@ from msgspec import Meta, field
 
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
-from stagedoor.settings.accounts import Accounts, StepUp
-from stagedoor.settings.audit import Audit
+from stagedoor.settings.accounts import AccountSettings, StepUpSettings
+from stagedoor.settings.audit import AuditSettings
 from stagedoor.settings.form import (
     Count,
     Seconds,
     Table,
 )
-from stagedoor.settings.kubernetes import Controller, Kubernetes
-from stagedoor.settings.listeners import Health, Listen, Ssh, Tunnel
-from stagedoor.settings.machines import Machine, check_machines
+from stagedoor.settings.kubernetes import ControllerSettings, KubernetesSettings
+from stagedoor.settings.listeners import HealthSettings, ListenSettings, SshSettings, TunnelSettings
+from stagedoor.settings.machines import MachineSettings, check_machines
 from stagedoor.settings.place import Place, Server, check_url
-from stagedoor.settings.shells import Shells
-from stagedoor.settings.sso import SingleSignOn
-from stagedoor.settings.traces import Traces
-from stagedoor.settings.web import Web
+from stagedoor.settings.shells import ShellSettings
+from stagedoor.settings.sso import SingleSignOnSettings
+from stagedoor.settings.traces import TraceSettings
+from stagedoor.settings.web import WebSettings
 
 STORE_FILE = "stagedoor.db"
 """The SQLite store, in `data_dir`."""
 
 
-class Recording(Table, frozen=True):
+class RecordingSettings(Table, frozen=True):
     """Recordings of the terminals that end at the gateway (direct login, WebShell).
 
     They are in `recordings` in `data_dir`. Grants select the users who are recorded (`--allow record`) and
@@ -83,7 +83,7 @@ class Recording(Table, frozen=True):
     ] = None
 
 
-class Workers(Table, frozen=True):
+class WorkerSettings(Table, frozen=True):
     """The worker processes."""
 
     count: Annotated[
@@ -103,7 +103,7 @@ class Workers(Table, frozen=True):
     ] = 30.0
 
 
-class Relay(Table, frozen=True):
+class RelaySettings(Table, frozen=True):
     """The relay of bytes between clients and shells."""
 
     idle_timeout_s: Annotated[
@@ -115,7 +115,7 @@ class Relay(Table, frozen=True):
     ] = None
 
 
-class Keys(Table, frozen=True):
+class KeySettings(Table, frozen=True):
     """The gateway's own keys, in files of mode 0600.
 
     Those that sign are ed25519, OpenSSH or PKCS #8 private keys. A file that root owns may be
@@ -182,7 +182,7 @@ class Keys(Table, frozen=True):
             )
 
 
-class Store(Table, frozen=True):
+class StoreSettings(Table, frozen=True):
     """The store of users, keys, tokens, grants, sessions and the audit."""
 
     url: Annotated[
@@ -214,7 +214,7 @@ class Store(Table, frozen=True):
             raise ValueError("store.password_file needs store.url")
 
 
-class Log(Table, frozen=True):
+class LogSettings(Table, frozen=True):
     """The log: one line for each session, on stderr."""
 
     format: Annotated[
@@ -249,37 +249,37 @@ class Settings(Table, frozen=True):
             "The default is `/var/lib/stagedoor` for root, `~/.local/share/stagedoor` for others."
         ),
     ] = field(default_factory=default_data_dir)
-    store: Store = Store()
-    listen: Listen = Listen()
-    tunnel: Tunnel = Tunnel()
-    ssh: Ssh = Ssh()
-    web: Web = Web()
+    store: StoreSettings = StoreSettings()
+    listen: ListenSettings = ListenSettings()
+    tunnel: TunnelSettings = TunnelSettings()
+    ssh: SshSettings = SshSettings()
+    web: WebSettings = WebSettings()
     sso: Annotated[
-        tuple[SingleSignOn, ...],
+        tuple[SingleSignOnSettings, ...],
         Meta(
             description="Identity providers, one `[[sso]]` each. None: passwords, tokens and keys only."
         ),
     ] = ()
     machines: Annotated[
-        tuple[Machine, ...],
+        tuple[MachineSettings, ...],
         Meta(
             description="The machines that log in by a token of their CI or cluster, one `[[machines]]` for "
             "each rule. None: machines use keys and `stagedoor token create`."
         ),
     ] = ()
-    accounts: Accounts = Accounts()
-    step_up: StepUp = StepUp()
-    recording: Recording = Recording()
-    audit: Audit = Audit()
-    workers: Workers = Workers()
-    relay: Relay = Relay()
-    shells: Shells = Shells()
-    kubernetes: Kubernetes = Kubernetes()
-    controller: Controller = Controller()
-    keys: Keys = Keys()
-    health: Health = Health()
-    log: Log = Log()
-    traces: Traces = Traces()
+    accounts: AccountSettings = AccountSettings()
+    step_up: StepUpSettings = StepUpSettings()
+    recording: RecordingSettings = RecordingSettings()
+    audit: AuditSettings = AuditSettings()
+    workers: WorkerSettings = WorkerSettings()
+    relay: RelaySettings = RelaySettings()
+    shells: ShellSettings = ShellSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    controller: ControllerSettings = ControllerSettings()
+    keys: KeySettings = KeySettings()
+    health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
 
     def __post_init__(self) -> None:
         names = [provider.name for provider in self.sso]

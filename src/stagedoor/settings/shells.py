@@ -9,7 +9,7 @@ from msgspec import Meta, field
 from stagedoor.settings.form import Seconds, Table, check_labels, check_networks
 
 
-class StaticShell(Table, frozen=True):
+class StaticShellSettings(Table, frozen=True):
     """An existing SSH server."""
 
     app: Annotated[str, Meta(description="The app's name: `app01` is reached as `app01.ssh`.")]
@@ -63,7 +63,7 @@ class StaticShell(Table, frozen=True):
             raise ValueError("holder is empty; leave it out where the server has no holder")
 
 
-class LocalShell(Table, frozen=True):
+class LocalShellSettings(Table, frozen=True):
     """A shell on this machine, served by Stagedoor's own sshd on loopback."""
 
     app: Annotated[str, Meta(description="The app's name: `app01` is reached as `app01.ssh`.")]
@@ -86,7 +86,7 @@ class LocalShell(Table, frozen=True):
         check_labels(self.app, self.environment)
 
 
-class Shells(Table, frozen=True):
+class ShellSettings(Table, frozen=True):
     """The apps' shells."""
 
     start_timeout_s: Annotated[
@@ -96,14 +96,17 @@ class Shells(Table, frozen=True):
             "waits up to ten minutes more while an autoscaler adds a node for the shell."
         ),
     ] = 60.0
-    static: Annotated[tuple[StaticShell, ...], Meta(description="Existing SSH servers.")] = ()
+    static: Annotated[
+        tuple[StaticShellSettings, ...], Meta(description="Existing SSH servers.")
+    ] = ()
     local: Annotated[
-        tuple[LocalShell, ...], Meta(description="Shells on this machine, started on demand.")
+        tuple[LocalShellSettings, ...],
+        Meta(description="Shells on this machine, started on demand."),
     ] = ()
 
     def __post_init__(self) -> None:
         seen = set()
-        entries: tuple[StaticShell | LocalShell, ...] = (*self.static, *self.local)
+        entries: tuple[StaticShellSettings | LocalShellSettings, ...] = (*self.static, *self.local)
         for entry in entries:
             key = (entry.app, entry.environment)
             if key in seen:

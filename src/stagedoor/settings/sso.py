@@ -11,7 +11,7 @@ from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.settings.form import Table
 
 
-class SingleSignOn(Table, frozen=True):
+class SingleSignOnSettings(Table, frozen=True):
     """An identity provider that speaks OpenID Connect. The gateway is one of its confidential clients."""
 
     name: Annotated[

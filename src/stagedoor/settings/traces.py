@@ -9,7 +9,7 @@ from stagedoor.model.secure_url import check_secure_url
 from stagedoor.settings.form import Table
 
 
-class Traces(Table, frozen=True):
+class TraceSettings(Table, frozen=True):
     """The steps of each login as an OpenTelemetry trace, by OTLP over HTTP. Needs the extra `otel`.
 
     Traces that the collector does not accept in time are dropped; no login ever waits for it.

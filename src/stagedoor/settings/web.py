@@ -18,7 +18,7 @@ from stagedoor.settings.form import (
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
-class Web(Table, frozen=True):
+class WebSettings(Table, frozen=True):
     """The WebShell: terminals over WebSocket, in the browser and by `stagedoor attach`."""
 
     addresses: Annotated[

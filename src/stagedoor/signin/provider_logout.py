@@ -11,7 +11,7 @@ from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, read_unverified_issuer
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.attempt_limit import AttemptLimit, log_refusal
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import provider_answers as answers
@@ -62,7 +62,7 @@ class ProviderLogout:
                 return denial
         return denial
 
-    def _end_sign_ins(self, provider: SingleSignOn, logout: Logout) -> None:
+    def _end_sign_ins(self, provider: SingleSignOnSettings, logout: Logout) -> None:
         """End the sign-ins that `logout` names. Runs in a thread.
 
         Raises RefusedError if the token was used before, StoreError.

@@ -19,7 +19,7 @@ from stagedoor.oidc.errors import FailedRequestError, OidcError, UnavailableErro
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Tokens
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.single_sign_on import rules_of
 from stagedoor.signin.single_sign_on_service import REFRESH_PURPOSE
 from stagedoor.store.database import Database
@@ -70,7 +70,7 @@ class RefreshService:
         """Refresh sign-ins until it is cancelled. A provider that hangs does not delay the others."""
         await asyncio.gather(*(self._run(provider) for provider in self._settings.sso))
 
-    async def _run(self, provider: SingleSignOn) -> None:
+    async def _run(self, provider: SingleSignOnSettings) -> None:
         while True:
             try:
                 count = await self.refresh_due(provider)
@@ -82,13 +82,13 @@ class RefreshService:
             if count < AT_ONCE:
                 await asyncio.sleep(IDLE_S)
 
-    async def refresh_due(self, provider: SingleSignOn) -> int:
+    async def refresh_due(self, provider: SingleSignOnSettings) -> int:
         """Refresh at most `AT_ONCE` of the sign-ins that are due. Return how many. Raises StoreError."""
         taken = await asyncio.to_thread(self._take, provider)
         await asyncio.gather(*(self._ask(provider, candidate, token) for candidate, token in taken))
         return len(taken)
 
-    def _take(self, provider: SingleSignOn) -> list[tuple[RefreshCandidate, str]]:
+    def _take(self, provider: SingleSignOnSettings) -> list[tuple[RefreshCandidate, str]]:
         """Take the turn to refresh sign-ins that are due; return them with their refresh tokens."""
         now = self._now()
         if now >= self._adopt_at:
@@ -109,7 +109,9 @@ class RefreshService:
         taken = answers.take_turns(self._database, wanted, now + TURN_S)
         return [(candidate, readable[candidate.sign_in]) for candidate in taken]
 
-    async def _ask(self, provider: SingleSignOn, candidate: RefreshCandidate, token: str) -> None:
+    async def _ask(
+        self, provider: SingleSignOnSettings, candidate: RefreshCandidate, token: str
+    ) -> None:
         answer = await self._ask_provider(candidate, token)
         await asyncio.to_thread(self._apply, provider, candidate, answer)
 
@@ -145,7 +147,10 @@ class RefreshService:
                 await asyncio.sleep(1)
 
     def _apply(
-        self, provider: SingleSignOn, candidate: RefreshCandidate, answer: Claims | OidcError
+        self,
+        provider: SingleSignOnSettings,
+        candidate: RefreshCandidate,
+        answer: Claims | OidcError,
     ) -> None:
         """End or keep the sign-in, as the provider's answer requires. Runs in a thread. Raises StoreError."""
         others_hold = (
@@ -178,7 +183,10 @@ class RefreshService:
                 self._keep_sign_in(provider, candidate, groups)
 
     def _keep_sign_in(
-        self, provider: SingleSignOn, candidate: RefreshCandidate, groups: frozenset[str] | None
+        self,
+        provider: SingleSignOnSettings,
+        candidate: RefreshCandidate,
+        groups: frozenset[str] | None,
     ) -> None:
         """Write down that the sign-in holds, with the provider's groups for its user.
 
@@ -207,11 +215,11 @@ class RefreshService:
                 "groups": " ".join(sorted(groups)),
             }
 
-    def _service(self, provider: SingleSignOn) -> AdminService:
+    def _service(self, provider: SingleSignOnSettings) -> AdminService:
         """Return a service whose changes the audit records under the provider's name."""
         return provider_service(self._settings, self._database, provider.name, self._now)
 
-    def _log_problem(self, provider: SingleSignOn, about: str, why: str | None) -> None:
+    def _log_problem(self, provider: SingleSignOnSettings, about: str, why: str | None) -> None:
         """Log a problem when it begins, changes or ends, rather than once for each sign-in.
 
         `about` says which of the provider's problems it is; `why` is None when there is none.

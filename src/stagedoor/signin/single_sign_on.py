@@ -17,12 +17,12 @@ from stagedoor.oidc.mapping import Mapped, Rules
 from stagedoor.oidc.request import Client, FormRequest
 from stagedoor.settings.careful import read_secret
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.store.sign_in import identities, passes
 from stagedoor.store.sign_in.identities import ProviderAccount
 
 
-def link(service: AdminService, user: str, provider: SingleSignOn, subject: str) -> None:
+def link(service: AdminService, user: str, provider: SingleSignOnSettings, subject: str) -> None:
     """Link the user to the provider's account `subject` (`sub`).
 
     Raises NotFoundError, ConflictError, StoreError.
@@ -33,7 +33,7 @@ def link(service: AdminService, user: str, provider: SingleSignOn, subject: str)
         change.fields |= {"user": user, "provider": provider.name, "subject": subject}
 
 
-def unlink(service: AdminService, provider: SingleSignOn, subject: str) -> str:
+def unlink(service: AdminService, provider: SingleSignOnSettings, subject: str) -> str:
     """Remove the link and the user's groups from the provider, and return the user's name.
 
     The sign-ins that the user opened at that provider end. Raises NotFoundError, StoreError.
@@ -79,7 +79,7 @@ class HttpsFetch:
             raise UnavailableError(f"{url.partition('?')[0]}: {error}") from None
 
 
-def provider_named(settings: Settings, name: str | None) -> SingleSignOn:
+def provider_named(settings: Settings, name: str | None) -> SingleSignOnSettings:
     """Return the provider called `name`, or the only one if `name` is None.
 
     Raises NotFoundError, and RefusedError if `name` is None and there are several.
@@ -95,7 +95,7 @@ def provider_named(settings: Settings, name: str | None) -> SingleSignOn:
     raise NotFoundError(f"there is no identity provider {name!r}; there are: {names}")
 
 
-def client_of(provider: SingleSignOn) -> Client:
+def client_of(provider: SingleSignOnSettings) -> Client:
     """Return the gateway's client data for a provider. Reads the client's secret. Raises SettingsError."""
     secret = read_secret(
         provider.client_secret_file, "sso.client_secret_file", "the client's secret"
@@ -128,7 +128,7 @@ def open_clients(settings: Settings, now: Callable[[], float]) -> ProviderClient
 
 
 def open_client(
-    provider: SingleSignOn, now: Callable[[], float], trust: Trust | None = None
+    provider: SingleSignOnSettings, now: Callable[[], float], trust: Trust | None = None
 ) -> OidcClient:
     """Return a client of the provider. Read the client's secret, and `sso.ca_file` unless `trust` is given.
 
@@ -138,7 +138,7 @@ def open_client(
     return OidcClient(provider.issuer, client_of(provider), HttpsFetch(trust), now)
 
 
-def rules_of(provider: SingleSignOn) -> Rules:
+def rules_of(provider: SingleSignOnSettings) -> Rules:
     """Return the rules by which the provider's claims become a user name and groups."""
     return Rules(
         provider.name_claim,

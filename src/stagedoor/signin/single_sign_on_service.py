@@ -25,7 +25,7 @@ from stagedoor.oidc.pending import PENDING_S, LoginPrompt, Pending
 from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.oidc.reserved_names import why_reserved
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.attempt_limit import AttemptLimit, log_refusal
 from stagedoor.signin.provider_logout import ProviderLogout
 from stagedoor.signin.single_sign_on import reserved_names, rules_of
@@ -177,7 +177,11 @@ class SignInService:
             self._tries.give_back(source)
 
     async def _proof_still_needed(
-        self, provider: SingleSignOn, under_way: Pending, claims: Claims, account: ProviderAccount
+        self,
+        provider: SingleSignOnSettings,
+        under_way: Pending,
+        claims: Claims,
+        account: ProviderAccount,
     ) -> ProviderRequest | Denial | None:
         """Return None if no administrator has ended a sign-in since the user last proved who they are.
 
@@ -219,7 +223,7 @@ class SignInService:
 
     async def _step_up(
         self,
-        provider: SingleSignOn,
+        provider: SingleSignOnSettings,
         under_way: Pending,
         prompt: LoginPrompt,
         claims: Claims,
@@ -238,7 +242,7 @@ class SignInService:
         return denial or StepUpResult(under_way.wanted)
 
     def _why_not_proved(
-        self, provider: SingleSignOn, prompt: LoginPrompt, claims: Claims
+        self, provider: SingleSignOnSettings, prompt: LoginPrompt, claims: Claims
     ) -> Denial | None:
         """Return None if the provider has asked the person since `prompt`, else why that is not proved.
 
@@ -262,7 +266,7 @@ class SignInService:
         )
 
     def _mark_proved(
-        self, provider: SingleSignOn, prompt: LoginPrompt, account: ProviderAccount
+        self, provider: SingleSignOnSettings, prompt: LoginPrompt, account: ProviderAccount
     ) -> Denial | None:
         """Store that the sign-in is proved. Return why not if the account is another user's.
 
@@ -287,7 +291,9 @@ class SignInService:
             }
         return None
 
-    def _answer(self, provider: SingleSignOn, claims: Claims, tokens: Tokens) -> ProviderAnswer:
+    def _answer(
+        self, provider: SingleSignOnSettings, claims: Claims, tokens: Tokens
+    ) -> ProviderAnswer:
         """Return the answer to store with the session.
 
         Without a refresh token the provider cannot be asked again, which is logged.
@@ -311,7 +317,7 @@ class SignInService:
         )
 
     async def _admitted_user(
-        self, provider: SingleSignOn, account: ProviderAccount, mapped: Mapped
+        self, provider: SingleSignOnSettings, account: ProviderAccount, mapped: Mapped
     ) -> User | Denial:
         """Return the user of the account, with the groups that the provider reports now."""
         unchanged = await ask(self._user_if_unchanged, account, mapped)
@@ -322,7 +328,7 @@ class SignInService:
 
     def _admit(
         self,
-        provider: SingleSignOn,
+        provider: SingleSignOnSettings,
         account: ProviderAccount,
         mapped: Mapped,
         reserved: str | None,
@@ -374,7 +380,7 @@ class SignInService:
 
 
 def _log_refused(
-    provider: SingleSignOn,
+    provider: SingleSignOnSettings,
     account: ProviderAccount,
     name: str,
     error: StagedoorError,

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.target import Target
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import audit_events, sessions
@@ -116,11 +116,11 @@ def _statements(events: Iterable[Event], dialect: Dialect) -> Iterator[tuple[str
     They go directly to the driver: no column here needs a conversion.
     """
     for kind, run in groupby(events, key=lambda event: event.kind):
-        if kind is Kind.SESSION_OPENED:
+        if kind is EventKind.SESSION_OPENED:
             rows = list({event.session: _row(event) for event in run}.values())
             yield _compiled(_INSERT_OPENED, rows, dialect)
             yield _compiled(_INSERT_SESSION, rows, dialect)
-        elif kind is Kind.SESSION_CLOSED:
+        elif kind is EventKind.SESSION_CLOSED:
             rows = []
             for session, event in {e.session: e for e in reversed(list(run))}.items():
                 row = _row(event)
@@ -174,7 +174,7 @@ def _text(value: str | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """An event in the audit; `seq` grows in the order of writing."""
 
     seq: int
@@ -195,7 +195,7 @@ class Filter:
     identity: str | None = None
     until: float | None = None
     target: Target | None = None
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[EventKind, ...] = ()
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the SQL conditions, which all have to hold."""
@@ -223,7 +223,7 @@ EVERYTHING = Filter()
 
 def read_entries(
     database: Database, wanted: Filter = EVERYTHING, *, after: int = 0, limit: int = 1000
-) -> list[Entry]:
+) -> list[JournalEntry]:
     """Return up to `limit` entries with `seq` > `after`, in order. Raises StoreError."""
     with database.read() as transaction:
         return select_entries(transaction, wanted, after=after, limit=limit)
@@ -231,16 +231,16 @@ def read_entries(
 
 def select_entries(
     transaction: Transaction, wanted: Filter = EVERYTHING, *, after: int, limit: int
-) -> list[Entry]:
+) -> list[JournalEntry]:
     """Return up to `limit` entries with `seq` > `after`, in order, in an open transaction."""
     query = select(audit_events).where(audit_events.c.seq > after, *wanted.conditions())
     rows = transaction.execute(query.order_by(audit_events.c.seq).limit(limit)).all()
     return [
-        Entry(
+        JournalEntry(
             row.seq,
             Event(
                 at=row.at,
-                kind=Kind(row.kind),
+                kind=EventKind(row.kind),
                 instance=row.instance,
                 session=row.session,
                 identity=row.identity,
@@ -265,7 +265,9 @@ def before_last(database: Database, wanted: Filter, count: int) -> int:
     return seq or 0
 
 
-def last_of_kind(transaction: Transaction, kind: Kind, at_most: int | None = None) -> Entry | None:
+def last_of_kind(
+    transaction: Transaction, kind: EventKind, at_most: int | None = None
+) -> JournalEntry | None:
     """Return the newest entry of that kind with `seq` ≤ `at_most`. It searches backwards, row by row."""
     query = select(audit_events.c.seq).where(audit_events.c.kind == kind.value)
     if at_most is not None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Select, select
 
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.selector import subjects_of
@@ -201,7 +201,7 @@ def _where_in(
 
 
 @dataclass
-class Change:
+class PolicyChange:
     """A change of the policy in progress: its transaction, and the fields of its audit event.
 
     `unchanged` is true if no row of the policy was written, so that no worker has to read anything.
@@ -221,7 +221,7 @@ def change_policy(
     actor: str,
     action: str,
     revokes: bool = False,
-) -> Iterator[Change]:
+) -> Iterator[PolicyChange]:
     """Run one change: its rows, the new policy version and the audit event are written all or not at all.
 
     `actor` is the account of the person, `action` the kind of change (`grant.add`). The `fields` of the
@@ -229,12 +229,12 @@ def change_policy(
     must work on a full disk. Raises StoreError.
     """
     with database.write(revokes=revokes) as transaction:
-        change = Change(transaction, {"action": action})
+        change = PolicyChange(transaction, {"action": action})
         yield change
         next_version(transaction, unchanged=change.unchanged)
         event = Event(
             at=at,
-            kind=Kind.POLICY_CHANGED,
+            kind=EventKind.POLICY_CHANGED,
             instance=instance,
             identity=actor,
             fields=MappingProxyType(change.fields),

@@ -3,7 +3,7 @@
 import json
 
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.http import Request
+from stagedoor.kube.http import HttpRequest
 from stagedoor.model.cluster import Object
 from tests.kube.api.lone import UNPRIVILEGED
 
@@ -32,6 +32,6 @@ async def allow(cluster: KubeCluster, namespace: str, resource: str, *verbs: str
         ("roles", {**meta, "rules": [rule]}),
         ("rolebindings", {**meta, "subjects": [subject], "roleRef": role}),
     ):
-        request = Request("POST", f"{root}/{plural}", json.dumps(body).encode())
+        request = HttpRequest("POST", f"{root}/{plural}", json.dumps(body).encode())
         answer = await cluster.http.ask(request, 10)
         assert answer.status == 201, answer.body

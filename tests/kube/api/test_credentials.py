@@ -11,7 +11,7 @@ import pytest
 
 from stagedoor.kube.access import in_cluster
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.http import Request
+from stagedoor.kube.http import HttpRequest
 from stagedoor.model.cluster import ClusterError, Kind
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import LoneApi, make_ca
@@ -22,7 +22,7 @@ REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 async def who(cluster: KubeCluster) -> tuple[str, list[str]]:
-    answer = await cluster.http.ask(Request("POST", REVIEW, b"{}"), 10)
+    answer = await cluster.http.ask(HttpRequest("POST", REVIEW, b"{}"), 10)
     assert answer.status == 201, answer.body
     info = json.loads(answer.body)["status"]["userInfo"]
     return info["username"], info["groups"]
@@ -84,8 +84,10 @@ async def test_a_pods_service_account_and_its_renewed_token(
 
     async def token(name: str) -> str:
         body = json.dumps({"metadata": {"name": name}}).encode()
-        await cluster.http.ask(Request("POST", root, body), 10)
-        answer = await cluster.http.ask(Request("POST", f"{root}/{name}/token", b'{"spec":{}}'), 10)
+        await cluster.http.ask(HttpRequest("POST", root, body), 10)
+        answer = await cluster.http.ask(
+            HttpRequest("POST", f"{root}/{name}/token", b'{"spec":{}}'), 10
+        )
         assert answer.status == 201, answer.body
         return str(json.loads(answer.body)["status"]["token"])
 
@@ -100,7 +102,7 @@ async def test_a_pods_service_account_and_its_renewed_token(
     assert (await who(inside))[0] == f"system:serviceaccount:{namespace}:first"
     (tmp_path / "token").write_text(await token("second"))
     # The first is deleted, its token with it: the 401 makes us read the second.
-    answer = await cluster.http.ask(Request("DELETE", f"{root}/first"), 10)
+    answer = await cluster.http.ask(HttpRequest("DELETE", f"{root}/first"), 10)
     assert answer.status == 200
     async with asyncio.timeout(30):
         while (await who(inside))[0].endswith("first"):

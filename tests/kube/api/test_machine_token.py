@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.http import Request
+from stagedoor.kube.http import HttpRequest
 from stagedoor.net.https import load_trust
 from stagedoor.oidc.errors import OidcError
-from stagedoor.settings.machines import Machine
+from stagedoor.settings.machines import MachineSettings
 from stagedoor.signin.login.machine_tokens import MachineTokens
 from stagedoor.signin.single_sign_on import HttpsFetch
 from tests.kube.api.lone import LoneApi
@@ -25,7 +25,7 @@ async def test_the_token_of_a_service_account_is_taken(
     api: LoneApi, cluster: KubeCluster, namespace: str, tmp_path: Path
 ) -> None:
     async def ask(method: str, path: str, body: object = None) -> bytes:
-        request = Request(method, path, b"" if body is None else json.dumps(body).encode())
+        request = HttpRequest(method, path, b"" if body is None else json.dumps(body).encode())
         answer = await cluster.http.ask(request, 30)
         assert answer.status in (200, 201), answer.body
         return answer.body
@@ -46,7 +46,7 @@ async def test_the_token_of_a_service_account_is_taken(
     keys_file.write_bytes(keys)
 
     def tokens(subject: str) -> MachineTokens:
-        rule = Machine(
+        rule = MachineSettings(
             name="pod",
             user="ci",
             issuer=discovery["issuer"],

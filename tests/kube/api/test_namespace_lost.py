@@ -9,7 +9,7 @@ import pytest
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import ShellWriter
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.http import Request
+from stagedoor.kube.http import HttpRequest
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from tests.cluster.asking import namespace_of
 from tests.kube.api.conftest import Connect
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API se
 
 async def rbac(cluster: KubeCluster, method: str, namespace: str, path: str, body: object) -> None:
     url = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{path}"
-    answer = await cluster.http.ask(Request(method, url, json.dumps(body).encode()), 10)
+    answer = await cluster.http.ask(HttpRequest(method, url, json.dumps(body).encode()), 10)
     assert answer.status < 300, answer.body
 
 

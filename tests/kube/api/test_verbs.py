@@ -10,7 +10,7 @@ import pytest
 
 from stagedoor.kube import lists
 from stagedoor.kube.cluster import KubeCluster
-from stagedoor.kube.http import Request
+from stagedoor.kube.http import HttpRequest
 from stagedoor.kube.lists import ListOptions
 from stagedoor.kube.pace import Limits
 from stagedoor.model.cluster import ClusterError, Kind, Object
@@ -166,12 +166,14 @@ async def test_a_quota_speaks_for_itself_and_is_no_missing_right(
         "spec": hard,
         "status": {**hard, "used": {"configmaps": "1"}},
     }
-    made = await cluster.http.ask(Request("POST", path, json.dumps(quota).encode()), 10)
+    made = await cluster.http.ask(HttpRequest("POST", path, json.dumps(quota).encode()), 10)
     assert made.status == 201, made.body
     # No controller is here to fill its status in.
     patch = json.dumps({"status": quota["status"]}).encode()
     content_type = "application/merge-patch+json"
-    done = await cluster.http.ask(Request("PATCH", f"{path}/few/status", patch, content_type), 10)
+    done = await cluster.http.ask(
+        HttpRequest("PATCH", f"{path}/few/status", patch, content_type), 10
+    )
     assert done.status == 200, done.body
     raised: ClusterError | None = None
     async with asyncio.timeout(20):

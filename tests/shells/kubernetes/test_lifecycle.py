@@ -27,7 +27,7 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     Replace,
     ScaleToZero,
     ShellStatus,
-    Start,
+    StartShell,
     activity,
     decide,
     is_running,
@@ -69,11 +69,11 @@ def seen(
     [
         # Nothing is there.
         (seen(None), Keep()),
-        (seen(None, ago=0), Start()),
-        (seen(None, ago=1799), Start()),
+        (seen(None, ago=0), StartShell()),
+        (seen(None, ago=1799), StartShell()),
         (seen(None, ago=1800), Delete()),
         (seen(None, leftovers=True), Delete()),
-        (seen(None, settings=WARM), Start()),
+        (seen(None, settings=WARM), StartShell()),
         (seen(None, ago=0, offered=False), Delete()),
         (seen(None, ago=9, settings=WRONG), Refuse(WRONG.problems, NOW - 9 + 1800)),
         (seen(None, stop_requested=True), Delete()),
@@ -149,9 +149,9 @@ def seen(
         # It is stopped.
         (seen(STOPPED), Keep(NOW - 100 + 86400)),
         (seen(STOPPED, ago=1900), Keep(NOW - 100 + 86400)),
-        (seen(STOPPED, ago=3), Start()),
+        (seen(STOPPED, ago=3), StartShell()),
         (seen(STOPPED, ago=3, settings=WRONG), Refuse(WRONG.problems, NOW - 3 + 1800)),
-        (seen(STOPPED, settings=WARM), Start()),
+        (seen(STOPPED, settings=WARM), StartShell()),
         (seen(replace(STOPPED, idle_since=None)), Mark(None, NOW)),
         (seen(replace(STOPPED, idle_since=NOW - 86400)), Delete()),
         (seen(replace(STOPPED, idle_since=NOW + 1e9)), Keep(NOW + 86400)),
@@ -255,7 +255,7 @@ class LifecycleModel:
         self.deeds.append(deed)
         inside = self.sessions
         match deed:
-            case Start() | Replace():
+            case StartShell() | Replace():
                 assert self.wanted is not None
                 self.shell = ShellStatus(1, self.wanted, running=True)
                 self.sessions = self.tmux = 0
@@ -276,7 +276,7 @@ class LifecycleModel:
                 self.shell = self.renewed_at = None
                 self.sessions = self.tmux = 0
         if inside and not self.silent:
-            assert not isinstance(deed, Start | Replace | ScaleToZero | Delete), (
+            assert not isinstance(deed, StartShell | Replace | ScaleToZero | Delete), (
                 f"{deed} with {inside} sessions"
             )
         return deed

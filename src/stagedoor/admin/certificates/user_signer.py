@@ -19,7 +19,7 @@ from stagedoor.admin.certificates.certificates import (
 from stagedoor.authz.decide import earliest, in_force, longest, permitted
 from stagedoor.model.certificate import extensions_for
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.units import HOUR_S
@@ -153,7 +153,7 @@ class UserSigner:
     def _audit(self, user: str, number: int, fingerprint: str, now: float, ends: float) -> None:
         event = Event(
             now,
-            Kind.CERTIFICATE_SIGNED,
+            EventKind.CERTIFICATE_SIGNED,
             f"signer-{os.getpid()}",
             identity=user,
             # As text: it has more digits than every reader of JSON keeps.

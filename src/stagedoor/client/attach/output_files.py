@@ -11,9 +11,9 @@ from typing import Literal
 
 from stagedoor.client.attach.secret_prompt import AttachError
 from stagedoor.wire.terminal.asciicast import (
+    AsciicastEvent,
+    AsciicastHeader,
     Code,
-    Event,
-    Header,
     Text,
     encode_event,
     encode_header,
@@ -53,9 +53,9 @@ def open_recording(file: Path | None, size: Size) -> Callable[[bytes], None] | N
     def record(data: bytes) -> None:
         shown = text.feed(data)
         if shown:
-            write(encode_event(Event(time.monotonic() - began, Code.OUTPUT, shown)))
+            write(encode_event(AsciicastEvent(time.monotonic() - began, Code.OUTPUT, shown)))
 
-    write(encode_header(Header(size.columns, size.rows, int(time.time()))))
+    write(encode_header(AsciicastHeader(size.columns, size.rows, int(time.time()))))
     return record
 
 

@@ -28,8 +28,8 @@ from stagedoor.serve.prepare import VerifiedSettings, check
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
-from stagedoor.settings.shells import StaticShell
-from stagedoor.settings.sso import SingleSignOn
+from stagedoor.settings.shells import StaticShellSettings
+from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_states import provider_states
 from stagedoor.signin.single_sign_on import open_client
 from stagedoor.store.database import open_database, server_time
@@ -239,7 +239,7 @@ def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
     return ok(f"{text} ({setting}) is free")
 
 
-def _static_shell(settings: Settings, entry: StaticShell) -> Iterator[Finding]:
+def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Finding]:
     shell = f"{entry.app} at {entry.host}"
     try:
         banner = read_greeting(entry.host, entry.port, ANSWER_S)
@@ -265,7 +265,7 @@ def _static_shell(settings: Settings, entry: StaticShell) -> Iterator[Finding]:
         yield judge.holder(shell, entry.holder)
 
 
-def _provider(settings: Settings, provider: SingleSignOn) -> Iterator[Finding]:
+def _provider(settings: Settings, provider: SingleSignOnSettings) -> Iterator[Finding]:
     # Imported here, since its libraries take a while to load.
     from stagedoor.serve.doctor.gateway import provider_findings
 
@@ -280,7 +280,7 @@ def _cluster(settings: Settings) -> Iterator[Finding]:
     yield from run(settings)
 
 
-def provider_findings(settings: Settings, provider: SingleSignOn) -> Iterator[Finding]:
+def provider_findings(settings: Settings, provider: SingleSignOnSettings) -> Iterator[Finding]:
     """Ask the provider for its discovery document and its keys, and read its last answers from the store.
 
     Raises StoreError.

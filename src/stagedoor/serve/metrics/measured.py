@@ -8,7 +8,7 @@ from threading import Lock
 
 from stagedoor.audit.words import Fields
 from stagedoor.model.denial import Denial
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready
@@ -164,9 +164,9 @@ def durations(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[str,
 
 def measured_note(note: Note, tally: MetricCounts) -> Note:
     """Return a `Note` that calls `note` and counts the recordings that end."""
-    results = {Kind.RECORDING_ENDED: "complete", Kind.RECORDING_FAILED: "failed"}
+    results = {EventKind.RECORDING_ENDED: "complete", EventKind.RECORDING_FAILED: "failed"}
 
-    def counted(opened: Opened, kind: Kind, fields: Fields) -> None:
+    def counted(opened: Opened, kind: EventKind, fields: Fields) -> None:
         note(opened, kind, fields)
         with suppress(KeyError):
             tally.add(of.RECORDED, results[kind])

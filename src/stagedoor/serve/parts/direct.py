@@ -9,7 +9,7 @@ from stagedoor.admin.certificates.authorities import host_ca_line, user_ca
 from stagedoor.keys.age import AgeSeal
 from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.model.errors import SettingsError
-from stagedoor.model.event import Kind
+from stagedoor.model.event import EventKind
 from stagedoor.model.session import Opened
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, GIB
@@ -55,7 +55,7 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
             "sha256": ended.sha256,
         }
         if ended.why is None:
-            note(opened, Kind.RECORDING_ENDED, fields)
+            note(opened, EventKind.RECORDING_ENDED, fields)
             return
         log.error(
             "recording failed",
@@ -65,7 +65,7 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
             reason=ended.why,
             then=settings.recording.on_failure,
         )
-        note(opened, Kind.RECORDING_FAILED, {**fields, "why": ended.why})
+        note(opened, EventKind.RECORDING_FAILED, {**fields, "why": ended.why})
 
     def log_removed(removed: Sequence[Removed]) -> None:
         for old in removed:

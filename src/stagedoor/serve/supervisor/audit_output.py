@@ -16,7 +16,7 @@ from stagedoor.admin.audit_chain import ChainReader, Checkpoints, audit_key, rem
 from stagedoor.admin.audit_sinks import LineSink, open_sink
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
-from stagedoor.settings.audit import Sink
+from stagedoor.settings.audit import SinkSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import claim, position, release, set_position
@@ -215,7 +215,7 @@ class SinkWriter:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: SinkSettings,
         database: Database,
         leads: threading.Event,
         stopping: threading.Event,

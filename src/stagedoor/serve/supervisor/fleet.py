@@ -27,7 +27,7 @@ STOPPING = "the gateway is stopping"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FleetPlan:
     """The settings of the workers."""
 
     workers: int
@@ -38,7 +38,7 @@ class Plan:
 class Launch:
     """The start of a generation by this plan. The previous launch must be in force or refused."""
 
-    plan: Plan
+    plan: FleetPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class _Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Launching:
-    plan: Plan
+    plan: FleetPlan
     generation: int
     until: float
 
@@ -203,7 +203,7 @@ class Fleet:
         self.died = 0
         """How many workers have ended unasked."""
         self.is_stopping = False
-        self._plan = Plan(0, 0.0)
+        self._plan = FleetPlan(0, 0.0)
         self._launching: _Launching | None = None
         self._workers: dict[int, _Worker] = {}
         self._last_id = 0
@@ -262,7 +262,7 @@ class Fleet:
         self._workers[self._last_id] = _Worker(self._last_id, slot, generation, now)
         return Spawn(self._last_id, slot, generation)
 
-    def _launch(self, plan: Plan, now: float) -> list[Action]:
+    def _launch(self, plan: FleetPlan, now: float) -> list[Action]:
         assert self._launching is None, "one launch at a time"
         if self.is_stopping:
             return [Publish(Refused(STOPPING))]

@@ -43,9 +43,9 @@ from stagedoor.serve.supervisor.controller_process import ControllerProcess
 from stagedoor.serve.supervisor.fleet import (
     Exited,
     Fleet,
+    FleetPlan,
     Kill,
     Launch,
-    Plan,
     Publish,
     SendMessage,
     Spawn,
@@ -261,7 +261,7 @@ class Supervisor:
         self._handed_over.clear()
         self._launched = asyncio.get_running_loop().create_future()
         workers = checked.settings.workers
-        self._event(Launch(Plan(workers.count, workers.drain_timeout_s)))
+        self._event(Launch(FleetPlan(workers.count, workers.drain_timeout_s)))
         return await self._launched
 
     def _event(self, event: fleet.Event) -> None:

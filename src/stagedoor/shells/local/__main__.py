@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.shells.local.process import Account
+from stagedoor.shells.local.process import LocalAccount
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import Running, ShellFolder
 
@@ -36,7 +36,7 @@ async def _serve(order: Order) -> None:
     else:
         with suppress(OSError):
             # Not $HOME, which may be another account's: under `runuser -u` it is root's.
-            os.chdir(Account.current().home)
+            os.chdir(LocalAccount.current().home)
     _send(step="listening")
     sshd = Sshd(order, place)
     port = await sshd.listen(key, certificate)

@@ -23,7 +23,7 @@ _NO_LOGIN = ("nologin", "false")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class LocalAccount:
     """The OS user who runs this process, and so every shell."""
 
     name: str
@@ -31,7 +31,7 @@ class Account:
     shell: str
 
     @classmethod
-    def current(cls) -> "Account":
+    def current(cls) -> "LocalAccount":
         """Return the account from passwd(5), or defaults for a user who is not in it, as in containers."""
         try:
             entry = pwd.getpwuid(os.getuid())

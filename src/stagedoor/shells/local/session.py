@@ -15,7 +15,7 @@ import asyncssh
 from asyncssh.stream import SSHServerStreamSession
 
 from stagedoor.holder.folder import FOLDER as TERMINALS
-from stagedoor.shells.local.process import Account, Children
+from stagedoor.shells.local.process import Children, LocalAccount
 from stagedoor.shells.local.pump import InputPump, OutputPump
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.terminal import Terminal
@@ -52,7 +52,7 @@ class SessionContext(Protocol):
     """The parts of the process that a session uses."""
 
     shell: LocalShell
-    account: Account
+    account: LocalAccount
     children: Children
     terminals: str
     tmux: str

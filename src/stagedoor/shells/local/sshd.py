@@ -15,7 +15,7 @@ import asyncssh
 from stagedoor.model.certificate import SIGN_IN_KEY_ID
 from stagedoor.shells.authorized import in_force
 from stagedoor.shells.local import tmux
-from stagedoor.shells.local.process import Account, Children
+from stagedoor.shells.local.process import Children, LocalAccount
 from stagedoor.shells.local.session import Session
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import ShellFolder
@@ -47,7 +47,7 @@ class Sshd:
 
     def __init__(self, order: Order, place: ShellFolder) -> None:
         self.shell = order.shell
-        self.account = Account.current()
+        self.account = LocalAccount.current()
         self.children = Children()
         self.terminals = str(place.terminals)
         self.tmux = str(tmux.make_folder(place.folder))
@@ -55,7 +55,7 @@ class Sshd:
         self._place = place
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._sessions: set[Session] = set()
-        self._logins: set[Login] = set()
+        self._logins: set[LocalServer] = set()
         self._idle_since = time.time()
         self._draining = False
         self._changed = asyncio.Event()
@@ -67,7 +67,7 @@ class Sshd:
         self._acceptor = await asyncssh.listen(
             self.host,
             0,
-            server_factory=lambda: Login(self),
+            server_factory=lambda: LocalServer(self),
             server_host_keys=[(key, asyncssh.import_certificate(certificate))],
             server_version="Stagedoor",
             encryption_algs=list(_CIPHERS),
@@ -179,11 +179,11 @@ class Sshd:
         self._sessions.discard(session)
         self._changed.set()
 
-    def connected(self, login: "Login") -> None:
+    def connected(self, login: "LocalServer") -> None:
         """Record a new connection."""
         self._logins.add(login)
 
-    def disconnected(self, login: "Login") -> None:
+    def disconnected(self, login: "LocalServer") -> None:
         """Record the end of a connection."""
         self._logins.discard(login)
         self._idle_since = time.time()
@@ -196,7 +196,7 @@ class _Stop(Protocol):
     def __call__(self, after_s: float | None) -> None: ...
 
 
-class Login(asyncssh.SSHServer):
+class LocalServer(asyncssh.SSHServer):
     """One SSH connection: its authentication, its sessions and its forwarding."""
 
     def __init__(self, sshd: Sshd) -> None:

@@ -23,7 +23,7 @@ from stagedoor.model.source import Source, source_network
 from stagedoor.model.webpass import WebPass
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.machine import MachineClaims
-from stagedoor.settings.machines import Machine
+from stagedoor.settings.machines import MachineSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.login.machine_tokens import MachineTokens
 from stagedoor.signin.login.service import (
@@ -107,7 +107,7 @@ class MachineLoginService:
         return await self._with_certificate(self._certificates, login, key.line, secret)
 
     def _open(
-        self, machine: Machine, claims: MachineClaims, key: PublicKey, source: Source
+        self, machine: MachineSettings, claims: MachineClaims, key: PublicKey, source: Source
     ) -> tuple[str, WebPass]:
         """Open a sign-in and return it with its secret. Runs in a thread. Raises RefusedError, StoreError."""
         now = self._now()
@@ -159,7 +159,7 @@ class MachineLoginService:
             return uncertified(login, secret, error)
         return LoginResult(login.name, login.expires_at, secret, certificate)
 
-    def _limit_rule(self, machine: Machine) -> Denial | None:
+    def _limit_rule(self, machine: MachineSettings) -> Denial | None:
         """Count a login by this table. Return a denial if there were too many, else None."""
         name, now = machine.name, self._now()
         if self._of_rules.take(name, now) is not None:

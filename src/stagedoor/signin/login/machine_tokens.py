@@ -22,14 +22,14 @@ from stagedoor.oidc.machine import (
 )
 from stagedoor.oidc.provider import discovery_url
 from stagedoor.oidc.published import IssuerKeys
-from stagedoor.settings.machines import Machine
+from stagedoor.settings.machines import MachineSettings
 from stagedoor.signin.single_sign_on import HttpsFetch
 
 
 class MachineTokens:
     """Verifies the tokens of machines. Belongs to one event loop."""
 
-    def __init__(self, machines: tuple[Machine, ...], now: Callable[[], float]) -> None:
+    def __init__(self, machines: tuple[MachineSettings, ...], now: Callable[[], float]) -> None:
         """Read the files that the tables name. Raises SettingsError. `now` is in seconds since the epoch."""
         self._now = now
         self._machines = {machine.name: machine for machine in machines}
@@ -42,7 +42,7 @@ class MachineTokens:
             if machine.issuer not in self._keys:
                 self._keys[machine.issuer] = _issuer_keys(machine, now)
 
-    async def verify(self, token: str) -> tuple[Machine, MachineClaims]:
+    async def verify(self, token: str) -> tuple[MachineSettings, MachineClaims]:
         """Return the table that accepts the token, and the token's claims.
 
         Raises OidcError, whose text may be logged and shown to the machine.
@@ -60,7 +60,7 @@ class MachineTokens:
         return verify_machine(token, keys, issuer=issuer, now=self._now())
 
 
-def _issuer_keys(machine: Machine, now: Callable[[], float]) -> IssuerKeys[str]:
+def _issuer_keys(machine: MachineSettings, now: Callable[[], float]) -> IssuerKeys[str]:
     """Return the keys of the machine's issuer, from `keys_file` or from the issuer. Raises SettingsError."""
     if machine.keys_file is not None:
         _check_file(machine.keys_file)

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from sqlalchemy import Row, delete, insert, select, update
 
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.problem import Problem
 from stagedoor.model.session import End
 from stagedoor.store.database import Database
@@ -44,7 +44,7 @@ def reclaim(database: Database, live: Iterable[str], *, now: float, instance: st
             transaction.execute(
                 update(sessions).where(sessions.c.id == row.id).values(closed_at=None, end=None)
             )
-        append(transaction, [_event(Kind.SESSION_FOUND, row, now, instance) for row in lost])
+        append(transaction, [_event(EventKind.SESSION_FOUND, row, now, instance) for row in lost])
     return [row.id for row in lost]
 
 
@@ -59,12 +59,15 @@ def close_ended(
         rows = transaction.execute(query).all()
         append(
             transaction,
-            [_event(Kind.SESSION_CLOSED, row, now, instance, reason=End.CLOSED) for row in rows],
+            [
+                _event(EventKind.SESSION_CLOSED, row, now, instance, reason=End.CLOSED)
+                for row in rows
+            ],
         )
 
 
 def _event(
-    kind: Kind,
+    kind: EventKind,
     row: Row[tuple[object, ...]],
     now: float,
     instance: str,

@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy import Row, delete, select
 
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
 from stagedoor.settings.careful import open_unplanted
 from stagedoor.store.database import Database
@@ -209,7 +209,7 @@ def _lost(row: Row[Any], how: str, now: float, instance: str) -> Event:
     fields = {"sent": row.sent, "received": row.received, "detail": detail}
     return Event(
         at=now,
-        kind=Kind.SESSION_CLOSED,
+        kind=EventKind.SESSION_CLOSED,
         instance=instance,
         session=row.id,
         identity=row.identity,

@@ -55,7 +55,7 @@ SELECT set_config('lock_timeout', %s, false),
 """
 
 
-class Link(Connection[TupleRow]):
+class PostgresqlLink(Connection[TupleRow]):
     """A connection with a bound on every wait.
 
     The server's own time-outs give the reason if a statement takes too long; `answer_timeout_s` is the bound
@@ -125,9 +125,9 @@ def read_password(path: Path) -> str:
         raise StoreError(str(error)) from None
 
 
-def connect(server: Server, *, statement_timeout_s: float, lock_timeout_s: float) -> Link:
+def connect(server: Server, *, statement_timeout_s: float, lock_timeout_s: float) -> PostgresqlLink:
     """Open a connection with no transaction. Raises StoreError, psycopg.Error."""
-    link = Link.connect("", autocommit=True, **parameters(server))
+    link = PostgresqlLink.connect("", autocommit=True, **parameters(server))
     try:
         link.answer_timeout_s = statement_timeout_s + GRACE_S
         row = link.execute(

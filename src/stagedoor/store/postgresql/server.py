@@ -19,7 +19,7 @@ from stagedoor.model.errors import StoreError
 from stagedoor.settings.place import Server
 from stagedoor.store.adapter import Statement
 from stagedoor.store.postgresql.errors import explain
-from stagedoor.store.postgresql.link import Link, connect, is_stale
+from stagedoor.store.postgresql.link import PostgresqlLink, connect, is_stale
 
 WRITE_TIMEOUT_S = 5.0
 """The time limit for one statement of a login: as long as a login waits for the disk."""
@@ -62,11 +62,11 @@ class PostgresqlServer:
         self.writing: Engine = engine.execution_options(
             isolation_level="READ COMMITTED", stagedoor_writes=True
         )
-        self._writer = RowWriter(server, busy_timeout_s=busy_timeout_s)
+        self._writer = PostgresqlRowWriter(server, busy_timeout_s=busy_timeout_s)
         self._closed = False
         event.listen(engine, "checkin", self._checkin)
 
-    def _checkin(self, link: Link | None, _: Any) -> None:
+    def _checkin(self, link: PostgresqlLink | None, _: Any) -> None:
         # A thread that `close` did not wait for returns it, and the pool is gone.
         if self._closed and link is not None:
             link.close()
@@ -103,7 +103,7 @@ def _engine(server: Server, busy_timeout_s: float) -> Engine:
     )
 
     @event.listens_for(engine, "checkout")
-    def checkout(link: Link, *_: Any) -> None:
+    def checkout(link: PostgresqlLink, *_: Any) -> None:
         if is_stale(link):
             raise DisconnectionError  # the pool connects again
 
@@ -118,13 +118,13 @@ def _engine(server: Server, busy_timeout_s: float) -> Engine:
     return engine
 
 
-def _for_pool(server: Server, busy_timeout_s: float) -> Link:
+def _for_pool(server: Server, busy_timeout_s: float) -> PostgresqlLink:
     link = connect(server, statement_timeout_s=STATEMENT_TIMEOUT_S, lock_timeout_s=busy_timeout_s)
     link.autocommit = False
     return link
 
 
-class RowWriter:
+class PostgresqlRowWriter:
     """Writes rows over its own connection in one round trip, without SQLAlchemy.
 
     One thread writes at a time.
@@ -133,7 +133,7 @@ class RowWriter:
     def __init__(self, server: Server, *, busy_timeout_s: float) -> None:
         self._server = server
         self._busy_timeout_s = busy_timeout_s
-        self._link: Link | None = None
+        self._link: PostgresqlLink | None = None
         self._lock = threading.Lock()
 
     def write(self, statements: list[Statement]) -> None:
@@ -157,7 +157,7 @@ class RowWriter:
                 self._disconnect()  # rolls back
                 raise
 
-    def _connection(self) -> Link:
+    def _connection(self) -> PostgresqlLink:
         if self._link is not None and is_stale(self._link):
             self._disconnect()
         if self._link is None:
@@ -168,7 +168,7 @@ class RowWriter:
             )
         return self._link
 
-    def _write(self, link: Link, statements: list[Statement]) -> None:
+    def _write(self, link: PostgresqlLink, statements: list[Statement]) -> None:
         # After a failure the server skips what else is in the pipeline, the COMMIT included
         # (https://www.postgresql.org/docs/current/libpq-pipeline-mode.html#LIBPQ-PIPELINE-ERRORS).
         with link.pipeline(), link.cursor() as cursor:

@@ -52,7 +52,7 @@ class SqliteFile:
         self.reading: Engine = sqlite_engine(path, busy_timeout_s=busy_timeout_s)
         self.writing: Engine = self.reading.execution_options(stagedoor_writes=True)
         self._path = path
-        self._writer = RowWriter(path, busy_timeout_s=busy_timeout_s)
+        self._writer = SqliteRowWriter(path, busy_timeout_s=busy_timeout_s)
         self._closed = False
         event.listen(self.reading, "checkin", self._on_checkin)
         opened = path.stat()
@@ -196,7 +196,7 @@ def sqlite_engine(path: Path, *, busy_timeout_s: float) -> Engine:
     return engine
 
 
-class RowWriter:
+class SqliteRowWriter:
     """Writes rows over its own connection, without SQLAlchemy. One thread writes at a time.
 
     SQLAlchemy takes as much processor time for each transaction as SQLite's own work on a few rows, and every

@@ -32,7 +32,7 @@ class Code(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class AsciicastHeader:
     """The first line. `width` and `height` are columns and rows, `timestamp` whole seconds since the epoch.
 
     `env` holds plain strings (`TERM`, `SHELL`). `extra` are keys that the format does not define, which
@@ -49,7 +49,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class AsciicastEvent:
     """An event, `at` seconds after the recording began. `code` is one of `Code`, or a later addition."""
 
     at: float
@@ -66,9 +66,9 @@ class Event:
         return int(columns), int(rows)
 
 
-def resize(at: float, columns: int, rows: int) -> Event:
+def resize(at: float, columns: int, rows: int) -> AsciicastEvent:
     """Return the event of a resize."""
-    return Event(at, Code.RESIZE, f"{columns}x{rows}")
+    return AsciicastEvent(at, Code.RESIZE, f"{columns}x{rows}")
 
 
 class Text:
@@ -89,7 +89,7 @@ class Text:
         return self._decoder.decode(b"", final=True)
 
 
-def encode_header(header: Header) -> bytes:
+def encode_header(header: AsciicastHeader) -> bytes:
     """Return the header's line with its line end. Raises ValueError if `extra` has a key of the format."""
     document: dict[str, object] = {
         "version": VERSION,
@@ -109,13 +109,13 @@ def encode_header(header: Header) -> bytes:
     return _line(document | dict(header.extra))
 
 
-def encode_event(event: Event) -> bytes:
+def encode_event(event: AsciicastEvent) -> bytes:
     """Return the event's line with its line end. Times have microseconds, as in asciinema's own files."""
     # repr, not a fixed format: 0.1 stays short, and parsing returns the same number.
     return _line([round(event.at, 6), event.code, event.data])
 
 
-def decode_header(line: bytes) -> Header:
+def decode_header(line: bytes) -> AsciicastHeader:
     """Parse the header's line. Raises AsciicastError."""
     document = _document(line, 1)
     if not isinstance(document, dict):
@@ -140,7 +140,7 @@ def decode_header(line: bytes) -> Header:
     env = document.get("env") or {}
     if not isinstance(env, dict):
         raise AsciicastError("line 1: env is no JSON object")
-    return Header(
+    return AsciicastHeader(
         width=numbers["width"],
         height=numbers["height"],
         timestamp=numbers["timestamp"],
@@ -152,7 +152,7 @@ def decode_header(line: bytes) -> Header:
     )
 
 
-def decode_event(line: bytes, number: int) -> Event:
+def decode_event(line: bytes, number: int) -> AsciicastEvent:
     """Parse an event's line. `number` is the line's, for the message. Raises AsciicastError."""
     document = _document(line, number)
     if not isinstance(document, list) or len(document) != 3:
@@ -165,7 +165,7 @@ def decode_event(line: bytes, number: int) -> Event:
     if not isinstance(code, str) or not isinstance(data, str):
         raise AsciicastError(f"line {number}: code and data are text")
     try:
-        return Event(float(at), code, data)
+        return AsciicastEvent(float(at), code, data)
     except OverflowError:
         raise AsciicastError(f"line {number}: the time is out of range") from None
 
@@ -184,7 +184,7 @@ def last_event_at(tail: bytes) -> float | None:
     return None
 
 
-class Reader:
+class AsciicastReader:
     """A reader of a recording: its header, then its events.
 
     `cut_off` is True once the last line turned out to have no line end.
@@ -199,7 +199,7 @@ class Reader:
             raise AsciicastError("there is no header")
         self.header = decode_header(first)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[AsciicastEvent]:
         """Yield the events in the order of the file. It can be iterated once. Raises AsciicastError."""
         for number, line in enumerate(self._lines, start=2):
             if line.strip():

@@ -16,12 +16,12 @@ from stagedoor.wire.terminal.frames import (
     Detach,
     Exit,
     Frame,
+    FrameKind,
     Gap,
     Hello,
     IdentityLevel,
     In,
     InAck,
-    Kind,
     Lock,
     Mode,
     Notice,
@@ -120,50 +120,50 @@ def _encode(frame: Frame) -> bytes:
                 raise TerminalError(
                     f"{len(data)} bytes in one frame; 1 to {MAX_DATA_BYTES} are possible"
                 )
-            return _U64.pack(Kind.OUT if isinstance(frame, Out) else Kind.IN, at) + data
+            return _U64.pack(FrameKind.OUT if isinstance(frame, Out) else FrameKind.IN, at) + data
         case Ack(to):
-            return _U64.pack(Kind.ACK, to)
+            return _U64.pack(FrameKind.ACK, to)
         case InAck(to):
-            return _U64.pack(Kind.INACK, to)
+            return _U64.pack(FrameKind.INACK, to)
         case Ping(number):
-            return _U64.pack(Kind.PING, number)
+            return _U64.pack(FrameKind.PING, number)
         case Pong(number, busy):
-            return _PONG.pack(Kind.PONG, number, busy)
+            return _PONG.pack(FrameKind.PONG, number, busy)
         case Gap(start, end):
             if not start < end:
                 raise TerminalError("a gap without an extent")
-            return _GAP.pack(Kind.GAP, start, end)
+            return _GAP.pack(FrameKind.GAP, start, end)
         case Snapshot(data):
             if len(data) > MAX_DATA_BYTES:
                 raise TerminalError(
                     f"a snapshot of {len(data)} bytes; {MAX_DATA_BYTES} are the most"
                 )
-            return bytes([Kind.SNAPSHOT]) + data
+            return bytes([FrameKind.SNAPSHOT]) + data
         case Resize(size):
-            return bytes([Kind.RESIZE]) + _size(size)
+            return bytes([FrameKind.RESIZE]) + _size(size)
         case Sized(size):
-            return bytes([Kind.SIZE]) + _size(size)
+            return bytes([FrameKind.SIZE]) + _size(size)
         case Exit(code, signal):
-            return _EXIT.pack(Kind.EXIT, code) + _text(signal)
+            return _EXIT.pack(FrameKind.EXIT, code) + _text(signal)
         case Notice(word, text):
-            return bytes([Kind.NOTICE, word]) + _text(text)
+            return bytes([FrameKind.NOTICE, word]) + _text(text)
         case Detach():
-            return bytes([Kind.DETACH])
+            return bytes([FrameKind.DETACH])
         case Remove(number):
-            return _U64.pack(Kind.REMOVE, number)
+            return _U64.pack(FrameKind.REMOVE, number)
         case Lock(on):
-            return bytes([Kind.LOCK, on])
+            return bytes([FrameKind.LOCK, on])
         case People():
             return _people_bytes(frame)
         case Welcome():
             return (
-                bytes([Kind.WELCOME])
+                bytes([FrameKind.WELCOME])
                 + _WELCOME.pack(frame.out_at, frame.in_at, frame.window, frame.mode, frame.features)
                 + _text(frame.attachment)
             )
         case Hello():
             return (
-                bytes([Kind.HELLO, frame.mode])
+                bytes([FrameKind.HELLO, frame.mode])
                 + _U32.pack(frame.features)
                 + _SEEN.pack(frame.seen)
                 + _size(frame.size)
@@ -176,7 +176,7 @@ def _encode(frame: Frame) -> bytes:
 
 
 def _people_bytes(frame: People) -> bytes:
-    head = _PEOPLE.pack(Kind.PEOPLE, frame.you, frame.rules, frame.locked, len(frame.people))
+    head = _PEOPLE.pack(FrameKind.PEOPLE, frame.you, frame.rules, frame.locked, len(frame.people))
     return head + b"".join(
         _PERSON.pack(person.number, person.mode, person.known, person.typed, person.for_s)
         + _text(person.name)
@@ -314,22 +314,22 @@ def _gap(fields: _Fields) -> Gap:
 
 
 _DECODERS: dict[int, Callable[[_Fields], Frame]] = {
-    Kind.HELLO: _hello,
-    Kind.IN: lambda fields: In(fields.number(), fields.rest(1)),
-    Kind.ACK: lambda fields: Ack(fields.number()),
-    Kind.RESIZE: lambda fields: Resize(fields.size()),
-    Kind.PING: lambda fields: Ping(fields.number()),
-    Kind.DETACH: lambda _: Detach(),
-    Kind.REMOVE: lambda fields: Remove(fields.number()),
-    Kind.LOCK: lambda fields: Lock(fields.flag()),
-    Kind.PEOPLE: _people,
-    Kind.WELCOME: _welcome,
-    Kind.OUT: lambda fields: Out(fields.number(), fields.rest(1)),
-    Kind.INACK: lambda fields: InAck(fields.number()),
-    Kind.GAP: _gap,
-    Kind.SNAPSHOT: lambda fields: Snapshot(fields.rest(0)),
-    Kind.EXIT: lambda fields: Exit(fields.unpack(struct.Struct("!i"))[0], fields.text()),
-    Kind.PONG: lambda fields: Pong(fields.number(), fields.flag()),
-    Kind.SIZE: lambda fields: Sized(fields.size()),
-    Kind.NOTICE: lambda fields: Notice(fields.word(), fields.text()),
+    FrameKind.HELLO: _hello,
+    FrameKind.IN: lambda fields: In(fields.number(), fields.rest(1)),
+    FrameKind.ACK: lambda fields: Ack(fields.number()),
+    FrameKind.RESIZE: lambda fields: Resize(fields.size()),
+    FrameKind.PING: lambda fields: Ping(fields.number()),
+    FrameKind.DETACH: lambda _: Detach(),
+    FrameKind.REMOVE: lambda fields: Remove(fields.number()),
+    FrameKind.LOCK: lambda fields: Lock(fields.flag()),
+    FrameKind.PEOPLE: _people,
+    FrameKind.WELCOME: _welcome,
+    FrameKind.OUT: lambda fields: Out(fields.number(), fields.rest(1)),
+    FrameKind.INACK: lambda fields: InAck(fields.number()),
+    FrameKind.GAP: _gap,
+    FrameKind.SNAPSHOT: lambda fields: Snapshot(fields.rest(0)),
+    FrameKind.EXIT: lambda fields: Exit(fields.unpack(struct.Struct("!i"))[0], fields.text()),
+    FrameKind.PONG: lambda fields: Pong(fields.number(), fields.flag()),
+    FrameKind.SIZE: lambda fields: Sized(fields.size()),
+    FrameKind.NOTICE: lambda fields: Notice(fields.word(), fields.text()),
 }

@@ -33,7 +33,7 @@ class TerminalError(ValueError):
     """Bytes that are no frame of this protocol, or a frame out of turn. Its text is one line for the log."""
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """The type byte of a frame. From 0x80 on, frames go from the terminal to its clients."""
 
     HELLO = 0x01

@@ -12,7 +12,7 @@ from stagedoor.admin.account import AccountService
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.pages.markup import App
+from stagedoor.listeners.web.pages.markup import AppEntry
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
@@ -67,7 +67,7 @@ class Home:
         grants = list(self._flow.grants(identity))
         states = await asyncio.gather(*(self._flow.observe(grant.target) for grant in grants))
         apps = [
-            App(
+            AppEntry(
                 grant.target.login_name,
                 grant.target.host_name,
                 state.value,

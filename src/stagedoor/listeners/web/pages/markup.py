@@ -51,7 +51,7 @@ _TEMPLATES = _templates()
 
 
 @dataclass(frozen=True, slots=True)
-class App:
+class AppEntry:
     """An app that the user may enter, as the home page shows it."""
 
     name: str
@@ -130,7 +130,7 @@ def shared(place: PagePath) -> str:
 def home(
     place: PagePath,
     name: str,
-    apps: Sequence[App],
+    apps: Sequence[AppEntry],
     past: Sequence[AccountSession],
     keys: Sequence[KeyRecord],
     *,

@@ -11,7 +11,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register
-from stagedoor.shells.kubernetes.live.start import Start
+from stagedoor.shells.kubernetes.live.start import ShellStart
 from stagedoor.shells.kubernetes.ports import Cluster
 
 
@@ -47,6 +47,6 @@ class Environment:
 
     async def start(self, target: Target, progress: Progress) -> Shell | Denial:
         """Ask for the shell of `target`, and wait until its sshd answers or its start has failed."""
-        start = Start(self._cluster, self.cache, target, self.leases, progress, self._now)
+        start = ShellStart(self._cluster, self.cache, target, self.leases, progress, self._now)
         with self._register.asking(target.app) if self._register else nullcontext():
             return await start.wait()

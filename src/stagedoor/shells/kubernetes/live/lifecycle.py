@@ -87,7 +87,7 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartShell:
     """Create all objects, with a new host key, one replica, and neither STALE nor IDLE_SINCE."""
 
 
@@ -139,7 +139,7 @@ class Refuse:
     recheck_at: float | None = None
 
 
-Decision = Keep | Start | Replace | Mark | ScaleToZero | OnePod | Delete | AskLog | Refuse
+Decision = Keep | StartShell | Replace | Mark | ScaleToZero | OnePod | Delete | AskLog | Refuse
 
 
 def activity(log: str) -> Activity | None:
@@ -185,12 +185,12 @@ def decide(seen: LifecycleState, now: float) -> Decision:
     )
     if seen.shell is None:
         if wanted:
-            return _make(seen, Start(), wanted_until)
+            return _make(seen, StartShell(), wanted_until)
         rest = renewed_at is not None or seen.stop_requested or seen.leftovers
         return Delete() if rest else Keep()
     if seen.shell.replicas == 0:
         if wanted:
-            return _make(seen, Start(), wanted_until)
+            return _make(seen, StartShell(), wanted_until)
         return _decide_stopped(seen, seen.shell, settings, now)
     if seen.stop_requested or (not seen.shell.running and not wanted):
         return ScaleToZero() if seen.offered else Delete()

@@ -38,7 +38,7 @@ MENDED_S = 60
 retry automatically wait for half of it at most, so they report the cause to their user at once."""
 
 
-class Start:
+class ShellStart:
     """One start of a shell, for one login.
 
     `lease_writer` asks for the shell, and `report` is called with each new step. `now` returns seconds since
