@@ -214,7 +214,7 @@ def test_one_who_stays_away_and_misses_little_misses_nothing() -> None:
 def test_one_who_detaches_holds_nothing_back() -> None:
     state, client = visited()
     client.take(state.shown(b"x" * WINDOW_BYTES, 0))
-    assert HangUp(1) in client.send(Detach())
+    assert HangUpLink(1) in client.send(Detach())
     assert state.wants_output(0)
     assert state.wake_at(0) is None
 
@@ -308,7 +308,7 @@ def test_the_same_one_again_takes_his_own_old_line_down() -> None:
     state, client = visited()
     client.link = 2
     actions = client.come()
-    assert HangUp(1) in actions
+    assert HangUpLink(1) in actions
     assert client.here
     assert state.attached == 1
     state.lost(1, 0)

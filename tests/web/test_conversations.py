@@ -235,7 +235,7 @@ class Replay:
     def says(self, line: Line, data: bytes) -> None:
         assert line.came == [], "more came than was to"
         assert line.client.socket is not None
-        if data[:1] != bytes([Kind.HELLO]) or line.said_hello:
+        if data[:1] != bytes([FrameKind.HELLO]) or line.said_hello:
             line.client.socket.send(data)
             return
         frame = decode(data)
