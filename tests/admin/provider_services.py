@@ -6,25 +6,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from stagedoor.admin.asking import ask
 from stagedoor.admin.service import open_service
-from stagedoor.admin.sign_ins import SignInRecord, list_sign_ins
-from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
+from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
 from stagedoor.model.units import DAY_S
-from stagedoor.model.webpass import PassKind
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.provider_sign_in import ProviderSignIn, ProviderSignIns
+from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
-from stagedoor.signin.single_sign_on import open_clients
-from stagedoor.signin.single_sign_on_service import SignInService
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.sign_in import passes
+from stagedoor.store.sign_in.sign_ins import SignInRecord
+from tests.fixtures.people import open_session
 from tests.oidc.fake import FakeProvider
 from tests.oidc.idp import Provider, sso_table
 
@@ -40,18 +42,15 @@ class ProviderServices:
     database: Database
     providers: Mapping[str, Provider]
     skew_s: float = 0.0
-    sign_ins: SignInService = field(init=False)
+    sign_ins: ProviderSignIns = field(init=False)
     refresh: RefreshService = field(init=False)
 
     def __post_init__(self) -> None:
         clients = open_clients(self.settings, self.clock)
         key = SealingKey(bytes(32))
-        self.sign_ins = SignInService(
-            self.settings, self.database, key, clients.signing_in, os.urandom, tuple, self.clock
-        )
-        self.refresh = RefreshService(
-            self.settings, self.database, key, clients.refreshing, self.clock, lambda: 0.0
-        )
+        context = SignInContext(self.settings, self.database, Policy, self.clock)
+        self.sign_ins = ProviderSignIns(context, key, clients.signing_in, os.urandom, tuple)
+        self.refresh = RefreshService(context, key, clients.refreshing, lambda: 0.0)
 
     def clock(self) -> float:
         return time.time() + self.skew_s
@@ -60,11 +59,11 @@ class ProviderServices:
         """Return what the browser keeps, and the query that it comes back with."""
         begun = await self.sign_ins.begin(name, "/", source)
         assert not isinstance(begun, Denial), begun.message
-        sent = parse_qs(urlsplit(begun[0]).query)
+        sent = parse_qs(urlsplit(begun.url).query)
         fake = self.providers[name]
         assert isinstance(fake, FakeProvider)
         fake.nonce = sent["nonce"][0]
-        return begun[1], [("state", sent["state"][0]), ("code", "x")]
+        return begun.kept, [("state", sent["state"][0]), ("code", "x")]
 
     async def sign_in(self, name: str) -> None:
         """Sign in as the person of the fake provider. Their sign-in lasts for days."""
@@ -74,16 +73,15 @@ class ProviderServices:
         """Sign in at a real provider: `browser` goes to an address and returns where it is led back to."""
         begun = await self.sign_ins.begin(name, "/", FROM)
         assert not isinstance(begun, Denial), begun.message
-        back = await asyncio.to_thread(browser, begun[0])
+        back = await asyncio.to_thread(browser, begun.url)
         query = parse_qsl(urlsplit(back).query)
-        await self._keep(await self.sign_ins.finish(begun[1], query, FROM))
+        await self._keep(await self.sign_ins.finish(begun.kept, query, FROM))
 
     async def _keep(self, found: object) -> None:
-        assert isinstance(found, tuple), found
-        identity, _, answer = found
-        long = Lifetimes(session_s=9 * DAY_S, session_max_s=9 * DAY_S)
-        given = pass_for(PassKind.SESSION, identity, self.clock(), long)
-        await ask(passes.issue, self.database, given, self.clock(), answer)
+        assert isinstance(found, ProviderSignIn), found
+        lasting: dict[str, Any] = {"session_s": 9 * DAY_S, "session_max_s": 9 * DAY_S}
+        open_ = partial(open_session, answer=found.answer, **lasting)
+        await asyncio.to_thread(open_, self.database, found.identity, self.clock())
 
     async def refresh_all(self, later_s: float = REFRESH_S) -> None:
         """Ask each provider about its sign-ins, some time later."""

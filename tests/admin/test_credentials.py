@@ -9,16 +9,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
-from stagedoor.authn.passes import Lifetimes
 from stagedoor.authn.passwords import verify
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
-from stagedoor.model.webpass import PassKind
 from stagedoor.settings.accounts import AccountSettings, StepUpSettings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
 from stagedoor.signin.key_proof import NAMESPACE, line_to_sign
 from stagedoor.signin.passes import PassService
@@ -42,15 +41,15 @@ class Desk:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings = settings
         self.database = database
-        self.allowance = ChangeRateLimit(at_once=1000)
+        self.context = SignInContext(
+            settings, database, self.policy, allowance=ChangeRateLimit(at_once=1000)
+        )
         self.revoked: dict[str, Denial] = {}
         self.service = self.made(ALL)
 
     def made(self, accounts: AccountSettings) -> CredentialService:
         settings = Settings(data_dir=self.settings.data_dir, accounts=accounts)
-        return CredentialService(
-            settings, self.database, self.policy, self.allowance, self.revoked.get
-        )
+        return CredentialService(replace(self.context, settings=settings), self.revoked.get)
 
     def policy(self) -> Policy:
         return stored.load_policy(self.database)
@@ -152,9 +151,7 @@ async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
         settings = Settings(
             data_dir=desk.settings.data_dir, accounts=ALL, step_up=StepUpSettings(targets=targets)
         )
-        service = CredentialService(
-            settings, desk.database, desk.policy, desk.allowance, desk.revoked.get
-        )
+        service = CredentialService(replace(desk.context, settings=settings), desk.revoked.get)
         return await service.add_key(ann, HOST, shown, "", proved=proved)
 
     refused = await add(("*.production",), proved=False)
@@ -198,11 +195,9 @@ async def test_nobody_registers_a_key_that_they_do_not_hold(desk: Desk) -> None:
 
 
 async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
-    passes = PassService(
-        desk.settings, desk.database, desk.policy, lambda v: v(), Lifetimes(), desk.allowance
-    )
+    passes = PassService(desk.context, lambda v: v())
     secrets = {
-        name: [str(await passes.issue(PassKind.SESSION, desk.person(name))) for _ in range(3)]
+        name: [str(await passes.open_session(desk.person(name))) for _ in range(3)]
         for name in ("ann", "bob")
     }
     [*_, theirs] = (await desk.account_state("bob")).sign_ins
@@ -210,13 +205,13 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
     assert isinstance(await desk.service.end_sign_ins(ann, theirs.id), Denial)
     for wanted in ("", "*", theirs.id[:12], "other"):
         assert isinstance(await desk.service.end_sign_ins(ann, wanted), Denial)
-    own = await passes.show(PassKind.SESSION, secrets["ann"][0])
+    own = await passes.check_session(secrets["ann"][0])
     assert isinstance(own, Identity)
     held = await desk.service.account_state(own)
     assert isinstance(held, AccountState)
     assert held.sign_in in {held_sign_in.id for held_sign_in in held.sign_ins}
     assert await desk.service.end_sign_ins(own, "others") == 2
-    lasting = [await passes.show(PassKind.SESSION, held_secret) for held_secret in secrets["ann"]]
+    lasting = [await passes.check_session(held_secret) for held_secret in secrets["ann"]]
     assert [isinstance(answer, Identity) for answer in lasting] == [True, False, False]
     assert len((await desk.account_state("bob")).sign_ins) == 3
 
@@ -306,28 +301,28 @@ async def test_a_new_password_is_what_an_administrator_would_take(desk: Desk) ->
 
 
 async def test_a_sign_in_of_an_old_password_or_a_revoked_token_is_not_listed(desk: Desk) -> None:
-    passes = PassService(
-        desk.settings, desk.database, desk.policy, lambda v: v(), Lifetimes(), desk.allowance
-    )
+    passes = PassService(desk.context, lambda v: v())
     with admin.open_service(desk.settings) as service:
         token = admin.create_token(service, "ann")
     by_token = Identity("ann", frozenset(), Method.TOKEN, token.id)
     for identity in (desk.person("ann"), by_token):
-        await passes.issue(PassKind.SESSION, identity)
-    assert [held_sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins] == [
+        await passes.open_session(identity)
+    assert [
+        held_sign_in.sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins
+    ] == [
         "password",
         "token",
     ]
     changed = await desk.service.set_password(desk.person("ann"), NEW)
     assert isinstance(changed, Identity)
-    assert [held_sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins] == [
-        "token"
-    ]
+    assert [
+        held_sign_in.sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins
+    ] == ["token"]
     await desk.service.revoke_token(changed, token.id)
-    await passes.issue(PassKind.SESSION, changed)
-    assert [held_sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins] == [
-        "password"
-    ]
+    await passes.open_session(changed)
+    assert [
+        held_sign_in.sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins
+    ] == ["password"]
 
 
 async def test_an_administrator_who_was_faster_is_not_overruled(desk: Desk) -> None:
@@ -347,13 +342,9 @@ async def test_a_removed_user_adds_nothing(desk: Desk) -> None:
     with admin.open_service(desk.settings) as service:
         admin.remove_user(service, "ann")
     # A worker whose policy is half a second old.
-    late = CredentialService(
-        Settings(data_dir=desk.settings.data_dir, accounts=ALL),
-        desk.database,
-        lambda: before,
-        desk.allowance,
-        lambda line: None,
-    )
+    settings = Settings(data_dir=desk.settings.data_dir, accounts=ALL)
+    context = replace(desk.context, settings=settings, policy=lambda: before)
+    late = CredentialService(context, lambda line: None)
     for denial in (
         await late.account_state(ann),
         await late.add_token(ann, [], 1),

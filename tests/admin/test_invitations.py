@@ -8,17 +8,25 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.authn.passwords import verify
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import User
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.target import Target
+from stagedoor.model.webpass import (
+    Invitation,
+    SignInLink,
+    Ticket,
+    WebPass,
+    WebSession,
+    pass_id,
+)
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import WebSettings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import CredentialService
-from stagedoor.signin.invitations import MOST_S, Invitation, invite
+from stagedoor.signin.invitations import MOST_S, MintedInvitation, invite
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
@@ -36,24 +44,19 @@ class Office:
         with admin.open_service(self.settings) as service:
             admin.add_user(service, "ann", password="the old password")
         self.database = open_database(self.settings.place)
-        self.web = CredentialService(
-            self.settings,
-            self.database,
-            lambda: load_policy(self.database),
-            ChangeRateLimit(),
-            lambda line: None,
-        )
+        context = SignInContext(self.settings, self.database, lambda: load_policy(self.database))
+        self.web = CredentialService(context, lambda line: None)
 
     def invite(
         self, name: str, *, ago_s: float = 0, lasts_s: float = 3600, **options: tuple[str, ...]
-    ) -> Invitation:
+    ) -> MintedInvitation:
         with admin.open_service(self.settings, clock=lambda: time.time() - ago_s) as service:
             return invite(self.settings, service, name, service.clock() + lasts_s, **options)
 
     def user(self, name: str) -> User:
         return load_policy(self.database).users[name]
 
-    def secret(self, made: Invitation) -> str:
+    def secret(self, made: MintedInvitation) -> str:
         head, _, behind = made.url.partition("#")
         assert head == "https://gw.example/invitation", "it reaches no server"
         return behind.partition("&")[0]
@@ -120,13 +123,18 @@ async def test_it_is_over(office: Office) -> None:
 
 async def test_no_other_pass_sets_a_password_and_it_is_no_other_pass(office: Office) -> None:
     secret = office.secret(office.invite("ann"))
-    for kind in (PassKind.LINK, PassKind.SESSION, PassKind.TICKET):
+    given = passes.find(office.database, Invitation, secret)
+    assert given is not None
+    fields = {"name": "ann", "method": Method.PASSWORD, "expires_at": given.expires_at}
+    others: dict[type[WebPass], dict[str, object]] = {
+        SignInLink: {},
+        WebSession: {"latest_end": given.expires_at},
+        Ticket: {"purpose": Target("app01")},
+    }
+    for kind, more in others.items():
         assert passes.use_up(office.database, kind, secret) is None
-        given = passes.find(office.database, PassKind.INVITATION, secret)
-        assert given is not None
-        other = passes.issue(
-            office.database, type(given)(kind, "ann", Method.PASSWORD, given.expires_at), 0.0
-        )
+        other = passes.new_secret()
+        passes.issue(office.database, kind(id=pass_id(other), **fields, **more), 0.0)  # type: ignore[arg-type]
         assert isinstance(await office.web.accept_invitation(other, PASSWORD), Denial)
     for guess in ("", "x", secret[:-1], secret + "x", "\udc80"):
         assert isinstance(await office.web.accept_invitation(guess, PASSWORD), Denial)

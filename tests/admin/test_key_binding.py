@@ -11,9 +11,11 @@ import pytest
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.pending_login import LoginState, PendingLogin
+from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login import key_binding
 from stagedoor.signin.login.key_binding import BEGINNINGS, KeyBinding
 from stagedoor.store.database import Database, open_database
@@ -38,7 +40,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def binding(tmp_path: Path, database: Database) -> KeyBinding:
-    return KeyBinding(Settings(data_dir=tmp_path, sso=(COMPANY,)), database)
+    settings = Settings(data_dir=tmp_path, sso=(COMPANY,))
+    return KeyBinding(SignInContext(settings, database, Policy))
 
 
 def key(number: int = 1) -> UnknownKey:
@@ -113,9 +116,8 @@ async def test_of_one_whose_ssh_went_the_page_says_that_it_is_over(
 @pytest.mark.identity(19)
 async def test_a_source_makes_only_so_many_rows(tmp_path: Path, database: Database) -> None:
     """The clock stands still: on a slow machine a further one would come to be allowed meanwhile."""
-    binding = KeyBinding(
-        Settings(data_dir=tmp_path, sso=(COMPANY,)), database, lambda: 1_800_000_000.0
-    )
+    settings = Settings(data_dir=tmp_path, sso=(COMPANY,))
+    binding = KeyBinding(SignInContext(settings, database, Policy, lambda: 1_800_000_000.0))
 
     def show(_: str) -> None:
         raise ConnectionError  # ssh went before it was shown

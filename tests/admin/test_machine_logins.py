@@ -11,14 +11,16 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.certificates.certificates import CertificateError
+from stagedoor.admin.certificates.user_signer import CertificateError
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
 from stagedoor.settings.machines import MachineSettings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login import machine_logins
 from stagedoor.signin.login.machine_logins import MachineLoginService, machine_text
 from stagedoor.signin.login.service import NAMESPACE, LoginResult
@@ -64,11 +66,9 @@ class Jobs:
         self.now = time.time()
         self.revoked: set[str] = set()
         self.service = MachineLoginService(
-            self.settings,
-            self.database,
+            SignInContext(self.settings, self.database, Policy, lambda: self.now),
             NoCertificates(),
             lambda line: REVOKED if line in self.revoked else None,
-            lambda: self.now,
         )
 
     def bound(self) -> int:

@@ -21,15 +21,16 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
 from stagedoor.settings.accounts import AccountSettings
 from stagedoor.settings.settings import Settings
-from stagedoor.signin import passkey_service
-from stagedoor.signin.passkey_service import PasskeyService
-from stagedoor.signin.passkeys import remove_passkey
+from stagedoor.signin import passkey_challenges as challenges
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.passkey_checks import PasskeyChecks
+from stagedoor.signin.passkeys import PasskeyRegistry, remove_passkey
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.sign_in.tables import passkey_challenges
 from tests.authn.authenticator import Authenticator
-from tests.fixtures.people import sign_in
+from tests.fixtures.people import open_session, sign_in
 
 ORIGIN = "https://gw.example"
 RP = RelyingParty("gw.example", ORIGIN)
@@ -42,11 +43,15 @@ class Desk:
         self.settings = settings
         self.database = database
         self.now = time.time()
-        self.service = self.made(settings)
-
-    def made(self, settings: Settings) -> PasskeyService:
-        allowance = ChangeRateLimit(at_once=1000)
-        return PasskeyService(settings, self.database, self.policy, allowance, lambda: self.now)
+        self.context = SignInContext(
+            settings,
+            database,
+            self.policy,
+            lambda: self.now,
+            allowance=ChangeRateLimit(at_once=1000),
+        )
+        self.service = PasskeyRegistry(self.context)
+        self.proofs = PasskeyChecks(self.context)
 
     def policy(self) -> Policy:
         return stored.load_policy(self.database)
@@ -70,12 +75,12 @@ class Desk:
         return await self.service.finish_registration(identity, RP, "laptop", answer)
 
     async def asked(self, identity: Identity) -> dict[str, Any]:
-        options = await self.service.begin_step_up(identity, RP)
+        options = await self.proofs.begin_step_up(identity, RP)
         assert not isinstance(options, Denial)
         return dict(options)
 
     async def proves(self, identity: Identity, answer: dict[str, Any]) -> bool:
-        denial = await self.service.finish_step_up(identity, RP, answer)
+        denial = await self.proofs.finish_step_up(identity, RP, answer)
         assert denial is None or denial.message in (NOT_RIGHT.message, CLONED.message)
         return denial is None
 
@@ -161,7 +166,7 @@ async def test_a_copy_is_refused_and_written_down(desk: Desk) -> None:
     copied_at = authenticator.count
     assert await desk.proves(ann, authenticator.get(await desk.asked(ann)))
     authenticator.count = copied_at
-    denial = await desk.service.finish_step_up(ann, RP, authenticator.get(await desk.asked(ann)))
+    denial = await desk.proofs.finish_step_up(ann, RP, authenticator.get(await desk.asked(ann)))
     assert denial == CLONED
     assert desk.actions()[-1] == "passkey.cloned"
 
@@ -204,7 +209,7 @@ async def test_an_attestation_cannot_be_registered_by_another_or_twice(desk: Des
     assert isinstance(await desk.service.finish_registration(bob, RP, "x", answer), Denial)
     assert isinstance(await desk.service.finish_registration(ann, RP, "x", answer), PasskeyRecord)
     assert isinstance(await desk.service.finish_registration(ann, RP, "x", answer), Denial)
-    assert await desk.service.of(bob) == []
+    assert await desk.service.list_own(bob) == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +231,7 @@ async def test_who_is_no_person_with_a_sign_in_gets_no_challenge(
         limited = replace(limited, sign_in=ann.sign_in)
     for refused in (
         await desk.service.begin_registration(limited, RP, proved=True),
-        await desk.service.begin_step_up(limited, RP),
+        await desk.proofs.begin_step_up(limited, RP),
     ):
         assert isinstance(refused, Denial)
         assert refused.reason is Reason.NO_GRANT
@@ -235,14 +240,14 @@ async def test_who_is_no_person_with_a_sign_in_gets_no_challenge(
 async def test_nobody_removes_anothers_passkey(desk: Desk) -> None:
     ann, bob = desk.signed_in("ann"), desk.signed_in("bob")
     await desk.with_passkey(ann)
-    anns = await desk.service.of(ann)
+    anns = await desk.service.list_own(ann)
     assert not isinstance(anns, Denial)
     denial = await desk.service.remove(bob, anns[0].id)
     assert denial is not None
     assert "ann" not in denial.message
-    assert await desk.service.of(ann) == anns
+    assert await desk.service.list_own(ann) == anns
     assert await desk.service.remove(ann, anns[0].id) is None
-    assert await desk.service.of(ann) == []
+    assert await desk.service.list_own(ann) == []
 
 
 # What it is for.
@@ -253,7 +258,7 @@ async def test_what_is_done_is_in_the_audit_and_nothing_secret_is(desk: Desk) ->
     authenticator = await desk.with_passkey(ann)
     await desk.proves(ann, authenticator.get(await desk.asked(ann)))
     with admin.open_service(desk.settings) as service:
-        made = await desk.service.of(ann)
+        made = await desk.service.list_own(ann)
         assert not isinstance(made, Denial)
         assert made[0].name == "laptop"
         assert made[0].used_at == desk.now
@@ -267,7 +272,9 @@ async def test_what_is_done_is_in_the_audit_and_nothing_secret_is(desk: Desk) ->
 
 async def test_it_is_the_administrators_to_allow(desk: Desk) -> None:
     settings = Settings(data_dir=desk.settings.data_dir, accounts=AccountSettings(self_service=()))
-    refused = await desk.made(settings).begin_registration(desk.signed_in("ann"), RP, proved=True)
+    refused = await PasskeyRegistry(replace(desk.context, settings=settings)).begin_registration(
+        desk.signed_in("ann"), RP, proved=True
+    )
     assert isinstance(refused, Denial)
     assert "accounts.self_service" in refused.message
 
@@ -275,7 +282,7 @@ async def test_it_is_the_administrators_to_allow(desk: Desk) -> None:
 async def test_who_has_none_for_this_name_is_told_where_to_add_one(desk: Desk) -> None:
     ann = desk.signed_in("ann")
     await desk.with_passkey(ann)
-    refused = await desk.service.begin_step_up(
+    refused = await desk.proofs.begin_step_up(
         ann, RelyingParty("other.example", "https://other.example")
     )
     assert isinstance(refused, Denial)
@@ -288,10 +295,10 @@ SOURCE = Source.of("192.0.2.1", 40000)
 
 
 async def signs_in(desk: Desk, authenticator: Authenticator) -> Identity | Denial:
-    options = await desk.service.begin_sign_in(RP, SOURCE)
+    options = await desk.proofs.begin_sign_in(RP, SOURCE)
     assert not isinstance(options, Denial)
     assert "allowCredentials" not in options["publicKey"], "it tells nobody's"
-    return await desk.service.finish_sign_in(RP, authenticator.get(options), SOURCE)
+    return await desk.proofs.finish_sign_in(RP, authenticator.get(options), SOURCE)
 
 
 @pytest.mark.identity(36)
@@ -315,14 +322,14 @@ async def test_the_answer_to_a_sign_in_counts_once_and_for_nothing_else(desk: De
     authenticator = await desk.with_passkey(ann)
     with admin.open_service(desk.settings) as service:
         admin.set_password(service, "ann", "a password")
-    options = await desk.service.begin_sign_in(RP, SOURCE)
+    options = await desk.proofs.begin_sign_in(RP, SOURCE)
     assert not isinstance(options, Denial)
     answer = authenticator.get(options)
     assert not await desk.proves(ann, answer), "for a step-up"
-    assert isinstance(await desk.service.finish_sign_in(RP, answer, SOURCE), Identity)
-    assert isinstance(await desk.service.finish_sign_in(RP, answer, SOURCE), Denial), "replayed"
+    assert isinstance(await desk.proofs.finish_sign_in(RP, answer, SOURCE), Identity)
+    assert isinstance(await desk.proofs.finish_sign_in(RP, answer, SOURCE), Denial), "replayed"
     for_step_up = authenticator.get(await desk.asked(ann))
-    assert isinstance(await desk.service.finish_sign_in(RP, for_step_up, SOURCE), Denial)
+    assert isinstance(await desk.proofs.finish_sign_in(RP, for_step_up, SOURCE), Denial)
     stranger = Authenticator(ORIGIN)
     assert isinstance(await signs_in(desk, stranger), Denial)
 
@@ -334,10 +341,9 @@ async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
         admin.set_password(service, "ann", "a password")
     result = await signs_in(desk, authenticator)
     assert isinstance(result, Identity)
-    opened = sign_in(desk.database, result, desk.now)
-    assert opened.sign_in is not None
+    _, opened = open_session(desk.database, result, desk.now)
     assert desk.policy().why_sign_in_over("ann", opened.sign_in, desk.now) is None
-    held = await desk.service.of(ann)
+    held = await desk.service.list_own(ann)
     assert not isinstance(held, Denial)
     assert await desk.service.remove(ann, held[0].id) is None
     assert desk.policy().why_sign_in_over("ann", opened.sign_in, desk.now) is not None
@@ -346,7 +352,7 @@ async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
 
 
 async def test_strangers_take_no_room_from_those_who_are_in(desk: Desk) -> None:
-    answers = [await desk.service.begin_sign_in(RP, SOURCE) for _ in range(25)]
+    answers = [await desk.proofs.begin_sign_in(RP, SOURCE) for _ in range(25)]
     assert [isinstance(answer, Denial) for answer in answers] == [False] * 20 + [True] * 5
     assert isinstance(answers[-1], Denial)
     assert answers[-1].reason is Reason.THROTTLED
@@ -358,7 +364,7 @@ async def test_strangers_keep_nobody_from_signing_in_by_a_passkey(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """13 addresses filled all places for five minutes."""
-    monkeypatch.setattr(passkey_service, "MOST_STRANGERS", 30)
+    monkeypatch.setattr(challenges, "MOST_STRANGERS", 30)
     ann = desk.signed_in("ann")
     authenticator = await desk.with_passkey(ann)
     with admin.open_service(desk.settings) as service:
@@ -367,17 +373,17 @@ async def test_strangers_keep_nobody_from_signing_in_by_a_passkey(
     async def flood(site: int) -> None:
         for number in range(10):
             desk.now += 0.01
-            asked = await desk.service.begin_sign_in(RP, Source.of(f"192.0.2.{100 + site}", number))
+            asked = await desk.proofs.begin_sign_in(RP, Source.of(f"192.0.2.{100 + site}", number))
             assert not isinstance(asked, Denial)
 
     for site in range(3):
         await flood(site)
-    options = await desk.service.begin_sign_in(RP, SOURCE)
+    options = await desk.proofs.begin_sign_in(RP, SOURCE)
     assert not isinstance(options, Denial)
     answer = authenticator.get(options)
     for site in range(3, 5):
         await flood(site)
-    assert isinstance(await desk.service.finish_sign_in(RP, answer, SOURCE), Identity)
+    assert isinstance(await desk.proofs.finish_sign_in(RP, answer, SOURCE), Identity)
     with desk.database.read() as transaction:
         [kept] = transaction.execute(select(func.count()).select_from(passkey_challenges)).one()
     assert kept == 29
@@ -385,7 +391,7 @@ async def test_strangers_keep_nobody_from_signing_in_by_a_passkey(
 
 async def test_an_ipv6_48_is_no_more_than_one_site(desk: Desk) -> None:
     answers = [
-        await desk.service.begin_sign_in(RP, Source.of(f"2001:db8:1:{number:x}::1", 1))
+        await desk.proofs.begin_sign_in(RP, Source.of(f"2001:db8:1:{number:x}::1", 1))
         for number in range(120)
     ]
     assert [isinstance(answer, Denial) for answer in answers] == [False] * 80 + [True] * 40

@@ -66,7 +66,7 @@ async def test_logout_tokens_for_a_silent_provider_leave_the_others_working(
     await services.sign_in("Good")
     await services.sign_in("Other")
     assert await services.sign_ins.log_out(other.logout_token(), STRANGER) is None
-    assert [session.user for session in services.lasting()] == ["carol", "carol"]
+    assert [record.sign_in.name for record in services.lasting()] == ["carol", "carol"]
 
 
 async def test_unsigned_logout_tokens_make_the_gateway_ask_once_and_are_counted(

@@ -13,14 +13,14 @@ from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
-from stagedoor.model.policy import User
+from stagedoor.model.policy import Policy, User
 from stagedoor.model.source import Source
-from stagedoor.model.webpass import StepUpResult
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.request import Attempt, Tokens
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.single_sign_on_service import SignInService
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.provider_sign_in import ProviderSignIns, StepUpResult
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import identities, passes
@@ -65,9 +65,8 @@ class Desk:
         now = time.time()
         everything = {"iat": now, "preferred_username": "carol"}
         self.provider = Provider(Claims(ISSUER, "carol-1", None, now, None, everything), {})
-        self.service = SignInService(
-            Settings(data_dir=folder, sso=(sso,)),
-            database,
+        self.service = ProviderSignIns(
+            SignInContext(Settings(data_dir=folder, sso=(sso,)), database, Policy),
             SealingKey(bytes(32)),
             {"Company": self.provider},  # type: ignore[dict-item]  # it has what is asked for
             os.urandom,
@@ -81,7 +80,7 @@ class Desk:
         self.provider.claims = replace(self.provider.claims, **said)  # type: ignore[arg-type]
         begun = await self.service.begin_step_up(self.carol, "/app/x", FROM)
         assert not isinstance(begun, Denial)
-        result = await self.service.finish(begun[1], [], FROM)
+        result = await self.service.finish(begun.kept, [], FROM)
         stepped_up = dict(load_policy(self.database).stepped_up)
         if isinstance(result, Denial):
             assert stepped_up == {}
@@ -129,7 +128,7 @@ async def test_somebody_elses_proof_counts_for_nobody(
 ) -> None:
     refused = await Desk(tmp_path, database).proves(subject=subject)
     assert refused is not None
-    assert "somebody else than carol" in refused
+    assert "you are not carol" in refused
 
 
 async def test_a_weaker_way_than_the_settings_want_is_refused(
@@ -152,8 +151,8 @@ async def test_a_sign_in_that_ended_meanwhile_is_not_proved(
     assert not isinstance(begun, Denial)
     with admin.open_service(tmp_path) as service, service.change("end") as change:
         assert desk.carol.sign_in is not None
-        passes.end(change.transaction, desk.carol.sign_in.id, "over", time.time())
-    assert isinstance(await desk.service.finish(begun[1], [], FROM), Denial)
+        passes.end_sign_in(change.transaction, desk.carol.sign_in.id, "over", time.time())
+    assert isinstance(await desk.service.finish(begun.kept, [], FROM), Denial)
 
 
 async def test_a_provider_that_never_says_when_is_not_offered(

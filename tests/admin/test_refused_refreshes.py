@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.oidc.again import RETRY_S
+from stagedoor.oidc.refresh import RETRY_S
 from stagedoor.signin.provider_states import provider_states
 from tests.admin.provider_services import ProviderServices, provider_services
 from tests.oidc.fake import GONE, FakeProvider, running_fake
@@ -34,8 +34,8 @@ async def test_a_refusal_ends_the_sign_in_when_it_comes_twice(
     [record] = services.lasting()
     assert record.failure == "the token endpoint answered 400, invalid_request"
     assert record.failed_at is not None
-    assert record.answered_at is not None
-    assert record.failed_at > record.answered_at
+    assert record.sign_in.answered_at is not None
+    assert record.failed_at > record.sign_in.answered_at
     [state] = provider_states(["Company"], services.lasting())
     assert state.is_failing
     assert "1 sign-in, last confirmed" in str(state)
@@ -91,4 +91,4 @@ async def test_a_failure_ends_the_sign_in_of_a_person_if_others_are_answered_mea
     del company.gone["dave-1"]
     for _ in range(3):
         await services.refresh_all()
-    assert [record.user for record in services.lasting()] == ["dave"]
+    assert [record.sign_in.name for record in services.lasting()] == ["dave"]

@@ -23,7 +23,8 @@ from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.web import WebSettings
-from stagedoor.signin.step_up_service import MOST_WAITING, StepUpService
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.step_up import MOST_WAITING, StepUpService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
 from tests.fixtures.people import sign_in
@@ -73,7 +74,9 @@ class Desk:
         web = WebSettings(addresses=("127.0.0.1:1",), public_url="https://gw.example/below")
         settings = Settings(data_dir=folder, web=web)
         policy = load_policy(database)
-        self.waits = StepUpService(settings, database, lambda: policy, lambda: self.now)
+        self.waits = StepUpService(
+            SignInContext(settings, database, lambda: policy, lambda: self.now)
+        )
 
     def signed_in(self) -> Identity:
         plain = Identity("dev", frozenset(), Method.PASSWORD)

@@ -9,13 +9,13 @@ from typing import NoReturn
 
 import pytest
 
-from stagedoor.admin.certificates.certificates import (
+from stagedoor.admin.certificates.revocation import revoked_sign_ins
+from stagedoor.admin.certificates.user_signer import (
     CertificateError,
     NoGrantError,
     TooManyCertificatesError,
+    UserSigner,
 )
-from stagedoor.admin.certificates.revoked import revoked_sign_ins
-from stagedoor.admin.certificates.user_signer import UserSigner
 from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import load_or_create, new_key, public_line
 from stagedoor.model.certificate import Certificate
@@ -32,7 +32,7 @@ from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import certified, identities, passes
 from stagedoor.wire.ssh.certificate import parse_certificate
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
-from tests.fixtures.people import open_machine, sign_in
+from tests.fixtures.people import open_machine, open_session, sign_in
 from tests.keys.test_ca import shown
 from tests.ssh import newest
 from tests.store.sample import change
@@ -60,9 +60,13 @@ class Desk:
         by = sign_in(self.database, identity, self.now, session_s=SESSION_S)
         with change(self.database, "login") as made:
             _, login = open_machine(
-                made.transaction, by, self.now, fingerprint=fingerprint(key), public_key=key
+                made.transaction,
+                by,
+                self.now,
+                fingerprint=fingerprint(key),
+                public_key=key,
+                session_s=SESSION_S,
             )
-        assert login.sign_in is not None
         return login.sign_in
 
     def grant(
@@ -171,7 +175,7 @@ def test_nobody_gets_one_for_anothers_key_or_sign_in(desk: Desk) -> None:
     bobs = desk.log_in("bob", others)
     signer = desk.signer()
     number, ends_at = desk.sign_in.number, desk.sign_in.ends_at
-    for user, owner_number, key in (
+    for user, numbered, key in (
         ("alice", number, others),
         ("alice", number, public_line(new_key())),
         ("alice", bobs.number, others),
@@ -187,7 +191,7 @@ def test_nobody_gets_one_for_anothers_key_or_sign_in(desk: Desk) -> None:
         ("alice", number, desk.authority.sign_user(desk.key, "alice", ["alice"], 60)),
     ):
         with pytest.raises(CertificateError):
-            signer.sign(user, owner_number, key, ends_at)
+            signer.sign(user, numbered, key, ends_at)
     assert desk.signed() == []
 
 
@@ -197,7 +201,7 @@ def test_a_sign_in_that_was_ended_gets_none(desk: Desk) -> None:
     ask = (desk.sign_in.number, desk.key, desk.sign_in.ends_at)
     signer.sign("alice", *ask)
     with change(desk.database, "end") as made:
-        passes.end(made.transaction, desk.sign_in.id, "laptop stolen", desk.now)
+        passes.end_sign_in(made.transaction, desk.sign_in.id, "laptop stolen", desk.now)
     with pytest.raises(CertificateError, match="sign-in is over"):
         signer.sign("alice", *ask)
     assert len(desk.signed()) == 1
@@ -349,10 +353,9 @@ def test_what_was_signed_is_revoked_once_its_sign_in_is_over_and_until_it_expire
 
 def test_a_browsers_sign_in_has_no_key_and_gets_none(desk: Desk) -> None:
     identity = Identity("alice", frozenset(), Method.SSO, "Company")
-    owner = sign_in(desk.database, identity, NOW)
-    assert owner.sign_in is not None
+    _, browser = open_session(desk.database, identity, NOW)
     with pytest.raises(CertificateError, match="not the one of your sign-in"):
-        desk.signer().sign("alice", owner.sign_in.number, desk.key, NOW + 60)
+        desk.signer().sign("alice", browser.sign_in.number, desk.key, NOW + 60)
 
 
 @pytest.mark.identity(26)

@@ -7,16 +7,16 @@ import pytest
 from sqlalchemy import event
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.change_rate import AT_ONCE, ChangeRateLimit
+from stagedoor.admin.change_rate import AT_ONCE
 from stagedoor.admin.presence import PresenceService
-from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.files import new_key
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.policy import Policy
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import AccountState, CredentialService
 from stagedoor.signin.key_proof import NAMESPACE, line_to_sign
 from stagedoor.signin.passes import PassService
@@ -34,22 +34,12 @@ class Web:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.database = database
         self.now = 0.0
-        allowance = ChangeRateLimit()
-        self.account = CredentialService(
-            settings, database, self.policy, allowance, lambda line: None, lambda: self.now
-        )
+        context = SignInContext(settings, database, self.policy, monotonic=lambda: self.now)
+        self.account = CredentialService(context, lambda line: None)
         self.presence = PresenceService(
-            settings, database, self.policy, allowance, lambda: self.now
+            settings, database, self.policy, context.allowance, lambda: self.now
         )
-        self.passes = PassService(
-            settings,
-            database,
-            self.policy,
-            lambda verdict: verdict(),
-            Lifetimes(),
-            allowance,
-            lambda: self.now,
-        )
+        self.passes = PassService(context, lambda verdict: verdict())
 
     def policy(self) -> Policy:
         return load_policy(self.database)
@@ -88,14 +78,14 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
 
 async def test_sign_ins_are_made_at_a_rate_and_ended_at_any(web: Web) -> None:
     secrets = []
-    while isinstance(secret := await web.passes.issue(PassKind.SESSION, ANN), str):
+    while isinstance(secret := await web.passes.open_session(ANN), str):
         secrets.append(secret)
         assert len(secrets) <= AT_ONCE
     assert secret.reason is Reason.THROTTLED
     for held_secret in secrets:
         assert await web.passes.sign_out(held_secret) is None
     assert len(web.policy().signed_out) == len(secrets) == AT_ONCE
-    assert isinstance(await web.passes.issue(PassKind.TICKET, ANN), str), "one each terminal"
+    assert isinstance(await web.passes.issue_ticket(ANN, Target("app01")), str), "one each terminal"
 
 
 async def test_shares_count_too(web: Web) -> None:
@@ -119,7 +109,7 @@ async def test_what_is_not_there_takes_no_lock_from_those_who_log_in(web: Web) -
         options = connection.get_execution_options()  # type: ignore[attr-defined]
         begun.append("write" if options.get("stagedoor_writes") else "read")
 
-    assert isinstance(await web.passes.use_up(PassKind.LINK, "guessed"), Denial)
+    assert isinstance(await web.passes.use_link("guessed"), Denial)
     assert await web.presence.end_share(ANN, "guessed") is not None
     assert await web.account.remove_key(ANN, "SHA256:guessed") is not None
     assert await web.passes.sign_out("guessed") is None

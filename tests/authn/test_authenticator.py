@@ -13,11 +13,11 @@ from stagedoor.authn.throttle import ThrottleLimits
 from stagedoor.authn.tokens import mint
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source
-from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.model.webpass import KeyLogin, pass_id
 from tests import hashing
 from tests.waiting import BOUND_S
 
@@ -437,11 +437,18 @@ async def test_while_the_store_is_away_nobody_is_told_that_his_credential_is_wro
 async def test_the_secrets_of_logins_cannot_be_tried_without_end(maker: AuthenticatorMaker) -> None:
     """Each costs the store a question. A right one costs nothing, and is its own user's alone."""
     asked: list[str] = []
-    login = WebPass(
-        PassKind.LOGIN, "dev", Method.SSO, 5000.0, "Company", sign_in=SignIn(b"i" * 32, 5000.0)
+    login = KeyLogin(
+        id=pass_id("sgl_right"),
+        name="dev",
+        method=Method.SSO,
+        credential_id="Company",
+        expires_at=5000.0,
+        latest_end=5000.0,
+        key_fingerprint="SHA256:abc",
+        public_key="ssh-ed25519 AAAA",
     )
 
-    async def find(secret: str) -> WebPass | None:
+    async def find(secret: str) -> KeyLogin | None:
         asked.append(secret)
         return login if secret == "sgl_right" else None
 
@@ -470,8 +477,7 @@ async def test_the_secrets_of_logins_cannot_be_tried_without_end(maker: Authenti
     assert isinstance(await made.authenticate(right, ELSEWHERE), Identity)
     maker.policy = Policy(
         users=maker.policy.users,
-        signed_out=frozenset({b"i" * 32}),
-        end_reasons={b"i" * 32: "laptop stolen"},
+        signed_out={login.id: "laptop stolen"},
     )
     over = await made.authenticate(right, ELSEWHERE)
     assert isinstance(over, Denial)

@@ -13,11 +13,11 @@ from stagedoor.keys.ca import CertificateAuthority
 from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial
-from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.source import Source
 from stagedoor.model.units import MINUTE_S
-from stagedoor.model.webpass import PassKind, WebPass, password_mark
+from stagedoor.model.webpass import KeyLogin, password_mark
 from stagedoor.wire.ssh.blob import fingerprint
 from stagedoor.wire.ssh.certificate import parse_certificate
 
@@ -50,22 +50,21 @@ def certified(login: str, line: str) -> KeyCredential:
     )
 
 
-def login(user: str, name: str, first: int = 1, **changes: object) -> WebPass:
-    ends_at = NOW + 3600
-    made = WebPass(
-        PassKind.LOGIN,
-        user,
-        Method.SSO,
-        ends_at,
-        "Company",
-        sign_in=SignIn(bytes([first]) * 32, ends_at),
+def login(user: str, name: str, first: int = 1, **changes: object) -> KeyLogin:
+    made = KeyLogin(
+        id=bytes([first]) * 32,
+        name=user,
+        method=Method.SSO,
+        credential_id="Company",
+        expires_at=NOW + 3600,
+        latest_end=NOW + 3600,
         key_fingerprint=plain(user, name).fingerprint,
         public_key=key(name),
     )
     return replace(made, **changes)  # type: ignore[arg-type]  # as given
 
 
-def policy(*logins: WebPass, **changes: object) -> Policy:
+def policy(*logins: KeyLogin, **changes: object) -> Policy:
     users = {
         "alice": User("alice", frozenset({"crew"}), "$argon2id$one"),
         "bob": User("bob"),
@@ -75,7 +74,6 @@ def policy(*logins: WebPass, **changes: object) -> Policy:
 
 
 ALICE = login("alice", "laptop")
-assert ALICE.sign_in is not None
 NUMBER = ALICE.sign_in.number
 
 
@@ -162,21 +160,14 @@ def test_behind_a_prefix_the_bare_name_is_nobodys() -> None:
 
 @pytest.mark.identity(23, 27)
 def test_it_ends_with_the_sign_in_however_that_ends() -> None:
-    assert ALICE.sign_in is not None
     line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 5 * 3600, ())
     by_password = login(
         "alice", "laptop", method=Method.PASSWORD, password_mark=password_mark("$argon2id$one")
     )
     assert verdict(plain("alice"), policy(by_password)) == "alice"
     over = [
-        (policy(signed_out=frozenset({ALICE.sign_in.id})), "you signed out"),
-        (
-            policy(
-                signed_out=frozenset({ALICE.sign_in.id}),
-                end_reasons={ALICE.sign_in.id: "laptop stolen"},
-            ),
-            "laptop stolen",
-        ),
+        (policy(signed_out={ALICE.id: None}), "you signed out"),
+        (policy(signed_out={ALICE.id: "laptop stolen"}), "laptop stolen"),
         (policy(sign_ins_end={"alice": NOW + 3600}), "so many later sign-ins"),
         (policy(users={"bob": User("bob")}), "there is no user 'alice' any more"),
         (
@@ -239,11 +230,7 @@ async def test_whoever_is_connected_has_to_leave_once_the_sign_in_ends() -> None
         identity = await authenticator.authenticate(credential, HERE)
         assert isinstance(identity, Identity)
         assert authenticator.still_holds(credential, identity) is None
-        assert ALICE.sign_in is not None
-        held = policy(
-            signed_out=frozenset({ALICE.sign_in.id}),
-            end_reasons={ALICE.sign_in.id: "laptop stolen"},
-        )
+        held = policy(signed_out={ALICE.id: "laptop stolen"})
         denial = authenticator.still_holds(credential, identity)
         assert denial is not None
         assert denial.message == "laptop stolen"
@@ -254,7 +241,7 @@ async def test_whoever_is_connected_has_to_leave_once_the_sign_in_ends() -> None
 async def test_nothing_new_is_opened_while_the_provider_has_not_answered_for_long() -> None:
     answered_at = NOW - 100
 
-    async def find(number: int) -> WebPass | Denial | None:
+    async def find(number: int) -> KeyLogin | Denial | None:
         assert number == NUMBER
         return replace(ALICE, answered_at=answered_at) if answered_at else None
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from stagedoor.authz.admitted import BoundKeys, admitted
 from stagedoor.model.grant import Admission, GrantRule
-from stagedoor.model.identity import Method, SignIn
+from stagedoor.model.identity import Method
 from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.model.webpass import KeyLogin
 
 NOW = 1_800_000_000.0
 
@@ -55,13 +55,13 @@ def test_nobody_where_no_rule_leads() -> None:
 
 
 def test_the_keys_of_sign_ins_that_last_where_they_are_asked_for() -> None:
-    def login(user: str, n: int, **changes: object) -> WebPass:
-        made = WebPass(
-            PassKind.LOGIN,
-            user,
-            Method.SSO,
-            NOW + 30,
-            sign_in=SignIn(bytes([n]) * 32, NOW + 30),
+    def login(user: str, n: int, **changes: object) -> KeyLogin:
+        made = KeyLogin(
+            id=bytes([n]) * 32,
+            name=user,
+            method=Method.SSO,
+            expires_at=NOW + 30,
+            latest_end=NOW + 30,
             key_fingerprint=f"SHA256:{n}",
             public_key=f"ssh-ed25519 {n}",
         )
@@ -70,15 +70,15 @@ def test_the_keys_of_sign_ins_that_last_where_they_are_asked_for() -> None:
     logins = [
         login("bare", 1),
         login("bare", 2),
-        login("bare", 3, sign_in=SignIn(b"3" * 32, NOW)),
+        login("bare", 3, expires_at=NOW),
         login("bare", 4, method=Method.TOKEN, credential_id="gone"),
         login("ops", 5),
         login("gone", 6),
     ]
     policy = replace(
         POLICY,
-        bound_keys={str(one.key_fingerprint): one for one in logins},
-        signed_out=frozenset({b"\2" * 32}),
+        bound_keys={login.key_fingerprint: login for login in logins},
+        signed_out={b"\2" * 32: None},
         sign_in_ends={b"\1" * 32: NOW + 40},
     )
     keys = BoundKeys()

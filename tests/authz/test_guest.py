@@ -183,8 +183,8 @@ def test_a_guest_leaves_with_his_own_sign_in_and_not_with_that_of_his_host() -> 
     )
     signed_in = replace(GUEST, sign_in=SignIn(b"it", NOW + 60))
     held = policy(grants=watching)
-    ended = policy(grants=watching, signed_out=frozenset({b"it"}))
-    other = policy(grants=watching, signed_out=frozenset({b"that of the host"}))
+    ended = policy(grants=watching, signed_out={b"it": None})
+    other = policy(grants=watching, signed_out={b"that of the host": None})
     for let_in in (
         by_share(held, signed_in, "s1", NOW),
         by_rule(held, signed_in, APP01, "main", "host", NOW),

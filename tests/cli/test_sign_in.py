@@ -9,15 +9,14 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import AdminService
-from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.cli.complete import sign_in_ids
 from stagedoor.cli.sign_in import document, row
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method, SignIn
-from stagedoor.model.webpass import PassKind, ProviderAnswer
-from stagedoor.store.sign_in import passes
+from stagedoor.model.webpass import ProviderAnswer, WebSession
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from tests.cli.conftest import Desk
+from tests.fixtures.people import open_session
 
 
 def signed_in(service: AdminService, method: Method = Method.PASSWORD) -> SignIn:
@@ -25,12 +24,10 @@ def signed_in(service: AdminService, method: Method = Method.PASSWORD) -> SignIn
     sso = method is Method.SSO
     identity = Identity("alice", frozenset(), method, "Company" if sso else None)
     answer = ProviderAnswer("Company", "https://id.example", "1", "s", now, now, "sealed", now)
-    given = pass_for(PassKind.SESSION, identity, now, Lifetimes(), source="192.0.2.1")
-    secret = passes.issue(service.database, given, now, answer if sso else None)
-    shown = passes.find(service.database, PassKind.SESSION, secret)
-    assert shown is not None
-    assert shown.sign_in is not None
-    return shown.sign_in
+    _, session = open_session(
+        service.database, identity, now, source="192.0.2.1", answer=answer if sso else None
+    )
+    return session.sign_in
 
 
 def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
@@ -98,7 +95,17 @@ def test_ids_are_completed(alice: Desk, service: AdminService) -> None:
 
 
 def test_a_list_shows_what_the_provider_answered_since_it_confirmed() -> None:
-    record = SignInRecord("01" * 32, "alice", "sso", "Company", None, 1.0, 9.0, 2.0)
+    session = WebSession(
+        id=bytes(32),
+        name="alice",
+        method=Method.SSO,
+        credential_id="Company",
+        expires_at=9.0,
+        latest_end=9.0,
+        opened_at=1.0,
+        answered_at=2.0,
+    )
+    record = SignInRecord(session)
     confirmed = row(record)["answered"]
     refused = replace(record, failure="400, invalid_request", failed_at=3.0)
     answered = row(refused)["answered"]

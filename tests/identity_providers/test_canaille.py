@@ -26,7 +26,7 @@ async def test_a_person_who_is_removed_there_is_out_at_its_second_answer(tmp_pat
         await asyncio.to_thread(canaille.remove, "carol")
         await services.refresh_all()
         [carol, dave] = services.lasting()
-        assert (carol.user, dave.failure) == ("carol", None)
+        assert (carol.sign_in.name, dave.failure) == ("carol", None)
         assert carol.failure == "the token endpoint answered 400, invalid_request"
         await services.refresh_all()
-        assert [record.user for record in services.lasting()] == ["dave"]
+        assert [record.sign_in.name for record in services.lasting()] == ["dave"]

@@ -33,4 +33,4 @@ async def test_a_person_who_is_removed_there_is_out_at_its_second_answer(tmp_pat
         await services.refresh_all()
         assert services.lasting() == []
         await services.sign_in_by("Dex", partial(dex.sign_in, name="dave"))
-        assert [record.user for record in services.lasting()] == ["dave"]
+        assert [record.sign_in.name for record in services.lasting()] == ["dave"]

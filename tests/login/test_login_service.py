@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin.certificates.authorities import ensure_cas, user_ca
-from stagedoor.admin.certificates.certificates import CertificateError
-from stagedoor.admin.change_rate import ChangeRateLimit
+from stagedoor.admin.certificates.user_signer import CertificateError
 from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.authn.passes import Lifetimes, on_password_of
+from stagedoor.authn.passes import on_password_of
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -21,13 +20,13 @@ from stagedoor.model.letters import login_letters, shown_letters
 from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingLogin, digest
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.approval import LoginApproval
 from stagedoor.signin.login.service import (
     CLOCK_S,
     NAMESPACE,
     LoginResult,
     LoginService,
-    StartedLogin,
     login_text,
     renewal_text,
 )
@@ -38,7 +37,7 @@ from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import pending_logins
 from tests.fixtures.laptop import new_key
-from tests.fixtures.people import sign_in
+from tests.fixtures.people import open_session
 
 ORIGIN, HERE = "https://gw.example", Source.of("192.0.2.7", 1)
 VERIFIER = "a verifier of the client"
@@ -81,19 +80,19 @@ class Installation:
 
     async def begin(
         self, key: Key, *, port: int | None = 40000, source: Source = HERE
-    ) -> StartedLogin:
+    ) -> PendingLogin:
         challenge = digest(VERIFIER)
         signature = key.sign(login_text(ORIGIN, challenge))
         begun = await self.logins.begin(ORIGIN, challenge, signature, "laptop", port, source)
-        assert isinstance(begun, StartedLogin), begun
+        assert isinstance(begun, PendingLogin), begun
         return begun
 
     async def poll(
-        self, begun: StartedLogin, code: str | None = None
+        self, begun: PendingLogin, code: str | None = None
     ) -> LoginResult | LoginState | Denial:
         return await self.logins.poll(begun.id, VERIFIER, code, ORIGIN, HERE)
 
-    async def letters(self, begun: StartedLogin, key: Key) -> str:
+    async def letters(self, begun: PendingLogin, key: Key) -> str:
         """Return the letters that its terminal shows; the gateway knows them by its first question."""
         assert await self.poll(begun) is LoginState.WAITING
         signed = find_signing_key(key.sign(b"text"), NAMESPACE, b"text")
@@ -101,7 +100,7 @@ class Installation:
         return login_letters(ORIGIN, begun.id, signed.fingerprint, VERIFIER)
 
     async def approve(
-        self, begun: StartedLogin, letters: str | None, who: Identity | None = None
+        self, begun: PendingLogin, letters: str | None, who: Identity | None = None
     ) -> tuple[PendingLogin, str | None] | Denial:
         return await self.approval.approve(who or self.alice, begun.id, letters, ORIGIN)
 
@@ -121,31 +120,30 @@ class Installation:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Installation]:
-    settings, lifetimes = Settings(data_dir=tmp_path / "data"), Lifetimes()
+    settings = Settings(data_dir=tmp_path / "data")
     with open_service(settings) as service:
         ensure_cas(settings)
         database = service.database
         add_user(service, "alice", password="correct horse")
         identity = on_password_of(load_policy(database).users["alice"])
-        person = sign_in(database, identity, time.time())
+        _, session = open_session(database, identity, time.time())
 
         async def at_once(verdict: Callable[[], Awaitable[Identity | Denial]]) -> Identity | Denial:
             return await verdict()
 
-        given = PassService(
-            settings, database, lambda: load_policy(database), at_once, lifetimes, ChangeRateLimit()
-        )
+        def now() -> float:
+            return made.now()
+
+        context = SignInContext(settings, database, lambda: load_policy(database), now)
+        given = PassService(context, at_once)
         made = Installation(
             service,
-            LoginService(settings, database, given, lifetimes, None, lambda _: None),
-            LoginApproval(settings, database),
-            person,
+            LoginService(context, given, None, lambda _: None),
+            LoginApproval(context),
+            replace(identity, sign_in=session.sign_in),
             settings.data_dir,
         )
-        made.logins = LoginService(
-            settings, database, given, lifetimes, made, made.revoked.get, made.now
-        )
-        made.approval = LoginApproval(settings, database, made.now)
+        made.logins = LoginService(context, given, made, made.revoked.get)
         yield made
 
 
@@ -175,8 +173,8 @@ async def test_the_letters_log_a_machine_in_once(
     assert result.user == "alice"
     assert result.secret is not None
     assert "alice" in certificate_of(result.certificate, tmp_path)
-    [login] = [sign_in for sign_in in list_sign_ins(here.admin) if sign_in.key_fingerprint]
-    assert (login.user, login.label, login.source) == ("alice", "laptop", "192.0.2.7")
+    [login] = [record.sign_in for record in list_sign_ins(here.admin) if record.key_fingerprint]
+    assert (login.name, login.label, login.source) == ("alice", "laptop", "192.0.2.7")
     again = await here.poll(begun)
     assert isinstance(again, Denial), "it is spent"
 
@@ -315,7 +313,7 @@ async def test_use_moves_a_logins_end_and_never_beyond_the_persons(
     last = await here.renew(key)
     assert isinstance(last, LoginResult)
     latest = [sign_in for sign_in in list_sign_ins(here.admin) if sign_in.key_fingerprint]
-    assert last.ends_at == latest[0].ends_at
+    assert last.ends_at == latest[0].sign_in.expires_at
     assert last.ends_at <= time.time() + 24 * 3600
 
 
@@ -359,14 +357,8 @@ async def test_a_changed_password_ends_certificates_for_who_is_connected_still(
     policy = load_policy(database)
     [shown] = policy.bound_keys.values()
     alice = replace(here.alice, sign_in=shown.sign_in)
-    ssh = SshSignInService(
-        Settings(data_dir=here.folder),
-        database,
-        lambda: load_policy(database),
-        tuple,
-        here,
-        lambda _: None,
-    )
+    context = SignInContext(Settings(data_dir=here.folder), database, lambda: load_policy(database))
+    ssh = SshSignInService(context, tuple, here, lambda _: None)
     assert isinstance(await ssh.certificate(alice, key.line), str)
     with here.admin.change("test") as change:
         people.set_password(change.transaction, "alice", None)

@@ -4,27 +4,27 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from stagedoor.admin.asking import ask
 from stagedoor.admin.service import open_service
-from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial
+from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source
 from stagedoor.model.units import DAY_S
-from stagedoor.model.webpass import PassKind
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.provider_sign_in import ProviderSignIn, ProviderSignIns
+from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
-from stagedoor.signin.single_sign_on import open_clients
-from stagedoor.signin.single_sign_on_service import SignInService
 from stagedoor.store.database import open_database
-from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.provider_answers import list_due
+from tests.fixtures.people import open_session
 from tests.oidc.idp import Idp, running_idp, sso_table
 
 REFRESH_S = 3 * 3600.0
@@ -64,24 +64,24 @@ async def test_a_week_of_two_gateways_loses_no_token(idp: Idp, settings: Setting
     for database in databases:
         # Tokens are of the provider's time, and turns of ours.
         clients = open_clients(settings, time.time)
-        sign_ins = SignInService(settings, database, key, clients.signing_in, os.urandom, tuple)
-        gateways.append(
-            (
-                sign_ins,
-                RefreshService(settings, database, key, clients.refreshing, lambda: fast[0]),
-            )
-        )
+        context = SignInContext(settings, database, Policy)
+        sign_ins = ProviderSignIns(context, key, clients.signing_in, os.urandom, tuple)
+        context = replace(context, now=lambda: fast[0])
+        gateways.append((sign_ins, RefreshService(context, key, clients.refreshing)))
     begun = await gateways[0][0].begin("Company", "/", FROM)
     assert not isinstance(begun, Denial)
-    url, sealed = begun
-    back = await asyncio.to_thread(idp.sign_in, url, "carol-1")
-    found = await gateways[1][0].finish(sealed, parse_qsl(urlsplit(back).query), FROM)
-    assert not isinstance(found, Denial)
-    identity, _, answer = found
+    back = await asyncio.to_thread(idp.sign_in, begun.url, "carol-1")
+    found = await gateways[1][0].finish(begun.kept, parse_qsl(urlsplit(back).query), FROM)
+    assert isinstance(found, ProviderSignIn)
     fast[0] = time.time()
-    long = Lifetimes(session_s=9 * DAY_S, session_max_s=9 * DAY_S)
-    given = pass_for(PassKind.SESSION, identity, fast[0], long)
-    await ask(passes.issue, databases[0], given, fast[0], answer)
+    open_session(
+        databases[0],
+        found.identity,
+        fast[0],
+        answer=found.answer,
+        session_s=9 * DAY_S,
+        session_max_s=9 * DAY_S,
+    )
 
     asked = 0
     for _ in range(70):

@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey
 from stagedoor.oidc.client import Answer, OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError, UnknownKeyError
 from stagedoor.oidc.published import FRESH_S, REFETCH_S, RETRY_S
-from stagedoor.oidc.request import Attempt, Client, FormRequest
+from stagedoor.oidc.request import Attempt, ClientConfig, FormRequest
 
 ISSUER = "https://id.example"
 ATTEMPT = Attempt("state", "nonce", "verifier")
@@ -65,7 +65,7 @@ def provider() -> Provider:
 
 @pytest.fixture
 def client(provider: Provider) -> OidcClient:
-    known = Client("stagedoor", "secret", "https://shell.example/sign-in/sso")
+    known = ClientConfig("stagedoor", "secret", "https://shell.example/sign-in/sso")
     return OidcClient(ISSUER, known, provider, lambda: provider.now)
 
 

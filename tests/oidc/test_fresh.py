@@ -2,8 +2,7 @@
 
 import pytest
 
-from stagedoor.oidc.fresh import MARGIN_S, is_fresh, proof_age_s
-from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.id_token import MARGIN_S, Claims, is_fresh, proof_age_s
 from stagedoor.oidc.pending import LoginPrompt, Pending, decode, encode
 from stagedoor.oidc.request import Attempt
 

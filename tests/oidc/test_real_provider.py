@@ -15,10 +15,10 @@ import pytest
 from stagedoor.net.https import load_trust
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError
-from stagedoor.oidc.request import Client, new_attempt
+from stagedoor.oidc.request import ClientConfig, new_attempt
 from stagedoor.serve.doctor.gateway import provider_findings
 from stagedoor.settings.file import load_settings
-from stagedoor.signin.single_sign_on import HttpsFetch
+from stagedoor.signin.providers import HttpsFetch
 from stagedoor.wire.finding import Level
 from tests.oidc.idp import CLIENT_ID, SECRET, Idp, running_idp, sso_table
 
@@ -46,7 +46,7 @@ def fetch() -> HttpsFetch:
 
 @pytest.fixture
 def client(idp: Idp, fetch: HttpsFetch) -> OidcClient:
-    known = Client(CLIENT_ID, SECRET, idp.redirect_uri, SCOPES)
+    known = ClientConfig(CLIENT_ID, SECRET, idp.redirect_uri, SCOPES)
     return OidcClient(idp.issuer, known, fetch, time.time)
 
 
@@ -64,20 +64,20 @@ async def test_a_person_signs_in_and_is_asked_for_again(idp: Idp, client: OidcCl
     assert tokens.refresh_token is not None
 
     idp.set_account("alice", {**ALICE, "groups": ["ops"]})
-    renewed = await client.ask_again(tokens.refresh_token)
-    again = await client.read_again(renewed)
+    renewed = await client.refresh(tokens.refresh_token)
+    again = await client.read_refreshed(renewed)
     assert again.all["groups"] == ["ops"]
     # It was rotated: the old one is good no more, and to show it ends the new one as well.
     assert renewed.refresh_token not in (None, tokens.refresh_token)
     with pytest.raises(GrantEndedError):
-        await client.ask_again(tokens.refresh_token)
+        await client.refresh(tokens.refresh_token)
 
 
 async def test_names_and_groups_that_only_userinfo_tells_are_read(
     tmp_path: Path, fetch: HttpsFetch
 ) -> None:
     with running_idp(tmp_path, {"alice": ALICE}, idTokenClaims=False) as idp:
-        known = Client(CLIENT_ID, SECRET, idp.redirect_uri, SCOPES)
+        known = ClientConfig(CLIENT_ID, SECRET, idp.redirect_uri, SCOPES)
         client = OidcClient(idp.issuer, known, fetch, time.time)
         attempt = new_attempt(os.urandom)
         url = await client.authorization_url(attempt)
@@ -111,7 +111,7 @@ async def test_what_the_provider_refuses_is_told(
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
     with pytest.raises(SignInDeniedError, match="login_required"):
         await client.finish(query(back), attempt)
-    wrong = Client(CLIENT_ID, "not it", idp.redirect_uri, SCOPES)
+    wrong = ClientConfig(CLIENT_ID, "not it", idp.redirect_uri, SCOPES)
     other = OidcClient(idp.issuer, wrong, fetch, time.time)
     url = await other.authorization_url(attempt)
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
@@ -120,7 +120,7 @@ async def test_what_the_provider_refuses_is_told(
 
 
 async def test_a_provider_that_is_away_is_told_apart(fetch: HttpsFetch) -> None:
-    known = Client(CLIENT_ID, SECRET, "http://127.0.0.1:1/sign-in/sso")
+    known = ClientConfig(CLIENT_ID, SECRET, "http://127.0.0.1:1/sign-in/sso")
     client = OidcClient("http://127.0.0.1:1", known, fetch, time.time)
     with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:1/"):
         await client.authorization_url(new_attempt(os.urandom))

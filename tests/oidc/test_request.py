@@ -14,7 +14,7 @@ from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError,
 from stagedoor.oidc.provider import Provider, discovery_url, read_provider
 from stagedoor.oidc.request import (
     Attempt,
-    Client,
+    ClientConfig,
     authorization_url,
     code_request,
     new_attempt,
@@ -25,7 +25,7 @@ from stagedoor.oidc.request import (
 
 ISSUER = "https://id.example/realms/company"
 PROVIDER = Provider(ISSUER, f"{ISSUER}/auth", f"{ISSUER}/token", f"{ISSUER}/certs")
-CLIENT = Client(
+CLIENT = ClientConfig(
     "stage:door", "s3:cret/+ä", "https://shell.example/sign-in/sso", ("openid", "email")
 )
 ATTEMPT = Attempt("the-state", "the-nonce", "the-verifier")

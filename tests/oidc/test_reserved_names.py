@@ -11,7 +11,7 @@ from stagedoor.model.target import Target
 from stagedoor.oidc.reserved_names import SYSTEM_ACCOUNTS, why_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.single_sign_on import reserved_names
+from stagedoor.signin.providers import reserved_names
 
 APPS = (Target("app01", None), Target("shop", "staging"), Target("shop", "prod"))
 

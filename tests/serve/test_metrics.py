@@ -19,7 +19,6 @@ from stagedoor.model.metric import OTHER, Metric, MetricKind, Series
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
     MetricsLedger,
@@ -234,11 +233,10 @@ async def test_a_shell_that_runs_is_no_start() -> None:
     assert not tally.take()
 
 
-def test_a_browser_s_session_is_a_sign_in_and_a_ticket_is_none() -> None:
+def test_a_browser_s_session_is_counted_as_a_sign_in() -> None:
     tally = MetricCounts()
     issued = sign_in_counter(tally)
-    for kind in PassKind:
-        issued(kind, READY.grant.identity)
+    issued(READY.grant.identity)
     assert tally.take() == {of.SIGN_INS.series("token"): 1}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.certificates.certificates import CertificateError, TooManyCertificatesError
+from stagedoor.admin.certificates.user_signer import CertificateError, TooManyCertificatesError
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.serve.parts import certificates
 from stagedoor.serve.parts.certificates import SupervisorCertificates
@@ -28,7 +28,7 @@ class Scripted:
             raise said
         return f"{said} {user} {number} {ends_at:g}"
 
-    def close(self) -> None:
+    def close_store(self) -> None:
         self.closed += 1
 
 

@@ -16,7 +16,7 @@ import asyncssh
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.certificates.revoked import FRESH_S
+from stagedoor.admin.certificates.revocation import FRESH_S
 from stagedoor.listeners.ssh.hold import LIMITS, Answer, PendingLogins, UnknownKeys
 from stagedoor.model.fair_queue import PendingLimits
 from tests.fixtures.gateway import SSH_TABLE, local, sso
@@ -441,13 +441,13 @@ def test_a_wait_that_is_not_seen_ends_with_its_reason(tmp_path: Path) -> None:
         assert time.monotonic() - began < BOUND_S
         loud = laptop.ssh("-o", "LogLevel=ERROR", "app01@gw", "true", config=config)
         assert loud.returncode == 255
-        assert b"nobody signed in for this key within 1 s" in loud.stderr
+        assert b"no user signed in for this key within 1 s" in loud.stderr
         assert b"LogLevel ERROR hide it" in loud.stderr
 
         def written() -> list[object]:
             return [
                 event for event in laptop.gateway.audit()
-                if event["kind"] == "session.denied" and "nobody signed in" in str(event["fields"])
+                if event["kind"] == "session.denied" and "no user signed in" in str(event["fields"])
             ]  # fmt: skip
 
         wait_until(lambda: len(written()) == 2)

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from stagedoor.authn.passes import Lifetimes, pass_for
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.webpass import PassKind, ProviderAnswer
+from stagedoor.model.webpass import ProviderAnswer, WebSession
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
+from tests.fixtures.people import open_session
 from tests.store.sample import change
 
 NOW = 1_700_000_000.0
@@ -29,8 +29,7 @@ def carol(database: Database) -> None:
 
 
 def signed_in(database: Database, answer: ProviderAnswer = ANSWER) -> str:
-    given = pass_for(PassKind.SESSION, CAROL, NOW, Lifetimes(), source="192.0.2.1")
-    return passes.issue(database, given, NOW, answer)
+    return open_session(database, CAROL, NOW, source="192.0.2.1", answer=answer)[0]
 
 
 def due(database: Database, now: float = NOW + 600) -> list[RefreshCandidate]:
@@ -69,20 +68,19 @@ def test_a_turn_is_not_taken_with_a_token_that_was_rotated_meanwhile(database: D
 
 def test_a_sign_in_that_is_over_is_asked_about_no_more(database: Database) -> None:
     secret = signed_in(database)
-    shown = passes.find(database, PassKind.SESSION, secret)
+    shown = passes.find(database, WebSession, secret)
     assert shown is not None
-    assert shown.sign_in is not None
     assert (shown.answered_at, shown.source, shown.opened_at) == (NOW, "192.0.2.1", NOW)
     with change(database, "end") as c:
-        passes.end(c.transaction, shown.sign_in.id, "Company ended it", NOW)
+        passes.end_sign_in(c.transaction, shown.id, "Company ended it", NOW)
     assert due(database) == []
     policy = load_policy(database)
     assert policy.why_sign_in_over("carol", shown.sign_in, NOW) == "Company ended it"
     with pytest.raises(NotFoundError), change(database, "end") as c:
-        passes.end(c.transaction, shown.sign_in.id, "twice", NOW)
+        passes.end_sign_in(c.transaction, shown.id, "twice", NOW)
     # One whose provider gave no token lasts as it is.
     silent = signed_in(database, replace(ANSWER, refresh_token=None, ask_at=None))
-    identity = passes.find(database, PassKind.SESSION, silent)
+    identity = passes.find(database, WebSession, silent)
     assert identity is not None
     assert identity.answered_at is None
     assert due(database) == []

@@ -12,12 +12,11 @@ from tests.store.sample import change
 NOW = 1_700_000_000.0
 
 
-def log_in(database: Database, key: str) -> SignIn:
+def signed_in(database: Database, key: str) -> SignIn:
     carol = Identity("carol", frozenset(), Method.SSO, "Company")
     by = sign_in(database, carol, NOW)
     with change(database, "login") as made:
         _, login = open_machine(made.transaction, by, NOW, fingerprint=key, session_s=3600.0)
-    assert login.sign_in is not None
     return login.sign_in
 
 
@@ -25,7 +24,7 @@ def log_in(database: Database, key: str) -> SignIn:
 def test_those_whose_sign_in_is_over_until_they_expire(database: Database) -> None:
     with database.write() as transaction:
         people.add_user(transaction, "carol", frozenset(), None, NOW)
-    one, two = log_in(database, "SHA256:one"), log_in(database, "SHA256:two")
+    one, two = signed_in(database, "SHA256:one"), signed_in(database, "SHA256:two")
     highest = 2**63 - 1  # a sign-in that is not even remembered
     with database.write() as transaction:
         certified.keep(transaction, "dave", 7, NOW + 600, NOW)  # no user of that name is left
@@ -45,7 +44,7 @@ def test_those_whose_sign_in_is_over_until_they_expire(database: Database) -> No
         **dave,
     }
     with change(database, "end") as made:
-        passes.end(made.transaction, one.id, "laptop stolen", NOW)
+        passes.end_sign_in(made.transaction, one.id, "laptop stolen", NOW)
     assert certified.list_revoked(database, NOW + 599) == {"carol": [one.number], **dave}
     assert certified.list_revoked(database, NOW + 600) == {}
 

@@ -12,15 +12,14 @@ from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
+from stagedoor.authn.passes import on_password_of
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.permission import Permission
-from stagedoor.model.webpass import PassKind
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.passkeys import remove_passkey
-from stagedoor.signin.single_sign_on import link, unlink
+from stagedoor.signin.provider_accounts import link_account, unlink_account
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy
@@ -29,6 +28,7 @@ from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.passkeys import add_passkey
 from stagedoor.store.sqlite.reserve import ROOM, SIZE
 from stagedoor.wire.target import parse_login
+from tests.fixtures.people import open_session
 from tests.store.full_disk import SmallDisk, small_disk
 from tests.store.sample import denied, opened
 from tests.waiting import wait_until
@@ -129,27 +129,24 @@ def test_sign_ins_passkeys_and_people_too(service: AdminService, disk: SmallDisk
         client_secret_file=disk.folder,
         redirect_uri="https://shell.example/sign-in/sso",
     )
-    database, now, lasting = service.database, service.clock(), Lifetimes()
+    database, now = service.database, service.clock()
     for name in ("ann", "bob", "cid"):
         admin.add_user(service, name, password=PASSWORD)
-    link(service, "cid", company, "1")
-
-    def signed_in(who: Identity) -> str:
-        return passes.issue(database, pass_for(PassKind.SESSION, who, now, lasting), now)
+    link_account(service, "cid", company, "1")
 
     by_password = on_password_of(load_policy(database).users["ann"])
     by_provider = Identity("cid", frozenset(), Method.SSO, "Company")
-    signed_out = signed_in(by_password)
+    _, signed_out = open_session(database, by_password, now)
     for who in (by_password, by_provider):
-        signed_in(who)
+        open_session(database, who, now)
     key = PasskeyRecord("5f3a91c0e2b74d18", "ann", "laptop", "gw.example", b"x", 0, now)
     with database.write() as transaction:
         add_passkey(transaction, key, 1)
     disk.fill()
 
     with service.change("web.sign-out", revokes=True) as change:
-        passes.sign_out(change.transaction, signed_out, now)
-    assert unlink(service, company, "1") == "cid"
+        passes.end_sign_in(change.transaction, signed_out.id, None, now)
+    assert unlink_account(service, company, "1") == "cid"
     assert end_sign_ins(service, list_sign_ins(service, "ann"), "laptop stolen") == 1
     assert remove_passkey(service, key.id) == key
     assert set_disabled(service, "bob", disabled=True)

@@ -8,7 +8,7 @@ import pytest
 
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_ins import end_by_provider
-from stagedoor.authn.passes import Lifetimes, pass_for
+from stagedoor.authn.passes import Lifetimes
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.fair_queue import PendingLimits
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -21,7 +21,7 @@ from stagedoor.model.pending_login import (
     digest,
     spend,
 )
-from stagedoor.model.webpass import PassKind, ProviderAnswer, WebPass
+from stagedoor.model.webpass import KeyLogin, ProviderAnswer, SignInPass, WebSession
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_policy
@@ -32,7 +32,7 @@ from stagedoor.store.sign_in.logins import sign_in_numbered, sign_in_of_key
 from stagedoor.store.sign_in.passkeys import find_passkey
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
-from tests.fixtures.people import open_machine
+from tests.fixtures.people import open_machine, open_session
 from tests.store.sample import change
 
 NOW = 1_700_000_000.0
@@ -63,26 +63,22 @@ def pending(id_: str, source: str = "192.0.2.1") -> PendingLogin:
     )
 
 
-def browser(database: Database, *, now: float = NOW, session_s: float = 12 * 3600.0) -> SignIn:
-    given = pass_for(PassKind.SESSION, CAROL, now, replace(LIFETIMES, session_s=session_s))
-    return sign_in(
-        passes.find(database, PassKind.SESSION, passes.issue(database, given, now, ANSWER))
-    )
+def browser(database: Database, *, now: float = NOW, session_s: float = 12 * 3600.0) -> WebSession:
+    return open_session(database, CAROL, now, answer=ANSWER, session_s=session_s)[1]
 
 
-def sign_in(found: WebPass | None) -> SignIn:
+def sign_in(found: SignInPass | None) -> SignIn:
     assert found is not None
-    assert found.sign_in is not None
     return found.sign_in
 
 
 def logged_in(
-    database: Database, by: SignIn, key: str = "SHA256:abc", now: float = NOW + 60
-) -> tuple[str, WebPass]:
+    database: Database, by: SignInPass, key: str = "SHA256:abc", now: float = NOW + 60
+) -> tuple[str, KeyLogin]:
     with change(database, "login") as c:
         return open_machine(
             c.transaction,
-            replace(CAROL, sign_in=by),
+            replace(CAROL, sign_in=by.sign_in),
             now,
             fingerprint=key,
             session_s=LIFETIMES.session_s,
@@ -163,6 +159,7 @@ def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Datab
     assert (login.name, login.method, login.credential_id) == ("carol", Method.SSO, "Company")
     assert login.expires_at == NOW + 60 + LIFETIMES.session_s
     assert login.latest_end == NOW + LIFETIMES.session_max_s, "no later than the browser's"
+    login = replace(login, answered_at=NOW)  # by the answer to the browser, which it follows
     assert sign_in_of_key(database, "SHA256:abc", NOW + 61) == login
     assert sign_in_of_key(database, "SHA256:other", NOW + 61) is None
     assert sign_in_of_key(database, "SHA256:abc", login.expires_at) is None
@@ -170,10 +167,10 @@ def test_a_login_is_bound_to_its_key_and_found_by_key_and_number(database: Datab
     assert sign_in_numbered(database, mine.number, NOW + 61) == login
     assert sign_in_numbered(database, mine.number ^ 1, NOW + 61) is None
     assert sign_in_numbered(database, 2**64, NOW + 61) is None
-    assert passes.find(database, PassKind.LOGIN, secret) == login
-    assert passes.find(database, PassKind.SESSION, secret) is None, "it is no cookie"
+    assert passes.find(database, KeyLogin, secret) == login
+    assert passes.find(database, WebSession, secret) is None, "it is no cookie"
     listed = {
-        listed_sign_in.label: listed_sign_in.key_fingerprint
+        listed_sign_in.sign_in.label: listed_sign_in.key_fingerprint
         for listed_sign_in in list_sign_ins(database, NOW + 61)
     }
     assert listed == {None: None, "laptop": "SHA256:abc"}
@@ -183,7 +180,7 @@ def test_an_ended_login_is_news_of_the_policy(database: Database) -> None:
     _, login = logged_in(database, browser(database))
     mine = sign_in(login)
     with change(database, "end") as c:
-        passes.end(c.transaction, mine.id, "laptop stolen", NOW + 70)
+        passes.end_sign_in(c.transaction, mine.id, "laptop stolen", NOW + 70)
     assert load_policy(database).why_sign_in_over("carol", mine, NOW + 71) == "laptop stolen"
     assert sign_in_of_key(database, "SHA256:abc", NOW + 71) is None
     assert sign_in_numbered(database, mine.number, NOW + 71) is None
@@ -193,7 +190,7 @@ def test_the_next_login_with_a_key_ends_the_one_before(database: Database) -> No
     by = browser(database)
     _, first = logged_in(database, by)
     _, second = logged_in(database, by, now=NOW + 90)
-    assert sign_in_of_key(database, "SHA256:abc", NOW + 91) == second
+    assert sign_in(sign_in_of_key(database, "SHA256:abc", NOW + 91)) == second.sign_in
     over = load_policy(database).why_sign_in_over("carol", sign_in(first), NOW + 91)
     assert over is not None
     assert "another login" in over
@@ -202,12 +199,12 @@ def test_the_next_login_with_a_key_ends_the_one_before(database: Database) -> No
 def test_a_sign_in_that_is_over_approves_nothing(database: Database) -> None:
     by = browser(database)
     with change(database, "end") as c:
-        passes.end(c.transaction, by.id, "over", NOW + 1)
+        passes.end_sign_in(c.transaction, by.id, "over", NOW + 1)
     with pytest.raises(NotFoundError, match="approve again"):
         logged_in(database, by)
     _, login = logged_in(database, browser(database))
     with pytest.raises(NotFoundError):  # a machine approves no other
-        logged_in(database, sign_in(login), key="SHA256:next")
+        logged_in(database, login, key="SHA256:next")
 
 
 def due(database: Database, now: float) -> list[RefreshCandidate]:
@@ -239,7 +236,7 @@ def test_a_browser_that_signs_out_hands_the_token_to_a_login(database: Database)
     asked = NOW + 600
     [mine] = answers.take_turns(database, due(database, asked), asked + 60)
     with change(database, "sign out") as c:
-        passes.end(c.transaction, by.id, "over", asked)
+        passes.end_sign_in(c.transaction, by.id, "over", asked)
     # The one who asked meanwhile brings the new token, or the provider would see the old one twice.
     answers.rotate_token(database, mine, "sealed again")
     with database.write() as transaction:
@@ -255,7 +252,7 @@ def test_a_browser_that_signs_out_hands_the_token_to_a_login(database: Database)
 def test_a_browser_that_expires_hands_the_token_over(database: Database) -> None:
     by = browser(database, session_s=1000)
     _, login = logged_in(database, by)
-    later = by.ends_at + 1
+    later = by.expires_at + 1
     assert due(database, later) == []
     answers.adopt(database, later)
     assert [refresh.sign_in for refresh in due(database, later)] == [sign_in(login).id]
@@ -273,7 +270,7 @@ def test_the_provider_ends_the_browser_and_its_logins_at_once(
     service = AdminService(database, tmp_path, "Company (sso)", lambda: asked)
     assert end_by_provider(service, mine, "invalid_grant")
     policy = load_policy(database)
-    for user in (by, sign_in(login)):
+    for user in (by.sign_in, login.sign_in):
         assert (
             policy.why_sign_in_over("carol", user, asked)
             == "Company ended your sign-in; sign in again"

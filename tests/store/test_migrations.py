@@ -12,7 +12,7 @@ from sqlalchemy import Column, MetaData, Text, inspect, select
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.session import End
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.webpass import WebSession
 from stagedoor.settings.place import Place, Server
 from stagedoor.store import people, schema
 from stagedoor.store.attachments import list_attachments
@@ -136,7 +136,7 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
                 b"\x01" * 32: None,
                 b"\x03" * 32: signed_out,
             }
-            assert policy.signed_out == {b"\x03" * 32}
+            assert policy.signed_out.keys() == {b"\x03" * 32}
         if version >= 4:
             watching = GrantRule(4, "group:ops", "app*", permissions=frozenset({Permission.WATCH}))
             assert policy.grants[2:] == (watching,)
@@ -147,7 +147,7 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
             people.add_user(c.transaction, "carol", frozenset(), None, 0.0)
             number = people.add_grant(c.transaction, GrantRule(0, "user:carol", "x"), 0.0)
         assert number == (5 if version >= 4 else 4), "a removed grant's number is never given again"
-        assert passes.find(database, PassKind.SESSION, "unknown") is None
+        assert passes.find(database, WebSession, "unknown") is None
     finally:
         database.close()
 

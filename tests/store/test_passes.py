@@ -1,59 +1,101 @@
 """Passes of the web, on every kind of store: one of several who use one up at once gets it."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from stagedoor.authz.decide import known
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import NotFoundError
+from stagedoor.model.grant import SharedTerminal
 from stagedoor.model.identity import Identity, Method, SignIn
-from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.model.target import Target
+from stagedoor.model.webpass import (
+    Invitation,
+    KeyLogin,
+    SignInLink,
+    Ticket,
+    WatchedSession,
+    WebPass,
+    WebSession,
+    pass_id,
+)
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.policy import load_policy
 from stagedoor.store.schema import web_passes
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.passes import (
+    end_sign_in,
+    extend_sign_in,
     find,
-    issue,
+    new_secret,
     read_sign_ins_end,
     read_signed_out,
-    renew,
-    sign_out,
     use_up,
 )
 
 NOW = 1_700_000_000.0
-TICKET = WebPass(
-    PassKind.TICKET,
-    "dev",
-    Method.TOKEN,
-    NOW + 30,
-    "tok1",
-    ("connect:app01", "connect:app02"),
-    None,
-    "app01.ssh",
+Given = TypeVar("Given", bound=WebPass)
+TICKET = Ticket(
+    id=b"",
+    name="dev",
+    method=Method.TOKEN,
+    expires_at=NOW + 30,
+    credential_id="tok1",
+    scopes=("connect:app01", "connect:app02"),
+    purpose=Target("app01"),
 )
-SESSION = WebPass(PassKind.SESSION, "dev", Method.PASSWORD, NOW + 3600, password_mark=b"m" * 32)
+SESSION = WebSession(
+    id=b"",
+    name="dev",
+    method=Method.PASSWORD,
+    expires_at=NOW + 3600,
+    latest_end=NOW + 3700,
+    password_mark=b"m" * 32,
+)
+LOGIN = KeyLogin(
+    id=b"",
+    name="dev",
+    method=Method.SSO,
+    credential_id="Company",
+    expires_at=NOW + 3600,
+    latest_end=NOW + 7200,
+    opened_at=NOW,
+    source="192.0.2.1",
+    label="laptop",
+    key_fingerprint="SHA256:abc",
+    public_key="ssh-ed25519 AAAA",
+)
+LINK = SignInLink(id=b"", name="dev", method=Method.PASSWORD, expires_at=NOW + 600)
+INVITATION = Invitation(id=b"", name="dev", method=Method.PASSWORD, expires_at=NOW + 900)
+WATCHING = replace(TICKET, purpose=WatchedSession("s1"))
+SHARED = replace(TICKET, purpose=SharedTerminal("0a1b2c3d4e5f"))
+EVERY = [SESSION, LOGIN, TICKET, WATCHING, SHARED, LINK, INVITATION]
 
 
-def kept(given: WebPass, secret: str) -> WebPass:
-    """As it comes back: a session says which sign-in it is."""
-    if given.kind is not PassKind.SESSION:
-        return given
-    return replace(given, sign_in=sign_in(secret))
+def issue(database: Database, given: WebPass, now: float) -> str:
+    """Store the pass under a new secret, and return the secret."""
+    secret = new_secret()
+    passes.issue(database, kept(given, secret), now)
+    return secret
+
+
+def kept(given: Given, secret: str) -> Given:
+    """As it comes back."""
+    return replace(given, id=pass_id(secret))
 
 
 def sign_in(secret: str) -> SignIn:
-    return SignIn(hash_of(secret), SESSION.expires_at)
+    return SignIn(pass_id(secret), SESSION.expires_at)
 
 
-def hash_of(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+def sign_out(database: Database, secret: str, now: float = NOW) -> None:
+    with database.write() as transaction:
+        end_sign_in(transaction, pass_id(secret), None, now)
 
 
 @pytest.fixture(autouse=True)
@@ -62,16 +104,25 @@ def dev(database: Database) -> None:
         people.add_user(transaction, "dev", frozenset(), None, NOW)
 
 
-@pytest.mark.parametrize("given", [TICKET, SESSION], ids=lambda given: given.kind)
+@pytest.mark.parametrize("given", EVERY, ids=lambda given: type(given).__name__)
 def test_what_was_issued_is_found_by_its_secret_and_by_nothing_else(
     database: Database, given: WebPass
 ) -> None:
     secret = issue(database, given, NOW)
     assert len(secret) >= 43
-    assert find(database, given.kind, secret) == kept(given, secret)
-    assert find(database, PassKind.LINK, secret) is None
+    for kind in {type(other) for other in EVERY}:
+        expected = kept(given, secret) if kind is type(given) else None
+        assert find(database, kind, secret) == expected
     for wrong in ("", secret[:-1], secret + "A", secret.swapcase(), "\udce4"):
-        assert find(database, given.kind, wrong) is None
+        assert find(database, type(given), wrong) is None
+
+
+@pytest.mark.parametrize("text", [None, "", "192.0.2.1", "no app"])
+def test_a_ticket_for_what_is_not_known_is_none(database: Database, text: str | None) -> None:
+    secret = issue(database, TICKET, NOW)
+    with database.write() as transaction:
+        transaction.execute(update(web_passes).values(target=text))
+    assert use_up(database, Ticket, secret) is None
 
 
 def test_the_secret_is_not_in_the_store(database: Database) -> None:
@@ -83,59 +134,58 @@ def test_the_secret_is_not_in_the_store(database: Database) -> None:
 
 def test_what_was_used_up_is_gone(database: Database) -> None:
     secret = issue(database, TICKET, NOW)
-    assert use_up(database, PassKind.SESSION, secret) is None
-    assert use_up(database, PassKind.TICKET, secret) == TICKET
-    assert use_up(database, PassKind.TICKET, secret) is None
-    assert find(database, PassKind.TICKET, secret) is None
+    assert use_up(database, WebSession, secret) is None
+    assert use_up(database, Ticket, secret) == kept(TICKET, secret)
+    assert use_up(database, Ticket, secret) is None
+    assert find(database, Ticket, secret) is None
 
 
 def test_of_several_who_use_it_up_at_once_one_gets_it(database: Database) -> None:
     secret = issue(database, TICKET, NOW)
     with ThreadPoolExecutor(8) as pool:
-        tickets = list(pool.map(lambda _: use_up(database, PassKind.TICKET, secret), range(8)))
-    assert [ticket for ticket in tickets if ticket is not None] == [TICKET]
+        tickets = list(pool.map(lambda _: use_up(database, Ticket, secret), range(8)))
+    assert [ticket for ticket in tickets if ticket is not None] == [kept(TICKET, secret)]
 
 
 def test_what_has_expired_is_thrown_away_when_another_is_issued(database: Database) -> None:
     old = issue(database, TICKET, NOW)
     other = issue(database, SESSION, NOW)
     issue(database, SESSION, NOW + 31)
-    assert find(database, PassKind.TICKET, old) is None
-    assert find(database, PassKind.SESSION, other) == kept(SESSION, other)
+    assert find(database, Ticket, old) is None
+    assert find(database, WebSession, other) == kept(SESSION, other)
 
 
 def test_whoever_is_removed_takes_his_passes_along(database: Database) -> None:
     secret = issue(database, SESSION, NOW)
     with database.write() as transaction:
         people.remove_user(transaction, "dev")
-    assert find(database, PassKind.SESSION, secret) is None
+    assert find(database, WebSession, secret) is None
 
 
 def test_a_ticket_is_worth_no_more_than_the_session_that_it_comes_from(database: Database) -> None:
     session, other = issue(database, SESSION, NOW), issue(database, SESSION, NOW)
-    given = replace(TICKET, sign_in=sign_in(session))
-    assert use_up(database, PassKind.TICKET, issue(database, given, NOW)) == given
+    given = replace(TICKET, opened_by=sign_in(session))
+    first = issue(database, given, NOW)
+    assert use_up(database, Ticket, first) == kept(given, first)
     before, own = issue(database, given, NOW), issue(database, TICKET, NOW)
-    with database.write() as transaction:
-        sign_out(transaction, session, NOW)
-    assert use_up(database, PassKind.TICKET, before) is None
-    assert use_up(database, PassKind.TICKET, issue(database, given, NOW)) is None
-    assert find(database, PassKind.SESSION, session) is None
-    assert use_up(database, PassKind.TICKET, own) == TICKET
-    assert find(database, PassKind.SESSION, other) == kept(SESSION, other)
+    sign_out(database, session)
+    assert use_up(database, Ticket, before) is None
+    assert use_up(database, Ticket, issue(database, given, NOW)) is None
+    assert find(database, WebSession, session) is None
+    assert use_up(database, Ticket, own) == kept(TICKET, own)
+    assert find(database, WebSession, other) == kept(SESSION, other)
 
 
 def test_a_session_that_was_ended_is_told_for_as_long_as_it_would_have_lasted(
     database: Database,
 ) -> None:
     secret, ticket = issue(database, SESSION, NOW), issue(database, TICKET, NOW)
-    with database.write() as transaction:
-        sign_out(transaction, secret, NOW)
-    ended = frozenset({sign_in(secret).id})
+    sign_out(database, secret)
+    ended = {sign_in(secret).id: None}
     assert load_policy(database).signed_out == ended
     for wrong in (secret, ticket, "", "\udce4"):
-        with database.write() as transaction, pytest.raises(NotFoundError):
-            sign_out(transaction, wrong, NOW)
+        with pytest.raises(NotFoundError):
+            sign_out(database, wrong)
     issue(database, SESSION, SESSION.expires_at - 1)
     with database.read() as transaction:
         assert read_signed_out(transaction) == ended
@@ -147,37 +197,33 @@ def test_a_session_that_was_ended_is_told_for_as_long_as_it_would_have_lasted(
 def test_use_moves_the_end_of_a_session_and_all_that_it_opened_hears_of_it(
     database: Database,
 ) -> None:
-    given = replace(SESSION, latest_end=SESSION.expires_at + 100)
-    secret, still = issue(database, given, NOW), issue(database, given, NOW)
+    secret, still = issue(database, SESSION, NOW), issue(database, SESSION, NOW)
     end = SESSION.expires_at + 100
     with database.write() as transaction:
-        renew(transaction, secret, end, NOW + 60)
-    assert find(database, PassKind.SESSION, secret) == replace(
-        given, expires_at=end, sign_in=SignIn(hash_of(secret), end)
-    )
+        extend_sign_in(transaction, pass_id(secret), end, NOW + 60)
+    assert find(database, WebSession, secret) == kept(replace(SESSION, expires_at=end), secret)
     policy = load_policy(database)
-    assert policy.sign_in_ends == {hash_of(secret): end}
+    assert policy.sign_in_ends == {pass_id(secret): end}
     assert policy.why_sign_in_over("dev", sign_in(secret), end - 1) is None
     assert policy.why_sign_in_over("dev", sign_in(still), end - 1) is not None
 
 
-@pytest.mark.parametrize("ended", ["signed out", "expired", "too far", "of the version before"])
+@pytest.mark.parametrize("ended", ["signed out", "expired", "too far"])
 def test_what_is_over_or_would_last_too_long_is_not_moved(database: Database, ended: str) -> None:
-    latest = None if ended == "of the version before" else SESSION.expires_at + 100
-    secret = issue(database, replace(SESSION, latest_end=latest), NOW)
+    secret = issue(database, SESSION, NOW)
+    if ended == "signed out":
+        sign_out(database, secret)
     with database.write() as transaction:
-        if ended == "signed out":
-            sign_out(transaction, secret, NOW)
         now = SESSION.expires_at + 1 if ended == "expired" else NOW
         end = SESSION.expires_at + (101 if ended == "too far" else 99)
         with pytest.raises(NotFoundError):
-            renew(transaction, secret, end, now)
+            extend_sign_in(transaction, pass_id(secret), end, now)
 
 
 def test_a_session_whose_time_is_over_cannot_be_ended_any_more(database: Database) -> None:
     secret = issue(database, SESSION, NOW)
-    with database.write() as transaction, pytest.raises(NotFoundError):
-        sign_out(transaction, secret, SESSION.expires_at)
+    with pytest.raises(NotFoundError):
+        sign_out(database, secret, SESSION.expires_at)
 
 
 def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
@@ -193,13 +239,12 @@ def test_a_sign_out_holds_however_many_later_sign_ins_were_ended_before_it(
     ]
     theirs = issue(database, replace(SESSION, name="other"), NOW)
     for secret in (*secrets[3:8], secrets[0]):
-        with database.write() as transaction:
-            sign_out(transaction, secret, NOW)
+        sign_out(database, secret)
     policy = load_policy(database)
 
     def over(name: str, number: int, secret: str) -> bool:
         """Return whether a terminal that it opened has to close."""
-        sign_in = SignIn(hash_of(secret), SESSION.expires_at + number)
+        sign_in = SignIn(pass_id(secret), SESSION.expires_at + number)
         identity = Identity(name, frozenset(), Method.CERTIFICATE, sign_in=sign_in)
         return isinstance(known(policy, identity, NOW), Denial)
 
@@ -222,7 +267,7 @@ def test_who_signs_out_again_and_again_fills_nobodys_memory(
     for name in ("other", *["dev"] * 5):
         later = SESSION.expires_at + len(secrets)
         secrets.append(issue(database, replace(SESSION, name=name, expires_at=later), NOW))
-        with database.write() as transaction:
-            sign_out(transaction, secrets[-1], NOW)
+        sign_out(database, secrets[-1])
     kept_ones = (secrets[0], *secrets[-4:])
-    assert load_policy(database).signed_out == {sign_in(secret).id for secret in kept_ones}
+    signed_out = load_policy(database).signed_out
+    assert signed_out.keys() == {sign_in(secret).id for secret in kept_ones}

@@ -54,7 +54,7 @@ def signed_in(port: int, name: str = "dev", secret: str = PASSWORD) -> PlainBrow
 def state_of(gateway: Gateway) -> object:
     with gateway.service() as service:
         policy = admin.policy(service)
-        return policy.users, set(policy.tokens), set(policy.keys), policy.signed_out
+        return policy.users, set(policy.tokens), set(policy.keys), set(policy.signed_out)
 
 
 # Who is no person, or does not mean it.

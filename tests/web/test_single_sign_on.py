@@ -298,7 +298,7 @@ def test_the_provider_proves_that_somebody_is_there(
         browser.get(idp.sign_in(led(), "dev-9")),
     ]
     assert [status for status, _ in refused] == [403, 403]
-    assert "you are somebody else than carol" in refused[1][1]
+    assert "you are not carol" in refused[1][1]
     assert person.asked == before
     assert "Are you there?" in browser.get("/app/secret")[1]
     # An answer that was meant for a step-up signs no person in elsewhere.

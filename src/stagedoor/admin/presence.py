@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.asking import ask, web_service
+from stagedoor.admin.asking import ask
 from stagedoor.admin.change_rate import ChangeRateLimit, count_change
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.authz.decide import has_somewhere
@@ -168,7 +168,8 @@ class PresenceService:
         return has_somewhere(self._policy(), identity, Permission.WATCH, self._now())
 
     def _service(self, identity: Identity) -> admin.AdminService:
-        return web_service(self._settings, self._database, identity.name)
+        actor = f"{identity.name} (web)"
+        return admin.AdminService(self._database, self._settings.data_dir, actor, self._now)
 
 
 def _present(records: Sequence[attachments.AttachmentRecord]) -> list[PresenceEntry]:

@@ -12,17 +12,6 @@ from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 
-__all__ = [
-    "SHOWN_CHARS",
-    "SignInRecord",
-    "end_all_by_provider",
-    "end_by_provider",
-    "end_sign_ins",
-    "find_sign_in",
-    "list_sign_ins",
-    "shown_id",
-]
-
 SHOWN_CHARS = 12
 """The characters that are shown of a sign-in's id. The id is a digest of the cookie's 256 random bits, so it
 reveals nothing of the cookie."""
@@ -54,22 +43,31 @@ def find_sign_in(service: AdminService, prefix: str) -> SignInRecord:
 
 
 def end_sign_ins(
-    service: AdminService, wanted: Iterable[SignInRecord], reason: str, *, ask_again: bool = False
+    service: AdminService,
+    wanted: Iterable[SignInRecord],
+    reason: str,
+    *,
+    require_proof: bool = False,
 ) -> int:
     """End sign-ins with all that they opened, and return how many were still active.
 
-    `reason` is shown to their users. With `ask_again`, the session that a user has at an identity provider
-    no longer signs them in: they have to prove there again who they are. Raises StoreError.
+    `reason` is shown to their users. With `require_proof`, a session at an identity provider no longer signs
+    its user in: they have to prove there again who they are. Raises StoreError.
     """
     ended = 0
-    for sign_in in wanted:
-        id_ = bytes.fromhex(sign_in.id)
+    for record in wanted:
+        opened, at = record.sign_in, service.clock()
         try:
             with service.change("sign-in.end", revokes=True) as change:
-                passes.end(change.transaction, id_, f"{reason}; sign in again", service.clock())
-                if ask_again and sign_in.method == Method.SSO.value:
-                    identities.ask_again(change.transaction, sign_in.user, service.clock())
-                change.fields |= {"user": sign_in.user, "sign_in": shown_id(id_), "why": reason}
+                message = f"{reason}; sign in again"
+                passes.end_sign_in(change.transaction, opened.id, message, at)
+                if require_proof and opened.method is Method.SSO:
+                    identities.require_proof(change.transaction, opened.name, at)
+                change.fields |= {
+                    "user": opened.name,
+                    "sign_in": shown_id(opened.id),
+                    "why": reason,
+                }
         except NotFoundError:
             continue
         ended += 1
@@ -83,6 +81,7 @@ def end_by_provider(service: AdminService, candidate: RefreshCandidate, why: str
     provider's answer may be about a token that is no longer stored. Raises StoreError.
     """
     sign_in, provider = candidate.sign_in, candidate.provider
+    message, at = _end_message(provider), service.clock()
     try:
         with service.change("sign-in.end", revokes=True) as change:
             has_turn = answers.settle(
@@ -93,10 +92,8 @@ def end_by_provider(service: AdminService, candidate: RefreshCandidate, why: str
             # The answer holds for all followers too; each must end before another takes over its token.
             for follower in answers.followers(change.transaction, sign_in):
                 with suppress(NotFoundError):
-                    passes.end(
-                        change.transaction, follower, _end_message(provider), service.clock()
-                    )
-            user = passes.end(change.transaction, sign_in, _end_message(provider), service.clock())
+                    passes.end_sign_in(change.transaction, follower, message, at)
+            user = passes.end_sign_in(change.transaction, sign_in, message, at)
             change.fields |= {
                 "user": user,
                 "sign_in": shown_id(sign_in),
@@ -122,7 +119,8 @@ def end_all_by_provider(
     ended = []
     for sign_in, provider in answers.find_sign_ins(change.transaction, issuer, subject, session_id):
         try:
-            passes.end(change.transaction, sign_in, _end_message(provider), service.clock())
+            message = _end_message(provider)
+            passes.end_sign_in(change.transaction, sign_in, message, service.clock())
         except NotFoundError:
             continue
         ended.append(shown_id(sign_in))

@@ -1,7 +1,6 @@
 """The whole authn stage: decide, throttle, remember, and verify passwords in a bounded pool."""
 
 import asyncio
-import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SiteRates
 from stagedoor.model.source import Source, source_network
 from stagedoor.model.units import MINUTE_S
-from stagedoor.model.webpass import WebPass
+from stagedoor.model.webpass import KeyLogin, SignInPass, pass_id
 
 FULL_S = 2
 OTHERWISE = "or use a token or key, which never has to wait"
@@ -29,8 +28,8 @@ OTHERWISE = "or use a token or key, which never has to wait"
 FAILURES = Rate(burst=50, interval_s=3.0)
 """The wrong passwords of one address (an IPv6 /64 is one), whatever the names; an IPv6 /48 has four times as
 many. Fifty suffice for an office behind one address, and say little about any password."""
-FindLogin = Callable[[str], Awaitable[WebPass | Denial | None]]
-FindSignIn = Callable[[int], Awaitable[WebPass | Denial | None]]
+FindLogin = Callable[[str], Awaitable[KeyLogin | Denial | None]]
+FindSignIn = Callable[[int], Awaitable[SignInPass | Denial | None]]
 _NO_LOGIN = Denial(
     Reason.CREDENTIAL_WRONG, "this login is over, or another user's; log in with: stagedoor login"
 )
@@ -190,8 +189,7 @@ class Authenticator:
             return login
         if login is None:
             # The id of a sign-in is its secret's digest, so only the owner of an ended one sees why it ended.
-            digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-            why = self._policy().end_reasons.get(digest)
+            why = self._policy().signed_out.get(pass_id(secret))
             return Denial(Reason.CREDENTIAL_WRONG, why) if why else _NO_LOGIN
         if name not in (None, login.name):
             return _NO_LOGIN

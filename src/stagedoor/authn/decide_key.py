@@ -15,7 +15,7 @@ from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source, within
 from stagedoor.model.units import MINUTE_S
-from stagedoor.model.webpass import WebPass
+from stagedoor.model.webpass import KeyLogin
 from stagedoor.wire.ssh.blob import fingerprint
 from stagedoor.wire.ssh.krl import Revocations
 from stagedoor.wire.target import parse_login, shown
@@ -144,9 +144,8 @@ def _check_use(certificate: Certificate, source: Source, now: float) -> Denial |
     return None
 
 
-def _judge_sign_in(policy: Policy, bound: WebPass, now: float) -> Identity | Denial:
+def _judge_sign_in(policy: Policy, bound: KeyLogin, now: float) -> Identity | Denial:
     """Return the identity of the sign-in that a key is bound to, by the policy as it is now."""
-    assert bound.sign_in is not None, "what is bound to a key is a sign-in"
     return identity_of(replace(bound, expires_at=policy.end_of(bound.sign_in)), policy, now)
 
 
@@ -158,7 +157,6 @@ def _judge_sign_in_certificate(
     bound = policy.bound_keys.get(credential.fingerprint)
     if (
         bound is None
-        or bound.sign_in is None
         or bound.sign_in.number != certificate.serial
         or certificate.principals != (trust.principal_prefix + bound.name,)
     ):

@@ -6,12 +6,22 @@ Pure: the store keeps the passes, and the time is an argument.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, User
 from stagedoor.model.units import HOUR_S
-from stagedoor.model.webpass import PassKind, WebPass, password_mark
+from stagedoor.model.webpass import (
+    Invitation,
+    SignInLink,
+    SignInPass,
+    Ticket,
+    TicketPurpose,
+    WebPass,
+    WebSession,
+    password_mark,
+)
 
 SIGN_IN_AGAIN = "sign in again"
 STALE_S = 4 * HOUR_S
@@ -21,7 +31,7 @@ _RENEW_BELOW = 7 / 8
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """The lifetime of each kind of pass, in seconds.
+    """The lifetimes of passes, in seconds.
 
     A session's is counted from its last use, and it ends after `session_max_s` at the latest.
     """
@@ -30,56 +40,72 @@ class Lifetimes:
     session_max_s: float = 24 * 3600.0
     ticket_s: float = 30.0
     link_s: float = 600.0
-    invitation_s: float = 48 * 3600.0
-
-    def of(self, kind: PassKind) -> float:
-        """Return the lifetime of a new pass of this kind."""
-        return {
-            PassKind.SESSION: min(self.session_s, self.session_max_s),
-            PassKind.LOGIN: min(self.session_s, self.session_max_s),
-            PassKind.TICKET: self.ticket_s,
-            PassKind.LINK: self.link_s,
-            PassKind.INVITATION: self.invitation_s,
-        }[kind]
 
 
-def pass_for(
-    kind: PassKind,
+def create_session(
+    id_: bytes,
     identity: Identity,
     now: float,
     lifetimes: Lifetimes,
-    target: str | None = None,
     source: str | None = None,
     label: str | None = None,
-) -> WebPass:
-    """Return a new pass for an identity that was just proved, by a credential or by another pass.
+) -> WebSession:
+    """Return the session of a browser that signs in as `identity`.
 
-    `source` is the address that a session is opened from, `label` the device.
+    As in the functions below, `id_` is `model.webpass.pass_id` of the secret. `source` is the browser's
+    address, `label` names it.
     """
-    return WebPass(
-        kind,
-        identity.name,
-        identity.method,
-        now + lifetimes.of(kind),
-        identity.credential_id,
-        identity.scopes,
-        password_mark(identity.password_hash),
-        target,
-        identity.sign_in,
-        now + lifetimes.session_max_s if kind is PassKind.SESSION else None,
-        now if kind is PassKind.SESSION else None,
-        source,
+    latest_end = now + lifetimes.session_max_s
+    return WebSession(
+        **_issued_to(identity, id_),
+        expires_at=min(now + lifetimes.session_s, latest_end),
+        latest_end=latest_end,
+        opened_at=now,
+        source=source,
         label=label,
     )
 
 
-def renewed_end(shown: WebPass, now: float, lifetimes: Lifetimes) -> float | None:
-    """Return the new end of a session that was just used, or None to leave it as it is.
+def create_ticket(
+    id_: bytes, identity: Identity, purpose: TicketPurpose, now: float, lifetimes: Lifetimes
+) -> Ticket:
+    """Return a ticket with which `identity` opens the terminal that is its purpose."""
+    return Ticket(
+        **_issued_to(identity, id_),
+        expires_at=now + lifetimes.ticket_s,
+        purpose=purpose,
+        opened_by=identity.sign_in,
+    )
 
-    Each renewal is a change of the policy that every worker reads, so a session is renewed at most
+
+def create_link(id_: bytes, identity: Identity, now: float, lifetimes: Lifetimes) -> SignInLink:
+    """Return a link that signs in as `identity`."""
+    return SignInLink(**_issued_to(identity, id_), expires_at=now + lifetimes.link_s)
+
+
+def create_invitation(id_: bytes, identity: Identity, expires_at: float) -> Invitation:
+    """Return an invitation that sets the password of `identity`, until `expires_at`."""
+    return Invitation(**_issued_to(identity, id_), expires_at=expires_at)
+
+
+def _issued_to(identity: Identity, id_: bytes) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "name": identity.name,
+        "method": identity.method,
+        "credential_id": identity.credential_id,
+        "scopes": identity.scopes,
+        "password_mark": password_mark(identity.password_hash),
+    }
+
+
+def renewed_end(shown: SignInPass, now: float, lifetimes: Lifetimes) -> float | None:
+    """Return the new end of a sign-in that was just used, or None to leave it as it is.
+
+    Each renewal is a change of the policy that every worker reads, so a sign-in is renewed at most
     once in an eighth of `session_s`.
     """
-    if shown.latest_end is None or shown.expires_at - now > lifetimes.session_s * _RENEW_BELOW:
+    if shown.expires_at - now > lifetimes.session_s * _RENEW_BELOW:
         return None
     end = min(now + lifetimes.session_s, shown.latest_end)
     return end if end > shown.expires_at else None

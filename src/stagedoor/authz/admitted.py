@@ -62,13 +62,11 @@ def admitted(
 
 def _bound_keys(policy: Policy, now: float) -> Mapping[str, Sequence[tuple[str, float]]]:
     keys: dict[str, list[tuple[str, float]]] = {}
-    for shown in policy.bound_keys.values():
-        sign_in = shown.sign_in
-        if sign_in is None or shown.public_key is None:
-            continue
+    for login in policy.bound_keys.values():
         if (
-            policy.why_void(shown) is None
-            and policy.why_sign_in_over(shown.name, sign_in, now) is None
+            policy.why_void(login) is None
+            and policy.why_sign_in_over(login.name, login.sign_in, now) is None
         ):
-            keys.setdefault(shown.name, []).append((shown.public_key, policy.end_of(sign_in)))
+            ends_at = policy.end_of(login.sign_in)
+            keys.setdefault(login.name, []).append((login.public_key, ends_at))
     return {name: sorted(theirs) for name, theirs in keys.items()}

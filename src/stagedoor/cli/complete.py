@@ -77,15 +77,16 @@ def _sessions(service: AdminService) -> Iterator[tuple[str, str]]:
 def _passkeys(service: AdminService) -> Iterator[tuple[str, str]]:
     from stagedoor.signin.passkeys import list_passkeys
 
-    for passkey in list_passkeys(service):
+    for passkey in list_passkeys(service.database):
         yield passkey.id, f"{passkey.user} {passkey.name}"
 
 
 def _sign_ins(service: AdminService) -> Iterator[tuple[str, str]]:
     from stagedoor.admin.sign_ins import list_sign_ins, shown_id
 
-    for sign_in in list_sign_ins(service):
-        yield shown_id(bytes.fromhex(sign_in.id)), f"{sign_in.user} {sign_in.source or ''}"
+    for record in list_sign_ins(service):
+        sign_in = record.sign_in
+        yield shown_id(sign_in.id), f"{sign_in.name} {sign_in.source or ''}"
 
 
 recording_ids = _offer(_recordings)

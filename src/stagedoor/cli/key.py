@@ -5,7 +5,7 @@ from typing import BinaryIO
 import click
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile, require_unrevoked
+from stagedoor.admin.certificates.revocation import RevokedKeysFile, require_unrevoked
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import fingerprints, user_names

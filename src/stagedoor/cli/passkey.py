@@ -29,7 +29,7 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
     with open_service(installation.settings, create=False) as service:
         if user is not None:
             admin.require_user(service, user)
-        records = list_passkeys(service, user)
+        records = list_passkeys(service.database, user)
     if json_:
         return show.as_json(
             [

@@ -5,7 +5,6 @@ import click
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sign_ins import (
     SHOWN_CHARS,
-    SignInRecord,
     end_sign_ins,
     find_sign_in,
     list_sign_ins,
@@ -15,6 +14,7 @@ from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import sign_in_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.identity import Method
+from stagedoor.store.sign_in.sign_ins import SignInRecord
 
 
 @click.group("sign-in")
@@ -49,40 +49,44 @@ def list_(installation: Installation, user: str | None, json_: bool) -> None:
 
 def row(record: SignInRecord) -> dict[str, str]:
     """Return a line of `sign-in list`."""
-    by = record.method if record.credential is None else f"{record.method} {record.credential}"
-    if record.method == Method.PASSWORD.value and record.credential is not None:
-        by = f"passkey {record.credential}"
+    opened = record.sign_in
+    credential = opened.credential_id
+    by = opened.method if credential is None else f"{opened.method} {credential}"
+    if opened.method is Method.PASSWORD and credential is not None:
+        by = f"passkey {credential}"
     return {
         "id": record.id[:SHOWN_CHARS],
-        "user": record.user,
+        "user": opened.name,
         "by": by,
-        "on": record.label or "browser",
-        "from": record.source or "-",
-        "since": "-" if record.opened_at is None else show.local(record.opened_at),
-        "ends": show.local(record.ends_at),
+        "on": opened.label or "browser",
+        "from": opened.source or "-",
+        "since": "-" if opened.opened_at is None else show.local(opened.opened_at),
+        "ends": show.local(opened.expires_at),
         "answered": _answered(record),
     }
 
 
 def _answered(record: SignInRecord) -> str:
+    answered_at = show.local(record.sign_in.answered_at)
     if record.failure is None:
-        return show.local(record.answered_at)
-    return f"{show.local(record.answered_at)}; {show.local(record.failed_at)}: {record.failure}"
+        return answered_at
+    return f"{answered_at}; {show.local(record.failed_at)}: {record.failure}"
 
 
 def document(record: SignInRecord) -> dict[str, object]:
     """Return an entry of `sign-in list --json`."""
+    opened = record.sign_in
     return {
         "id": record.id[:SHOWN_CHARS],
-        "user": record.user,
-        "method": record.method,
-        "credential": record.credential,
-        "label": record.label,
+        "user": opened.name,
+        "method": opened.method.value,
+        "credential": opened.credential_id,
+        "label": opened.label,
         "key": record.key_fingerprint,
-        "source": record.source,
-        "opened_at": show.iso(record.opened_at),
-        "ends_at": show.iso(record.ends_at),
-        "answered_at": show.iso(record.answered_at),
+        "source": opened.source,
+        "opened_at": show.iso(opened.opened_at),
+        "ends_at": show.iso(opened.expires_at),
+        "answered_at": show.iso(opened.answered_at),
         "failure": record.failure,
         "failed_at": show.iso(record.failed_at),
     }
@@ -126,5 +130,5 @@ def end(
             records = list_sign_ins(service, user)
             if records:
                 confirm(f"End {show.count(len(records), 'sign-in')}?", yes=yes)
-        ended = end_sign_ins(service, records, reason, ask_again=True)
+        ended = end_sign_ins(service, records, reason, require_proof=True)
     show.note(f"Ended {show.count(ended, 'sign-in')}.")

@@ -25,12 +25,15 @@ from stagedoor.oidc.request import Tokens, new_attempt
 from stagedoor.oidc.reserved_names import why_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin import single_sign_on
-from stagedoor.signin.single_sign_on import (
+from stagedoor.signin.provider_accounts import (
     Outcome,
-    list_links,
-    open_client,
+    link_account,
+    list_linked_accounts,
     outcome_of,
+    unlink_account,
+)
+from stagedoor.signin.providers import (
+    open_client,
     provider_named,
     reserved_names,
     rules_of,
@@ -88,7 +91,7 @@ def list_(installation: Installation, json_: bool) -> None:
     """List the users who are linked to an identity provider."""
     names = {provider.issuer: provider.name for provider in installation.settings.sso}
     with open_service(installation.settings, create=False) as service:
-        links = list_links(service)
+        links = list_linked_accounts(service)
     rows = [
         {
             "user": user,
@@ -123,7 +126,7 @@ def link(installation: Installation, user: str, subject: str, provider: str | No
     """
     named = provider_named(installation.settings, provider)
     with open_service(installation.settings, create=False) as service:
-        single_sign_on.link(service, user, named, subject)
+        link_account(service, user, named, subject)
     show.note(f"{user} can sign in with {named.name}.")
 
 
@@ -139,7 +142,7 @@ def unlink(installation: Installation, subject: str, provider: str | None) -> No
     """
     named = provider_named(installation.settings, provider)
     with open_service(installation.settings, create=False) as service:
-        user = single_sign_on.unlink(service, named, subject)
+        user = unlink_account(service, named, subject)
     show.note(f"{user} cannot sign in with {named.name} any more.")
 
 

@@ -8,7 +8,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.share import Share
-from stagedoor.model.webpass import WebPass, password_mark
+from stagedoor.model.webpass import KeyLogin, WebPass, password_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Policy:
     `disabled` are users who may do nothing now. They are not in `users`, so no check of access finds
     them; everything that belongs to them is kept.
 
-    `signed_out` are the ids of sign-ins (`model.identity.SignIn`) that were ended early; `end_reasons`
-    has the text for the person where another person ended them. `sign_ins_end` has users with more
+    `signed_out` has the sign-ins that were ended early, by id (`model.identity.SignIn`), each with the
+    reason for its user, None if the user signed out. `sign_ins_end` has users with more
     ended sign-ins than are kept separately: every sign-in of theirs that ends by this time, in seconds
     since the epoch, is over. `sign_in_ends` has the current end of sign-ins by id, because use extends
     them. `bound_keys` are the sign-ins of machines, by the fingerprint of the key that each is bound
@@ -71,11 +71,10 @@ class Policy:
     keys: Mapping[str, KeyRecord] = field(default_factory=lambda: MappingProxyType({}))
     grants: tuple[GrantRule, ...] = ()
     shares: Mapping[str, Share] = field(default_factory=lambda: MappingProxyType({}))
-    signed_out: frozenset[bytes] = frozenset()
-    end_reasons: Mapping[bytes, str] = field(default_factory=lambda: MappingProxyType({}))
+    signed_out: Mapping[bytes, str | None] = field(default_factory=lambda: MappingProxyType({}))
     sign_ins_end: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     sign_in_ends: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
-    bound_keys: Mapping[str, WebPass] = field(default_factory=lambda: MappingProxyType({}))
+    bound_keys: Mapping[str, KeyLogin] = field(default_factory=lambda: MappingProxyType({}))
     stepped_up: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     disabled: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     password_groups: frozenset[str] | None = None
@@ -143,8 +142,10 @@ class Policy:
     def why_sign_in_over(self, user: str, sign_in: SignIn, now: float) -> str | None:
         """Return why a sign-in of `user` is over, as text for that person, or None while it lasts."""
         if sign_in.id in self.signed_out:
-            signed_out = "you signed out in this browser; sign in again to come back"
-            return self.end_reasons.get(sign_in.id, signed_out)
+            return (
+                self.signed_out[sign_in.id]
+                or "you signed out in this browser; sign in again to come back"
+            )
         ends_at = self.end_of(sign_in)
         if ends_at <= now:
             return "the time of your sign-in is over; sign in again to go on"

@@ -1,70 +1,118 @@
-"""Passes: secrets that the gateway issues on the web, so that a credential is presented only once."""
+"""Passes: secrets that the gateway issues on the web, so that a credential is presented only once.
+
+There are five, each a class below. The store keeps them without their secrets (`store.sign_in.rows`).
+`authn.passes` creates them, and decides whether one is still valid.
+"""
 
 import hashlib
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from stagedoor.model.grant import SharedTerminal
 from stagedoor.model.identity import Method, SignIn
+from stagedoor.model.target import Target
 
 
-class PassKind(StrEnum):
-    """The purposes of passes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebPass:
+    """The fields that all passes have.
 
-    SESSION = "session"
-    """The sign-in of a browser, which keeps it in a cookie."""
-    LOGIN = "login"
-    """The sign-in of a machine with `stagedoor login`, or of a key with ssh alone; it is bound to that
-    key."""
-    TICKET = "ticket"
-    """Opens one terminal, once, within seconds. It is sent in a frame, never in a URL."""
-    LINK = "link"
-    """Signs in once, within minutes, as the identity that it was made for."""
-    INVITATION = "invitation"
-    """Sets the password of its user, once, within days; it opens nothing else."""
+    `id` is `pass_id` of the secret. `name`, `method`, `credential_id` and `scopes` are those of the
+    identity that the pass was issued to (`model.identity.Identity`). `password_mark` is a digest of the
+    password hash that the identity was verified against, None without a password. `expires_at` is seconds
+    since the epoch. `answered_at` is when the identity provider last confirmed the sign-in that the pass
+    belongs to; None if no provider can be asked, or if it was not read.
+    """
+
+    id: bytes = field(repr=False)
+    name: str
+    method: Method
+    credential_id: str | None = None
+    scopes: tuple[str, ...] | None = None
+    password_mark: bytes | None = field(default=None, repr=False)
+    expires_at: float
+    answered_at: float | None = None
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        """The sign-in that ends the pass when it ends, None if there is none."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInPass(WebPass):
+    """A pass that is a sign-in: it lasts, it can be ended, and what it opened ends with it.
+
+    `latest_end` is the latest time to which use may extend `expires_at`. `source` is the address that the
+    sign-in came from, at `opened_at`; both are None for a sign-in of an older program. `label` is the name of
+    the machine, or of the browser and its system. Times are seconds since the epoch.
+    """
+
+    latest_end: float
+    opened_at: float | None = None
+    source: str | None = None
+    label: str | None = None
+
+    @property
+    def sign_in(self) -> SignIn:
+        """The pass itself, as a sign-in."""
+        return SignIn(self.id, self.expires_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSession(SignInPass):
+    """The sign-in of a browser, which keeps the secret in a cookie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLogin(SignInPass):
+    """The sign-in of a machine with `stagedoor login`, or of a key with ssh alone; it is bound to that key.
+
+    `key_fingerprint` is the key's as `SHA256:…`, and `public_key` the key as `type base64`.
+    """
+
+    key_fingerprint: str
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedSession:
+    """A session whose terminal a ticket's holder may watch, by the session's id."""
+
+    session: str
+
+
+TicketPurpose = Target | SharedTerminal | WatchedSession
+"""What a ticket opens: a terminal of an app, a shared terminal, or that of a session to watch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket(WebPass):
+    """A pass that opens one terminal, once, within seconds. It is sent in a frame, never in a URL.
+
+    `opened_by` is the sign-in of the browser that received it, None if a credential was presented.
+    """
+
+    purpose: TicketPurpose
+    opened_by: SignIn | None = None
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        """The sign-in of the browser that received the ticket, if there is one."""
+        return self.opened_by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInLink(WebPass):
+    """A pass that signs in once, within minutes, as the identity that it was made for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation(WebPass):
+    """A pass that sets the password of its user, once, within days; it opens nothing else."""
 
 
 LOGIN_SECRET = "sgl_"  # noqa: S105 - a prefix, not a secret
 """The prefix of a login's secret, which keeps such secrets apart from passwords and tokens."""
-SIGN_INS = (PassKind.SESSION, PassKind.LOGIN)
-"""The kinds of passes that are sign-ins: they last, they can be ended, and what they opened ends with
-them."""
-
-
-@dataclass(frozen=True, slots=True)
-class WebPass:
-    """A stored pass, without its secret. `authn` decides whether it is still valid.
-
-    `name`, `method`, `credential_id` and `scopes` are those of the identity that it was issued to
-    (`model.identity.Identity`). `password_mark` is a digest of the password hash that the identity was
-    verified against, None without a password. `target` limits the pass to a shell (`str(Target)`), to
-    `share:ID` or to `watch:SESSION`; None allows any shell that the identity may enter. `expires_at` is
-    seconds since the epoch.
-
-    `sign_in` of a ticket is the sign-in of the browser that received it; `sign_in` of a stored session
-    pass is the session itself. It is None if a credential was presented. `latest_end` is the latest
-    time to which use may extend a session's `expires_at`, in seconds since the epoch; None: use does
-    not extend it. `opened_at` and `source`, an address, are a session's. `answered_at` is when the
-    identity provider of the sign-in last confirmed it; None if no provider can be asked.
-    `key_fingerprint` (`SHA256:…`) is the key that a login is bound to, `public_key` that key as `type
-    base64`. `label` is the name of a login's machine, or a session's browser and system.
-    """
-
-    kind: PassKind
-    name: str
-    method: Method
-    expires_at: float
-    credential_id: str | None = None
-    scopes: tuple[str, ...] | None = None
-    password_mark: bytes | None = field(default=None, repr=False)
-    target: str | None = None
-    sign_in: SignIn | None = None
-    latest_end: float | None = None
-    opened_at: float | None = None
-    source: str | None = None
-    answered_at: float | None = None
-    key_fingerprint: str | None = None
-    label: str | None = None
-    public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +135,12 @@ class ProviderAnswer:
     ask_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderRequest:
-    """A redirect of the browser to its identity provider: `url` leads there, and the browser keeps `kept`."""
+def pass_id(secret: str) -> bytes:
+    """Return the SHA-256 (32 bytes) of a pass's secret.
 
-    url: str
-    kept: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class StepUpResult:
-    """A successful step-up at the identity provider. The browser continues at the path `wanted`."""
-
-    wanted: str
+    The secret has 256 random bits, so a slow hash would add nothing.
+    """
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def password_mark(password_hash: str | None) -> bytes | None:

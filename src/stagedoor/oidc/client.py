@@ -9,7 +9,7 @@ from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.logout import Logout, verify_logout
 from stagedoor.oidc.provider import Provider, discovery_url, read_provider
 from stagedoor.oidc.published import IssuerKeys
-from stagedoor.oidc.request import Attempt, Client, FormRequest, Tokens
+from stagedoor.oidc.request import Attempt, ClientConfig, FormRequest, Tokens
 
 Answer = tuple[int, bytes]
 """A status and a body."""
@@ -33,7 +33,9 @@ class OidcClient:
     `now` returns seconds since the epoch.
     """
 
-    def __init__(self, issuer: str, client: Client, fetch: Fetch, now: Callable[[], float]) -> None:
+    def __init__(
+        self, issuer: str, client: ClientConfig, fetch: Fetch, now: Callable[[], float]
+    ) -> None:
         self._issuer = issuer
         self._client = client
         self._fetch = fetch
@@ -64,7 +66,7 @@ class OidcClient:
         claims = await self._verify(tokens, attempt.nonce)
         return await self._add_userinfo(claims, tokens, provider), tokens
 
-    async def ask_again(self, refresh_token: str) -> Tokens:
+    async def refresh(self, refresh_token: str) -> Tokens:
         """Ask the provider whether a sign-in still holds, and return its new tokens.
 
         Store the result before doing anything else, because the old token may no longer be valid.
@@ -73,8 +75,8 @@ class OidcClient:
         provider = await self._published.issuer()
         return await self._exchange(request.refresh_request(provider, self._client, refresh_token))
 
-    async def read_again(self, tokens: Tokens) -> Claims:
-        """Return the claims for tokens from `ask_again`. Raises OidcError.
+    async def read_refreshed(self, tokens: Tokens) -> Claims:
+        """Return the claims for tokens from `refresh`. Raises OidcError.
 
         A provider may omit a new ID token (Core §12.2); then userinfo alone identifies the person.
         """

@@ -34,6 +34,8 @@ ALGORITHMS = (
 """Only signatures: for a MAC, the public key set would be the secret key (RFC 8725 §2.1)."""
 SKEW_S = 5 * MINUTE_S
 """The accepted difference between the clocks of the provider and the gateway."""
+MARGIN_S = 10.0
+"""Providers write whole seconds, and need a moment between the authentication and the token."""
 MOST_KEYS = 50
 MOST_CHARS = 255
 """The maximum length of a subject (Core §2), and of other claims that are stored."""
@@ -213,6 +215,26 @@ def get_number(claims: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def proof_age_s(claims: Claims) -> float | None:
+    """Return the seconds between the person's authentication and the ID token.
+
+    Return None if the provider does not report them.
+    """
+    issued = get_number(claims.all, "iat")
+    if issued is None or claims.auth_time is None:
+        return None
+    return issued - claims.auth_time
+
+
+def is_fresh(claims: Claims, since_s: float) -> bool | None:
+    """Return True if the person authenticated within `since_s` seconds before the ID token was issued.
+
+    Return None if that is unknown. Both times are the provider's, so the gateway's clock does not matter.
+    """
+    age_s = proof_age_s(claims)
+    return None if age_s is None else age_s <= since_s + MARGIN_S
 
 
 def _minutes(seconds: float) -> str:

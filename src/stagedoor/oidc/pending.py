@@ -1,14 +1,12 @@
 """Sign-ins in progress: the data that the gateway needs when the browser returns from the provider."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from stagedoor.model.units import MINUTE_S
 from stagedoor.oidc.request import Attempt
 
-_Encoded = tuple[str, str, str, str, str, float, tuple[float, str | None, str | None, bool] | None]
 PENDING_S = 15 * MINUTE_S
 """The time that a person has to sign in at the provider; they may have to find their phone first."""
 
@@ -34,7 +32,7 @@ class Pending:
 
     `provider` is its name in the settings, `wanted` the path that the person requested, and `ends_at`
     seconds since the epoch. The browser keeps it, sealed: strangers who begin sign-ins use no memory,
-    and any gateway with the key can finish one. `again` is None if any session at the provider is
+    and any gateway with the key can finish one. `prompt` is None if any session at the provider is
     sufficient.
     """
 
@@ -42,33 +40,15 @@ class Pending:
     attempt: Attempt
     wanted: str
     ends_at: float
-    again: LoginPrompt | None = None
+    prompt: LoginPrompt | None = None
 
 
 def encode(pending: Pending) -> bytes:
     """Return the bytes of a pending sign-in, for sealing."""
-    attempt, again = pending.attempt, pending.again
-    return msgspec.json.encode(
-        [
-            pending.provider,
-            attempt.state,
-            attempt.nonce,
-            attempt.verifier,
-            pending.wanted,
-            pending.ends_at,
-            None if again is None else [again.begun_at, again.user, again.sign_in, again.forget],
-        ]
-    )
+    return msgspec.json.encode(pending)
 
 
 def decode(data: bytes, now: float) -> Pending | None:
     """Parse bytes from `encode`. Return None if the sign-in has expired."""
-    provider, state, nonce, verifier, wanted, ends_at, again = _fields(data)
-    if ends_at <= now:
-        return None
-    prompt = None if again is None else LoginPrompt(*again)
-    return Pending(provider, Attempt(state, nonce, verifier), wanted, ends_at, prompt)
-
-
-def _fields(data: bytes) -> Any:
-    return msgspec.json.decode(data, type=_Encoded)
+    pending = msgspec.json.decode(data, type=Pending)
+    return pending if now < pending.ends_at else None

@@ -25,7 +25,7 @@ CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "unsupported
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientConfig:
     """The gateway's registration at the provider. `redirect_uri` must match the registered one exactly."""
 
     client_id: str
@@ -71,8 +71,15 @@ def new_attempt(random: Callable[[int], bytes]) -> Attempt:
     return Attempt(state, nonce, verifier)
 
 
+LOGIN_NOW = (("prompt", "login"), ("max_age", "0"))
+"""Parameters that make a provider authenticate the person again. Some providers know only one of them."""
+
+
 def authorization_url(
-    provider: Provider, client: Client, attempt: Attempt, extra: Iterable[tuple[str, str]] = ()
+    provider: Provider,
+    client: ClientConfig,
+    attempt: Attempt,
+    extra: Iterable[tuple[str, str]] = (),
 ) -> str:
     """Return the URL to redirect the browser to (Core §3.1.2.1).
 
@@ -121,7 +128,9 @@ def read_callback(
     return code
 
 
-def code_request(provider: Provider, client: Client, code: str, attempt: Attempt) -> FormRequest:
+def code_request(
+    provider: Provider, client: ClientConfig, code: str, attempt: Attempt
+) -> FormRequest:
     """Return the request that exchanges the code (RFC 6749 §4.1.3, RFC 7636 §4.5)."""
     return _token_request(
         provider,
@@ -133,7 +142,7 @@ def code_request(provider: Provider, client: Client, code: str, attempt: Attempt
     )
 
 
-def refresh_request(provider: Provider, client: Client, refresh_token: str) -> FormRequest:
+def refresh_request(provider: Provider, client: ClientConfig, refresh_token: str) -> FormRequest:
     """Return the request that refreshes the tokens of a person (RFC 6749 §6)."""
     return _token_request(
         provider, client, ("grant_type", "refresh_token"), ("refresh_token", refresh_token)
@@ -182,7 +191,9 @@ def _is_transient(status: int) -> bool:
     return status >= 500 or status == 429
 
 
-def _token_request(provider: Provider, client: Client, *fields: tuple[str, str]) -> FormRequest:
+def _token_request(
+    provider: Provider, client: ClientConfig, *fields: tuple[str, str]
+) -> FormRequest:
     headers = [
         ("Content-Type", "application/x-www-form-urlencoded"),
         ("Accept", "application/json"),

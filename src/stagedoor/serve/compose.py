@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import structlog
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.certificates.certificates import UserCertificates
-from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
+from stagedoor.admin.certificates.revocation import RevokedKeysFile
+from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authz.authoriser import Authoriser, GivenGrants
@@ -19,7 +19,7 @@ from stagedoor.listeners.tunnel import TunnelLimits, TunnelListener
 from stagedoor.model.metric import Series
 from stagedoor.model.policy import Policy
 from stagedoor.model.session import End
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.webpass import KeyLogin
 from stagedoor.net.dial import Dialer
 from stagedoor.net.local import is_this_machine
 from stagedoor.net.resolve import Resolver
@@ -47,7 +47,8 @@ from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.ports import Shells
-from stagedoor.signin.step_up_service import StepUpService, step_up_rules
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.step_up import StepUpService, step_up_rules
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import first_undelivered_at
 from stagedoor.store.journal import StoreJournal
@@ -142,7 +143,8 @@ class Gateway:
         policy_changes.subscribe(self._on_policy)
         close_requests.subscribe(self._on_close_requests)
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
-        self.step_ups = StepUpService(settings, self.database, lambda: self.watch.policy)
+        self.sign_ins = SignInContext(settings, self.database, lambda: self.watch.policy)
+        self.step_ups = StepUpService(self.sign_ins)
         self._traces = _traces(settings, instance, self._problems)
         flow = self._flow(settings, ports)
         self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
@@ -202,13 +204,7 @@ class Gateway:
         if not addresses:
             return None
         direct = direct_login(settings, self._note, self.recorder)
-        page = page_parts(
-            settings,
-            self.database,
-            lambda: self.watch.policy,
-            self.certificates,
-            self.shells.targets,
-        )
+        page = page_parts(self.sign_ins, self.certificates, self.shells.targets)
         return ssh_listener(settings, flow, addresses, direct, page)
 
     def _web(self, settings: Settings, flow: Flow, web: WebParts | None) -> "WebListener | None":
@@ -217,12 +213,10 @@ class Gateway:
         # Imported here, since its libraries would cost every worker memory.
         from stagedoor.serve.parts.web import sign_ins_of, web_listener
 
-        sign_ins, self._refresh = sign_ins_of(settings, self.database, self.shells.targets)
+        sign_ins, self._refresh = sign_ins_of(self.sign_ins, self.shells.targets)
         return web_listener(
-            settings,
+            self.sign_ins,
             flow,
-            self.database,
-            lambda: self.watch.policy,
             web.tls,
             self.recorder,
             self._note,
@@ -339,7 +333,7 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
         trust=trust_of(settings),
         last_policy=lambda: watch.last_policy,
         find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),
-        find_login=lambda secret: ask(passes.find, database, PassKind.LOGIN, secret),
+        find_login=lambda secret: ask(passes.find, database, KeyLogin, secret),
         stale_s={provider.name: provider.stale_s for provider in settings.sso},
     )
 

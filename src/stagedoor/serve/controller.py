@@ -12,7 +12,7 @@ from http import HTTPStatus
 import structlog
 
 from stagedoor.admin.certificates.authorities import host_ca, public_half
-from stagedoor.admin.certificates.revoked import revoked_sign_ins
+from stagedoor.admin.certificates.revocation import revoked_sign_ins
 from stagedoor.admin.kubernetes import cluster_of, defaults_of, election_of, kit_of, replica
 from stagedoor.authz.admitted import admitted
 from stagedoor.controller.guard import LeaderOnly

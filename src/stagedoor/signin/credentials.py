@@ -5,29 +5,26 @@ or key that was stolen must not wait for an administrator.
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.asking import ask, web_service
-from stagedoor.admin.certificates.certificates import RefusedKeys
-from stagedoor.admin.certificates.revoked_keys import require_unrevoked
-from stagedoor.admin.change_rate import ChangeRateLimit, count_change
-from stagedoor.admin.sign_ins import SignInRecord, end_sign_ins, list_sign_ins
+from stagedoor.admin.asking import ask
+from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
+from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
 from stagedoor.authn.passes import on_password_of
 from stagedoor.authz.own_scopes import own_scopes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.policy import KeyRecord, Policy, User
+from stagedoor.model.policy import KeyRecord, User
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import SelfService
-from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.invitations import accept, invited_user
 from stagedoor.signin.key_proof import line_to_sign, proved_key
-from stagedoor.store.database import Database
 from stagedoor.store.people import TokenState, keys_of, tokens_of, user_of
+from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.oneline import folded
 
 MOST_TOKENS = 50
@@ -72,24 +69,9 @@ class CredentialService:
     It uses the store in a thread; a store that fails is a Denial.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
-        allowance: ChangeRateLimit,
-        refused: RefusedKeys,
-        monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """Create the service. `policy` returns the current policy, `now` seconds since the epoch."""
-        self._settings = settings
-        self._database = database
-        self._policy = policy
-        self._allowance = allowance
+    def __init__(self, context: SignInContext, refused: RefusedKeys) -> None:
+        self._context = context
         self._refused = refused
-        self._now = now
-        self._monotonic = monotonic
         self._hashing = asyncio.Semaphore()
         """A password costs 64 MiB to hash; see `authn.passwords`."""
 
@@ -97,23 +79,23 @@ class CredentialService:
         """Return the user's credentials and sign-ins."""
 
         def read() -> AccountState:
-            service = self._service(identity)
+            service = self._context.service(identity.name)
             # From the store, not from memory: a user who has just added a key wants to see it.
-            with self._database.read() as transaction:
+            with self._context.database.read() as transaction:
                 user = user_of(transaction, identity.name)
                 tokens = tokens_of(transaction, identity.name)
                 keys = keys_of(transaction, identity.name)
             as_known = User(user.name, user.groups | identity.groups, user.password_hash)
-            limits = self._settings.accounts.passwords_for
+            limits = self._context.settings.accounts.passwords_for
             return AccountState(
                 sorted(identity.groups),
                 as_known.limited_to(limits).password_hash is not None,
-                frozenset(self._settings.accounts.self_service),
+                frozenset(self._context.settings.accounts.self_service),
                 tokens,
                 keys,
                 list_sign_ins(service, identity.name)[-MOST_SIGN_INS:],
                 None if identity.sign_in is None else identity.sign_in.id.hex(),
-                self._settings.accounts.token_max_days,
+                self._context.settings.accounts.token_max_days,
                 service.clock(),
             )
 
@@ -127,7 +109,7 @@ class CredentialService:
         assert proved.method is Method.PASSWORD, "the present one was verified"
 
         def change() -> Identity:
-            service = self._service(proved)
+            service = self._context.service(proved.name)
             before = proved.password_hash
             after = admin.set_password(service, proved.name, password, before=before)
             return on_password_of(User(proved.name, proved.groups, after))
@@ -137,12 +119,12 @@ class CredentialService:
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
         """Set the password of the invited user, use up the invitation, and return the user's identity."""
-        name = await ask(invited_user, self._database, secret, self._now())
+        name = await ask(invited_user, self._context.database, secret, self._context.now())
         if isinstance(name, Denial):
             return name
 
         def change() -> Identity:
-            service = web_service(self._settings, self._database, name)
+            service = self._context.service(name)
             return on_password_of(accept(service, name, secret, password))
 
         async with self._hashing:
@@ -158,19 +140,19 @@ class CredentialService:
         denial = self._why_not_allowed("tokens", identity)
         if denial is not None:
             return denial
-        most = self._settings.accounts.token_max_days
+        most = self._context.settings.accounts.token_max_days
         if not 0 < days <= most:
             return _refused(f"a token lasts up to {most:g} days (accounts.token_max_days)")
-        policy = self._policy()
+        policy = self._context.policy()
         user = policy.users.get(identity.name)
         if user is None:
             return _refused(policy.why_gone(identity.name))
-        scopes = own_scopes(policy, user, apps, self._now())
+        scopes = own_scopes(policy, user, apps, self._context.now())
         if isinstance(scopes, Denial):
             return scopes
 
         def make() -> NewToken:
-            service = self._service(identity)
+            service = self._context.service(identity.name)
             end = service.clock() + days * DAY_S
             token = admin.create_token(
                 service, user.name, scopes=scopes or None, expires_at=end, most=MOST_TOKENS
@@ -183,11 +165,11 @@ class CredentialService:
         """Revoke one of the user's tokens."""
 
         def revoke() -> None:
-            with self._database.read() as transaction:
+            with self._context.database.read() as transaction:
                 ids = [token.id for token in tokens_of(transaction, identity.name)]
             if token_id not in ids:
                 raise NotFoundError(f"{identity.name} has no token {token_id[:64]!r}")
-            admin.revoke_token(self._service(identity), token_id)
+            admin.revoke_token(self._context.service(identity.name), token_id)
 
         return await ask(revoke)
 
@@ -205,7 +187,7 @@ class CredentialService:
 
         def add() -> None:
             key = proved_key(line_to_sign(identity, host), signature)
-            if key.type.startswith("sk-") and self._settings.step_up.targets and not proved:
+            if key.type.startswith("sk-") and self._context.settings.step_up.targets and not proved:
                 raise RefusedError(
                     "a security key counts as a proof that you are there (step_up.targets), so prove it "
                     "first: open /step-up here, then add the key; or an administrator adds it"
@@ -213,7 +195,9 @@ class CredentialService:
             line = f"{key.line} {folded(label)}"
             require_unrevoked([line], self._refused)
             try:
-                admin.add_keys(self._service(identity), identity.name, [line], most=MOST_KEYS)
+                admin.add_keys(
+                    self._context.service(identity.name), identity.name, [line], most=MOST_KEYS
+                )
             except ConflictError:
                 # The message does not say whether the key is another user's.
                 raise RefusedError(
@@ -227,11 +211,11 @@ class CredentialService:
         """Remove one of the user's keys."""
 
         def remove() -> None:
-            with self._database.read() as transaction:
+            with self._context.database.read() as transaction:
                 fingerprints = [key.fingerprint for key in keys_of(transaction, identity.name)]
             if fingerprint not in fingerprints:
                 raise NotFoundError(f"{identity.name} has no key {fingerprint[:64]!r}")
-            admin.remove_key(self._service(identity), fingerprint)
+            admin.remove_key(self._context.service(identity.name), fingerprint)
 
         return await ask(remove)
 
@@ -242,7 +226,7 @@ class CredentialService:
         """
 
         def end() -> int:
-            service = self._service(identity)
+            service = self._context.service(identity.name)
             own = None if identity.sign_in is None else identity.sign_in.id.hex()
             lasting = list_sign_ins(service, identity.name)
             chosen = [
@@ -258,18 +242,15 @@ class CredentialService:
 
     def _why_not_allowed(self, what: SelfService, identity: Identity) -> Denial | None:
         """Return why the user may not add this now, or None if they may. It counts the change."""
-        if what not in self._settings.accounts.self_service:
+        if what not in self._context.settings.accounts.self_service:
             return Denial.with_mend(
                 Reason.NO_GRANT,
                 "you may not do that here",
-                f'an administrator does it, or allows it for everybody with "{what}" in '
+                f'an administrator does it, or allows it for all users with "{what}" in '
                 "accounts.self_service",
                 "ask an administrator",
             )
-        return count_change(self._allowance, identity, self._monotonic())
-
-    def _service(self, identity: Identity) -> admin.AdminService:
-        return web_service(self._settings, self._database, identity.name)
+        return self._context.count_change(identity)
 
 
 def _refused(why: str) -> Denial:

@@ -1,17 +1,17 @@
 """Invitations: links with which a user sets their first password, once. Audited."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.checks import check_groups, check_name, hash_new_password
-from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
+from stagedoor.authn.passes import create_invitation, on_password_of
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.units import DAY_S
-from stagedoor.model.webpass import PassKind, password_mark
+from stagedoor.model.webpass import Invitation, pass_id, password_mark
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.links import site_of
 from stagedoor.store import people
@@ -29,8 +29,8 @@ _OVER = Denial.with_mend(
 
 
 @dataclass(frozen=True, slots=True)
-class Invitation:
-    """An invitation for a user.
+class MintedInvitation:
+    """A new invitation for a user.
 
     `url` holds the secret. `expires_at` is seconds since the epoch. `added` is true if the user is new.
     """
@@ -48,7 +48,7 @@ def invite(
     *,
     groups: Iterable[str] = (),
     url: str | None = None,
-) -> Invitation:
+) -> MintedInvitation:
     """Create an invitation for the user `name`, and add the user if there is none of that name.
 
     The invitation is valid until the user's password changes, and replaces earlier ones. `expires_at` is
@@ -73,8 +73,9 @@ def invite(
         provided_groups = identities.provided_groups_of(change.transaction, name)
         known = user or User(name, wanted)
         _check_usable(settings, name, known.groups | provided_groups)
-        invitation = pass_for(PassKind.INVITATION, on_password_of(known), now, Lifetimes())
-        secret = passes.invite(change.transaction, replace(invitation, expires_at=expires_at))
+        secret = passes.new_secret()
+        invitation = create_invitation(pass_id(secret), on_password_of(known), expires_at)
+        passes.invite(change.transaction, invitation)
         change.unchanged = user is not None
         change.fields |= {
             "user": name,
@@ -82,7 +83,9 @@ def invite(
             "groups": " ".join(sorted(wanted)),
             "expires_at": expires_at,
         }
-    return Invitation(f"{base}/invitation#{secret}&name={quote(name)}", expires_at, user is None)
+    return MintedInvitation(
+        f"{base}/invitation#{secret}&name={quote(name)}", expires_at, user is None
+    )
 
 
 def _check_usable(settings: Settings, name: str, groups: frozenset[str]) -> None:
@@ -100,7 +103,7 @@ def invited_user(database: Database, secret: str, now: float) -> str | Denial:
 
     It takes no lock, so strangers who guess secrets delay no login. Raises StoreError.
     """
-    invitation = passes.find(database, PassKind.INVITATION, secret)
+    invitation = passes.find(database, Invitation, secret)
     if invitation is None or invitation.expires_at <= now:
         return _OVER
     return invitation.name
@@ -113,7 +116,7 @@ def accept(service: admin.AdminService, name: str, secret: str, password: str) -
     """
     password_hash = hash_new_password(password)
     with service.change("user.password") as change:
-        invitation = passes.take_invitation(change.transaction, secret)
+        invitation = passes.take(change.transaction, Invitation, secret)
         user = people.user_of(change.transaction, name)
         people.require_enabled(change.transaction, name)
         if (

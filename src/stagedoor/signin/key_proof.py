@@ -16,7 +16,7 @@ NAMESPACE = "key@stagedoor"
 _BEGIN = "-----BEGIN SSH SIGNATURE-----"
 _LINE_ENDS = (b"\n", b"\r\n", b" \r\n")
 """The line ends that `echo` writes in a Unix shell, in PowerShell, and in cmd."""
-_NOT_SIGNED_IN = "keys are added by somebody who is signed in; sign in again"
+_NOT_SIGNED_IN = "only a user who is signed in can add keys; sign in again"
 
 
 def line_to_sign(identity: Identity, host: str) -> str:

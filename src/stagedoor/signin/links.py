@@ -5,12 +5,12 @@ from urllib.parse import quote, urlsplit
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.shares import make_share
-from stagedoor.authn.passes import Lifetimes, on_password_of, pass_for
+from stagedoor.authn.passes import Lifetimes, create_link, on_password_of
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.share import Share
 from stagedoor.model.source import host_port
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.webpass import pass_id
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.people import is_disabled
@@ -48,11 +48,12 @@ def make_link(
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = on_password_of(_usable_user(settings, service, user), scopes)
     now = service.clock()
-    link = pass_for(PassKind.LINK, identity, now, Lifetimes())
+    secret = passes.new_secret()
+    link = create_link(pass_id(secret), identity, now, Lifetimes())
     with service.change("web.link") as change:
         change.unchanged = True
         change.fields |= {"user": user, "app": app, "expires_at": link.expires_at}
-    secret = passes.issue(service.database, link, now)
+    passes.issue(service.database, link, now)
     # The app's page has the same path under each of the gateway's names.
     page = "" if target is None else f"&app={quote(target.login_name)}"
     return MintedLink(f"{base}/link#{secret}{page}", link.expires_at)
@@ -132,6 +133,6 @@ def _base(settings: Settings) -> str:
             if port:
                 return f"{scheme}://{host_port(host, port)}{web.path}"
     raise RefusedError(
-        "the settings do not tell where browsers reach the WebShell; say it with --url https://HOST, or "
+        "the settings do not say where browsers reach the WebShell; give it with --url https://HOST, or "
         "for good by web.public_url"
     )

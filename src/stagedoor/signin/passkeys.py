@@ -1,16 +1,44 @@
-"""Listing passkeys, and removing them for their users and for administrators. Audited."""
+"""Passkeys as their users have them: registering, listing and removing them. Audited."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from stagedoor.admin.asking import ask
 from stagedoor.admin.service import AdminService
-from stagedoor.model.errors import NotFoundError
-from stagedoor.model.identity import Method
-from stagedoor.model.passkey import PasskeyRecord
+from stagedoor.authn.passkeys import (
+    NOT_RIGHT,
+    read_registration,
+    registration_options,
+    shown_challenge,
+)
+from stagedoor.authz.step_up import proved_lately
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.passkey import ChallengeKind, PasskeyRecord, RelyingParty
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.passkey_challenges import PasskeyChallenges, check_person
+from stagedoor.store.database import Database
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in import passkeys as stored
+from stagedoor.wire.oneline import folded
+
+MOST_PASSKEYS = 20
+"""The passkeys of one user: enough for their devices, and for a security key in a drawer."""
+MAX_NAME_CHARS = 64
+_NOT_PROVED = Denial(
+    Reason.CREDENTIAL_MISSING,
+    "a stranger at this open browser could add a passkey of their own: prove first that it is you, by "
+    "your password, by a passkey that you have, or at your identity provider",
+)
+
+Options = Mapping[str, Any]
+Answer = Mapping[str, Any]
 
 
-def list_passkeys(service: AdminService, user: str | None = None) -> list[PasskeyRecord]:
-    """List the passkeys of all users, or of `user`. Raises StoreError."""
-    with service.database.read() as transaction:
+def list_passkeys(database: Database, user: str | None = None) -> list[PasskeyRecord]:
+    """List the passkeys of all users, or of `user`, the oldest first. Raises StoreError."""
+    with database.read() as transaction:
         return stored.list_passkeys(transaction, user)
 
 
@@ -29,3 +57,98 @@ def remove_passkey(service: AdminService, id_: str, owner: str | None = None) ->
         change.unchanged = not ended
         change.fields |= {"user": passkey.user, "passkey": id_, "name": passkey.name}
     return passkey
+
+
+class PasskeyRegistry:
+    """The passkeys of users who are signed in. Belongs to one event loop.
+
+    It uses the store in a thread; a store that fails is a Denial.
+    """
+
+    def __init__(self, context: SignInContext) -> None:
+        self._context = context
+        self._challenges = PasskeyChallenges(context)
+
+    def proved_lately(self, identity: Identity) -> bool:
+        """Return whether this sign-in stepped up within `step_up.fresh_s`."""
+        return proved_lately(
+            self._context.policy(),
+            identity,
+            self._context.now() - self._context.settings.step_up.fresh_s,
+        )
+
+    async def list_own(self, identity: Identity) -> list[PasskeyRecord] | Denial:
+        """Return the user's passkeys, the oldest first."""
+        return await ask(list_passkeys, self._context.database, identity.name)
+
+    async def begin_registration(
+        self, identity: Identity, rp: RelyingParty, *, proved: bool
+    ) -> Options | Denial:
+        """Return the options with which the browser creates a passkey.
+
+        `proved` is true if the user has just entered their password. A cookie alone does not suffice:
+        a thief who stole it could otherwise step up.
+        """
+        if "passkeys" not in self._context.settings.accounts.self_service:
+            return Denial.with_mend(
+                Reason.NO_GRANT,
+                "adding passkeys is not open to people here",
+                'an administrator allows it with "passkeys" in accounts.self_service',
+                "ask an administrator",
+            )
+        if (denial := check_person(identity)) is not None:
+            return denial
+        if not proved and not self.proved_lately(identity):
+            return _NOT_PROVED
+        challenge = await self._challenges.create(ChallengeKind.REGISTER, identity)
+        if isinstance(challenge, Denial):
+            return challenge
+        known = await self.list_own(identity)
+        if isinstance(known, Denial):
+            return known
+        return registration_options(rp, identity.name, known, challenge)
+
+    async def finish_registration(
+        self, identity: Identity, rp: RelyingParty, name: str, answer: Answer
+    ) -> PasskeyRecord | Denial:
+        """Store the passkey that the browser created; `name` is the user's name for it."""
+        challenge = shown_challenge(answer)
+        if challenge is None:
+            return NOT_RIGHT
+        new = read_registration(rp, challenge, answer)
+        if isinstance(new, Denial):
+            return new
+        label = folded(name).strip()[:MAX_NAME_CHARS] or "passkey"
+        passkey = PasskeyRecord(
+            new.id, identity.name, label, rp.id, new.credential, new.sign_count, self._context.now()
+        )
+        return await ask(self._add, identity, passkey, challenge)
+
+    def _add(self, identity: Identity, passkey: PasskeyRecord, challenge: bytes) -> PasskeyRecord:
+        """Store a passkey that was created for `challenge`. Runs in a thread.
+
+        Raises RefusedError, StoreError.
+        """
+        purpose = ChallengeKind.REGISTER
+        try:
+            with self._context.change(identity.name, "passkey.add") as change:
+                if not self._challenges.take(change.transaction, challenge, purpose, identity):
+                    raise RefusedError(NOT_RIGHT.message)
+                stored.add_passkey(change.transaction, passkey, MOST_PASSKEYS)
+                change.unchanged = True
+                change.fields |= {
+                    "user": passkey.user,
+                    "passkey": passkey.id,
+                    "name": passkey.name,
+                }
+        except ConflictError:
+            # The message does not say whether the passkey is another user's.
+            raise RefusedError("this passkey is registered here already") from None
+        return passkey
+
+    async def remove(self, identity: Identity, id_: str) -> Denial | None:
+        """Remove one of the user's passkeys."""
+        removed = await ask(
+            remove_passkey, self._context.service(identity.name), id_, identity.name
+        )
+        return removed if isinstance(removed, Denial) else None

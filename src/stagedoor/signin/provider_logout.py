@@ -1,8 +1,8 @@
 """Ending sign-ins by the logout tokens of identity providers (Back-Channel Logout 1.0)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from stagedoor.admin.asking import ask, provider_service
+from stagedoor.admin.asking import ask
 from stagedoor.admin.sign_ins import end_all_by_provider
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -10,10 +10,10 @@ from stagedoor.model.source import Source
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.logout import MOST_TOKEN_CHARS, Logout, read_unverified_issuer
-from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.attempt_limit import AttemptLimit, log_refusal
-from stagedoor.store.database import Database
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.providers import log_refusal
+from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
 from stagedoor.store.sign_in import provider_answers as answers
 
 
@@ -23,30 +23,25 @@ class ProviderLogout:
     Belongs to one event loop, and uses the store in a thread.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        clients: Mapping[str, OidcClient],
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, context: SignInContext, clients: Mapping[str, OidcClient]) -> None:
         """Create the service. `clients` has a client for each provider, by the provider's name."""
-        self._settings = settings
-        self._database = database
+        self._context = context
         self._clients = clients
-        self._now = now
-        self._tries = AttemptLimit("logout tokens", now)
+        complaint = "too many logout tokens from your address did not succeed"
+        self._attempts = SourceLimit(ATTEMPTS, complaint, context.now)
 
     async def log_out(self, token: str, source: Source) -> Denial | None:
         """End the sign-ins that the token names. Return None, or why the token is refused."""
         issuer = read_unverified_issuer(token) if len(token) <= MOST_TOKEN_CHARS else None
-        providers = [provider for provider in self._settings.sso if provider.issuer == issuer]
+        providers = [
+            provider for provider in self._context.settings.sso if provider.issuer == issuer
+        ]
         if not providers:
             return _invalid_token(
                 "the logout token names no identity provider of this gateway (iss)"
             )
         # Before the provider's keys are requested: nothing in the token is proved yet.
-        if (denial := self._tries.take(source)) is not None:
+        if (denial := self._attempts.take(source)) is not None:
             return denial
         for provider in providers:
             try:
@@ -58,7 +53,7 @@ class ProviderLogout:
             else:
                 denial = await ask(self._end_sign_ins, provider, logout)
                 if denial is None:
-                    self._tries.give_back(source)
+                    self._attempts.give_back(source)
                 return denial
         return denial
 
@@ -67,10 +62,10 @@ class ProviderLogout:
 
         Raises RefusedError if the token was used before, StoreError.
         """
-        service = provider_service(self._settings, self._database, provider.name, self._now)
+        service = self._context.service(provider.name, "sso")
         with service.change("sso.logout", revokes=True) as change:
             is_new = answers.use_logout_token(
-                change.transaction, logout.id, logout.expires_at, self._now()
+                change.transaction, logout.id, logout.expires_at, self._context.now()
             )
             if not is_new:
                 raise RefusedError("this logout token was used before")

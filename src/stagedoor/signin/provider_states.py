@@ -46,7 +46,7 @@ def provider_states(names: Iterable[str], records: Sequence[SignInRecord]) -> li
 
 
 def _is_of(record: SignInRecord, provider: str) -> bool:
-    return record.method == Method.SSO.value and record.credential == provider
+    return record.sign_in.method is Method.SSO and record.sign_in.credential_id == provider
 
 
 def _state(name: str, records: Sequence[SignInRecord]) -> ProviderState:
@@ -54,6 +54,6 @@ def _state(name: str, records: Sequence[SignInRecord]) -> ProviderState:
         (record.failed_at, record.failure) for record in records if record.failed_at is not None
     )
     failed_at, failure = failing[-1] if failing else (None, None)
-    answered = [record.answered_at for record in records if record.answered_at is not None]
-    answered_at = max(answered, default=None)
+    answered = (record.sign_in.answered_at for record in records)
+    answered_at = max((at for at in answered if at is not None), default=None)
     return ProviderState(name, len(records), len(failing), answered_at, failure, failed_at)

@@ -2,27 +2,23 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import structlog
 
-from stagedoor.admin.asking import provider_service
-from stagedoor.admin.service import AdminService
 from stagedoor.admin.sign_ins import end_by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.errors import NotFoundError, StoreError
-from stagedoor.oidc.again import SignInAlive, SignInEnded, Unknown, judge, wait_s
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import FailedRequestError, OidcError, UnavailableError
 from stagedoor.oidc.id_token import Claims
+from stagedoor.oidc.refresh import SignInAlive, SignInEnded, Unknown, judge, wait_s
 from stagedoor.oidc.request import Tokens
-from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.single_sign_on import rules_of
-from stagedoor.signin.single_sign_on_service import REFRESH_PURPOSE
-from stagedoor.store.database import Database
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.provider_sign_in import REFRESH_PURPOSE
+from stagedoor.signin.providers import rules_of
 from stagedoor.store.sign_in import identities
 from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
@@ -50,25 +46,21 @@ class RefreshService:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
+        context: SignInContext,
         key: SealingKey,
         clients: Mapping[str, OidcClient],
-        now: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
     ) -> None:
-        self._settings = settings
-        self._database = database
+        self._context = context
         self._key = key
         self._clients = clients
-        self._now = now
         self._dice = dice
         self._adopt_at = 0.0
         self._problems: dict[tuple[str, str], str | None] = {}
 
     async def run(self) -> None:
         """Refresh sign-ins until it is cancelled. A provider that hangs does not delay the others."""
-        await asyncio.gather(*(self._run(provider) for provider in self._settings.sso))
+        await asyncio.gather(*(self._run(provider) for provider in self._context.settings.sso))
 
     async def _run(self, provider: SingleSignOnSettings) -> None:
         while True:
@@ -90,11 +82,11 @@ class RefreshService:
 
     def _take(self, provider: SingleSignOnSettings) -> list[tuple[RefreshCandidate, str]]:
         """Take the turn to refresh sign-ins that are due; return them with their refresh tokens."""
-        now = self._now()
+        now = self._context.now()
         if now >= self._adopt_at:
             self._adopt_at = now + ADOPT_S
-            answers.adopt(self._database, now)
-        due = answers.list_due(self._database, [provider.name], now, MOST_READ)
+            answers.adopt(self._context.database, now)
+        due = answers.list_due(self._context.database, [provider.name], now, MOST_READ)
         # Another gateway on this store may have another key: it refreshes its own sign-ins.
         readable = {
             candidate.sign_in: token.decode()
@@ -106,7 +98,7 @@ class RefreshService:
         wanted = [candidate for candidate in due if candidate.sign_in in readable][:AT_ONCE]
         if not wanted:
             return []
-        taken = answers.take_turns(self._database, wanted, now + TURN_S)
+        taken = answers.take_turns(self._context.database, wanted, now + TURN_S)
         return [(candidate, readable[candidate.sign_in]) for candidate in taken]
 
     async def _ask(
@@ -119,10 +111,10 @@ class RefreshService:
         client = self._clients[candidate.provider]
         try:
             async with asyncio.timeout(ASK_S):
-                tokens = await client.ask_again(token)
+                tokens = await client.refresh(token)
             await self._keep_token(candidate, tokens)
             async with asyncio.timeout(ASK_S):
-                return await client.read_again(tokens)
+                return await client.read_refreshed(tokens)
         except TimeoutError:
             return UnavailableError(f"no answer within {ASK_S:g} s")
         except OidcError as error:
@@ -139,10 +131,10 @@ class RefreshService:
         while True:
             try:
                 return await asyncio.to_thread(
-                    answers.rotate_token, self._database, candidate, sealed
+                    answers.rotate_token, self._context.database, candidate, sealed
                 )
             except StoreError:
-                if self._now() >= candidate.turn - ASK_S:
+                if self._context.now() >= candidate.turn - ASK_S:
                     raise
                 await asyncio.sleep(1)
 
@@ -156,25 +148,25 @@ class RefreshService:
         others_hold = (
             isinstance(answer, FailedRequestError)
             and candidate.failed_at is not None
-            and answers.answered_since(self._database, provider.name, candidate.failed_at)
+            and answers.answered_since(self._context.database, provider.name, candidate.failed_at)
         )
         match judge(answer, candidate.subject, rules_of(provider), candidate.failure, others_hold):
             case SignInEnded(why):
                 _log.warning("sign-in ended", provider=provider.name, user=candidate.user, why=why)
-                service = self._service(provider)
+                service = self._context.service(provider.name, "sso")
                 end_by_provider(service, candidate, why)
             case Unknown(why):
                 self._log_problem(provider, "away", why)
                 failures = candidate.failures + 1
-                ask_at = self._now() + wait_s(provider.refresh_s, failures, self._dice)
-                with self._database.write() as transaction:
+                ask_at = self._context.now() + wait_s(provider.refresh_s, failures, self._dice)
+                with self._context.database.write() as transaction:
                     answers.settle(
                         transaction,
                         candidate,
                         ask_at=ask_at,
                         failures=failures,
                         failure=why,
-                        failed_at=self._now(),
+                        failed_at=self._context.now(),
                     )
             case SignInAlive(groups, warning):
                 self._log_problem(provider, "away", None)
@@ -192,18 +184,19 @@ class RefreshService:
 
         Most answers change no groups. They must not make workers read the policy again.
         """
-        now = self._now()
+        now = self._context.now()
         ask_at = now + wait_s(provider.refresh_s, 0, self._dice)
-        with self._database.read() as reading:
+        with self._context.database.read() as reading:
             before = identities.provided_groups_of(reading, candidate.user)
         if groups is None or groups == before:
-            with self._database.write() as transaction:
+            with self._context.database.write() as transaction:
                 answers.settle(transaction, candidate, ask_at=ask_at, answered_at=now)
             return
-        change_of = self._service(provider).change
         with (
             suppress(NotFoundError),
-            change_of("sso.refresh", revokes=groups < before) as change,
+            self._context.change(
+                provider.name, "sso.refresh", by="sso", revokes=groups < before
+            ) as change,
         ):
             if not answers.settle(change.transaction, candidate, ask_at=ask_at, answered_at=now):
                 raise NotFoundError("another process has refreshed it since")
@@ -214,10 +207,6 @@ class RefreshService:
                 "subject": candidate.subject,
                 "groups": " ".join(sorted(groups)),
             }
-
-    def _service(self, provider: SingleSignOnSettings) -> AdminService:
-        """Return a service whose changes the audit records under the provider's name."""
-        return provider_service(self._settings, self._database, provider.name, self._now)
 
     def _log_problem(self, provider: SingleSignOnSettings, about: str, why: str | None) -> None:
         """Log a problem when it begins, changes or ends, rather than once for each sign-in.

@@ -9,7 +9,6 @@ from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission, Permissions, from_words, to_words
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
-from stagedoor.model.webpass import PassKind
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import (
@@ -23,6 +22,7 @@ from stagedoor.store.schema import (
     users,
     web_passes,
 )
+from stagedoor.store.sign_in.tables import PassKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
     bound = transaction.execute(
         select(web_passes.c.user_name).where(
             web_passes.c.key_fingerprint == key.fingerprint,
-            web_passes.c.kind == PassKind.LOGIN.value,
+            web_passes.c.kind == PassKind.LOGIN,
             web_passes.c.expires_at > at,
             web_passes.c.user_name != key.user,
         )

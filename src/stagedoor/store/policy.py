@@ -1,7 +1,7 @@
 """Reading the policy as one snapshot, and the only function that changes it: counted and audited."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -29,7 +29,6 @@ from stagedoor.store.schema import (
 from stagedoor.store.shares import read_shares
 from stagedoor.store.sign_in.logins import read_bound_keys
 from stagedoor.store.sign_in.passes import (
-    read_end_reasons,
     read_sign_in_ends,
     read_sign_ins_end,
     read_signed_out,
@@ -46,6 +45,11 @@ class _Read(Protocol[Row]):
     def __call__(self, transaction: Transaction, only: Collection[str], /) -> dict[str, Row]:
         """Return the rows named in `only` that exist, by name."""
         ...
+
+
+Value = TypeVar("Value")
+_ReadSignIns = Callable[[Transaction, Collection[bytes]], dict[bytes, Value]]
+"""The type of a function that reads a value of each sign-in among the ids."""
 
 
 def load_policy(database: Database) -> Policy:
@@ -66,8 +70,7 @@ def read_policy(transaction: Transaction) -> Policy:
         keys=MappingProxyType(_keys(transaction)),
         grants=tuple(_grants(transaction).values()),
         shares=MappingProxyType(read_shares(transaction)),
-        signed_out=read_signed_out(transaction),
-        end_reasons=MappingProxyType(read_end_reasons(transaction)),
+        signed_out=MappingProxyType(read_signed_out(transaction)),
         sign_ins_end=MappingProxyType(read_sign_ins_end(transaction)),
         sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
         bound_keys=MappingProxyType(read_bound_keys(transaction)),
@@ -107,20 +110,16 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         rules = fresh(Part.GRANTS, by_id, _grants)
         return old if rules is by_id else tuple(sorted(rules.values(), key=lambda rule: rule.id))
 
-    signed_out, end_reasons = before.signed_out, before.end_reasons
-    if (names := touched.get(Part.SIGNED_OUT)) is not None:
-        hashes = frozenset(bytes.fromhex(name) for name in names)
-        signed_out = (signed_out - hashes) | read_signed_out(transaction, hashes)
-        kept = {id_: why for id_, why in end_reasons.items() if id_ not in hashes}
-        end_reasons = MappingProxyType(kept | read_end_reasons(transaction, hashes))
-    sign_in_ends = before.sign_in_ends
-    if (names := touched.get(Part.SIGN_IN_ENDS)) is not None:
-        hashes = frozenset(bytes.fromhex(name) for name in names)
-        sign_in_ends = MappingProxyType({**sign_in_ends, **read_sign_in_ends(transaction, hashes)})
-    stepped_up = before.stepped_up
-    if (names := touched.get(Part.STEP_UPS)) is not None:
-        hashes = frozenset(bytes.fromhex(name) for name in names)
-        stepped_up = MappingProxyType({**stepped_up, **read_step_ups(transaction, hashes)})
+    def fresh_sign_ins(
+        part: Part, old: Mapping[bytes, Value], read: _ReadSignIns[Value]
+    ) -> Mapping[bytes, Value]:
+        names = touched.get(part)
+        if names is None:
+            return old
+        ids = frozenset(map(bytes.fromhex, names))
+        kept = {id_: value for id_, value in old.items() if id_ not in ids}
+        return MappingProxyType(kept | read(transaction, ids))
+
     return Policy(
         version=now,
         users=fresh(Part.USERS, before.users, _users),
@@ -129,12 +128,11 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         keys=fresh(Part.KEYS, before.keys, _keys),
         grants=fresh_grants(before.grants),
         shares=fresh(Part.SHARES, before.shares, read_shares),
-        signed_out=signed_out,
-        end_reasons=end_reasons,
+        signed_out=fresh_sign_ins(Part.SIGNED_OUT, before.signed_out, read_signed_out),
         sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end),
-        sign_in_ends=sign_in_ends,
+        sign_in_ends=fresh_sign_ins(Part.SIGN_IN_ENDS, before.sign_in_ends, read_sign_in_ends),
         bound_keys=fresh(Part.BOUND_KEYS, before.bound_keys, read_bound_keys),
-        stepped_up=stepped_up,
+        stepped_up=fresh_sign_ins(Part.STEP_UPS, before.stepped_up, read_step_ups),
     )
 
 

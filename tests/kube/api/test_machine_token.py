@@ -12,7 +12,7 @@ from stagedoor.net.https import load_trust
 from stagedoor.oidc.errors import OidcError
 from stagedoor.settings.machines import MachineSettings
 from stagedoor.signin.login.machine_tokens import MachineTokens
-from stagedoor.signin.single_sign_on import HttpsFetch
+from stagedoor.signin.providers import HttpsFetch
 from tests.kube.api.lone import LoneApi
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server

@@ -11,18 +11,14 @@ from collections.abc import Callable, Collection
 from typing import Protocol, Self
 
 from stagedoor.admin.certificates.authorities import user_ca
-from stagedoor.admin.certificates.certificates import (
-    CertificateError,
-    NoGrantError,
-    TooManyCertificatesError,
-)
 from stagedoor.authz.decide import earliest, in_force, longest, permitted
 from stagedoor.model.certificate import extensions_for
-from stagedoor.model.errors import StoreError
+from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.units import HOUR_S
+from stagedoor.model.webpass import KeyLogin
 from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
@@ -41,6 +37,34 @@ CERTIFICATE_S = HOUR_S
 _ALL = ""
 _CERTIFIED = frozenset({Permission.ENTER, Permission.FORWARD, Permission.AGENT})
 """The permissions that a server that trusts the user CA takes from a certificate."""
+
+
+class CertificateError(StagedoorError):
+    """No certificate can be signed now. The text is for the user, and names no file of the gateway."""
+
+
+class NoGrantError(CertificateError):
+    """The user may enter no app now. Servers that trust the user CA check no grants, so none is signed."""
+
+
+class TooManyCertificatesError(CertificateError):
+    """Too many certificates were signed; the next one has to wait for `retry_after_s` seconds."""
+
+    def __init__(self, text: str, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class UserCertificates(Protocol):
+    """Signs the keys of users who are signed in."""
+
+    async def sign(self, user: str, sign_in_number: int, public_key: str, ends_at: float) -> str:
+        """Return an OpenSSH user certificate, one line, with the serial `sign_in_number`.
+
+        `public_key` is `type base64`; the caller knows that `user` holds it. The certificate expires at
+        `ends_at` (seconds since the epoch), or after an hour if that is earlier. Raises CertificateError.
+        """
+        ...
 
 
 class SignSignIn(Protocol):
@@ -88,8 +112,8 @@ class UserSigner:
         database = open_database(settings.place, create=False)
         return cls(database, authority.sign_sign_in, CERTIFICATE_S)
 
-    def close(self) -> None:
-        """Close the store."""
+    def close_store(self) -> None:
+        """Close the store; the signer cannot be used afterwards."""
         self._database.close()
 
     def sign(self, user: str, number: int, public_key: str, ends_at: float) -> str:
@@ -107,7 +131,7 @@ class UserSigner:
         sign_in = sign_in_numbered(self._database, number, now)
         if sign_in is None or sign_in.name != user:
             raise CertificateError("your sign-in is over; sign in again")
-        if sign_in.key_fingerprint != key.fingerprint:
+        if not isinstance(sign_in, KeyLogin) or sign_in.key_fingerprint != key.fingerprint:
             raise CertificateError(
                 f"the key {key.fingerprint} is not the one of your sign-in; sign in again with it"
             )

@@ -1,6 +1,7 @@
-"""`/account`: a user's own password, tokens, SSH keys, passkeys and sign-ins.
+"""`/account`: a user's own password, tokens, SSH keys, passkeys and sign-ins; and `/invitation`.
 
-Only for people (`Identity.is_person`): a token must not be able to create another that outlives it.
+The account is only for people (`Identity.is_person`): a token must not be able to create another that
+outlives it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +14,6 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
 from stagedoor.listeners.web.pages.markup import PagePath
-from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.sign_in.cookies import new_session, set_cookie, shown_cookie
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
@@ -21,7 +21,8 @@ from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.signin.credentials import AccountState, CredentialService, NewToken
 from stagedoor.signin.key_proof import command_to_sign, line_to_sign
-from stagedoor.signin.passkey_service import PasskeyService
+from stagedoor.signin.passes import PassService
+from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.wire.http.answer import status_of
 
 _METHODS = {
@@ -115,9 +116,9 @@ class AccountPages:
         self,
         guard: RequestGuard,
         pages: Pages,
-        passes: PassIssuer,
+        passes: PassService,
         credentials: CredentialService,
-        passkeys: PasskeyService,
+        passkeys: PasskeyRegistry,
     ) -> None:
         self._guard = guard
         self._pages = pages
@@ -179,7 +180,7 @@ class AccountPages:
         status: int = 200,
     ) -> Response:
         held = await self._credentials.account_state(identity)
-        passkeys = await self._passkeys.of(identity)
+        passkeys = await self._passkeys.list_own(identity)
         for denial in (held, passkeys):
             if isinstance(denial, Denial):
                 return self._pages.message("Not now", denial.line, status_of(denial.reason))

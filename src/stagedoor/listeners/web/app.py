@@ -22,14 +22,13 @@ from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.api import Files
 from stagedoor.listeners.web.guard import RequestGuard, WebLimits, web
 from stagedoor.listeners.web.headers import GuardMiddleware
-from stagedoor.listeners.web.login_api import LoginApi, LoginParts, RevokedKeys
+from stagedoor.listeners.web.login_api import LoginApi, LoginParts
 from stagedoor.listeners.web.login_pages import LoginPages
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import PendingConnections
-from stagedoor.listeners.web.ports import PassIssuer, SignIns
 from stagedoor.listeners.web.replay import Replay
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
@@ -46,11 +45,13 @@ from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind
 from stagedoor.session.flow import Flow
 from stagedoor.signin.credentials import CredentialService
-from stagedoor.signin.passkey_service import PasskeyService
-from stagedoor.signin.step_up_service import StepUpService
+from stagedoor.signin.passes import PassService
+from stagedoor.signin.passkey_checks import PasskeyChecks
+from stagedoor.signin.passkeys import PasskeyRegistry
+from stagedoor.signin.provider_sign_in import ProviderSignIns
+from stagedoor.signin.step_up import StepUpService
 from stagedoor.wire.http.fields import parse_credential
 from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
@@ -64,12 +65,13 @@ class WebApp:
     def __init__(
         self,
         access: ShellAccess,
-        passes: PassIssuer,
-        sign_ins: SignIns,
+        passes: PassService,
+        sign_ins: ProviderSignIns,
         logins: LoginParts,
         account: AccountService,
         credentials: CredentialService,
-        passkeys: PasskeyService,
+        passkeys: PasskeyRegistry,
+        proofs: PasskeyChecks,
         step_ups: StepUpService,
         recordings: RecordingService,
         limits: WebLimits,
@@ -84,7 +86,7 @@ class WebApp:
         self.pending = PendingConnections(limits.max_pending)
         self.sessions: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access, max_upload_bytes)
-        pages = Pages(self._guard, passes, sign_ins, passkeys=passkeys.is_sign_in_possible)
+        pages = Pages(self._guard, passes, sign_ins, passkeys=proofs.is_sign_in_possible)
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
         self._terminals = Terminals(
@@ -96,7 +98,6 @@ class WebApp:
             *self.files.routes,
             *self._terminals.api,
             *LoginApi(self._guard, logins).routes,
-            *RevokedKeys(self._guard, logins.krl).routes,
         ]
         routes = [
             *Home(
@@ -104,7 +105,7 @@ class WebApp:
             ).routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
-            *PasskeyApi(self._guard, passes, passkeys, step_ups).routes,
+            *PasskeyApi(self._guard, passes, passkeys, proofs, step_ups).routes,
             *StepUpPages(self._guard, pages, passkeys, step_ups, sign_ins).routes,
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
@@ -172,7 +173,7 @@ class WebApp:
             grant = await self._flow.check_step_up(identity, grant)
         if isinstance(grant, Denial):
             return refused(grant, identity, target, steps)
-        secret = await self._passes.issue(PassKind.TICKET, identity, str(target))
+        secret = await self._passes.issue_ticket(identity, target)
         if isinstance(secret, Denial):
             return refused(secret, identity, target)
         return JSONResponse({"ticket": secret}, headers={"Cache-Control": "no-store"})
@@ -188,7 +189,7 @@ class WebApp:
             denial = self._guard.check_own_page(request)
             if denial is not None:
                 return denial
-            owner = await self._passes.show(PassKind.SESSION, cookie)
+            owner = await self._passes.check_session(cookie)
             return self._guard.accept_proof(request, owner)
         credential = parse_credential(header.encode("latin-1"))
         if isinstance(credential, Denial):
@@ -223,15 +224,13 @@ class WebApp:
         except TerminalError as error:
             await self._turn_away(wire, NoticeKind.FAULT, str(error))
             return
-        ticket = self._guard.accept_proof(
-            socket, await self._passes.use_up(PassKind.TICKET, hello.ticket)
-        )
+        ticket = self._guard.accept_proof(socket, await self._passes.use_ticket(hello.ticket))
         if isinstance(ticket, Denial):
             self._flow.deny(ticket, web(source))
             await self._turn_away(wire, NoticeKind.DENIED, ticket.line)
             return
-        identity, good_for = ticket
-        claim = await self._terminals.claim(identity, good_for or "")
+        identity, purpose = ticket
+        claim = await self._terminals.claim(identity, purpose)
         # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.
         name = terminal_named(hello.terminal) if isinstance(claim, Target) else ""
         for refused in (claim, name):

@@ -53,8 +53,10 @@ class LoginApi:
         self._logins = parts.logins
         self._machines = parts.machines
         self._describe = parts.describe
+        self._krl = parts.krl
         self.routes: list[BaseRoute] = [
             Route("/.well-known/stagedoor", self._describe_gateway),
+            Route("/revoked.krl", self._list_revoked),
             Route("/login/start", self._start, methods=["POST"]),
             Route("/login/poll", self._poll, methods=["POST"]),
             Route("/login/renew", self._renew, methods=["POST"]),
@@ -72,6 +74,14 @@ class LoginApi:
         if isinstance(described, Denial):
             return self._refused(request, described)
         return JSONResponse(dict(described), headers=_FRESH)
+
+    async def _list_revoked(self, request: Request) -> Response:
+        """Return the key revocation list, which servers that trust the user CA fetch by a timer."""
+        denial = self._guard.check_source(self._guard.source_of(request))
+        krl = denial or await self._krl()
+        if isinstance(krl, Denial):
+            return refusal(krl)
+        return Response(krl, media_type="application/octet-stream", headers=_FRESH)
 
     async def _start(self, request: Request) -> Response:
         fields = await self._fields(request)
@@ -217,25 +227,3 @@ def _word(fields: Mapping[str, object], name: str, most: int = _MAX_CHARS) -> st
 
 def _broken(name: str) -> Denial:
     return Denial(Reason.BAD_REQUEST, f"the request cannot be read ({name}); get the client again")
-
-
-class RevokedKeys:
-    """The route of the revocation list. Belongs to one event loop."""
-
-    def __init__(
-        self,
-        guard: RequestGuard,
-        krl: Callable[[], Awaitable[bytes | Denial]],
-    ) -> None:
-        self._guard = guard
-        self._krl = krl
-        self.routes: list[BaseRoute] = [Route("/revoked.krl", self._answer)]
-
-    async def _answer(self, request: Request) -> Response:
-        denial = self._guard.check_source(self._guard.source_of(request))
-        krl = denial or await self._krl()
-        if isinstance(krl, Denial):
-            return refusal(krl)
-        return Response(
-            krl, media_type="application/octet-stream", headers={"Cache-Control": "no-store"}
-        )

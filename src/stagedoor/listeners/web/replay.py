@@ -20,9 +20,9 @@ from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
 from stagedoor.listeners.web.pages.markup import PagePath
-from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
+from stagedoor.signin.passes import PassService
 from stagedoor.wire.http.answer import status_of
 from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
 
@@ -60,7 +60,7 @@ class Replay:
     """The routes of recordings. Belongs to one event loop."""
 
     def __init__(
-        self, guard: RequestGuard, passes: PassIssuer, pages: Pages, recordings: RecordingService
+        self, guard: RequestGuard, passes: PassService, pages: Pages, recordings: RecordingService
     ) -> None:
         self._guard = guard
         self._passes = passes

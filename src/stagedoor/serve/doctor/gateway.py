@@ -31,7 +31,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.settings.shells import StaticShellSettings
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_states import provider_states
-from stagedoor.signin.single_sign_on import open_client
+from stagedoor.signin.providers import open_client
 from stagedoor.store.database import open_database, server_time
 from stagedoor.store.liveness.instances import live_instances
 from stagedoor.store.policy import load_policy

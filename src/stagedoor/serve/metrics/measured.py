@@ -15,7 +15,6 @@ from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind
 from stagedoor.recording.channel_audit import Note
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.tally import MetricCounts
@@ -174,14 +173,9 @@ def measured_note(note: Note, tally: MetricCounts) -> Note:
     return counted
 
 
-def sign_in_counter(tally: MetricCounts) -> Callable[[PassKind, Identity], None]:
-    """Return a callback that counts the browser sessions among the passes that are issued."""
-
-    def issued(kind: PassKind, identity: Identity) -> None:
-        if kind is PassKind.SESSION:
-            tally.add(of.SIGN_INS, identity.method)
-
-    return issued
+def sign_in_counter(tally: MetricCounts) -> Callable[[Identity], None]:
+    """Return a callback that counts the sessions of browsers, by the method of each sign-in."""
+    return lambda identity: tally.add(of.SIGN_INS, identity.method)
 
 
 def store_timer(tally: MetricCounts) -> Callable[[str, float, bool], None]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
-from stagedoor.admin.certificates.certificates import (
+from stagedoor.admin.certificates.user_signer import (
     CertificateError,
     NoGrantError,
     TooManyCertificatesError,

@@ -10,8 +10,8 @@ from stagedoor.admin.certificates.authorities import (
     ssh_host_certificate,
     user_ca_line,
 )
-from stagedoor.admin.certificates.certificates import UserCertificates
-from stagedoor.admin.certificates.revoked_keys import RevokedKeysFile
+from stagedoor.admin.certificates.revocation import RevokedKeysFile
+from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.listener import SshListener
@@ -19,7 +19,6 @@ from stagedoor.listeners.ssh.options import HostKey, SshLimits
 from stagedoor.listeners.ssh.page import PageParts
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import SettingsError
-from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
@@ -27,8 +26,8 @@ from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.session.flow import Flow
 from stagedoor.settings.listeners import parse_limits
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
-from stagedoor.store.database import Database
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 HOST_CERTIFICATE_S = 90 * DAY_S
@@ -73,21 +72,19 @@ def ssh_listener(
 
 
 def page_parts(
-    settings: Settings,
-    database: Database,
-    policy: Callable[[], Policy],
+    context: SignInContext,
     certificates: UserCertificates | None,
     apps: Callable[[], Iterable[Target]],
 ) -> PageParts:
     """Return the parts of the gateway's own page over SSH, where developers find their apps and sign in.
 
-    `policy` returns the policy as it is now, `apps` the apps that exist. Without `certificates` no key is
-    bound to a sign-in.
+    `apps` returns the apps that exist. Without `certificates` no key is bound to a sign-in.
     """
+    settings = context.settings
     refused = RevokedKeysFile(settings.ssh.revoked_keys_file).why_refused
     sign_ins = None
     if certificates is not None:
-        sign_ins = SshSignInService(settings, database, policy, apps, certificates, refused)
+        sign_ins = SshSignInService(context, apps, certificates, refused)
     return PageParts(settings.ssh.host_names, settings.ssh.public_port, sign_ins)
 
 

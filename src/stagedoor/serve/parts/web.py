@@ -1,18 +1,15 @@
 """The WebShell's parts: access to terminals in shells, sign-ins, and passes in the store."""
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from urllib.parse import urlsplit
 
 from stagedoor.admin.account import AccountService
-from stagedoor.admin.certificates.certificates import RefusedKeys, UserCertificates
-from stagedoor.admin.certificates.revoked import RevocationList
-from stagedoor.admin.change_rate import ChangeRateLimit
+from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
+from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
-from stagedoor.authn.passes import Lifetimes
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.laptop.onefile import client_file
 from stagedoor.listeners.web.app import WebApp
@@ -22,10 +19,8 @@ from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.terminal.api import ShareRules
 from stagedoor.model.identity import Identity
-from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
 from stagedoor.model.units import MIB
-from stagedoor.model.webpass import PassKind
 from stagedoor.net.tls import ServerTls, read_names
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
@@ -34,49 +29,40 @@ from stagedoor.serve.parts.direct import recording_plan, upstream_of
 from stagedoor.serve.parts.shells import holders_of
 from stagedoor.session.flow import Flow
 from stagedoor.settings.settings import Settings, networks
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.login.approval import LoginApproval
 from stagedoor.signin.login.machine_logins import MachineLoginService
 from stagedoor.signin.login.service import LoginService
 from stagedoor.signin.login.well_known import describe
 from stagedoor.signin.passes import PassService
-from stagedoor.signin.passkey_service import PasskeyService
+from stagedoor.signin.passkey_checks import PasskeyChecks
+from stagedoor.signin.passkeys import PasskeyRegistry
+from stagedoor.signin.provider_sign_in import ProviderSignIns
+from stagedoor.signin.providers import open_clients
 from stagedoor.signin.refresh import RefreshService
-from stagedoor.signin.single_sign_on import open_clients
-from stagedoor.signin.single_sign_on_service import SignInService
-from stagedoor.signin.step_up_service import StepUpService
-from stagedoor.store.database import Database
+from stagedoor.signin.step_up import StepUpService
 
 
 def web_listener(
-    settings: Settings,
+    context: SignInContext,
     flow: Flow,
-    database: Database,
-    policy: Callable[[], Policy],
     secure: ServerTls | None,
     recorder: Recorder,
     note: Note,
-    sign_ins: SignInService,
+    sign_ins: ProviderSignIns,
     step_ups: StepUpService,
-    issued: Callable[[PassKind, Identity], None],
+    on_sign_in: Callable[[Identity], None],
     certificates: UserCertificates | None,
     refused: RefusedKeys,
 ) -> WebListener:
     """Return the WebShell's listener. Raises StagedoorError.
 
-    `policy` returns the current policy. `issued` gets each new pass. `certificates` are for machines.
+    `on_sign_in` gets the identity of each new session.
     """
-    allowance = ChangeRateLimit()
-    passes = PassService(
-        settings,
-        database,
-        policy,
-        flow.by_newest_policy,
-        _lifetimes(settings),
-        allowance,
-        issued=issued,
-    )
-    logins = LoginService(settings, database, passes, _lifetimes(settings), certificates, refused)
+    settings, database, policy = context.settings, context.database, context.policy
+    passes = PassService(context, flow.by_newest_policy, on_sign_in)
+    logins = LoginService(context, passes, certificates, refused)
     return WebListener(
         WebApp(
             ShellAccess(
@@ -85,21 +71,22 @@ def web_listener(
                 holders_of(settings),
                 recording_plan(settings, recorder),
                 note,
-                PresenceService(settings, database, policy, allowance),
+                PresenceService(settings, database, policy, context.allowance),
             ),
             passes,
             sign_ins,
             LoginParts(
                 logins,
-                LoginApproval(settings, database),
-                MachineLoginService(settings, database, certificates, refused),
+                LoginApproval(context),
+                MachineLoginService(context, certificates, refused),
                 partial(describe, settings, logins=logins.is_possible),
                 RevocationList(settings, database, policy).bytes,
                 client_file(),
             ),
             AccountService(settings, database),
-            CredentialService(settings, database, policy, allowance, refused),
-            PasskeyService(settings, database, policy, allowance),
+            CredentialService(context, refused),
+            PasskeyRegistry(context),
+            PasskeyChecks(context),
             step_ups,
             RecordingService(settings, database, policy),
             _limits(settings),
@@ -124,25 +111,22 @@ def _limits(settings: Settings) -> WebLimits:
     )
 
 
-def _lifetimes(settings: Settings) -> Lifetimes:
-    return Lifetimes(session_s=settings.web.session_s, session_max_s=settings.web.session_max_s)
-
-
 def sign_ins_of(
-    settings: Settings, database: Database, apps: Callable[[], Iterable[Target]]
-) -> tuple[SignInService, RefreshService]:
+    context: SignInContext, apps: Callable[[], Iterable[Target]]
+) -> tuple[ProviderSignIns, RefreshService]:
     """Return the services of single sign-on and of the repeated check of its sign-ins.
 
     `apps` returns the apps that exist now. Raises StagedoorError.
     """
+    settings = context.settings
     # Without a provider nothing is sealed, so no key file is created.
     key = SealingKey(os.urandom(KEY_BYTES))
     if settings.sso:
         key = load_or_create_sealing_key(settings.sign_in_key_file)
-    clients = open_clients(settings, time.time)
+    clients = open_clients(settings, context.now)
     return (
-        SignInService(settings, database, key, clients.signing_in, os.urandom, apps),
-        RefreshService(settings, database, key, clients.refreshing),
+        ProviderSignIns(context, key, clients.signing_in, os.urandom, apps),
+        RefreshService(context, key, clients.refreshing),
     )
 
 

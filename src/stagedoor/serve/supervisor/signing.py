@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from stagedoor.admin.certificates.certificates import (
+from stagedoor.admin.certificates.user_signer import (
     CertificateError,
     NoGrantError,
     TooManyCertificatesError,
+    UserSigner,
 )
-from stagedoor.admin.certificates.user_signer import UserSigner
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.serve.supervisor.control import Sign, Signed
@@ -74,7 +74,7 @@ class SigningService:
 
     def _close_signer(self) -> None:
         if self._signer is not None:
-            self._signer.close()
+            self._signer.close_store()
             self._signer = None
 
     def _answer(self, request: Sign) -> Signed:

@@ -1,39 +1,35 @@
-"""`stagedoor login`, the user's side: a page where a signed-in user approves or denies a machine's login."""
+"""`stagedoor login`, the user's side: a signed-in user approves or denies a machine's login on a page."""
 
 import secrets
-import time
 from collections.abc import Callable
 
-from stagedoor.admin.asking import ask, web_service
+from stagedoor.admin.asking import ask
+from stagedoor.admin.sign_ins import shown_id
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.model.pending_login import OVER, LoginState, PendingLogin
-from stagedoor.settings.settings import Settings
-from stagedoor.store.database import Database
-from stagedoor.store.sign_in import pending_logins
+from stagedoor.model.pending_login import OVER, PENDING_S, LoginState, PendingLogin
+from stagedoor.model.webpass import KeyLogin
+from stagedoor.signin.context import SignInContext
+from stagedoor.store.sign_in import logins, pending_logins
 
 
 class LoginApproval:
     """The user's side of a login. It uses the store in a thread; a store that fails is a Denial."""
 
-    def __init__(
-        self, settings: Settings, database: Database, now: Callable[[], float] = time.time
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._now = now
+    def __init__(self, context: SignInContext) -> None:
+        self._context = context
 
     async def find(self, identity: Identity, id_: str) -> PendingLogin | Denial:
         """Return a login that still waits and that this user may approve."""
-        if (denial := _not_a_person(identity)) is not None:
+        if (denial := _check_person(identity)) is not None:
             return denial
-        login = await ask(pending_logins.find, self._database, id_)
+        login = await ask(pending_logins.find, self._context.database, id_)
         if login is None or (
             isinstance(login, PendingLogin)
             and (
-                login.state_at(self._now()) is None
+                login.state_at(self._context.now()) is None
                 or login.wanted_user not in (None, identity.name)
             )
         ):
@@ -48,13 +44,13 @@ class LoginApproval:
         The code is for a client on the same machine as the browser. `gateway` is the address of the page that
         the user sees. Wrong letters are refused, and use up one of the login's tries.
         """
-        if (denial := _not_a_person(identity)) is not None:
+        if (denial := _check_person(identity)) is not None:
             return denial
         code = secrets.token_urlsafe(32) if letters is None else None
 
         def step(login: PendingLogin) -> PendingLogin:
             assert identity.sign_in is not None, "it is a person's"
-            me = (self._now(), identity.sign_in.id, identity.name)
+            me = (self._context.now(), identity.sign_in.id, identity.name)
             if code is not None:
                 return pending_login.approve_by_code(login, *me, code)
             return pending_login.approve_by_letters(login, *me, letters or "", gateway)
@@ -75,7 +71,7 @@ class LoginApproval:
         """Refuse a login that the user did not want."""
 
         def step(login: PendingLogin) -> PendingLogin:
-            return pending_login.deny(login, self._now())
+            return pending_login.deny(login, self._context.now())
 
         after = await ask(self._change, identity, id_, step)
         return after if isinstance(after, Denial) else None
@@ -84,12 +80,11 @@ class LoginApproval:
         self, identity: Identity, id_: str, step: Callable[[PendingLogin], PendingLogin]
     ) -> PendingLogin:
         """Change a login by `step` and store it. Runs in a thread. Raises RefusedError, StoreError."""
-        login = pending_logins.find(self._database, id_)
+        login = pending_logins.find(self._context.database, id_)
         if login is None or login.wanted_user not in (None, identity.name):
             raise RefusedError(OVER)
         after = step(login)
-        service = web_service(self._settings, self._database, identity.name)
-        with service.change("login.answer") as change:
+        with self._context.change(identity.name, "login.answer") as change:
             if not pending_logins.change(change.transaction, login, after):
                 raise RefusedError("this login has just changed; load the page again")
             change.unchanged = True
@@ -103,7 +98,43 @@ class LoginApproval:
         return after
 
 
-def _not_a_person(identity: Identity) -> Denial | None:
+async def submit(context: SignInContext, login: PendingLogin) -> Denial | None:
+    """Store a login that waits for its user's approval, or return why there is no room for it."""
+    full = await ask(pending_logins.add, context.database, login, context.now())
+    if full is None or isinstance(full, Denial):
+        return full
+    return Denial(
+        Reason.THROTTLED if full.where else Reason.OVERLOADED,
+        f"{full.most} logins{full.where} wait for approval, and no more may; try again",
+        int(PENDING_S),
+    )
+
+
+def open_approved(
+    context: SignInContext, login: PendingLogin, changed: str
+) -> tuple[str, KeyLogin]:
+    """Spend an approved login: open a sign-in bound to its key, and return the sign-in with its secret.
+
+    It blocks. Raises NotFoundError, StoreError, and RefusedError with the text `changed` if the login has
+    changed meanwhile.
+    """
+    with context.change(login.wanted_user or "", "login") as change:
+        if not pending_logins.change(change.transaction, login, pending_login.spend(login)):
+            raise RefusedError(changed)
+        session_s = context.settings.web.session_s
+        secret, opened = logins.open_login(change.transaction, login, session_s, context.now())
+        change.fields |= {
+            "user": opened.name,
+            "sign_in": shown_id(opened.id),
+            "key": login.fingerprint,
+            "label": login.label,
+            "from": login.source,
+            "expires_at": opened.expires_at,
+        }
+    return secret, opened
+
+
+def _check_person(identity: Identity) -> Denial | None:
     """Return why this identity may not approve logins, or None if it is a person's sign-in.
 
     A login would outlive the token or link that approves it, and would not be limited to its scopes.

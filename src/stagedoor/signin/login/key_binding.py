@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -14,11 +13,11 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.letters import letters_digest, random_letters, shown_letters
 from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
-from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.rate import Rate
 from stagedoor.model.source import source_network
-from stagedoor.settings.settings import Settings
-from stagedoor.signin.login.approved_login import open_approved
-from stagedoor.store.database import Database
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.login.approval import open_approved, submit
+from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.sign_in import pending_logins
 from stagedoor.wire.oneline import folded
 
@@ -33,31 +32,28 @@ PATH = "/sign-in/sso"
 class KeyBinding:
     """Binds unknown keys to sign-ins. Belongs to one event loop, and uses the store in a thread."""
 
-    def __init__(
-        self, settings: Settings, database: Database, now: Callable[[], float] = time.time
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._now = now
-        self._beginnings = SourceRates(BEGINNINGS)
+    def __init__(self, context: SignInContext) -> None:
+        self._context = context
+        complaint = "too many unknown keys come from your address"
+        self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
         self._waiting: dict[str, asyncio.Future[PendingLogin | Denial]] = {}
         self._watching: asyncio.Task[None] | None = None
 
     @property
     def is_possible(self) -> bool:
         """Return whether there is an identity provider, and connections may wait (`ssh.hold_s`)."""
-        return bool(self._settings.sso) and self._settings.ssh.hold_s > 0
+        return bool(self._context.settings.sso) and self._context.settings.ssh.hold_s > 0
 
     async def bind(
         self, key: UnknownKey, wanted_user: str | None, show: Callable[[str], None]
     ) -> Denial | None:
         """Bind a key as `listeners.ssh.login.SshSignIns.bind` says. Only `wanted_user` may approve it."""
-        hold_s = min(self._settings.ssh.hold_s, PENDING_S)
+        hold_s = min(self._context.settings.ssh.hold_s, PENDING_S)
         pending = await self._begin(key, wanted_user)
         if isinstance(pending, Denial):
             return pending
         login, letters = pending
-        url = f"{self._settings.sso[0].redirect_uri.removesuffix(PATH)}/login/{login.id}"
+        url = f"{self._context.settings.sso[0].redirect_uri.removesuffix(PATH)}/login/{login.id}"
         instructions = (
             f"stagedoor: to sign in, open\r\n  {url}\r\n"
             f"and type the letters {letters} there, within {hold_s / 60:.3g} min.\r\n"
@@ -68,18 +64,16 @@ class KeyBinding:
         opened = await ask(self._open, approved)
         if isinstance(opened, Denial):
             return opened
-        self._beginnings.give_back(login.source)
+        self._beginnings.give_back(key.source)
         return None
 
     async def _begin(
         self, key: UnknownKey, wanted_user: str | None
     ) -> tuple[PendingLogin, str] | Denial:
         """Store a login that waits for approval; return it with the letters to show."""
-        network, now = source_network(key.source.address), self._now()
-        if self._beginnings.take(network, now) is None:
-            return Denial(
-                Reason.THROTTLED, "too many unknown keys come from your address; try again later"
-            )
+        if (denial := self._beginnings.take(key.source)) is not None:
+            return denial
+        network, now = source_network(key.source.address), self._context.now()
         id_, letters = secrets.token_urlsafe(16), random_letters(secrets.token_bytes(64))
         login = PendingLogin(
             id_,
@@ -94,13 +88,8 @@ class KeyBinding:
             now + PENDING_S,
             wanted_user,
         )
-        full = await ask(pending_logins.add, self._database, login, now)
-        if isinstance(full, Denial):
-            return full
-        if full is not None:
-            why = f"{full.most} logins{full.where} wait for approval, and no more may; try again"
-            return Denial(Reason.THROTTLED, why)
-        return login, shown_letters(letters)
+        denial = await submit(self._context, login)
+        return denial or (login, shown_letters(letters))
 
     async def _wait_for_answer(
         self, login: PendingLogin, hold_s: float, show: Callable[[], None]
@@ -123,7 +112,7 @@ class KeyBinding:
                 asyncio.get_running_loop().run_in_executor(None, self._give_up, login)
         return approved or Denial(
             Reason.CREDENTIAL_WRONG,
-            f"nobody signed in for this key within {hold_s:g} s (without a line that says where: ssh -q and "
+            f"no user signed in for this key within {hold_s:g} s (without a line that says where: ssh -q and "
             "LogLevel ERROR hide it); connect again",
         )
 
@@ -133,7 +122,7 @@ class KeyBinding:
             await asyncio.sleep(LOOK_EVERY_S)
             waiting = tuple(self._waiting.items())  # `_waiting` may change during the query
             ids = [id_ for id_, _ in waiting]
-            answered = await ask(pending_logins.find_answered, self._database, ids)
+            answered = await ask(pending_logins.find_answered, self._context.database, ids)
             if isinstance(answered, Denial):
                 continue
             for id_, answer in waiting:
@@ -148,7 +137,7 @@ class KeyBinding:
                 "the login was given up: more of your network than of any other wait; connect again",
             )
         # The client has no port, so no code is needed: an approved login is due.
-        if pending_login.is_due(login, self._now()):
+        if pending_login.is_due(login, self._context.now()):
             return login
         return Denial(
             Reason.CREDENTIAL_WRONG,
@@ -157,16 +146,14 @@ class KeyBinding:
 
     def _open(self, login: PendingLogin) -> None:
         """Bind the key. Runs in a thread. Raises RefusedError, NotFoundError, StoreError."""
-        changed = "this login has just changed; connect again"
-        session_s = self._settings.web.session_s
-        open_approved(self._settings, self._database, login, session_s, self._now(), changed)
+        open_approved(self._context, login, "this login has just changed; connect again")
 
     def _give_up(self, login: PendingLogin) -> None:
         """Deny a login that still waits, so that its page says so. Runs in a thread."""
         with suppress(StoreError, RefusedError):  # it expires anyway
-            current = pending_logins.find(self._database, login.id)
+            current = pending_logins.find(self._context.database, login.id)
             if current is not None and current.state is LoginState.WAITING:
-                with self._database.write() as transaction:
+                with self._context.database.write() as transaction:
                     pending_logins.change(
-                        transaction, current, pending_login.deny(current, self._now())
+                        transaction, current, pending_login.deny(current, self._context.now())
                     )

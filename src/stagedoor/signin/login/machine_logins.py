@@ -2,45 +2,36 @@
 
 import hashlib
 import math
-import time
-from collections.abc import Callable
 
 import structlog
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.certificates.certificates import (
-    CertificateError,
-    RefusedKeys,
-    UserCertificates,
-)
-from stagedoor.admin.service import AdminService
+from stagedoor.admin.certificates.revocation import RefusedKeys
+from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.sign_ins import shown_id
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.rate import Rate, SourceRates
 from stagedoor.model.source import Source, source_network
-from stagedoor.model.webpass import WebPass
+from stagedoor.model.webpass import KeyLogin
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.machine import MachineClaims
 from stagedoor.settings.machines import MachineSettings
-from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.machine_tokens import MachineTokens
 from stagedoor.signin.login.service import (
     MAX_LABEL_CHARS,
     NAMESPACE,
     NO_CERTIFICATES,
     LoginResult,
-    uncertified,
+    certify_new,
 )
-from stagedoor.store.database import Database
+from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
 from stagedoor.store.sign_in import logins
 from stagedoor.wire.oneline import folded
 from stagedoor.wire.ssh.key import PublicKey
 
-TRIES = Rate(burst=50, interval_s=3.0)
-"""The attempts of one source network: each may make the gateway ask the issuer. One that succeeds is given
-back, so the many jobs of a CI behind one address are not counted."""
 OF_A_RULE = Rate(burst=300, interval_s=0.5)
 """The logins by one `[[machines]]` table, in each worker: each changes the policy, and is in the memory of
 every worker while it lasts. A CI matrix has 256 jobs at most."""
@@ -58,31 +49,28 @@ class MachineLoginService:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
+        context: SignInContext,
         certificates: UserCertificates | None,
         refused: RefusedKeys,
-        now: Callable[[], float] = time.time,
     ) -> None:
         """Read the files that `[[machines]]` names. Raises SettingsError."""
-        self._settings = settings
-        self._database = database
+        self._context = context
         self._certificates = certificates
         self._refused = refused
-        self._now = now
-        self._tokens = MachineTokens(settings.machines, now)
-        self._tries = SourceRates(TRIES)
+        self._tokens = MachineTokens(context.settings.machines, context.now)
+        complaint = "too many tokens from your address were refused"
+        self._attempts = SourceLimit(ATTEMPTS, complaint, context.now)
         self._of_rules = SourceRates(OF_A_RULE)
 
     async def log_in(
         self, origin: str, token: str, signature: str, source: Source
     ) -> LoginResult | Denial:
         """Open a sign-in for the key that signed `machine_text`, if a table accepts the token."""
-        if not self._settings.machines:
+        if not self._context.settings.machines:
             return _NONE_HERE
         if self._certificates is None:
             return NO_CERTIFICATES
-        if (denial := self._limit_source(source)) is not None:
+        if (denial := self._attempts.take(source)) is not None:
             return denial
         key = find_signing_key(signature, NAMESPACE, machine_text(origin, token))
         if key is None:
@@ -97,46 +85,42 @@ class MachineLoginService:
             machine, claims = await self._tokens.verify(token)
         except OidcError as error:
             return _log_refusal(error, source)
-        self._tries.give_back(source_network(source.address))
+        self._attempts.give_back(source)
         if (denial := self._limit_rule(machine)) is not None:
             return denial
         opened = await ask(self._open, machine, claims, key, source)
         if isinstance(opened, Denial):
             return opened
         secret, login = opened
-        return await self._with_certificate(self._certificates, login, key.line, secret)
+        return await certify_new(self._certificates, login, secret)
 
     def _open(
         self, machine: MachineSettings, claims: MachineClaims, key: PublicKey, source: Source
-    ) -> tuple[str, WebPass]:
+    ) -> tuple[str, KeyLogin]:
         """Open a sign-in and return it with its secret. Runs in a thread. Raises RefusedError, StoreError."""
-        now = self._now()
-        service = AdminService(
-            self._database, self._settings.data_dir, f"{machine.name} (machine)", self._now
-        )
-        label, key_name = folded(claims.subject)[:MAX_LABEL_CHARS], key.fingerprint
+        now, network = self._context.now(), source_network(source.address)
+        subject = folded(claims.subject)
         try:
-            with service.change("login.machine") as change:
+            with self._context.change(machine.name, "login.machine", by="machine") as change:
                 secret, opened = logins.open_machine_login(
                     change.transaction,
                     machine.user,
                     rule=machine.name,
-                    key_fingerprint=key_name,
+                    key_fingerprint=key.fingerprint,
                     public_key=key.line,
-                    label=label,
-                    source=source_network(source.address),
+                    label=subject[:MAX_LABEL_CHARS],
+                    source=network,
                     ends_at=now + machine.session_s,
                     now=now,
                 )
-                assert opened.sign_in is not None, "a sign-in names itself"
                 change.fields |= {
                     "user": machine.user,
                     "machine": machine.name,
                     "issuer": machine.issuer,
-                    "subject": folded(claims.subject),
-                    "sign_in": shown_id(opened.sign_in.id),
-                    "key": key_name,
-                    "from": source_network(source.address),
+                    "subject": subject,
+                    "sign_in": shown_id(opened.id),
+                    "key": key.fingerprint,
+                    "from": network,
                     "expires_at": opened.expires_at,
                 }
         except NotFoundError:
@@ -146,22 +130,9 @@ class MachineLoginService:
             ) from None
         return secret, opened
 
-    async def _with_certificate(
-        self, certificates: UserCertificates, login: WebPass, public_key: str, secret: str
-    ) -> LoginResult:
-        """Return the login's result with a certificate for its key, or with why none was signed."""
-        assert login.sign_in is not None, "a sign-in names itself"
-        try:
-            certificate = await certificates.sign(
-                login.name, login.sign_in.number, public_key, login.expires_at
-            )
-        except CertificateError as error:
-            return uncertified(login, secret, error)
-        return LoginResult(login.name, login.expires_at, secret, certificate)
-
     def _limit_rule(self, machine: MachineSettings) -> Denial | None:
         """Count a login by this table. Return a denial if there were too many, else None."""
-        name, now = machine.name, self._now()
+        name, now = machine.name, self._context.now()
         if self._of_rules.take(name, now) is not None:
             return None
         wait_s = math.ceil(self._of_rules.wait_s(name, now))
@@ -169,18 +140,6 @@ class MachineLoginService:
             Reason.THROTTLED,
             f"so many jobs log in by [[machines]] {name!r} that the next one has to wait; try again in "
             f"{wait_s} s",
-            wait_s,
-        )
-
-    def _limit_source(self, source: Source) -> Denial | None:
-        """Count an attempt of the source. Return a denial if there were too many, else None."""
-        network, now = source_network(source.address), self._now()
-        if self._tries.take(network, now) is not None:
-            return None
-        wait_s = math.ceil(self._tries.wait_s(network, now))
-        return Denial(
-            Reason.THROTTLED,
-            f"too many tokens from your address were refused; try again in {wait_s} s",
             wait_s,
         )
 
@@ -197,7 +156,7 @@ def _log_refusal(error: OidcError, source: Source) -> Denial:
     if isinstance(error, UnavailableError):
         return Denial(
             Reason.UPSTREAM_TIMEOUT,
-            "the issuer of this token does not tell its keys now; try again (the gateway's log says why)",
+            "the issuer of this token does not publish its keys now; try again (the gateway's log says why)",
             retry_after_s=RETRY_S,
         )
     return Denial(Reason.CREDENTIAL_WRONG, str(error))

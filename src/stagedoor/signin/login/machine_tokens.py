@@ -23,7 +23,7 @@ from stagedoor.oidc.machine import (
 from stagedoor.oidc.provider import discovery_url
 from stagedoor.oidc.published import IssuerKeys
 from stagedoor.settings.machines import MachineSettings
-from stagedoor.signin.single_sign_on import HttpsFetch
+from stagedoor.signin.providers import HttpsFetch
 
 
 class MachineTokens:

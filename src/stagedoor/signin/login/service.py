@@ -1,35 +1,31 @@
 """`stagedoor login`, the machine's side: it begins a login, waits for approval, and gets a certificate."""
 
-import math
 import secrets
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask, web_service
-from stagedoor.admin.certificates.certificates import (
+from stagedoor.admin.asking import ask
+from stagedoor.admin.certificates.revocation import RefusedKeys
+from stagedoor.admin.certificates.user_signer import (
     CertificateError,
     NoGrantError,
-    RefusedKeys,
     TooManyCertificatesError,
     UserCertificates,
 )
 from stagedoor.admin.sign_ins import shown_id
-from stagedoor.authn.passes import Lifetimes, renewed_end
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.pending_login import OVER, PENDING_S, LoginState, PendingLogin
-from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.rate import Rate
 from stagedoor.model.source import Source, source_network
 from stagedoor.model.units import MINUTE_S
-from stagedoor.model.webpass import PassKind, WebPass
-from stagedoor.settings.settings import Settings
-from stagedoor.signin.login.approved_login import open_approved
+from stagedoor.model.webpass import KeyLogin, SignInPass
+from stagedoor.signin.context import SignInContext
+from stagedoor.signin.login.approval import open_approved, submit
 from stagedoor.signin.passes import PassService
-from stagedoor.store.database import Database
+from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.sign_in import logins, passes, pending_logins
 from stagedoor.wire.oneline import folded
 
@@ -51,14 +47,6 @@ NO_CERTIFICATES = Denial(
 _NO_LOGIN = Denial(
     Reason.CREDENTIAL_WRONG, "no login with this key lasts; log in with: stagedoor login"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StartedLogin:
-    """A login that waits for approval. `ends_at` is seconds since the epoch."""
-
-    id: str
-    ends_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +74,18 @@ class LoginService:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
+        context: SignInContext,
         passes: PassService,
-        lifetimes: Lifetimes,
         certificates: UserCertificates | None,
         refused: RefusedKeys,
-        now: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = settings
-        self._database = database
+        self._context = context
         self._passes = passes
-        self._lifetimes = lifetimes
         self._certificates = certificates
         self._refused = refused
-        self._now = now
-        self._beginnings = SourceRates(BEGINNINGS)
-        self._questions = SourceRates(QUESTIONS)
+        complaint = "too many logins come from your address"
+        self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
+        self._questions = SourceLimit(QUESTIONS, complaint, context.now)
 
     @property
     def is_possible(self) -> bool:
@@ -117,11 +100,11 @@ class LoginService:
         label: str,
         port: int | None,
         source: Source,
-    ) -> StartedLogin | Denial:
+    ) -> PendingLogin | Denial:
         """Begin a login for the key that signed `login_text`. It waits for approval."""
         if self._certificates is None:
             return NO_CERTIFICATES
-        if (denial := self._limit_source(self._beginnings, source)) is not None:
+        if (denial := self._beginnings.take(source)) is not None:
             return denial
         key = find_signing_key(signature, NAMESPACE, login_text(origin, challenge))
         if key is None:
@@ -132,9 +115,9 @@ class LoginService:
             )
         if (denial := self._refused(key.line)) is not None:
             return denial
-        id_, now = secrets.token_urlsafe(16), self._now()
+        now = self._context.now()
         login = PendingLogin(
-            id_,
+            secrets.token_urlsafe(16),
             challenge,
             key.line,
             key.fingerprint,
@@ -145,14 +128,7 @@ class LoginService:
             now,
             now + PENDING_S,
         )
-        full = await ask(pending_logins.add, self._database, login, now)
-        if isinstance(full, Denial):
-            return full
-        if full is not None:
-            reason = Reason.THROTTLED if full.where else Reason.OVERLOADED
-            why = f"{full.most} logins{full.where} wait for approval, and no more may; try again"
-            return Denial(reason, why, int(PENDING_S))
-        return StartedLogin(id_, login.ends_at)
+        return await submit(self._context, login) or login
 
     async def poll(
         self, id_: str, verifier: str, code: str | None, gateway: str, source: Source
@@ -161,22 +137,23 @@ class LoginService:
 
         `gateway` is the address that the client asked at; the letters are bound to it.
         """
-        if (denial := self._limit_source(self._questions, source)) is not None:
+        if (denial := self._questions.take(source)) is not None:
             return denial
         opened = await ask(self._open_if_approved, id_, verifier, code, gateway)
         if isinstance(opened, LoginState | Denial):
             return opened
-        secret, login, public_key = opened
-        return await self._with_certificate(login, public_key, secret)
+        secret, login = opened
+        assert self._certificates is not None, "no login begins without"
+        return await certify_new(self._certificates, login, secret)
 
     def _open_if_approved(
         self, id_: str, verifier: str, code: str | None, gateway: str
-    ) -> tuple[str, WebPass, str] | LoginState:
-        """Open the sign-in of an approved login; return its secret, the sign-in, and the login's public key.
+    ) -> tuple[str, KeyLogin] | LoginState:
+        """Open the sign-in of an approved login, and return it with its secret.
 
         Raises RefusedError, NotFoundError. Runs in a thread.
         """
-        login, now = pending_logins.find(self._database, id_), self._now()
+        login, now = pending_logins.find(self._context.database, id_), self._context.now()
         # The same words for an unknown login and for one of another client: an id is no secret.
         if login is None or not pending_login.holds_verifier(login, verifier):
             raise RefusedError(OVER)
@@ -190,10 +167,7 @@ class LoginService:
             return LoginState.WAITING
         if (denial := self._refused(login.public_key)) is not None:
             raise RefusedError(denial.message)
-        secret, opened = open_approved(
-            self._settings, self._database, login, self._lifetimes.session_s, now, OVER
-        )
-        return secret, opened, login.public_key
+        return open_approved(self._context, login, OVER)
 
     def _keep_letters(self, login: PendingLogin, derived: PendingLogin) -> None:
         """Store the letters of a login at its client's first poll. Raises StoreError.
@@ -201,7 +175,7 @@ class LoginService:
         If the row has just changed, the client's next poll stores them.
         """
         if derived is not login:
-            with self._database.write() as transaction:
+            with self._context.database.write() as transaction:
                 pending_logins.change(transaction, login, derived)
 
     async def renew(
@@ -213,72 +187,41 @@ class LoginService:
         """
         if self._certificates is None:
             return NO_CERTIFICATES
-        if (denial := self._limit_source(self._questions, source)) is not None:
+        if (denial := self._questions.take(source)) is not None:
             return denial
         key = find_signing_key(signature, NAMESPACE, renewal_text(origin, at, nonce))
         if key is None:
             return Denial(Reason.CREDENTIAL_WRONG, f"the signature does not hold for {origin}")
         if (denial := self._refused(key.line)) is not None:
             return denial
-        ahead_s = at - self._now()
+        ahead_s = at - self._context.now()
         if abs(ahead_s) > CLOCK_S:
             direction = "ahead" if ahead_s > 0 else "behind"
             return Denial(
                 Reason.BAD_REQUEST,
                 f"your clock is {abs(ahead_s) / MINUTE_S:.0f} min {direction} of the gateway's; set it",
             )
-        current = await ask(logins.sign_in_of_key, self._database, key.fingerprint, self._now())
-        if current is None:
-            return _NO_LOGIN
-        identity = (
-            current if isinstance(current, Denial) else await self._passes.identity_of(current)
+        current = await ask(
+            logins.sign_in_of_key, self._context.database, key.fingerprint, self._context.now()
         )
+        if current is None or isinstance(current, Denial):
+            return current or _NO_LOGIN
+        identity = await self._passes.identity_of(current)
         if isinstance(identity, Denial):
             return identity
-        assert not isinstance(current, Denial)
-        login = await ask(self._renew, current)
-        if isinstance(login, Denial):
-            return login
-        return await self._with_certificate(login, key.line, None)
-
-    def _renew(self, login: WebPass) -> WebPass:
-        """Move the login's end, as use of a browser's session does, and return it. Runs in a thread."""
-        now = self._now()
-        end = renewed_end(login, now, self._lifetimes)
-        assert login.sign_in is not None, "a sign-in names itself"
-        if end is None:
-            return login
-        service = web_service(self._settings, self._database, login.name)
-        with suppress(NotFoundError), service.change("web.renew") as change:
-            passes.renew_sign_in(change.transaction, login.sign_in.id, end, now)
-            change.fields |= {"user": login.name, "expires_at": end}
-        with self._database.read() as transaction:
-            return passes.read(transaction, login.sign_in.id)
-
-    async def _with_certificate(
-        self, login: WebPass, public_key: str, secret: str | None
-    ) -> LoginResult | Denial:
-        """Return the login's result with a certificate for its key.
-
-        If none is signed, a new login (`secret` is given) gets the reason in its result, a renewal a denial.
-        """
-        assert login.sign_in is not None, "a sign-in names itself"
-        assert self._certificates is not None, "no login begins without"
+        login = await ask(self._passes.extend, current)
+        if login is None or isinstance(login, Denial):
+            return login or _NO_LOGIN
         try:
-            certificate = await self._certificates.sign(
-                login.name, login.sign_in.number, public_key, login.expires_at
-            )
+            return await _certified(self._certificates, login, key.line, None)
         except CertificateError as error:
-            if secret is None:
-                return _unsigned(error)
-            return uncertified(login, secret, error)
-        return LoginResult(login.name, login.expires_at, secret, certificate)
+            return _unsigned(error)
 
     async def state(self, secret: str, source: Source) -> LoginResult | Denial:
         """Return the user and the end of the login with that secret, without a certificate."""
-        if (denial := self._limit_source(self._questions, source)) is not None:
+        if (denial := self._questions.take(source)) is not None:
             return denial
-        login = await ask(passes.find, self._database, PassKind.LOGIN, secret)
+        login = await ask(passes.find, self._context.database, KeyLogin, secret)
         if login is None or isinstance(login, Denial):
             return login or _NO_LOGIN
         identity = await self._passes.identity_of(login)
@@ -288,29 +231,22 @@ class LoginService:
 
     async def end(self, secret: str, source: Source) -> Denial | None:
         """End the login with that secret, and all that it opened; do nothing if there is none."""
-        if (denial := self._limit_source(self._questions, source)) is not None:
+        if (denial := self._questions.take(source)) is not None:
             return denial
 
         def end() -> None:
-            login = passes.find(self._database, PassKind.LOGIN, secret)
-            if login is None or login.sign_in is None:
+            login = passes.find(self._context.database, KeyLogin, secret)
+            if login is None:
                 return
-            service = web_service(self._settings, self._database, login.name)
-            with suppress(NotFoundError), service.change("logout", revokes=True) as change:
+            with (
+                suppress(NotFoundError),
+                self._context.change(login.name, "logout", revokes=True) as change,
+            ):
                 why = "you logged out on this machine; log in again with: stagedoor login"
-                passes.end(change.transaction, login.sign_in.id, why, service.clock())
-                change.fields |= {"user": login.name, "sign_in": shown_id(login.sign_in.id)}
+                passes.end_sign_in(change.transaction, login.id, why, self._context.now())
+                change.fields |= {"user": login.name, "sign_in": shown_id(login.id)}
 
         return await ask(end)
-
-    def _limit_source(self, rates: SourceRates, source: Source) -> Denial | None:
-        """Count a request of the source. Return a denial if there were too many, else None."""
-        network, now = source_network(source.address), self._now()
-        if rates.take(network, now) is not None:
-            return None
-        wait_s = math.ceil(rates.wait_s(network, now))
-        why = f"too many logins come from your address; try again in {wait_s} s"
-        return Denial(Reason.THROTTLED, why, wait_s)
 
 
 def login_text(origin: str, challenge: bytes) -> bytes:
@@ -323,10 +259,22 @@ def renewal_text(origin: str, at: int, nonce: str) -> bytes:
     return f"stagedoor renew\n{origin}\n{at}\n{nonce}\n".encode()
 
 
-def uncertified(login: WebPass, secret: str, error: CertificateError) -> LoginResult:
-    """Return the result of a login whose certificate was refused with `error`."""
-    no_grant = isinstance(error, NoGrantError)
-    return LoginResult(login.name, login.expires_at, secret, None, str(error), no_grant)
+async def certify_new(certificates: UserCertificates, login: KeyLogin, secret: str) -> LoginResult:
+    """Return the result of a new login: with a certificate for its key, or with why none is signed."""
+    try:
+        return await _certified(certificates, login, login.public_key, secret)
+    except CertificateError as error:
+        no_grant = isinstance(error, NoGrantError)
+        return LoginResult(login.name, login.expires_at, secret, None, str(error), no_grant)
+
+
+async def _certified(
+    certificates: UserCertificates, login: SignInPass, public_key: str, secret: str | None
+) -> LoginResult:
+    """Return the result of a login with a certificate for its key. Raises CertificateError."""
+    ends_at = login.expires_at
+    certificate = await certificates.sign(login.name, login.sign_in.number, public_key, ends_at)
+    return LoginResult(login.name, ends_at, secret, certificate)
 
 
 def _unsigned(error: CertificateError) -> Denial:

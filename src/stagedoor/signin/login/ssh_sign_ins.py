@@ -1,27 +1,24 @@
 """Sign-ins of users who log in by SSH: binding their keys, certifying them, and logging out."""
 
-import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.certificates.certificates import (
+from stagedoor.admin.certificates.revocation import RefusedKeys
+from stagedoor.admin.certificates.user_signer import (
     CertificateError,
     NoGrantError,
-    RefusedKeys,
     TooManyCertificatesError,
     UserCertificates,
 )
-from stagedoor.admin.service import AdminService
 from stagedoor.authz.decide import known
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
-from stagedoor.model.policy import Policy
 from stagedoor.model.target import Target
-from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.key_binding import KeyBinding
-from stagedoor.store.database import Database
 from stagedoor.store.sign_in import passes
 from stagedoor.wire.target import names_app, parse_login
 
@@ -37,22 +34,16 @@ class SshSignInService:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
+        context: SignInContext,
         apps: Callable[[], Iterable[Target]],
         certificates: UserCertificates,
         refused: RefusedKeys,
-        now: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = settings
-        self._database = database
-        self._policy = policy
+        self._context = context
         self._apps = apps
         self._certificates = certificates
         self._refused = refused
-        self._now = now
-        self._binding = KeyBinding(settings, database, now)
+        self._binding = KeyBinding(context)
 
     def holds(self, public_key: str) -> bool:
         """Return whether a connection with this unknown key may wait until its user signs in."""
@@ -70,7 +61,7 @@ class SshSignInService:
         """
         if names_app(name, self._apps()):
             return None
-        is_user = name in self._policy().all_users or parse_login(name) is None
+        is_user = name in self._context.policy().all_users or parse_login(name) is None
         return name if is_user else None
 
     async def certificate(self, identity: Identity, public_key: str) -> str | Denial:
@@ -79,7 +70,7 @@ class SshSignInService:
         if sign_in is None:
             return _NO_SIGN_IN
         # The connection may be older than a change that ended its sign-in.
-        ends_at = known(self._policy(), identity, self._now())
+        ends_at = known(self._context.policy(), identity, self._context.now())
         if isinstance(ends_at, Denial):
             return ends_at
         assert ends_at is not None, "a sign-in ends"
@@ -97,25 +88,24 @@ class SshSignInService:
         sign_in = identity.sign_in
         if sign_in is None:
             return _NO_SIGN_IN
-        actor = f"{identity.name} (ssh)"
-        service = AdminService(self._database, self._settings.data_dir, actor, self._now)
 
         def end() -> None:
-            try:
-                with service.change("ssh.logout", revokes=True) as change:
-                    passes.end(change.transaction, sign_in.id, LOGGED_OUT, service.clock())
-                    change.fields |= {"user": identity.name, "sign_in": str(sign_in.number)}
-            except NotFoundError:
-                pass  # it is over already
+            with (
+                suppress(NotFoundError),
+                self._context.change(identity.name, "ssh.logout", by="ssh", revokes=True) as change,
+            ):
+                now = self._context.now()
+                passes.end_sign_in(change.transaction, sign_in.id, LOGGED_OUT, now)
+                change.fields |= {"user": identity.name, "sign_in": str(sign_in.number)}
 
         return await ask(end)
 
     def ends_at(self, identity: Identity) -> float | None:
         """Return the end of the identity's sign-in in seconds since the epoch; None without a sign-in."""
         sign_in = identity.sign_in
-        return None if sign_in is None else self._policy().end_of(sign_in)
+        return None if sign_in is None else self._context.policy().end_of(sign_in)
 
     def groups(self, identity: Identity) -> tuple[str, ...]:
         """Return the names of the user's groups, sorted."""
-        user = self._policy().users.get(identity.name)
+        user = self._context.policy().users.get(identity.name)
         return tuple(sorted(user.groups)) if user else ()

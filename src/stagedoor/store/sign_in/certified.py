@@ -7,9 +7,8 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from stagedoor.model.identity import sign_in_number
-from stagedoor.model.webpass import PassKind
 from stagedoor.store.database import Database, Transaction
-from stagedoor.store.schema import certified_sign_ins, web_passes
+from stagedoor.store.sign_in.tables import PassKind, certified_sign_ins, web_passes
 
 
 def keep(transaction: Transaction, user: str, number: int, valid_before: float, now: float) -> None:
@@ -41,7 +40,7 @@ def list_revoked(
     `void` are fingerprints of keys whose sign-ins count as over although they are active. Raises StoreError.
     """
     logins = select(web_passes.c.secret_hash, web_passes.c.key_fingerprint).where(
-        web_passes.c.kind == PassKind.LOGIN.value, web_passes.c.expires_at > now
+        web_passes.c.kind == PassKind.LOGIN, web_passes.c.expires_at > now
     )
     columns = certified_sign_ins.c
     certified = select(columns.number, columns.user_name).where(columns.valid_before > now)

@@ -31,15 +31,15 @@ def user_of(transaction: Transaction, account: ProviderAccount) -> str | None:
     return transaction.execute(select(identities.c.user_name).where(*_is(account))).scalar()
 
 
-def ask_again(transaction: Transaction, name: str, at: float | None) -> None:
-    """Accept a sign-in at a provider only if the user proved there after `at` who they are.
+def require_proof(transaction: Transaction, name: str, after: float | None) -> None:
+    """Accept a sign-in at a provider only if the user proved there who they are since `after`.
 
     None accepts any session at the provider again.
     """
-    transaction.execute(update(users).where(users.c.name == name).values(sign_in_again_at=at))
+    transaction.execute(update(users).where(users.c.name == name).values(sign_in_again_at=after))
 
 
-def ask_again_at(transaction: Transaction, account: ProviderAccount) -> float | None:
+def read_required_proof(transaction: Transaction, account: ProviderAccount) -> float | None:
     """Return the time after which the account's user must have proved who they are; None for any session."""
     query = (
         select(users.c.sign_in_again_at)

@@ -1,192 +1,125 @@
-"""The web's passes: one row each, under the hash of a secret that is not stored.
+"""Issuing passes and using them up; ending and extending sign-ins.
 
-The row of a session that was ended early stays until the session would have expired. It shows every worker
-that all that the session opened is over.
+Each pass is a row, under the hash of a secret that is not stored. The row of a sign-in that was ended early
+stays until the sign-in would have expired. It shows every worker that all that the sign-in opened is over.
 """
 
-import hashlib
 import secrets
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 
 from stagedoor.model.errors import NotFoundError
-from stagedoor.model.identity import Method, SignIn
-from stagedoor.model.webpass import SIGN_INS, PassKind, ProviderAnswer, WebPass
+from stagedoor.model.identity import Method
+from stagedoor.model.webpass import Invitation, ProviderAnswer, WebPass, pass_id
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
-from stagedoor.store.schema import web_passes
 from stagedoor.store.sign_in import provider_answers as answers
+from stagedoor.store.sign_in.rows import Pass, add_pass, read_pass, remove_pass
+from stagedoor.store.sign_in.tables import SIGN_INS, PassKind, web_passes
 
 SECRET_BYTES = 32
-_SIGNED_OUT = "signed-out"
-"""The kind of a session that was ended. Its secret is no longer accepted."""
 _TAKEN_AWAY = (
     "an administrator took away what you signed in by; ask them, or sign in by another way"
 )
 MOST_SIGNED_OUT = 100
-"""The ended sessions of one user that are kept, those that would expire last: each is in every worker's
+"""The ended sign-ins of one user that are kept, those that would expire last: each is in every worker's
 memory. One more is kept as a mark: every sign-in that expires no later than the mark is over. So a sign-out
 is never forgotten."""
 
 _EXPIRED = select(web_passes.c.kind).where(web_passes.c.expires_at <= bindparam("now")).limit(1)
 """A query for an expired pass. It runs for each terminal that is opened, and usually finds none."""
+_IS_SIGN_IN = web_passes.c.kind.in_(SIGN_INS)
+
+
+def new_secret(prefix: str = "") -> str:
+    """Return the secret for a new pass: `prefix` and 256 random bits."""
+    return prefix + secrets.token_urlsafe(SECRET_BYTES)
 
 
 def issue(
-    database: Database, web_pass: WebPass, now: float, answer: ProviderAnswer | None = None
-) -> str:
-    """Store a pass and return its secret. Remove the passes that have expired. Raises StoreError.
+    database: Database, new: WebPass, now: float, answer: ProviderAnswer | None = None
+) -> None:
+    """Store a pass, and remove the passes that have expired. Raises StoreError.
 
     `answer` is the identity provider's answer that opened a session.
     """
-    secret = secrets.token_urlsafe(SECRET_BYTES)
     with database.write() as transaction:
         if transaction.execute(_EXPIRED, {"now": now}).first():
             answers.hand_over_expired(transaction, now)
             transaction.execute(delete(web_passes).where(web_passes.c.expires_at <= now))
-        id_ = keep(transaction, web_pass, secret)
+        add_pass(transaction, new)
         if answer is not None:
-            answers.keep(transaction, id_, answer)
-    return secret
+            answers.keep(transaction, new.id, answer)
 
 
-def invite(transaction: Transaction, web_pass: WebPass) -> str:
-    """Store an invitation, remove the user's earlier ones, and return its secret."""
+def invite(transaction: Transaction, invitation: Invitation) -> None:
+    """Store an invitation, and remove the user's earlier ones."""
     transaction.execute(
         delete(web_passes).where(
-            web_passes.c.kind == PassKind.INVITATION.value, web_passes.c.user_name == web_pass.name
+            web_passes.c.kind == PassKind.INVITATION, web_passes.c.user_name == invitation.name
         )
     )
-    secret = secrets.token_urlsafe(SECRET_BYTES)
-    keep(transaction, web_pass, secret)
-    return secret
+    add_pass(transaction, invitation)
 
 
-def take_invitation(transaction: Transaction, secret: str) -> WebPass | None:
-    """Use up an invitation and return it, or return None if it was used up already. Runs in a change."""
-    row = transaction.execute(
-        delete(web_passes).where(*_named(PassKind.INVITATION, secret)).returning(*web_passes.c)
-    ).first()
-    return None if row is None else _whole(transaction, row)
-
-
-def keep(transaction: Transaction, web_pass: WebPass, secret: str) -> bytes:
-    """Store the pass with that secret, and return the secret's hash, which is a sign-in's id."""
-    transaction.execute(
-        insert(web_passes).values(
-            secret_hash=_hash(secret),
-            kind=web_pass.kind.value,
-            user_name=web_pass.name,
-            method=web_pass.method.value,
-            credential_id=web_pass.credential_id,
-            scopes=None if web_pass.scopes is None else " ".join(web_pass.scopes),
-            password_mark=web_pass.password_mark,
-            target=web_pass.target,
-            expires_at=web_pass.expires_at,
-            sign_in=None if web_pass.sign_in is None else web_pass.sign_in.id,
-            latest_end=web_pass.latest_end,
-            opened_at=web_pass.opened_at,
-            source=web_pass.source,
-            key_fingerprint=web_pass.key_fingerprint,
-            label=web_pass.label,
-            public_key=web_pass.public_key,
-        )
-    )
-    return _hash(secret)
-
-
-def read(transaction: Transaction, id_: bytes) -> WebPass:
-    """Return the pass whose secret has that hash. It must exist."""
-    query = select(web_passes).where(web_passes.c.secret_hash == id_)
-    return _whole(transaction, transaction.execute(query).one())
-
-
-def find(database: Database, kind: PassKind, secret: str) -> WebPass | None:
-    """Return the pass of that kind with that secret, expired or not, or None. Raises StoreError."""
+def find(database: Database, of: type[Pass], secret: str) -> Pass | None:
+    """Return the pass of that type with that secret, expired or not, or None. Raises StoreError."""
     with database.read() as transaction:
-        row = transaction.execute(select(web_passes).where(*_named(kind, secret))).first()
-        return None if row is None else _whole(transaction, row)
+        return read_pass(transaction, of, pass_id(secret))
 
 
-def use_up(database: Database, kind: PassKind, secret: str) -> WebPass | None:
+def use_up(database: Database, of: type[Pass], secret: str) -> Pass | None:
     """Return a pass and remove it, so that only one of several simultaneous calls gets it.
 
-    A ticket is refused once the session that it comes from is over. Raises StoreError.
+    A ticket is refused once the sign-in that it comes from is over. Raises StoreError.
     """
     # Read first: strangers who guess secrets must not take the write lock from logins.
-    if find(database, kind, secret) is None:
+    if find(database, of, secret) is None:
         return None
     with database.write() as transaction:
-        row = transaction.execute(select(web_passes).where(*_named(kind, secret))).first()
-        if row is None:
-            return None
-        removed = transaction.execute(delete(web_passes).where(*_named(kind, secret)))
-        sign_in = _sign_in(transaction, row)
-        if removed.rowcount != 1 or (row.sign_in is not None and sign_in is None):
-            return None
-        return _whole(transaction, row)
+        return take(transaction, of, secret)
 
 
-def sign_out(transaction: Transaction, secret: str, now: float, reason: str | None = None) -> None:
-    """End a session and all that it opened, on all workers. Runs in a policy change.
+def take(transaction: Transaction, of: type[Pass], secret: str) -> Pass | None:
+    """Return a pass and remove it, as `use_up` does. Call this in a transaction that writes."""
+    id_ = pass_id(secret)
+    pass_ = read_pass(transaction, of, id_)
+    return pass_ if remove_pass(transaction, of, id_) else None
 
-    `reason` is the line for the user, None if they signed out themselves. Raises NotFoundError if no such
-    session is active.
+
+def end_sign_in(transaction: Transaction, id_: bytes, reason: str | None, now: float) -> str:
+    """End a sign-in and all that it opened, on all workers. Return its user's name.
+
+    `reason` is the line for the user, None if they signed out themselves. Call this in a policy change.
+    Raises NotFoundError if the sign-in is over.
     """
-    user = transaction.execute(
-        update(web_passes)
-        .where(*_named(PassKind.SESSION, secret), web_passes.c.expires_at > now)
-        .values(kind=_SIGNED_OUT, end_reason=reason)
-        .returning(web_passes.c.user_name)
-    ).scalar()
-    if user is None:
-        raise NotFoundError("this sign-in is over already")
-    _record_ends(transaction, user, [_hash(secret)])
-
-
-def end(transaction: Transaction, sign_in: bytes, reason: str, now: float) -> str:
-    """End a sign-in and all that it opened, and return its user's name. Runs in a policy change.
-
-    `reason` is shown to the user. Raises NotFoundError if the sign-in is over.
-    """
-    user = transaction.execute(
-        update(web_passes)
-        .where(
-            web_passes.c.secret_hash == sign_in,
-            web_passes.c.kind.in_(SIGN_INS),
-            web_passes.c.expires_at > now,
-        )
-        .values(kind=_SIGNED_OUT, end_reason=reason)
-        .returning(web_passes.c.user_name)
-    ).scalar()
-    if user is None:
-        raise NotFoundError("this sign-in is over already")
-    _record_ends(transaction, user, [sign_in])
-    return str(user)
+    user = _update_active(transaction, id_, now, kind=PassKind.SIGNED_OUT, end_reason=reason)
+    _record_ends(transaction, user, [id_])
+    return user
 
 
 def end_sign_ins(transaction: Transaction, user: str, method: Method, credential_id: str) -> int:
     """End the user's sign-ins that a removed credential had opened, and return how many.
 
-    All that they opened ends too. Runs in a policy change.
+    All that they opened ends too. Call this in a policy change.
     """
     ended = transaction.execute(
         update(web_passes)
         .where(
-            web_passes.c.kind.in_(SIGN_INS),
+            _IS_SIGN_IN,
             web_passes.c.user_name == user,
             web_passes.c.method == method.value,
             web_passes.c.credential_id == credential_id,
         )
-        .values(kind=_SIGNED_OUT, end_reason=_TAKEN_AWAY)
+        .values(kind=PassKind.SIGNED_OUT, end_reason=_TAKEN_AWAY)
         .returning(web_passes.c.secret_hash)
     ).scalars()
-    hashes = list(ended)
-    if hashes:
-        _record_ends(transaction, user, hashes)
-    return len(hashes)
+    ids = list(ended)
+    if ids:
+        _record_ends(transaction, user, ids)
+    return len(ids)
 
 
 def _record_ends(transaction: Transaction, user: str, ended: Sequence[bytes]) -> None:
@@ -198,7 +131,7 @@ def _record_ends(transaction: Transaction, user: str, ended: Sequence[bytes]) ->
     answers.forget(transaction, ended)
     before = (
         select(web_passes.c.secret_hash)
-        .where(web_passes.c.kind == _SIGNED_OUT, web_passes.c.user_name == user)
+        .where(web_passes.c.kind == PassKind.SIGNED_OUT, web_passes.c.user_name == user)
         .order_by(web_passes.c.expires_at.desc())
         .offset(MOST_SIGNED_OUT + 1)
     )
@@ -209,90 +142,75 @@ def _record_ends(transaction: Transaction, user: str, ended: Sequence[bytes]) ->
     touch(transaction, Part.SIGN_INS_END, [user])
 
 
-def renew(transaction: Transaction, secret: str, end: float, now: float) -> None:
-    """Move the end of a session. Runs in a policy change. Raises NotFoundError if the session is over."""
-    renew_sign_in(transaction, _hash(secret), end, now)
+def extend_sign_in(transaction: Transaction, id_: bytes, end: float, now: float) -> None:
+    """Move the end of a sign-in to `end`. Call this in a policy change.
+
+    Raises NotFoundError if the sign-in is over, or may not last that long.
+    """
+    may_last = web_passes.c.expires_at.between(now, end) & (web_passes.c.latest_end >= end)
+    _update_active(transaction, id_, now, may_last, expires_at=end, renewed_at=now)
+    touch(transaction, Part.SIGN_IN_ENDS, [id_.hex()])
 
 
-def renew_sign_in(transaction: Transaction, sign_in: bytes, end: float, now: float) -> None:
-    """Move the end of a sign-in, given by its id. Raises NotFoundError if the sign-in is over."""
-    moved = transaction.execute(
-        update(web_passes)
-        .where(
-            web_passes.c.secret_hash == sign_in,
-            web_passes.c.kind.in_(SIGN_INS),
-            web_passes.c.expires_at.between(now, end),
-            web_passes.c.latest_end >= end,
-        )
-        .values(expires_at=end, renewed_at=now)
-    )
-    if moved.rowcount != 1:
-        raise NotFoundError("this sign-in is over already")
-    touch(transaction, Part.SIGN_IN_ENDS, [sign_in.hex()])
-
-
-def step_up(transaction: Transaction, sign_in: bytes, now: float) -> str:
+def step_up(transaction: Transaction, id_: bytes, now: float) -> str:
     """Store that the user of a sign-in proved their presence, and return the user's name.
 
-    Runs in a policy change. Raises NotFoundError if the sign-in is over.
+    Call this in a policy change. Raises NotFoundError if the sign-in is over.
     """
-    user = transaction.execute(
-        update(web_passes)
-        .where(
-            web_passes.c.secret_hash == sign_in,
-            web_passes.c.kind.in_(SIGN_INS),
-            web_passes.c.expires_at > now,
-        )
-        .values(stepped_up_at=now)
-        .returning(web_passes.c.user_name)
-    ).scalar()
+    user = _update_active(transaction, id_, now, stepped_up_at=now)
+    touch(transaction, Part.STEP_UPS, [id_.hex()])
+    return user
+
+
+def _update_active(
+    transaction: Transaction, id_: bytes, now: float, *also: ColumnElement[bool], **values: Any
+) -> str:
+    """Write `values` into an active sign-in, if `also` holds, and return its user's name.
+
+    Raises NotFoundError.
+    """
+    active = (web_passes.c.secret_hash == id_, _IS_SIGN_IN, web_passes.c.expires_at > now)
+    changed = update(web_passes).where(*active, *also).values(values)
+    user = transaction.execute(changed.returning(web_passes.c.user_name)).scalar()
     if user is None:
         raise NotFoundError("this sign-in is over already")
-    touch(transaction, Part.STEP_UPS, [sign_in.hex()])
     return str(user)
 
 
-def read_step_ups(
+def read_signed_out(
     transaction: Transaction, only: Collection[bytes] | None = None
-) -> dict[bytes, float]:
-    """Return the times of the proofs of presence, by sign-in; with `only`, just of these sign-ins."""
-    query = select(web_passes.c.secret_hash, web_passes.c.stepped_up_at).where(
-        web_passes.c.kind.in_(SIGN_INS), web_passes.c.stepped_up_at.is_not(None)
-    )
-    if only is not None:
-        query = query.where(web_passes.c.secret_hash.in_(only))
-    return {bytes(row[0]): row[1] for row in transaction.execute(query)}
+) -> dict[bytes, str | None]:
+    """Return the reasons of the sign-ins that were ended early, None where the user signed out.
+
+    As in the next two functions, the keys are ids of sign-ins, and `only` limits them to those.
+    """
+    is_ended = web_passes.c.kind == PassKind.SIGNED_OUT
+    return _read_column(transaction, web_passes.c.end_reason, is_ended, only)
 
 
 def read_sign_in_ends(
     transaction: Transaction, only: Collection[bytes] | None = None
 ) -> dict[bytes, float]:
-    """Return the ends of the sign-ins whose end was moved by use; with `only`, just of these sign-ins."""
-    query = select(web_passes.c.secret_hash, web_passes.c.expires_at).where(
-        web_passes.c.kind.in_(SIGN_INS), web_passes.c.renewed_at.is_not(None)
-    )
-    if only is not None:
-        query = query.where(web_passes.c.secret_hash.in_(only))
-    return {bytes(row[0]): row[1] for row in transaction.execute(query)}
+    """Return the ends of the sign-ins whose end was moved by use."""
+    is_moved = _IS_SIGN_IN & web_passes.c.renewed_at.is_not(None)
+    return _read_column(transaction, web_passes.c.expires_at, is_moved, only)
 
 
-def read_signed_out(
+def read_step_ups(
     transaction: Transaction, only: Collection[bytes] | None = None
-) -> frozenset[bytes]:
-    """Return the sign-ins that were ended early; with `only`, just those among these."""
-    query = select(web_passes.c.secret_hash).where(web_passes.c.kind == _SIGNED_OUT)
-    if only is not None:
-        query = query.where(web_passes.c.secret_hash.in_(only))
-    return frozenset(transaction.execute(query).scalars())
+) -> dict[bytes, float]:
+    """Return the times of the proofs of presence."""
+    is_proved = _IS_SIGN_IN & web_passes.c.stepped_up_at.is_not(None)
+    return _read_column(transaction, web_passes.c.stepped_up_at, is_proved, only)
 
 
-def read_end_reasons(
-    transaction: Transaction, only: Collection[bytes] | None = None
-) -> dict[bytes, str]:
-    """Return the reasons of sign-ins that their users did not end themselves; with `only`, just of these."""
-    query = select(web_passes.c.secret_hash, web_passes.c.end_reason).where(
-        web_passes.c.kind == _SIGNED_OUT, web_passes.c.end_reason.is_not(None)
-    )
+def _read_column(
+    transaction: Transaction,
+    column: ColumnElement[Any],
+    condition: ColumnElement[bool],
+    only: Collection[bytes] | None,
+) -> dict[bytes, Any]:
+    query = select(web_passes.c.secret_hash, column).where(condition)
     if only is not None:
         query = query.where(web_passes.c.secret_hash.in_(only))
     return {bytes(row[0]): row[1] for row in transaction.execute(query)}
@@ -307,56 +225,10 @@ def read_sign_ins_end(
     """
     query = (
         select(web_passes.c.user_name, func.min(web_passes.c.expires_at))
-        .where(web_passes.c.kind == _SIGNED_OUT)
+        .where(web_passes.c.kind == PassKind.SIGNED_OUT)
         .group_by(web_passes.c.user_name)
         .having(func.count() > MOST_SIGNED_OUT)
     )
     if only is not None:
         query = query.where(web_passes.c.user_name.in_(only))
     return {row[0]: row[1] for row in transaction.execute(query)}
-
-
-def _sign_in(transaction: Transaction, row: Row[Any]) -> SignIn | None:
-    """Return the sign-in of a session's pass, or the one that a ticket comes from if it is still active."""
-    if row.kind in SIGN_INS:
-        return SignIn(bytes(row.secret_hash), row.expires_at)
-    if row.sign_in is None:
-        return None
-    ends_at = transaction.execute(
-        select(web_passes.c.expires_at).where(
-            web_passes.c.secret_hash == row.sign_in, web_passes.c.kind.in_(SIGN_INS)
-        )
-    ).scalar()
-    return None if ends_at is None else SignIn(row.sign_in, ends_at)
-
-
-def _named(kind: PassKind, secret: str) -> tuple[ColumnElement[bool], ...]:
-    return (web_passes.c.secret_hash == _hash(secret), web_passes.c.kind == kind.value)
-
-
-def _hash(secret: str) -> bytes:
-    # The secret has 256 random bits, so a slow hash would add nothing.
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def _whole(transaction: Transaction, row: Row[Any]) -> WebPass:
-    sign_in = _sign_in(transaction, row)
-    answered_at = None if sign_in is None else answers.answered_at(transaction, sign_in.id)
-    return WebPass(
-        PassKind(row.kind),
-        row.user_name,
-        Method(row.method),
-        row.expires_at,
-        row.credential_id,
-        None if row.scopes is None else tuple(row.scopes.split()),
-        row.password_mark,
-        row.target,
-        sign_in,
-        row.latest_end,
-        row.opened_at,
-        row.source,
-        answered_at,
-        row.key_fingerprint,
-        row.label,
-        row.public_key,
-    )

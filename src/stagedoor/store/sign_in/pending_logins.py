@@ -5,6 +5,7 @@ succeeds.
 """
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select, update
@@ -37,7 +38,7 @@ def add(
             return room
         if room is not None:
             _drop_newest(transaction, room, now)
-        transaction.execute(insert(pending_logins).values(_values(login)))
+        transaction.execute(insert(pending_logins).values(asdict(login)))
     return None
 
 
@@ -76,18 +77,7 @@ def change(transaction: Transaction, before: PendingLogin, after: PendingLogin) 
         columns.tries_left == before.tries_left,
         columns.code_hash.is_not_distinct_from(before.code_hash),
     )
-    moved = transaction.execute(
-        update(pending_logins)
-        .where(*same)
-        .values(
-            state=after.state.value,
-            letters_hash=after.letters_hash,
-            tries_left=after.tries_left,
-            wanted_user=after.wanted_user,
-            sign_in=after.sign_in,
-            code_hash=after.code_hash,
-        )
-    )
+    moved = transaction.execute(update(pending_logins).where(*same).values(asdict(after)))
     return moved.rowcount == 1
 
 
@@ -115,26 +105,6 @@ def _drop_newest(transaction: Transaction, source: str, now: float) -> None:
         .limit(1)
     )
     transaction.execute(delete(pending_logins).where(columns.id == newest.scalar_subquery()))
-
-
-def _values(login: PendingLogin) -> dict[str, Any]:
-    return {
-        "id": login.id,
-        "challenge": login.challenge,
-        "public_key": login.public_key,
-        "fingerprint": login.fingerprint,
-        "letters_hash": login.letters_hash,
-        "source": login.source,
-        "label": login.label,
-        "port": login.port,
-        "wanted_user": login.wanted_user,
-        "created_at": login.created_at,
-        "ends_at": login.ends_at,
-        "tries_left": login.tries_left,
-        "state": login.state.value,
-        "sign_in": login.sign_in,
-        "code_hash": login.code_hash,
-    }
 
 
 def _login(row: Row[Any]) -> PendingLogin:

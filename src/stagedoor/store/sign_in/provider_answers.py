@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import delete, insert, select, update
 
-from stagedoor.model.webpass import SIGN_INS, ProviderAnswer
+from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.store.database import Database, Transaction
-from stagedoor.store.schema import logout_tokens, provider_answers, web_passes
+from stagedoor.store.sign_in.tables import SIGN_INS, logout_tokens, provider_answers, web_passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +162,6 @@ def forget(transaction: Transaction, sign_ins: Collection[bytes]) -> None:
     """Remove the answers about sign-ins that are over. Their followers get the refresh tokens."""
     _hand_over(transaction, sign_ins)
     transaction.execute(delete(provider_answers).where(provider_answers.c.sign_in.in_(sign_ins)))
-
-
-def answered_at(transaction: Transaction, sign_in: bytes) -> float | None:
-    """Return when the provider last confirmed the sign-in; None if it cannot be asked again."""
-    has_token = provider_answers.c.refresh_token.is_not(None) | provider_answers.c.follows.is_not(
-        None
-    )
-    query = select(provider_answers.c.answered_at).where(
-        provider_answers.c.sign_in == sign_in, has_token
-    )
-    return transaction.execute(query).scalar()
 
 
 def list_due(

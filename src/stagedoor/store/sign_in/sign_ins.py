@@ -6,34 +6,34 @@ from typing import Any
 from sqlalchemy import Row, select
 
 from stagedoor.model.identity import Method
-from stagedoor.model.webpass import SIGN_INS, password_mark
+from stagedoor.model.webpass import KeyLogin, SignInPass, password_mark
 from stagedoor.store.database import Database
-from stagedoor.store.schema import keys, provider_answers, tokens, users, web_passes
+from stagedoor.store.schema import keys, tokens, users
+from stagedoor.store.sign_in.rows import pass_of_row
+from stagedoor.store.sign_in.tables import SIGN_INS, provider_answers, web_passes
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRecord:
-    """An active sign-in.
+    """An active sign-in, with the failure of its identity provider.
 
-    `id` is 64 hexadecimal digits, and no secret. `credential` names the token, the key or the identity
-    provider. `key_fingerprint` is that of a machine's key, None for a browser. `label` names the machine or
-    the browser. `opened_at` and `source` are None for a sign-in of an older program. `answered_at` is when
-    the provider last confirmed the sign-in, None if no provider is asked; `failure` is its later answer that
-    did not confirm it, or why no answer came, at `failed_at`. Times are seconds since the epoch.
+    `sign_in` has when the provider last confirmed the sign-in, even if it cannot be asked again. `failure` is
+    its later answer that did not confirm it, or why no answer came, at `failed_at` (seconds since the epoch).
     """
 
-    id: str
-    user: str
-    method: str
-    credential: str | None
-    source: str | None
-    opened_at: float | None
-    ends_at: float
-    answered_at: float | None
-    key_fingerprint: str | None = None
-    label: str | None = None
+    sign_in: SignInPass
     failure: str | None = None
     failed_at: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The id in 64 hexadecimal digits, which is no secret."""
+        return self.sign_in.id.hex()
+
+    @property
+    def key_fingerprint(self) -> str | None:
+        """The fingerprint of a machine's key, None for a browser."""
+        return self.sign_in.key_fingerprint if isinstance(self.sign_in, KeyLogin) else None
 
 
 def list_sign_ins(database: Database, now: float, user: str | None = None) -> list[SignInRecord]:
@@ -62,30 +62,18 @@ def list_sign_ins(database: Database, now: float, user: str | None = None) -> li
         query = query.where(web_passes.c.user_name == user)
     with database.read() as transaction:
         return [
-            SignInRecord(
-                bytes(row.secret_hash).hex(),
-                row.user_name,
-                row.method,
-                row.credential_id,
-                row.source,
-                row.opened_at,
-                row.expires_at,
-                row.answered_at,
-                row.key_fingerprint,
-                row.label,
-                row.failure,
-                row.failed_at,
-            )
+            SignInRecord(sign_in, row.failure, row.failed_at)
             for row in transaction.execute(query)
-            if _is_credential_valid(row)
+            if isinstance(sign_in := pass_of_row(row), SignInPass)
+            and _is_credential_valid(sign_in, row)
         ]
 
 
-def _is_credential_valid(row: Row[Any]) -> bool:
+def _is_credential_valid(sign_in: SignInPass, row: Row[Any]) -> bool:
     """Return whether the credential that opened the sign-in is unchanged (`authn.passes.identity_of`)."""
-    match Method(row.method):
+    match sign_in.method:
         case Method.PASSWORD:
-            return bytes(row.password_mark or b"") == (password_mark(row.password_hash) or b"")
+            return sign_in.password_mark == password_mark(row.password_hash)
         case Method.TOKEN:
             return row.token is not None
         case Method.PUBLIC_KEY:

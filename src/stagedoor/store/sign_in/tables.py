@@ -1,5 +1,7 @@
 """The tables of sign-ins and of the proofs of a user's identity. Part of `schema`."""
 
+from enum import StrEnum
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -14,6 +16,21 @@ from sqlalchemy import (
 )
 
 from stagedoor.store.columns import metadata, owner, text_key, whole_number
+
+
+class PassKind(StrEnum):
+    """The kinds of rows in `web_passes`."""
+
+    SESSION = "session"
+    LOGIN = "login"
+    TICKET = "ticket"
+    LINK = "link"
+    INVITATION = "invitation"
+    SIGNED_OUT = "signed-out"
+    """A session or login that was ended. Its secret is no longer accepted."""
+
+
+SIGN_INS = (PassKind.SESSION, PassKind.LOGIN)
 
 web_passes = Table(
     "web_passes",
@@ -40,7 +57,7 @@ web_passes = Table(
     Index("web_passes_by_expiry", "expires_at"),
     Index("web_passes_by_key", "key_fingerprint"),
 )
-"""See `passes`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5. Since
+"""See `rows`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5. Since
 version 7: `latest_end`, up to which use moves the end of a session; `renewed_at`, when use last moved it;
 `opened_at`; `source`, the address that it was opened from; and `end_reason`, the message for the user if
 another person ended it. `key_fingerprint`, the key that a login is bound to, and `label`, the name of its

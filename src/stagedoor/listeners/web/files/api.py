@@ -47,13 +47,12 @@ from stagedoor.listeners.web.files.transfer import (
     write,
 )
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import shown_cookie
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind
+from stagedoor.signin.passes import PassService
 from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
 from stagedoor.wire.target import parse_login
 
@@ -67,7 +66,7 @@ class Files:
     """
 
     def __init__(
-        self, guard: RequestGuard, passes: PassIssuer, access: ShellAccess, max_upload_bytes: int
+        self, guard: RequestGuard, passes: PassService, access: ShellAccess, max_upload_bytes: int
     ) -> None:
         """Make the routes; `max_upload_bytes` is the largest upload, 0 for no limit."""
         self._guard = guard
@@ -98,9 +97,7 @@ class Files:
             cookie = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
         if isinstance(cookie, Denial):
             return deny(cookie, origin, None, target)
-        identity = self._guard.accept_proof(
-            request, await self._passes.show(PassKind.SESSION, cookie)
-        )
+        identity = self._guard.accept_proof(request, await self._passes.check_session(cookie))
         if isinstance(identity, Denial):
             return deny(identity, origin, None, target)
         return identity, target

@@ -14,7 +14,6 @@ from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.markup import PagePath
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
-from stagedoor.listeners.web.ports import PassIssuer, SignIns
 from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
     drop_cookies,
@@ -31,7 +30,9 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import PassKind, ProviderAnswer
+from stagedoor.model.webpass import ProviderAnswer
+from stagedoor.signin.passes import PassService
+from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.wire.http.answer import status_of
 from stagedoor.wire.target import parse_login
 
@@ -48,8 +49,8 @@ class Pages:
     def __init__(
         self,
         guard: RequestGuard,
-        passes: PassIssuer,
-        sign_ins: SignIns,
+        passes: PassService,
+        sign_ins: ProviderSignIns,
         *,
         passkeys: bool,
     ) -> None:
@@ -96,11 +97,11 @@ class Pages:
             # Browsers do not send a SameSite=Strict cookie when a link on another site is followed. This
             # page loads the address again, which is a same-origin request with the cookie.
             return HTMLResponse(self._place.page("again.html"))
-        identity = None if secret is None else await self._passes.show(PassKind.SESSION, secret)
+        identity = None if secret is None else await self._passes.check_session(secret)
         if isinstance(identity, Identity):
             self._guard.accept_proof(request, identity)
             assert secret is not None, "the identity comes from it"
-            await self._passes.session(secret, used=True)
+            await self._passes.read_session(secret, used=True)
             return identity
         if identity is not None and identity.reason is not Reason.CREDENTIAL_WRONG:
             return self.message("Not now", identity.line, status_of(identity.reason))
@@ -185,10 +186,9 @@ class Pages:
         fields = await self.read_form(request)
         if isinstance(fields, Response):
             return fields
-        link = await self._passes.use_up(PassKind.LINK, fields.get("secret", ""))
-        if isinstance(link, Denial):
-            return self.refuse(request, link)
-        identity, _ = link
+        identity = await self._passes.use_link(fields.get("secret", ""))
+        if isinstance(identity, Denial):
+            return self.refuse(request, identity)
         return await self.begin_session(
             request, identity, safe_path(fields.get("next", ""), self._home_path)
         )

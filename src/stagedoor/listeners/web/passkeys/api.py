@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
-from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.sign_in.cookies import (
     body_of,
     new_session,
@@ -25,9 +24,10 @@ from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import RelyingParty
-from stagedoor.model.webpass import PassKind
-from stagedoor.signin.passkey_service import PasskeyService
-from stagedoor.signin.step_up_service import StepUpService
+from stagedoor.signin.passes import PassService
+from stagedoor.signin.passkey_checks import PasskeyChecks
+from stagedoor.signin.passkeys import PasskeyRegistry
+from stagedoor.signin.step_up import StepUpService
 
 MAX_BYTES = 16 * 1024
 """The bound on a request. An answer with an attestation, which we do not request, takes about 4 KiB."""
@@ -44,13 +44,15 @@ class PasskeyApi:
     def __init__(
         self,
         guard: RequestGuard,
-        passes: PassIssuer,
-        passkeys: PasskeyService,
+        passes: PassService,
+        passkeys: PasskeyRegistry,
+        proofs: PasskeyChecks,
         step_ups: StepUpService,
     ) -> None:
         self._guard = guard
         self._passes = passes
         self._passkeys = passkeys
+        self._proofs = proofs
         self._step_ups = step_ups
         self.routes: list[BaseRoute] = [
             self._post("passkey/add", self._begin_registration),
@@ -86,7 +88,7 @@ class PasskeyApi:
             return secret
         if secret is None:
             return Denial(Reason.CREDENTIAL_MISSING, "you are not signed in in this browser")
-        identity = await self._passes.show(PassKind.SESSION, secret)
+        identity = await self._passes.check_session(secret)
         return self._guard.accept_proof(request, identity)
 
     # Signing in by a passkey, without a session.
@@ -95,7 +97,7 @@ class PasskeyApi:
         call = await self._read_call(request)
         if isinstance(call, Denial):
             return self._refused(request, call)
-        begun = await self._passkeys.begin_sign_in(call[0], self._guard.source_of(request))
+        begun = await self._proofs.begin_sign_in(call[0], self._guard.source_of(request))
         return self._refused(request, begun) if isinstance(begun, Denial) else _json(begun)
 
     async def _finish_sign_in(self, request: Request) -> Response:
@@ -108,7 +110,7 @@ class PasskeyApi:
         assert not isinstance(before, Denial), "it was refused"
         rp, fields = call
         source = self._guard.source_of(request)
-        identity = await self._passkeys.finish_sign_in(rp, _answer(fields), source)
+        identity = await self._proofs.finish_sign_in(rp, _answer(fields), source)
         if isinstance(identity, Denial):
             return self._refused(request, identity)
         secret = await new_session(self._passes, self._guard, request, identity, before)
@@ -165,16 +167,16 @@ class PasskeyApi:
         """Begin a step-up for this browser, or with `id` and its letters for a terminal that waits."""
         id_ = _text(fields, "id")
         if not id_:
-            return await self._passkeys.begin_step_up(identity, rp)
+            return await self._proofs.begin_step_up(identity, rp)
         waiting = await self._step_ups.check(identity, id_, _text(fields, "letters"))
         if isinstance(waiting, Denial):
             return waiting
-        return await self._passkeys.begin_step_up(identity, rp, waiting)
+        return await self._proofs.begin_step_up(identity, rp, waiting)
 
     async def _finish_step_up(
         self, request: Request, identity: Identity, rp: RelyingParty, fields: Fields
     ) -> Fields | Denial:
-        denial = await self._passkeys.finish_step_up(identity, rp, _answer(fields))
+        denial = await self._proofs.finish_step_up(identity, rp, _answer(fields))
         return denial or {"proved": True}
 
 

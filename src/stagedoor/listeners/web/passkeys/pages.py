@@ -6,15 +6,15 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.ports import SignIns
 from stagedoor.listeners.web.sign_in.cookies import safe_path
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import LETTERS_COUNT
 from stagedoor.model.pending_step_up import PendingStepUp
 from stagedoor.model.source import source_network
-from stagedoor.signin.passkey_service import PasskeyService
-from stagedoor.signin.step_up_service import StepUpService
+from stagedoor.signin.passkeys import PasskeyRegistry
+from stagedoor.signin.provider_sign_in import ProviderSignIns
+from stagedoor.signin.step_up import StepUpService
 
 _NO_PERSON = Denial(
     Reason.NO_GRANT,
@@ -29,9 +29,9 @@ class StepUpPages:
         self,
         guard: RequestGuard,
         pages: Pages,
-        passkeys: PasskeyService,
+        passkeys: PasskeyRegistry,
         step_ups: StepUpService,
-        sign_ins: SignIns,
+        sign_ins: ProviderSignIns,
     ) -> None:
         self._guard = guard
         self._pages = pages
@@ -85,7 +85,7 @@ class StepUpPages:
         begun = await self._sign_ins.begin_step_up(identity, wanted, source, proves)
         if isinstance(begun, Denial):
             return self._pages.refuse(request, begun, identity)
-        return self._pages.onward(request, *begun)
+        return self._pages.onward(request, begun)
 
     async def _person(self, request: Request) -> Identity | Response:
         identity = await self._pages.identify(request)

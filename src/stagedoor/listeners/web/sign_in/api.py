@@ -9,7 +9,6 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.sign_in.cookies import (
     new_session,
     object_of,
@@ -19,7 +18,8 @@ from stagedoor.listeners.web.sign_in.cookies import (
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Method
-from stagedoor.model.webpass import PassKind, WebPass
+from stagedoor.model.webpass import WebSession
+from stagedoor.signin.passes import PassService
 
 WARN_S = 600.0
 """How long before the end of a sign-in its pages warn, seconds."""
@@ -31,7 +31,7 @@ _FRESH = {"Cache-Control": "no-store"}
 class SignInApi:
     """The routes of this API. Belongs to one event loop."""
 
-    def __init__(self, guard: RequestGuard, passes: PassIssuer) -> None:
+    def __init__(self, guard: RequestGuard, passes: PassService) -> None:
         self._guard = guard
         self._passes = passes
         self.routes: list[BaseRoute] = [
@@ -47,13 +47,11 @@ class SignInApi:
         fields, secret = call
         if secret is None:
             return _over("you are not signed in in this browser; sign in again")
-        identity = self._guard.accept_proof(
-            request, await self._passes.show(PassKind.SESSION, secret)
-        )
+        identity = self._guard.accept_proof(request, await self._passes.check_session(secret))
         if isinstance(identity, Denial):
             over = identity.reason is Reason.CREDENTIAL_WRONG
             return _over(identity.line) if over else self._refused(request, identity)
-        session = await self._passes.session(secret, used=fields.get("used") is True)
+        session = await self._passes.read_session(secret, used=fields.get("used") is True)
         if isinstance(session, Denial):
             return self._refused(request, session)
         by_provider = identity.method is Method.SSO
@@ -77,7 +75,7 @@ class SignInApi:
         new_secret = await new_session(self._passes, self._guard, request, identity, before)
         if isinstance(new_secret, Denial):
             return self._refused(request, new_secret)
-        session = await self._passes.session(new_secret, used=False)
+        session = await self._passes.read_session(new_secret, used=False)
         if isinstance(session, Denial):
             return self._refused(request, session)
         response = _answer(session, self._guard.flow.now())
@@ -101,21 +99,20 @@ class SignInApi:
         return refusal(denial)
 
 
-def _answer(session: WebPass, now: float, provider: str | None = None) -> JSONResponse:
+def _answer(session: WebSession, now: float, provider: str | None = None) -> JSONResponse:
     """Answer with a session, in seconds from `now`, since the browser's clock may differ.
 
     `provider` is the identity provider that the user signed in by, or None; with it the user has no
     password here.
     """
-    latest = session.expires_at if session.latest_end is None else session.latest_end
     fields = {
         "name": session.name,
         "left_s": max(session.expires_at - now, 0.0),
-        "latest_s": max(latest - now, 0.0),
+        "latest_s": max(session.latest_end - now, 0.0),
         "warn_s": WARN_S,
         "provider": provider,
         # The beginning of the id, as lists show it; it differs between sign-ins.
-        "sign_in": None if session.sign_in is None else session.sign_in.id.hex()[:_SHOWN_CHARS],
+        "sign_in": session.id.hex()[:_SHOWN_CHARS],
     }
     return JSONResponse(fields, headers=_FRESH)
 

@@ -14,10 +14,10 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.webpass import PassKind, ProviderAnswer
+from stagedoor.model.webpass import ProviderAnswer
+from stagedoor.signin.passes import PassService
 from stagedoor.wire.http.fields import device_of
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
@@ -85,7 +85,7 @@ def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Re
 
 
 async def new_session(
-    passes: PassIssuer,
+    passes: PassService,
     guard: RequestGuard,
     request: Request,
     identity: Identity,
@@ -102,9 +102,7 @@ async def new_session(
         return ended
     source = guard.source_of(request).address
     device = device_of(request.headers.get("user-agent", ""))
-    return await passes.issue(
-        PassKind.SESSION, identity, source=str(source), label=device, answer=answer
-    )
+    return await passes.open_session(identity, source=str(source), label=device, answer=answer)
 
 
 def drop_cookies(response: Response, guard: RequestGuard, request: Request) -> None:

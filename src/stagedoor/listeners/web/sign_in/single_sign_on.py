@@ -14,11 +14,11 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.markup import PagePath
-from stagedoor.listeners.web.ports import SignIns
 from stagedoor.listeners.web.sign_in.cookies import cookie_kind, form_of, safe_path
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
-from stagedoor.model.webpass import ProviderAnswer, ProviderRequest, StepUpResult
+from stagedoor.model.webpass import ProviderAnswer
+from stagedoor.signin.provider_sign_in import ProviderRequest, ProviderSignIns, StepUpResult
 from stagedoor.wire.http.answer import status_of
 
 COOKIE_S = 900
@@ -38,7 +38,7 @@ class SingleSignOnRoutes:
     def __init__(
         self,
         guard: RequestGuard,
-        sign_ins: SignIns,
+        sign_ins: ProviderSignIns,
         place: PagePath,
         read_form: ReadForm,
         refuse: Refuse,
@@ -68,17 +68,17 @@ class SingleSignOnRoutes:
         begun = await self._sign_ins.begin(fields.get("provider", ""), wanted, source)
         if isinstance(begun, Denial):
             return self._refuse(request, begun)
-        return self.onward(request, *begun)
+        return self.onward(request, begun)
 
-    def onward(self, request: Request, url: str, kept: str) -> Response:
-        """Send the browser to the provider's `url`; it keeps `kept` in a cookie until it returns."""
+    def onward(self, request: Request, to: ProviderRequest) -> Response:
+        """Send the browser to the provider. A cookie keeps the rest of the request until it returns."""
         # A page instead of a redirect: in Chromium, `form-action 'self'` of the page with the form also
         # applies to redirects after it (CSP Level 3 §6.4.1).
-        response = HTMLResponse(markup.onward(self._place, url))
+        response = HTMLResponse(markup.onward(self._place, to.url))
         name, domain, secure = cookie_kind(self._guard, request, _SUFFIX)
         response.set_cookie(
             name,
-            kept,
+            to.kept,
             max_age=COOKIE_S,
             path="/",
             domain=domain,
@@ -103,11 +103,11 @@ class SingleSignOnRoutes:
         if isinstance(result, Denial):
             return self._forget(request, self._refuse(request, result))
         if isinstance(result, ProviderRequest):
-            return self.onward(request, result.url, result.kept)
+            return self.onward(request, result)
         if isinstance(result, StepUpResult):
             return self._forget(request, RedirectResponse(result.wanted, SEE_OTHER))
-        identity, wanted, answer = result
-        return self._forget(request, await self._begin_session(request, identity, wanted, answer))
+        session = self._begin_session(request, result.identity, result.wanted, result.answer)
+        return self._forget(request, await session)
 
     async def _log_out(self, request: Request) -> Response:
         """Serve a provider's POST (Back-Channel Logout 1.0 §2.5): its signature counts, not an Origin."""

@@ -15,7 +15,6 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.ports import PassIssuer
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.cookies import object_of
 from stagedoor.listeners.web.terminal.fields import (
@@ -27,7 +26,6 @@ from stagedoor.listeners.web.terminal.fields import (
     target_in,
     terminal_in,
 )
-from stagedoor.listeners.web.terminal.people import SHARE, WATCH
 from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
@@ -37,7 +35,8 @@ from stagedoor.model.shell import ShellState
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
-from stagedoor.model.webpass import PassKind
+from stagedoor.model.webpass import TicketPurpose, WatchedSession
+from stagedoor.signin.passes import PassService
 from stagedoor.wire.target import parse_target
 
 MAX_SECRET_CHARS = 100
@@ -61,7 +60,7 @@ class Terminals:
     def __init__(
         self,
         guard: RequestGuard,
-        passes: PassIssuer,
+        passes: PassService,
         access: ShellAccess,
         pages: Pages,
         rules: ShareRules,
@@ -240,14 +239,17 @@ class Terminals:
 
     async def _ticket(self, identity: Identity, body: Body, source: Source) -> Answer:
         """Return a ticket for a guest: by the secret of a share, or to watch a session by its id."""
-        good_for = ""
+        purpose: TicketPurpose = SharedTerminal("")
 
         async def verdict() -> Grant | Denial:
-            nonlocal good_for
-            invitation = await self._invited(identity, body)
-            if isinstance(invitation, Denial):
-                return invitation
-            claim, good_for = invitation
+            nonlocal purpose
+            requested = self._requested(body)
+            if isinstance(requested, Denial):
+                return requested
+            purpose = requested
+            claim = await self.claim(identity, purpose)
+            if isinstance(claim, Denial):
+                return claim
             return self._flow.authorise_in_memory(identity, claim)
 
         grant = await self._flow.by_newest_policy(verdict)
@@ -255,7 +257,7 @@ class Terminals:
             grant = await self._flow.check_step_up(identity, grant)
         if isinstance(grant, Denial):
             return self._denied(grant, source, identity)
-        ticket = await self._passes.issue(PassKind.TICKET, identity, good_for)
+        ticket = await self._passes.issue_ticket(identity, purpose)
         if isinstance(ticket, Denial):
             return self._denied(ticket, source, identity)
         guest = grant.guest
@@ -269,26 +271,22 @@ class Terminals:
             "expires_at": grant.expires_at,
         }
 
-    async def _invited(self, identity: Identity, body: Body) -> tuple[Claim, str] | Denial:
-        """Return a guest's claim, and the purpose of its ticket."""
+    def _requested(self, body: Body) -> SharedTerminal | WatchedSession | Denial:
+        """Return the terminal that a guest requests, by the policy as it is now."""
         secret, session = body.get("share"), body.get("watch")
         if isinstance(secret, str):
             share = self._presence.find_share(secret[:MAX_SECRET_CHARS])
             # An unknown share is refused like one that has ended.
-            share_id = share.id if share else ""
-            return SharedTerminal(share_id), SHARE + share_id
+            return SharedTerminal(share.id if share else "")
         if isinstance(session, str):
-            claim = await self._watched(identity, session)
-            return claim if isinstance(claim, Denial) else (claim, WATCH + session)
+            return WatchedSession(session)
         return Denial(Reason.BAD_REQUEST, "ask for a share, or for a session to watch")
 
-    async def claim(self, identity: Identity, good_for: str) -> Claim | Denial:
-        """Return the claim of a ticket by its purpose: a share, a session to watch, or an app."""
-        if good_for.startswith(SHARE):
-            return SharedTerminal(good_for.removeprefix(SHARE))
-        if good_for.startswith(WATCH):
-            return await self._watched(identity, good_for.removeprefix(WATCH))
-        return parse_target(good_for)
+    async def claim(self, identity: Identity, purpose: TicketPurpose) -> Claim | Denial:
+        """Return the claim of a ticket with that purpose."""
+        if isinstance(purpose, WatchedSession):
+            return await self._watched(identity, purpose.session)
+        return purpose
 
     async def _watched(self, identity: Identity, session: str) -> WatchedTerminal | Denial:
         if not self._presence.may_watch(identity):

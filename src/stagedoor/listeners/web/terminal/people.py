@@ -121,11 +121,6 @@ def _without_times(people: People) -> People:
     return replace(people, people=tuple(replace(person, for_s=0) for person in people.people))
 
 
-SHARE = "share:"
-WATCH = "watch:"
-"""The purpose of a guest's ticket: one share, or one session to watch."""
-
-
 def restrict_hello(hello: Hello, guest: Guest) -> Hello | Denial:
     """Return a guest's first frame limited to the guest's terminal, without a command to start.
 

@@ -1,54 +1,23 @@
-"""Single sign-on: links between users and provider accounts, provider clients, and the outcome of a trial."""
+"""Identity providers by the settings: their clients, and the rules for their claims."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.admin.service import AdminService
+import structlog
+
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
-from stagedoor.model.grant import GrantRule
-from stagedoor.model.identity import Method
-from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import subjects_of
 from stagedoor.net.https import Https, NoAnswerError, Trust, load_trust
 from stagedoor.oidc.client import Answer, OidcClient
-from stagedoor.oidc.errors import UnavailableError
-from stagedoor.oidc.mapping import Mapped, Rules
-from stagedoor.oidc.request import Client, FormRequest
+from stagedoor.oidc.errors import OidcError, SignInDeniedError, UnavailableError
+from stagedoor.oidc.mapping import Rules
+from stagedoor.oidc.request import ClientConfig, FormRequest
 from stagedoor.settings.careful import read_secret
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.store.sign_in import identities, passes
-from stagedoor.store.sign_in.identities import ProviderAccount
 
-
-def link(service: AdminService, user: str, provider: SingleSignOnSettings, subject: str) -> None:
-    """Link the user to the provider's account `subject` (`sub`).
-
-    Raises NotFoundError, ConflictError, StoreError.
-    """
-    with service.change("sso.link") as change:
-        person = ProviderAccount(provider.issuer, subject)
-        identities.link(change.transaction, person, user, service.clock())
-        change.fields |= {"user": user, "provider": provider.name, "subject": subject}
-
-
-def unlink(service: AdminService, provider: SingleSignOnSettings, subject: str) -> str:
-    """Remove the link and the user's groups from the provider, and return the user's name.
-
-    The sign-ins that the user opened at that provider end. Raises NotFoundError, StoreError.
-    """
-    with service.change("sso.unlink", revokes=True) as change:
-        user = identities.unlink(change.transaction, ProviderAccount(provider.issuer, subject))
-        passes.end_sign_ins(change.transaction, user, Method.SSO, provider.name)
-        change.fields |= {"user": user, "provider": provider.name, "subject": subject}
-    return user
-
-
-def list_links(service: AdminService) -> list[tuple[str, ProviderAccount]]:
-    """List users with their accounts at providers, ordered by user name. Raises StoreError."""
-    with service.database.read() as transaction:
-        return identities.list_accounts(transaction)
+_log = structlog.get_logger()
 
 
 class HttpsFetch:
@@ -95,12 +64,12 @@ def provider_named(settings: Settings, name: str | None) -> SingleSignOnSettings
     raise NotFoundError(f"there is no identity provider {name!r}; there are: {names}")
 
 
-def client_of(provider: SingleSignOnSettings) -> Client:
+def client_of(provider: SingleSignOnSettings) -> ClientConfig:
     """Return the gateway's client data for a provider. Reads the client's secret. Raises SettingsError."""
     secret = read_secret(
         provider.client_secret_file, "sso.client_secret_file", "the client's secret"
     )
-    return Client(provider.client_id, secret, provider.redirect_uri, provider.scopes)
+    return ClientConfig(provider.client_id, secret, provider.redirect_uri, provider.scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,27 +125,22 @@ def reserved_names(settings: Settings) -> frozenset[str]:
     return frozenset(name for provider in settings.sso for name in provider.reserved_names)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The user that a sign-in would have.
+def log_refusal(provider: str, error: OidcError) -> Denial:
+    """Log why a sign-in is refused, and return the denial for the browser.
 
-    `user` includes the groups that are stored here. `known` is true if a user of that name exists already.
-    `grants` are the rules for the user, including expired ones. `reserved` is why a first sign-in by that
-    name is refused (`oidc.reserved_names`), or None if it is not.
+    The denial holds no details, so that an attacker who forges callbacks learns nothing from it.
     """
-
-    mapped: Mapped
-    user: User
-    known: bool
-    grants: tuple[GrantRule, ...]
-    reserved: str | None
-
-
-def outcome_of(mapped: Mapped, policy: Policy, reserved: str | None) -> Outcome:
-    """Return the user that `policy` gives a person with the mapped name and groups."""
-    user_here = policy.all_users.get(mapped.name)
-    kept = user_here.groups if user_here is not None else frozenset()
-    user = User(mapped.name, kept | (mapped.groups or frozenset()))
-    subjects = subjects_of(user.name, user.groups)
-    rules = tuple(rule for rule in policy.grants if rule.subject in subjects)
-    return Outcome(mapped, user, user_here is not None, rules, None if user_here else reserved)
+    _log.warning("sign-in refused", provider=provider, why=str(error))
+    if isinstance(error, UnavailableError):
+        return Denial(
+            Reason.UPSTREAM_TIMEOUT,
+            f"{provider} does not answer, so sign-ins by it fail now; try again, or sign in with a password "
+            "or a token",
+            retry_after_s=10,
+        )
+    if isinstance(error, SignInDeniedError):
+        return Denial(Reason.CREDENTIAL_WRONG, f"{provider} did not let you sign in; try again")
+    return Denial(
+        Reason.CREDENTIAL_WRONG,
+        f"the answer of {provider} was refused; the gateway's log says why (sign-in refused)",
+    )

@@ -5,31 +5,29 @@ The terminal's side begins a step-up and waits; the browser's side checks the le
 
 import asyncio
 import secrets
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from stagedoor.admin.asking import ask, web_service
+from stagedoor.admin.asking import ask
 from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import letters_digest, random_letters, shown_letters
 from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, is_open, try_letters
-from stagedoor.model.policy import Policy
 from stagedoor.model.source import Source, source_network
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
+from stagedoor.signin.context import SignInContext
 from stagedoor.signin.links import site_or_none
-from stagedoor.store.database import Database
 from stagedoor.store.sign_in import step_ups
 from stagedoor.wire.oneline import folded
 
 PATH = "/step-up"
-ENOUGH_S = 60.0
+REUSED_ABOVE_S = 60.0
 """A step-up that still waits for longer than this is used by the next connection of the same sign-in too: one
 address and one set of letters for 50 hosts."""
 OF_SIGN_IN = 50
@@ -60,18 +58,9 @@ class _LastStepUp:
 class StepUpService:
     """Implements `session.ports.StepUps`. Belongs to one event loop, and uses the store in a thread."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        policy: Callable[[], Policy],
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._policy = policy
-        self._now = now
-        self._url = step_up_rules(settings).url
+    def __init__(self, context: SignInContext) -> None:
+        self._context = context
+        self._url = step_up_rules(context.settings).url
         self._last_step_ups: dict[bytes, _LastStepUp] = {}
         """The latest step-up of each sign-in, by the sign-in's id."""
         self._beginning = asyncio.Lock()
@@ -92,9 +81,9 @@ class StepUpService:
     async def _instruction(
         self, identity: Identity, sign_in: bytes, target: Target, source: Source
     ) -> str | None:
-        now = self._now()
+        now = self._context.now()
         last = self._last_step_ups.get(sign_in)
-        if last is not None and last.ends_at - now > ENOUGH_S:
+        if last is not None and last.ends_at - now > REUSED_ABOVE_S:
             pending = await ask(self._find, last.id)
             if isinstance(pending, PendingStepUp) and pending.tries_left > 0:
                 return last.instruction
@@ -110,7 +99,7 @@ class StepUpService:
             now,
             now + PENDING_S,
         )
-        if await ask(step_ups.add, self._database, step_up, now, OF_SIGN_IN) is not True:
+        if await ask(step_ups.add, self._context.database, step_up, now, OF_SIGN_IN) is not True:
             return None  # the refusal itself says where to prove it
         instruction = (
             f"open {self._url}/{id_} and type {shown_letters(letters)} there, within "
@@ -124,8 +113,8 @@ class StepUpService:
 
     def _label(self, sign_in: bytes) -> str:
         """Return the name of the machine that has the sign-in, or a general name for other sign-ins."""
-        for login in self._policy().bound_keys.values():
-            if login.sign_in is not None and login.sign_in.id == sign_in:
+        for login in self._context.policy().bound_keys.values():
+            if login.id == sign_in:
                 return folded(login.label or "") or "a machine"
         return "a browser, or a program"
 
@@ -150,7 +139,8 @@ class StepUpService:
         """Return the user's step-up that waits under `id_`. Refuse another user's as if there were none."""
         step_up = await ask(self._find, id_)
         if step_up is None or (
-            isinstance(step_up, PendingStepUp) and not is_open(step_up, identity.name, self._now())
+            isinstance(step_up, PendingStepUp)
+            and not is_open(step_up, identity.name, self._context.now())
         ):
             return Denial(Reason.NO_APP, OVER)
         return step_up
@@ -161,23 +151,22 @@ class StepUpService:
 
     def is_done(self, step_up: PendingStepUp) -> bool:
         """Return whether the step-up's sign-in was proved since the step-up began."""
-        at = self._policy().stepped_up.get(step_up.sign_in)
+        at = self._context.policy().stepped_up.get(step_up.sign_in)
         return at is not None and at >= step_up.created_at
 
     def _find(self, id_: str) -> PendingStepUp | None:
-        with self._database.read() as transaction:
+        with self._context.database.read() as transaction:
             return step_ups.find(transaction, id_)
 
     def _check(self, identity: Identity, id_: str, letters: str) -> PendingStepUp | Denial:
         """Check the letters of a step-up. Runs in a thread. Raises RefusedError, StoreError."""
         step_up = self._find(id_)
-        if step_up is None or not is_open(step_up, identity.name, self._now()):
+        if step_up is None or not is_open(step_up, identity.name, self._context.now()):
             raise RefusedError(OVER)
         is_right, after = try_letters(step_up, letters)
         if is_right:
             return step_up
-        service = web_service(self._settings, self._database, identity.name)
-        with service.change("step-up.letters") as change:
+        with self._context.change(identity.name, "step-up.letters") as change:
             change.unchanged = True
             if not step_ups.use_try(change.transaction, step_up, after):
                 raise RefusedError("another try came at the same time; type the letters again")

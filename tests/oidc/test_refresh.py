@@ -2,7 +2,6 @@
 
 import pytest
 
-from stagedoor.oidc.again import SignInAlive, SignInEnded, Unknown, judge, wait_s
 from stagedoor.oidc.errors import (
     FailedRequestError,
     GrantEndedError,
@@ -12,6 +11,7 @@ from stagedoor.oidc.errors import (
 )
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import Rules
+from stagedoor.oidc.refresh import SignInAlive, SignInEnded, Unknown, judge, wait_s
 
 RULES = Rules(groups={"/teams/shop": "shop"})
 

@@ -1,0 +1,87 @@
+"""The gateway's challenges to passkeys.
+
+Each answer is to a challenge, which the answer uses up. A challenge is bound to its purpose, the user, and
+the browser's sign-in, so an answer that was overheard, or given for something else, is refused.
+"""
+
+import secrets
+
+from stagedoor.admin.asking import ask
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.passkey import CHALLENGE_S, Challenge, ChallengeKind
+from stagedoor.model.pending_step_up import PendingStepUp
+from stagedoor.signin.context import SignInContext
+from stagedoor.store.database import Transaction
+from stagedoor.store.sign_in import passkeys as stored
+
+MOST_CHALLENGES = 10_000
+MOST_STRANGERS = 1000
+"""Challenges for signing in, counted apart so that strangers take no room from users who are signed in. One
+more replaces the oldest."""
+_CHALLENGE_BYTES = 32
+_NO_SIGN_IN = Denial(
+    Reason.NO_GRANT,
+    "only a person who has signed in on the WebShell's page can use a passkey there",
+)
+
+
+class PasskeyChallenges:
+    """Creates challenges, and uses them up. A store that fails is a Denial."""
+
+    def __init__(self, context: SignInContext) -> None:
+        self._context = context
+
+    async def create(
+        self, purpose: ChallengeKind, identity: Identity, waiting: PendingStepUp | None = None
+    ) -> bytes | Denial:
+        """Create a challenge (32 bytes) for a person who is signed in.
+
+        With `waiting`, its answer proves the sign-in of that step-up's terminal.
+        """
+        if (denial := self._context.count_change(identity)) is not None:
+            return denial
+        if (denial := check_person(identity)) is not None:
+            return denial
+        assert identity.sign_in is not None, "it is a person's"
+        expires_at = self._context.now() + CHALLENGE_S
+        step_up = None if waiting is None else waiting.id
+        record = Challenge(purpose, expires_at, identity.name, identity.sign_in.id, step_up)
+        return await self._store(record, MOST_CHALLENGES)
+
+    async def create_for_stranger(self) -> bytes | Denial:
+        """Create a challenge (32 bytes) for a user who is not known yet, to sign in."""
+        record = Challenge(ChallengeKind.SIGN_IN, self._context.now() + CHALLENGE_S)
+        return await self._store(record, MOST_STRANGERS)
+
+    async def _store(self, record: Challenge, most: int) -> bytes | Denial:
+        challenge = secrets.token_bytes(_CHALLENGE_BYTES)
+        add = stored.add_challenge
+        return (
+            await ask(add, self._context.database, challenge, record, self._context.now(), most)
+            or challenge
+        )
+
+    def take(
+        self,
+        transaction: Transaction,
+        challenge: bytes,
+        purpose: ChallengeKind,
+        identity: Identity,
+    ) -> Challenge | None:
+        """Use up a challenge and return it, so that it cannot be answered again.
+
+        Return None if it is not for this sign-in or this purpose, or if it was answered before.
+        """
+        pending = stored.find_challenge(transaction, challenge, self._context.now())
+        own = None if identity.sign_in is None else identity.sign_in.id
+        if pending is None or pending.purpose is not purpose:
+            return None
+        if pending.user != identity.name or pending.sign_in is None or pending.sign_in != own:
+            return None
+        return pending if stored.take_challenge(transaction, challenge) else None
+
+
+def check_person(identity: Identity) -> Denial | None:
+    """Return why the identity of a token or a program may use no passkey; None for a person's sign-in."""
+    return None if identity.is_person and identity.sign_in is not None else _NO_SIGN_IN
