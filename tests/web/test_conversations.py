@@ -29,6 +29,7 @@ from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode, framed
 from stagedoor.wire.terminal.frames import (
     Ack,
     Frame,
+    FrameKind,
     Gap,
     Hello,
     InAck,
