@@ -28,7 +28,7 @@ from tests.login.conftest import settings
 
 from markdown import HEAD, hand_out, options, row
 from measure import raise_open_files
-from stagedoor.listeners.ssh.hold import LIMITS
+from stagedoor.listeners.ssh.pending_keys import LIMITS
 
 WORKERS = 5
 LOGINS = 200

@@ -18,6 +18,7 @@ from typing import Any
 import asyncssh
 
 from stagedoor.listeners.ssh.direct.driver import DirectDriver, DirectParts
+from stagedoor.listeners.ssh.direct.events import ConnectionClosed
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import EVERYTHING
 from stagedoor.model.denial import Denial
@@ -227,8 +228,8 @@ class DirectGateway:
                 self.host.user_ca.sign_user,
                 (self.host.host_ca.public_line(),),
                 lambda target: self.policy.account,
+                self.seen.note,
             ),
-            self.seen.note,
             plan=self._plan,
             idle_timeout_s=self._idle_timeout_s,
         )
@@ -295,7 +296,7 @@ class _Front(asyncssh.SSHServer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._driver:
-            self._driver.connection_closed()
+            self._driver.post(ConnectionClosed())
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
         assert self._driver

@@ -5,7 +5,7 @@ import asyncio
 import asyncssh
 import pytest
 
-from stagedoor.listeners.ssh.connection import Connection
+from stagedoor.listeners.ssh.connection import ClientConnection
 
 
 class Socket:
@@ -28,7 +28,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Socket]:
     """The sockets that asyncssh makes, each with a turn of the event loop in the middle, as it does."""
     sockets: list[Socket] = []
 
-    async def make(connection: Connection) -> bool:
+    async def make(connection: ClientConnection) -> bool:
         if connection._agent_listener is None:
             await asyncio.sleep(0)
             sockets.append(Socket())
@@ -39,9 +39,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Socket]:
     return sockets
 
 
-def connection(*, closed: bool) -> Connection:
-    one = Connection.__new__(Connection)
-    one._downstream = Granting()  # type: ignore[assignment]  # all that is asked of it here
+def connection(*, closed: bool) -> ClientConnection:
+    one = ClientConnection.__new__(ClientConnection)
+    one.router = Granting()  # type: ignore[assignment]  # all that is asked of it here
     one._making_agent = asyncio.Lock()
     one._agent_listener = None
     one.is_closed = lambda: closed  # type: ignore[method-assign]

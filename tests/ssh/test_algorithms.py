@@ -10,11 +10,12 @@ import asyncssh
 import pytest
 
 from stagedoor.listeners.accept import AcceptRules
-from stagedoor.listeners.ssh.connection import KEXINIT_WAIT_S, Connection
+from stagedoor.listeners.ssh.bounds import KEXINIT_WAIT_S
+from stagedoor.listeners.ssh.connection import ClientConnection
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES, Gcm
-from stagedoor.listeners.ssh.startups import StartupLimits
 from stagedoor.model.rate import Rate
+from stagedoor.settings.listeners import StartupLimits
 from tests.fixtures.laptop import Laptop
 from tests.waiting import BOUND_S
 
@@ -54,10 +55,15 @@ class Echo(asyncssh.SSHTCPSession[bytes]):
 class AcceptingServer(asyncssh.SSHServer):
     """A server that accepts each login."""
 
-    connection: "Counting"
+    def __init__(self, connection: "Counting") -> None:
+        self.connection = connection
 
     def begin_auth(self, username: str) -> bool:
         return False
+
+    @property
+    def authentication(self) -> "AcceptingServer":
+        return self
 
     def connection_requested(self, *_: object) -> Echo:
         return Echo(self.connection)
@@ -69,11 +75,11 @@ class AcceptingServer(asyncssh.SSHServer):
     def count_failed_try(self) -> bool:
         return False
 
-    def set_congested(self, congested: bool) -> None:
+    def update_relays(self) -> None:
         pass
 
 
-class Counting(Connection):
+class Counting(ClientConnection):
     """Counts the packets that take the short way."""
 
     taken = 0
@@ -95,9 +101,8 @@ class Server:
         self.port = 0
 
     def begin(self) -> Counting:
-        visitor = AcceptingServer()
-        made = Counting(self.options, visitor, memoryview(bytearray(READ_BYTES)))  # type: ignore[arg-type]  # asks for no key
-        visitor.connection = made
+        buffer = memoryview(bytearray(READ_BYTES))
+        made = Counting(self.options, buffer, AcceptingServer)  # type: ignore[arg-type]  # asks for no key
         self.connections.append(made)
         return made
 

@@ -3,17 +3,17 @@
 import pytest
 
 from stagedoor.listeners.ssh.direct.effects import (
-    Answer,
+    AnswerRequest,
     CloseChannel,
-    Connect,
-    Drain,
+    CloseConnection,
+    ConnectChannel,
+    DrainChannel,
     Effect,
     EndSession,
-    Enter,
-    HangUp,
-    Release,
+    EnterShell,
+    ReleaseChannel,
     SendLine,
-    Start,
+    StartChannel,
     StopAgent,
 )
 from stagedoor.listeners.ssh.direct.events import (
@@ -24,7 +24,6 @@ from stagedoor.listeners.ssh.direct.events import (
     Event,
     ForwardRequest,
     GatewayDrains,
-    LoginRevoked,
     PermissionChange,
     ProgramRequest,
     SessionEnded,
@@ -75,9 +74,9 @@ def refused(channel: int, why: str) -> list[Effect]:
 def running(request: ChannelRequest = COMMAND) -> Story:
     """A program on channel 1 that runs in session 1."""
     return [
-        (program(1, request), [Enter(1)]),
-        (began(), [Start(1, program(1, request), True)]),
-        (ShellStarted(1), [Connect(1)]),
+        (program(1, request), [EnterShell(1)]),
+        (began(), [StartChannel(1, program(1, request), True)]),
+        (ShellStarted(1), [ConnectChannel(1)]),
     ]
 
 
@@ -85,203 +84,219 @@ def forwarding() -> Story:
     """A forward on channel 2, beside a program in a terminal on channel 1."""
     return [
         *running(SHELL),
-        (forward(2), [Start(1, forward(2), True)]),
-        (ShellStarted(2), [Connect(2), Answer(2)]),
+        (forward(2), [StartChannel(1, forward(2), True)]),
+        (ShellStarted(2), [ConnectChannel(2), AnswerRequest(2)]),
     ]
 
 
+REVOKED = SessionEnded(None, End.REVOKED, "no user", by_gateway=True)
 NO_MORE = f"stagedoor: port forwarding into {APP01} is not granted any more"
 NO_AGENT = f"stagedoor: agent forwarding into {APP01} is not granted any more"
 
 STORIES: dict[str, Story] = {
     "a command runs, and its exit status follows its last byte": [
         *running(),
-        (ShellChannelClosed(1, 7), [Drain(1)]),
+        (ShellChannelClosed(1, 7), [DrainChannel(1)]),
         (Drained(1), [CloseChannel(1, 7)]),
-        (ChannelClosed(1), [Release(1)]),
+        (ChannelClosed(1), [ReleaseChannel(1)]),
         (ConnectionClosed(), [EndSession(1, End.CLOSED)]),
     ],
     "channels share a session, and those that wait begin with it in their order": [
-        (program(1), [Enter(1)]),
+        (program(1), [EnterShell(1)]),
         (forward(2), []),
         (AgentRequest(3), []),
-        (began(), [Start(1, program(1), True), Start(1, forward(2), True), Answer(3)]),
-        (program(4), [Start(1, program(4), True)]),
+        (
+            began(),
+            [
+                StartChannel(1, program(1), True),
+                StartChannel(1, forward(2), True),
+                AnswerRequest(3),
+            ],
+        ),
+        (program(4), [StartChannel(1, program(4), True)]),
     ],
     "a login that is refused refuses all that wait, and the next request tries again": [
-        (program(1), [Enter(1)]),
+        (program(1), [EnterShell(1)]),
         (forward(2), []),
         (AgentRequest(3), []),
         (
             SessionRefused(1, "no grant"),
             [
                 *refused(1, "no grant"),
-                Answer(2, "no grant"),
-                Release(2),
-                Answer(3, "no grant"),
-                Release(3),
+                AnswerRequest(2, "no grant"),
+                ReleaseChannel(2),
+                AnswerRequest(3, "no grant"),
+                ReleaseChannel(3),
             ],
         ),
-        (program(4), [Enter(2)]),
+        (program(4), [EnterShell(2)]),
         (SessionRefused(1, "late"), []),
-        (began(2), [Start(2, program(4), True)]),
+        (began(2), [StartChannel(2, program(4), True)]),
     ],
     "the client closes a channel before its program runs": [
-        (program(1), [Enter(1)]),
-        (ChannelClosed(1), [Release(1)]),
+        (program(1), [EnterShell(1)]),
+        (ChannelClosed(1), [ReleaseChannel(1)]),
         (began(), []),
-        (program(2), [Start(1, program(2), True)]),
-        (ChannelClosed(2), [Release(2)]),
+        (program(2), [StartChannel(1, program(2), True)]),
+        (ChannelClosed(2), [ReleaseChannel(2)]),
         (ShellStarted(2), []),
         (ShellChannelClosed(2, 0), []),
         (Drained(2), []),
     ],
     "the client hangs up while the login enters": [
-        (program(1), [Enter(1)]),
+        (program(1), [EnterShell(1)]),
         (forward(2), []),
-        (ChannelClosed(1, is_lost=True), [Release(1)]),
-        (ConnectionClosed(), [Answer(2, HUNG_UP), Release(2)]),
+        (ChannelClosed(1, is_lost=True), [ReleaseChannel(1)]),
+        (ConnectionClosed(), [AnswerRequest(2, HUNG_UP), ReleaseChannel(2)]),
         (SessionRefused(1, ""), []),
         (program(3), refused(3, HUNG_UP)),
     ],
     "a connection that is lost says so in the audit": [
         *running(),
-        (ChannelClosed(1, is_lost=True), [Release(1)]),
+        (ChannelClosed(1, is_lost=True), [ReleaseChannel(1)]),
         (ConnectionClosed(), [EndSession(1, End.DOWNSTREAM_LOST)]),
     ],
     "the shell refuses a program, and others go on": [
-        (program(1), [Enter(1)]),
-        (began(), [Start(1, program(1), True)]),
+        (program(1), [EnterShell(1)]),
+        (began(), [StartChannel(1, program(1), True)]),
         (ShellFailed(1, "no terminal"), refused(1, "no terminal")),
         (ShellChannelClosed(1), []),
-        (ChannelClosed(1), [Release(1)]),
-        (program(2), [Start(1, program(2), True)]),
+        (ChannelClosed(1), [ReleaseChannel(1)]),
+        (program(2), [StartChannel(1, program(2), True)]),
     ],
     "a program ends before asyncssh reports that it runs": [
-        (program(1), [Enter(1)]),
-        (began(), [Start(1, program(1), True)]),
-        (ShellChannelClosed(1, 0), [Drain(1)]),
-        (ShellStarted(1), [Connect(1)]),
+        (program(1), [EnterShell(1)]),
+        (began(), [StartChannel(1, program(1), True)]),
+        (ShellChannelClosed(1, 0), [DrainChannel(1)]),
+        (ShellStarted(1), [ConnectChannel(1)]),
         (Drained(1), [CloseChannel(1, 0)]),
     ],
     "the shell hangs up: its channels end with a reason, and the next request enters again": [
         *running(),
         (
             ShellChannelClosed(1, None, "the shell app01-ssh hung up"),
-            [SendLine(1, "stagedoor: the shell app01-ssh hung up"), Drain(1)],
+            [SendLine(1, "stagedoor: the shell app01-ssh hung up"), DrainChannel(1)],
         ),
         (
-            SessionEnded(1, End.UPSTREAM_LOST, "hung up", by_flow=False),
+            SessionEnded(1, End.UPSTREAM_LOST, "hung up", by_gateway=False),
             [EndSession(1, End.UPSTREAM_LOST, "hung up")],
         ),
         (Drained(1), [CloseChannel(1, None)]),
-        (program(2), [Enter(2)]),
-        (SessionEnded(1, End.UPSTREAM_LOST, "again", by_flow=False), []),
+        (program(2), [EnterShell(2)]),
+        (SessionEnded(1, End.UPSTREAM_LOST, "again", by_gateway=False), []),
     ],
     "an administrator closes the session, which the terminal shows": [
         *forwarding(),
         (
-            SessionEnded(1, End.EVICTED, "closed by root", by_flow=True),
+            SessionEnded(1, End.EVICTED, "closed by root", by_gateway=True),
             [
                 SendLine(1, "stagedoor: closed by root"),
                 EndSession(1, End.EVICTED, "closed by root"),
-                HangUp("closed by root"),
+                CloseConnection("closed by root"),
             ],
         ),
     ],
     "an end without a detail is named": [
         *running(),
         (
-            SessionEnded(1, End.EXPIRED, "", by_flow=True),
+            SessionEnded(1, End.EXPIRED, "", by_gateway=True),
             [
                 SendLine(1, f"stagedoor: {End.EXPIRED.value}"),
                 EndSession(1, End.EXPIRED),
-                HangUp(f"this session is {End.EXPIRED.value}"),
+                CloseConnection(f"this session is {End.EXPIRED.value}"),
             ],
         ),
     ],
     "a revoked login ends its session once": [
-        (LoginRevoked("no user"), []),
+        (REVOKED, []),
         *running(),
         (
-            LoginRevoked("no user"),
-            [SendLine(1, "stagedoor: no user"), EndSession(1, End.REVOKED, "no user")],
+            REVOKED,
+            [
+                SendLine(1, "stagedoor: no user"),
+                EndSession(1, End.REVOKED, "no user"),
+                CloseConnection("no user"),
+            ],
         ),
-        (LoginRevoked("no user"), []),
-        (ConnectionClosed(), [Release(1)]),
+        (REVOKED, []),
+        (ConnectionClosed(), [ReleaseChannel(1)]),
     ],
     "forwards and the agent stop when they are not granted any more; programs go on": [
         *forwarding(),
         (
             PermissionChange(1, NONE),
             [
-                Answer(2, NO_MORE.removeprefix("stagedoor: ")),
-                Release(2),
+                AnswerRequest(2, NO_MORE.removeprefix("stagedoor: ")),
+                ReleaseChannel(2),
                 SendLine(1, NO_MORE),
                 StopAgent(1),
                 SendLine(1, NO_AGENT),
             ],
         ),
-        (ChannelClosed(2), [Release(2)]),
+        (ChannelClosed(2), [ReleaseChannel(2)]),
         (PermissionChange(1, NONE), []),
-        (forward(3), [Answer(3, denied(Permission.FORWARD)), Release(3)]),
-        (program(4), [Start(1, program(4), False)]),
+        (forward(3), [AnswerRequest(3, denied(Permission.FORWARD)), ReleaseChannel(3)]),
+        (program(4), [StartChannel(1, program(4), False)]),
     ],
     "a forward that is revoked while the shell connects never opens": [
         *running(),
-        (forward(2), [Start(1, forward(2), True)]),
+        (forward(2), [StartChannel(1, forward(2), True)]),
         (
             PermissionChange(1, frozenset({Permission.AGENT})),
-            [Answer(2, NO_MORE.removeprefix("stagedoor: ")), Release(2), SendLine(1, NO_MORE)],
+            [
+                AnswerRequest(2, NO_MORE.removeprefix("stagedoor: ")),
+                ReleaseChannel(2),
+                SendLine(1, NO_MORE),
+            ],
         ),
         (ShellStarted(2), []),
     ],
     "a permission that is granted later waits for the next session": [
-        (program(1), [Enter(1)]),
-        (began(granted=NONE), [Start(1, program(1), False)]),
+        (program(1), [EnterShell(1)]),
+        (began(granted=NONE), [StartChannel(1, program(1), False)]),
         (PermissionChange(1, BOTH), []),
-        (forward(2), [Answer(2, denied(Permission.FORWARD)), Release(2)]),
+        (forward(2), [AnswerRequest(2, denied(Permission.FORWARD)), ReleaseChannel(2)]),
     ],
     "a forward closes at either end": [
         *forwarding(),
-        (ShellChannelClosed(2), [Drain(2)]),
+        (ShellChannelClosed(2), [DrainChannel(2)]),
         (Drained(2), [CloseChannel(2, None)]),
-        (ChannelClosed(2), [Release(2)]),
-        (forward(3), [Start(1, forward(3), True)]),
-        (ShellFailed(3, "refused", 2), [Answer(3, "refused", 2), Release(3)]),
+        (ChannelClosed(2), [ReleaseChannel(2)]),
+        (forward(3), [StartChannel(1, forward(3), True)]),
+        (ShellFailed(3, "refused", 2), [AnswerRequest(3, "refused", 2), ReleaseChannel(3)]),
     ],
     "a forward out of the shell is refused without entering": [
         (
             forward(1, "10.0.0.1"),
             [
-                Answer(
+                AnswerRequest(
                     1, f"{APP01} forwards to its own loopback only (localhost), not to '10.0.0.1'"
                 ),
-                Release(1),
+                ReleaseChannel(1),
             ],
         ),
     ],
     "an agent that is not granted is refused, and the terminal shows why": [
-        (AgentRequest(1), [Enter(1)]),
+        (AgentRequest(1), [EnterShell(1)]),
         (program(2, SHELL), []),
         (
             began(granted=NONE),
             [
-                Answer(1, denied(Permission.AGENT)),
+                AnswerRequest(1, denied(Permission.AGENT)),
                 SendLine(2, f"stagedoor: {denied(Permission.AGENT)}"),
-                Start(1, program(2, SHELL), False),
+                StartChannel(1, program(2, SHELL), False),
             ],
         ),
     ],
     "terminals are warned of a stop, and new channels refused": [
         *running(SHELL),
-        (program(2), [Start(1, program(2), True)]),
+        (program(2), [StartChannel(1, program(2), True)]),
         (GatewayDrains("finish"), [SendLine(1, "finish")]),
         (program(3), refused(3, STOPPING)),
-        (forward(4), [Answer(4, STOPPING), Release(4)]),
+        (forward(4), [AnswerRequest(4, STOPPING), ReleaseChannel(4)]),
     ],
     "a terminal that waits is shown the reason, later steps at once": [
-        (program(1, SHELL), [Enter(1)]),
+        (program(1, SHELL), [EnterShell(1)]),
         (program(2), []),
         (StartReport(StartStep("scheduling")), []),
         (WaitTimeout(1), [SendLine(1, f"stagedoor: {APP01}: scheduling")]),
@@ -290,12 +305,12 @@ STORIES: dict[str, Story] = {
             [SendLine(1, f"stagedoor: {APP01}: pulling image: app:1")],
         ),
         (SessionRefused(1, "no"), [*refused(1, "no"), *refused(2, "no")]),
-        (program(3, SHELL), [Enter(2)]),
+        (program(3, SHELL), [EnterShell(2)]),
         (StartReport(StartStep("scheduling")), []),
         (WaitTimeout(1), []),
     ],
     "a step-up is shown at once and once, by scp too": [
-        (program(1), [Enter(1)]),
+        (program(1), [EnterShell(1)]),
         (
             StartReport(StartStep(STEP_UP, "open https://gw")),
             [SendLine(1, f"stagedoor: {APP01}: {STEP_UP}: open https://gw")],
@@ -316,10 +331,10 @@ def test_a_story(story: Story) -> None:
 def test_a_certificate_restricts_its_key_whatever_is_granted() -> None:
     login = DirectLogin("dev", APP01, frozenset({PTY}))
     assert login.event(forward(1)) == [
-        Answer(1, "your certificate permits no port forwarding"),
-        Release(1),
+        AnswerRequest(1, "your certificate permits no port forwarding"),
+        ReleaseChannel(1),
     ]
-    assert isinstance(login.event(AgentRequest(2))[0], Answer)
+    assert isinstance(login.event(AgentRequest(2))[0], AnswerRequest)
     assert not login.is_entering
 
 
@@ -328,7 +343,7 @@ def test_a_forced_command_runs_in_place_of_every_request(request_: ChannelReques
     login = DirectLogin("dev", APP01, EVERYTHING, "only this")
     login.event(program(1, request_))
     (start,) = login.event(began())
-    assert isinstance(start, Start)
+    assert isinstance(start, StartChannel)
     assert isinstance(start.request, ProgramRequest)
     forced = start.request.request
     assert (forced.kind, forced.what, forced.original) == ("exec", "only this", request_.what)

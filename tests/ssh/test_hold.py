@@ -17,7 +17,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.revocation import FRESH_S
-from stagedoor.listeners.ssh.hold import LIMITS, Answer, PendingLogins, UnknownKeys
+from stagedoor.listeners.ssh.pending_keys import LIMITS, KeyAnswer, PendingLogins, UnknownKeys
 from stagedoor.model.fair_queue import PendingLimits
 from tests.fixtures.gateway import SSH_TABLE, local, sso
 from tests.fixtures.laptop import Laptop, new_key, open_laptop, public
@@ -465,10 +465,10 @@ def test_a_revoked_key_does_not_wait(laptop: Laptop, tmp_path: Path) -> None:
 
 def test_the_first_unknown_key_waits_once_all_others_were_refused() -> None:
     keys = UnknownKeys()
-    assert keys.answer(b"one") is Answer.BEGIN_AGAIN
-    assert [keys.answer(b"two"), keys.answer(b"three")] == [Answer.REFUSE] * 2
-    assert keys.answer(b"one") is Answer.HOLD
-    assert keys.answer(b"one") is Answer.HOLD  # asked first, and then signed
+    assert keys.answer(b"one") is KeyAnswer.BEGIN_AGAIN
+    assert [keys.answer(b"two"), keys.answer(b"three")] == [KeyAnswer.REFUSE] * 2
+    assert keys.answer(b"one") is KeyAnswer.HOLD
+    assert keys.answer(b"one") is KeyAnswer.HOLD  # asked first, and then signed
 
 
 @pytest.mark.identity(19)

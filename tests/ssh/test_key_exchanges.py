@@ -7,14 +7,14 @@ from typing import Any
 import asyncssh
 import pytest
 
-from stagedoor.listeners.ssh import key_exchanges
-from stagedoor.listeners.ssh.key_exchanges import (
+from stagedoor.listeners.ssh import bounds
+from stagedoor.listeners.ssh.bounds import (
     BURST,
     BYTES_EACH,
     EACH_S,
     WAITING_S,
     KeyExchanges,
-    Phase,
+    LoginPhase,
 )
 from tests.openssh import KEX
 from tests.ssh.test_algorithms import AcceptingServer, Server, server, ssh
@@ -24,31 +24,31 @@ __all__ = ["server"]
 FLOOD = 3 * BURST
 
 
-def begun(limit: KeyExchanges, phase: Phase, now: float) -> int:
+def begun(limit: KeyExchanges, phase: LoginPhase, now: float) -> int:
     """Exchanges that are taken at once, up to a flood."""
     return next((n for n in range(FLOOD) if not limit.begin(phase, now)), FLOOD)
 
 
 def test_a_login_has_one_exchange() -> None:
-    assert begun(KeyExchanges(), Phase.LOGIN, 0.0) == 1
+    assert begun(KeyExchanges(), LoginPhase.LOGIN, 0.0) == 1
 
 
 def test_a_key_that_waits_for_its_person_may_exchange_once_a_minute() -> None:
     limit = KeyExchanges()
-    assert limit.begin(Phase.LOGIN, 0.0)
-    assert limit.begin(Phase.WAITING, WAITING_S)
-    assert not limit.begin(Phase.WAITING, 2 * WAITING_S - 1)
+    assert limit.begin(LoginPhase.LOGIN, 0.0)
+    assert limit.begin(LoginPhase.WAITING, WAITING_S)
+    assert not limit.begin(LoginPhase.WAITING, 2 * WAITING_S - 1)
 
 
 def test_after_the_login_time_and_data_pay_for_more() -> None:
     limit = KeyExchanges()
-    assert limit.begin(Phase.LOGIN, 0.0)
-    assert begun(limit, Phase.LOGGED_IN, 0.0) == BURST
+    assert limit.begin(LoginPhase.LOGIN, 0.0)
+    assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == BURST
     limit.carried(10 * BYTES_EACH)
-    assert begun(limit, Phase.LOGGED_IN, 0.0) == 9  # one was owed
-    assert begun(limit, Phase.LOGGED_IN, 10.0) == 10 * EACH_S - 1
+    assert begun(limit, LoginPhase.LOGGED_IN, 0.0) == 9  # one was owed
+    assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == 10 * EACH_S - 1
     limit.carried(10 * BURST * BYTES_EACH)
-    assert begun(limit, Phase.LOGGED_IN, 10.0) == BURST, "data is not saved up without end"
+    assert begun(limit, LoginPhase.LOGGED_IN, 10.0) == BURST, "data is not saved up without end"
 
 
 class Exchanging(asyncssh.SSHClient):
@@ -115,7 +115,7 @@ async def test_a_stranger_exchanges_keys_once(server: Server) -> None:
 async def test_a_client_whose_key_waits_may_exchange_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_exchanges, "WAITING_S", 0.0)
+    monkeypatch.setattr(bounds, "WAITING_S", 0.0)
     monkeypatch.setattr(
         AcceptingServer,
         "begin_auth",

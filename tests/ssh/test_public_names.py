@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from stagedoor.admin.account import AccountService
-from stagedoor.listeners.ssh.page import Page, PageParts
+from stagedoor.listeners.ssh.page import AppPage, PageParts
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
@@ -24,9 +24,9 @@ def settings(more: str = "") -> Settings:
     return parse_settings(HERE + more, "test")
 
 
-def page(made: Settings) -> Page:
+def page(made: Settings) -> AppPage:
     login: Any = SimpleNamespace(address=("10.0.0.9", 2222), identity=DEV)
-    return Page(login, PageParts(made.ssh.host_names, made.ssh.public_port))
+    return AppPage(login, PageParts(made.ssh.host_names, made.ssh.public_port))
 
 
 @pytest.mark.parametrize(

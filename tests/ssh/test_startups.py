@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.listeners.ssh.startups import Startups
+from stagedoor.listeners.ssh.listener import Startups
 from stagedoor.settings.listeners import StartupLimits, parse_limits
 
 ALWAYS, NEVER = (lambda: 0.0), (lambda: 0.999)

@@ -149,7 +149,7 @@ def test_the_message_for_a_shell_that_shares_no_key_exchange_says_what_to_offer(
     error = asyncssh.KeyExchangeFailed(
         "No matching key exchange algorithm found, sent x and received y"
     )
-    upstream = GatewayLogin(lambda *_, **__: "", (), lambda target: ShellAccount())
+    upstream = GatewayLogin(lambda *_, **__: "", (), lambda target: ShellAccount(), lambda *_: None)
     message = upstream._why(error, "app01-ssh", Identity("dev", frozenset(), Method.PUBLIC_KEY))
     assert message is not None
     assert "curve25519-sha256" in message

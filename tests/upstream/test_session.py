@@ -22,7 +22,6 @@ from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import GatewayLogin, ShellAccount, UnreachedError
 from stagedoor.upstream.session import (
     SessionEndedError,
-    ShellLogin,
     shell_session,
 )
 from tests.session.stages import APP01, DEV, GRANT, ORIGIN, Script, flow_of
@@ -51,7 +50,7 @@ class SshShell:
 
     script: Script
     flow: Flow
-    login: ShellLogin
+    login: GatewayLogin
     live: set[object]
     notes: list[EventKind]
 
@@ -93,9 +92,12 @@ async def ssh_shell(*, known: bool = True) -> AsyncIterator[SshShell]:
     key = host_key.export_public_key().decode().strip()
     account = ShellAccount(host_keys=(key,) if known else ())
     notes: list[EventKind] = []
-    login = ShellLogin(
-        GatewayLogin(ca.sign_user, (), lambda target: account, BOUND_S),
+    login = GatewayLogin(
+        ca.sign_user,
+        (),
+        lambda target: account,
         lambda opened, kind, fields: notes.append(kind),
+        BOUND_S,
     )
     try:
         yield SshShell(script, flow, login, live, notes)

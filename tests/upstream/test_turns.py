@@ -52,7 +52,7 @@ async def test_a_crowd_at_one_shell_takes_turns_and_holds_up_no_other(
 
     monkeypatch.setattr(ShellConnection, "connect", connect)
     ca = CertificateAuthority(load_or_create(tmp_path / "ca"), time.time)
-    upstream = GatewayLogin(ca.sign_user, (), lambda _: ShellAccount())
+    upstream = GatewayLogin(ca.sign_user, (), lambda _: ShellAccount(), lambda *_: None)
     with ExitStack() as stack:
 
         def login(app: str) -> "asyncio.Task[object]":

@@ -21,6 +21,7 @@ from stagedoor.model.session import Ready
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.net.tcp import TcpStream
+from stagedoor.recording.channel_audit import Note
 from stagedoor.upstream.connection import SAID_CHARS, ShellConnection, ShellRefusedError
 from stagedoor.wire.oneline import one_line
 
@@ -76,11 +77,15 @@ class UnreachedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GatewayLogin:
-    """The gateway's login to shells. `host_ca_lines` are the public keys of the host CAs."""
+    """The gateway's login to shells.
+
+    `host_ca_lines` are the public keys of the host CAs. `note` writes events of the sessions to the audit.
+    """
 
     sign_user: SignUser
     host_ca_lines: tuple[str, ...]
     account: Callable[[Target], ShellAccount]
+    note: Note
     timeout_s: float = HANDSHAKE_TIMEOUT_S
     _turns: WeakValueDictionary[Target, asyncio.Semaphore] = field(
         default_factory=WeakValueDictionary, init=False, repr=False, compare=False

@@ -1,6 +1,6 @@
 """A session in a shell: an SSH connection that lasts as long as a block.
 
-    async with shell_session(entered, login) as session:
+    async with shell_session(entered, upstream) as session:
         ...                      # session.shell is the connection
 
 At the end of the block, however it ends, the connection is closed, and the session is ended in the
@@ -11,7 +11,6 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 
 import anyio
 import asyncssh
@@ -31,24 +30,11 @@ from stagedoor.recording.channel_audit import (
 from stagedoor.recording.recorder import Recording, RecordingError
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import hung_up
+from stagedoor.upstream.idle import IdleTimer
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 
 STOPPING = "the gateway is stopping"
 FAULT = Denial.internal().message
-
-
-@dataclass(frozen=True, slots=True)
-class ShellLogin:
-    """The parameters of a login.
-
-    `extensions` are the extensions of the certificate, which permit more than commands (OpenSSH's
-    PROTOCOL.certkeys). `client` makes the object that gets asyncssh's events of the connection.
-    """
-
-    upstream: GatewayLogin
-    note: Note
-    extensions: Sequence[str] = ()
-    client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient
 
 
 class SessionEndedError(Exception):
@@ -63,10 +49,13 @@ class SessionEndedError(Exception):
 class ShellSession:
     """A session in a shell, as `session.ports.Link`. Only `shell_session` makes one.
 
-    Belongs to one event loop. The code that moves bytes adds their number to `sent` and `received`.
+    Belongs to one event loop. The code that moves bytes counts them: with `count`, or, where the session may
+    be idle, by adding their number to `sent` and `received`.
     """
 
-    def __init__(self, opened: Opened, note: Note, scope: anyio.CancelScope) -> None:
+    def __init__(
+        self, opened: Opened, note: Note, scope: anyio.CancelScope, idle_timeout_s: float | None
+    ) -> None:
         self.opened = opened
         self.permissions: Permissions = opened.ready.grant.permissions
         """The permissions of this session by the current policy."""
@@ -82,6 +71,7 @@ class ShellSession:
         self._numbers = itertools.count(1)
         self._ended: tuple[End, str] | None = None
         self._shell: asyncssh.SSHClientConnection | None = None
+        self._idle = IdleTimer(idle_timeout_s, self._close_idle)
 
     @property
     def shell(self) -> asyncssh.SSHClientConnection:
@@ -92,6 +82,15 @@ class ShellSession:
     @property
     def _shell_name(self) -> str:
         return self.opened.ready.grant.target.shell_name
+
+    def count(self, sent: int, received: int) -> None:
+        """Count bytes that were moved."""
+        self._idle.moved()
+        self.sent += sent
+        self.received += received
+
+    def _close_idle(self, timeout_s: float) -> None:
+        self.close_soon(End.IDLE, f"nothing came or went for {timeout_s:g} s")
 
     def next_channel(self) -> int:
         """Return the number of the next channel of this session, from 1."""
@@ -218,29 +217,32 @@ class ShellSession:
 
 
 @asynccontextmanager
-async def shell_session(entered: Entered, login: ShellLogin) -> AsyncIterator[ShellSession]:
+async def shell_session(
+    entered: Entered,
+    upstream: GatewayLogin,
+    extensions: Sequence[str] = (),
+    client: Callable[[], asyncssh.SSHClient] = asyncssh.SSHClient,
+    idle_timeout_s: float | None = None,
+) -> AsyncIterator[ShellSession]:
     """Log in to the shell, and stay logged in for as long as the block lasts.
 
-    Raises UnreachedError if the login to the shell fails, and SessionEndedError if the flow has ended
-    the session, during the login or in the block.
+    `extensions` are the extensions of the certificate, which permit more than commands (OpenSSH's
+    PROTOCOL.certkeys). `client` makes the object that gets asyncssh's events of the connection. A session
+    that counts no byte for `idle_timeout_s` is ended. Raises UnreachedError if the login to the shell fails,
+    and SessionEndedError if the flow has ended the session, during the login or in the block.
     """
-    scope = anyio.CancelScope()
-    session = ShellSession(entered.opened, login.note, scope)
+    scope, opened, stream = anyio.CancelScope(), entered.opened, entered.stream
+    assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
+    session = ShellSession(opened, upstream.note, scope, idle_timeout_s)
     with entered.carried_by(session, session._outcome):
         try:
             with scope:
-                await _log_in(session, entered, login)
+                session._shell = await upstream.connect(stream, opened.ready, extensions, client)
+                session._idle.start()
                 yield session
             if session.ended_by_flow is not None:
                 raise SessionEndedError(*session.ended_by_flow)
         finally:
+            session._idle.cancel()
             if session._shell is not None:
                 session._shell.close()
-
-
-async def _log_in(session: ShellSession, entered: Entered, login: ShellLogin) -> None:
-    stream = entered.stream
-    assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
-    session._shell = await login.upstream.connect(
-        stream, entered.opened.ready, login.extensions, login.client
-    )

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stagedoor.listeners.ssh.direct.driver import DirectParts
-from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.options import SshLimits
 from stagedoor.listeners.ssh.page import PageParts
+from stagedoor.listeners.ssh.pending_keys import PendingLogins
 from stagedoor.session.flow import Flow
 
 if TYPE_CHECKING:
-    from stagedoor.listeners.ssh.downstream import Downstream
+    from stagedoor.listeners.ssh.router import ChannelRouter
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,6 @@ class ListenerContext:
     direct: DirectParts
     page: PageParts
     holds: PendingLogins
-    on_login: Callable[["Downstream"], None]
-    on_closed: Callable[["Downstream"], None]
+    on_login: Callable[["ChannelRouter"], None]
+    on_closed: Callable[["ChannelRouter"], None]
     report_fault: Callable[[BaseException], None]

@@ -5,20 +5,22 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 import asyncssh
 
 from stagedoor.listeners.accept import arrive
-from stagedoor.listeners.ssh.connection import Connection
+from stagedoor.listeners.ssh.connection import ClientConnection
 from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.direct.driver import DirectParts
-from stagedoor.listeners.ssh.downstream import Downstream
-from stagedoor.listeners.ssh.hold import PendingLogins
 from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.page import PageParts
-from stagedoor.listeners.ssh.startups import Startups
+from stagedoor.listeners.ssh.pending_keys import PendingLogins
+from stagedoor.listeners.ssh.router import ChannelRouter
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.rate import SiteRates
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Source, source_network
@@ -26,6 +28,7 @@ from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.session.flow import Flow
+from stagedoor.settings.listeners import StartupLimits
 
 REVIEW_EVERY_S = 2.0
 FAULT = "an internal fault in the SSH listener"
@@ -36,6 +39,44 @@ _TOO_FAST = Denial(
     Reason.THROTTLED,
     "more SSH connections came from this address or network at once than ssh.handshakes_per_s allows",
 )
+
+
+Key = TypeVar("Key")
+
+
+class Startups(FairQueue[Key]):
+    """The connections that have not logged in yet, and the choice of the one to drop. Pure.
+
+    sshd(8) MaxStartups drops new connections at random, so a flood locks all users out. Here the
+    probability is the same, but a waiting connection is dropped, of the source that has the most of
+    them: a flood from one network drops its own connections, and other clients have a chance. `roll`
+    returns a random number in [0, 1).
+    """
+
+    def __init__(self, limits: StartupLimits, roll: Callable[[], float]) -> None:
+        super().__init__()
+        self._limits = limits
+        self._roll = roll
+
+    def enter(self, key: Key, source: str) -> Key | None:
+        """Let `key` wait, and return the connection that must make room for it, or None."""
+        fullest = self.fullest()
+        victim: Key | None = None
+        if fullest is not None and self._must_drop():
+            keys = self.of_source(fullest)
+            victim = keys[int(self._roll() * len(keys))]
+            self.remove(victim)
+        self.add(key, source)
+        return victim
+
+    def _must_drop(self) -> bool:
+        limits, waiting = self._limits, len(self)
+        if waiting < limits.start:
+            return False
+        if waiting >= limits.full:
+            return True
+        grown = (waiting - limits.start) / (limits.full - limits.start)
+        return self._roll() * 100 < limits.rate + (100 - limits.rate) * grown
 
 
 class SshListener:
@@ -67,9 +108,9 @@ class SshListener:
             self._remove,
             self._report_fault,
         )
-        self._startups: Startups[Downstream] = Startups(limits.startups, random.random)
+        self._startups: Startups[ChannelRouter] = Startups(limits.startups, random.random)
         self._handshakes = SiteRates(limits.handshakes)
-        self._downstreams: set[Downstream] = set()
+        self._routers: set[ChannelRouter] = set()
         self._tasks = aio.Tasks(FAULT)
         self._reviewing: asyncio.Task[None] | None = None
         self._draining = False
@@ -78,7 +119,7 @@ class SshListener:
     @property
     def busy(self) -> int:
         """Return the number of channels between the request and the answer."""
-        return sum(downstream.entering for downstream in self._downstreams)
+        return sum(router.entering for router in self._routers)
 
     @property
     def waiting(self) -> int:
@@ -86,24 +127,24 @@ class SshListener:
         return len(self._startups)
 
     def accepted(self, stream: TcpStream, source: Source) -> None:
-        """Serve a downstream that was just accepted."""
+        """Serve a connection that was just accepted."""
         self._tasks.start(self._begin(stream, source))
 
     def drain(self, timeout_s: float | None) -> None:
         """Accept nothing new. Open sessions may last for `timeout_s` seconds, or without end if None."""
         self._draining = True
         within_s = "" if timeout_s is None else f" within {timeout_s:g} s"
-        for downstream in tuple(self._downstreams):
-            downstream.drain(f"the gateway is stopping: finish{within_s}")
+        for router in tuple(self._routers):
+            router.drain(f"the gateway is stopping: finish{within_s}")
 
     async def close(self) -> None:
         """Hang up on all connections that are left, and wait until they are closed."""
         if self._reviewing is not None:
             self._reviewing.cancel()
         self._tasks.cancel()
-        for downstream in tuple(self._downstreams):
-            downstream.connection.hang_up("the gateway is stopping")
-        closings = [downstream.connection.wait_closed() for downstream in tuple(self._downstreams)]
+        for router in tuple(self._routers):
+            router.connection.hang_up("the gateway is stopping")
+        closings = [router.connection.wait_closed() for router in tuple(self._routers)]
         await asyncio.gather(*closings, self._tasks.wait(), return_exceptions=True)
 
     async def _begin(self, stream: TcpStream, source: Source) -> None:
@@ -128,14 +169,15 @@ class SshListener:
             if wait_s is None:
                 self._deny(source, _TOO_FAST)
                 return
-            downstream = Downstream(self._context, source)
-            connection = Connection(self._current_options(), downstream, self._buffer)
-            downstream.connection = connection
-            self._add(downstream)
+            connection = ClientConnection(
+                self._current_options(), self._buffer, partial(ChannelRouter, self._context, source)
+            )
+            router = connection.router
+            self._add(router)
             if self._reviewing is None:
                 self._reviewing = asyncio.create_task(self._review())
             if wait_s:
-                await self._wait(downstream, wait_s)
+                await self._wait(router, wait_s)
             handed_over = True
             await aio.hand_over(stream, connection, arrival.received)
         except (OSError, TimeoutError):
@@ -144,16 +186,16 @@ class SshListener:
             if not handed_over:
                 stream.abort()
 
-    async def _wait(self, downstream: Downstream, wait_s: float) -> None:
+    async def _wait(self, router: ChannelRouter, wait_s: float) -> None:
         try:
             await asyncio.sleep(wait_s)
         except asyncio.CancelledError:
-            self._remove(downstream)  # asyncssh has not begun, so it will not report the end
+            self._remove(router)  # asyncssh has not begun, so it will not report the end
             raise
 
-    def _add(self, downstream: Downstream) -> None:
-        self._downstreams.add(downstream)
-        victim = self._startups.enter(downstream, source_network(downstream.source.address))
+    def _add(self, router: ChannelRouter) -> None:
+        self._routers.add(router)
+        victim = self._startups.enter(router, source_network(router.source.address))
         if victim is None:
             return
         victim.connection.abort()
@@ -175,21 +217,21 @@ class SshListener:
     async def _review(self) -> None:
         while True:
             await asyncio.sleep(REVIEW_EVERY_S)
-            for downstream in tuple(self._downstreams):
+            for router in tuple(self._routers):
                 try:
-                    downstream.review()
+                    router.review()
                 except Exception as error:  # the others must be reviewed anyway
                     self._report_fault(error)
 
     def _deny(self, source: Source, denial: Denial) -> None:
         self._flow.deny(denial, Origin(AccessMethod.JUMP, source))
 
-    def _end_startup(self, downstream: Downstream) -> None:
-        self._startups.remove(downstream)
+    def _end_startup(self, router: ChannelRouter) -> None:
+        self._startups.remove(router)
 
-    def _remove(self, downstream: Downstream) -> None:
-        self._startups.remove(downstream)
-        self._downstreams.discard(downstream)
+    def _remove(self, router: ChannelRouter) -> None:
+        self._startups.remove(router)
+        self._routers.discard(router)
 
     def _report_fault(self, error: BaseException) -> None:
         with suppress(RuntimeError):

@@ -97,7 +97,7 @@ def _options(
         kbdint_auth=limits.passwords,
         host_based_auth=False,
         gss_host=None,
-        # `Connection.create_agent_listener` checks the permission first.
+        # `ClientConnection.create_agent_listener` checks the permission first.
         agent_forwarding=True,
         x11_forwarding=False,
         allow_pty=True,

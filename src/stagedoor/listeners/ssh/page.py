@@ -30,7 +30,7 @@ _MAX_COMMAND_CHARS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AppEntry:
     """An app that the user may enter, until `expires_at` in seconds since the epoch (None: no end)."""
 
     target: Target
@@ -52,7 +52,7 @@ class PageParts:
     sign_ins: SshSignIns | None = None
 
 
-class Page:
+class AppPage:
     """The page of one login."""
 
     def __init__(self, login: SshLogin, parts: PageParts) -> None:
@@ -88,13 +88,13 @@ class Page:
     def _help(self) -> str:
         return _HELP.format(at=self._at())
 
-    async def entries(self) -> list[Entry]:
+    async def entries(self) -> list[AppEntry]:
         """Return the apps that the user may enter by the current policy, in order of name."""
         flow, identity = self._login.flow, self._login.identity
         grants = list(flow.grants(identity))
         states = await asyncio.gather(*(flow.observe(grant.target) for grant in grants))
         return [
-            Entry(grant.target, state, grant.expires_at, flow.notice(grant.target))
+            AppEntry(grant.target, state, grant.expires_at, flow.notice(grant.target))
             for grant, state in zip(grants, states, strict=True)
         ]
 
@@ -142,7 +142,7 @@ class Page:
             return name
         return f"{name}{separator}{self._port}" if separator else f"-p {self._port} {name}"
 
-    def _text(self, entries: list[Entry], *, greeting: bool) -> str:
+    def _text(self, entries: list[AppEntry], *, greeting: bool) -> str:
         name = self._login.identity.name
         if not entries:
             return f"Hello {name}. There is no app that you may enter; ask an administrator for a grant.\n"
@@ -158,7 +158,7 @@ class Page:
             lines += ["", "A shell that does not run yet is started when you enter."]
         return "\n".join(lines) + "\n"
 
-    def _json(self, entries: list[Entry]) -> str:
+    def _json(self, entries: list[AppEntry]) -> str:
         apps: list[Mapping[str, str | float | None]] = [
             {
                 "app": entry.target.app,
@@ -187,7 +187,7 @@ def _words(command: str) -> list[str]:
 class PageSession(asyncssh.SSHServerSession[bytes]):
     """The only kind of session channel that the gateway itself answers (RFC 4254 §6)."""
 
-    def __init__(self, page: Page, fault: Callable[[BaseException], None]) -> None:
+    def __init__(self, page: AppPage, fault: Callable[[BaseException], None]) -> None:
         self._page = page
         self._fault = fault
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from stagedoor.admin.presence import PresenceService
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import Target
-from stagedoor.recording.channel_audit import Note, RecordingPlan
+from stagedoor.recording.channel_audit import RecordingPlan
 from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import GatewayLogin
-from stagedoor.upstream.session import ShellLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +17,16 @@ class ShellAccess:
     """The services that terminals, remote commands and file sessions share.
 
     `holder` returns the command that runs the holder in the shell of a target, or None if the shell has
-    none. `plan` says how terminals are recorded. `note` writes an event of a session to the audit;
-    `presence` knows who else is at terminals; `now` returns seconds since the epoch.
+    none. `plan` says how terminals are recorded. `presence` knows who else is at terminals; `now` returns
+    seconds since the epoch.
     """
 
     flow: Flow
     upstream: GatewayLogin
     holder: Callable[[Target], Sequence[str] | None]
     plan: RecordingPlan
-    note: Note
     presence: PresenceService
     now: Callable[[], float] = time.time
-
-    def login(self, extensions: Sequence[str] = ()) -> ShellLogin:
-        """Return the login to shells; `extensions` are those of the certificate, such as `permit-pty`."""
-        return ShellLogin(self.upstream, self.note, extensions)
 
 
 def no_holder(shell_name: str) -> Denial:

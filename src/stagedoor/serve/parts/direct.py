@@ -25,8 +25,7 @@ from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 def direct_login(settings: Settings, note: Note, recorder: Recorder) -> DirectParts:
     """Return the parts that serve `ssh app01@gateway`. Raises StagedoorError."""
     return DirectParts(
-        upstream_of(settings),
-        note,
+        upstream_of(settings, note),
         plan=recording_plan(settings, recorder),
         environment_patterns=settings.ssh.accept_env,
         idle_timeout_s=settings.relay.idle_timeout_s,
@@ -96,7 +95,7 @@ def retention_of(settings: Settings) -> Retention:
     )
 
 
-def upstream_of(settings: Settings) -> GatewayLogin:
+def upstream_of(settings: Settings, note: Note) -> GatewayLogin:
     """Return the gateway's login to shells, by its own user CA and the accounts of the settings.
 
     Raises StagedoorError.
@@ -115,4 +114,5 @@ def upstream_of(settings: Settings) -> GatewayLogin:
         user_ca(settings).sign_user,
         (host_ca_line(settings),),
         lambda target: accounts.get(target, default),
+        note,
     )

@@ -67,10 +67,9 @@ def web_listener(
         WebApp(
             ShellAccess(
                 flow,
-                upstream_of(settings),
+                upstream_of(settings, note),
                 holders_of(settings),
                 recording_plan(settings, recorder),
-                note,
                 PresenceService(settings, database, policy, context.allowance),
             ),
             passes,

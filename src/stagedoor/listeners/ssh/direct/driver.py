@@ -19,7 +19,6 @@ import asyncssh
 from stagedoor.listeners.ssh.direct import effects, events
 from stagedoor.listeners.ssh.direct.channel import DirectChannel, ForwardEnd, ProgramEnd, ShellEnd
 from stagedoor.listeners.ssh.direct.login import HUNG_UP, DirectLogin
-from stagedoor.listeners.ssh.direct.session import DirectSession, ShellWatch
 from stagedoor.listeners.ssh.direct.start import connect_forward, run_program, why_not_started
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, extensions_for
@@ -27,11 +26,11 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.net import aio
-from stagedoor.recording.channel_audit import ChannelRequest, Note, RecordingPlan
+from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.entered import Entered
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
-from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellLogin, shell_session
+from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, shell_session
 
 PATIENT_S = 2.0
 """A terminal that waits longer than this is shown the reason."""
@@ -47,7 +46,6 @@ class DirectParts:
     """
 
     upstream: GatewayLogin
-    note: Note
     plan: RecordingPlan | None = None
     environment_patterns: tuple[str, ...] = ("LANG", "LC_*", "COLORTERM")
     idle_timeout_s: float | None = None
@@ -70,8 +68,8 @@ class DirectDriver:
         )
         self._numbers = itertools.count(1)
         self._channels: dict[int, DirectChannel] = {}
-        self._sessions: dict[int, DirectSession] = {}
-        self._answers: dict[int, asyncio.Future[effects.Answer]] = {}
+        self._sessions: dict[int, ShellSession] = {}
+        self._answers: dict[int, asyncio.Future[effects.AnswerRequest]] = {}
 
     # For the listener.
 
@@ -98,25 +96,15 @@ class DirectDriver:
         answer = await self._ask(events.AgentRequest(next(self._numbers)))
         return answer.refusal is None
 
-    def drain(self, line: str) -> None:
-        """Refuse new channels, and show a line in the terminals."""
-        self.post(events.GatewayDrains(line))
-
-    def revoke(self, detail: str) -> None:
-        """End the session of a login that is no longer allowed. The listener hangs up right after."""
-        self.post(events.LoginRevoked(detail))
-
-    def connection_closed(self) -> None:
-        """End the session, because the developer's connection is closed."""
-        self.post(events.ConnectionClosed())
-
     def _add_channel(self) -> DirectChannel:
         number = next(self._numbers)
         channel = self._channels[number] = DirectChannel(number)
         return channel
 
-    async def _ask(self, request: events.ForwardRequest | events.AgentRequest) -> effects.Answer:
-        answer: asyncio.Future[effects.Answer] = asyncio.get_running_loop().create_future()
+    async def _ask(
+        self, request: events.ForwardRequest | events.AgentRequest
+    ) -> effects.AnswerRequest:
+        answer: asyncio.Future[effects.AnswerRequest] = asyncio.get_running_loop().create_future()
         self._answers[request.channel] = answer
         self.post(request)
         return await answer
@@ -130,34 +118,35 @@ class DirectDriver:
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:
-            case effects.Enter(session):
+            case effects.EnterShell(session):
                 self._parts.tasks.start(self._enter(session))
-            case effects.Start(session, request, with_agent):
+            case effects.StartChannel(session, request, with_agent):
                 channel = self._channels[request.channel]
                 inside = self._sessions[session]
                 self._parts.tasks.start(self._start(inside, channel, request, with_agent))
-            case effects.Answer(number):
+            case effects.AnswerRequest(number):
                 answer = self._answers.pop(number, None)
                 if answer is not None and not answer.done():
                     answer.set_result(effect)
-            case effects.Connect(number):
+            case effects.ConnectChannel(number):
                 self._channels[number].connect()
             case effects.SendLine(number, line):
                 self._channels[number].say(line)
-            case effects.Drain(number):
+            case effects.DrainChannel(number):
                 self._channels[number].drain(partial(self.post, events.Drained(number)))
             case effects.CloseChannel(number, how):
                 self._channels[number].close_near(how)
-            case effects.Release(number):
+            case effects.ReleaseChannel(number):
                 if number in self._channels:
                     self._channels.pop(number).release()
             case effects.StopAgent(session):
                 # The socket first, then the open channels: the shell cannot open another one in between.
-                self._sessions[session].in_shell.shell._agent_forward_path = None
+                self._sessions[session].shell._agent_forward_path = None
                 self._login.stop_agent()
             case effects.EndSession(session, end, detail):
-                self._sessions[session].finish(end, detail)
-            case effects.HangUp(line):
+                self._sessions[session].end_as(end, detail)
+                self._sessions[session].shell.close()
+            case effects.CloseConnection(line):
                 self._login.hang_up(line)
 
     # The session.
@@ -196,50 +185,45 @@ class DirectDriver:
         login, granted = self._login, entered.grant.permissions
         # No more than the user's own credential permits.
         extensions = sorted(extensions_for(granted) & login.permits)
-        watch = ShellWatch()
-        shell_login = ShellLogin(self._parts.upstream, self._parts.note, extensions, lambda: watch)
-        async with shell_session(entered, shell_login) as in_shell:
+        watch = _ShellWatch()
+        parts = self._parts
+        async with shell_session(
+            entered, parts.upstream, extensions, lambda: watch, parts.idle_timeout_s
+        ) as in_shell:
             if self._state.is_gone:
                 in_shell.end_as(End.UNREACHED, HUNG_UP)
                 return
-            inside = self._sessions[session] = DirectSession(in_shell, self._parts.idle_timeout_s)
+            self._sessions[session] = in_shell
             in_shell.on_permissions = lambda: self.post(
                 events.PermissionChange(session, in_shell.permissions)
             )
             self.post(events.SessionStarted(session, granted, in_shell.permissions))
-            watch.lost.add_done_callback(lambda lost: self._shell_lost(session, lost.result()))
+            end, detail = End.DRAINED, STOPPING
             try:
-                await inside.wait_until_over()
+                end, detail = await watch.end(self._target.shell_name)
             finally:
-                # Ignored if the session was over before; else the flow has ended it, or the gateway stops.
+                # Ignored if the session was over before, which has closed the shell.
                 by_flow = in_shell.ended_by_flow
-                end, detail = by_flow or (End.DRAINED, STOPPING)
+                end, detail = by_flow or (end, detail)
                 self.post(events.SessionEnded(session, end, detail, by_flow is not None))
                 del self._sessions[session]
-
-    def _shell_lost(self, session: int, error: Exception | None) -> None:
-        if isinstance(error, ConnectionResetError):
-            end, detail = End.UPSTREAM_RESET, "the shell reset the connection"
-        else:
-            end, detail = End.UPSTREAM_LOST, hung_up(self._target.shell_name, error)
-        self.post(events.SessionEnded(session, end, detail, by_flow=False))
 
     # The start of a channel in the shell.
 
     async def _start(
         self,
-        session: DirectSession,
+        session: ShellSession,
         channel: DirectChannel,
         request: events.ProgramRequest | events.ForwardRequest,
         with_agent: bool,
     ) -> None:
         """Audit a channel, and start what it requests."""
-        shell, name = session.in_shell.shell, self._target.shell_name
+        shell, name = session.shell, self._target.shell_name
         end = ShellEnd(channel, self.post, name)
         try:
             if isinstance(request, events.ForwardRequest):
                 asked = ChannelRequest("forward", f"{request.host}:{request.port}")
-                channel.begin(session.in_shell.audit_channel(asked), session.count)
+                channel.begin(session.audit_channel(asked), session.count)
                 await connect_forward(shell, request.host, request.port, end)
             else:
                 asked = request.request
@@ -260,19 +244,39 @@ class DirectDriver:
                 channel.release()
 
     async def _audit_program(
-        self, session: DirectSession, channel: DirectChannel, request: ChannelRequest
+        self, session: ShellSession, channel: DirectChannel, request: ChannelRequest
     ) -> None:
         """Begin the channel's audit. Raises RecordingError if it must be recorded and cannot be."""
-        in_shell, plan = session.in_shell, self._parts.plan
-        number, recording = in_shell.next_channel(), None
+        plan = self._parts.plan
+        number, recording = session.next_channel(), None
         if plan is None:
-            assert Permission.RECORD not in in_shell.permissions, "this gateway records no user"
+            assert Permission.RECORD not in session.permissions, "this gateway records no user"
         else:
-            recording = await in_shell.begin_recording(
+            recording = await session.begin_recording(
                 plan, request, number, self._parts.now(), channel.recording_has_room
             )
             if recording is not None and plan.notice:
                 channel.say("stagedoor: this session is recorded")
         record_input = plan is not None and plan.record_input
-        audit = in_shell.audit_channel(request, number, recording, record_input=record_input)
+        audit = session.audit_channel(request, number, recording, record_input=record_input)
         channel.begin(audit, session.count)
+
+
+class _ShellWatch(asyncssh.SSHClient):
+    """An observer of the connection to the shell.
+
+    asyncssh itself refuses the shell's requests (forwarded ports, X11).
+    """
+
+    def __init__(self) -> None:
+        self._lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost.set_result(exc)
+
+    async def end(self, shell_name: str) -> tuple[End, str]:
+        """Wait until the connection is lost, and return how a session ends by that."""
+        error = await asyncio.shield(self._lost)
+        if isinstance(error, ConnectionResetError):
+            return End.UPSTREAM_RESET, "the shell reset the connection"
+        return End.UPSTREAM_LOST, hung_up(shell_name, error)

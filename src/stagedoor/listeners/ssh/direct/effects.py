@@ -8,14 +8,14 @@ from stagedoor.recording.channel_audit import Exit
 
 
 @dataclass(frozen=True, slots=True)
-class Enter:
+class EnterShell:
     """Run the flow and log in to the shell; report `SessionStarted` or `SessionRefused`."""
 
     session: int
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartChannel:
     """Audit a channel and start in the shell what it requests; report `ShellStarted` or `ShellFailed`.
 
     `with_agent` permits a program to use the client's agent, if it has one.
@@ -27,7 +27,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerRequest:
     """Answer the request for a forward or the agent; `refusal` is None if it is accepted."""
 
     channel: int
@@ -36,7 +36,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Connect:
+class ConnectChannel:
     """Let the bytes that wait and all later ones pass between both ends."""
 
     channel: int
@@ -51,7 +51,7 @@ class SendLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class DrainChannel:
     """Report `Drained` once the developer has received all of the shell's bytes."""
 
     channel: int
@@ -66,7 +66,7 @@ class CloseChannel:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleaseChannel:
     """Close what is open of a channel at both ends, and end its audit."""
 
     channel: int
@@ -89,22 +89,12 @@ class EndSession:
 
 
 @dataclass(frozen=True, slots=True)
-class HangUp:
+class CloseConnection:
     """Close the developer's connection with a line that ssh prints."""
 
     line: str
 
 
-Effect = (
-    Enter
-    | Start
-    | Answer
-    | Connect
-    | SendLine
-    | Drain
-    | CloseChannel
-    | Release
-    | StopAgent
-    | EndSession
-    | HangUp
-)
+ChannelEffect = ConnectChannel | SendLine | DrainChannel | CloseChannel | ReleaseChannel
+SessionEffect = EnterShell | StartChannel | StopAgent | EndSession
+Effect = SessionEffect | ChannelEffect | AnswerRequest | CloseConnection

@@ -101,19 +101,15 @@ class PermissionChange:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """The end of a session, by the flow or because the shell hung up."""
+    """The end of a session, or of the current one if `session` is None.
 
-    session: int
+    It ends by the gateway, which shows the reason, or because the shell hung up.
+    """
+
+    session: int | None
     end: End
     detail: str
-    by_flow: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LoginRevoked:
-    """The news that the login is no longer allowed. The listener hangs up right after."""
-
-    detail: str
+    by_gateway: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +124,14 @@ class GatewayDrains:
 
 @dataclass(frozen=True, slots=True)
 class ShellStarted:
-    """The success of a `Start`."""
+    """The success of a `StartChannel`."""
 
     channel: int
 
 
 @dataclass(frozen=True, slots=True)
 class ShellFailed:
-    """The failure of a `Start`; `code` is for a forward (RFC 4254 §5.1)."""
+    """The failure of a `StartChannel`; `code` is for a forward (RFC 4254 §5.1)."""
 
     channel: int
     why: str
@@ -162,4 +158,4 @@ ChannelEvent = ShellStarted | ShellFailed | ShellChannelClosed | Drained | Chann
 SessionEvent = (
     StartReport | WaitTimeout | SessionStarted | SessionRefused | PermissionChange | SessionEnded
 )
-Event = Request | SessionEvent | ChannelEvent | LoginRevoked | GatewayDrains | ConnectionClosed
+Event = Request | SessionEvent | ChannelEvent | GatewayDrains | ConnectionClosed

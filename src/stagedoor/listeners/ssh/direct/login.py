@@ -5,16 +5,17 @@ flow and one connection to the shell, which begin with the first request. If the
 request begins another session. `DirectLogin.event` returns effects, which `driver.DirectDriver` performs in
 order:
 
-    a request: program, forward, agent    Enter; in a session Start, or Answer for the agent
+    a request: program, forward, agent    EnterShell; in a session StartChannel, or AnswerRequest
     SessionStarted; SessionRefused        the same for the requests that wait; a refusal for each of them
-    ShellStarted; ShellFailed             Connect, and Answer for a forward; a refusal
-    ShellChannelClosed, then Drained      Drain, then CloseChannel with the exit status
-    ChannelClosed                         Release
+    ShellStarted; ShellFailed             ConnectChannel, and AnswerRequest for a forward; a refusal
+    ShellChannelClosed, then Drained      DrainChannel, then CloseChannel with the exit status
+    ChannelClosed                         ReleaseChannel
     PermissionChange                      refuse what is not granted any more, StopAgent, SendLine
-    SessionEnded, LoginRevoked            EndSession; by the flow also SendLine and HangUp
-    ConnectionClosed                      EndSession, and Release for what is left
+    SessionEnded                          EndSession; by the gateway also SendLine and CloseConnection
+    ConnectionClosed                      EndSession, and ReleaseChannel for what is left
 
-A refusal is SendLine and CloseChannel for a program, whose channel is open already, and Answer for others.
+A refusal is SendLine and CloseChannel for a program, whose channel is open already, and AnswerRequest for
+others.
 """
 
 from dataclasses import dataclass, replace
@@ -111,9 +112,7 @@ class DirectLogin:
             case events.PermissionChange(session, current):
                 return self._on_permissions(current) if session == self._session else []
             case events.SessionEnded():
-                return self._on_ended(event) if event.session == self._session else []
-            case events.LoginRevoked(detail):
-                return self._end(End.REVOKED, detail, detail)
+                return self._on_ended(event)
             case events.GatewayDrains(line):
                 self._is_draining = True
                 return [
@@ -139,7 +138,7 @@ class DirectLogin:
         self._last_session += 1
         self._entering = self._last_session
         self._progress, self._is_patience_over = StartStep("starting"), False
-        return [effects.Enter(self._entering)]
+        return [effects.EnterShell(self._entering)]
 
     def _why_refused(self, request: events.Request) -> str | None:
         """Return why a request is refused whatever the flow says, or None."""
@@ -167,16 +166,20 @@ class DirectLogin:
                 # A program that follows shows the reason for a refusal.
                 del self._channels[number]
                 return [
-                    effects.Answer(number, None if may_use_agent else self._deny(Permission.AGENT))
+                    effects.AnswerRequest(
+                        number, None if may_use_agent else self._deny(Permission.AGENT)
+                    )
                 ]
             case events.ForwardRequest(number) if Permission.FORWARD not in self._allowed:
                 return self._refuse(number, self._deny(Permission.FORWARD))
             case events.ForwardRequest():
-                return [effects.Start(session, request, may_use_agent)]
+                return [effects.StartChannel(session, request, may_use_agent)]
             case events.ProgramRequest(number, program):
                 if (forced := self._force_command) is not None:
                     program = replace(program, kind="exec", what=forced, original=program.what)
-                start = effects.Start(session, replace(request, request=program), may_use_agent)
+                start = effects.StartChannel(
+                    session, replace(request, request=program), may_use_agent
+                )
                 if self._is_agent_refused and channel.has_terminal:
                     return [
                         effects.SendLine(number, f"stagedoor: {self._deny(Permission.AGENT)}"),
@@ -196,7 +199,7 @@ class DirectLogin:
                 effects.CloseChannel(number, REFUSED_STATUS),
             ]
         del self._channels[number]
-        return [effects.Answer(number, why, code), effects.Release(number)]
+        return [effects.AnswerRequest(number, why, code), effects.ReleaseChannel(number)]
 
     def _on_began(self, event: events.SessionStarted) -> list[effects.Effect]:
         self._session, self._entering = event.session, None
@@ -261,25 +264,25 @@ class DirectLogin:
         ]
 
     def _on_ended(self, event: events.SessionEnded) -> list[effects.Effect]:
-        if not event.by_flow:  # the developer may enter again
-            return self._end(event.end, event.detail)
-        hang_up = effects.HangUp(event.detail or f"this session is {event.end.value}")
-        return [*self._end(event.end, event.detail, event.detail or event.end.value), hang_up]
-
-    def _end(self, end: End, detail: str = "", line: str | None = None) -> list[effects.Effect]:
-        if self._session is None:
+        if self._session is None or event.session not in (None, self._session):
             return []
-        said = [] if line is None else self._say_in_session(line)
+        if not event.by_gateway:  # the developer may enter again
+            return self._end(event.end, event.detail)
+        said = self._say_in_session(event.detail or event.end.value)
+        line = event.detail or f"this session is {event.end.value}"
+        return [*said, *self._end(event.end, event.detail), effects.CloseConnection(line)]
+
+    def _end(self, end: End, detail: str = "") -> list[effects.Effect]:
         session, self._session = self._session, None
-        return [*said, effects.EndSession(session, end, detail)]
+        return [] if session is None else [effects.EndSession(session, end, detail)]
 
     def _on_connection_closed(self) -> list[effects.Effect]:
         self.is_gone = True
         actions = self._end(End.DOWNSTREAM_LOST if self._is_lost else End.CLOSED)
         for number, channel in self._channels.items():
             if not channel.is_program:
-                actions.append(effects.Answer(number, HUNG_UP))
-            actions.append(effects.Release(number))
+                actions.append(effects.AnswerRequest(number, HUNG_UP))
+            actions.append(effects.ReleaseChannel(number))
         self._channels.clear()
         return actions
 
@@ -290,21 +293,21 @@ class DirectLogin:
         if isinstance(event, events.ChannelClosed):
             self._is_lost |= event.is_lost
             self._channels.pop(number, None)
-            return [effects.Release(number)]
+            return [effects.ReleaseChannel(number)]
         if channel is None:  # the developer closed it meanwhile
             return []
         match event:
             case events.ShellStarted():
                 channel.step(ChannelStep.STARTED)
-                answer = [] if channel.is_program else [effects.Answer(number)]
-                return [effects.Connect(number), *answer]
+                answer = [] if channel.is_program else [effects.AnswerRequest(number)]
+                return [effects.ConnectChannel(number), *answer]
             case events.ShellFailed(_, why, code):
                 return self._refuse(number, why, code)
             case events.ShellChannelClosed(_, how, why):
                 channel.exit = how
                 if channel.step(ChannelStep.SHELL_CLOSED) is not ChannelPhase.DRAINING:
                     return []
-                drain = effects.Drain(number)
+                drain = effects.DrainChannel(number)
                 if why is None or not channel.is_program:
                     return [drain]
                 return [effects.SendLine(number, f"stagedoor: {why}"), drain]

@@ -5,16 +5,18 @@ encrypted stream, which asyncssh reads and writes there.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 import asyncssh
 
+from stagedoor.listeners.ssh.bounds import BoundedConnection
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import Counts, End, Ended
 from stagedoor.model.units import KIB
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.session.ports import OnEnd
+from stagedoor.upstream.idle import IdleTimer
 from stagedoor.wire.ssh.preface import PARTING_S
 
 READ_BYTES = 256 * KIB
@@ -22,32 +24,17 @@ REPORTED_ENDS = frozenset({End.REVOKED, End.EXPIRED, End.EVICTED, End.DRAINED, E
 """The ends that come from the gateway, and whose reason the developer is shown."""
 
 
-class RelayOwner(Protocol):
-    """The part of the channel's connection that a relay needs."""
-
-    @property
-    def congested(self) -> bool:
-        """Return whether the client reads too slowly."""
-        ...
-
-    @property
-    def hung_up(self) -> bool:
-        """Return whether the client has closed its TCP connection; False if it is only silent."""
-        ...
-
-    def send_data(self, channel: "asyncssh.SSHTCPChannel[bytes]", data: bytes) -> None:
-        """Send to the client, as soon as its window has room. Raises OSError if the channel is closing."""
-        ...
-
-    def channel_ended(self, relay: "ChannelRelay", reason: str) -> None:
-        """Close the channel of a relay that has ended. `reason` is for the developer, or empty."""
-        ...
+OnOver = Callable[
+    ["ChannelRelay", "asyncssh.SSHTCPChannel[bytes] | None", str],
+    None,
+]
+"""Closes the channel of a relay that has ended, if it is open, with a reason for the developer if any."""
 
 
 class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
-    """The relay of one channel, as `session.ports.Link`. It owns `upstream`.
+    """The relay of one channel of `connection`, as `session.ports.Link`. It owns `upstream`.
 
-    `on_end` is called once, on the event loop.
+    `on_end` and then `on_over` are called once, on the event loop.
     """
 
     takes_views = True
@@ -55,15 +42,17 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
 
     def __init__(
         self,
-        owner: RelayOwner,
+        connection: BoundedConnection,
         upstream: Stream,
         on_end: OnEnd,
+        on_over: OnOver,
         idle_timeout_s: float | None = None,
         preface: Preface | None = None,
     ) -> None:
-        self._owner = owner
+        self._connection = connection
         self._upstream = upstream
         self._on_end = on_end
+        self._on_over = on_over
         self._loop = asyncio.get_running_loop()
         self._chan: asyncssh.SSHTCPChannel[bytes] | None = None
         self.began = False
@@ -82,9 +71,12 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._refused: str | None = None
         """Why the shell refused the connection. From then on the client's bytes are dropped."""
         self._parting: asyncio.TimerHandle | None = None
-        self._idle_timeout_s = idle_timeout_s
-        self._moved_at = self._loop.time()
-        self._idle: asyncio.TimerHandle | None = None
+        self._idle = IdleTimer(
+            idle_timeout_s,
+            lambda limit_s: self.finish(
+                End.IDLE, f"no byte was moved for {limit_s:g} s (relay.idle_timeout_s)"
+            ),
+        )
 
     # For the flow and the registry (`session.ports.Link`), from any thread.
 
@@ -110,14 +102,14 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     def session_started(self) -> None:
         """Begin to read from the shell."""
         self.update()
-        if self._idle_timeout_s is not None and not self._over:
-            self._check_idle(self._idle_timeout_s)
+        if not self._over:
+            self._idle.start()
 
     def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
         """Send the client's bytes to the shell, and pause the client if they are not all accepted."""
         if self._over or self._refused:
             return
-        self._moved_at = self._loop.time()
+        self._idle.moved()
         if not self._waiting:
             try:
                 taken = self._upstream.send(data)
@@ -161,7 +153,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self.update()
         elif exc is None:
             self.finish(End.CLOSED)
-        elif isinstance(exc, asyncssh.ConnectionLost) and not self._owner.hung_up:
+        elif isinstance(exc, asyncssh.ConnectionLost) and not self._connection.hung_up:
             self.finish(End.DOWNSTREAM_LOST, "the developer's side answers no more")
         else:
             self.finish(End.DOWNSTREAM_RESET, "the developer's side hung up")
@@ -171,7 +163,10 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
     def update(self) -> None:
         """Read from the shell if, and only if, there is room for its bytes."""
         must_read = not (
-            self._over or self._shell_ended or self._held_by_channel or self._owner.congested
+            self._over
+            or self._shell_ended
+            or self._held_by_channel
+            or self._connection.is_congested
         )
         if must_read and not self._reading:
             self._loop.add_reader(self._upstream.fileno(), self._readable)
@@ -199,12 +194,12 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
 
     def _hand_on(self, data: bytes) -> None:
         assert self._chan is not None
-        self._moved_at = self._loop.time()
+        self._idle.moved()
         self._received += len(data)
         if self._preface is not None and not self._preface.hear(data):
             self._preface = None
         try:
-            self._owner.send_data(self._chan, data)
+            self._connection.send_data(self._chan, data)
         except OSError:  # the client is closing the channel, which asyncssh reports in a moment
             self._shell_ended = True
             self.update()
@@ -217,7 +212,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
             self._upstream_failed(error)
             return
         self._sent += taken
-        self._moved_at = self._loop.time()
+        self._idle.moved()
         del self._waiting[:taken]
         if self._waiting:
             return
@@ -259,12 +254,13 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         if self._refused is None:
             return False
         with suppress(OSError):  # the client is closing the channel
-            self._owner.send_data(self._chan, preface.farewell(self._refused))
+            self._connection.send_data(self._chan, preface.farewell(self._refused))
         # No EOF: `ssh -W` of OpenSSH 10 would exit at once, before the other ssh has read the reason.
         self._chan.resume_reading()
         self._waiting.clear()
         self._shell_ended = True
-        self._stop_watching()
+        self.update()
+        self._loop.remove_writer(self._upstream.fileno())
         if self._client_ended:
             self.finish(End.UNREACHED)
         else:
@@ -294,32 +290,15 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._over = True
         if self._refused:
             end, detail = End.UNREACHED, self._refused
-        for timer in (self._idle, self._parting):
-            if timer is not None:
-                timer.cancel()
-        self._stop_watching()
+        self._idle.cancel()
+        if self._parting is not None:
+            self._parting.cancel()
+        self.update()
+        self._loop.remove_writer(self._upstream.fileno())
         if end is End.CLOSED and not self._waiting:
             self._upstream.close()
         else:
             self._upstream.abort()
         reason = detail if end in REPORTED_ENDS else ""
         self._on_end(Ended(end, self.counts(), detail))
-        self._owner.channel_ended(self, reason)
-
-    def _stop_watching(self) -> None:
-        fd = self._upstream.fileno()
-        self._loop.remove_reader(fd)
-        self._loop.remove_writer(fd)
-        self._reading = False
-
-    def cut(self) -> None:
-        """Close the channel at once. Unsent bytes are dropped."""
-        if self._chan is not None:
-            self._chan.abort()
-
-    def _check_idle(self, timeout_s: float) -> None:
-        left_s = self._moved_at + timeout_s - self._loop.time()
-        if left_s <= 0:
-            self.finish(End.IDLE, f"no byte was moved for {timeout_s:g} s (relay.idle_timeout_s)")
-        else:
-            self._idle = self._loop.call_later(left_s, self._check_idle, timeout_s)
+        self._on_over(self, self._chan, reason)

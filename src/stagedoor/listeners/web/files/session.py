@@ -92,7 +92,7 @@ async def sftp_session(
     if isinstance(entered, Denial):
         raise DeniedError(entered)
     try:
-        async with shell_session(entered, access.login()) as session:
+        async with shell_session(entered, access.upstream) as session:
             sftp = await _start_sftp(session)
             with session.channel(ChannelRequest("subsystem", "sftp")) as channel:
                 try:

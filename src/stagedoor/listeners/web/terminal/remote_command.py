@@ -43,7 +43,7 @@ async def run_remote(
         return missing
     name = target.shell_name
     try:
-        async with shell_session(entered, access.login()) as session:
+        async with shell_session(entered, access.upstream) as session:
             request = ChannelRequest("exec", shlex.join(["terminal", *arguments]))
             with session.channel(request) as channel:
                 async with asyncio.timeout(COMMAND_S):

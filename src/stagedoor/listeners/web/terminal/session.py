@@ -103,7 +103,7 @@ class TerminalSession:
             return missing.line
         arriving = asyncio.create_task(self._arrive(entered))
         try:
-            async with shell_session(entered, self._access.login([_PTY])) as session:
+            async with shell_session(entered, self._access.upstream, [_PTY]) as session:
                 return await self._carry(session, holder, arriving)
         except UnreachedError as error:
             return str(error)

@@ -1,0 +1,169 @@
+"""The authentication of one SSH connection: keys, passwords, tokens, and sign-ins (RFC 4252)."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from stagedoor.listeners.ssh.bounds import BoundedConnection
+from stagedoor.listeners.ssh.context import ListenerContext
+from stagedoor.listeners.ssh.credentials import (
+    VerifiedCredential,
+    asked_person,
+    read_shown,
+    signed_by_owner,
+)
+from stagedoor.listeners.ssh.pending_keys import PendingKey
+from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.source import Source
+from stagedoor.wire.target import parse_login
+
+SHOWN_REASONS = 4
+_WHY_NOT_FOR_APPS = (
+    "if the user name is an app's, a password does not say who you are; use an SSH key or a token"
+)
+
+
+class SshAuthentication:
+    """The authentication of one connection. `on_wait` is called before it waits for a user's sign-in."""
+
+    def __init__(
+        self,
+        context: ListenerContext,
+        source: Source,
+        client: BoundedConnection,
+        on_wait: Callable[[], None],
+    ) -> None:
+        self._context = context
+        self._source = source
+        self._client = client
+        self._on_wait = on_wait
+        self._proof: VerifiedCredential | None = None
+        """The credential that was verified last."""
+        self._tries = 0
+        self._explained_password = False
+        self._held = PendingKey(context.page.sign_ins, context.holds, source)
+        self._refused: list[str] = []
+        """The reason for each refused key. They are recorded together if none is accepted."""
+
+    @property
+    def asks_person(self) -> bool:
+        """Return whether only the user's sign-in is left, by keyboard-interactive."""
+        return self._held.asks_person
+
+    async def check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+        """Return whether a key may be used. `message` is empty for a query without proof (RFC 4252 §7)."""
+        return await self._or_fault(self._check_key(name, blob, message, signature))
+
+    async def check_password(self, name: str, password: str) -> bool:
+        """Return whether a password, or a token in its place, logs the user in."""
+        return await self._or_fault(self._check_password(name, password))
+
+    async def sign_in(self, name: str) -> bool:
+        """Wait for the user's sign-in. Return whether it logs in the user of the request, `name`."""
+        return await self._or_fault(self._sign_in(name))
+
+    async def _or_fault(self, check: Awaitable[bool]) -> bool:
+        """Refuse and report if a check fails: asyncssh would close the connection without a log line."""
+        try:
+            return await check
+        except Exception as error:
+            self._context.report_fault(error)
+            return False
+
+    def take_partial_success(self) -> bool:
+        """Return True once after a refusal that must be sent as a partial success."""
+        return self._held.take_partial_success()
+
+    def count_failed_try(self) -> bool:
+        """Count a failed try, and return whether it was the last one allowed."""
+        self._tries += 1
+        # All clients first try `none`, to get the list of methods (RFC 4252 §5.2).
+        return self._tries > self._context.limits.max_auth_tries + 1
+
+    def complete(self) -> VerifiedCredential:
+        """Return the credential that has logged the client in."""
+        assert self._proof is not None, "asyncssh accepts only credentials that we have verified"
+        self._refused.clear()
+        return self._proof
+
+    def end(self) -> None:
+        """Record the refused keys of a connection that is closed, unless the client had logged in."""
+        if self._refused:
+            shown, more = self._refused[:SHOWN_REASONS], len(self._refused) - SHOWN_REASONS
+            text = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+            self._deny(Denial(Reason.CREDENTIAL_WRONG, text))
+
+    async def _check_key(self, name: str, blob: bytes, message: bytes, signature: bytes) -> bool:
+        shown = read_shown(name, blob)
+        if shown is None:
+            return self._refuse("a key or certificate of a kind that is not taken, or damaged")
+        verdict = await self._context.flow.authenticate(shown.credential, self._source)
+        if isinstance(verdict, Denial):
+            refusal = self._held.may_wait(shown, verdict, self._client)
+            if isinstance(refusal, Denial):
+                self._hang_up_if_down(refusal)
+                return self._refuse(refusal.message)
+        if not message:
+            return True
+        if not signed_by_owner(shown, message, signature):
+            return self._refuse(
+                f"the signature of {shown.credential.fingerprint} is wrong, or its key was not touched"
+            )
+        if isinstance(verdict, Denial):
+            self._held.hold(shown, self._client)
+            return False
+        if asked_person(signature):
+            verdict = self._context.flow.present_now(verdict)
+        self._proof = VerifiedCredential(verdict, name, shown.credential, shown)
+        return True
+
+    async def _sign_in(self, name: str) -> bool:
+        shown = self._held.shown
+        if shown is None or name != shown.credential.name:
+            return False
+        self._on_wait()  # the wait has its own limits, and takes no other connection's place
+        denial = await self._held.wait(self._client)
+        verdict = denial or await self._context.flow.authenticate(shown.credential, self._source)
+        if isinstance(verdict, Denial):
+            self._client.hang_up(verdict.line)
+            return self._refuse(verdict.message)
+        self._proof = VerifiedCredential(verdict, name, shown.credential, shown)
+        return True
+
+    async def _check_password(self, name: str, password: str) -> bool:
+        """Check a password, or a token in its place. A token identifies its user by itself."""
+        authenticate = self._context.flow.authenticate
+        credential: Credential = PasswordCredential(name, password)
+        verdict = await authenticate(credential, self._source)
+        is_login = parse_login(name) is not None
+        if isinstance(verdict, Denial) and is_login:
+            credential = TokenCredential(password)
+            by_token = await authenticate(credential, self._source)
+            verdict = verdict if isinstance(by_token, Denial) else by_token
+        if not isinstance(verdict, Denial):
+            self._proof = VerifiedCredential(verdict, name, credential)
+            return True
+        self._hang_up_if_down(verdict)
+        if verdict.reason is Reason.CREDENTIAL_WRONG and is_login:
+            verdict = replace(verdict, message=f"{verdict.message}; {_WHY_NOT_FOR_APPS}")
+            if not self._explained_password:
+                self._explained_password = True
+                self._client.send_auth_banner(
+                    f"stagedoor: wrong user name, password or token; {_WHY_NOT_FOR_APPS}\n"
+                )
+        self._deny(verdict)
+        return False
+
+    def _hang_up_if_down(self, denial: Denial) -> None:
+        """Hang up if no credential could succeed now, or ssh would print "Permission denied"."""
+        if denial.reason in (Reason.AUDIT_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT):
+            self._client.hang_up(denial.line)
+
+    def _refuse(self, why: str) -> bool:
+        if why not in self._refused:
+            self._refused.append(why)
+        return False
+
+    def _deny(self, denial: Denial) -> None:
+        self._context.flow.deny(denial, Origin(AccessMethod.JUMP, self._source))

@@ -1,0 +1,179 @@
+"""The unknown key that waits for its user to sign in.
+
+A client offers its keys one after the other (RFC 4252 §7), and does not announce how many it has. The key
+that waits must be the last one, when all others were refused. After a failure that is a partial success
+(RFC 4252 §5.1), OpenSSH offers all its keys again, starting after the key that got it. So the first unknown
+key gets a partial success. When it is offered a second time, every other key has been refused. That way, a
+client with a known key never waits for an unknown one.
+
+The key that waits gets a partial success too, once the client has proved that it holds it: then
+keyboard-interactive is left (RFC 4256). With BatchMode, OpenSSH does not try that, so no program waits.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+from functools import partial
+
+from stagedoor.listeners.ssh.bounds import BoundedConnection
+from stagedoor.listeners.ssh.credentials import ClientKey
+from stagedoor.listeners.ssh.login import SshSignIns
+from stagedoor.model.credential import UnknownKey
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.fair_queue import FairQueue, Full, PendingLimits
+from stagedoor.model.source import Source, source_network
+
+LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
+"""The limits of a worker, so that endless keys cannot fill it."""
+CROWDED_OUT = (
+    "more connections of your network than of any other wait for somebody to sign in, and all places are "
+    "taken; connect again"
+)
+_SIGN_IN = "Sign in first: run ssh once without BatchMode, or: stagedoor login\r\n"
+NEW_KEY = f"stagedoor: this key is new here. {_SIGN_IN}"
+OVER = f"stagedoor: the sign-in of this key is over. {_SIGN_IN}"
+"""Shown whenever a key is held: the gateway cannot know whether ssh will go on or end (BatchMode)."""
+GiveWay = Callable[[], None]
+"""Ends the connection of a waiting login."""
+
+
+class KeyAnswer(Enum):
+    """The answer to an unknown key."""
+
+    REFUSE = auto()
+    BEGIN_AGAIN = auto()
+    """Refuse it so that the client offers all its keys again."""
+    HOLD = auto()
+    """It is the last key: let the client prove that it holds it, and wait."""
+
+
+class UnknownKeys:
+    """The unknown keys that one connection has offered."""
+
+    def __init__(self) -> None:
+        self._first: bytes | None = None
+
+    def answer(self, key: bytes) -> KeyAnswer:
+        """Return the answer to an unknown plain key, a blob.
+
+        Certificates cannot be bound, so they never wait.
+        """
+        if self._first is None:
+            self._first = key
+            return KeyAnswer.BEGIN_AGAIN
+        return KeyAnswer.HOLD if key == self._first else KeyAnswer.REFUSE
+
+
+class PendingLogins:
+    """The waiting logins of all connections of a listener."""
+
+    def __init__(self, limits: PendingLimits = LIMITS) -> None:
+        self._limits = limits
+        self._waiting: FairQueue[GiveWay] = FairQueue()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def why_full(self, source: str) -> str | None:
+        """Return why no more logins from the network `source` may wait, or None if one may."""
+        full = self._room(source)
+        if not isinstance(full, Full):
+            return None
+        return (
+            f"{full.most} connections{full.where} wait for somebody to sign in, and no more may; "
+            "finish one, or try again"
+        )
+
+    @contextmanager
+    def take_place(self, source: str, give_way: GiveWay) -> Iterator[None]:
+        """Count a waiting login while the block lasts.
+
+        If another login takes its place, `give_way` is called, and the block must end.
+        """
+        fullest = self._room(source)
+        if isinstance(fullest, str):
+            newest = self._waiting.of_source(fullest)[-1]
+            self._waiting.remove(newest)
+            newest()
+        place = partial(give_way)  # a distinct key, since two logins may have the same `give_way`
+        self._waiting.add(place, source)
+        try:
+            yield
+        finally:
+            self._waiting.remove(place)
+
+    def _room(self, source: str) -> Full | str | None:
+        return self._limits.room(self._waiting.counts(), source)
+
+
+class PendingKey:
+    """The key of a connection that is held, and its wait.
+
+    `shown` is the key, or None until the client has proved that it holds it.
+    """
+
+    def __init__(self, sign_ins: SshSignIns | None, holds: PendingLogins, source: Source) -> None:
+        self._sign_ins = sign_ins
+        self._holds = holds
+        self._source = source
+        self._unknown_keys = UnknownKeys()
+        self._ended: set[bytes] = set()
+        """The keys whose certificate was refused."""
+        self._partial = False
+        self.shown: ClientKey | None = None
+
+    @property
+    def asks_person(self) -> bool:
+        """Return whether only the user's sign-in is left."""
+        return self.shown is not None
+
+    def take_partial_success(self) -> bool:
+        """Return True once after a refusal that must be sent as a partial success."""
+        partial_success, self._partial = self._partial, False
+        return partial_success
+
+    def may_wait(
+        self, shown: ClientKey, denial: Denial, client: BoundedConnection
+    ) -> Denial | None:
+        """Return None if the key may wait for its user, or else its refusal."""
+        if shown.credential.certificate is not None:
+            self._ended.add(shown.credential.key)
+            return denial
+        if (
+            self._sign_ins is None
+            or denial.reason is not Reason.CREDENTIAL_WRONG
+            or not client.is_openssh  # which offers all keys again
+            or not self._sign_ins.holds(shown.line)
+        ):
+            return denial
+        answer = self._unknown_keys.answer(shown.credential.key)
+        self._partial = answer is KeyAnswer.BEGIN_AGAIN
+        if answer is not KeyAnswer.HOLD:
+            return denial
+        full = self._holds.why_full(source_network(self._source.address))
+        return None if full is None else Denial(Reason.CREDENTIAL_WRONG, full)
+
+    def hold(self, shown: ClientKey, client: BoundedConnection) -> None:
+        """Hold a key: its refusal becomes a partial success, after which keyboard-interactive is left."""
+        self.shown, self._partial = shown, True
+        client.send_auth_banner(OVER if shown.credential.key in self._ended else NEW_KEY)
+
+    async def wait(self, client: BoundedConnection) -> Denial | None:
+        """Show where to sign in, and wait until the user has. Return a denial if they have not.
+
+        Hang up if the client breaks off the wait.
+        """
+        assert self._sign_ins is not None, "nothing is held without"
+        assert self.shown is not None, "the caller has looked"
+        client.wait_for_person()
+        credential, network = self.shown.credential, source_network(self._source.address)
+        key = UnknownKey(credential.name, self.shown.line, credential.fingerprint, self._source)
+        try:
+            with self._holds.take_place(network, partial(client.hang_up, CROWDED_OUT)):
+                return await self._sign_ins.bind(key, client.send_auth_banner)
+        except BaseException:
+            # The client's next request has ended the wait. From here on neither a timer nor a count would
+            # bound the client.
+            if not client.is_closed():
+                client.hang_up("the wait for a sign-in was broken off; connect again")
+            raise
