@@ -81,7 +81,7 @@ class SshAuthentication:
         # All clients first try `none`, to get the list of methods (RFC 4252 §5.2).
         return self._tries > self._context.limits.max_auth_tries + 1
 
-    def complete(self) -> VerifiedCredential:
+    def take_proof(self) -> VerifiedCredential:
         """Return the credential that has logged the client in."""
         assert self._proof is not None, "asyncssh accepts only credentials that we have verified"
         self._refused.clear()

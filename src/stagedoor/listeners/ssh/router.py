@@ -62,7 +62,7 @@ class ChannelRouter(asyncssh.SSHServer):
 
     def auth_completed(self) -> None:
         """Begin the login of the identity that was verified."""
-        self._proof = proof = self.authentication.complete()
+        self._proof = proof = self.authentication.take_proof()
         key, identity, connection = proof.key, proof.identity, self.connection
         here, port = connection.get_extra_info("sockname", ("gateway", SSH_PORT))[:2]
         self._login = login = SshLogin(
