@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.gateway import Gateway
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.login.laptop import Laptop, new_laptop
 from tests.login.machine import Person
 from tests.ports import free_port
@@ -36,9 +36,8 @@ def settings() -> str:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("login"), settings()) as found:
-        found.add_user("dev", "app01")
-        yield found.start()
+    with open_gateway(tmp_path_factory.mktemp("login"), settings(), "app01") as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from stagedoor.laptop.login_result import NOT_LOGGED_IN
-from tests.fixtures.gateway import Gateway, sso
+from tests.fixtures.gateway import Gateway, open_gateway, sso
 from tests.login.conftest import settings
 from tests.login.laptop import Laptop
 from tests.login.machine import Person
@@ -18,9 +18,8 @@ from tests.waiting import BOUND_S
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """With single sign-on, so that keys wait for their person; no test gets as far as the provider."""
     folder = tmp_path_factory.mktemp("ended")
-    with Gateway(folder, settings() + sso(folder)) as found:
-        found.add_user("dev", "app01")
-        yield found.start()
+    with open_gateway(folder, settings() + sso(folder), "app01") as gateway:
+        yield gateway
 
 
 @pytest.mark.parametrize("options", [("-oBatchMode=yes",), ()], ids=["BatchMode", "by hand"])

@@ -13,7 +13,7 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.model.units import DAY_S
-from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.login.conftest import settings
 from tests.login.machine import Key, Machine, Person
 from tests.waiting import BOUND_S, wait_until
@@ -126,7 +126,7 @@ def test_wrong_letters_are_counted_and_end_it(machine: Machine, person: Person) 
 def test_to_wait_proves_nothing_of_who_waits(tmp_path: Path) -> None:
     """Any stranger may begin a login. If that were a proof, they would hold connections without a limit."""
     limited = settings() + "[listen]\nmax_pending = 32\n"  # so one source has eight
-    with running(tmp_path, limited) as gateway, ExitStack() as opened:
+    with open_gateway(tmp_path, limited) as gateway, ExitStack() as opened:
         port = gateway.port("web")
         machine = Machine(f"http://127.0.0.1:{port}", Key(tmp_path))
         _, begun = machine.start()

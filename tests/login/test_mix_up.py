@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 import pytest
 
 from stagedoor.laptop.tunnel.errors import REFUSED
-from tests.fixtures.gateway import running
+from tests.fixtures.gateway import open_gateway
 from tests.login.conftest import settings
 from tests.login.laptop import Running, new_laptop
 from tests.login.machine import Key, Machine, Person
@@ -138,7 +138,7 @@ def test_terminal_and_page_show_one_key_and_one_gateway(
 def test_where_the_gateway_has_names_no_signature_for_an_address_counts(tmp_path: Path) -> None:
     """Addresses need no name elsewhere (DNS rebinding); but one that is not ours is another gateway's."""
     named = settings().replace("tmux", 'host_names = ["gw.example"]\ntmux')
-    with running(tmp_path, named) as gateway:
+    with open_gateway(tmp_path, named) as gateway:
         port = gateway.port("web")
         machine = Machine(f"http://127.0.0.1:{port}", Key(tmp_path))
         for host, known in (

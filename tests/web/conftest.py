@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.gateway import Gateway
+from tests.fixtures.gateway import Gateway, open_gateway
 
 SETTINGS = """
 [web]
@@ -26,9 +26,8 @@ app = "secret"
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("web"), SETTINGS) as found:
-        found.add_user("dev", "app01", "app02")
-        yield found.start()
+    with open_gateway(tmp_path_factory.mktemp("web"), SETTINGS, "app01", "app02") as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ import pytest
 
 from stagedoor.client.attach.dialling import LineWatch
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Detach
-from tests.fixtures.gateway import PASSWORD, Gateway, running
+from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
-from tests.fixtures.terminal import Console, WebTerminal, console, let_in, ticket
+from tests.fixtures.terminal import Console, WebTerminal, console, ticket
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 from tests.web.flood import LONG_S, flood, flood_bounds
@@ -75,8 +75,7 @@ def test_3_what_dies_in_the_shell_leaves_the_outer_terminal_as_it_was(
 
 @pytest.mark.webshell(3)
 def test_3_so_does_a_gateway_that_is_gone_for_good(tmp_path: Path) -> None:
-    with running(tmp_path, SETTINGS) as gateway, outer(tmp_path) as screen:
-        let_in(gateway)
+    with open_gateway(tmp_path, SETTINGS, "app01") as gateway, outer(tmp_path) as screen:
         in_mouse_mode(screen, tmp_path, gateway.port("web"), "gone")
         kill_whole(gateway)
         wait_until(lambda: "lost:" in (tmp_path / "attach.log").read_text())
@@ -202,8 +201,7 @@ def test_6_a_gateway_that_is_killed_and_started_again_in_the_middle_of_a_cat(
 ) -> None:
     files = tmp_path / "files"
     files.mkdir()
-    with running(tmp_path, SETTINGS) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, SETTINGS, "app01") as gateway:
         with_token(gateway, files)
         with CuttingRelay(gateway.port("web"), 1 << 40) as relay:
             taken, whole = files / "taken", 600_000
@@ -270,8 +268,9 @@ def test_7_a_stopped_client_blocks_the_producer_and_neither_gateway_nor_holder_g
 @pytest.mark.timeout(LONG_S)
 def test_8_a_flood_does_not_disconnect_however_often_a_ping_comes(tmp_path: Path) -> None:
     seconds, ping_s = flood_bounds()
-    with running(tmp_path, SETTINGS.replace("[web]", f"[web]\nping_s = {ping_s:g}")) as gateway:
-        let_in(gateway)
+    with open_gateway(
+        tmp_path, SETTINGS.replace("[web]", f"[web]\nping_s = {ping_s:g}"), "app01"
+    ) as gateway:
         received = flood(tmp_path, gateway.port("web"), seconds)
         log = tmp_path / "attach.log"
         assert not log.exists() or "lost:" not in log.read_text()
@@ -392,11 +391,12 @@ def test_14_what_ends_at_once_has_shown_all_each_time(port: int) -> None:
 def test_15_a_gateway_that_ignores_sigint_has_shells_that_do_not(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what it starts has that from us
     try:
-        gateway = Gateway(tmp_path, SETTINGS).start()
+        gateway = Gateway(tmp_path, SETTINGS)
+        gateway.add_user("dev", "app01")
+        gateway.start()
     finally:
         signal.signal(signal.SIGINT, before)
     with gateway:
-        let_in(gateway)
         command = attach_command(tmp_path, gateway.port("web"), "app01", "--shell")
         with console(command) as screen:
             screen.type(b"echo re''ady; sleep 301.5; echo af''ter\r")

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.gateway import Gateway, running
-from tests.fixtures.terminal import let_in
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.web.conftest import SETTINGS
 
 
@@ -15,8 +14,7 @@ from tests.web.conftest import SETTINGS
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The test is the proxy, at 127.0.0.1; people in 127.0.0.0/8 may come."""
     settings = SETTINGS.replace("[web]", '[web]\nforwarded_from = ["127.0.0.1/32"]')
-    with running(tmp_path_factory.mktemp("forwarded"), settings) as one:
-        let_in(one)
+    with open_gateway(tmp_path_factory.mktemp("forwarded"), settings, "app01") as one:
         yield one
 
 

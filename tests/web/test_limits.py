@@ -13,8 +13,8 @@ from websockets.frames import CloseCode
 from stagedoor.listeners.web.sign_in.cookies import BODY_S
 from stagedoor.wire.terminal.codec import decode
 from stagedoor.wire.terminal.frames import MAX_FRAME_BYTES, Notice
-from tests.fixtures.gateway import Gateway, running
-from tests.fixtures.terminal import BOUND_S, WebTerminal, basic, let_in, post, ticket
+from tests.fixtures.gateway import Gateway, open_gateway
+from tests.fixtures.terminal import BOUND_S, WebTerminal, basic, post, ticket
 from tests.web.conftest import SETTINGS
 
 HEADER_S = 3.0
@@ -23,8 +23,7 @@ HURRIED = f"\n[listen]\nheader_timeout_s = {HEADER_S}\nmax_pending = 8\n"
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with running(tmp_path_factory.mktemp("hurried"), SETTINGS + HURRIED) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path_factory.mktemp("hurried"), SETTINGS + HURRIED, "app01") as gateway:
         yield gateway
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from stagedoor.listeners.web.pages.assets import FOLDER
-from tests.fixtures.gateway import PASSWORD, Gateway, running
+from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
-from tests.fixtures.terminal import WebTerminal, let_in
+from tests.fixtures.terminal import WebTerminal
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 
@@ -169,8 +169,7 @@ def test_signing_in_leads_nowhere_else(person: PlainBrowser, wanted: str) -> Non
 
 
 def test_a_wrong_password_is_told_audited_and_throttled(tmp_path: Path) -> None:
-    with running(tmp_path, SETTINGS) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, SETTINGS, "app01") as gateway:
         person = PlainBrowser(gateway.port("web"))
         for number in range(5):
             answer = person.sign_in(secret=f"wrong {number}")
@@ -389,8 +388,7 @@ def test_a_link_for_an_app_lets_into_no_other(gateway: Gateway, person: PlainBro
 
 
 def test_what_a_link_opened_ends_with_the_password(tmp_path: Path) -> None:
-    with running(tmp_path, SETTINGS) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, SETTINGS, "app01") as gateway:
         person = PlainBrowser(gateway.port("web"))
         _, secret = link_of(gateway)
         answer = person.post("/sign-in/link", secret=secret)
@@ -432,8 +430,7 @@ PROXIED = SETTINGS.replace(
 
 
 def test_a_domain_a_path_and_tls_in_front(tmp_path: Path) -> None:
-    with running(tmp_path, PROXIED) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, PROXIED, "app01") as gateway:
         port = gateway.port("web")
         tls = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "127.0.0.7"}
         person = PlainBrowser(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.gateway import PASSWORD, Gateway, running
+from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
-from tests.fixtures.terminal import basic, let_in, post
+from tests.fixtures.terminal import basic, post
 from tests.net.peers import write_certificate
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
@@ -37,6 +37,9 @@ def settings(**web: object) -> str:
     return SETTINGS.replace("[web]", f"[web]\n{lines}")
 
 
+NAMED = settings(forwarded_from=["127.0.0.1/32"], host_names=[NAME])
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_certificate(tmp_path_factory.mktemp("tls"))
@@ -51,8 +54,7 @@ def below(
     web = settings(
         path="/stagedoor", forwarded_from=["127.0.0.1/32"], ping_s=0.5, host_names=[NAME]
     )
-    with running(folder, web) as gateway:
-        let_in(gateway)
+    with open_gateway(folder, web, "app01") as gateway:
         more = f"proxy_read_timeout {IDLE_S}s; proxy_send_timeout {IDLE_S}s;"
         with nginx(
             folder / "nginx", gateway.port("web"), certificate, "/stagedoor/", more
@@ -155,8 +157,7 @@ def test_without_pings_the_proxy_would_cut_it_and_even_that_loses_nothing(
     below: tuple[Gateway, Reverse], certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     web = settings(forwarded_from=["127.0.0.1/32"], ping_s=600)
-    with running(tmp_path, web) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, web, "app01") as gateway:
         more = f"proxy_read_timeout {IDLE_S}s;"
         with (
             nginx(tmp_path / "nginx", gateway.port("web"), certificate, "/", more) as proxy,
@@ -280,29 +281,28 @@ def test_a_terminal_behind_it_and_no_headers_but_its_own(
 ) -> None:
     folder = tmp_path_factory.mktemp("named")
     ours = write_certificate(folder, NAME)
-    with running(folder, settings(forwarded_from=["127.0.0.1/32"], host_names=[NAME])) as gateway:
-        let_in(gateway)
-        with (
-            proxied(folder / "proxy", gateway.port("web"), ours) as reverse,
-            echoing(tmp_path, reverse, ours[0]) as process,
-        ):
-            assert process.stdout is not None
-            assert process.stdin is not None
-            for key in b"one key at a time":
-                process.stdin.write(bytes([key]))
-                process.stdin.flush()
-                assert process.stdout.read(1) == bytes([key])
-            at = len(gateway.lines)
-            line = http.client.HTTPSConnection(
-                "127.0.0.1", reverse.tls_port, timeout=30, context=trusting(),
-                source_address=("127.0.0.7", 0),
-            )  # fmt: skip
-            forged = {"Host": NAME, "X-Forwarded-For": "10.9.9.9", "X-Forwarded-Proto": "http"}
-            line.request("POST", "/api/ticket", b"{}", forged)
-            line.getresponse().read()
-            line.close()
-            denial = gateway.wait_for_denial(after=at)
-            assert str(denial["source"]).startswith("127.0.0.7:")
+    with (
+        open_gateway(folder, NAMED, "app01") as gateway,
+        proxied(folder / "proxy", gateway.port("web"), ours) as reverse,
+        echoing(tmp_path, reverse, ours[0]) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdin is not None
+        for key in b"one key at a time":
+            process.stdin.write(bytes([key]))
+            process.stdin.flush()
+            assert process.stdout.read(1) == bytes([key])
+        at = len(gateway.lines)
+        line = http.client.HTTPSConnection(
+            "127.0.0.1", reverse.tls_port, timeout=30, context=trusting(),
+            source_address=("127.0.0.7", 0),
+        )  # fmt: skip
+        forged = {"Host": NAME, "X-Forwarded-For": "10.9.9.9", "X-Forwarded-Proto": "http"}
+        line.request("POST", "/api/ticket", b"{}", forged)
+        line.getresponse().read()
+        line.close()
+        denial = gateway.wait_for_denial(after=at)
+        assert str(denial["source"]).startswith("127.0.0.7:")
 
 
 @contextmanager
@@ -326,8 +326,7 @@ def test_traefik_cuts_an_upload_that_takes_too_long_and_never_a_terminal(
 ) -> None:
     folder = tmp_path_factory.mktemp("slow")
     ours = write_certificate(folder, NAME)
-    with running(folder, settings(forwarded_from=["127.0.0.1/32"], host_names=[NAME])) as gateway:
-        let_in(gateway)
+    with open_gateway(folder, NAMED, "app01") as gateway:
         with (
             traefik(folder / "proxy", gateway.port("web"), ours, TOO_LONG_S) as reverse,
             echoing(tmp_path, reverse, ours[0]) as process,
@@ -358,10 +357,11 @@ def sealed(
     tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
 ) -> Iterator[tuple[Gateway, Reverse]]:
     folder = tmp_path_factory.mktemp("sealed")
-    with running(folder, settings(forwarded_from=["127.0.0.1/32"], host_names=[NAME])) as gateway:
-        let_in(gateway)
-        with nginx(folder / "nginx", gateway.port("web"), certificate) as proxy:
-            yield gateway, proxy
+    with (
+        open_gateway(folder, NAMED, "app01") as gateway,
+        nginx(folder / "nginx", gateway.port("web"), certificate) as proxy,
+    ):
+        yield gateway, proxy
 
 
 def test_attach_goes_through_the_proxy_that_the_environment_names(

@@ -25,7 +25,7 @@ from stagedoor.wire.terminal.frames import (
     Resize,
     Size,
 )
-from tests.fixtures.gateway import PASSWORD, Gateway, running
+from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
 from tests.fixtures.terminal import END_S, WebTerminal, basic, post, ticket
 from tests.waiting import wait_until
@@ -545,7 +545,7 @@ def test_terminals_are_listed_with_who_is_at_them_and_ended(
 
 
 def test_to_list_starts_no_shell(tmp_path: Path) -> None:
-    with running(tmp_path, SETTINGS) as gateway:
+    with open_gateway(tmp_path, SETTINGS) as gateway:
         with desk(gateway) as service:
             admin.add_user(service, "host", password=PASSWORD)
             admin.add_grant(service, "user:host", "app02")
@@ -561,7 +561,7 @@ def test_to_list_starts_no_shell(tmp_path: Path) -> None:
 
 def test_terminals_may_be_shared_by_nobody(tmp_path: Path) -> None:
     settings = SETTINGS.replace("[web]", "[web]\nshare_s = 0")
-    with running(tmp_path, settings) as gateway:
+    with open_gateway(tmp_path, settings) as gateway:
         with desk(gateway) as service:
             admin.add_user(service, "host", password=PASSWORD)
             admin.add_grant(service, "user:host", "app01")

@@ -8,8 +8,8 @@ import pytest
 
 from stagedoor.listeners.web.terminal.relay import TerminalRelay
 from stagedoor.wire.terminal.frames import Notice, NoticeKind
-from tests.fixtures.gateway import running
-from tests.fixtures.terminal import WebTerminal, let_in, ticket
+from tests.fixtures.gateway import open_gateway
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.waiting import wait_until
 from tests.web.processes import pids_of
 
@@ -36,8 +36,7 @@ def waiting(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["", "tmux mouse"])
 def test_it_is_seen_and_can_be_interrupted(tmp_path: Path, waiting: Path, command: str) -> None:
-    with running(tmp_path, SETTINGS.format(home=waiting)) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, SETTINGS.format(home=waiting), "app01") as gateway:
         port = gateway.port("web")
         client = WebTerminal(port)
         client.hello(ticket(port), command, terminal="waits")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from stagedoor.listeners.web.pages.assets import FOLDER
-from tests.fixtures.gateway import Gateway, running
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
-from tests.fixtures.terminal import WebTerminal, let_in, ticket
+from tests.fixtures.terminal import WebTerminal, ticket
 from tests.net.peers import write_certificate
 from tests.waiting import BOUND_S, wait_until
 from tests.web.conftest import SETTINGS
@@ -83,7 +83,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway for a network that we are not in, and whose reverse proxy we are not either."""
     folder = tmp_path_factory.mktemp("elsewhere")
     more = '\n[listen]\nnetworks = ["10.0.0.0/8"]\n'
-    with running(folder, tls_settings(folder) + more) as gateway:
+    with open_gateway(folder, tls_settings(folder) + more) as gateway:
         yield gateway
 
 
@@ -113,7 +113,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway for another network, and we are its reverse proxy. Its names are known."""
     web = f'[web]\nforwarded_from = ["127.0.0.1/32"]\nhost_names = ["{NAME}"]'
     listen = '\n[listen]\nnetworks = ["10.0.0.0/8"]\n'
-    with running(
+    with open_gateway(
         tmp_path_factory.mktemp("proxied"), SETTINGS.replace("[web]", web) + listen
     ) as gateway:
         yield gateway
@@ -129,7 +129,7 @@ def test_what_a_proxy_says_of_the_source_counts_for_everything(proxied: Gateway,
 
 def test_a_proxy_header_names_the_source(tmp_path: Path) -> None:
     listen = '\n[listen]\nnetworks = ["10.0.0.0/8"]\nproxy_protocol_from = ["127.0.0.1/32"]\n'
-    with running(tmp_path, SETTINGS + listen) as gateway:
+    with open_gateway(tmp_path, SETTINGS + listen) as gateway:
         port = gateway.port("web")
         get = b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         known = exchange(port, b"PROXY TCP4 10.1.2.3 10.0.0.1 4711 80\r\n" + get)
@@ -184,8 +184,7 @@ def test_over_tls_a_name_is_for_tls_alone(proxied: Gateway) -> None:
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("secure")
-    with running(folder, tls_settings(folder)) as gateway:
-        let_in(gateway)
+    with open_gateway(folder, tls_settings(folder), "app01") as gateway:
         yield gateway
 
 
@@ -273,7 +272,7 @@ def test_a_header_that_is_too_long_is_told_so(secure: Gateway) -> None:
 def test_a_body_that_nobody_asked_for_does_not_keep_the_line(tmp_path: Path) -> None:
     """It drips in for longer than a header may take, to a path that is none."""
     with (
-        running(tmp_path, SETTINGS + "\n[listen]\nheader_timeout_s = 1\n") as gateway,
+        open_gateway(tmp_path, SETTINGS + "\n[listen]\nheader_timeout_s = 1\n") as gateway,
         socket.create_connection(("127.0.0.1", gateway.port("web")), BOUND_S) as line,
     ):
         line.sendall(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")

@@ -13,8 +13,8 @@ from websockets.typing import Origin
 
 from stagedoor.model.permission import Permission
 from stagedoor.wire.terminal.frames import Detach, Exit, Notice, NoticeKind
-from tests.fixtures.gateway import Gateway, running
-from tests.fixtures.terminal import END_S, WebTerminal, basic, let_in, post, ticket
+from tests.fixtures.gateway import Gateway, open_gateway
+from tests.fixtures.terminal import END_S, WebTerminal, basic, post, ticket
 from tests.waiting import wait_until
 from tests.web.conftest import SETTINGS
 
@@ -210,8 +210,7 @@ RECORDED = SETTINGS + "\n[recording]\nrecord_input = true\n"
 
 
 def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: Path) -> None:
-    with running(tmp_path, RECORDED) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, RECORDED, "app01") as gateway:
         gateway.permit("user:dev", "*", Permission.RECORD)
         with attached(gateway.port("web")) as client:
             client.type(b"echo shown; exit 4\r")
@@ -233,8 +232,7 @@ def test_a_terminal_that_has_to_be_recorded_is_and_its_person_is_told(tmp_path: 
 
 
 def test_what_has_to_be_recorded_and_cannot_be_does_not_happen(tmp_path: Path) -> None:
-    with running(tmp_path, RECORDED) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, RECORDED, "app01") as gateway:
         gateway.permit("user:dev", "*", Permission.RECORD)
         recordings = gateway.data_dir / "recordings"
         if recordings.is_dir():
@@ -256,8 +254,7 @@ def test_what_is_no_name_of_a_terminal_is_told_as_such(port: int, name: str) -> 
 
 
 def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_path: Path) -> None:
-    with running(tmp_path, SETTINGS) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, SETTINGS, "app01") as gateway:
         with attached(gateway.port("web")) as client:
             client.type(b"kept=yes; echo ready\r")
             client.shows(b"\nready")
@@ -284,8 +281,7 @@ def test_a_gateway_that_stops_says_so_and_its_successor_has_the_terminal(tmp_pat
 
 
 def test_a_worker_that_drains_keeps_no_line_that_others_would_answer(tmp_path: Path) -> None:
-    with running(tmp_path, SETTINGS) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, SETTINGS, "app01") as gateway:
         port = gateway.port("web")
         with attached(port), closing(HTTPConnection("127.0.0.1", port)) as kept:
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Browser, Tab, chromium
-from tests.fixtures.gateway import Gateway, running
-from tests.fixtures.terminal import let_in
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.stopped import stopped
 from tests.waiting import wait_until
 from tests.web.browser.conftest import SCREEN, STATES, TERMINAL, choose, run, shows, terminal
@@ -173,28 +172,29 @@ def test_4_each_control_key_arrives_before_the_next_is_pressed(
 def test_6_a_gateway_that_is_killed_and_started_again(browser: Browser, tmp_path: Path) -> None:
     from tests.web.test_acceptance import kill_whole
 
-    with running(tmp_path, SETTINGS) as gateway:
-        let_in(gateway)
-        with CuttingRelay(gateway.port("web"), 1 << 40) as relay:
-            tab = browser.tab()
-            terminal(tab, f"http://127.0.0.1:{relay.port}", "killed")
-            tab.ask("window.same = true")
-            script = tmp_path / "slow.sh"
-            script.write_text(
-                "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo line $i.; sleep 0.01; done; echo end\n"
-            )
-            run(tab, f"clear; sh {script}")
-            shows(tab, "line 30.")
-            kill_whole(gateway)
-            tab.until("document.getElementById('status').dataset.state === 'lost'")
-            run(tab, "echo typed-while-a''way")
-            gateway.lines.clear()
-            gateway.start()
-            relay.to_port = gateway.port("web")
-            shows(tab, "line 400.\nend", 120)
-            shows(tab, "typed-while-away")
-            assert tab.ask("window.same") is True
-            tab.end()
+    with (
+        open_gateway(tmp_path, SETTINGS, "app01") as gateway,
+        CuttingRelay(gateway.port("web"), 1 << 40) as relay,
+    ):
+        tab = browser.tab()
+        terminal(tab, f"http://127.0.0.1:{relay.port}", "killed")
+        tab.ask("window.same = true")
+        script = tmp_path / "slow.sh"
+        script.write_text(
+            "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo line $i.; sleep 0.01; done; echo end\n"
+        )
+        run(tab, f"clear; sh {script}")
+        shows(tab, "line 30.")
+        kill_whole(gateway)
+        tab.until("document.getElementById('status').dataset.state === 'lost'")
+        run(tab, "echo typed-while-a''way")
+        gateway.lines.clear()
+        gateway.start()
+        relay.to_port = gateway.port("web")
+        shows(tab, "line 400.\nend", 120)
+        shows(tab, "typed-while-away")
+        assert tab.ask("window.same") is True
+        tab.end()
 
 
 @pytest.mark.webshell(7)
@@ -227,8 +227,9 @@ def test_7_a_stopped_browser_blocks_the_producer_and_nobody_grows(
 @pytest.mark.timeout(LONG_S)
 def test_8_a_flood_does_not_disconnect_the_page(browser: Browser, tmp_path: Path) -> None:
     seconds, ping_s = flood_bounds()
-    with running(tmp_path, SETTINGS.replace("[web]", f"[web]\nping_s = {ping_s:g}")) as gateway:
-        let_in(gateway)
+    with open_gateway(
+        tmp_path, SETTINGS.replace("[web]", f"[web]\nping_s = {ping_s:g}"), "app01"
+    ) as gateway:
         tab = browser.tab()
         terminal(tab, f"http://127.0.0.1:{gateway.port('web')}", "flooded")
         tab.ask(STATES)
@@ -318,11 +319,12 @@ def test_15_ctrl_c_works_below_a_gateway_that_ignores_sigint(
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what it starts has that from us
     try:
-        gateway = Gateway(tmp_path, SETTINGS).start()
+        gateway = Gateway(tmp_path, SETTINGS)
+        gateway.add_user("dev", "app01")
+        gateway.start()
     finally:
         signal.signal(signal.SIGINT, before)
     with gateway:
-        let_in(gateway)
         tab = browser.tab()
         terminal(tab, f"http://127.0.0.1:{gateway.port('web')}", "sigint")
         run(tab, "clear; echo re''ady; sleep 301; echo code=$?")

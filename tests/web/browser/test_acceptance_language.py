@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Tab
-from tests.fixtures.gateway import Gateway, running
-from tests.fixtures.terminal import let_in
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.web.browser.conftest import choose, click, run, shows, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
 from tests.web.cells import SPANS, Cell, drawn
@@ -29,8 +28,7 @@ def speechless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate
         '[web]\naddresses = ["127.0.0.1:0"]\ntmux = false\n[[shells.local]]\napp = "app01"\n'
         f'login_shell = "/bin/sh"\nenv = {{ TMUX_TMPDIR = "{tmp_path}" }}\n'
     )
-    with running(tmp_path, settings) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path, settings, "app01") as gateway:
         yield gateway
     subprocess.run(
         ["tmux", "kill-server"],

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from tests.fixtures.gateway import running
-from tests.fixtures.terminal import let_in
+from tests.fixtures.gateway import open_gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import click, ready, run, shows, terminal
 from tests.web.browser.test_acceptance_cuts import PASTE
@@ -66,38 +65,39 @@ def test_3_modes_outlive_a_gateway_that_is_killed_and_end_with_their_program(
 
     program, first, second = (tmp_path / name for name in ("program.py", "first", "second"))
     program.write_text(LISTENS)
-    with running(tmp_path, SETTINGS) as gateway:
-        let_in(gateway)
-        with CuttingRelay(gateway.port("web"), 1 << 40) as relay:
-            tab = browser.tab()
-            base = f"http://127.0.0.1:{relay.port}"
-            terminal(tab, base, "modes")
-            tab.ask("window.same = true")
-            run(
-                tab,
-                f"clear; echo bef''ore; {sys.executable} {program} {first} on; stty sane; echo en''ded",
-            )
-            before = shows(tab, "on the alternate screen")
-            assert "before" not in before
-            hears(tab, first, ON)
-            kill_whole(gateway)
-            tab.until("document.getElementById('status').dataset.state === 'lost'")
-            gateway.lines.clear()
-            gateway.start()
-            relay.to_port = gateway.port("web")
-            if anew:  # such a page knows nothing but what it is sent
-                tab.open(f"{base}/app/app01?terminal=modes")
-            ready(tab)
-            assert tab.ask("window.same === true") is not anew
-            assert shows(tab, "on the alternate screen") == before
-            hears(tab, first, ON)
-            tab.type("q")
-            after = shows(tab, "ended")
-            assert "on the alternate screen" not in after
-            # Of what was below the alternate screen, only the page that was there all the time knows.
-            assert anew or "before" in after
-            assert tab.ask("document.querySelector('.enable-mouse-events')") is None
-            run(tab, f"clear; {sys.executable} {program} {second} off")
-            shows(tab, "listens")
-            hears(tab, second, OFF)
-            tab.end()
+    with (
+        open_gateway(tmp_path, SETTINGS, "app01") as gateway,
+        CuttingRelay(gateway.port("web"), 1 << 40) as relay,
+    ):
+        tab = browser.tab()
+        base = f"http://127.0.0.1:{relay.port}"
+        terminal(tab, base, "modes")
+        tab.ask("window.same = true")
+        run(
+            tab,
+            f"clear; echo bef''ore; {sys.executable} {program} {first} on; stty sane; echo en''ded",
+        )
+        before = shows(tab, "on the alternate screen")
+        assert "before" not in before
+        hears(tab, first, ON)
+        kill_whole(gateway)
+        tab.until("document.getElementById('status').dataset.state === 'lost'")
+        gateway.lines.clear()
+        gateway.start()
+        relay.to_port = gateway.port("web")
+        if anew:  # such a page knows nothing but what it is sent
+            tab.open(f"{base}/app/app01?terminal=modes")
+        ready(tab)
+        assert tab.ask("window.same === true") is not anew
+        assert shows(tab, "on the alternate screen") == before
+        hears(tab, first, ON)
+        tab.type("q")
+        after = shows(tab, "ended")
+        assert "on the alternate screen" not in after
+        # Of what was below the alternate screen, only the page that was there all the time knows.
+        assert anew or "before" in after
+        assert tab.ask("document.querySelector('.enable-mouse-events')") is None
+        run(tab, f"clear; {sys.executable} {program} {second} off")
+        shows(tab, "listens")
+        hears(tab, second, OFF)
+        tab.end()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Tab
-from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.fixtures.people import PlainBrowser
 from tests.waiting import wait_until
 from tests.web.browser.conftest import click, sign_in
@@ -18,9 +18,8 @@ NEW = "a new password"
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     accounts = '\n[accounts]\nself_service = ["password", "tokens"]\n'
-    with Gateway(tmp_path_factory.mktemp("account"), SETTINGS + accounts) as found:
-        found.add_user("dev", "app01")
-        yield found.start()
+    with open_gateway(tmp_path_factory.mktemp("account"), SETTINGS + accounts, "app01") as gateway:
+        yield gateway
 
 
 def fill(tab: Tab, **fields: str) -> None:

@@ -9,7 +9,7 @@ from acceptance.chromium import Tab
 from stagedoor.keys.files import new_key
 from stagedoor.keys.signing import sign
 from stagedoor.signin.key_proof import NAMESPACE
-from tests.fixtures.gateway import Gateway
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -22,9 +22,10 @@ LOADED = "document.readyState === 'complete'"
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("home"), SETTINGS + SSH.format(port=free_port())) as found:
-        found.add_user("dev", "app01", "app02")
-        yield found.start()
+    with open_gateway(
+        tmp_path_factory.mktemp("home"), SETTINGS + SSH.format(port=free_port()), "app01", "app02"
+    ) as gateway:
+        yield gateway
 
 
 @pytest.fixture

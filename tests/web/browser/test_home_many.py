@@ -10,7 +10,7 @@ from acceptance.home_pictures import names
 from stagedoor.admin.service import create_token
 from stagedoor.model.target import Target
 from stagedoor.store.schema import tokens
-from tests.fixtures.gateway import Gateway
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.fixtures.terminal import WebTerminal, ticket
 from tests.web.browser.conftest import click, sign_in
 from tests.web.conftest import SETTINGS
@@ -24,9 +24,8 @@ FOCUS = "document.activeElement.closest('ul.apps > li')?.dataset.name ?? documen
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     shells = "".join(f'\n[[shells.local]]\napp = "{app}"\n' for app in APPS)
-    with Gateway(tmp_path_factory.mktemp("many"), SETTINGS + shells + STATIC) as found:
-        found.add_user("dev", "*")
-        yield found.start()
+    with open_gateway(tmp_path_factory.mktemp("many"), SETTINGS + shells + STATIC, "*") as gateway:
+        yield gateway
 
 
 @pytest.fixture

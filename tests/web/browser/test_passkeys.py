@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Tab
-from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.gateway import PASSWORD, Gateway, open_gateway
 from tests.web.browser.conftest import click, ready, sign_in
 from tests.web.browser.test_account import LOADED, fill
 from tests.web.conftest import SETTINGS
@@ -17,9 +17,10 @@ PROVE = "#prove button:not(:disabled)"
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("passkeys"), SETTINGS + STEP_UP) as found:
-        found.add_user("dev", "app01", "app02", "secret")
-        yield found.start()
+    with open_gateway(
+        tmp_path_factory.mktemp("passkeys"), SETTINGS + STEP_UP, "app01", "app02", "secret"
+    ) as gateway:
+        yield gateway
 
 
 @pytest.fixture

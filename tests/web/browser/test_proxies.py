@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import chromium, find_chromium
-from tests.fixtures.gateway import running
-from tests.fixtures.terminal import let_in
+from tests.fixtures.gateway import open_gateway
 from tests.net.peers import write_certificate
 from tests.web.browser.conftest import STATES, ready, run, shows, sign_in
 from tests.web.conftest import SETTINGS
@@ -23,8 +22,7 @@ def test_the_page_behind_both_with_pings_that_outlive_their_idle_times(tmp_path:
     web = SETTINGS.replace(
         "[web]", '[web]\npath = "/stagedoor"\nforwarded_from = ["127.0.0.1/32"]\nping_s = 0.5'
     )
-    with running(tmp_path, web) as gateway, tinyproxy(tmp_path) as corporate:
-        let_in(gateway)
+    with open_gateway(tmp_path, web, "app01") as gateway, tinyproxy(tmp_path) as corporate:
         certificate = write_certificate(tmp_path)
         more = "proxy_read_timeout 2s;"
         with (

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import BrowserError, Tab
-from tests.fixtures.gateway import Gateway, running
-from tests.fixtures.terminal import let_in
+from tests.fixtures.gateway import Gateway, open_gateway
 from tests.waiting import wait_until
 from tests.web.browser.conftest import TERMINAL, click, hides, ready, run, shows, terminal
 from tests.web.browser.test_page import COPIES, phone, swipes
@@ -32,8 +31,7 @@ MOUSE = "document.querySelector('.enable-mouse-events') !== null"
 def by_default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     settings = SETTINGS.replace("tmux = false\n", "")
     assert settings != SETTINGS
-    with running(tmp_path_factory.mktemp("tmux"), settings) as gateway:
-        let_in(gateway)
+    with open_gateway(tmp_path_factory.mktemp("tmux"), settings, "app01") as gateway:
         yield gateway
 
 
