@@ -1,16 +1,14 @@
-"""Failures: the leader dies, a gateway, the cluster's API."""
+"""Failures: the leader dies or stops. `api/test_api_gone.py` has those of the API."""
 
 import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.fixtures.cluster import Cluster, KubeGateway
+from tests.fixtures.cluster import KubeGateway
 from tests.fixtures.gateway import Gateway
-from tests.kube.relay import Relay, target_of, through
 from tests.pace import allow
 
 Make = Callable[..., KubeGateway]
@@ -77,37 +75,3 @@ def test_a_leader_that_stops_in_order_lets_another_take_over_at_once(make_kube: 
         assert time.monotonic() - began < LEASE_S - 2, "it was not given back"
         assert leader.process is not None
         assert leader.process.wait(30) == 0
-
-
-@pytest.fixture
-def relay(cluster: Cluster) -> Iterator[Relay]:
-    made = Relay(target_of(cluster.kubeconfig))
-    yield made
-    made.close()
-
-
-def test_while_the_api_is_gone_sessions_go_on_and_running_shells_can_be_entered(
-    make_kube: Make, cluster: Cluster, relay: Relay, tmp_path: Path
-) -> None:
-    kubeconfig = through(cluster.kubeconfig, relay, tmp_path / "kubeconfig")
-    kube = make_kube(kubeconfig=kubeconfig)
-    kube.app("app01")
-    kube.app("app02")
-    with kube.inside("app01") as session:
-        pod = kube.shell_pod()
-        relay.cut()
-        assert session.run("echo still") == "still"
-        for way in ("connect", "jump"):
-            assert kube.must("app01", "hostname", way=way).strip() == pod
-        refused = kube.ssh("app02")
-        assert refused.returncode != 0
-        assert "asking the cluster" in refused.stderr
-        # Longer than an election's lease: the controller has given up leading by now.
-        kube.gateway.wait_for(lambda line: line["event"] == "controller leads no more")
-        assert session.run("echo and still") == "and still"
-        seen = len(kube.gateway.lines)
-        relay.mend()
-        kube.gateway.wait_for(lambda line: line["event"] == "controller leads", after=seen)
-        kube.must("app02")
-        assert kube.shell_pod() == pod
-        assert session.run("echo to the end") == "to the end"
