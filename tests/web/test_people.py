@@ -1,7 +1,5 @@
 """The people at a terminal, as the holder and the gateways know them; and who may send others away."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +15,7 @@ from stagedoor.listeners.web.terminal.people import (
 )
 from stagedoor.listeners.web.terminal.presence import group_by_place
 from stagedoor.model.presence import PresenceEntry
-from stagedoor.wire.terminal.codec import framed
 from stagedoor.wire.terminal.frames import (
-    Hello,
     IdentityLevel,
     Lock,
     Mode,
@@ -27,11 +23,10 @@ from stagedoor.wire.terminal.frames import (
     People,
     Person,
     Remove,
-    Size,
     Upstream,
 )
 from tests.fixtures.gateway import Gateway
-from tests.fixtures.terminal import WebTerminal, ticket
+from tests.fixtures.terminal import Place, WebTerminal, ticket
 from tests.waiting import wait_until
 from tests.web.outer import attach_command, outer
 
@@ -200,22 +195,13 @@ DEV = ("dev", Mode.MIRROR, IdentityLevel.USER)
 
 def test_who_comes_by_a_command_in_the_shell_is_seen(host: WebTerminal, gateway: Gateway) -> None:
     host.until(lambda: at(host) == [DEV])
-    terminals = str(gateway.data_dir / "shells/app01/terminals")
-    joins = subprocess.Popen(
-        [sys.executable, "-m", "stagedoor.holder", "join", "kept"],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={"STAGEDOOR_TERMINALS": terminals},
-    )  # fmt: skip
-    try:
-        assert joins.stdin is not None
-        joins.stdin.write(framed(Hello("user:root", "kept", "", 0, Size(80, 24))))
-        joins.stdin.flush()
+    place = Place(gateway.data_dir / "shells/app01/terminals")
+    with place.peer("kept", verb="join") as root:
+        root.hello(owner="user:root")
         host.until(lambda: at(host) == [DEV, ("root", Mode.MIRROR, IdentityLevel.SSH)])
         host.send(Remove(host.people[-1].people[1].number))
-        assert joins.wait(60) == 0
+        assert root.process.wait(60) == 0
         host.until(lambda: at(host) == [DEV])
-    finally:
-        joins.kill()
-        joins.communicate()
 
 
 @pytest.mark.parametrize("frame", [Remove(1), Lock(on=True)])

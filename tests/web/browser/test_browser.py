@@ -6,8 +6,7 @@
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from tests.fixtures.gateway import Gateway
-from tests.web.browser.conftest import ready, run, shows, sign_in, terminal
+from tests.web.browser.conftest import run, shows, sign_in, terminal
 
 COPIES = """
 window.copies = [];
@@ -27,18 +26,6 @@ def test_from_signing_in_to_a_terminal(tab: Tab, base: str) -> None:
     terminal(tab, base, "first")
     run(tab, "echo in=$((40+2))-$APP_NAME")
     shows(tab, "in=42-app01")
-    assert not tab.trouble
-
-
-def test_a_one_time_link_leads_to_the_terminal(tab: Tab, base: str, gateway: Gateway) -> None:
-    tab.call("Network.clearBrowserCookies")
-    link = gateway.command("web-link", "dev", "--app", "app01", "--url", base).stdout.strip()
-    tab.open(link)
-    tab.until("!document.querySelector('#link button').disabled")
-    assert "#" not in str(tab.ask("location.href"))
-    tab.ask("document.querySelector('#link button').click()")
-    tab.until("location.pathname === '/app/app01'")
-    ready(tab)
     assert not tab.trouble
 
 

@@ -428,17 +428,7 @@ def test_only_who_has_something_running_is_asked_before_leaving(tab: Tab, base: 
     prompts(False)
 
 
-def test_whoever_has_ended_his_shell_gets_another_by_opening_it_again(tab: Tab, base: str) -> None:
-    terminal(tab, base, "again")
-    run(tab, "exit 3")
-    tab.until("document.getElementById('status').dataset.state === 'over'")
-    click(tab, "#hint button")
-    ready(tab)
-    run(tab, "echo a''new")
-    shows(tab, "anew")
-
-
-def test_so_does_he_who_has_loaded_the_page_anew_before(tab: Tab, base: str) -> None:
+def test_a_shell_that_ended_is_followed_by_another_after_a_reload_too(tab: Tab, base: str) -> None:
     terminal(tab, base, "reloaded")
     run(tab, "echo be''gun")
     shows(tab, "begun")
@@ -502,12 +492,3 @@ def test_who_loses_the_grant_reads_why(tab: Tab, base: str, gateway: Gateway) ->
         assert screen(tab), "what was seen stays"
     finally:
         gateway.command("grant", "add", "user:dev", "app02")
-
-
-def test_signing_out_ends_it_for_this_browser(tab: Tab, base: str) -> None:
-    terminal(tab, base, "out")
-    tab.open(f"{base}/")
-    click(tab, "header form button")
-    tab.until("location.pathname === '/sign-in'")
-    tab.open(f"{base}/app/app01")
-    assert tab.ask("location.pathname") == "/sign-in"

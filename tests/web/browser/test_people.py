@@ -1,16 +1,13 @@
 """Two who are at one terminal: what each sees of the other, in windows of different size."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from stagedoor.wire.terminal.codec import framed
-from stagedoor.wire.terminal.frames import Hello, Size
+from tests.fixtures.terminal import Place
 from tests.web.browser.conftest import Gateway, ready, run, screen, shows, sign_in, terminal
 from tests.web.browser.test_page import phone
 from tests.web.browser.test_sharing import ALL_IN, click
@@ -71,26 +68,17 @@ def test_who_comes_by_ssh_is_seen_and_may_be_locked_out(
     tab: Tab, base: str, gateway: Gateway
 ) -> None:
     terminal(tab, base, "byssh")
-    terminals = str(gateway.data_dir / "shells/app01/terminals")
-    joins = subprocess.Popen(
-        [sys.executable, "-m", "stagedoor.holder", "join", "byssh"],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={"STAGEDOOR_TERMINALS": terminals},
-    )  # fmt: skip
-    try:
-        assert joins.stdin is not None
-        joins.stdin.write(framed(Hello("user:bob", "byssh", "", 0, Size(80, 24))))
-        joins.stdin.flush()
+    place = Place(gateway.data_dir / "shells/app01/terminals")
+    with place.peer("byssh", verb="join") as bob:
+        bob.hello(owner="user:bob")
         tab.until(f"{PEOPLE}.textContent === 'somebody by ssh as bob types'")
         tab.ask(f"{PEOPLE}.click()")
         tab.until("document.getElementById('lock') !== null")
         tab.ask("document.getElementById('lock').click()")
-        assert joins.wait(60) == 0
+        assert bob.process.wait(60) == 0
         tab.until(
             f"{PEOPLE}.textContent === 'LockedOnly you' && document.getElementById('lock').checked"
         )
-    finally:
-        joins.kill()
-        joins.communicate()
 
 
 def test_the_one_who_has_locked_a_terminal_sees_it_and_unlocks_it(
