@@ -23,12 +23,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.fixtures.gateway import Gateway
-from tests.fixtures.laptop import new_key
+from tests.fixtures.laptop import Waiting, new_key
 from tests.fixtures.people import Browser
 from tests.login.conftest import settings
 from tests.login.laptop import Laptop, new_laptop
 from tests.oidc.idp import Idp, running_idp, sso_table
-from tests.ssh.test_hold import Waiting
+from tests.ssh.test_hold import BANNER
 
 from markdown import HEAD, hand_out, options, row
 from stagedoor.admin import service as admin
@@ -186,11 +186,11 @@ def measure_alone(folder: Path, gateway: Gateway, carol: Carol, count: int) -> l
         new_key(key)
         config = folder / "openssh.conf"
         config.write_text(OPENSSH_ALONE.format(port=gateway.port("ssh"), key=key))
-        waiting = Waiting("ssh", "-F", config, "gw", "whoami")
+        waiting = Waiting("ssh", "-F", config, "gw", "whoami", asks=BANNER)
         path, letters = waiting.asked()
         began = time.perf_counter()
         carol.type(path.rpartition("/")[2], letters)
-        code, out = waiting.ended()
+        code, out = waiting.end()
         took.append((time.perf_counter() - began) * 1e3)
         assert (code, out.splitlines()[0]) == (0, b"carol")
         key.unlink()

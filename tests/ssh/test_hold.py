@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +19,7 @@ from stagedoor.admin.certificates.revocation import FRESH_S
 from stagedoor.listeners.ssh.pending_keys import LIMITS, KeyAnswer, PendingLogins, UnknownKeys
 from stagedoor.model.fair_queue import PendingLimits
 from tests.fixtures.gateway import SSH_TABLE, local, sso
-from tests.fixtures.laptop import Laptop, new_key, open_laptop, public
+from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
 from tests.fixtures.people import log_in_at
 from tests.login.machine import Person
 from tests.net.test_ssh_agent import agent_with
@@ -65,51 +64,8 @@ def person(laptop: Laptop) -> Person:
     return Person(f"http://127.0.0.1:{laptop.gateway.port('web')}").sign_in()
 
 
-class Waiting:
-    """A program that runs ssh, with its output so far and the input that it needs."""
-
-    def __init__(self, *command: str | Path, **more: object) -> None:
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            **more,  # type: ignore[call-overload]  # as given
-        )  # fmt: skip
-        self._said: list[bytes] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        while data := os.read(self._process.stderr.fileno(), 4096):
-            self._said.append(data)
-
-    @property
-    def said(self) -> str:
-        return b"".join(self._said).decode()
-
-    def asked(self) -> tuple[str, str]:
-        """Return the page's path and the letters, once they are shown."""
-        wait_until(lambda: BANNER.search(self.said) or self._process.poll() is not None)
-        match = BANNER.search(self.said)
-        assert match is not None, self.said
-        return match[1], match[2]
-
-    def ended(self) -> tuple[int, bytes]:
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        out = self._process.stdout.read()
-        status = self._process.wait(BOUND_S)
-        self._reader.join(BOUND_S)
-        for stream in (self._process.stdout, self._process.stderr):
-            stream.close()
-        return status, out
-
-    def kill(self) -> None:
-        self._process.kill()
-        self.ended()
-
-
 def ssh(config: Path, *words: str) -> Waiting:
-    return Waiting("ssh", "-F", config, *words)
+    return Waiting("ssh", "-F", config, *words, asks=BANNER)
 
 
 def new_config(laptop: Laptop, key: Path) -> Path:
@@ -135,7 +91,7 @@ def test_it_waits_for_the_person_and_goes_on_and_the_next_shows_nothing(
     path, letters = waiting.asked()
     assert letters.replace("-", "") not in person.get(path)[1]
     approve(person, path, letters)
-    assert waiting.ended() == (0, b"in\n")
+    assert waiting.end() == (0, b"in\n")
     second = laptop.ssh(*words, config=config)
     assert (second.returncode, second.stdout, second.stderr) == (0, b"in\n", b"")
 
@@ -153,13 +109,15 @@ def test_tools_that_run_ssh_wait_as_well(
         repository = tmp_path / "repository"
         subprocess.run(["git", "init", "-q", "--bare", repository], check=True)
         env["GIT_SSH_COMMAND"] = f"ssh -F {config}"
-        waiting = Waiting("git", "ls-remote", f"ssh://app01.ssh{repository}", env=env)
+        waiting = Waiting("git", "ls-remote", f"ssh://app01.ssh{repository}", env=env, asks=BANNER)
     elif tool == "rsync":
-        waiting = Waiting("rsync", "-e", f"ssh -F {config}", kept, f"app01.ssh:{kept}.there")
+        waiting = Waiting(
+            "rsync", "-e", f"ssh -F {config}", kept, f"app01.ssh:{kept}.there", asks=BANNER
+        )
     else:
-        waiting = Waiting("scp", "-F", config, kept, f"app01.ssh:{kept}.there")
+        waiting = Waiting("scp", "-F", config, kept, f"app01.ssh:{kept}.there", asks=BANNER)
     approve(person, *waiting.asked())
-    status, _ = waiting.ended()
+    status, _ = waiting.end()
     assert status == 0, waiting.said
     if tool != "git":  # which only lists
         assert Path(f"{kept}.there").read_bytes() == b"x" * 100
@@ -248,14 +206,14 @@ def test_wrong_letters_and_a_no_end_the_wait(
     path, _ = waiting.asked()
     for _ in range(5):
         assert person.post(f"{path}/approve", letters="BBBB-BBBB")[0] == 403
-    assert waiting.ended()[0] == 255
+    assert waiting.end()[0] == 255
     assert "refused in the browser, or its letters were wrong too often" in waiting.said
     waiting = ssh(config, "app01@gw", "true")
     path, letters = waiting.asked()
     # A click without the letters binds nothing: the link may have been sent by another person.
     assert person.post(f"{path}/approve")[0] != 200
     assert person.post(f"{path}/deny")[0] == 200
-    assert waiting.ended()[0] == 255
+    assert waiting.end()[0] == 255
     assert person.post(f"{path}/approve", letters=letters)[0] != 200
 
 
@@ -287,7 +245,7 @@ def test_a_user_with_the_name_of_an_app_keeps_no_key_out_of_it(
         path, letters = waiting.asked()
         assert person.get(path)[0] == 200
         approve(person, path, letters)
-        assert waiting.ended() == (0, b"in\n")
+        assert waiting.end() == (0, b"in\n")
     finally:
         with laptop.gateway.changed() as service:
             admin.remove_user(service, "app01")

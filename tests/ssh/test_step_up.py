@@ -4,7 +4,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,11 @@ import pytest
 
 from stagedoor.admin import service as admin
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
-from tests.fixtures.laptop import Laptop, new_key, open_laptop, public
+from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
 from tests.fixtures.people import log_in, log_in_at
 from tests.ports import free_port
 from tests.ssh.test_credentials import SK, TOUCHED, VERIFIED, SecurityKey
-from tests.waiting import BOUND_S, wait_until
+from tests.waiting import BOUND_S
 from tests.web import passkeys
 
 STEP_UP = '[step_up]\ntargets = ["*.production", "secret", "own"]\n'
@@ -117,48 +116,8 @@ ASKED = re.compile(
 )
 
 
-class Program:
-    """One that runs; what it shows is read as it comes."""
-
-    def __init__(self, *command: str | Path) -> None:
-        self.shown = b""
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        while more := self.process.stderr.read1():
-            self.shown += more
-
-    def asked(self) -> tuple[str, str]:
-        """Return the id and the letters that it shows."""
-        wait_until(lambda: ASKED.search(self.shown.decode()) or not self._reading.is_alive())
-        match = ASKED.search(self.shown.decode())
-        assert match is not None, self.shown
-        return match[2], match[3]
-
-    def end(self) -> tuple[int, bytes]:
-        assert self.process.stdout is not None
-        said = self.process.stdout.read()
-        code = self.process.wait(BOUND_S)
-        self._reading.join()
-        self.process.stdout.close()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        return code, said
-
-
-class Terminal(Program):
-    """An ssh."""
-
-    def __init__(self, config: Path, *words: str) -> None:
-        super().__init__("ssh", "-F", config, *words)
+def ssh(config: Path, *words: str) -> Waiting:
+    return Waiting("ssh", "-F", config, *words, asks=ASKED)
 
 
 @pytest.fixture
@@ -174,8 +133,8 @@ def test_direct_login_waits_for_one_touch_whatever_runs_in_it(config: Path, web_
     """Some seconds: eleven times ssh. The others wait for the touch of the first."""
     person = passkeys.signed_in(web_port)
     authenticator = passkeys.add_passkey(person)
-    others = [Terminal(config, "own@gw", f"echo {n}") for n in range(9)]
-    first = Terminal(config, "own@gw", "echo $((6*7))")
+    others = [ssh(config, "own@gw", f"echo {n}") for n in range(9)]
+    first = ssh(config, "own@gw", "echo $((6*7))")
     id_, letters = first.asked()
     page = person.get(f"/step-up/{id_}").text
     for shown in ("own", "laptop", "127.0.0.1"):
@@ -183,12 +142,12 @@ def test_direct_login_waits_for_one_touch_whatever_runs_in_it(config: Path, web_
     passkeys.prove(person, authenticator, id=id_, letters=letters.lower())
     assert first.end() == (0, b"42\n")
     assert [terminal.end() for terminal in others] == [(0, f"{n}\n".encode()) for n in range(9)]
-    assert {asked for terminal in others for asked in ASKED.findall(terminal.shown.decode())} == {
+    assert {asked for terminal in others for asked in ASKED.findall(terminal.said)} == {
         (f"http://localhost:{web_port}/step-up/{id_}", id_, letters)
     }, "one address and one set of letters"
     assert "Proved" in person.get(f"/step-up/{id_}").text
-    again = Terminal(config, "own@gw", "true")
-    assert (again.end()[0], again.shown) == (0, b"")
+    again = ssh(config, "own@gw", "true")
+    assert (again.end()[0], again.said) == (0, "")
     # The browser's own sign-in was not proved.
     assert "Are you there?" in person.get("/step-up").text
     assert passkeys.ask(person, "ticket", target="own").status == 403
@@ -200,7 +159,7 @@ def test_a_link_without_the_letters_is_worth_nothing(
 ) -> None:
     person = passkeys.signed_in(web_port)
     authenticator = passkeys.add_passkey(person)
-    terminal = Terminal(config, "own@gw", "true")
+    terminal = ssh(config, "own@gw", "true")
     try:
         id_, letters = terminal.asked()
         # Another user, who has a passkey and the letters as well.
@@ -217,16 +176,14 @@ def test_a_link_without_the_letters_is_worth_nothing(
         assert passkeys.ask(person, "step-up", id=id_, letters=letters).status == 400
         assert person.get(f"/step-up/{id_}").status == 404
         # Other letters are made for the next terminal.
-        another = Terminal(config, "own@gw", "true")
+        another = ssh(config, "own@gw", "true")
         assert another.asked()[0] != id_
-        another.process.kill()
-        another.end()
+        another.kill()
         details = [str(event["fields"]) for event in laptop.gateway.audit()]
         assert not any(letters in detail for detail in details)
         assert letters not in str(laptop.gateway.lines)
     finally:
-        terminal.process.kill()
-        terminal.end()
+        terminal.kill()
 
 
 @pytest.mark.identity(35)
@@ -236,30 +193,30 @@ def test_a_jump_is_refused_with_the_address_and_goes_after_the_touch(
     person = passkeys.signed_in(web_port)
     authenticator = passkeys.add_passkey(person)
     jump = ["-W", "secret.ssh:22", "gw"]
-    refused = Terminal(config, *jump)
+    refused = ssh(config, *jump)
     id_, letters = refused.asked()
     assert refused.end()[0] != 0
     passkeys.prove(person, authenticator, id=id_, letters=letters)
     with subprocess.Popen(
         ["ssh", "-F", config, *jump], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as ssh:
-        assert ssh.stdin is not None
-        assert ssh.stdout is not None
-        ssh.stdin.write(b"SSH-2.0-x\r\n")
-        ssh.stdin.close()
-        assert ssh.stdout.readline() == b"SSH-2.0-x\r\n"
+    ) as jumped:
+        assert jumped.stdin is not None
+        assert jumped.stdout is not None
+        jumped.stdin.write(b"SSH-2.0-x\r\n")
+        jumped.stdin.close()
+        assert jumped.stdout.readline() == b"SSH-2.0-x\r\n"
 
 
 def test_it_was_not_me_ends_the_sign_in_that_waits(config: Path, web_port: int) -> None:
     person = passkeys.signed_in(web_port)
-    terminal = Terminal(config, "own@gw", "true")
+    terminal = ssh(config, "own@gw", "true")
     id_, _ = terminal.asked()
     page = person.get(f"/step-up/{id_}").text
     sign_in = re.findall(r'name="id" value="([0-9a-f]{64})"', page)
     assert len(sign_in) == 1
     assert person.post("/account/sign-ins/end", id=sign_in[0]).status == 303
     assert terminal.end()[0] != 0
-    assert b"you ended this sign-in" in terminal.shown
+    assert "you ended this sign-in" in terminal.said
 
 
 # Attach.
@@ -278,16 +235,16 @@ def test_attach_waits_for_the_touch_and_goes_on(
     url = f"http://localhost:{web_port}"
     attach = (sys.executable, "-m", "stagedoor", "attach", "--url", url, "--user", "dev")
     command = [*attach, "--token-file", str(file), "own", "--", "echo", "in"]
-    waiting = Program(*command)
+    waiting = Waiting(*command, asks=ASKED)
     id_, letters = waiting.asked()
     person = passkeys.signed_in(web_port)
     passkeys.prove(person, passkeys.add_passkey(person), id=id_, letters=letters)
     code, said = waiting.end()
-    assert (code, said) == (0, b"in\r\n"), waiting.shown
-    assert len(ASKED.findall(waiting.shown.decode())) == 1
+    assert (code, said) == (0, b"in\r\n"), waiting.said
+    assert len(ASKED.findall(waiting.said)) == 1
     # Proved, it is not asked for again; a cookie is led to the page, and shown no letters.
-    again = Program(*command)
-    assert (again.end(), again.shown) == ((0, b"in\r\n"), b"")
+    again = Waiting(*command, asks=ASKED)
+    assert (again.end(), again.said) == ((0, b"in\r\n"), "")
     other = passkeys.signed_in(web_port)
     refused = passkeys.ask(other, "ticket", target="own", waits=True)
     assert refused.status == 403
