@@ -1,6 +1,6 @@
 """Frames of resumable tunnels: any bytes leave an end in one state, whole or in pieces, or are one fault."""
 
-from stagedoor.wire.tunnel.frames import FaultError
+from stagedoor.wire.tunnel.frames import StreamError
 from stagedoor.wire.tunnel.stream import WINDOW, Stream
 
 MAX_BYTES = 4096
@@ -16,7 +16,7 @@ def state_after(pieces: list[bytes]) -> tuple[object, ...]:
             stream.receive(piece, 1.0)
             if stream.is_greeted:
                 stream.sent(len(stream.output(1.0)))
-    except FaultError as error:
+    except StreamError as error:
         fault = str(error)
     assert len(stream.deliverable) <= WINDOW
     assert 0 <= stream.unacknowledged <= 4

@@ -44,10 +44,12 @@ def test_the_request_is_one_connect_with_host_and_credential(tunnel_to: Tunnel) 
         done = tunnel_to(gateway.address, stdin=b"hello", STAGEDOOR_TOKEN="sd_secret")
     assert (done.returncode, done.stdout, done.stderr) == (errors.OK, b"hello", b"")
     basic = base64.b64encode(b"anna:sd_secret").decode()
-    assert gateway.requests == [
+    [request] = gateway.requests
+    assert re.sub(rb"1 [0-9a-f]{32} 0", b"1 KEY 0", request) == (
         b"CONNECT app01.ssh:22 HTTP/1.1\r\nHost: app01.ssh:22\r\nUser-Agent: stagedoor-tunnel\r\n"
-        + f"Stagedoor-Progress: 1\r\nProxy-Authorization: Basic {basic}\r\n\r\n".encode()
-    ]
+        b"Stagedoor-Progress: 1\r\nStagedoor-Resume: 1 KEY 0\r\n"
+        + f"Proxy-Authorization: Basic {basic}\r\n\r\n".encode()
+    )
 
 
 def test_a_trace_of_the_environment_goes_on_at_the_gateway_and_not_at_the_proxy(

@@ -104,7 +104,7 @@ class GatewayWorker:
         self._up.set()
         await self._stop.wait()
         sockets.close()
-        await self.gateway.listener.close()
+        await self.gateway.listener.drop_unanswered()
         await asyncio.to_thread(self.gateway.close)
 
     def stop(self) -> None:

@@ -21,6 +21,7 @@ NOT_HERE = {
     Reason.AUDIT_UNAVAILABLE: "tests/path/test_faults_store.py",
     Reason.START_TIMEOUT: "tests/session/test_flow.py",
     Reason.OVERLOADED: "tests/path/test_faults_load.py",
+    Reason.SESSION_OVER: "tests/path/test_resume.py",
     Reason.INTERNAL: "tests/listeners/test_tunnel_relayed.py",
     Reason.SHELL_UNAVAILABLE: "tests/listeners/test_tunnel_relayed.py",
 }

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from stagedoor.wire.tunnel.frames import FaultError
+from stagedoor.wire.tunnel.frames import StreamError
 from stagedoor.wire.tunnel.stream import Stream
 
 HERE = Path(__file__).parent
@@ -82,7 +82,7 @@ class PythonEnd:
     def receive(self, now: int, data: bytes) -> bool:
         try:
             self.stream.receive(data, now / 1000)
-        except FaultError:
+        except StreamError:
             return False
         return True
 

@@ -46,6 +46,7 @@ STATUS = {
     Reason.AUDIT_UNAVAILABLE: 503,
     Reason.DRAINING: 503,
     Reason.OVERLOADED: 503,
+    Reason.SESSION_OVER: 410,
     Reason.INTERNAL: 500,
 }
 
@@ -58,6 +59,12 @@ def test_the_yes_has_no_length_and_no_encoding() -> None:
     )
     assert encode_established("01J-x", 1_800_000_000.4).endswith(
         b"\r\nStagedoor-Session: 01J-x\r\nStagedoor-Token-Ends: 1800000000\r\n\r\n"
+    )
+
+
+def test_the_yes_says_that_frames_follow() -> None:
+    assert encode_established("01J-x", is_resumable=True).endswith(
+        b"\r\nStagedoor-Resume: 1\r\n\r\n"
     )
 
 

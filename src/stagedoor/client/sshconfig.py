@@ -89,16 +89,23 @@ def render_config(access: SshAccess, known_hosts: Path) -> str:
     names = [*ssh_files.NAMES, *(f"*-ssh.{name}" for name in access.environments)]
     with _as_settings():
         before, way = _jump(access, known_hosts) if access.jump else _tunnel(access)
-        lines = [*before, *ssh_files.shell_hosts(names, way, known_hosts)]
+        may_resume = not access.jump and not _passes_socket(access)
+        hosts = ssh_files.shell_hosts(names, way, known_hosts, may_resume=may_resume)
+        lines = [*before, *hosts]
         if access.login_name is not None:
             lines.append(f"  User {ssh_files.plain(access.login_name)}")
     return _HEADER + "\n".join(lines) + "\n"
 
 
+def _passes_socket(access: SshAccess) -> bool:
+    """Return whether ssh gets the socket itself, which is then not resumed."""
+    return access.fdpass and not access.gateway.lower().startswith("https://")
+
+
 def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
     """Return the lines before the shells' `Host`, and those that connect by `stagedoor tunnel`."""
     parse_gateway(access.gateway, "--gateway")  # or every ssh would fail with this error
-    fdpass = access.fdpass and not access.gateway.lower().startswith("https://")
+    fdpass = _passes_socket(access)
     command = [*access.client, "--gateway", access.gateway, *access.client_options]
     if access.user is not None:
         command += ["--user", access.user]

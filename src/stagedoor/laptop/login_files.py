@@ -130,7 +130,8 @@ def render_config(
     else:
         words = ["tunnel", "--gateway", document.connect or "", "--user", user]
         way = ssh_files.proxy_command([*program, *words, "--token-file", str(folder / SECRET)])
-    lines += ssh_files.shell_hosts(document.names, [way, *key], known_hosts)
+    may_resume = document.jump is None
+    lines += ssh_files.shell_hosts(document.names, [way, *key], known_hosts, may_resume=may_resume)
     return _HEADER + "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,7 @@ from stagedoor.laptop.tunnel.onefile import one_file, sources
 
 SHARED = (
     *("stagedoor.model.letters", "stagedoor.model.units"),
-    *("stagedoor.wire.finding", "stagedoor.wire.oneline"),
+    *("stagedoor.wire.finding", "stagedoor.wire.oneline", "stagedoor.wire.tunnel"),
 )
 """The modules of the gateway in the file. They, too, import only the standard library and each other."""
 # -I and -S make it start sooner, and keep the person's own packages from breaking it.

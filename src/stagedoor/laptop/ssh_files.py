@@ -26,17 +26,23 @@ NAMES = ("*.ssh", "*-ssh")
 ALIVE_INTERVAL_S = 30
 ALIVE_COUNT = 4
 """A dead session is noticed in two minutes, and a NAT that drops idle flows after one keeps the flow."""
+AWAY_ALIVE_COUNT = 960
+"""For a way that may resume a lost connection: then the shell is silent for up to eight hours, and
+`stagedoor tunnel` itself notices a dead connection."""
 
 
-def shell_hosts(names: Sequence[str], way: Sequence[str], known_hosts: Path) -> list[str]:
+def shell_hosts(
+    names: Sequence[str], way: Sequence[str], known_hosts: Path, *, may_resume: bool
+) -> list[str]:
     """Return the `Host` block of the shells; `way` are the lines that connect to them."""
+    alive_count = AWAY_ALIVE_COUNT if may_resume else ALIVE_COUNT
     return [
         f"Host {NO_QUOTE} {' '.join(names)}",
         *way,
         *trust(known_hosts),
         "  CanonicalizeHostname no",
         f"  ServerAliveInterval {ALIVE_INTERVAL_S}",
-        f"  ServerAliveCountMax {ALIVE_COUNT}",
+        f"  ServerAliveCountMax {alive_count}",
     ]
 
 

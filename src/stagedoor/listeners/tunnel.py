@@ -17,6 +17,7 @@ from stagedoor.listeners.accept import (
     not_tls,
     say_and_linger,
 )
+from stagedoor.listeners.resumption import Resumption
 from stagedoor.model.credential import login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
@@ -28,6 +29,7 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.ports import Stream
+from stagedoor.resume.control import EndpointControl
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
 from stagedoor.wire.http.answer import encode_established, encode_interim, encode_refusal
@@ -56,8 +58,16 @@ class TunnelLimits:
 class TunnelListener:
     """A listener that answers CONNECT on any number of sockets. Belongs to one event loop."""
 
-    def __init__(self, flow: Flow, relay: Relay, limits: TunnelLimits) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        relay: Relay,
+        limits: TunnelLimits,
+        endpoint: EndpointControl | None = None,
+    ) -> None:
+        """`endpoint` keeps resumable tunnels; None if there are none."""
         self._flow = flow
+        self._endpoint = endpoint
         self._relay = relay
         self._limits = limits
         self._pending: FairQueue[_Downstream] = FairQueue(limits.max_pending)
@@ -98,10 +108,15 @@ class TunnelListener:
         """Return the number of downstreams between the accept and the answer."""
         return len(self._tasks)
 
-    async def close(self) -> None:
+    async def drop_unanswered(self) -> None:
         """Drop the downstreams that have not been answered yet."""
         self._tasks.cancel()
         await self._tasks.wait()
+
+    def _resumption(self, request: Request) -> Resumption | None:
+        if self._endpoint is None or request.resume is None:
+            return None
+        return Resumption(self._endpoint, request.resume)
 
     async def _serve(
         self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
@@ -137,6 +152,7 @@ class TunnelListener:
             )
             await downstream.refuse(self._flow.deny(denial, downstream.origin))
             return
+        resumption = self._resumption(request)
         entered = await self._flow.enter_by_name(
             request.host,
             request.port,
@@ -144,12 +160,20 @@ class TunnelListener:
             downstream.origin,
             downstream.progress,
             waits=request.wants_progress,
+            reach=None if resumption is None else resumption.reach,
         )
         if isinstance(entered, Denial):
             await downstream.refuse(entered)
             return
         with entered.carry() as hand_over:
-            early = await downstream.accept(entered, self._flow.now())
+            resumes = resumption is not None and resumption.is_resumable
+            early = await downstream.accept(entered, self._flow.now(), resumes)
+            if resumption is not None and resumes:
+                start = partial(self._relay.start, downstream.stream, entered.stream, early)
+                downstream.handed_over = True
+                resumption.carry(entered, start)
+                hand_over(resumption)
+                return
             preface = SshPreface(entered.grant.target.shell_name)
             link = self._relay.start(
                 downstream.stream, entered.stream, early, entered.leave, preface
@@ -279,7 +303,7 @@ class _Downstream:
         unsent, self._unsent = self._unsent, b""
         await say_and_linger(self.stream, unsent + encode_refusal(denial))
 
-    async def accept(self, entered: Entered, now: float) -> bytes:
+    async def accept(self, entered: Entered, now: float, is_resumable: bool) -> bytes:
         """Send the 200, and return the bytes that the client has sent early. Raises OSError."""
         assert self.request is not None, "only requests are accepted"
         early = self.request.early
@@ -287,7 +311,9 @@ class _Downstream:
         token_ends_at = entered.grant.identity.token_ends_soon(now)
         unsent, self._unsent = self._unsent, b""
         await aio.write_all(
-            self.stream, unsent + encode_established(entered.opened.id, token_ends_at)
+            self.stream,
+            unsent
+            + encode_established(entered.opened.id, token_ends_at, is_resumable=is_resumable),
         )
         if self.request.bare_line_feed and not early:
             # corkscrew drops bytes that arrive in one read with the 200. Behind it, ssh sends first.

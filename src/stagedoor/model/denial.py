@@ -23,6 +23,8 @@ class Reason(StrEnum):
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     UPSTREAM_REFUSED = "upstream_refused"
     UPSTREAM_TIMEOUT = "upstream_timeout"
+    SESSION_OVER = "session_over"
+    """A session that a client wants to resume has ended, or is not its own."""
     AUDIT_UNAVAILABLE = "audit_unavailable"
     DRAINING = "draining"
     OVERLOADED = "overloaded"

@@ -57,6 +57,8 @@ class End(StrEnum):
     """The recording failed, and the settings allow no session without one."""
     FAULT = "fault"
     """A bug in the gateway ended it; the log has the traceback."""
+    RESUMED = "resumed"
+    """The client came back over another connection, which is another session of the same tunnel."""
     LOST = "lost"
     """The gateway died; the next start closed the session."""
 

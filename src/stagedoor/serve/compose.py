@@ -26,6 +26,7 @@ from stagedoor.net.resolve import Resolver
 from stagedoor.net.tls import ServerTls
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
+from stagedoor.resume.control import EndpointControl
 from stagedoor.serve.log import line_writer
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
@@ -40,7 +41,7 @@ from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
-from stagedoor.serve.parts.shells import shells_of
+from stagedoor.serve.parts.shells import resume_folder, shells_of
 from stagedoor.serve.parts.ssh import page_parts, ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.flow import Flow
@@ -147,7 +148,7 @@ class Gateway:
         self.step_ups = StepUpService(self.sign_ins)
         self._traces = _traces(settings, instance, self._problems)
         flow = self._flow(settings, ports)
-        self.listener = TunnelListener(flow, self.relay, _tunnel_limits(settings))
+        self.listener = self._tunnels(settings, flow)
         self.recorder = recorder_of(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
         """None, as `web` is, if the settings name no address for it."""
@@ -197,6 +198,10 @@ class Gateway:
             step_ups=self.step_ups,
             on_trace=self._traces,
         )
+
+    def _tunnels(self, settings: Settings, flow: Flow) -> TunnelListener:
+        limits, endpoint = _tunnel_limits(settings), _endpoint(settings)
+        return TunnelListener(flow, self.relay, limits, endpoint)
 
     def _ssh(
         self, settings: Settings, flow: Flow, addresses: tuple[str, ...]
@@ -360,6 +365,14 @@ def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceEx
     from stagedoor.serve.traces import TraceExporter
 
     return TraceExporter(settings.traces, instance, partial(problems, "traces"))
+
+
+def _endpoint(settings: Settings) -> EndpointControl | None:
+    """Return the way to the endpoint of resumable tunnels, or None if there are none."""
+    resume_s = settings.tunnel.resume_s
+    if not resume_s:
+        return None
+    return EndpointControl(resume_folder(settings), resume_s, settings.relay.idle_timeout_s)
 
 
 def _tunnel_limits(settings: Settings) -> TunnelLimits:

@@ -95,7 +95,7 @@ class Worker:
             if self._gateway.web is not None:
                 self._gateway.web.drain()
             await self._wait_until_drained()
-            await self._gateway.listener.close()
+            await self._gateway.listener.drop_unanswered()
             await self._close_all()
             if self._gateway.ssh is not None:
                 await self._gateway.ssh.close()

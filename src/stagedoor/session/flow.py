@@ -32,6 +32,7 @@ from stagedoor.session.ports import (
     Ledger,
     Link,
     PolicyReader,
+    SessionConnector,
     StepUps,
 )
 from stagedoor.session.registry import Registry
@@ -198,8 +199,12 @@ class Flow:
         progress: Progress,
         *,
         waits: bool = False,
+        reach: SessionConnector | None = None,
     ) -> Entered | Denial:
-        """Enter by a protocol that has name and credential in one request (CONNECT). See `enter`."""
+        """Enter by a protocol that has name and credential in one request (CONNECT). See `enter`.
+
+        `reach` takes the place of the connection to the shell.
+        """
         target = parse_target(host, port)
         if isinstance(target, Denial):
             return self.deny(target, origin)
@@ -210,7 +215,7 @@ class Flow:
             if isinstance(identity, Denial):
                 attempt.outcome = identity.reason
                 return self.deny(identity, attempt.origin, target=target)
-            return await self._enter(identity, target, attempt, progress, waits=waits)
+            return await self._enter(identity, target, attempt, progress, waits=waits, reach=reach)
 
     async def enter(
         self,
@@ -249,6 +254,7 @@ class Flow:
         start: bool = True,
         needs: Permission | None = None,
         waits: bool = False,
+        reach: SessionConnector | None = None,
     ) -> Entered | Denial:
         attempt.identity, origin = identity.name, attempt.origin
         attempt.begin("authorise")
@@ -275,7 +281,7 @@ class Flow:
             return self._refuse(opened, attempt, identity, grant.target)
         attempt.session = opened.id
         attempt.begin("connect")
-        entered = await self._connect(opened, needs)
+        entered = await self._connect(opened, needs, reach)
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
 
@@ -354,12 +360,15 @@ class Flow:
             return still if isinstance(still, Denial) else Ready(still, shell, trace_id)
         return await self._ensure(grant, progress, trace_id)
 
-    async def _connect(self, opened: Opened, needs: Permission | None) -> Entered | Denial:
+    async def _connect(
+        self, opened: Opened, needs: Permission | None, reach: SessionConnector | None
+    ) -> Entered | Denial:
         """Connect a session that is open in the audit. If that fails, end it there."""
         self.shells.touch(opened.ready.grant.target)
         self.registry.register(opened, needs)
         try:
-            stream = await self.connector.connect(opened)
+            dial = self.connector.connect
+            stream = await (dial(opened) if reach is None else reach(opened, dial))
         except BaseException as error:
             self.leave(opened, never_carried(error))
             raise

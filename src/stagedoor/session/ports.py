@@ -1,6 +1,6 @@
 """The interfaces that the flow needs from other packages, and gives to them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -122,6 +122,16 @@ class Connector(Protocol):
 
     async def answers(self, shell: Shell) -> bool:
         """Return whether the shell accepts connections now, or did some seconds ago."""
+        ...
+
+
+class SessionConnector(Protocol):
+    """A way to reach a session's shell other than a connection to it."""
+
+    async def __call__(
+        self, opened: Opened, dial: Callable[[Opened], Awaitable[Stream | Denial]]
+    ) -> Stream | Denial:
+        """Return a stream to the shell, or why there is none. `dial` connects to the shell."""
         ...
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from stagedoor.model.units import DAY_S, HOUR_S
 from stagedoor.settings.form import (
     Count,
     Port,
@@ -123,6 +124,14 @@ class TunnelSettings(Table, frozen=True):
             "None: not known."
         ),
     ] = None
+    resume_s: Annotated[
+        Annotated[float, Meta(ge=0, le=7 * DAY_S)],
+        Meta(
+            description="How long the session of `stagedoor tunnel` waits for its client after a lost "
+            "connection: a closed lid, a new network, a restarted worker. It stays in `session list`, and "
+            "ends when its grant does. Other clients' sessions end with their connection. 0: so do these."
+        ),
+    ] = 8 * HOUR_S
     certificate_file: Annotated[
         Path | None,
         Meta(description="PEM file with the gateway's certificate and its chain. Read at SIGHUP."),

@@ -22,8 +22,13 @@ BODY_TIMEOUT_S = 2.0
 PATIENT_S = 2.0  # a start that takes longer has its progress shown in a log too
 
 
-def ask(wire: TcpWire, target: str, credential: str | None, answer_by: float) -> HttpAnswer:
-    """Send the CONNECT request and return the answer. Raises TunnelError."""
+def ask(
+    wire: TcpWire, target: str, credential: str | None, answer_by: float, fields: str = ""
+) -> HttpAnswer:
+    """Send the CONNECT request and return the answer. Raises TunnelError.
+
+    `fields` are further lines of the request's header.
+    """
     request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: stagedoor-tunnel\r\n"
     if wire.awaited:  # only for the gateway; a corporate proxy has no use for these
         request += "Stagedoor-Progress: 1\r\n"
@@ -31,6 +36,7 @@ def ask(wire: TcpWire, target: str, credential: str | None, answer_by: float) ->
         trace = os.environ.get("TRACEPARENT", "")
         if len(trace) == 55 and not trace.strip("0123456789abcdef-"):
             request += f"traceparent: {trace}\r\n"
+    request += fields
     if credential is not None:
         request += f"Proxy-Authorization: {basic(credential)}\r\n"
     try:

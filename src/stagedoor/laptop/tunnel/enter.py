@@ -11,6 +11,7 @@ from stagedoor.laptop.tunnel.errors import (
     BUSY,
     CREDENTIAL,
     FORBIDDEN,
+    LOST,
     NO_SHELL,
     REFUSED,
     START_TIMEOUT,
@@ -31,27 +32,50 @@ TRIES = 3  # at 429 and 503; at a prompt
 LONGEST_RETRY_S = 30.0  # a longer Retry-After is reported, not waited for
 
 
-def open_tunnel(options: Options) -> TcpWire:
-    """Open a tunnel to the target; the target's bytes come next on it. Raises TunnelError."""
+class TunnelKey:
+    """The key of a resumable tunnel, and the number of its next connection (`wire.tunnel`)."""
+
+    def __init__(self) -> None:
+        self.key = os.urandom(16).hex()
+        self.attempt = 0
+        self.typed: Secret | None = None  # the secret that the person typed
+
+    def encode(self) -> str:
+        """Return the line of the request's header."""
+        return f"Stagedoor-Resume: 1 {self.key} {self.attempt}\r\n"
+
+
+def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
+    """Open a tunnel to the target; the target's bytes come next on it. Raises TunnelError.
+
+    With a `tunnel` that was opened before, return to it; then no person is asked or shown anything. If the
+    wire `is_resumable`, frames come in place of the target's bytes.
+    """
+    is_return = tunnel is not None and tunnel.attempt > 0
     target = authority(options.host, options.port)
-    secret = find_secret(options)
+    secret = find_secret(options) or (None if tunnel is None else tunnel.typed)
     prompts = busy = 0
     deadline = time.monotonic() + options.timeout_s
     while True:
         wire = reach(options)
         credential = None if secret is None else f"{options.user}:{secret.value}"
-        wire.awaited = target
-        answer = ask(wire, target, credential, deadline)
+        wire.awaited = "" if is_return else target
+        answer = ask(wire, target, credential, deadline, tunnel.encode() if tunnel else "")
         if answer.opened:
+            wire.is_resumable = answer.fields.get("stagedoor-resume") == "1"
             wire.session = answer.fields.get("stagedoor-session", "")
-            warn_of_end(answer.fields.get("stagedoor-token-ends", ""))
+            if not is_return:
+                warn_of_end(answer.fields.get("stagedoor-token-ends", ""))
             return wire
         wire.sock.close()
-        if answer.status == 407 and (secret is None or prompts) and prompts < TRIES:
+        may_ask = not is_return and (secret is None or prompts)
+        if answer.status == 407 and may_ask and prompts < TRIES:
             prompts += 1
             from stagedoor.laptop.tunnel.prompt import ask_person
 
             secret = ask_person(options, answer.reason if prompts > 1 else "")
+            if tunnel is not None:
+                tunnel.typed = secret
             if secret is not None:
                 # The time that the person took is not counted.
                 deadline = time.monotonic() + options.timeout_s
@@ -60,7 +84,7 @@ def open_tunnel(options: Options) -> TcpWire:
             busy += 1
             pause_s = retry_after_s(answer, busy)
             if busy < TRIES and pause_s <= min(LONGEST_RETRY_S, deadline - time.monotonic()):
-                if os.isatty(2):  # a log gets only the last answer
+                if os.isatty(2) and not is_return:  # a log gets only the last answer
                     show(f"stagedoor: {answer.reason}; once more in {pause_s:.0f} s\n")
                 time.sleep(pause_s)
                 continue
@@ -116,6 +140,8 @@ def refusal(options: Options, answer: HttpAnswer, secret: Secret | None) -> Tunn
     if status == 502:
         fix = "try again, which starts it if it is not running"
         return TunnelError(NO_SHELL, f"the shell of {target} does not answer: {reason}; {fix}")
+    if status == 410:
+        return TunnelError(LOST, f"{target} cannot be resumed: {reason}")
     if status in (429, 503):
         wait_s = retry_after_s(answer, TRIES)
         line = f"{target} cannot be entered now ({status}): {reason}; try again in {wait_s:.0f} s"

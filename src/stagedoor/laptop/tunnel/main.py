@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from stagedoor.laptop.tunnel.enter import open_tunnel
+from stagedoor.laptop.tunnel.enter import TunnelKey, open_tunnel
 from stagedoor.laptop.tunnel.errors import INTERNAL, INTERRUPTED, OK, TunnelError, clean, show
 from stagedoor.laptop.tunnel.options import Options, parse_argv
 
@@ -28,7 +28,8 @@ def run(argv: list[str]) -> int:
         return OK
     options = Options(given, words, dict(os.environ))
     try:
-        wire = open_tunnel(options)
+        key = TunnelKey() if options.resumes else None
+        wire = open_tunnel(options, key)
     except TunnelError as error:
         if not options.fdpass:
             raise
@@ -43,6 +44,10 @@ def run(argv: list[str]) -> int:
         return hand_over(wire)
     from stagedoor.laptop.tunnel.relay import Local, relay
 
+    if wire.is_resumable and key is not None:
+        from stagedoor.laptop.tunnel.resume import ResumableTunnel
+
+        return ResumableTunnel(options, key, Local(0, 1)).run(wire)
     return relay(wire, Local(0, 1))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _IMPORTER = "stagedoor.laptop.tunnel.importer"
 _QUOTES = "'" * 3
 _RULE = f"# {'-' * 98}\n"
-TUNNEL = ("stagedoor.laptop.tunnel",)
+TUNNEL = ("stagedoor.laptop.tunnel", "stagedoor.wire.tunnel")
 """The packages and modules of `stagedoor tunnel`, which import only the standard library and each other."""
 _MAIN = """\
 from stagedoor.laptop.tunnel.main import main

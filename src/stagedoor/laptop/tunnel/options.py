@@ -26,6 +26,7 @@ OPTIONS = {
     "--server-name": ("NAME", "the name that the gateway's certificate must hold"),
     "--timeout": ("SECONDS", "wait so long for an answer, a shell's cold start included (150)"),
     "--fdpass": ("", "hand the connected socket to ssh (ProxyUseFdpass yes) and exit"),
+    "--no-resume": ("", "end with the connection; else a lost one is replaced, and ssh goes on"),
     "--print-script": ("", "print this program as one file that runs on its own"),
     "--help": ("", "print this"),
 }
@@ -74,6 +75,7 @@ class Options:
         self.ca_file = given.get("--ca-file") or env.get("STAGEDOOR_CA_FILE")
         self.server_name = given.get("--server-name") or self.gateway.host
         self.fdpass = "--fdpass" in given
+        self.resumes = not self.fdpass and "--no-resume" not in given
         try:
             self.timeout_s = float(given.get("--timeout", TIMEOUT_S))
         except ValueError:

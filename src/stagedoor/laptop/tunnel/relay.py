@@ -214,9 +214,7 @@ def relay(wire: TcpWire, local: Local) -> int:
         lost = error
     finally:
         local.close()
-    refused = refused_by(preface.heard)
-    if refused:
-        raise TunnelError(NO_SHELL, f"{clean(wire.awaited)} let nobody in: {refused}")
+    check_preface(wire.awaited, preface.heard)
     if lost is not None:
         after_s = time.monotonic() - start
         reason = lost.strerror or str(lost)
@@ -224,6 +222,13 @@ def relay(wire: TcpWire, local: Local) -> int:
         line = f"the connection to {wire.name} was lost after {after_s:.0f} s: {reason}{session}"
         raise TunnelError(LOST, line)
     return OK
+
+
+def check_preface(target: str, heard: bytes) -> None:
+    """Raise TunnelError if the first bytes that the client heard are a refusal by the target's SSH server."""
+    refused = refused_by(heard)
+    if refused:
+        raise TunnelError(NO_SHELL, f"{clean(target)} let nobody in: {refused}")
 
 
 def refused_by(heard: bytes) -> str:

@@ -38,6 +38,7 @@ class TcpWire:
         self.read_fd = self.write_fd = sock.fileno()
         self.awaited = ""  # the target that a person is waiting for
         self.step = ""  # the last step of a start that the gateway reported
+        self.is_resumable = False  # whether frames follow (`stagedoor.wire.tunnel`)
         self.session = ""  # the gateway's id of the tunnel, by which an administrator finds it
 
     def peek(self, limit: int) -> bytes:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from stagedoor.admin.certificates.authorities import host_ca, user_ca_line
 from stagedoor.authz.admitted import BoundKeys, admitted
@@ -15,6 +16,7 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.shell import Progress, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
+from stagedoor.resume.control import stop_endpoint
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.local.adapter import LocalShells
 from stagedoor.shells.local.settings import LocalShell
@@ -144,8 +146,14 @@ def _admitting(
     return find_admitted
 
 
+def resume_folder(settings: Settings) -> Path:
+    """Return the folder of the endpoint of resumable tunnels."""
+    return settings.data_dir / "resume"
+
+
 def stop_local_shells(settings: Settings) -> None:
-    """Stop the processes of local shells, which would outlive the gateway. Blocks."""
+    """Stop the processes that would outlive the gateway: local shells, and resumable tunnels. Blocks."""
+    stop_endpoint(resume_folder(settings))
     shells_of(settings, Policy).local.stop_all()
 
 

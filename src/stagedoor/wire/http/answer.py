@@ -39,6 +39,7 @@ _STATUS = {
     Reason.AUDIT_UNAVAILABLE: _SERVICE_UNAVAILABLE,
     Reason.DRAINING: _SERVICE_UNAVAILABLE,
     Reason.OVERLOADED: _SERVICE_UNAVAILABLE,
+    Reason.SESSION_OVER: (410, "Gone"),
     Reason.INTERNAL: (500, "Internal Server Error"),
 }
 # Two lines, Basic first: connect-proxy and proxytunnel read one scheme per line, and skip
@@ -50,13 +51,19 @@ _CHALLENGES = (
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
-def encode_established(session_id: str | None = None, token_ends_at: float | None = None) -> bytes:
+def encode_established(
+    session_id: str | None = None,
+    token_ends_at: float | None = None,
+    *,
+    is_resumable: bool = False,
+) -> bytes:
     """Return the answer that opens the tunnel; the tunnel's bytes follow it.
 
     It has neither Content-Length nor Transfer-Encoding (RFC 9110 §9.3.6). With `session_id`, a
     `Stagedoor-Session` header names the session, so that a developer can quote it to an administrator.
-    With `token_ends_at` (seconds since the epoch), another header says when the token ends. Raises
-    ValueError for an id that is not allowed in a header.
+    With `token_ends_at` (seconds since the epoch), another header says when the token ends. If the tunnel
+    `is_resumable`, `Stagedoor-Resume` says that frames follow (`wire.tunnel`). Raises ValueError for an id
+    that is not allowed in a header.
     """
     head = "HTTP/1.1 200 Connection established\r\n"
     if session_id is not None:
@@ -65,6 +72,8 @@ def encode_established(session_id: str | None = None, token_ends_at: float | Non
         head += f"Stagedoor-Session: {session_id}\r\n"
     if token_ends_at is not None:
         head += f"Stagedoor-Token-Ends: {token_ends_at:.0f}\r\n"
+    if is_resumable:
+        head += "Stagedoor-Resume: 1\r\n"
     return f"{head}\r\n".encode("ascii")
 
 

@@ -48,7 +48,19 @@ _STRANGERS = {
 _REQUEST_LINE = re.compile(rb"CONNECT ([!-~]++) HTTP/1\.([01])")
 # RFC 9110 §5.1, §5.5: a token, a colon right after it, and no control character but tab.
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([^\x00-\x08\x0a-\x1f\x7f]*+)")
+_RESUME = re.compile(rb"1 ([0-9a-f]{32}) ([0-9]{1,9})")
 _UNPRINTABLE = re.compile("[^ -~]")
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequest:
+    """The wish for a resumable tunnel: its key, which is a secret, and the number of this connection.
+
+    `attempt` 0 opens a session, and any other number returns to one.
+    """
+
+    key: str = field(repr=False)
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,8 @@ class Request:
     Proxy-Authorization. That program discards whatever it reads together with the 200, so the gateway
     should pause before the shell's first byte. `wants_progress`: the client reads interim answers
     (`Stagedoor-Progress`), which other clients cannot handle. `trace`: the client's own trace, if it
-    sends a valid `traceparent`.
+    sends a valid `traceparent`. `resume`: the client can resume the tunnel (`Stagedoor-Resume`); None for
+    other clients, and for a version that is not known here.
     """
 
     host: str
@@ -74,6 +87,7 @@ class Request:
     bare_line_feed: bool = False
     wants_progress: bool = False
     trace: TraceContext | None = None
+    resume: ResumeRequest | None = None
 
 
 class HeadParser:
@@ -84,7 +98,7 @@ class HeadParser:
     """
 
     __slots__ = (
-        "_bare_line_feed", "_buffer", "_credential", "_host", "_lines", "_outcome", "_port",
+        "_bare_line_feed", "_buffer", "_credential", "_host", "_lines", "_outcome", "_port", "_resume",
         "_scanned", "_seen", "_start", "_stranger", "_trace", "_user_agent", "_version",
         "_wants_progress",
     )  # fmt: skip
@@ -104,6 +118,7 @@ class HeadParser:
         self._user_agent: str | None = None
         self._wants_progress = False
         self._trace: TraceContext | None = None
+        self._resume: ResumeRequest | None = None
         self._outcome: Request | Denial | None = None
 
     def feed(self, received: bytes) -> Request | Denial | None:
@@ -192,6 +207,13 @@ class HeadParser:
                 return _bad("a CONNECT request has no body; leave out Transfer-Encoding")
             case b"stagedoor-progress":
                 self._wants_progress = True
+            case b"stagedoor-resume":
+                wish = _RESUME.fullmatch(match[2].strip(b" \t"))
+                if name in self._seen:
+                    return _bad("there is more than one Stagedoor-Resume header")
+                self._seen.add(name)
+                if wish is not None:
+                    self._resume = ResumeRequest(wish[1].decode("ascii"), int(wish[2]))
             case b"traceparent":
                 # Two of them count as none, because they are ambiguous.
                 again, self._trace = name in self._seen, None
@@ -221,6 +243,7 @@ class HeadParser:
             self._bare_line_feed,
             self._wants_progress,
             self._trace,
+            self._resume,
         )
 
 

@@ -32,7 +32,7 @@ _BODY_BYTES = {
 """The fewest and the most bytes in the body of each kind."""
 
 
-class FaultError(ValueError):
+class StreamError(ValueError):
     """Bytes that are no frame, or a frame that the state forbids. Its text is one line for the log."""
 
 
@@ -44,14 +44,14 @@ def encode(kind: int, number: int, body: bytes = b"") -> bytes:
 def decode_head(head: bytearray) -> tuple[int, int, int]:
     """Return the kind, the number and the length of the body in a head of `HEAD.size` bytes.
 
-    Raises FaultError if no frame can have this head.
+    Raises StreamError if no frame can have this head.
     """
     kind, number, length = HEAD.unpack_from(head)
     if kind not in _BODY_BYTES:
-        raise FaultError(f"an unknown frame, 0x{kind:02x}")
+        raise StreamError(f"an unknown frame, 0x{kind:02x}")
     if number > MAX_NUMBER:
-        raise FaultError(f"a number of {number}; {MAX_NUMBER} is the last")
+        raise StreamError(f"a number of {number}; {MAX_NUMBER} is the last")
     fewest, most = _BODY_BYTES[kind]
     if not fewest <= length <= most:
-        raise FaultError(f"frame 0x{kind:02x} with a body of {length} bytes")
+        raise StreamError(f"frame 0x{kind:02x} with a body of {length} bytes")
     return kind, number, length

@@ -19,7 +19,7 @@ from stagedoor.wire.tunnel.frames import (
     PING,
     PONG,
     VERSION,
-    FaultError,
+    StreamError,
     decode_head,
     encode,
 )
@@ -219,7 +219,7 @@ class Stream:
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes from the connection.
 
-        Raises FaultError if the peer breaks the protocol: then the caller drops the connection.
+        Raises StreamError if the peer breaks the protocol: then the caller drops the connection.
         """
         at = 0
         while at < len(data) and self.ended is None:
@@ -254,11 +254,11 @@ class Stream:
         elif kind == END:
             self.ended = (number, body.decode("utf-8", "replace"))
         elif not self.is_greeted:
-            raise FaultError(f"frame 0x{kind:02x} came before HELLO")
+            raise StreamError(f"frame 0x{kind:02x} came before HELLO")
         elif kind == DATA:
             self._expect(number)
             if len(self._pending) + length > WINDOW:
-                raise FaultError(f"more than {WINDOW} bytes without an ACK")
+                raise StreamError(f"more than {WINDOW} bytes without an ACK")
             self._data_left = length
         elif kind == FIN:
             self._expect(number)
@@ -269,21 +269,21 @@ class Stream:
         elif kind == PING:
             self._pong = number
         elif kind != PONG:
-            raise FaultError(f"frame 0x{kind:02x} does not belong here")
+            raise StreamError(f"frame 0x{kind:02x} does not belong here")
 
     def _greet(self, received: int) -> None:
         if not self._acked <= received <= self._top:
-            raise FaultError(f"HELLO asks for unit {received}, of {self._acked} to {self._top}")
+            raise StreamError(f"HELLO asks for unit {received}, of {self._acked} to {self._top}")
         self.is_greeted = True
         self._next = received
 
     def _expect(self, number: int) -> None:
         if self._fin_received or number != self._received:
-            raise FaultError(f"unit {number} came in place of {self._received}")
+            raise StreamError(f"unit {number} came in place of {self._received}")
 
     def _drop_kept(self, acknowledged: int) -> None:
         if not self._acked <= acknowledged <= self._next:
-            raise FaultError(f"ACK of {acknowledged}, of {self._acked} to {self._next}")
+            raise StreamError(f"ACK of {acknowledged}, of {self._acked} to {self._next}")
         del self._kept[: acknowledged - self._acked]
         self._acked = acknowledged
 

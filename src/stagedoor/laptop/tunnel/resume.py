@@ -1,0 +1,245 @@
+"""A tunnel that outlives its connections: after a cut it comes back, and ssh notices nothing.
+
+`ResumableTunnel` joins ssh's end to a `wire.tunnel.stream.Stream`, and the stream to one connection after
+another.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from stagedoor.laptop.tunnel.enter import open_tunnel
+from stagedoor.laptop.tunnel.errors import (
+    BUSY,
+    LOST,
+    NO_ANSWER,
+    NOT_PROXY,
+    OK,
+    START_TIMEOUT,
+    TLS,
+    UNREACHABLE,
+    VIA,
+    TunnelError,
+    clean,
+    show,
+)
+from stagedoor.laptop.tunnel.relay import GONE_TIMEOUT_S, HEARD, LocalClosedError, check_preface
+from stagedoor.wire.tunnel.frames import StreamError
+from stagedoor.wire.tunnel.stream import Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stagedoor.laptop.tunnel.enter import TunnelKey
+    from stagedoor.laptop.tunnel.options import Options
+    from stagedoor.laptop.tunnel.relay import Local
+    from stagedoor.laptop.tunnel.wire import TcpWire
+
+READ_BYTES = 256 * 1024
+GIVE_UP_S = 8 * 3600.0  # no gateway waits longer by default; it says so itself when it is asked
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+LOOK_S = 1.0  # after a sleep of the laptop, poll(2) waits for the rest of its time
+SLEPT_S = 2.0
+TEMPORARY = (UNREACHABLE, TLS, NOT_PROXY, NO_ANSWER, BUSY, START_TIMEOUT, VIA)
+"""The errors that may pass while a laptop changes its network: a hotel's page is no HTTP proxy."""
+
+
+class ConnectionLostError(Exception):
+    """The connection is lost, and the tunnel goes on."""
+
+
+def clock() -> float:
+    """Return seconds that also count while the laptop sleeps, where the system has such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class ResumableTunnel:
+    """A tunnel between ssh and its endpoint, over any number of connections."""
+
+    def __init__(self, options: Options, key: TunnelKey, local: Local) -> None:
+        self.options = options
+        self.key = key
+        self.local = local
+        self.stream = Stream(watches=True)
+        self.heard = b""
+        """The first bytes that came through the tunnel."""
+        self.gone_at: float | None = None
+        """Since when ssh has not read any more, or None."""
+        self.title = Title(options.host)
+
+    def run(self, wire: TcpWire) -> int:
+        """Carry the tunnel to its end, from its first connection on. Return the exit code.
+
+        Raises TunnelError.
+        """
+        name = wire.awaited
+        try:
+            while True:
+                try:
+                    self.carry(wire)
+                    break
+                except ConnectionLostError:
+                    wire.sock.close()
+                    if self.gone_at is not None or self.stream.is_finished:
+                        break
+                    again = self.retry()
+                    if again is None:
+                        break
+                    wire = again
+                    self.title.restore()
+        finally:
+            self.title.restore()
+            self.local.close()
+        check_preface(name, self.heard)
+        if self.stream.ended is not None and self.stream.ended[0]:
+            raise TunnelError(
+                LOST, f"the session in {clean(name)} has ended: {clean(self.stream.ended[1])}"
+            )
+        return OK
+
+    def retry(self) -> TcpWire | None:
+        """Return a new connection of the tunnel, however long it takes; None if ssh ends meanwhile.
+
+        Raises TunnelError.
+        """
+        since = clock()
+        pause_s = 0.0
+        while True:
+            self.title.show(clock() - since)
+            if pause_s and self.wait_for_exit(pause_s):
+                return None
+            try:
+                self.key.attempt += 1
+                wire = open_tunnel(self.options, self.key)
+                if wire.is_resumable:
+                    return wire
+                wire.sock.close()  # a gateway of an earlier version has opened another session
+                raise TunnelError(LOST, f"{wire.name} cannot resume the session; it is too old")
+            except TunnelError as error:
+                if error.code not in TEMPORARY or clock() - since > GIVE_UP_S:
+                    raise
+            jitter = 0.75 + os.urandom(1)[0] / 512
+            pause_s = min(max(pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S) * jitter
+
+    def wait_for_exit(self, wait_s: float) -> bool:
+        """Wait, and return True as soon as ssh does not read any more."""
+        poller = select.poll()
+        poller.register(self.local.write_fd, 0)
+        return bool(poller.poll(wait_s * 1000))
+
+    def carry(self, wire: TcpWire) -> None:
+        """Carry the tunnel over one connection, until it has ended. Raises ConnectionLostError."""
+        stream = self.stream
+        now = clock()
+        asleep = now - time.monotonic()
+        stream.connect(now)
+        while True:
+            now = clock()
+            if now - time.monotonic() - asleep > SLEPT_S:
+                raise ConnectionLostError("the laptop has slept")
+            self.pass_on(now)
+            try:
+                waits = self.exchange(wire, now)
+            except OSError as error:
+                raise ConnectionLostError(error.strerror or str(error)) from None
+            except StreamError as error:
+                raise ConnectionLostError(str(error)) from None
+            if stream.ended is not None or stream.has_sent_end:
+                self.pass_on(now)
+                return
+            if stream.is_dead(now):
+                raise ConnectionLostError("no answer")
+            self.wait(wire, waits, now)
+
+    def pass_on(self, now: float) -> None:
+        """Move bytes between ssh and the stream."""
+        stream, local = self.stream, self.local
+        try:
+            while stream.room:
+                data = local.recv(min(READ_BYTES, stream.room))
+                if data:
+                    stream.take(data)
+                else:
+                    stream.take_end()
+        except BlockingIOError:
+            pass
+        try:
+            while stream.deliverable and self.gone_at is None:
+                count = local.send(memoryview(bytes(stream.deliverable[:READ_BYTES])))
+                if len(self.heard) <= HEARD:
+                    self.heard += bytes(stream.deliverable[: min(count, HEARD)])
+                stream.delivered(count, now)
+            if stream.end_is_deliverable:
+                local.end()
+                stream.delivered_end(now)
+        except BlockingIOError:
+            pass
+        except LocalClosedError:
+            self.gone_at = now if self.gone_at is None else self.gone_at
+        if self.gone_at is not None and (
+            not stream.unacknowledged or now > self.gone_at + GONE_TIMEOUT_S
+        ):
+            stream.end(0)
+
+    def exchange(self, wire: TcpWire, now: float) -> int:
+        """Write and read what is possible now. Return the events to wait for. Raises OSError, StreamError."""
+        stream, waits = self.stream, select.POLLIN
+        try:
+            while True:
+                wire.flush()
+                output = stream.output(now)
+                if not output:
+                    break
+                stream.sent(wire.send(memoryview(bytes(output))))
+        except BlockingIOError:
+            waits |= select.POLLOUT
+        try:
+            data = wire.recv(READ_BYTES)
+        except BlockingIOError:
+            return waits
+        if not data:
+            raise ConnectionLostError("the gateway hung up")
+        stream.receive(data, now)
+        return 0  # there may be more
+
+    def wait(self, wire: TcpWire, waits: int, now: float) -> None:
+        """Wait until something can be moved, or is due."""
+        stream, local = self.stream, self.local
+        wake_at = stream.wake_at()
+        wait_s = LOOK_S if wake_at is None else min(LOOK_S, max(0.0, wake_at - now))
+        poller = select.poll()
+        poller.register(wire.read_fd, waits or select.POLLIN)
+        events = {local.read_fd: select.POLLIN if stream.room else 0}
+        if self.gone_at is None:
+            wanted = select.POLLOUT if stream.deliverable else 0
+            events[local.write_fd] = events.get(local.write_fd, 0) | wanted
+        for fd, event in events.items():
+            if event or fd == local.write_fd:
+                poller.register(fd, event)
+        for fd, event in poller.poll(0 if not waits else wait_s * 1000):
+            if fd == local.write_fd and event & (select.POLLERR | select.POLLHUP):
+                self.gone_at = now if self.gone_at is None else self.gone_at
+
+
+class Title:
+    """The terminal's title while the connection is away. Nothing is written into the screen."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.is_shown = False
+
+    def show(self, away_s: float) -> None:
+        """Show how long the connection has been away."""
+        if os.isatty(2):
+            if not self.is_shown:
+                show("\x1b[22;2t")  # xterm: push the window's title
+            self.is_shown = True
+            show(f"\x1b]2;{clean(self.host)}: reconnecting {away_s:.0f} s\x07")
+
+    def restore(self) -> None:
+        """Restore the title."""
+        if self.is_shown:
+            self.is_shown = False
+            show("\x1b[23;2t")

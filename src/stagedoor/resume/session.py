@@ -1,0 +1,179 @@
+"""One session of the endpoint: a stream between the connection to an sshd and the client's connections."""
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from stagedoor.holder.event_poller import READ, WRITE, EventPoller
+from stagedoor.resume.messages import CLOSED, LOST
+from stagedoor.wire.tunnel.frames import StreamError
+from stagedoor.wire.tunnel.stream import Stream
+
+_READ_BYTES = 256 * 1024
+_TURNS = 8
+"""How many frames a session sends before the others have their turn."""
+END_S = 5.0
+"""How long a client may take to read an END."""
+
+
+class Session:
+    """A session: a stream, the sshd's socket, and the client's connection (`link`), if there is one.
+
+    `on_over` is called once nothing is left to do, with the code and the reason of the end.
+    """
+
+    def __init__(
+        self,
+        sshd: socket.socket,
+        poller: EventPoller,
+        now: float,
+        on_over: Callable[[int, str], None],
+    ) -> None:
+        self.is_over = False
+        self.moved_at = now
+        """When the last byte came from the sshd or went to it."""
+        self.alone_since: float | None = now
+        """Since when no client is connected, or None."""
+        self._stream = Stream(watches=False)
+        self._poller = poller
+        self._on_over = on_over
+        self._sshd = sshd
+        self._link: socket.socket | None = None
+        self._ending: tuple[int, str] | None = None
+        self._end_by = 0.0
+        sshd.setblocking(False)
+        poller.add(sshd.fileno(), self._serve_sshd)
+
+    def connect(self, link: socket.socket, now: float) -> None:
+        """Take a new connection of the client, in place of an earlier one."""
+        self._drop_link(now)
+        self._link, self.alone_since = link, None
+        self._stream.connect(now)
+        self._poller.add(link.fileno(), self._serve_link)
+        self.pump(now)
+
+    def end(self, code: int, why: str, now: float) -> None:
+        """Hang up on the sshd, and send END to a client that is connected."""
+        if self._ending is None and not self.is_over:
+            self._ending, self._end_by = (code, why), now + END_S
+            self._stream.end(code, why.encode()[:500])
+            self._drop_sshd()
+            self.pump(now)
+
+    def wake_at(self) -> float | None:
+        """Return when `pump` must be called at the latest, or None."""
+        times = [self._stream.wake_at(), self._end_by if self._ending else None]
+        return min((at for at in times if at is not None), default=None)
+
+    def pump(self, now: float) -> None:
+        """Move what can be moved, and watch for what cannot."""
+        self._deliver(now)
+        if self._stream.is_finished and self._ending is None:
+            self.end(CLOSED, "", now)
+            return
+        blocked = self._send(now)
+        if self._link is not None:
+            self._poller.want(self._link.fileno(), READ | (WRITE if blocked else 0))
+        if self._ending and not self.is_over:
+            done = self._stream.has_sent_end or self._stream.ended or self._link is None
+            if done or now >= self._end_by:
+                self.is_over = True
+                self._drop_sshd()
+                self._drop_link(now)
+                self._on_over(*self._ending)
+
+    def _deliver(self, now: float) -> None:
+        stream, blocked = self._stream, False
+        if self._sshd.fileno() < 0:
+            return
+        try:
+            while stream.deliverable and not blocked:
+                try:
+                    stream.delivered(self._sshd.send(stream.deliverable), now)
+                    self.moved_at = now
+                except BlockingIOError:
+                    blocked = True
+            if stream.end_is_deliverable:
+                self._sshd.shutdown(socket.SHUT_WR)
+                stream.delivered_end(now)
+        except OSError as error:
+            self._lose(error, now)
+            return
+        self._poller.want(
+            self._sshd.fileno(), (READ if stream.room else 0) | (WRITE if blocked else 0)
+        )
+
+    def _send(self, now: float) -> bool:
+        """Send to the client. Return whether more can be sent later."""
+        if self._link is None:
+            return False
+        try:
+            for _ in range(_TURNS):
+                output = self._stream.output(now)
+                if not output:
+                    return False
+                self._stream.sent(self._link.send(output))
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop_link(now)
+            return False
+        return True
+
+    def _serve_sshd(self, readable: bool, _writable: bool) -> None:
+        now = time.monotonic()
+        if readable:
+            try:
+                data = self._sshd.recv(min(_READ_BYTES, self._stream.room or 1))
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._lose(error, now)
+                return
+            self.moved_at = now
+            if data:
+                self._stream.take(data)
+            else:
+                self._stream.take_end()
+        self.pump(now)
+
+    def _serve_link(self, readable: bool, _writable: bool) -> None:
+        now = time.monotonic()
+        if readable and self._link is not None:
+            try:
+                data = self._link.recv(_READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                self._take(data, now)
+            else:
+                self._drop_link(now)
+        self.pump(now)
+
+    def _take(self, data: bytes, now: float) -> None:
+        try:
+            self._stream.receive(data, now)
+        except StreamError:
+            self._drop_link(now)
+            return
+        if self._stream.ended is not None:
+            self.end(CLOSED, "", now)
+
+    def _lose(self, error: OSError, now: float) -> None:
+        self.end(LOST, f"the shell hung up: {error.strerror or error}", now)
+
+    def _drop_sshd(self) -> None:
+        if self._sshd.fileno() >= 0:
+            self._poller.remove(self._sshd.fileno())
+            self._sshd.close()
+
+    def _drop_link(self, now: float) -> None:
+        if self._link is not None:
+            with suppress(OSError):
+                self._poller.remove(self._link.fileno())
+            self._link.close()
+            self._link, self.alone_since = None, now
+            self._stream.cut()

@@ -1,0 +1,194 @@
+"""Resumable tunnels through a whole gateway: what survives, who may return, and what ends a session."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from stagedoor.admin import service as admin
+from stagedoor.wire.tunnel.stream import Stream
+from tests.listeners.wire import Answer, basic, dialled, eventually, head, read_answer
+from tests.net.peers import Peer
+from tests.path.faulty import Faulty, serving
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    with serving(tmp_path_factory.mktemp("resume"), workers=2) as one:
+        yield one
+
+
+class Client:
+    """A client's end of a tunnel."""
+
+    def __init__(self, gateway: Faulty, auth: str | None = None) -> None:
+        self.gateway = gateway
+        self.auth = auth or gateway.auth
+        self.key = os.urandom(16).hex()
+        self.attempt = 0
+        self.stream = Stream(watches=True)
+        self.sessions: list[str] = []
+
+    @contextmanager
+    def asked(self, attempt: int) -> Iterator[tuple[Answer, Peer]]:
+        """Send a CONNECT, and yield its answer and its connection."""
+        with dialled(self.gateway.own_port) as peer:
+            peer.send(head("app01-ssh:22", self.auth, f"Stagedoor-Resume: 1 {self.key} {attempt}"))
+            yield read_answer(peer), peer
+
+    @contextmanager
+    def connected(self) -> Iterator[Peer]:
+        """Connect, for as long as the block lasts; the next one returns to the session."""
+        with self.asked(self.attempt) as (answer, peer):
+            assert answer.status == 200, answer
+            assert answer.one("Stagedoor-Resume") == "1"
+            self.sessions.append(answer.one("Stagedoor-Session") or "")
+            self.attempt += 1
+            self.stream.connect(0.0)
+            yield peer
+        self.stream.cut()
+
+    def write(self, peer: Peer) -> None:
+        while output := self.stream.output(0.0):
+            peer.send(bytes(output))
+            self.stream.sent(len(output))
+
+    def turn(self, peer: Peer) -> bool:
+        """Receive once, and write all output before and after. Return False at the connection's end."""
+        self.write(peer)
+        data = peer.read()
+        self.stream.receive(data, 0.0)
+        self.write(peer)
+        return bool(data)
+
+    def hears(self, peer: Peer, wanted: bytes) -> None:
+        while not bytes(self.stream.deliverable).startswith(wanted):
+            assert self.turn(peer), self.stream.ended
+        self.stream.delivered(len(wanted), 0.0)
+
+    def works(self, peer: Peer, far: Peer) -> None:
+        """Pass bytes both ways."""
+        self.stream.take(b"ping")
+        far.send(b"pong")
+        self.hears(peer, b"pong")
+        self.write(peer)
+        assert far.read_exactly(4) == b"ping"
+
+    def wait_for_end(self, peer: Peer) -> tuple[int, str]:
+        while self.stream.ended is None:
+            assert self.turn(peer)
+        return self.stream.ended
+
+
+def test_a_session_survives_its_connections_and_is_one_at_any_moment(gateway: Faulty) -> None:
+    client = Client(gateway)
+    with client.connected() as peer:
+        far = gateway.upstream.accept()
+        client.works(peer, far)
+    for _ in range(5):
+        client.stream.take(b"typed while away")
+        far.send(b"shown while away")
+        with client.connected() as peer:
+            client.hears(peer, b"shown while away")
+            assert far.read_exactly(16) == b"typed while away"
+            client.works(peer, far)
+    with client.connected() as peer:
+        client.works(peer, far)
+        client.stream.take_end()
+        far.half_close()
+        while not client.stream.end_is_deliverable:
+            assert client.turn(peer)
+        client.stream.delivered_end(0.0)
+        assert client.wait_for_end(peer) == (0, "")
+    assert far.read_to_end() == b""
+    eventually("all are closed", lambda: set(client.sessions) <= set(gateway.closed()))
+    ends = [gateway.closed()[session][0] for session in client.sessions]
+    assert ends == ["resumed"] * 6 + ["closed"]
+
+
+def test_a_worker_that_dies_ends_no_tunnel(gateway: Faulty) -> None:
+    client = Client(gateway)
+    with client.connected() as peer:
+        far = gateway.upstream.accept()
+        client.works(peer, far)
+        for pid in gateway.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+        while peer.sock.recv(1000):
+            pass
+    eventually("workers are there again", lambda: len(gateway.worker_pids()) == 2)
+    with client.connected() as peer:
+        client.works(peer, far)
+        far.close()
+
+
+def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) -> None:
+    with gateway.changed() as service:
+        admin.add_user(service, "eve", password=PASSWORD)
+        grant = admin.add_grant(service, "user:eve", "app01").id
+    client = Client(gateway, basic("eve", PASSWORD))
+    with client.connected() as peer:
+        far = gateway.upstream.accept()
+        client.works(peer, far)
+    with gateway.changed() as service:
+        admin.remove_grant(service, grant)
+    assert far.read_to_end() == b""
+    eventually("it is closed", lambda: client.sessions[0] in gateway.closed())
+    assert gateway.closed()[client.sessions[0]][0] == "revoked"
+    with client.asked(1) as (answer, _):
+        assert answer.status == 403
+        assert "no grant" in answer.message
+
+
+def test_a_removed_grant_is_read_by_a_client_that_is_connected(gateway: Faulty) -> None:
+    with gateway.changed() as service:
+        admin.add_user(service, "mallory", password=PASSWORD)
+        grant = admin.add_grant(service, "user:mallory", "app01").id
+    client = Client(gateway, basic("mallory", PASSWORD))
+    with client.connected() as peer:
+        far = gateway.upstream.accept()
+        client.works(peer, far)
+        with gateway.changed() as service:
+            admin.remove_grant(service, grant)
+        code, why = client.wait_for_end(peer)
+    assert code == 2
+    assert "no grant" in why
+    assert far.read_to_end() == b""
+
+
+def test_a_colleague_with_the_key_is_refused_and_audited(gateway: Faulty) -> None:
+    with gateway.changed() as service:
+        admin.add_user(service, "bob", password=PASSWORD)
+        admin.add_grant(service, "user:bob", "app01")
+    client = Client(gateway)
+    with client.connected() as peer:
+        far = gateway.upstream.accept()
+        client.works(peer, far)
+    thief = Client(gateway, basic("bob", PASSWORD))
+    thief.key = client.key
+    with thief.asked(7) as (answer, _):
+        assert answer.status == 410
+        assert "has ended" in answer.message
+    eventually(
+        "the refusal is in the audit",
+        lambda: ("unreached", "the session has ended") in gateway.closed().values(),
+    )
+    assert all(client.key not in str(event) for event in gateway.audit())
+    assert all(client.key not in str(line) for line in gateway.lines)
+    with client.connected() as peer:
+        client.works(peer, far)
+        far.close()
+
+
+def test_an_administrator_closes_a_session_whose_client_is_away(gateway: Faulty) -> None:
+    client = Client(gateway)
+    with client.connected() as peer:
+        far = gateway.upstream.accept()
+        client.works(peer, far)
+    gateway.command("session", "close", client.sessions[0])
+    assert far.read_to_end() == b""
+    with client.asked(1) as (answer, _):
+        assert answer.status == 410

@@ -1,0 +1,112 @@
+"""A wire that is cut: a relaying TCP proxy whose connections end by RST, in silence, or amid a frame."""
+
+import random
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+MODES = ("reset", "half", "silence")
+_RST = struct.pack("ii", 1, 0)
+
+
+class CutWire:
+    """A wire from `port` to the gateway's. Each connection is cut after a random number of bytes, at `most`
+    so many and a request more.
+    """
+
+    def __init__(
+        self, far_port: int, seed: int, most: int, modes: tuple[str, ...], cuts: int
+    ) -> None:
+        self.cuts = 0
+        self._most_cuts = cuts
+        self._far_port = far_port
+        self._chance = random.Random(seed)
+        self._most = most
+        self._modes = modes
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut_all(self) -> None:
+        """Reset all connections now."""
+        with self._lock:
+            ends, self._open = self._open, set()
+        self.cuts += bool(ends)
+        for end in ends:
+            _reset(end)
+
+    def close_wire(self) -> None:
+        self._most_cuts = 0
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut_all()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._far_port))
+                except OSError:
+                    _reset(near)
+                    continue
+                with self._lock:
+                    self._open |= {near, far}
+                    # Enough for the request and its answer, so that each connection gets somewhere.
+                    left = [3000 + self._chance.randrange(self._most)]
+                    mode = self._chance.choice(self._modes)
+                for source, sink in ((near, far), (far, near)):
+                    source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    arguments = (source, sink, left, mode)
+                    threading.Thread(target=self._carry, args=arguments, daemon=True).start()
+
+    def _carry(
+        self, source: socket.socket, sink: socket.socket, left: list[int], mode: str
+    ) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                if self.cuts < self._most_cuts and len(data) >= left[0]:
+                    if mode == "half":
+                        sink.sendall(data[: left[0]])
+                    self.cuts += 1
+                    left[0] = 0
+                    if mode == "silence":
+                        return
+                    break
+                left[0] -= len(data)
+                sink.sendall(data)
+            else:
+                sink.shutdown(socket.SHUT_WR)
+                return
+        with self._lock:
+            self._open -= {source, sink}
+        for end in (source, sink):
+            _reset(end)
+
+
+def _reset(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+        sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads it
+    sock.close()
+
+
+@contextmanager
+def cutting(
+    far_port: int,
+    seed: int,
+    most: int,
+    modes: tuple[str, ...] = ("reset", "half"),
+    cuts: int = 1000,
+) -> Iterator[CutWire]:
+    """Yield a wire to `127.0.0.1:far_port`, which is cut up to `cuts` times."""
+    wire = CutWire(far_port, seed, most, modes, cuts)
+    try:
+        yield wire
+    finally:
+        wire.close_wire()

@@ -1,0 +1,376 @@
+"""The endpoint as a process: who gets a ticket, who may return, and what ends a session."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.net import aio
+from stagedoor.net.tcp import TcpStream
+from stagedoor.relay.ports import Stream as ByteStream
+from stagedoor.resume.control import EndpointControl, stop_endpoint
+from stagedoor.resume.messages import DATA
+from stagedoor.wire.tunnel.frames import END, HELLO, OPEN, encode
+from stagedoor.wire.tunnel.stream import Stream
+
+KEY = "0123456789abcdef" * 2
+PATIENCE_S = 20.0
+LINKS: list[ByteStream] = []
+"""The connections of a test's clients, which are closed at its end."""
+
+
+class Watched:
+    """A watcher that remembers what it heard."""
+
+    def __init__(self) -> None:
+        self.news: asyncio.Queue[object] = asyncio.Queue()
+
+    def moved(self) -> None:
+        self.news.put_nowait("moved")
+
+    def over(self, code: int, why: str) -> None:
+        self.news.put_nowait((code, why))
+
+
+class Client:
+    """A client's end: a stream, and its connection by way of a worker."""
+
+    def __init__(self) -> None:
+        self.stream = Stream(watches=True)
+        self.now = 0.0
+
+    def connect(self, link: ByteStream) -> None:
+        self.link = link
+        LINKS.append(link)
+        self.stream.connect(self.now)
+
+    async def turn(self) -> bool:
+        """Write all output, and receive once. Return False at the end of the connection."""
+        while output := self.stream.output(self.now):
+            await aio.write_all(self.link, bytes(output))
+            self.stream.sent(len(output))
+        data = await aio.read(self.link, 1 << 16)
+        self.stream.receive(data, self.now)
+        return bool(data)
+
+    async def says(self, data: bytes, wanted: bytes) -> None:
+        """Send to the sshd, and wait for what it answers."""
+        self.stream.take(data)
+        await self.hears(wanted)
+
+    async def hears(self, wanted: bytes) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not bytes(self.stream.deliverable).startswith(wanted):
+                assert await self.turn(), "the endpoint hung up"
+        self.stream.delivered(len(wanted), self.now)
+
+    def cut(self) -> None:
+        self.link.abort()
+        self.stream.cut()
+
+
+@asynccontextmanager
+async def sshd() -> AsyncIterator[tuple[Callable[[], Awaitable[TcpStream]], asyncio.Queue[str]]]:
+    """Yield a function that connects to an echo server, and what happens to its connections."""
+    events: asyncio.Queue[str] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            if data == b"hang up":
+                break
+            writer.write(data.upper())
+        events.put_nowait("hung up")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+
+    async def connect() -> TcpStream:
+        sock = socket.create_connection(address)
+        sock.setblocking(False)
+        return TcpStream(sock)
+
+    async with server:
+        yield connect, events
+
+
+@pytest.fixture
+async def control(tmp_path: Path) -> AsyncIterator[EndpointControl]:
+    control = EndpointControl(tmp_path / "resume", 60.0)
+    yield control
+    control._hang_up()
+    while LINKS:
+        LINKS.pop().abort()
+    await asyncio.to_thread(stop_endpoint, tmp_path / "resume")
+    assert (tmp_path / "resume/faults").read_text() == ""
+
+
+async def opened(
+    control: EndpointControl, shell: TcpStream, watcher: Watched | None = None
+) -> Client:
+    """Open a session of alice's."""
+    result = await control.open(KEY, "alice app01.ssh", shell, watcher or Watched())
+    assert not isinstance(result, Denial)
+    shell.close()
+    client = Client()
+    client.connect(result[1])
+    return client
+
+
+async def returned(
+    control: EndpointControl, client: Client, attempt: int, watcher: Watched | None = None
+) -> None:
+    result = await control.resume(KEY, attempt, "alice app01.ssh", watcher or Watched())
+    assert not isinstance(result, Denial), result
+    client.connect(result[1])
+
+
+async def test_a_session_goes_on_over_another_connection(control: EndpointControl) -> None:
+    first = Watched()
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect(), first)
+        await client.says(b"before", b"BEFORE")
+        client.cut()
+        client.stream.take(b"while away")
+        await returned(control, client, 1)
+        await client.hears(b"WHILE AWAY")
+        assert await first.news.get() == "moved"
+
+
+async def test_bytes_on_their_way_survive_the_cut(control: EndpointControl) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        client.stream.take(b"y" * 300_000)
+        output = client.stream.output(0.0)
+        half = bytes(output[: len(output) // 2])
+        await aio.write_all(client.link, half)
+        client.cut()
+        await returned(control, client, 1)
+        await client.hears(b"Y" * 300_000)
+
+
+async def test_each_direction_ends_by_itself_and_then_the_session(control: EndpointControl) -> None:
+    watcher = Watched()
+    async with sshd() as (connect, events):
+        client = await opened(control, await connect(), watcher)
+        await client.says(b"last", b"LAST")
+        client.stream.take_end()
+        async with asyncio.timeout(PATIENCE_S):
+            while not client.stream.end_is_deliverable:
+                assert await client.turn()
+            client.stream.delivered_end(0.0)
+            while client.stream.ended is None:
+                assert await client.turn()
+            assert client.stream.ended == (0, "")
+            assert await watcher.news.get() == (0, "")
+            assert await events.get() == "hung up"
+
+
+async def test_the_gateway_ends_a_session_and_the_client_reads_why(
+    control: EndpointControl,
+) -> None:
+    watcher = Watched()
+    async with sshd() as (connect, events):
+        shell = await connect()
+        result = await control.open(KEY, "alice app01.ssh", shell, watcher)
+        assert not isinstance(result, Denial)
+        shell.close()
+        client = Client()
+        client.connect(result[1])
+        await client.says(b"x", b"X")
+        control.end(result[0], "your grant was removed")
+        async with asyncio.timeout(PATIENCE_S):
+            while client.stream.ended is None:
+                assert await client.turn()
+            assert client.stream.ended == (2, "your grant was removed")
+            assert await watcher.news.get() == (2, "your grant was removed")
+            assert await events.get() == "hung up"
+
+
+async def test_the_gateway_ends_a_session_whose_client_is_away(control: EndpointControl) -> None:
+    watcher = Watched()
+    async with sshd() as (connect, events):
+        shell = await connect()
+        result = await control.open(KEY, "alice app01.ssh", shell, watcher)
+        assert not isinstance(result, Denial)
+        shell.close()
+        result[1].abort()
+        control.end(result[0], "closed by an administrator")
+        async with asyncio.timeout(PATIENCE_S):
+            assert await watcher.news.get() == (2, "closed by an administrator")
+            assert await events.get() == "hung up"
+        gone = await control.resume(KEY, 1, "alice app01.ssh", Watched())
+        assert isinstance(gone, Denial)
+        assert gone.reason is Reason.SESSION_OVER
+
+
+@pytest.mark.parametrize(
+    ("key", "owner"),
+    [(KEY, "bob app01.ssh"), (KEY, "alice app02.ssh"), ("f" * 32, "alice app01.ssh")],
+)
+async def test_a_stranger_gets_no_ticket_and_learns_nothing(
+    control: EndpointControl, key: str, owner: str
+) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        denial = await control.resume(key, 1, owner, Watched())
+        assert denial == Denial(Reason.SESSION_OVER, "the session has ended")
+        await client.says(b"still here", b"STILL HERE")
+
+
+async def test_an_older_connection_cannot_displace_a_newer_one(control: EndpointControl) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        client.cut()
+        await returned(control, client, 2)
+        await client.says(b"new", b"NEW")
+        for attempt in (1, 2):
+            denial = await control.resume(KEY, attempt, "alice app01.ssh", Watched())
+            assert isinstance(denial, Denial)
+        await client.says(b"stays", b"STAYS")
+
+
+async def test_a_key_opens_one_session(control: EndpointControl) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        second = await connect()
+        assert isinstance(await control.open(KEY, "bob app01.ssh", second, Watched()), Denial)
+        second.close()
+        await client.says(b"one", b"ONE")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [encode(OPEN, 0, bytes(32)), encode(HELLO, 0, b"\x01"), b"\xff" * 45, b"SSH-2.0-x\r\n" * 9],
+)
+async def test_a_connection_without_a_ticket_is_cut(
+    control: EndpointControl, tmp_path: Path, first: bytes
+) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.setblocking(False)
+            await loop.sock_connect(stranger, str(tmp_path / "resume" / DATA))
+            await loop.sock_sendall(stranger, first.ljust(45, b"\0"))
+            async with asyncio.timeout(PATIENCE_S):
+                with suppress(ConnectionResetError):  # it had not read all
+                    assert await loop.sock_recv(stranger, 10) == b""
+        await client.says(b"x", b"X")
+
+
+async def test_a_ticket_is_good_for_one_connection(
+    control: EndpointControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[bytes] = []
+    connect_data = control._connect_data
+
+    def remember(ticket: bytes) -> Awaitable[ByteStream]:
+        shown.append(ticket)
+        return connect_data(ticket)
+
+    monkeypatch.setattr(control, "_connect_data", remember)
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        replayed = await connect_data(shown[0])
+        async with asyncio.timeout(PATIENCE_S):
+            assert await aio.read(replayed, 10) == b""
+        replayed.close()
+        await client.says(b"y", b"Y")
+
+
+async def test_a_fault_ends_the_connection_and_not_the_session(control: EndpointControl) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        await aio.write_all(client.link, b"\xff" * 13)
+        async with asyncio.timeout(PATIENCE_S):
+            while await aio.read(client.link, 1000):
+                pass
+        client.cut()
+        await returned(control, client, 1)
+        await client.says(b"y", b"Y")
+
+
+async def test_a_client_that_leaves_ends_the_session(control: EndpointControl) -> None:
+    watcher = Watched()
+    async with sshd() as (connect, events):
+        client = await opened(control, await connect(), watcher)
+        await client.says(b"x", b"X")
+        await aio.write_all(client.link, encode(END, 0))
+        async with asyncio.timeout(PATIENCE_S):
+            assert await watcher.news.get() == (0, "")
+            assert await events.get() == "hung up"
+
+
+async def test_a_session_that_moves_no_byte_ends(control: EndpointControl) -> None:
+    control._limits = "60 1"
+    watcher = Watched()
+    async with sshd() as (connect, events):
+        client = await opened(control, await connect(), watcher)
+        await client.says(b"x", b"X")
+        async with asyncio.timeout(PATIENCE_S):
+            assert await watcher.news.get() == (4, "no byte moved for 1 s")
+            assert await events.get() == "hung up"
+
+
+async def test_a_client_that_stays_away_loses_the_session(control: EndpointControl) -> None:
+    control._limits = "1 0"
+    watcher = Watched()
+    async with sshd() as (connect, events):
+        client = await opened(control, await connect(), watcher)
+        await client.says(b"x", b"X")
+        client.cut()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await watcher.news.get() == (3, "no client came back within 1 s")
+            assert await events.get() == "hung up"
+
+
+async def test_a_worker_that_dies_leaves_its_sessions_to_another(
+    control: EndpointControl, tmp_path: Path
+) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        control._hang_up()
+        other = EndpointControl(tmp_path / "resume", 60.0)
+        await returned(other, client, 1)
+        await client.says(b"y", b"Y")
+        other._hang_up()
+
+
+async def test_an_endpoint_that_dies_ends_its_sessions(
+    control: EndpointControl, tmp_path: Path
+) -> None:
+    watcher = Watched()
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect(), watcher)
+        await client.says(b"x", b"X")
+        os.kill(endpoint_pid(tmp_path / "resume"), signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE_S):
+            code, _why = await watcher.news.get()  # type: ignore[misc]
+        assert code == 1
+        client.cut()
+        again = await opened(control, await connect())  # another one is started
+        await again.says(b"y", b"Y")
+
+
+def endpoint_pid(folder: Path) -> int:
+    """Return the process that listens in `folder`."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"stagedoor.resume" in words and str(folder).encode() in words:
+                return int(process.name)
+    raise AssertionError("no endpoint runs")
