@@ -44,7 +44,7 @@ class Tls:
 def test_one_that_has_ended_is_freed_without_the_collector() -> None:
     """TLS holds 50 KiB for each, with which a flood would fill the memory until the collector runs."""
     pending = PendingConnections(10)
-    one = pending.arrive(Source.of("192.0.2.1", 1), "192.0.2.0/24")
+    one = pending.arrive(Source.of("192.0.2.1", 1), "192.0.2.1")
     tls = Tls()
     one.crowded_out = partial(print, one, tls)
     freed = weakref.ref(tls)

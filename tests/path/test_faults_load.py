@@ -95,6 +95,30 @@ def test_a_source_that_floods_pushes_out_its_own_and_no_slow_client_of_another(
         assert slow.recv(12) == b"HTTP/1.1 407"
 
 
+def test_an_ipv6_48_pushes_out_its_own_and_no_slow_client_of_another(tmp_path: Path) -> None:
+    """Each connection of the flood is of an IPv6 /64 of its own, and so is the only one in it."""
+    settings = (
+        "[listen]\nmax_pending = 20\nheader_timeout_s = 600\n"
+        'proxy_protocol_from = ["127.0.0.1/32"]\nnetworks = ["2001:db8::/32"]\n'
+    )
+
+    def come(source: str) -> socket.socket:
+        preface = f"PROXY TCP6 {source} 2001:db8::1 1024 8022\r\n".encode()
+        return slow_client(gateway, stack, preface=preface)
+
+    with serving(tmp_path, settings) as gateway, contextlib.ExitStack() as stack:
+        slow, neighbour = come("2001:db8:1::1"), come("2001:db8:2:ff01::1")
+        next_ = come("2001:db8:3::1")
+        next_.sendall(head("app01-ssh:22")[20:])
+        assert next_.recv(12) == b"HTTP/1.1 407", "so the gateway knows those before too"
+        flood = [come(f"2001:db8:2:{number:x}::1") for number in range(60)]
+        eventually("there is room again", lambda: sum(map(cut, flood)) >= 42)
+        for honest in (slow, neighbour):
+            assert not cut(honest)
+            honest.sendall(head("app01-ssh:22")[20:])
+            assert honest.recv(12) == b"HTTP/1.1 407"
+
+
 def open_files(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 

@@ -1,5 +1,7 @@
 """Which key is served next, and which one has to go."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,3 +114,80 @@ def test_the_limits_hold_whoever_comes_and_goes(
         held[new] = of
         assert len(limit) == len(held) <= most
         assert max(list(held.values()).count(holder) for holder in held.values()) <= most_of_source
+
+
+# An attacker with an IPv6 /48 has 65,536 sources.
+
+
+def attackers(count: int) -> list[str]:
+    return [f"2001:db8:bad:{number:x}::/64" for number in range(count)]
+
+
+HONEST = ["192.0.2.7", "2001:db8:1::/64", "2001:db8:2:3::/64", "2001:db8:bad:ff07::/64"]
+"""The last one shares the attacker's /48, with a /56 of its own."""
+
+
+def test_a_48_of_single_connections_pushes_out_its_own() -> None:
+    limit: FairQueue[str] = FairQueue(40)
+    for source in HONEST:
+        limit.enter(source, source)
+    victims = [limit.enter(source, source) for source in attackers(200)]
+    assert [victim for victim in victims if victim] == attackers(200)[:164]
+    assert limit.enter("late", "192.0.2.8") in attackers(200)
+
+
+def test_a_56_of_a_shared_48_pushes_out_its_own() -> None:
+    limit: FairQueue[str] = FairQueue(200)
+    neighbours = [f"2001:db8:bad:{number << 8:x}::/64" for number in range(1, 100)]
+    for source in [*neighbours, *attackers(250)]:
+        limit.enter(source, source)
+    assert all(limit.of_source(source) == [source] for source in neighbours)
+
+
+def test_a_48_has_one_turn_at_a_time() -> None:
+    turns: FairQueue[str] = FairQueue(40)
+    for source in [*attackers(40), *HONEST]:
+        turns.line_up(source, source)
+    order = [turns.take() for _ in range(8)]
+    assert set(HONEST) <= set(order)
+    assert len(turns) == 32
+
+
+def test_a_full_queue_of_a_48_makes_room_for_another_source_and_not_for_its_own() -> None:
+    turns: FairQueue[str] = FairQueue(40)
+    for source in attackers(40):
+        assert turns.line_up(source, source) is None
+    assert turns.line_up("more", "2001:db8:bad:ff::/64") == "more"
+    assert turns.line_up("neighbour", "2001:db8:bad:ff07::/64") in attackers(40)
+    assert turns.line_up("honest", "192.0.2.7") in attackers(40)
+
+
+NETWORKS = st.sampled_from(
+    [f"2001:db8:{site}:{part << 8 | n:x}::/64" for site in "12" for part in (0, 1) for n in (0, 1)]
+    + ["192.0.2.1", "192.0.2.2"]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["enter", "line up", "take", "remove"]), NETWORKS)))
+def test_networks_within_networks_are_counted_as_they_come_and_go(
+    steps: list[tuple[str, str]],
+) -> None:
+    queue: FairQueue[tuple[int, str]] = FairQueue(8, 5)
+    waiting: list[tuple[int, str]] = []
+    for number, (what, source) in enumerate(steps):
+        key = (number, source)
+        if what in {"enter", "line up"}:
+            victim = queue.enter(key, source) if what == "enter" else queue.line_up(key, source)
+            waiting.append(key)
+            if victim is not None:
+                waiting.remove(victim)
+        elif what == "take":
+            turn = queue.take()
+            assert (turn is None) == (not waiting)
+            waiting = [key for key in waiting if key != turn]
+        elif waiting:
+            queue.remove(waiting.pop(number % len(waiting)))
+        assert len(queue) == len(waiting) <= 8
+        for of in {source for _, source in waiting}:
+            assert list(queue.of_source(of)) == [key for key in waiting if key[1] == of]
+        assert queue.counts() == Counter(source for _, source in waiting)

@@ -1,8 +1,9 @@
 """A queue that is fair to sources: which entry is served next, and which loses its place. Pure.
 
 Every queue that strangers can fill is a `FairQueue`: unauthenticated connections, passwords to verify,
-logins without a user. It counts entries by source (`model.source.source_network`), so a source that
-floods loses its own places, and a source with a single connection keeps its place.
+logins without a user. It counts entries by network (`model.source.enclosing_networks`): first by site, and
+within a site by the smaller networks, down to the source. So a network that floods loses its own places,
+even one with an IPv6 /48 and thus 65,536 sources, and a client with a single connection keeps its place.
 """
 
 import sys
@@ -11,9 +12,77 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from stagedoor.model.source import site_network
+from stagedoor.model.source import enclosing_networks, site_network
 
 Key = TypeVar("Key")
+
+
+class _Network(Generic[Key]):
+    """A network with its keys: a source has `keys`, and a larger network has `parts`, the networks within it.
+
+    No part is empty. The part whose turn it is comes first.
+    """
+
+    __slots__ = ("_by_size", "keys", "parts", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.keys: dict[Key, None] = {}
+        self.parts: OrderedDict[str, _Network[Key]] = OrderedDict()
+        self._by_size: dict[int, dict[str, None]] = {}
+        """The parts with each size, so that finding the largest needs no pass over all of them."""
+
+    def add(self, key: Key, path: Sequence[str]) -> None:
+        """Add `key` to the source at the end of `path`."""
+        self.size += 1
+        if not path:
+            self.keys[key] = None
+            return
+        part = self.parts.setdefault(path[0], _Network())
+        part.add(key, path[1:])
+        self._move(path[0], part.size - 1, part.size)
+
+    def remove(self, key: Key, path: Sequence[str]) -> None:
+        """Remove `key` from the source at the end of `path`, where it is."""
+        self.size -= 1
+        if not path:
+            del self.keys[key]
+            return
+        part = self.parts[path[0]]
+        part.remove(key, path[1:])
+        self._move(path[0], part.size + 1, part.size)
+        if not part.size:
+            del self.parts[path[0]]
+
+    def find(self, path: Sequence[str]) -> "_Network[Key] | None":
+        """Return the network at the end of `path`, or None if it has no keys."""
+        network: _Network[Key] | None = self
+        for name in path:
+            network = network and network.parts.get(name)
+        return network
+
+    def end_turn(self, path: Sequence[str]) -> None:
+        """Put the networks along `path` behind those beside them, as far as they have keys."""
+        if path and path[0] in self.parts:
+            self.parts.move_to_end(path[0])
+            self.parts[path[0]].end_turn(path[1:])
+
+    def fullest(self) -> "_Network[Key]":
+        """Return the largest part; among equals, the one that has had its size for longest."""
+        return self.parts[next(iter(self._by_size[max(self._by_size)]))]
+
+    def fullest_source(self) -> "_Network[Key]":
+        """Return the source to take a key from: the largest one of the largest network of each level."""
+        return self.fullest().fullest_source() if self.parts else self
+
+    def _move(self, name: str, before: int, now: int) -> None:
+        if before:
+            parts = self._by_size[before]
+            del parts[name]
+            if not parts:
+                del self._by_size[before]
+        if now:
+            self._by_size.setdefault(now, {})[name] = None
 
 
 class FairQueue(Generic[Key]):
@@ -25,56 +94,57 @@ class FairQueue(Generic[Key]):
     def __init__(self, room: int = sys.maxsize, room_of_source: int | None = None) -> None:
         self._room = room
         self._room_of_source = room_of_source
-        self._by_source: OrderedDict[str, dict[Key, None]] = OrderedDict()
-        """The source whose turn it is comes first; no source is empty."""
-        self._source_of: dict[Key, str] = {}
-        self._by_count: dict[int, dict[str, None]] = {}
-        """The sources with each count, so that finding the largest count needs no pass over all sources."""
+        self._all: _Network[Key] = _Network()
+        self._path_of: dict[Key, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
-        return len(self._source_of)
+        return self._all.size
 
     def of_source(self, source: str) -> Sequence[Key]:
         """Return the keys of `source`, the oldest first."""
-        return list(self._by_source.get(source, ()))
+        network = self._all.find(enclosing_networks(source))
+        return list(network.keys) if network else []
 
     def counts(self) -> Mapping[str, int]:
         """Return how many keys each source has."""
-        return {source: len(keys) for source, keys in self._by_source.items()}
+        return Counter(path[-1] for path in self._path_of.values())
 
-    def fullest(self) -> str | None:
-        """Return the source with the most keys; among equals, the one that has had that many for longest."""
-        return next(iter(self._by_count[max(self._by_count)])) if self._by_count else None
+    def of_fullest(self) -> Sequence[Key]:
+        """Return the keys of the source that has to make room, the oldest first.
+
+        It is the one with the most keys within the network with the most; among equals, the one that has
+        had that many for longest.
+        """
+        return list(self._all.fullest_source().keys)
 
     def add(self, key: Key, source: str) -> None:
         """Add `key` to the queue, whether there is room or not."""
-        keys = self._by_source.setdefault(source, {})
-        keys[key] = None
-        self._source_of[key] = source
-        self._recount(source, len(keys) - 1, len(keys))
+        path = enclosing_networks(source)
+        self._all.add(key, path)
+        self._path_of[key] = path
 
     def remove(self, key: Key) -> None:
         """Remove `key` from the queue, if it is there."""
-        source = self._source_of.pop(key, None)
-        if source is None:
-            return
-        keys = self._by_source[source]
-        del keys[key]
-        self._recount(source, len(keys) + 1, len(keys))
-        if not keys:
-            del self._by_source[source]
+        path = self._path_of.pop(key, None)
+        if path is not None:
+            self._all.remove(key, path)
 
     def enter(self, key: Key, source: str) -> Key | None:
         """Add `key`, and return the key that loses its place for it, or None.
 
-        That is the oldest key of the source with the most keys, or of `source` if that has used all of
-        its own places: the oldest key has had the most time to do what it is waited for.
+        That is the oldest key of the source that has to make room (`of_fullest`), or of `source` if that
+        has used all of its own places: the oldest key has had the most time to do what it is waited for.
         """
         victim: Key | None = None
-        if self._room_of_source is not None and self._count(source) >= self._room_of_source:
-            victim = next(iter(self._by_source[source]))
-        elif len(self) >= self._room and (fullest := self.fullest()) is not None:
-            victim = next(iter(self._by_source[fullest]))
+        own = self._all.find(enclosing_networks(source))
+        if (
+            own is not None
+            and self._room_of_source is not None
+            and own.size >= self._room_of_source
+        ):
+            victim = next(iter(own.keys))
+        elif self._all.size >= self._room and self._all.size:
+            victim = next(iter(self._all.fullest_source().keys))
         if victim is not None:
             self.remove(victim)
         self.add(key, source)
@@ -84,40 +154,49 @@ class FairQueue(Generic[Key]):
         """Queue `key` for its turn, and return the key that loses its place, or None.
 
         That is the newest key of the source with the most keys, because the others have waited longer.
-        It is `key` itself, which is then not queued, if no other source has more keys than its own.
+        It is `key` itself, which is then not queued, if no other network has more keys than its own.
         """
         victim: Key | None = None
-        if len(self) >= self._room:
-            fullest = self.fullest()
-            if fullest is None or self._count(fullest) <= self._count(source) + 1:
+        if self._all.size >= self._room:
+            fuller = self._fuller_than(enclosing_networks(source))
+            if fuller is None:
                 return key
-            victim = next(reversed(self._by_source[fullest]))
+            victim = next(reversed(fuller.fullest_source().keys))
             self.remove(victim)
         self.add(key, source)
         return victim
 
     def take(self) -> Key | None:
-        """Remove and return the key whose turn it is, or None if the queue is empty. Sources take turns."""
-        if not self._by_source:
+        """Remove and return the key whose turn it is, or None if the queue is empty.
+
+        Sites take turns, and within a site its networks.
+        """
+        if not self._all.size:
             return None
-        source = next(iter(self._by_source))
-        key = next(iter(self._by_source[source]))
+        network = self._all
+        while network.parts:
+            network = next(iter(network.parts.values()))
+        key = next(iter(network.keys))
+        path = self._path_of[key]
         self.remove(key)
-        if source in self._by_source:
-            self._by_source.move_to_end(source)
+        self._all.end_turn(path)
         return key
 
-    def _count(self, source: str) -> int:
-        return len(self._by_source.get(source, ()))
+    def _fuller_than(self, path: Sequence[str]) -> "_Network[Key] | None":
+        """Return the largest network that has more keys than the one on `path` beside it, even with one more.
 
-    def _recount(self, source: str, before: int, now: int) -> None:
-        if before:
-            sources = self._by_count[before]
-            del sources[source]
-            if not sources:
-                del self._by_count[before]
-        if now:
-            self._by_count.setdefault(now, {})[source] = None
+        Of several such levels, the one of the largest networks decides. None if there is none.
+        """
+        network: _Network[Key] | None = self._all
+        for name in path:
+            if network is None or not network.parts:
+                return None
+            own = network.parts.get(name)
+            fullest = network.fullest()
+            if fullest.size > (own.size if own else 0) + 1:
+                return fullest
+            network = own
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,14 +73,22 @@ def source_network(address: Address) -> str:
 
 
 @lru_cache(maxsize=4096)  # every arrival counts all who wait
-def site_network(source: str) -> str:
-    """Return the site of a `source_network`.
+def enclosing_networks(source: str) -> tuple[str, ...]:
+    """Return the networks that a `source_network` is counted in, the largest first, and last `source` itself.
 
-    That is the IPv6 /48 that a subscriber or an office may have (RFC 6177 §2); an IPv4 address is a
-    site of its own.
+    They are the IPv6 /48 and /56 that a subscriber or an office may have (RFC 6177 §2). An IPv4 address, or
+    whatever else is counted as one source, is in no larger network.
     """
     address, slash, _ = source.partition("/")
-    return f"{IPv6Address(int(IPv6Address(address)) >> 80 << 80)}/48" if slash else source
+    if not slash:
+        return (source,)
+    prefix = int(IPv6Address(address))
+    return f"{IPv6Address(prefix >> 80 << 80)}/48", f"{IPv6Address(prefix >> 72 << 72)}/56", source
+
+
+def site_network(source: str) -> str:
+    """Return the largest network that a `source_network` is counted in: an IPv6 /48, or `source` itself."""
+    return enclosing_networks(source)[0]
 
 
 def within(address: Address, networks: tuple[Network, ...]) -> bool:

@@ -87,7 +87,7 @@ class ListenSettings(Table, frozen=True):
         Count,
         Meta(
             description="Connections in one worker that have not yet sent a whole header. When one more "
-            "arrives, the oldest of the source with the most of them is closed, so that slow clients cannot "
+            "arrives, the oldest of the network with the most of them is closed, so that slow clients cannot "
             "lock others out. The WebShell applies this limit to connections that have sent nothing, of "
             "which one source may have a quarter. Of those that have sent something but are not yet "
             "authenticated, it keeps at most 768 over plain HTTP and 384 over TLS."
@@ -239,8 +239,8 @@ class SshSettings(Table, frozen=True):
         Meta(
             description="START:RATE:FULL, connections in one worker that have not logged in yet. Above "
             "START, each new connection drops a waiting one with a probability of RATE %, which grows to "
-            "100 % at FULL. It drops one of the source (an IPv4 address, an IPv6 /64) that has the most of "
-            "them."
+            "100 % at FULL. It drops one of the network that has the most of them: an IPv4 address, or an "
+            "IPv6 /48 and within it the /56 and the /64."
         ),
     ] = "100:30:500"
     handshakes_per_s: Annotated[

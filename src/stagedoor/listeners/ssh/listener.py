@@ -60,10 +60,9 @@ class Startups(FairQueue[Key]):
 
     def enter(self, key: Key, source: str) -> Key | None:
         """Let `key` wait, and return the connection that must make room for it, or None."""
-        fullest = self.fullest()
         victim: Key | None = None
-        if fullest is not None and self._must_drop():
-            keys = self.of_source(fullest)
+        if len(self) and self._must_drop():
+            keys = self.of_fullest()
             victim = keys[int(self._roll() * len(keys))]
             self.remove(victim)
         self.add(key, source)
