@@ -72,3 +72,40 @@ def test_mc_can_be_read_in_each_palette(tab: Tab, base: str, theme: str) -> None
         except AssertionError:
             pytest.fail(f"{palette} {theme}: {bad()[:10]}")
     tab.ask("localStorage.clear()")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_dim_text_can_be_read_in_each_palette_and_is_dim(tab: Tab, base: str, theme: str) -> None:
+    terminal(tab, base, f"dim-{theme}")
+    choose(tab, "theme", theme)
+    colours = "".join(rf"\033[2;{number}mdim{number}\033[m " for number in (*range(31, 38), 39))
+    run(tab, rf"clear; printf '\033[2mdim\033[m {colours} plain\n'; printf '\033[2;44mdim\033[m\n'")
+    shows(tab, "plain")
+    for palette in PALETTES:
+        choose(tab, "palette", palette)
+        least = 7 if palette == "contrast" else 4.5
+
+        def bad(least: float = least) -> list[object]:
+            cells = [cell for cell in json.loads(tab.ask(CELLS)) if "dim" in cell[0]]
+            assert cells
+            return [
+                (text, round(ratio, 2))
+                for text, fore, back in cells
+                if (ratio := contrast(fore, back)) < least - 0.05
+            ]
+
+        try:
+            wait_until(lambda: not bad(), 10)
+        except AssertionError:
+            pytest.fail(f"{palette} {theme}: {bad()}")
+    choose(tab, "palette", "stagedoor")
+    assert dimmed(tab) < 0.8, "it differs from plain text"
+    tab.ask("localStorage.clear()")
+
+
+def dimmed(tab: Tab) -> float:
+    """Return the contrast of dim text in the default colour, as a part of that of other text."""
+    cells = json.loads(tab.ask(CELLS))
+    dim = next(cell for cell in cells if cell[0].strip() == "dim39")
+    plain = next(cell for cell in cells if "plain" in cell[0])
+    return contrast(*dim[1:]) / contrast(*plain[1:])

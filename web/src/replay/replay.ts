@@ -4,7 +4,7 @@ import { ImageAddon } from "@xterm/addon-image";
 import { SerializeAddon } from "@xterm/addon-serialize";
 import { Terminal } from "@xterm/xterm";
 import { CastError, clock, event, header, Marks, shownAt, type Mark } from "./cast";
-import { dress, readableLines } from "../terminal/contrast";
+import { dress, readableText } from "../terminal/contrast";
 import { fitGlyphs } from "../terminal/glyphs";
 import { joinEmoji } from "../terminal/graphemes";
 import { markStyles } from "../nonce";
@@ -87,7 +87,7 @@ async function begin(): Promise<void> {
   const reel = new Reel(ranged(source), Number(size));
   const [first, duration] = await Promise.all([new Head(reel, 0).line(), reel.duration(), document.fonts.ready]);
   term.open(screen);
-  readableLines(term);
+  readableText(term);
   fitGlyphs(term);
   colour();
   if (first === undefined) return say("This recording is empty.");

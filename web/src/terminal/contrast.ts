@@ -2,8 +2,9 @@
  * The terminal's palette, and a minimum contrast for box-drawing lines. xterm.js leaves box-drawing characters as they
  * are, since some fonts draw arrows with them that must match a neighbour's background. So the frames of mc and dialog,
  * which are lines in one colour on another, can vanish. Here only the lines are treated as text: blocks (from U+2580)
- * and Powerline's arrows stay. Names with an underscore are xterm.js's own; if they are missing, frames keep the colours
- * of their program.
+ * and Powerline's arrows stay. xterm.js also asks for half the contrast only where text is dim (SGR 2), and draws it
+ * half transparent. Here dim text is halfway to its background, but no closer to it than other text may be. Names with
+ * an underscore are xterm.js's own; if they are missing, frames keep the colours of their program.
  */
 
 import type { Terminal } from "@xterm/xterm";
@@ -15,8 +16,14 @@ interface Cell {
   isDim(): number;
 }
 
+interface Colour {
+  css: string;
+  /** Red, green, blue and alpha, a byte each, the red one highest. */
+  rgba: number;
+}
+
 interface Factory {
-  _applyMinimumContrast(element: HTMLElement, background: unknown, foreground: unknown, cell: Cell, ...more: unknown[]): boolean;
+  _applyMinimumContrast(element: HTMLElement, background: Colour, foreground: Colour, cell: Cell, ...more: unknown[]): boolean;
 }
 
 interface Core {
@@ -27,15 +34,24 @@ const FIRST_LINE = 0x2500;
 const LAST_LINE = 0x257f;
 const LETTER = 0x61;
 
-/** Raise the contrast of lines in an open terminal. */
-export function readableLines(term: Terminal): void {
+/** Return the colour halfway between two, as xterm.js draws dim text. */
+export function halfway(background: Colour, foreground: Colour): Colour {
+  const at = (colour: Colour, shift: number) => (colour.rgba >>> shift) & 0xff;
+  const half = [24, 16, 8].map((shift) => Math.round((at(background, shift) + at(foreground, shift)) / 2));
+  const hex = `${half.map((part) => part.toString(16).padStart(2, "0")).join("")}ff`;
+  return { css: `#${hex.slice(0, 6)}`, rgba: parseInt(hex, 16) };
+}
+
+/** Raise the contrast of lines and of dim text in an open terminal. */
+export function readableText(term: Terminal): void {
   const factory = (term as unknown as { _core?: Core })._core?._renderService?._renderer?.value?._rowFactory;
   const add = factory?._applyMinimumContrast?.bind(factory);
   if (factory === undefined || add === undefined) return;
   factory._applyMinimumContrast = (element, background, foreground, cell, ...more) => {
     const code = cell.getCode();
     const line = code >= FIRST_LINE && code <= LAST_LINE;
-    return add(element, background, foreground, line ? { getCode: () => LETTER, isDim: () => cell.isDim() } : cell, ...more);
+    const shown = { getCode: () => (line ? LETTER : code), isDim: () => 0 };
+    return add(element, background, cell.isDim() ? halfway(background, foreground) : foreground, shown, ...more);
   };
 }
 

@@ -9,7 +9,7 @@ import { Attachment, type Event } from "./attachment";
 import { blink } from "./blink";
 import { copied, copiedWords } from "./clipboard";
 import { chooseMode, guestRequest, share, terminals, type Admitted } from "./dialogs";
-import { readableLines } from "./contrast";
+import { readableText } from "./contrast";
 import { Connection, type State } from "./connection";
 import type { Entry } from "./dial";
 import { SharedSize } from "./shared-size";
@@ -266,7 +266,7 @@ addEventListener("pagehide", () => {
 async function begin(): Promise<void> {
   await document.fonts.ready;
   term.open(screen);
-  readableLines(term);
+  readableText(term);
   fitGlyphs(term);
   pictures = pace(term);
   blink(term, menu.still);
