@@ -113,6 +113,12 @@ def test_any_login_name_is_the_user_who_runs_the_gateway(ssh: Ssh) -> None:
     assert ssh("id -un", "-l", "somebody").stdout == me
 
 
+def test_bash_finds_the_program_for_files_whatever_its_path(ssh: Ssh) -> None:
+    """Debian's /etc/profile sets a PATH of its own for each login shell."""
+    done = ssh(None, "-T", input=b"PATH=/usr/bin:/bin\nstagedoor-get /nowhere/none\n")
+    assert b"stagedoor-get: there is no terminal here" in done.stderr
+
+
 def test_without_a_command_a_login_shell_reads_standard_input(ssh: Ssh) -> None:
     done = ssh(None, "-T", input=b"shopt -q login_shell && echo login\nexit 4\n")
     assert done.returncode == 4

@@ -29,6 +29,8 @@ _LAST_WORDS_S = 0.1
 """Seconds for output that is still on its way through the terminal when a login has ended."""
 _OWN = Path(__file__).with_name("bin")
 """The folder with Stagedoor's own program, `stagedoor-get`. It is last in PATH, so that it hides no other."""
+_FUNCTION = {"BASH_FUNC_stagedoor-get%%": f'() {{ {shlex.quote(f"{_OWN}/stagedoor-get")} "$@"; }}'}
+"""The same program as an exported function of bash, which stays when /etc/profile sets another PATH."""
 _PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{_OWN}"
 
 _HOLDER = [sys.executable, "-m", "stagedoor.holder"]
@@ -188,6 +190,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
             for name, value in chan.get_environment().items()
             if name == "LANG" or (name.startswith("LC_") and name.isidentifier())
         }
+        if shell.rpartition("/")[2] == "bash":
+            environment |= _FUNCTION
         environment |= self._context.shell.env
         if self._terminal is not None:
             environment["TERM"] = self._terminal.type or "dumb"
