@@ -100,7 +100,7 @@ async def test_a_job_that_logs_in_without_end_fills_no_memory_and_hinders_no_oth
     assert [isinstance(answer, LoginResult) for answer in answers] == [True] * 4 + [False] * 2
     assert isinstance(answers[-1], Denial)
     assert (answers[-1].reason, answers[-1].retry_after_s) == (Reason.THROTTLED, 1)
-    assert "[[machines]] 'shop'" in answers[-1].message
+    assert "the rule 'shop'" in answers[-1].message
     assert jobs.bound() == 4
     assert isinstance(await jobs.log_in("blog"), LoginResult)
     jobs.now += 0.5

@@ -80,7 +80,7 @@ async def test_a_security_key_that_asked_for_a_pin_needs_no_other_proof(laptop: 
         await jumps(laptop, SecurityKeyPair(key, TOUCHED | VERIFIED), "secret") == b"SSH-2.0-x\r\n"
     )
     touched = await jumps(laptop, SecurityKeyPair(key, TOUCHED), "secret")
-    assert "secret wants a fresh proof that you are there (step_up.targets)" in str(touched)
+    assert "secret wants a fresh proof that you are there, which" in str(touched)
     assert await jumps(laptop, SecurityKeyPair(key, TOUCHED), "app01") == b"SSH-2.0-x\r\n"
 
 
@@ -100,7 +100,7 @@ async def test_a_security_key_that_a_browser_bound_proves_nothing(laptop: Laptop
 def test_a_registered_key_alone_is_refused_with_what_would_help(laptop: Laptop) -> None:
     refused = laptop.ssh("secret.ssh")
     assert refused.returncode != 0
-    assert b"which this key cannot give: sign in on the WebShell's page" in refused.stderr
+    assert b"which this key cannot give; sign in on the WebShell's page" in refused.stderr
     denied = [
         (session["identity"], session["target"])
         for session in laptop.gateway.sessions("denied")

@@ -141,7 +141,7 @@ def test_an_upload_and_a_download_that_are_cut_go_on(mover: Mover, tmp_path: Pat
 def test_a_file_that_is_too_large_is_told_in_our_words(mover: Mover, tmp_path: Path) -> None:
     answer = mover.begin(Sent(tmp_path, b"f", LARGE + 1))
     assert answer.status == 413
-    assert "web.max_upload_mib" in answer.said["message"]
+    assert "may be sent at most" in answer.said["message"]
 
 
 def test_only_the_page_of_that_very_origin_can_ask(

@@ -93,7 +93,7 @@ def test_who_leaves_the_group_is_signed_out_and_told_why(gateway: Gateway, port:
     gateway.command("user", "group", "leaving", "--remove", "oncall")
     wait_until(lambda: person.get("/").status == 303)
     said = person.send("POST", "/api/sign-in", "{}")
-    assert "accounts.password_groups" in json.loads(said.text)["over"]
+    assert "is in none of the groups that have passwords" in json.loads(said.text)["over"]
 
 
 def test_an_invitation_and_a_link_know_of_it(gateway: Gateway, port: int) -> None:

@@ -166,8 +166,8 @@ class Apps:
         namespace = self._namespace(target)
         pods = await self._cluster.list(Kind.POD, namespace, f"{SHELL_OF}={target.app}")
         if not pods:
-            raise NotFoundError(
-                f"{target} has no shell now; start one with: stagedoor app start {target}"
+            raise NotFoundError.with_mend(
+                f"{target} has no shell now", f"start one with: stagedoor app start {target}"
             )
         newest = max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
         return await self._cluster.logs(
@@ -180,15 +180,15 @@ class Apps:
         if why is not None:
             raise StagedoorError(f"the cluster cannot be asked: {why}")
         if not self._shells.knows(target):
-            raise NotFoundError(
-                f"there is no app {target} that offers a shell; see: stagedoor app list"
+            raise NotFoundError.with_mend(
+                f"there is no app {target} that offers a shell", "see: stagedoor app list"
             )
 
     def _namespace(self, target: Target) -> str:
         namespace = self._namespaces.get(target.environment)
         if namespace is None:
-            raise NotFoundError(
-                f"no environment {target.environment!r} is in kubernetes.namespaces"
+            raise NotFoundError.with_mend(
+                f"there is no environment {target.environment!r}", "kubernetes.namespaces has all"
             )
         return namespace
 

@@ -18,7 +18,7 @@ async def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T 
     except StoreError as error:
         return store_unavailable(error)
     except (RefusedError, NotFoundError, ConflictError) as error:
-        return Denial(Reason.BAD_REQUEST, str(error))
+        return Denial(Reason.BAD_REQUEST, str(error), person_message=error.public)
 
 
 def store_unavailable(error: StoreError) -> Denial:

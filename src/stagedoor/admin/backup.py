@@ -212,9 +212,9 @@ def restore_backup(file: Path, settings_file: Path, *, force: bool, now: float) 
             settings = load_settings(settings_file)
             _refuse_running(settings)
             if manifest["store"] != stores.kind_of(settings.place):
-                raise RefusedError(
-                    f"{file} has a store of {manifest['store']}, and the settings name another kind; "
-                    "restore it where store.url fits, and see: stagedoor store copy --help"
+                raise RefusedError.with_mend(
+                    f"{file} has a store of {manifest['store']}, and the settings name another kind",
+                    "restore it where store.url fits, and see: stagedoor store copy --help",
                 )
             _make_data_dir(settings.data_dir, str(manifest["owner"]))
             moved = _put_aside(settings, force=force, now=now)

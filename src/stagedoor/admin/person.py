@@ -44,7 +44,7 @@ def user_state(service: AdminService, name: str) -> UserState:
         policy = read_policy(transaction)
         user = policy.all_users.get(name)
         if user is None:
-            raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
+            raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
         subjects = subjects_of(name, user.groups)
         provided = identities.provided_groups_of(transaction, name)
         accounts = [

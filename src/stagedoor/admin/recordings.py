@@ -70,7 +70,9 @@ def find_recording(service: AdminService, prefix: str) -> Recorded:
         recorded for recorded in recordings if recorded.file.id.startswith(prefix)
     ]
     if not matches:
-        raise NotFoundError(f"there is no recording {prefix}; see `stagedoor recording list`")
+        raise NotFoundError.with_mend(
+            f"there is no recording {prefix}", "see `stagedoor recording list`"
+        )
     if len(matches) > 1:
         raise RefusedError(f"more than one recording begins with {prefix}; write more of the id")
     return matches[0]

@@ -293,16 +293,17 @@ def change_grant(
     if both := allow & without:
         raise RefusedError(f"{to_words(both)}: both allowed and taken away")
     if Permission.ENTER in allow | without:
-        raise RefusedError(
-            "a grant to enter stays one; to change that, remove it and add another "
-            f"(stagedoor grant remove {number})"
+        raise RefusedError.with_mend(
+            "a grant to enter stays one",
+            f"to change that, remove it and add another (stagedoor grant remove {number})",
         )
     with service.change("grant.change", revokes=not allow) as change:
         rule = people.find_grant(change.transaction, number)
         rule = replace(rule, permissions=(rule.permissions | allow) - without)
         if not rule.permissions:
-            raise RefusedError(
-                f"grant {number} would permit nothing; remove it: stagedoor grant remove {number}"
+            raise RefusedError.with_mend(
+                f"grant {number} would permit nothing",
+                f"remove it: stagedoor grant remove {number}",
             )
         people.set_permissions(change.transaction, number, rule.permissions)
         change.fields |= _grant_fields(number, rule)

@@ -55,7 +55,9 @@ def find_session(service: AdminService, prefix: str) -> SessionRecord:
         raise RefusedError(f"{prefix!r} is too short for a session's id: {MIN_PREFIX} characters")
     matches = rows.find_sessions(service.database, prefix, limit=2)
     if not matches:
-        raise NotFoundError(f"there is no session {prefix}; see `stagedoor session list`")
+        raise NotFoundError.with_mend(
+            f"there is no session {prefix}", "see `stagedoor session list`"
+        )
     if len(matches) > 1:
         raise RefusedError(f"more than one session begins with {prefix}; write more of the id")
     return matches[0]

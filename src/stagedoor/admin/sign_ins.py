@@ -36,7 +36,7 @@ def find_sign_in(service: AdminService, prefix: str) -> SignInRecord:
         sign_in for sign_in in list_sign_ins(service) if prefix and sign_in.id.startswith(prefix)
     ]
     if not matches:
-        raise NotFoundError(f"no sign-in {prefix!r} lasts; see: stagedoor sign-in list")
+        raise NotFoundError.with_mend(f"no sign-in {prefix!r} lasts", "see: stagedoor sign-in list")
     if len(matches) > 1:
         raise RefusedError(f"{len(matches)} sign-ins begin with {prefix!r}; give more of the id")
     return matches[0]

@@ -103,14 +103,14 @@ def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
     if denial is not None:
         return denial
     if trust.revocations.holds_certificate(certificate):
-        return _deny(f"{_named(certificate)} was revoked (ssh.revoked_keys_file)")
+        return _revoked(_named(certificate))
     return None
 
 
 def revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
     """Return a denial if this key, a blob, was revoked, or None."""
     if revocations.holds_key(key):
-        return _deny(f"the key {fingerprint(key)} was revoked (ssh.revoked_keys_file)")
+        return _revoked(f"the key {fingerprint(key)}")
     return None
 
 
@@ -214,3 +214,9 @@ def _named(certificate: Certificate) -> str:
 
 def _deny(message: str) -> Denial:
     return Denial(Reason.CREDENTIAL_WRONG, message)
+
+
+def _revoked(what: str) -> Denial:
+    return Denial.with_mend(
+        Reason.CREDENTIAL_WRONG, f"{what} was revoked", "ssh.revoked_keys_file", "use another"
+    )

@@ -45,18 +45,21 @@ def step_up_needed(
     since = now - rules.fresh_s
     if identity.present_at is not None and identity.present_at > since:
         return None
-    wants = f"{target.login_name} wants a fresh proof that you are there (step_up.targets)"
+    wants = f"{target.login_name} wants a fresh proof that you are there"
+    mend = "step_up.targets"
     if identity.sign_in is None:
         shown = _CREDENTIALS.get(identity.method, "what you came by")
-        return Denial(
+        return Denial.with_mend(
             Reason.STEP_UP_NEEDED,
-            f"{wants}, which {shown} cannot give: sign in on the WebShell's page or with stagedoor login, or "
-            "use a security key that asks for a PIN or finger (ssh-keygen -t ed25519-sk -O verify-required)",
+            f"{wants}, which {shown} cannot give",
+            mend,
+            "sign in on the WebShell's page or with stagedoor login, or use a security key that asks for a "
+            "PIN or finger (ssh-keygen -t ed25519-sk -O verify-required)",
         )
     if proved_lately(policy, identity, since):
         return None
     where = rules.url or "the WebShell's page /step-up"
-    return Denial(Reason.STEP_UP_NEEDED, f"{wants}: open {where}, then try again")
+    return Denial.with_mend(Reason.STEP_UP_NEEDED, wants, mend, f"open {where}, then try again")
 
 
 def proved_lately(policy: Policy, identity: Identity, since: float) -> bool:

@@ -174,7 +174,7 @@ def _public(settings: Settings) -> tuple[str, bool]:
 
 def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
     """Return this gateway's host CA as a line. Raises SettingsError if ssh trusts another one already."""
-    how = "give the gateway's with --host-ca FILE (on the gateway: stagedoor ca show host >FILE)"
+    how = "give the gateway's with --host-ca FILE, which an administrator has"
     try:
         line = host_ca_line(settings)
     except StagedoorError as error:

@@ -49,14 +49,14 @@ _QUERY = re.compile(
     rb"|\[>[0-9;]*q"  # XTVERSION
     rb"|\[\?u"  # the keyboard's flags
     rb"|\](?!8;)[^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC except links: titles, colours, the clipboard
-    rb"|[P_^X][^\x1b]*\x1b\\"  # DCS, APC, PM, SOS
+    rb"|(?:P(?![0-9;]*q)|[_^X])[^\x1b]*\x1b\\"  # DCS except sixel pictures, APC, PM, SOS
     rb"|Z"  # DECID
     rb")|\x05"  # ENQ
 )
 
 
 def replayable(data: bytes) -> bytes:
-    """Return `data` without queries, clipboard writes, titles, images and device strings."""
+    """Return `data` without queries, clipboard writes, titles, and device strings but sixel pictures."""
     return _QUERY.sub(b"", data)
 
 

@@ -91,10 +91,11 @@ class TunnelListener:
             return
         victim.give_way()
         self._flow.deny(
-            Denial(
+            Denial.with_mend(
                 Reason.OVERLOADED,
-                f"more than {self._limits.max_pending} connections had not sent a whole header "
-                "(listen.max_pending), and this was the oldest of the source that has most of them",
+                f"more than {self._limits.max_pending} connections had not sent a whole header, and this was "
+                "the oldest of the network that has most of them",
+                "listen.max_pending",
             ),
             victim.origin,
         )

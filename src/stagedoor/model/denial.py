@@ -51,13 +51,21 @@ class Denial:
         return cls(Reason.INTERNAL, "a fault in the gateway; its log has more")
 
     @classmethod
-    def with_mend(cls, reason: Reason, what: str, mend: str, advice: str) -> "Denial":
+    def with_mend(
+        cls,
+        reason: Reason,
+        what: str,
+        mend: str,
+        advice: str = "",
+        retry_after_s: int | None = None,
+    ) -> "Denial":
         """Return a refusal that an administrator can lift by `mend`: a command, or a setting.
 
         `mend` appears in the log, in the audit and in administrators' commands. The person who is
-        refused reads `advice` instead: what they can do themselves.
+        refused reads `advice` instead, if there is any: what they can do themselves.
         """
-        return cls(reason, f"{what} ({mend})", person_message=f"{what}; {advice}")
+        line = f"{what}; {advice}" if advice else what
+        return cls(reason, f"{what} ({mend})", retry_after_s, person_message=line)
 
     @property
     def line(self) -> str:

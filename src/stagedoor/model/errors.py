@@ -1,16 +1,28 @@
 """Errors that are reported to the person who runs a command or logs in."""
 
 import sys
+from typing import Self
 
 
 class StagedoorError(Exception):
     """An error whose text is for a person.
 
-    `str(error)` is one line: what happened, to which object, and the command or setting that fixes it.
-    `exit_code` is a command's exit status.
+    `str(error)` is one line for an administrator: what happened, to which object, and the command or setting
+    that fixes it. `public` is the line for developers, which names none of these, and no location of the
+    store. `exit_code` is a command's exit status.
     """
 
     exit_code = 1
+
+    def __init__(self, text: str, public: str | None = None) -> None:
+        """Create the error. If `public` is None, developers get `text`."""
+        super().__init__(text)
+        self.public = text if public is None else public
+
+    @classmethod
+    def with_mend(cls, what: str, mend: str) -> Self:
+        """Return an error that an administrator can lift by `mend`: a command, or a setting."""
+        return cls(f"{what}; {mend}", what)
 
 
 class SettingsError(StagedoorError):
@@ -20,15 +32,7 @@ class SettingsError(StagedoorError):
 
 
 class StoreError(StagedoorError):
-    """The store cannot be opened, read or written.
-
-    `public` is the text for developers, which never contains the store's location.
-    """
-
-    def __init__(self, text: str, public: str | None = None) -> None:
-        """Create the error. If `public` is None, developers get `text`, which must not name the location."""
-        super().__init__(text)
-        self.public = text if public is None else public
+    """The store cannot be opened, read or written."""
 
 
 class StoreUnavailableError(StoreError):

@@ -115,7 +115,7 @@ class Policy:
     def why_password_over(self, user: User) -> str:
         """Return why the password that `user` presented before is no longer valid."""
         if user.password_hash is None and self.password_groups is not None:
-            return f"{user.name!r} is in none of the groups that have passwords (accounts.password_groups)"
+            return f"{user.name!r} is in none of the groups that have passwords"
         return f"the password of {user.name!r} was changed"
 
     def end_of(self, sign_in: SignIn) -> float:

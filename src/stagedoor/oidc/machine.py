@@ -48,7 +48,7 @@ def read_jwks_uri(document: bytes, issuer: str) -> str:
     """
     fields = read_object(document, "the discovery document")
     if fields.get("issuer") != issuer:
-        raise OidcError("the discovery document is of another issuer than machines.issuer")
+        raise OidcError("the discovery document of the issuer is of another one")
     return read_endpoint(fields, "jwks_uri")
 
 
@@ -80,7 +80,7 @@ def find_rule(claims: MachineClaims, rules: Sequence[Rule]) -> Rule:
     candidates = [rule for rule in rules if rule.audience in claims.audience]
     if not candidates:
         raise OidcError(
-            f"the ID token is for {_shown(' '.join(claims.audience))} (aud), and no [[machines]] table of "
+            f"the ID token is for {_shown(' '.join(claims.audience))} (aud), and no rule for machines of "
             "its issuer is; ask for a token with the audience that your administrators name"
         )
     wrong = {rule.name: _wrong(claims.all, rule) for rule in candidates}
@@ -93,7 +93,7 @@ def find_rule(claims: MachineClaims, rules: Sequence[Rule]) -> Rule:
         for name in wrong[nearest.name]
     )
     raise OidcError(
-        f"no [[machines]] table takes this ID token; nearest is {nearest.name!r}, but {mismatches}"
+        f"no rule for machines takes this ID token; nearest is {nearest.name!r}, but {mismatches}"
     )
 
 

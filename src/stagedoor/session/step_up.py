@@ -41,7 +41,7 @@ class StepUpRequest:
         if instruction is None:
             return refused
         refused = replace(
-            refused, person_message=f"step-up: {instruction}, then connect again. {refused.message}"
+            refused, person_message=f"step-up: {instruction}, then connect again. {refused.line}"
         )
         if progress is None:
             return refused
@@ -66,8 +66,10 @@ class StepUpRequest:
 
     @property
     def _late(self) -> Denial:
-        return Denial(
+        return Denial.with_mend(
             Reason.STEP_UP_NEEDED,
             f"nobody proved within {STEP_UP_WAIT_S / MINUTE_S:.3g} min that they are there, which "
-            f"{self.grant.target.login_name} wants (step_up.targets); connect again",
+            f"{self.grant.target.login_name} wants",
+            "step_up.targets",
+            "connect again",
         )

@@ -142,7 +142,7 @@ class CredentialService:
             return denial
         most = self._context.settings.accounts.token_max_days
         if not 0 < days <= most:
-            return _refused(f"a token lasts up to {most:g} days (accounts.token_max_days)")
+            return _refused(f"a token lasts up to {most:g} days")
         policy = self._context.policy()
         user = policy.users.get(identity.name)
         if user is None:
@@ -189,8 +189,8 @@ class CredentialService:
             key = proved_key(line_to_sign(identity, host), signature)
             if key.type.startswith("sk-") and self._context.settings.step_up.targets and not proved:
                 raise RefusedError(
-                    "a security key counts as a proof that you are there (step_up.targets), so prove it "
-                    "first: open /step-up here, then add the key; or an administrator adds it"
+                    "a security key counts as a proof that you are there, so prove it first: "
+                    "open /step-up here, then add the key; or an administrator adds it"
                 )
             line = f"{key.line} {folded(label)}"
             require_unrevoked([line], self._refused)

@@ -63,12 +63,15 @@ def invite(
     with service.change("user.invite") as change:
         user = people.find_user(change.transaction, name)
         if user is not None and people.is_disabled(change.transaction, name):
-            raise RefusedError(f"{name} is disabled; run first: stagedoor user enable {name}")
+            raise RefusedError.with_mend(
+                f"{name} is disabled", f"run first: stagedoor user enable {name}"
+            )
         if user is None:
             people.add_user(change.transaction, name, wanted, None, now)
         elif wanted:
-            raise RefusedError(
-                f"{name} is there already; for groups, run: stagedoor user group {name} --add GROUP"
+            raise RefusedError.with_mend(
+                f"{name} is there already",
+                f"for groups, run: stagedoor user group {name} --add GROUP",
             )
         provided_groups = identities.provided_groups_of(change.transaction, name)
         known = user or User(name, wanted)
@@ -92,9 +95,9 @@ def _check_usable(settings: Settings, name: str, groups: frozenset[str]) -> None
     """Raise RefusedError if users in these groups cannot sign in with a password."""
     limits = settings.accounts.passwords_for
     if limits is not None and not limits & groups:
-        raise RefusedError(
-            f"a password would not let {name} in: {name} is in none of accounts.password_groups "
-            f"({', '.join(sorted(limits)) or 'empty'})"
+        raise RefusedError.with_mend(
+            f"a password would not let {name} in",
+            f"{name} is in none of accounts.password_groups ({', '.join(sorted(limits)) or 'empty'})",
         )
 
 

@@ -127,10 +127,11 @@ class ProviderSignIns:
         """
         provider = identity.credential_id or ""
         if not self.can_prove_presence(identity) or identity.sign_in is None:
-            return Denial(
+            return Denial.with_mend(
                 Reason.BAD_REQUEST,
                 "no identity provider can prove that you are there: you did not sign in by one, or it does "
-                "not say when you proved yourself (sso.auth_time)",
+                "not say when you proved yourself",
+                "sso.auth_time",
             )
         if (denial := self._attempts.take(source)) is not None:
             return denial
@@ -236,10 +237,11 @@ class ProviderSignIns:
             return denial
         provider = came.provider
         if provider.step_up_acr and came.claims.acr not in provider.step_up_acr:
-            return Denial(
+            return Denial.with_mend(
                 Reason.NO_GRANT,
-                f"{provider.name} did not ask you as sso.step_up_acr wants (acr); use another way to prove "
-                "yourself there, or a passkey",
+                f"{provider.name} did not ask you in the way that this gateway wants",
+                "acr is not in sso.step_up_acr",
+                "use another way to prove yourself there, or a passkey",
             )
         return await ask(self._mark_proved, came, prompt)
 

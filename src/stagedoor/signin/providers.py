@@ -55,7 +55,9 @@ def provider_named(settings: Settings, name: str | None) -> SingleSignOnSettings
     """
     names = ", ".join(provider.name for provider in settings.sso) or "none"
     if not settings.sso:
-        raise NotFoundError("no identity provider is set up; add an [[sso]] table to the settings")
+        raise NotFoundError.with_mend(
+            "no identity provider is set up", "add an [[sso]] table to the settings"
+        )
     if name is None and len(settings.sso) > 1:
         raise RefusedError(f"there is more than one identity provider; name one of: {names}")
     for provider in settings.sso:

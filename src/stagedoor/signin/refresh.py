@@ -93,8 +93,14 @@ class RefreshService:
             for candidate in due
             if (token := self._key.open(REFRESH_PURPOSE, candidate.refresh_token)) is not None
         }
-        why = "some sign-ins were sealed by another key (keys.sign_in_key_file)"
-        self._log_problem(provider, "sealed", why if len(readable) < len(due) else None)
+        is_problem = len(readable) < len(due)
+        self._log_problem(
+            provider,
+            "sealed",
+            "some sign-ins were sealed by another key (keys.sign_in_key_file)"
+            if is_problem
+            else None,
+        )
         wanted = [candidate for candidate in due if candidate.sign_in in readable][:AT_ONCE]
         if not wanted:
             return []

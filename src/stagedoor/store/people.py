@@ -38,7 +38,7 @@ class TokenState:
 def require_user(transaction: Transaction, name: str) -> None:
     """Raise NotFoundError if there is no such user."""
     if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is None:
-        raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
+        raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
 
 
 def add_user(
@@ -50,7 +50,9 @@ def add_user(
 ) -> None:
     """Add a user. Raises ConflictError if the user exists already."""
     if transaction.execute(select(users.c.name).where(users.c.name == name)).first() is not None:
-        raise ConflictError(f"the user {name} is there already; see `stagedoor user list`")
+        raise ConflictError.with_mend(
+            f"the user {name} is there already", "see `stagedoor user list`"
+        )
     transaction.execute(insert(users).values(name=name, password_hash=password_hash, created_at=at))
     touch(transaction, Part.USERS, [name])
     set_groups(transaction, name, groups)
@@ -91,7 +93,7 @@ def user_of(transaction: Transaction, name: str) -> User:
     """Return the user with the groups that are stored here. Raises NotFoundError."""
     user = find_user(transaction, name)
     if user is None:
-        raise NotFoundError(f"there is no user {name}; see `stagedoor user list`")
+        raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
     return user
 
 
@@ -185,8 +187,9 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
         )
     ).first()
     if bound is not None:
-        raise ConflictError(
-            f"the key {key.fingerprint} is that of a sign-in of {bound.user_name} (stagedoor sign-in list)"
+        raise ConflictError.with_mend(
+            f"the key {key.fingerprint} is that of a sign-in of {bound.user_name}",
+            "see `stagedoor sign-in list`",
         )
     transaction.execute(
         insert(keys).values(
@@ -216,7 +219,7 @@ def remove_key(transaction: Transaction, fingerprint: str) -> str:
         Part.KEYS,
         fingerprint,
         delete(keys).where(keys.c.fingerprint == fingerprint).returning(keys.c.user_name),
-        f"there is no key {fingerprint}; see `stagedoor key list`",
+        NotFoundError.with_mend(f"there is no key {fingerprint}", "see `stagedoor key list`"),
     )
 
 
@@ -260,7 +263,7 @@ def remove_token(transaction: Transaction, token_id: str) -> str:
         Part.TOKENS,
         token_id,
         delete(tokens).where(tokens.c.id == token_id).returning(tokens.c.user_name),
-        f"there is no token {token_id}; see `stagedoor token list`",
+        NotFoundError.with_mend(f"there is no token {token_id}", "see `stagedoor token list`"),
     )
 
 
@@ -295,10 +298,10 @@ def add_grant(
             )
             touch(transaction, Part.GRANTS, [row.id])
             return int(row.id)
-        raise ConflictError(
-            f"grant {row.id} says this already, and permits {row.permissions}; to change what it permits, "
-            f"run `stagedoor grant change {row.id} --allow …`; to have it end later, add it with --expires; "
-            f"to end it earlier, run `stagedoor grant remove {row.id}` first"
+        raise ConflictError.with_mend(
+            f"grant {row.id} says this already, and permits {row.permissions}",
+            f"to change what it permits, run `stagedoor grant change {row.id} --allow …`; to have it end "
+            f"later, add it with --expires; to end it earlier, run `stagedoor grant remove {row.id}` first",
         )
     added = transaction.execute(
         insert(grants)
@@ -367,7 +370,7 @@ def grant_of(row: Row[Any]) -> GrantRule:
 
 
 def _no_grant(grant_id: int) -> NotFoundError:
-    return NotFoundError(f"there is no grant {grant_id}; see `stagedoor grant list`")
+    return NotFoundError.with_mend(f"there is no grant {grant_id}", "see `stagedoor grant list`")
 
 
 def _check_number(
@@ -381,10 +384,10 @@ def _check_number(
 
 
 def _remove(
-    transaction: Transaction, part: Part, name: str, removal: Executable, missing: str
+    transaction: Transaction, part: Part, name: str, removal: Executable, missing: NotFoundError
 ) -> str:
     user = transaction.execute(removal).scalar()
     if user is None:
-        raise NotFoundError(missing)
+        raise missing
     touch(transaction, part, [name])
     return str(user)

@@ -174,8 +174,8 @@ class GatewayLogin:
             case asyncssh.HostKeyNotVerifiable() | asyncssh.KeyExchangeFailed():
                 return (
                     f"the shell {name} shows no host key that the gateway knows ({said}); an "
-                    "administrator names it in host_keys of its [[shells.static]] entry, or gives "
-                    "the shell a certificate of the host CA"
+                    "administrator can name it to the gateway, or give the shell a certificate of the "
+                    "host CA"
                 )
             case asyncssh.PermissionDenied():
                 return (

@@ -523,7 +523,7 @@ LIMITED = 'pods "x" is forbidden: [minimum memory usage per Container is 64Mi, b
         (
             "16Mi",
             "container kit",
-            "an administrator gives it others by controller.kit_resources in the settings",
+            "an administrator can give it others",
         ),
         ("32Mi", "container shell", f"change the resources by {RESOURCES}"),
         ("8Mi", "it", f"change the resources by {RESOURCES}"),

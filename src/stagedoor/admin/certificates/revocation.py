@@ -55,9 +55,11 @@ class RevokedKeysFile:
         except (OSError, RevocationError) as error:
             # As sshd_config(5) RevokedKeys: a list that cannot be read refuses every key.
             self._read_version = None
-            self._revocations = Denial(
+            self._revocations = Denial.with_mend(
                 Reason.CREDENTIAL_WRONG,
-                f"no key is taken, since ssh.revoked_keys_file {self._file} cannot be read: {error}",
+                "no key is taken, since the list of revoked keys cannot be read",
+                f"ssh.revoked_keys_file {self._file}: {error}",
+                "ask an administrator",
             )
         return self._revocations
 

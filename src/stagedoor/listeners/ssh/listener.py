@@ -35,9 +35,10 @@ FAULT = "an internal fault in the SSH listener"
 RENEW_S = DAY_S
 """The host certificate is signed again each day, so that it never expires while a worker runs."""
 
-_TOO_FAST = Denial(
+_TOO_FAST = Denial.with_mend(
     Reason.THROTTLED,
-    "more SSH connections came from this address or network at once than ssh.handshakes_per_s allows",
+    "more SSH connections came from this address or network at once than it may open",
+    "ssh.handshakes_per_s",
 )
 
 
@@ -200,10 +201,10 @@ class SshListener:
         victim.connection.abort()
         self._deny(
             victim.source,
-            Denial(
+            Denial.with_mend(
                 Reason.OVERLOADED,
-                f"{len(self._startups)} connections had not logged in yet (ssh.max_startups), and "
-                "this was one of them",
+                f"{len(self._startups)} connections had not logged in yet, and this was one of them",
+                "ssh.max_startups",
             ),
         )
 

@@ -119,7 +119,7 @@ class ChannelRouter(asyncssh.SSHServer):
         if channels > limit:
             raise asyncssh.ChannelOpenError(
                 asyncssh.OPEN_RESOURCE_SHORTAGE,
-                f"there are {limit} channels on this connection already (ssh.max_channels)",
+                f"there are {limit} channels on this connection already",
             )
         return self._login
 

@@ -111,9 +111,10 @@ class RequestGuard:
 
     def _misnamed(self, connection: HTTPConnection) -> Denial | None:
         if connection.scope.get("method") == "CONNECT":  # its Host names the shell
-            return Denial(
+            return Denial.with_mend(
                 Reason.BAD_REQUEST,
-                "this is the WebShell's port; HTTP CONNECT has one of its own (tunnel.addresses)",
+                "this is the WebShell's port; HTTP CONNECT has one of its own",
+                "tunnel.addresses",
             )
         host = connection.headers.get("host", "")
         if is_known(host, self.limits.host_names, self.limits.domain):
@@ -183,11 +184,11 @@ class RequestGuard:
         """Refuse a request by cookie unless one of our own pages sends it; browsers then send an Origin."""
         if connection.headers.get("origin") == self.own_origin(connection):
             return None
-        return Denial(
+        return Denial.with_mend(
             Reason.SOURCE_NOT_ALLOWED,
-            "this was not sent by a page of this gateway, so it was not done; open the gateway's own "
-            "page and try again (behind a reverse proxy: it has to pass on Host, and "
-            "X-Forwarded-Proto from an address in web.forwarded_from)",
+            "this was not sent by a page of this gateway, so it was not done",
+            "a reverse proxy passes on Host, and X-Forwarded-Proto from an address in web.forwarded_from",
+            "open the gateway's own page and try again",
         )
 
     def app_of(self, connection: HTTPConnection) -> Target | None:

@@ -252,10 +252,11 @@ class WebListener:
 
     def _crowded_out(self, pending: PendingConnection, end: Callable[[], object]) -> None:
         if pending.has_spoken:
-            denial = Denial(
+            denial = Denial.with_mend(
                 Reason.OVERLOADED,
-                f"more connections than this worker keeps (listen.max_pending: {self._pending.most}) "
-                "had not signed in, and this was the oldest of the source that has most of them",
+                "more connections than this worker keeps had not signed in, and this was the oldest of the "
+                "network that has most of them",
+                f"listen.max_pending is {self._pending.most}",
             )
             self._app.record_denial(denial, pending.source)
         end()

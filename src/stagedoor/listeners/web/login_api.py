@@ -195,10 +195,11 @@ class LoginApi:
             why = "pages may not log machines in; run stagedoor login in a terminal"
             denial = Denial(Reason.SOURCE_NOT_ALLOWED, why)
         if denial is None and not (self._guard.is_secure(request) or source.address.is_loopback):
-            denial = Denial(
+            denial = Denial.with_mend(
                 Reason.BAD_REQUEST,
-                "what logs in is secret, and this came over plain http: use https:// (behind a reverse "
-                "proxy: it sends X-Forwarded-Proto from an address in web.forwarded_from)",
+                "what logs in is secret, and this came over plain http",
+                "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",
+                "use https://",
             )
         denial = denial or self._guard.check_signed_name(request)
         if denial is not None:

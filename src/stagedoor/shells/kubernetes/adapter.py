@@ -279,13 +279,17 @@ class KubernetesShells:
         place = f"{target.app} in {target.environment}" if target.environment else target.app
         cache = self._cache(target)
         if cache is None:
-            fix = f"no environment {target.environment or ''} is in kubernetes.namespaces"
-        else:
-            fix = (
-                f"a Deployment or StatefulSet {target.app} in the namespace {cache.namespace} offers "
-                f"a shell once it is labelled {OPT_IN}=true"
+            return Denial.with_mend(
+                Reason.NO_APP,
+                f"there is no app {place} here",
+                f"no environment {target.environment or ''} is in kubernetes.namespaces",
+                "look for its name among your apps, or ask an administrator",
             )
-        return Denial(Reason.NO_APP, f"there is no app {place} here ({fix})")
+        return Denial(
+            Reason.NO_APP,
+            f"there is no app {place} here (a Deployment or StatefulSet {target.app} in the namespace "
+            f"{cache.namespace} offers a shell once it is labelled {OPT_IN}=true)",
+        )
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)

@@ -175,9 +175,7 @@ def _limited(message: str, containers: Iterable[Object]) -> tuple[str, str]:
     if not names or set(names) - {KIT_CONTAINER, PACKAGES_CONTAINER}:
         advice.append(f"change the resources by {_RESOURCES}")
     if set(names) & {KIT_CONTAINER, PACKAGES_CONTAINER}:
-        advice.append(
-            "an administrator gives it others by controller.kit_resources in the settings"
-        )
+        advice.append("an administrator can give it others")
     whose = f"container {' and '.join(names)}" if names else "it"
     return whose, "; ".join(advice)
 

@@ -36,10 +36,11 @@ OF_A_RULE = Rate(burst=300, interval_s=0.5)
 """The logins by one `[[machines]]` table, in each worker: each changes the policy, and is in the memory of
 every worker while it lasts. A CI matrix has 256 jobs at most."""
 RETRY_S = 10
-_NONE_HERE = Denial(
+_NONE_HERE = Denial.with_mend(
     Reason.BAD_REQUEST,
-    "no machine logs in here by a token of its own; an administrator adds a [[machines]] table to the "
-    "settings",
+    "no machine logs in here by a token of its own",
+    "an administrator adds a [[machines]] table to the settings",
+    "ask an administrator",
 )
 _log = structlog.get_logger()
 
@@ -124,9 +125,9 @@ class MachineLoginService:
                     "expires_at": opened.expires_at,
                 }
         except NotFoundError:
-            raise RefusedError(
-                f"[[machines]] {machine.name!r} is for the user {machine.user!r}, who is not there; an "
-                f"administrator adds them with: stagedoor user add {machine.user} --no-password"
+            raise RefusedError.with_mend(
+                f"the rule {machine.name!r} for machines is for the user {machine.user!r}, who is not there",
+                f"an administrator adds them with: stagedoor user add {machine.user} --no-password",
             ) from None
         return secret, opened
 
@@ -138,7 +139,7 @@ class MachineLoginService:
         wait_s = math.ceil(self._of_rules.wait_s(name, now))
         return Denial(
             Reason.THROTTLED,
-            f"so many jobs log in by [[machines]] {name!r} that the next one has to wait; try again in "
+            f"so many jobs log in by the rule {name!r} that the next one has to wait; try again in "
             f"{wait_s} s",
             wait_s,
         )

@@ -51,7 +51,7 @@ class MachineTokens:
         keys = self._keys.get(issuer or "")
         if issuer is None or keys is None:
             raise OidcError(
-                "this is no ID token of an issuer that a [[machines]] table of this gateway names (iss)"
+                "this is no ID token of an issuer that a rule of this gateway for machines names (iss)"
             )
         claims = await keys.verify(partial(self._check_token, token, issuer))
         return self._machines[find_rule(claims, self._rules[issuer]).name], claims

@@ -39,10 +39,11 @@ BEGINNINGS = Rate(burst=20, interval_s=5.0)
 QUESTIONS = Rate(burst=600, interval_s=0.02)
 """The questions of a source, which may be an office: each login that waits asks five times a second for three
 minutes."""
-NO_CERTIFICATES = Denial(
+NO_CERTIFICATES = Denial.with_mend(
     Reason.OVERLOADED,
-    "certificates are not set up on this gateway (keys.user_ca_file), so `stagedoor login` cannot be used; "
-    "an administrator sets them up",
+    "certificates are not set up on this gateway, so `stagedoor login` cannot be used",
+    "keys.user_ca_file",
+    "ask an administrator to set them up",
 )
 _NO_LOGIN = Denial(
     Reason.CREDENTIAL_WRONG, "no login with this key lasts; log in with: stagedoor login"

@@ -25,10 +25,11 @@ def describe(settings: Settings, host: str, *, logins: bool) -> dict[str, object
     try:
         host_ca = host_ca_line(settings)
     except StagedoorError:
-        return Denial(
+        return Denial.with_mend(
             Reason.OVERLOADED,
-            "the host CA of this gateway cannot be read (keys.host_ca_file), so no machine can be set up; an "
-            "administrator makes it readable",
+            "the host CA of this gateway cannot be read, so no machine can be set up",
+            "an administrator makes keys.host_ca_file readable",
+            "ask an administrator",
         )
     return {
         "version": __version__,

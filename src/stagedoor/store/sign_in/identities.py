@@ -113,8 +113,8 @@ def unlink(transaction: Transaction, account: ProviderAccount) -> str:
         delete(identities).where(*_is(account)).returning(identities.c.user_name)
     ).scalar()
     if user is None:
-        raise NotFoundError(
-            f"no user is {account.subject} at {account.issuer}; see: stagedoor sso list"
+        raise NotFoundError.with_mend(
+            f"no user is {account.subject} at {account.issuer}", "see: stagedoor sso list"
         )
     set_provided_groups(transaction, str(user), frozenset())
     touch(transaction, Part.USERS, [str(user)])

@@ -74,7 +74,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._idle = IdleTimer(
             idle_timeout_s,
             lambda limit_s: self.finish(
-                End.IDLE, f"no byte was moved for {limit_s:g} s (relay.idle_timeout_s)"
+                End.IDLE, f"no byte was moved for {limit_s:g} s"
             ),
         )
 

@@ -202,8 +202,7 @@ class Files:
         if most and upload.size > most:
             raise FilesError(
                 413,
-                f"{printable(upload.name)} has {upload.size} bytes, and {most} may be sent at most "
-                "(web.max_upload_mib in the gateway's settings)",
+                f"{printable(upload.name)} has {upload.size} bytes, and {most} may be sent at most",
             )
         async with self._inside(request) as session:
             if request.method == "POST":

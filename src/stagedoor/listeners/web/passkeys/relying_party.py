@@ -13,10 +13,11 @@ _BY_ADDRESS = Denial(
     "browsers take passkeys for names only, and this page was opened by an address: open it by the gateway's "
     "name, over https (on this machine, http://localhost does too)",
 )
-_IN_PLAIN = Denial(
+_IN_PLAIN = Denial.with_mend(
     Reason.BAD_REQUEST,
-    "browsers take passkeys over https only; open this page by https:// (behind a reverse proxy: it sends "
-    "X-Forwarded-Proto from an address in web.forwarded_from)",
+    "browsers take passkeys over https only",
+    "a reverse proxy has to send X-Forwarded-Proto from an address in web.forwarded_from",
+    "open this page by https://",
 )
 
 

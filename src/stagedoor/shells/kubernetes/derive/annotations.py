@@ -138,7 +138,7 @@ def read_settings(
             changes.update(fields)
     problems += [
         f'annotation {PREFIX}privileges of {describe(app)}: "{name}" is not permitted here; '
-        "an administrator permits it by controller.privileges"
+        "an administrator can permit it"
         for name in sorted(changes.get("privileges", frozenset()) - defaults.permitted)
     ]
     if problems:
