@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from stagedoor.authn.passes import (
+    USE_S,
     Lifetimes,
     create_link,
     create_session,
     create_ticket,
     identity_of,
+    is_use_stale,
     renewed_end,
 )
 from stagedoor.model.denial import Denial, Reason
@@ -86,7 +88,7 @@ def test_a_password_that_was_changed_voids_what_it_opened(hashed: str | None) ->
 def test_a_password_of_a_group_that_has_none_any_more_voids_what_it_opened() -> None:
     given = session(BY_PASSWORD)
     limited = POLICY.limited_to(frozenset({"oncall"}))
-    refused(identity_of(given, limited, NOW), "accounts.password_groups")
+    refused(identity_of(given, limited, NOW), "none of the groups that have passwords")
 
 
 @pytest.mark.parametrize("identity", [BY_TOKEN, BY_KEY], ids=lambda identity: identity.method)
@@ -142,6 +144,15 @@ def test_use_moves_the_end_of_a_session_up_to_its_latest() -> None:
     late = replace(given, expires_at=NOW + 1900)
     assert renewed_end(late, NOW + 1500, lives) == NOW + 2000
     assert renewed_end(replace(given, expires_at=NOW + 2000), NOW + 1500, lives) is None
+
+
+def test_a_use_is_stored_again_after_a_quarter_of_an_hour() -> None:
+    opened = session(BY_PASSWORD)
+    assert not is_use_stale(opened, NOW + USE_S - 1), "each costs a write"
+    assert is_use_stale(opened, NOW + USE_S)
+    used = replace(opened, used_at=NOW + USE_S)
+    assert not is_use_stale(used, NOW + USE_S + 1)
+    assert is_use_stale(used, NOW + 2 * USE_S)
 
 
 def test_a_session_never_lasts_longer_than_the_maximum() -> None:

@@ -40,11 +40,12 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
         "Company",
         "192.0.2.1",
     )
+    assert first["used_at"] == first["opened_at"] is not None
     assert first["answered_at"] is not None
     assert second["answered_at"] is None
     assert alice.json("sign-in", "list", "--user", "bob") == []
     head, row, _ = alice.out("sign-in", "list").splitlines()
-    assert head.split() == ["ID", "USER", "BY", "ON", "FROM", "SINCE", "ENDS", "ANSWERED"]
+    assert head.split() == ["ID", "USER", "BY", "ON", "FROM", "SINCE", "USED", "ENDS", "ANSWERED"]
     assert row.split()[:6] == [first["id"], "alice", "sso", "Company", "browser", "192.0.2.1"]
 
     alice.out("sign-in", "end", first["id"][:8], "--reason", "laptop stolen")

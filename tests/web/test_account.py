@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.sign_ins import list_sign_ins
+from stagedoor.store.sign_in import passes
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.laptop import new_key
 from tests.fixtures.people import Answer, PlainBrowser
@@ -244,6 +246,32 @@ def test_sign_ins_are_seen_and_ended(port: int) -> None:
     assert person.post("/account/sign-ins/end", id="others").status == 303
     wait_until(lambda: lasting() == [False, False])
     assert person.get("/account").status == 200
+
+
+def test_the_last_use_of_a_sign_in_and_a_link_are_seen(gateway: Gateway, port: int) -> None:
+    link = gateway.command("web-link", "other", "--url", f"http://127.0.0.1:{port}").stdout.strip()
+    person = PlainBrowser(port)
+    answer = person.post("/sign-in/link", secret=link.partition("#")[2].partition("&")[0])
+    person.cookie = answer.headers["set-cookie"].partition(";")[0]
+    page = person.get("/account").text
+    assert "Last used" in page
+    assert "one-time link" in page
+    with gateway.service() as service:
+        [shown] = [s for s in list_sign_ins(service, "other") if s.credential == "link"]
+        an_hour_ago = service.clock() - 3600
+        with service.database.write() as transaction:
+            passes.mark_used(transaction, person.cookie.partition("=")[2], an_hour_ago)
+        assert used_at(service, shown.id) == an_hour_ago
+        assert person.get("/account").status == 200
+        assert used_at(service, shown.id) > an_hour_ago + 3000
+        with service.database.write() as transaction:
+            passes.sign_out(transaction, person.cookie.partition("=")[2], service.clock())
+
+
+def used_at(service: admin.AdminService, id_: str) -> float:
+    [shown] = [shown for shown in list_sign_ins(service, "other") if shown.id == id_]
+    assert shown.used_at is not None
+    return shown.used_at
 
 
 # Invitations.

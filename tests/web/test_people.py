@@ -51,11 +51,12 @@ def after(
 
 
 def test_those_whom_the_gateway_let_in_have_names() -> None:
-    people = people_of("user:alice", "guest:bob")
-    assert after(people, [present("alice"), present("bob", share="s")]) == {1, 2}
-    assert known(with_levels(people, {1, 2}, set())) == [
+    people = people_of("user:alice", "guest:bob", "watch:ops")
+    assert after(people, [present("alice"), present("bob", share="s"), present("ops")]) == {1, 2, 3}
+    assert known(with_levels(people, {1, 2, 3}, set())) == [
         ("alice", IdentityLevel.USER),
         ("bob", IdentityLevel.GUEST),
+        ("ops", IdentityLevel.USER),
     ]
     assert known(with_levels(people, {1}, {2}))[1] == ("bob", IdentityLevel.SSH)
     assert known(with_levels(people, {1}, set()))[1] == ("bob", IdentityLevel.CLAIMED)
@@ -159,7 +160,7 @@ def test_attach_has_a_line_for_it() -> None:
         Person(3, "", Mode.MIRROR, IdentityLevel.SSH),
         Person(4, "o\x1bps", Mode.WATCH, IdentityLevel.GUEST),
     )
-    line = "also here: bob (types, typed last), somebody by ssh (types), ops (watches)"
+    line = "also here: bob (types, typed last), somebody by ssh (types), ops by link (watches)"
     update = company.news(People(1, rules=True, locked=False, people=people))
     assert update is not None
     assert "\x1b" not in update[0]

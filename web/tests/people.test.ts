@@ -46,6 +46,10 @@ test("whom nobody let in is never called by a name alone", () => {
   assert.equal(colours([me, ssh])(ssh), "person-ssh");
 });
 
+test("a guest by a link is a kind of their own", () => {
+  assert.equal(displayName(person(2, "bob", { known: Known.Guest })), "bob by link");
+});
+
 test("each name has a colour of its own, and keeps it when others come", () => {
   const all = ["dev", "bob", "你😀", "ops", "eve", "mallory", "trent"].map((name, at) => person(at + 1, name));
   for (let count = 1; count <= all.length; count += 1) {

@@ -11,7 +11,7 @@ from typing import Any
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.units import HOUR_S
+from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.model.webpass import (
     Invitation,
     SignInLink,
@@ -27,6 +27,8 @@ SIGN_IN_AGAIN = "sign in again"
 STALE_S = 4 * HOUR_S
 """For so long a sign-in can open new sessions while its identity provider does not answer."""
 _RENEW_BELOW = 7 / 8
+USE_S = 15 * MINUTE_S
+"""Another use of a session within this time is not stored, since each costs a write. Users see the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,11 @@ def renewed_end(shown: SignInPass, now: float, lifetimes: Lifetimes) -> float | 
     return end if end > shown.expires_at else None
 
 
+def is_use_stale(shown: SignInPass, now: float) -> bool:
+    """Return whether the last stored use of a sign-in is so old that this use must be stored."""
+    return shown.last_used_at is None or now - shown.last_used_at >= USE_S
+
+
 def on_password_of(user: User, scopes: tuple[str, ...] | None = None) -> Identity:
     """Return the identity of an administrator's link for `user`. It ends when the password changes."""
     return Identity(
@@ -178,9 +185,11 @@ def _stale(shown: WebPass, now: float, stale_s: Mapping[str, float]) -> Denial |
     limit_s = stale_s.get(provider, STALE_S)
     if shown.answered_at is None or now - shown.answered_at <= limit_s:
         return None
-    return Denial(
+    return Denial.with_mend(
         Reason.UPSTREAM_TIMEOUT,
-        f"{provider} has not answered for {limit_s / HOUR_S:.3g} h (sso.stale_s), so nothing new is opened "
-        "by its sign-ins, and what is open goes on; try again later, or sign in with a password or a token",
+        f"{provider} has not answered for {limit_s / HOUR_S:.3g} h, so nothing new is opened by its "
+        "sign-ins, and what is open goes on",
+        "sso.stale_s",
+        "try again later, or sign in with a password or a token",
         retry_after_s=60,
     )

@@ -14,6 +14,7 @@ from stagedoor.cli.ask import confirm
 from stagedoor.cli.complete import sign_in_ids, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.identity import Method
+from stagedoor.model.webpass import LINK
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 
 
@@ -36,8 +37,9 @@ def sign_in() -> None:
 def list_(installation: Installation, user: str | None, json_: bool) -> None:
     """List the sign-ins of browsers and of machines.
 
-    ANSWERED is when the identity provider last confirmed the sign-in, and its failure since then, if any. It
-    is - for a sign-in without a provider.
+    USED is the last use of a browser's, to within a quarter of an hour, and of a machine's when it last got a
+    certificate. ANSWERED is when the identity provider last confirmed the sign-in, and its failure since
+    then, if any. It is - for a sign-in without a provider.
     """
     with open_service(installation.settings, create=False) as service:
         records = list_sign_ins(service, user)
@@ -53,7 +55,7 @@ def row(record: SignInRecord) -> dict[str, str]:
     credential = opened.credential_id
     by = opened.method if credential is None else f"{opened.method} {credential}"
     if opened.method is Method.PASSWORD and credential is not None:
-        by = f"passkey {credential}"
+        by = LINK if credential == LINK else f"passkey {credential}"
     return {
         "id": record.id[:SHOWN_CHARS],
         "user": opened.name,
@@ -61,6 +63,7 @@ def row(record: SignInRecord) -> dict[str, str]:
         "on": opened.label or "browser",
         "from": opened.source or "-",
         "since": "-" if opened.opened_at is None else show.local(opened.opened_at),
+        "used": show.local(opened.last_used_at),
         "ends": show.local(opened.expires_at),
         "answered": _answered(record),
     }
@@ -85,6 +88,7 @@ def document(record: SignInRecord) -> dict[str, object]:
         "key": record.key_fingerprint,
         "source": opened.source,
         "opened_at": show.iso(opened.opened_at),
+        "used_at": show.iso(opened.last_used_at),
         "ends_at": show.iso(opened.expires_at),
         "answered_at": show.iso(opened.answered_at),
         "failure": record.failure,

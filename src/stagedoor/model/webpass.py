@@ -44,13 +44,20 @@ class SignInPass(WebPass):
 
     `latest_end` is the latest time to which use may extend `expires_at`. `source` is the address that the
     sign-in came from, at `opened_at`; both are None for a sign-in of an older program. `label` is the name of
-    the machine, or of the browser and its system. Times are seconds since the epoch.
+    the machine, or of the browser and its system. `used_at` is when a use was last stored, None if none was
+    (`authn.passes.is_use_stale`). Times are seconds since the epoch.
     """
 
     latest_end: float
     opened_at: float | None = None
     source: str | None = None
     label: str | None = None
+    used_at: float | None = None
+
+    @property
+    def last_used_at(self) -> float | None:
+        """The last use that is known, or when the sign-in was opened."""
+        return self.opened_at if self.used_at is None else self.used_at
 
     @property
     def sign_in(self) -> SignIn:
@@ -111,6 +118,8 @@ class Invitation(WebPass):
     """A pass that sets the password of its user, once, within days; it opens nothing else."""
 
 
+LINK = "link"
+"""The credential of a sign-in by an administrator's link; its method is that of the user's password."""
 LOGIN_SECRET = "sgl_"  # noqa: S105 - a prefix, not a secret
 """The prefix of a login's secret, which keeps such secrets apart from passwords and tokens."""
 

@@ -1,6 +1,6 @@
 """Links by which an administrator lets a user sign in on the web once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
 from stagedoor.admin import service as admin
@@ -10,7 +10,7 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.share import Share
 from stagedoor.model.source import host_port
-from stagedoor.model.webpass import pass_id
+from stagedoor.model.webpass import LINK, pass_id
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.people import is_disabled
@@ -49,7 +49,9 @@ def make_link(
     identity = on_password_of(_usable_user(settings, service, user), scopes)
     now = service.clock()
     secret = passes.new_secret()
-    link = create_link(pass_id(secret), identity, now, Lifetimes())
+    link = create_link(
+        pass_id(secret), replace(identity, credential_id=LINK), now, Lifetimes()
+    )
     with service.change("web.link") as change:
         change.unchanged = True
         change.fields |= {"user": user, "app": app, "expires_at": link.expires_at}
@@ -79,8 +81,8 @@ def make_share_link(
     if target is None:
         raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
     if lasts_s > settings.web.share_s:
-        raise RefusedError(
-            f"a share lasts {settings.web.share_s / 60:g} minutes at most (web.share_s)"
+        raise RefusedError.with_mend(
+            f"a share lasts {settings.web.share_s / 60:g} minutes at most", "see web.share_s"
         )
     base = site_of(settings, url)
     host = on_password_of(_usable_user(settings, service, user))
@@ -96,7 +98,9 @@ def _usable_user(settings: Settings, service: admin.AdminService, name: str) -> 
     user = admin.require_user(service, name)
     with service.database.read() as transaction:
         if is_disabled(transaction, name):
-            raise RefusedError(f"{name} is disabled; run first: stagedoor user enable {name}")
+            raise RefusedError.with_mend(
+                f"{name} is disabled", f"run first: stagedoor user enable {name}"
+            )
     return user.limited_to(settings.accounts.passwords_for)
 
 
@@ -132,7 +136,7 @@ def _base(settings: Settings) -> str:
             host, port = split_address(address)
             if port:
                 return f"{scheme}://{host_port(host, port)}{web.path}"
-    raise RefusedError(
-        "the settings do not say where browsers reach the WebShell; give it with --url https://HOST, or "
-        "for good by web.public_url"
+    raise RefusedError.with_mend(
+        "the settings do not say where browsers reach the WebShell",
+        "give it with --url https://HOST, or for good by web.public_url",
     )

@@ -13,10 +13,11 @@ from stagedoor.authn.passes import (
     create_session,
     create_ticket,
     identity_of,
+    is_use_stale,
     renewed_end,
 )
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.errors import NotFoundError
+from stagedoor.model.errors import NotFoundError, StoreError
 from stagedoor.model.identity import Identity
 from stagedoor.model.webpass import (
     ProviderAnswer,
@@ -170,13 +171,19 @@ class PassService:
         return session
 
     def extend(self, used: UsedSignIn) -> UsedSignIn | None:
-        """Move the end of a sign-in that was just used, as the settings allow. It blocks.
+        """Move the end of a sign-in that was just used, as the settings allow, or store its use. It blocks.
 
         Return the sign-in as it is now, None if it has ended meanwhile. Raises StoreError.
         """
         now = self._context.now()
         end = renewed_end(used, now, self._lifetimes)
         if end is None:
+            if is_use_stale(used, now):
+                with (
+                    suppress(StoreError, NotFoundError),
+                    self._context.database.write() as transaction,
+                ):
+                    passes.mark_used(transaction, used.id, now)
             return used
         with suppress(NotFoundError), self._context.change(used.name, "web.renew") as change:
             passes.extend_sign_in(change.transaction, used.id, end, now)

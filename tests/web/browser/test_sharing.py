@@ -66,7 +66,7 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     other.until("location.pathname === '/shared/terminal'")
     ready(other)
     assert mark(other, "guest") == "Watching dev: shown"
-    tab.until("document.getElementById('people').textContent === 'bob watches'")
+    tab.until("document.getElementById('people').textContent === 'bob by link watches'")
     run(tab, "echo se''en=$((40+2))")
     shows(other, "seen=42")
     # The host's clipboard is none of their guest's, however it is wrapped.
@@ -196,7 +196,7 @@ def test_who_may_watch_finds_live_sessions_at_home(
     other.until("location.pathname.startsWith('/watch/')")
     ready(other)
     assert mark(other, "guest") == "Watching dev: live"
-    tab.until("document.getElementById('people').textContent === 'bob watches'")
+    tab.until("document.getElementById('people').textContent === 'bob by link watches'")
     gateway.command("grant", "remove", str(number))
     other.until("document.getElementById('status').dataset.state === 'over'")
     assert not other.trouble

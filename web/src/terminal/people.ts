@@ -19,6 +19,7 @@ export function others(people: People): Person[] {
 
 export function displayName(person: Person): string {
   if (person.known === Known.Claimed) return person.name ? `${person.name}?` : "somebody";
+  if (person.known === Known.Guest) return `${person.name} by link`;
   if (person.known !== Known.Ssh) return person.name || "somebody";
   return person.name ? `somebody by ssh as ${person.name}` : "somebody by ssh";
 }

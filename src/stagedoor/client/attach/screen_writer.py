@@ -96,6 +96,8 @@ def _description(person: Person) -> str:
     name = person.name or "somebody"
     if person.known is IdentityLevel.CLAIMED and person.name:
         name = f"{person.name}?"
+    if person.known is IdentityLevel.GUEST:
+        name += " by link"
     if person.known is IdentityLevel.SSH:
         name = f"somebody by ssh as {person.name}" if person.name else "somebody by ssh"
     action = "watches" if person.mode is Mode.WATCH else "types"

@@ -152,6 +152,11 @@ def extend_sign_in(transaction: Transaction, id_: bytes, end: float, now: float)
     touch(transaction, Part.SIGN_IN_ENDS, [id_.hex()])
 
 
+def mark_used(transaction: Transaction, id_: bytes, now: float) -> None:
+    """Store that a sign-in was used now. Raises NotFoundError if it is over."""
+    _update_active(transaction, id_, now, renewed_at=now)
+
+
 def step_up(transaction: Transaction, id_: bytes, now: float) -> str:
     """Store that the user of a sign-in proved their presence, and return the user's name.
 

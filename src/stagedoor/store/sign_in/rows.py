@@ -131,6 +131,7 @@ def pass_of_row(row: Row[Any]) -> WebPass | None:
         "opened_at": row.opened_at,
         "source": row.source,
         "label": row.label,
+        "used_at": row.renewed_at,
     }
     match row.kind:
         case PassKind.SESSION:

@@ -58,7 +58,7 @@ web_passes = Table(
     Index("web_passes_by_key", "key_fingerprint"),
 )
 """See `rows`. Since version 3; `sign_in`, the session that a ticket comes from, since version 5. Since
-version 7: `latest_end`, up to which use moves the end of a session; `renewed_at`, when use last moved it;
+version 7: `latest_end`, up to which use moves the end of a session; `renewed_at`, when use was last stored;
 `opened_at`; `source`, the address that it was opened from; and `end_reason`, the message for the user if
 another person ended it. `key_fingerprint`, the key that a login is bound to, and `label`, the name of its
 machine, since version 8; `public_key`, the whole key, since version 9; `stepped_up_at`, the user's last

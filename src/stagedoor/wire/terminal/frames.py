@@ -105,9 +105,9 @@ class IdentityLevel(IntEnum):
     CLAIMED = 0
     """The name is the one in the HELLO, and is not proved, or not yet."""
     USER = 1
-    """The gateway admitted the person by a grant of their own."""
+    """The gateway admitted the person by a grant of their own, to type or to watch."""
     GUEST = 2
-    """The gateway admitted the person by a share, or to watch."""
+    """The gateway admitted the person by the link of a share."""
     SSH = 3
     """The person runs the holder's command in a login by ssh; the name is the one that they claim."""
 

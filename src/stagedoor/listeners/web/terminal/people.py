@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from stagedoor.holder import attachments as roster
-from stagedoor.holder.attachments import USER
+from stagedoor.holder.attachments import GUEST
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
 from stagedoor.model.presence import PresenceEntry
@@ -63,7 +63,7 @@ def with_levels(report: People, known: Set[int], by_ssh: Set[int]) -> People:
         prefix, _, name = person.name.partition(":")
         level = IdentityLevel.SSH if person.number in by_ssh else IdentityLevel.CLAIMED
         if person.number in known:
-            level = IdentityLevel.USER if f"{prefix}:" == USER else IdentityLevel.GUEST
+            level = IdentityLevel.GUEST if f"{prefix}:" == GUEST else IdentityLevel.USER
         people.append(replace(person, name=name, known=level))
     return replace(report, people=tuple(people))
 
