@@ -13,12 +13,13 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
-from stagedoor.listeners.web.pages.markup import PagePath
+from stagedoor.listeners.web.pages.markup import PagePath, PageUser
 from stagedoor.listeners.web.sign_in.cookies import new_session, set_cookie, shown_cookie
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
+from stagedoor.model.webpass import LINK
 from stagedoor.signin.credentials import AccountState, CredentialService, NewToken
 from stagedoor.signin.key_proof import command_to_sign, line_to_sign
 from stagedoor.signin.passes import PassService
@@ -47,6 +48,7 @@ class FormOutcome:
 
 def account(
     place: PagePath,
+    visitor: PageUser,
     host: str,
     identity: Identity,
     held: AccountState,
@@ -61,6 +63,7 @@ def account(
     """
     return place.page(
         "account.html",
+        visitor=visitor,
         identity=identity,
         held=held,
         passkeys=passkeys,
@@ -84,7 +87,7 @@ def _by(method: str, credential: str | None) -> str:
     if method == Method.SSO.value:
         return credential or "an identity provider"
     if method == Method.PASSWORD.value and credential is not None:
-        return "passkey"
+        return "one-time link" if credential == LINK else "passkey"
     return _METHODS.get(method, method) + (f" {credential}" if credential else "")
 
 
@@ -188,7 +191,14 @@ class AccountPages:
         assert not isinstance(passkeys, Denial), "it was answered"
         proved = self._passkeys.proved_lately(identity)
         page = account(
-            self._pages.place, _host(request), identity, held, passkeys, said, proved=proved
+            self._pages.place,
+            self._pages.visitor(identity),
+            _host(request),
+            identity,
+            held,
+            passkeys,
+            said,
+            proved=proved,
         )
         return HTMLResponse(page, status)
 

@@ -86,7 +86,8 @@ class WebApp:
         self.pending = PendingConnections(limits.max_pending)
         self.sessions: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access, max_upload_bytes)
-        pages = Pages(self._guard, passes, sign_ins, passkeys=proofs.is_sign_in_possible)
+        may_use_passkeys, has_any = proofs.is_sign_in_possible, recordings.has_any
+        pages = Pages(self._guard, passes, sign_ins, has_any, passkeys=may_use_passkeys)
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
         self._terminals = Terminals(
@@ -100,9 +101,7 @@ class WebApp:
             *LoginApi(self._guard, logins).routes,
         ]
         routes = [
-            *Home(
-                self._guard, pages, account, recordings.has_any, self._live, self._has_terminals
-            ).routes,
+            *Home(self._guard, pages, account, self._live, self._has_terminals).routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
             *PasskeyApi(self._guard, passes, passkeys, proofs, step_ups).routes,

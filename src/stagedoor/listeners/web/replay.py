@@ -19,7 +19,7 @@ from stagedoor.admin.recording_service import RecordingService, UserRecording
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
-from stagedoor.listeners.web.pages.markup import PagePath
+from stagedoor.listeners.web.pages.markup import PagePath, PageUser
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.signin.passes import PassService
@@ -33,9 +33,13 @@ _MAX_TEXT = 100
 SPEEDS = ("0.5", "1", "2", "4", "8")
 
 
-def list_page(place: PagePath, recordings: Sequence[UserRecording], wanted: str, more: str) -> str:
+def list_page(
+    place: PagePath, visitor: PageUser, recordings: Sequence[UserRecording], wanted: str, more: str
+) -> str:
     """Return the list as HTML, newest first. `more` is the path of the next page, empty for none."""
-    return place.page("recordings.html", takes=recordings, wanted=wanted, more=more)
+    return place.page(
+        "recordings.html", visitor=visitor, takes=recordings, wanted=wanted, more=more
+    )
 
 
 def sealed_line(recording: UserRecording) -> str:
@@ -46,14 +50,19 @@ def sealed_line(recording: UserRecording) -> str:
     )
 
 
-def sealed_page(place: PagePath, recording: UserRecording) -> str:
+def sealed_page(place: PagePath, visitor: PageUser, recording: UserRecording) -> str:
     """Return the page of an encrypted recording as HTML."""
-    return place.page("sealed.html", take=recording, line=sealed_line(recording))
+    line = sealed_line(recording)
+    return place.page("sealed.html", visitor=visitor, take=recording, line=line)
 
 
-def player_page(place: PagePath, recording: UserRecording, source: str, nonce: str) -> str:
+def player_page(
+    place: PagePath, visitor: PageUser, recording: UserRecording, source: str, nonce: str
+) -> str:
     """Return the player's page as HTML; its script reads `source`."""
-    return place.page("player.html", take=recording, source=source, nonce=nonce, speeds=SPEEDS)
+    return place.page(
+        "player.html", visitor=visitor, take=recording, source=source, nonce=nonce, speeds=SPEEDS
+    )
 
 
 class Replay:
@@ -100,25 +109,27 @@ class Replay:
         if next_before:
             query = urlencode({"wanted": wanted, "before": next_before})
             more = f"{self._pages.place.path}/recordings?{query}"
-        return HTMLResponse(list_page(self._pages.place, recordings, wanted, more))
+        return HTMLResponse(
+            list_page(self._pages.place, self._pages.visitor(identity), recordings, wanted, more)
+        )
 
     async def _play(self, request: Request) -> Response:
         result = await self._find(request)
         if isinstance(result, Response):
             return result
         identity, recording = result
-        place = self._pages.place
+        place, visitor = self._pages.place, self._pages.visitor(identity)
         if await self._check_presence(identity, recording) is not None:
             wanted = urlencode({"next": request.url.path})
             return RedirectResponse(f"{place.path}/step-up?{wanted}", SEE_OTHER)
         if recording.sealed:
-            return HTMLResponse(sealed_page(place, recording))
+            return HTMLResponse(sealed_page(place, visitor, recording))
         if "replay.js" not in place.assets:
-            why = f"The player was not built into this installation; stagedoor recording play {recording.id}"
+            why = "The player was not built into this installation; ask an administrator."
             return self._pages.message("Not built", why, 503)
         nonce = secrets.token_urlsafe(16)
         source = f"{place.path}/recordings/{quote(recording.id)}/cast"
-        page = player_page(place, recording, source, nonce)
+        page = player_page(place, visitor, recording, source, nonce)
         return HTMLResponse(
             page, headers={"content-security-policy": headers.terminal_policy(nonce)}
         )

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
-from stagedoor.listeners.web.pages.markup import PagePath
+from stagedoor.listeners.web.pages.markup import PagePath, PageUser
 from stagedoor.listeners.web.passkeys.relying_party import relying_party
 from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
@@ -51,15 +52,20 @@ class Pages:
         guard: RequestGuard,
         passes: PassService,
         sign_ins: ProviderSignIns,
+        shows_recordings: Callable[[Identity], bool],
         *,
         passkeys: bool,
     ) -> None:
-        """Make the routes; `passkeys` says whether users may sign in with a passkey."""
+        """Make the routes; `passkeys` says whether users may sign in with a passkey.
+
+        `shows_recordings` returns whether there are recordings that a user may play.
+        """
         self._guard = guard
         self._has_passkeys = passkeys
         self._flow = guard.flow
         self._passes = passes
         self._sign_ins = sign_ins
+        self._shows_recordings = shows_recordings
         self._assets = Assets()
         self.place = self._place = PagePath(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
@@ -84,6 +90,10 @@ class Pages:
         return self.message("Not found", "There is no such page here.", 404)
 
     # The user of a request.
+
+    def visitor(self, identity: Identity) -> PageUser:
+        """Return the user as the header of a page shows them."""
+        return PageUser(identity.name, identity.is_person, self._shows_recordings(identity))
 
     async def identify(self, request: Request) -> Identity | Response:
         """Return the identity of the browser's session, or the answer to send instead."""
@@ -128,11 +138,14 @@ class Pages:
     ) -> Response:
         """Audit a refusal, and return a page that explains it."""
         self._flow.deny(denial, web(self._guard.source_of(request)), identity)
-        return self.message("Not let in", denial.line, page_status(denial))
+        return self.message("Not let in", denial.line, page_status(denial), identity)
 
-    def message(self, title: str, message: str, status: int) -> Response:
-        """Return a page with one message."""
-        return HTMLResponse(markup.message(self._place, title, message), status)
+    def message(
+        self, title: str, message: str, status: int, identity: Identity | None = None
+    ) -> Response:
+        """Return a page with one message, for a user if one is known."""
+        visitor = None if identity is None else self.visitor(identity)
+        return HTMLResponse(markup.message(self._place, title, message, visitor=visitor), status)
 
     # Signing in and out.
 
@@ -175,7 +188,11 @@ class Pages:
         message = (
             f"You are {identity.name}. Close this tab: the terminal that you came from goes on."
         )
-        return HTMLResponse(markup.message(self._place, "Signed in", message, role="status"))
+        return HTMLResponse(
+            markup.message(
+                self._place, "Signed in", message, role="status", visitor=self.visitor(identity)
+            )
+        )
 
     async def _link(self, request: Request) -> Response:
         if "one-time-link.js" not in self._assets:
@@ -240,7 +257,7 @@ class Pages:
         grant = await self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
             self._flow.deny(grant, web(self._guard.source_of(request)), identity, target)
-            return self.message("Not let in", grant.line, status_of(grant.reason))
+            return self.message("Not let in", grant.line, status_of(grant.reason), identity)
         if isinstance(await self._flow.check_step_up(identity, grant), Denial):
             wanted = urlencode({"next": _back_to(request, self._home_path)})
             return RedirectResponse(f"{self._place.path}/step-up?{wanted}", SEE_OTHER)

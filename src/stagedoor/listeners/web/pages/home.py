@@ -34,7 +34,6 @@ class Home:
         guard: RequestGuard,
         pages: Pages,
         account: AccountService,
-        shows_recordings: Callable[[Identity], bool],
         live: Callable[[Identity], Awaitable[Sequence[PresenceEntry] | Denial | None]],
         has_terminals: Callable[[Target], bool],
     ) -> None:
@@ -47,7 +46,6 @@ class Home:
         self._flow = guard.flow
         self._pages = pages
         self._account = account
-        self._shows_recordings = shows_recordings
         self._live = live
         self._has_terminals = has_terminals
         self.routes: list[BaseRoute] = [
@@ -96,7 +94,7 @@ class Home:
                 past,
                 keys,
                 is_person=identity.is_person,
-                shows_recordings=self._shows_recordings(identity),
+                visitor=self._pages.visitor(identity),
                 live=live,
                 ssh_setup=self._account.ssh_setup(identity, host),
                 token_ends_at=identity.token_ends_soon(self._guard.flow.now()),

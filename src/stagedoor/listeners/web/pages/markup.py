@@ -67,6 +67,16 @@ class AppEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class PageUser:
+    """The user of a page, as its header shows them."""
+
+    name: str
+    is_person: bool
+    shows_recordings: bool = False
+    """Whether there are recordings that the user may play."""
+
+
+@dataclass(frozen=True, slots=True)
 class PagePath:
     """The place of the pages: `path` is the prefix of all their paths."""
 
@@ -83,10 +93,15 @@ class PagePath:
 
 
 def message(
-    place: PagePath, title: str, message: str, *, home: bool = True, role: str = "alert"
+    place: PagePath,
+    title: str,
+    message: str,
+    *,
+    role: str = "alert",
+    visitor: PageUser | None = None,
 ) -> str:
     """Render a page with one message: a denial or an error, or with another `role` a success."""
-    return place.page("said.html", title=title, message=message, home=home, role=role)
+    return place.page("said.html", title=title, message=message, role=role, visitor=visitor)
 
 
 def sign_in(
@@ -135,7 +150,7 @@ def home(
     keys: Sequence[KeyRecord],
     *,
     is_person: bool,
-    shows_recordings: bool = False,
+    visitor: PageUser | None = None,
     live: Sequence[PresenceEntry] | None = None,
     ssh_setup: str | None = None,
     token_ends_at: float | None = None,
@@ -152,7 +167,7 @@ def home(
         past=past,
         keys=keys,
         is_person=is_person,
-        shows_recordings=shows_recordings,
+        visitor=visitor or PageUser(name, is_person),
         live=live,
         ssh_setup=ssh_setup,
         filter_from=_FILTER_FROM,
