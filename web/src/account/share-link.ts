@@ -8,6 +8,19 @@ const secret = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);
 const why = document.getElementById("why");
 const open = document.getElementById("open");
+
+/** Say whose terminal it is, if the user is signed in. */
+async function nameHost(): Promise<void> {
+  const answer = await fetch(location.pathname.replace(/\/shared$/, "/api/shared"), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ share: sessionStorage.getItem(SHARE_KEY) }),
+  });
+  if (answer.status === 401 || why === null) return;
+  const { host, app, typing, message } = (await answer.json()) as Record<string, string | boolean>;
+  why.textContent = answer.ok ? `${host} shares a terminal of ${app} with you. You watch it${typing === true ? ", and may type" : ""}.` : String(message);
+}
+
 try {
   if (secret !== "") sessionStorage.setItem(SHARE_KEY, secret);
   if (sessionStorage.getItem(SHARE_KEY) === null) {
@@ -16,6 +29,7 @@ try {
     open.hidden = false;
     open.focus();
   }
+  if (open?.hidden === false) void nameHost();
 } catch {
   if (why !== null) why.textContent = "This browser lets no page keep anything, which a shared terminal needs.";
 }

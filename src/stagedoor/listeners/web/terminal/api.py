@@ -28,7 +28,7 @@ from stagedoor.listeners.web.terminal.fields import (
 )
 from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
+from stagedoor.model.grant import Claim, Grant, Guest, SharedTerminal, WatchedTerminal
 from stagedoor.model.identity import Identity
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.shell import ShellState
@@ -84,6 +84,7 @@ class Terminals:
             self._post("/api/shares", self._shares),
             self._post("/api/share/end", self._end_share),
             self._post("/api/guest-ticket", self._ticket),
+            self._post("/api/shared", self._offer),
             self._post("/api/live", self._live),
         ]
         """Routes for programs and the pages' scripts."""
@@ -239,6 +240,28 @@ class Terminals:
 
     async def _ticket(self, identity: Identity, body: Body, source: Source) -> Answer:
         """Return a ticket for a guest: by the secret of a share, or to watch a session by its id."""
+        grant, purpose = await self._admit(identity, body)
+        if isinstance(grant, Grant):
+            grant = await self._flow.check_step_up(identity, grant)
+        if isinstance(grant, Denial):
+            return self._denied(grant, source, identity)
+        ticket = await self._passes.issue_ticket(identity, purpose)
+        if isinstance(ticket, Denial):
+            return self._denied(ticket, source, identity)
+        guest = grant.guest
+        assert guest is not None, "a guest's grant is for one terminal"
+        return {"ticket": ticket, "terminal": guest.terminal, **_offer_object(grant, guest)}
+
+    async def _offer(self, identity: Identity, body: Body, source: Source) -> Answer:
+        """Return whose terminal a share is, for a guest who has not opened it yet."""
+        grant, _ = await self._admit(identity, body)
+        if isinstance(grant, Denial):
+            return self._denied(grant, source, identity)
+        assert grant.guest is not None, "a guest's grant is for one terminal"
+        return _offer_object(grant, grant.guest)
+
+    async def _admit(self, identity: Identity, body: Body) -> tuple[Grant | Denial, TicketPurpose]:
+        """Return a guest's grant, or why there is none, and the purpose of a ticket for it."""
         purpose: TicketPurpose = SharedTerminal("")
 
         async def verdict() -> Grant | Denial:
@@ -252,24 +275,7 @@ class Terminals:
                 return claim
             return self._flow.authorise_in_memory(identity, claim)
 
-        grant = await self._flow.by_newest_policy(verdict)
-        if isinstance(grant, Grant):
-            grant = await self._flow.check_step_up(identity, grant)
-        if isinstance(grant, Denial):
-            return self._denied(grant, source, identity)
-        ticket = await self._passes.issue_ticket(identity, purpose)
-        if isinstance(ticket, Denial):
-            return self._denied(ticket, source, identity)
-        guest = grant.guest
-        assert guest is not None, "a guest's grant is for one terminal"
-        return {
-            "ticket": ticket,
-            "app": grant.target.login_name,
-            "terminal": guest.terminal,
-            "host": guest.host,
-            "typing": guest.may_type,
-            "expires_at": grant.expires_at,
-        }
+        return await self._flow.by_newest_policy(verdict), purpose
 
     def _requested(self, body: Body) -> SharedTerminal | WatchedSession | Denial:
         """Return the terminal that a guest requests, by the policy as it is now."""
@@ -344,3 +350,12 @@ class Terminals:
         if isinstance(identity, Response):
             return identity
         return self._pages.guest_page(identity, session)
+
+
+def _offer_object(grant: Grant, guest: Guest) -> dict[str, object]:
+    return {
+        "app": grant.target.login_name,
+        "host": guest.host,
+        "typing": guest.may_type,
+        "expires_at": grant.expires_at,
+    }
