@@ -5,7 +5,7 @@ import { Dial, type Entry, type Reached } from "./dial";
 import { decode, encode, Word, type Downstream } from "./frames";
 import { Liveness, TICK_MS } from "./liveness";
 
-const RETRY_MS = [100, 300, 1000, 2000, 5000];
+const RETRY_MS = [100, 300, 500, 1000, 1000, 2000, 2000, 5000];
 /** How long the connection may be idle before a PING: proxies close connections that are idle for 60 s. */
 const PING_MS = 20_000;
 

@@ -16,7 +16,7 @@ from stagedoor.laptop.tunnel.errors import TunnelError, clean
 
 PING_S = 20.0
 """After this much silence a PING is sent: proxies drop connections that are idle for 60 s."""
-RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
+RETRY_S = (0.1, 0.3, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
 """The pauses between tries for a connection; the last one repeats."""
 
 Reached = tuple[TerminalConnection, str]
