@@ -17,7 +17,7 @@ _PIECES = (
     b"\x1b[>0:1q", b"\x1b[?u", b"\x1b[18t", b"\x1b[1 t", b"\x1b]0;title\x07", b"\x1b]8;;https://a.example\x07",
     b"\x1b]52;c;?\x1b\\", b"\x1b_G\x1b\\", b"\x1bPq#0\x1b\\", b"0", b"9;", b":1", b"<", b"?", b" ", b"$",
     b"!", b"p", b"q", b"h", b"l", b"m", b"u", b"\r\n", b"text", "é你😀".encode(), b"\x00", b"\xff",
-    b"\x1b[?" + b"1;" * 40 + b"1000h", b"line\r\n" * 40,
+    b"\x1bP0;1q", b"\x1bP$q", b"\x1b[?" + b"1;" * 40 + b"1000h", b"line\r\n" * 40,
 )  # fmt: skip
 
 
@@ -49,3 +49,13 @@ def test_a_newcomer_is_shown_the_same_by_both(hold: Path, tmp_path: Path, seed: 
     assert snapshot((str(hold),), tmp_path / "kit", shown) == snapshot(
         ours, tmp_path / "python", shown
     )
+
+
+def test_both_show_a_picture_again_and_ask_nothing(hold: Path, tmp_path: Path) -> None:
+    picture, queries = b"\x1bP0;1;0q#1;2;100;0;0#1~~-~~\x1b\\", b"\x1bP$qm\x1b\\\x1bP+q544e\x1b\\"
+    for name, holder in (
+        ("kit", (str(hold),)),
+        ("python", (sys.executable, "-m", "stagedoor.holder")),
+    ):
+        shown = snapshot(holder, tmp_path / name, b"before" + picture + queries + b"after")
+        assert b"before" + picture + b"after" in shown

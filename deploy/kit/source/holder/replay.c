@@ -31,12 +31,18 @@ static size_t string(const uint8_t *at, const uint8_t *end, bool osc) {
   return end - at >= 2 && at[1] == '\\' ? (size_t)(at - start) + 2 : 0;
 }
 
+// Returns whether a sixel picture's data begin at `at`: parameters, then q. They ask nothing.
+static bool picture(const uint8_t *at, const uint8_t *end) {
+  while (at < end && ((*at >= '0' && *at <= '9') || *at == ';')) at++;
+  return at < end && *at == 'q';
+}
+
 // Returns the length of the query that begins at `at`, or 0.
 static size_t asking(const uint8_t *at, const uint8_t *end) {
   if (*at == 5) return 1;  // ENQ
   if (*at != 0x1b || end - at < 2) return 0;
   size_t found = at[1] == '[' ? question(at + 2, end) : at[1] == ']' ? string(at + 2, end, true)
-               : memchr("P_^X", at[1], 4) ? string(at + 2, end, false) : 0;
+               : memchr("P_^X", at[1], 4) && !(at[1] == 'P' && picture(at + 2, end)) ? string(at + 2, end, false) : 0;
   if (found) return 2 + found;
   return at[1] == 'Z' ? 2 : 0;
 }
