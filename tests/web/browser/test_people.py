@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from acceptance.chromium import Browser, Tab
+from stagedoor.wire.terminal.codec import encode
+from stagedoor.wire.terminal.frames import In, Resize, Size
 from tests.fixtures.terminal import Place
 from tests.web.browser.conftest import Gateway, ready, run, screen, shows, sign_in, terminal
 from tests.web.browser.test_page import phone
@@ -106,6 +108,20 @@ def test_the_one_who_has_locked_a_terminal_sees_it_and_unlocks_it(
     ready(second)
     assert not tab.trouble
     assert not second.trouble
+
+
+def test_a_phone_s_bar_shows_the_lock_whole(tab: Tab, base: str) -> None:
+    phone(tab)
+    terminal(tab, base, "narrow")
+    tab.until(f"{PEOPLE}.textContent === 'Only you'")
+    assert tab.ask(f"{PEOPLE}.scrollWidth <= {PEOPLE}.clientWidth")
+    tab.ask(f"{PEOPLE}.click()")
+    tab.until("document.getElementById('lock')?.checked === false")
+    tab.ask("document.getElementById('lock').click()")
+    tab.until(f"{PEOPLE}.textContent === 'LockedOnly you'")
+    assert tab.ask(f"{PEOPLE}.scrollWidth <= {PEOPLE}.clientWidth"), "nothing is cut"
+    assert tab.ask(f"{PEOPLE}.querySelector('.locked').getBoundingClientRect().width > 0")
+    assert "Only you are here" in str(tab.ask(f"{PEOPLE}.ariaLabel"))
 
 
 def test_only_watching_is_the_first_answer_and_that_of_escape(
@@ -251,10 +267,16 @@ def test_who_typed_last_keeps_the_size_though_another_window_had_just_changed(
 HELD_SENDS = """
 const send = WebSocket.prototype.send;
 window.held = [];
-WebSocket.prototype.send = function (data) { window.held.push(() => send.call(this, data)); };
+WebSocket.prototype.send = function (data) {
+    if (data[0] !== IN && data[0] !== RESIZE) return send.call(this, data);
+    window.held.push(() => send.call(this, data));
+};
 window.release = () => { WebSocket.prototype.send = send; window.held.splice(0).forEach((each) => each()); };
+""".replace("IN", str(encode(In(0, b"x"))[0])).replace("RESIZE", str(encode(Resize(Size(1, 1)))[0]))
+"""The script that holds what a page's user does until the test lets it arrive.
+
+Its PINGs pass: a line without an answer for eight seconds is replaced, and what was held is lost with it.
 """
-"""The script that holds what a page sends until the test lets it arrive."""
 
 
 def test_two_who_type_at_the_same_time_both_see_the_size_that_the_terminal_has(
