@@ -523,3 +523,17 @@ def test_a_wrong_password_in_place_ends_nothing(inside: PlainBrowser) -> None:
     answer = inside.send("POST", "/api/sign-in/again", json.dumps({"name": "dev", "secret": "x"}))
     assert answer.status == 401
     assert inside.get("/").status == 200
+
+
+def test_all_pages_have_one_header(inside: Person) -> None:
+    def header(path: str) -> str:
+        return inside.get(path).text.partition("<header>")[2].partition("</header>")[0]
+
+    for path in ("/", "/account", "/app/nosuch"):
+        assert [name for name in ("Apps", "Account", "dev", "Sign out") if name in header(path)] == [
+            "Apps", "Account", "dev", "Sign out",
+        ], path  # fmt: skip
+    assert 'aria-current="page">Apps' in header("/")
+    assert 'aria-current="page">Account' in header("/account")
+    assert ">Apps</a>" in header("/no/such/page"), "whoever asks"
+    assert ">Apps</a>" in header("/client")

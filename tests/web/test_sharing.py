@@ -460,6 +460,20 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
     hosted.shows(b"still")
 
 
+def test_who_has_the_secret_and_is_signed_in_learns_whose_terminal_it_is(
+    port: int, hosted: Visitor, terminal: str
+) -> None:
+    made = share(port, terminal, typing=True)
+    status, offer = ask(port, "/api/shared", "guest", share=made["fragment"])
+    assert status == 200
+    assert (offer["host"], offer["app"], offer["typing"]) == ("host", "app01", False)
+    assert "ticket" not in offer
+    status, refusal = ask(port, "/api/shared", "guest", share="not-a-secret")
+    assert status == 403
+    assert "host" not in json.dumps(refusal)
+    assert post(port, "/api/shared", json.dumps({"share": made["fragment"]}).encode())[0] == 401
+
+
 # Watching by a rule.
 
 

@@ -66,6 +66,15 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     other.until("location.pathname === '/shared/terminal'")
     ready(other)
     assert mark(other, "guest") == "Watching dev: shown"
+    # Who is signed in reads on the link's page whose terminal it is.
+    other.open(link)
+    other.until(
+        "document.getElementById('why')?.textContent"
+        " === 'dev shares a terminal of app01 with you. You watch it.'"
+    )
+    other.ask("document.getElementById('open').click()")
+    other.until("location.pathname === '/shared/terminal'")
+    ready(other)
     tab.until("document.getElementById('people').textContent === 'bob by link watches'")
     run(tab, "echo se''en=$((40+2))")
     shows(other, "seen=42")
