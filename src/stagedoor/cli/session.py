@@ -43,7 +43,11 @@ def session() -> None:
 def list_(
     installation: Installation, all_: bool, user: str | None, limit: int, json_: bool
 ) -> None:
-    """List the open sessions, oldest first. Byte counts are some seconds old."""
+    """List the open sessions, oldest first. Byte counts are some seconds old.
+
+    If the process of a gateway on another machine was killed, its sessions are listed for about a minute
+    more, beside those with which its users have come back.
+    """
     with open_service(installation.settings, create=False) as service:
         records = admin_sessions.list_sessions(
             service, open_only=not all_, identity=user, limit=limit

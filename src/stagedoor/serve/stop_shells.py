@@ -8,18 +8,23 @@ from stagedoor.controller.guard import LeaderOnly
 from stagedoor.kube.lease import Timing
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.live.namespace_cache import shell_of
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.store.liveness.instances import new_instance_id
 
+TIMING = Timing(lease_s=10 * MINUTE_S)
+"""The controllers start no shell for ten minutes after this has ended: if Helm has given up meanwhile, the
+next uninstall finds nothing to wait for."""
+
 
 async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None:
     """Take the controllers' Lease, so that none starts a shell again, and stop all shells of the settings.
 
     `report` is called with one line for each step or problem. The Lease is not released: controllers that
-    still run resume their work once it expires. Raises StagedoorError.
+    still run resume their work once it expires (`TIMING`). Raises StagedoorError.
     """
 
     def problem(_: str, text: str | None) -> None:
@@ -29,13 +34,12 @@ async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None
     wanted = settings.kubernetes
     identity = f"{replica()}-{new_instance_id()}"
     cluster = cluster_of(settings, "stagedoor-controller", identity, problem)
-    timing = Timing()
     election = election_of(
-        settings, cluster, identity, lambda text: problem("", text), timing=timing, seizes=True
+        settings, cluster, identity, lambda text: problem("", text), timing=TIMING, seizes=True
     )
 
     async def work() -> None:
-        await asyncio.sleep(timing.renew_within_s)  # until then the previous leader may still write
+        await asyncio.sleep(TIMING.renew_within_s)  # until then the previous leader may still write
         namespaces = (*wanted.namespaces.values(), *wanted.leaving)
         await stop_all(LeaderOnly(cluster, lambda: election.leads), namespaces, report)
 
