@@ -25,7 +25,18 @@ DEVELOPERS_COMMANDS = frozenset(
 )
 
 SHOWN = (
-    *("authn", "authz", "client", "listeners", "model", "session", "shells", "signin", "upstream"),
+    *(
+        "authn",
+        "authz",
+        "client",
+        "laptop",
+        "listeners",
+        "model",
+        "session",
+        "shells",
+        "signin",
+        "upstream",
+    ),
     *("oidc/machine.py",),
 )
 """All texts here may reach a developer, but for those of `LOGGED`."""

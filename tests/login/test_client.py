@@ -425,7 +425,7 @@ def test_its_doctor_says_what_the_installed_one_says(
         assert (alone.returncode, ours[-1][0]) == (code, last), (alone.stdout, alone.stderr)
         assert (ours, alone.returncode) == (theirs, installed.returncode)
     shown = laptop.run("doctor", "other.ssh", *connect, *given).stdout
-    assert re.search(r"(?m)^OK    gateway: .*\nFAIL  grant: .*\n      ask the administrator", shown)
+    assert re.search(r"(?m)^OK    gateway: .*\nFAIL  grant: .*\n      ask an administrator", shown)
 
 
 @pytest.mark.identity(9)
