@@ -35,7 +35,19 @@ async def test_what_cannot_be_done_is_refused_in_its_own_words(error: type[Excep
         raise error("alice has no key 'x'")
 
     denial = await ask(fail)
-    assert denial == Denial(Reason.BAD_REQUEST, "alice has no key 'x'")
+    assert isinstance(denial, Denial)
+    assert (denial.reason, denial.message) == (Reason.BAD_REQUEST, "alice has no key 'x'")
+    assert denial.line == denial.message
+
+
+async def test_the_command_that_mends_it_is_for_administrators() -> None:
+    def fail() -> None:
+        raise NotFoundError.with_mend("there is no user x", "see `stagedoor user list`")
+
+    denial = await ask(fail)
+    assert isinstance(denial, Denial)
+    assert denial.message == "there is no user x; see `stagedoor user list`"
+    assert denial.line == "there is no user x"
 
 
 async def test_a_fault_of_ours_is_no_denial() -> None:

@@ -201,7 +201,8 @@ def test_use_moves_the_end_of_a_session_and_all_that_it_opened_hears_of_it(
     end = SESSION.expires_at + 100
     with database.write() as transaction:
         extend_sign_in(transaction, pass_id(secret), end, NOW + 60)
-    assert find(database, WebSession, secret) == kept(replace(SESSION, expires_at=end), secret)
+    moved = replace(SESSION, expires_at=end, used_at=NOW + 60)
+    assert find(database, WebSession, secret) == kept(moved, secret)
     policy = load_policy(database)
     assert policy.sign_in_ends == {pass_id(secret): end}
     assert policy.why_sign_in_over("dev", sign_in(secret), end - 1) is None
