@@ -525,7 +525,7 @@ def test_a_wrong_password_in_place_ends_nothing(inside: PlainBrowser) -> None:
     assert inside.get("/").status == 200
 
 
-def test_all_pages_have_one_header(inside: Person) -> None:
+def test_all_pages_have_one_header(inside: PlainBrowser) -> None:
     def header(path: str) -> str:
         return inside.get(path).text.partition("<header>")[2].partition("</header>")[0]
 

@@ -461,7 +461,7 @@ def test_who_may_enter_himself_types_by_a_share_that_lets_him(
 
 
 def test_who_has_the_secret_and_is_signed_in_learns_whose_terminal_it_is(
-    port: int, hosted: Visitor, terminal: str
+    port: int, hosted: WebTerminal, terminal: str
 ) -> None:
     made = share(port, terminal, typing=True)
     status, offer = ask(port, "/api/shared", "guest", share=made["fragment"])
