@@ -1,7 +1,7 @@
 """A queue that is fair to sources: which entry is served next, and which loses its place. Pure.
 
 Every queue that strangers can fill is a `FairQueue`: unauthenticated connections, passwords to verify,
-logins without a user. It counts entries by network (`model.source.enclosing_networks`): first by site, and
+logins without a user. It counts entries by network (`model.source.list_networks`): first by site, and
 within a site by the smaller networks, down to the source. So a network that floods loses its own places,
 even one with an IPv6 /48 and thus 65,536 sources, and a client with a single connection keeps its place.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from stagedoor.model.source import enclosing_networks, site_network
+from stagedoor.model.source import list_networks, site_network
 
 Key = TypeVar("Key")
 
@@ -102,7 +102,7 @@ class FairQueue(Generic[Key]):
 
     def of_source(self, source: str) -> Sequence[Key]:
         """Return the keys of `source`, the oldest first."""
-        network = self._all.find(enclosing_networks(source))
+        network = self._all.find(list_networks(source))
         return list(network.keys) if network else []
 
     def counts(self) -> Mapping[str, int]:
@@ -119,7 +119,7 @@ class FairQueue(Generic[Key]):
 
     def add(self, key: Key, source: str) -> None:
         """Add `key` to the queue, whether there is room or not."""
-        path = enclosing_networks(source)
+        path = list_networks(source)
         self._all.add(key, path)
         self._path_of[key] = path
 
@@ -136,7 +136,7 @@ class FairQueue(Generic[Key]):
         has used all of its own places: the oldest key has had the most time to do what it is waited for.
         """
         victim: Key | None = None
-        own = self._all.find(enclosing_networks(source))
+        own = self._all.find(list_networks(source))
         if (
             own is not None
             and self._room_of_source is not None
@@ -158,7 +158,7 @@ class FairQueue(Generic[Key]):
         """
         victim: Key | None = None
         if self._all.size >= self._room:
-            fuller = self._fuller_than(enclosing_networks(source))
+            fuller = self._fuller_than(list_networks(source))
             if fuller is None:
                 return key
             victim = next(reversed(fuller.fullest_source().keys))

@@ -73,7 +73,7 @@ def source_network(address: Address) -> str:
 
 
 @lru_cache(maxsize=4096)  # every arrival counts all who wait
-def enclosing_networks(source: str) -> tuple[str, ...]:
+def list_networks(source: str) -> tuple[str, ...]:
     """Return the networks that a `source_network` is counted in, the largest first, and last `source` itself.
 
     They are the IPv6 /48 and /56 that a subscriber or an office may have (RFC 6177 §2). An IPv4 address, or
@@ -88,7 +88,7 @@ def enclosing_networks(source: str) -> tuple[str, ...]:
 
 def site_network(source: str) -> str:
     """Return the largest network that a `source_network` is counted in: an IPv6 /48, or `source` itself."""
-    return enclosing_networks(source)[0]
+    return list_networks(source)[0]
 
 
 def within(address: Address, networks: tuple[Network, ...]) -> bool:

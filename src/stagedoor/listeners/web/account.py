@@ -192,7 +192,7 @@ class AccountPages:
         proved = self._passkeys.proved_lately(identity)
         page = account(
             self._pages.place,
-            self._pages.visitor(identity),
+            self._pages.describe_user(identity),
             _host(request),
             identity,
             held,

@@ -110,7 +110,9 @@ class Replay:
             query = urlencode({"wanted": wanted, "before": next_before})
             more = f"{self._pages.place.path}/recordings?{query}"
         return HTMLResponse(
-            list_page(self._pages.place, self._pages.visitor(identity), recordings, wanted, more)
+            list_page(
+                self._pages.place, self._pages.describe_user(identity), recordings, wanted, more
+            )
         )
 
     async def _play(self, request: Request) -> Response:
@@ -118,7 +120,7 @@ class Replay:
         if isinstance(result, Response):
             return result
         identity, recording = result
-        place, visitor = self._pages.place, self._pages.visitor(identity)
+        place, visitor = self._pages.place, self._pages.describe_user(identity)
         if await self._check_presence(identity, recording) is not None:
             wanted = urlencode({"next": request.url.path})
             return RedirectResponse(f"{place.path}/step-up?{wanted}", SEE_OTHER)

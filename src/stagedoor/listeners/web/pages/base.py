@@ -91,7 +91,7 @@ class Pages:
 
     # The user of a request.
 
-    def visitor(self, identity: Identity) -> PageUser:
+    def describe_user(self, identity: Identity) -> PageUser:
         """Return the user as the header of a page shows them."""
         return PageUser(identity.name, identity.is_person, self._shows_recordings(identity))
 
@@ -144,7 +144,7 @@ class Pages:
         self, title: str, message: str, status: int, identity: Identity | None = None
     ) -> Response:
         """Return a page with one message, for a user if one is known."""
-        visitor = None if identity is None else self.visitor(identity)
+        visitor = None if identity is None else self.describe_user(identity)
         return HTMLResponse(markup.message(self._place, title, message, visitor=visitor), status)
 
     # Signing in and out.
@@ -190,7 +190,11 @@ class Pages:
         )
         return HTMLResponse(
             markup.message(
-                self._place, "Signed in", message, role="status", visitor=self.visitor(identity)
+                self._place,
+                "Signed in",
+                message,
+                role="status",
+                visitor=self.describe_user(identity),
             )
         )
 

@@ -94,7 +94,7 @@ class Home:
                 past,
                 keys,
                 is_person=identity.is_person,
-                visitor=self._pages.visitor(identity),
+                visitor=self._pages.describe_user(identity),
                 live=live,
                 ssh_setup=self._account.ssh_setup(identity, host),
                 token_ends_at=identity.token_ends_soon(self._guard.flow.now()),
