@@ -257,21 +257,21 @@ def test_the_last_use_of_a_sign_in_and_a_link_are_seen(gateway: Gateway, port: i
     assert "Last used" in page
     assert "one-time link" in page
     with gateway.service() as service:
-        [shown] = [s for s in list_sign_ins(service, "other") if s.credential == "link"]
+        [shown] = [s for s in list_sign_ins(service, "other") if s.sign_in.credential_id == "link"]
         an_hour_ago = service.clock() - 3600
         with service.database.write() as transaction:
-            passes.mark_used(transaction, person.cookie.partition("=")[2], an_hour_ago)
+            passes.mark_used(transaction, shown.sign_in.id, an_hour_ago)
         assert used_at(service, shown.id) == an_hour_ago
         assert person.get("/account").status == 200
         assert used_at(service, shown.id) > an_hour_ago + 3000
         with service.database.write() as transaction:
-            passes.sign_out(transaction, person.cookie.partition("=")[2], service.clock())
+            passes.end_sign_in(transaction, shown.sign_in.id, None, service.clock())
 
 
 def used_at(service: admin.AdminService, id_: str) -> float:
     [shown] = [shown for shown in list_sign_ins(service, "other") if shown.id == id_]
-    assert shown.used_at is not None
-    return shown.used_at
+    assert shown.sign_in.last_used_at is not None
+    return shown.sign_in.last_used_at
 
 
 # Invitations.

@@ -49,9 +49,7 @@ def make_link(
     identity = on_password_of(_usable_user(settings, service, user), scopes)
     now = service.clock()
     secret = passes.new_secret()
-    link = create_link(
-        pass_id(secret), replace(identity, credential_id=LINK), now, Lifetimes()
-    )
+    link = create_link(pass_id(secret), replace(identity, credential_id=LINK), now, Lifetimes())
     with service.change("web.link") as change:
         change.unchanged = True
         change.fields |= {"user": user, "app": app, "expires_at": link.expires_at}
