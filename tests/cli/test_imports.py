@@ -10,7 +10,7 @@ COSTLY = (
     *("starlette", "structlog", "uvicorn"),
 )
 COMMANDS = (
-    *("grant", "key", "passkey", "recording", "session", "share", "sign-in", "store", "token"),
+    *("grant", "recording", "session", "share", "sign-in", "store", "token"),
     *("user", "web-link"),
 )
 """Those that only need the store: no keys, no cluster, no gateway."""

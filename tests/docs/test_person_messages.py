@@ -49,7 +49,15 @@ REFUSALS = frozenset(("Denial", "RefusedError", "NotFoundError", "ConflictError"
 LOGGED = frozenset(
     (
         *("SettingsError", "UnavailableError", "Meta", "load_trust", "read_secret"),
-        *("warning", "error", "_log_refused", "_log_problem", "sealed_line", "load_or_create"),
+        *(
+            "warning",
+            "error",
+            "_log_refused",
+            "_log_refusal",
+            "_log_problem",
+            "sealed_line",
+            "load_or_create",
+        ),
     )
 )
 """Functions whose texts, or calls whose arguments, are for administrators: they stop the start, describe a
