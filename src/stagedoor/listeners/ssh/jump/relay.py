@@ -73,9 +73,7 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         self._parting: asyncio.TimerHandle | None = None
         self._idle = IdleTimer(
             idle_timeout_s,
-            lambda limit_s: self.finish(
-                End.IDLE, f"no byte was moved for {limit_s:g} s"
-            ),
+            lambda limit_s: self.finish(End.IDLE, f"no byte was moved for {limit_s:g} s"),
         )
 
     # For the flow and the registry (`session.ports.Link`), from any thread.
