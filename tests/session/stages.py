@@ -46,6 +46,8 @@ class Script:
     dial_error: BaseException | None = None
     open_error: BaseException | None = None
     gateway: str | None = None
+    ready: bool = False
+    """Whether the shell is ready without a start."""
     hold: asyncio.Event | None = None
     steps: tuple[StartStep, ...] = (StartStep("pulling image", "3 of 5"),)
     """The steps that a start reports while it is held."""
@@ -153,6 +155,9 @@ class OneShell:
 
     def knows(self, target: Target) -> bool:
         return target == APP01
+
+    def find_ready(self, grant: Grant) -> Shell | None:
+        return SHELL if self.script.ready else None
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         self.script.asked.append("ensure")

@@ -45,6 +45,12 @@ async def test_a_developer_with_a_grant_is_let_in_step_by_step() -> None:
     assert len(flow.registry) == 0
 
 
+async def test_a_shell_that_is_ready_is_entered_without_a_start() -> None:
+    script = Script(ready=True)
+    await serve(script)
+    assert script.asked == [step for step in LET_IN if step != "ensure"]
+
+
 async def test_a_session_that_is_never_handed_over_ends() -> None:
     script = Script()
     flow = flow_of(script)

@@ -66,6 +66,16 @@ async def test_what_was_ensured_is_an_sshd_that_answers(kind: Kind) -> None:
     assert (await banner(shell)).startswith(b"SSH-2.0-")
 
 
+async def test_a_shell_that_is_ready_is_the_one_that_ensure_returns(kind: Kind) -> None:
+    shells = kind.make()
+    before = shells.find_ready(grant(kind.target))
+    assert (before is None or not kind.starts_on_demand, kind.starts()) == (True, 0)
+    assert shells.find_ready(grant(NOWHERE)) is None
+    shell = await ensured(shells, kind.target)
+    assert before in (None, shell)
+    assert shells.find_ready(grant(kind.target)) in (None, shell)
+
+
 async def test_ensure_again_from_here_and_from_another_worker_is_the_same_shell(
     kind: Kind,
 ) -> None:

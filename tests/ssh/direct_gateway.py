@@ -136,6 +136,9 @@ class Shells:
         self._policy = policy
         self.touch, self.release = local.touch, local.release
 
+    def find_ready(self, grant: Grant) -> Shell | None:
+        return None
+
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         shell = await self._local.ensure(grant, progress)
         return shell if isinstance(shell, Denial) else self._policy.shell(shell)

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from stagedoor.audit.ids import new_session_id
+from stagedoor.audit.opening import AwaitedOpenings, Opening, State
 from stagedoor.audit.ports import Journal
 from stagedoor.audit.tally import DenialCounts
 from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event, opened_event
@@ -42,26 +42,9 @@ DENIALS = 2000
 """Most denials that wait to be written; more are counted instead."""
 
 
-class _State(Enum):
-    QUEUED = auto()
-    WRITING = auto()
-    DURABLE = auto()
-    VOID = auto()
-    """Not let in; if it may have been written after all, its close is queued."""
-
-
-@dataclass(slots=True, eq=False)
-class _Opening:
-    opened: Opened
-    answer: asyncio.Future[Opened | Denial]
-    state: _State = _State.QUEUED
-    left: str = ""
-    """Why the login no longer waits for its answer; empty while it waits."""
-
-
 @dataclass(slots=True)
 class _Batch:
-    openings: list[_Opening] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
     closes: list[Event] = field(default_factory=list)
     denials: list[Event] = field(default_factory=list)
 
@@ -101,7 +84,8 @@ class AuditLedger:
         self._linger_s = linger_s
         self._retry_s = retry_s
         self._lock = threading.Condition(threading.Lock())
-        self._openings: deque[_Opening] = deque()
+        self._openings: deque[Opening] = deque()
+        self._awaited = AwaitedOpenings(open_timeout_s, self._refuse_late)
         self._closes: deque[Event] = deque()
         self._denials: deque[Event] = deque()
         self._tally = DenialCounts()
@@ -140,7 +124,7 @@ class AuditLedger:
         """
         now = self._clock()
         opened = Opened(self._new_id(now), now, way, source, ready)
-        opening = _Opening(opened, asyncio.get_running_loop().create_future())
+        opening = Opening(opened, asyncio.get_running_loop().create_future())
         with self._lock:
             if self._stopping:
                 return _unavailable("the gateway is stopping")
@@ -150,21 +134,17 @@ class AuditLedger:
                 return _unavailable(self._held)
             self._openings.append(opening)
             self._lock.notify_all()
-        # A timer of its own, since asyncio.timeout costs a login three times as much.
-        limit = opening.answer.get_loop().call_later(self._open_timeout_s, self._expire, opening)
+        self._awaited.add(opening)
         try:
             return await opening.answer
         except asyncio.CancelledError:
             self._abandon(opening, "the developer's side hung up")
             raise
-        finally:
-            limit.cancel()
 
-    def _expire(self, opening: _Opening) -> None:
-        if not opening.answer.done():
-            late = f"the disk did not answer within {self._open_timeout_s:g} s"
-            self._abandon(opening, late)
-            opening.answer.set_result(_unavailable(late))
+    def _refuse_late(self, opening: Opening) -> None:
+        late = f"the disk did not answer within {self._open_timeout_s:g} s"
+        self._abandon(opening, late)
+        opening.answer.set_result(_unavailable(late))
 
     def hold(self, why: str | None) -> None:
         """Refuse all logins for this reason, until this is called with None. Any thread."""
@@ -247,21 +227,21 @@ class AuditLedger:
         waiting = len(self._openings) + len(self._closes) + len(self._denials)
         return waiting + self._writing + (self._tally.due_at() is not None)
 
-    def _abandon(self, opening: _Opening, why: str) -> None:
+    def _abandon(self, opening: Opening, why: str) -> None:
         with self._lock:
             opening.left = why
-            if opening.state is _State.QUEUED:
-                opening.state = _State.VOID
-            elif opening.state is _State.DURABLE:
+            if opening.state is State.QUEUED:
+                opening.state = State.VOID
+            elif opening.state is State.DURABLE:
                 self._close_unreached([opening])
 
-    def _close_unreached(self, openings: Iterable[_Opening]) -> None:
+    def _close_unreached(self, openings: Iterable[Opening]) -> None:
         """Queue the closes of sessions that were, or may have been, written but never entered."""
         now = self._clock()
         for opening in openings:
             ended = Ended(End.UNREACHED, detail=opening.left)
             self._closes.append(closed_event(opening.opened, ended, self._instance, now))
-            opening.state = _State.VOID
+            opening.state = State.VOID
             self._soon()
 
     def _run(self) -> None:
@@ -306,8 +286,8 @@ class AuditLedger:
             batch = _Batch()
             while self._openings and len(batch.openings) < BATCH:
                 opening = self._openings.popleft()
-                if opening.state is _State.QUEUED:  # the others no longer wait
-                    opening.state = _State.WRITING
+                if opening.state is State.QUEUED:  # the others no longer wait
+                    opening.state = State.WRITING
                     batch.openings.append(opening)
             batch.closes = list(self._closes)
             self._closes.clear()
@@ -342,7 +322,7 @@ class AuditLedger:
             self._problem = None
             self._failures = 0
             for opening in batch.openings:
-                opening.state = _State.DURABLE
+                opening.state = State.DURABLE
             self._close_unreached(opening for opening in batch.openings if opening.left)
             self._answer((opening, opening.opened) for opening in batch.openings)
             self._lock.notify_all()
@@ -365,25 +345,25 @@ class AuditLedger:
             self._close_unreached(batch.openings)
             refused = [*batch.openings, *self._openings]
             for opening in self._openings:
-                opening.state = _State.VOID
+                opening.state = State.VOID
             self._openings.clear()
             denial = _unavailable(public)
             self._answer((opening, denial) for opening in refused)
             self._lock.notify_all()
 
-    def _answer(self, answers: Iterable[tuple[_Opening, Opened | Denial]]) -> None:
+    def _answer(self, answers: Iterable[tuple[Opening, Opened | Denial]]) -> None:
         """Hand the answers over to the event loops that wait, one call for each loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Opening, Opened | Denial]]] = {}
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Opening, Opened | Denial]]] = {}
         for opening, answer in answers:
             by_loop.setdefault(opening.answer.get_loop(), []).append((opening, answer))
         for loop, mine in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_deliver, mine)
             except RuntimeError:  # the loop was closed, and its logins with it
-                self._close_unreached(o for o, _ in mine if o.state is _State.DURABLE)
+                self._close_unreached(o for o, _ in mine if o.state is State.DURABLE)
 
 
-def _deliver(answers: list[tuple[_Opening, Opened | Denial]]) -> None:
+def _deliver(answers: list[tuple[Opening, Opened | Denial]]) -> None:
     for opening, answer in answers:
         if not opening.answer.done():
             opening.answer.set_result(answer)

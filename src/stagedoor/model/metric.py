@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from itertools import product
 from types import MappingProxyType
 
@@ -27,7 +28,7 @@ the upper bound of a bucket, which counts only values that no lower bucket count
 kinds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """A metric. `name` has the suffix of its unit, but not the suffix of its kind (`_total`).
 
@@ -40,30 +41,18 @@ class Metric:
     name: str
     kind: MetricKind
     help: str
-    labels: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: MappingProxyType({}), hash=False
-    )
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     unit: str = ""
     buckets: tuple[float, ...] = ()
     greatest: bool = False
-    _series: dict[tuple[tuple[str, ...], str], Series] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    """The series whose label values are all listed: they are counted for each login."""
 
     def series(self, *values: str, part: str = "") -> Series:
         """Return the series with these label values, one value for each label."""
-        series = self._series.get((values, part))
-        if series is None:
-            allowed = tuple(self.labels.values())
-            bounded = tuple(
-                value if not known or value in known else OTHER
-                for value, known in zip(values, allowed, strict=True)
-            )
-            series = self.name, bounded, part
-            if all(allowed) and bounded == values:
-                self._series[values, part] = series
-        return series
+        bounded = tuple(
+            value if not known or value in known else OTHER
+            for value, known in zip(values, self.labels.values(), strict=True)
+        )
+        return self.name, bounded, part
 
     def bucket(self, value: float) -> str:
         """Return the part of the bucket that counts `value`."""
@@ -88,6 +77,7 @@ class Metric:
         return (self.name,)
 
 
+@cache
 def bound_text(bound: float) -> str:
     """Format a bucket's bound for the label `le` (OpenMetrics 1.0, "Considerations: Canonical Numbers")."""
     return repr(float(bound))

@@ -76,9 +76,11 @@ async def _attempt(address: Address, port: int, timeout_s: float) -> socket.sock
 
     Raises TimeoutError after `timeout_s` or `ATTEMPT_TIMEOUT_S`, or connect(2)'s OSError.
     """
-    sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
     try:
-        sock.setblocking(False)
+        if sock.getblocking():  # the system knows no such type, and needs another call
+            sock.setblocking(False)
         sockopts.apply(sock, sockopts.DEFAULT)
         at = (str(address), port)
         number = sock.connect_ex(at)

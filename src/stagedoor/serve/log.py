@@ -4,8 +4,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ import structlog
 
 from stagedoor.session.line import Line
 from stagedoor.settings.settings import LogSettings
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
 
 
 def configure(settings: LogSettings) -> None:
@@ -28,7 +31,7 @@ def configure(settings: LogSettings) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _add_timestamp,
             structlog.processors.format_exc_info,
             last,
         ],
@@ -42,15 +45,29 @@ def configure(settings: LogSettings) -> None:
 def line_writer() -> Callable[[Line], None]:
     """Return a function that writes a session's canonical line, for any thread. Call `configure` before.
 
-    A denied login is a warning, every other line information.
+    A denied login is a warning, every other line information. The line goes through structlog's processors
+    directly: every login pays for it, and a bound logger costs half as much again.
     """
     log = structlog.get_logger().bind()
+    processors = structlog.get_config()["processors"]
+    stderr = _Stderr()
 
     def write_line(line: Line) -> None:
-        write = log.warning if line.get("outcome") == "denied" else log.info
-        write(**{key: value for key, value in line.items() if value is not None})
+        level = "warning" if line.get("outcome") == "denied" else "info"
+        if not log.is_enabled_for(_LEVELS[level]):
+            return
+        event: Any = {key: value for key, value in line.items() if value is not None}
+        for process in processors:
+            event = process(log, level, event)
+        stderr.msg(event)
 
     return write_line
+
+
+def _add_timestamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the time, as structlog's TimeStamper does at twice the cost."""
+    event["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    return event
 
 
 def _to_json(event: Any, default: Callable[[Any], Any]) -> str:

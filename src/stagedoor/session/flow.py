@@ -18,7 +18,7 @@ from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal,
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, End, Ended, Opened, Origin, Ready
-from stagedoor.model.shell import Progress, ShellState, StartStep
+from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session import step_up
@@ -322,6 +322,14 @@ class Flow:
 
     async def _ensure(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
         """Start the shell if it does not run, then check that the grant still holds."""
+        shell = self.shells.find_ready(grant) or await self._start(grant, progress)
+        if isinstance(shell, Denial):
+            return shell
+        still = self.authoriser.again(grant)
+        return still if isinstance(still, Denial) else Ready(still, shell, trace_id)
+
+    async def _start(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        """Start the shell within the limit, which grows with the patience that a step asks for."""
         last = FIRST_STEP
         began, allowed_s = asyncio.get_running_loop().time(), self.start_timeout_s
 
@@ -335,7 +343,7 @@ class Flow:
 
         try:
             async with asyncio.timeout_at(began + allowed_s) as limit:
-                shell = await self.shells.ensure(grant, remember)
+                return await self.shells.ensure(grant, remember)
         except TimeoutError:
             return Denial(
                 Reason.START_TIMEOUT,
@@ -343,10 +351,6 @@ class Flow:
                 f"(last step: {last.name}{': ' if last.detail else ''}{last.detail})",
                 retry_after_s=5,
             )
-        if isinstance(shell, Denial):
-            return shell
-        still = self.authoriser.again(grant)
-        return still if isinstance(still, Denial) else Ready(still, shell, trace_id)
 
     async def _find(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
         """Find the shell that runs now. A guest who only watches enters by the host's grant."""

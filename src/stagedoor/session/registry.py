@@ -58,11 +58,11 @@ class Registry:
 
     def attach(self, opened: Opened, link: Link) -> None:
         """Add the link of a session whose relay now runs. If the session must end, close the link."""
-        reviewed = self._judge_again(opened.id)
         with self._lock:
             entry = self._entries.get(opened.id)
             if entry is None:
                 return
+            reviewed = self._judge_again(opened.id, entry)
             entry.link = link
             due = entry.removal or reviewed
             if entry.grant.permissions != opened.ready.grant.permissions:
@@ -108,28 +108,29 @@ class Registry:
     def _review(self, session_ids: tuple[str, ...]) -> int:
         closed = 0
         for session_id in session_ids:
-            due = self._judge_again(session_id)
+            # Judged under the lock: of two threads, the one with the older policy must not be the last.
+            with self._lock:
+                entry = self._entries.get(session_id)
+                due = self._judge_again(session_id, entry) if entry is not None else None
             if due is not None:
                 closed += self.close_session(session_id, *due)
         return closed
 
-    def _judge_again(self, session_id: str) -> Removal | None:
+    def _judge_again(self, session_id: str, entry: _Entry) -> Removal | None:
         """Judge a session by the current policy. Return its removal, or None if it may stay.
 
-        If it may stay, keep the new grant, and pass it to the link if its permissions differ.
+        If it may stay, keep the new grant, and pass it to the link if its permissions differ. Call this
+        under the lock.
         """
-        # Judged under the lock: of two threads, the one with the older policy must not be the last.
-        with self._lock:
-            entry = self._entries.get(session_id)
-            if entry is None:
-                return None
-            before = entry.grant
-            decision = needed(entry.needs, self._judge(before))
-            if isinstance(decision, Grant):
-                entry.grant = decision
-                self._track_expiry(session_id, decision)
-                if entry.link is not None and decision.permissions != before.permissions:
-                    entry.link.change_grant(decision)
+        before = entry.grant
+        decision = needed(entry.needs, self._judge(before))
+        if decision is before:
+            return None
+        if isinstance(decision, Grant):
+            entry.grant = decision
+            self._track_expiry(session_id, decision)
+            if entry.link is not None and decision.permissions != before.permissions:
+                entry.link.change_grant(decision)
         return removal(before, decision, self._now())
 
     def _track_expiry(self, session_id: str, grant: Grant) -> None:

@@ -26,6 +26,13 @@ class Shells(Protocol):
         """Return whether the target is one of `targets`, at no cost."""
         ...
 
+    def find_ready(self, grant: Grant) -> Shell | None:
+        """Return the shell if `ensure` would return it at once, else None. Starts nothing.
+
+        Most logins are to a shell that runs, and need no timer for its start.
+        """
+        ...
+
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the shell once its sshd answers, starting it if need be.
 

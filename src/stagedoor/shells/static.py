@@ -49,10 +49,13 @@ class StaticShells:
         """Return whether the target is in the settings."""
         return target in self._shells
 
+    def find_ready(self, grant: Grant) -> Shell | None:
+        """Return the server in the settings, or None."""
+        return self._shells.get(grant.target)
+
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the server in the settings."""
-        shell = self._shells.get(grant.target)
-        return shell if shell else no_app(grant.target)
+        return self.find_ready(grant) or no_app(grant.target)
 
     async def resolve(self, target: Target) -> Shell | None:
         """Return the server in the settings, or None."""

@@ -48,7 +48,7 @@ class TcpConnector:
     is_gateway: Callable[[Address, int], bool]
     dial_timeout_s: float = DIAL_TIMEOUT_S
     find: Callable[[Target], Awaitable[Shell | None]] | None = None
-    _probes: dict[Target, tuple[float, asyncio.Future[bool]]] = field(
+    _probes: dict[Target, tuple[float, bool | asyncio.Task[bool]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -59,18 +59,11 @@ class TcpConnector:
         probe, whether it succeeds or fails.
         """
         now = asyncio.get_running_loop().time()
-        at, probe = self._probes.get(shell.target, (0.0, None))
-        if probe is None or now - at >= PROBE_AGAIN_S:
-            probe = asyncio.create_task(self._probe(shell))
-            self._probes[shell.target] = (now, probe)
-        return await asyncio.shield(probe)
-
-    def _record(self, shell: Shell, answers: bool) -> None:
-        """Record whether a session could connect, in place of a probe."""
-        loop = asyncio.get_running_loop()
-        result: asyncio.Future[bool] = loop.create_future()
-        result.set_result(answers)
-        self._probes[shell.target] = (loop.time(), result)
+        at, result = self._probes.get(shell.target, (0.0, None))
+        if result is None or now - at >= PROBE_AGAIN_S:
+            result = asyncio.create_task(self._probe(shell))
+            self._probes[shell.target] = (now, result)
+        return result if isinstance(result, bool) else await asyncio.shield(result)
 
     async def _probe(self, shell: Shell) -> bool:
         stream = await self._try(shell, PROBE_TIMEOUT_S)
@@ -86,7 +79,7 @@ class TcpConnector:
         deadline = loop.time() + self.dial_timeout_s
         while True:
             reached = await self._try(shell, deadline - loop.time())
-            self._record(shell, not isinstance(reached, Denial))
+            self._probes[shell.target] = (loop.time(), not isinstance(reached, Denial))
             if not isinstance(reached, Denial) or not shell.started_by_us or self.find is None:
                 return reached
             if reached.reason is Reason.ADDRESS_NOT_ALLOWED:

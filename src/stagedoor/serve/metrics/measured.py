@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import Lock
 
@@ -115,6 +115,7 @@ class MetricsShells:
         self._clock = clock
         self.targets = shells.targets
         self.knows = shells.knows
+        self.find_ready = shells.find_ready
         self.resolve = shells.resolve
         self.observe = shells.observe
         self.notice = shells.notice
@@ -124,14 +125,6 @@ class MetricsShells:
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Have the shell run, and measure each step of its start."""
-        return await self._measure_start(self._shells.ensure, grant, progress)
-
-    async def _measure_start(
-        self,
-        start: Callable[[Grant, Progress], Awaitable[Shell | Denial]],
-        grant: Grant,
-        progress: Progress,
-    ) -> Shell | Denial:
         steps: list[tuple[str, float]] = []
 
         def remember(step: StartStep) -> None:
@@ -141,7 +134,7 @@ class MetricsShells:
 
         result = of.CANCELLED
         try:
-            shell = await start(grant, remember)
+            shell = await self._shells.ensure(grant, remember)
             result = of.DENIED if isinstance(shell, Denial) else of.READY
             return shell
         finally:

@@ -4,7 +4,7 @@ The supervisor adds up what its workers report, so a counter keeps its value whe
 example at a reload.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from threading import Lock
@@ -18,33 +18,44 @@ MOST_IN_A_LINE = 20
 
 
 class MetricCounts:
-    """The counts since they were last taken. All methods are quick, and safe in any thread."""
+    """The counts since they were last taken. All methods are safe in any thread.
+
+    Each login adds to ten of them, so their series are named only when they are taken.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counts: Counter[Series] = Counter()
+        self._counts: defaultdict[tuple[Metric, tuple[str, ...], str], float] = defaultdict(int)
+        """By the metric, its label values and the part of a histogram."""
+        self._unsent: list[tuple[Series, float]] = []
 
     def add(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Add to a counter; `labels` are the values of the metric's labels, in order."""
         with self._lock:
-            self._counts[metric.series(*labels)] += by  # type: ignore[assignment]  # a Counter of floats
+            self._counts[metric, labels, ""] += by
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Add a measurement to a histogram."""
+        bucket = metric.bucket(value)
         with self._lock:
-            self._counts[metric.series(*labels, part=metric.bucket(value))] += 1
-            self._counts[metric.series(*labels, part=SUM)] += value  # type: ignore[assignment]
+            self._counts[metric, labels, bucket] += 1
+            self._counts[metric, labels, SUM] += value
 
     def put_back(self, counted: Iterable[tuple[Series, float]]) -> None:
         """Add back counts that were taken and could not be sent."""
         with self._lock:
-            for series, by in counted:
-                self._counts[series] += by  # type: ignore[assignment]
+            self._unsent += counted
 
     def take(self) -> dict[Series, float]:
         """Return the counts since the last call, and start again from zero."""
         with self._lock:
-            taken, self._counts = self._counts, Counter()
+            counts, self._counts = self._counts, defaultdict(int)
+            unsent, self._unsent = self._unsent, []
+        taken: defaultdict[Series, float] = defaultdict(int)
+        for series, by in unsent:
+            taken[series] += by
+        for (metric, labels, part), by in counts.items():
+            taken[metric.series(*labels, part=part)] += by
         return dict(taken)
 
 

@@ -42,6 +42,10 @@ class ShellDirectory:
         """Return whether an adapter has the target."""
         return any(adapter.knows(target) for adapter in self._adapters)
 
+    def find_ready(self, grant: Grant) -> Shell | None:
+        """Return the shell if `ensure` would return it at once, else None."""
+        return self._of(grant.target).find_ready(grant)
+
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the shell once its sshd answers; see `Shells`."""
         return await self._of(grant.target).ensure(grant, progress)

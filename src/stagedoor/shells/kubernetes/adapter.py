@@ -108,6 +108,10 @@ class KubernetesShells:
         cache = self._cache(target)
         return cache is not None and cache.app(target.app) is not None
 
+    def find_ready(self, grant: Grant) -> Shell | None:
+        """Return None, since the cluster may have to be asked about the user's rights."""
+        return None
+
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the shell once its sshd answers, if the cluster lets the user of the grant log in."""
         return await self._check(grant) or await self.enter(grant.target, progress)

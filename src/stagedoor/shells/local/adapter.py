@@ -84,17 +84,27 @@ class LocalShells:
         """Return whether the target is in the settings."""
         return target in self._places
 
-    async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
-        """Return the shell, after a start if it does not run or its settings have changed."""
+    def find_ready(self, grant: Grant) -> Shell | None:
+        """Return the shell if it runs and its settings have not changed, and mark it as used."""
         target = grant.target
         place = self._places.get(target)
         if place is None:
-            return no_app(target)
+            return None
         with suppress(OSError, ValueError), place.locked(shared=True, wait=False):
             running = place.running()
             if running is not None and self._is_current(target, running):
                 place.mark_used()
                 return _shell(target, running)
+        return None
+
+    async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
+        """Return the shell, after a start if it does not run or its settings have changed."""
+        if (shell := self.find_ready(grant)) is not None:
+            return shell
+        target = grant.target
+        place = self._places.get(target)
+        if place is None:
+            return no_app(target)
         return await self._starts.join(target, partial(self._start, target, place), progress)
 
     async def resolve(self, target: Target) -> Shell | None:

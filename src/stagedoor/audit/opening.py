@@ -1,0 +1,67 @@
+"""Logins that wait for the audit, and the limit on their wait."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.session import Opened
+
+
+class State(Enum):
+    """The states of an opening."""
+
+    QUEUED = auto()
+    WRITING = auto()
+    DURABLE = auto()
+    VOID = auto()
+    """Refused; if it may have been written after all, its close is queued."""
+
+
+@dataclass(slots=True, eq=False)
+class Opening:
+    """A session that is to be opened, and the answer that its login waits for."""
+
+    opened: Opened
+    answer: asyncio.Future[Opened | Denial]
+    state: State = State.QUEUED
+    left: str = ""
+    """Why the login no longer waits for its answer; empty while it waits."""
+
+
+class AwaitedOpenings:
+    """The openings whose logins wait, `limit_s` seconds at most. Belongs to one event loop.
+
+    One timer serves all of them, because a timer of its own would cost each login more. `on_late` is
+    called with an opening that was not answered in time.
+    """
+
+    def __init__(self, limit_s: float, on_late: Callable[[Opening], None]) -> None:
+        self._limit_s = limit_s
+        self._on_late = on_late
+        self._awaited: deque[tuple[float, Opening]] = deque()
+        """Each with its end, by the loop's time; the earliest first."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, opening: Opening) -> None:
+        """Wait for the answer of a new opening."""
+        while self._awaited and self._awaited[0][1].answer.done():
+            self._awaited.popleft()
+        loop = opening.answer.get_loop()
+        self._awaited.append((loop.time() + self._limit_s, opening))
+        if self._timer is None:
+            self._set_timer(loop)
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_at(self._awaited[0][0], self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        while self._awaited and self._awaited[0][0] <= loop.time():
+            _, opening = self._awaited.popleft()
+            if not opening.answer.done():
+                self._on_late(opening)
+        if self._awaited:
+            self._set_timer(loop)
