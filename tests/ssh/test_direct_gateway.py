@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.units import DAY_S
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local
 from tests.fixtures.laptop import Laptop, open_laptop
+from tests.fixtures.terminal import Console, console
 from tests.ssh.editor import talk_to_editor
 from tests.waiting import BOUND_S, wait_until
 
@@ -185,64 +185,17 @@ def test_an_agent_that_is_not_granted_stays_at_home_and_the_terminal_says_so(
         assert b"port forwarding into app01.ssh is not granted" in refused.stderr
 
 
-class Terminal:
-    """A developer's terminal; `text` is what it has shown."""
-
-    def __init__(self, laptop: Laptop, *words: str, env: dict[str, str] | None = None) -> None:
-        command = ["ssh", "-F", laptop.config(), "-tt", *words]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            env=env,
-        )
-        self.text = b""
-        self._changed = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        while piece := self.process.stdout.read(65536):
-            with self._changed:
-                self.text += piece
-                self._changed.notify_all()
-
-    def type(self, text: bytes) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(text)
-
-    def shows(self, words: bytes) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: words in self.text, BOUND_S), self.text[-500:]
-
-    def ends(self) -> int:
-        code = self.process.wait(BOUND_S)
-        self._reader.join(BOUND_S)
-        return code
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait(BOUND_S)
-        # While it reads, its descriptor must not become another's.
-        self._reader.join(BOUND_S)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                pipe.close()
-
-
 @contextlib.contextmanager
-def terminal(laptop: Laptop, *words: str, env: dict[str, str] | None = None) -> Iterator[Terminal]:
-    """Logged in, with a shell that answers."""
-    one = Terminal(laptop, *(words or ("app01@gw",)), env=env)
-    try:
+def terminal(laptop: Laptop, *words: str, env: dict[str, str] | None = None) -> Iterator[Console]:
+    """Yield a terminal that is logged in, with a shell that answers."""
+    with console(ssh_in_terminal(laptop, *(words or ("app01@gw",))), env=env) as one:
         one.type(b"echo ready-$((40+2))\n")
         one.shows(b"ready-42")
         yield one
-    finally:
-        one.close()
+
+
+def ssh_in_terminal(laptop: Laptop, *words: str) -> list[str]:
+    return ["ssh", "-F", str(laptop.config()), "-tt", *words]
 
 
 def test_a_session_that_is_closed_says_why_in_its_terminal(laptop: Laptop) -> None:
@@ -251,7 +204,7 @@ def test_a_session_that_is_closed_says_why_in_its_terminal(laptop: Laptop) -> No
         (session,) = inside(laptop)
         laptop.gateway.command("session", "close", str(session["id"]), "--reason", "lunch is ready")
         assert one.ends() == 255
-        assert b"lunch is ready" in one.text
+        assert b"lunch is ready" in one.shown
     wait_until(lambda: not inside(laptop))
 
 
@@ -259,9 +212,8 @@ def test_a_grant_that_is_removed_ends_the_session_and_says_why(tmp_path: Path) -
     with open_laptop(tmp_path, SSH_TABLE + local("app01")) as laptop, terminal(laptop) as one:
         (grant,) = json.loads(laptop.gateway.command("grant", "list", "--json").stdout)
         laptop.gateway.command("grant", "remove", str(grant["id"]))
-        one.process.wait(BOUND_S)
         one.ends()
-        assert b"no grant for 'dev' to enter app01" in one.text
+        assert b"no grant for 'dev' to enter app01" in one.shown
 
 
 def test_one_who_sends_without_end_learns_why_as_well(tmp_path: Path) -> None:
@@ -331,7 +283,7 @@ def test_forwards_that_are_not_granted_any_more_stop_and_the_terminal_goes_on(
                     assert line.recv(1) == b"", "it is not forwarded again"
             one.type(b"ssh-add -l; echo still-$((40+2))\n")
             one.shows(b"still-42")
-            assert one.text.count(b"ED25519") == 0
+            assert one.shown.count(b"ED25519") == 0
     echo.close()
 
 
@@ -344,7 +296,7 @@ def test_a_key_on_the_revocation_list_ends_its_login_as_revoked_and_says_why(
     with open_laptop(tmp_path / "gw", settings) as laptop, terminal(laptop) as one:
         revoked.write_text(laptop.key.with_name("id.pub").read_text())
         assert one.ends() == 255
-        assert b"was revoked" in one.text
+        assert b"was revoked" in one.shown
         wait_until(lambda: laptop.gateway.sessions())
         (line,) = laptop.gateway.sessions()
         assert line["outcome"] == "revoked"

@@ -17,7 +17,8 @@ from stagedoor.model.permission import Permission
 from stagedoor.wire.terminal.asciicast import AsciicastEvent, AsciicastReader
 from tests.fixtures.gateway import SSH_TABLE, local
 from tests.fixtures.laptop import Laptop, open_laptop
-from tests.ssh.test_direct_gateway import Terminal, events, inside, terminal
+from tests.fixtures.terminal import console
+from tests.ssh.test_direct_gateway import events, inside, ssh_in_terminal, terminal
 from tests.waiting import wait_until
 
 RECORDED = (("everybody", "app01", frozenset({Permission.RECORD})),)
@@ -137,7 +138,7 @@ def test_an_app_that_is_not_named_is_not_recorded(laptop: Laptop) -> None:
     with terminal(laptop, "app02@gw") as one:
         one.type(b"exit\n")
         one.ends()
-        assert b"recorded" not in one.text
+        assert b"recorded" not in one.shown
     assert len(listed(laptop)) == before
 
 
@@ -208,20 +209,17 @@ def test_a_session_that_cannot_be_recorded_is_refused_or_goes_on_as_the_settings
     with open_laptop(tmp_path, settings + local("app01"), permits=RECORDED) as laptop:
         # Root can write into every folder, but not into a file in a folder's place.
         (laptop.gateway.data_dir / "recordings").write_text("")
-        one = Terminal(laptop, "app01@gw")
-        try:
-            with suppress(BrokenPipeError):  # it may have been refused already
+        with console(ssh_in_terminal(laptop, "app01@gw")) as one:
+            with suppress(OSError):  # it may have been refused already
                 one.type(b"echo ready-$((40+2)); exit\n")
             code = one.ends()
-        finally:
-            one.close()
         if then == "end":
             assert code == 255
-            assert b"has to be recorded and cannot be" in one.text
-            assert b"ready-42" not in one.text
+            assert b"has to be recorded and cannot be" in one.shown
+            assert b"ready-42" not in one.shown
         else:
             assert code == 0
-            assert b"ready-42" in one.text
+            assert b"ready-42" in one.shown
         wait_until(lambda: events(laptop, "recording.failed"))
         laptop.gateway.wait_for(lambda line: line["event"] == "recording failed")
 
