@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.fixtures.gateway import Gateway
 from tests.login.everywhere import SignIn, two_gateways
-from tests.login.laptop import Laptop, new_laptop
+from tests.login.laptop import BareLaptop, new_laptop
 from tests.login.machine import Person
 from tests.store.server import PostgresqlHere
 
@@ -40,7 +40,7 @@ def run_timed(command: list[str], env: Mapping[str, str]) -> tuple[float, float]
     return (time.perf_counter() - began) * 1e3, (used.ru_utime + used.ru_stime) * 1e3
 
 
-def exec_line(laptop: Laptop) -> str:
+def exec_line(laptop: BareLaptop) -> str:
     """Return the command that ssh gives to the person's shell."""
     text = (laptop.folder / "ssh_config").read_text()
     match = re.search(r'^Match .* exec "(.*)"$', text, re.MULTILINE)
@@ -48,7 +48,7 @@ def exec_line(laptop: Laptop) -> str:
     return match.group(1).replace("%%", "%")
 
 
-def measure_valid(laptop: Laptop, count: int) -> list[tuple[float, float]]:
+def measure_valid(laptop: BareLaptop, count: int) -> list[tuple[float, float]]:
     """Measure the command with a valid certificate; return wall and CPU milliseconds of each run."""
     line = exec_line(laptop)
     (laptop.folder / "fresh_until").write_text("99999999999\n")
@@ -56,7 +56,7 @@ def measure_valid(laptop: Laptop, count: int) -> list[tuple[float, float]]:
 
 
 def measure_renewals(
-    laptop: Laptop, gateway: Gateway, count: int
+    laptop: BareLaptop, gateway: Gateway, count: int
 ) -> tuple[list[tuple[float, float]], float]:
     """Measure renewals; return the client's wall and CPU milliseconds, and the gateway's CPU for each."""
     line = exec_line(laptop)

@@ -26,7 +26,7 @@ from tests.fixtures.gateway import Gateway
 from tests.fixtures.laptop import Waiting, new_key
 from tests.fixtures.people import Browser
 from tests.login.conftest import settings
-from tests.login.laptop import Laptop, new_laptop
+from tests.login.laptop import BareLaptop, new_laptop
 from tests.oidc.idp import Idp, running_idp, sso_table
 from tests.ssh.test_hold import BANNER
 
@@ -144,20 +144,20 @@ def since(began: float, process: "subprocess.Popen[str]") -> float:
     return took
 
 
-def measure_clicks(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
+def measure_clicks(laptop: BareLaptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
     """Measure from the click until the command that ssh waits for has ended, on one machine."""
     return _measure_approvals(
         laptop, tabs, count, lambda id_, _: carol.click(id_), carol.open_login
     )
 
 
-def measure_letters(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
+def measure_letters(laptop: BareLaptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
     """Measure from the letters, with the browser on another machine, until that command has ended."""
     return _measure_approvals(laptop, tabs, count, carol.type, carol.open_login)
 
 
 def _measure_approvals(
-    laptop: Laptop,
+    laptop: BareLaptop,
     tabs: Tabs,
     count: int,
     approve: Callable[[str, str], None],
@@ -197,7 +197,7 @@ def measure_alone(folder: Path, gateway: Gateway, carol: Carol, count: int) -> l
     return took
 
 
-def ssh(laptop: Laptop, tabs: Tabs) -> "subprocess.Popen[bytes]":
+def ssh(laptop: BareLaptop, tabs: Tabs) -> "subprocess.Popen[bytes]":
     """Start the person's ssh to an app, on their desktop."""
     return subprocess.Popen(
         ["ssh", "-F", laptop.home / ".ssh/config", "app01.ssh", "echo in"],
@@ -209,7 +209,7 @@ def ssh(laptop: Laptop, tabs: Tabs) -> "subprocess.Popen[bytes]":
     )
 
 
-def measure_prompts(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
+def measure_prompts(laptop: BareLaptop, carol: Carol, tabs: Tabs, count: int) -> list[float]:
     """Measure from `ssh` to the shell's output, in seconds, without those at the provider.
 
     The login has ended and the gateway's cookie is gone, but the person is signed in at the provider.
@@ -230,7 +230,9 @@ def measure_prompts(laptop: Laptop, carol: Carol, tabs: Tabs, count: int) -> lis
     return took
 
 
-def measure_crowds(laptop: Laptop, carol: Carol, tabs: Tabs, count: int, size: int) -> list[float]:
+def measure_crowds(
+    laptop: BareLaptop, carol: Carol, tabs: Tabs, count: int, size: int
+) -> list[float]:
     """Measure the seconds until the last of `size` ssh has logged in, with one tab for all."""
     took = []
     for _ in range(count):

@@ -1,6 +1,3 @@
-import os
-import pty
-import subprocess
 import sys
 
 import click
@@ -13,6 +10,7 @@ from stagedoor.keys.files import new_key, public_line
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError, StoreError
 from stagedoor.store.journal import StoreJournal
 from tests.cli.conftest import Desk
+from tests.fixtures.terminal import console
 from tests.store.sample import opened
 
 
@@ -224,21 +222,9 @@ print(len(new_password("alice", from_stdin=False)))
 
 
 def test_at_a_terminal_the_password_is_typed_twice_and_never_shown() -> None:
-    master, slave = pty.openpty()
-    asking = subprocess.Popen(
-        [sys.executable, "-c", ASK],
-        stdin=slave,
-        stdout=subprocess.PIPE,
-        stderr=slave,
-        start_new_session=True,
-    )
-    os.close(slave)
-    shown = b""
-    for prompt in (b"Password for alice", b"Repeat for confirmation"):
-        while prompt not in shown:
-            shown += os.read(master, 1024)
-        os.write(master, b"correct horse\n")
-    out, _ = asking.communicate(timeout=30)
-    assert out == b"13\n"
-    assert b"correct horse" not in shown
-    os.close(master)
+    with console([sys.executable, "-c", ASK]) as one:
+        for prompt in (b"Password for alice", b"Repeat for confirmation"):
+            one.shows(prompt)
+            one.type(b"correct horse\n")
+        one.shows(b"13\r\n")
+        assert b"correct horse" not in one.shown

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.gateway import Gateway, open_gateway
-from tests.login.laptop import Laptop, new_laptop
+from tests.login.laptop import BareLaptop, new_laptop
 from tests.login.machine import Person
 from tests.ports import free_port
 
@@ -46,7 +46,7 @@ def base(gateway: Gateway) -> str:
 
 
 @pytest.fixture
-def laptop(tmp_path: Path, base: str) -> Laptop:
+def laptop(tmp_path: Path, base: str) -> BareLaptop:
     return new_laptop(tmp_path, base)
 
 

@@ -21,7 +21,7 @@ ENOUGH_S = allow(90.0)
 
 
 @dataclass
-class Laptop:
+class BareLaptop:
     """A bare home with nothing in it but the client, and no desktop."""
 
     home: Path
@@ -159,8 +159,8 @@ def come_back(person: Person, id_: str) -> None:
         assert answer.headers["location"] == f"{person.base}/login/{id_}"
 
 
-def new_laptop(folder: Path, base: str) -> Laptop:
+def new_laptop(folder: Path, base: str) -> BareLaptop:
     home = folder / "home"
     home.mkdir()
     (home / "stagedoor").write_bytes(client_file())
-    return Laptop(home, base)
+    return BareLaptop(home, base)

@@ -12,14 +12,14 @@ from sqlalchemy import func, select
 from stagedoor.laptop.login_result import DENIED
 from stagedoor.store.schema import pending_logins
 from tests.fixtures.gateway import Gateway
-from tests.login.laptop import Desktop, Laptop, Running, come_back
+from tests.login.laptop import BareLaptop, Desktop, Running, come_back
 from tests.login.machine import Person
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("ended")
 
 
-def end_login(laptop: Laptop, person: Person, gateway: Gateway) -> None:
+def end_login(laptop: BareLaptop, person: Person, gateway: Gateway) -> None:
     """The machine was logged in, and its certificate may no longer be used."""
     laptop.log_in(person)
     gateway.command("sign-in", "end", "--user", "dev", "--yes")
@@ -29,7 +29,7 @@ def end_login(laptop: Laptop, person: Person, gateway: Gateway) -> None:
 @pytest.mark.identity(7)
 @pytest.mark.timeout(600)
 def test_fifty_ssh_at_once_are_one_request_and_one_tab(
-    laptop: Laptop, person: Person, gateway: Gateway
+    laptop: BareLaptop, person: Person, gateway: Gateway
 ) -> None:
     """Each is two connections, as a jump is: 50 of them cost the processor what they cost."""
     end_login(laptop, person, gateway)
@@ -50,7 +50,7 @@ def test_fifty_ssh_at_once_are_one_request_and_one_tab(
 @pytest.mark.identity(7)
 @pytest.mark.parametrize("by_ssh", [True, False])
 def test_many_at_once_ask_one_person_once(
-    laptop: Laptop, person: Person, gateway: Gateway, by_ssh: bool
+    laptop: BareLaptop, person: Person, gateway: Gateway, by_ssh: bool
 ) -> None:
     """SIGKILL of the one who asks: another takes over."""
     end_login(laptop, person, gateway)
@@ -81,7 +81,7 @@ def test_many_at_once_ask_one_person_once(
 
 
 def test_ssh_waits_for_another_s_login_with_no_client_of_its_own_and_hears_how_it_ended(
-    laptop: Laptop, person: Person, gateway: Gateway
+    laptop: BareLaptop, person: Person, gateway: Gateway
 ) -> None:
     """50 clients that wait cost two processors a second."""
     end_login(laptop, person, gateway)
@@ -110,7 +110,7 @@ def is_asleep(shell: int) -> bool:
 
 
 def test_one_that_asks_no_more_is_not_waited_for(
-    laptop: Laptop, person: Person, tmp_path: Path
+    laptop: BareLaptop, person: Person, tmp_path: Path
 ) -> None:
     """After a crash the file names a process that is gone, or by now another: no more than 50 naps."""
     laptop.log_in(person)

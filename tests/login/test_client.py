@@ -26,7 +26,7 @@ from stagedoor.laptop.login_result import DENIED, EXPIRED, NOT_LOGGED_IN
 from stagedoor.laptop.main import parser
 from stagedoor.store.schema import pending_logins
 from tests.fixtures.gateway import PASSWORD, Gateway
-from tests.login.laptop import ENOUGH_S, Desktop, Laptop, Running, come_back
+from tests.login.laptop import ENOUGH_S, BareLaptop, Desktop, Running, come_back
 from tests.login.machine import Key, Person
 from tests.login.test_hostile_gateway import hostile
 from tests.waiting import BOUND_S, wait_until
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("ended")
 
 @pytest.mark.identity(1, 2)
 def test_one_login_on_a_bare_machine_then_ssh_alone(
-    laptop: Laptop, person: Person, gateway: Gateway
+    laptop: BareLaptop, person: Person, gateway: Gateway
 ) -> None:
     """No letters on one machine, no question by ssh, host key included; the terminal names the account."""
     running = laptop.log_in(person)
@@ -69,7 +69,7 @@ def test_one_login_on_a_bare_machine_then_ssh_alone(
 
 
 def test_a_shell_knows_the_new_key_before_its_machine_does(
-    laptop: Laptop, person: Person, gateway: Gateway
+    laptop: BareLaptop, person: Person, gateway: Gateway
 ) -> None:
     """Not with the next look at the store, half a second later: ssh may come at once."""
     laptop.log_in(person)
@@ -102,7 +102,7 @@ class Listening(Corporate):
 
 @pytest.mark.identity(3)
 def test_letters_are_typed_where_the_browser_is_elsewhere(
-    laptop: Laptop, person: Person, gateway: Gateway
+    laptop: BareLaptop, person: Person, gateway: Gateway
 ) -> None:
     """They are in no address, header, log, audit or list of processes, and the client sends them nowhere."""
     place = laptop.base.partition("://")[2]
@@ -131,7 +131,7 @@ def test_letters_are_typed_where_the_browser_is_elsewhere(
 
 @pytest.mark.identity(6)
 def test_denied_interrupted_and_expired_change_no_file_and_say_one_line(
-    laptop: Laptop, person: Person, gateway: Gateway
+    laptop: BareLaptop, person: Person, gateway: Gateway
 ) -> None:
     def deny(running: Running, id_: str) -> None:
         person.post(f"/login/{id_}/deny")
@@ -167,7 +167,7 @@ def test_denied_interrupted_and_expired_change_no_file_and_say_one_line(
     assert laptop.files() == before
 
 
-def test_print_writes_nothing(laptop: Laptop) -> None:
+def test_print_writes_nothing(laptop: BareLaptop) -> None:
     before = laptop.files()
     done = laptop.run("login", "--print", laptop.base)
     assert "@cert-authority *.ssh,*-ssh" in done.stdout
@@ -176,7 +176,9 @@ def test_print_writes_nothing(laptop: Laptop) -> None:
 
 
 @pytest.mark.identity(5)
-def test_others_at_the_port_get_nothing_and_stop_nothing(laptop: Laptop, person: Person) -> None:
+def test_others_at_the_port_get_nothing_and_stop_nothing(
+    laptop: BareLaptop, person: Person
+) -> None:
     running = laptop.start("login", laptop.base)
     id_ = running.login_id(laptop.base)
     port, _ = person.code_for(id_)
@@ -207,7 +209,7 @@ def test_others_at_the_port_get_nothing_and_stop_nothing(laptop: Laptop, person:
 
 
 @pytest.mark.identity(22)
-def test_a_certificate_is_renewed_without_a_word(laptop: Laptop, person: Person) -> None:
+def test_a_certificate_is_renewed_without_a_word(laptop: BareLaptop, person: Person) -> None:
     laptop.log_in(person)
     fresh, certificate = laptop.folder / "fresh_until", laptop.folder / "id-cert.pub"
     before = certificate.read_text()
@@ -219,7 +221,7 @@ def test_a_certificate_is_renewed_without_a_word(laptop: Laptop, person: Person)
 
 
 def test_without_a_grant_the_login_lasts_and_the_certificate_comes_with_the_grant(
-    laptop: Laptop, base: str, gateway: Gateway
+    laptop: BareLaptop, base: str, gateway: Gateway
 ) -> None:
     gateway.add_user("newcomer")
     running = laptop.log_in(Person(base).sign_in("newcomer"))
@@ -244,7 +246,9 @@ def test_without_a_grant_the_login_lasts_and_the_certificate_comes_with_the_gran
 
 
 @pytest.mark.identity(25)
-def test_it_needs_no_agent_and_changes_none(laptop: Laptop, person: Person, tmp_path: Path) -> None:
+def test_it_needs_no_agent_and_changes_none(
+    laptop: BareLaptop, person: Person, tmp_path: Path
+) -> None:
     """An agent with a key of the person's; one that takes no certificate and refuses whatever it is asked,
     as keyrings do; and a socket at which no agent listens."""
     other = Key(tmp_path, "other")
@@ -307,7 +311,7 @@ def refusing(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.identity(8)
-def test_programs_are_never_asked(laptop: Laptop, person: Person, gateway: Gateway) -> None:
+def test_programs_are_never_asked(laptop: BareLaptop, person: Person, gateway: Gateway) -> None:
     """`ssh -G`, BatchMode, cron: one line, at once, and no login begins."""
     laptop.log_in(person)
     gateway.command("sign-in", "end", "--user", "dev", "--yes")
@@ -392,7 +396,7 @@ def test_its_doctor_takes_the_options_of_the_installed_one() -> None:
 
 @pytest.mark.timeout(300)
 def test_its_doctor_says_what_the_installed_one_says(
-    laptop: Laptop, person: Person, gateway: Gateway, tmp_path: Path
+    laptop: BareLaptop, person: Person, gateway: Gateway, tmp_path: Path
 ) -> None:
     """Each logs in a few times by stock ssh: ten seconds."""
     laptop.log_in(person)
@@ -431,7 +435,7 @@ def test_its_doctor_says_what_the_installed_one_says(
 @pytest.mark.identity(9)
 @pytest.mark.skipif(os.geteuid() != 0, reason="a namespace without routes needs root")
 def test_a_good_certificate_costs_no_packet_and_loads_hardly_anything(
-    laptop: Laptop, tmp_path: Path
+    laptop: BareLaptop, tmp_path: Path
 ) -> None:
     """Its cost is measured by `bench/sign_in.py`: the interpreter's start, and nothing of ours."""
     laptop.folder.mkdir(parents=True)
@@ -457,7 +461,7 @@ def test_a_good_certificate_costs_no_packet_and_loads_hardly_anything(
 
 @pytest.mark.identity(22)
 def test_a_renewal_runs_what_is_compiled_of_this_client_alone(
-    laptop: Laptop, person: Person
+    laptop: BareLaptop, person: Person
 ) -> None:
     laptop.log_in(person)
     code, client = laptop.folder / "code", laptop.home / "stagedoor"

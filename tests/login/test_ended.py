@@ -9,7 +9,7 @@ import pytest
 from stagedoor.laptop.login_result import NOT_LOGGED_IN
 from tests.fixtures.gateway import Gateway, open_gateway, sso
 from tests.login.conftest import settings
-from tests.login.laptop import Laptop
+from tests.login.laptop import BareLaptop
 from tests.login.machine import Person
 from tests.waiting import BOUND_S
 
@@ -24,7 +24,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 @pytest.mark.parametrize("options", [("-oBatchMode=yes",), ()], ids=["BatchMode", "by hand"])
 def test_ssh_ends_at_once_and_names_the_login(
-    laptop: Laptop, person: Person, gateway: Gateway, options: tuple[str, ...]
+    laptop: BareLaptop, person: Person, gateway: Gateway, options: tuple[str, ...]
 ) -> None:
     """The jump waited for three minutes. Its person is asked by `Match exec` before it, or not at all."""
     laptop.log_in(person)
@@ -40,7 +40,7 @@ def test_ssh_ends_at_once_and_names_the_login(
     assert "stagedoor login" in line
 
 
-def test_whoami_asks_the_gateway(laptop: Laptop, person: Person, gateway: Gateway) -> None:
+def test_whoami_asks_the_gateway(laptop: BareLaptop, person: Person, gateway: Gateway) -> None:
     laptop.log_in(person)
     assert laptop.run("whoami").stderr == ""
     gateway.command("sign-in", "end", "--user", "dev", "--yes")
@@ -51,7 +51,7 @@ def test_whoami_asks_the_gateway(laptop: Laptop, person: Person, gateway: Gatewa
     assert (known["logged_in"], "no login" in known["why"]) == (False, True)
 
 
-def test_whoami_says_so_where_no_gateway_answers(laptop: Laptop, person: Person) -> None:
+def test_whoami_says_so_where_no_gateway_answers(laptop: BareLaptop, person: Person) -> None:
     laptop.log_in(person)
     file = laptop.folder / "state.json"
     state = json.loads(file.read_text())

@@ -16,7 +16,7 @@ from stagedoor.laptop.login_result import NOT_LOGGED_IN
 from stagedoor.laptop.tunnel.errors import CREDENTIAL, REFUSED
 from tests.fixtures.gateway import Gateway
 from tests.login.conftest import settings
-from tests.login.laptop import Laptop, new_laptop
+from tests.login.laptop import BareLaptop, new_laptop
 from tests.login.machine import Key, Machine
 from tests.waiting import wait_until
 
@@ -71,12 +71,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def job(tmp_path: Path, base: str) -> Laptop:
+def job(tmp_path: Path, base: str) -> BareLaptop:
     return new_laptop(tmp_path, base)
 
 
 @pytest.mark.identity(37)
-def test_a_job_logs_in_by_its_token_and_runs_ssh(job: Laptop, base: str, gateway: Gateway) -> None:
+def test_a_job_logs_in_by_its_token_and_runs_ssh(
+    job: BareLaptop, base: str, gateway: Gateway
+) -> None:
     running = job.start("login", base, "--id-token-env", "CI_TOKEN", CI_TOKEN=token(base) + "\n")
     assert running.end().returncode == 0, running.stderr
     assert "logged in as ci-shop" in running.stderr
@@ -108,7 +110,7 @@ def test_a_job_logs_in_by_its_token_and_runs_ssh(job: Laptop, base: str, gateway
 
 
 @pytest.mark.identity(37)
-def test_a_pod_logs_in_by_its_service_account(job: Laptop, base: str, gateway: Gateway) -> None:
+def test_a_pod_logs_in_by_its_service_account(job: BareLaptop, base: str, gateway: Gateway) -> None:
     file = job.home / "token"
     file.write_text(token(base, CLUSTER, sub="system:serviceaccount:shop:deploy", aud=[base]))
     done = job.run("login", base, "--id-token-file", str(file))
@@ -118,7 +120,7 @@ def test_a_pod_logs_in_by_its_service_account(job: Laptop, base: str, gateway: G
 
 @pytest.mark.identity(37)
 def test_wrong_claims_are_refused_by_name_to_the_job_and_in_the_log(
-    job: Laptop, base: str, gateway: Gateway
+    job: BareLaptop, base: str, gateway: Gateway
 ) -> None:
     before = job.files()
     for code, more, said in (
