@@ -71,14 +71,14 @@ async def _fill(kubeconfig: Path, apps: int) -> None:
             await cluster.apply(deployment("apps", f"app{number:04}", replicas=1))
 
     await asyncio.gather(*(one(number) for number in range(apps)))
-    await cluster.close()
+    await cluster.close_connections()
 
 
 async def _knock(kubeconfig: Path, apps: int) -> None:
     cluster = reach(kubeconfig)
     for app in await cluster.list(Kind.DEPLOYMENT, "apps", "stagedoor.dev/shell=true"):
         await cluster.create(objects.lease(app, "bench", time.time()))
-    await cluster.close()
+    await cluster.close_connections()
 
 
 class Running:

@@ -190,7 +190,7 @@ async def _starts(kube: KubeGateway, log: NodeLog, number: int) -> Series:
     for task in watching:
         task.cancel()
     await asyncio.gather(*watching, return_exceptions=True)
-    await cluster.close()
+    await cluster.close_connections()
     assert all(sum(series[step]) > 0 for step in NODE_STEPS), "containerd's log has no start"
     return series
 
@@ -233,7 +233,7 @@ async def _plain(kube: KubeGateway, number: int) -> Series:
         await scale(0)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
-    await cluster.close()
+    await cluster.close_connections()
     return {PLAIN: seconds}
 
 

@@ -166,7 +166,7 @@ def _ours(kubeconfig: Path, seen: dict[str, int], *, gateway: bool) -> Start:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await cluster.close()
+            await cluster.close_connections()
 
         async def synced() -> None:
             for mirror in mirrors:
@@ -276,7 +276,7 @@ async def fill(kubeconfig: Path, apps: int) -> None:
                     )
 
     await asyncio.gather(*(one(number) for number in range(apps)))
-    await cluster.close()
+    await cluster.close_connections()
 
 
 async def touch(kubeconfig: Path, apps: int) -> None:
@@ -290,7 +290,7 @@ async def touch(kubeconfig: Path, apps: int) -> None:
             await cluster.merge(_kind("Deployment"), NAMESPACE, f"app{number:04}", patch)
 
     await asyncio.gather(*(one(number) for number in range(apps)))
-    await cluster.close()
+    await cluster.close_connections()
 
 
 def _kind(name: str) -> Any:

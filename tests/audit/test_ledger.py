@@ -25,7 +25,7 @@ async def test_a_session_is_durable_before_it_begins_and_closed_with_its_figures
         "app01.ssh",
         "10.0.0.1:40000",
     )
-    ledger.close(opened, Ended(End.IDLE, Counts(11, 22), "nothing for an hour"))
+    ledger.close_session(opened, Ended(End.IDLE, Counts(11, 22), "nothing for an hour"))
     await flushed(ledger)
     first, last = (entry.event for entry in disk.entries())
     assert (first.kind, first.instance) == (EventKind.SESSION_OPENED, "worker-1")
@@ -90,10 +90,10 @@ async def test_sessions_that_end_while_the_disk_is_full_are_closed_in_order_late
     sessions = [await enter(ledger) for _ in range(5)]
     disk.fail()
     for opened in sessions[:3]:
-        ledger.close(opened, Ended(End.CLOSED))
+        ledger.close_session(opened, Ended(End.CLOSED))
     assert not await asyncio.to_thread(ledger.flush, 0.1)
     for opened in sessions[3:]:
-        ledger.close(opened, Ended(End.EVICTED))
+        ledger.close_session(opened, Ended(End.EVICTED))
     disk.recover()
     await flushed(ledger)
     closes = disk.events(EventKind.SESSION_CLOSED)
@@ -109,7 +109,7 @@ async def test_one_failure_does_not_turn_the_order_round(ledger: AuditLedger, di
 
     disk.before = fail_once
     for opened in sessions:
-        ledger.close(opened, Ended(End.CLOSED))
+        ledger.close_session(opened, Ended(End.CLOSED))
     await flushed(ledger)
     closes = disk.events(EventKind.SESSION_CLOSED)
     assert [event.session for event in closes] == [opened.id for opened in sessions]
@@ -206,7 +206,7 @@ async def test_hanging_up_at_any_moment_leaves_no_open_session(
         except asyncio.CancelledError:
             return
         assert isinstance(opened, Opened)
-        ledger.close(opened, Ended(End.CLOSED))
+        ledger.close_session(opened, Ended(End.CLOSED))
 
     await asyncio.gather(*(impatient(n % 20) for n in range(200)))
     await flushed(ledger)
@@ -259,7 +259,7 @@ async def test_text_that_no_database_takes_cannot_stop_the_audit(
     ledger: AuditLedger, disk: Disk
 ) -> None:
     opened = await enter(ledger)
-    ledger.close(opened, Ended(End.CLOSED, detail="\ud800\x1b[2J\n" + "x" * 10_000))
+    ledger.close_session(opened, Ended(End.CLOSED, detail="\ud800\x1b[2J\n" + "x" * 10_000))
     ledger.deny(Denial(Reason.NO_GRANT, "\udfff"), AccessMethod.CONNECT, SOURCE, identity="\ud800")
     await flushed(ledger)
     detail = disk.events(EventKind.SESSION_CLOSED)[0].fields["detail"]
@@ -289,7 +289,7 @@ async def test_a_stopped_ledger_lets_nobody_in_and_says_what_it_could_not_write(
     ledger.start()
     opened = await enter(ledger)
     disk.fail()
-    ledger.close(opened, Ended(End.CLOSED))
+    ledger.close_session(opened, Ended(End.CLOSED))
     assert await asyncio.to_thread(ledger.stop, 0.1) == 1
     assert isinstance(await ledger.open(READY, AccessMethod.CONNECT, SOURCE), Denial)
     # The next start finds it: the session is still open in the store.

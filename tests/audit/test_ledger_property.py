@@ -78,7 +78,7 @@ async def play(ledger: AuditLedger, steps: list[str], chance: random.Random) -> 
         elif step == "hang up" and logins:
             chance.choice(logins).cancel()
         elif step == "close" and inside:
-            ledger.close(inside.pop(chance.randrange(len(inside))), Ended(End.CLOSED))
+            ledger.close_session(inside.pop(chance.randrange(len(inside))), Ended(End.CLOSED))
         elif step == "deny":
             ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.CONNECT, SOURCE)
         elif step == "turn":
@@ -88,5 +88,5 @@ async def play(ledger: AuditLedger, steps: list[str], chance: random.Random) -> 
     await asyncio.gather(*logins, return_exceptions=True)
     await asyncio.sleep(0)
     for opened in inside:
-        ledger.close(opened, Ended(End.CLOSED))
+        ledger.close_session(opened, Ended(End.CLOSED))
     await flushed(ledger)

@@ -73,7 +73,7 @@ async def maker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AuthenticatorM
     monkeypatch.setattr(module.passwords, "verify", counted)
     yield maker
     for made in maker.made:
-        made.close()
+        made.stop_threads()
 
 
 async def test_the_right_password_is_its_user(maker: AuthenticatorMaker) -> None:

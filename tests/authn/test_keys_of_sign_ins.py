@@ -234,7 +234,7 @@ async def test_whoever_is_connected_has_to_leave_once_the_sign_in_ends() -> None
         denial = authenticator.still_holds(credential, identity)
         assert denial is not None
         assert denial.message == "laptop stolen"
-    authenticator.close()
+    authenticator.stop_threads()
 
 
 @pytest.mark.identity(34)
@@ -264,4 +264,4 @@ async def test_nothing_new_is_opened_while_the_provider_has_not_answered_for_lon
         assert authenticator.still_holds(credential, identity) is None, "what is open goes on"
         answered_at = 0.0  # the store knows of its end before the policy does
         assert isinstance(await authenticator.authenticate(credential, HERE), Denial)
-    authenticator.close()
+    authenticator.stop_threads()

@@ -264,7 +264,7 @@ def gateway(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await cluster.close()
+        await cluster.close_connections()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(keep(),), daemon=True)
     thread.start()

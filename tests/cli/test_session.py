@@ -76,7 +76,7 @@ def test_a_session_is_closed_by_the_worker_that_has_it(alice: Desk, service: Adm
 
 
 def test_sessions_of_a_dead_worker_are_closed_at_once(alice: Desk, worker: InstanceLock) -> None:
-    worker.close()
+    worker.release()
     assert "Closed 2 sessions." in alice.run("session", "close", "--all", "--yes").stderr
     assert {row["end"] for row in alice.json("session", "list", "--all")} == {"lost"}
 

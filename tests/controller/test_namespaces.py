@@ -65,7 +65,7 @@ class Platform:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        ends = (*self._tasks, *(shells.close() for shells in self._shells))
+        ends = (*self._tasks, *(shells.stop_watching() for shells in self._shells))
         await asyncio.gather(*ends, return_exceptions=True)
 
 

@@ -186,7 +186,7 @@ async def story(settings: AppSettings = AppSettings()) -> AsyncIterator[Story]: 
     finally:
         for task in made.controllers:
             task.cancel()
-        await asyncio.gather(*made.controllers, shells.close(), return_exceptions=True)
+        await asyncio.gather(*made.controllers, shells.stop_watching(), return_exceptions=True)
         server.close()
 
 
@@ -231,7 +231,7 @@ async def test_somebody_inside_keeps_the_shell_and_the_idle_time_runs_from_the_l
 async def test_the_pods_own_word_keeps_a_shell_whose_lease_nobody_renews() -> None:
     async with story(AppSettings(idle_stop_s=MINUTE_S)) as it:
         pod = await it.come()
-        await it.shells.close()
+        await it.shells.stop_watching()
         await asyncio.sleep(HOUR_S)
         assert it.pods() == [pod]
         it.says(pod, IDLE)
@@ -414,7 +414,7 @@ async def test_what_a_gateway_that_died_had_started_goes_by_itself() -> None:
     settings = AppSettings(idle_stop_s=5 * MINUTE_S, idle_delete_s=10 * MINUTE_S)
     async with story(settings) as it:
         pod = await it.come()
-        await it.shells.close()
+        await it.shells.stop_watching()
         it.says(pod, IDLE)  # its sessions have gone with it
         gone_s = await it.until(lambda: it.left() == set())
         assert gone_s <= settings.idle_stop_s + settings.idle_delete_s + RECHECK_S

@@ -187,7 +187,7 @@ class MemoryCluster:
         await self._answer()
         return self.allowed
 
-    async def close(self) -> None: ...
+    async def close_connections(self) -> None: ...
 
     # As the cluster's administrator and its controllers do it.
 

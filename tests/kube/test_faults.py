@@ -118,7 +118,7 @@ async def test_each_fault_is_one_error_that_says_what_was_asked_and_may_pass(
         cluster = server.cluster()
         with pytest.raises(ClusterError) as raised:
             await cluster.get(Kind.POD, "apps", "web-1")
-        await cluster.close()
+        await cluster.close_connections()
     error = raised.value
     assert error.message.startswith("cannot get Pod web-1 in namespace apps: ")
     assert says in error.message
@@ -142,7 +142,7 @@ async def test_a_slow_answer_is_given_up_and_its_connection_closed() -> None:
         assert time.monotonic() - began < 11
         assert (raised.value.status, raised.value.retry) == (None, True)
         await _until(lambda: not server.open)
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_nobody_listens_or_the_name_is_unknown() -> None:
@@ -163,7 +163,7 @@ async def test_nobody_listens_or_the_name_is_unknown() -> None:
             await cluster.get(Kind.POD, "apps", "web-1")
         assert "cannot connect to" in raised.value.message, says
         assert raised.value.retry
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_a_connection_is_used_again_and_a_dead_one_replaced() -> None:
@@ -179,7 +179,7 @@ async def test_a_connection_is_used_again_and_a_dead_one_replaced() -> None:
         for _ in range(2):
             await cluster.get(Kind.POD, "apps", "web-1")
         assert server.connections == 2
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_an_answer_with_something_behind_it_ends_the_connection() -> None:
@@ -197,7 +197,7 @@ async def test_an_answer_with_something_behind_it_ends_the_connection() -> None:
             resource = await cluster.get(Kind.POD, "apps", "web-1")
             assert resource == {"metadata": {"name": "real"}}
         assert server.connections == 3
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_what_may_not_be_done_twice_is_not() -> None:
@@ -220,7 +220,7 @@ async def test_what_may_not_be_done_twice_is_not() -> None:
         with pytest.raises(ClusterError):
             await cluster.get(Kind.POD, "apps", "web-1")  # a new connection: broken is broken
         await cluster.get(Kind.POD, "apps", "web-1")
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_a_cancelled_request_takes_its_connection_along() -> None:
@@ -241,7 +241,7 @@ async def test_a_cancelled_request_takes_its_connection_along() -> None:
         # The pool is as good as new.
         outcomes = await asyncio.gather(*(cluster.get(Kind.POD, "apps", "a") for _ in range(8)))
         assert len(outcomes) == 8
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_the_api_may_ask_to_come_later() -> None:
@@ -257,7 +257,7 @@ async def test_the_api_may_ask_to_come_later() -> None:
         await cluster.get(Kind.POD, "apps", "web-1")
         assert time.monotonic() - began >= 2
         assert cluster.requests["get", "Pod", 429] == 2
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_our_patience_with_that_has_an_end() -> None:
@@ -272,7 +272,7 @@ async def test_our_patience_with_that_has_an_end() -> None:
         assert len(server.exchanges) == 1
         with pytest.raises(ClusterError):
             await cluster.urgent().get(Kind.POD, "apps", "web-1")
-        await cluster.close()
+        await cluster.close_connections()
 
 
 class Renewable:
@@ -309,12 +309,12 @@ async def test_a_refused_token_is_renewed_once_and_shown_nowhere() -> None:
         other = server.cluster(credential=Renewable(fails=True))
         with pytest.raises(ClusterError, match="the program is not there"):
             await other.get(Kind.POD, "apps", "bad")
-        await other.close()
+        await other.close_connections()
         shown = (
             f"{raised.value!r} {raised.value.message} {cluster!r} {await Renewable().header()!r}"
         )
         assert "secret-token" not in shown
-        await cluster.close()
+        await cluster.close_connections()
 
 
 @pytest.mark.parametrize("name", ["../secrets/x", "..", "a/b", "a?x=1", "", "A b", "é", "x" * 300])
@@ -332,7 +332,7 @@ async def test_a_name_that_is_none_reaches_no_api(name: str) -> None:
                 await call
             assert not raised.value.retry
         assert server.exchanges == []
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_what_is_none_of_our_kinds_is_not_written() -> None:
@@ -348,7 +348,7 @@ async def test_what_is_none_of_our_kinds_is_not_written() -> None:
             with pytest.raises(ClusterError, match="does not write objects of that kind"):
                 await cluster.apply(manifest)
         assert server.exchanges == []
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_what_is_in_a_list_and_is_no_object_is_an_error() -> None:
@@ -363,7 +363,7 @@ async def test_what_is_in_a_list_and_is_no_object_is_an_error() -> None:
             with pytest.raises(ClusterError, match="something that is no object"):
                 await cluster.list(Kind.POD, "apps")
         assert await cluster.list(Kind.POD, "apps") == []
-        await cluster.close()
+        await cluster.close_connections()
 
 
 # ---- logs
@@ -381,7 +381,7 @@ async def test_logs_of_a_container_that_has_just_begun_anew_are_those_of_the_one
         assert await cluster.logs("apps", "web-1", "shell", lines=5) == "panic: no such file\n"
         assert "tailLines=5" in server.exchanges[0].path
         assert "container=shell" in server.exchanges[0].path
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_a_container_that_waits_has_no_log_and_a_pod_that_is_gone_is_an_error() -> None:
@@ -397,7 +397,7 @@ async def test_a_container_that_waits_has_no_log_and_a_pod_that_is_gone_is_an_er
         with pytest.raises(ClusterError, match="not found") as raised:
             await cluster.logs("apps", "gone", "shell", lines=5)
         assert raised.value.reason == "NotFound"
-        await cluster.close()
+        await cluster.close_connections()
 
 
 # ---- watches
@@ -432,7 +432,7 @@ async def changes_of(
                     changes.append(change)
         await watch.aclose()
         await _until(lambda: not server.open or cluster.requests["list", "Pod", 200] > 0)
-        await cluster.close()
+        await cluster.close_connections()
         return changes, problems, server.exchanges
 
 
@@ -617,7 +617,7 @@ async def test_the_reader_of_a_watch_hears_that_it_fails_and_that_it_works_again
                 Verb.RESUMED,
             ]
         await watch.aclose()
-        await cluster.close()
+        await cluster.close_connections()
     assert len(problems) == 2, "one line that it fails, one that it works again"
 
 
@@ -668,7 +668,7 @@ async def test_a_watch_that_always_ends_at_once_is_not_asked_for_in_a_circle() -
         assert len(server.exchanges) <= 8
         waiting.cancel()
         await asyncio.wait((waiting,))
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def test_a_line_without_an_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -702,7 +702,7 @@ async def test_any_bytes_are_an_answer_or_one_documented_error(data: bytes, whol
         for call in (cluster.get(Kind.POD, "apps", "web"), cluster.list(Kind.POD, "apps")):
             with suppress(ClusterError):
                 await call
-        await cluster.close()
+        await cluster.close_connections()
 
 
 async def _until(condition: Callable[[], object]) -> None:

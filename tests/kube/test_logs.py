@@ -24,7 +24,7 @@ async def kube(cluster: Cluster) -> AsyncIterator[KubeCluster]:
         on_problem=lambda *_: None,
     )
     yield kube_cluster
-    await kube_cluster.close()
+    await kube_cluster.close_connections()
 
 
 async def started(

@@ -45,7 +45,7 @@ class GatewayWorker:
             listening = bind("127.0.0.1", 0)
             self.ports[kind] = listening.names()[0][1]
             self._sockets.append((kind, os.dup(listening.fds()[0])))
-            listening.close()
+            listening.close_sockets()
         self.settings = parse_settings(text.replace(OWN_PORT, str(self.port)), "test")
         ensure_cas(self.settings)
         self.lines: list[dict[str, Any]] = []
@@ -103,9 +103,9 @@ class GatewayWorker:
         sockets.open(self.gateway.listener)
         self._up.set()
         await self._stop.wait()
-        sockets.close()
+        sockets.stop_accepting()
         await self.gateway.listener.drop_unanswered()
-        await asyncio.to_thread(self.gateway.close)
+        await asyncio.to_thread(self.gateway.close_parts)
 
     def stop(self) -> None:
         if self._thread.is_alive():

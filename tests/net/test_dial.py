@@ -168,7 +168,7 @@ async def test_a_literal_stands_for_itself_and_is_not_looked_up(
     monkeypatch.setattr(socket, "getaddrinfo", None)
     resolver = Resolver()
     assert await resolver.resolve(literal) == (ip_address(address),)
-    resolver.close()
+    resolver.stop_threads()
 
 
 async def test_a_name_gives_each_address_once() -> None:
@@ -176,7 +176,7 @@ async def test_a_name_gives_each_address_once() -> None:
     addresses = await resolver.resolve("localhost")
     assert HERE in addresses
     assert len(set(addresses)) == len(addresses)
-    resolver.close()
+    resolver.stop_threads()
 
 
 @pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 64 + ".example", "", "x\0y"])
@@ -184,7 +184,7 @@ async def test_a_name_without_address_is_an_os_error(name: str) -> None:
     resolver = Resolver()
     with pytest.raises(OSError, match=r"."):
         await resolver.resolve(name)
-    resolver.close()
+    resolver.stop_threads()
 
 
 async def test_a_name_server_that_is_silent_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ async def test_a_name_server_that_is_silent_is_a_timeout(monkeypatch: pytest.Mon
     resolver = Resolver()
     with pytest.raises(TimeoutError):
         await resolver.resolve("slow.example")
-    resolver.close()
+    resolver.stop_threads()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "0.0.0.0", "::1", "::"])

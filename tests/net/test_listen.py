@@ -72,8 +72,8 @@ async def test_each_downstream_comes_with_its_source_and_does_not_block() -> Non
         assert str(source) == f"127.0.0.1:{peer.getsockname()[1]}"
         assert stream.recv(1) is None
         assert not os.get_blocking(stream.fileno())
-    acceptor.close()
-    listening.close()
+    acceptor.stop_accepting()
+    listening.close_sockets()
     seen.close()
 
 
@@ -91,8 +91,8 @@ async def test_an_accepted_socket_has_the_options_of_a_tunnel() -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 8
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 300_000
         sock.close()
-    acceptor.close()
-    listening.close()
+    acceptor.stop_accepting()
+    listening.close_sockets()
     seen.close()
 
 
@@ -111,8 +111,8 @@ async def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> N
         assert seen.pauses == ["Too many open files"]
     await seen.until(streams=len(peers))
     assert seen.pauses == ["Too many open files"]
-    acceptor.close()
-    listening.close()
+    acceptor.stop_accepting()
+    listening.close_sockets()
     seen.close()
     for peer in peers:
         peer.close()
@@ -122,14 +122,14 @@ async def test_who_waits_when_one_worker_stops_is_let_in_by_the_next() -> None:
     listening = bind("127.0.0.1", 0)
     first = Accepted()
     acceptor = Acceptor(taken_over(listening), first.accepted, first.paused)
-    acceptor.close()
+    acceptor.stop_accepting()
     with socket.create_connection(listening.names()[0]):
         second = Accepted()
         acceptor = Acceptor(taken_over(listening), second.accepted, second.paused)
         await second.until(streams=1)
     assert first.streams == []
-    acceptor.close()
-    listening.close()
+    acceptor.stop_accepting()
+    listening.close_sockets()
     second.close()
 
 
@@ -138,8 +138,8 @@ def test_a_second_worker_shares_the_port() -> None:
     second = bind("127.0.0.1", 0, names=first.names())
     assert second.names() == first.names()
     assert second.fds() != first.fds()
-    first.close()
-    second.close()
+    first.close_sockets()
+    second.close_sockets()
 
 
 @pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
@@ -150,7 +150,7 @@ def test_every_interface_means_both_families_on_one_port() -> None:
     assert len({port for _, port in names}) == 1
     for host in ("127.0.0.1", "::1"):
         socket.create_connection((host, names[0][1])).close()
-    listening.close()
+    listening.close_sockets()
 
 
 def test_a_taken_port_is_reported_with_the_address_and_the_setting() -> None:
@@ -168,7 +168,7 @@ def test_a_second_gateway_on_the_port_is_refused_though_ports_can_be_shared() ->
     first = bind("127.0.0.1", 0)
     with pytest.raises(StagedoorError, match="in use"):
         bind("127.0.0.1", first.names()[0][1])
-    first.close()
+    first.close_sockets()
 
 
 def test_an_address_of_another_machine_is_reported() -> None:

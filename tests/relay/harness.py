@@ -106,6 +106,6 @@ class RelayHarness:
         return peer, stream
 
     def close(self) -> None:
-        self.relay.close()
+        self.relay.stop()
         for peer in self._peers:
             peer.close()

@@ -19,7 +19,7 @@ def test_a_pipe_given_back_empty_is_used_again() -> None:
     pool.give(first)
     assert pool.take() is first
     pool.give(first)
-    pool.close()
+    pool.close_free()
     assert pool.open == 0
 
 
@@ -35,7 +35,7 @@ def test_a_pipe_that_still_holds_a_tunnels_bytes_is_never_used_again() -> None:
     with pytest.raises(BlockingIOError):
         os.read(second.read_fd, 6)
     pool.give(second)
-    pool.close()
+    pool.close_free()
 
 
 def test_no_more_than_the_limit_are_open() -> None:
@@ -46,7 +46,7 @@ def test_no_more_than_the_limit_are_open() -> None:
         assert pipe is not None
         pool.give(pipe)
     assert pool.in_use == 0
-    pool.close()
+    pool.close_free()
 
 
 def test_a_smaller_pipe_is_taken_where_the_large_one_is_not_allowed(
@@ -66,7 +66,7 @@ def test_a_smaller_pipe_is_taken_where_the_large_one_is_not_allowed(
     assert pipe is not None
     assert pipe.size == 1 << 18
     pool.give(pipe)
-    pool.close()
+    pool.close_free()
 
 
 def test_without_descriptors_there_is_no_pipe_and_no_error() -> None:

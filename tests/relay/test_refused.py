@@ -81,7 +81,7 @@ def test_a_gateway_that_stops_does_not_wait_for_it(
 ) -> None:
     harness = make_harness()
     run = refused(harness, Peer.half_close)
-    closing = threading.Thread(target=harness.relay.close)
+    closing = threading.Thread(target=harness.relay.stop)
     closing.start()
     closing.join(PATIENCE_S)
     assert run.ended().end is End.UNREACHED

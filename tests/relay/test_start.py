@@ -52,7 +52,7 @@ def test_a_tunnel_that_cannot_be_watched_ends_and_says_why(room: int) -> None:
         with pytest.raises(ConnectionResetError):
             far.recv(1)
         far.close()
-    relay.close()
+    relay.stop()
 
 
 def test_an_end_that_has_hung_up_before_the_start_ends_the_tunnel() -> None:
@@ -65,4 +65,4 @@ def test_an_end_that_has_hung_up_before_the_start_ends_the_tunnel() -> None:
         relay.start(downstream, upstream, b"", lambda _, over=over: over.set())
         assert over.wait(BOUND_S)
     assert relay.active() == 0
-    relay.close()
+    relay.stop()

@@ -155,7 +155,7 @@ def test_a_tunnel_is_closed_from_outside_with_its_reason(harness: RelayHarness) 
 def test_closing_the_relay_ends_every_tunnel_as_drained(harness: RelayHarness) -> None:
     runs = [harness.open() for _ in range(5)]
     assert harness.relay.active() == 5
-    harness.relay.close()
+    harness.relay.stop()
     assert [run.ended().end for run in runs] == [End.DRAINED] * 5
     assert harness.relay.active() == 0
     late = harness.open()
@@ -227,7 +227,7 @@ def test_the_slot_is_released_on_every_way_out(
             now[0] += 2 * 3600
             harness.sweep(limits)
         case "the relay closes":
-            harness.relay.close()
+            harness.relay.stop()
         case "blocked both ways, then reset":
             _fill(run.upstream)
             _fill(run.downstream)
@@ -379,7 +379,7 @@ def test_when_the_thread_itself_fails_no_tunnel_hangs(
         run.downstream.send(b"x")
     assert run.ended().end is End.FAULT
     assert harness.open().ended().end is End.DRAINED
-    harness.relay.close()
+    harness.relay.stop()
     assert "a broken clock" in caplog.text
 
 

@@ -65,7 +65,7 @@ class Store:
         try:
             yield output
         finally:
-            output.close()
+            output.stop()
 
     def problems_of(self, part: str) -> list[str]:
         return [problem for name, problem in self.problems if name == part and problem]

@@ -56,7 +56,7 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
         assert not process.watch.policy.users
         assert [admission.principal for admission in process.admitted(target)] == ["sd:ann"]
     finally:
-        await process.close()
+        await process.close_parts()
 
 
 async def test_one_that_starts_while_the_store_is_away_waits_inside(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Book:
         self.opened += 1
         return Opened(f"s{self.opened}", 0.0, about[1], about[2], about[0])
 
-    def close(self, *about: Any) -> None: ...
+    def close_session(self, *about: Any) -> None: ...
 
     def deny(self, *about: Any, **more: Any) -> None: ...
 
@@ -164,9 +164,9 @@ async def test_bytes_of_a_live_session_are_counted_once() -> None:
     ledger.moved([(opened.id, Counts(10, 20)), ("somebody else's", Counts(5, 5))])
     ledger.moved([(opened.id, Counts(15, 20))])
     clock.at = 30.0
-    ledger.close(opened, Ended(End.CLOSED, Counts(17, 21)))
+    ledger.close_session(opened, Ended(End.CLOSED, Counts(17, 21)))
     ledger.moved([(opened.id, Counts(17, 21))])
-    ledger.close(opened, Ended(End.CLOSED, Counts(17, 21)))
+    ledger.close_session(opened, Ended(End.CLOSED, Counts(17, 21)))
     counted = tally.take()
     assert counted[of.BYTES.series("sent")] == 17
     assert counted[of.BYTES.series("received")] == 21

@@ -54,9 +54,9 @@ def test_of_two_gateways_with_one_folder_each_learns_of_other_settings(tmp_path:
     assert "(one.toml)" in said
     [said] = one.announce(same)
     assert "(two.toml)" in said
-    two.close()
+    two.remove()
     assert one.announce(same) == []
-    one.close()
+    one.remove()
     assert list((tmp_path / "gateways").iterdir()) == []
 
 
@@ -68,7 +68,7 @@ def test_a_gateway_that_died_is_no_other(tmp_path: Path) -> None:
     other = Settings(data_dir=tmp_path, tunnel=TunnelSettings(addresses=(":1",)))
     one = GatewayFile()
     assert one.announce(VerifiedSettings(other, "", "one.toml")) == []
-    one.close()
+    one.remove()
     assert list((tmp_path / "gateways").iterdir()) == []
 
 

@@ -61,7 +61,7 @@ async def test_answers_reach_whoever_asked() -> None:
         asking.sign("alice", 2**63 - 1, "one", 9.0), asking.sign("bob", 2, "two", 8.5)
     )
     assert both == [f"first alice {2**63 - 1} 9", "second bob 2 8.5"]
-    await asyncio.to_thread(service.close)
+    await asyncio.to_thread(service.close_store)
     assert signer.closed == 1
 
 
@@ -88,7 +88,7 @@ async def test_what_goes_wrong_is_told_by_its_kind_and_without_our_insides() -> 
             await asking.sign("alice", 1, key, 9.0)
         assert "/secret" not in str(refused.value)
         assert isinstance(refused.value, TooManyCertificatesError) == (key == "often")
-    await asyncio.to_thread(service.close)
+    await asyncio.to_thread(service.close_store)
 
 
 async def test_a_reload_takes_the_new_store_and_ca_and_closes_the_old_one() -> None:
@@ -103,8 +103,8 @@ async def test_a_reload_takes_the_new_store_and_ca_and_closes_the_old_one() -> N
     for folder in ("/one", "/one", "/two"):
         service.follow(Settings(data_dir=Path(folder)))
         assert (await asking.sign("alice", 1, "key", 9.0)).startswith(folder)
-    await asyncio.to_thread(service.close)
-    await asyncio.to_thread(service.close)
+    await asyncio.to_thread(service.close_store)
+    await asyncio.to_thread(service.close_store)
     assert [entry.closed for entry in made] == [1, 1]
 
 
@@ -118,7 +118,7 @@ async def test_a_flood_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = [outcome for outcome in outcomes if isinstance(outcome, TooManyCertificatesError)]
     assert len(refused) == 3
     assert refused[0].retry_after_s == signing.BUSY_S
-    await asyncio.to_thread(service.close)
+    await asyncio.to_thread(service.close_store)
 
 
 async def test_nobody_waits_for_a_supervisor_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def export(said: list[str | None]) -> Iterator[Callable[[TraceSettings], TraceEx
 
         def make(settings: TraceSettings) -> TraceExporter:
             made = TraceExporter(settings, "i1", said.append)
-            stack.callback(made.close)
+            stack.callback(made.stop)
             return made
 
         yield make
@@ -171,7 +171,7 @@ def test_a_ratio_is_of_traces_that_begin_here(
     # Of strangers there may be as many as they like, and each would want to be exported.
     stranger = replace(LOGIN, identity="", session="", outcome="credential_wrong")
     exporter(replace(stranger, context=TraceContext("ef" * 16, SPAN, sampled=True)))
-    exporter.close()
+    exporter.stop()
     assert [span.trace_id.hex() for span in collector.spans] == ["cd" * 16]
 
 
@@ -186,7 +186,7 @@ def test_a_collector_that_takes_nothing_is_told_without_its_url(
     away = f"http://127.0.0.1:{free_port()}/v1/secret-path"
     exporter = export(TraceSettings(url=away))
     exporter(LOGIN)
-    exporter.close()
+    exporter.stop()
     wait_until(lambda: len(said) > 1)
     assert "no answer" in str(said[1])
     assert "secret-path" not in str(said[1]) + str(said[0])
@@ -202,7 +202,7 @@ def test_a_collector_that_does_not_answer_holds_up_no_stop(
     for _ in range(10_000):
         exporter(replace(LOGIN, steps=()))
     began = time.monotonic()
-    exporter.close()
+    exporter.stop()
     assert time.monotonic() - began < STOP_S + 30
 
 

@@ -182,7 +182,7 @@ class OneShell:
     def release(self, target: Target) -> None:
         self.script.asked.append("release")
 
-    async def close(self) -> None: ...
+    async def stop_watching(self) -> None: ...
 
 
 @dataclass
@@ -193,7 +193,7 @@ class Audit:
         self.script.asked.append("audit.open")
         return self.script.audit or Opened("s1", 90.0, way, source, ready)
 
-    def close(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: Opened, ended: Ended) -> None:
         self.script.asked.append(f"audit.close {ended.end.value}")
 
     def deny(

@@ -142,7 +142,7 @@ async def test_coming_and_going_leaves_the_shell_up(kind: Kind) -> None:
 async def test_a_worker_that_closes_leaves_the_shell_up(kind: Kind) -> None:
     shells = kind.make()
     shell = await ensured(shells, kind.target)
-    await shells.close()
+    await shells.stop_watching()
     assert (await banner(shell)).startswith(b"SSH-2.0-")
     assert await kind.make().resolve(kind.target) == shell
 

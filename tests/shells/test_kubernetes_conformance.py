@@ -70,7 +70,7 @@ async def kind(
         stack.push_async_callback(asyncio.sleep, 0.05)
         app(image)
         ours = reach(cluster.kubeconfig, "controller")
-        stack.push_async_callback(ours.close)
+        stack.push_async_callback(ours.close_connections)
         controller = Controller(
             ours,
             {None: namespace},
@@ -85,9 +85,9 @@ async def kind(
         for number in range(GATEWAYS):
             name = f"gateway-{number}"
             theirs = reach(cluster.kubeconfig, name)
-            stack.push_async_callback(theirs.close)
+            stack.push_async_callback(theirs.close_connections)
             shells = KubernetesShells(theirs, {None: namespace}, name)
-            stack.push_async_callback(shells.close)
+            stack.push_async_callback(shells.stop_watching)
             shells.start()
             fresh.append(shells)
         for shells in fresh:

@@ -99,6 +99,6 @@ async def test_they_are_asked_for_where_the_app_is_and_guests_who_watch_are_not(
     grants = {"1": GRANT, "2": watcher, "3": typist, "4": elsewhere}
     assert (await shells.denials(grants)).keys() == {"1", "3"}
     assert {namespace for *_, namespace, _, _ in cluster.reviews} == {"apps"}
-    await shells.close()
+    await shells.stop_watching()
     no_rights = KubernetesShells(cluster, {None: "apps"}, "gateway")
     assert await no_rights.denials(grants) == {}

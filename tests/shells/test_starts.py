@@ -57,7 +57,7 @@ async def test_each_target_has_a_start_of_its_own() -> None:
     begin.ends[1].set_result(READY)
     assert await waiting[1] is READY
     assert not waiting[0].done()
-    await starts.close()
+    await starts.cancel_all()
 
 
 async def test_who_comes_later_hears_of_the_later_steps() -> None:
@@ -114,6 +114,6 @@ async def test_after_a_start_that_failed_the_next_one_to_come_starts_anew(
 async def test_closing_gives_up_every_start() -> None:
     starts, begin = Starts(), Begun()
     waiting = [await join(starts, begin, target=Target(name)) for name in ("app01", "app02")]
-    await starts.close()
+    await starts.cancel_all()
     await asyncio.wait(waiting)
     assert all(task.cancelled() for task in waiting)

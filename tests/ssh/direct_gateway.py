@@ -77,7 +77,7 @@ class Seen:
         self._add(self.opened, opened)
         return opened
 
-    def close(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: Opened, ended: Ended) -> None:
         self._add(self.ended, (opened, ended))
 
     def deny(
@@ -255,7 +255,7 @@ class DirectGateway:
             for connection in self.connections:
                 connection.abort()
             await server.wait_closed()
-            await local.close()
+            await local.stop_watching()
             await asyncio.to_thread(local.stop_all)
 
 

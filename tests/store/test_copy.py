@@ -98,7 +98,7 @@ def test_a_store_in_use_is_not_copied(service: AdminService, old: Path) -> None:
     held = hold_instance(instances_folder(old.parent), "one")
     with pytest.raises(RefusedError, match=r"a gateway runs on .*stop it first"):
         migrate_store(service, old)
-    held.close()
+    held.release()
     migrate_store(service, old)
 
 

@@ -71,8 +71,8 @@ def test_only_the_dead_lose_their_sessions(path: Path, tmp_path: Path) -> None:
     StoreJournal(database).append([opened("a", instance="alive"), opened("d", instance="dead")])
     held = hold_instance(tmp_path / "i", "alive")
     assert close_lost(database, tmp_path / "i", now=9.0, instance="x") == ["d"]
-    held.close()
-    held.close()
+    held.release()
+    held.release()
     assert close_lost(database, tmp_path / "i", now=9.0, instance="x") == ["a"]
     database.close()
 
@@ -82,7 +82,7 @@ def test_in_a_shared_store_who_has_no_file_here_is_not_dead_for_that(
 ) -> None:
     database = open_database(server)
     StoreJournal(database).append([opened("f", instance="far-away"), opened("n", instance="near")])
-    hold_instance(tmp_path, "near").close()
+    hold_instance(tmp_path, "near").release()
     assert close_lost(database, tmp_path, now=9.0, instance="x") == []
     (tmp_path / "near.lock").touch()  # as a SIGKILL leaves it
     assert close_lost(database, tmp_path, now=9.0, instance="x") == ["n"]
@@ -101,7 +101,7 @@ def test_who_lives_on_this_machine_is_never_dead_by_silence(server: Server, tmp_
     StoreJournal(database).append([opened("n", instance="near")])
     silent = frozenset({"near"})
     assert close_lost(database, tmp_path, now=9.0, instance="x", silent=silent) == []
-    held.close()
+    held.release()
     database.close()
 
 
@@ -109,7 +109,7 @@ def test_two_processes_cannot_be_one_instance(tmp_path: Path) -> None:
     held = hold_instance(tmp_path / "i", "one")
     with pytest.raises(StoreError, match=r"one\.lock"):
         hold_instance(tmp_path / "i", "one")
-    held.close()
+    held.release()
 
 
 def test_an_instance_id_cannot_name_a_file_elsewhere(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_an_instance_id_cannot_name_a_file_elsewhere(tmp_path: Path) -> None:
 def test_instance_ids_are_fit_for_their_purpose(tmp_path: Path) -> None:
     first, second = new_instance_id(), new_instance_id()
     assert first != second
-    hold_instance(tmp_path, first).close()
+    hold_instance(tmp_path, first).release()
 
 
 def test_the_data_folder_that_it_makes_is_private_in_a_pod_s_volume_too(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_data_folder_that_it_makes_is_private_in_a_pod_s_volume_too(tmp_path
     volume = tmp_path / "state"
     volume.mkdir()
     volume.chmod(0o2777)
-    hold_instance(volume / "data/gateways", "gateway-1").close()
+    hold_instance(volume / "data/gateways", "gateway-1").release()
     assert (volume / "data").stat().st_mode & 0o777 == 0o700
     settings = parse_settings(f'data_dir = "{volume}/data"\n', "the test's")
     assert [finding.level for finding in data_folder(settings)] == [Level.OK]

@@ -218,8 +218,8 @@ async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
     except ClusterError as error:
         raise StagedoorError(error.message) from error
     finally:
-        await shells.close()
-        await cluster.close()
+        await shells.stop_watching()
+        await cluster.close_connections()
 
 
 async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
@@ -231,5 +231,5 @@ async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
         await shells.synced(within_s)
         return list(shells.targets())
     finally:
-        await shells.close()
-        await cluster.close()
+        await shells.stop_watching()
+        await cluster.close_connections()

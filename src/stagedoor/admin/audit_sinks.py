@@ -56,7 +56,7 @@ class LineSink(Protocol):
         """Test the sink with a line that was sent already, or without a line. Raises StagedoorError."""
         ...
 
-    def close(self) -> None:
+    def close_output(self) -> None:
         """Close the sink's connection or file."""
         ...
 
@@ -102,7 +102,7 @@ class SyslogSink:
         """Send the newest line again. Raises StagedoorError."""
         self.send([newest])
 
-    def close(self) -> None:
+    def close_output(self) -> None:
         """Close the connection."""
         self._connection.close()
 
@@ -163,7 +163,7 @@ class HttpsSink:
         """Send the newest line again. Raises StagedoorError."""
         self.send([newest])
 
-    def close(self) -> None:
+    def close_output(self) -> None:
         """Do nothing: each request closes its connection."""
 
 
@@ -214,7 +214,7 @@ class FileSink:
         data = "".join(f"{line.text}\n" for line in lines).encode()
         try:
             if self._fd < 0 or self._was_renamed():
-                self.close()
+                self.close_output()
                 self._open()
             size = os.fstat(self._fd).st_size
             try:
@@ -244,20 +244,20 @@ class FileSink:
         except OSError as error:
             raise self._error(error) from None
 
-    def close(self) -> None:
+    def close_output(self) -> None:
         """Close the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _open(self) -> None:
-        self.close()
+        self.close_output()
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
         try:
             self._fd = os.open(self._path, flags, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.close()
+            self.close_output()
             raise StagedoorError(f"{self._path} is written by another gateway") from None
         except OSError as error:
             raise self._error(error) from None

@@ -91,7 +91,7 @@ async def leader_report(
     except TimeoutError:
         return f"no answer of the Kubernetes API in {within_s:g} s"
     finally:
-        await cluster.close()
+        await cluster.close_connections()
 
 
 def _lease_namespace(settings: Settings, cluster: KubeCluster) -> str:

@@ -150,7 +150,7 @@ class AuditLedger:
         """Refuse all logins for this reason, until this is called with None. Any thread."""
         self._held = why
 
-    def close(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: Opened, ended: Ended) -> None:
         """Write that the session is over, soon. Any thread; never blocks."""
         event = closed_event(opened, ended, self._instance, self._clock())
         with self._lock:

@@ -197,9 +197,9 @@ class Authenticator:
         self._stray_logins.give_back(network)
         return identity_of(login, self._policy(), self._now(), self._stale_s)
 
-    def close(self) -> None:
+    def stop_threads(self) -> None:
         """Stop the threads; verifications that still wait are dropped."""
-        self._pool.close()
+        self._pool.stop_threads()
 
     async def _judge_password(self, check: CheckPassword, source: Source) -> Identity | Denial:
         now = self._now()

@@ -92,7 +92,7 @@ class VerifyPool:
             if not self._of_source[source]:
                 del self._of_source[source]
 
-    def close(self) -> None:
+    def stop_threads(self) -> None:
         """Stop the threads. Work that has not begun is dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -99,4 +99,4 @@ def _try(service: AdminService, settings: SinkSettings) -> None:
             raise StagedoorError("the audit is empty yet, so there is nothing to send")
         opened.probe(lines[0])
     finally:
-        opened.close()
+        opened.close_output()

@@ -21,7 +21,11 @@ class LeaderOnly:
         self._cluster = cluster
         self._leads = leads
         self.get, self.list, self.logs = cluster.get, cluster.list, cluster.logs
-        self.watch, self.may, self.close = cluster.watch, cluster.may, cluster.close
+        self.watch, self.may, self.close_connections = (
+            cluster.watch,
+            cluster.may,
+            cluster.close_connections,
+        )
         self.apply = self._guard(cluster.apply)
         self.create = self._guard(cluster.create)
         self.merge = self._guard(cluster.merge)

@@ -240,9 +240,9 @@ class KubeCluster:
         status = review_result.get("status") or {}
         return status.get("allowed") is True and status.get("denied") is not True
 
-    async def close(self) -> None:
+    async def close_connections(self) -> None:
         """Close the connections. Watches end when their iterators are closed."""
-        self._client.http.close()
+        self._client.http.close_connections()
 
 
 def _is_absent(error: ClusterError) -> bool:

@@ -135,7 +135,7 @@ class Http:
             if wire is not None:
                 wire.abort()
 
-    def close(self) -> None:
+    def close_connections(self) -> None:
         """Close the idle connections. Callers cancel the requests in progress."""
         for wire in self._idle:
             wire.abort()
@@ -172,7 +172,7 @@ class Http:
         except CredentialError as error:
             raise NoApiAnswerError(str(error)) from None
         if renewed:
-            self.close()  # a client certificate takes effect with the next handshake
+            self.close_connections()  # a client certificate takes effect with the next handshake
         return renewed
 
     def _take(self) -> Wire | None:

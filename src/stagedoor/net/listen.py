@@ -41,7 +41,7 @@ class Listening:
         """Return the address and port of each socket."""
         return [sock.getsockname()[:2] for sock in self._sockets]
 
-    def close(self) -> None:
+    def close_sockets(self) -> None:
         """Close the sockets."""
         for sock in self._sockets:
             sock.close()
@@ -175,7 +175,7 @@ class Acceptor:
         self._pause = None
         self._loop.add_reader(self._sock.fileno(), self._accept)
 
-    def close(self) -> None:
+    def stop_accepting(self) -> None:
         """Stop accepting. Connections in the backlog are accepted first, since a close would reset them."""
         if self._pause is not None:
             self._pause.cancel()

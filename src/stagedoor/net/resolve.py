@@ -34,7 +34,7 @@ class Resolver:
             raise OSError(f"{host!r} is no host name") from None
         return tuple(dict.fromkeys(unmapped(ip_address(address)) for address in addresses))
 
-    def close(self) -> None:
+    def stop_threads(self) -> None:
         """Release the threads; look-ups that have not started are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -139,7 +139,7 @@ class Relay:
         """Take new limits for tunnels old and new, and look for idle ones now."""
         self._ask(partial(self._apply, limits))
 
-    def close(self, end: End = End.DRAINED, detail: str = _STOPPED) -> None:
+    def stop(self, end: End = End.DRAINED, detail: str = _STOPPED) -> None:
         """End all tunnels with `end`, then the thread; returns when it is over. Idempotent."""
         self._ask(partial(self._stop, end, detail), last=True)
         if threading.current_thread() is not self._thread:
@@ -167,9 +167,9 @@ class Relay:
                 self._closing = True
             self._stop(End.FAULT, _FAULT)
         self._poller.close()
-        self._splice.pipes.close()
+        self._splice.pipes.close_free()
         with self._lock:  # another thread may be ringing
-            self._wake.close()
+            self._wake.close_descriptors()
 
     def _relay(self) -> None:
         wait = self._poller.wait

@@ -23,7 +23,7 @@ class Pipe:
         self.size = size
         self.full = 0
 
-    def close(self) -> None:
+    def close_ends(self) -> None:
         """Close both ends."""
         os.close(self.read_fd)
         os.close(self.write_fd)
@@ -43,7 +43,7 @@ class PipePool:
 
     def apply(self, size: int, limit: int) -> None:
         """Take new figures for the pipes to come, and close the free ones."""
-        self.close()
+        self.close_free()
         self._size = size
         self._limit = limit
 
@@ -71,16 +71,16 @@ class PipePool:
         """Take a pipe back. One that still holds bytes is closed, since their tunnel has ended."""
         self._refused = False
         if pipe.full or self._open > self._limit:
-            pipe.close()
+            pipe.close_ends()
             self._open -= 1
         else:
             self._free.append(pipe)
 
-    def close(self) -> None:
+    def close_free(self) -> None:
         """Close the free ones; those in use are closed by their tunnels through `give`."""
         self._limit = 0
         for pipe in self._free:
-            pipe.close()
+            pipe.close_ends()
         self._open -= len(self._free)
         self._free.clear()
 

@@ -32,7 +32,7 @@ class Wake:
         with contextlib.suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
 
-    def close(self) -> None:
+    def close_descriptors(self) -> None:
         """Close the descriptors."""
         os.close(self._read_fd)
         if self._write_fd != self._read_fd:

@@ -313,21 +313,21 @@ class Gateway:
             "audit delivery", "nobody is let in (audit.refuse_after_s)" if late else None
         )
 
-    def close(self) -> int:
+    def close_parts(self) -> int:
         """Close everything in order, and return how many audit events could not be written. Blocks."""
-        self.relay.close()
+        self.relay.stop()
         if self._traces is not None:
-            self._traces.close()
+            self._traces.stop()
         self.watch.stop()
         self.recorder.stop(FLUSH_S)
         unwritten = self.ledger.stop(FLUSH_S)
-        self.authenticator.close()
+        self.authenticator.stop_threads()
         if self.heartbeat is not None:
             self.heartbeat.stop(in_order=unwritten == 0)
         self.database.close()
         if unwritten == 0:
             # A removed file means that everything ended in order; otherwise the next start checks.
-            self.held.close()
+            self.held.release()
         return unwritten
 
 

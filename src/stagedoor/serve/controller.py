@@ -100,14 +100,14 @@ class ControllerManager:
             if not stop.is_set():
                 await self._work_until(stop)
         finally:
-            await self.close()
+            await self.close_parts()
         self._log.info("controller stopped")
 
-    async def close(self) -> None:
+    async def close_parts(self) -> None:
         """Close the probes' listener, the connections to the cluster, and the store."""
         if self._health is not None:
             await self._health.close()
-        await self._cluster.close()
+        await self._cluster.close_connections()
         await asyncio.to_thread(self._close_store)
 
     async def _work_until(self, stop: asyncio.Event) -> None:

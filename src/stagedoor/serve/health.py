@@ -73,7 +73,7 @@ class HealthEndpoint:
         """Return the addresses and ports that it listens on."""
         return [] if self._listener is None else self._listener.addresses()
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Stop listening."""
         await self.listen(HealthSettings())
 

@@ -176,7 +176,7 @@ def bind_all(settings: Settings, held: Bound) -> Bound:
                     first = first or bound[key]
     except StagedoorError:
         for listening in fresh:
-            listening.close()
+            listening.close_sockets()
         raise
     return bound
 

@@ -48,7 +48,7 @@ async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None
     except ClusterError as error:
         raise StagedoorError(f"the shells could not be stopped: {error.message}") from error
     finally:
-        await cluster.close()
+        await cluster.close_connections()
 
 
 AGAIN_S = 1.0

@@ -102,7 +102,7 @@ class TraceExporter:
         self._add_steps(login, trace.steps)
         login.end(_ns(trace.ended))
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Send the queued spans, and give up after STOP_S."""
         stopping = Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()

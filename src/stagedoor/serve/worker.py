@@ -88,7 +88,7 @@ class Worker:
         try:
             while self._drain is None and not self._close:
                 await self._wait()
-            self._sockets.close()
+            self._sockets.stop_accepting()
             send(DrainReport(self._open_count()))
             if self._drain is not None and self._gateway.ssh is not None:
                 self._gateway.ssh.drain(self._drain.timeout_s)
@@ -106,9 +106,9 @@ class Worker:
             ticking.cancel()
             reviewing.cancel()
             refreshing.cancel()
-            await self._gateway.shells.close()
+            await self._gateway.shells.stop_watching()
             await _cancel_the_rest()
-            unwritten = await asyncio.to_thread(self._gateway.close)
+            unwritten = await asyncio.to_thread(self._gateway.close_parts)
             self._measure()
         if unwritten:
             self._log.error(

@@ -313,7 +313,7 @@ class Flow:
     def leave(self, opened: Opened, ended: Ended) -> None:
         """End a session. May be called from any thread."""
         try:
-            self.ledger.close(opened, ended)
+            self.ledger.close_session(opened, ended)
             self.shells.release(opened.ready.grant.target)
             self.write_line(ended_line(opened, ended, self.now()))
         finally:

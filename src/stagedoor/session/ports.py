@@ -96,7 +96,7 @@ class Ledger(Protocol):
         """Open a session in the audit, durable when this returns."""
         ...
 
-    def close(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: Opened, ended: Ended) -> None:
         """End a session in the audit."""
         ...
 

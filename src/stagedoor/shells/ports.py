@@ -61,6 +61,6 @@ class Shells(Protocol):
         """Count the end of a session, once for each `touch`. Called in any thread; does not block."""
         ...
 
-    async def close(self) -> None:
+    async def stop_watching(self) -> None:
         """Stop watching. Shells in use keep running."""
         ...

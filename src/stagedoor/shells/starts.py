@@ -33,7 +33,7 @@ class Starts:
         finally:
             start.listeners.remove(progress)
 
-    async def close(self) -> None:
+    async def cancel_all(self) -> None:
         """Cancel every start, and wait until all have ended."""
         tasks = [start.task for start in self._starts.values()]
         for task in tasks:

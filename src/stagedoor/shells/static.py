@@ -75,7 +75,7 @@ class StaticShells:
     def release(self, target: Target) -> None:
         """Do nothing, since the server runs without sessions."""
 
-    async def close(self) -> None:
+    async def stop_watching(self) -> None:
         """Do nothing, since no server is watched."""
 
 

@@ -54,7 +54,7 @@ async def connect(api: LoneApi, problems: Problems) -> AsyncIterator[Connect]:
                 limits=limits,
                 **other,
             )
-            stack.push_async_callback(cluster.close)
+            stack.push_async_callback(cluster.close_connections)
             return cluster
 
         yield make

@@ -108,7 +108,7 @@ async def test_a_pods_service_account_and_its_renewed_token(
         while (await who(inside))[0].endswith("first"):
             await asyncio.sleep(0.2)  # the API server remembers an accepted token for 10 s
     assert (await who(inside))[0] == f"system:serviceaccount:{namespace}:second"
-    await inside.close()
+    await inside.close_connections()
 
 
 async def test_another_clusters_certificate_is_not_trusted(

@@ -80,7 +80,7 @@ async def _check(settings: Settings) -> Sequence[Finding]:
             ]
             findings.append(await _rights(cluster, own or cluster.namespace, leads))
     finally:
-        await cluster.close()
+        await cluster.close_connections()
     kit = kit_of(settings)
     if kit is not None:
         findings.append(ok(f"shells get the kit {kit.image}"))

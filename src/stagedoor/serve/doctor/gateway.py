@@ -233,7 +233,7 @@ def _socket(setting: str, text: str, gateways: Sequence[int]) -> Finding:
     if any(is_listening(pid, port) for pid in gateways):
         return ok(f"{text} ({setting}) is the running gateway's")
     try:
-        bind(host, port, setting=setting).close()
+        bind(host, port, setting=setting).close_sockets()
     except StagedoorError as error:
         return fail(str(error), f"`ss -ltnp sport = :{port}` shows which program has it")
     return ok(f"{text} ({setting}) is free")

@@ -60,9 +60,9 @@ class MetricsLedger:
                 self._open[way] += 1
         return opened
 
-    def close(self, opened: Opened, ended: Ended) -> None:
+    def close_session(self, opened: Opened, ended: Ended) -> None:
         """Close a session in the ledger, and count its end, its bytes and its length."""
-        self._ledger.close(opened, ended)
+        self._ledger.close_session(opened, ended)
         with self._lock:
             counted = self._counted.pop(opened.id, None)
             if counted is None:
@@ -121,7 +121,7 @@ class MetricsShells:
         self.notice = shells.notice
         self.touch = shells.touch
         self.release = shells.release
-        self.close = shells.close
+        self.stop_watching = shells.stop_watching
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Have the shell run, and measure each step of its start."""

@@ -65,10 +65,10 @@ class ListeningSockets:
                 answer = partial(_accept, tunnel, secure)
             self._acceptors.append(Acceptor(sock, answer, partial(_log_pause, kind)))
 
-    def close(self) -> None:
+    def stop_accepting(self) -> None:
         """Stop accepting. Connections that were accepted go on."""
         for acceptor in self._acceptors:
-            acceptor.close()
+            acceptor.stop_accepting()
 
 
 def _accept(

@@ -70,10 +70,10 @@ class ShellDirectory:
         """Count the end of a session in the shell."""
         self._of(target).release(target)
 
-    async def close(self) -> None:
+    async def stop_watching(self) -> None:
         """Close every adapter."""
         for adapter in self._adapters:
-            await adapter.close()
+            await adapter.stop_watching()
 
     def _of(self, target: Target) -> Shells:
         for adapter in self._adapters:

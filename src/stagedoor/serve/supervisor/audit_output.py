@@ -68,7 +68,7 @@ class AuditOutput:
 
     def follow(self, settings: Settings) -> None:
         """Stop, and run by `settings` from now on. Blocks for `STOP_S` at most."""
-        self.close()
+        self.stop()
         self._run = _Run(settings, self._on_problem)
         self._run.start()
 
@@ -76,7 +76,7 @@ class AuditOutput:
         """Return the state of each sink."""
         return () if self._run is None else self._run.states
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Stop, after delivering what remains if that is quick. Blocks for `STOP_S` at most."""
         if self._run is not None:
             self._run.stop()
@@ -340,6 +340,6 @@ class SinkWriter:
 
     def _close(self) -> None:
         if self._sink is not None:
-            self._sink.close()
+            self._sink.close_output()
         self._sink = self._reader = self._sent = None
         self._recent.clear()

@@ -29,12 +29,12 @@ class ControllerProcess:
 
     async def follow(self, checked: VerifiedSettings) -> None:
         """Stop the controller, and run it by these settings if they want one."""
-        await self.close()
+        await self.stop()
         wanted = checked.settings.kubernetes
         if (wanted.namespaces or wanted.leaving) and wanted.controller:
             self._keeping = asyncio.create_task(_keep_running(checked))
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Stop the controller, and wait for its end."""
         if self._keeping is not None:
             self._keeping.cancel()

@@ -47,10 +47,10 @@ class GatewayFile:
             if file != own and (name := _other(file, digest)) is not None
         ]
 
-    def close(self) -> None:
+    def remove(self) -> None:
         """Remove the file, if there is one."""
         if self._held is not None:
-            self._held.close()
+            self._held.release()
             self._held = None
 
 

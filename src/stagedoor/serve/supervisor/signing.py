@@ -57,7 +57,7 @@ class SigningService:
         finally:
             self._waiting -= 1
 
-    def close(self) -> None:
+    def close_store(self) -> None:
         """Close the store, after the requests that wait. May be called again."""
         if self._closed:
             return

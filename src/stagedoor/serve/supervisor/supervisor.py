@@ -177,11 +177,11 @@ class Supervisor:
         """Wait until every worker has ended after `stop`, and lost sessions are closed in the audit."""
         await self._stopped.wait()
         await asyncio.gather(*self._closing_lost)
-        await self._health.close()
-        await self._controller.close()
-        await asyncio.to_thread(self._audit.close)
-        self._gateway_file.close()
-        await asyncio.to_thread(self._signing.close)
+        await self._health.stop()
+        await self._controller.stop()
+        await asyncio.to_thread(self._audit.stop)
+        self._gateway_file.remove()
+        await asyncio.to_thread(self._signing.close_store)
 
     def _warn(self, checked: VerifiedSettings) -> None:
         """Log what works now and will become a problem."""
@@ -201,7 +201,7 @@ class Supervisor:
             notify_service_manager("STOPPING=1")
             # Our copies too, or the kernel would still take connections that no worker accepts.
             for listening in self._sockets.values():
-                listening.close()
+                listening.close_sockets()
             timeout_s = self._checked.settings.workers.drain_timeout_s
             self._log.info("draining", timeout_s=timeout_s)
         self._event(Stop())
@@ -227,7 +227,7 @@ class Supervisor:
                 with suppress(StagedoorError):
                     await self._health.listen(self._checked.settings.health)
                 for key in fresh.keys() - held.keys():
-                    fresh[key].close()
+                    fresh[key].close_sockets()
                 if not isinstance(error, StagedoorError):
                     raise
                 if self._fleet.is_stopping:
@@ -246,7 +246,7 @@ class Supervisor:
             # Until the handover an old worker may still answer by the old settings.
             await self._handed_over.wait()
             for key in held.keys() - fresh.keys():
-                held[key].close()
+                held[key].close_sockets()
             self._log.info("reloaded", workers=checked.settings.workers.count, draining=draining)
             self._log_password_groups()
             notify_service_manager("READY=1")

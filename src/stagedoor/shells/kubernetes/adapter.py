@@ -220,11 +220,11 @@ class KubernetesShells:
         """Count the end of a session."""
         self._count_later(target, -1)
 
-    async def close(self) -> None:
+    async def stop_watching(self) -> None:
         """Stop all watches, renewals and waits for starts. The shells keep running."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, self._starts.close(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, self._starts.cancel_all(), return_exceptions=True)
 
     def _of(self, target: Target) -> Environment:
         return self._environments[target.environment]

@@ -92,6 +92,6 @@ class Cluster(Protocol):
         """
         ...
 
-    async def close(self) -> None:
+    async def close_connections(self) -> None:
         """Close the connections."""
         ...

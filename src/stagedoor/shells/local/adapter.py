@@ -162,7 +162,7 @@ class LocalShells:
             # The app is not in the settings any more, so all logins to a process that still runs are refused.
             place.write_keys(authorized_keys((), ()))
 
-    async def close(self) -> None:
+    async def stop_watching(self) -> None:
         """Cancel the starts that have not begun. The shells keep running."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 

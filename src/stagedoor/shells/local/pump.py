@@ -47,7 +47,7 @@ class OutputPump:
         """Return whether reading is stopped."""
         return self._paused
 
-    def close(self) -> None:
+    def close_descriptor(self) -> None:
         """Close the descriptor without a call of `on_end`."""
         if self.open:
             self._loop.remove_reader(self._fd)
@@ -65,7 +65,7 @@ class OutputPump:
         if chunk:
             self._write(chunk)
             return
-        self.close()
+        self.close_descriptor()
         self._on_end()
 
 
@@ -102,9 +102,9 @@ class InputPump:
         """Close the descriptor once all input is written."""
         self._ends = True
         if not self._waiting:
-            self.close()
+            self.close_descriptor()
 
-    def close(self) -> None:
+    def close_descriptor(self) -> None:
         """Close the descriptor at once, and drop the input that waits."""
         if self._fd >= 0:
             self._loop.remove_writer(self._fd)
@@ -119,7 +119,7 @@ class InputPump:
             return 0
         except OSError:
             # EPIPE, EIO: no process reads from it any more.
-            self.close()
+            self.close_descriptor()
             return len(chunk)
 
     def _writable(self) -> None:
@@ -129,6 +129,6 @@ class InputPump:
         if self._fd >= 0:
             self._loop.remove_writer(self._fd)
             if self._ends:
-                self.close()
+                self.close_descriptor()
         with suppress(OSError):
             self._resume()

@@ -276,7 +276,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._loop.call_later(_LAST_WORDS_S, self._end_terminal)
             return
         for outlet in self._outlets:
-            outlet.close()
+            outlet.close_descriptor()
         self._end_if_over()
 
     def _end_if_over(self) -> None:
@@ -301,9 +301,9 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._signal("SIGHUP")
         self._signal("SIGCONT")
         if self._inlet:
-            self._inlet.close()
+            self._inlet.close_descriptor()
         for outlet in self._outlets:
-            outlet.close()
+            outlet.close_descriptor()
         if self._terminal:
             self._terminal.close_slave()
             if not self._outlets:

@@ -46,7 +46,7 @@ class InstanceLock:
         self._path = path
         self._fd = fd
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Remove the file and release the lock. May be called again."""
         if self._fd >= 0:
             self._path.unlink(missing_ok=True)
