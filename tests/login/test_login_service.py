@@ -320,8 +320,8 @@ async def test_use_moves_a_logins_end_and_never_beyond_the_persons(
 async def test_a_logout_ends_the_login_and_no_other(here: Installation, key: Key) -> None:
     result = await here.logged_in(key)
     assert result.secret is not None
-    assert await here.logins.end("sgl_unknown", HERE) is None
-    assert await here.logins.end(result.secret, HERE) is None
+    assert await here.logins.log_out("sgl_unknown", HERE) is None
+    assert await here.logins.log_out(result.secret, HERE) is None
     [left] = list_sign_ins(here.admin)
     assert left.key_fingerprint is None, "the browser's goes on"
     assert isinstance(await here.renew(key), Denial)

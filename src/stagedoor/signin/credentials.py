@@ -103,7 +103,7 @@ class CredentialService:
 
     async def set_password(self, proved: Identity, password: str) -> Identity | Denial:
         """Set a new password for the user who was `proved` by the present one. Return their new identity."""
-        denial = self._why_not_allowed("password", proved)
+        denial = self._check_allowed("password", proved)
         if denial is not None:
             return denial
         assert proved.method is Method.PASSWORD, "the present one was verified"
@@ -137,7 +137,7 @@ class CredentialService:
 
         It expires after `days`, at most `accounts.token_max_days`.
         """
-        denial = self._why_not_allowed("tokens", identity)
+        denial = self._check_allowed("tokens", identity)
         if denial is not None:
             return denial
         most = self._context.settings.accounts.token_max_days
@@ -182,7 +182,7 @@ class CredentialService:
         proof of presence, and may be emulated in software: the thief of a cookie could add one and step up
         with it.
         """
-        if (denial := self._why_not_allowed("keys", identity)) is not None:
+        if (denial := self._check_allowed("keys", identity)) is not None:
             return denial
 
         def add() -> None:
@@ -240,8 +240,8 @@ class CredentialService:
 
         return await ask(end)
 
-    def _why_not_allowed(self, what: SelfService, identity: Identity) -> Denial | None:
-        """Return why the user may not add this now, or None if they may. It counts the change."""
+    def _check_allowed(self, what: SelfService, identity: Identity) -> Denial | None:
+        """Count the change. Return why the user may not make it now, or None if they may."""
         if what not in self._context.settings.accounts.self_service:
             return Denial.with_mend(
                 Reason.NO_GRANT,

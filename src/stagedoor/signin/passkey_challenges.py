@@ -26,60 +26,57 @@ _NO_SIGN_IN = Denial(
 )
 
 
-class PasskeyChallenges:
-    """Creates challenges, and uses them up. A store that fails is a Denial."""
+async def create_challenge(
+    context: SignInContext,
+    purpose: ChallengeKind,
+    identity: Identity,
+    waiting: PendingStepUp | None = None,
+) -> bytes | Denial:
+    """Create a challenge (32 bytes) for a person who is signed in. A store that fails is a Denial.
 
-    def __init__(self, context: SignInContext) -> None:
-        self._context = context
+    With `waiting`, its answer proves the sign-in of that step-up's terminal.
+    """
+    if (denial := context.count_change(identity)) is not None:
+        return denial
+    if (denial := check_person(identity)) is not None:
+        return denial
+    assert identity.sign_in is not None, "it is a person's"
+    step_up = None if waiting is None else waiting.id
+    expires_at = context.now() + CHALLENGE_S
+    record = Challenge(purpose, expires_at, identity.name, identity.sign_in.id, step_up)
+    return await _store(context, record, MOST_CHALLENGES)
 
-    async def create(
-        self, purpose: ChallengeKind, identity: Identity, waiting: PendingStepUp | None = None
-    ) -> bytes | Denial:
-        """Create a challenge (32 bytes) for a person who is signed in.
 
-        With `waiting`, its answer proves the sign-in of that step-up's terminal.
-        """
-        if (denial := self._context.count_change(identity)) is not None:
-            return denial
-        if (denial := check_person(identity)) is not None:
-            return denial
-        assert identity.sign_in is not None, "it is a person's"
-        expires_at = self._context.now() + CHALLENGE_S
-        step_up = None if waiting is None else waiting.id
-        record = Challenge(purpose, expires_at, identity.name, identity.sign_in.id, step_up)
-        return await self._store(record, MOST_CHALLENGES)
+async def create_challenge_for_stranger(context: SignInContext) -> bytes | Denial:
+    """Create a challenge (32 bytes) with which a user who is not known yet signs in."""
+    record = Challenge(ChallengeKind.SIGN_IN, context.now() + CHALLENGE_S)
+    return await _store(context, record, MOST_STRANGERS)
 
-    async def create_for_stranger(self) -> bytes | Denial:
-        """Create a challenge (32 bytes) for a user who is not known yet, to sign in."""
-        record = Challenge(ChallengeKind.SIGN_IN, self._context.now() + CHALLENGE_S)
-        return await self._store(record, MOST_STRANGERS)
 
-    async def _store(self, record: Challenge, most: int) -> bytes | Denial:
-        challenge = secrets.token_bytes(_CHALLENGE_BYTES)
-        add = stored.add_challenge
-        return (
-            await ask(add, self._context.database, challenge, record, self._context.now(), most)
-            or challenge
-        )
+async def _store(context: SignInContext, record: Challenge, most: int) -> bytes | Denial:
+    challenge, now = secrets.token_bytes(_CHALLENGE_BYTES), context.now()
+    add = stored.add_challenge
+    return await ask(add, context.database, challenge, record, now, most) or challenge
 
-    def take(
-        self,
-        transaction: Transaction,
-        challenge: bytes,
-        purpose: ChallengeKind,
-        identity: Identity,
-    ) -> Challenge | None:
-        """Use up a challenge and return it, so that it cannot be answered again.
 
-        Return None if it is not for this sign-in or this purpose, or if it was answered before.
-        """
-        pending = stored.find_challenge(transaction, challenge, self._context.now())
-        own = None if identity.sign_in is None else identity.sign_in.id
-        if pending is None or pending.purpose is not purpose:
-            return None
-        if pending.user != identity.name or pending.sign_in is None or pending.sign_in != own:
-            return None
-        return pending if stored.take_challenge(transaction, challenge) else None
+def take_challenge(
+    transaction: Transaction,
+    challenge: bytes,
+    purpose: ChallengeKind,
+    identity: Identity,
+    now: float,
+) -> Challenge | None:
+    """Use up a challenge and return it, so that it cannot be answered again.
+
+    Return None if it is not for this sign-in or this purpose, or if it was answered before.
+    """
+    pending = stored.find_challenge(transaction, challenge, now)
+    own = None if identity.sign_in is None else identity.sign_in.id
+    if pending is None or pending.purpose is not purpose:
+        return None
+    if pending.user != identity.name or pending.sign_in is None or pending.sign_in != own:
+        return None
+    return pending if stored.take_challenge(transaction, challenge) else None
 
 
 def check_person(identity: Identity) -> Denial | None:

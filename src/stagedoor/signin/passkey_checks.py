@@ -22,7 +22,11 @@ from stagedoor.model.pending_step_up import OVER, PendingStepUp, is_open
 from stagedoor.model.rate import Rate, SiteRates
 from stagedoor.model.source import Source, source_network
 from stagedoor.signin.context import SignInContext
-from stagedoor.signin.passkey_challenges import PasskeyChallenges
+from stagedoor.signin.passkey_challenges import (
+    create_challenge,
+    create_challenge_for_stranger,
+    take_challenge,
+)
 from stagedoor.signin.passkeys import Answer, Options, list_passkeys
 from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passes, step_ups
@@ -42,7 +46,6 @@ class PasskeyChecks:
 
     def __init__(self, context: SignInContext) -> None:
         self._context = context
-        self._challenges = PasskeyChallenges(context)
         self._beginnings = SiteRates(BEGINNINGS)
 
     # Step-up.
@@ -64,7 +67,7 @@ class PasskeyChecks:
                 Reason.NO_APP,
                 f"{identity.name} has no passkey for {rp.id}; add one on your account's page",
             )
-        challenge = await self._challenges.create(ChallengeKind.STEP_UP, identity, waiting)
+        challenge = await create_challenge(self._context, ChallengeKind.STEP_UP, identity, waiting)
         return (
             challenge if isinstance(challenge, Denial) else assertion_options(rp, here, challenge)
         )
@@ -90,7 +93,8 @@ class PasskeyChecks:
             return NOT_RIGHT
 
         def take(transaction: Transaction) -> Challenge | None:
-            return self._challenges.take(transaction, challenge, ChallengeKind.STEP_UP, identity)
+            purpose, now = ChallengeKind.STEP_UP, self._context.now()
+            return take_challenge(transaction, challenge, purpose, identity, now)
 
         count = read_assertion(rp, challenge, passkey, answer)
         if count is CLONED:
@@ -155,7 +159,7 @@ class PasskeyChecks:
             wait_s = math.ceil(self._beginnings.wait_s(network, now))
             why = f"too many sign-ins by a passkey come from your {whose}; try again in {wait_s} s"
             return Denial(Reason.THROTTLED, why, wait_s)
-        challenge = await self._challenges.create_for_stranger()
+        challenge = await create_challenge_for_stranger(self._context)
         return challenge if isinstance(challenge, Denial) else assertion_options(rp, [], challenge)
 
     async def finish_sign_in(

@@ -17,7 +17,11 @@ from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import ChallengeKind, PasskeyRecord, RelyingParty
 from stagedoor.signin.context import SignInContext
-from stagedoor.signin.passkey_challenges import PasskeyChallenges, check_person
+from stagedoor.signin.passkey_challenges import (
+    check_person,
+    create_challenge,
+    take_challenge,
+)
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in import passkeys as stored
@@ -67,7 +71,6 @@ class PasskeyRegistry:
 
     def __init__(self, context: SignInContext) -> None:
         self._context = context
-        self._challenges = PasskeyChallenges(context)
 
     def proved_lately(self, identity: Identity) -> bool:
         """Return whether this sign-in stepped up within `step_up.fresh_s`."""
@@ -100,7 +103,7 @@ class PasskeyRegistry:
             return denial
         if not proved and not self.proved_lately(identity):
             return _NOT_PROVED
-        challenge = await self._challenges.create(ChallengeKind.REGISTER, identity)
+        challenge = await create_challenge(self._context, ChallengeKind.REGISTER, identity)
         if isinstance(challenge, Denial):
             return challenge
         known = await self.list_own(identity)
@@ -132,7 +135,8 @@ class PasskeyRegistry:
         purpose = ChallengeKind.REGISTER
         try:
             with self._context.change(identity.name, "passkey.add") as change:
-                if not self._challenges.take(change.transaction, challenge, purpose, identity):
+                now = self._context.now()
+                if not take_challenge(change.transaction, challenge, purpose, identity, now):
                     raise RefusedError(NOT_RIGHT.message)
                 stored.add_passkey(change.transaction, passkey, MOST_PASSKEYS)
                 change.unchanged = True

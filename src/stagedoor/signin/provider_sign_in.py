@@ -65,7 +65,7 @@ class StepUpResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Return:
+class _Callback:
     """A browser that has come back from the provider, with the verified claims about its user."""
 
     provider: SingleSignOnSettings
@@ -188,72 +188,72 @@ class ProviderSignIns:
             mapped = map_claims(claims.all, rules_of(provider))
         except OidcError as error:
             return log_refusal(provider.name, error)
-        came = _Return(provider, under_way, claims)
+        callback = _Callback(provider, under_way, claims)
         prompt = under_way.prompt
         if prompt is not None and prompt.sign_in is not None:
-            denial = await self._finish_step_up(came, prompt)
+            denial = await self._finish_step_up(callback, prompt)
             if denial is not None:
                 return denial
             self._give_back(source)
             return StepUpResult(under_way.wanted)
-        needed = await self._proof_still_needed(came)
+        needed = await self._proof_still_needed(callback)
         if needed is not None:
             return needed
-        user = await self._accounts.admit(provider, came.account, mapped)
+        user = await self._accounts.admit(provider, callback.account, mapped)
         if isinstance(user, Denial):
             return user
         self._give_back(source)
         identity = by_provider(user, provider.name)
-        return ProviderSignIn(identity, under_way.wanted, self._answer(came, tokens))
+        return ProviderSignIn(identity, under_way.wanted, self._answer(callback, tokens))
 
     def _give_back(self, source: Source) -> None:
         """Give back the attempts of a sign-in that succeeded."""
         for _ in ("begin", "finish"):
             self._attempts.give_back(source)
 
-    async def _proof_still_needed(self, came: _Return) -> ProviderRequest | Denial | None:
+    async def _proof_still_needed(self, callback: _Callback) -> ProviderRequest | Denial | None:
         """Return None if no administrator has ended a sign-in since the user last proved who they are.
 
         Otherwise return the request with which the user proves it at the provider, or why the provider's
         answer is no proof.
         """
-        ended_at = await self._accounts.read_ended_at(came.account)
+        ended_at = await self._accounts.read_ended_at(callback.account)
         if ended_at is None or isinstance(ended_at, Denial):
             return ended_at
-        prompt, now = came.under_way.prompt, self._context.now()
+        prompt, now = callback.under_way.prompt, self._context.now()
         if prompt is None:
-            age_s = proof_age_s(came.claims)
+            age_s = proof_age_s(callback.claims)
             if age_s is not None and now - age_s > ended_at:
                 return None
             prompt = LoginPrompt(now, forget=age_s is None)
-            return await self._request(came.provider.name, came.under_way.wanted, prompt)
-        if (denial := self._why_not_proved(came, prompt)) is not None:
+            return await self._request(callback.provider.name, callback.under_way.wanted, prompt)
+        if (denial := self._why_not_proved(callback, prompt)) is not None:
             return denial
-        return await self._accounts.forget_ended(came.account) if prompt.forget else None
+        return await self._accounts.forget_ended(callback.account) if prompt.forget else None
 
-    async def _finish_step_up(self, came: _Return, prompt: LoginPrompt) -> Denial | None:
+    async def _finish_step_up(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
         """Mark the sign-in as proved from now on, if the provider has asked the person who they are."""
-        if (denial := self._why_not_proved(came, prompt)) is not None:
+        if (denial := self._why_not_proved(callback, prompt)) is not None:
             return denial
-        provider = came.provider
-        if provider.step_up_acr and came.claims.acr not in provider.step_up_acr:
+        provider = callback.provider
+        if provider.step_up_acr and callback.claims.acr not in provider.step_up_acr:
             return Denial.with_mend(
                 Reason.NO_GRANT,
                 f"{provider.name} did not ask you in the way that this gateway wants",
                 "acr is not in sso.step_up_acr",
                 "use another way to prove yourself there, or a passkey",
             )
-        return await ask(self._mark_proved, came, prompt)
+        return await ask(self._mark_proved, callback, prompt)
 
-    def _why_not_proved(self, came: _Return, prompt: LoginPrompt) -> Denial | None:
+    def _why_not_proved(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
         """Return None if the provider has asked the person since `prompt`, else why that is not proved.
 
         The person can remove the request to ask from the browser's address bar, so only the claims count.
         """
-        provider = came.provider
+        provider = callback.provider
         if not provider.auth_time and prompt.sign_in is None:
             return None
-        proved = is_fresh(came.claims, self._context.now() - prompt.begun_at)
+        proved = is_fresh(callback.claims, self._context.now() - prompt.begun_at)
         if proved is None:
             return Denial.with_mend(
                 Reason.NO_GRANT,
@@ -268,7 +268,7 @@ class ProviderSignIns:
             f"{provider.name} let you through without asking who you are; sign out there, and try again",
         )
 
-    def _mark_proved(self, came: _Return, prompt: LoginPrompt) -> Denial | None:
+    def _mark_proved(self, callback: _Callback, prompt: LoginPrompt) -> Denial | None:
         """Store that the sign-in is proved. Return why not if the account is another user's.
 
         Runs in a thread. Raises NotFoundError, StoreError.
@@ -277,27 +277,27 @@ class ProviderSignIns:
         assert prompt.sign_in is not None, "it is a step-up"
         sign_in = bytes.fromhex(prompt.sign_in)
         with self._context.database.read() as transaction:
-            user = identities.user_of(transaction, came.account)
+            user = identities.user_of(transaction, callback.account)
         if user != prompt.user:
             return Denial(
                 Reason.CREDENTIAL_WRONG,
-                f"at {came.provider.name} you are not {prompt.user}; sign in there as yourself",
+                f"at {callback.provider.name} you are not {prompt.user}; sign in there as yourself",
             )
         with self._context.change(user, "step-up") as change:
             passes.step_up(change.transaction, sign_in, self._context.now())
             change.fields |= {
                 "user": user,
                 "sign_in": shown_id(sign_in),
-                "provider": came.provider.name,
+                "provider": callback.provider.name,
             }
         return None
 
-    def _answer(self, came: _Return, tokens: Tokens) -> ProviderAnswer:
+    def _answer(self, callback: _Callback, tokens: Tokens) -> ProviderAnswer:
         """Return the provider's answer to store with the session.
 
         Without a refresh token the provider cannot be asked again, which is logged.
         """
-        provider, claims = came.provider, came.claims
+        provider, claims = callback.provider, callback.claims
         now, token = self._context.now(), tokens.refresh_token
         if token is None:
             _log.warning(

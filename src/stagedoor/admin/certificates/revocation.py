@@ -114,7 +114,7 @@ class RevocationList:
         self._now = now
         self._latest: tuple[float, bytes] | None = None
 
-    async def bytes(self) -> bytes | Denial:
+    async def encode(self) -> bytes | Denial:
         """Return the list as OpenSSH's `RevokedKeys` reads it, at most `FRESH_S` old."""
         now = self._now()
         if self._latest is not None and 0 <= now - self._latest[0] < FRESH_S:

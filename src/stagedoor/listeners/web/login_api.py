@@ -157,14 +157,14 @@ class LoginApi:
         fields = await self._fields(request)
         if isinstance(fields, Denial):
             return self._refused(request, fields)
-        login = await self._logins.state(_word(fields, "secret"), self._source(request))
+        login = await self._logins.read_state(_word(fields, "secret"), self._source(request))
         return await self._answer_login(request, login)
 
     async def _end(self, request: Request) -> Response:
         fields = await self._fields(request)
         if isinstance(fields, Denial):
             return self._refused(request, fields)
-        denial = await self._logins.end(_word(fields, "secret"), self._source(request))
+        denial = await self._logins.log_out(_word(fields, "secret"), self._source(request))
         if denial is not None:
             return self._refused(request, denial)
         return JSONResponse({"state": "ended"}, headers=_FRESH)

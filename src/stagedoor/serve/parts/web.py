@@ -79,7 +79,7 @@ def web_listener(
                 LoginApproval(context),
                 MachineLoginService(context, certificates, refused),
                 partial(describe, settings, logins=logins.is_possible),
-                RevocationList(settings, database, policy).bytes,
+                RevocationList(settings, database, policy).encode,
                 client_file(),
             ),
             AccountService(settings, database),

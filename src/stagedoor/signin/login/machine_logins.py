@@ -87,7 +87,7 @@ class MachineLoginService:
         except OidcError as error:
             return _log_refusal(error, source)
         self._attempts.give_back(source)
-        if (denial := self._limit_rule(machine)) is not None:
+        if (denial := self._count_login(machine)) is not None:
             return denial
         opened = await ask(self._open, machine, claims, key, source)
         if isinstance(opened, Denial):
@@ -131,7 +131,7 @@ class MachineLoginService:
             ) from None
         return secret, opened
 
-    def _limit_rule(self, machine: MachineSettings) -> Denial | None:
+    def _count_login(self, machine: MachineSettings) -> Denial | None:
         """Count a login by this table. Return a denial if there were too many, else None."""
         name, now = machine.name, self._context.now()
         if self._of_rules.take(name, now) is not None:

@@ -218,7 +218,7 @@ class LoginService:
         except CertificateError as error:
             return _unsigned(error)
 
-    async def state(self, secret: str, source: Source) -> LoginResult | Denial:
+    async def read_state(self, secret: str, source: Source) -> LoginResult | Denial:
         """Return the user and the end of the login with that secret, without a certificate."""
         if (denial := self._questions.take(source)) is not None:
             return denial
@@ -230,7 +230,7 @@ class LoginService:
             return identity
         return LoginResult(login.name, login.expires_at, None, None)
 
-    async def end(self, secret: str, source: Source) -> Denial | None:
+    async def log_out(self, secret: str, source: Source) -> Denial | None:
         """End the login with that secret, and all that it opened; do nothing if there is none."""
         if (denial := self._questions.take(source)) is not None:
             return denial
