@@ -182,7 +182,6 @@ class Authenticator:
                 "too many logins that are over came from your "
                 f"{self._stray_logins.waiting_scope(network, now)}",
                 self._stray_logins.wait_s(network, now),
-                mend="throttle.source_tries",
             )
         login = None if self._find_login is None else await self._find_login(secret)
         if isinstance(login, Denial):
@@ -250,7 +249,6 @@ class Authenticator:
                 "too many wrong passwords, for any names, came from your "
                 f"{self._sources.waiting_scope(network, now)}",
                 self._sources.wait_s(network, now),
-                mend="throttle.source_tries",
             )
         wait_s = self._throttle.start(bucket, now)
         if wait_s > 0:
@@ -310,10 +308,6 @@ def _verify(check: CheckPassword) -> bool:
     return is_right and check.password_hash is not None
 
 
-def _throttled(why: str, wait_s: float, mend: str = "") -> Denial:
-    """Return the denial of a try that has to wait; `mend` is the setting of the limit, for the log."""
+def _throttled(why: str, wait_s: float) -> Denial:
     seconds = max(math.ceil(wait_s), 1)
-    advice = f"try again in {seconds} s, {OTHERWISE}"
-    if mend:
-        return Denial.with_mend(Reason.THROTTLED, why, mend, advice, seconds)
-    return Denial(Reason.THROTTLED, f"{why}; {advice}", seconds)
+    return Denial(Reason.THROTTLED, f"{why}; try again in {seconds} s, {OTHERWISE}", seconds)
