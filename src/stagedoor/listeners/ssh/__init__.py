@@ -2,6 +2,11 @@
 
 It translates SSH (RFC 4251 to 4254) into calls of the flow, and the results back. It never starts a
 process on the gateway's own machine, and decides nothing: `authn` identifies users, and `authz`
-decides what they may enter. The package `direct` serves logins that end at the gateway: read `direct/login`,
-which decides, beside `direct/driver`, which acts.
+decides what they may enter. A connection passes through these modules:
+
+    listener                        accepts it, within limits, and reviews it while it is open
+    connection, bounds, packets     asyncssh's connection, each a layer on the next
+    authentication, pending_keys    find out who has connected
+    router                          passes each channel on: to `jump`, `page` or `direct`
+    direct.login, direct.driver     a direct login: one decides, the other acts
 """

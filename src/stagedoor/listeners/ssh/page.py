@@ -30,7 +30,7 @@ _MAX_COMMAND_CHARS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class AppEntry:
+class PageRow:
     """An app that the user may enter, until `expires_at` in seconds since the epoch (None: no end)."""
 
     target: Target
@@ -88,13 +88,13 @@ class AppPage:
     def _help(self) -> str:
         return _HELP.format(at=self._at())
 
-    async def entries(self) -> list[AppEntry]:
+    async def entries(self) -> list[PageRow]:
         """Return the apps that the user may enter by the current policy, in order of name."""
         flow, identity = self._login.flow, self._login.identity
         grants = list(flow.grants(identity))
         states = await asyncio.gather(*(flow.observe(grant.target) for grant in grants))
         return [
-            AppEntry(grant.target, state, grant.expires_at, flow.notice(grant.target))
+            PageRow(grant.target, state, grant.expires_at, flow.notice(grant.target))
             for grant, state in zip(grants, states, strict=True)
         ]
 
@@ -142,7 +142,7 @@ class AppPage:
             return name
         return f"{name}{separator}{self._port}" if separator else f"-p {self._port} {name}"
 
-    def _text(self, entries: list[AppEntry], *, greeting: bool) -> str:
+    def _text(self, entries: list[PageRow], *, greeting: bool) -> str:
         name = self._login.identity.name
         if not entries:
             return f"Hello {name}. There is no app that you may enter; ask an administrator for a grant.\n"
@@ -158,7 +158,7 @@ class AppPage:
             lines += ["", "A shell that does not run yet is started when you enter."]
         return "\n".join(lines) + "\n"
 
-    def _json(self, entries: list[AppEntry]) -> str:
+    def _json(self, entries: list[PageRow]) -> str:
         apps: list[Mapping[str, str | float | None]] = [
             {
                 "app": entry.target.app,

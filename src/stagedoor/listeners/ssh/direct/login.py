@@ -18,6 +18,7 @@ A refusal is SendLine and CloseChannel for a program, whose channel is open alre
 others.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stagedoor.listeners.ssh.direct import effects, events
@@ -87,7 +88,7 @@ class DirectLogin:
         self._is_draining = False
         self._is_lost = False
         self._progress = StartStep("starting")
-        self._is_patience_over = False
+        self._shows_progress = False
 
     @property
     def is_entering(self) -> bool:
@@ -100,14 +101,14 @@ class DirectLogin:
             case events.ProgramRequest() | events.ForwardRequest() | events.AgentRequest():
                 return self._on_request(event)
             case events.SessionStarted():
-                return self._on_began(event)
+                return self._on_started(event)
             case events.SessionRefused(session, why):
                 return self._on_refused(session, why)
             case events.StartReport(step):
                 return self._on_progress(step)
             case events.WaitTimeout(session):
-                self._is_patience_over = session == self._entering
-                is_due = self._is_patience_over and self._progress.name != STEP_UP
+                self._shows_progress = session == self._entering
+                is_due = self._shows_progress and self._progress.name != STEP_UP
                 return self._show_progress() if is_due else []
             case events.PermissionChange(session, current):
                 return self._on_permissions(current) if session == self._session else []
@@ -115,11 +116,7 @@ class DirectLogin:
                 return self._on_ended(event)
             case events.GatewayDrains(line):
                 self._is_draining = True
-                return [
-                    effects.SendLine(number, line)
-                    for number, channel in self._channels.items()
-                    if channel.has_terminal
-                ]
+                return self._send(line, lambda channel: channel.has_terminal)
             case events.ConnectionClosed():
                 return self._on_connection_closed()
         return self._on_channel(event)
@@ -137,7 +134,7 @@ class DirectLogin:
             return []
         self._last_session += 1
         self._entering = self._last_session
-        self._progress, self._is_patience_over = StartStep("starting"), False
+        self._progress, self._shows_progress = StartStep("starting"), False
         return [effects.EnterShell(self._entering)]
 
     def _why_refused(self, request: events.Request) -> str | None:
@@ -165,11 +162,8 @@ class DirectLogin:
                 self._is_agent_refused = not may_use_agent
                 # A program that follows shows the reason for a refusal.
                 del self._channels[number]
-                return [
-                    effects.AnswerRequest(
-                        number, None if may_use_agent else self._deny(Permission.AGENT)
-                    )
-                ]
+                refusal = None if may_use_agent else self._deny(Permission.AGENT)
+                return [effects.AnswerRequest(number, refusal)]
             case events.ForwardRequest(number) if Permission.FORWARD not in self._allowed:
                 return self._refuse(number, self._deny(Permission.FORWARD))
             case events.ForwardRequest():
@@ -201,7 +195,7 @@ class DirectLogin:
         del self._channels[number]
         return [effects.AnswerRequest(number, why, code), effects.ReleaseChannel(number)]
 
-    def _on_began(self, event: events.SessionStarted) -> list[effects.Effect]:
+    def _on_started(self, event: events.SessionStarted) -> list[effects.Effect]:
         self._session, self._entering = event.session, None
         self._granted, self._allowed = event.granted, event.granted & event.current
         waiting = self._waiting()
@@ -222,18 +216,17 @@ class DirectLogin:
     def _on_progress(self, step: StartStep) -> list[effects.Effect]:
         is_new, self._progress = step != self._progress, step
         # A step-up is shown at once, and only once.
-        is_shown = is_new if step.name == STEP_UP else self._is_patience_over
+        is_shown = is_new if step.name == STEP_UP else self._shows_progress
         return self._show_progress() if is_shown else []
 
     def _show_progress(self) -> list[effects.Effect]:
         """Show the step in terminals. A step-up is shown by scp and rsync too, which print stderr."""
         step = self._progress
         line = f"stagedoor: {self._target}: {step.name}{f': {step.detail}' if step.detail else ''}"
-        return [
-            effects.SendLine(number, line)
-            for number, channel in self._channels.items()
-            if channel.has_terminal or (step.name == STEP_UP and channel.is_program)
-        ]
+        return self._send(
+            line,
+            lambda channel: channel.has_terminal or (step.name == STEP_UP and channel.is_program),
+        )
 
     # A session, until its end.
 
@@ -257,10 +250,16 @@ class DirectLogin:
         return actions
 
     def _say_in_session(self, line: str) -> list[effects.Effect]:
+        return self._send(
+            f"stagedoor: {line}",
+            lambda channel: channel.is_program and channel.session == self._session,
+        )
+
+    def _send(self, line: str, to: Callable[[_Channel], bool]) -> list[effects.Effect]:
         return [
-            effects.SendLine(number, f"stagedoor: {line}")
+            effects.SendLine(number, line)
             for number, channel in self._channels.items()
-            if channel.is_program and channel.session == self._session
+            if to(channel)
         ]
 
     def _on_ended(self, event: events.SessionEnded) -> list[effects.Effect]:
