@@ -28,7 +28,7 @@ from tests.fixtures.people import Browser
 from tests.login.conftest import settings
 from tests.login.laptop import BareLaptop, new_laptop
 from tests.oidc.idp import Idp, running_idp, sso_table
-from tests.ssh.test_hold import BANNER
+from tests.ssh.test_pending_keys import BANNER
 
 from markdown import HEAD, hand_out, options, row
 from stagedoor.admin import service as admin
