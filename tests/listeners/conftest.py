@@ -10,8 +10,9 @@ import pytest
 
 from stagedoor.admin import service as admin
 from stagedoor.net import dial, resolve
+from tests.fixtures.gateway import static
 from tests.listeners.wire import Upstream
-from tests.listeners.worker import OWN_PORT, GatewayWorker, open_worker, static
+from tests.listeners.worker import OWN_PORT, GatewayWorker, open_worker
 from tests.net.peers import write_certificate
 from tests.ports import free_port
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.authn import passwords
+from stagedoor.authn import passwords, throttle
 from stagedoor.authn.throttle import ThrottleLimits
 from stagedoor.model.source import Source
 from stagedoor.net.tcp import TcpStream
-from stagedoor.serve import compose
+from tests.fixtures.gateway import static
 from tests.listeners.conftest import PASSWORD
 from tests.listeners.wire import Upstream, basic, bearer, head, said
-from tests.listeners.worker import GatewayWorker, open_worker, static
+from tests.listeners.worker import GatewayWorker, open_worker
 
 WRONG = "not the password"
 
@@ -143,7 +143,7 @@ def strict(
 ) -> Iterator[GatewayWorker]:
     """Two wrong passwords are free; the wait for the next is `param` seconds."""
     monkeypatch.setattr(
-        compose,
+        throttle,
         "ThrottleLimits",
         partial(ThrottleLimits, free_tries=2, first_wait_s=request.param),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.net.tls import client_context
+from tests.fixtures.gateway import static
 from tests.listeners.wire import (
     Upstream,
     dialled,
@@ -16,7 +17,7 @@ from tests.listeners.wire import (
     read_answer,
     said,
 )
-from tests.listeners.worker import GatewayWorker, open_worker, static
+from tests.listeners.worker import GatewayWorker, open_worker
 from tests.net.peers import Peer, TlsPeer
 
 PAYLOAD = b"SSH-2.0-OpenSSH_9.2\r\n\r\nCONNECT x HTTP/1.1\r\n\r\n\x00\xff"

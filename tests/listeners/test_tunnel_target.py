@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.gateway import static
 from tests.listeners.conftest import Spied
 from tests.listeners.wire import Answer, Upstream, dialled, head, read_answer, said
-from tests.listeners.worker import GatewayWorker, open_worker, static
+from tests.listeners.worker import GatewayWorker, open_worker
 
 NAMES = {
     # 15: ASCII, as a whole, one spelling of the port.

@@ -167,15 +167,16 @@ def entered(
 def open_worker(folder: Path, settings: str) -> Iterator[GatewayWorker]:
     worker = GatewayWorker(folder, settings)
 
-    def keep(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
+    def keep(_: object, __: str, line: dict[str, Any]) -> str:
         worker.lines.append(dict(line))
-        raise structlog.DropEvent
+        return ""
 
     before = structlog.get_config()
     # Every level, whatever a gateway that ran in this process before has configured.
     structlog.configure(
         processors=[keep],
         wrapper_class=structlog.make_filtering_bound_logger(0),
+        logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
     )
     try:
@@ -186,13 +187,3 @@ def open_worker(folder: Path, settings: str) -> Iterator[GatewayWorker]:
         structlog.configure(
             **before
         )  # those of the module's worker, where this is another beside it
-
-
-def static(
-    app: str, port: int | str, host: str = "127.0.0.1", networks: str = "127.0.0.0/8"
-) -> str:
-    """Return a `[[shells.static]]` entry."""
-    return (
-        f'[[shells.static]]\napp = "{app}"\nhost = "{host}"\nport = {port}\n'
-        f'networks = ["{networks}"]\n'
-    )

@@ -11,9 +11,8 @@ from typing import Any
 
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as admin_sessions
-from tests.fixtures.gateway import Gateway
+from tests.fixtures.gateway import Gateway, static
 from tests.listeners.wire import Upstream, bearer, dialled, head, read_answer
-from tests.listeners.worker import static
 from tests.net.peers import Peer
 from tests.ports import free_port
 from tests.waiting import wait_until

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from stagedoor.admin import service as admin
 from stagedoor.model.denial import Reason
+from tests.fixtures.gateway import static
 from tests.listeners.conftest import full
 from tests.listeners.wire import basic, bearer, dialled, head, read_answer
-from tests.listeners.worker import static
 from tests.path.faulty import Faulty, serving
 from tests.ports import free_port
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.net.tls import client_context
+from tests.fixtures.gateway import static
 from tests.listeners.wire import dialled, eventually, head, read_answer
-from tests.listeners.worker import static
 from tests.net.peers import TlsPeer, write_certificate
 from tests.path.faulty import Faulty, serving
 from tests.ports import free_port

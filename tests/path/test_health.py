@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.gateway import static
 from tests.listeners.wire import dialled, head, read_answer
-from tests.listeners.worker import static
 from tests.path.faulty import serving
 from tests.ports import free_port
 
