@@ -58,13 +58,13 @@ OPEN = """
 import sys
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from tests.store.sample import place_from
 print("ready", flush=True)
 sys.stdin.readline()
 journal = StoreJournal(open_database(place_from(sys.argv[1]), busy_timeout_s=60))
 for number in range(50):
-    journal.append([Event(float(number), Kind.SESSION_DENIED, sys.argv[2])])
+    journal.append([Event(float(number), EventKind.SESSION_DENIED, sys.argv[2])])
 """
 
 

@@ -156,7 +156,7 @@ SMALL_DISK = """
 import os, subprocess, sys
 from pathlib import Path
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 
@@ -170,7 +170,7 @@ ballast.write_bytes(bytes(1024 * 1024))
 written = 0
 try:
     for written in range(10_000):
-        journal.append([Event(float(written), Kind.SESSION_DENIED, "x" * 50)])
+        journal.append([Event(float(written), EventKind.SESSION_DENIED, "x" * 50)])
 except StoreError as error:
     print(error)
 else:
@@ -178,7 +178,7 @@ else:
 assert written > 10
 assert len(read_entries(database, limit=10_000)) == written
 ballast.unlink()
-journal.append([Event(-1.0, Kind.SESSION_DENIED, "after")])
+journal.append([Event(-1.0, EventKind.SESSION_DENIED, "after")])
 assert [e.event.at for e in read_entries(database, limit=10_000)][-1] == -1.0
 database.close()
 subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
@@ -211,7 +211,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from stagedoor.model.errors import StoreError
-from stagedoor.model.event import Event, Kind
+from stagedoor.model.event import Event, EventKind
 from stagedoor.store.database import open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 
@@ -222,12 +222,12 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * 1024, hard))  # the schema tak
 written = 0
 try:
     for written in range(10_000):
-        journal.append([Event(float(written), Kind.SESSION_DENIED, "x" * 50)])
+        journal.append([Event(float(written), EventKind.SESSION_DENIED, "x" * 50)])
 except StoreError as error:
     print(error)
 assert 10 < written < 9_999
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-journal.append([Event(-1.0, Kind.SESSION_DENIED, "after")])
+journal.append([Event(-1.0, EventKind.SESSION_DENIED, "after")])
 assert len(read_entries(database, limit=20_000)) == written + 1
 """
 
