@@ -15,9 +15,10 @@ from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.store.liveness.instances import new_instance_id
 
-TIMING = Timing(lease_s=10 * MINUTE_S)
-"""The controllers start no shell for ten minutes after this has ended: if Helm has given up meanwhile, the
-next uninstall finds nothing to wait for."""
+TIMING = Timing(lease_s=MINUTE_S)
+"""The controllers start no shell for a minute after this has ended, or was replaced: if Helm has given up
+meanwhile, the next uninstall finds nothing more to wait for. It is no longer, since a new installation waits
+for it too."""
 
 
 async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None:
