@@ -173,11 +173,16 @@ class KitEnd:
         self._ask("end", 0, code, why.encode())
 
     def state(self, now: int) -> State:
-        room, unacknowledged, *flags, wake_at, code, why = self._ask("state", now).split()
+        words = self._ask("state", now).split()
+        room, unacknowledged, greeted, deliverable, finished, sent, dead, wake_at, code, why = words
         return State(
             int(room),
             int(unacknowledged),
-            *(flag == "1" for flag in flags),
+            greeted == "1",
+            deliverable == "1",
+            finished == "1",
+            sent == "1",
+            dead == "1",
             None if wake_at == "-1" else int(wake_at),
             None if code == "-1" else (int(code), _unhex(why).decode("utf-8", "replace")),
         )

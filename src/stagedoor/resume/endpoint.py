@@ -139,7 +139,7 @@ class Endpoint:
     # Workers.
 
     def _accept_worker(self, _readable: bool, _writable: bool) -> None:
-        with suppress(BlockingIOError, ConnectionAbortedError):
+        with suppress(OSError):  # it may have left, or there may be no descriptor left
             sock, _ = self._control.accept()
             sock.setblocking(False)
             worker = _Worker(sock)
@@ -239,7 +239,7 @@ class Endpoint:
     # Connections of clients, by way of a worker.
 
     def _accept_data(self, _readable: bool, _writable: bool) -> None:
-        with suppress(BlockingIOError, ConnectionAbortedError):
+        with suppress(OSError):  # it may have left, or there may be no descriptor left
             sock, _ = self._data.accept()
             sock.setblocking(False)
             if len(self._pending) >= MAX_PENDING:

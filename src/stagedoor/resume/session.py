@@ -123,9 +123,9 @@ class Session:
 
     def _serve_sshd(self, readable: bool, _writable: bool) -> None:
         now = time.monotonic()
-        if readable:
+        if readable and self._stream.room:
             try:
-                data = self._sshd.recv(min(_READ_BYTES, self._stream.room or 1))
+                data = self._sshd.recv(min(_READ_BYTES, self._stream.room))
             except BlockingIOError:
                 return
             except OSError as error:
