@@ -3,7 +3,8 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,31 @@ def test_a_worker_that_dies_ends_no_tunnel(gateway: Faulty) -> None:
     with client.connected() as peer:
         client.works(peer, far)
         far.close()
+
+
+def test_a_gateway_that_is_killed_and_started_again_ends_no_tunnel(tmp_path: Path) -> None:
+    with serving(tmp_path) as gateway:
+        client = Client(gateway)
+        with client.connected() as peer:
+            far = gateway.upstream.accept()
+            client.works(peer, far)
+            before = len(gateway.lines)
+            workers = gateway.worker_pids()
+            gateway.signal(signal.SIGKILL)
+            for pid in workers:
+                os.kill(pid, signal.SIGKILL)
+            gateway.process.wait()  # type: ignore[union-attr]
+            with suppress(ConnectionResetError):
+                while peer.read():
+                    pass
+        far.send(b"shown while no gateway ran")
+        gateway.restart(after=before)
+        with client.connected() as peer:
+            client.hears(peer, b"shown while no gateway ran")
+            client.works(peer, far)
+            far.close()
+        eventually("the first is closed", lambda: client.sessions[0] in gateway.closed())
+        assert gateway.closed()[client.sessions[0]][0] == "lost"
 
 
 def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) -> None:

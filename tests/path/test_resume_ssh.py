@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from acceptance import features
 from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, tunnel_command
 from stagedoor.laptop.tunnel.onefile import tunnel_file
 from stagedoor.model.units import MIB
@@ -45,6 +46,29 @@ def test_a_counter_counts_on_through_cuts(
             assert done.code == 7, done.said
             assert done.stdout.split() == [str(number).encode() for number in range(3000)]
             assert wire.cuts >= 3
+
+    here(drive)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        features.scp,
+        features.scp_legacy,
+        features.sftp,
+        features.rsync,
+        features.sshfs,
+        features.control_master,
+        features.tmux,
+        features.git_clone,
+    ],
+)
+def test_what_developers_do_works_through_cuts(
+    entry: GatewayEntry, tmp_path: Path, feature: features.Feature
+) -> None:
+    def drive() -> None:
+        with cutting(entry.gateway.port(), new_seed(), most=20_000) as wire:
+            feature(entry.through(TUNNEL, tmp_path, wire.port), tmp_path)
 
     here(drive)
 
