@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 from stagedoor.model.session import End
+from stagedoor.model.target import Target
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.wire.ssh.preface import PARTING_S, SshPreface
 from tests.net.peers import PATIENCE_S, Peer
@@ -15,7 +16,7 @@ FIX = b"PerSourcePenaltyExemptList"
 
 def refused(harness: RelayHarness, hang_up: Callable[[Peer], None]) -> Run:
     """Return a tunnel whose downstream has read why its upstream refused the login."""
-    run = harness.open(preface=SshPreface("app01-ssh"))
+    run = harness.open(preface=SshPreface(Target("app01")))
     run.upstream.send(LINE)
     hang_up(run.upstream)
     heard = run.downstream.read()
@@ -38,7 +39,7 @@ def test_what_it_still_sends_is_taken_until_it_hangs_up(harness: RelayHarness) -
 
 
 def test_an_upstream_that_resets_is_no_other(harness: RelayHarness) -> None:
-    run = harness.open(preface=SshPreface("app01-ssh"))
+    run = harness.open(preface=SshPreface(Target("app01")))
     run.upstream.send(LINE)
     assert run.downstream.read_exactly(len(LINE)) == LINE
     run.upstream.reset()
@@ -53,7 +54,7 @@ def test_an_upstream_that_resets_is_no_other(harness: RelayHarness) -> None:
 
 
 def test_one_that_had_sent_its_end_already_ends_at_once(harness: RelayHarness) -> None:
-    run = harness.open(preface=SshPreface("app01-ssh"))
+    run = harness.open(preface=SshPreface(Target("app01")))
     run.downstream.half_close()
     assert run.upstream.read_to_end() == b""
     run.upstream.send(LINE)

@@ -11,6 +11,7 @@ import asyncssh
 import pytest
 
 from stagedoor.model.identity import Identity, Method
+from stagedoor.model.target import Target
 from stagedoor.upstream.command import run_command
 from stagedoor.upstream.connection import (
     CONGESTED_BYTES,
@@ -71,7 +72,7 @@ async def shell(**options: Any) -> AsyncIterator[tuple[ShellConnection, list[Any
     )
     sock = socket.create_connection(("127.0.0.1", server.get_port()))
     sock.setblocking(False)
-    connection = await ShellConnection.connect(sock, await options_of_dev(), "app01-ssh")
+    connection = await ShellConnection.connect(sock, await options_of_dev(), Target("app01"))
     try:
         yield connection, ends
     finally:
@@ -183,4 +184,4 @@ async def test_a_refusal_is_read_although_writing_to_a_server_that_left_fails_fi
     theirs.close()
     ours.setblocking(False)
     with pytest.raises(ShellRefusedError, match="PerSourcePenaltyExemptList"):
-        await ShellConnection.connect(ours, await options_of_dev(), "app01-ssh")
+        await ShellConnection.connect(ours, await options_of_dev(), Target("app01"))

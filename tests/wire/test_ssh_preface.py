@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.model.target import Target
 from stagedoor.wire.ssh.blob import Reader
 from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface, farewell
 
 
 def refusal(*pieces: bytes) -> str | None:
-    preface = SshPreface("app01-ssh")
+    preface = SshPreface(Target("app01"))
     if all(preface.hear(piece) for piece in pieces):
         return preface.refusal()
     return None
@@ -52,7 +53,7 @@ def test_ssh_and_what_is_no_line_of_text_are_none(heard: bytes) -> None:
 def test_any_bytes_are_heard_within_the_bound_and_explained_in_one_printable_line(
     pieces: list[bytes],
 ) -> None:
-    preface = SshPreface("app01-ssh")
+    preface = SshPreface(Target("app01"))
     for piece in pieces:
         if not preface.hear(piece):
             return
@@ -80,7 +81,7 @@ def test_the_farewell_is_a_line_an_identification_and_a_disconnect(why: str) -> 
 )
 def test_what_is_not_one_line_of_text_is_no_refusal(said: bytes) -> None:
     """Bytes of another protocol must reach the other end as they are."""
-    preface = SshPreface("app01-ssh")
+    preface = SshPreface(Target("app01"))
     assert preface.hear(said)
     assert preface.refusal() is None
 

@@ -145,7 +145,7 @@ class TunnelListener:
     async def _enter(self, downstream: "_Downstream", request: Request) -> None:
         """Enter the shell and start the tunnel, or refuse. Raises OSError if the client has hung up."""
         downstream.request = request
-        if login_secret(request.credential) and not downstream.private:
+        if login_secret(request.credential) and not downstream.is_private:
             denial = Denial(
                 Reason.BAD_REQUEST,
                 "the secret of a login came over plain http, where others can read it; use https:// (log out "
@@ -175,7 +175,7 @@ class TunnelListener:
                 resumption.carry(entered, start)
                 hand_over(resumption)
                 return
-            preface = SshPreface(entered.grant.target.shell_name)
+            preface = SshPreface(entered.grant.target)
             link = self._relay.start(
                 downstream.stream, entered.stream, early, entered.leave, preface
             )
@@ -231,9 +231,8 @@ class TunnelListener:
             return arrival
         received = arrival.received
         if arrival.is_proxied:
-            downstream.private = (
-                True  # administrators are responsible for the load balancer's network
-            )
+            # Administrators are responsible for the load balancer's network.
+            downstream.is_protected = True
             self._pending.remove(downstream)
             downstream.source = arrival.source
             self._enter_queue(downstream)
@@ -250,7 +249,7 @@ class TunnelListener:
             tls = secure(stream, received)
             downstream.stream, received = tls, b""
             await tls.handshake()
-            downstream.private = True
+            downstream.is_protected = True
         while True:
             if received and (request := parser.feed(received)) is not None:
                 return request
@@ -272,10 +271,15 @@ class _Downstream:
         """Whether no answer may be sent: then the denial is only recorded."""
         self.answered = False
         self.handed_over = False
-        self.private = source.address.is_loopback
-        """Whether its bytes cannot be read on the way."""
+        self.is_protected = False
+        """Whether TLS or a trusted load balancer is in front."""
         self._interims = MAX_INTERIMS
         self._unsent = b""
+
+    @property
+    def is_private(self) -> bool:
+        """Return whether its bytes cannot be read on the way."""
+        return self.is_protected or self.source.address.is_loopback
 
     @property
     def origin(self) -> Origin:

@@ -57,9 +57,10 @@ def line_writer() -> Callable[[Line], None]:
         if not log.is_enabled_for(_LEVELS[level]):
             return
         event: Any = {key: value for key, value in line.items() if value is not None}
-        for process in processors:
-            event = process(log, level, event)
-        stderr.msg(event)
+        with suppress(structlog.DropEvent):
+            for process in processors:
+                event = process(log, level, event)
+            stderr.msg(event)
 
     return write_line
 

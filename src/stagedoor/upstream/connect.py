@@ -95,7 +95,6 @@ class TcpConnector:
                 return reached
 
     async def _try(self, shell: Shell, timeout_s: float) -> Stream | Denial:
-        name = shell.target.shell_name
         try:
             addresses = (
                 (ip_address(shell.host),) if shell.started_by_us else await self.resolve(shell.host)
@@ -103,7 +102,8 @@ class TcpConnector:
         except OSError as error:
             return Denial(
                 Reason.SHELL_UNAVAILABLE,
-                f"the host name of the shell {name} has no address: {error.strerror or error}",
+                f"the host name of the shell {shell.target.shell_name} has no address: "
+                f"{error.strerror or error}",
                 retry_after_s=5,
             )
         allowed, _ = decide(addresses, shell)
@@ -111,7 +111,7 @@ class TcpConnector:
         if not candidates:
             return Denial.with_mend(
                 Reason.ADDRESS_NOT_ALLOWED,
-                f"the shell {name} has no address that may be reached",
+                f"the shell {shell.target.shell_name} has no address that may be reached",
                 "an administrator can allow its network with `networks` in its [[shells.static]] entry",
                 "ask an administrator to add its network to the networks that may be reached",
             )
@@ -120,10 +120,10 @@ class TcpConnector:
         except TimeoutError:
             return Denial(
                 Reason.UPSTREAM_TIMEOUT,
-                f"the shell {name} did not answer within {self.dial_timeout_s:g} s",
+                f"the shell {shell.target.shell_name} did not answer within {self.dial_timeout_s:g} s",
             )
         except OSError as error:
             return Denial(
                 Reason.UPSTREAM_REFUSED,
-                f"the shell {name} could not be reached: {error.strerror or error}",
+                f"the shell {shell.target.shell_name} could not be reached: {error.strerror or error}",
             )

@@ -12,6 +12,7 @@ from typing import Any, cast
 import asyncssh
 from asyncssh.stream import SSHStreamSession
 
+from stagedoor.model.target import Target
 from stagedoor.model.units import KIB, MIB
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface
@@ -99,7 +100,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
     """One connection to a shell. Made by `connect`."""
 
     def __init__(
-        self, options: asyncssh.SSHClientConnectionOptions, name: str, sock: socket.socket
+        self, options: asyncssh.SSHClientConnectionOptions, target: Target, sock: socket.socket
     ) -> None:
         super().__init__(asyncio.get_running_loop(), options, wait="auth")
         self._socket = sock
@@ -110,19 +111,19 @@ class ShellConnection(asyncssh.SSHClientConnection):
         self._withheld: dict[Any, int] = {}
         """The bytes that a channel may send, once the window is sent again."""
         self._rekeying: asyncio.TimerHandle | None = None
-        self._preface: SshPreface | None = SshPreface(name)
+        self._preface: SshPreface | None = SshPreface(target)
 
     @classmethod
     async def connect(
-        cls, sock: socket.socket, options: asyncssh.SSHClientConnectionOptions, name: str
+        cls, sock: socket.socket, options: asyncssh.SSHClientConnectionOptions, target: Target
     ) -> "ShellConnection":
-        """Log in to the shell `name`. Raises ShellRefusedError, asyncssh.Error and OSError.
+        """Log in to the shell of `target`. Raises ShellRefusedError, asyncssh.Error and OSError.
 
         When it fails, `sock` is closed.
         """
         loop = asyncio.get_running_loop()
         options.waiter = loop.create_future()
-        _, connection = await loop.create_connection(lambda: cls(options, name, sock), sock=sock)
+        _, connection = await loop.create_connection(lambda: cls(options, target, sock), sock=sock)
         try:
             await options.waiter
         except (asyncssh.Error, OSError):

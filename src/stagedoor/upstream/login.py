@@ -120,7 +120,7 @@ class GatewayLogin:
             turn = self._turns.setdefault(target, asyncio.Semaphore(AT_ONCE))
             async with turn, asyncio.timeout(self.timeout_s):
                 options = await self._options(target, principal, (key, certificate), client)
-                return await ShellConnection.connect(sock, options, target.shell_name)
+                return await ShellConnection.connect(sock, options, target)
         except BaseException as error:
             # It has no owner yet, or belongs to a connection that has been given up already.
             sock.close()

@@ -7,6 +7,7 @@ hides that line and prints `Connection closed`, so the gateway explains it.
 import secrets
 import struct
 
+from stagedoor.model.target import Target
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.ssh.blob import string
 
@@ -37,12 +38,12 @@ _MEANINGS = {
 
 
 class SshPreface:
-    """The first bytes from the shell `name`, at most `MAX_BYTES` of them."""
+    """The first bytes from the shell of `target`, at most `MAX_BYTES` of them."""
 
-    __slots__ = ("_name", "_received")
+    __slots__ = ("_received", "_target")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self._received = b""
 
     def hear(self, data: bytes) -> bool:
@@ -65,7 +66,8 @@ class SshPreface:
             return None
         line_text = one_line(text, SAID_CHARS)
         meaning = _MEANINGS.get(line_text, "its own log says why")
-        return f"the SSH server of the shell {self._name} refused ({line_text!r}): {meaning}"
+        name = self._target.shell_name
+        return f"the SSH server of the shell {name} refused ({line_text!r}): {meaning}"
 
     def farewell(self, why: str) -> bytes:
         """Return the bytes of the function `farewell`."""

@@ -76,7 +76,7 @@ class Jumps:
                     entered.leave,
                     self._relay_ended,
                     self._context.limits.idle_timeout_s,
-                    SshPreface(entered.grant.target.shell_name),
+                    SshPreface(entered.grant.target),
                 )
                 self._relays.add(relay)
                 hand_over(relay)
