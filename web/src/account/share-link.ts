@@ -16,8 +16,8 @@ async function nameHost(): Promise<void> {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ share: sessionStorage.getItem(SHARE_KEY) }),
   });
-  if (answer.status === 401 || why === null) return;
   const { host, app, typing, message } = (await answer.json()) as Record<string, string | boolean>;
+  if (why === null || (answer.ok && host === undefined)) return; // they are not signed in yet
   why.textContent = answer.ok ? `${host} shares a terminal of ${app} with you. You watch it${typing === true ? ", and may type" : ""}.` : String(message);
 }
 

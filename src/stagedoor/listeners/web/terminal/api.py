@@ -84,7 +84,7 @@ class Terminals:
             self._post("/api/shares", self._shares),
             self._post("/api/share/end", self._end_share),
             self._post("/api/guest-ticket", self._ticket),
-            self._post("/api/shared", self._offer),
+            self._post("/api/shared", self._offer, answers_strangers=True),
             self._post("/api/live", self._live),
         ]
         """Routes for programs and the pages' scripts."""
@@ -97,7 +97,15 @@ class Terminals:
 
     # The user, and the app that is asked for.
 
-    def _post(self, path: str, act: Callable[[Identity, Body, Source], Awaitable[Answer]]) -> Route:
+    def _post(
+        self,
+        path: str,
+        act: Callable[[Identity, Body, Source], Awaitable[Answer]],
+        *,
+        answers_strangers: bool = False,
+    ) -> Route:
+        """Return a route for `act`. `answers_strangers`: without a credential the answer is empty."""
+
         async def answer(request: Request) -> Response:
             source = self._guard.source_of(request)
             denial = self._guard.check_source(source)
@@ -107,6 +115,8 @@ class Terminals:
                 return self._refusal(body)
             identity = await self._identify(request, source)
             if isinstance(identity, Denial):
+                if answers_strangers and identity.reason is Reason.CREDENTIAL_MISSING:
+                    return JSONResponse({}, headers={"Cache-Control": "no-store"})
                 self._flow.deny(identity, web(source))
                 return self._refusal(identity)
             result = await act(identity, body, source)
