@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stagedoor.admin.backup import make_backup, restore_backup
+from stagedoor.admin.backup import make_backup
+from stagedoor.admin.restore import restore_backup
 from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.keys.files import KeyFileError, load_or_create
 from stagedoor.model.errors import RefusedError, StagedoorError, StoreError

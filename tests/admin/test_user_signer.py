@@ -25,7 +25,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
 from stagedoor.model.permission import Permission
 from stagedoor.model.rate import Rate
-from stagedoor.store import people, schema
+from stagedoor.store import grants, people, schema
 from stagedoor.store.database import Database, Transaction, open_database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
@@ -78,11 +78,11 @@ class Desk:
     ) -> int:
         rule = GrantRule(0, subject, app, "*", expires_at, frozenset(permissions))
         with change(self.database, "grant.add") as made:
-            return people.add_grant(made.transaction, rule, self.now)
+            return grants.add_grant(made.transaction, rule, self.now)
 
     def take_away(self, grant: int) -> None:
         with change(self.database, "grant.remove") as made:
-            people.remove_grant(made.transaction, grant)
+            grants.remove_grant(made.transaction, grant)
 
     def signer(
         self,

@@ -3,7 +3,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.audit.ids import new_session_id
+from stagedoor.audit.opening import new_session_id
 
 
 def test_ids_are_never_the_same() -> None:

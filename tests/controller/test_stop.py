@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stagedoor.controller.guard import LeaderOnly
+from stagedoor.controller.loop import LeaderOnly
 from stagedoor.kube.election import Election
 from stagedoor.kube.lease import Timing
 from stagedoor.model.cluster import ClusterError, Kind

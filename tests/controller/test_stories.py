@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from stagedoor.admin.apps import Apps, ClusterApp
-from stagedoor.controller.guard import LeaderOnly
-from stagedoor.controller.loop import Controller
+from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
 from stagedoor.model.cluster import Kind
 from stagedoor.model.denial import Denial

@@ -6,18 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.serve.supervisor import restart
+from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.control import Close, Drain, DrainReport, Failed, Up
 from stagedoor.serve.supervisor.fleet import (
     CLOSE_GRACE_S,
     SHUT_TIMEOUT_S,
     START_TIMEOUT_S,
     STOPPING,
+    Fleet,
+)
+from stagedoor.serve.supervisor.fleet_events import (
     Action,
     CannotRestart,
     Event,
     Exited,
-    Fleet,
     FleetPlan,
     InForce,
     Kill,
@@ -156,7 +158,7 @@ def test_a_worker_that_dies_is_replaced_each_time_after_a_longer_delay() -> None
     driven = Driven()
     [number] = driven.launch(1)
     for deaths in (1, 2, 3):
-        delay_s = restart.delay_s(deaths)
+        delay_s = fleet.delay_s(deaths)
         assert news(driven.does(Exited(number, -11))) == [
             WorkerExited(number),
             WorkerFailed(number, -11, None, delay_s),
@@ -165,9 +167,9 @@ def test_a_worker_that_dies_is_replaced_each_time_after_a_longer_delay() -> None
         number += 1
         assert driven.after(delay_s) == [Spawn(number, 0, 1)]
         driven.does(WorkerMessage(number, Up()))
-    driven.now += restart.GOOD_LIFE_S
+    driven.now += fleet.GOOD_LIFE_S
     died = news(driven.does(Exited(number, 1)))
-    assert died[1:] == [WorkerFailed(number, 1, None, restart.FIRST_DELAY_S)], "it had lived well"
+    assert died[1:] == [WorkerFailed(number, 1, None, fleet.FIRST_DELAY_S)], "it had lived well"
     assert driven.fleet.died == 4
 
 
@@ -175,8 +177,8 @@ def test_a_slot_whose_process_cannot_be_started_is_tried_again() -> None:
     driven = Driven()
     driven.launch(1)
     driven.does(Exited(1, -9))
-    driven.after(restart.delay_s(1))
-    delay_s = restart.delay_s(2)
+    driven.after(fleet.delay_s(1))
+    delay_s = fleet.delay_s(2)
     assert news(driven.does(SpawnFailed(2, "no memory"))) == [CannotRestart("no memory", delay_s)]
     assert driven.after(delay_s) == [Spawn(3, 0, 1)]
 
@@ -187,7 +189,7 @@ def test_one_that_died_is_not_replaced_once_a_reload_has_filled_its_slot() -> No
     driven.does(Launch(FleetPlan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
     driven.does(WorkerMessage(2, Up()))
-    assert driven.after(restart.LONGEST_DELAY_S) == []
+    assert driven.after(fleet.LONGEST_DELAY_S) == []
 
 
 def test_one_that_was_replaced_during_a_launch_is_drained_with_its_generation() -> None:
@@ -195,7 +197,7 @@ def test_one_that_was_replaced_during_a_launch_is_drained_with_its_generation() 
     driven.launch(1)
     driven.does(Launch(FleetPlan(1, DRAIN_S)))
     driven.does(Exited(1, -9))
-    assert driven.after(restart.delay_s(1)) == [Spawn(3, 0, 1)]
+    assert driven.after(fleet.delay_s(1)) == [Spawn(3, 0, 1)]
     assert SendMessage(3, Drain(None)) in driven.does(WorkerMessage(2, Up()))
 
 
@@ -224,7 +226,7 @@ def test_a_stop_during_a_launch_refuses_it_and_starts_nobody_any_more() -> None:
     driven.does(Exited(1, -9))
     actions = driven.does(Stop())
     assert actions == [Publish(Refused(STOPPING)), SendMessage(2, Close())]
-    assert driven.after(restart.LONGEST_DELAY_S)[-1:] == [Kill(2)]
+    assert driven.after(fleet.LONGEST_DELAY_S)[-1:] == [Kill(2)]
     assert Publish(Stopped()) in driven.does(Exited(2, -9))
     assert driven.does(Launch(FleetPlan(1, DRAIN_S))) == [Publish(Refused(STOPPING))]
 

@@ -1,6 +1,6 @@
 """The time at which a worker that died is started again."""
 
-from stagedoor.serve.supervisor.restart import (
+from stagedoor.serve.supervisor.fleet import (
     FIRST_DELAY_S,
     GOOD_LIFE_S,
     LONGEST_DELAY_S,

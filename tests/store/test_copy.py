@@ -10,7 +10,7 @@ from stagedoor.model.errors import RefusedError, StoreError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, TokenRecord
 from stagedoor.settings.place import Server
-from stagedoor.store import people
+from stagedoor.store import grants, people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.liveness.instances import hold_instance, instances_folder
@@ -36,9 +36,9 @@ def old(tmp_path: Path) -> Path:
         people.add_key(c.transaction, KeyRecord("alice", "SHA256:abc", "ssh-ed25519 A", "x"), 2.0)
         token = TokenRecord("t1", "zoe", b"\xff\x00" * 16, ("connect",), 500.0)
         people.add_token(c.transaction, token, 3.0)
-        people.add_grant(c.transaction, GrantRule(0, "user:alice", "app*", "staging", None), 4.0)
-        people.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 5.0)
-        people.remove_grant(c.transaction, 2)
+        grants.add_grant(c.transaction, GrantRule(0, "user:alice", "app*", "staging", None), 4.0)
+        grants.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 5.0)
+        grants.remove_grant(c.transaction, 2)
     journal = StoreJournal(database)
     for start in range(0, 2500, 500):
         journal.append([opened(f"s{n}", at=float(n)) for n in range(start, start + 500)])
@@ -66,7 +66,7 @@ def test_all_of_it_is_there_and_goes_on_where_it_was(service: AdminService, old:
         range(1, len(before) + 3)
     )
     with change(there, "grant.add") as c:
-        added = people.add_grant(c.transaction, GrantRule(0, "group:ops", "app02"), 6.0)
+        added = grants.add_grant(c.transaction, GrantRule(0, "group:ops", "app02"), 6.0)
     assert added == 3, "the number of the removed grant is not given again"
     source.close()
 

@@ -14,7 +14,7 @@ from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.session import End
 from stagedoor.model.webpass import WebSession
 from stagedoor.settings.place import Place, Server
-from stagedoor.store import people, schema
+from stagedoor.store import grants, people, schema
 from stagedoor.store.attachments import list_attachments
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import read_entries
@@ -145,7 +145,7 @@ def test_a_store_of_each_version_becomes_one_of_now(as_released: Place, version:
             assert (visit.session, visit.looks, visit.share) == ("s2", False, None)
         with change(database, "go on") as c:
             people.add_user(c.transaction, "carol", frozenset(), None, 0.0)
-            number = people.add_grant(c.transaction, GrantRule(0, "user:carol", "x"), 0.0)
+            number = grants.add_grant(c.transaction, GrantRule(0, "user:carol", "x"), 0.0)
         assert number == (5 if version >= 4 else 4), "a removed grant's number is never given again"
         assert passes.find(database, WebSession, "unknown") is None
     finally:
@@ -163,16 +163,16 @@ def test_a_grant_without_entering_keeps_its_number_and_meaning(as_released: Plac
     execute(as_released, add, remove)
     database = open_database(as_released)
     try:
-        grants = {rule.id: rule for rule in load_policy(database).grants}
-        assert grants[1] == GrantRule(1, "user:alice", "app*", "*", None, DEFAULT)
-        assert grants[5] == GrantRule(5, "user:alice", "app*", permissions=FORWARD)
+        rules = {rule.id: rule for rule in load_policy(database).grants}
+        assert rules[1] == GrantRule(1, "user:alice", "app*", "*", None, DEFAULT)
+        assert rules[5] == GrantRule(5, "user:alice", "app*", permissions=FORWARD)
         with database.read() as transaction:
             compatible = select(schema.meta.c.value).where(
                 schema.meta.c.name == "compatible_version"
             )
             assert transaction.execute(compatible).scalar_one() == 11
         with change(database, "go on") as c:
-            number = people.add_grant(c.transaction, GrantRule(0, "group:dev", "x"), 0.0)
+            number = grants.add_grant(c.transaction, GrantRule(0, "group:dev", "x"), 0.0)
         assert number == 7, "a removed grant's number is never given again"
     finally:
         database.close()

@@ -4,7 +4,7 @@ from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
-from stagedoor.store import people
+from stagedoor.store import grants, people
 from stagedoor.store.database import Database
 from stagedoor.store.journal import read_entries
 from stagedoor.store.policy import load_policy
@@ -21,7 +21,7 @@ def alice(database: Database) -> None:
         people.add_user(c.transaction, "alice", frozenset({"dev", "ops"}), "$argon2id$x", 1.0)
         people.add_key(c.transaction, KEY, 2.0)
         people.add_token(c.transaction, TOKEN, 3.0)
-        people.add_grant(c.transaction, RULE, 4.0)
+        grants.add_grant(c.transaction, RULE, 4.0)
 
 
 @pytest.mark.usefixtures("alice")
@@ -69,8 +69,8 @@ def test_a_change_that_fails_leaves_no_trace(database: Database) -> None:
 def test_a_removed_user_leaves_nothing_to_get_in_by(database: Database) -> None:
     with change(database, "user.add") as c:
         people.add_user(c.transaction, "alic", frozenset({"dev"}), None, 1.0)
-        people.add_grant(c.transaction, GrantRule(0, "user:alic", "app01"), 1.0)
-        people.add_grant(c.transaction, GrantRule(0, "group:alice", "app01"), 1.0)
+        grants.add_grant(c.transaction, GrantRule(0, "user:alic", "app01"), 1.0)
+        grants.add_grant(c.transaction, GrantRule(0, "group:alice", "app01"), 1.0)
     with change(database, "user.remove") as c:
         assert people.remove_user(c.transaction, "alice") == {"keys": 1, "tokens": 1, "grants": 1}
     policy = load_policy(database)
@@ -86,14 +86,14 @@ def test_what_is_there_already_is_not_made_again(database: Database) -> None:
     with pytest.raises(ConflictError, match="already, for alice"), change(database, "x") as c:
         people.add_key(c.transaction, KEY, 1.0)
     with pytest.raises(ConflictError, match="grant 1 says this"), change(database, "x") as c:
-        people.add_grant(c.transaction, RULE, 1.0)
+        grants.add_grant(c.transaction, RULE, 1.0)
 
 
 @pytest.mark.usefixtures("alice")
 def test_the_number_of_a_removed_grant_is_never_given_again(database: Database) -> None:
     with change(database, "x") as c:
-        assert people.remove_grant(c.transaction, 1) == RULE
-        assert people.add_grant(c.transaction, RULE, 5.0) == 2
+        assert grants.remove_grant(c.transaction, 1) == RULE
+        assert grants.add_grant(c.transaction, RULE, 5.0) == 2
 
 
 @pytest.mark.usefixtures("alice")
@@ -104,7 +104,7 @@ def test_only_what_is_there_can_be_removed(database: Database) -> None:
         for removal in (
             lambda: people.remove_key(c.transaction, "SHA256:abc"),
             lambda: people.remove_token(c.transaction, "t1"),
-            lambda: people.remove_grant(c.transaction, 99),
+            lambda: grants.remove_grant(c.transaction, 99),
             lambda: people.remove_user(c.transaction, "bob"),
         ):
             with pytest.raises(NotFoundError, match=r"see `stagedoor .* list`"):

@@ -11,7 +11,7 @@ from stagedoor.model.identity import Method
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
-from stagedoor.store import people, schema
+from stagedoor.store import grants, people, schema
 from stagedoor.store.attachments import attach, detach, list_attachments
 from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
@@ -72,7 +72,7 @@ def test_there_is_an_end_to_how_many_and_the_expired_count_no_more(database: Dat
 def test_whoever_is_removed_takes_shares_and_rules_along(database: Database) -> None:
     add(database)
     with database.write() as transaction:
-        people.add_grant(transaction, GrantRule(0, "user:dev", "*", permissions=WATCH), NOW)
+        grants.add_grant(transaction, GrantRule(0, "user:dev", "*", permissions=WATCH), NOW)
         people.remove_user(transaction, "dev")
     policy = load_policy(database)
     assert not policy.shares
@@ -83,8 +83,8 @@ def test_a_grant_without_entering_stands_beside_one_that_lets_in(database: Datab
     watch = GrantRule(0, "user:dev", "app*", "*", NOW + 5, WATCH)
     staging = GrantRule(0, "user:dev", "app*", "staging", None, frozenset({Permission.FORWARD}))
     with database.write() as transaction:
-        numbers = [people.add_grant(transaction, rule, NOW) for rule in (watch, staging)]
-        entering = people.add_grant(transaction, replace(watch, permissions=DEFAULT), NOW)
+        numbers = [grants.add_grant(transaction, rule, NOW) for rule in (watch, staging)]
+        entering = grants.add_grant(transaction, replace(watch, permissions=DEFAULT), NOW)
     policy = load_policy(database)
     assert policy.grants == (
         replace(watch, id=numbers[0]),
@@ -95,17 +95,17 @@ def test_a_grant_without_entering_stands_beside_one_that_lets_in(database: Datab
         database.write() as transaction,
         pytest.raises(ConflictError, match=f"grant {numbers[0]} "),
     ):
-        people.add_grant(transaction, watch, NOW)
+        grants.add_grant(transaction, watch, NOW)
     with database.write() as transaction:
-        people.remove_grant(transaction, numbers[0])
+        grants.remove_grant(transaction, numbers[0])
     with database.write() as transaction, pytest.raises(NotFoundError):
-        people.remove_grant(transaction, numbers[0])
+        grants.remove_grant(transaction, numbers[0])
     assert [rule.id for rule in load_policy(database).grants] == [numbers[1], entering]
 
 
 def test_words_of_a_newer_program_permit_nothing(database: Database) -> None:
     with database.write() as transaction:
-        number = people.add_grant(transaction, GrantRule(0, "user:dev", "*"), NOW)
+        number = grants.add_grant(transaction, GrantRule(0, "user:dev", "*"), NOW)
         transaction.execute(update(schema.grants).values(permissions="enterx fly files"))
     assert [(r.id, r.permissions) for r in load_policy(database).grants] == [
         (number, frozenset({Permission.FILES}))

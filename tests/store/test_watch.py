@@ -15,7 +15,7 @@ from stagedoor.model.policy import Policy, TokenRecord
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
 from stagedoor.settings.place import Place
-from stagedoor.store import people
+from stagedoor.store import grants, people
 from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.sessions import CloseRequest, request_close
@@ -64,7 +64,7 @@ def test_a_guest_has_five_seconds_at_most_after_the_end_of_his_share(
     with change(database, "grant.add") as c:
         for name in ("host", "guest"):
             people.add_user(c.transaction, name, frozenset(), None, now)
-        people.add_grant(c.transaction, GrantRule(0, "user:host", "app01"), now)
+        grants.add_grant(c.transaction, GrantRule(0, "user:host", "app01"), now)
         people.add_token(c.transaction, TokenRecord("t1", "host", b"x" * 32), now)
         people.add_token(c.transaction, TokenRecord("t2", "guest", b"y" * 32), now)
         add_share(c.transaction, share, now)
@@ -86,7 +86,7 @@ from stagedoor.store import people
 from stagedoor.store.database import open_database
 from tests.store.sample import change, place_from
 with change(open_database(place_from(sys.argv[1])), "grant.remove") as c:
-    people.remove_grant(c.transaction, 1)
+    grants.remove_grant(c.transaction, 1)
 """
 
 
@@ -94,7 +94,7 @@ def test_a_grant_that_another_process_removes_is_gone_within_seconds(
     database: Database, heard: Heard, place: Place
 ) -> None:
     with change(database, "grant.add") as c:
-        people.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
+        grants.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
     watch = heard.watch(database)
     watch.start()
     try:
@@ -169,7 +169,7 @@ def test_a_store_that_cannot_be_read_is_trusted_for_a_while_and_then_lets_nobody
     database: Database, heard: Heard, outage: Outage
 ) -> None:
     with change(database, "grant.add") as c:
-        people.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
+        grants.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
     clock = Clock()
     watch = heard.watch(database, clock=clock, fail_closed_after_s=30.0)
     with outage():
@@ -197,7 +197,7 @@ def test_a_store_that_cannot_be_read_is_trusted_for_a_while_and_then_lets_nobody
 def test_a_watch_that_hangs_fails_closed_as_well(database: Database, heard: Heard) -> None:
     clock = Clock()
     with change(database, "grant.add") as c:
-        people.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
+        grants.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
     watch = heard.watch(database, clock=clock, fail_closed_after_s=30.0)
     clock.now += 31
     assert watch.policy.grants == ()
@@ -235,7 +235,7 @@ def test_a_look_does_not_wait_for_the_next_poll(database: Database, heard: Heard
     looked = threading.Event()
     try:
         with change(database, "grant.add") as c:
-            people.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
+            grants.add_grant(c.transaction, GrantRule(0, "group:dev", "app01"), 1.0)
         watch.refresh(looked.set)
         assert looked.wait(30)
         assert len(watch.policy.grants) == 1

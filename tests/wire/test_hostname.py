@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.hostname import valid_host_pattern
-from stagedoor.wire.http.hostname import is_known, names_address, parse_host
+from stagedoor.wire.http.fields import is_known, names_address, parse_host
 
 NAMES = frozenset({"shell.example.com", "*.apps.example.com"})
 

@@ -4,8 +4,10 @@ import fcntl
 import json
 import os
 import platform
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +18,6 @@ from stagedoor.model.secure_url import shown_url
 from stagedoor.net.syslog import SyslogConnection, syslog_context
 from stagedoor.settings.audit import SinkSettings
 from stagedoor.settings.careful import read_secret
-from stagedoor.wire import syslog
 
 REQUEST_BYTES = 1024 * 1024
 """The longest body of a request, unless a single line is longer."""
@@ -107,9 +108,9 @@ class SyslogSink:
         self._connection.close()
 
     def _message(self, line: Line) -> bytes:
-        return syslog.frame(
+        return frame(
             line.text,
-            severity=syslog.WARNING if line.event.kind in _WARNINGS else syslog.INFORMATIONAL,
+            severity=WARNING if line.event.kind in _WARNINGS else INFORMATIONAL,
             at=line.event.at,
             host=self._host,
             message_id=line.event.kind.value,
@@ -299,3 +300,29 @@ def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+AUTHPRIV = 10
+"""The facility (RFC 5424 §6.2.1, table 1) to which sshd(8) logs logins; not every account can read it."""
+
+WARNING, INFORMATIONAL = 4, 6
+"""Severities (RFC 5424 §6.2.1, table 2)."""
+
+_NOT_PRINTED = re.compile(r"[^!-~]", re.ASCII)
+
+
+def frame(text: str, *, severity: int, at: float, host: str, message_id: str) -> bytes:
+    """Return one message with its length. `text` is ASCII; `at` is seconds since the epoch.
+
+    In `host` (at most 255 characters) and `message_id` (32), characters that RFC 5424 §6 does not allow
+    become `_`.
+    """
+    priority = AUTHPRIV * 8 + severity
+    when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    head = f"<{priority}>1 {when} {_word(host, 255)} stagedoor - {_word(message_id, 32)} - "
+    message = (head + text).encode()
+    return b"%d %s" % (len(message), message)
+
+
+def _word(text: str, limit: int) -> str:
+    return _NOT_PRINTED.sub("_", text)[:limit] or "-"

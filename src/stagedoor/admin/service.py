@@ -28,7 +28,7 @@ from stagedoor.model.name import valid_name
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.settings.settings import Settings
-from stagedoor.store import people
+from stagedoor.store import grants, people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import PolicyChange, change_policy, load_policy
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
@@ -273,7 +273,7 @@ def add_grant(
     rule = GrantRule(0, subject, app_pattern, environment_pattern, expires_at, permissions)
     with service.change("grant.add") as change:
         now = service.clock()
-        number = people.add_grant(change.transaction, rule, now, prolong=prolong)
+        number = grants.add_grant(change.transaction, rule, now, prolong=prolong)
         change.fields |= _grant_fields(number, rule)
     return replace(rule, id=number)
 
@@ -298,14 +298,14 @@ def change_grant(
             f"to change that, remove it and add another (stagedoor grant remove {number})",
         )
     with service.change("grant.change", revokes=not allow) as change:
-        rule = people.find_grant(change.transaction, number)
+        rule = grants.find_grant(change.transaction, number)
         rule = replace(rule, permissions=(rule.permissions | allow) - without)
         if not rule.permissions:
             raise RefusedError.with_mend(
                 f"grant {number} would permit nothing",
                 f"remove it: stagedoor grant remove {number}",
             )
-        people.set_permissions(change.transaction, number, rule.permissions)
+        grants.set_permissions(change.transaction, number, rule.permissions)
         change.fields |= _grant_fields(number, rule)
     return rule
 
@@ -313,7 +313,7 @@ def change_grant(
 def remove_grant(service: AdminService, number: int) -> GrantRule:
     """Remove a grant and return it. Raises NotFoundError, StoreError."""
     with service.change("grant.remove", revokes=True) as change:
-        rule = people.remove_grant(change.transaction, number)
+        rule = grants.remove_grant(change.transaction, number)
         change.fields |= _grant_fields(number, rule)
     return rule
 

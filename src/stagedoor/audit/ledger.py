@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from stagedoor.audit.ids import new_session_id
-from stagedoor.audit.opening import AwaitedOpenings, Opening, State
+from stagedoor.audit.opening import AwaitedOpenings, Opening, State, new_session_id
 from stagedoor.audit.ports import Journal
 from stagedoor.audit.tally import DenialCounts
 from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event, opened_event

@@ -1,6 +1,7 @@
-"""Logins that wait for the audit, and the limit on their wait."""
+"""Logins that wait for the audit, the limit on their wait, and the ids of their sessions."""
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,3 +66,12 @@ class AwaitedOpenings:
                 self._on_late(opening)
         if self._awaited:
             self._set_timer(loop)
+
+
+def new_session_id(now: float) -> str:
+    """26 hexadecimal digits: 44 bits of milliseconds since the epoch, then 60 random bits.
+
+    Ids of different milliseconds sort by time (until the year 2527). An id is no credential; it
+    is random so that others' sessions cannot be found by counting.
+    """
+    return f"{int(now * 1000) & 0xFFF_FFFF_FFFF:011x}{int.from_bytes(os.urandom(8)) >> 4:015x}"

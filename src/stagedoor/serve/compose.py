@@ -1,10 +1,9 @@
 """The construction of one worker's parts: the only module that names their concrete classes."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,7 +14,7 @@ from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authz.authoriser import Authoriser, GivenGrants
 from stagedoor.listeners.ssh.listener import SshListener
-from stagedoor.listeners.tunnel import TunnelLimits, TunnelListener
+from stagedoor.listeners.tunnel import TunnelListener
 from stagedoor.model.metric import Series
 from stagedoor.model.policy import Policy
 from stagedoor.model.session import End
@@ -37,7 +36,6 @@ from stagedoor.serve.metrics.measured import (
     store_timer,
 )
 from stagedoor.serve.metrics.tally import MetricCounts
-from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
@@ -64,8 +62,10 @@ from stagedoor.upstream.connect import TcpConnector
 if TYPE_CHECKING:
     from stagedoor.listeners.web.listener import WebListener
     from stagedoor.serve.traces import TraceExporter
-    from stagedoor.shells.kubernetes.adapter import KubernetesShells
     from stagedoor.signin.refresh import RefreshService
+from stagedoor.serve.parts.accept import read_tunnel_limits
+from stagedoor.serve.parts.policy_reader import Topic
+from stagedoor.serve.parts.shells import start_kubernetes_shells
 
 FLUSH_S = 5.0
 
@@ -75,23 +75,6 @@ class WebParts:
     """The settings of a worker that answers the web: its TLS, or None for plain HTTP."""
 
     tls: ServerTls | None
-
-
-T = TypeVar("T")
-
-
-class _Topic(Generic[T]):
-    """A topic that an early part publishes to, and that parts made later subscribe to."""
-
-    def __init__(self) -> None:
-        self._subscribers: list[Callable[[T], None]] = []
-
-    def subscribe(self, subscriber: Callable[[T], None]) -> None:
-        self._subscribers.append(subscriber)
-
-    def publish(self, news: T) -> None:
-        for subscriber in self._subscribers:
-            subscriber(news)
 
 
 class Gateway:
@@ -122,7 +105,7 @@ class Gateway:
         self.tally = MetricCounts()
         self.database = open_database(settings.place)
         self.database.on_transaction = store_timer(self.tally)
-        policy_changes, close_requests = _Topic[Policy](), _Topic[tuple[CloseRequest, ...]]()
+        policy_changes, close_requests = Topic[Policy](), Topic[tuple[CloseRequest, ...]]()
         self.watch = self._policy_watch(settings, policy_changes, close_requests)
         self.authenticator = _authenticator(settings, self.watch, self.database)
         # Uses the policy as it was last read: a failing store refuses logins, but ends no session.
@@ -134,7 +117,7 @@ class Gateway:
         )
         self.measured_ledger = MetricsLedger(self.ledger, self.tally)
         self._note = measured_note(self.ledger.note, self.tally)
-        self._cluster = kubernetes = _kubernetes(settings, instance, self._problems)
+        self._cluster = kubernetes = start_kubernetes_shells(settings, instance, self._problems)
         # The users who may log in to a shell stay written there while the store is unreachable.
         shells = shells_of(settings, lambda: self.watch.last_policy, kubernetes)
         self.shells: Shells = shells.shells
@@ -161,8 +144,8 @@ class Gateway:
     def _policy_watch(
         self,
         settings: Settings,
-        changes: _Topic[Policy],
-        close_requests: _Topic[tuple[CloseRequest, ...]],
+        changes: Topic[Policy],
+        close_requests: Topic[tuple[CloseRequest, ...]],
     ) -> PolicyWatch:
         return PolicyWatch(
             self.database,
@@ -200,7 +183,7 @@ class Gateway:
         )
 
     def _tunnels(self, settings: Settings, flow: Flow) -> TunnelListener:
-        limits, endpoint = _tunnel_limits(settings), _endpoint(settings)
+        limits, endpoint = read_tunnel_limits(settings), _endpoint(settings)
         return TunnelListener(flow, self.relay, limits, endpoint)
 
     def _ssh(
@@ -343,20 +326,6 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
     )
 
 
-def _kubernetes(
-    settings: Settings, instance: str, problems: ProblemLog
-) -> "KubernetesShells | None":
-    """Return the cluster's shells, started, or None if the settings name no namespace."""
-    if not settings.kubernetes.namespaces:
-        return None
-    # Imported here, since its libraries are an extra and would cost every worker memory.
-    from stagedoor.admin.kubernetes import kubernetes_shells
-
-    shells = kubernetes_shells(settings, instance, problems)
-    shells.start()
-    return shells
-
-
 def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceExporter | None":
     """Return the exporter of logins' steps, or None if `traces.url` is not set."""
     if settings.traces.url is None:
@@ -373,11 +342,3 @@ def _endpoint(settings: Settings) -> EndpointControl | None:
     if not resume_s:
         return None
     return EndpointControl(resume_folder(settings), resume_s, settings.relay.idle_timeout_s)
-
-
-def _tunnel_limits(settings: Settings) -> TunnelLimits:
-    return TunnelLimits(
-        rules=accept_rules(settings),
-        header_timeout_s=settings.listen.header_timeout_s,
-        max_pending=settings.listen.max_pending,
-    )

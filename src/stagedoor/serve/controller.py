@@ -15,8 +15,7 @@ from stagedoor.admin.certificates.authorities import host_ca, public_half
 from stagedoor.admin.certificates.revocation import revoked_sign_ins
 from stagedoor.admin.kubernetes import cluster_of, defaults_of, election_of, kit_of, replica
 from stagedoor.authz.admitted import admitted
-from stagedoor.controller.guard import LeaderOnly
-from stagedoor.controller.loop import Controller
+from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
 from stagedoor.controller.metrics import Metrics
 from stagedoor.controller.mirrors import NOT_LISTED_YET

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +12,13 @@ import structlog
 from stagedoor.admin.certificates.authorities import ensure_cas, host_ca_line
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import close_orphaned_sessions
+from stagedoor.keys.ca import certificate_end
 from stagedoor.model.errors import SettingsError, StagedoorError, install_extra
+from stagedoor.model.metric import Series
 from stagedoor.model.units import DAY_S
 from stagedoor.net.listen import Listening, bind
 from stagedoor.net.tls import read_validity, server_context
+from stagedoor.serve.metrics.definitions import CERTIFICATE
 from stagedoor.settings.careful import read_secret
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
@@ -190,3 +194,26 @@ def close_lost_sessions(settings: Settings, instance: str) -> list[str]:
         lost = close_orphaned_sessions(service)
     remove_lock(instances_folder(settings.data_dir), instance)
     return lost
+
+
+def certificate_ends(settings: Settings) -> dict[str, float]:
+    """Return the expiry of each certificate by name, in seconds since the epoch.
+
+    A certificate that cannot be read or never expires is left out. The gateway logged at its start
+    why it cannot be read.
+    """
+    ends: dict[str, float] = {}
+    with suppress(OSError, ValueError):
+        if settings.tunnel.certificate_file is not None:
+            ends["tls"] = read_validity(settings.tunnel.certificate_file)[1]
+    with suppress(OSError, ValueError):
+        if settings.ssh.host_certificate_file is not None:
+            line = settings.ssh.host_certificate_file.read_bytes()
+            if (end := certificate_end(line)) is not None:
+                ends["ssh_host"] = end
+    return ends
+
+
+def certificate_gauges(settings: Settings, now: float) -> dict[Series, float]:
+    """Return the seconds until each certificate expires; `now` is seconds since the epoch."""
+    return {CERTIFICATE.series(name): at - now for name, at in certificate_ends(settings).items()}

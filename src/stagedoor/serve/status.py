@@ -16,10 +16,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.shell import ShellState
 from stagedoor.net.notify import reload_command
 from stagedoor.net.probe import fetch_page
-from stagedoor.serve.ends import certificate_ends
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.parts.shells import shells_of
-from stagedoor.serve.prepare import CERTIFICATE_SOON_S
+from stagedoor.serve.prepare import CERTIFICATE_SOON_S, certificate_ends
 from stagedoor.settings.form import split_address
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from stagedoor.admin.kubernetes import cluster_of, election_of, replica
-from stagedoor.controller.guard import LeaderOnly
+from stagedoor.controller.loop import LeaderOnly
 from stagedoor.kube.lease import Timing
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.errors import StagedoorError

@@ -1,9 +1,9 @@
-"""The settings of the audit: its sinks, and how long the store keeps it."""
+"""The settings of records: the audit with its sinks, recordings, and how long both are kept."""
 
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta
@@ -169,3 +169,52 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class RecordingSettings(Table, frozen=True):
+    """Recordings of the terminals that end at the gateway (direct login, WebShell).
+
+    They are in `recordings` in `data_dir`. Grants select the users who are recorded (`--allow record`) and
+    those who may play recordings (`--allow replay`). CONNECT and jumps are encrypted from end to end and
+    cannot be recorded.
+    """
+
+    on_failure: Annotated[
+        Literal["end", "continue"],
+        Meta(
+            description="What happens to a session that can no longer be recorded (disk full): it ends, or "
+            "continues unrecorded. Either way, the audit and the log report it."
+        ),
+    ] = "end"
+    notice: Annotated[
+        bool, Meta(description="Whether the terminal says at its start that it is recorded.")
+    ] = True
+    record_input: Annotated[
+        bool,
+        Meta(
+            description="Whether what is typed is recorded too. Off, because it contains passwords that no "
+            "screen shows."
+        ),
+    ] = False
+    recipients: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The keys that recordings are encrypted for: age recipients (`age1…`) or OpenSSH "
+            "public keys (ed25519 or RSA). Only the private keys can decrypt them; the gateway cannot. "
+            "Empty: recordings are not encrypted, mode 0600."
+        ),
+    ] = ()
+    keep_days: Annotated[
+        Annotated[float, Meta(gt=0, le=36525)] | None,
+        Meta(
+            description="A recording is removed this many days after its last byte, by an hourly check, "
+            "unless it is still being written. None: never."
+        ),
+    ] = None
+    keep_gib: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(
+            description="When all recordings together exceed this many GiB, those that ended longest ago "
+            "are removed. None: there is no such limit."
+        ),
+    ] = None

@@ -15,7 +15,7 @@ from msgspec import Meta, field
 from stagedoor.model.source import Network
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import AccountSettings, StepUpSettings
-from stagedoor.settings.audit import AuditSettings
+from stagedoor.settings.audit import AuditSettings, RecordingSettings
 from stagedoor.settings.form import (
     Count,
     Seconds,
@@ -32,55 +32,6 @@ from stagedoor.settings.web import WebSettings
 
 STORE_FILE = "stagedoor.db"
 """The SQLite store, in `data_dir`."""
-
-
-class RecordingSettings(Table, frozen=True):
-    """Recordings of the terminals that end at the gateway (direct login, WebShell).
-
-    They are in `recordings` in `data_dir`. Grants select the users who are recorded (`--allow record`) and
-    those who may play recordings (`--allow replay`). CONNECT and jumps are encrypted from end to end and
-    cannot be recorded.
-    """
-
-    on_failure: Annotated[
-        Literal["end", "continue"],
-        Meta(
-            description="What happens to a session that can no longer be recorded (disk full): it ends, or "
-            "continues unrecorded. Either way, the audit and the log report it."
-        ),
-    ] = "end"
-    notice: Annotated[
-        bool, Meta(description="Whether the terminal says at its start that it is recorded.")
-    ] = True
-    record_input: Annotated[
-        bool,
-        Meta(
-            description="Whether what is typed is recorded too. Off, because it contains passwords that no "
-            "screen shows."
-        ),
-    ] = False
-    recipients: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="The keys that recordings are encrypted for: age recipients (`age1…`) or OpenSSH "
-            "public keys (ed25519 or RSA). Only the private keys can decrypt them; the gateway cannot. "
-            "Empty: recordings are not encrypted, mode 0600."
-        ),
-    ] = ()
-    keep_days: Annotated[
-        Annotated[float, Meta(gt=0, le=36525)] | None,
-        Meta(
-            description="A recording is removed this many days after its last byte, by an hourly check, "
-            "unless it is still being written. None: never."
-        ),
-    ] = None
-    keep_gib: Annotated[
-        Annotated[float, Meta(gt=0)] | None,
-        Meta(
-            description="When all recordings together exceed this many GiB, those that ended longest ago "
-            "are removed. None: there is no such limit."
-        ),
-    ] = None
 
 
 class WorkerSettings(Table, frozen=True):

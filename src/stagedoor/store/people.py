@@ -1,13 +1,10 @@
-"""Rows of users, their groups, tokens, keys and grants. Each function runs in a policy change."""
+"""Rows of users, their groups, tokens and keys. Each function runs in a policy change."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Executable, Row, Table, delete, func, insert, select, update
+from sqlalchemy import Executable, Table, delete, func, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
-from stagedoor.model.grant import GrantRule
-from stagedoor.model.permission import Permission, Permissions, from_words, to_words
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
@@ -265,112 +262,6 @@ def remove_token(transaction: Transaction, token_id: str) -> str:
         delete(tokens).where(tokens.c.id == token_id).returning(tokens.c.user_name),
         NotFoundError.with_mend(f"there is no token {token_id}", "see `stagedoor token list`"),
     )
-
-
-def add_grant(
-    transaction: Transaction, rule: GrantRule, at: float, *, prolong: bool = False
-) -> int:
-    """Add a grant and return its number; the number in `rule` is not used.
-
-    A grant with the same subject and patterns that has expired at `at` is removed. With `prolong`, a grant
-    that permits the same and ends earlier gets the new end, and its number is returned. Raises NotFoundError
-    for an unknown user, ConflictError if there is such a grant already.
-    """
-    kind, _, name = rule.subject.partition(":")
-    if kind == "user":
-        require_user(transaction, name)
-    rows = transaction.execute(
-        select(grants).where(
-            grants.c.subject == rule.subject,
-            grants.c.app_pattern == rule.app_pattern,
-            grants.c.environment_pattern == rule.environment_pattern,
-        )
-    )
-    # A grant to enter and a grant that only adds permissions are two grants with different ends.
-    enters = Permission.ENTER in rule.permissions
-    row = next((r for r in rows if (Permission.ENTER in from_words(r.permissions)) == enters), None)
-    if row is not None and row.expires_at is not None and row.expires_at <= at:
-        remove_grant(transaction, row.id)
-    elif row is not None:
-        if prolong and _only_lasts_longer(rule, grant_of(row)):
-            transaction.execute(
-                update(grants).where(grants.c.id == row.id).values(expires_at=rule.expires_at)
-            )
-            touch(transaction, Part.GRANTS, [row.id])
-            return int(row.id)
-        raise ConflictError.with_mend(
-            f"grant {row.id} says this already, and permits {row.permissions}",
-            f"to change what it permits, run `stagedoor grant change {row.id} --allow …`; to have it end "
-            f"later, add it with --expires; to end it earlier, run `stagedoor grant remove {row.id}` first",
-        )
-    added = transaction.execute(
-        insert(grants)
-        .values(
-            subject=rule.subject,
-            app_pattern=rule.app_pattern,
-            environment_pattern=rule.environment_pattern,
-            expires_at=rule.expires_at,
-            created_at=at,
-            permissions=to_words(rule.permissions),
-        )
-        .returning(grants.c.id)
-    )
-    number = int(added.scalar_one())
-    touch(transaction, Part.GRANTS, [number])
-    return number
-
-
-def _only_lasts_longer(rule: GrantRule, before: GrantRule) -> bool:
-    return (
-        rule.permissions == before.permissions
-        and before.expires_at is not None
-        and (rule.expires_at is None or rule.expires_at > before.expires_at)
-    )
-
-
-def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
-    """Return the grant with that number. Raises NotFoundError."""
-    row = transaction.execute(select(grants).where(grants.c.id == grant_id)).first()
-    if row is None:
-        raise _no_grant(grant_id)
-    return grant_of(row)
-
-
-def set_permissions(transaction: Transaction, grant_id: int, permissions: Permissions) -> None:
-    """Replace a grant's permissions, except the one to enter. Raises NotFoundError."""
-    before = find_grant(transaction, grant_id)
-    assert (Permission.ENTER in before.permissions) == (Permission.ENTER in permissions)
-    transaction.execute(
-        update(grants).where(grants.c.id == grant_id).values(permissions=to_words(permissions))
-    )
-    touch(transaction, Part.GRANTS, [grant_id])
-
-
-def remove_grant(transaction: Transaction, grant_id: int) -> GrantRule:
-    """Remove a grant and return it. Raises NotFoundError."""
-    row = transaction.execute(
-        delete(grants).where(grants.c.id == grant_id).returning(*grants.c)
-    ).first()
-    if row is None:
-        raise _no_grant(grant_id)
-    touch(transaction, Part.GRANTS, [grant_id])
-    return grant_of(row)
-
-
-def grant_of(row: Row[Any]) -> GrantRule:
-    """Return the grant in a row of `grants`."""
-    return GrantRule(
-        row.id,
-        row.subject,
-        row.app_pattern,
-        row.environment_pattern,
-        row.expires_at,
-        from_words(row.permissions),
-    )
-
-
-def _no_grant(grant_id: int) -> NotFoundError:
-    return NotFoundError.with_mend(f"there is no grant {grant_id}", "see `stagedoor grant list`")
 
 
 def _check_number(

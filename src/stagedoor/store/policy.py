@@ -15,8 +15,8 @@ from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.selector import subjects_of
 from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
+from stagedoor.store.grants import grant_of
 from stagedoor.store.journal import append
-from stagedoor.store.people import grant_of
 from stagedoor.store.schema import (
     grants,
     keys,

@@ -12,8 +12,7 @@ from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
-from stagedoor.wire.http.fields import parse_last_forwarded
-from stagedoor.wire.http.hostname import is_known, is_loopback, is_named
+from stagedoor.wire.http.fields import is_known, is_loopback, is_named, parse_last_forwarded
 from stagedoor.wire.target import parse_login
 
 _PORT = re.compile(r":[0-9]+\Z")

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.model.denial import Reason
 from stagedoor.wire.http.answer import status_of
-from stagedoor.wire.http.hostname import names_address, parse_host
+from stagedoor.wire.http.fields import names_address, parse_host
 
 STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

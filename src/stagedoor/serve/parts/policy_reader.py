@@ -1,10 +1,13 @@
-"""The policy in memory, for one event loop, with a read of the store before a refusal."""
+"""The policy in memory for one event loop: its reads before refusals, and the topics of its changes."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Generic, TypeVar
 
 from stagedoor.store.watch import PolicyWatch
 
+T = TypeVar("T")
 LOOK_WITHIN_S = 1.0
 """Seconds that a refusal waits for the read. A hanging store must not hold up refusals."""
 
@@ -40,3 +43,19 @@ class WatchedPolicy:
             async with asyncio.timeout(self._within_s):
                 await read.wait()
         return self.version != version
+
+
+class Topic(Generic[T]):
+    """A topic that an early part publishes to, and that parts made later subscribe to."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[[T], None]] = []
+
+    def subscribe(self, subscriber: Callable[[T], None]) -> None:
+        """Call `subscriber` with all that is published from now on."""
+        self._subscribers.append(subscriber)
+
+    def publish(self, news: T) -> None:
+        """Pass `news` to the subscribers, in their order."""
+        for subscriber in self._subscribers:
+            subscriber(news)

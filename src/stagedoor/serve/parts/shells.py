@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stagedoor.admin.certificates.authorities import host_ca, user_ca_line
 from stagedoor.authz.admitted import BoundKeys, admitted
@@ -17,11 +18,15 @@ from stagedoor.model.shell import Progress, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.resume.control import stop_endpoint
+from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.local.adapter import LocalShells
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.ports import Shells
 from stagedoor.shells.static import StaticShell, StaticShells
+
+if TYPE_CHECKING:
+    from stagedoor.shells.kubernetes.adapter import KubernetesShells
 
 
 class ShellDirectory:
@@ -176,3 +181,17 @@ def holders_of(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
         return IN_THE_KIT if (target.environment or "") in environments else None
 
     return holder
+
+
+def start_kubernetes_shells(
+    settings: Settings, instance: str, problems: ProblemLog
+) -> "KubernetesShells | None":
+    """Return the cluster's shells, started, or None if the settings name no namespace."""
+    if not settings.kubernetes.namespaces:
+        return None
+    # Imported here, since its libraries are an extra and would cost every worker memory.
+    from stagedoor.admin.kubernetes import kubernetes_shells
+
+    shells = kubernetes_shells(settings, instance, problems)
+    shells.start()
+    return shells

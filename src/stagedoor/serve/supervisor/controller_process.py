@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from stagedoor.serve.prepare import VerifiedSettings
-from stagedoor.serve.supervisor import restart
+from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.control import Failed, StartMessage, line, read_from_worker
 from stagedoor.store.liveness.instances import new_instance_id
 
@@ -52,9 +52,9 @@ async def _keep_running(checked: VerifiedSettings) -> None:
             why = await _run_once(checked)
         except OSError as error:
             why = str(error.strerror)
-        deaths = restart.deaths_after(deaths, time.monotonic() - born)
-        log.error("controller died", reason=why, restart_in_s=restart.delay_s(deaths))
-        await asyncio.sleep(restart.delay_s(deaths))
+        deaths = fleet.deaths_after(deaths, time.monotonic() - born)
+        log.error("controller died", reason=why, restart_in_s=fleet.delay_s(deaths))
+        await asyncio.sleep(fleet.delay_s(deaths))
 
 
 async def _run_once(checked: VerifiedSettings) -> str:

@@ -15,8 +15,46 @@ Time is in seconds on one monotonic clock. `next_at` is when the next `Tick` is 
 
 from dataclasses import dataclass
 
-from stagedoor.serve.supervisor import restart
 from stagedoor.serve.supervisor.control import Close, Drain, DrainReport, Failed, FromWorker, Up
+from stagedoor.serve.supervisor.fleet_events import (
+    Action,
+    CannotRestart,
+    Event,
+    Exited,
+    FleetPlan,
+    InForce,
+    Kill,
+    Launch,
+    OldClosed,
+    Publish,
+    Refused,
+    SendMessage,
+    Spawn,
+    SpawnFailed,
+    Stop,
+    Stopped,
+    Tick,
+    WorkerDrains,
+    WorkerExited,
+    WorkerFailed,
+    WorkerMessage,
+)
+
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 30.0
+GOOD_LIFE_S = 60.0
+"""A worker that ran this long was healthy: its death counts as the first one again."""
+
+
+def delay_s(deaths: int) -> float:
+    """Return how long to wait before the next start, after `deaths` early deaths in a row (at least 1)."""
+    return min(FIRST_DELAY_S * 2.0 ** min(deaths - 1, 30), LONGEST_DELAY_S)
+
+
+def deaths_after(deaths: int, lived_s: float) -> int:
+    """Return the number of early deaths in a row, after one more worker died at an age of `lived_s`."""
+    return 1 if lived_s >= GOOD_LIFE_S else deaths + 1
+
 
 START_TIMEOUT_S = 60.0
 SHUT_TIMEOUT_S = 5.0
@@ -24,153 +62,6 @@ SHUT_TIMEOUT_S = 5.0
 CLOSE_GRACE_S = 15.0
 """How long a worker may take to end when asked: longer than its sessions and its audit may take."""
 STOPPING = "the gateway is stopping"
-
-
-@dataclass(frozen=True, slots=True)
-class FleetPlan:
-    """The settings of the workers."""
-
-    workers: int
-    drain_timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """The start of a generation by this plan. The previous launch must be in force or refused."""
-
-    plan: FleetPlan
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """A failure to start the process of a `Spawn`; `reason` is one line."""
-
-    worker: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerMessage:
-    """A worker's message."""
-
-    worker: int
-    message: FromWorker
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The end of a worker's process. All its messages came before."""
-
-    worker: int
-    code: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A request to drain. The second one closes everything at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """The passing of time."""
-
-
-Event = Launch | SpawnFailed | WorkerMessage | Exited | Stop | Tick
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """An action: start a process for the slot. Messages to it may follow before it runs."""
-
-    worker: int
-    slot: int
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class SendMessage:
-    """An action: send a worker a message."""
-
-    worker: int
-    message: Drain | Close
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """An action: kill the process of a worker that did not end in time."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """News that every worker of the launch accepts, and that `draining` older workers no longer do."""
-
-    draining: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """News that the launch failed, and that nothing has changed."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class OldClosed:
-    """News that the workers of older generations accept no more, or did not report in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDrains:
-    """News of the number of sessions in a draining worker, published when it changes."""
-
-    worker: int
-    sessions: int
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
-    """News that a worker's process has ended, for any reason. Sessions that it left open must be closed."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerFailed:
-    """News that a worker in force ended unasked. Another one will be started in its slot."""
-
-    worker: int
-    code: int
-    reason: str | None
-    restart_in_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class CannotRestart:
-    """News that no process can be started for a slot now. It will be tried again."""
-
-    reason: str
-    again_in_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """News that no worker is left, and that none will be started."""
-
-
-WorkerNews = OldClosed | WorkerDrains | WorkerExited | WorkerFailed
-News = InForce | Refused | WorkerNews | CannotRestart | Stopped
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """An action: log the news, and pass it to the tasks that wait for it."""
-
-    news: News
-
-
-Action = Spawn | SendMessage | Kill | Publish
 
 
 @dataclass(slots=True, eq=False)
@@ -326,15 +217,15 @@ class Fleet:
         if self.is_stopping or not self._in_force(worker):
             return [news]
         self.died += 1
-        deaths = restart.deaths_after(self._deaths.get(worker.slot, 0), now - worker.born)
+        deaths = deaths_after(self._deaths.get(worker.slot, 0), now - worker.born)
         delay_s = self._restart_later(worker.slot, deaths, now)
         return [news, Publish(WorkerFailed(worker.id, code, worker.failure or None, delay_s))]
 
     def _restart_later(self, slot: int, deaths: int, now: float) -> float:
         """Schedule a restart of the slot, and return the delay in seconds."""
         self._deaths[slot] = deaths
-        self._restarts[slot] = now + restart.delay_s(deaths)
-        return restart.delay_s(deaths)
+        self._restarts[slot] = now + delay_s(deaths)
+        return delay_s(deaths)
 
     def _stop(self, now: float) -> list[Action]:
         actions: list[Action] = []

@@ -22,13 +22,13 @@ from stagedoor.model.metric import Series
 from stagedoor.model.source import host_port
 from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import log
-from stagedoor.serve.ends import certificate_gauges
 from stagedoor.serve.health import Condition, HealthEndpoint
 from stagedoor.serve.metrics.tally import MetricTotals
 from stagedoor.serve.prepare import (
     Bound,
     VerifiedSettings,
     bind_all,
+    certificate_gauges,
     certificate_warning,
     check,
     close_lost_sessions,
@@ -36,13 +36,13 @@ from stagedoor.serve.prepare import (
 )
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import call_when_reachable
-from stagedoor.serve.supervisor import fleet
+from stagedoor.serve.supervisor import fleet_events
 from stagedoor.serve.supervisor.audit_output import AuditOutput
 from stagedoor.serve.supervisor.control import MetricsMessage, StartMessage
 from stagedoor.serve.supervisor.controller_process import ControllerProcess
-from stagedoor.serve.supervisor.fleet import (
+from stagedoor.serve.supervisor.fleet import Fleet
+from stagedoor.serve.supervisor.fleet_events import (
     Exited,
-    Fleet,
     FleetPlan,
     Kill,
     Launch,
@@ -264,7 +264,7 @@ class Supervisor:
         self._event(Launch(FleetPlan(workers.count, workers.drain_timeout_s)))
         return await self._launched
 
-    def _event(self, event: fleet.Event) -> None:
+    def _event(self, event: fleet_events.Event) -> None:
         """Pass an event to the fleet, carry out its actions, and schedule the next tick."""
         for action in self._fleet.event(event, time.monotonic()):
             match action:
@@ -314,21 +314,21 @@ class Supervisor:
         instance = self._workers[spawn.worker].instance
         return StartMessage(checked.text, checked.name, instance, sockets, self._own_ports())  # type: ignore[arg-type]  # the kinds are the literals that `bind_all` writes
 
-    def _on_news(self, news: fleet.News) -> None:
+    def _on_news(self, news: fleet_events.News) -> None:
         match news:
-            case fleet.InForce(draining):
+            case fleet_events.InForce(draining):
                 self._checked = self._launching
                 self._signing.follow(self._checked.settings)
                 if self._launched is not None and not self._launched.done():
                     self._launched.set_result(draining)
-            case fleet.Refused(reason):
+            case fleet_events.Refused(reason):
                 if self._launched is not None and not self._launched.done():
                     self._launched.set_exception(StagedoorError(reason))
-            case fleet.OldClosed():
+            case fleet_events.OldClosed():
                 self._handed_over.set()
-            case fleet.WorkerDrains(number, sessions):
+            case fleet_events.WorkerDrains(number, sessions):
                 self._log.info("sessions left", worker=self._workers[number].pid, sessions=sessions)
-            case fleet.WorkerFailed(number, code, reason, restart_in_s):
+            case fleet_events.WorkerFailed(number, code, reason, restart_in_s):
                 self._log.error(
                     "worker died",
                     worker=self._workers[number].pid,
@@ -336,11 +336,11 @@ class Supervisor:
                     reason=reason,
                     restart_in_s=restart_in_s,
                 )
-            case fleet.CannotRestart(reason, again_in_s):
+            case fleet_events.CannotRestart(reason, again_in_s):
                 self._log.error(reason, again_in_s=again_in_s)
-            case fleet.WorkerExited(number):
+            case fleet_events.WorkerExited(number):
                 self._spawn(self._close_lost(self._workers[number].instance), self._closing_lost)
-            case fleet.Stopped():
+            case fleet_events.Stopped():
                 self._stopped.set()
 
     async def _close_lost(self, instance: str) -> None:

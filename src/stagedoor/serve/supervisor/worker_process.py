@@ -16,7 +16,8 @@ from stagedoor.serve.supervisor.control import (
     line,
     read_from_worker,
 )
-from stagedoor.serve.supervisor.fleet import STOPPING, Exited, SpawnFailed, WorkerMessage
+from stagedoor.serve.supervisor.fleet import STOPPING
+from stagedoor.serve.supervisor.fleet_events import Exited, SpawnFailed, WorkerMessage
 
 Report = Callable[[SpawnFailed | WorkerMessage | Exited], None]
 

@@ -18,12 +18,10 @@ from stagedoor.holder.folder import FOLDER as TERMINALS
 from stagedoor.shells.local.process import Children, LocalAccount
 from stagedoor.shells.local.pump import InputPump, OutputPump
 from stagedoor.shells.local.settings import LocalShell
-from stagedoor.shells.local.terminal import Terminal
+from stagedoor.shells.local.terminal import SIGNALS, Terminal, signal_name
 from stagedoor.shells.local.tmux import VARIABLE as TMUX
 
 # RFC 4254 §6.10.
-_SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM",
-            "USR1", "USR2")  # fmt: skip
 _CANNOT_START = 127
 _LAST_WORDS_S = 0.1
 """Seconds for output that is still on its way through the terminal when a login has ended."""
@@ -241,7 +239,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def signal_received(self, signal: str) -> None:
         """Send a signal to the child's process group, if RFC 4254 names it."""
-        if signal in _SIGNALS:
+        if signal in SIGNALS:
             self._signal(f"SIG{signal}")
 
     def break_received(self, msec: int) -> bool:
@@ -287,7 +285,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             return
         if os.WIFSIGNALED(self._status):
             chan.exit_with_signal(
-                _signal_name(os.WTERMSIG(self._status)), os.WCOREDUMP(self._status)
+                signal_name(os.WTERMSIG(self._status)), os.WCOREDUMP(self._status)
             )
         else:
             chan.exit(os.WEXITSTATUS(self._status))
@@ -336,15 +334,6 @@ def _unless_closed(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
             write(chunk)
 
     return guarded
-
-
-def _signal_name(number: int) -> str:
-    """Return a signal's name by RFC 4254 §6.10: `NAME` for those it lists, `NAME@domain` for others."""
-    try:
-        name = signal.Signals(number).name.removeprefix("SIG")
-    except ValueError:  # most realtime signals have no name; sshd sends the same
-        name = "SIG"
-    return name if name in _SIGNALS else f"{name}@openssh.com"
 
 
 def _is_scp_without_scp(command: str | None) -> bool:

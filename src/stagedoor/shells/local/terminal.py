@@ -2,12 +2,15 @@
 
 import fcntl
 import os
+import signal
 import struct
 import termios
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM",
+            "USR1", "USR2")  # fmt: skip
 # RFC 4254 §8: opcode to the name of a control character …
 _CHARACTERS = {
     1: "VINTR", 2: "VQUIT", 3: "VERASE", 4: "VKILL", 5: "VEOF", 6: "VEOL", 7: "VEOL2",
@@ -103,3 +106,12 @@ class Terminal:
         if self.slave >= 0:
             os.close(self.slave)
             self.slave = -1
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name by RFC 4254 §6.10: `NAME` for those it lists, `NAME@domain` for others."""
+    try:
+        name = signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:  # most realtime signals have no name; sshd sends the same
+        name = "SIG"
+    return name if name in SIGNALS else f"{name}@openssh.com"
