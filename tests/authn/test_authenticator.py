@@ -429,7 +429,7 @@ async def test_while_the_store_is_away_nobody_is_told_that_his_credential_is_wro
         denial = await authenticator.authenticate(credential, HERE)
         assert isinstance(denial, Denial)
         assert (denial.reason, denial.retry_after_s) == (Reason.AUDIT_UNAVAILABLE, 5)
-        assert "cannot read who may enter" in denial.message
+        assert "cannot read its policy" in denial.message
     maker.policy = kept
     assert isinstance(await authenticator.authenticate(RIGHT, HERE), Identity), "no try counted"
 

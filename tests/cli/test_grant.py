@@ -45,7 +45,7 @@ def test_a_grant_that_covers_several_environments_says_so_unless_it_was_asked_fo
 
 def test_a_grant_for_an_empty_group_is_remarked_on(alice: Desk) -> None:
     result = alice.run("grant", "add", "group:dev", "app01")
-    assert "Nobody is in the group dev yet" in result.stderr
+    assert "The group dev has no members yet" in result.stderr
 
 
 @pytest.mark.parametrize("subject", ["alice", "role:alice", "user:", "user:*", "group:Dev", ":x"])

@@ -267,7 +267,7 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
         await it.until(lambda: it.annotation(STALE), MINUTE_S)
         at = f"{show_time(now())[:16].replace('T', ' ')} UTC"
         notice = f"app01 moved on to shop:2 at {at}; this shell is of shop:1 and is replaced when "
-        way = "nobody is inside; log out, and in again a minute later, for the new one"
+        way = "it has no open sessions; log out, and in again a minute later, for the new one"
         assert it.shells.notice(APP01) == notice + way
         # The greeting names what runs, and the file that notices are read from says the rest.
         await it.until(lambda: it.config("notice"), MINUTE_S)
@@ -280,7 +280,7 @@ async def test_a_shell_of_an_older_version_says_so_everywhere() -> None:
             3,
             f"{notice}alice and bob have left (now by: stagedoor app stop app01.ssh)",
         )
-        assert ("ShellOutdated", notice + "nobody is inside") in it.cluster.events
+        assert ("ShellOutdated", notice + "it has no open sessions") in it.cluster.events
         # An hour and another change of the same release later it is said no second time.
         it.app("3", "shop:2")
         await asyncio.sleep(HOUR_S)

@@ -338,7 +338,7 @@ def test_a_port_that_somebody_has_is_said_and_another_taken(
 
 def test_on_a_terminal_those_inside_are_shown_live_and_ctrl_c_is_typed(tmp_path: Path) -> None:
     with Prompted(DEMO, env={"TMPDIR": str(tmp_path)}, on_terminal=True, timeout_s=100) as demo:
-        demo.expect("nobody is inside", BOUND_S)
+        demo.expect("no open sessions", BOUND_S)
         [config] = tmp_path.glob("*/ssh_config")
         with Prompted(["ssh", "-F", config, "app02.ssh", "cat"], stdin=None):
             demo.expect("dev in app02.ssh", BOUND_S)

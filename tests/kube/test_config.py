@@ -185,7 +185,7 @@ def test_the_cluster_s_own_ca_is_trusted_as_it_is_and_no_other(tmp_path: Path, p
             },
             None,
             {},
-            "nobody is there to answer",
+            "cannot answer a prompt",
         ),
         ({"as-groups": ["admins"], "token": "x"}, None, {}, "without as"),
     ],

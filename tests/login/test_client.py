@@ -58,7 +58,7 @@ def test_one_login_on_a_bare_machine_then_ssh_alone(
 
     assert laptop.run("logout").returncode == 0
     assert laptop.run("whoami").returncode == NOT_LOGGED_IN
-    assert "nobody was asked" in laptop.ssh("app01.ssh", "true").stderr
+    assert "no new login was started" in laptop.ssh("app01.ssh", "true").stderr
     # The gateway's worker looks at the store twice a second.
     wait_until(lambda: laptop.ssh("app01.ssh", "true").returncode == 255, costly=True)
     assert laptop.run("logout", "--forget").returncode == 0
@@ -327,7 +327,7 @@ def test_programs_are_never_asked(laptop: BareLaptop, person: Person, gateway: G
         done = laptop.ssh(*arguments, **env)
         lines = [line for line in done.stderr.splitlines() if line.startswith("stagedoor:")]
         assert len(lines) == 1
-        assert "nobody was asked" in lines[0]
+        assert "no new login was started" in lines[0]
     assert desktop.tabs == []
 
 

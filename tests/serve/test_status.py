@@ -59,7 +59,7 @@ def test_all_is_well() -> None:
         (measured(audit_backlog_events=5000), 1, "5000 audit events"),
         (measured(policy_age_seconds=20), 2, "20 s ago"),
         (measured(gateway_draining=1, gateway_ready=0), 1, "draining"),
-        (measured(gateway_ready=0), 2, "lets nobody in"),
+        (measured(gateway_ready=0), 2, "refuses all logins"),
         (measured(gateway_workers=1), 1, "1 of 2 workers"),
         (
             replace(WELL, controller="no answer"),

@@ -127,7 +127,7 @@ def test_who_is_watched_in_attach_is_told(gateway: Gateway, port: int, tmp_path:
         watcher.hello(ticket(port), terminal="seen", mode=Mode.WATCH)
         screen.shows("stagedoor: also here: dev (watches)")
         watcher.close()
-        screen.shows("nobody else is here any more")
+        screen.shows("no other user is here any more")
 
 
 def test_an_app_without_terminals_says_so(port: int, tmp_path: Path) -> None:

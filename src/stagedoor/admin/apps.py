@@ -156,7 +156,7 @@ class Apps:
                     await asyncio.sleep(0.2)
         except TimeoutError:
             raise StagedoorError(
-                f"the shell of {target} was told to stop and is still there after {STOP_S:g} s; "
+                f"the shell of {target} was asked to stop and still runs after {STOP_S:g} s; "
                 "does a controller run? Its log says more"
             ) from None
         return True

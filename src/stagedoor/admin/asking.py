@@ -25,6 +25,6 @@ def store_unavailable(error: StoreError) -> Denial:
     """Return the denial for a store that fails."""
     return Denial(
         Reason.AUDIT_UNAVAILABLE,
-        f"the gateway cannot use its store, so nobody is let in ({error.public}); try again",
+        f"the gateway cannot use its store, so all logins are refused ({error.public}); try again",
         retry_after_s=5,
     )

@@ -58,7 +58,7 @@ def why_crowded(present: Sequence[PresenceEntry], session: str) -> Denial | None
 def _crowded(why: str) -> Denial:
     return Denial(
         Reason.OVERLOADED,
-        f"{why}; close a window of it, or try again when somebody has left",
+        f"{why}; close one of its windows, or try again when another user has left",
         retry_after_s=5,
     )
 

@@ -269,8 +269,8 @@ class AuditLedger:
     def _next_batch(self) -> _Batch | None:
         """Wait until there is something to write and it is time; None at the end."""
         with self._lock:
-            # A process that has just written looks once more by itself: closes follow logins, and to be
-            # woken for each of them would cost more than to write it.
+            # A process that has just written looks once more without a notification: closes follow logins,
+            # and waking it for each of them would cost more than writing it.
             at_first_s: float | None = self._linger_s
             while (wait_s := self._wait_s()) is None or wait_s > 0:
                 if self._ended:
@@ -371,6 +371,6 @@ def _deliver(answers: list[tuple[Opening, Opened | Denial]]) -> None:
 def _unavailable(why: str) -> Denial:
     return Denial(
         Reason.AUDIT_UNAVAILABLE,
-        f"this login cannot be written to the audit, and nobody is let in unrecorded: {why}",
+        f"this login is refused because it cannot be written to the audit: {why}",
         retry_after_s=5,
     )

@@ -140,7 +140,7 @@ def _check_use(certificate: Certificate, source: Source, now: float) -> Denial |
     if allowed is not None and not _allows(allowed, source):
         return _deny(f"{named} may not be used from {source.address}")
     if not certificate.principals:
-        return _deny(f"{named} names no principal, so it is for nobody")
+        return _deny(f"{named} names no principal")
     return None
 
 

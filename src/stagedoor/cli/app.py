@@ -154,7 +154,7 @@ def _discard_stdout() -> None:
 
 
 def _one_line(error: click.ClickException) -> str:
-    """Return click's message in the form of ours: on one line, with a hint at the help."""
+    """Return click's message in Stagedoor's form: on one line, with a hint at the help."""
     text = " ".join(error.format_message().split()).removesuffix(".")
     text = text[:1].lower() + text[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None

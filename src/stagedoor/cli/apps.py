@@ -172,7 +172,7 @@ def _refuse_own(settings: Settings, target: Target, what: str) -> None:
     if any(row["target"] == str(target) for row in _settings_rows(settings, Counter())):
         raise RefusedError(
             f"{target} is an entry of the settings and cannot be {what} here: a static shell is another "
-            "server's, and a local one starts with a login and stops by itself"
+            "server's, and a local one starts with a login and stops when it is no longer in use"
         )
     if not settings.kubernetes.namespaces:
         raise NotFoundError(f"there is no app {target}; see: stagedoor app list")

@@ -184,7 +184,7 @@ def _print_report(report: Report, are_keys_given: bool) -> None:
         click.echo(f"not confirmed by a checkpoint: what is after seq {report.confirmed}")
     if report.keys and not are_keys_given:
         show.note(
-            "Compare the fingerprints, or give --key: anybody can sign with a key of their own."
+            "Compare the fingerprints, or give --key: a forger can sign with a key of their own."
         )
 
 

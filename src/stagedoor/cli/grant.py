@@ -148,8 +148,7 @@ def add(
         members = [u for u in admin.policy(service).all_users.values() if name in u.groups]
     if kind == "group" and not members:
         show.note(
-            f"Nobody is in the group {name} yet; put somebody in: "
-            f"stagedoor user group USER --add {name}"
+            f"The group {name} has no members yet; add one: stagedoor user group USER --add {name}"
         )
     named = _environments(installation.settings)
     if given("environment") is ParameterSource.DEFAULT and len(named) > 1:
@@ -311,7 +310,11 @@ def _list(rule: GrantRule) -> str:
 
 def _print_grant(rule: GrantRule) -> None:
     until = "for good" if rule.expires_at is None else "until " + show.local(rule.expires_at)
-    entering = "" if Permission.ENTER in rule.permissions else "; it lets nobody in by itself"
+    entering = (
+        ""
+        if Permission.ENTER in rule.permissions
+        else "; it does not permit logins without another grant"
+    )
     show.note(
         f"Grant {rule.id}: {rule.subject} has {_list(rule)} for {rule.app_pattern} in "
         f"{rule.environment_pattern}, {until}{entering}."

@@ -251,7 +251,7 @@ def _print(claims: Claims, outcome: Outcome) -> None:
         )
     if not outcome.grants:
         click.echo(
-            f"grants  none: nobody would be let in; stagedoor grant add user:{outcome.user.name} APP"
+            f"grants  none: all logins would be refused; stagedoor grant add user:{outcome.user.name} APP"
         )
         return
     click.echo("grants")

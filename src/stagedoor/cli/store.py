@@ -65,7 +65,7 @@ def backup(installation: Installation, to: Path, no_recordings: bool) -> None:
             service, settings, installation.file, to, recordings=not no_recordings
         )
     click.echo(archive.file)
-    show.note("It has private keys: anybody who can read it can pose as this gateway.")
+    show.note("It contains private keys: with them an attacker can pose as this gateway.")
     for path in archive.outside:
         show.note(f"Not in it, since it is elsewhere: {path}")
 

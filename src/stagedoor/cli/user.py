@@ -257,7 +257,7 @@ def _note_unused(installation: Installation, user: User) -> None:
     """Print a note if `accounts.password_groups` prevents logins with the user's password."""
     if user.limited_to(installation.settings.accounts.passwords_for) != user:
         show.note(
-            f"{user.name} is in none of accounts.password_groups, so this password lets nobody in."
+            f"{user.name} is in none of accounts.password_groups, so logins with this password are refused."
         )
 
 

@@ -107,7 +107,7 @@ class ShellWriter:
                 Kind.DEPLOYMENT, meta["namespace"], meta["name"], uid=meta["uid"]
             )
         except ClusterError as error:
-            raise StepError("deleting the Deployment that somebody changed", error) from error
+            raise StepError("deleting the modified Deployment", error) from error
         return await self._apply(step, manifest)
 
     async def _start(self, deployment: Object, asked_image: str, until: float) -> Object:

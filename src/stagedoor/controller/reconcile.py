@@ -109,12 +109,12 @@ class Reconciler:
                 await self._make(decision, seen)
             case ScaleToZero():
                 await self._patch(seen, objects.stop_patch(now))
-                await self._report(
-                    seen, "ShellStopped", "nobody has used the shell; it was stopped"
-                )
+                await self._report(seen, "ShellStopped", "the shell was not in use; it was stopped")
             case OnePod():
                 await self._patch(seen, {"spec": {"replicas": 1}})
-                await self._report(seen, "ShellCorrected", "somebody asked for more pods than one")
+                await self._report(
+                    seen, "ShellCorrected", "the Deployment asked for more than one pod"
+                )
             case Delete():
                 namespace, lease = seen.mirrors.namespace, seen.mirrors.lease(name)
                 await self.maker.remove(namespace, name, lease)
@@ -141,14 +141,12 @@ class Reconciler:
             mirrors.put(written)
         await self._write_failure(seen.target, None)
         if shell is not None and shell.modified and isinstance(decision, Replace):
-            changed = (
-                "somebody changed the shell's Deployment, or the cluster does since an upgrade"
-            )
+            changed = "the shell's Deployment was changed, by hand or by a cluster upgrade"
             await self._report(seen, "ShellReplaced", f"{changed}; a new shell was made")
         elif isinstance(decision, Replace):
             await self._report(seen, "ShellReplaced", "the app has changed; its shell was replaced")
         else:
-            await self._report(seen, "ShellStarted", "somebody asked for the shell")
+            await self._report(seen, "ShellStarted", "the shell was requested")
 
     async def _keep_config(self, seen: AppSnapshot) -> float | None:
         """Bring a running shell's keys up to date with the policy, and clear an old failure in its lease.

@@ -69,7 +69,7 @@ def describe(event: Event) -> StatusLine | None:
 def session_lines(records: Sequence[SessionRecord], now: float, rows: int) -> list[str]:
     """Return the open sessions, one a line, in at most `rows` lines. `now` is seconds since the epoch."""
     if not records:
-        return ["nobody is inside"]
+        return ["no open sessions"]
     lines = [
         f"{record.identity} in {record.target}  {lasting(now - record.opened_at)}  "
         f"{size(record.sent)} up, {size(record.received)} down"
@@ -202,7 +202,7 @@ def _sign_in(demo: DemoGateway) -> list[str]:
     login = shlex.join([*stagedoor_command(), "login", demo.web])
     logout = shlex.join([*stagedoor_command(), "logout", "--forget", demo.web])
     by = (
-        "at the demo's identity provider, as anybody and with any password"
+        "at the demo's identity provider, under any name and with any password"
         if demo.sso
         else f"with the name and password above ({demo.login.user})"
     )

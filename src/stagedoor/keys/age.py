@@ -35,7 +35,7 @@ class AgeSeal:
     def __init__(self, recipients: Sequence[str]) -> None:
         self._recipients = [_recipient(text) for text in recipients]
         if not self._recipients:
-            raise StagedoorError("recordings cannot be sealed for nobody; name a recipient")
+            raise StagedoorError("recordings cannot be sealed without a recipient")
 
     def seal(self, plain: bytes) -> bytes:
         """Return `plain` encrypted, as one armoured piece."""

@@ -275,7 +275,7 @@ def _program(kubeconfig: Path, exec_: Exec, cluster: ClusterEntry, where: str) -
         )
     if exec_.interactive_mode == "Always":
         raise SettingsError(
-            f"exec in {where} has interactiveMode: Always, and nobody is there to answer it"
+            f"exec in {where} has interactiveMode: Always, and the gateway cannot answer a prompt"
         )
     command = exec_.command
     if "/" in command:

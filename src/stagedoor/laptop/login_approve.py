@@ -108,7 +108,7 @@ def wait_for_approval(
         if status not in (200, 429, *LATER):
             raise refusal(gateway, status, said)
     raise TunnelError(
-        EXPIRED, f"nobody approved the login in {PENDING_S:.0f} s; nothing was changed"
+        EXPIRED, f"the login was not approved within {PENDING_S:.0f} s; nothing was changed"
     )
 
 

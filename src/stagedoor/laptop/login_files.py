@@ -266,9 +266,7 @@ def read_state(folder: Path) -> dict[str, object]:
     except (OSError, ValueError):
         state = None
     if not isinstance(state, dict) or not isinstance(state.get("gateway"), str):
-        raise TunnelError(
-            errors.USAGE, f"nobody is logged in here ({folder}); run stagedoor login URL"
-        )
+        raise TunnelError(errors.USAGE, f"there is no login in {folder}; run stagedoor login URL")
     return state
 
 

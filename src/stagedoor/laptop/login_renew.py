@@ -66,7 +66,7 @@ def _renew_or_log_in(folder: Path) -> None:
         why = "it was made with an ID token; run stagedoor login with another"
     if why:
         over = clean(str(said.get("message", "")))
-        raise TunnelError(NOT_LOGGED_IN, f"{over} ({why}, so nobody was asked)")
+        raise TunnelError(NOT_LOGGED_IN, f"{over} ({why}, so no new login was started)")
     from stagedoor.laptop.login_approve import log_in_by_browser, machine_label
 
     label = str(state.get("label") or machine_label())

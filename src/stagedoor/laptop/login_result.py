@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 DENIED, EXPIRED, NOT_LOGGED_IN = 30, 31, 32
 EXITS = {
     DENIED: "the person denied the login, or typed wrong letters too often",
-    EXPIRED: "nobody approved the login in time, or its gateway forgot it",
-    NOT_LOGGED_IN: "nobody is logged in, and nobody may be asked now",
+    EXPIRED: "the login was not approved in time, or its gateway forgot it",
+    NOT_LOGGED_IN: "there is no valid login, and a new one cannot be started (CI, BatchMode, no terminal)",
 }
 WRONG = 401
 

@@ -75,7 +75,7 @@ class Denial:
 
 UNREAD = Denial(
     Reason.AUDIT_UNAVAILABLE,
-    "nobody can be let in now: the gateway cannot read who may enter; its log says why",
+    "all logins are refused for now: the gateway cannot read its policy; its log says why",
     retry_after_s=5,
 )
 """The refusal while the store has been unreachable for too long. The client is not identified yet, so

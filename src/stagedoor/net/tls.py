@@ -233,7 +233,7 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
         context.load_cert_chain(cert_file, key_file, password=_no_password)
     except _EncryptedError:
         raise SettingsError(
-            f"the private key {key_file} is encrypted, and nobody is there to type a passphrase; "
+            f"the private key {key_file} is encrypted, and the gateway cannot ask for its passphrase; "
             f"write it without one (openssl pkey -in {key_file} -out NEW, mode 0600) "
             "and set tunnel.key_file"
         ) from None

@@ -107,7 +107,7 @@ def merge_userinfo(claims: Claims, document: bytes) -> Claims:
     userinfo = read_object(document, "the answer of userinfo")
     # Core §5.3.2: otherwise one person's access token could bring another person's names.
     if userinfo.get("sub") != claims.subject:
-        raise OidcError("userinfo speaks of somebody else (sub)")
+        raise OidcError("userinfo is about another user (sub)")
     return replace(claims, all={**userinfo, **claims.all})
 
 

@@ -71,7 +71,7 @@ def verify_logout(token: str, keys: KeySet, *, issuer: str, client_id: str, now:
         raise OidcError(f"{_NAME} is over (exp)")
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
-        raise OidcError(f"{_NAME} tells of no logout (events)")
+        raise OidcError(f"{_NAME} has no logout event (events)")
     # Otherwise an ID token could pass for a logout token.
     if "nonce" in claims:
         raise OidcError(f"{_NAME} has a nonce, and must not")

@@ -71,7 +71,7 @@ def verify_machine(token: str, keys: KeySet, *, issuer: str, now: float) -> Mach
         raise OidcError("the ID token names no subject (sub)")
     audiences = [audience] if isinstance(audience, str) else audience
     if not isinstance(audiences, list) or not all(isinstance(a, str) for a in audiences):
-        raise OidcError("the ID token does not say whom it is for (aud)")
+        raise OidcError("the ID token names no audience (aud)")
     return MachineClaims(subject, tuple(audiences), claims)
 
 

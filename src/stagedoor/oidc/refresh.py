@@ -76,7 +76,7 @@ def judge(
             return SignInEnded(f"{why}, twice in a row, and other sign-ins hold")
         return Unknown(why)
     if answer.subject != subject:
-        return SignInEnded("the provider answers of somebody else (sub)")
+        return SignInEnded("the provider answered for another user (sub)")
     try:
         groups, _ = map_groups(answer.all, rules)
     except OidcError as error:

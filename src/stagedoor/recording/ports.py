@@ -36,7 +36,7 @@ class RetentionTask(Protocol):
 
 
 class Seal(Protocol):
-    """Encryption of pieces, each by itself, so that what was written last can always be read.
+    """Encryption of pieces, each separately, so that what was written last can always be read.
 
     `suffix` ends the names of sealed recordings.
     """

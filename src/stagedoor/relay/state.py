@@ -1,6 +1,6 @@
 """The life of one tunnel as tables: how each direction ends, and what the whole end is called.
 
-A tunnel is two directions. Each ends by itself (half-close); the tunnel is over when both have.
+A tunnel is two directions. Each ends separately (half-close); the tunnel is over when both have.
 Everything else (a reset, a lost peer, a word from outside) ends both at once.
 """
 

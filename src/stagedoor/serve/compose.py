@@ -293,7 +293,7 @@ class Gateway:
         why = "events have not reached every place that they must be sent to; try again later"
         self.ledger.hold(why if late else None)
         self._problems(
-            "audit delivery", "nobody is let in (audit.refuse_after_s)" if late else None
+            "audit delivery", "all logins are refused (audit.refuse_after_s)" if late else None
         )
 
     def close_parts(self) -> int:

@@ -145,7 +145,7 @@ class ControllerManager:
         """Return the users who may log in to a shell, by the policy as it was last read.
 
         An unreachable store must not empty the keys of shells in which people work. The gateway still
-        decides about each login by itself.
+        decides about each login.
         """
         assert self.watch is not None, "nothing is made before the policy was read"
         policy, revoked = self.watch.last_policy, self._revoked

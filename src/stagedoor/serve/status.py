@@ -182,7 +182,9 @@ def _without_gateway(status: Status) -> list[Finding]:
         return [fail("no gateway runs on this machine", "systemctl start stagedoor")]
     if not status.workers:
         return [
-            fail("the gateway has no worker, so it lets nobody in", "see its log for the reason")
+            fail(
+                "the gateway has no worker, so it refuses all logins", "see its log for the reason"
+            )
         ]
     return []
 
@@ -244,12 +246,12 @@ def _of_measures(status: Status) -> list[Finding]:
         what = f"{backlog:g} audit events wait to be written"
         findings.append(warn(what, "look for a slow disk: stagedoor doctor"))
     if age > OLD_POLICY_S:
-        what = f"the policy was read {age:.0f} s ago; after 30 s nobody is let in"
+        what = f"the policy was read {age:.0f} s ago; after 30 s all logins are refused"
         findings.append(fail(what, "see `policy` in the gateway's log"))
     if status.value(of.DRAINING.name):
         findings.append(warn("the gateway is draining", "wait, or start it again"))
     elif not status.value(of.READY_NOW.name):
-        findings.append(fail("the gateway lets nobody in", "see /readyz and its log"))
+        findings.append(fail("the gateway refuses all logins", "see /readyz and its log"))
     elif workers is not None and wanted is not None and workers < wanted:
         what = f"only {workers:g} of {wanted:g} workers accept connections"
         findings.append(warn(what, "see `worker died` in the gateway's log"))

@@ -161,7 +161,7 @@ class Worker:
                 case Signed() as signed:
                     self._certificates.resolve(signed)
                 case StartMessage():
-                    self._log.error("told to begin twice")
+                    self._log.error("the supervisor sent Start twice")
         self._orphan = True
         self._certificates.fail_all()
         self._log.error("the supervisor is gone; draining")

@@ -95,7 +95,7 @@ class Flow:
         return self.authenticator.still_holds(credential, identity)
 
     async def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
-        """Return the grant for a claim, for a listener to show. `enter` authorises by itself."""
+        """Return the grant for a claim, for a listener to show. `enter` authorises the claim itself."""
         version, unread = self.policy.version, self.policy.unread
         grant = self.authorise_in_memory(identity, claim)
         if isinstance(grant, Grant):

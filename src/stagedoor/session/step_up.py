@@ -68,8 +68,8 @@ class StepUpRequest:
     def _late(self) -> Denial:
         return Denial.with_mend(
             Reason.STEP_UP_NEEDED,
-            f"nobody proved within {STEP_UP_WAIT_S / MINUTE_S:.3g} min that they are there, which "
-            f"{self.grant.target.login_name} wants",
+            f"{self.grant.target.login_name} needs a recent proof that you are there, and none came within "
+            f"{STEP_UP_WAIT_S / MINUTE_S:.3g} min",
             "step_up.targets",
             "connect again",
         )

@@ -121,7 +121,7 @@ def set_password(
     """
     present = user_of(transaction, name).password_hash
     if before is not None and present != before:
-        raise RefusedError(f"the password of {name} was changed by somebody else meanwhile")
+        raise RefusedError(f"the password of {name} has been changed in the meantime")
     transaction.execute(
         update(users).where(users.c.name == name).values(password_hash=password_hash)
     )

@@ -38,7 +38,7 @@ def test_a_plain_app() -> None:
         "set allowPrivilegeEscalation: true\n"
         "\n"
         "Left out:\n"
-        "  ports: a shell serves nobody\n"
+        "  ports: a shell serves no traffic\n"
         "  service account default: the shell has no token; the annotation "
         "stagedoor.dev/privileges: service-account brings it"
     )
@@ -50,7 +50,7 @@ def test_no_value_of_a_variable_is_shown() -> None:
     shown = text.text() + json.dumps(text.json())
     assert "EXTRA" in shown
     assert "not any more" not in shown
-    assert text.facts["stops"] == "never by itself (warm)"
+    assert text.facts["stops"] == "never automatically (warm)"
     assert text.facts["environment"].endswith("all of configmap/flags")
     assert "/data" in text.facts["mounts"]
     assert "/kit" not in text.facts["mounts"]

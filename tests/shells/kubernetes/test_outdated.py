@@ -22,7 +22,7 @@ def shell(replicas: int = 1, **annotations: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("inside", "when"),
     [
-        ((), "nobody is inside"),
+        ((), "it has no open sessions"),
         (("bob",), "bob has left"),
         (("bob", "bob", "alice"), "alice and bob have left"),
         (("a", "b", "c", "d", "e"), "a, b, c and 2 others have left"),
@@ -39,14 +39,14 @@ def test_a_change_of_settings_alone_names_no_image() -> None:
     assert reason is not None
     assert sentence("app01", reason) == (
         "app01 has changed at 2026-11-27 17:36 UTC; this shell is as it was before and is "
-        "replaced when nobody is inside"
+        "replaced when it has no open sessions"
     )
 
 
 def test_a_shell_that_somebody_changed_is_not_said_to_be_behind_its_app() -> None:
     reason = outdated(shell(**{STALE: "old"}))
     assert reason is not None
-    assert sentence("app01", reason).startswith("somebody changed the Deployment of app01's shell")
+    assert sentence("app01", reason).startswith("the Deployment of app01's shell was changed")
 
 
 def test_only_a_shell_that_runs_and_is_marked_is_outdated() -> None:
@@ -59,7 +59,7 @@ def test_marks_of_an_older_controller_and_odd_ones_are_no_fault() -> None:
     reason = outdated(shell(**{MOVED_ON: "", ASKED_IMAGE: "", STALE_SINCE: "soon"}))
     assert reason is not None
     assert sentence("app01", reason) == (
-        "app01 has changed; this shell is as it was before and is replaced when nobody is inside"
+        "app01 has changed; this shell is as it was before and is replaced when it has no open sessions"
     )
 
 

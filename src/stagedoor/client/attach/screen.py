@@ -143,7 +143,7 @@ class Screen:
         self._mark = text
         self._title(bell=bool(text) and line)
         if line and not self.is_full:
-            self.print(f"stagedoor: {text or 'nobody else is here any more'}")
+            self.print(f"stagedoor: {text or 'no other user is here any more'}")
 
     def note(self, text: str) -> None:
         """Show the state of the line in the window's title, before any mark; empty if all is well."""

@@ -69,7 +69,7 @@ def notice(window: Size, terminal: Size, *, watches: bool) -> bytes:
     """Return the bytes that draw the notice in the middle of an empty window."""
     theirs, yours = (f"{size.columns} by {size.rows}" for size in (terminal, window))
     lines = [
-        f"This terminal is {theirs} now, the size of the window where somebody typed last.",
+        f"This terminal is {theirs} now, the size of the window that was typed in last.",
         f"Your window is {yours}, too small to show it.",
         "Enlarge it, or press any key to see the screen cut off."
         if watches

@@ -17,7 +17,7 @@ EXITS = {
     NO_ANSWER: "the gateway hung up or fell silent before its answer was complete",
     CREDENTIAL: "407: no credential, a refused one, or one that could not be read",
     FORBIDDEN: "403: this target is not for you",
-    NO_SHELL: "404 or 502: no such app, or its shell does not answer or lets nobody in",
+    NO_SHELL: "404 or 502: no such app, or its shell does not answer or refuses all logins",
     BUSY: "429 or 503, after three tries",
     START_TIMEOUT: "504: the shell did not start or answer in time",
     REFUSED: "any other refusal",

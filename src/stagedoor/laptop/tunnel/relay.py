@@ -228,7 +228,7 @@ def check_preface(target: str, heard: bytes) -> None:
     """Raise TunnelError if the first bytes that the client heard are a refusal by the target's SSH server."""
     refused = refused_by(heard)
     if refused:
-        raise TunnelError(NO_SHELL, f"{clean(target)} let nobody in: {refused}")
+        raise TunnelError(NO_SHELL, f"{clean(target)} refuses all logins: {refused}")
 
 
 def refused_by(heard: bytes) -> str:

@@ -132,7 +132,7 @@ class SshAuthentication:
         return True
 
     async def _check_password(self, name: str, password: str) -> bool:
-        """Check a password, or a token in its place. A token identifies its user by itself."""
+        """Check a password, or a token in its place. A token alone identifies its user."""
         authenticate = self._context.flow.authenticate
         credential: Credential = PasswordCredential(name, password)
         verdict = await authenticate(credential, self._source)

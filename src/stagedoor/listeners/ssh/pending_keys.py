@@ -26,8 +26,7 @@ from stagedoor.model.source import Source, source_network
 LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
 """The limits of a worker, so that endless keys cannot fill it."""
 CROWDED_OUT = (
-    "more connections of your network than of any other wait for somebody to sign in, and all places are "
-    "taken; connect again"
+    "too many logins wait for a sign-in, and your network has the most of them; connect again"
 )
 _SIGN_IN = "Sign in first: run ssh once without BatchMode, or: stagedoor login\r\n"
 NEW_KEY = f"stagedoor: this key is new here. {_SIGN_IN}"
@@ -80,7 +79,7 @@ class PendingLogins:
         if not isinstance(full, Full):
             return None
         return (
-            f"{full.most} connections{full.where} wait for somebody to sign in, and no more may; "
+            f"{full.most} connections{full.where} wait for a sign-in, which is the limit; "
             "finish one, or try again"
         )
 

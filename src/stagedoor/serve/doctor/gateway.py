@@ -112,7 +112,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     ):
         if not path.exists():
             if started and what != "SSH host key":
-                fix = "bring it back from a backup: a new one is trusted by nobody"
+                fix = "restore it from a backup: no client trusts a new one"
                 yield fail(f"the {what} {path} is missing, and there is a store", fix)
             else:
                 yield ok(f"the {what} {path} is made at the first start")
@@ -177,7 +177,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         except StoreError as error:
             yield fail(
                 str(error),
-                "until then nobody is let in, since no login can be written to the audit",
+                "until then all logins are refused, because none can be written to the audit",
             )
         if not policy.users:
             yield warn("the store has no user", "stagedoor user add NAME")

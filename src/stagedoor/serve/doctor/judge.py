@@ -41,7 +41,7 @@ def store_time(took_s: float, place: str) -> Finding:
 def space(free_bytes: int, folder: str) -> Finding:
     """Judge the free space in `folder`."""
     what = f"{free_bytes // MIB} MiB are free in {folder}"
-    fix = "free some space: on a full disk nobody is let in; recording.keep_days removes old recordings"
+    fix = "free some space: on a full disk all logins are refused; recording.keep_days removes old recordings"
     if free_bytes < NO_SPACE:
         return fail(what, fix)
     return warn(what, fix) if free_bytes < LITTLE_SPACE else ok(what)

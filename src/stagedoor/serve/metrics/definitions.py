@@ -152,7 +152,7 @@ STORE_FAILURES = Metric(
 POLICY_AGE = Metric(
     "stagedoor_policy_age_seconds",
     _GAUGE,
-    "Time since the policy was last read from the store. After 30 s nobody is let in.",
+    "Time since the policy was last read from the store. After 30 s all logins are refused.",
     unit="seconds",
     greatest=True,
 )
@@ -176,8 +176,8 @@ WEBSOCKETS = Metric(
 HOLDERS = Metric(
     "stagedoor_holders",
     _GAUGE,
-    "Holders that serve them: terminals at which somebody is. Those whose people are in two workers count "
-    "twice; those that nobody is at are not seen from here.",
+    "Terminals that clients have open. A terminal that is open in two workers counts twice; one that no "
+    "client has open is not counted.",
 )
 RECORDING = Metric("stagedoor_recordings", _GAUGE, "Terminals that are recorded now.")
 RECORDED = Metric(

@@ -48,7 +48,7 @@ class UnsatisfiableError(ValueError):
 def parse_range(header: str | None, size: int) -> ByteRange | None:
     """Parse `header`, the value of Range, for a file of `size` bytes. None stands for the whole file.
 
-    Other units and lists of several ranges are ignored, as §14.2 allows; no client of ours needs them.
+    Other units and lists of several ranges are ignored, as §14.2 allows; no client of Stagedoor needs them.
     Raises UnsatisfiableError.
     """
     match = _RANGE.fullmatch((header or "").strip())

@@ -103,7 +103,7 @@ class Files:
         return identity, target
 
     def _check_own_page(self, request: Request) -> Denial | None:
-        """Refuse a request that comes from no page of ours.
+        """Refuse a request unless a page of this gateway sent it.
 
         Browsers send an Origin with every method except GET and HEAD. For these, Fetch Metadata or the
         Referer names the page; the page of another site can forge neither.

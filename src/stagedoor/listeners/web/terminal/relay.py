@@ -277,7 +277,7 @@ class TerminalRelay:
         why = one_line(said.splitlines()[-1], SAID_CHARS) if said else "the shell hung up"
         if process.exit_status == NOT_KNOWN:
             why = (
-                "this shell is of a version that nobody can watch; its owner has to start it again"
+                "this shell is of a version that cannot be watched; its owner has to start it again"
             )
         return await self._fail(why)
 

@@ -122,7 +122,7 @@ def _facts(app: Object, settings: AppSettings, derived: Derived) -> dict[str, st
         ),
         "resources": _resources(container.get("resources") or {}),
         "other containers": ", ".join(others),
-        "stops": "never by itself (warm)"
+        "stops": "never automatically (warm)"
         if settings.warm
         else f"{show_duration(settings.idle_stop_s)} after the last session, "
         f"{show_duration(settings.tmux_grace_s)} with a detached tmux",

@@ -53,7 +53,7 @@ _POD_LEFT_OUT: Mapping[str, str] = {
     "preemptionPolicy": "a shell pushes nothing off a node for the app's sake",
     "priority": "a shell pushes nothing off a node for the app's sake",
     "priorityClassName": "a shell pushes nothing off a node for the app's sake",
-    "readinessGates": "a shell serves nobody",
+    "readinessGates": "a shell serves no traffic",
     "resourceClaims": "a device would be taken from the app",
     "schedulingGates": "a shell is wanted at once",
     "setHostnameAsFQDN": "the pod has a name of its own",

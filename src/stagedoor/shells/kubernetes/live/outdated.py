@@ -68,7 +68,7 @@ def sentence(app: str, state: Outdated, users: Sequence[str] = ()) -> str:
     """Return one line on an outdated shell. `users` are the known names of those with sessions in it."""
     at = "" if state.since is None else f" at {_minute(state.since)}"
     if state.modified:
-        what = f"somebody changed the Deployment of {app}'s shell{at}; it"
+        what = f"the Deployment of {app}'s shell was changed{at}; it"
     elif state.wanted and state.asked and state.wanted != state.asked:
         what = f"{app} moved on to {_image(state.wanted)}{at}; this shell is of {_image(state.asked)} and"
     else:
@@ -84,7 +84,7 @@ def notice(app: str, state: Outdated) -> str:
 def _condition(users: Sequence[str]) -> str:
     names = sorted(set(users))
     if not names:
-        return "nobody is inside"
+        return "it has no open sessions"
     if len(names) == 1:
         return f"{names[0]} has left"
     rest = len(names) - MAX_NAMES
