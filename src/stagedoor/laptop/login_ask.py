@@ -18,7 +18,7 @@ _NO_PERSON = ("CI", "CRON_TZ")
 def why_not_ask() -> str:
     """Return the reason not to ask a person for a login now; empty if one may be asked."""
     if any(os.environ.get(name) for name in _NO_PERSON):
-        return "this is no terminal of a person's (CI)"
+        return "this is a CI job"
     command = ssh_above()
     if _ONLY_PRINTS.search(command):
         return "ssh -G only prints its configuration"

@@ -139,9 +139,9 @@ def check_login(login: dict[str, object]) -> None:
     """Check a gateway's answer about a login, which is shown on terminals and stored. Raises TunnelError."""
     user, ends = login.get("user"), login.get("ends_at")
     if not isinstance(user, str) or not _USER.fullmatch(user):
-        raise TunnelError(errors.REFUSED, f"the gateway names no user, but {user!r}")
+        raise TunnelError(errors.REFUSED, f"the gateway sent an invalid user name: {user!r}")
     if not isinstance(ends, (int, float)) or not 0 <= ends < 2**40:
-        raise TunnelError(errors.REFUSED, "the gateway names no end of this login")
+        raise TunnelError(errors.REFUSED, "the gateway sent no expiry for this login")
 
 
 def render_known_hosts(document: GatewayDocument) -> str:
@@ -192,7 +192,7 @@ def ends_at(certificate: str) -> int:
         if len(end) != 8:
             raise ValueError
     except ValueError:
-        raise TunnelError(errors.REFUSED, "the gateway sent what is no certificate") from None
+        raise TunnelError(errors.REFUSED, "the gateway sent an invalid certificate") from None
     return min(int.from_bytes(end, "big"), 2**40)
 
 

@@ -27,7 +27,7 @@ class GatewayWeb:
         match = _URL.fullmatch(url)
         if match is None:
             raise TunnelError(
-                errors.USAGE, f"{url!r} is no gateway: give https://HOST[:PORT][/PATH]"
+                errors.USAGE, f"{url!r} is not a gateway's address: give https://HOST[:PORT][/PATH]"
             )
         scheme, place, self.path = match.groups()
         place = without_usual_port(scheme, place.lower())
@@ -73,7 +73,7 @@ def login_id(begun: dict[str, object]) -> str:
     """Return the id in the answer to `/login/start`, checked for use in a URL. Raises TunnelError."""
     id_ = begun.get("id")
     if not isinstance(id_, str) or _ID.fullmatch(id_) is None:
-        raise TunnelError(errors.REFUSED, "the gateway names no login; get its client again")
+        raise TunnelError(errors.REFUSED, "the gateway sent no login id; get its client again")
     return id_
 
 

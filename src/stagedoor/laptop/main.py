@@ -241,7 +241,7 @@ def whoami(gateway: str | None, *, as_json: bool) -> None:
                 if name in row:
                     show(f"stagedoor: {clean(str(row[name]))}\n")
     if not any(row["logged_in"] for row in logins):
-        line = "no login lasts on this machine; run: stagedoor login https://HOST"
+        line = "this machine has no valid login; run: stagedoor login https://HOST"
         raise TunnelError(NOT_LOGGED_IN, line)
 
 

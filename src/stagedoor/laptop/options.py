@@ -57,17 +57,19 @@ LOGIN = (
     Option("--print", "Print what would be written; change nothing."),
     Option("--label", "What the gateway calls this machine. Default: NAME@HOST.", "TEXT"),
     Option("--id-token-env", "The variable with an ID token of this job.", "NAME"),
-    Option("--id-token-file", "The file with one, as Kubernetes mounts it.", "FILE", file=True),
+    Option(
+        "--id-token-file", "The file with an ID token, as Kubernetes mounts it.", "FILE", file=True
+    ),
     Option("--no-browser", "Print the address, and start no browser."),
     Option("--ca-file", _CA_FILE, "FILE", file=True),
-    Option("--if-needed", "Only where no good certificate is here: for ssh, which calls it."),
+    Option("--if-needed", "Log in only without a valid certificate: for ssh, which calls it."),
     Option("--folder", "The gateway's folder on this machine.", "DIRECTORY", hidden=True),
 )
 LOGOUT = (
-    Option("gateway", "The one to log out of. Default: all."),
+    Option("gateway", "The gateway to log out of. Default: all."),
     Option("--forget", "Remove the key and ssh's configuration as well."),
 )
-WHOAMI = (Option("gateway", "The one to ask. Default: all."), _JSON)
+WHOAMI = (Option("gateway", "The gateway to ask. Default: all."), _JSON)
 DOCTOR = (
     Option("host", "As you give it to ssh: app01.ssh; with --how web: app01."),
     Option(
