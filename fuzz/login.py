@@ -30,7 +30,7 @@ def check(received: bytes) -> None:
             case b"c":
                 assert 0 <= ends_at(text) <= 2**40
             case b"s":
-                assert find_signing_key(text, "login@stagedoor", b"nobody signs this") is None
+                assert find_signing_key(text, "login@stagedoor", b"an unsigned line") is None
             case _:
                 _known(rest)
     except TunnelError as error:

@@ -43,7 +43,7 @@ def check(received: bytes) -> None:
     challenge = passkeys.shown_challenge(answer)
     assert challenge is None or 16 <= len(challenge) <= 64
     proved = passkeys.read_assertion(RP, CHALLENGE, KNOWN, answer)
-    assert isinstance(proved, Denial), "nobody has the key"
+    assert isinstance(proved, Denial), "the key is secret: no input may pass"
     made = passkeys.read_registration(RP, CHALLENGE, answer)
     if not isinstance(made, Denial):
         assert len(made.credential) <= passkeys.MOST_CREDENTIAL_BYTES
