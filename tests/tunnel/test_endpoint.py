@@ -1,9 +1,12 @@
 """The endpoint as a process: who gets a ticket, who may return, and what ends a session."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
+import sys
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -21,6 +24,7 @@ from stagedoor.wire.tunnel.stream import Stream
 
 KEY = "0123456789abcdef" * 2
 PATIENCE_S = 20.0
+LAST_OUTPUT = bytes(range(256)) * 6000
 LINKS: list[ByteStream] = []
 """The connections of a test's clients, which are closed at its end."""
 
@@ -50,11 +54,14 @@ class Client:
         LINKS.append(link)
         self.stream.connect(self.now)
 
-    async def turn(self) -> bool:
-        """Write all output, and receive once. Return False at the end of the connection."""
+    async def flush(self) -> None:
         while output := self.stream.output(self.now):
             await aio.write_all(self.link, bytes(output))
             self.stream.sent(len(output))
+
+    async def turn(self) -> bool:
+        """Write all output, and receive once. Return False at the end of the connection."""
+        await self.flush()
         data = await aio.read(self.link, 1 << 16)
         self.stream.receive(data, self.now)
         return bool(data)
@@ -82,7 +89,13 @@ async def sshd() -> AsyncIterator[tuple[Callable[[], Awaitable[TcpStream]], asyn
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
-            if data == b"hang up":
+            if data == b"write and hang up":
+                writer.transport.set_write_buffer_limits(0)
+                writer.write(LAST_OUTPUT)
+                await writer.drain()
+                sock = writer.get_extra_info("socket")
+                while int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder):
+                    await asyncio.sleep(0)
                 break
             writer.write(data.upper())
         events.put_nowait("hung up")
@@ -171,6 +184,28 @@ async def test_each_direction_ends_by_itself_and_then_the_session(control: Endpo
             assert client.stream.ended == (0, "")
             assert await watcher.news.get() == (0, "")
             assert await events.get() == "hung up"
+
+
+async def test_a_shell_s_last_output_arrives_though_it_reads_no_more(
+    control: EndpointControl,
+) -> None:
+    async with sshd() as (connect, events):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        client.stream.take(b"write and hang up")
+        await client.flush()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await events.get() == "hung up"
+            for _ in range(5):  # the second one is answered by RST (tcp(7))
+                client.stream.take(b"not read any more")
+                await client.flush()
+                await asyncio.sleep(0.01)
+        await client.hears(LAST_OUTPUT)
+        async with asyncio.timeout(PATIENCE_S):
+            while client.stream.ended is None:
+                if client.stream.end_is_deliverable:
+                    client.stream.delivered_end(0.0)
+                assert await client.turn()
 
 
 async def test_the_gateway_ends_a_session_and_the_client_reads_why(

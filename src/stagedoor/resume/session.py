@@ -40,6 +40,12 @@ class Session:
         self._on_over = on_over
         self._sshd = sshd
         self._link: socket.socket | None = None
+        self._has_hung_up = False
+        """Whether the sshd has ended its direction in order."""
+        self._is_deaf = False
+        """Whether the sshd takes no more bytes: then what the client sends goes nowhere."""
+        self._lost: tuple[int, str] | None = None
+        """The end, for a client that has all output of an sshd whose connection failed, or None."""
         self._ending: tuple[int, str] | None = None
         self._end_by = 0.0
         sshd.setblocking(False)
@@ -58,7 +64,7 @@ class Session:
         if self._ending is None and not self.is_over:
             self._ending, self._end_by = (code, why), now + END_S
             self._stream.end(code, why.encode()[:500])
-            self._drop_sshd()
+            self._is_deaf = self._has_hung_up = True
             self.pump(now)
 
     def wake_at(self) -> float | None:
@@ -69,8 +75,9 @@ class Session:
     def pump(self, now: float) -> None:
         """Move what can be moved, and watch for what cannot."""
         self._deliver(now)
-        if self._stream.is_finished and self._ending is None:
-            self.end(CLOSED, "", now)
+        is_gone = self._is_deaf and self._has_hung_up and not self._stream.unacknowledged
+        if (self._stream.is_finished or is_gone) and self._ending is None:
+            self.end(*(self._lost or (CLOSED, "")), now)
             return
         blocked = self._send(now)
         if self._link is not None:
@@ -85,24 +92,29 @@ class Session:
 
     def _deliver(self, now: float) -> None:
         stream, blocked = self._stream, False
-        if self._sshd.fileno() < 0:
-            return
         try:
             while stream.deliverable and not blocked:
+                data = stream.deliverable
                 try:
-                    stream.delivered(self._sshd.send(stream.deliverable), now)
+                    sent = len(data) if self._is_deaf else self._sshd.send(data)
+                    stream.delivered(sent, now)
                     self.moved_at = now
                 except BlockingIOError:
                     blocked = True
             if stream.end_is_deliverable:
-                self._sshd.shutdown(socket.SHUT_WR)
+                if not self._is_deaf:
+                    self._sshd.shutdown(socket.SHUT_WR)
                 stream.delivered_end(now)
-        except OSError as error:
-            self._lose(error, now)
+        except OSError:
+            # What it has sent before can still be read, and the error is reported there.
+            self._is_deaf = True
+            self._deliver(now)
             return
-        self._poller.want(
-            self._sshd.fileno(), (READ if stream.room else 0) | (WRITE if blocked else 0)
-        )
+        if self._is_deaf and self._has_hung_up:
+            self._drop_sshd()
+        if self._sshd.fileno() >= 0:
+            events = (READ if stream.room else 0) | (WRITE if blocked else 0)
+            self._poller.want(self._sshd.fileno(), events)
 
     def _send(self, now: float) -> bool:
         """Send to the client. Return whether more can be sent later."""
@@ -135,6 +147,7 @@ class Session:
             if data:
                 self._stream.take(data)
             else:
+                self._has_hung_up = True
                 self._stream.take_end()
         self.pump(now)
 
@@ -163,7 +176,11 @@ class Session:
             self.end(CLOSED, "", now)
 
     def _lose(self, error: OSError, now: float) -> None:
-        self.end(LOST, f"the shell hung up: {error.strerror or error}", now)
+        """Close the sshd's connection. What it has sent still goes to the client, and then END."""
+        self._lost = LOST, f"the shell hung up: {error.strerror or error}"
+        self._is_deaf = self._has_hung_up = True
+        self._stream.take_end()
+        self.pump(now)
 
     def _drop_sshd(self) -> None:
         if self._sshd.fileno() >= 0:
