@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from acceptance import features
+from stagedoor.admin.sessions import list_sessions
 from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, tunnel_command
 from stagedoor.laptop.tunnel.onefile import tunnel_file
 from stagedoor.model.units import MIB
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_cut import cutting
+from tests.waiting import wait_until
 
 BULK_BYTES = 24 * MIB
 
@@ -105,6 +107,23 @@ def test_a_connection_that_falls_silent_is_replaced(entry: GatewayEntry, tmp_pat
             assert wire.cuts == 1
 
     here(drive)
+
+
+def test_a_session_ends_with_its_ssh(entry: GatewayEntry, tmp_path: Path) -> None:
+    """ssh hangs up on its ProxyCommand as it exits (SIGHUP), whatever is still on its way."""
+
+    def drive() -> None:
+        reach = entry.through(TUNNEL, tmp_path, entry.gateway.port())
+        done = reach.ssh("true")
+        assert done.code == 0, done.said
+
+    def sessions() -> set[str]:
+        with entry.gateway.service() as service:
+            return {session.id for session in list_sessions(service)}
+
+    before = sessions()
+    here(drive)
+    wait_until(lambda: sessions() <= before, what="the session is still open")
 
 
 def digest(path: Path) -> str:

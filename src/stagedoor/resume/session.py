@@ -15,6 +15,8 @@ _TURNS = 8
 """How many frames a session sends before the others have their turn."""
 END_S = 5.0
 """How long a client may take to read an END."""
+LAST_BYTES_S = 10.0
+"""How long a client that is away may take to come back for the last bytes of an sshd that has hung up."""
 
 
 class Session:
@@ -69,14 +71,22 @@ class Session:
 
     def wake_at(self) -> float | None:
         """Return when `pump` must be called at the latest, or None."""
-        times = [self._stream.wake_at(), self._end_by if self._ending else None]
+        times = [self._stream.wake_at(), self._end_by if self._ending else self._last_bytes_by]
         return min((at for at in times if at is not None), default=None)
+
+    @property
+    def _last_bytes_by(self) -> float | None:
+        """The time until which an sshd's last bytes wait for a client that is away, or None."""
+        is_waiting = self._has_hung_up and self.alone_since is not None
+        return (self.alone_since or 0.0) + LAST_BYTES_S if is_waiting else None
 
     def pump(self, now: float) -> None:
         """Move what can be moved, and watch for what cannot."""
         self._deliver(now)
         is_gone = self._is_deaf and self._has_hung_up and not self._stream.unacknowledged
-        if (self._stream.is_finished or is_gone) and self._ending is None:
+        last_by = self._last_bytes_by
+        is_late = last_by is not None and now >= last_by
+        if (self._stream.is_finished or is_gone or is_late) and self._ending is None:
             self.end(*(self._lost or (CLOSED, "")), now)
             return
         blocked = self._send(now)

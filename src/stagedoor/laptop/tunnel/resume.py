@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
 
 from stagedoor.laptop.tunnel.enter import open_tunnel
@@ -66,7 +67,9 @@ class ResumableTunnel:
         self.heard = b""
         """The first bytes that came through the tunnel."""
         self.gone_at: float | None = None
-        """Since when ssh has not read any more, or None."""
+        """Since when ssh has not read any more or has hung up, or None."""
+        self.woken_fd = -1
+        """Becomes readable at a signal."""
         self.title = Title(options.host)
 
     def run(self, wire: TcpWire) -> int:
@@ -75,6 +78,7 @@ class ResumableTunnel:
         Raises TunnelError.
         """
         name = wire.awaited
+        self.listen_for_hangup()
         try:
             while True:
                 try:
@@ -82,7 +86,7 @@ class ResumableTunnel:
                     break
                 except ConnectionLostError:
                     wire.sock.close()
-                    if self.gone_at is not None or self.stream.is_finished:
+                    if self.stream.is_finished:
                         break
                     again = self.retry()
                     if again is None:
@@ -99,16 +103,31 @@ class ResumableTunnel:
             )
         return OK
 
-    def retry(self) -> TcpWire | None:
-        """Return a new connection of the tunnel, however long it takes; None if ssh ends meanwhile.
+    def listen_for_hangup(self) -> None:
+        """End the session in order at SIGHUP, which ssh sends to its ProxyCommand as it exits."""
+        self.woken_fd, write_fd = os.pipe()
+        os.set_blocking(write_fd, False)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, self.hang_up)
 
+    def hang_up(self, *_: object) -> None:
+        """Send what is left, and end."""
+        self.gone_at = clock() if self.gone_at is None else self.gone_at
+
+    def retry(self) -> TcpWire | None:
+        """Return a new connection of the tunnel, however long it takes.
+
+        Once ssh has ended, the tunnel comes back only to say so, and this returns None after a moment.
         Raises TunnelError.
         """
         since = clock()
         pause_s = 0.0
         while True:
             self.title.show(clock() - since)
-            if pause_s and self.wait_for_exit(pause_s):
+            if pause_s:
+                self.pause(pause_s)
+            if self.gone_at is not None and clock() > self.gone_at + GONE_TIMEOUT_S:
                 return None
             try:
                 self.key.attempt += 1
@@ -123,11 +142,14 @@ class ResumableTunnel:
             jitter = 0.75 + os.urandom(1)[0] / 512
             pause_s = min(max(pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S) * jitter
 
-    def wait_for_exit(self, wait_s: float) -> bool:
-        """Wait, and return True as soon as ssh does not read any more."""
+    def pause(self, wait_s: float) -> None:
+        """Wait, but no longer once ssh does not read any more."""
         poller = select.poll()
-        poller.register(self.local.write_fd, 0)
-        return bool(poller.poll(wait_s * 1000))
+        if self.gone_at is None:
+            poller.register(self.local.write_fd, 0)
+            poller.register(self.woken_fd, select.POLLIN)
+        if poller.poll(wait_s * 1000):
+            self.hang_up()
 
     def carry(self, wire: TcpWire) -> None:
         """Carry the tunnel over one connection, until it has ended. Raises ConnectionLostError."""
@@ -211,6 +233,8 @@ class ResumableTunnel:
         wait_s = LOOK_S if wake_at is None else min(LOOK_S, max(0.0, wake_at - now))
         poller = select.poll()
         poller.register(wire.read_fd, waits or select.POLLIN)
+        if self.gone_at is None:
+            poller.register(self.woken_fd, select.POLLIN)
         events = {local.read_fd: select.POLLIN if stream.room else 0}
         if self.gone_at is None:
             wanted = select.POLLOUT if stream.deliverable else 0
