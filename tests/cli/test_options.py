@@ -42,6 +42,7 @@ SAID_BY = {
     "admin/service.py": ("grant add", "grant change"),
     "signin/links.py": ("share create", "user invite", "web-link"),
     "admin/backup.py": ("store restore",),
+    "admin/restore.py": ("store restore",),
     "authz/decide.py": ("grant add",),
     "client/attach/": ("attach", "session watch"),
     "laptop/doctor/": ("doctor",),
@@ -51,7 +52,7 @@ SAID_BY = {
     "keys/age.py": ("recording play",),
     "model/permission.py": ("grant add",),
     "settings/web.py": ("attach",),
-    "store/people.py": ("grant add",),
+    "store/grants.py": ("grant add",),
 }
 """The commands that say what is written there: an option is to be one of each of them. The commands of one
 file in `cli/` say what is written in that file, and each says what is about its own."""

@@ -53,12 +53,10 @@ def test_a_thousand_slow_clients_keep_no_other_out_and_the_oldest_go_first(
         slow = [slow_client(gateway, stack) for _ in range(SLOW)]
         with gateway.entered() as inside:  # it waits no longer than PATIENCE_S for each step
             inside.works()
-            # We were one too many, for a moment.
-            eventually("the oldest is closed", lambda: cut(slow[0]))
-            assert not any(cut(sock) for sock in slow[1:])
+            # We took no place: our request came with the connection, or soon after.
             slow += [slow_client(gateway, stack) for _ in range(100)]
             eventually("the next oldest are closed", lambda: all(cut(s) for s in slow[:100]))
-            assert not any(cut(sock) for sock in slow[101:])
+            assert not any(cut(sock) for sock in slow[101:])  # one for us, if we had to wait
             inside.works()
 
         def overloaded() -> list[dict[str, Any]]:

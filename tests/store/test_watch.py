@@ -82,7 +82,7 @@ def test_a_guest_has_five_seconds_at_most_after_the_end_of_his_share(
 
 REMOVE = """
 import sys
-from stagedoor.store import people
+from stagedoor.store import grants
 from stagedoor.store.database import open_database
 from tests.store.sample import change, place_from
 with change(open_database(place_from(sys.argv[1])), "grant.remove") as c:

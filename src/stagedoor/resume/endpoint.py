@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from stagedoor.holder.event_poller import EventPoller
+from stagedoor.model.target import Target
 from stagedoor.resume.messages import (
     AWAY,
     CONTROL,
@@ -24,6 +25,8 @@ from stagedoor.resume.messages import (
     send,
 )
 from stagedoor.resume.session import Session
+from stagedoor.wire.ssh.preface import SshPreface
+from stagedoor.wire.target import parse_target
 from stagedoor.wire.tunnel.frames import HEAD, OPEN, TICKET_BYTES, StreamError, decode_head
 
 TICKET_S = 10.0
@@ -178,7 +181,9 @@ class Endpoint:
             if key in self._kept or not socks:
                 self._tell(worker, f"gone {number} this session exists already")
                 return
-            session = Session(socks.pop(), self._poller, now, partial(self._over, key))
+            target = parse_target(owner.rpartition(" ")[2])
+            preface = SshPreface(target) if isinstance(target, Target) else None
+            session = Session(socks.pop(), self._poller, now, partial(self._over, key), preface)
             kept = _Kept(key, owner, float(away_s), float(idle_s), session, worker, number)
             self._kept[key] = kept
             self._give_ticket(worker, number, kept, 0, now)

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.resume.messages import CLOSED, LOST
+from stagedoor.wire.ssh.preface import SshPreface
 from stagedoor.wire.tunnel.frames import StreamError
 from stagedoor.wire.tunnel.stream import Stream
 
@@ -22,7 +23,8 @@ LAST_BYTES_S = 10.0
 class Session:
     """A session: a stream, the sshd's socket, and the client's connection (`link`), if there is one.
 
-    `on_over` is called once nothing is left to do, with the code and the reason of the end.
+    `on_over` is called once nothing is left to do, with the code and the reason of the end. `preface` gets
+    the sshd's first bytes, and explains a refusal among them to the client, as the relay does.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Session:
         poller: EventPoller,
         now: float,
         on_over: Callable[[int, str], None],
+        preface: SshPreface | None = None,
     ) -> None:
         self.is_over = False
         self.moved_at = now
@@ -40,6 +43,7 @@ class Session:
         self._stream = Stream(watches=False)
         self._poller = poller
         self._on_over = on_over
+        self._preface = preface
         self._sshd = sshd
         self._link: socket.socket | None = None
         self._has_hung_up = False
@@ -156,10 +160,18 @@ class Session:
             self.moved_at = now
             if data:
                 self._stream.take(data)
+                if self._preface is not None and not self._preface.hear(data):
+                    self._preface = None
             else:
+                self._explain_refusal()
                 self._has_hung_up = True
                 self._stream.take_end()
         self.pump(now)
+
+    def _explain_refusal(self) -> None:
+        if self._preface is not None and (why := self._preface.refusal()) is not None:
+            self._stream.take(self._preface.farewell(why))
+            self._lost = LOST, why
 
     def _serve_link(self, readable: bool, _writable: bool) -> None:
         now = time.monotonic()
@@ -188,6 +200,7 @@ class Session:
     def _lose(self, error: OSError, now: float) -> None:
         """Close the sshd's connection. What it has sent still goes to the client, and then END."""
         self._lost = LOST, f"the shell hung up: {error.strerror or error}"
+        self._explain_refusal()
         self._is_deaf = self._has_hung_up = True
         self._stream.take_end()
         self.pump(now)

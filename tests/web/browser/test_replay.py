@@ -75,7 +75,7 @@ def key(tab: Tab, name: str, code: str = "", number: int = 0) -> None:
 
 def test_from_the_home_page_to_the_end_of_a_recording(inside: Tab, base: str) -> None:
     tab = inside
-    click(tab, "nav a")
+    click(tab, "nav a[href='/recordings']")
     tab.until("location.pathname === '/recordings'")
     click(tab, "a[href$='0short.1']")
     tab.until("document.body.dataset.ready === 'true'")

@@ -205,7 +205,7 @@ def test_who_may_watch_finds_live_sessions_at_home(
     other.until("location.pathname.startsWith('/watch/')")
     ready(other)
     assert mark(other, "guest") == "Watching dev: live"
-    tab.until("document.getElementById('people').textContent === 'bob by link watches'")
+    tab.until("document.getElementById('people').textContent === 'bob watches'")
     gateway.command("grant", "remove", str(number))
     other.until("document.getElementById('status').dataset.state === 'over'")
     assert not other.trouble
