@@ -23,7 +23,7 @@ def test_a_shell_that_hangs_up_with_a_full_window_puts_nothing_beyond_it() -> No
 
 
 def test_a_shell_s_last_bytes_wait_only_a_moment_for_a_client_that_is_away() -> None:
-    """Where ssh has exited, its client does not come back: the session must not stay open for hours."""
+    """A client whose ssh has exited does not come back: the session must not stay open for hours."""
     ends = []
     ours, theirs = socket.socketpair()
     began = time.monotonic()  # the session's own clock
