@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("performance-*.md"))
 _MEASURED = re.compile(r"^(?:\| stagedoor +\| |Measured with Stagedoor )(\d+)\.(\d+)\.(\d+)", re.M)
 _RELEASES = re.compile(r"^## \[(\d+)\.(\d+)\.(\d+)\]", re.M)
-OLDER = {f"performance-{page}.md" for page in ("connect", "jump", "kubernetes", "store")}
+OLDER = {f"performance-{page}.md" for page in ("connect", "jump", "kubernetes")}
 """The pages that must be measured again before the next release. No page is added here."""
 
 
