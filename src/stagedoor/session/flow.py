@@ -96,12 +96,7 @@ class Flow:
 
     async def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """Return the grant for a claim, for a listener to show. `enter` authorises the claim itself."""
-        version, unread = self.policy.version, self.policy.unread
-        grant = self.authorise_in_memory(identity, claim)
-        if isinstance(grant, Grant):
-            return grant
-        stands = await self._stands(grant, version, unread)
-        return stands or self.authorise_in_memory(identity, claim)
+        return await self._judge_in_memory(lambda: self.authorise_in_memory(identity, claim))
 
     async def by_newest_policy(
         self, verdict: Callable[[], Awaitable[_Proof | Denial]]
@@ -112,6 +107,14 @@ class Flow:
         if not isinstance(proof, Denial):
             return proof
         return await self._stands(proof, version, unread) or await verdict()
+
+    async def _judge_in_memory(self, verdict: Callable[[], _Proof | Denial]) -> _Proof | Denial:
+        """Do what `by_newest_policy` does with a verdict that waits for nothing."""
+        version, unread = self.policy.version, self.policy.unread
+        proof = verdict()
+        if not isinstance(proof, Denial):
+            return proof
+        return await self._stands(proof, version, unread) or verdict()
 
     async def _stands(self, refusal: Denial, version: int, unread: bool) -> Denial | None:
         """Return the refusal that stands, or None if the policy in the store is newer and may lift it.
@@ -130,12 +133,9 @@ class Flow:
     async def check_step_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
         """Return `wanted`, or a denial if its target requires a fresh proof that the person is there."""
         target = wanted.target if isinstance(wanted, Grant) else wanted
-        version, unread = self.policy.version, self.policy.unread
-        denial = self.authoriser.step_up_needed(identity, target)
-        if denial is None:
-            return wanted
-        stands = await self._stands(denial, version, unread)
-        return stands or self.authoriser.step_up_needed(identity, target) or wanted
+        return await self._judge_in_memory(
+            lambda: self.authoriser.step_up_needed(identity, target) or wanted
+        )
 
     async def wait_for_step_up(
         self,
