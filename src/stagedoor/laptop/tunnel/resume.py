@@ -112,7 +112,7 @@ class ResumableTunnel:
             signal.signal(number, self.hang_up)
 
     def hang_up(self, *_: object) -> None:
-        """Send what is left, and end."""
+        """Record that ssh is gone: what is left is sent, and then the tunnel ends."""
         self.gone_at = clock() if self.gone_at is None else self.gone_at
 
     def retry(self) -> TcpWire | None:
@@ -199,7 +199,7 @@ class ResumableTunnel:
         except BlockingIOError:
             pass
         except LocalClosedError:
-            self.gone_at = now if self.gone_at is None else self.gone_at
+            self.hang_up()
         if self.gone_at is not None and (
             not stream.unacknowledged or now > self.gone_at + GONE_TIMEOUT_S
         ):
@@ -233,10 +233,9 @@ class ResumableTunnel:
         wait_s = LOOK_S if wake_at is None else min(LOOK_S, max(0.0, wake_at - now))
         poller = select.poll()
         poller.register(wire.read_fd, waits or select.POLLIN)
-        if self.gone_at is None:
-            poller.register(self.woken_fd, select.POLLIN)
         events = {local.read_fd: select.POLLIN if stream.room else 0}
         if self.gone_at is None:
+            poller.register(self.woken_fd, select.POLLIN)
             wanted = select.POLLOUT if stream.deliverable else 0
             events[local.write_fd] = events.get(local.write_fd, 0) | wanted
         for fd, event in events.items():
@@ -244,7 +243,7 @@ class ResumableTunnel:
                 poller.register(fd, event)
         for fd, event in poller.poll(0 if not waits else wait_s * 1000):
             if fd == local.write_fd and event & (select.POLLERR | select.POLLHUP):
-                self.gone_at = now if self.gone_at is None else self.gone_at
+                self.hang_up()
 
 
 class Title:
