@@ -98,6 +98,11 @@ def _apps(scopes: tuple[str, ...] | None) -> str:
 
 
 _MAX_CHARS = 4096
+_NO_PERSON = Denial(
+    Reason.NO_GRANT,
+    "an account is for people: sign in with a password, with your identity provider, or by a link "
+    "for all apps, and not with a token or a link for one app",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,7 @@ class AccountPages:
             fields = await self._pages.read_form(request)
             if isinstance(fields, Response):
                 return fields
-            identity = await self._person(request)
+            identity = await self._pages.identify_person(request, _NO_PERSON)
             if isinstance(identity, Response):
                 return identity
             outcome = await change(_Submission(request, identity, fields))
@@ -159,21 +164,10 @@ class AccountPages:
         return Route(f"/account/{path}", post, methods=["POST"])
 
     async def _show(self, request: Request) -> Response:
-        identity = await self._person(request)
+        identity = await self._pages.identify_person(request, _NO_PERSON)
         if isinstance(identity, Response):
             return identity
         return await self._page(request, identity)
-
-    async def _person(self, request: Request) -> Identity | Response:
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response) or identity.is_person:
-            return identity
-        denial = Denial(
-            Reason.NO_GRANT,
-            "an account is for people: sign in with a password, with your identity provider, or by a link "
-            "for all apps, and not with a token or a link for one app",
-        )
-        return self._pages.refuse(request, denial, identity)
 
     async def _page(
         self,

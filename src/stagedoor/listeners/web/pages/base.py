@@ -118,6 +118,13 @@ class Pages:
         wanted = urlencode({"next": _back_to(request, self._home_path)})
         return RedirectResponse(f"{self._place.path}/sign-in?{wanted}", SEE_OTHER)
 
+    async def identify_person(self, request: Request, refusal: Denial) -> Identity | Response:
+        """Return what `identify` does, but answer with `refusal` unless a person proved it (`is_person`)."""
+        identity = await self.identify(request)
+        if isinstance(identity, Response) or identity.is_person:
+            return identity
+        return self.refuse(request, refusal, identity)
+
     async def read_form(self, request: Request) -> dict[str, str] | Response:
         """Return the fields of a form that one of our pages sent, or the answer to send instead."""
         denial = self._guard.check_source(self._guard.source_of(request))

@@ -46,14 +46,14 @@ class StepUpPages:
         ]
 
     async def _show(self, request: Request) -> Response:
-        identity = await self._person(request)
+        identity = await self._pages.identify_person(request, _NO_PERSON)
         if isinstance(identity, Response):
             return identity
         wanted = safe_path(request.query_params.get("next", ""), f"{self._pages.place.path}/")
         return self._page(request, identity, wanted)
 
     async def _show_waiting(self, request: Request) -> Response:
-        identity = await self._person(request)
+        identity = await self._pages.identify_person(request, _NO_PERSON)
         if isinstance(identity, Response):
             return identity
         waiting = await self._step_ups.find(identity, request.path_params["id"])
@@ -69,7 +69,7 @@ class StepUpPages:
         fields = await self._pages.read_form(request)
         if isinstance(fields, Response):
             return fields
-        identity = await self._person(request)
+        identity = await self._pages.identify_person(request, _NO_PERSON)
         if isinstance(identity, Response):
             return identity
         wanted = safe_path(fields.get("next", ""), f"{self._pages.place.path}/")
@@ -86,12 +86,6 @@ class StepUpPages:
         if isinstance(begun, Denial):
             return self._pages.refuse(request, begun, identity)
         return self._pages.onward(request, begun)
-
-    async def _person(self, request: Request) -> Identity | Response:
-        identity = await self._pages.identify(request)
-        if isinstance(identity, Response) or identity.is_person:
-            return identity
-        return self._pages.refuse(request, _NO_PERSON, identity)
 
     def _page(
         self,
