@@ -199,7 +199,7 @@ async def test_a_shell_s_last_output_arrives_though_it_reads_no_more(
             for _ in range(5):  # the second one is answered by RST (tcp(7))
                 client.stream.take(b"not read any more")
                 await client.flush()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # apart, or they might be one write
         await client.hears(LAST_OUTPUT)
         async with asyncio.timeout(PATIENCE_S):
             while client.stream.ended is None:

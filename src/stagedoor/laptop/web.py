@@ -89,7 +89,7 @@ class WebConnection:
             "Sec-WebSocket-Protocol": subprotocol,
         }
         answer = self._answer("GET", f"/{what}", fields)
-        digest = hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()  # noqa: S324
+        digest = hashlib.sha1((key + WEBSOCKET_GUID).encode()).digest()  # noqa: S324 - RFC 6455 §4.2.2
         line = ""
         if answer.status != 101:
             line = f"it answers {answer.status} where a WebSocket was asked for"

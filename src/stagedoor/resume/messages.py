@@ -11,8 +11,9 @@
 
 NUMBER identifies a request of the worker, and the client's connection for which it was made. With `open`
 comes the descriptor of the connection to the sshd (SCM_RIGHTS). AWAY is how long the session
-waits for a client, and IDLE how long it may move no byte (0: for ever), in seconds. OWNER and WHY are the
-rest of the line.
+waits for a client, and IDLE how long it may move no byte (0: for ever), in seconds. OWNER is who may
+return to the session, the user's name and the target's host name (`alice app01.ssh`); it and WHY are the rest
+of the line.
 `moved`: a newer connection of the client has taken its place. `over`: the session has ended; CODE and WHY are
 those of END. `stop` ends the endpoint, with all sessions.
 """

@@ -51,7 +51,7 @@ def send(wire: TcpWire, data: bytes, deadline: float) -> None:
     view = memoryview(data)
     while view:
         part = view
-        view = view[settle(wire, lambda: wire.send(part), select.POLLOUT, deadline) :]  # noqa: B023
+        view = view[settle(wire, lambda: wire.send(part), select.POLLOUT, deadline) :]  # noqa: B023 - called here
     settle(wire, wire.flush, select.POLLOUT, deadline)
 
 
@@ -59,7 +59,7 @@ def receive(wire: TcpWire, size: int, deadline: float) -> Iterator[bytes]:
     """Yield `size` bytes as they arrive, or fewer at the end. Raises OSError, TunnelError."""
     while size > 0:
         left = size
-        data = settle(wire, lambda: wire.recv(left), select.POLLIN, deadline)  # noqa: B023
+        data = settle(wire, lambda: wire.recv(left), select.POLLIN, deadline)  # noqa: B023 - called here
         if not data:
             return
         yield data
@@ -73,7 +73,7 @@ def read_head(wire: TcpWire, limit: int, answer_by: float) -> bytes:
     while len(head) < limit:
         room = limit - len(head)
         try:
-            seen = settle(wire, lambda: wire.peek(room), select.POLLIN, deadline)  # noqa: B023
+            seen = settle(wire, lambda: wire.peek(room), select.POLLIN, deadline)  # noqa: B023 - called here
         except OSError as error:
             seen, reason = b"", f" ({error.strerror or error})"
         else:

@@ -25,7 +25,7 @@ class SourceImporter:
             return None
         is_package = any(other.startswith(f"{name}.") for other in SOURCES)
         spec_type: type[ModuleSpec] = type(sys.__spec__)  # importing it would take longer
-        return spec_type(name, self, is_package=is_package)  # type: ignore[arg-type]
+        return spec_type(name, self, is_package=is_package)  # type: ignore[arg-type]  # no abc.Loader: importing it takes time
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Leave it to Python to make the module."""
@@ -34,7 +34,7 @@ class SourceImporter:
         """Compile the module and run it."""
         name = module.__name__
         code = compile(SOURCES[name], f"<{name}>", "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102
+        exec(code, module.__dict__)  # noqa: S102 - the texts of this very file
 
     def get_source(self, name: str) -> str:
         """Return the module's text, which tracebacks show."""

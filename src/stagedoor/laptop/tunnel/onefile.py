@@ -66,4 +66,4 @@ def _names(wanted: tuple[str, ...]) -> list[str]:
 def _source(name: str) -> str:
     """Return the source of a module, by the loader that all kinds of packages have (`inspect`, PEP 302)."""
     loader = import_module(name).__loader__
-    return str(loader.get_source(name) or "")  # type: ignore[union-attr]
+    return str(loader.get_source(name) or "")  # type: ignore[union-attr]  # every loader of source has it
