@@ -9,8 +9,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("performance-*.md"))
 _MEASURED = re.compile(r"^(?:\| stagedoor +\| |Measured with Stagedoor )(\d+)\.(\d+)\.(\d+)", re.M)
 _RELEASES = re.compile(r"^## \[(\d+)\.(\d+)\.(\d+)\]", re.M)
-OLDER = {f"performance-{page}.md" for page in ("connect", "jump", "kubernetes")}
-"""The pages that must be measured again before the next release. No page is added here."""
 
 
 def versions(pattern: re.Pattern[str], text: str) -> list[tuple[int, ...]]:
@@ -22,4 +20,4 @@ def test_figures_are_not_older_than_the_last_release(page: Path) -> None:
     last = max(versions(_RELEASES, (ROOT / "CHANGELOG.md").read_text("utf-8")))
     measured = versions(_MEASURED, page.read_text("utf-8"))
     assert measured, "the page names the version that was measured"
-    assert (min(measured) < last) == (page.name in OLDER), "measure it again: it says how"
+    assert min(measured) >= last, "measure it again: the page says how"
