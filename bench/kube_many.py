@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.kube.api.lone import LoneApi
@@ -88,6 +89,11 @@ class Running:
         self._process = process
         self._url = f"http://127.0.0.1:{port}/metrics"
 
+    @property
+    def pid(self) -> int:
+        """The controller's process."""
+        return self._process.pid
+
     def metrics(self) -> dict[str, float]:
         """Return metrics by name without prefix; decisions by the decision, `requests` as one sum.
 
@@ -143,23 +149,33 @@ class Running:
 
 
 @contextlib.contextmanager
-def controller(folder: Path, kubeconfig: Path) -> Iterator[Running]:
-    """Run a controller with its files in `folder`."""
+def controller(
+    folder: Path, kubeconfig: Path, namespaces: Mapping[str, str] = MappingProxyType({"": "apps"})
+) -> Iterator[Running]:
+    """Run a controller with its files in `folder`; `namespaces` is the setting."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = folder / "controller.toml"
+    spaces = ", ".join(f'"{environment}" = "{name}"' for environment, name in namespaces.items())
+    settings, own = folder / "controller.toml", next(iter(namespaces.values()))
     settings.write_text(
-        f'data_dir = "{folder}/data"\n[kubernetes]\nnamespaces = {{ "" = "apps" }}\n'
-        f'kubeconfig = "{kubeconfig}"\n[controller]\nkit_image = "kit:1"\nnamespace = "apps"\n'
+        f'data_dir = "{folder}/data"\n[kubernetes]\nnamespaces = {{ {spaces} }}\n'
+        f'kubeconfig = "{kubeconfig}"\n[controller]\nkit_image = "kit:1"\nnamespace = "{own}"\n'
         f'[health]\naddress = "127.0.0.1:{port}"\n[log]\nlevel = "error"\n'
     )
     prepare(load_settings(settings))  # the store and the keys, as `stagedoor serve` makes them
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stagedoor", "--config", settings, "controller"]
-    )
+    process = subprocess.Popen(_command(folder, "controller"))
     try:
         yield Running(process, port)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def stagedoor(folder: Path, *words: str) -> None:
+    """Run a command with the settings of the controller in `folder`."""
+    subprocess.run(_command(folder, *words), check=True, stdout=subprocess.DEVNULL)
+
+
+def _command(folder: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "stagedoor", "--config", str(folder / "controller.toml"), *words]

@@ -139,7 +139,7 @@ def _ours(kubeconfig: Path, seen: dict[str, int], *, gateway: bool) -> Start:
     from stagedoor.kube.kubeconfig import load
     from stagedoor.model.cluster import Kind
     from stagedoor.shells.kubernetes.live.mirror import Mirror
-    from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+    from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache
 
     async def start() -> Any:
         cluster = KubeCluster(
@@ -150,9 +150,9 @@ def _ours(kubeconfig: Path, seen: dict[str, int], *, gateway: bool) -> Start:
             on_problem=lambda what, problem: say(f"{what}: {problem}"),
         )
         mirrors = (
-            NamespaceCache(cluster, NAMESPACE).mirrors
+            ClusterCache(cluster, [NAMESPACE]).all
             if gateway
-            else [Mirror(cluster, Kind(name), NAMESPACE) for name in KINDS]
+            else [Mirror(cluster, Kind(name), [NAMESPACE], "") for name in KINDS]
         )
         for mirror in mirrors:
 
@@ -170,7 +170,7 @@ def _ours(kubeconfig: Path, seen: dict[str, int], *, gateway: bool) -> Start:
 
         async def synced() -> None:
             for mirror in mirrors:
-                await mirror.synced.wait()
+                await mirror.wait_until_synced(NAMESPACE)
             while sum(n for (verb, _, _), n in cluster.requests.items() if verb == "watch") < len(
                 KINDS
             ):
@@ -337,10 +337,10 @@ def _app(number: int, *, shell: bool = False) -> list[tuple[dict[str, Any], dict
     }
     lease = {"holderIdentity": "gateway-0", "renewTime": "2026-01-01T00:00:00.000000Z"}
     opted_in = {} if shell else {"stagedoor.dev/shell": "true"}
-    annotations = {"meta": {"labels": labels, "annotations": opted_in}}
+    marks = {"meta": {"labels": labels | opted_in}}
     objects: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
         (
-            _object("apps/v1", "Deployment", NAMESPACE, name, spec=workload, **annotations),
+            _object("apps/v1", "Deployment", NAMESPACE, name, spec=workload, **marks),
             {"replicas": 1, "readyReplicas": 1, "availableReplicas": 1, "updatedReplicas": 1},
         ),
         (

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -44,14 +45,15 @@ class Fenced:
     objects: list[Manifest]
 
 
-def install(lone: LoneApi, **values: object) -> Fenced:
+def install(lone: LoneApi, *, cluster_reads: bool = True, **values: Any) -> Fenced:
     number = next(_numbers)
     own, apps, staging = (f"{name}-{os.getpid()}-{number}" for name in ("own", "apps", "staging"))
     admin = Asker(lone.url, str(lone.folder / "ca.crt"), lone.token())
     for name in (own, apps, staging):
         assert admin.create(namespace_of(name)).ok
     spaces = [{"name": apps}, {"name": staging, "environment": "staging"}]
-    objects = render(namespace=own, apps={"namespaces": spaces}, **values)
+    named = {"namespaces": spaces, "clusterReads": cluster_reads}
+    objects = render(namespace=own, apps=named, **values)
     for manifest in objects:
         if manifest["kind"] in FENCES:
             made = admin.apply(manifest, manager="helm")
@@ -89,6 +91,12 @@ def fenced(lone: LoneApi) -> Fenced:
     release = install(lone)
     wait_for_policies(release)
     return release
+
+
+@pytest.fixture(scope="session")
+def narrow(lone: LoneApi) -> Fenced:
+    """One whose accounts have no rights in the whole cluster."""
+    return install(lone, cluster_reads=False)
 
 
 def wait_for_policies(fenced: Fenced) -> None:

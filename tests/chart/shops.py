@@ -19,7 +19,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
 )
 from stagedoor.shells.kubernetes.derive.kit import KitSource
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, derive, with_replicas
-from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
 from stagedoor.shells.kubernetes.names import REGISTER
 from tests.chart.conftest import KIT, WITHIN_S, Fenced
@@ -196,13 +196,15 @@ def app(name: str, pod: Manifest = POD, kind: str = "Deployment", **annotations:
     if kind == "StatefulSet":
         spec["serviceName"] = name
     annotations = {"privileges": "service-account"} | annotations
-    marks = {"stagedoor.dev/shell": "true"} | {
-        f"stagedoor.dev/{key.replace('_', '-')}": value for key, value in annotations.items()
-    }
+    marks = {f"stagedoor.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
-        "metadata": {"name": name, "annotations": marks},
+        "metadata": {
+            "name": name,
+            "labels": {"stagedoor.dev/shell": "true"},
+            "annotations": marks,
+        },
         "spec": spec,
     }
 
@@ -254,12 +256,12 @@ def gateway(
             on_problem=lambda what, problem: problems.append(problem),
         )
         judging = DeriveContext(given or Kit(KIT, kit), DEFAULTS, problems.append)
-        tasks = []
-        for namespace in (fenced.apps, fenced.staging):
-            cache = NamespaceCache(cluster, namespace)
-            register = Register(cluster, cache, judging)
-            works = (*(mirror.run() for mirror in cache.mirrors), register.run())
-            tasks += [loop.create_task(work) for work in works]
+        namespaces = (fenced.apps, fenced.staging)
+        cache = ClusterCache(cluster, namespaces)
+        tasks = [loop.create_task(work) for work in cache.work()]
+        for namespace in namespaces:
+            register = Register(cluster, NamespaceCache(cache, namespace), judging)
+            tasks.append(loop.create_task(register.run()))
         await stop.wait()
         for task in tasks:
             task.cancel()

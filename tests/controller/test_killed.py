@@ -61,8 +61,10 @@ class Mortal:
 
         return ask
 
-    def watch(self, kind: Kind, namespace: str, labels: str = "") -> AsyncGenerator[Change, None]:
-        return self._cluster.watch(kind, namespace, labels)
+    def watch(
+        self, kind: Kind, namespace: str, labels: str = "", **named: Any
+    ) -> AsyncGenerator[Change, None]:
+        return self._cluster.watch(kind, namespace, labels, **named)
 
 
 @pytest.fixture

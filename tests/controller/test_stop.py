@@ -46,10 +46,11 @@ async def test_a_namespace_that_the_settings_have_no_more_loses_its_shells() -> 
 
 @in_virtual_time
 async def test_a_namespace_that_the_settings_have_no_more_gets_no_shell() -> None:
-    async with story(AppSettings(warm=True)) as it:
+    async with story() as it:
+        it.app(warm="true")
         await it.until(it.pods, MINUTE_S)
         it.lead_no_more()
-        it.lead(AppSettings(warm=True), leaving=True)
+        it.lead(AppSettings(), leaving=True)
         await it.until(lambda: it.left() == set(), HOUR_S)
         await asyncio.sleep(HOUR_S)
         assert it.pods() == []
@@ -58,13 +59,14 @@ async def test_a_namespace_that_the_settings_have_no_more_gets_no_shell() -> Non
 @in_virtual_time
 async def test_all_shells_are_stopped_under_a_controller_that_works() -> None:
     messages: list[str] = []
-    async with story(AppSettings(warm=True)) as it:
+    async with story() as it:
+        it.app(warm="true")
         it.lead_no_more()
         working = election(it, "controller")
 
         async def work() -> None:
             guarded = LeaderOnly(it.cluster, lambda: working.leads)
-            await it.controller(AppSettings(warm=True), guarded).run()
+            await it.controller(AppSettings(), guarded).run()
 
         controller = asyncio.create_task(working.run(work))
         await it.until(it.pods, MINUTE_S)

@@ -298,6 +298,7 @@ async def test_a_policy_that_bounds_the_app_and_not_its_shell_is_reported_once()
         app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
         labels = app["spec"]["template"]["metadata"]["labels"]
         it.cluster.put(policy("bound", labels))
+        await it.come()
         await asyncio.sleep(HOUR_S)
         said = (
             "NetworkPolicy bound bounds what the app may reach, and not its shell; give the shell "

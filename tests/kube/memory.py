@@ -20,9 +20,14 @@ Key = tuple[Kind, str, str]
 
 
 class MemoryCluster:
-    """Satisfies `shells.kubernetes.ports.Cluster`. While it is `down` it answers no request."""
+    """Satisfies `shells.kubernetes.ports.Cluster`. While it is `down` it answers no request.
 
-    def __init__(self) -> None:
+    With `wide` a ClusterRole gives the right to read; without it each namespace's Role does. The right to
+    write is always a namespace's.
+    """
+
+    def __init__(self, *, wide: bool = True) -> None:
+        self._wide = wide
         self.objects: dict[Key, dict[str, Any]] = {}
         self.events: list[tuple[str, str]] = []
         """Reason and message of each Event."""
@@ -32,6 +37,10 @@ class MemoryCluster:
         """A pod's log."""
         self.asked: list[str] = []
         """The verb and kind of each write."""
+        self.read: list[Key] = []
+        """The objects that were read one by one."""
+        self.read_s = 0.0
+        """How long each of these takes."""
         self.refused: dict[str, str] = {}
         """Such writes (`apply Deployment`) are answered 403, with this message."""
         self.heard: list[Callable[[Key, Object | None], None]] = []
@@ -75,14 +84,21 @@ class MemoryCluster:
         self._closed.discard(namespace)
         self._tell(None)
 
+    def watches(self) -> int:
+        """Return how many watches are open."""
+        return len(self._watches)
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        await self._answer(namespace)
+        await self._answer_read(namespace)
+        self.read.append((kind, namespace, name))
+        if self.read_s:
+            await asyncio.sleep(self.read_s)
         return self.objects.get((kind, namespace, name))
 
     async def list(
         self, kind: Kind, namespace: str, labels: str = "", *, fields: str = ""
     ) -> Sequence[Object]:
-        await self._answer(namespace)
+        await self._answer_read(namespace)
         path, _, value = fields.partition("=")
         selected = [*self._selected(kind, namespace, labels)]
         if kind is Kind.EVENT:
@@ -138,7 +154,7 @@ class MemoryCluster:
                 self.drop((kind, namespace, name))
 
     async def logs(self, namespace: str, pod: str, container: str, *, lines: int) -> str:
-        await self._answer(namespace)
+        await self._answer_read(namespace)
         return "".join(self.said.get(pod, "").splitlines(keepends=True)[-lines:])
 
     async def report(
@@ -150,32 +166,47 @@ class MemoryCluster:
             self.reported.append({"metadata": {}, "regarding": regarding, "note": message})
 
     async def watch(
-        self, kind: Kind, namespace: str, labels: str = ""
+        self,
+        kind: Kind,
+        namespace: str,
+        labels: str = "",
+        *,
+        trim: Callable[[Object], Object] | None = None,
+        metadata_only: bool = False,
     ) -> AsyncGenerator[Change, None]:
+        def seen(resource: Object) -> Object:
+            if metadata_only:
+                resource = {
+                    name: resource[name]
+                    for name in ("apiVersion", "kind", "metadata")
+                    if name in resource
+                }
+            return trim(resource) if trim else resource
+
         news: asyncio.Queue[Key | None] = asyncio.Queue()
         self._watches.append(news)
-        known: dict[str, Object] = {}
+        known: dict[Key, Object] = {}
         failed = False
         key: Key | None = None
         try:
             while True:
-                if key is None and namespace in self._closed:
+                if key is None and not self._may_read(namespace):
                     failed = True
                     yield Change(Verb.FAILED, problem=self._forbidden(namespace))
                 elif key is None and not self.down:
                     listed = self._selected(kind, namespace, labels)
-                    known = {str(resource["metadata"]["name"]): resource for resource in listed}
-                    yield Change(Verb.LISTED, listed)
+                    known = {_key(resource): resource for resource in listed}
+                    yield Change(Verb.LISTED, [seen(resource) for resource in listed])
                     if failed:
                         failed = False
                         yield Change(Verb.RESUMED)
                 elif key is not None and not self.down and _is_in(key, kind, namespace):
                     old = self.objects.get(key)
                     if old is not None and _selects(labels, old):
-                        known[key[2]] = old
-                        yield Change(Verb.CHANGED, (old,))
-                    elif key[2] in known:
-                        yield Change(Verb.DELETED, (known.pop(key[2]),))
+                        known[key] = old
+                        yield Change(Verb.CHANGED, (seen(old),))
+                    elif key in known:
+                        yield Change(Verb.DELETED, (seen(known.pop(key)),))
                 key = await news.get()
         finally:
             self._watches.remove(news)
@@ -186,6 +217,10 @@ class MemoryCluster:
         self.reviews.append((user, tuple(groups), namespace, verb, resource))
         await self._answer()
         return self.allowed
+
+    async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
+        await self._answer()
+        return namespace not in self._closed
 
     async def close_connections(self) -> None: ...
 
@@ -224,6 +259,14 @@ class MemoryCluster:
         if namespace in self._closed:
             raise self._forbidden(namespace)
 
+    async def _answer_read(self, namespace: str) -> None:
+        await self._answer()
+        if not self._may_read(namespace):
+            raise self._forbidden(namespace)
+
+    def _may_read(self, namespace: str) -> bool:
+        return self._wide or (namespace != "" and namespace not in self._closed)
+
     def _forbidden(self, namespace: str) -> ClusterError:
         return _refused(403, "Forbidden", f"cannot read the namespace {namespace}: forbidden")
 
@@ -244,7 +287,9 @@ class MemoryCluster:
         own = before["metadata"] if before is not None else {"uid": self._uid(key)}
         meta |= {name: own[name] for name in OWN if name in own}
         written = {**wanted, "metadata": meta}
-        if key[0] is Kind.DEPLOYMENT and (before is None or before["spec"] != wanted["spec"]):
+        if key[0] in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and (
+            before is None or before["spec"] != wanted["spec"]
+        ):
             meta["generation"] = own.get("generation", 0) + 1
         if written == before:
             return before
@@ -348,9 +393,13 @@ def _is_in(key: Key, kind: Kind, namespace: str) -> bool:
 
 
 def _selects(labels: str, found: Object) -> bool:
-    """A label selector: `name`, `name=value`, `name in (a, b)`, of which all must fit."""
+    """A label selector: `name`, `!name`, `name=value`, `name in (a, b)`, of which all must fit."""
     has = found["metadata"].get("labels") or {}
     for term in re.split(r",(?![^(]*\))", labels) if labels else ():
+        if term.startswith("!"):
+            if term[1:] in has:
+                return False
+            continue
         name, _, listed = term.partition(" in ")
         name, _, value = name.partition("=")
         wanted = listed.strip("() ").replace(" ", "").split(",") if listed else [value]

@@ -45,6 +45,21 @@ def test_after_a_429_nothing_leaves_before_the_api_wants_it() -> None:
     assert bucket.take(8.0) == 0
 
 
+def test_a_patient_request_leaves_half_of_the_burst_to_others_and_has_no_place_in_the_order() -> (
+    None
+):
+    bucket = Bucket(rate_per_s=10, burst=4)
+    assert [bucket.take_patiently(0.0) for _ in range(2)] == [0, 0]
+    wait_s = bucket.take_patiently(0.0)
+    assert wait_s == pytest.approx(0.1)
+    # Others that come meanwhile do not wait for it, and it waits for them.
+    assert [bucket.take(0.05) for _ in range(2)] == [0, 0]
+    assert bucket.take_patiently(0.1) > 0
+    assert bucket.take_patiently(0.4) == 0
+    bucket.pause(9.0)
+    assert bucket.take_patiently(8.0) == pytest.approx(1.0)
+
+
 def test_a_clock_that_stands_still_or_goes_back_gives_nothing_away() -> None:
     bucket = Bucket(rate_per_s=1, burst=1)
     assert bucket.take(10.0) == 0

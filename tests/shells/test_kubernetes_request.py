@@ -9,7 +9,7 @@ import pytest
 from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.live.lease_writer import FRESH_S, LeaseWriter
-from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
 from stagedoor.shells.kubernetes.ports import Cause
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
@@ -23,7 +23,8 @@ class Gate:
     def __init__(self, cluster: MemoryCluster) -> None:
         self.cluster = cluster
         self.now = NOW
-        self.cache = NamespaceCache(cluster, "apps")
+        self.all = ClusterCache(cluster, ["apps"])
+        self.cache = NamespaceCache(self.all, "apps")
         self.lease_writer = LeaseWriter(cluster, self.cache, "gateway-1", lambda: self.now)
 
     def lease(self) -> Any:
@@ -41,7 +42,7 @@ async def gate() -> AsyncIterator[Gate]:
     cluster = MemoryCluster()
     cluster.put(deployment("apps"))
     made = Gate(cluster)
-    tasks = [asyncio.create_task(mirror.run()) for mirror in made.cache.mirrors]
+    tasks = [asyncio.create_task(work) for work in made.all.work()]
     assert await made.cache.synced(5)
     yield made
     for task in tasks:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stagedoor.model.cluster import Kind
-from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
 from stagedoor.shells.kubernetes.names import SHELL_OF
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
@@ -59,7 +59,8 @@ def put(cluster: MemoryCluster, kind: Kind, found: dict[str, Any]) -> None:
 class Seen:
     def __init__(self, cluster: MemoryCluster) -> None:
         self.cluster = cluster
-        self.cache = NamespaceCache(cluster, "apps")
+        self.all = ClusterCache(cluster, ["apps"])
+        self.cache = NamespaceCache(self.all, "apps")
 
     async def settled(self) -> None:
         for _ in range(20):
@@ -77,7 +78,7 @@ async def seen() -> AsyncIterator[Seen]:
     put(cluster, Kind.DEPLOYMENT, shell(1))
     put(cluster, Kind.REPLICA_SET, replica_set())
     made = Seen(cluster)
-    tasks = [asyncio.create_task(mirror.run()) for mirror in made.cache.mirrors]
+    tasks = [asyncio.create_task(work) for work in made.all.work()]
     assert await made.cache.synced(5)
     yield made
     for task in tasks:

@@ -4,8 +4,8 @@ It needs no running gateway, because it reads the cluster's API.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from stagedoor.admin.kubernetes import cluster_of, defaults_of, kit_of, replica
@@ -23,9 +23,10 @@ from stagedoor.shells.kubernetes.derive.explain import ShellReport, explain
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
 from stagedoor.shells.kubernetes.live.events import SUITABLE, UNSUITABLE, opt_in_problem
+from stagedoor.shells.kubernetes.live.mirror import list_everywhere
 from stagedoor.shells.kubernetes.live.outdated import sentence
 from stagedoor.shells.kubernetes.live.register import derive_now
-from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
+from stagedoor.shells.kubernetes.names import CONTAINER, OPT_IN, SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cause
 
 SYNC_S = 15.0
@@ -62,6 +63,9 @@ class Apps:
 
     async def list(self, inside: Mapping[str, Sequence[str]]) -> list[ClusterApp]:
         """List all apps by name. `inside` has the user of each open session, by target."""
+        with suppress(TimeoutError):  # `unserved` is complete then
+            async with asyncio.timeout(SYNC_S):
+                await self._shells.access.asked.wait()
         rows = [
             await self._describe(target, inside.get(str(target), ()))
             for target in self._shells.targets()
@@ -76,22 +80,18 @@ class Apps:
     async def _unsuitable(self) -> Sequence[ClusterApp]:
         """Return the objects that offer a shell but can have none, with the reason."""
         rows = []
-        for environment, namespace in self._namespaces.items():
-            for kind in (*SUITABLE, *UNSUITABLE):
-                try:
-                    objects_ = await self._cluster.list(kind, namespace)
-                except ClusterError:
-                    continue  # no right to list them
-                rows += [
-                    ClusterApp(
-                        Target(object_["metadata"]["name"], environment),
-                        str(kind),
-                        ShellState.FAILED,
-                        why,
-                    )
-                    for object_ in objects_
-                    if (why := opt_in_problem(object_)) is not None
-                ]
+        environments = {namespace: name for name, namespace in self._namespaces.items()}
+        for kind in (*SUITABLE, *UNSUITABLE):
+            opted_in: Iterable[Object] = ()
+            with suppress(ClusterError):  # no right to list them
+                opted_in = await list_everywhere(
+                    self._cluster, kind, environments, f"{OPT_IN}=true"
+                )
+            for item in opted_in:
+                if (why := opt_in_problem(item)) is not None:
+                    metadata = item["metadata"]
+                    target = Target(metadata["name"], environments[metadata["namespace"]])
+                    rows.append(ClusterApp(target, str(kind), ShellState.FAILED, why))
         return rows
 
     async def _describe(self, target: Target, inside: Sequence[str] = ()) -> ClusterApp:
@@ -127,7 +127,9 @@ class Apps:
             policies = await self._cluster.list(Kind.NETWORK_POLICY, namespace)
         except ClusterError:
             return None  # no right to list them
-        return egress_problem(app, policies, self._settings.controller.pod_labels)
+        labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
+        pod_labels = self._settings.controller.pod_labels
+        return egress_problem(app["metadata"]["name"], labels, policies, pod_labels)
 
     async def start(self, target: Target, progress: Progress) -> ClusterApp:
         """Request the shell's start, and wait for it. Raises NotFoundError, StagedoorError."""

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from stagedoor.controller.app_reader import AppReader
 from stagedoor.controller.make import ShellWriter, StepError
 from stagedoor.controller.metrics import Metrics
-from stagedoor.controller.mirrors import NamespaceMirrors
+from stagedoor.controller.mirrors import ControllerMirrors, NamespaceMirrors, is_annotated
 from stagedoor.controller.opt_ins import OptIns
 from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
@@ -35,11 +35,8 @@ class LeaderOnly:
         self._cluster = cluster
         self._leads = leads
         self.get, self.list, self.logs = cluster.get, cluster.list, cluster.logs
-        self.watch, self.may, self.close_connections = (
-            cluster.watch,
-            cluster.may,
-            cluster.close_connections,
-        )
+        self.watch, self.may, self.may_i = cluster.watch, cluster.may, cluster.may_i
+        self.close_connections = cluster.close_connections
         self.apply = self._guard(cluster.apply)
         self.create = self._guard(cluster.create)
         self.merge = self._guard(cluster.merge)
@@ -64,6 +61,10 @@ class LeaderOnly:
         if self._leads():
             await self._cluster.report(about, reason=reason, message=message, warning=warning)
 
+
+FIRST_S = 3600.0
+"""How long ago, in the queue's order, an app that has changed became due: at a start of the controller it
+does not wait for the thousands of others."""
 
 CONCURRENCY = 8
 """The most apps that are reconciled at the same time. Most of that time is waiting for the API."""
@@ -100,49 +101,52 @@ class Controller:
         self._clock = clock
         self._queue: WorkQueue[Target] = WorkQueue()
         self._wake = asyncio.Event()
+        leaving = tuple(leaving)
+        self._mirrors = ControllerMirrors(
+            cluster, frozenset((*namespaces.values(), *leaving)), self._app_changed
+        )
+        self._mirrors.access.on_change = self._access_changed
         self._namespaces = {
-            environment: NamespaceMirrors(cluster, name, partial(self._app_changed, environment))
+            environment: NamespaceMirrors(self._mirrors, name)
             for environment, name in namespaces.items()
         }
         for name in leaving:
             # A key that is no valid environment, for such a shell has no name that a developer could use.
-            key = f"({name})"
-            self._namespaces[key] = NamespaceMirrors(
-                cluster, name, partial(self._app_changed, key), offers=False
-            )
-        self._reconciler = Reconciler(cluster, maker, kit, self._namespaces, defaults, now)
-        self._opt_ins = OptIns(cluster, kit.pod_labels)
+            self._namespaces[f"({name})"] = NamespaceMirrors(self._mirrors, name, offers=False)
+        self._environments = {view.namespace: name for name, view in self._namespaces.items()}
+        reader = AppReader(cluster, kit, defaults, clock)
+        self._reconciler = Reconciler(cluster, maker, reader, self._namespaces, now)
+        self._opt_ins = OptIns(cluster, kit.pod_labels, self._namespaces, reader.readings)
         self._requests: dict[Target, object] = {}
         """For each shell, the number of requests for it and whether its lease has a failure, as last seen.
         A renewal of the lease is no request."""
         self._apps: dict[Target, object] = {}
-        """The last seen state, without the status, of each app that has no shell."""
+        """The last seen state, without the status, of each app that waits for a shell or is annotated."""
         self._loop = asyncio.get_running_loop()
 
     def unserved(self) -> dict[str, str]:
         """Return the reason, in one line, for each namespace that is not served at the moment."""
-        problems = {
-            namespace.namespace: namespace.problem for namespace in self._namespaces.values()
-        }
+        problems = {view.namespace: view.why_unserved for view in self._namespaces.values()}
         return {name: problem for name, problem in problems.items() if problem is not None}
 
     async def run(self) -> None:
         """Watch and work until cancelled. A write that is under way then may or may not take effect."""
         async with asyncio.TaskGroup() as tasks:
+            for work in self._mirrors.work():
+                tasks.create_task(work)
             for environment, namespace in self._namespaces.items():
-                for mirror in namespace.mirrors:
-                    tasks.create_task(mirror.run())
-                tasks.create_task(self._serve(environment, namespace))
+                tasks.create_task(self._begin(environment, namespace))
+            tasks.create_task(self._opt_ins.run())
             await self._work(tasks)
 
-    async def _serve(self, environment: str | None, namespace: NamespaceMirrors) -> None:
-        """Wait until a namespace is listed, queue its apps, and check its opt-ins until cancelled.
+    async def _begin(self, environment: str | None, namespace: NamespaceMirrors) -> None:
+        """Wait until a namespace is listed, and queue its apps.
 
         Nothing is decided before, for an object that is not listed yet would count as deleted.
         """
         await namespace.wait_until_synced()
-        self._queue_namespace(environment, namespace)
-        await self._opt_ins.run(namespace)
+        for app in namespace.with_shell() | namespace.list_annotated():
+            self._add(Target(app, environment), at_once=False)
 
     def refresh(self) -> None:
         """Bring every shell's ConfigMap up to date after a policy change. May be called in any thread."""
@@ -150,14 +154,20 @@ class Controller:
             self._loop.call_soon_threadsafe(self.queue_all)
 
     def queue_all(self) -> None:
-        """Queue every app, and every deleted app with objects left, in the namespaces that are listed."""
+        """Queue every app with a shell, or with objects of one left, in the namespaces that are listed."""
         for environment, namespace in self._namespaces.items():
             if namespace.is_synced:
-                self._queue_namespace(environment, namespace)
+                for app in namespace.with_shell():
+                    self._add(Target(app, environment), at_once=False)
 
-    def _queue_namespace(self, environment: str | None, namespace: NamespaceMirrors) -> None:
-        for app in namespace.app_names():
-            self._add(Target(app, environment))
+    def _access_changed(self, name: str) -> None:
+        """Try again what was refused in a namespace that is served again."""
+        environment = self._environments[name]
+        namespace = self._namespaces[environment]
+        if namespace.is_synced and namespace.problem is None:
+            for app in namespace.with_shell():
+                self._queue.forgive(Target(app, environment))
+                self._add(Target(app, environment))
 
     async def _work(self, tasks: asyncio.TaskGroup) -> None:
         slots = asyncio.Semaphore(CONCURRENCY)
@@ -209,9 +219,10 @@ class Controller:
         now = self._clock()
         self._on_problem(target, str(error), self._queue.retry(target, now) - now)
 
-    def _app_changed(self, environment: str | None, app: str, kind: Kind) -> None:
-        namespace = self._namespaces.get(environment)
-        if namespace is None or not namespace.is_synced or not valid_app(app):
+    def _app_changed(self, name: str, app: str, kind: Kind) -> None:
+        environment = self._environments[name]
+        namespace = self._namespaces[environment]
+        if not namespace.is_synced or not valid_app(app):
             return
         target = Target(app, environment)
         if kind is Kind.LEASE:
@@ -223,8 +234,13 @@ class Controller:
             if request and before == (request[0], False) and request[1]:
                 self._requests[target] = request
             self._forgive_if_changed(self._requests, target, request or None)
-        elif kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET) and namespace.shell(app) is None:
-            self._forgive_if_changed(self._apps, target, _without_status(namespace.app(app)))
+        elif namespace.shell(app) is None:
+            state = _without_status(namespace.app(app))
+            if not namespace.has_objects(app) and not is_annotated(namespace.app(app)):
+                state = None
+                if target not in self._apps:
+                    return  # one of the many apps without a shell
+            self._forgive_if_changed(self._apps, target, state)
         self._add(target)
 
     def _forgive_if_changed(
@@ -239,8 +255,9 @@ class Controller:
             known[target] = now
         self._queue.forgive(target)
 
-    def _add(self, target: Target) -> None:
-        self._queue.add(target, self._clock())
+    def _add(self, target: Target, *, at_once: bool = True) -> None:
+        """Queue a target: at once if it has changed, else behind all that have."""
+        self._queue.add(target, self._clock() - (FIRST_S if at_once else 0.0))
         self._wake.set()
 
     def measure(self) -> Metrics:
@@ -249,14 +266,14 @@ class Controller:
         self.metrics.unserved = unserved
         self.metrics.served = len(self._namespaces) - unserved
         self.metrics.queue = len(self._queue)
-        self.metrics.apps = sum(namespace.apps() for namespace in self._namespaces.values())
+        self.metrics.apps = sum(mirror.count() for mirror in self._mirrors.apps)
         self.metrics.shells = sum(namespace.shells() for namespace in self._namespaces.values())
         return self.metrics
 
 
 def _without_status(app: Object | None) -> object:
-    """Return the parts of an app that its author writes; its status changes with every pod."""
+    """Return what shows a change by the app's author; its status changes with every pod."""
     if app is None:
         return None
     meta = app["metadata"]
-    return (meta.get("uid"), app.get("spec"), meta.get("labels"), meta.get("annotations"))
+    return (meta.get("uid"), meta.get("generation"), meta.get("annotations"))

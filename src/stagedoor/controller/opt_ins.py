@@ -1,67 +1,99 @@
 """Problems that an app's author should know before a login asks for a shell.
 
-These are opt-ins that cannot work, and NetworkPolicies that do not select the shell.
+These are opt-ins that cannot work, and NetworkPolicies that do not select the shell of an app that has one.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
+from stagedoor.controller.app_reader import AppRecord
 from stagedoor.controller.mirrors import NamespaceMirrors
 from stagedoor.model.cluster import ClusterError, Kind, Object
+from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
 from stagedoor.shells.kubernetes.live import events
 from stagedoor.shells.kubernetes.live.events import UNSUITABLE, opt_in_problem
-from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell
+from stagedoor.shells.kubernetes.live.mirror import list_everywhere
+from stagedoor.shells.kubernetes.names import OPT_IN
 from stagedoor.shells.kubernetes.ports import Cluster
 
 CHECK_EVERY_S = 60.0
 """The longest time until the author of an opt-in sees the Event. Each check lists a few short kinds."""
 
+Problem = tuple[Object, str, str]
+"""An object, the reason of the Event about it, and its text."""
+
 
 class OptIns:
     """The checks of opt-ins, which report each problem once, by an Event on the object.
 
-    The first check reads the Events of each object, so that problems which the previous leader reported are
-    not reported again.
+    `namespaces` maps an environment to its mirrors, `readings` has the apps with a shell. The first problem
+    of an object is looked for among its Events, since the previous leader may have reported it.
     """
 
-    def __init__(self, cluster: Cluster, pod_labels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        pod_labels: Mapping[str, str],
+        namespaces: Mapping[str | None, NamespaceMirrors],
+        readings: Mapping[Target, AppRecord],
+    ) -> None:
         self._cluster = cluster
         self._pod_labels = pod_labels
-        self._checked: set[str] = set()
-        """The namespaces that this controller has checked before."""
+        self._namespaces = namespaces
+        self._readings = readings
         self._reported: dict[tuple[str, str, str], str] = {}
         """The reported problems, by kind, namespace and name."""
+        self._checked: set[tuple[str, str, str]] = set()
+        """The objects whose Events were read."""
 
-    async def run(self, namespace: NamespaceMirrors) -> None:
-        """Check a namespace that is listed, once a minute until cancelled."""
+    async def run(self) -> None:
+        """Check all namespaces that are listed, once a minute until cancelled."""
         while True:
-            await self._check(namespace)
+            await self._check()
             await asyncio.sleep(CHECK_EVERY_S)
 
-    async def _check(self, namespace: NamespaceMirrors) -> None:
-        name = namespace.namespace
-        workloads = list(namespace.opted_in())
-        for kind in UNSUITABLE:
-            workloads += await self._list(name, kind)
-        policies = await self._list(name, Kind.NETWORK_POLICY)
+    async def _check(self) -> None:
         problems: dict[tuple[str, str, str], str] = {}
-        for workload in workloads:
-            problem, reason = opt_in_problem(workload), "ShellImpossible"
-            if problem is None and offers_shell(workload):
-                problem = egress_problem(workload, policies, self._pod_labels)
-                reason = "ShellOutsidePolicy"
-            if problem is None:
-                continue
-            key = (str(workload["kind"]), name, str(workload["metadata"]["name"]))
+        for item, reason, problem in [*await self._impossible(), *await self._outside_policy()]:
+            key = (str(item["kind"]), item["metadata"]["namespace"], str(item["metadata"]["name"]))
             problems[key] = problem
             if self._reported.get(key) == problem:
                 continue
-            if name in self._checked or not await self._is_reported(workload, problem):
-                await self._cluster.report(workload, reason=reason, message=problem, warning=True)
-        self._checked.add(name)
-        others = {key: problem for key, problem in self._reported.items() if key[1] != name}
-        self._reported = others | problems
+            is_new = key in self._checked or not await self._is_reported(item, problem)
+            self._checked.add(key)
+            if is_new:
+                await self._cluster.report(item, reason=reason, message=problem, warning=True)
+        self._reported = problems
+
+    async def _impossible(self) -> list[Problem]:
+        """Return the objects that offer a shell and can have none."""
+        items = [item for view in self._namespaces.values() for item in view.list_misnamed()]
+        for kind in UNSUITABLE:
+            items += await self._list(kind, f"{OPT_IN}=true")
+        return [
+            (item, "ShellImpossible", problem)
+            for item in items
+            if (problem := opt_in_problem(item)) is not None
+        ]
+
+    async def _outside_policy(self) -> list[Problem]:
+        """Return the apps whose running shell may reach more than they do."""
+        policies: dict[str, list[Object]] = defaultdict(list)
+        if self._readings:
+            for policy in await self._list(Kind.NETWORK_POLICY):
+                policies[policy["metadata"]["namespace"]].append(policy)
+        problems: list[Problem] = []
+        for target, reading in self._readings.items():
+            view = self._namespaces[target.environment]
+            app, bounding = view.app(target.app), policies.get(view.namespace)
+            if app is not None and bounding:
+                problem = egress_problem(target.app, reading.labels, bounding, self._pod_labels)
+                if problem is not None:
+                    problems.append((app, "ShellOutsidePolicy", problem))
+        return problems
 
     async def _is_reported(self, workload: Object, problem: str) -> bool:
         """Return whether an Event on the object has this problem already."""
@@ -74,8 +106,8 @@ class OptIns:
             return False
         return any(events.note(event) == problem for event in events.about(candidates, workload))
 
-    async def _list(self, namespace: str, kind: Kind) -> Sequence[Object]:
-        try:
-            return await self._cluster.list(kind, namespace)
-        except ClusterError:
-            return ()  # the Role of an earlier chart lacks the right to list them
+    async def _list(self, kind: Kind, labels: str = "") -> Iterable[Object]:
+        namespaces = {view.namespace for view in self._namespaces.values()}
+        with suppress(ClusterError):
+            return await list_everywhere(self._cluster, kind, namespaces, labels)
+        return ()

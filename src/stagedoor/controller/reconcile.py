@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from stagedoor.controller.app_reader import AppReader
 from stagedoor.controller.make import ShellWriter, StepError
 from stagedoor.controller.mirrors import NamespaceMirrors, digest, digest_of
 from stagedoor.controller.snapshot import AppSnapshot, read_app
@@ -11,8 +12,7 @@ from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import Target
 from stagedoor.shells.authorized import KEYS_LEASE_S, RENEW_AT
 from stagedoor.shells.kubernetes.derive import objects
-from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
-from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.live import lifecycle
 from stagedoor.shells.kubernetes.live.lifecycle import (
@@ -35,6 +35,7 @@ from stagedoor.wire.rfc3339 import show_time
 
 AGAIN_S = 1.0
 """Seconds until an app is reconciled again when no decision was possible."""
+NEVER = float("-inf")
 REPORT_EVERY_S = 60.0
 """The shortest time between two Events for a shell's failures. Its lease shows every failure to the waiting
 logins."""
@@ -59,9 +60,8 @@ class Reconciler:
 
     cluster: Cluster
     maker: ShellWriter
-    kit: Kit
+    reader: AppReader
     namespaces: Mapping[str | None, NamespaceMirrors]
-    defaults: AppSettings = DEFAULT_SETTINGS
     now: Callable[[], float] = time.time
     _problems: dict[Target, tuple[str, ...]] = field(default_factory=dict)
     """The errors in each app's annotations for which there are Events."""
@@ -74,16 +74,27 @@ class Reconciler:
         """Decide on one app, and do the next thing for it. Raises StepError, ClusterError."""
         mirrors = self.namespaces[target.environment]
         self._requests[target] = objects.asked(mirrors.lease(target.app))
-        seen = read_app(target, mirrors, self.kit, self.defaults)
+        began = self.reader.clock()
+        seen = await self._read(target)
         await self._report_problems(seen)
         decision = decide(seen.state, self.now())
-        if isinstance(decision, AskLog | Replace | ScaleToZero | Delete):
-            # The shell may end, so read its log and its lease from the API: a mirror may lag behind.
+        if isinstance(decision, StartShell | AskLog | Replace | ScaleToZero | Delete):
+            # A mirror may lag behind: the app is read for a start, log and lease for the end of a shell.
             log = await self._read_log(seen) if isinstance(decision, AskLog) else None
-            await self._read_lease(seen)
-            seen = read_app(target, mirrors, self.kit, self.defaults, log)
+            if not isinstance(decision, StartShell):
+                await self._read_lease(seen)
+            is_start = isinstance(decision, StartShell | Replace)
+            seen = await self._read(target, since=began if is_start else NEVER, log=log)
             decision = decide(seen.state, self.now())
         return ReconcileResult(type(decision).__name__, await self._do(decision, seen))
+
+    async def _read(
+        self, target: Target, *, since: float = NEVER, log: str | None = None
+    ) -> AppSnapshot:
+        """Read the state of one app, and the app itself if that is needed and was not read `since` then."""
+        mirrors = self.namespaces[target.environment]
+        derived = await self.reader.derive(target, mirrors, since)
+        return read_app(target, mirrors, derived, self.reader.defaults, log)
 
     async def fail(self, target: Target, error: StepError) -> None:
         """Report to the waiting logins why a shell cannot be created. Raises nothing."""

@@ -1,6 +1,5 @@
 """The state of one app, which a reconcile reads before it decides."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stagedoor.controller.mirrors import NamespaceMirrors
@@ -10,12 +9,9 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import (
     AppSettings,
     WrongSettings,
-    is_offered,
     read_settings,
 )
-from stagedoor.shells.kubernetes.derive.compare import spec_hash
-from stagedoor.shells.kubernetes.derive.kit import Kit
-from stagedoor.shells.kubernetes.derive.shell import Derived, derive, running_digests
+from stagedoor.shells.kubernetes.derive.shell import Derived
 from stagedoor.shells.kubernetes.live import lifecycle
 from stagedoor.shells.kubernetes.live.lifecycle import LifecycleState, ShellStatus
 from stagedoor.shells.kubernetes.names import IDLE_SINCE, SPEC, STALE, TEMPLATE
@@ -26,8 +22,9 @@ from stagedoor.wire.rfc3339 import parse_time
 class AppSnapshot:
     """The state of one app at one moment.
 
-    `app` is its Deployment or StatefulSet, None if it is deleted; `derived` is the shell that would be
-    created now, None if the app offers none; `state` is all that the decision depends on.
+    `app` is the metadata of its Deployment or StatefulSet, None if it offers no shell; `derived` is the shell
+    that would be created now, None if the app offers none or was not read; `state` is all that the decision
+    depends on.
     """
 
     target: Target
@@ -46,22 +43,25 @@ class AppSnapshot:
 def read_app(
     target: Target,
     mirrors: NamespaceMirrors,
-    kit: Kit,
+    derived: Derived | WrongSettings | None,
     defaults: AppSettings,
     log: str | None = None,
 ) -> AppSnapshot:
-    """Read the state of one app from the mirrors; `log` is as in `LifecycleState`."""
-    app, shell = mirrors.app(target.app), mirrors.shell(target.app)
-    offered = mirrors.offers and app is not None and is_offered(app)
+    """Read the state of one app from the mirrors.
+
+    `derived` is the shell derived from the app as it was last read (`AppReader`), None if it was not read;
+    `log` is as in `LifecycleState`.
+    """
+    app, shell = find_app(target, mirrors), mirrors.shell(target.app)
     settings: AppSettings | WrongSettings = defaults
-    derived: Derived | WrongSettings | None = None
-    if app is not None and offered:
+    if app is not None:
         settings = read_settings(app, defaults)
-        derived = _derive(app, settings, kit, mirrors)
+    if app is None or isinstance(settings, WrongSettings):
+        derived = settings if isinstance(settings, WrongSettings) else None
     lease = mirrors.lease(target.app)
     renewed_at = objects.renewed_at(lease) if lease else None
     state = LifecycleState(
-        offered=offered,
+        offered=app is not None,
         settings=derived if isinstance(derived, WrongSettings) else settings,
         template=derived.template if isinstance(derived, Derived) else None,
         renewed_at=renewed_at,
@@ -73,13 +73,9 @@ def read_app(
     return AppSnapshot(target, mirrors, app, settings, derived, state)
 
 
-def _derive(
-    app: Object, settings: AppSettings | WrongSettings, kit: Kit, mirrors: NamespaceMirrors
-) -> Derived | WrongSettings:
-    if isinstance(settings, WrongSettings):
-        return settings
-    digests: Mapping[str, str] = running_digests(app, mirrors.app_pods())
-    return derive(app, settings, kit, digests=digests, claims=mirrors.claims())
+def find_app(target: Target, mirrors: NamespaceMirrors) -> Object | None:
+    """Return the metadata of an app if it may have a shell, else None."""
+    return mirrors.app(target.app) if mirrors.offers else None
 
 
 def _status(shell: Object | None, running: bool) -> ShellStatus | None:
@@ -92,5 +88,5 @@ def _status(shell: Object | None, running: bool) -> ShellStatus | None:
         stale=annotations.get(STALE),
         idle_since=parse_time(str(annotations.get(IDLE_SINCE, ""))),
         running=running,
-        modified=annotations.get(SPEC) != spec_hash(shell),
+        modified=annotations.get(SPEC) != shell["hash"],
     )

@@ -1,6 +1,7 @@
 """The sending of requests to the API: paced, within time limits, and repeated when the API asks for it."""
 
 import asyncio
+import copy
 import random
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ import msgspec
 from stagedoor.kube import answers
 from stagedoor.kube.answers import ApiRequest
 from stagedoor.kube.http import Http, HttpAnswer, HttpRequest
-from stagedoor.kube.pace import URGENT_LIMIT_S, Bucket, Limits, retry_after_s
+from stagedoor.kube.pace import PATIENT_S, URGENT_LIMIT_S, Bucket, Limits, retry_after_s
 from stagedoor.kube.wire import NoApiAnswerError
 from stagedoor.model.cluster import Object
 
@@ -41,6 +42,7 @@ class ApiClient:
         self.tally: Counter[tuple[str, str, int]] = Counter() if tally is None else tally
         self.clock = clock
         self._bucket = bucket
+        self._is_patient = False
         self._room = asyncio.Semaphore(limits.in_flight)
 
     def urgent(self) -> "ApiClient":
@@ -48,9 +50,23 @@ class ApiClient:
         quick = replace(self.limits, ask_s=URGENT_LIMIT_S, patience_s=0.0)
         return ApiClient(self.http, quick, None, tally=self.tally, clock=self.clock)
 
+    def make_patient(self) -> "ApiClient":
+        """Return a client for large lists: while others have requests to send, its own wait for PATIENT_S."""
+        twin = copy.copy(self)
+        twin._is_patient = True
+        return twin
+
     async def pace(self) -> None:
         """Wait until the next request may be sent."""
-        if self._bucket is not None and (wait_s := self._bucket.take(self.clock())) > 0:
+        if self._bucket is None:
+            return
+        patient_until = self.clock() + (PATIENT_S if self._is_patient else 0.0)
+        while self.clock() < patient_until:
+            wait_s = self._bucket.take_patiently(self.clock())
+            if not wait_s:
+                return
+            await asyncio.sleep(wait_s)
+        if (wait_s := self._bucket.take(self.clock())) > 0:
             await asyncio.sleep(wait_s)
 
     async def object(self, operation: ApiRequest, request: HttpRequest) -> Object:

@@ -184,14 +184,21 @@ class KubeCluster:
         await self._reporter.report(about, reason=reason, message=message, warning=warning)
 
     async def watch(
-        self, kind: Kind, namespace: str, labels: str = "", *, trim: Trim | None = None
+        self,
+        kind: Kind,
+        namespace: str,
+        labels: str = "",
+        *,
+        trim: Trim | None = None,
+        metadata_only: bool = False,
     ) -> AsyncGenerator[Change, None]:
         """Yield a list of the objects, then every change, until the iterator is closed. Raises nothing.
 
-        `trim` reduces each object as soon as it is read, so that a large list is never in memory as a
-        whole. It must keep `metadata.name` and the namespace.
+        A namespace of "" is every namespace. `trim` reduces each object as soon as it is read, so that a
+        large list is never in memory as a whole. It must keep `metadata.name` and the namespace. With
+        `metadata_only` the API sends only the metadata.
         """
-        selection = ListOptions(kind, namespace, labels)
+        selection = ListOptions(kind, namespace, labels, metadata_only=metadata_only)
         report = self._watch_problems.report
         follow = ResourceWatch(self._client, selection, trim, report, random.random)
         async with aclosing(follow.changes()) as changes:
@@ -206,17 +213,25 @@ class KubeCluster:
         `resource` is `plural[.group][/subresource]`, as for `kubectl auth can-i`.
         """
         about = {"user": user, "groups": list(groups)}
-        return await self._review("SubjectAccessReview", about, (namespace, verb, resource, ""))
+        wanted = (namespace, verb, resource, "")
+        return await self._review(self._client, "SubjectAccessReview", about, wanted)
 
     async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
         """Return whether our own account has a right (SelfSubjectAccessReview). Raises ClusterError.
 
         It needs no right to ask this. `name` is the object's; "" stands for any.
         """
-        return await self._review("SelfSubjectAccessReview", {}, (namespace, verb, resource, name))
+        wanted = (namespace, verb, resource, name)
+        return await self._review(
+            self._client.make_patient(), "SelfSubjectAccessReview", {}, wanted
+        )
 
     async def _review(
-        self, kind: str, about: Mapping[str, object], wanted: tuple[str, str, str, str]
+        self,
+        client: ApiClient,
+        kind: str,
+        about: Mapping[str, object],
+        wanted: tuple[str, str, str, str],
     ) -> bool:
         namespace, verb, resource, name = wanted
         plural, _, subresource = resource.partition("/")
@@ -236,7 +251,7 @@ class KubeCluster:
         }
         path = f"/apis/authorization.k8s.io/v1/{kind.lower()}s"
         request = HttpRequest("POST", path, encoded(review))
-        review_result = await self._client.object(ApiRequest("create", kind), request)
+        review_result = await client.object(ApiRequest("create", kind), request)
         status = review_result.get("status") or {}
         return status.get("allowed") is True and status.get("denied") is not True
 

@@ -88,7 +88,8 @@ class ResourceWatch:
         while True:
             try:
                 if not self._version:
-                    items, version = await lists.snapshot(self._client, self._selection, self._trim)
+                    client = self._client.make_patient()
+                    items, version = await lists.snapshot(client, self._selection, self._trim)
                     yield Change(Verb.LISTED, items)
                     self._version = version
                 began = self._clock()
@@ -131,9 +132,8 @@ class ResourceWatch:
         path = paths.with_query(paths.collection(self._kind, self._selection.namespace), query)
         end = self._clock() + length_s + self._limits.late_s
         await self._client.pace()
-        async with self._client.http.stream(
-            HttpRequest("GET", path), self._limits.answer_s
-        ) as stream:
+        request = HttpRequest("GET", path, accept=self._selection.accept(of_list=False))
+        async with self._client.http.stream(request, self._limits.answer_s) as stream:
             status = stream.head.status
             self._client.tally["watch", str(self._kind), status] += 1
             if status >= 300 or "json" not in stream.head.content_type:
@@ -177,8 +177,8 @@ class ResourceWatch:
         if verb is None:
             return None
         item["metadata"].pop("managedFields", None)
-        item = dict(self._trim(item)) if self._trim else item
-        return Change(verb, (item,))
+        item = self._selection.with_kind(item)
+        return Change(verb, (self._trim(item) if self._trim else item,))
 
     def _restart_error(self, body: bytes) -> _RestartError:
         code, sentence = answers.watch_error(body)
@@ -256,10 +256,11 @@ class Lines:
 
 
 API = "the cluster's API"
+CLUSTER = "the whole cluster"
 
 
 class WatchProblems:
-    """A reporter of the parts of the cluster (`API`, `namespace apps`) that cannot be watched.
+    """A reporter of the parts of the cluster (`API`, `CLUSTER`, `namespace apps`) that cannot be watched.
 
     It reports a part with the reason when the first of its watches fails, and with None once all of them work
     again.
@@ -286,4 +287,4 @@ class WatchProblems:
 def _part(watch: ApiRequest, problem: ClusterError) -> str:
     if problem.reason == NO_ANSWER:
         return API
-    return f"namespace {watch.namespace}" if watch.namespace else str(watch)
+    return f"namespace {watch.namespace}" if watch.namespace else CLUSTER

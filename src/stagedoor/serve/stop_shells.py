@@ -1,7 +1,7 @@
 """`stagedoor controller --stop-shells`: the first step of an uninstall."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from stagedoor.admin.kubernetes import cluster_of, election_of, replica
 from stagedoor.controller.loop import LeaderOnly
@@ -10,7 +10,7 @@ from stagedoor.model.cluster import ClusterError, Kind
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
-from stagedoor.shells.kubernetes.live.namespace_cache import shell_of
+from stagedoor.shells.kubernetes.live.mirror import list_everywhere, shell_of
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
 from stagedoor.store.liveness.instances import new_instance_id
@@ -70,7 +70,7 @@ async def stop_all(
     names = tuple(namespaces)
     while True:
         try:
-            left = [pod for name in names for pod in await _remove(cluster, name)]
+            left = await _remove(cluster, names)
         except ClusterError as error:
             if not error.retry:
                 raise
@@ -85,13 +85,15 @@ async def stop_all(
         await asyncio.sleep(AGAIN_S)
 
 
-async def _remove(cluster: Cluster, namespace: str) -> Sequence[str]:
+async def _remove(cluster: Cluster, namespaces: Collection[str]) -> Sequence[str]:
     """Delete all objects of shells once. Return the pods that are left, as `namespace/name`."""
-    apps = set()
+    shells = set()
     for kind in _LISTED:
-        apps |= {shell_of(item) for item in await cluster.list(kind, namespace, SHELL_OF)}
-    for app in apps - {None}:
+        for item in await list_everywhere(cluster, kind, namespaces, SHELL_OF):
+            if (app := shell_of(item)) is not None:
+                shells.add((item["metadata"]["namespace"], app))
+    for namespace, app in shells:
         for kind in _REMOVED:
-            await cluster.delete(kind, namespace, shell_object(str(app)))
-    pods = await cluster.list(Kind.POD, namespace, SHELL_OF)
-    return [f"{namespace}/{pod['metadata']['name']}" for pod in pods]
+            await cluster.delete(kind, namespace, shell_object(app))
+    pods = await list_everywhere(cluster, Kind.POD, namespaces, SHELL_OF)
+    return [f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in pods]

@@ -1,8 +1,12 @@
-"""A namespace whose RoleBinding is deleted, at the real API server's RBAC: the others are served on."""
+"""A namespace whose RoleBinding is deleted, at the real API server's RBAC: the others are served on.
+
+The account may read the whole cluster, or each namespace by itself.
+"""
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 import pytest
 
@@ -20,9 +24,13 @@ from tests.kube.apps import deployment
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
 
-async def rbac(cluster: KubeCluster, method: str, namespace: str, path: str, body: object) -> None:
-    url = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{path}"
-    answer = await cluster.http.ask(HttpRequest(method, url, json.dumps(body).encode()), 10)
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ACCOUNT = {"kind": "User", "name": UNPRIVILEGED}
+
+
+async def rbac(cluster: KubeCluster, method: str, path: str, body: object = None) -> None:
+    request = HttpRequest(method, f"{RBAC}/{path}", json.dumps(body or {}).encode())
+    answer = await cluster.http.ask(request, 10)
     assert answer.status < 300, answer.body
 
 
@@ -30,10 +38,26 @@ async def bind(cluster: KubeCluster, namespace: str) -> None:
     """Give the controller's account all rights in `namespace`."""
     binding = {
         "metadata": {"name": "all"},
-        "subjects": [{"kind": "User", "name": UNPRIVILEGED}],
+        "subjects": [ACCOUNT],
         "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
     }
-    await rbac(cluster, "POST", namespace, "rolebindings", binding)
+    await rbac(cluster, "POST", f"namespaces/{namespace}/rolebindings", binding)
+
+
+@asynccontextmanager
+async def reads(cluster: KubeCluster) -> AsyncIterator[None]:
+    """Let the controller's account list and watch the whole cluster."""
+    meta = {"metadata": {"name": "reads"}}
+    rule = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["list", "watch"]}
+    role = {"kind": "ClusterRole", "name": "reads"}
+    await rbac(cluster, "POST", "clusterroles", {**meta, "rules": [rule]})
+    binding = {**meta, "subjects": [ACCOUNT], "roleRef": role}
+    await rbac(cluster, "POST", "clusterrolebindings", binding)
+    try:
+        yield
+    finally:
+        for plural in ("clusterrolebindings", "clusterroles"):
+            await rbac(cluster, "DELETE", f"{plural}/reads")
 
 
 async def until_unserved(controller: Controller, namespaces: set[str]) -> None:
@@ -42,15 +66,23 @@ async def until_unserved(controller: Controller, namespaces: set[str]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize("wide", [True, False], ids=["cluster", "namespaces"])
 async def test_without_its_role_binding_a_namespace_is_lost_alone_and_served_again_with_it(
-    cluster: KubeCluster, connect: Connect, namespace: str
+    cluster: KubeCluster, connect: Connect, namespace: str, wide: bool
+) -> None:
+    async with reads(cluster) if wide else nullcontext():
+        said = "may not write in" if wide else "forbidden"
+        await lose_and_find(cluster, connect(UNPRIVILEGED), namespace, said)
+
+
+async def lose_and_find(
+    cluster: KubeCluster, account: KubeCluster, namespace: str, said: str
 ) -> None:
     lost = f"{namespace}-lost"
     await cluster.create(namespace_of(lost))
     await bind(cluster, namespace)
     one_app = OneApp(cluster, namespace)
     one_app.app = await cluster.create(deployment(namespace))
-    account = connect(UNPRIVILEGED)
     controller = Controller(
         account,
         {None: namespace, "lost": lost},
@@ -61,7 +93,7 @@ async def test_without_its_role_binding_a_namespace_is_lost_alone_and_served_aga
     working = asyncio.create_task(controller.run())
     try:
         await until_unserved(controller, {lost})
-        assert "forbidden" in controller.unserved()[lost]
+        assert said in controller.unserved()[lost]
         await one_app.request_shell()
         await one_app.until(ALL)
         assert controller.measure().leading

@@ -17,7 +17,7 @@ from stagedoor.shells.kubernetes.derive.annotations import (
 )
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.derive.shell import Derived, derive, with_replicas
-from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register, identity
 from stagedoor.shells.kubernetes.names import REGISTER
 from tests.kube.apps import deployment
@@ -36,10 +36,11 @@ class Running:
         self.cluster = cluster
         self.namespace = namespace
         self.problems: list[str | None] = []
-        self.cache = NamespaceCache(cluster, namespace)
+        mirrors = ClusterCache(cluster, [namespace])
+        self.cache = NamespaceCache(mirrors, namespace)
         judging = DeriveContext(kit, DEFAULT_SETTINGS, self.problems.append)
         self.register = Register(cluster, self.cache, judging)
-        works = [mirror.run() for mirror in self.cache.mirrors] + [self.register.run()]
+        works = [*mirrors.work(), self.register.run()]
         self.tasks = [asyncio.create_task(work) for work in works]
 
     async def app(self, name: str = "app01", **more: Any) -> Object:
@@ -222,11 +223,11 @@ async def test_a_register_that_is_not_there_is_told_and_written_once_it_is(
     monkeypatch.setattr("stagedoor.shells.kubernetes.live.register.AGAIN_S", 0.05)
     running = Running(cluster, namespace)
     try:
+        shell = await running.shell(await running.app())
         async with asyncio.timeout(WITHIN_S):
             while not running.problems:
                 await asyncio.sleep(0.02)
         assert "stagedoor-apps" in str(running.problems[0])
-        shell = await running.shell(await running.app())
         await make(cluster, namespace, {})
         await running.becomes({"app01": identity(shell)})
         async with asyncio.timeout(WITHIN_S):

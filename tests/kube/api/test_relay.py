@@ -12,7 +12,7 @@ import pytest
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.pace import Limits, WatchLimits
 from stagedoor.model.cluster import ClusterError, Kind
-from stagedoor.shells.kubernetes.live.mirror import Mirror
+from stagedoor.shells.kubernetes.live.mirror import Key, Mirror
 from tests.kube.api.conftest import Connect
 from tests.kube.api.lone import LoneApi
 from tests.kube.api.objects import config_map
@@ -120,14 +120,14 @@ async def test_whatever_the_network_does_the_mirror_is_right_in_the_end(
         behind = connect(
             kubeconfig=through(api, network.port), limits=Limits(ask_s=1, list_s=1, watch=HOW)
         )
-        mirror = Mirror(behind, Kind.CONFIG_MAP, namespace)
+        mirror = Mirror(behind, Kind.CONFIG_MAP, [namespace], "")
         followed: dict[str, str] = {}
         news = asyncio.Event()
 
-        def heard(names: Collection[str]) -> None:
-            for name in names:
+        def heard(keys: Collection[Key]) -> None:
+            for _, name in keys:
                 followed.pop(name, None)
-                if (found := mirror.get(name)) is not None:
+                if (found := mirror.get(namespace, name)) is not None:
                     followed[name] = found["data"]["a"]
             news.set()
 
@@ -153,7 +153,8 @@ async def test_whatever_the_network_does_the_mirror_is_right_in_the_end(
                 while followed != truth:
                     news.clear()
                     await news.wait()
-            assert {item["metadata"]["name"]: item["data"]["a"] for item in mirror.all()} == truth
+            known = mirror.all(namespace)
+            assert {name: item["data"]["a"] for name, item in known.items()} == truth
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):

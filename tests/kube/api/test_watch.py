@@ -15,6 +15,7 @@ from stagedoor.model.cluster import Change, Kind, Verb
 from tests.kube.api.conftest import Connect, Problems
 from tests.kube.api.lone import UNPRIVILEGED, LoneApi
 from tests.kube.api.objects import allow, config_map
+from tests.kube.apps import deployment
 
 pytestmark = pytest.mark.timeout(300)  # the first of a process starts an API server
 
@@ -254,3 +255,23 @@ async def test_a_closed_watch_leaves_nothing_behind(cluster: KubeCluster, namesp
             await asyncio.sleep(0)
             await cancelled(waiting)
     assert len(asyncio.all_tasks()) <= before + 1
+
+
+async def test_of_metadata_alone_the_api_sends_nothing_else(
+    cluster: KubeCluster, namespace: str
+) -> None:
+    """The list and the watch both; the objects have the kind that was asked for."""
+    await cluster.create(deployment(namespace, "one"))
+    changes = cluster.watch(Kind.DEPLOYMENT, namespace, metadata_only=True)
+    try:
+        listed = await soon(anext(changes))
+        await cluster.merge(Kind.DEPLOYMENT, namespace, "one", {"spec": {"replicas": 2}})
+        changed = await soon(anext(changes))
+    finally:
+        await changes.aclose()
+    before, after = listed.objects[0], changed.objects[0]
+    for item in (before, after):
+        assert item.keys() == {"apiVersion", "kind", "metadata"}
+        assert (item["apiVersion"], item["kind"]) == ("apps/v1", "Deployment")
+        assert item["metadata"]["labels"] == {"stagedoor.dev/shell": "true"}
+    assert before["metadata"]["generation"] < after["metadata"]["generation"]

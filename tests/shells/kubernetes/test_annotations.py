@@ -191,7 +191,6 @@ def test_other_annotations_and_none_at_all_are_fine() -> None:
     other = {"metadata": {"name": "a", "annotations": {"example.com/idle-stop": "x"}}}
     assert read_settings(other) == DEFAULT_SETTINGS
     assert read_settings({"metadata": {"name": "a", "annotations": None}}) == DEFAULT_SETTINGS
-    assert read_settings(app(shell="true")) == DEFAULT_SETTINGS
 
 
 def test_a_value_of_a_variable_is_never_repeated() -> None:
@@ -209,27 +208,32 @@ def test_a_list_item_says_its_kind_by_its_shape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "annotations", "offered"),
+    ("labels", "offered"),
     [
-        (None, None, False),
-        ({}, {"stagedoor.dev/shell": "true"}, True),
-        ({"stagedoor.dev/shell": "true"}, {}, True),
-        ({"stagedoor.dev/shell": "false"}, {}, False),
-        ({"stagedoor.dev/shell": "True"}, {}, False),
-        ({"stagedoor.dev/shell": ""}, {}, False),
-        ({"stagedoor.dev/shell": "true"}, {"stagedoor.dev/shell": "false"}, False),
-        ({"stagedoor.dev/shell": "true"}, {"stagedoor.dev/shell": "true"}, True),
+        (None, False),
+        ({}, False),
+        ({"stagedoor.dev/shell": "true"}, True),
+        ({"stagedoor.dev/shell": "false"}, False),
+        ({"stagedoor.dev/shell": "True"}, False),
+        ({"stagedoor.dev/shell": ""}, False),
     ],
 )
-def test_an_app_offers_a_shell_by_saying_so(labels: Any, annotations: Any, offered: bool) -> None:
-    assert is_offered({"metadata": {"labels": labels, "annotations": annotations}}) is offered
+def test_an_app_offers_a_shell_by_its_label(labels: Any, offered: bool) -> None:
+    assert is_offered({"metadata": {"labels": labels}}) is offered
+
+
+def test_the_label_as_an_annotation_is_a_mistake_that_is_reported() -> None:
+    assert not is_offered({"metadata": {"annotations": {"stagedoor.dev/shell": "true"}}})
+    result = read_settings(app(shell="true"))
+    assert isinstance(result, WrongSettings)
+    assert "annotation stagedoor.dev/shell of " in result.problems[0]
 
 
 def test_every_setting_has_its_annotation() -> None:
     filled = [name for _, names in _SETTINGS.values() for name in names]
     # No annotation permits: that is for the installation.
     assert sorted([*filled, "permitted"]) == sorted(field.name for field in fields(AppSettings))
-    assert len(NAMES) == len(_SETTINGS) + 1
+    assert len(NAMES) == len(_SETTINGS)
 
 
 @given(st.sampled_from(sorted(_SETTINGS)), st.text())

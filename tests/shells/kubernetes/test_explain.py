@@ -91,6 +91,5 @@ def test_an_app_that_offers_none_is_told_how() -> None:
     del of["metadata"]["labels"]["stagedoor.dev/shell"]
     text = explain(Target("app01"), of, settings(of), derived(of))
     assert text.problems == (
-        "Deployment app01 offers no shell; the label or annotation stagedoor.dev/shell: true "
-        "offers one",
+        "Deployment app01 offers no shell; the label stagedoor.dev/shell: true offers one",
     )

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from stagedoor.shells.kubernetes.derive.policies import egress_problem
-from tests.shells.kubernetes.samples import app
 
 
 def policy(name: str, selector: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -39,9 +38,7 @@ OURS = {"matchExpressions": [{"key": "team", "operator": "In", "values": ["shop"
 def test_a_policy_that_bounds_the_app_alone_is_named(
     policies: list[dict[str, Any]], named: str | None
 ) -> None:
-    of = app("plain")
-    of["spec"]["template"]["metadata"]["labels"] = {"app": "app01"}
-    said = egress_problem(of, policies, {"team": "shop"})
+    said = egress_problem("app01", {"app": "app01"}, policies, {"team": "shop"})
     assert (said is None) == (named is None), said
     if said is not None and named is not None:
         assert said.startswith(named)

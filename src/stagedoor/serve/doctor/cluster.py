@@ -9,39 +9,49 @@ from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import ClusterError
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
-from stagedoor.wire.finding import Finding, fail, ok
+from stagedoor.wire.finding import Finding, Level, fail, ok
 
 ANSWER_S = 10.0
 AT_ONCE = 8
 """The most requests at the same time."""
-_READ = ("get", "list", "watch")
+_WATCH = ("list", "watch")
+_WRITE = ("create", "patch", "delete")
 _LEASES = "leases.coordination.k8s.io"
-GATEWAY: Mapping[str, Sequence[str]] = {
-    "deployments.apps": _READ,
-    "statefulsets.apps": _READ,
-    "replicasets.apps": _READ,
-    "pods": _READ,
-    "pods/log": ("get",),
-    "persistentvolumeclaims": ("get",),
-    "endpointslices.discovery.k8s.io": _READ,
-    "events.events.k8s.io": _READ,
-    _LEASES: (*_READ, "create", "patch", "update"),
+Rights = Mapping[str, Sequence[str]]
+"""Verbs by resource."""
+GATEWAY_READS: Rights = {
+    "deployments.apps": _WATCH,
+    "statefulsets.apps": _WATCH,
+    "replicasets.apps": _WATCH,
+    "pods": _WATCH,
+    "endpointslices.discovery.k8s.io": _WATCH,
+    _LEASES: _WATCH,
     "daemonsets.apps": ("list",),
     "cronjobs.batch": ("list",),
     "networkpolicies.networking.k8s.io": ("list",),
 }
-"""The rights that a gateway needs in an app's namespace; the chart's Role has the same."""
-CONTROLLER: Mapping[str, Sequence[str]] = {
-    "deployments.apps": ("create", "patch", "delete"),
+"""The rights that a gateway needs in the whole cluster or in each app's namespace, as the chart has them."""
+GATEWAY: Rights = {
+    "deployments.apps": ("get",),
+    "statefulsets.apps": ("get",),
+    "pods/log": ("get",),
+    "persistentvolumeclaims": ("get",),
+    "events.events.k8s.io": ("list",),
+    _LEASES: ("get", "create", "patch", "update"),
+}
+"""The rights that it needs in each app's namespace besides; the chart's Role has the same."""
+CONTROLLER_READS: Rights = {"services": _WATCH, "configmaps": _WATCH}
+"""The further rights that a controller needs as GATEWAY_READS are needed."""
+CONTROLLER: Rights = {
+    "deployments.apps": _WRITE,
     "pods": ("patch",),
-    "persistentvolumeclaims": ("list", "watch"),
-    "services": (*_READ, "create", "patch", "delete"),
-    "configmaps": (*_READ, "create", "patch", "delete"),
-    "secrets": ("create", "patch", "delete"),
+    "services": _WRITE,
+    "configmaps": _WRITE,
+    "secrets": _WRITE,
     "events.events.k8s.io": ("create", "patch"),
     _LEASES: ("delete",),
 }
-"""The further rights that a controller needs there."""
+"""The further rights that it needs in each app's namespace."""
 REGISTER = ("patch", "configmaps", "stagedoor-apps")
 REVIEW = ("create", "subjectaccessreviews.authorization.k8s.io", "")
 Right = tuple[str, str, str]
@@ -53,26 +63,29 @@ def cluster_findings(settings: Settings) -> Sequence[Finding]:
     return asyncio.run(_check(settings))
 
 
-def rights(settings: Settings) -> Iterator[Right]:
-    """Yield the rights that a gateway with these settings needs in an app's namespace."""
-    yield from ((verb, resource, "") for resource, verbs in GATEWAY.items() for verb in verbs)
-    if settings.kubernetes.controller:
-        yield from (
-            (verb, resource, "") for resource, verbs in CONTROLLER.items() for verb in verbs
-        )
-    if settings.kubernetes.register:
-        yield REGISTER
+def _each(*tables: Rights) -> Iterator[Right]:
+    for table in tables:
+        yield from ((verb, resource, "") for resource, verbs in table.items() for verb in verbs)
 
 
 async def _check(settings: Settings) -> Sequence[Finding]:
     cluster = cluster_of(settings, "stagedoor-doctor", replica(), lambda part, problem: None)
-    wanted = list(rights(settings))
-    namespaces = settings.kubernetes.namespaces.values()
+    controls = settings.kubernetes.controller
+    reads = list(_each(GATEWAY_READS, *((CONTROLLER_READS,) if controls else ())))
+    wanted = list(_each(GATEWAY, *((CONTROLLER,) if controls else ())))
+    if settings.kubernetes.register:
+        wanted.append(REGISTER)
     try:
-        findings = [await _rights(cluster, namespace, wanted) for namespace in namespaces]
+        everywhere = await _rights(cluster, "", reads)
+        if everywhere.level is Level.OK:
+            findings = [everywhere]
+        else:
+            findings, wanted = [], reads + wanted
+        for namespace in settings.kubernetes.namespaces.values():
+            findings.append(await _rights(cluster, namespace, wanted))
         if settings.kubernetes.authorise:
             findings.append(await _rights(cluster, "", [REVIEW]))
-        if settings.kubernetes.controller:
+        if controls:
             own = settings.controller.namespace or os.environ.get("POD_NAMESPACE")
             leads = [
                 ("create", _LEASES, ""),
@@ -84,7 +97,7 @@ async def _check(settings: Settings) -> Sequence[Finding]:
     kit = kit_of(settings)
     if kit is not None:
         findings.append(ok(f"shells get the kit {kit.image}"))
-    elif settings.kubernetes.controller:
+    elif controls:
         findings.append(
             fail("controller.kit_image is not set", "name the image of deploy/kit there")
         )

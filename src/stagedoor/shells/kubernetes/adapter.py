@@ -15,7 +15,11 @@ from stagedoor.shells.kubernetes.derive.objects import failure_of
 from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
 from stagedoor.shells.kubernetes.live.environment import Environment
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
-from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
+from stagedoor.shells.kubernetes.live.namespace_cache import (
+    Address,
+    ClusterCache,
+    NamespaceCache,
+)
 from stagedoor.shells.kubernetes.live.outdated import Outdated, notice, outdated
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
@@ -60,8 +64,10 @@ class KubernetesShells:
         self._on_problem = on_problem
         self._now = now
         self._loop = asyncio.get_running_loop()
+        self._cluster_cache = ClusterCache(cluster, frozenset(namespaces.values()))
+        self.access = self._cluster_cache.access
         self._environments = {
-            name: Environment(cluster, namespace, holder, judging, now)
+            name: Environment(cluster, self._cluster_cache, namespace, holder, judging, now)
             for name, namespace in namespaces.items()
         }
         self._answered: dict[Target, Address] = {}
@@ -71,6 +77,8 @@ class KubernetesShells:
 
     def start(self) -> None:
         """Start to watch. `ensure` itself waits for the first list."""
+        for work in self._cluster_cache.work():
+            self._spawn(work)
         for environment in self._environments.values():
             for work in environment.work():
                 self._spawn(work)
@@ -128,15 +136,14 @@ class KubernetesShells:
         cache = self._cache(target)
         if cache is None:
             return self._no_app(target)
-        if not await cache.synced(SYNC_S):
-            if cache.problem is not None and not cache.problem.retry:
-                why = (
-                    f"the gateway has no access to the namespace {cache.namespace}, which was deleted or "
-                    "lost its Role; an administrator can mend that"
-                )
-                return unavailable(target, f"asking the cluster: {why}", MENDED_S)
+        is_synced = await cache.synced(SYNC_S)
+        if is_synced and cache.app(target.app) is not None:
+            return None
+        if cache.problem is not None and not cache.problem.retry:
+            return _no_access(target, cache.namespace)
+        if not is_synced:
             return unavailable(target, "asking the cluster: its API has not answered yet")
-        return None if cache.app(target.app) is not None else self._no_app(target)
+        return self._no_app(target)
 
     async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
         """Return the shell once its sshd answers, without a grant, as for `stagedoor app start`."""
@@ -149,6 +156,8 @@ class KubernetesShells:
         if known is not None and known in cache.addresses(target.app, ready=True):
             await self._keep(environment, target.app)
             return shell_at(target, known)
+        if cache.problem is not None and not cache.problem.retry:
+            return _no_access(target, cache.namespace)
         return await self._starts.join(target, partial(self._start, target), progress)
 
     async def resolve(self, target: Target) -> Shell | None:
@@ -299,6 +308,15 @@ class KubernetesShells:
         task: asyncio.Task[None] = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _no_access(target: Target, namespace: str) -> Denial:
+    """Return the denial for a namespace that is not served, in words for a developer."""
+    why = (
+        f"the gateway has no access to the namespace {namespace}, which was deleted or lost its Role; "
+        "an administrator can mend that"
+    )
+    return unavailable(target, f"asking the cluster: {why}", MENDED_S)
 
 
 def _keys_ended(target: Target, at: float, namespace: str) -> Denial:

@@ -6,7 +6,7 @@ PREFIX = "stagedoor.dev/"
 """The prefix of every label and annotation of Stagedoor."""
 
 OPT_IN = PREFIX + "shell"
-"""The label or annotation of an app's Deployment or StatefulSet that offers a shell if it is `true`."""
+"""The label of an app's Deployment or StatefulSet that offers a shell if it is `true`."""
 
 SHELL_OF = PREFIX + "shell-of"
 """The label of every object of a shell, its pods and its lease included: the app's name.

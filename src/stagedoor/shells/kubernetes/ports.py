@@ -1,6 +1,6 @@
 """The interface of a cluster's API for shells. `stagedoor.kube` implements it."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,8 +74,19 @@ class Cluster(Protocol):
         """
         ...
 
-    def watch(self, kind: Kind, namespace: str, labels: str = "") -> AsyncGenerator[Change, None]:
+    def watch(
+        self,
+        kind: Kind,
+        namespace: str,
+        labels: str = "",
+        *,
+        trim: Callable[[Object], Object] | None = None,
+        metadata_only: bool = False,
+    ) -> AsyncGenerator[Change, None]:
         """Yield a list of all objects, then every change, until the iterator is closed.
+
+        A namespace of "" is every namespace. `trim` reduces each object as soon as it is read. With
+        `metadata_only` the API sends only the metadata.
 
         Lost connections, 410 Gone and a silent API are handled inside: the watch resumes, or yields a new
         `LISTED` if it may have missed changes. While the API fails, the watch retries with backoff and yields
@@ -90,6 +101,10 @@ class Cluster(Protocol):
 
         `pods/exec` is a resource with a subresource.
         """
+        ...
+
+    async def may_i(self, namespace: str, verb: str, resource: str, name: str = "") -> bool:
+        """Return whether our own account may do this, by a SelfSubjectAccessReview."""
         ...
 
     async def close_connections(self) -> None:

@@ -99,23 +99,18 @@ _SETTINGS: Mapping[str, tuple[_Reader, tuple[str, ...]]] = {
     "host-aliases": (values.host_aliases, ("host_aliases",)),
 }
 
-NAMES = (OPT_IN, *(PREFIX + name for name in _SETTINGS))
+NAMES = tuple(PREFIX + name for name in _SETTINGS)
 """Every annotation that an app may have, for the reference page."""
 
 
 def is_offered(app: Object) -> bool:
     """Return whether a Deployment or StatefulSet offers a shell.
 
-    It does if its own label or annotation `names.OPT_IN` is `true`; those of its pods do not count. If it has
-    both, both must be `true`.
+    It does if its own label `names.OPT_IN` is `true`, by which the API selects it; those of its pods do not
+    count.
     """
-    metadata = app.get("metadata") or {}
-    values = [
-        place[OPT_IN]
-        for place in (metadata.get("labels") or {}, metadata.get("annotations") or {})
-        if OPT_IN in place
-    ]
-    return bool(values) and all(value == "true" for value in values)
+    labels = (app.get("metadata") or {}).get("labels") or {}
+    return bool(labels.get(OPT_IN) == "true")
 
 
 def read_settings(
@@ -125,7 +120,7 @@ def read_settings(
     annotations = {
         name.removeprefix(PREFIX): value
         for name, value in ((app.get("metadata") or {}).get("annotations") or {}).items()
-        if isinstance(name, str) and name.startswith(PREFIX) and name != OPT_IN
+        if isinstance(name, str) and name.startswith(PREFIX)
     }
     changes: dict[str, Any] = {}
     problems = []

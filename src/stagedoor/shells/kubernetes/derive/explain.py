@@ -81,9 +81,7 @@ def explain(
     """
     problems: list[str] = []
     if not is_offered(app):
-        problems.append(
-            f"{describe(app)} offers no shell; the label or annotation {OPT_IN}: true offers one"
-        )
+        problems.append(f"{describe(app)} offers no shell; the label {OPT_IN}: true offers one")
     for part in (settings, derived):
         if isinstance(part, WrongSettings):
             problems += [problem for problem in part.problems if problem not in problems]

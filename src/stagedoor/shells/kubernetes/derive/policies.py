@@ -11,15 +11,16 @@ from stagedoor.shells.kubernetes.names import SHELL_OF, shell_labels
 
 
 def egress_problem(
-    app: Object, policies: Sequence[Object], pod_labels: Mapping[str, str]
+    name: str,
+    app_labels: Mapping[str, str],
+    policies: Sequence[Object],
+    pod_labels: Mapping[str, str],
 ) -> str | None:
-    """Return a sentence on the policies that let the shell of `app` reach more than the app, else None.
+    """Return a sentence on the policies that let the shell of an app reach more than the app, else None.
 
-    `policies` are all of the namespace; `pod_labels` are the labels that the installation gives every shell's
-    pod.
+    `app_labels` are those of the app's pods; `policies` are all of the namespace; `pod_labels` are the labels
+    that the installation gives every shell's pod.
     """
-    name = str(app["metadata"]["name"])
-    app_labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
     shell = {**pod_labels, **shell_labels(name)}
     bounding = [policy for policy in policies if _bounds_egress(policy)]
     if any(_selects(policy, shell) for policy in bounding):

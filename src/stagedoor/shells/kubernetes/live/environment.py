@@ -9,7 +9,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.shell import Progress, Shell
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
-from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
 from stagedoor.shells.kubernetes.live.register import DeriveContext, Register
 from stagedoor.shells.kubernetes.live.start import ShellStart
 from stagedoor.shells.kubernetes.ports import Cluster
@@ -18,21 +18,22 @@ from stagedoor.shells.kubernetes.ports import Cluster
 class Environment:
     """The namespace of one environment.
 
-    `cache` has its objects, and `leases` writes the leases of its shells as `holder`. `judging` has the
-    settings with which the gateway approves shells for the cluster's admission policy, None if there is no
-    such policy. `now` returns seconds since the epoch.
+    `cache` has the mirrors of all namespaces, and `leases` writes the leases of its shells as `holder`.
+    `judging` has the settings with which the gateway approves shells for the cluster's admission policy, None
+    if there is no such policy. `now` returns seconds since the epoch.
     """
 
     def __init__(
         self,
         cluster: Cluster,
+        cache: ClusterCache,
         namespace: str,
         holder: str,
         judging: DeriveContext | None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.namespace = namespace
-        self.cache = NamespaceCache(cluster, namespace)
+        self.cache = NamespaceCache(cache, namespace)
         self.leases = LeaseWriter(cluster, self.cache, holder, now)
         self._register = Register(cluster, self.cache, judging) if judging is not None else None
         self._cluster = cluster
@@ -40,8 +41,6 @@ class Environment:
 
     def work(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield the coroutines that must run while the environment is served."""
-        for mirror in self.cache.mirrors:
-            yield mirror.run()
         if self._register is not None:
             yield self._register.run()
 

@@ -7,7 +7,7 @@ time or a text may be in one of several fields.
 from collections.abc import Sequence
 
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.shells.kubernetes.derive.annotations import describe, is_offered
+from stagedoor.shells.kubernetes.derive.annotations import describe
 from stagedoor.shells.kubernetes.names import OPT_IN, SHELL_OF, name_problem
 from stagedoor.wire.rfc3339 import parse_time
 
@@ -66,9 +66,9 @@ UNSUITABLE = (Kind.DAEMON_SET, Kind.CRON_JOB)
 
 
 def opt_in_problem(item: Object) -> str | None:
-    """Return why an object with the opt-in can have no shell; None if it can, or has no opt-in."""
+    """Return why an object with the label OPT_IN can have no shell; None if it can."""
     metadata = item["metadata"]
-    if not is_offered(item) or SHELL_OF in (metadata.get("labels") or {}):
+    if SHELL_OF in (metadata.get("labels") or {}):
         return None
     if item["kind"] not in SUITABLE:
         return (

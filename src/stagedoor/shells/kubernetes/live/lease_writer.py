@@ -100,7 +100,7 @@ class LeaseWriter:
             except ClusterError as error:
                 if error.status != 404:
                     raise
-                self._cache.leases.forget(shell_object(app))
+                self._cache.leases.forget(self._cache.namespace, shell_object(app))
             else:
                 break
         return count or 0

@@ -1,17 +1,30 @@
-"""A copy in memory of the objects of one kind in one namespace, which a watch keeps up to date."""
+"""A copy in memory of the objects of one kind, which a watch keeps up to date.
+
+One watch covers the whole cluster. If the API refuses that to this account, each namespace has a watch of its
+own, and a namespace that cannot be read fails alone. Objects are known by namespace and name; those of a
+shell are found by their app too.
+"""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
-from stagedoor.model.cluster import ClusterError, Kind, Object, Verb
+from stagedoor.model.cluster import Change, ClusterError, Kind, Object, Verb
+from stagedoor.shells.kubernetes.names import SHELL_OF
 from stagedoor.shells.kubernetes.ports import Cluster
 
-Keep = Callable[[Object], Object | None]
-"""Returns the part of an object to keep, which bounds the memory, or None to keep nothing."""
+Keep = Callable[[Object], Object]
+"""Returns the part of an object to keep, with its uid: that bounds the memory."""
 
-OnChange = Callable[[Collection[str]], None]
-"""Called with the names of the created, changed or deleted objects. Runs in the loop, must not block."""
+Key = tuple[str, str]
+"""A namespace, and a name in it."""
+
+OnChange = Callable[[Collection[Key]], None]
+"""Called with the keys of the created, changed or deleted objects. Runs in the loop, must not block."""
+
+CLUSTER = ""
+"""The namespace of a watch that covers all namespaces."""
 
 
 def keep_whole(item: Object) -> Object:
@@ -19,38 +32,64 @@ def keep_whole(item: Object) -> Object:
     return item
 
 
+def shell_of(item: Object) -> str | None:
+    """Return the app whose shell an object belongs to; None if it belongs to no shell."""
+    name = (item["metadata"].get("labels") or {}).get(SHELL_OF)
+    return str(name) if name else None
+
+
+@dataclass(slots=True)
+class _Feed:
+    """The state of one watch."""
+
+    synced: bool = False
+    problem: ClusterError | None = None
+
+
 class Mirror:
-    """The objects of one kind. The owner keeps `run` running; any code in the same event loop may read."""
+    """The objects of one kind in `namespaces`. The owner keeps `run` running; code in the same loop may read.
+
+    `labels` is a label selector. With `metadata_only` the API sends only the objects' metadata.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
         kind: Kind,
-        namespace: str,
-        labels: str = "",
+        namespaces: Collection[str],
+        labels: str = SHELL_OF,
         keep: Keep = keep_whole,
+        *,
+        metadata_only: bool = False,
     ) -> None:
         self.kind = kind
-        self.namespace = namespace
-        self.synced = asyncio.Event()
-        """Set once all objects have been listed."""
-        self.settled = asyncio.Event()
-        """Set once all objects have been listed, or the API has refused that."""
-        self.problem: ClusterError | None = None
-        """The error because of which the mirror is not up to date at the moment; None if it is."""
         self._cluster = cluster
         self._labels = labels
         self._keep = keep
-        self._objects: dict[str, Object] = {}
+        self._metadata_only = metadata_only
+        self._feeds = {CLUSTER: _Feed()}
+        self._news = asyncio.Event()
+        """Set at each change of a feed, and replaced by a new event."""
+        self._objects: dict[str, dict[str, Object]] = {name: {} for name in namespaces}
+        self._by_app: dict[Key, dict[str, Object]] = {}
+        """The objects of each shell by their names, by namespace and app."""
         self._listeners: list[OnChange] = []
 
-    def get(self, name: str) -> Object | None:
+    def get(self, namespace: str, name: str) -> Object | None:
         """Return the object of that name, or None."""
-        return self._objects.get(name)
+        return self._objects[namespace].get(name)
 
-    def all(self) -> Collection[Object]:
-        """Return all objects."""
-        return self._objects.values()
+    def all(self, namespace: str) -> Mapping[str, Object]:
+        """Return all objects of a namespace by their names."""
+        return self._objects[namespace]
+
+    def of_shell(self, namespace: str, app: str) -> Sequence[Object]:
+        """Return the objects of the shell of an app."""
+        return tuple(self._by_app.get((namespace, app), {}).values())
+
+    def count(self) -> int:
+        """Return the number of objects."""
+        return sum(map(len, self._objects.values()))
 
     def listen(self, on_change: OnChange) -> None:
         """Call `on_change` after every change."""
@@ -58,90 +97,194 @@ class Mirror:
 
     def put(self, written: Object) -> None:
         """Put an object that the API returned for a write, so that it is here before the watch reports it."""
-        self._take((written,))
+        self._take((self._trim(written),))
 
-    def forget(self, name: str) -> None:
+    def forget(self, namespace: str, name: str) -> None:
         """Drop an object that the API reported as deleted, before the watch reports it."""
-        if self._objects.pop(name, None) is not None:
-            self._notify({name})
+        if self._remove(namespace, name):
+            self._notify({(namespace, name)})
+
+    def is_synced(self, namespace: str) -> bool:
+        """Return whether all objects of the namespace have been listed once."""
+        return self._feed(namespace).synced
+
+    def find_problem(self, namespace: str) -> ClusterError | None:
+        """Return why the namespace is not up to date here at the moment; None if it is."""
+        return self._feed(namespace).problem
+
+    async def wait_until_synced(self, namespace: str) -> None:
+        """Wait until all objects of the namespace have been listed once, without a limit."""
+        while not self.is_synced(namespace):
+            await self._news.wait()
+
+    async def wait_until_settled(self, namespace: str) -> None:
+        """Wait until the objects of the namespace have been listed once, or the API has refused that."""
+        while not self.is_synced(namespace):
+            problem = self.find_problem(namespace)
+            if problem is not None and not problem.retry:
+                return
+            await self._news.wait()
 
     async def run(self) -> None:
         """Follow the API until cancelled. Raises no other exception, since `Cluster.watch` never gives up."""
-        watch = self._cluster.watch(self.kind, self.namespace, self._labels)
-        async with aclosing(watch) as changes:
+        feed, narrow = self._feeds[CLUSTER], list[asyncio.Task[None]]()
+        async with asyncio.TaskGroup() as tasks, aclosing(self._watch(CLUSTER)) as changes:
             async for change in changes:
-                if change.verb is Verb.LISTED:
-                    self._replace(change.objects)
-                    self.synced.set()
-                    self.settled.set()
-                elif change.verb is Verb.CHANGED:
-                    self._take(change.objects)
-                elif change.verb is Verb.DELETED:
-                    self._drop(change.objects)
-                else:
-                    self.problem = change.problem
-                    if self.problem is not None and not self.problem.retry:
-                        self.settled.set()
+                is_refused = change.problem is not None and change.problem.status == 403
+                if is_refused and not feed.synced and not narrow:
+                    for namespace in self._objects:
+                        self._feeds[namespace] = _Feed()
+                        narrow.append(tasks.create_task(self._follow(namespace)))
+                elif change.verb is Verb.LISTED and narrow:
+                    while narrow:
+                        narrow.pop().cancel()
+                    self._feeds = {CLUSTER: feed}
+                self._carry_out(feed, CLUSTER, change)
 
-    def _reduce(self, item: Object) -> Object | None:
-        """Return the part of an object to keep, or None if that fails.
+    async def _follow(self, namespace: str) -> None:
+        async with aclosing(self._watch(namespace)) as changes:
+            async for change in changes:
+                self._carry_out(self._feeds[namespace], namespace, change)
 
-        The failure goes to the loop's exception handler, and the other objects are still kept.
+    def _watch(self, namespace: str) -> AsyncGenerator[Change, None]:
+        return self._cluster.watch(
+            self.kind,
+            namespace,
+            self._labels,
+            trim=self._trim,
+            metadata_only=self._metadata_only,
+        )
+
+    def _feed(self, namespace: str) -> _Feed:
+        return self._feeds.get(namespace) or self._feeds[CLUSTER]
+
+    def _carry_out(self, feed: _Feed, scope: str, change: Change) -> None:
+        """Apply a change of a feed to the objects; `scope` is its namespace, or CLUSTER."""
+        if change.verb is Verb.CHANGED:
+            self._take(change.objects)
+        elif change.verb is Verb.DELETED:
+            self._drop(change.objects)
+        else:
+            if change.verb is Verb.LISTED:
+                self._replace(scope, change.objects)
+                feed.synced = True
+            else:
+                feed.problem = change.problem
+            news, self._news = self._news, asyncio.Event()
+            news.set()
+
+    def _trim(self, item: Object) -> Object:
+        """Return the part of an object to keep: the known one if it has not changed.
+
+        The result has no uid if the object is in another namespace, or if `keep` fails. The failure goes to
+        the loop's exception handler, and the other objects are still kept.
         """
+        namespace, name = _key(item)
+        nothing = {"metadata": {"namespace": namespace, "name": name}}
+        if namespace not in self._objects:
+            return nothing
+        known = self.get(namespace, name)
+        if known is not None and (_uid(known), _version(known)) == (_uid(item), _version(item)):
+            return known
         try:
             return self._keep(item)
         except Exception as error:
-            message = f"cannot read the {self.kind} {_name(item)} in {self.namespace}"
+            message = f"cannot read the {self.kind} {name} in {namespace}"
             asyncio.get_running_loop().call_exception_handler(
                 {"message": message, "exception": error}
             )
-            return None
+            return nothing
 
-    def _replace(self, listed: Iterable[Object]) -> None:
-        fresh = {_name(kept): kept for item in listed if (kept := self._reduce(item)) is not None}
-        before, self._objects = self._objects, fresh
-        self._notify(
-            {
-                name
-                for name in before.keys() | fresh.keys()
-                if name not in before
-                or name not in fresh
-                or _version(before[name]) != _version(fresh[name])
-            }
-        )
+    def _replace(self, scope: str, listed: Iterable[Object]) -> None:
+        fresh = {_key(item): item for item in listed if _uid(item)}
+        scopes = [scope] if scope else list(self._objects)
+        gone = {
+            (namespace, name)
+            for namespace in scopes
+            for name in self._objects[namespace]
+            if (namespace, name) not in fresh
+        }
+        changed = {key for key, item in fresh.items() if self.get(*key) is not item}
+        for key in gone:
+            self._remove(*key)
+        for key in changed:
+            self._set(key, fresh[key])
+        self._notify(gone | changed)
 
     def _take(self, changed: Iterable[Object]) -> None:
-        names = set()
+        keys = set()
         for item in changed:
-            name = _name(item)
-            before = self._objects.get(name)
+            key = _key(item)
+            before = self._objects.get(key[0], {}).get(key[1])
             if before is not None and _is_older(item, before):
                 continue  # a `put` has replaced this version before the watch reported it
-            kept = self._reduce(item)
-            if kept is not None:
-                self._objects[name] = kept
-            elif self._objects.pop(name, None) is None:
+            if _uid(item):
+                self._set(key, item)
+            elif not self._remove(*key):
                 continue
-            names.add(name)
-        self._notify(names)
+            keys.add(key)
+        self._notify(keys)
 
     def _drop(self, deleted: Iterable[Object]) -> None:
-        names = set()
+        keys = set()
         for item in deleted:
-            before = self._objects.get(_name(item))
+            namespace, name = _key(item)
+            before = self._objects.get(namespace, {}).get(name)
             if before is not None and _uid(before) == _uid(item):
-                del self._objects[_name(item)]
-                names.add(_name(item))
-        self._notify(names)
+                self._remove(namespace, name)
+                keys.add((namespace, name))
+        self._notify(keys)
 
-    def _notify(self, names: Collection[str]) -> None:
-        if names:
+    def _set(self, key: Key, item: Object) -> None:
+        namespace, name = key
+        self._remove(namespace, name)
+        self._objects[namespace][name] = item
+        if (app := shell_of(item)) is not None:
+            self._by_app.setdefault((namespace, app), {})[name] = item
+
+    def _remove(self, namespace: str, name: str) -> bool:
+        """Remove an object, and return whether it was there."""
+        item = self._objects.get(namespace, {}).pop(name, None)
+        if item is not None and (app := shell_of(item)) is not None:
+            of_app = self._by_app[namespace, app]
+            del of_app[name]
+            if not of_app:
+                del self._by_app[namespace, app]
+        return item is not None
+
+    def _notify(self, keys: Collection[Key]) -> None:
+        if keys:
             for on_change in self._listeners:
-                on_change(names)
+                on_change(keys)
 
 
-def _name(item: Object) -> str:
-    return str(item["metadata"]["name"])
+async def list_everywhere(
+    cluster: Cluster, kind: Kind, namespaces: Collection[str], labels: str = ""
+) -> list[Object]:
+    """List the objects of a kind in `namespaces`, by one list of the whole cluster where that is granted.
+
+    A namespace that is refused has no objects in the result. Raises ClusterError, also if all are refused.
+    """
+    items: list[Object] = []
+    refusals: list[ClusterError] = []
+    for scope in (CLUSTER, *namespaces):
+        try:
+            items += await cluster.list(kind, scope, labels)
+        except ClusterError as error:
+            if error.status != 403:
+                raise
+            refusals.append(error)
+        else:
+            if scope == CLUSTER:
+                break
+    if len(refusals) > len(namespaces):
+        raise refusals[0]
+    return [item for item in items if item["metadata"].get("namespace") in namespaces]
+
+
+def _key(item: Object) -> Key:
+    metadata = item["metadata"]
+    return str(metadata.get("namespace", "")), str(metadata["name"])
 
 
 def _uid(item: Object) -> str:

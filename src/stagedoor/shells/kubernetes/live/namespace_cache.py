@@ -1,18 +1,25 @@
-"""The gateway's view of one namespace: its apps that offer a shell, and the objects of their shells."""
+"""The apps that offer a shell and the objects of their shells, as a gateway sees them in a cluster.
+
+A process has one watch of each kind for all namespaces (`ClusterCache`), and a view of it for each namespace.
+"""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from sys import intern
 from typing import Any
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.target import valid_app
 from stagedoor.shells.kubernetes.derive.annotations import is_offered
 from stagedoor.shells.kubernetes.derive.objects import time_of
-from stagedoor.shells.kubernetes.live.mirror import Mirror
+from stagedoor.shells.kubernetes.live.access import WriteAccess
+from stagedoor.shells.kubernetes.live.mirror import Keep, Key, Mirror, keep_whole, shell_of
 from stagedoor.shells.kubernetes.names import (
     IDLE_SINCE,
     KEYS_UNTIL,
+    OPT_IN,
+    PREFIX,
     SHELL_OF,
     SSHD_PORT,
     shell_object,
@@ -22,11 +29,8 @@ from stagedoor.shells.kubernetes.ports import Cluster
 Address = tuple[str, int]
 """A pod's address and the port of its sshd."""
 
-
-def shell_of(item: Object) -> str | None:
-    """Return the app whose shell an object belongs to; None if it belongs to no shell."""
-    name = (item["metadata"].get("labels") or {}).get(SHELL_OF)
-    return str(name) if name else None
+APPS = f"{OPT_IN}=true,!{SHELL_OF}"
+"""The label selector of the apps that offer a shell."""
 
 
 def offers_shell(item: Object) -> bool:
@@ -35,88 +39,146 @@ def offers_shell(item: Object) -> bool:
     return is_named and shell_of(item) is None and is_offered(item)
 
 
-def problem_of(mirrors: Iterable[Mirror]) -> ClusterError | None:
-    """Return the error of the first mirror that is not up to date; None if all are."""
-    return next((mirror.problem for mirror in mirrors if mirror.problem is not None), None)
+class ClusterMirrors:
+    """The mirrors of all apps that offer a shell in `namespaces`, and of the objects of their shells.
 
-
-class NamespaceCache:
-    """The gateway's mirrors of one namespace.
-
-    `changed` is set at every change of a mirror, and replaced by a new event.
+    `keep_shell` reduces the Deployments of shells; `others` are further kinds of objects of shells. Of the
+    apps, which may be very many, only some metadata is kept; an app is read when its shell starts. The owner
+    keeps the coroutines of `work` running.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self.namespace = namespace
-        self.changed = asyncio.Event()
-        self._deployments = Mirror(cluster, Kind.DEPLOYMENT, namespace, keep=_deployment)
-        self._stateful_sets = Mirror(cluster, Kind.STATEFUL_SET, namespace, keep=_app)
-        self._replica_sets = Mirror(cluster, Kind.REPLICA_SET, namespace, SHELL_OF)
-        self._pods = Mirror(cluster, Kind.POD, namespace, SHELL_OF)
-        self._slices = Mirror(cluster, Kind.ENDPOINT_SLICE, namespace, SHELL_OF)
-        self.leases = Mirror(cluster, Kind.LEASE, namespace, SHELL_OF)
-        self.mirrors = (
-            self._deployments,
-            self._stateful_sets,
-            self._replica_sets,
-            self._pods,
-            self._slices,
-            self.leases,
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespaces: Collection[str],
+        keep_shell: Keep,
+        others: Mapping[Kind, Keep],
+    ) -> None:
+        deployments, stateful_sets = (
+            Mirror(cluster, kind, namespaces, APPS, _app, metadata_only=True)
+            for kind in (Kind.DEPLOYMENT, Kind.STATEFUL_SET)
         )
-        for mirror in self.mirrors:
+        self.apps = (deployments, stateful_sets)
+        self.of_shells = {
+            kind: Mirror(cluster, kind, namespaces, keep=keep)
+            for kind, keep in {
+                Kind.DEPLOYMENT: keep_shell,
+                Kind.POD: _pod,
+                Kind.LEASE: keep_whole,
+                **others,
+            }.items()
+        }
+        self.all = (*self.apps, *self.of_shells.values())
+        self.access = WriteAccess(cluster, namespaces)
+
+    def work(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield the coroutines that follow the cluster."""
+        yield from (mirror.run() for mirror in self.all)
+        yield self.access.run()
+
+
+class NamespaceState:
+    """The part of a cluster's `mirrors` that is in one namespace, common to gateway and controller."""
+
+    def __init__(self, mirrors: ClusterMirrors, namespace: str) -> None:
+        self.namespace = namespace
+        self.leases = mirrors.of_shells[Kind.LEASE]
+        self._mirrors = mirrors
+
+    @property
+    def is_synced(self) -> bool:
+        """Return whether every mirror has listed the namespace once."""
+        return all(mirror.is_synced(self.namespace) for mirror in self._mirrors.all)
+
+    @property
+    def problem(self) -> ClusterError | None:
+        """Return why the namespace is not served, or not up to date here; None if it is."""
+        problems = (mirror.find_problem(self.namespace) for mirror in self._mirrors.all)
+        refusal = self._mirrors.access.problems.get(self.namespace)
+        return next((problem for problem in problems if problem is not None), refusal)
+
+    def apps(self) -> list[str]:
+        """Return the names of the apps that offer a shell, sorted."""
+        names = {name for mirror in self._mirrors.apps for name in mirror.all(self.namespace)}
+        return sorted(filter(valid_app, names))
+
+    def app(self, name: str) -> Object | None:
+        """Return the metadata of the Deployment of that name that offers a shell, else of a StatefulSet."""
+        apps = (mirror.get(self.namespace, name) for mirror in self._mirrors.apps)
+        return next((app for app in apps if app is not None), None)
+
+    def shell(self, app: str) -> Object | None:
+        """Return the shell's Deployment, or None."""
+        deployment = self._object(Kind.DEPLOYMENT, app)
+        return deployment if deployment is not None and shell_of(deployment) == app else None
+
+    def lease(self, app: str) -> Object | None:
+        """Return the shell's lease, or None."""
+        return self._object(Kind.LEASE, app)
+
+    def _object(self, kind: Kind, app: str) -> Object | None:
+        return self._mirrors.of_shells[kind].get(self.namespace, shell_object(app))
+
+    def _labelled(self, kind: Kind, app: str) -> Sequence[Object]:
+        """Return the objects of a kind with the label of the shell."""
+        return self._mirrors.of_shells[kind].of_shell(self.namespace, app)
+
+
+class ClusterCache(ClusterMirrors):
+    """The mirrors of a gateway's process."""
+
+    def __init__(self, cluster: Cluster, namespaces: Collection[str]) -> None:
+        others = {Kind.REPLICA_SET: _owner, Kind.ENDPOINT_SLICE: _slice}
+        super().__init__(cluster, namespaces, _shell, others)
+        self.changed = {namespace: asyncio.Event() for namespace in namespaces}
+        """The event that is set at the next change in each namespace, and then replaced."""
+        self.starting: dict[str, dict[str, Object]] = {name: {} for name in namespaces}
+        """The Deployments of the shells that are to start and have no pod yet, by namespace and app."""
+        self.of_shells[Kind.DEPLOYMENT].listen(self._shells_changed)
+        for mirror in self.all:
             mirror.listen(self._notify)
 
+    def _shells_changed(self, keys: Collection[Key]) -> None:
+        for namespace, name in keys:
+            shell = self.of_shells[Kind.DEPLOYMENT].get(namespace, name)
+            app = name.removesuffix(shell_object(""))
+            if shell is not None and shell_of(shell) == app and _is_starting(shell):
+                self.starting[namespace][app] = shell
+            else:
+                self.starting[namespace].pop(app, None)
+
+    def _notify(self, keys: Collection[Key]) -> None:
+        for namespace in {namespace for namespace, _ in keys}:
+            changed, self.changed[namespace] = self.changed[namespace], asyncio.Event()
+            changed.set()
+
+
+class NamespaceCache(NamespaceState):
+    """The gateway's view of one namespace."""
+
+    def __init__(self, cache: ClusterCache, namespace: str) -> None:
+        super().__init__(cache, namespace)
+        self._cache = cache
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Return the event that is set at the next change in the namespace."""
+        return self._cache.changed[self.namespace]
+
     async def synced(self, within_s: float) -> bool:
-        """Wait until every mirror has been listed, for `within_s` seconds at most.
+        """Wait until every mirror has listed the namespace, for `within_s` seconds at most.
 
         Return False if that did not happen in time, and at once if the API refuses it.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                for mirror in self.mirrors:
-                    await mirror.settled.wait()
+                for mirror in self._mirrors.all:
+                    await mirror.wait_until_settled(self.namespace)
         return self.is_synced
 
-    @property
-    def is_synced(self) -> bool:
-        """Return whether every mirror has been listed once."""
-        return all(mirror.synced.is_set() for mirror in self.mirrors)
-
-    @property
-    def problem(self) -> ClusterError | None:
-        """Return the error because of which the mirrors are not up to date; None if they are."""
-        return problem_of(self.mirrors)
-
-    def apps(self) -> list[str]:
-        """Return the names of the apps that offer a shell, sorted."""
-        workloads = (*self._deployments.all(), *self._stateful_sets.all())
-        return sorted(
-            {str(item["metadata"]["name"]) for item in workloads if shell_of(item) is None}
-        )
-
-    def starting(self) -> dict[str, Object]:
+    def starting(self) -> Mapping[str, Object]:
         """Return the Deployments of the shells that are to start and have no pod yet, by app."""
-        return {
-            app: deployment
-            for deployment in self._deployments.all()
-            if (app := shell_of(deployment)) is not None
-            and deployment["metadata"]["name"] == shell_object(app)
-            and deployment["spec"].get("replicas", 1) == 0
-            and IDLE_SINCE not in (deployment["metadata"].get("annotations") or {})
-        }
-
-    def app(self, name: str) -> Object | None:
-        """Return the metadata of the app's Deployment, else of its StatefulSet, else None."""
-        for mirror in (self._deployments, self._stateful_sets):
-            workload = mirror.get(name)
-            if workload is not None and shell_of(workload) is None:
-                return workload
-        return None
-
-    def shell(self, app: str) -> Object | None:
-        """Return the shell's Deployment, or None."""
-        deployment = self._deployments.get(shell_object(app))
-        return deployment if deployment is not None and shell_of(deployment) == app else None
+        return self._cache.starting[self.namespace]
 
     def keys_end(self, app: str) -> float | None:
         """Return when the keys in a running shell end (KEYS_UNTIL), in seconds since the epoch.
@@ -128,18 +190,14 @@ class NamespaceCache:
             return None
         return time_of((shell["metadata"].get("annotations") or {}).get(KEYS_UNTIL))
 
-    def replica_sets(self, app: str) -> list[Object]:
+    def replica_sets(self, app: str) -> Sequence[Object]:
         """Return the ReplicaSets with the label of the shell."""
-        return [item for item in self._replica_sets.all() if shell_of(item) == app]
+        return self._labelled(Kind.REPLICA_SET, app)
 
     def pods(self, app: str) -> list[Object]:
         """Return the pods of the shell's Deployment, including those that are being deleted."""
-        labelled = (pod for pod in self._pods.all() if shell_of(pod) == app)
+        labelled = self._labelled(Kind.POD, app)
         return owned_pods(labelled, self.replica_sets(app), self.shell(app))
-
-    def lease(self, app: str) -> Object | None:
-        """Return the shell's lease, or None."""
-        return self.leases.get(shell_object(app))
 
     def addresses(self, app: str, *, ready: bool) -> Sequence[Address]:
         """Return the addresses of the shell's ready pods, or of all its pods; the newest pod first.
@@ -156,8 +214,8 @@ class NamespaceCache:
         }
         ports = {
             str(endpoint["targetRef"]["name"]): int(item["ports"][0]["port"])
-            for item in self._slices.all()
-            if shell_of(item) == app and item.get("ports")
+            for item in self._labelled(Kind.ENDPOINT_SLICE, app)
+            if item.get("ports")
             for endpoint in item.get("endpoints") or ()
             if endpoint.get("targetRef")
         }
@@ -172,9 +230,10 @@ class NamespaceCache:
             if (pod.get("status") or {}).get("podIP") and (_is_ready(pod) or not ready)
         ]
 
-    def _notify(self, _: Collection[str]) -> None:
-        changed, self.changed = self.changed, asyncio.Event()
-        changed.set()
+
+def _is_starting(shell: Object) -> bool:
+    annotations = shell["metadata"].get("annotations") or {}
+    return shell["spec"].get("replicas", 1) == 0 and IDLE_SINCE not in annotations
 
 
 def _has_replicas(shell: Object | None) -> bool:
@@ -188,24 +247,75 @@ def _is_ready(pod: Object) -> bool:
     )
 
 
-def _meta(item: Object) -> dict[str, object]:
-    return {name: value for name, value in item["metadata"].items() if name != "managedFields"}
+_META = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "creationTimestamp",
+    "deletionTimestamp",
+)
 
 
-def _app(item: Object) -> Object | None:
-    if not offers_shell(item):
-        return None
-    return {
-        "apiVersion": item.get("apiVersion"),
-        "kind": item.get("kind"),
-        "metadata": _meta(item),
+def select_fields(item: Object, *fields: str) -> dict[str, Any]:
+    """Return an object with its kind, the metadata that Stagedoor reads, and these fields of it."""
+    kept = {name: item[name] for name in ("apiVersion", "kind", *fields) if name in item}
+    metadata = item["metadata"]
+    return {**kept, "metadata": {name: metadata[name] for name in _META if name in metadata}}
+
+
+def _app(item: Object) -> Object:
+    metadata = item["metadata"]
+    annotations = {
+        name: value
+        for name, value in (metadata.get("annotations") or {}).items()
+        if name.startswith(PREFIX)
     }
+    kept = {
+        name: metadata[name]
+        for name in ("name", "uid", "resourceVersion", "generation")
+        if name in metadata
+    }
+    kept["namespace"] = intern(str(metadata.get("namespace", "")))
+    if annotations:
+        kept["annotations"] = annotations
+    return {"apiVersion": "apps/v1", "kind": intern(str(item["kind"])), "metadata": kept}
 
 
-def _deployment(item: Object) -> Object | None:
-    if shell_of(item) is None:
-        return _app(item)
-    return {**item, "metadata": _meta(item)}
+def _shell(item: Object) -> Object:
+    """Keep all that is compared before a start; of a shell that has started its state is enough."""
+    if _is_starting(item):
+        return select_fields(item, "spec", "status")
+    return {**select_fields(item, "status"), "spec": {"replicas": item["spec"].get("replicas", 1)}}
+
+
+def _owner(item: Object) -> Object:
+    template = (item.get("spec") or {}).get("template") or {}
+    return {**select_fields(item, "status"), "spec": {"template": {"spec": _containers(template)}}}
+
+
+def _slice(item: Object) -> Object:
+    return select_fields(item, "ports", "endpoints")
+
+
+def _pod(item: Object) -> Object:
+    return {**select_fields(item, "status"), "spec": _containers(item)}
+
+
+def _containers(pod: Object) -> dict[str, Any]:
+    """Return the part of a pod's spec, or of its template's, that `diagnose` reads."""
+    spec, fields = pod.get("spec") or {}, ("name", "image", "restartPolicy", "resources")
+    return {
+        part: [
+            {name: container[name] for name in fields if name in container}
+            for container in spec.get(part) or ()
+        ]
+        for part in ("initContainers", "containers")
+    }
 
 
 # Labels do not decide whose a pod is, since any client that may create pods can set them. It can set

@@ -76,8 +76,6 @@ class Register:
         """Judge each shell that is to start, until cancelled."""
         loop = asyncio.get_running_loop()
         problem: str | None = None
-        for mirror in self._cache.mirrors:
-            await mirror.synced.wait()
         while True:
             changed = self._cache.changed
             starting = self._cache.starting()
@@ -97,10 +95,13 @@ class Register:
     ) -> str | None:
         """Write the entries of `due`, and remove those of shells not in `starting`.
 
-        Return the reason if that failed, else None.
+        Nothing is read or written before the first shell of the namespace starts. Return the reason if that
+        failed, else None.
         """
         try:
             if self._written is None:
+                if not due:
+                    return None
                 # Entries from before this process started, also of shells that have started or are deleted.
                 self._written = set((await self._merge({})).get("data") or {})
             await self._write(due, self._written - starting.keys())

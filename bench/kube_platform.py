@@ -1,0 +1,367 @@
+"""The controller and a gateway of a platform with thousands of namespaces: memory, time, CPU.
+
+    python bench/kube_platform.py [--namespaces N] [--apps N] [--pods N] [--shells N]
+
+etcd and kube-apiserver are real (`tests/kube/api/lone.py`); there is no kubelet, so pods are API objects
+alone. The apps and their pods are written into etcd, and the controller makes the shells. Then it is
+started again and measured, and a gateway beside it. The report is JSON, with the load of the machine
+before and after: other work makes every figure worse.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.kube.api.lone import LoneApi
+from tests.kube.apps import deployment
+
+import kube_many
+from kube_starts import reach, say
+from stagedoor.kube.cluster import KubeCluster
+from stagedoor.model.cluster import Kind, Object
+from stagedoor.shells.kubernetes.adapter import KubernetesShells
+from stagedoor.shells.kubernetes.derive import objects
+from stagedoor.shells.kubernetes.names import CONTAINER, SHELL_OF, shell_object
+
+SINCE = "2026-01-01T00:00:00Z"
+CHANGES_PER_S, CHANGES_S = 20, 60
+Report = dict[str, Any]
+
+
+def main() -> int:
+    """Run the benchmark, or one of its processes; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--namespaces", type=int, default=1_000)
+    parser.add_argument("--apps", type=int, default=50_000)
+    parser.add_argument("--pods", type=int, default=150_000)
+    parser.add_argument("--shells", type=int, default=2_000)
+    parser.add_argument("--change", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--follow", type=Path, help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    size = (wanted.namespaces, wanted.apps, wanted.pods, wanted.shells)
+    if wanted.change or wanted.follow:
+        platform = Platform(*size)
+        asyncio.run(
+            platform.change(wanted.change) if wanted.change else platform.follow(wanted.follow)
+        )
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "lone").mkdir()
+        api = LoneApi(folder / "lone")
+        try:
+            print(json.dumps(Measurement(Platform(*size), api, folder).report(), indent=1))
+        finally:
+            api.close()
+    return 0
+
+
+class Platform:
+    """A platform of so many namespaces, apps, pods of apps, and shells."""
+
+    def __init__(self, namespaces: int, apps: int, pods: int, shells: int) -> None:
+        self.namespaces = [f"team-{number:04}" for number in range(namespaces)]
+        self.apps, self.pods, self.shells = apps, pods, shells
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of a process of the same platform."""
+        sizes = {"pods": self.pods, "apps": self.apps, "shells": self.shells}
+        sizes["namespaces"] = len(self.namespaces)
+        return [f"--{name}={size}" for name, size in sizes.items()]
+
+    def app(self, number: int) -> tuple[str, str]:
+        """Return the namespace and name of an app."""
+        return self.namespaces[number % len(self.namespaces)], f"app{number:05}"
+
+    def objects(self) -> Iterator[tuple[str, Object]]:
+        """Yield namespaces, apps and their pods, each with its key in etcd."""
+        for namespace in self.namespaces:
+            item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+            yield f"namespaces/{namespace}", item | {"status": {"phase": "Active"}}
+        for number in range(self.apps):
+            namespace, name = self.app(number)
+            env = {f"SETTING_{n}": "x" * 40 for n in range(10)}
+            yield (
+                f"deployments/{namespace}/{name}",
+                deployment(namespace, name, replicas=1, env=env),
+            )
+        for number in range(self.pods):
+            namespace, app = self.app(number % self.apps)
+            name = f"{app}-6c9f4d8b5f-{number:06}"
+            yield f"pods/{namespace}/{name}", pod(namespace, name, {"app": app})
+
+    async def change(self, kubeconfig: Path) -> None:
+        """Change an app's status CHANGES_PER_S times a second until killed."""
+        chance = random.Random(1)
+        async with client(kubeconfig) as cluster:
+            at = time.monotonic()
+            for number in range(10**9):
+                namespace, name = self.app(chance.randrange(self.apps))
+                status = {"status": {"observedGeneration": 1, "updatedReplicas": number % 3}}
+                await cluster.merge(Kind.DEPLOYMENT, namespace, name, status, subresource="status")
+                at += 1 / CHANGES_PER_S
+                await asyncio.sleep(max(0.0, at - time.monotonic()))
+
+    async def follow(self, kubeconfig: Path) -> None:
+        """See the cluster as a gateway's worker does, and print how long the first sight took."""
+        spaces: dict[str | None, str] = {name: name for name in self.namespaces}
+        async with client(kubeconfig) as cluster:
+            began = time.monotonic()
+            shells = KubernetesShells(cluster, spaces, "bench")
+            shells.start()
+            assert await shells.synced(600)
+            print(round(time.monotonic() - began, 1), flush=True)
+            assert len(shells.targets()) == self.apps
+            await asyncio.sleep(3600)
+
+
+class Measurement:
+    """The measurement of a platform on an API server; it works in `folder`."""
+
+    def __init__(self, platform: Platform, api: LoneApi, folder: Path) -> None:
+        self._platform = platform
+        self._api = api
+        self._folder = folder
+
+    def report(self) -> Report:
+        """Fill the cluster, measure, and return the report."""
+        platform, report = self._platform, Report()
+        report["load before"] = os.getloadavg()
+        report["platform"] = " ".join(platform.arguments())
+        began = time.monotonic()
+        # While the API server is away: it reads JSON too.
+        self._api.kill()
+        self._put(platform.objects())
+        self._api.start()
+        say(f"filled in {time.monotonic() - began:.0f} s")
+        with self._controller() as running:
+            self._until_ready(running)
+            asyncio.run(self._request_shells())
+            took_s = running.until(lambda metrics: metrics["shells"] >= platform.shells)
+            say(f"{platform.shells} shells are there {took_s:.0f} s after it began to lead")
+        self._put(asyncio.run(self._children()))
+        with self._controller() as running:
+            report["ready after a restart, s"] = self._until_ready(running)
+            report["a shell then, s"] = asyncio.run(self._start_one(1))
+            looked_s = running.until(lambda metrics: metrics.get("Keep", 0) >= platform.shells)
+            report["all shells looked at, s"] = round(looked_s, 1)
+            report["idle"] = running.cost(60)
+            with self._beside("--change"):
+                report[f"{CHANGES_PER_S} changes a second"] = running.cost(CHANGES_S)
+                report["a shell meanwhile, s"] = asyncio.run(self._start_one(2))
+            report["a user out of all keys, s"] = self._remove_user()
+            report["controller at most, MiB"] = most_mib(running.pid)
+        with self._beside("--follow") as follower:
+            assert follower.stdout is not None
+            report["a worker sees all, s"] = float(follower.stdout.readline())
+            time.sleep(10)
+            report["a worker's view at most, MiB"] = most_mib(follower.pid)
+        report["load after"] = os.getloadavg()
+        return report
+
+    def _put(self, items: Iterable[tuple[str, Object]]) -> None:
+        batch: list[tuple[str, Object]] = []
+        for number, (key, item) in enumerate(items):
+            batch.append((key, stored(item, number)))
+            if len(batch) == 100:  # etcd takes 128 in a transaction by default
+                self._api.put(batch)
+                batch = []
+        self._api.put(batch)
+
+    @contextmanager
+    def _controller(self) -> Iterator[kube_many.Running]:
+        spaces = {name: name for name in self._platform.namespaces}
+        folder, kubeconfig = self._folder, self._api.kubeconfig()
+        with kube_many.controller(folder, kubeconfig, spaces) as running:
+            yield running
+
+    def _until_ready(self, running: kube_many.Running) -> float:
+        began = time.monotonic()
+        running.until(lambda metrics: metrics["apps"] >= self._platform.apps)
+        return round(time.monotonic() - began, 1)
+
+    @contextmanager
+    def _beside(self, what: str) -> "Iterator[subprocess.Popen[str]]":
+        command = [sys.executable, __file__, what, str(self._api.kubeconfig())]
+        command += self._platform.arguments()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    async def _request_shells(self) -> None:
+        room = asyncio.Semaphore(8)
+        async with client(self._api.kubeconfig()) as cluster:
+
+            async def request(number: int) -> None:
+                async with room:
+                    app = await cluster.get(Kind.DEPLOYMENT, *self._platform.app(number))
+                    assert app is not None
+                    await cluster.create(objects.lease(app, "bench", time.time()))
+
+            await asyncio.gather(*map(request, range(self._platform.shells)))
+
+    async def _children(self) -> list[tuple[str, Object]]:
+        """Return a ReplicaSet, a pod and an EndpointSlice for each shell, as Kubernetes would make them."""
+        async with client(self._api.kubeconfig()) as cluster:
+            shells = await cluster.list(Kind.DEPLOYMENT, "", SHELL_OF)
+        return [child for shell in shells for child in children(shell)]
+
+    async def _start_one(self, which: int) -> float:
+        """Ask for the shell of an app that has none; return the seconds until its Deployment starts."""
+        namespace, name = self._platform.app(self._platform.apps - which)
+        async with client(self._api.kubeconfig()) as cluster:
+            app = await cluster.get(Kind.DEPLOYMENT, namespace, name)
+            assert app is not None
+            await cluster.create(objects.lease(app, "bench", time.time()))
+            began = time.monotonic()
+            while True:
+                shell = await cluster.get(Kind.DEPLOYMENT, namespace, shell_object(name))
+                if shell is not None and shell["spec"]["replicas"]:
+                    return round(time.monotonic() - began, 2)
+                await asyncio.sleep(0.02)
+
+    def _remove_user(self) -> float:
+        """Give a user every app, and take it away; return the seconds until no shell has the key."""
+        key = self._folder / "key"
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f", str(key)]
+        subprocess.run(command, check=True)
+        for words in (
+            ("user", "add", "alice", "--no-password"),
+            ("key", "add", "alice", f"{key}.pub"),
+            ("grant", "add", "user:alice", "*"),
+        ):
+            kube_many.stagedoor(self._folder, *words)
+        self._until_keys(self._platform.shells)
+        began = time.monotonic()
+        kube_many.stagedoor(self._folder, "user", "remove", "alice", "--yes")
+        self._until_keys(0)
+        return round(time.monotonic() - began, 1)
+
+    def _until_keys(self, wanted: int) -> None:
+        async def count() -> int:
+            async with client(self._api.kubeconfig()) as cluster:
+                configs = await cluster.list(Kind.CONFIG_MAP, "", SHELL_OF)
+            return sum("ssh-ed25519" in config["data"]["authorized_keys"] for config in configs)
+
+        while abs(asyncio.run(count()) - wanted) > (2 if wanted else 0):
+            time.sleep(2)
+
+
+@asynccontextmanager
+async def client(kubeconfig: Path) -> AsyncIterator[KubeCluster]:
+    """Open a client that paces nothing."""
+    cluster = reach(kubeconfig).urgent()
+    try:
+        yield cluster
+    finally:
+        await cluster.close_connections()
+
+
+def stored(item: Object, number: int) -> Object:
+    """Return an object as the API server stores it: with a uid, a time and a generation."""
+    metadata = {"creationTimestamp": SINCE, "generation": 1, **item["metadata"]}
+    metadata.setdefault("uid", str(uuid.uuid5(uuid.NAMESPACE_OID, f"{item['kind']} {number}")))
+    return {**item, "metadata": metadata}
+
+
+def pod(namespace: str, name: str, labels: dict[str, str], container: str = "web") -> Object:
+    """Return a pod that runs, as a kubelet reports it."""
+    ready = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+    image = f"registry.example/{container}@sha256:{0:064x}"
+    state = {"running": {"startedAt": SINCE}}
+    env = [{"name": f"SETTING_{n}", "value": "x" * 40} for n in range(10)]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"namespace": namespace, "name": name, "labels": labels},
+        "spec": {
+            "containers": [{"name": container, "image": image, "env": env}],
+            "nodeName": "node-1",
+        },
+        "status": {
+            "phase": "Running",
+            "podIP": "10.0.0.1",
+            "conditions": [
+                {"type": kind, "status": "True", "lastTransitionTime": SINCE} for kind in ready
+            ],
+            "containerStatuses": [
+                {
+                    "name": container,
+                    "image": image,
+                    "imageID": image,
+                    "ready": True,
+                    "restartCount": 0,
+                    "started": True,
+                    "state": state,
+                }
+            ],
+        },
+    }
+
+
+def children(shell: Object) -> Iterator[tuple[str, Object]]:
+    """Yield the ReplicaSet, pod and EndpointSlice of a shell's Deployment, each with its key in etcd."""
+    metadata = shell["metadata"]
+    namespace, name = metadata["namespace"], f"{metadata['name']}-6c9f4d8b5f"
+    uid = f"{metadata['uid'][:-4]}ffff"
+    head = {"namespace": namespace, "labels": metadata["labels"]}
+    yield (
+        f"replicasets/{namespace}/{name}",
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "spec": shell["spec"],
+            "metadata": {**head, "name": name, "uid": uid, **owned_by("Deployment", metadata)},
+        },
+    )
+    running = pod(namespace, f"{name}-x2x4z", metadata["labels"], CONTAINER)
+    owner = owned_by("ReplicaSet", {"name": name, "uid": uid})
+    metadata = {**running["metadata"], **owner}
+    yield f"pods/{namespace}/{name}-x2x4z", {**running, "metadata": metadata}
+    endpoint = {
+        "addresses": ["10.0.0.1"],
+        "targetRef": {"kind": "Pod", "name": f"{name}-x2x4z"},
+    }
+    yield (
+        f"endpointslices/{namespace}/{name}",
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**head, "name": name},
+            "addressType": "IPv4",
+            "ports": [{"port": 2222}],
+            "endpoints": [endpoint],
+        },
+    )
+
+
+def owned_by(kind: str, owner: Object) -> Object:
+    """Return the metadata of an object with this controller."""
+    reference = {"apiVersion": "apps/v1", "kind": kind, "controller": True}
+    return {"ownerReferences": [{**reference, "name": owner["name"], "uid": owner["uid"]}]}
+
+
+def most_mib(process: int) -> float:
+    """Return the most memory that a process has had resident, in MiB (VmHWM of proc(5))."""
+    status = Path(f"/proc/{process}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return round(int(line.split()[1]) / 1024, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

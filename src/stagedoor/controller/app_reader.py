@@ -1,0 +1,95 @@
+"""The apps that have a shell, as read from the API at its start and again whenever they change."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from stagedoor.controller.mirrors import NamespaceMirrors
+from stagedoor.controller.snapshot import find_app
+from stagedoor.model.cluster import Kind, Object
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.derive.annotations import (
+    DEFAULT_SETTINGS,
+    AppSettings,
+    WrongSettings,
+    read_settings,
+)
+from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.derive.shell import Derived
+from stagedoor.shells.kubernetes.live.namespace_cache import offers_shell
+from stagedoor.shells.kubernetes.live.register import derive_now
+from stagedoor.shells.kubernetes.ports import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class AppRecord:
+    """An app as it was read: its version, when that was, and what a shell of it would be.
+
+    `labels` are those of the app's pods.
+    """
+
+    version: str
+    at: float
+    derived: Derived | WrongSettings
+    labels: dict[str, str]
+
+
+@dataclass
+class AppReader:
+    """The reader of apps that have a shell, or are to have one.
+
+    A change of an app or of its pods changes the version of the app: the API writes its status then. `clock`
+    is monotonic, in seconds.
+    """
+
+    cluster: Cluster
+    kit: Kit
+    defaults: AppSettings = DEFAULT_SETTINGS
+    clock: Callable[[], float] = time.monotonic
+    readings: dict[Target, AppRecord] = field(default_factory=dict)
+
+    async def derive(
+        self, target: Target, mirrors: NamespaceMirrors, since: float
+    ) -> Derived | WrongSettings | None:
+        """Return the shell that the app would have now; None if it needs none, or offers none.
+
+        The app is read if it has changed, or was not read `since` that time. Raises ClusterError.
+        """
+        app = find_app(target, mirrors)
+        if app is None or not self._is_needed(target, mirrors, app):
+            self.readings.pop(target, None)
+            return None
+        known = self.readings.get(target)
+        if known is None or known.version != _version(app) or known.at < since:
+            known = await self._read(app)
+            if known is None:
+                # The watch reports it in a moment. A StatefulSet of the same name may be left.
+                mirrors.forget_app(app)
+                return await self.derive(target, mirrors, since)
+            self.readings[target] = known
+        return known.derived
+
+    def _is_needed(self, target: Target, mirrors: NamespaceMirrors, app: Object) -> bool:
+        if mirrors.shell(target.app) is not None or mirrors.lease(target.app) is not None:
+            return True
+        settings = read_settings(app, self.defaults)
+        return isinstance(settings, AppSettings) and settings.warm
+
+    async def _read(self, known: Object) -> AppRecord | None:
+        """Read an app and its pods; None if it was deleted, or offers no shell any more."""
+        at, metadata = self.clock(), known["metadata"]
+        app = await self.cluster.get(Kind(known["kind"]), metadata["namespace"], metadata["name"])
+        if app is None or not offers_shell(app):
+            return None
+        settings = read_settings(app, self.defaults)
+        derived: Derived | WrongSettings
+        if isinstance(settings, WrongSettings):
+            derived = settings
+        else:
+            derived = await derive_now(self.cluster, app, settings, self.kit)
+        labels = (app["spec"]["template"].get("metadata") or {}).get("labels") or {}
+        return AppRecord(_version(app), at, derived, labels)
+
+
+def _version(app: Object) -> str:
+    return str(app["metadata"].get("resourceVersion", ""))
