@@ -21,6 +21,7 @@ from stagedoor.model.target import Target
 from stagedoor.settings.file import parse_settings
 from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive.kit import Kit
+from stagedoor.shells.kubernetes.live.bounds import DEFAULT_BOUNDS, ShellBounds
 from tests.controller.test_stories import now
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster, Pods
@@ -45,8 +46,8 @@ class Platform:
         self._tasks: list[asyncio.Task[None]] = []
         self._shells: list[KubernetesShells] = []
 
-    async def gateway(self) -> KubernetesShells:
-        shells = KubernetesShells(self.cluster, SPACES, "gateway-1", now=now)
+    async def gateway(self, bounds: ShellBounds = DEFAULT_BOUNDS) -> KubernetesShells:
+        shells = KubernetesShells(self.cluster, SPACES, "gateway-1", bounds=bounds, now=now)
         self._shells.append(shells)
         shells.start()
         await asyncio.sleep(SOON_S)

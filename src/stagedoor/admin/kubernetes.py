@@ -22,6 +22,7 @@ from stagedoor.shells.kubernetes.adapter import KubernetesShells
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit, KitSource
 from stagedoor.shells.kubernetes.derive.values import WrongValueError, resources
+from stagedoor.shells.kubernetes.live.bounds import ShellBounds
 from stagedoor.shells.kubernetes.live.leader import LeaderReport, read_report
 from stagedoor.shells.kubernetes.live.register import DeriveContext
 from stagedoor.shells.kubernetes.live.rights import ClusterAccess
@@ -110,6 +111,9 @@ def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) 
         holder,
         rights=ClusterAccess(cluster, authorise) if authorise else None,
         judging=_derive_context(settings, on_problem),
+        bounds=ShellBounds(
+            settings.kubernetes.shells_per_user, settings.kubernetes.shells_per_namespace
+        ),
         on_problem=lambda problem: on_problem("leases of shells", problem),
     )
 

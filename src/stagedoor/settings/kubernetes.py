@@ -61,6 +61,21 @@ class KubernetesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             "same values as the controller's."
         ),
     ] = False
+    shells_per_user: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How many running shells a user may have asked for. A login that would start another "
+            "one is refused; shells that run already are entered as before.",
+        ),
+    ] = 20
+    shells_per_namespace: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How many shells may run in one namespace before logins start no more.",
+        ),
+    ] = 500
     controller: Annotated[
         bool,
         Meta(

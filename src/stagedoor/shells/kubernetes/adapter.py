@@ -12,6 +12,7 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import failure_of
+from stagedoor.shells.kubernetes.live.bounds import DEFAULT_BOUNDS, ShellBounds
 from stagedoor.shells.kubernetes.live.diagnose import LogRequest, diagnose
 from stagedoor.shells.kubernetes.live.environment import Environment
 from stagedoor.shells.kubernetes.live.lifecycle import RENEW_S
@@ -46,7 +47,7 @@ class KubernetesShells:
     `namespaces` maps an environment to its namespace; `holder` names this gateway in leases. With `rights`
     the cluster decides on a login too, with None only Stagedoor's grants do. `judging` has the settings
     with which the gateway approves shells for the cluster's admission policy, None if there is no such
-    policy. `now` returns seconds since the epoch.
+    policy. `bounds` are for users' logins. `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class KubernetesShells:
         *,
         rights: ClusterAccess | None = None,
         judging: DeriveContext | None = None,
+        bounds: ShellBounds = DEFAULT_BOUNDS,
         on_problem: OnProblem = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._rights = rights
+        self._bounds = bounds
         self._on_problem = on_problem
         self._now = now
         self._loop = asyncio.get_running_loop()
@@ -70,6 +73,8 @@ class KubernetesShells:
             name: Environment(cluster, self._cluster_cache, namespace, holder, judging, now)
             for name, namespace in namespaces.items()
         }
+        self._asking: dict[Target, str] = {}
+        """The user of a login that is under way to each shell."""
         self._answered: dict[Target, Address] = {}
         """The address at which each shell has sent its banner to this gateway."""
         self._starts = Starts()
@@ -122,7 +127,18 @@ class KubernetesShells:
 
     async def ensure(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Return the shell once its sshd answers, if the cluster lets the user of the grant log in."""
-        return await self._check(grant) or await self.enter(grant.target, progress)
+        target, user = grant.target, grant.identity.name
+        denial = await self._check(grant)
+        if denial is None:
+            caches = {name: environment.cache for name, environment in self._environments.items()}
+            denial = self._bounds.refuse(target, user, caches, self._asking)
+        if denial is not None:
+            return denial
+        self._asking.setdefault(target, user)
+        try:
+            return await self.enter(target, progress, user)
+        finally:
+            self._asking.pop(target, None)
 
     async def _check(self, grant: Grant) -> Denial | None:
         """Return why the grant opens no shell now, or None if it does."""
@@ -145,8 +161,11 @@ class KubernetesShells:
             return unavailable(target, "asking the cluster: its API has not answered yet")
         return self._no_app(target)
 
-    async def enter(self, target: Target, progress: Progress) -> Shell | Denial:
-        """Return the shell once its sshd answers, without a grant, as for `stagedoor app start`."""
+    async def enter(self, target: Target, progress: Progress, user: str = "") -> Shell | Denial:
+        """Return the shell once its sshd answers, without a grant or a bound, as for `stagedoor app start`.
+
+        A shell that is started counts as one of the `user`.
+        """
         environment = self._of(target)
         cache = environment.cache
         ended_at = cache.keys_end(target.app)
@@ -158,7 +177,7 @@ class KubernetesShells:
             return shell_at(target, known)
         if cache.problem is not None and not cache.problem.retry:
             return _no_access(target, cache.namespace)
-        return await self._starts.join(target, partial(self._start, target), progress)
+        return await self._starts.join(target, partial(self._start, target, user), progress)
 
     async def resolve(self, target: Target) -> Shell | None:
         """Return the shell if one of its pods is ready, else None."""
@@ -242,10 +261,10 @@ class KubernetesShells:
         environment = self._environments.get(target.environment)
         return environment.cache if environment is not None else None
 
-    async def _start(self, target: Target, progress: Progress) -> Shell | Denial:
+    async def _start(self, target: Target, user: str, progress: Progress) -> Shell | Denial:
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                outcome = await self._of(target).start(target, progress)
+                outcome = await self._of(target).start(target, progress, user)
         except TimeoutError:
             return unavailable(target, f"waiting for it: not ready after {GIVE_UP_S:g} s")
         if isinstance(outcome, Shell):

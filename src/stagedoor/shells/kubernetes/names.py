@@ -35,6 +35,9 @@ ASKED = PREFIX + "asked"
 """An annotation of a shell's lease: the number of requests for the shell. A login that asks for the shell
 increases it, a renewal does not. A failure has the number of the request that it answers."""
 
+ASKED_BY = PREFIX + "asked-by"
+"""An annotation of a shell's lease: the user whose login asked for the shell last."""
+
 STALE_SINCE = PREFIX + "stale-since"
 """An annotation of a shell's Deployment: when its app changed, RFC 3339."""
 

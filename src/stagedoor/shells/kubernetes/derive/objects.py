@@ -16,6 +16,7 @@ from stagedoor.shells.kubernetes.derive.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.duration import show_duration
 from stagedoor.shells.kubernetes.names import (
     ASKED,
+    ASKED_BY,
     CONTAINER,
     FAILURE,
     IDLE_SINCE,
@@ -184,12 +185,16 @@ def secret(app: Object, host_key: bytes, certificate: str) -> Object:
     }
 
 
-def lease(app: Object, holder: str, now: float) -> Object:
-    """Return a new lease, whose creation asks for the shell. `holder` is the replica that creates it."""
+def lease(app: Object, holder: str, now: float, user: str = "") -> Object:
+    """Return a new lease, whose creation asks for the shell, for `user` if a login does.
+
+    `holder` is the replica that creates it.
+    """
+    annotations = {"annotations": {ASKED_BY: user}} if user else {}
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": metadata_of(app),
+        "metadata": {**metadata_of(app), **annotations},
         "spec": renewal(holder, now)["spec"],
     }
 
@@ -221,9 +226,9 @@ def asked(lease: Object | None) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
 
 
-def request(holder: str, now: float, count: int) -> Object:
+def request(holder: str, now: float, count: int, user: str = "") -> Object:
     """Return the merge patch that asks for the shell: a renewal that also removes an earlier failure."""
-    annotations = {ASKED: str(count), FAILURE: None}
+    annotations = {ASKED: str(count), FAILURE: None, **({ASKED_BY: user} if user else {})}
     return {**renewal(holder, now), "metadata": {"annotations": annotations}}
 
 

@@ -44,8 +44,10 @@ class Environment:
         if self._register is not None:
             yield self._register.run()
 
-    async def start(self, target: Target, progress: Progress) -> Shell | Denial:
+    async def start(self, target: Target, progress: Progress, user: str = "") -> Shell | Denial:
         """Ask for the shell of `target`, and wait until its sshd answers or its start has failed."""
-        start = ShellStart(self._cluster, self.cache, target, self.leases, progress, self._now)
+        start = ShellStart(
+            self._cluster, self.cache, target, self.leases, progress, user, self._now
+        )
         with self._register.asking(target.app) if self._register else nullcontext():
             return await start.wait()

@@ -42,8 +42,8 @@ class LeaseWriter:
         if self._sessions[app] <= 0:
             del self._sessions[app]
 
-    async def request_shell(self, app: str) -> int:
-        """Ask for the shell, so that a start that failed before is attempted again.
+    async def request_shell(self, app: str, user: str = "") -> int:
+        """Ask for the shell, for `user` if a login does, so that a failed start is attempted again.
 
         Return the number of this request (ASKED): only a failure with that number or a higher one answers it.
         Concurrent callers share one write. Raises ClusterError.
@@ -51,7 +51,7 @@ class LeaseWriter:
         task = self._requests.get(app)
         if task is None:
             count = objects.asked(self._cache.lease(app)) + 1
-            task = asyncio.create_task(self._write(app, count))
+            task = asyncio.create_task(self._write(app, count, user))
             self._requests[app] = task
             task.add_done_callback(lambda _: self._requests.pop(app, None))
         return await asyncio.shield(task)
@@ -78,18 +78,18 @@ class LeaseWriter:
                 failed.append((app, error))
         return failed
 
-    async def _write(self, app: str, count: int | None) -> int:
+    async def _write(self, app: str, count: int | None, user: str = "") -> int:
         """Write a request with that count, or a renewal (None), and return the count.
 
         Up to three writes are made if the lease is created or deleted at the same time.
         """
         for _ in range(3):
-            if self._cache.lease(app) is None and await self._create(app):
+            if self._cache.lease(app) is None and await self._create(app, user):
                 return 0
             patch = (
                 objects.renewal(self._holder, self._now())
                 if count is None
-                else objects.request(self._holder, self._now(), count)
+                else objects.request(self._holder, self._now(), count, user)
             )
             try:
                 self._cache.leases.put(
@@ -105,13 +105,14 @@ class LeaseWriter:
                 break
         return count or 0
 
-    async def _create(self, app: str) -> bool:
+    async def _create(self, app: str, user: str) -> bool:
         """Create the lease. Return False if another gateway has created it, so that it must be renewed."""
         owner = self._cache.app(app)
         if owner is None:
             return True  # the app was deleted meanwhile, so there is nothing to ask for
         try:
-            lease = await self._cluster.create(objects.lease(owner, self._holder, self._now()))
+            manifest = objects.lease(owner, self._holder, self._now(), user)
+            lease = await self._cluster.create(manifest)
         except ClusterError as error:
             if error.reason != "AlreadyExists":
                 raise

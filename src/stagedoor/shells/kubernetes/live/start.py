@@ -41,8 +41,8 @@ retry automatically wait for half of it at most, so they report the cause to the
 class ShellStart:
     """One start of a shell, for one login.
 
-    `lease_writer` asks for the shell, and `report` is called with each new step. `now` returns seconds since
-    the epoch.
+    `lease_writer` asks for the shell, for `user` if it is a user's login, and `report` is called with each
+    new step. `now` returns seconds since the epoch.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class ShellStart:
         target: Target,
         lease_writer: LeaseWriter,
         report: Progress,
+        user: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
@@ -63,6 +64,7 @@ class ShellStart:
         self._generation_before: object = None
         """The shell's generation at the time of the request."""
         self._report = report
+        self._user = user
         self._now = now
         self._reported: StartStep | None = None
         self._logs: dict[tuple[str, str], str] = {}
@@ -115,7 +117,7 @@ class ShellStart:
     async def _ask(self) -> str | None:
         """Ask for the shell. Return the reason if that failed, else None."""
         try:
-            self._request = await self._lease_writer.request_shell(self._target.app)
+            self._request = await self._lease_writer.request_shell(self._target.app, self._user)
         except ClusterError as error:
             return f"asking the cluster: {error.message}"
         return None

@@ -1,0 +1,73 @@
+"""The bounds on shells that run at the same time: those that a user has asked for, and those of a namespace.
+
+Each gateway counts by its mirrors, so logins at two gateways at once may exceed a bound by one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.target import Target
+from stagedoor.shells.kubernetes.derive.objects import failure_of
+from stagedoor.shells.kubernetes.live.mirror import shell_of
+from stagedoor.shells.kubernetes.live.namespace_cache import NamespaceCache
+from stagedoor.shells.kubernetes.live.start import MENDED_S, unavailable
+from stagedoor.shells.kubernetes.names import ASKED_BY, IDLE_SINCE
+
+
+@dataclass(frozen=True, slots=True)
+class ShellBounds:
+    """The most shells that may run at the same time."""
+
+    per_user: int = 20
+    per_namespace: int = 500
+
+    def refuse(
+        self,
+        target: Target,
+        user: str,
+        caches: Mapping[str | None, NamespaceCache],
+        asking: Mapping[Target, str],
+    ) -> Denial | None:
+        """Return the denial of a start for `user` beyond a bound; None if it may start, or runs already.
+
+        `caches` are by environment; `asking` has the users of the logins that ask for a shell at this gateway
+        now. A shell that no login asked for counts for its namespace alone.
+        """
+        if target in asking or _occupies(caches[target.environment], target.app):
+            return None
+        running = {
+            Target(app, environment): str(
+                (lease["metadata"].get("annotations") or {}).get(ASKED_BY)
+            )
+            for environment, cache in caches.items()
+            for lease in cache.leases.all(cache.namespace).values()
+            if (app := shell_of(lease)) is not None and _occupies(cache, app)
+        } | dict(asking)
+        in_namespace = sum(shell.environment == target.environment for shell in running)
+        if in_namespace >= self.per_namespace:
+            why = (
+                f"its namespace has {in_namespace} running shells, which is the bound: try again when one "
+                "of them has stopped"
+            )
+            return unavailable(target, why, MENDED_S)
+        of_user = sum(asked_by == user for asked_by in running.values())
+        if of_user >= self.per_user:
+            why = (
+                f"you have {of_user} running shells, which is the bound: log out of one, which stops when it "
+                "has been idle, and try again"
+            )
+            return unavailable(target, why, MENDED_S)
+        return None
+
+
+DEFAULT_BOUNDS = ShellBounds()
+
+
+def _occupies(cache: NamespaceCache, app: str) -> bool:
+    """Return whether a shell runs, or is about to."""
+    lease, shell = cache.lease(app), cache.shell(app)
+    if shell is None:
+        return lease is not None and failure_of(lease) is None
+    is_stopped = IDLE_SINCE in (shell["metadata"].get("annotations") or {})
+    return bool(shell["spec"].get("replicas", 1)) or not is_stopped
