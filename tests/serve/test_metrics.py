@@ -30,6 +30,7 @@ from stagedoor.serve.metrics.measured import (
 )
 from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, messages
 from stagedoor.serve.supervisor.control import MetricsMessage, line, read_from_worker
+from stagedoor.session.registry import Registry
 from stagedoor.shells.kubernetes.live import diagnose
 from stagedoor.store.database import open_database
 from stagedoor.wire.http.openmetrics import format_metrics
@@ -158,15 +159,16 @@ def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
 
 async def test_bytes_of_a_live_session_are_counted_once() -> None:
     tally, clock = MetricCounts(), Clock()
-    ledger = MetricsLedger(Book(), tally, now=clock)
+    registry = Registry(lambda grant: grant, clock)
+    ledger = MetricsLedger(Book(), tally, registry.take_new_bytes, now=clock)
     opened: Any = await ledger.open(READY, AccessMethod.JUMP, SOURCE)
+    registry.register(opened)
     assert ledger.inside()[AccessMethod.JUMP] == 1
     ledger.moved([(opened.id, Counts(10, 20)), ("somebody else's", Counts(5, 5))])
     ledger.moved([(opened.id, Counts(15, 20))])
     clock.at = 30.0
     ledger.close_session(opened, Ended(End.CLOSED, Counts(17, 21)))
     ledger.moved([(opened.id, Counts(17, 21))])
-    ledger.close_session(opened, Ended(End.CLOSED, Counts(17, 21)))
     counted = tally.take()
     assert counted[of.BYTES.series("sent")] == 17
     assert counted[of.BYTES.series("received")] == 21
@@ -177,7 +179,7 @@ async def test_bytes_of_a_live_session_are_counted_once() -> None:
 
 async def test_a_denial_is_counted_by_its_reason() -> None:
     tally = MetricCounts()
-    ledger = MetricsLedger(Book(), tally)
+    ledger = MetricsLedger(Book(), tally, lambda _, now: now)
     ledger.deny(Denial(Reason.NO_GRANT, "no"), AccessMethod.WEB, SOURCE)
     assert tally.take() == {
         of.LOGINS.series("web", "denied"): 1,

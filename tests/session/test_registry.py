@@ -98,7 +98,7 @@ def test_a_relay_that_ended_before_it_was_attached_leaves_nothing_behind() -> No
     inside.registry.unregister(session)
     inside.registry.attach(session, inside.link(session))
     assert len(inside.registry) == 0
-    assert inside.registry.counts() == []
+    assert not [*inside.registry.counts()]
 
 
 def test_only_sessions_with_an_end_are_asked_as_time_passes() -> None:
@@ -131,11 +131,15 @@ def test_bytes_are_reported_again_only_once_more_have_moved() -> None:
     inside.registry.register(session)
     link = Moving(inside.script, lambda ended: None)
     inside.registry.attach(session, link)
-    inside.registry.mark_reported(inside.registry.counts())
-    assert inside.registry.counts() == []
+    assert inside.registry.take_new_bytes("a", Counts(1, 2)) == Counts(1, 2)
+    assert not [*inside.registry.counts()]
     link.sent = 7
-    assert inside.registry.counts() == [("a", Counts(7, 2))]
-    assert inside.registry.counts() == [("a", Counts(7, 2))], "it was not written down"
+    assert [*inside.registry.counts()] == [("a", Counts(7, 2))]
+    assert [*inside.registry.counts()] == [("a", Counts(7, 2))], "it was not taken"
+    assert inside.registry.take_new_bytes("a", Counts(7, 2)) == Counts(6, 0)
+    assert inside.registry.take_new_bytes("a", Counts(1, 2)) == Counts(), "a late report"
+    assert not [*inside.registry.counts()]
+    assert inside.registry.take_new_bytes("b", Counts(1, 2)) == Counts(), "there is no such session"
 
 
 class Moving(Running):

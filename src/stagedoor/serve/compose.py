@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -69,6 +70,10 @@ from stagedoor.serve.parts.shells import start_kubernetes_shells
 
 FLUSH_S = 5.0
 
+COUNTS_AT_ONCE = 256
+"""The most sessions whose bytes one transaction writes: a login waits for one of these, and a process
+keeps the memory of its largest list."""
+
 
 @dataclass(frozen=True, slots=True)
 class WebParts:
@@ -115,7 +120,7 @@ class Gateway:
         self.ledger = AuditLedger(
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
         )
-        self.measured_ledger = MetricsLedger(self.ledger, self.tally)
+        self.measured_ledger = MetricsLedger(self.ledger, self.tally, self.registry.take_new_bytes)
         self._note = measured_note(self.ledger.note, self.tally)
         self._cluster = kubernetes = start_kubernetes_shells(settings, instance, self._problems)
         # The users who may log in to a shell stay written there while the store is unreachable.
@@ -259,11 +264,10 @@ class Gateway:
 
     def write_counts(self) -> None:
         """Write to the store how many bytes live sessions have moved. Raises StoreError; blocks."""
-        now = time.time()
-        counts = self.registry.counts()
-        self.measured_ledger.moved(counts)
-        update_live(self.database, [Live(name, c.sent, c.received, now) for name, c in counts])
-        self.registry.mark_reported(counts)
+        now, counts = time.time(), self.registry.counts()
+        while batch := tuple(islice(counts, COUNTS_AT_ONCE)):
+            update_live(self.database, [Live(name, c.sent, c.received, now) for name, c in batch])
+            self.measured_ledger.moved(batch)
 
     def gauges(self) -> dict[Series, float]:
         """Return this worker's gauges as they are now."""

@@ -1,6 +1,6 @@
 """The registry of this process's live sessions, which reviews them and ends those that must end."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Lock
 
@@ -23,8 +23,9 @@ class _Entry:
     """The session ends when this is not permitted any more."""
     link: Link | None = None
     removal: Removal | None = None
-    reported: int = 0
-    """The bytes, in both directions, at the last `mark_reported`."""
+    sent: int = 0
+    """The bytes of this direction that `take_new_bytes` has returned."""
+    received: int = 0
 
 
 class Registry:
@@ -143,23 +144,21 @@ class Registry:
         """Return the grant that covers each session now."""
         return {session_id: entry.grant for session_id, entry in tuple(self._entries.items())}
 
-    def counts(self) -> list[tuple[str, Counts]]:
-        """Return the bytes of each session that has moved some since its last `mark_reported`."""
-        changed = []
+    def counts(self) -> Iterator[tuple[str, Counts]]:
+        """Yield the bytes of each session that has moved some that `take_new_bytes` has not returned."""
         for session_id, entry in tuple(self._entries.items()):
             if entry.link is not None:
-                counts = entry.link.counts()
-                if counts.sent + counts.received != entry.reported:
-                    changed.append((session_id, counts))
-        return changed
+                now = entry.link.counts()
+                if (now.sent, now.received) != (entry.sent, entry.received):
+                    yield session_id, now
 
-    def mark_reported(self, counts: Iterable[tuple[str, Counts]]) -> None:
-        """Leave these counts out of `counts` until more bytes move.
-
-        The counts are stored for administrators to read at any time. Most sessions are idle, and
-        storing all of them each time would delay logins.
-        """
-        for session_id, now in counts:
+    def take_new_bytes(self, session_id: str, now: Counts) -> Counts:
+        """Return the bytes of a live session, up to `now`, that this has not returned before."""
+        with self._lock:
             entry = self._entries.get(session_id)
-            if entry is not None:
-                entry.reported = now.sent + now.received
+            if entry is None:
+                return Counts()
+            new = Counts(max(0, now.sent - entry.sent), max(0, now.received - entry.received))
+            entry.sent += new.sent
+            entry.received += new.received
+        return new

@@ -23,29 +23,29 @@ from stagedoor.shells.ports import Shells
 
 Clock = Callable[[], float]
 """A clock, in seconds."""
-_NOTHING = Counts()
 
 
 class MetricsLedger:
     """A `session.ports.Ledger` that counts logins, denials and open sessions.
 
-    `clock` is monotonic, and `now` the time that sessions are opened at, since the epoch.
+    `take_new_bytes` is that of `session.registry`: the bytes of a live session that were not counted
+    before. `clock` is monotonic, and `now` the time that sessions are opened at, since the epoch.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         tally: MetricCounts,
+        take_new_bytes: Callable[[str, Counts], Counts],
         clock: Clock = time.monotonic,
         now: Clock = time.time,
     ) -> None:
         self._ledger = ledger
         self._tally = tally
+        self._take_new_bytes = take_new_bytes
         self._clock = clock
         self._now = now
         self._lock = Lock()
-        self._counted: dict[str, Counts] = {}
-        """The bytes of each open session that are counted already. Thousands are idle: they share one."""
         self._open: Counter[AccessMethod] = Counter()
 
     async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
@@ -56,7 +56,6 @@ class MetricsLedger:
             self._tally.observe(of.AUDIT_OPEN, self._clock() - began)
             self._tally.add(of.LOGINS, way, of.OPENED)
             with self._lock:
-                self._counted[opened.id] = _NOTHING
                 self._open[way] += 1
         return opened
 
@@ -64,11 +63,8 @@ class MetricsLedger:
         """Close a session in the ledger, and count its end, its bytes and its length."""
         self._ledger.close_session(opened, ended)
         with self._lock:
-            counted = self._counted.pop(opened.id, None)
-            if counted is None:
-                return
             self._open[opened.way] -= 1
-        self._count_bytes(ended.counts, counted)
+        self._count_bytes(opened.id, ended.counts)
         self._tally.add(of.ENDS, opened.way, ended.end)
         self._tally.observe(of.LENGTH, max(0.0, self._now() - opened.at), opened.way)
 
@@ -89,21 +85,17 @@ class MetricsLedger:
     def moved(self, counts: Iterable[tuple[str, Counts]]) -> None:
         """Count the bytes that open sessions have moved since the last call; `counts` are their totals."""
         for session, now in counts:
-            with self._lock:
-                counted = self._counted.get(session)
-                if counted is None:
-                    continue
-                self._counted[session] = now
-            self._count_bytes(now, counted)
+            self._count_bytes(session, now)
 
     def inside(self) -> dict[AccessMethod, int]:
         """Return the number of open sessions by access method."""
         with self._lock:
             return {way: self._open[way] for way in AccessMethod}
 
-    def _count_bytes(self, now: Counts, before: Counts) -> None:
-        self._tally.add(of.BYTES, "sent", by=max(0, now.sent - before.sent))
-        self._tally.add(of.BYTES, "received", by=max(0, now.received - before.received))
+    def _count_bytes(self, session: str, now: Counts) -> None:
+        new = self._take_new_bytes(session, now)
+        self._tally.add(of.BYTES, "sent", by=new.sent)
+        self._tally.add(of.BYTES, "received", by=new.received)
 
 
 class MetricsShells:
