@@ -176,9 +176,7 @@ class TunnelListener:
                 hand_over(resumption)
                 return
             preface = SshPreface(entered.grant.target)
-            link = self._relay.start(
-                downstream.stream, entered.stream, early, entered.leave, preface
-            )
+            link = self._relay.start(downstream.stream, entered.stream, early, entered, preface)
             downstream.handed_over = True
             hand_over(link)
 

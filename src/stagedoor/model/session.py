@@ -69,8 +69,13 @@ class Ready:
 
     grant: Grant
     shell: Shell
-    trace_id: str = field(default="", compare=False)
-    """For the log only; no decision depends on it."""
+    trace: int = field(default=0, compare=False)
+    """The trace's id as a number, half the size of its text; 0 if there is none. For the log only."""
+
+    @property
+    def trace_id(self) -> str:
+        """Return the trace's id in hexadecimal, or an empty string if there is none."""
+        return f"{self.trace:032x}" if self.trace else ""
 
 
 @dataclass(frozen=True, slots=True)

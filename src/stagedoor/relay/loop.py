@@ -322,8 +322,8 @@ class Relay:
         self._unwatch(received)
         with self._lock, contextlib.suppress(OSError):
             received.source.abort()
-        received.source = sent.sink = ClosedStream()
-        received.source_fd = sent.sink_fd = -1
+        received.source = ClosedStream()
+        received.source_fd = -1
         tunnel.spliced = False
         received.stage = TRANSITIONS[
             Stage.OPEN, Step.END_READ

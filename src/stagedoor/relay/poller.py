@@ -67,7 +67,7 @@ class EdgePoller:
         if direction.blocked and not direction.armed:
             direction.armed = True
             # Changing it looks again: a sink that takes more by now is reported (epoll_ctl(2)).
-            self._epoll.modify(direction.sink_fd, READ | URGENT | LAST | WRITE | _EDGE)
+            self._epoll.modify(direction.twin.source_fd, READ | URGENT | LAST | WRITE | _EDGE)
 
     def remove(self, fd: int) -> None:
         """Do nothing: close(2), which follows at once, removes it (epoll(7), Q6)."""

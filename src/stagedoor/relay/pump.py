@@ -43,8 +43,8 @@ class Pump:
                 return False
             if not data:
                 return None
-            if direction.preface is not None and not direction.preface.hear(data):
-                direction.preface = None
+            if direction.tunnel.preface is not None:
+                direction.tunnel.hear(direction, data)
             try:
                 taken = send(data)
                 direction.blocked = taken < len(data) or not direction.sink.flush()
@@ -80,7 +80,10 @@ def refuse(direction: Direction) -> str:
 
     Once: what the sink does not take now it does not get.
     """
-    preface, direction.preface = direction.preface, None
+    tunnel = direction.tunnel
+    if direction is tunnel.sent:
+        return ""  # only upstream has a preface
+    preface, tunnel.preface = tunnel.preface, None
     why = None if preface is None or direction.rest else preface.refusal()
     if preface is None or why is None:
         return ""

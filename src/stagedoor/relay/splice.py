@@ -55,10 +55,10 @@ class Splice:
                 raise SourceError from error
             if not data:
                 return None
-            if direction.preface is not None and not direction.preface.hear(data):
-                direction.preface = None
+            if direction.tunnel.preface is not None:
+                direction.tunnel.hear(direction, data)
             try:
-                taken = os.write(direction.sink_fd, data)
+                taken = os.write(direction.twin.source_fd, data)
             except BlockingIOError:
                 taken = 0
             except OSError as error:
@@ -109,7 +109,12 @@ class Splice:
         try:
             while pipe.full:
                 taken = os.splice(
-                    pipe.read_fd, direction.sink_fd, pipe.full, None, None, os.SPLICE_F_NONBLOCK
+                    pipe.read_fd,
+                    direction.twin.source_fd,
+                    pipe.full,
+                    None,
+                    None,
+                    os.SPLICE_F_NONBLOCK,
                 )
                 pipe.full -= taken
                 direction.moved += taken

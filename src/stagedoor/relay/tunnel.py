@@ -43,10 +43,7 @@ class Direction:
         "eager",
         "moved",
         "pipe",
-        "preface",
         "rest",
-        "sink",
-        "sink_fd",
         "source",
         "source_fd",
         "stage",
@@ -55,12 +52,11 @@ class Direction:
     )
 
     twin: "Direction"
-    sink_fd: int
+    """The other direction, whose source is the sink of this one."""
 
-    def __init__(self, tunnel: "Tunnel", source: Stream, sink: Stream, rest: bytes) -> None:
+    def __init__(self, tunnel: "Tunnel", source: Stream, rest: bytes) -> None:
         self.tunnel = tunnel
         self.source = source
-        self.sink = sink
         self.source_fd = source.fileno()
         self.stage = Stage.OPEN
         self.rest: bytes | memoryview = rest
@@ -75,8 +71,11 @@ class Direction:
         """Much is coming: splice rather than copy."""
         self.eager = False
         """The source's end, or urgent data, is near: only an empty read says that it is dry."""
-        self.preface: Preface | None = None
-        """Hears what the source says first; None once it has heard enough."""
+
+    @property
+    def sink(self) -> Stream:
+        """Return the stream that takes the bytes."""
+        return self.twin.source
 
     @property
     def side(self) -> Side:
@@ -92,6 +91,7 @@ class Tunnel:
         "marked",
         "on_end",
         "over",
+        "preface",
         "received",
         "refused",
         "relay",
@@ -110,22 +110,25 @@ class Tunnel:
     ) -> None:
         self.relay = relay
         self.on_end: OnEnd = on_end
-        self.sent = Direction(self, downstream, upstream, early)
-        self.received = Direction(self, upstream, downstream, b"")
-        self.received.preface = preface
+        self.sent = Direction(self, downstream, early)
+        self.received = Direction(self, upstream, b"")
+        self.preface = preface
+        """Hears what upstream says first; None once it has heard enough."""
         self.refused = ""
         """Why the upstream refused all logins, if its preface said so."""
         self.sent.twin = self.received
         self.received.twin = self.sent
-        # The same numbers, not equal ones: an int for each would be 64 bytes more for a tunnel.
-        self.sent.sink_fd = self.received.source_fd
-        self.received.sink_fd = self.sent.source_fd
         self.spliced = downstream.spliceable and upstream.spliceable
         self.over = False
         self.marked = 0
         """Bytes moved both ways when the idle sweep last looked."""
         self.idle_since = 0.0
         """The time at which the sweep first saw `marked`, by the relay's clock."""
+
+    def hear(self, direction: Direction, data: bytes) -> None:
+        """Let the preface hear what the source of `direction` says, if that is upstream."""
+        if self.preface is not None and direction is self.received and not self.preface.hear(data):
+            self.preface = None
 
     def counts(self) -> Counts:
         """Return the bytes moved so far."""

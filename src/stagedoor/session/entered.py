@@ -15,8 +15,8 @@ class Entered:
     """A session that is open in the audit, with a `stream` to its shell. Only `Flow` makes one.
 
     Use `carried_by` for a session that lasts as long as a block. Use `carry` to hand the session over to a
-    relay that goes on after the task that entered it; the session ends when the relay calls `leave`,
-    exactly once, in any thread. Each of thousands of idle sessions holds one of these, hence the slots.
+    relay that goes on after the task that entered it; the session ends when the relay calls it, exactly
+    once, in any thread. Each of thousands of idle sessions holds one of these, hence the slots.
     """
 
     __slots__ = ("_owner", "opened", "stream")
@@ -36,7 +36,7 @@ class Entered:
         """Hand the session over to a relay that goes on after this block.
 
             with entered.carry() as hand_over:
-                hand_over(relay.start(…, entered.stream, entered.leave))
+                hand_over(relay.start(…, entered.stream, on_end=entered))
 
         If the block ends without handing over, with or without an error, the session ends. After the
         block, the relay is asked to close as soon as the session must end; at once if it must end now.
@@ -73,6 +73,10 @@ class Entered:
     def leave(self, ended: Ended) -> None:
         """End the session in the audit. Never blocks."""
         self._owner.leave(self.opened, ended)
+
+    def __call__(self, ended: Ended) -> None:
+        """Do as `leave` does. A tunnel keeps the session itself: its bound method would be 64 bytes more."""
+        self.leave(ended)
 
     def give_up(self, why: str) -> None:
         """End a session that was opened but cannot be carried, because of `why`."""

@@ -326,7 +326,7 @@ class Flow:
         if isinstance(shell, Denial):
             return shell
         still = self.authoriser.again(grant)
-        return still if isinstance(still, Denial) else Ready(still, shell, trace_id)
+        return still if isinstance(still, Denial) else Ready(still, shell, int(trace_id, 16))
 
     async def _start(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Start the shell within the limit, which grows with the patience that a step asks for."""
@@ -361,7 +361,7 @@ class Flow:
             )
         if grant.guest is not None and not grant.guest.may_type:
             still = self.authoriser.again(grant)
-            return still if isinstance(still, Denial) else Ready(still, shell, trace_id)
+            return still if isinstance(still, Denial) else Ready(still, shell, int(trace_id, 16))
         return await self._ensure(grant, progress, trace_id)
 
     async def _connect(
