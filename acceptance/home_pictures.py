@@ -1,4 +1,4 @@
-"""Pictures of the home page with few and many apps: `python -m acceptance.home_pictures FOLDER`.
+"""Pictures of the pages, with few and many apps: `python -m acceptance.home_pictures FOLDER`.
 
 They are light and dark, in the widths of a desktop and a phone, for review and not for the documentation.
 """
@@ -10,17 +10,59 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from acceptance.chromium import BrowserError, Tab, chromium
 from stagedoor.admin.service import add_grant, add_user, open_service
 from stagedoor.model.errors import StagedoorError
+from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.links import make_link
 
 NUMBERS = (3, 500)
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
 THEMES = ("light", "dark")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A page to take a picture of: its path, a click on `press` when `ready` holds, and what then holds."""
+
+    path: str
+    ready: str = "document.readyState === 'complete'"
+    press: str = ""
+    then: str = "true"
+
+
+_TERMINAL = "/app/api-000.production?terminal=main"
+_OPEN = "document.getElementById('status')?.dataset.state === 'open'"
+_DIALOG = "document.getElementById('company').open"
+SCENES = {
+    "menu": Scene("/", press="#app-list summary"),
+    "palette": Scene("/", press="#go", then="document.querySelectorAll('#palette li').length > 3"),
+    "account": Scene("/account"),
+    "client": Scene("/client"),
+    "recordings": Scene("/recordings"),
+    "refused": Scene("/app/nosuch"),
+    "missing": Scene("/nowhere"),
+    "logs": Scene("/app/api-000.production?terminal=logs", _OPEN),
+    "terminal": Scene(_TERMINAL, _OPEN),
+    "settings": Scene(_TERMINAL, _OPEN, "#menu", "!document.getElementById('settings').hidden"),
+    "more": Scene(_TERMINAL, _OPEN, "#more"),
+    "files": Scene(_TERMINAL, _OPEN, "#files-menu", "!document.getElementById('files').hidden"),
+    "share": Scene(_TERMINAL, _OPEN, "#share", _DIALOG),
+    "people": Scene(_TERMINAL, _OPEN, "#people", _DIALOG),
+    "terminals": Scene(
+        _TERMINAL,
+        _OPEN,
+        "#terminals",
+        f"{_DIALOG} && document.querySelector('#company li') !== null",
+    ),
+    "go": Scene(_TERMINAL, _OPEN, "#go", "document.querySelectorAll('#palette li').length > 3"),
+    "sign-in": Scene("/sign-in"),
+}
+"""The pages beside the home page, by the names of their pictures."""
 _WORDS = (
     "api",
     "billing",
@@ -54,20 +96,23 @@ def names(number: int) -> list[str]:
 def served(folder: Path, apps: list[str]) -> Iterator[tuple[Path, str]]:
     """Run a gateway with these apps; yield its settings file and its web address.
 
-    Every third shell is a static one, and every sixth cannot hold terminals. Raises StagedoorError.
+    Every third shell is a static one, and every sixth cannot hold terminals. Half of the local shells
+    are in an environment. Raises StagedoorError.
     """
     file = folder / "stagedoor.toml"
     tables = [_HEAD.format(data_dir=json.dumps(str(folder / "data")))]
     for at, app in enumerate(apps):
+        environment = ("production", "", "", "staging", "", "")[at % 6]
         if at % 3 != 2:
-            tables.append(f'[[shells.local]]\napp = "{app}"\n')
+            named = f'environment = "{environment}"\n' if environment else ""
+            tables.append(f'[[shells.local]]\napp = "{app}"\n{named}')
             continue
         holder = "" if at % 6 == 5 else 'holder = "python3 -m stagedoor.holder"\n'
         tables.append(f'[[shells.static]]\napp = "{app}"\nhost = "10.0.0.9"\n{holder}')
     file.write_text("".join(tables))
     with open_service(load_settings(file)) as service:
         add_user(service, "dev")
-        add_grant(service, "user:dev", "*")
+        add_grant(service, "user:dev", "*", permissions=DEFAULT | {Permission.REPLAY})
     command = [sys.executable, "-m", "stagedoor", "--config", str(file), "serve"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -92,7 +137,10 @@ def _address(process: "subprocess.Popen[str]") -> str:
 
 
 def take(folder: Path, number: int) -> None:
-    """Write `home-NUMBER-WIDTH-THEME.png` for each width and theme. Raises BrowserError, StagedoorError."""
+    """Write `NAME-WIDTH-THEME.png` of the home page with so many apps, and with a few of all other pages.
+
+    Raises BrowserError, StagedoorError.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="stagedoor-pictures-") as place,
         served(Path(place), names(number)) as (file, web),
@@ -105,14 +153,26 @@ def take(folder: Path, number: int) -> None:
         tab.open(link)
         tab.until("!document.querySelector('#link button').disabled")
         tab.ask("document.querySelector('#link button').click()")
-        tab.until("document.querySelector('ul.apps') !== null")
-        for width in WIDTHS:
-            for theme in THEMES:
-                _set_look(tab, width, theme)
-                picture = folder / f"home-{number}-{width}-{theme}.png"
-                picture.write_bytes(base64.b64decode(tab.picture()))
-                print(picture.name, flush=True)
+        tab.until("document.querySelector('table.apps') !== null")
+        scenes = {f"home-{number}": Scene("/")} | (SCENES if number == min(NUMBERS) else {})
+        for name, scene in scenes.items():
+            for width in WIDTHS:
+                for theme in THEMES:
+                    _set_look(tab, width, theme)
+                    _show(tab, web, scene)
+                    picture = folder / f"{name}-{width}-{theme}.png"
+                    picture.write_bytes(base64.b64decode(tab.picture()))
+                    print(picture.name, flush=True)
         tab.close()
+
+
+def _show(tab: Tab, web: str, scene: Scene) -> None:
+    tab.open(web + scene.path)
+    tab.until(scene.ready)
+    if scene.press:
+        tab.ask(f"document.querySelector({json.dumps(scene.press)}).click()")
+    tab.until(scene.then)
+    tab.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def _set_look(tab: Tab, width: str, theme: str) -> None:
@@ -121,7 +181,7 @@ def _set_look(tab: Tab, width: str, theme: str) -> None:
         "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}]
     )
     tab.resize(wide, high)
-    tab.until(f"innerWidth === {wide} && !document.querySelector('button.copy').hidden")
+    tab.until(f"innerWidth === {wide}")
 
 
 def main(folder: Path) -> int:

@@ -100,7 +100,7 @@ def _sign_in(tab: Tab, demo: DemoGateway, name: str) -> None:
     tab.open(link)
     tab.until("!document.querySelector('#link button').disabled")
     tab.ask("document.querySelector('#link button').click()")
-    tab.until("document.querySelector('ul.apps') !== null")
+    tab.until("document.querySelector('table.apps') !== null")
 
 
 def _open(tab: Tab, demo: DemoGateway) -> None:

@@ -22,7 +22,7 @@ if (tests) {
     ...common,
     entryPoints: [
       "src/terminal/terminal.ts", "src/terminal/terminal.css", "src/replay/replay.ts", "src/replay/replay.css", "src/account/home.ts",
-      "src/account/one-time-link.ts", "src/account/share-link.ts", "src/account/passkeys.ts", "src/times.ts", "src/pages.css",
+      "src/account/one-time-link.ts", "src/account/share-link.ts", "src/account/passkeys.ts", "src/palette/go.ts", "src/times.ts", "src/pages.css",
     ],
     outdir: folder,
     minify: true,

@@ -336,7 +336,7 @@ def test_the_gateway_serves_it_with_the_lines_that_install_it(
 ) -> None:
     """As the page has them, run by a shell in a bare home; the second waits for its person."""
     _, page = Person(base).get("/client")
-    get, run = (html.unescape(line) for line in re.findall(r'data-copy="([^"]+)"', page))
+    get, run = (html.unescape(line) for line in re.findall(r"<code>([^<]+)</code> <button", page))
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LOGNAME": "somebody"}
     done = subprocess.run(["sh", "-c", get], env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "stagedoor.new: OK\n"
@@ -358,7 +358,7 @@ def test_the_gateway_serves_it_with_the_lines_that_install_it(
 def test_a_download_that_was_tampered_with_replaces_no_client(tmp_path: Path, base: str) -> None:
     """The page's line, where an attacker on the way sends another file than the one whose SHA-256 it has."""
     _, page = Person(base).get("/client")
-    get, _ = (html.unescape(line) for line in re.findall(r'data-copy="([^"]+)"', page))
+    get, _ = (html.unescape(line) for line in re.findall(r"<code>([^<]+)</code> <button", page))
     installed = tmp_path / ".local/bin/stagedoor"
     installed.parent.mkdir(parents=True)
     installed.write_text("the one before")

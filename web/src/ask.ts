@@ -1,5 +1,7 @@
 /** Requests to the gateway's API: JSON in, JSON out. */
 
+import { formatInstant } from "./local-time";
+
 /** Send `body` to the API and return its answer. Throws an Error whose message is one line for the user. */
 export async function ask<T>(path: string, what: string, body: object): Promise<T> {
   let answer: Response;
@@ -45,11 +47,12 @@ export function names(people: Person[]): string {
   return people.map((person) => `${person.name}${person.looks ? " (watches)" : ""}`).join(", ");
 }
 
-/** Return a local time of day, with its date if that is not today. */
+/** Return a local time of day of 24 hours, with its date if that is not today. */
 export function clock(seconds: number): string {
   const at = new Date(seconds * 1000);
   const today = at.toDateString() === new Date().toDateString();
-  return today ? at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : at.toLocaleString();
+  const shown = formatInstant(at);
+  return today ? shown.slice(-5) : shown;
 }
 
 /** The pattern of a terminal's name. */

@@ -12,3 +12,24 @@ export function localizeTimes(text: string, zone?: string): string {
     return Number.isNaN(at.getTime()) ? match : formatInstant(at, zone);
   });
 }
+
+/** Return how long ago a time is: `now`, `5 min ago`, `3 h ago`, `yesterday`, `6 days ago`, or its date. */
+export function ago(at: Date, now: Date): string {
+  const minutes = Math.floor((now.getTime() - at.getTime()) / 60_000);
+  if (minutes < 1) return "now";
+  if (minutes < 60) return `${minutes} min ago`;
+  if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h ago`;
+  const days = Math.floor(minutes / (24 * 60));
+  if (days < 2) return "yesterday";
+  return days < 30 ? `${days} days ago` : formatInstant(at).slice(0, 10);
+}
+
+/** Write the times within `root` in the user's zone, and those with `data-ago` as a time ago. */
+export function showTimes(root: ParentNode): void {
+  for (const time of root.querySelectorAll("time")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime()) || time.title) continue;
+    time.title = `${time.textContent?.trim() ?? ""}, ${at.toLocaleString([], { dateStyle: "full", timeStyle: "long" })}`;
+    time.textContent = time.dataset.ago === undefined ? formatInstant(at) : ago(at, new Date());
+  }
+}

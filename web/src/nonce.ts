@@ -1,9 +1,9 @@
 /**
  * Set the nonce on each style element that a script creates. The page's policy refuses style elements without it,
  * and xterm.js sets none. The policy also refuses style attributes, with which xterm.js colours cells, so set them
- * through the object model, which it allows (CSP Level 3, §8.4). Return the browser's own `createElement`.
+ * through the object model, which it allows (CSP Level 3, §8.4).
  */
-export function markStyles(nonce: string): typeof document.createElement {
+export function markStyles(nonce: string): void {
   const create = document.createElement.bind(document);
   document.createElement = ((name: string, options?: ElementCreationOptions) => {
     const element = create(name, options);
@@ -15,5 +15,4 @@ export function markStyles(nonce: string): typeof document.createElement {
     if (name === "style") this.style.cssText = value;
     else set.call(this, name, value);
   };
-  return create;
 }

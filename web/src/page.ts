@@ -17,16 +17,27 @@ export function element<T extends HTMLElement = HTMLElement>(id: string): T {
 /** Show a notice over the terminal; with `offer`, its button does something about it. */
 export function hint(text: string, offer?: { label: string; act: () => void }): void {
   const place = element("hint");
-  place.replaceChildren(text);
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = offer?.label ?? "OK";
+  delete place.dataset.over;
+  const button = createElement("button", offer?.label ?? "OK", { type: "button" });
   button.addEventListener("click", () => {
     place.hidden = true;
     offer?.act();
   });
-  place.append(" ", button);
+  place.replaceChildren(text, " ", button);
   place.hidden = false;
+}
+
+/** Show over the terminal that it is over: a title, what happened, a button to go on, and a link to the apps. */
+export function showEnd(title: string, text: string, offer: { label: string; act: () => void }, home: string): void {
+  hint(text, offer);
+  const place = element("hint");
+  const [button] = place.getElementsByTagName("button");
+  if (button === undefined) return;
+  button.className = "primary";
+  const choices = createElement("div");
+  choices.append(button, createElement("a", "Apps", { className: "button", href: home }));
+  place.dataset.over = "";
+  place.replaceChildren(createElement("h2", title), createElement("span", text), choices);
 }
 
 const PASSING_MS = 4000;

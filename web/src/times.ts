@@ -1,14 +1,10 @@
-/** Times of the page, which has them in UTC, in the user's zone, with the original in their title. */
+/** The script of every page: its times, also those in messages, are the user's. */
 
-import { localizeTimes, formatInstant } from "./local-time";
+import { localizeTimes, showTimes } from "./local-time";
 
-for (const titled of document.querySelectorAll<HTMLElement>("[title]")) titled.title = localizeTimes(titled.title);
-for (const time of document.querySelectorAll("time")) {
-  const at = new Date(time.dateTime);
-  if (Number.isNaN(at.getTime())) continue;
-  time.title = `${time.textContent ?? ""}, ${at.toLocaleString([], { dateStyle: "full", timeStyle: "long" })}`;
-  time.textContent = formatInstant(at);
-}
+// A time's own title keeps the original.
+for (const titled of document.querySelectorAll<HTMLElement>("[title]:not(time)")) titled.title = localizeTimes(titled.title);
+showTimes(document);
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 for (let node = texts.nextNode(); node !== null; node = texts.nextNode())
   if (node instanceof Text) node.data = localizeTimes(node.data);

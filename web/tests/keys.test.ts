@@ -1,15 +1,24 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { barKey, chord, controlSlash, inserted, withControl } from "../src/terminal/keys";
+import { barKey, chord, controlSlash, inserted, withControl, withHeld } from "../src/terminal/keys";
 
 test("keys of the bar, and Ctrl held there", () => {
   assert.deepEqual([barKey("↑", false), barKey("↑", true), barKey("Esc", false)], ["\x1b[A", "\x1bOA", "\x1b"]);
   assert.deepEqual([withControl("c"), withControl("["), withControl(" "), withControl("?"), withControl("ab")], ["\x03", "\x1b", "\0", "\x7f", "ab"]);
 });
 
+test("keys of the bar with others held, as xterm sends them", () => {
+  const [alt, both] = [{ control: false, alt: true }, { control: true, alt: true }];
+  assert.deepEqual(["PgUp", "PgDn"].map((name) => barKey(name, false)), ["\x1b[5~", "\x1b[6~"]);
+  assert.deepEqual([barKey("←", true, alt), barKey("↑", false, both), barKey("PgDn", false, alt)], ["\x1b[1;3D", "\x1b[1;7A", "\x1b[6;3~"]);
+  assert.deepEqual([barKey("Esc", false, alt), barKey("|", false, alt)], ["\x1b\x1b", "\x1b|"]);
+  assert.deepEqual([withHeld("b", alt), withHeld("c", both), withHeld("x", { control: false, alt: false })], ["\x1bb", "\x1b\x03", "x"]);
+});
+
 test("Alt-Shift stands in for what a tab keeps", () => {
   const event = { altKey: true, shiftKey: true, ctrlKey: false, metaKey: false };
   assert.deepEqual(["KeyW", "KeyT", "KeyN", "KeyX"].map((code) => chord({ ...event, code })), ["\x17", "\x14", "\x0e", undefined]);
+  assert.deepEqual(["KeyM", "KeyP"].map((code) => chord({ ...event, code })), ["menu", "palette"]);
   assert.equal(chord({ ...event, ctrlKey: true, code: "KeyW" }), undefined);
 });
 

@@ -1,6 +1,6 @@
 """A user's own keys, sessions and ssh commands, for the WebShell's home page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stagedoor.admin.asking import ask
@@ -13,9 +13,9 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.people import keys_of
-from stagedoor.store.sessions import list_sessions
+from stagedoor.store.sessions import last_used, list_sessions, list_users_inside
 
-LAST_SESSIONS = 10
+LAST_SESSIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,18 @@ class AccountSession:
     way: str
     at: float
     until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppSessions:
+    """A user's last sessions and the open sessions of all users, by the host names of their targets.
+
+    `used_at` is when the user last opened a session there, in seconds since the epoch. `inside` has the users
+    with an open session there, of all access methods: show only those of targets that the user may enter.
+    """
+
+    used_at: Mapping[str, float]
+    inside: Mapping[str, Sequence[str]]
 
 
 class AccountService:
@@ -62,6 +74,16 @@ class AccountService:
         return [
             AccountSession(r.target, r.way, r.opened_at, r.closed_at) for r in reversed(records)
         ]
+
+    async def find_app_sessions(self, identity: Identity) -> AppSessions | Denial:
+        """Return when the user last used each target, and the users who are inside now."""
+
+        def load() -> AppSessions:
+            return AppSessions(
+                last_used(self._database, identity.name), list_users_inside(self._database)
+            )
+
+        return await ask(load)
 
     def ssh_line(self, identity: Identity, target: Target) -> str:
         """Return the ssh command that enters `target`.

@@ -78,6 +78,25 @@ def last_opened(database: Database) -> Mapping[str, float]:
         return {row[0]: row[1] for row in transaction.execute(query)}
 
 
+def last_used(database: Database, identity: str) -> Mapping[str, float]:
+    """Return when a user last opened a session of each target, by the target. Raises StoreError."""
+    query = select(sessions.c.target, func.max(sessions.c.opened_at)).where(
+        sessions.c.identity == identity
+    )
+    with database.read() as transaction:
+        return {row[0]: row[1] for row in transaction.execute(query.group_by(sessions.c.target))}
+
+
+def list_users_inside(database: Database) -> Mapping[str, Sequence[str]]:
+    """Return the users with an open session of each target, in order of name. Raises StoreError."""
+    query = select(sessions.c.target, sessions.c.identity).where(sessions.c.closed_at.is_(None))
+    inside: dict[str, list[str]] = {}
+    with database.read() as transaction:
+        for target, name in transaction.execute(query.distinct().order_by(sessions.c.identity)):
+            inside.setdefault(target, []).append(name)
+    return inside
+
+
 def find_sessions(database: Database, prefix: str, *, limit: int = 10) -> list[SessionRecord]:
     """Return the sessions whose id begins with `prefix`, open or closed, ordered by id."""
     query = select(sessions).where(sessions.c.id.startswith(prefix, autoescape=True))

@@ -76,6 +76,7 @@ def test_2_so_does_the_tmux_that_the_page_asks_for_in_all_colours(
 ) -> None:
     base = f"http://127.0.0.1:{speechless.port('web')}"
     terminal(tab, base, "plain")
+    click(tab, "#more")
     click(tab, "#menu")
     click(tab, "input[name=tmux]")
     choose(tab, "readable", False)  # the program's own colours are looked at

@@ -11,7 +11,7 @@ from acceptance.chromium import Tab
 from stagedoor.model.permission import Permission
 from tests.fixtures.gateway import Gateway
 from tests.fixtures.people import PlainBrowser
-from tests.web.browser.conftest import click, ready, sign_in, terminal
+from tests.web.browser.conftest import click, ready, run, sign_in, terminal
 from tests.web.conftest import SETTINGS
 
 AXE = Path(__file__).parents[3] / "web/node_modules/axe-core/axe.min.js"
@@ -96,6 +96,24 @@ def at_home(tab: Tab, base: str) -> None:
     tab.until("document.querySelector('button.copy')?.hidden === false")
 
 
+def at_row_menu(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    click(tab, "#app-list summary")
+    tab.until("document.querySelector('details.more[open]') !== null")
+
+
+def at_palette(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.ask("document.getElementById('go').click()")
+    tab.until("document.querySelectorAll('#palette [role=option]').length > 3")
+
+
+def at_shortcuts(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.press("?", "Slash", 191, text="?")
+    tab.until("document.getElementById('shortcuts').open")
+
+
 def at_account(tab: Tab, base: str) -> None:
     """With a new token, and a sign-in in another browser."""
     PlainBrowser(int(base.rpartition(":")[2])).sign_in()
@@ -133,7 +151,7 @@ def at_terminal(tab: Tab, base: str) -> None:
 def at_terminal_with_all_open(tab: Tab, base: str) -> None:
     """The settings, the search, the bar of keys, a hint, and what is read aloud."""
     at_terminal(tab, base)
-    click(tab, "#menu")
+    tab.ask("document.getElementById('menu').click()")
     for name in ("screenReader", "keyBar"):
         if not tab.ask(f"document.querySelector('[name={name}]').checked"):
             click(tab, f"[name={name}]")
@@ -142,6 +160,18 @@ def at_terminal_with_all_open(tab: Tab, base: str) -> None:
     tab.until("!document.getElementById('search').hidden")
     tab.press("Control", "ControlLeft", 17)
     tab.until("!document.getElementById('hint').hidden")
+
+
+def at_more(tab: Tab, base: str) -> None:
+    at_terminal(tab, base)
+    click(tab, "#more")
+    tab.until("document.getElementById('more-menu').matches(':popover-open')")
+
+
+def at_end(tab: Tab, base: str) -> None:
+    at_terminal(tab, base)
+    run(tab, "exit")
+    tab.until("document.getElementById('status').dataset.state === 'over'")
 
 
 def at_question(tab: Tab, base: str) -> None:
@@ -178,8 +208,9 @@ def at_sealed(tab: Tab, base: str) -> None:
 
 
 PAGES: tuple[Callable[[Tab, str], None], ...] = (
-    at_sign_in, at_wrong_password, at_link, at_home, at_account, at_invitation, at_empty_home,
-    at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_question,
+    at_sign_in, at_wrong_password, at_link, at_home, at_row_menu, at_palette, at_shortcuts,
+    at_account, at_invitation, at_empty_home,
+    at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_more, at_end, at_question,
     at_sign_in_over_terminal, at_recordings, at_replay, at_sealed,
 )  # fmt: skip
 
@@ -235,10 +266,10 @@ def walked_by_keys(tab: Tab) -> list[str]:
 def test_the_home_page_and_the_account_are_walked_by_keys_alone(tab: Tab, base: str) -> None:
     at_home(tab, base)
     walked = walked_by_keys(tab)
-    for wanted in ("Recordings", "Account", "Sign out", "Open terminal", "Copy", "VS Code"):
+    for wanted in ("Recordings", "Account", "Sign out", "wanted", "Open", "⋯"):
         assert wanted in walked, walked
     # In the order that it is read.
-    assert walked.index("Sign out") < walked.index("Open terminal")
+    assert walked.index("Sign out") < walked.index("Open")
     tab.open(f"{base}/account")
     walked = walked_by_keys(tab)
     for wanted in (
@@ -253,7 +284,7 @@ def test_the_home_page_and_the_account_are_walked_by_keys_alone(tab: Tab, base: 
         assert wanted in walked, walked
     assert walked.index("Sign out") < walked.index("present") < walked.index("signature")
     tab.open(f"{base}/")
-    tab.ask("document.querySelector('ul.apps a.button').focus()")
+    tab.ask("document.querySelector('#app-list a.button').focus()")
     tab.enter()
     ready(tab)
 
@@ -309,7 +340,7 @@ def test_nothing_blinks_or_moves_for_whom_that_disturbs(tab: Tab, base: str) -> 
     assert tab.ask("document.getAnimations().length") == 0
 
 
-@pytest.mark.parametrize("width", [320, 640])
+@pytest.mark.parametrize("width", [320, 360, 640])
 def test_nothing_is_wider_than_a_small_window(tab: Tab, base: str, width: int) -> None:
     """400 % larger, a window of 1280 pixels has 320 (WCAG 2.1 §1.4.10)."""
     tab.resize(width, 640)

@@ -43,12 +43,12 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
     client.close()
     sign_in(tab, base)
     assert tab.ask("document.querySelector('button.copy').hidden"), "no script has run"
-    rows = tab.ask("[...document.querySelectorAll('ul.apps > li')].map(row => row.textContent)")
+    rows = tab.ask("[...document.querySelectorAll('#app-list > tr')].map(row => row.textContent)")
     assert len(rows) == 2
     assert "app01" in rows[0]
     assert "not running" in rows[1]
     assert re.search(r"ssh (-p \d+ )?app01@gw\.example\.com", rows[0])
-    links = tab.ask("[...document.querySelectorAll('ul.apps li:first-child a')].map(a => a.href)")
+    links = tab.ask("[...document.querySelectorAll('#app-list tr:first-child a')].map(a => a.href)")
     assert f"{base}/app/app01" in links
     assert "vscode://vscode-remote/ssh-remote+app01.ssh/" in links
     past = str(tab.ask("document.querySelector('[aria-labelledby=past]').textContent"))
@@ -84,7 +84,7 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
     tab.until(f"{LOADED} && document.querySelector('#apps') !== null")
 
     # The terminal needs a script, and says what does not.
-    click(tab, "ul.apps a.button")
+    click(tab, "#app-list a.button")
     tab.until(f"{LOADED} && location.pathname === '/app/app01'")
     assert "stagedoor attach app01" in str(
         tab.ask("document.querySelector('noscript').textContent")
@@ -101,7 +101,8 @@ def test_the_line_for_ssh_is_copied_by_a_button(tab: Tab, base: str) -> None:
     tab.ask(
         "window.copies = []; navigator.clipboard.writeText = async text => { window.copies.push(text); }"
     )
-    click(tab, "button.copy")
+    click(tab, "#app-list summary")
+    click(tab, "#app-list button.copy")
     tab.until("window.copies.length === 1")
     assert "app01@gw.example.com" in tab.ask("window.copies[0]")
     assert not tab.trouble
@@ -110,10 +111,10 @@ def test_the_line_for_ssh_is_copied_by_a_button(tab: Tab, base: str) -> None:
 def test_the_button_opens_the_terminal(tab: Tab, base: str, gateway: Gateway) -> None:
     tab.call("Network.clearBrowserCookies")
     sign_in(tab, base)
-    click(tab, "ul.apps a.button")
+    click(tab, "#app-list a.button")
     ready(tab)
     tab.open(f"{base}/")
-    state = "document.querySelector('ul.apps .state').textContent"
+    state = "document.querySelector('#app-list .state').textContent"
     assert tab.ask(state) == "running"
     assert "open" in str(tab.ask("document.querySelector('[aria-labelledby=past]').textContent"))
 
@@ -122,7 +123,7 @@ def test_what_was_taken_away_is_gone_from_the_page(tab: Tab, base: str, gateway:
     gateway.add_user("passing", "app02")
     tab.call("Network.clearBrowserCookies")
     sign_in(tab, base, name="passing")
-    tab.until("document.querySelectorAll('ul.apps > li').length === 1")
+    tab.until("document.querySelectorAll('#app-list > tr').length === 1")
     gateway.command("user", "remove", "passing", "--yes")
     wait_until(lambda: (tab.open(f"{base}/"), tab.ask("location.pathname"))[1] == "/sign-in")
 

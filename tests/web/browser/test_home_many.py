@@ -17,13 +17,19 @@ from tests.web.conftest import SETTINGS
 
 APPS = names(40)
 STATIC = '\n[[shells.static]]\napp = "ssh-alone"\nhost = "10.0.0.9"\n'
-SEEN = "[...document.querySelectorAll('ul.apps > li:not([hidden])')].map(row => row.dataset.name)"
-FOCUS = "document.activeElement.closest('ul.apps > li')?.dataset.name ?? document.activeElement.id"
+ROWS = "[...document.querySelectorAll('#app-list > tr')]"
+SEEN = f"{ROWS}.map(row => row.dataset.name)"
+FOCUS = (
+    "document.activeElement.closest('#app-list > tr')?.dataset.name ?? document.activeElement.id"
+)
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     shells = "".join(f'\n[[shells.local]]\napp = "{app}"\n' for app in APPS)
+    for environment in ("production", "production", "staging"):
+        app = f"shop-{shells.count('shop-')}"
+        shells += f'\n[[shells.local]]\napp = "{app}"\nenvironment = "{environment}"\n'
     with open_gateway(tmp_path_factory.mktemp("many"), SETTINGS + shells + STATIC, "*") as gateway:
         yield gateway
 
@@ -44,9 +50,9 @@ def key(tab: Tab, name: str, number: int) -> None:
 def test_columns_line_up_whatever_the_names(home: Tab, width: int) -> None:
     home.resize(width, 800)
     home.until(f"innerWidth === {width}")
-    for column in ("h3", ".state", ".open > *:first-child", ".ssh > code", ".copy", ".code"):
+    for column in (".name", ".state", ".act > a.button", ".act summary"):
         lefts = home.ask(
-            f"[...new Set([...document.querySelectorAll('ul.apps > li {column}')]"
+            f"[...new Set([...document.querySelectorAll('#app-list {column}')]"
             ".map(one => Math.round(one.getBoundingClientRect().left)))]"
         )
         assert len(lefts) == 1, (column, lefts)
@@ -69,15 +75,69 @@ def test_the_filter_finds_an_app_and_opens_it_without_a_mouse(home: Tab) -> None
     key(home, "ArrowUp", 38)
     assert home.ask(FOCUS) == "wanted"
     key(home, "Escape", 27)
-    assert len(home.ask(SEEN)) > 40
+    assert len(home.ask(SEEN)) == 20
     home.type("gw-038")
     home.enter()
     home.until("location.pathname === '/app/gw-038'")
     assert not home.trouble
 
 
+def test_many_apps_take_few_steps_of_the_tab_key_and_little_room(home: Tab) -> None:
+    home.resize(1440, 900)
+    stops = "a[href], button, input, select, summary"
+    count = home.ask(
+        f"[...document.querySelectorAll('{stops}')]"
+        ".filter(e => e.checkVisibility() && e.tabIndex >= 0 && !e.disabled).length"
+    )
+    assert count <= 60
+    assert home.ask("document.documentElement.scrollHeight") <= 3 * 900
+    home.ask("document.getElementById('all').click()")
+    home.until(f"{ROWS}.length > 40")
+
+
+def test_a_pinned_app_comes_first_in_this_browser(home: Tab, base: str) -> None:
+    last = home.ask(SEEN)[-1]
+    row = f"#app-list tr[data-name={last}]"
+    click(home, f"{row} summary")
+    click(home, f"{row} button.pin")
+    home.until(f"{SEEN}[0] === '{last}'")
+    home.open(f"{base}/")
+    home.until(f"{SEEN}[0] === '{last}'")
+    assert home.ask("document.querySelector('#app-list tr').classList.contains('pinned')")
+    home.ask("localStorage.clear()")
+
+
+def test_a_group_is_chosen_by_arrows_and_shows_its_apps_alone(home: Tab) -> None:
+    chips = "[...document.querySelectorAll('#chips button')]"
+    home.ask("[...document.querySelectorAll('#chips button')].find(e => e.tabIndex === 0).focus()")
+    assert home.ask(f"{chips}.filter(e => e.tabIndex === 0).length") == 1
+    for _ in range(5):  # those before it are there once something runs
+        if home.ask("document.activeElement.textContent").startswith("production"):
+            break
+        key(home, "ArrowRight", 39)
+    home.enter()
+    home.until(
+        "document.querySelector('#chips [aria-pressed=true]').textContent.startsWith('production')"
+    )
+    assert home.ask(f"{ROWS}.every(row => row.dataset.environment === 'production')")
+    assert home.ask("document.activeElement.ariaPressed") == "true", "the focus stays"
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_no_name_is_broken_within_a_word(home: Tab, width: int) -> None:
+    home.resize(width, 800)
+    home.until(f"innerWidth === {width}")
+    # A word that is wider than its line would make the line wider than its cell.
+    names = "[...document.querySelectorAll('#app-list th.name > span')]"
+    assert home.ask(f"{names}.every(e => getComputedStyle(e).overflowWrap === 'normal')")
+    assert home.ask(
+        f"{names}.every(e => e.parentElement.scrollWidth <= e.parentElement.clientWidth)"
+    )
+
+
 def test_where_a_terminal_can_only_be_refused_there_is_no_button(home: Tab) -> None:
-    row = "document.querySelector('li[data-name=ssh-alone]')"
+    home.ask("document.getElementById('all').click()")
+    row = "document.querySelector('tr[data-name=ssh-alone]')"
     assert home.ask(f"{row}.querySelector('a.button, button.terminals')") is None
     assert "Enter it by ssh" in home.ask(f"{row}.querySelector('.ssh-only').title")
     assert Target("ssh-alone").host_name in home.ask(f"{row}.querySelector('code').textContent")
@@ -95,10 +155,11 @@ def test_times_are_those_of_the_person(home: Tab, base: str, port: int) -> None:
     client.close()
     home.call("Emulation.setTimezoneOverride", timezoneId="Asia/Kathmandu")
     home.open(f"{base}/")
-    home.until("document.querySelector('time')?.title.includes('UTC')")
+    home.until("document.querySelector('[aria-labelledby=past] time')?.title.includes('UTC')")
     minutes = home.ask(
         "(time => (Date.parse(time.textContent.replace(' ', 'T') + 'Z')"
-        " - Date.parse(time.dateTime.slice(0, 16) + 'Z')) / 60000)(document.querySelector('time'))"
+        " - Date.parse(time.dateTime.slice(0, 16) + 'Z')) / 60000)"
+        "(document.querySelector('[aria-labelledby=past] time'))"
     )
     assert minutes == 5 * 60 + 45
 
@@ -122,7 +183,9 @@ def test_so_are_those_that_a_message_names(tab: Tab, base: str, gateway: Gateway
 
 
 def test_others_are_listed_and_put_away_again(home: Tab) -> None:
-    click(home, "li[data-name=app01] button.terminals")
-    home.until("document.querySelector('li[data-name=app01] ul li') !== null")
-    click(home, "li[data-name=app01] button.terminals")
-    home.until("document.querySelector('li[data-name=app01] ul') === null")
+    row = "tr[data-name=app01]"
+    click(home, f"{row} summary")
+    click(home, f"{row} button.terminals")
+    home.until(f"document.querySelector('{row} ul li') !== null")
+    click(home, f"{row} button.terminals")
+    home.until(f"document.querySelector('{row} ul') === null")

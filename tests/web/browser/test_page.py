@@ -261,9 +261,11 @@ def test_the_screen_is_filled_with_all_keys(tab: Tab, base: str) -> None:
         " navigator.keyboard.lock = async (...keys) => { await own(...keys); window.locked += 1; }"
     )
     before = int(tab.ask("document.querySelectorAll('.xterm-rows > div').length"))
+    click(tab, "#more")
     click(tab, "#full")
     tab.until("document.fullscreenElement !== null && window.locked === 1")
     tab.until(f"document.querySelectorAll('.xterm-rows > div').length >= {before}")
+    click(tab, "#more")
     click(tab, "#full")
     tab.until("document.fullscreenElement === null")
 

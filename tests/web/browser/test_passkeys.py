@@ -56,7 +56,7 @@ def says(tab: Tab, id_: str, text: str) -> None:
 
 def asked_to_prove(tab: Tab, app: str) -> None:
     tab.until(at("/step-up"))
-    assert tab.ask("document.getElementById('step-up').dataset.next") == f"/app/{app}"
+    assert tab.ask("document.getElementById('prove').dataset.next") == f"/app/{app}"
     tab.until(f"document.querySelector('{PROVE}') !== null")
 
 

@@ -233,8 +233,8 @@ def test_the_home_page_lists_terminals_when_asked(tab: Tab, base: str) -> None:
     terminal(tab, base, "athome")
     sign_in(tab, base)
     tab.until("document.querySelector('button.terminals:not([hidden])') !== null")
-    click(tab, "Others…", "document.querySelector('ul.apps li')")
+    click(tab, "Others…", "document.querySelector('#app-list tr')")
     tab.until(
-        "[...document.querySelectorAll('ul.apps ul a')].some(e => e.textContent === 'athome')"
+        "[...document.querySelectorAll('#app-list ul a')].some(e => e.textContent === 'athome')"
     )
     assert not tab.trouble

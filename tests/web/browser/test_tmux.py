@@ -171,6 +171,7 @@ def test_the_right_button_is_the_programs_that_has_the_mouse(tab: Tab, base: str
 def test_who_has_chosen_otherwise_has_the_login_shell(tab: Tab, base: str) -> None:
     terminal(tab, base, "first")
     shows(tab, "[first]")
+    click(tab, "#more")
     click(tab, "#menu")
     assert tab.ask("document.querySelector('input[name=tmux]').checked") is True
     click(tab, "input[name=tmux]")

@@ -1,4 +1,23 @@
-/** The home page's filter of apps, and the keys to move through them. */
+/** What the home page's table shows: rows by typed words and by a chosen group, pinned ones first. Pure. */
+
+/** An app's row, as the filter sees it. */
+export interface Row {
+  name: string;
+  environment: string;
+  state: string;
+  /** Whether the user has opened a session there. */
+  used: boolean;
+}
+
+/** A group of rows to choose, with the number of its rows. */
+export interface Group {
+  label: string;
+  count: number;
+  has: (row: Row) => boolean;
+}
+
+/** The most groups by environment; the filter finds the others. */
+const MAX_ENVIRONMENTS = 4;
 
 /** Return whether a name contains all typed words, in any order and case. */
 export function matches(name: string, typed: string): boolean {
@@ -6,59 +25,30 @@ export function matches(name: string, typed: string): boolean {
   return words.every((word) => name.toLowerCase().includes(word));
 }
 
-/** Return a line on how many apps are visible. */
+/** Return a line on how many apps match. */
 export function counted(seen: number, all: number): string {
   if (seen === all) return `${all} apps`;
   return seen === 0 ? `none of ${all} apps` : `${seen} of ${all} apps`;
 }
 
-const WRITES = "input, textarea, select, [contenteditable]";
+/** Return the groups with rows in them: all, recent and pinned, running, and the most frequent environments. */
+export function groups(rows: Row[], pinned: ReadonlySet<string>): Group[] {
+  const environments = new Map<string, number>();
+  for (const { environment } of rows) if (environment) environments.set(environment, (environments.get(environment) ?? 0) + 1);
+  const most = [...environments].sort(([one, ones], [other, others]) => others - ones || one.localeCompare(other));
+  const chosen: [string, (row: Row) => boolean][] = [
+    ["All", () => true],
+    ["Recent and pinned", (row) => row.used || pinned.has(row.name)],
+    ["Running", (row) => row.state === "ready"],
+    ...most.slice(0, MAX_ENVIRONMENTS).map(([name]): [string, (row: Row) => boolean] => [name, (row) => row.environment === name]),
+  ];
+  return chosen
+    .map(([label, has]) => ({ label, has, count: rows.filter(has).length }))
+    .filter(({ label, count }) => label === "All" || count > 0);
+}
 
-/** Set up the filter, if the page has one. */
-export function filter(): void {
-  const form = document.querySelector<HTMLFormElement>("#filter:not([data-few])");
-  const box = document.querySelector<HTMLInputElement>("#wanted");
-  const count = document.getElementById("matches");
-  if (form === null || box === null || count === null) return;
-  const rows = [...document.querySelectorAll<HTMLElement>("ul.apps > li")];
-  form.hidden = false;
-
-  const seen = (): HTMLElement[] => rows.filter((row) => !row.hidden);
-  const entry = (row: HTMLElement | undefined): HTMLElement | null =>
-    row?.querySelector<HTMLElement>(".open a") ?? row?.querySelector<HTMLElement>("a, button:not([hidden])") ?? null;
-
-  const draw = (): void => {
-    for (const row of rows) row.hidden = !matches(row.dataset.name ?? "", box.value);
-    count.textContent = counted(seen().length, rows.length);
-  };
-
-  /** Move the focus from the box to the first app, from one app to the next, and from the first back to the box. */
-  const move = (by: 1 | -1): void => {
-    const list = seen();
-    const at = list.findIndex((row) => row.contains(document.activeElement));
-    if (at + by < 0) return box.focus();
-    entry(list[Math.min(at + by, list.length - 1)])?.focus();
-  };
-
-  box.addEventListener("input", draw);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    entry(seen()[0])?.click();
-  });
-  addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.isComposing) return;
-    const on = event.target instanceof HTMLElement ? event.target : document.body;
-    const inList = on === box || on.closest("ul.apps") !== null;
-    if (event.key === "/" && !on.matches(WRITES)) box.focus();
-    else if (event.key === "Escape" && inList) {
-      box.value = "";
-      draw();
-      box.focus();
-    } else if (event.key === "ArrowDown" && inList) move(1);
-    else if (event.key === "ArrowUp" && inList) move(-1);
-    else return;
-    event.preventDefault();
-  });
-  // The browser restores the box's text when the user comes back to the page.
-  draw();
+/** Return the rows of a group that match, pinned ones first, else in the given order. */
+export function chosen<T extends Row>(rows: T[], typed: string, group: Group, pinned: ReadonlySet<string>): T[] {
+  const found = rows.filter((row) => group.has(row) && matches(row.name, typed));
+  return [...found.filter((row) => pinned.has(row.name)), ...found.filter((row) => !pinned.has(row.name))];
 }

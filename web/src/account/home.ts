@@ -1,54 +1,20 @@
-/** The home page's copy buttons, lists of terminals and filter. The page works without them. */
-import { ask, names, type Listed } from "../ask";
-import { filter } from "./filter";
-import { copyByHand } from "../page";
+/** The scripts of the home page and the account's: copy buttons, menus, the table of apps. Both work without them. */
+import { copyOnClick, showCopies } from "./copy";
+import { apps } from "./apps";
 
-for (const button of document.querySelectorAll<HTMLButtonElement>("button.copy")) {
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    const text = button.dataset.copy ?? "";
-    const done = (): void => {
-      button.textContent = "Copied";
-      setTimeout(() => (button.textContent = "Copy"), 1500);
-    };
-    if (navigator.clipboard === undefined) {
-      copyByHand(text);
-      done();
-    } else void navigator.clipboard.writeText(text).then(done);
-  });
-}
+showCopies(document);
+copyOnClick();
+apps();
 
-// The list of terminals, fetched on a click, since the gateway has to ask the shell for it.
-for (const button of document.querySelectorAll<HTMLButtonElement>("button.terminals")) {
-  const { app = "", page = "" } = button.dataset;
-  const list = document.createElement("ul");
-  list.className = "keys";
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    list.replaceChildren();
-    const open = button.getAttribute("aria-expanded") !== "true";
-    button.setAttribute("aria-expanded", String(open));
-    if (!open) return list.remove();
-    button.closest("li")?.append(list);
-    const row = (text: string): HTMLLIElement => {
-      const entry = document.createElement("li");
-      entry.textContent = text;
-      list.append(entry);
-      return entry;
-    };
-    ask<Listed>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
-      .then((listed) => {
-        if (["absent", "starting", "failed"].includes(listed.state)) row("The shell does not run, so there are none.");
-        else if (listed.terminals.length === 0) row("None yet.");
-        for (const { name, attached } of listed.terminals) {
-          const link = document.createElement("a");
-          link.href = `${page}?terminal=${encodeURIComponent(name)}`;
-          link.textContent = name;
-          row("").append(link, attached.length > 0 ? ` ${names(attached)}` : "");
-        }
-      })
-      .catch((error: unknown) => row(error instanceof Error ? error.message : String(error)));
-  });
-}
-
-filter();
+// One menu at a time, closed by Escape and by a click elsewhere.
+const menus = (): NodeListOf<HTMLDetailsElement> => document.querySelectorAll<HTMLDetailsElement>("details.more[open]");
+document.addEventListener("click", (event) => {
+  for (const menu of menus()) if (!(event.target instanceof Node && menu.contains(event.target))) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of menus()) {
+    menu.open = false;
+    menu.querySelector("summary")?.focus();
+  }
+});

@@ -36,11 +36,10 @@ function find<T extends HTMLElement>(id: string): T | null {
   return document.getElementById(id) as T | null;
 }
 
-const stepUp = find("step-up");
 const prove = find<HTMLFormElement>("prove");
 const why = find("why");
-if (stepUp !== null && prove !== null && why !== null) {
-  const { path = "", next = "/" } = stepUp.dataset;
+if (prove !== null && why !== null) {
+  const { path = "", next = "/" } = prove.dataset;
   handle(prove, why, async () => {
     // The form names the terminal that waits, if there is one, and the letters that it shows.
     const request = await ask<Request>(path, "step-up", Object.fromEntries(new FormData(prove)));

@@ -22,6 +22,11 @@ markStyles(nonce);
 const STEP_S = 5;
 const SPEEDS = [0.5, 1, 2, 4, 8];
 const FONT_PX = 14;
+const LEAST_PX = 6;
+const MOST_PX = 22;
+/** The smallest font on a phone, where a wide recording is moved under the finger instead of drawn smaller. */
+const READABLE_PX = 9;
+const narrow = matchMedia("(max-width: 760px)");
 /** The most events that are skipped to find the first output. */
 const MOST_BEFORE = 1000;
 
@@ -63,7 +68,7 @@ function failed(error: unknown): void {
 }
 
 /** Draw the terminal as large as the page has room for. */
-const fit = (): void => fitFont(term, screen, 6, 22);
+const fit = (): void => fitFont(term, screen, narrow.matches ? READABLE_PX : LEAST_PX, MOST_PX);
 
 const light = matchMedia("(prefers-color-scheme: light)");
 function colour(): void {

@@ -115,7 +115,7 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
   types.append(typing, " Those who may enter this app themselves may type");
   const link = createElement("p");
   const list = createElement("ul", "", { className: "keys" });
-  form.append(forHow, types, createElement("button", "Make a link", { type: "submit" }));
+  form.append(forHow, types, createElement("button", "Make a link", { type: "submit", className: "primary" }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     attempt(async () => {
@@ -172,13 +172,15 @@ export async function chooseMode(path: string, app: string, terminal: string): P
       resolve(mode);
       dialog.close();
     };
+    const answers = createElement("div", "", { className: "answers" });
     const offers: [string, Mode][] = [["Only watch", Mode.Watch], ["Join in", Mode.Mirror], ["Take over", Mode.TakeOver]];
     for (const [text, mode] of offers) {
       const offer = button(text, () => choose(mode));
       if (mode === Mode.Watch) offer.classList.add("primary");
       if (mode === Mode.TakeOver) offer.classList.add("grave");
-      body.append(offer, " ");
+      answers.append(offer);
     }
+    body.append(answers);
     body.querySelector("button")?.focus();
     dialog.addEventListener("close", () => resolve(Mode.Watch), { once: true });
   });

@@ -1,24 +1,27 @@
 /** Keys that a browser keeps for itself, and keys that a phone lacks. */
 
-/** Return the input for a key of the bar. */
-export function barKey(name: string, applicationCursor: boolean): string {
-  const cursor = applicationCursor ? "\x1bO" : "\x1b[";
-  switch (name) {
-    case "Esc":
-      return "\x1b";
-    case "Tab":
-      return "\t";
-    case "↑":
-      return `${cursor}A`;
-    case "↓":
-      return `${cursor}B`;
-    case "→":
-      return `${cursor}C`;
-    case "←":
-      return `${cursor}D`;
-    default:
-      return name;
-  }
+/** The keys that are held in the bar for the next key. */
+export interface Held {
+  control: boolean;
+  alt: boolean;
+}
+
+const CURSOR: Partial<Record<string, string>> = { "↑": "A", "↓": "B", "→": "C", "←": "D" };
+const PAGE: Partial<Record<string, string>> = { PgUp: "5", PgDn: "6" };
+
+/** Return the input for a key of the bar, with the held keys as xterm(1) adds them to it. */
+export function barKey(name: string, applicationCursor: boolean, held: Held = { control: false, alt: false }): string {
+  const modifier = 1 + (held.alt ? 2 : 0) + (held.control ? 4 : 0);
+  const [cursor, page] = [CURSOR[name], PAGE[name]];
+  if (cursor !== undefined) return modifier > 1 ? `\x1b[1;${modifier}${cursor}` : `${applicationCursor ? "\x1bO" : "\x1b["}${cursor}`;
+  if (page !== undefined) return modifier > 1 ? `\x1b[${page};${modifier}~` : `\x1b[${page}~`;
+  return withHeld({ Esc: "\x1b", Tab: "\t" }[name] ?? name, held);
+}
+
+/** Return the input for text that is typed while keys of the bar are held. */
+export function withHeld(text: string, held: Held): string {
+  const typed = held.control ? withControl(text) : text;
+  return held.alt ? `\x1b${typed}` : typed;
 }
 
 /** The input for Ctrl and a slash in xterm(1) and VTE: undo in Emacs and readline. */
@@ -40,13 +43,13 @@ export function controlSlash({ key, ctrlKey, altKey, metaKey }: Pick<KeyboardEve
 }
 
 /**
- * Return the meaning of a chord of the page. Alt-Shift-M opens the menu, for which a terminal leaves no other key.
- * Alt-Shift-W, -T and -N stand for Ctrl-W, -T and -N, which a browser's tab keeps. They go by the key's position,
+ * Return the meaning of a chord of the page. Alt-Shift-M opens the settings and Alt-Shift-P the palette, for which a
+ * terminal leaves no other keys. Alt-Shift-W, -T and -N stand for Ctrl-W, -T and -N, which a browser's tab keeps. They go by the key's position,
  * since Alt types other letters on a Mac.
  */
 export function chord(event: Pick<KeyboardEvent, "altKey" | "shiftKey" | "ctrlKey" | "metaKey" | "code">): string | undefined {
   if (!event.altKey || !event.shiftKey || event.ctrlKey || event.metaKey) return undefined;
-  return { KeyW: "\x17", KeyT: "\x14", KeyN: "\x0e", KeyM: "menu" }[event.code];
+  return { KeyW: "\x17", KeyT: "\x14", KeyN: "\x0e", KeyM: "menu", KeyP: "palette" }[event.code];
 }
 
 /**

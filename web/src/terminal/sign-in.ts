@@ -3,7 +3,7 @@
  * again without leaving the terminal: by a password in a form here, or at an identity provider in another tab.
  */
 
-import { ask } from "../ask";
+import { ask, clock } from "../ask";
 import { createElement, element } from "../page";
 
 const CHECK_MS = 30_000;
@@ -126,7 +126,7 @@ export class SignIn {
     this.warnMs = state.warn_s * 1000;
     const soon = state.left_s < state.warn_s;
     if (soon && this.note.hidden) {
-      const at = new Date(this.endsAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+      const at = clock(this.endsAt / 1000);
       const again = createElement("button", "Sign in again", { type: "button" });
       again.addEventListener("click", () => this.open(""));
       this.note.replaceChildren(`Your sign-in ends at ${at}. What runs in the terminal goes on. `, again);
@@ -166,7 +166,7 @@ export class SignIn {
     const later = createElement("button", "Not now", { id: laterId, type: "button" });
     later.addEventListener("click", () => this.shut());
     const both = createElement("div", "");
-    both.append(createElement("button", text, { type: "submit" }), later);
+    both.append(createElement("button", text, { type: "submit", className: "primary" }), later);
     return both;
   }
 

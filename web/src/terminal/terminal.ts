@@ -21,7 +21,8 @@ import { joinEmoji } from "./graphemes";
 import { follow, SEEN } from "./hyperlinks";
 import { Menu } from "./menu";
 import { markStyles } from "../nonce";
-import { copy, element, hint, passing } from "../page";
+import { moreMenu } from "./more";
+import { copy, createElement, element, hint, passing, showEnd } from "../page";
 import { pace, type Pace } from "./pace";
 import { PeopleBar } from "./people";
 import { search } from "./search";
@@ -29,6 +30,7 @@ import { SignIn } from "./sign-in";
 import { Starting } from "./starting";
 import { load } from "../settings";
 import { swipe } from "./swipe";
+import { dropTab, showTabs } from "./tabs";
 import { Title } from "./title";
 import { typing } from "./typing";
 import { keepWatching, leave, watches } from "./watching";
@@ -41,7 +43,7 @@ let { app = "" } = document.body.dataset;
 const RESIZE_MS = 60;
 const ENTER = 13;
 
-const create = markStyles(nonce);
+markStyles(nonce);
 
 const settings = load(tmux === "yes");
 const attachment = new Attachment(new URLSearchParams(location.search).get("terminal") || "main");
@@ -108,6 +110,7 @@ function happened(event: Event): void {
       break;
     case "ended":
       ended = true;
+      dropTab(app, attachment.terminal);
       break;
   }
 }
@@ -123,10 +126,7 @@ function showNotice(word: Word, text: string): void {
 function mark(id: string, text: string): void {
   document.getElementById(id)?.remove();
   if (!text) return;
-  const place = create("strong");
-  place.id = id;
-  place.textContent = text;
-  status.before(place);
+  status.before(createElement("strong", text, { id }));
 }
 
 function show(state: State, reason: string): void {
@@ -143,11 +143,15 @@ function show(state: State, reason: string): void {
   status.ariaLive = state === "silent" && status.dataset.state === state ? "off" : "polite";
   status.dataset.state = state;
   const words = { connecting: "Connecting", open: "", silent: "Not answering", lost: "Line lost, coming back", over: "Over" };
-  status.textContent = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? `${words[state]}: ${why}` : words[state];
-  status.title = status.textContent;
+  const text = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? `${words[state]}: ${why}` : words[state];
+  status.title = text;
+  // In a narrow bar the reason is cut, and never the state before it.
+  const [what = "", ...rest] = text.split(/(?=: )/);
+  status.replaceChildren(...(text ? [createElement("b", what), createElement("span", rest.join(""))] : []));
   if (state !== "over") return;
   const again = ended && !guest;
-  hint(again ? `${why} Enter opens the next one.` : why, { label: "Open again", act: () => location.reload() });
+  const title = ended ? "The terminal has ended" : attachment.window ? "This terminal is closed here" : "No terminal was opened";
+  showEnd(title, again ? `${why} Enter opens the next one.` : why, { label: "Open again", act: () => location.reload() }, `${path}/`);
 }
 
 function admitted(guestOf: Partial<Admitted>): void {
@@ -235,11 +239,25 @@ term.onResize(() => {
 // The page's controls.
 
 const menu = new Menu(term, settings, () => sharedSize.refit());
-typing(term, screen, settings, { typed, openMenu: () => menu.open(), openSearch: search(term) });
+const openSearch = search(term);
+/** Whether the user has chosen another page, and so means to leave this one. */
+let leaves = false;
+const goes = (): void => {
+  leaves = true;
+};
+const openPalette = moreMenu(term, path, {
+  find: openSearch,
+  go: (page) => {
+    goes();
+    location.assign(page);
+  },
+});
+typing(term, screen, settings, { typed, openMenu: () => menu.open(), openPalette, openSearch });
 swipe(term, screen, menu.still);
 windowKeys(term);
 const control = watchControl();
 if (!guest) {
+  showTabs(app, attachment.terminal, goes);
   element("terminals").addEventListener("click", () => terminals(path, app, attachment.terminal));
   element("share").addEventListener("click", () => share(path, app, attachment.terminal, people));
   element("company").addEventListener("close", () => term.focus());
@@ -248,7 +266,7 @@ if (!guest) {
 addEventListener("beforeunload", (event) => {
   // The terminal lives on, but a user who holds Control or runs a job may have meant Ctrl-W for the program.
   const over = status.dataset.state === "over";
-  const isDoubtful = attachment.busy || control.held;
+  const isDoubtful = !leaves && (attachment.busy || control.held);
   if (isDoubtful && attachment.mode !== Mode.Watch && !over && !ownWindow()) event.preventDefault();
 });
 

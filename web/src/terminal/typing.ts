@@ -11,13 +11,14 @@ export interface Typist {
   /** Called with bytes for the terminal. */
   typed(data: Uint8Array): void;
   openMenu(): void;
+  openPalette(): void;
   openSearch(): void;
 }
 
 export function typing(term: Terminal, screen: HTMLElement, settings: Settings, typist: Typist): void {
   const utf8 = new TextEncoder();
   const type = (text: string) => typist.typed(utf8.encode(text));
-  const bar = new KeyBar(term, type);
+  const bar = new KeyBar(term, type, (text) => void paste(text));
 
   async function paste(text: string): Promise<void> {
     text = harmless(text);
@@ -37,6 +38,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
     if (meant !== undefined) {
       event.preventDefault();
       if (meant === "menu") typist.openMenu();
+      else if (meant === "palette") typist.openPalette();
       else type(meant);
       return false;
     }

@@ -93,15 +93,17 @@ class WebApp:
         self._terminals = Terminals(
             self._guard, passes, access, pages, shares, self._identity, self._refusal
         )
+        home = Home(self._guard, pages, account, self._live, self._has_terminals)
         api: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
             *self._terminals.api,
+            self._terminals.post("/api/apps", home.list_apps),
             *LoginApi(self._guard, logins).routes,
         ]
         routes = [
-            *Home(self._guard, pages, account, self._live, self._has_terminals).routes,
+            *home.routes,
             *pages.routes,
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
             *PasskeyApi(self._guard, passes, passkeys, proofs, step_ups).routes,

@@ -1,22 +1,28 @@
 """The home page of a user who is signed in."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import gzip
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.account import AccountService
+from stagedoor.admin.account import AccountService, AppSessions
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.markup import AppEntry
+from stagedoor.listeners.web.terminal.fields import Body
 from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.presence import PresenceEntry
+from stagedoor.model.shell import ShellState
+from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.wire.http.answer import status_of
 
@@ -59,47 +65,88 @@ class Home:
         identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
-        return await self._home_of(identity, request.url.hostname or "")
+        return await self._home_of(identity, request)
 
-    async def _home_of(self, identity: Identity, host: str) -> Response:
+    async def list_apps(self, identity: Identity, _: Body, __: Source) -> Mapping[str, object]:
+        """Return the apps that a user may enter, for the palette of commands."""
+        return {
+            "apps": [
+                {"name": grant.target.login_name, "page": self._page_of(grant.target)}
+                for grant in self._flow.grants(identity)
+                if self._has_terminals(grant.target)
+            ]
+        }
+
+    def _page_of(self, target: Target) -> str:
+        return f"{self._pages.place.path}/app/{quote(target.login_name)}"
+
+    async def _home_of(self, identity: Identity, request: Request) -> Response:
         grants = list(self._flow.grants(identity))
         states = await asyncio.gather(*(self._flow.observe(grant.target) for grant in grants))
-        apps = [
-            AppEntry(
-                grant.target.login_name,
-                grant.target.host_name,
-                state.value,
-                f"{self._pages.place.path}/app/{quote(grant.target.login_name)}",
-                self._account.ssh_line(identity, grant.target),
-                self._has_terminals(grant.target),
-                self._flow.notice(grant.target),
-                permits_in_words(grant.permissions),
-            )
-            for grant, state in zip(grants, states, strict=True)
-        ]
         past = await self._account.sessions(identity)
         keys = await self._account.keys(identity)
+        sessions = await self._account.find_app_sessions(identity)
         live = await self._live(identity)
-        for denial in (past, keys, live):
+        for denial in (past, keys, sessions, live):
             if isinstance(denial, Denial):
-                return self._pages.message("Not now", denial.line, status_of(denial.reason))
+                status = status_of(denial.reason)
+                return self._pages.message("Not now", denial.line, status, identity)
         assert not isinstance(live, Denial)
         assert not isinstance(past, Denial)
         assert not isinstance(keys, Denial)
-        return HTMLResponse(
-            markup.home(
-                self._pages.place,
-                identity.name,
-                apps,
-                past,
-                keys,
-                is_person=identity.is_person,
-                visitor=self._pages.describe_user(identity),
-                live=live,
-                ssh_setup=self._account.ssh_setup(identity, host),
-                token_ends_at=identity.token_ends_soon(self._guard.flow.now()),
-            )
+        assert not isinstance(sessions, Denial)
+        apps = [
+            self._entry(identity, grant, state, sessions)
+            for grant, state in zip(grants, states, strict=True)
+        ]
+        page = partial(
+            markup.home,
+            self._pages.place,
+            identity.name,
+            apps,
+            past,
+            keys,
+            is_person=identity.is_person,
+            visitor=self._pages.describe_user(identity),
+            live=live,
+            ssh_setup=self._account.ssh_setup(identity, request.url.hostname or ""),
+            token_ends_at=identity.token_ends_soon(self._guard.flow.now()),
+            shows_all="all" in request.query_params,
         )
+        # In a thread, since a page of thousands of apps takes longer than a login.
+        accepts_gzip = "gzip" in request.headers.get("accept-encoding", "")
+        return await asyncio.to_thread(_respond, page, packed=accepts_gzip)
+
+    def _entry(
+        self, identity: Identity, grant: Grant, state: ShellState, sessions: AppSessions
+    ) -> AppEntry:
+        target = grant.target
+        return AppEntry(
+            target.login_name,
+            target.host_name,
+            state.value,
+            self._page_of(target),
+            self._account.ssh_line(identity, target),
+            self._has_terminals(target),
+            self._flow.notice(target),
+            permits_in_words(grant.permissions),
+            is_recorded=Permission.RECORD in grant.permissions,
+            used_at=sessions.used_at.get(target.host_name),
+            inside=sessions.inside.get(target.host_name, ()),
+        )
+
+
+def _respond(page: Callable[[], str], *, packed: bool) -> Response:
+    """Render a page and return it, packed if the browser accepts that (RFC 9110 §12.5.3).
+
+    Only a page that repeats nothing of its request and holds no secret may be packed: from the length of
+    another one, a site that makes requests could guess the secret (BREACH).
+    """
+    headers = {"vary": "Accept-Encoding"}
+    if not packed:
+        return HTMLResponse(page(), headers=headers)
+    headers["content-encoding"] = "gzip"
+    return HTMLResponse(gzip.compress(page().encode(), 5, mtime=0), headers=headers)
 
 
 def permits_in_words(permissions: Permissions) -> str:

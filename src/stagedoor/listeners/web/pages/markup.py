@@ -18,8 +18,9 @@ from stagedoor.model.units import size
 
 _STATES = {"absent": "not running", "ready": "running", "unreachable": "does not answer"}
 _NO_HOLDER = "This shell has no terminals for the page. Enter it by ssh, or ask an administrator."
-_FILTER_FROM = 8
-"""The number of apps from which the page has a filter; fewer can be seen at once."""
+_MOST_AT_ONCE = 24
+_FIRST = 20
+"""Of more than `_MOST_AT_ONCE` apps the page shows the first, so that Tab leads through it in 60 steps."""
 _WAYS = {"connect": "tunnel", "jump": "jump host", "direct": "direct login", "web": "WebShell"}
 
 
@@ -52,7 +53,11 @@ _TEMPLATES = _templates()
 
 @dataclass(frozen=True, slots=True)
 class AppEntry:
-    """An app that the user may enter, as the home page shows it."""
+    """An app that the user may enter, as the home page shows it.
+
+    `name` is its login name, and `app` and `environment` are the two parts of that. `used_at` is when the
+    user last opened a session there, in seconds since the epoch; `inside` has the users with an open one.
+    """
 
     name: str
     host: str
@@ -64,6 +69,19 @@ class AppEntry:
     notice: str | None = None
     permits: str = ""
     """Sentences about what the user may do there besides entering."""
+    is_recorded: bool = False
+    used_at: float | None = None
+    inside: Sequence[str] = ()
+
+    @property
+    def app(self) -> str:
+        """The name without the environment."""
+        return self.name.partition(".")[0]
+
+    @property
+    def environment(self) -> str | None:
+        """The environment, or None if the name has none."""
+        return self.name.partition(".")[2] or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,23 +172,30 @@ def home(
     live: Sequence[PresenceEntry] | None = None,
     ssh_setup: str | None = None,
     token_ends_at: float | None = None,
+    shows_all: bool = False,
 ) -> str:
-    """Render the home page.
+    """Render the home page, with the recently used apps first.
 
+    Of many apps it shows the first, and its script all others, unless `shows_all`.
     `live` is None for a user who may not watch others. `ssh_setup` is the command to run once.
     `token_ends_at` is the end of a token that ends soon.
     """
+    ordered = sorted(apps, key=lambda app: (-(app.used_at or 0), app.name))
+    shown = len(apps) if shows_all or len(apps) <= _MOST_AT_ONCE else _FIRST
+    running = sum(app.state == "ready" for app in apps)
+    noun = "app" if len(apps) == 1 else "apps"
     return place.page(
         "home.html",
         name=name,
-        apps=apps,
+        apps=ordered[:shown],
+        more_apps=ordered[shown:],
+        counted=f"{len(apps)} {noun}, {running} running",
         past=past,
         keys=keys,
         is_person=is_person,
         visitor=visitor or PageUser(name, is_person),
         live=live,
         ssh_setup=ssh_setup,
-        filter_from=_FILTER_FROM,
         no_holder=_NO_HOLDER,
         states=_STATES,
         ways=_WAYS,

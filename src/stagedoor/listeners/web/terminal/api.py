@@ -77,15 +77,15 @@ class Terminals:
         self._identify = identify
         self._refusal = refusal
         self.api: list[BaseRoute] = [
-            self._post("/api/terminals", self._list),
-            self._post("/api/terminals/end", self._end),
-            self._post("/api/attached", self._attached),
-            self._post("/api/share", self._share),
-            self._post("/api/shares", self._shares),
-            self._post("/api/share/end", self._end_share),
-            self._post("/api/guest-ticket", self._ticket),
-            self._post("/api/shared", self._offer, answers_strangers=True),
-            self._post("/api/live", self._live),
+            self.post("/api/terminals", self._list),
+            self.post("/api/terminals/end", self._end),
+            self.post("/api/attached", self._attached),
+            self.post("/api/share", self._share),
+            self.post("/api/shares", self._shares),
+            self.post("/api/share/end", self._end_share),
+            self.post("/api/guest-ticket", self._ticket),
+            self.post("/api/shared", self._offer, answers_strangers=True),
+            self.post("/api/live", self._live),
         ]
         """Routes for programs and the pages' scripts."""
         self.routes: list[BaseRoute] = [
@@ -97,7 +97,7 @@ class Terminals:
 
     # The user, and the app that is asked for.
 
-    def _post(
+    def post(
         self,
         path: str,
         act: Callable[[Identity, Body, Source], Awaitable[Answer]],

@@ -1,0 +1,20 @@
+/** The commands of the palette, and which of them what is typed finds. Pure. */
+import { matches } from "../account/filter";
+
+export interface Command {
+  label: string;
+  /** What kind of thing it is, or the keys that do the same. */
+  note: string;
+  act: () => void;
+}
+
+/** The most commands that are shown at once. */
+const MOST = 12;
+
+/** Return the commands whose label has all typed words, those first that begin with the first word. */
+export function found(commands: Command[], typed: string): Command[] {
+  const first = typed.trim().toLowerCase().split(/\s/)[0] ?? "";
+  const begins = ({ label }: Command): boolean => label.toLowerCase().startsWith(first);
+  const all = commands.filter(({ label }) => matches(label, typed));
+  return [...all.filter(begins), ...all.filter((command) => !begins(command))].slice(0, MOST);
+}

@@ -1,0 +1,49 @@
+/** The bar's ⋯: a menu that closes after each choice, the palette of commands, and the list of shortcuts. */
+import type { Terminal } from "@xterm/xterm";
+import { element } from "../page";
+import type { Command } from "../palette/find";
+import { Palette, shortcuts } from "../palette/palette";
+
+const KEYS: [string, string][] = [
+  ["Alt Shift P", "Go to an app or a command"],
+  ["Alt Shift M", "Settings"],
+  ["Ctrl Shift F", "Find in the output"],
+  ["Ctrl Shift C", "Copy what is selected"],
+  ["Ctrl Shift V", "Paste"],
+  ["Alt Shift W", "Ctrl-W for the program, which a tab keeps; so for T and N"],
+  ["Shift drag", "Select though the program has the mouse"],
+];
+
+/** Set up the menu and return a function that opens the palette. `go` leads to another page. */
+export function moreMenu(term: Terminal, path: string, actions: { find: () => void; go: (page: string) => void }): () => void {
+  const menu = element("more-menu");
+  const help = shortcuts(() => KEYS, () => term.focus());
+
+  function commands(): Command[] {
+    const buttons = [...menu.querySelectorAll("button")].filter((button) => !button.hidden);
+    return [
+      ...buttons.map((button) => ({
+        label: button.firstChild?.textContent ?? "",
+        note: button.querySelector("kbd")?.textContent ?? "",
+        act: () => button.click(),
+      })),
+      { label: "Apps", note: "page", act: () => actions.go(`${path}/`) },
+    ];
+  }
+
+  const palette = new Palette(path, commands, { go: actions.go, closed: () => term.focus() });
+  element("find-in").addEventListener("click", actions.find);
+  element("go").addEventListener("click", () => palette.open());
+  element("help").addEventListener("click", help);
+  menu.addEventListener("click", (event) => {
+    const button = event.target instanceof Element ? event.target.closest("button") : null;
+    if (button === null) return;
+    menu.hidePopover();
+    if (button.dataset.for !== undefined) element(button.dataset.for).click();
+  });
+  menu.addEventListener("toggle", () => {
+    const on = document.activeElement;
+    if (!menu.matches(":popover-open") && (on === document.body || on === element("more"))) term.focus();
+  });
+  return () => palette.open();
+}
