@@ -91,9 +91,8 @@ def matching(
 
 def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantRule]:
     """Yield the rules about this user and this target, those that are over included."""
-    subjects = subjects_of(user.name, user.groups)
-    for rule in policy.grants:
-        if rule.subject in subjects and (
+    for rule in policy.find_grants(subjects_of(user.name, user.groups)):
+        if (
             rule.app_pattern == rule.environment_pattern == "*"
             if target is None
             else covers_target(rule.app_pattern, rule.environment_pattern, target)
@@ -227,10 +226,5 @@ def has_somewhere(
     user = policy.users.get(identity.name)
     if user is None or (permission is Permission.REPLAY and not identity.is_person):
         return False
-    subjects = subjects_of(user.name, user.groups)
-    return any(
-        rule.subject in subjects
-        and permission in rule.permissions
-        and (rule.expires_at is None or now < rule.expires_at)
-        for rule in policy.grants
-    )
+    rules = in_force(policy.find_grants(subjects_of(user.name, user.groups)), now)
+    return any(permission in rule.permissions for rule in rules)

@@ -1,6 +1,7 @@
 """The policy at one moment, as every worker holds it in memory."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -79,6 +80,21 @@ class Policy:
     disabled: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     password_groups: frozenset[str] | None = None
     unread: bool = False
+    _by_subject: list[dict[str, list[GrantRule]]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+    """The index of grants, once it is needed: not every change of a policy is followed by a login."""
+
+    def find_grants(self, subjects: Iterable[str]) -> list[GrantRule]:
+        """Return the grants whose subject is among `subjects`, in order of number."""
+        if not self._by_subject:  # two threads may both make it, which is harmless
+            index: dict[str, list[GrantRule]] = defaultdict(list)
+            for rule in self.grants:
+                index[rule.subject].append(rule)
+            self._by_subject.append(index)
+        grants = self._by_subject[0]
+        theirs = [rule for subject in subjects for rule in grants.get(subject, ())]
+        return sorted(theirs, key=lambda rule: rule.id)
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":
         """Return the policy with no passwords for users outside of `password_groups`; None changes nothing.
