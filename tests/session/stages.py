@@ -271,6 +271,9 @@ class NewPolicy:
             self.version += 1
         return self.version != version
 
+    async def changed(self, version: int, within_s: float) -> bool:
+        return await self.newer_than(version)
+
 
 def flow_of(script: Script, start_timeout_s: float = 60) -> Flow:
     network = Network(script)

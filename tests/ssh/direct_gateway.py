@@ -118,6 +118,10 @@ class Policy:
     async def newer_than(self, version: int) -> bool:
         return False
 
+    async def changed(self, version: int, within_s: float) -> bool:
+        await asyncio.sleep(within_s)
+        return False
+
     def authorise(self, identity: Identity, target: Target) -> Grant | Denial:
         return self.denial or Grant(identity, target, 1, None, permissions=self.permissions)
 

@@ -42,7 +42,7 @@ from stagedoor.model.session import End
 from stagedoor.model.shell import StartStep
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelRequest
-from stagedoor.session.step_up import STEP_UP
+from stagedoor.session.person_wait import STEP_UP
 
 APP01 = Target("app01")
 BOTH = frozenset({Permission.FORWARD, Permission.AGENT})

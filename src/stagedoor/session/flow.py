@@ -153,7 +153,9 @@ class Flow:
         verdict = await self.check_step_up(identity, grant)
         if isinstance(verdict, Grant) or self.step_ups is None:
             return verdict
-        request = step_up.StepUpRequest(self.step_ups, self.authoriser, identity, grant)
+        request = step_up.StepUpRequest(
+            self.step_ups, self.authoriser, self.policy, identity, grant
+        )
         return await request.wait(verdict, source, progress, wait_s)
 
     def authorise_in_memory(self, identity: Identity, claim: Claim) -> Grant | Denial:

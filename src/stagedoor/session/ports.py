@@ -88,6 +88,13 @@ class PolicyReader(Protocol):
         """Read the store, and return whether the policy in memory is now newer than `version`."""
         ...
 
+    async def changed(self, version: int, within_s: float) -> bool:
+        """Return True once the policy in memory is newer than `version`, False after `within_s` seconds.
+
+        The store is read so often meanwhile that a person notices no delay.
+        """
+        ...
+
 
 class Ledger(Protocol):
     """The audit stage. `close` and `deny` may be called from any thread and never block."""

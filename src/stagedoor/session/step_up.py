@@ -1,6 +1,5 @@
 """The wait of a terminal's login until its user has proved in a browser that they are there."""
 
-import asyncio
 from dataclasses import dataclass, replace
 
 from stagedoor.model.denial import Denial, Reason
@@ -9,15 +8,11 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.shell import Progress, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.units import MINUTE_S
-from stagedoor.session.ports import Authoriser, StepUps
+from stagedoor.session.person_wait import STEP_UP, wait_for_person
+from stagedoor.session.ports import Authoriser, PolicyReader, StepUps
 
-STEP_UP = "step-up"
-"""The name of the step that waits for the proof."""
 STEP_UP_WAIT_S = 180.0
-STEP_UP_LOOK_S = 0.2
-"""The interval at which the policy in memory is checked; too short for a person to notice."""
 STEP_UP_REPEAT_S = 10.0
-"""The interval at which the instruction is repeated, so that a client which times out on silence waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +21,7 @@ class StepUpRequest:
 
     step_ups: StepUps
     authoriser: Authoriser
+    policy: PolicyReader
     identity: Identity
     grant: Grant
 
@@ -45,24 +41,20 @@ class StepUpRequest:
         )
         if progress is None:
             return refused
-        with self.step_ups.waiting(self.identity) as may_wait:
-            verdict = await self._poll(instruction, progress, wait_s) if may_wait else refused
-        return verdict or (refused if wait_s < STEP_UP_WAIT_S else self._late)
 
-    async def _poll(
-        self, instruction: str, progress: Progress, wait_s: float
-    ) -> Grant | Denial | None:
-        """Wait until the user has given the proof or may not enter any more. Return None on time-out."""
-        for count in range(max(1, round(wait_s / STEP_UP_LOOK_S))):
-            if count % int(STEP_UP_REPEAT_S / STEP_UP_LOOK_S) == 0:
-                progress(StartStep(STEP_UP, instruction))
-            await asyncio.sleep(STEP_UP_LOOK_S)
+        def look() -> Grant | Denial | StartStep:
             still = self.authoriser.again(self.grant)
             if isinstance(still, Denial):
                 return still
             if self.authoriser.step_up_needed(self.identity, self.grant.target) is None:
                 return still
-        return None
+            return StartStep(STEP_UP, instruction)
+
+        with self.step_ups.waiting(self.identity) as may_wait:
+            if not may_wait:
+                return refused
+            verdict = await wait_for_person(look, self.policy, progress, wait_s, STEP_UP_REPEAT_S)
+        return verdict or (refused if wait_s < STEP_UP_WAIT_S else self._late)
 
     @property
     def _late(self) -> Denial:

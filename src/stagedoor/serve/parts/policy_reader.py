@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 from stagedoor.store.watch import PolicyWatch
 
 T = TypeVar("T")
+OFTEN_S = 0.1
+"""The interval of reads while a login waits for a person: with a read it is the delay after their click."""
 LOOK_WITHIN_S = 1.0
 """Seconds that a refusal waits for the read. A hanging store must not hold up refusals."""
 
@@ -18,6 +20,9 @@ class WatchedPolicy:
     def __init__(self, watch: PolicyWatch, within_s: float = LOOK_WITHIN_S) -> None:
         self._watch = watch
         self._within_s = within_s
+        self._waiting = 0
+        self._news = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
 
     @property
     def version(self) -> int:
@@ -43,6 +48,34 @@ class WatchedPolicy:
             async with asyncio.timeout(self._within_s):
                 await read.wait()
         return self.version != version
+
+    async def changed(self, version: int, within_s: float) -> bool:
+        """Return True once the policy is another than `version`, False after `within_s` seconds.
+
+        All who wait share one read of the store each `OFTEN_S`, so a wait costs nothing by itself.
+        """
+        if self.version != version:
+            return True
+        self._waiting += 1
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_often(version))
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._news.wait()
+        finally:
+            self._waiting -= 1
+        return self.version != version
+
+    async def _read_often(self, version: int) -> None:
+        while self._waiting:
+            await self.newer_than(version)
+            if self.version != version:
+                version = self.version
+                news, self._news = self._news, asyncio.Event()
+                news.set()
+            await asyncio.sleep(OFTEN_S)
+        self._reading = None
 
 
 class Topic(Generic[T]):

@@ -30,7 +30,7 @@ from stagedoor.model.shell import StartStep
 from stagedoor.model.source import is_loopback
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Exit
-from stagedoor.session.step_up import STEP_UP
+from stagedoor.session.person_wait import PERSON_STEPS
 
 REFUSED_STATUS = 255
 """The exit status of a refused program, the same as ssh's own for errors."""
@@ -108,7 +108,7 @@ class DirectLogin:
                 return self._on_progress(step)
             case events.WaitTimeout(session):
                 self._shows_progress = session == self._entering
-                is_due = self._shows_progress and self._progress.name != STEP_UP
+                is_due = self._shows_progress and self._progress.name not in PERSON_STEPS
                 return self._show_progress() if is_due else []
             case events.PermissionChange(session, current):
                 return self._on_permissions(current) if session == self._session else []
@@ -215,17 +215,19 @@ class DirectLogin:
 
     def _on_progress(self, step: StartStep) -> list[effects.Effect]:
         is_new, self._progress = step != self._progress, step
-        # A step-up is shown at once, and only once.
-        is_shown = is_new if step.name == STEP_UP else self._shows_progress
+        # What a person has to do is shown at once, and only once.
+        is_shown = is_new if step.name in PERSON_STEPS else self._shows_progress
         return self._show_progress() if is_shown else []
 
     def _show_progress(self) -> list[effects.Effect]:
-        """Show the step in terminals. A step-up is shown by scp and rsync too, which print stderr."""
+        """Show the step in terminals. Where a person has to act, scp and rsync show it too: it is stderr."""
         step = self._progress
         line = f"stagedoor: {self._target}: {step.name}{f': {step.detail}' if step.detail else ''}"
         return self._send(
             line,
-            lambda channel: channel.has_terminal or (step.name == STEP_UP and channel.is_program),
+            lambda channel: (
+                channel.has_terminal or (step.name in PERSON_STEPS and channel.is_program)
+            ),
         )
 
     # A session, until its end.

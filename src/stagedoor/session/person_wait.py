@@ -1,0 +1,40 @@
+"""The wait of a login for a person, such as for a proof in a browser."""
+
+import asyncio
+from collections.abc import Callable
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
+from stagedoor.model.shell import Progress, StartStep
+from stagedoor.session.ports import PolicyReader
+
+STEP_UP = "step-up"
+"""The name of the step that waits for a proof."""
+PERSON_STEPS = frozenset({STEP_UP})
+"""The steps in which a person has to act: they are shown at once, and by scp and rsync too."""
+
+Look = Callable[[], Grant | Denial | StartStep]
+"""Returns how the wait ends by the policy in memory, or the step to show while it goes on."""
+
+
+async def wait_for_person(
+    look: Look, policy: PolicyReader, progress: Progress, wait_s: float, repeat_s: float
+) -> Grant | Denial | None:
+    """Return the end of a wait as `look` finds it after a change of the policy, or None after `wait_s`.
+
+    The step is repeated every `repeat_s` seconds, so that a client which times out on silence waits.
+    """
+    clock = asyncio.get_running_loop().time
+    until, due, shown = clock() + wait_s, 0.0, None
+    while True:
+        version = policy.version
+        step = look()
+        if not isinstance(step, StartStep):
+            return step
+        now = clock()
+        if step != shown or now >= due:
+            progress(step)
+            shown, due = step, now + repeat_s
+        if now >= until:
+            return None
+        await policy.changed(version, min(due, until) - now)
