@@ -15,15 +15,18 @@ from stagedoor.listeners.ssh.direct.effects import (
     SendLine,
     StartChannel,
     StopAgent,
+    StopWait,
 )
 from stagedoor.listeners.ssh.direct.events import (
     AgentRequest,
     ChannelClosed,
     ConnectionClosed,
     Drained,
+    EndNotice,
     Event,
     ForwardRequest,
     GatewayDrains,
+    Interrupted,
     PermissionChange,
     ProgramRequest,
     SessionEnded,
@@ -92,6 +95,12 @@ def forwarding() -> Story:
 REVOKED = SessionEnded(None, End.REVOKED, "no user", by_gateway=True)
 NO_MORE = f"stagedoor: port forwarding into {APP01} is not granted any more"
 NO_AGENT = f"stagedoor: agent forwarding into {APP01} is not granted any more"
+
+
+def shown(*channels: int) -> list[Effect]:
+    """Return the lines of a step-up."""
+    return [SendLine(number, f"stagedoor: {APP01}: {STEP_UP}: x") for number in channels]
+
 
 STORIES: dict[str, Story] = {
     "a command runs, and its exit status follows its last byte": [
@@ -277,7 +286,7 @@ STORIES: dict[str, Story] = {
         ),
     ],
     "an agent that is not granted is refused, and the terminal shows why": [
-        (AgentRequest(1), [EnterShell(1)]),
+        (AgentRequest(1), [EnterShell(1, waits=False)]),
         (program(2, SHELL), []),
         (
             began(granted=NONE),
@@ -317,6 +326,28 @@ STORIES: dict[str, Story] = {
         ),
         (StartReport(StartStep(STEP_UP, "open https://gw")), []),
         (WaitTimeout(1), []),
+    ],
+    "a wait for a person ends when the last program has left": [
+        (program(1), [EnterShell(1)]),
+        (program(2, SHELL), []),
+        (StartReport(StartStep(STEP_UP, "x")), shown(1, 2)),
+        (ChannelClosed(1), [ReleaseChannel(1)]),
+        (Interrupted(2), [CloseChannel(2, 130), StopWait(1)]),
+        (ChannelClosed(2), [ReleaseChannel(2)]),
+        (SessionRefused(1, "no"), []),
+        (program(3), [EnterShell(2)]),
+        (StartReport(StartStep(STEP_UP, "x")), shown(3)),
+        (ConnectionClosed(), [ReleaseChannel(3), StopWait(2)]),
+    ],
+    "the interrupt key of a program that runs is the shell's": [
+        *running(SHELL),
+        (Interrupted(1), []),
+    ],
+    "terminals are shown that access ends soon": [
+        *running(SHELL),
+        (program(2), [StartChannel(1, program(2), True)]),
+        (EndNotice(1, "ends"), [SendLine(1, "ends")]),
+        (EndNotice(7, "ends"), []),
     ],
 }
 

@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, update
 
+from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as oversight
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.keys.files import new_key, public_line
+from stagedoor.model.access_request import RequestRule
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy
+from stagedoor.model.target import Target
 from stagedoor.settings.place import Place
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_accounts import unlink_account
@@ -163,7 +167,17 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
         log_in_somebody,
         lambda: come_by_provider(service, name, group),
         lambda: unlink_account(service, COMPANY, name),
+        lambda: requests.add_rule(service, RequestRule(0, f"group:{group}", app, approvals=0)),
+        lambda: requests.remove_rule(service, dice.choice([*policy.request_rules, 99])),
+        lambda: make_request(service, policy, name),
+        lambda: requests.begin_request(service, dice.choice([*policy.requests, 99])),
+        lambda: requests.leave_request(service, dice.choice([*policy.requests, 99])),
     ]
+
+
+def make_request(service: AdminService, policy: Policy, name: str) -> None:
+    for rule in policy.request_rules.values():
+        requests.make_request(service, name, [Target("app01")], rule, "why")
 
 
 def come_by_provider(service: AdminService, name: str, group: str) -> None:

@@ -38,6 +38,7 @@ def opened_event(opened: Opened, instance: str) -> Event:
                 "grant": grant.rule_id,
                 "grant_expires_at": grant.expires_at,
                 "shell": f"{shell.host}:{shell.port}",
+                **({} if grant.request is None else {"request": grant.request}),
                 **_guest(grant),
             }
         ),

@@ -112,4 +112,8 @@ class Authoriser:
         policy = self._policy()
         if not policy.unread and self._given.by(policy).holds(grant, self._now()):
             return grant
-        return self.authorise(grant.identity, grant.target)
+        verdict = self.authorise(grant.identity, grant.target)
+        if isinstance(verdict, Grant) and verdict.request not in (None, grant.request):
+            # A session does not begin the time of another request: its user has to enter for that.
+            return authorise(policy, grant.identity, grant.target, self._now(), begins=False)
+        return verdict

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from math import inf
 
+from stagedoor.model.access_request import RequestState
 from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
@@ -20,19 +21,22 @@ def authorise(
     identity: Identity,
     target: Target,
     now: float,
+    *,
+    begins: bool = True,
 ) -> Grant | Denial:
     """Judge by `policy` as it is now, whatever it was when `identity` was proven.
 
     The user must still exist, and the password, token or registered key that proved the identity,
     and the sign-in that it came by; groups are the policy's, not the identity's. So a live session
     can be judged again at any time. The grant ends with its rule, the token or the sign-in, whichever
-    comes first. Its permissions are those of all rules that match.
+    comes first. Its permissions are those of all rules that match. Unless the user `begins` something, an
+    approved access request counts only if its time has begun.
     """
     until = known(policy, identity, now)
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
-    rules = matching(policy, user, target, now)
+    rules = matching(policy, user, target, now, begins=begins)
     rule = longest(rules, Permission.ENTER)
     if rule is None:
         return _no_grant(policy, user, target)
@@ -50,6 +54,7 @@ def authorise(
         ends_at,
         permissions=permitted(rules),
         changes_at=changes_at(rules, ends_at),
+        request=rule.request,
     )
 
 
@@ -80,13 +85,46 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
 
 
 def matching(
-    policy: Policy, user: User, target: Target | None, now: float
+    policy: Policy, user: User, target: Target | None, now: float, *, begins: bool = True
 ) -> tuple[GrantRule, ...]:
     """Return the rules about this user and this target that hold now, in order of number.
 
-    Target None stands for a target that no longer exists, which only rules for all apps cover.
+    Approved access requests follow, as rules for this target; without `begins`, those whose time has begun.
+    Target None stands for a target that no longer
+    exists, which only rules for all apps cover.
     """
-    return in_force(_about(policy, user, target), now)
+    rules = in_force(_about(policy, user, target), now)
+    if target is None:
+        return rules
+    requested = _on_request(policy, user, target, now)
+    return (*rules, *(rule for began, rule in requested if began or begins))
+
+
+def _on_request(
+    policy: Policy, user: User, target: Target, now: float
+) -> Iterator[tuple[bool, GrantRule]]:
+    """Yield the user's approved requests for this target, as long as the user might still ask for it.
+
+    Each comes with whether its time has begun.
+    """
+    for request in policy.find_requests(user.name):
+        rule = policy.request_rules.get(request.rule)
+        if (
+            request.state_at(now) is RequestState.APPROVED
+            and target in request.targets
+            and rule is not None
+            and rule.covers(subjects_of(user.name, user.groups), target)
+        ):
+            given = GrantRule(
+                0,
+                f"user:{user.name}",
+                target.app,
+                target.environment or "*",
+                request.ends_at,
+                request.permissions & rule.permissions,
+                request.id,
+            )
+            yield request.began_at is not None, given
 
 
 def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantRule]:

@@ -31,6 +31,7 @@ COMMANDS = {
     "logout": ("stagedoor.cli.login", "logout"),
     "passkey": ("stagedoor.cli.passkey", "passkey"),
     "recording": ("stagedoor.cli.recording", "recording"),
+    "request": ("stagedoor.cli.request", "request"),
     "serve": ("stagedoor.cli.serve", "serve"),
     "session": ("stagedoor.cli.session", "session"),
     "share": ("stagedoor.cli.share", "share"),

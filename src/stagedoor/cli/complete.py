@@ -58,6 +58,13 @@ grant_ids = _of_policy(
     )
 )
 
+request_rule_ids = _of_policy(
+    lambda p: ((str(r.id), f"{r.subject} {r.app_pattern}") for r in p.request_rules.values())
+)
+request_ids = _of_policy(
+    lambda p: ((str(r.id), f"{r.user} {r.apps}: {r.reason}") for r in p.requests.values())
+)
+
 
 def _recordings(service: AdminService) -> Iterator[tuple[str, str]]:
     from stagedoor.admin.recordings import list_recordings

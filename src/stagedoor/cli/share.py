@@ -7,10 +7,10 @@ from stagedoor.admin.shares import end_share, list_shares
 from stagedoor.cli import show
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.when import parse_duration
 from stagedoor.holder.folder import FolderError, check_name
 from stagedoor.model.share import Share
 from stagedoor.signin.links import make_share_link
+from stagedoor.wire.duration import parse_duration
 
 
 @click.group()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import click
 
-from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
+from stagedoor.wire.duration import parse_duration
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -63,15 +63,3 @@ def begin(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
         return parse_begin(value, time.time())
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
-
-
-_UNITS = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
-_DURATION = re.compile(r"(?:\d{1,6}[smhdw])+", re.ASCII)
-_PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
-
-
-def parse_duration(text: str) -> int | None:
-    """Return the seconds in `90s`, `15m`, `8h`, `30d`, `2w` or several of them (`1d12h`); otherwise None."""
-    if not _DURATION.fullmatch(text):
-        return None
-    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))

@@ -6,7 +6,7 @@ Each connection has a task from the accept to the answer; then the relay carries
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from stagedoor.listeners.accept import (
@@ -32,6 +32,7 @@ from stagedoor.relay.ports import Stream
 from stagedoor.resume.control import EndpointControl
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
+from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.wire.http.answer import encode_established, encode_interim, encode_refusal
 from stagedoor.wire.http.connect import HeadParser, Request
 from stagedoor.wire.ssh.preface import SshPreface
@@ -154,15 +155,19 @@ class TunnelListener:
             await downstream.refuse(self._flow.deny(denial, downstream.origin))
             return
         resumption = self._resumption(request)
-        entered = await self._flow.enter_by_name(
-            request.host,
-            request.port,
-            request.credential,
-            downstream.origin,
-            downstream.progress,
-            waits=request.wants_progress,
-            reach=None if resumption is None else resumption.reach,
-        )
+        try:
+            entered = await self._flow.enter_by_name(
+                request.host,
+                request.port,
+                request.credential,
+                downstream.origin,
+                downstream.progress,
+                waits=request.wants_progress,
+                ask_reason=downstream.ask_reason if request.reason else None,
+                reach=None if resumption is None else resumption.reach,
+            )
+        finally:
+            await downstream.stop_watching()
         if isinstance(entered, Denial):
             await downstream.refuse(entered)
             return
@@ -271,6 +276,7 @@ class _Downstream:
         self.handed_over = False
         self.is_protected = False
         """Whether TLS or a trusted load balancer is in front."""
+        self._watching: asyncio.Task[None] | None = None
         self._interims = MAX_INTERIMS
         self._unsent = b""
 
@@ -289,14 +295,37 @@ class _Downstream:
         """Send a step of the shell's start as an interim answer (1xx), if the client asks for those.
 
         Only our own client does; other clients would fail on an unexpected 1xx. Bytes that cannot be
-        sent at once wait for the answer.
+        sent at once wait for the answer. While a person has to act, a client that hangs up ends the wait.
         """
+        if step.name in PERSON_STEPS and self._watching is None:
+            self._watching = asyncio.create_task(self._watch_hang_up())
         if self.request is None or not self.request.wants_progress or self._interims <= 0:
             return
         self._interims -= 1
         self._unsent += encode_interim(step)
         with suppress(OSError):  # the client has hung up, as writing the answer will show
             self._unsent = self._unsent[self.stream.send(memoryview(self._unsent)) :]
+
+    async def _watch_hang_up(self) -> None:
+        """End the wait when the client hangs up. Bytes that come before are kept for the tunnel."""
+        try:
+            early = await aio.read(self.stream, READ_BYTES)
+        except OSError:
+            early = b""
+        if not early:
+            self.give_way()
+        elif self.request is not None:
+            self.request = replace(self.request, early=self.request.early + early)
+
+    async def stop_watching(self) -> None:
+        """Leave the client's bytes to the tunnel again."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+
+    async def ask_reason(self, _: str) -> str | None:
+        """Return the reason for access that the request has."""
+        return None if self.request is None else self.request.reason
 
     async def refuse(self, denial: Denial) -> None:
         """Send a refusal, and wait so that it arrives. Raises OSError."""

@@ -14,7 +14,8 @@ class GrantRule:
     `subject` is `user:NAME`, `group:NAME` or `everybody`. Patterns are shell globs over whole names
     (`*`, `?`, `[a-z]`); `environment_pattern` `*` also covers targets without an environment.
     `expires_at` is seconds since the epoch, None for a rule without end. Rules add up: a user has the
-    permissions of all rules that match.
+    permissions of all rules that match. `request` is the number of the approved access request that stands
+    in for a rule, None for a rule that an administrator made.
     """
 
     id: int
@@ -23,6 +24,7 @@ class GrantRule:
     environment_pattern: str = "*"
     expires_at: float | None = None
     permissions: Permissions = DEFAULT
+    request: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Grant:
     `rule_id` is the rule that permits it, and `expires_at` the grant's own end in seconds since the
     epoch. A grant with a `guest` gives no right to enter the shell, only access to that guest's
     terminal. `permissions` are those of all matching rules; at `changes_at` the first of these rules
-    ends, so the permissions change while the grant continues.
+    ends, so the permissions change while the grant continues. `request` is the access request that permits
+    it, and `rule_id` is 0 then.
     """
 
     identity: Identity
@@ -76,6 +79,7 @@ class Grant:
     guest: Guest | None = None
     permissions: Permissions = NOTHING
     changes_at: float | None = None
+    request: int | None = None
 
     def holds(self, now: float) -> bool:
         """Return True if the same policy would still give the same grant at `now`."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from stagedoor.model.access_request import AccessRequest, RequestRule
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
@@ -48,6 +49,20 @@ class KeyRecord:
     comment: str = ""
 
 
+class _Index:
+    """The grants of one policy by subject, and its open requests by user."""
+
+    __slots__ = ("grants", "requests")
+
+    def __init__(self, grants: Iterable[GrantRule], requests: Iterable[AccessRequest]) -> None:
+        self.grants: dict[str, list[GrantRule]] = defaultdict(list)
+        for rule in grants:
+            self.grants[rule.subject].append(rule)
+        self.requests: dict[str, list[AccessRequest]] = defaultdict(list)
+        for request in requests:
+            self.requests[request.user].append(request)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Users by name, tokens by id, keys by fingerprint (`SHA256:…`), shares by id, and rules in order of id.
@@ -62,8 +77,9 @@ class Policy:
     them. `bound_keys` are the sign-ins of machines, by the fingerprint of the key that each is bound
     to; some may be over. `stepped_up` has the time of the last proof of presence by sign-in (see
     `authz.step_up`). `password_groups` are the only groups with passwords according to the settings;
-    None accepts the password of every user. `unread`: the store has been unreachable for too
-    long, so nothing is known about any user.
+    None accepts the password of every user. `request_rules` say who may ask for access, and `requests` are
+    the access requests that are pending or approved, by number; some may be over. `unread`: the store has
+    been unreachable for too long, so nothing is known about any user.
     """
 
     version: int = 0
@@ -79,22 +95,26 @@ class Policy:
     stepped_up: Mapping[bytes, float] = field(default_factory=lambda: MappingProxyType({}))
     disabled: Mapping[str, User] = field(default_factory=lambda: MappingProxyType({}))
     password_groups: frozenset[str] | None = None
+    request_rules: Mapping[int, RequestRule] = field(default_factory=lambda: MappingProxyType({}))
+    requests: Mapping[int, AccessRequest] = field(default_factory=lambda: MappingProxyType({}))
     unread: bool = False
-    _by_subject: list[dict[str, list[GrantRule]]] = field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
-    """The index of grants, once it is needed: not every change of a policy is followed by a login."""
+    _index: list[_Index] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The index, once it is needed: most changes of a policy are followed by a login, but not all."""
 
     def find_grants(self, subjects: Iterable[str]) -> list[GrantRule]:
         """Return the grants whose subject is among `subjects`, in order of number."""
-        if not self._by_subject:  # two threads may both make it, which is harmless
-            index: dict[str, list[GrantRule]] = defaultdict(list)
-            for rule in self.grants:
-                index[rule.subject].append(rule)
-            self._by_subject.append(index)
-        grants = self._by_subject[0]
+        grants = self._indexed().grants
         theirs = [rule for subject in subjects for rule in grants.get(subject, ())]
         return sorted(theirs, key=lambda rule: rule.id)
+
+    def find_requests(self, name: str) -> list[AccessRequest]:
+        """Return the user's access requests that are pending or approved."""
+        return self._indexed().requests.get(name, [])
+
+    def _indexed(self) -> _Index:
+        if not self._index:  # two threads may both make it, which is harmless
+            self._index.append(_Index(self.grants, self.requests.values()))
+        return self._index[0]
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "Policy":
         """Return the policy with no passwords for users outside of `password_groups`; None changes nothing.

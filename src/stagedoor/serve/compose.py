@@ -1,6 +1,7 @@
 """The construction of one worker's parts: the only module that names their concrete classes."""
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -11,6 +12,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
+from stagedoor.admin.request_service import RequestService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authz.authoriser import Authoriser, GivenGrants
@@ -19,6 +21,7 @@ from stagedoor.listeners.tunnel import TunnelListener
 from stagedoor.model.metric import Series
 from stagedoor.model.policy import Policy
 from stagedoor.model.session import End
+from stagedoor.model.target import Target
 from stagedoor.model.webpass import KeyLogin
 from stagedoor.net.dial import Dialer
 from stagedoor.net.local import is_this_machine
@@ -48,6 +51,7 @@ from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.ports import Shells
 from stagedoor.signin.context import SignInContext
+from stagedoor.signin.links import site_or_none
 from stagedoor.signin.step_up import StepUpService, step_up_rules
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.deliveries import first_undelivered_at
@@ -134,6 +138,7 @@ class Gateway:
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
         self.sign_ins = SignInContext(settings, self.database, lambda: self.watch.policy)
         self.step_ups = StepUpService(self.sign_ins)
+        self.requests = request_service(self.sign_ins, self.shells.targets)
         self._traces = _traces(settings, instance, self._problems)
         flow = self._flow(settings, ports)
         self.listener = self._tunnels(settings, flow)
@@ -184,6 +189,7 @@ class Gateway:
             write_line=line_writer(),
             start_timeout_s=settings.shells.start_timeout_s,
             step_ups=self.step_ups,
+            access_requests=self.requests,
             on_trace=self._traces,
         )
 
@@ -197,7 +203,7 @@ class Gateway:
         if not addresses:
             return None
         direct = direct_login(settings, self._note, self.recorder)
-        page = page_parts(self.sign_ins, self.certificates, self.shells.targets)
+        page = page_parts(self.sign_ins, self.certificates, self.shells.targets, self.requests)
         return ssh_listener(settings, flow, addresses, direct, page)
 
     def _web(self, settings: Settings, flow: Flow, web: WebParts | None) -> "WebListener | None":
@@ -338,6 +344,21 @@ def _traces(settings: Settings, instance: str, problems: ProblemLog) -> "TraceEx
     from stagedoor.serve.traces import TraceExporter
 
     return TraceExporter(settings.traces, instance, partial(problems, "traces"))
+
+
+def request_service(context: SignInContext, apps: Callable[[], Iterable[Target]]) -> RequestService:
+    """Return the service of access requests; `apps` returns the apps that exist."""
+    return RequestService(
+        context.settings,
+        context.database,
+        context.policy,
+        context.allowance,
+        step_up_rules(context.settings),
+        apps,
+        site_or_none(context.settings),
+        context.now,
+        context.monotonic,
+    )
 
 
 def _endpoint(settings: Settings) -> EndpointControl | None:

@@ -22,10 +22,12 @@ from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session import step_up
+from stagedoor.session.access_request import ACCESS_WAIT_S, AccessWait, AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import Entered, never_carried
 from stagedoor.session.line import Line, denied_line, ended_line
 from stagedoor.session.ports import (
+    AccessRequests,
     Authenticator,
     Authoriser,
     Connector,
@@ -67,6 +69,8 @@ class Flow:
     start_timeout_s: float
     step_ups: StepUps | None = None
     """None if users cannot be asked for a fresh proof: then those who need one are refused."""
+    access_requests: AccessRequests | None = None
+    """None if users cannot ask for access: then those without a grant are refused."""
     on_trace: OnTrace | None = None
 
     # Identities, and what they may do.
@@ -158,6 +162,46 @@ class Flow:
         )
         return await request.wait(verdict, source, progress, wait_s)
 
+    async def wait_for_access(
+        self,
+        identity: Identity,
+        claim: Claim,
+        refused: Denial,
+        progress: Progress,
+        *,
+        needs: Permission | None = None,
+        waits: bool = False,
+        ask_reason: AskReason | None = None,
+        wait_s: float = ACCESS_WAIT_S,
+    ) -> Grant | Denial:
+        """Return the grant once an approver has let the user in, or a denial.
+
+        `refused` is the denial so far. A client that `waits` is shown by `progress` how to ask; `ask_reason`
+        asks for the reason at a terminal.
+        """
+        if (
+            self.access_requests is None
+            or not isinstance(claim, Target)
+            or refused.reason is not Reason.NO_GRANT
+        ):
+            return refused
+        wait = AccessWait(
+            self.access_requests,
+            self.policy,
+            lambda: needed(needs, self.authorise_in_memory(identity, claim)),
+            identity,
+            claim,
+            needs or Permission.ENTER,
+        )
+        return await wait.wait(refused, progress, ask_reason, waits=waits, wait_s=wait_s)
+
+    def may_ask(self, identity: Identity, target: Target, refused: Denial) -> bool:
+        """Return whether the user, who is `refused` at `target`, may ask for access there."""
+        requests = self.access_requests
+        if requests is None or refused.reason is not Reason.NO_GRANT:
+            return False
+        return requests.find_offer(identity, target, Permission.ENTER) is not None
+
     def authorise_in_memory(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """Authorise by the policy in memory, at once: for lists, where refusals are the normal case."""
         match claim:
@@ -201,6 +245,7 @@ class Flow:
         progress: Progress,
         *,
         waits: bool = False,
+        ask_reason: AskReason | None = None,
         reach: SessionConnector | None = None,
     ) -> Entered | Denial:
         """Enter by a protocol that has name and credential in one request (CONNECT). See `enter`.
@@ -217,7 +262,9 @@ class Flow:
             if isinstance(identity, Denial):
                 attempt.outcome = identity.reason
                 return self.deny(identity, attempt.origin, target=target)
-            return await self._enter(identity, target, attempt, progress, waits=waits, reach=reach)
+            return await self._enter(
+                identity, target, attempt, progress, waits=waits, ask_reason=ask_reason, reach=reach
+            )
 
     async def enter(
         self,
@@ -229,6 +276,7 @@ class Flow:
         start: bool = True,
         needs: Permission | None = None,
         waits: bool = False,
+        ask_reason: AskReason | None = None,
     ) -> Entered | Denial:
         """Open a session and return it, or a denial, which is in the audit and the log.
 
@@ -237,13 +285,21 @@ class Flow:
 
         If the target requires a fresh proof that the person is there, `progress` shows a client that
         `waits` how to give one, and the call waits for it. Other clients are refused with the same line.
+        The same goes for a user without a grant who may ask for access; `ask_reason` asks for the reason.
 
         With `start` False, and for guests, a shell that does not run is not started. A cancelled
         call leaves nothing behind.
         """
         with LoginAttempt(origin, self.now, self.on_trace) as attempt:
             return await self._enter(
-                identity, claim, attempt, progress, start=start, needs=needs, waits=waits
+                identity,
+                claim,
+                attempt,
+                progress,
+                start=start,
+                needs=needs,
+                waits=waits,
+                ask_reason=ask_reason,
             )
 
     async def _enter(
@@ -256,11 +312,16 @@ class Flow:
         start: bool = True,
         needs: Permission | None = None,
         waits: bool = False,
+        ask_reason: AskReason | None = None,
         reach: SessionConnector | None = None,
     ) -> Entered | Denial:
         attempt.identity, origin = identity.name, attempt.origin
         attempt.begin("authorise")
         grant = needed(needs, await self.authorise(identity, claim))
+        if isinstance(grant, Denial):
+            grant = await self.wait_for_access(
+                identity, claim, grant, progress, needs=needs, waits=waits, ask_reason=ask_reason
+            )
         if isinstance(grant, Grant):
             if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
                 grant = await self.check_step_up(identity, grant)
@@ -275,6 +336,8 @@ class Flow:
             ready = await self._ensure(grant, on_step, trace_id)
         else:
             ready = await self._find(grant, on_step, trace_id)
+        if isinstance(ready, Ready):
+            ready = await self._begin_time(ready)
         if isinstance(ready, Denial):
             return self._refuse(ready, attempt, identity, grant.target)
         attempt.begin("audit")
@@ -329,6 +392,13 @@ class Flow:
             return shell
         still = self.authoriser.again(grant)
         return still if isinstance(still, Denial) else Ready(still, shell, int(trace_id, 16))
+
+    async def _begin_time(self, ready: Ready) -> Ready | Denial:
+        """Start the time of the access request that the entry rests upon, if there is one."""
+        number = ready.grant.request
+        if number is None or self.access_requests is None:
+            return ready
+        return await self.access_requests.begin(ready.grant.identity, number) or ready
 
     async def _start(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Start the shell within the limit, which grows with the patience that a step asks for."""

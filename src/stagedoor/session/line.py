@@ -24,6 +24,7 @@ def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
         "target": grant.target.host_name,
         "source": str(opened.source),
         "grant": grant.rule_id,
+        **({} if grant.request is None else {"request": grant.request}),
         "sent": ended.counts.sent,
         "received": ended.counts.received,
         "duration_s": round(now - opened.at, 3),

@@ -1,4 +1,4 @@
-"""The wait of a login for a person, such as for a proof in a browser."""
+"""The wait of a login for a person: for a proof in a browser, or for an approver's decision."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,8 +10,14 @@ from stagedoor.session.ports import PolicyReader
 
 STEP_UP = "step-up"
 """The name of the step that waits for a proof."""
-PERSON_STEPS = frozenset({STEP_UP})
-"""The steps in which a person has to act: they are shown at once, and by scp and rsync too."""
+ACCESS_REQUEST = "access"
+"""The name of the step that waits for an approval."""
+PERSON_STEPS = frozenset({STEP_UP, ACCESS_REQUEST})
+"""The steps in which a person has to act."""
+ACCESS_GRANTED = "access granted"
+"""The name of the step after an approval."""
+SHOWN_STEPS = PERSON_STEPS | {ACCESS_GRANTED}
+"""The steps that are shown at once, and by scp and rsync too."""
 
 Look = Callable[[], Grant | Denial | StartStep]
 """Returns how the wait ends by the policy in memory, or the step to show while it goes on."""

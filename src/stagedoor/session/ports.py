@@ -1,13 +1,15 @@
 """The interfaces that the flow needs from other packages, and gives to them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from stagedoor.model.access_request import AccessRequest, Offer
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
@@ -68,6 +70,36 @@ class StepUps(Protocol):
 
     def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
         """Count a wait for the proof, for the length of a block; False if too many wait already."""
+        ...
+
+
+class AccessRequests(Protocol):
+    """The access requests of users who have no grant for what they ask."""
+
+    def find_offer(self, identity: Identity, target: Target, needs: Permission) -> Offer | None:
+        """Return what the user may ask for by the policy in memory, or None."""
+        ...
+
+    def find(self, number: int) -> AccessRequest | None:
+        """Return a request that is pending or approved by the policy in memory, or None."""
+        ...
+
+    async def make(
+        self, identity: Identity, targets: Sequence[Target], reason: str
+    ) -> AccessRequest | Denial:
+        """Make a request, or join one that is pending for the same."""
+        ...
+
+    async def begin(self, identity: Identity, number: int) -> Denial | None:
+        """Start the time of an approved request, if this is the first entry. A denial refuses the entry."""
+        ...
+
+    async def explain_end(self, number: int) -> Denial:
+        """Return why a request that was pending gives nothing."""
+        ...
+
+    def waiting(self, identity: Identity) -> AbstractContextManager[bool]:
+        """Count a wait for the length of a block; False if too many wait already."""
         ...
 
 
@@ -150,7 +182,7 @@ class Link(Protocol):
         ...
 
     def change_grant(self, grant: Grant) -> None:
-        """Go on by `grant`, whose permissions differ from the earlier ones."""
+        """Go on by `grant`, whose permissions or end differ from the earlier ones."""
         ...
 
     def close_session(self, end: End, detail: str = "") -> None:

@@ -66,7 +66,7 @@ class Registry:
             reviewed = self._judge_again(opened.id, entry)
             entry.link = link
             due = entry.removal or reviewed
-            if entry.grant.permissions != opened.ready.grant.permissions:
+            if _differs(entry.grant, opened.ready.grant):
                 link.change_grant(entry.grant)
         if due is not None:
             link.close_session(*due)
@@ -120,8 +120,8 @@ class Registry:
     def _judge_again(self, session_id: str, entry: _Entry) -> Removal | None:
         """Judge a session by the current policy. Return its removal, or None if it may stay.
 
-        If it may stay, keep the new grant, and pass it to the link if its permissions differ. Call this
-        under the lock.
+        If it may stay, keep the new grant, and pass it to the link if its permissions or its end differ. Call
+        this under the lock.
         """
         before = entry.grant
         decision = needed(entry.needs, self._judge(before))
@@ -130,7 +130,7 @@ class Registry:
         if isinstance(decision, Grant):
             entry.grant = decision
             self._track_expiry(session_id, decision)
-            if entry.link is not None and decision.permissions != before.permissions:
+            if entry.link is not None and _differs(decision, before):
                 entry.link.change_grant(decision)
         return removal(before, decision, self._now())
 
@@ -162,3 +162,8 @@ class Registry:
             entry.sent += new.sent
             entry.received += new.received
         return new
+
+
+def _differs(grant: Grant, before: Grant) -> bool:
+    """Return whether a session has to know of a new grant."""
+    return (grant.permissions, grant.expires_at) != (before.permissions, before.expires_at)

@@ -38,6 +38,8 @@ class Part(StrEnum):
     """Named by the fingerprint."""
     STEP_UPS = "step_ups"
     """Named by the sign-in's hash in hexadecimal."""
+    REQUEST_RULES = "request_rules"
+    REQUESTS = "requests"
 
 
 _NOTHING = ""

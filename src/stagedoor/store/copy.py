@@ -7,18 +7,25 @@ from sqlalchemy import Column, Table, func, insert, literal_column, select, text
 from stagedoor.model.errors import RefusedError
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import (
+    access_requests,
     audit_events,
     grants,
     instances,
     meta,
     metadata,
     policy_changes,
+    request_rules,
 )
 
 CHUNK = 1000
 """The rows that are copied at a time."""
 
-_NUMBERED: tuple[Column[int], ...] = (grants.c.id, audit_events.c.seq)
+_NUMBERED: tuple[Column[int], ...] = (
+    grants.c.id,
+    audit_events.c.seq,
+    request_rules.c.id,
+    access_requests.c.id,
+)
 """The columns whose numbers are never reused, not even those of removed rows."""
 
 

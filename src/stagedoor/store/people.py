@@ -6,6 +6,7 @@ from sqlalchemy import Executable, Table, delete, func, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
+from stagedoor.store.access_requests import end_requests_of
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import (
@@ -151,6 +152,8 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
         removed = transaction.execute(removal).scalars().all()
         touch(transaction, part, removed)
         removed_counts[part.value] = len(removed)
+    # The next user of this name must not have what was approved for this one.
+    end_requests_of(transaction, name)
     transaction.execute(delete(identities).where(identities.c.user_name == name))
     transaction.execute(delete(provided_groups).where(provided_groups.c.user_name == name))
     # The database removes the user's web passes too, including ended sign-ins.

@@ -13,6 +13,7 @@ from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.selector import subjects_of
+from stagedoor.store.access_requests import read_open_requests, read_request_rules
 from stagedoor.store.changes import Part, next_version, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.grants import grant_of
@@ -47,6 +48,8 @@ class _Read(Protocol[Row]):
         ...
 
 
+_ReadNumbered = Callable[[Transaction, Collection[int]], dict[int, Row]]
+"""The type of a function that reads the rows among these numbers."""
 Value = TypeVar("Value")
 _ReadSignIns = Callable[[Transaction, Collection[bytes]], dict[bytes, Value]]
 """The type of a function that reads a value of each sign-in among the ids."""
@@ -75,6 +78,8 @@ def read_policy(transaction: Transaction) -> Policy:
         sign_in_ends=MappingProxyType(read_sign_in_ends(transaction)),
         bound_keys=MappingProxyType(read_bound_keys(transaction)),
         stepped_up=MappingProxyType(read_step_ups(transaction)),
+        request_rules=MappingProxyType(read_request_rules(transaction)),
+        requests=MappingProxyType(read_open_requests(transaction)),
     )
 
 
@@ -110,6 +115,16 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         rules = fresh(Part.GRANTS, by_id, _grants)
         return old if rules is by_id else tuple(sorted(rules.values(), key=lambda rule: rule.id))
 
+    def fresh_numbered(
+        part: Part, old: Mapping[int, Row], read: _ReadNumbered[Row]
+    ) -> Mapping[int, Row]:
+        names = touched.get(part)
+        if names is None:
+            return old
+        numbers = frozenset(map(int, names))
+        kept = {number: row for number, row in old.items() if number not in numbers}
+        return MappingProxyType(kept | read(transaction, numbers))
+
     def fresh_sign_ins(
         part: Part, old: Mapping[bytes, Value], read: _ReadSignIns[Value]
     ) -> Mapping[bytes, Value]:
@@ -133,6 +148,8 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         sign_in_ends=fresh_sign_ins(Part.SIGN_IN_ENDS, before.sign_in_ends, read_sign_in_ends),
         bound_keys=fresh(Part.BOUND_KEYS, before.bound_keys, read_bound_keys),
         stepped_up=fresh_sign_ins(Part.STEP_UPS, before.stepped_up, read_step_ups),
+        request_rules=fresh_numbered(Part.REQUEST_RULES, before.request_rules, read_request_rules),
+        requests=fresh_numbered(Part.REQUESTS, before.requests, read_open_requests),
     )
 
 

@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from stagedoor.model.errors import StoreError
 from stagedoor.store.columns import metadata, owner, text_key, whole_number
+from stagedoor.store.request_tables import access_requests, request_decisions, request_rules
 from stagedoor.store.sign_in.tables import (
     certified_sign_ins,
     logout_tokens,
@@ -43,6 +44,7 @@ from stagedoor.store.sign_in.tables import (
 )
 
 __all__ = [
+    "access_requests",
     "certified_sign_ins",
     "logout_tokens",
     "metadata",
@@ -50,11 +52,13 @@ __all__ = [
     "passkeys",
     "pending_logins",
     "provider_answers",
+    "request_decisions",
+    "request_rules",
     "step_ups",
     "web_passes",
 ]
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 
 meta = Table(
     "meta",

@@ -59,8 +59,10 @@ class ShellSession:
         self.opened = opened
         self.permissions: Permissions = opened.ready.grant.permissions
         """The permissions of this session by the current policy."""
-        self.on_permissions: Callable[[], None] = lambda: None
-        """Called after `permissions` have changed."""
+        self.grant = opened.ready.grant
+        """The grant that covers this session now."""
+        self.on_grant: Callable[[], None] = lambda: None
+        """Called after `grant` and `permissions` have changed."""
         self.sent = 0
         self.received = 0
         self.ended_by_flow: tuple[End, str] | None = None
@@ -172,13 +174,13 @@ class ShellSession:
         return Counts(self.sent, self.received)
 
     def change_grant(self, grant: Grant) -> None:
-        """Change the permissions to those of `grant`. May be called from any thread."""
+        """Continue by `grant`, with its permissions. May be called from any thread."""
         with suppress(RuntimeError):  # as below
-            self._loop.call_soon_threadsafe(self._change_permissions, grant.permissions)
+            self._loop.call_soon_threadsafe(self._change_grant, grant)
 
-    def _change_permissions(self, permissions: Permissions) -> None:
-        self.permissions = permissions
-        self.on_permissions()
+    def _change_grant(self, grant: Grant) -> None:
+        self.grant, self.permissions = grant, grant.permissions
+        self.on_grant()
 
     def close_session(self, end: End, detail: str = "") -> None:
         """Cancel the block, which then raises SessionEndedError. May be called from any thread."""

@@ -19,13 +19,25 @@ from stagedoor.laptop.tunnel.wire import TcpWire
 
 BODY_LIMIT = 4 * 1024  # bytes of a refusal's body that are read
 BODY_TIMEOUT_S = 2.0
+REASON_FIELD = "Stagedoor-Reason"
 PATIENT_S = 2.0  # a start that takes longer has its progress shown in a log too
+
+
+class ReasonPromptError(Exception):
+    """The person may ask for access, and has given no reason yet; the gateway's line says so."""
+
+
+def encode_reason(reason: str) -> str:
+    """Return the line of the request's header that has the person's reason for access."""
+    data = reason.encode("utf-8", "replace")
+    text = "".join(chr(c) if 32 < c < 127 and c != 37 else f"%{c:02X}" for c in data)
+    return f"{REASON_FIELD}: {text}\r\n"
 
 
 def ask(
     wire: TcpWire, target: str, credential: str | None, answer_by: float, fields: str = ""
 ) -> HttpAnswer:
-    """Send the CONNECT request and return the answer. Raises TunnelError.
+    """Send the CONNECT request and return the answer. Raises TunnelError, ReasonPromptError.
 
     `fields` are further lines of the request's header.
     """
@@ -49,7 +61,7 @@ def ask(
 
 
 def read_answer(wire: TcpWire, answer_by: float) -> HttpAnswer:
-    """Read the final answer, with the reason of a refusal. Raises TunnelError."""
+    """Read the final answer, with the reason of a refusal. Raises TunnelError, ReasonPromptError."""
     room = HEAD_LIMIT
     began = time.monotonic()
     patient_until, patience_s = began + PATIENT_S, answer_by - began
@@ -63,7 +75,9 @@ def read_answer(wire: TcpWire, answer_by: float) -> HttpAnswer:
         step = clean(answer.fields.get("stagedoor-progress", ""))
         if step:
             # A person has to act: shown at once, and once.
-            for_person = step.startswith("step-up: ")
+            for_person = step.startswith(("step-up: ", "access: "))
+            if wire.asks_reason and step.startswith("access: ") and " is open on request " in step:
+                raise ReasonPromptError(step)
             if for_person and step != wire.step:
                 show(f"stagedoor: {clean(wire.awaited)}: {step}\n")
             wire.step = step

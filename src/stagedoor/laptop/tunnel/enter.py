@@ -6,7 +6,7 @@ import os
 import time
 
 from stagedoor.laptop.tunnel.address import authority
-from stagedoor.laptop.tunnel.connect import ask
+from stagedoor.laptop.tunnel.connect import ReasonPromptError, ask, encode_reason
 from stagedoor.laptop.tunnel.errors import (
     BUSY,
     CREDENTIAL,
@@ -55,12 +55,29 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
     target = authority(options.host, options.port)
     secret = find_secret(options) or (None if tunnel is None else tunnel.typed)
     prompts = busy = 0
+    reason, may_ask_reason = options.env.get("STAGEDOOR_REASON", ""), not is_return
     deadline = time.monotonic() + options.timeout_s
     while True:
         wire = reach(options)
         credential = None if secret is None else f"{options.user}:{secret.value}"
         wire.awaited = "" if is_return else target
-        answer = ask(wire, target, credential, deadline, tunnel.encode() if tunnel else "")
+        wire.asks_reason = may_ask_reason and not reason
+        fields = tunnel.encode() if tunnel else ""
+        try:
+            answer = ask(
+                wire,
+                target,
+                credential,
+                deadline,
+                fields + (encode_reason(reason) if reason else ""),
+            )
+        except ReasonPromptError as wanted:
+            from stagedoor.laptop.tunnel.prompt import ask_reason
+
+            wire.sock.close()
+            reason, may_ask_reason = ask_reason(f"{target}: {wanted}"), False
+            deadline = time.monotonic() + options.timeout_s
+            continue
         if answer.opened:
             wire.is_resumable = answer.fields.get("stagedoor-resume") == "1"
             wire.session = answer.fields.get("stagedoor-session", "")

@@ -7,6 +7,8 @@ import os
 from stagedoor.laptop.tunnel.errors import CREDENTIAL, TunnelError, clean, show
 from stagedoor.laptop.tunnel.secret import Secret, checked_secret, output_of
 
+REASON_CHARS = 300  # the gateway takes no longer reason
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.options import Options
@@ -54,6 +56,30 @@ def ask_person(options: Options, rejected: str = "") -> Secret | None:
     finally:
         os.close(terminal)
     return checked_secret(typed.decode("utf-8", "replace"), "the prompt", "fix: try again")
+
+
+def ask_reason(offer: str) -> str:
+    """Ask on the terminal why the person wants access. Return an empty line without a terminal.
+
+    `offer` is the gateway's line.
+    """
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return ""
+    try:
+        os.write(terminal, f"stagedoor: {clean(offer)}\nReason: ".encode())
+        typed = b""
+        while not typed.endswith(b"\n"):
+            more = os.read(terminal, 1024)
+            if not more:
+                break
+            typed += more
+    except OSError:
+        return ""
+    finally:
+        os.close(terminal)
+    return clean(typed.decode("utf-8", "replace"), REASON_CHARS)
 
 
 def ask_program(program: str, question: str, env: dict[str, str]) -> Secret | None:

@@ -37,6 +37,7 @@ class TcpWire:
         self.name = name
         self.read_fd = self.write_fd = sock.fileno()
         self.awaited = ""  # the target that a person is waiting for
+        self.asks_reason = False  # whether a person can be asked why they want access
         self.step = ""  # the last step of a start that the gateway reported
         self.is_resumable = False  # whether frames follow (`stagedoor.wire.tunnel`)
         self.session = ""  # the gateway's id of the tunnel, by which an administrator finds it

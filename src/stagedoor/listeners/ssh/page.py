@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import asyncssh
 
+from stagedoor.admin.request_service import RequestService
 from stagedoor.listeners.ssh.login import SshLogin, SshSignIns
+from stagedoor.listeners.ssh.request_command import HELP, RequestCommand
 from stagedoor.model.denial import Denial
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import SSH_PORT, Target
@@ -50,6 +52,7 @@ class PageParts:
     host_names: tuple[str, ...] = ()
     port: int | None = None
     sign_ins: SshSignIns | None = None
+    requests: RequestService | None = None
 
 
 class AppPage:
@@ -58,12 +61,25 @@ class AppPage:
     def __init__(self, login: SshLogin, parts: PageParts) -> None:
         self._login = login
         self._sign_ins = parts.sign_ins
+        requests = parts.requests
+        is_concerned = requests is not None and requests.is_concerned(login.identity)
+        self._requests = requests if is_concerned else None
+        """None for a user who may neither ask nor decide, and so sees no word of it."""
         here, listened = login.address
         self._host = parts.host_names[0] if parts.host_names else here
         self._port = parts.port or listened
 
-    async def answer(self, command: str | None) -> tuple[str, str, int]:
-        """Run `command`, or show the apps if it is None. Return stdout, stderr and the exit status."""
+    async def answer(
+        self, command: str | None, show: Callable[[str], None] = lambda _: None
+    ) -> tuple[str, str, int]:
+        """Run `command`, or show the apps if it is None. Return stdout, stderr and the exit status.
+
+        `show` shows a line on stderr while the command waits.
+        """
+        # A reason is words and no shell's syntax: an apostrophe is one.
+        verb, *rest = (command or "")[:_MAX_COMMAND_CHARS].split() or [""]
+        if verb == "request" and self._requests is not None:
+            return await RequestCommand(self._login, self._requests, show).run(rest)
         words = _words(command or "")
         match words:
             case []:
@@ -86,7 +102,8 @@ class AppPage:
 
     @property
     def _help(self) -> str:
-        return _HELP.format(at=self._at())
+        text = _HELP if self._requests is None else _HELP + HELP
+        return text.format(at=self._at())
 
     async def entries(self) -> list[PageRow]:
         """Return the apps that the user may enter by the current policy, in order of name."""
@@ -232,14 +249,23 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         chan = self._chan
         assert chan is not None
         try:
-            out, err, status = await self._page.answer(chan.get_command())
+            out, err, status = await self._page.answer(chan.get_command(), self._show)
         except Exception as error:  # no code awaits this task
             self._fault(error)
             out, err, status = "", f"stagedoor: {Denial.internal().message}\n", 1
-        newline = b"\r\n" if chan.get_terminal_type() is not None else b"\n"
         with suppress(OSError):  # the client has closed the channel meanwhile
             if out:
-                chan.write(out.encode().replace(b"\n", newline))
+                chan.write(self._encode(out))
             if err:
-                chan.write_stderr(err.encode().replace(b"\n", newline))
+                chan.write_stderr(self._encode(err))
             chan.exit(status)
+
+    def _show(self, line: str) -> None:
+        assert self._chan is not None, "the page answers on an open channel"
+        with suppress(OSError):
+            self._chan.write_stderr(self._encode(f"{line}\n"))
+
+    def _encode(self, text: str) -> bytes:
+        assert self._chan is not None, "the page answers on an open channel"
+        newline = b"\r\n" if self._chan.get_terminal_type() is not None else b"\n"
+        return text.encode().replace(b"\n", newline)

@@ -12,6 +12,7 @@ from stagedoor.admin.certificates.authorities import (
 )
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
+from stagedoor.admin.request_service import RequestService
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.listener import SshListener
@@ -75,6 +76,7 @@ def page_parts(
     context: SignInContext,
     certificates: UserCertificates | None,
     apps: Callable[[], Iterable[Target]],
+    requests: RequestService,
 ) -> PageParts:
     """Return the parts of the gateway's own page over SSH, where developers find their apps and sign in.
 
@@ -85,7 +87,7 @@ def page_parts(
     sign_ins = None
     if certificates is not None:
         sign_ins = SshSignInService(context, apps, certificates, refused)
-    return PageParts(settings.ssh.host_names, settings.ssh.public_port, sign_ins)
+    return PageParts(settings.ssh.host_names, settings.ssh.public_port, sign_ins, requests)
 
 
 def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ The answers are in `wire.http.answer`.
 
 import re
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial, Reason
@@ -75,7 +76,8 @@ class Request:
     should pause before the shell's first byte. `wants_progress`: the client reads interim answers
     (`Stagedoor-Progress`), which other clients cannot handle. `trace`: the client's own trace, if it
     sends a valid `traceparent`. `resume`: the client can resume the tunnel (`Stagedoor-Resume`); None for
-    other clients, and for a version that is not known here.
+    other clients, and for a version that is not known here. `reason`: why the user asks for access, if they
+    have no grant (`Stagedoor-Reason`, percent-encoded UTF-8).
     """
 
     host: str
@@ -88,6 +90,7 @@ class Request:
     wants_progress: bool = False
     trace: TraceContext | None = None
     resume: ResumeRequest | None = None
+    reason: str | None = None
 
 
 class HeadParser:
@@ -98,8 +101,8 @@ class HeadParser:
     """
 
     __slots__ = (
-        "_bare_line_feed", "_buffer", "_credential", "_host", "_lines", "_outcome", "_port", "_resume",
-        "_scanned", "_seen", "_start", "_stranger", "_trace", "_user_agent", "_version",
+        "_bare_line_feed", "_buffer", "_credential", "_host", "_lines", "_outcome", "_port", "_reason",
+        "_resume", "_scanned", "_seen", "_start", "_stranger", "_trace", "_user_agent", "_version",
         "_wants_progress",
     )  # fmt: skip
 
@@ -119,6 +122,7 @@ class HeadParser:
         self._wants_progress = False
         self._trace: TraceContext | None = None
         self._resume: ResumeRequest | None = None
+        self._reason: str | None = None
         self._outcome: Request | Denial | None = None
 
     def feed(self, received: bytes) -> Request | Denial | None:
@@ -214,6 +218,11 @@ class HeadParser:
                 self._seen.add(name)
                 if wish is not None:
                     self._resume = ResumeRequest(wish[1].decode("ascii"), int(wish[2]))
+            case b"stagedoor-reason":
+                if name in self._seen:
+                    return _bad("there is more than one Stagedoor-Reason header")
+                self._seen.add(name)
+                self._reason = unquote(match[2].strip(b" \t").decode("latin-1"))
             case b"traceparent":
                 # Two of them count as none, because they are ambiguous.
                 again, self._trace = name in self._seen, None
@@ -244,6 +253,7 @@ class HeadParser:
             self._wants_progress,
             self._trace,
             self._resume,
+            self._reason,
         )
 
 

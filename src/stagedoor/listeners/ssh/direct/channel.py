@@ -13,7 +13,8 @@ from stagedoor.listeners.ssh.direct.events import (
     ProgramRequest,
     ShellChannelClosed,
 )
-from stagedoor.listeners.ssh.direct.pipe import ChannelPipe, Side
+from stagedoor.listeners.ssh.direct.pipe import NO_SINK, ChannelPipe, Side
+from stagedoor.listeners.ssh.direct.prompt import INTERRUPT_BYTE
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest, Exit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.wire.oneline import one_line
@@ -56,6 +57,7 @@ class DirectChannel:
         """The bytes from before the audit began; the pipe holds back all but the first piece."""
         self._early: list[Callable[[FarSide], None]] = []
         self._on_drained: Callable[[], None] | None = None
+        self._reader: Callable[[bytes], None] | None = None
 
     # For the driver.
 
@@ -78,9 +80,30 @@ class DirectChannel:
 
     def say(self, line: str) -> None:
         """Show a line of the gateway on stderr."""
+        self.show(f"{line}\r\n".encode())
+
+    def show(self, data: bytes) -> None:
+        """Show bytes of the gateway on stderr."""
         if self.near is not None and not self.near.is_closing():
             with suppress(OSError):
-                self.near.write(f"{line}\r\n".encode(), asyncssh.EXTENDED_DATA_STDERR)
+                self.near.write(data, asyncssh.EXTENDED_DATA_STDERR)
+
+    def read_keys(self, reader: Callable[[bytes], None] | None) -> None:
+        """Hand the developer's bytes to `reader` from now on; None lets them go to the shell again.
+
+        They are neither audited nor recorded, since no shell gets them.
+        """
+        self._reader = reader
+        if reader is not None:
+            self.inward.release(NO_SINK)
+
+    @property
+    def variables(self) -> Mapping[bytes, bytes]:
+        """The environment variables that the client has sent."""
+        near = self.near
+        if not isinstance(near, asyncssh.SSHServerChannel):
+            return {}
+        return near.get_environment_bytes()
 
     def drain(self, on_drained: Callable[[], None]) -> None:
         """Call `on_drained` once the developer has received all of the shell's bytes."""
@@ -101,6 +124,8 @@ class DirectChannel:
     def release(self) -> None:
         """Close what is open at both ends, and end the audit. May be called again."""
         self.is_released = True
+        if self._reader is not None:
+            self._reader(INTERRUPT_BYTE)
         if self.near is not None:
             self.near.abort()
         if self.far is not None:
@@ -116,6 +141,9 @@ class DirectChannel:
 
     def typed(self, data: bytes) -> None:
         """Pass the developer's bytes on to the shell and to the audit."""
+        if self._reader is not None:
+            self._reader(data)
+            return
         self.inward.data(data)
         if self._audit is None:
             self._unaudited.append(data)

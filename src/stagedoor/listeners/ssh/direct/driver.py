@@ -19,19 +19,26 @@ import asyncssh
 from stagedoor.listeners.ssh.direct import effects, events
 from stagedoor.listeners.ssh.direct.channel import DirectChannel, ForwardEnd, ProgramEnd, ShellEnd
 from stagedoor.listeners.ssh.direct.login import HUNG_UP, DirectLogin
+from stagedoor.listeners.ssh.direct.reason import ask_reason, watch_interrupt
 from stagedoor.listeners.ssh.direct.start import connect_forward, run_program, why_not_started
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.certificate import PTY, extensions_for
 from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, End, Origin
+from stagedoor.model.shell import StartStep
+from stagedoor.model.units import MINUTE_S
 from stagedoor.net import aio
 from stagedoor.recording.channel_audit import ChannelRequest, RecordingPlan
 from stagedoor.session.entered import Entered
+from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, shell_session
 
+NOTICE_MINUTES = (5, 1)
+"""The minutes before the end of access on request at which terminals show it."""
 PATIENT_S = 2.0
 """A terminal that waits longer than this is shown the reason."""
 
@@ -69,6 +76,8 @@ class DirectDriver:
         self._numbers = itertools.count(1)
         self._channels: dict[int, DirectChannel] = {}
         self._sessions: dict[int, ShellSession] = {}
+        self._entering: dict[int, asyncio.Task[None]] = {}
+        self._notices: list[asyncio.TimerHandle] = []
         self._answers: dict[int, asyncio.Future[effects.AnswerRequest]] = {}
 
     # For the listener.
@@ -118,8 +127,11 @@ class DirectDriver:
 
     def _perform(self, effect: effects.Effect) -> None:
         match effect:
-            case effects.EnterShell(session):
-                self._parts.tasks.start(self._enter(session))
+            case effects.EnterShell(session, waits):
+                entering = self._enter(session, waits=waits)
+                self._entering[session] = self._parts.tasks.start(entering)
+            case effects.StopWait(session):
+                self._entering[session].cancel()
             case effects.StartChannel(session, request, with_agent):
                 channel = self._channels[request.channel]
                 inside = self._sessions[session]
@@ -151,7 +163,7 @@ class DirectDriver:
 
     # The session.
 
-    async def _enter(self, session: int) -> None:
+    async def _enter(self, session: int, *, waits: bool) -> None:
         """Enter the shell, and stay in it until the session is over."""
         login, loop = self._login, asyncio.get_running_loop()
         patience = loop.call_later(PATIENT_S, self.post, events.WaitTimeout(session))
@@ -161,8 +173,9 @@ class DirectDriver:
                 login.identity,
                 self._target,
                 Origin(AccessMethod.DIRECT, login.source),
-                lambda step: self.post(events.StartReport(step)),
-                waits=True,
+                self._report,
+                waits=waits,
+                ask_reason=self._ask_reason,
             )
             if isinstance(entered, Denial):
                 refusal = entered.line
@@ -179,7 +192,21 @@ class DirectDriver:
             raise
         finally:
             patience.cancel()
+            self._entering.pop(session, None)
             self.post(events.SessionRefused(session, refusal))
+
+    def _report(self, step: StartStep) -> None:
+        """Report a step of entering. While a person has to act, the interrupt key leaves."""
+        for channel in self._channels.values():
+            if channel.terminal is not None and step.name in PERSON_STEPS:
+                leave = events.Interrupted(channel.number)
+                watch_interrupt(channel, partial(self.post, leave))
+            else:
+                channel.read_keys(None)
+        self.post(events.StartReport(step))
+
+    async def _ask_reason(self, line: str) -> str | None:
+        return await ask_reason(tuple(self._channels.values()), line)
 
     async def _stay(self, session: int, entered: Entered) -> None:
         login, granted = self._login, entered.grant.permissions
@@ -194,19 +221,43 @@ class DirectDriver:
                 in_shell.end_as(End.UNREACHED, HUNG_UP)
                 return
             self._sessions[session] = in_shell
-            in_shell.on_permissions = lambda: self.post(
-                events.PermissionChange(session, in_shell.permissions)
-            )
+            for channel in self._channels.values():
+                channel.read_keys(None)
+            in_shell.on_grant = lambda: self._follow_grant(session, in_shell)
+            self._plan_notices(session, in_shell.grant)
             self.post(events.SessionStarted(session, granted, in_shell.permissions))
             end, detail = End.DRAINED, STOPPING
             try:
                 end, detail = await watch.end(self._target.shell_name)
             finally:
                 # Ignored if the session was over before, which has closed the shell.
+                self._cancel_notices()
                 by_flow = in_shell.ended_by_flow
                 end, detail = by_flow or (end, detail)
                 self.post(events.SessionEnded(session, end, detail, by_flow is not None))
                 del self._sessions[session]
+
+    def _follow_grant(self, session: int, in_shell: ShellSession) -> None:
+        self._plan_notices(session, in_shell.grant)
+        self.post(events.PermissionChange(session, in_shell.permissions))
+
+    def _plan_notices(self, session: int, grant: Grant) -> None:
+        """Show in terminals when access on request ends soon, as `NOTICE_MINUTES` say."""
+        self._cancel_notices()
+        if grant.request is None or grant.expires_at is None:
+            return
+        left_s = grant.expires_at - self._parts.now()
+        for minutes in NOTICE_MINUTES:
+            if (wait_s := left_s - minutes * MINUTE_S) > 0:
+                line = f"stagedoor: access to {self._target} ends in {minutes} min; ask again to extend it"
+                notice = events.EndNotice(session, line)
+                loop = asyncio.get_running_loop()
+                self._notices.append(loop.call_later(wait_s, self.post, notice))
+
+    def _cancel_notices(self) -> None:
+        for timer in self._notices:
+            timer.cancel()
+        self._notices.clear()
 
     # The start of a channel in the shell.
 

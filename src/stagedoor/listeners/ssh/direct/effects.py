@@ -9,7 +9,18 @@ from stagedoor.recording.channel_audit import Exit
 
 @dataclass(frozen=True, slots=True)
 class EnterShell:
-    """Run the flow and log in to the shell; report `SessionStarted` or `SessionRefused`."""
+    """Run the flow and log in to the shell; report `SessionStarted` or `SessionRefused`.
+
+    The login `waits` for a person if one has to act: then there is a program, whose user can be shown how.
+    """
+
+    session: int
+    waits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StopWait:
+    """End the wait of a login for a person, because its user has left."""
 
     session: int
 
@@ -96,5 +107,5 @@ class CloseConnection:
 
 
 ChannelEffect = ConnectChannel | SendLine | DrainChannel | CloseChannel | ReleaseChannel
-SessionEffect = EnterShell | StartChannel | StopAgent | EndSession
+SessionEffect = EnterShell | StopWait | StartChannel | StopAgent | EndSession
 Effect = SessionEffect | ChannelEffect | AnswerRequest | CloseConnection

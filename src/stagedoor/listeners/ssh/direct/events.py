@@ -50,6 +50,13 @@ class ChannelClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The interrupt key (Ctrl-C) at a terminal whose login waits for a person."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionClosed:
     """The end of the developer's connection. Open channels were closed before."""
 
@@ -97,6 +104,14 @@ class PermissionChange:
 
     session: int
     current: Permissions
+
+
+@dataclass(frozen=True, slots=True)
+class EndNotice:
+    """The news that the session's access ends soon; `line` is for the terminals."""
+
+    session: int
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +169,16 @@ class Drained:
     channel: int
 
 
-ChannelEvent = ShellStarted | ShellFailed | ShellChannelClosed | Drained | ChannelClosed
+ChannelEvent = (
+    ShellStarted | ShellFailed | ShellChannelClosed | Drained | ChannelClosed | Interrupted
+)
 SessionEvent = (
-    StartReport | WaitTimeout | SessionStarted | SessionRefused | PermissionChange | SessionEnded
+    StartReport
+    | WaitTimeout
+    | SessionStarted
+    | SessionRefused
+    | PermissionChange
+    | EndNotice
+    | SessionEnded
 )
 Event = Request | SessionEvent | ChannelEvent | GatewayDrains | ConnectionClosed

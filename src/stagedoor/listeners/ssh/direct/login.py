@@ -12,6 +12,7 @@ order:
     ChannelClosed                         ReleaseChannel
     PermissionChange                      refuse what is not granted any more, StopAgent, SendLine
     SessionEnded                          EndSession; by the gateway also SendLine and CloseConnection
+    Interrupted; ChannelClosed            StopWait, if the last one that waits for a person has left
     ConnectionClosed                      EndSession, and ReleaseChannel for what is left
 
 A refusal is SendLine and CloseChannel for a program, whose channel is open already, and AnswerRequest for
@@ -30,8 +31,10 @@ from stagedoor.model.shell import StartStep
 from stagedoor.model.source import is_loopback
 from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import Exit
-from stagedoor.session.person_wait import PERSON_STEPS
+from stagedoor.session.person_wait import PERSON_STEPS, SHOWN_STEPS
 
+INTERRUPTED_STATUS = 130
+"""The exit status of a program that Ctrl-C ends, as a shell reports it: 128 and SIGINT's number."""
 REFUSED_STATUS = 255
 """The exit status of a refused program, the same as ssh's own for errors."""
 STOPPING = "the gateway is stopping; try again in a moment"
@@ -108,10 +111,13 @@ class DirectLogin:
                 return self._on_progress(step)
             case events.WaitTimeout(session):
                 self._shows_progress = session == self._entering
-                is_due = self._shows_progress and self._progress.name not in PERSON_STEPS
+                is_due = self._shows_progress and self._progress.name not in SHOWN_STEPS
                 return self._show_progress() if is_due else []
             case events.PermissionChange(session, current):
                 return self._on_permissions(current) if session == self._session else []
+            case events.EndNotice(session, line):
+                is_current = session == self._session
+                return self._send(line, lambda channel: is_current and channel.has_terminal)
             case events.SessionEnded():
                 return self._on_ended(event)
             case events.GatewayDrains(line):
@@ -135,7 +141,9 @@ class DirectLogin:
         self._last_session += 1
         self._entering = self._last_session
         self._progress, self._shows_progress = StartStep("starting"), False
-        return [effects.EnterShell(self._entering)]
+        # A client sends the program's request only after the answer for its agent.
+        is_agent = isinstance(request, events.AgentRequest)
+        return [effects.EnterShell(self._entering, waits=not is_agent)]
 
     def _why_refused(self, request: events.Request) -> str | None:
         """Return why a request is refused whatever the flow says, or None."""
@@ -216,8 +224,16 @@ class DirectLogin:
     def _on_progress(self, step: StartStep) -> list[effects.Effect]:
         is_new, self._progress = step != self._progress, step
         # What a person has to do is shown at once, and only once.
-        is_shown = is_new if step.name in PERSON_STEPS else self._shows_progress
+        is_shown = is_new if step.name in SHOWN_STEPS else self._shows_progress
         return self._show_progress() if is_shown else []
+
+    def _stop_waiting(self) -> list[effects.Effect]:
+        """Return the end of a wait for a person that no program waits for any more."""
+        is_waiting = self._progress.name in PERSON_STEPS
+        if self._entering is None or not is_waiting or self._waiting():
+            return []
+        entering, self._entering = self._entering, None
+        return [effects.StopWait(entering)]
 
     def _show_progress(self) -> list[effects.Effect]:
         """Show the step in terminals. Where a person has to act, scp and rsync show it too: it is stderr."""
@@ -226,7 +242,8 @@ class DirectLogin:
         return self._send(
             line,
             lambda channel: (
-                channel.has_terminal or (step.name in PERSON_STEPS and channel.is_program)
+                channel.phase is ChannelPhase.ENTERING
+                and (channel.has_terminal or (step.name in SHOWN_STEPS and channel.is_program))
             ),
         )
 
@@ -285,7 +302,7 @@ class DirectLogin:
                 actions.append(effects.AnswerRequest(number, HUNG_UP))
             actions.append(effects.ReleaseChannel(number))
         self._channels.clear()
-        return actions
+        return [*actions, *self._stop_waiting()]
 
     # A channel, until its end.
 
@@ -294,7 +311,7 @@ class DirectLogin:
         if isinstance(event, events.ChannelClosed):
             self._is_lost |= event.is_lost
             self._channels.pop(number, None)
-            return [effects.ReleaseChannel(number)]
+            return [effects.ReleaseChannel(number), *self._stop_waiting()]
         if channel is None:  # the developer closed it meanwhile
             return []
         match event:
@@ -302,6 +319,12 @@ class DirectLogin:
                 channel.step(ChannelStep.STARTED)
                 answer = [] if channel.is_program else [effects.AnswerRequest(number)]
                 return [effects.ConnectChannel(number), *answer]
+            case events.Interrupted() if channel.phase is ChannelPhase.ENTERING:
+                channel.step(ChannelStep.REFUSED)
+                left = effects.CloseChannel(number, INTERRUPTED_STATUS)
+                return [left, *self._stop_waiting()]
+            case events.Interrupted():
+                return []
             case events.ShellFailed(_, why, code):
                 return self._refuse(number, why, code)
             case events.ShellChannelClosed(_, how, why):

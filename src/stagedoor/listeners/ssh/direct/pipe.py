@@ -10,6 +10,8 @@ from contextlib import suppress
 from asyncssh.channel import SSHChannel
 
 Side = SSHChannel[bytes]
+NO_SINK = "no sink"
+"""The reason to pause a source whose sink is not made yet."""
 
 
 class ChannelPipe:
@@ -42,7 +44,7 @@ class ChannelPipe:
         early, self._early = self._early, []
         for send in early:
             self._pass_on(send)
-        self.release("no sink")
+        self.release(NO_SINK)
 
     def data(self, data: bytes, datatype: int | None = None) -> None:
         """Pass on bytes of the source."""
@@ -50,7 +52,7 @@ class ChannelPipe:
         self._pass_on(lambda sink: sink.write(data, datatype))
         if self._sink is None:
             # After this piece, because asyncssh starts to read only after it has reported the start.
-            self.hold("no sink")
+            self.hold(NO_SINK)
 
     def end(self) -> None:
         """Pass on the source's EOF (RFC 4254 §5.3). The other direction stays open."""

@@ -16,6 +16,7 @@ from stagedoor.model.session import AccessMethod, End, Origin
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
+from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.wire.ssh.preface import SshPreface
 
 
@@ -62,11 +63,13 @@ class Jumps:
         return relay
 
     async def _enter(self, identity: Identity, target: Target) -> ChannelRelay:
-        entered = await self._context.flow.enter(identity, target, self._origin, self._show_step)
-        if isinstance(entered, Denial):
-            # Nothing can be shown during a wait (see below), so a step-up does not wait here.
-            raise refused(entered.line)
         try:
+            entered = await self._context.flow.enter(
+                identity, target, self._origin, self._show_step
+            )
+            if isinstance(entered, Denial):
+                # Nothing can be shown during a wait (see below): only for a pending request it waits here.
+                raise refused(entered.line)
             with entered.carry() as hand_over:
                 if self._is_gone:
                     raise ConnectionResetError
@@ -92,6 +95,8 @@ class Jumps:
         # A channel that is not open yet carries no text, and a banner (RFC 4252 §5.4) belongs before
         # the login, when the client has not named a target. What is left is a debug message (RFC 4253
         # §11.3), which OpenSSH shows only with -v, and passes on to the ssh of its -J.
+        if self._is_gone and step.name in PERSON_STEPS:
+            raise ConnectionResetError  # the wait is for no client
         if not self._is_gone:
             detail = f": {step.detail}" if step.detail else ""
             self._connection.send_debug(f"stagedoor: {step.name}{detail}", always_display=True)

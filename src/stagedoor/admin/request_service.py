@@ -1,0 +1,303 @@
+"""Access requests for people who are at a listener: they ask, wait, and decide.
+
+It uses the store in a thread; a store that fails and a refusal are a Denial.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from stagedoor.admin import access_requests as admin
+from stagedoor.admin.asking import ask
+from stagedoor.admin.change_rate import ChangeRateLimit, count_change
+from stagedoor.admin.service import AdminService
+from stagedoor.authz.access_request import (
+    NOT_YOURS,
+    check_decider,
+    check_fresh,
+    find_rule_to_ask,
+    may_see,
+)
+from stagedoor.authz.step_up import StepUpRules
+from stagedoor.model.access_request import (
+    AccessRequest,
+    Offer,
+    RequestRule,
+    RequestState,
+    explain_over,
+    show_period,
+)
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.errors import NotFoundError
+from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy
+from stagedoor.model.selector import TargetPattern, subjects_of
+from stagedoor.model.target import SSH_PORT, Target
+from stagedoor.settings.settings import Settings
+from stagedoor.store.database import Database
+
+MOST_WAITING_OF_USER = 5
+"""The connections of one user that wait in one worker."""
+MOST_WAITING = 200
+"""The connections of all users that wait in one worker."""
+
+
+class RequestService:
+    """Implements `session.ports.AccessRequests`, and the commands of `ssh gw request`.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        policy: Callable[[], Policy],
+        allowance: ChangeRateLimit,
+        step_up: StepUpRules,
+        apps: Callable[[], Iterable[Target]],
+        site: str | None = None,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`apps` returns the apps that exist. `site` is the URL of the WebShell, None if it has none."""
+        self._settings = settings
+        self._database = database
+        self._policy = policy
+        self._allowance = allowance
+        self._step_up = step_up
+        self._apps = apps
+        self._pages = None if site is None else f"{site}/requests"
+        self._now = now
+        self._monotonic = monotonic
+        self._waiting: Counter[str] = Counter()
+
+    # A login that waits.
+
+    def find_offer(
+        self, identity: Identity, target: Target, needs: Permission = Permission.ENTER
+    ) -> Offer | None:
+        """Return what `identity` may ask for, or None if they may ask for nothing there."""
+        policy, now = self._policy(), self._now()
+        rule = find_rule_to_ask(policy, identity, [target], now, needs)
+        if rule is None:
+            return None
+        pending = (
+            request
+            for request in policy.find_requests(identity.name)
+            if target in request.targets and request.state_at(now) is RequestState.PENDING
+        )
+        request = next(pending, None)
+        where = f"ssh {self._at(identity)} request {target.login_name} REASON"
+        if self._pages is not None:
+            where = f"{self._pages}?app={target.login_name}"
+        page = None if request is None else self.get_page(request)
+        return Offer(rule, target, where, request, page)
+
+    def find_apps(self, identity: Identity, pattern: TargetPattern) -> list[Target]:
+        """Return the apps that match a pattern and that the user may ask for."""
+        return [
+            target
+            for target in self._apps()
+            if pattern.covers(target) and self.find_offer(identity, target) is not None
+        ]
+
+    def get_page(self, request: AccessRequest) -> str | None:
+        """Return the URL of a request's page, or None if browsers cannot reach it."""
+        return None if self._pages is None else f"{self._pages}/{request.id}"
+
+    def _at(self, identity: Identity) -> str:
+        """Return how ssh reaches the gateway's page: `dev@gw`, or `-p 8023 dev@gw`."""
+        name, port = self._settings.ssh.public_at or ("GATEWAY", SSH_PORT)
+        return (
+            f"{identity.name}@{name}" if port == SSH_PORT else f"-p {port} {identity.name}@{name}"
+        )
+
+    @contextmanager
+    def waiting(self, identity: Identity) -> Iterator[bool]:
+        """Count a connection that waits. Yield False if too many wait already."""
+        name = identity.name
+        if self._waiting[name] >= MOST_WAITING_OF_USER or self._waiting.total() >= MOST_WAITING:
+            yield False
+            return
+        self._waiting[name] += 1
+        try:
+            yield True
+        finally:
+            self._waiting[name] -= 1
+            if not self._waiting[name]:
+                del self._waiting[name]
+
+    def find(self, number: int) -> AccessRequest | None:
+        """Return a request that is pending or approved by the policy in memory, or None."""
+        return self._policy().requests.get(number)
+
+    def is_pending(self, number: int) -> bool:
+        """Return whether a request is pending by the policy in memory."""
+        request = self.find(number)
+        return request is not None and request.state_at(self._now()) is RequestState.PENDING
+
+    def find_rule_of(self, request: AccessRequest) -> RequestRule | None:
+        """Return the rule of a request, or None if it was removed."""
+        return self._policy().request_rules.get(request.rule)
+
+    def may_ask(self, identity: Identity) -> bool:
+        """Return whether there is a rule by which the user may ask for something."""
+        user = self._policy().users.get(identity.name)
+        subjects = frozenset() if user is None else subjects_of(user.name, user.groups)
+        return any(rule.subject in subjects for rule in self._policy().request_rules.values())
+
+    def is_concerned(self, identity: Identity) -> bool:
+        """Return whether there is a rule by which the user may ask or decide."""
+        policy = self._policy()
+        user = policy.users.get(identity.name)
+        if user is None:
+            return False
+        subjects = subjects_of(user.name, user.groups)
+        rules = policy.request_rules.values()
+        return any(rule.subject in subjects or rule.may_decide(subjects) for rule in rules)
+
+    async def explain_end(self, number: int) -> Denial:
+        """Return why a request that was pending gives nothing."""
+        record = await ask(admin.read_request, self._service("gateway"), number)
+        if isinstance(record, Denial):
+            return record
+        return Denial(Reason.NO_GRANT, describe_end(record, self._now()))
+
+    async def begin(self, identity: Identity, number: int) -> Denial | None:
+        """Start the time of an approved request, if this is the first entry."""
+        request = self.find(number)
+        if request is not None and request.began_at is not None:
+            return None
+        begun = await ask(admin.begin_request, self._service(identity.name), number)
+        return begun if isinstance(begun, Denial) else None
+
+    # People who ask and decide.
+
+    async def make(
+        self,
+        identity: Identity,
+        targets: Sequence[Target],
+        reason: str,
+        lasts_s: float | None = None,
+        *,
+        break_glass: bool = False,
+    ) -> AccessRequest | Denial:
+        """Make a request, or join one that is pending for the same."""
+        policy, now = self._policy(), self._now()
+        rule = find_rule_to_ask(policy, identity, targets, now, break_glass=break_glass)
+        if rule is None:
+            return Denial(
+                Reason.NO_GRANT,
+                "you may not ask for that; ask an administrator",
+            )
+        if break_glass:
+            stale = check_fresh(policy, identity, "break-glass", self._step_up, now)
+            if stale is not None:
+                return stale
+        if (limit := count_change(self._allowance, identity, self._monotonic())) is not None:
+            return limit
+        service = self._service(identity.name)
+        return await ask(admin.make_request, service, identity.name, targets, rule, reason, lasts_s)
+
+    async def list_requests(self, identity: Identity) -> Sequence[AccessRequest] | Denial:
+        """Return the open requests that the user may see, the newest first."""
+        requests = await ask(admin.list_requests, self._service(identity.name), open_only=True)
+        if isinstance(requests, Denial):
+            return requests
+        policy = self._policy()
+        return [request for request in requests if may_see(policy, identity.name, request)]
+
+    async def read(self, identity: Identity, number: int) -> admin.RequestRecord | Denial:
+        """Return a request that the user may see."""
+        return await ask(self._read, identity, number)
+
+    async def decide(
+        self,
+        identity: Identity,
+        number: int,
+        *,
+        is_yes: bool,
+        lasts_s: float | None = None,
+        note: str = "",
+    ) -> AccessRequest | Denial:
+        """Decide on a request as an approver. The refusal of one's own request is audited."""
+        if (limit := count_change(self._allowance, identity, self._monotonic())) is not None:
+            return limit
+
+        def act() -> AccessRequest | Denial:
+            service = self._service(identity.name)
+            request = self._read(identity, number)
+            if isinstance(request, Denial):
+                return request
+            refusal = check_decider(
+                self._policy(), identity, request.request, self._step_up, self._now()
+            )
+            try:
+                if refusal is None:
+                    return admin.decide(
+                        service,
+                        number,
+                        approver=identity.name,
+                        is_yes=is_yes,
+                        lasts_s=lasts_s,
+                        note=note,
+                    )
+            except admin.ApproverError as error:
+                refusal = Denial(Reason.NO_GRANT, str(error))
+            admin.record_refusal(service, request.request, refusal.message)
+            return refusal
+
+        return await ask(act)
+
+    async def review(self, identity: Identity, number: int) -> AccessRequest | Denial:
+        """Store that an approver looked at a use of break-glass."""
+
+        def act() -> AccessRequest | Denial:
+            record = self._read(identity, number)
+            if isinstance(record, Denial):
+                return record
+            request = record.request
+            refusal = check_decider(self._policy(), identity, request, self._step_up, self._now())
+            if refusal is not None:
+                return refusal
+            return admin.review_request(self._service(identity.name), number, identity.name)
+
+        return await ask(act)
+
+    async def leave(self, identity: Identity, number: int) -> AccessRequest | Denial:
+        """Withdraw the user's own request, or give back what was approved."""
+
+        def act() -> AccessRequest | Denial:
+            service = self._service(identity.name)
+            try:
+                return admin.leave_request(service, number, user=identity.name)
+            except NotFoundError:
+                return NOT_YOURS
+
+        return await ask(act)
+
+    def _read(self, identity: Identity, number: int) -> admin.RequestRecord | Denial:
+        try:
+            record = admin.read_request(self._service(identity.name), number)
+        except NotFoundError:
+            return NOT_YOURS
+        return record if may_see(self._policy(), identity.name, record.request) else NOT_YOURS
+
+    def _service(self, name: str) -> AdminService:
+        return AdminService(self._database, self._settings.data_dir, f"{name} (request)", self._now)
+
+
+def describe_end(record: admin.RequestRecord, now: float) -> str:
+    """Return a line about a request that is not pending any more, for its requester."""
+    request = record.request
+    match request.state_at(now):
+        case RequestState.APPROVED:
+            return f"request {request.id} is approved for {show_period(request.lasts_s)}"
+        case RequestState.DENIED:
+            no = next((d for d in reversed(record.decisions) if not d.is_yes), None)
+            by = "" if no is None else f" by {no.approver}{f': {no.note}' if no.note else ''}"
+            return f"request {request.id} was denied{by}"
+    return explain_over(request, now)

@@ -1,0 +1,110 @@
+"""The rules of asking for access and of deciding on it, by the policy as it is now. Pure.
+
+No user decides on their own request: not by the account that asked, not by another account of the same
+person at an identity provider, and not by a program that acts for a user.
+"""
+
+from collections.abc import Sequence
+
+from stagedoor.authz.decide import known
+from stagedoor.authz.step_up import StepUpRules, proved_lately
+from stagedoor.model.access_request import AccessRequest, RequestRule, explain_own, find_rule
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.permission import Permission
+from stagedoor.model.policy import Policy
+from stagedoor.model.selector import subjects_of
+from stagedoor.model.target import Target
+
+UNKNOWN = "there is no such request, or it is not for you to see"
+NOT_YOURS = Denial(Reason.NO_GRANT, UNKNOWN)
+"""The refusal of a request that does not exist, and of one that the user may not see: in the same words."""
+
+
+def find_rule_to_ask(
+    policy: Policy,
+    identity: Identity,
+    targets: Sequence[Target],
+    now: float,
+    needs: Permission = Permission.ENTER,
+    *,
+    break_glass: bool = False,
+) -> RequestRule | None:
+    """Return the rule by which `identity` may ask for all of `targets`, or None.
+
+    The answer depends on the rules alone, so it does not show which apps exist. Programs do not ask: not
+    jobs, and not tokens with scopes.
+    """
+    if identity.scopes is not None or identity.method is Method.MACHINE:
+        return None
+    if isinstance(known(policy, identity, now), Denial):
+        return None
+    user = policy.users[identity.name]
+    rules = policy.request_rules.values()
+    subjects = subjects_of(user.name, user.groups)
+    return find_rule(rules, subjects, targets, needs, break_glass=break_glass)
+
+
+def is_approver(policy: Policy, rule: RequestRule, name: str) -> bool:
+    """Return whether the user `name` decides by `rule` now. A disabled user does not."""
+    user = policy.users.get(name)
+    if user is None:
+        return False
+    return rule.may_decide(subjects_of(user.name, user.groups))
+
+
+def may_see(policy: Policy, name: str, request: AccessRequest) -> bool:
+    """Return whether the user `name` may read a request: its requester and its approvers may."""
+    rule = policy.request_rules.get(request.rule)
+    return request.user == name or (rule is not None and is_approver(policy, rule, name))
+
+
+def check_decider(
+    policy: Policy,
+    identity: Identity,
+    request: AccessRequest,
+    step_up: StepUpRules,
+    now: float,
+) -> Denial | None:
+    """Return why `identity` may not decide on `request` now, or None.
+
+    Other accounts of the requester are not known here; `admin.access_requests.decide` compares them.
+    """
+    rule = policy.request_rules.get(request.rule)
+    if not may_see(policy, identity.name, request):
+        return NOT_YOURS
+    if request.user == identity.name:
+        return Denial(Reason.NO_GRANT, explain_own(request))
+    if rule is None:
+        return Denial(
+            Reason.NO_GRANT, f"the rule of request {request.id} was removed, so it gives nothing"
+        )
+    if not _is_present_person(identity):
+        return Denial(
+            Reason.NO_GRANT,
+            "only a person who has signed in decides: sign in on the WebShell's page or with stagedoor login",
+        )
+    if rule.needs_step_up:
+        return check_fresh(policy, identity, f"deciding on request {request.id}", step_up, now)
+    return None
+
+
+def check_fresh(
+    policy: Policy, identity: Identity, what: str, step_up: StepUpRules, now: float
+) -> Denial | None:
+    """Return a denial of `what` if it lacks a fresh proof that the person is there, or None."""
+    since = now - step_up.fresh_s
+    if identity.present_at is not None and identity.present_at > since:
+        return None
+    if proved_lately(policy, identity, since):
+        return None
+    where = step_up.url or "the WebShell's page /step-up"
+    return Denial(
+        Reason.STEP_UP_NEEDED,
+        f"{what} wants a fresh proof that you are there; open {where}, then try again",
+    )
+
+
+def _is_present_person(identity: Identity) -> bool:
+    """Return whether a person signed in. A token, a plain key and a job's token may be a program's."""
+    return identity.is_person or (identity.scopes is None and identity.present_at is not None)

@@ -1,0 +1,187 @@
+"""`ssh NAME@gateway request`: ask for access and wait, and decide on requests, with OpenSSH alone."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from stagedoor.admin.access_requests import RequestRecord
+from stagedoor.admin.request_service import RequestService, describe_end
+from stagedoor.listeners.ssh.login import SshLogin
+from stagedoor.model.access_request import AccessRequest, RequestState, show_period
+from stagedoor.model.denial import Denial
+from stagedoor.model.selector import parse_target_pattern
+from stagedoor.model.target import Target
+from stagedoor.session.access_request import ACCESS_WAIT_S
+from stagedoor.wire.duration import parse_duration
+from stagedoor.wire.rfc3339 import show_time
+from stagedoor.wire.target import parse_login
+
+HELP = """\
+  ssh {at} request                        requests that are open: yours, and those that you decide on
+  ssh {at} request APP [--for 1h] REASON  ask for access, and wait for the decision
+  ssh {at} request show NUMBER            a request with its decisions
+  ssh {at} request approve NUMBER [--for 30m]
+  ssh {at} request deny NUMBER [WHY]
+  ssh {at} request withdraw NUMBER        take a request back, or give back what was approved
+  ssh {at} request APP --break-glass REASON  enter at once in an emergency, where a rule allows it
+  ssh {at} request review NUMBER          confirm that you have looked at a use of break-glass
+"""
+_WRONG_USE = 2
+_REFUSED = 1
+Answer = tuple[str, str, int]
+"""The stdout, the stderr and the exit status."""
+
+
+class RequestCommand:
+    """One run of the command for one login. `show` shows a line on stderr at once."""
+
+    def __init__(
+        self, login: SshLogin, requests: RequestService, show: Callable[[str], None]
+    ) -> None:
+        self._login = login
+        self._requests = requests
+        self._show = show
+
+    async def run(self, words: Sequence[str]) -> Answer:
+        """Run the command whose words after `request` are `words`."""
+        match words:
+            case [] | ["list"]:
+                return await self._list()
+            case ["show", number] if (id_ := _number(number)) is not None:
+                return self._answer(await self._requests.read(self._login.identity, id_))
+            case ["approve", number, *rest] if (id_ := _number(number)) is not None:
+                return await self._approve(id_, rest)
+            case ["deny", number, *why] if (id_ := _number(number)) is not None:
+                denied = await self._requests.decide(
+                    self._login.identity, id_, is_yes=False, note=" ".join(why)
+                )
+                return self._answer(denied)
+            case ["withdraw", number] if (id_ := _number(number)) is not None:
+                return self._answer(await self._requests.leave(self._login.identity, id_))
+            case ["review", number] if (id_ := _number(number)) is not None:
+                return self._answer(await self._requests.review(self._login.identity, id_))
+            case ["show" | "approve" | "deny" | "withdraw" | "review", *_]:
+                return _refuse("name a request by its number", _WRONG_USE)
+            case [app, *rest]:
+                return await self._ask(app, rest)
+        raise AssertionError("the cases above are all that a list can be")
+
+    # Asking.
+
+    async def _ask(self, app: str, words: list[str]) -> Answer:
+        options = _options(words)
+        if isinstance(options, str):
+            return _refuse(options, _WRONG_USE)
+        lasts_s, break_glass, reason = options
+        targets = self._targets(app)
+        if not targets:
+            return _refuse(f"{app[:100]!r} is no app that you may ask for", _WRONG_USE)
+        request = await self._requests.make(
+            self._login.identity, targets, reason, lasts_s, break_glass=break_glass
+        )
+        if isinstance(request, Denial):
+            return _refuse(request.line)
+        rule = self._requests.find_rule_of(request)
+        if request.state is RequestState.PENDING:
+            waits = "" if rule is None else f" waits for {rule.deciders}"
+            if (page := self._requests.get_page(request)) is not None:
+                waits += f" ({page})"
+            self._show(
+                f"stagedoor: request {request.id} for {request.apps}{waits}; Ctrl-C leaves it open"
+            )
+            await self._wait(request.id)
+        record = await self._requests.read(self._login.identity, request.id)
+        if isinstance(record, Denial):
+            return _refuse(record.line)
+        line = describe_end(record, self._login.flow.now())
+        is_approved = record.request.state is RequestState.APPROVED
+        return (f"{line}\n", "", 0) if is_approved else _refuse(line)
+
+    def _targets(self, app: str) -> list[Target]:
+        """Return the app that `app` names, or those that exist and match it as a pattern."""
+        target = parse_login(app)
+        if target is not None:
+            return [target]
+        pattern = parse_target_pattern(app)
+        return [] if pattern is None else self._requests.find_apps(self._login.identity, pattern)
+
+    async def _wait(self, number: int) -> None:
+        """Wait until the request is not pending any more, or for `ACCESS_WAIT_S`."""
+        policy, clock = self._login.flow.policy, asyncio.get_running_loop().time
+        until = clock() + ACCESS_WAIT_S
+        with self._requests.waiting(self._login.identity) as may_wait:
+            await policy.newer_than(policy.version)
+            while may_wait and clock() < until:
+                version = policy.version
+                if not self._requests.is_pending(number):
+                    return
+                await policy.changed(version, until - clock())
+
+    # Deciding.
+
+    async def _approve(self, number: int, words: list[str]) -> Answer:
+        options = _options(words)
+        if isinstance(options, str) or options[1] or options[2]:
+            return _refuse("approve takes a number, and --for with a time", _WRONG_USE)
+        lasts_s = options[0]
+        identity = self._login.identity
+        return self._answer(
+            await self._requests.decide(identity, number, is_yes=True, lasts_s=lasts_s)
+        )
+
+    async def _list(self) -> Answer:
+        requests = await self._requests.list_requests(self._login.identity)
+        if isinstance(requests, Denial):
+            return _refuse(requests.line)
+        now = self._login.flow.now()
+        lines = [describe_request(request, now) for request in requests]
+        return "\n".join([*(lines or ["No request is open."]), ""]), "", 0
+
+    def _answer(self, result: AccessRequest | RequestRecord | Denial) -> Answer:
+        now = self._login.flow.now()
+        match result:
+            case Denial():
+                return _refuse(result.line)
+            case RequestRecord(request, decisions):
+                lines = [describe_request(request, now)]
+                lines += [
+                    f"  {decision.approver} {'agreed' if decision.is_yes else 'refused'} at "
+                    f"{show_time(decision.at)} {decision.note}".rstrip()
+                    for decision in decisions
+                ]
+                return "\n".join([*lines, ""]), "", 0
+            case AccessRequest():
+                return f"{describe_request(result, now)}\n", "", 0
+
+
+def describe_request(request: AccessRequest, now: float) -> str:
+    """Return the line of a request in lists."""
+    by = "break-glass, " if request.is_break_glass else ""
+    return (
+        f"{request.id}  {request.state_at(now)}  {request.user}  {request.apps}  "
+        f"{by}{show_period(request.lasts_s)}  {request.reason}"
+    )
+
+
+def _number(word: str) -> int | None:
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 10 else None
+
+
+def _options(words: list[str]) -> tuple[float | None, bool, str] | str:
+    """Return the time, whether it is break-glass, and the other words; a text if an option is wrong."""
+    lasts_s: float | None = None
+    break_glass, rest = False, []
+    left = iter(words)
+    for word in left:
+        if word == "--break-glass":
+            break_glass = True
+        elif word == "--for":
+            lasts_s = parse_duration(next(left, ""))
+            if lasts_s is None:
+                return "--for takes a time such as 30m or 2h"
+        else:
+            rest.append(word)
+    return lasts_s, break_glass, " ".join(rest)
+
+
+def _refuse(line: str, status: int = _REFUSED) -> Answer:
+    return "", f"stagedoor: {line}\n", status

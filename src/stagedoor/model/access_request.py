@@ -1,0 +1,313 @@
+"""Access requests: who may ask for access for a time, who decides, and what becomes of a request. Pure.
+
+    PENDING  -> APPROVED   by as many approvers as the rule wants; at once if it wants none
+    PENDING  -> DENIED     by one approver
+    PENDING  -> WITHDRAWN  by the requester
+    PENDING  -> LAPSED     after `PENDING_S`
+    APPROVED -> ENDED      by the requester or an administrator, or when its time is over
+
+The minutes of an approved request count from the first entry; unused, it ends after `UNUSED_S`. An approved
+request permits nothing by itself: `authz` asks each time whether its rule would still let the user ask.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.permission import DEFAULT, Permission, Permissions
+from stagedoor.model.selector import covers_target
+from stagedoor.model.target import Target
+from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
+
+PENDING_S = float(HOUR_S)
+"""How long a request waits for its approvers."""
+UNUSED_S = 8.0 * HOUR_S
+"""How long an approved request waits for the first entry: a working day."""
+USUAL_S = float(HOUR_S)
+"""How long access lasts if the requester names no time, and the rule allows it."""
+LONGEST_S = 7.0 * DAY_S
+LONGEST_BREAK_GLASS_S = 30.0 * MINUTE_S
+MOST_TARGETS = 50
+"""The apps of one request; an approver reads all of them."""
+MOST_PENDING = 5
+"""The requests of one user that are pending."""
+MOST_IN_AN_HOUR = 20
+"""The requests that one user makes in an hour, whatever became of them."""
+MOST_OF_ALL = 1000
+"""The requests of all users that are pending."""
+MAX_REASON_CHARS = 300
+
+
+class RequestState(StrEnum):
+    """The states of a request. LAPSED is never stored: it follows from the time."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    WITHDRAWN = "withdrawn"
+    LAPSED = "lapsed"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRule:
+    """A line of the policy: who may ask for what, and who decides.
+
+    `subject` and the patterns are as in `model.grant.GrantRule`. `permissions` are those that an approved
+    request gives, for `longest_s` seconds at most. `approvers` are subjects; `approvals` different users
+    among them must agree, and 0 approves at once. The reason must match `reason_pattern`, a shell glob.
+
+    A rule `is_break_glass` is asked for by that name only, approves at once, and wants an approver to review
+    each use. With `needs_step_up`, approvers give a fresh proof that they are there before they decide.
+    """
+
+    id: int
+    subject: str
+    app_pattern: str
+    environment_pattern: str = "*"
+    permissions: Permissions = DEFAULT
+    longest_s: float = USUAL_S
+    approvers: tuple[str, ...] = ()
+    approvals: int = 1
+    reason_pattern: str = "*"
+    is_break_glass: bool = False
+    needs_step_up: bool = False
+
+    def covers(self, subjects: Collection[str], target: Target) -> bool:
+        """Return True if a user with these subjects may ask for `target`."""
+        return self.subject in subjects and covers_target(
+            self.app_pattern, self.environment_pattern, target
+        )
+
+    def may_decide(self, subjects: Collection[str]) -> bool:
+        """Return True if a user with these subjects is an approver."""
+        return not frozenset(self.approvers).isdisjoint(subjects)
+
+    @property
+    def deciders(self) -> str:
+        """Return who decides, for people: `group:sre`, `2 of group:sre, user:bob`."""
+        if self.approvals == 0:
+            return "approved at once"
+        names = ", ".join(self.approvers)
+        return f"{self.approvals} of {names}" if self.approvals > 1 else names
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """A request of `user` for `targets`, by the rule with the number `rule`, which may be gone.
+
+    `accounts` are digests of the requester's accounts at identity providers. `lasts_s` is the time that was
+    asked for, or approved. `ends_at` is when a pending request lapses, and when an approved one ends.
+    `began_at` is the first entry. `reviewed_by` is the approver who looked at a use of break-glass.
+    Times are seconds since the epoch.
+    """
+
+    id: int
+    user: str
+    targets: tuple[Target, ...]
+    permissions: Permissions
+    rule: int
+    reason: str
+    lasts_s: float
+    created_at: float
+    ends_at: float
+    accounts: frozenset[str] = field(default=frozenset(), repr=False)
+    is_break_glass: bool = False
+    state: RequestState = RequestState.PENDING
+    began_at: float | None = None
+    reviewed_by: str | None = None
+
+    def state_at(self, now: float) -> RequestState:
+        """Return the state at `now`."""
+        if now < self.ends_at:
+            return self.state
+        over = {
+            RequestState.PENDING: RequestState.LAPSED,
+            RequestState.APPROVED: RequestState.ENDED,
+        }
+        return over.get(self.state, self.state)
+
+    @property
+    def apps(self) -> str:
+        """Return the apps as their users name them, with commas."""
+        return ", ".join(target.login_name for target in self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One approver's yes or no. `lasts_s` shortens the time that was asked for; None leaves it."""
+
+    approver: str
+    at: float
+    is_yes: bool
+    lasts_s: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The answer to a user who may not enter `target` and may ask for it.
+
+    `request` is the user's pending request for it, None if there is none yet, and `page` its URL, None
+    without one. `where` is how to ask: a URL, or an ssh command.
+    """
+
+    rule: RequestRule
+    target: Target
+    where: str
+    request: AccessRequest | None = None
+    page: str | None = None
+
+    @property
+    def line(self) -> str:
+        """Return the line for the user."""
+        rule = self.rule
+        decides = rule.deciders if rule.approvals == 0 else f"{rule.deciders} decides"
+        return (
+            f"{self.target.login_name} is open on request "
+            f"({show_period(rule.longest_s)} at most; {decides})"
+        )
+
+
+def find_rule(
+    rules: Iterable[RequestRule],
+    subjects: Collection[str],
+    targets: Sequence[Target],
+    needs: Permission = Permission.ENTER,
+    *,
+    break_glass: bool = False,
+) -> RequestRule | None:
+    """Return the rule by which a user may ask for all of `targets`, or None.
+
+    Of several, it is the one with the fewest approvals, then the one that lasts longest.
+    """
+    fitting = [
+        rule
+        for rule in rules
+        if rule.is_break_glass == break_glass
+        and needs in rule.permissions
+        and all(rule.covers(subjects, target) for target in targets)
+    ]
+    return min(fitting, key=lambda rule: (rule.approvals, -rule.longest_s, rule.id), default=None)
+
+
+def check_reason(reason: str, pattern: str) -> str:
+    """Return a reason without blanks around it. Raises RefusedError for one that may not be used.
+
+    Approvers read it in terminals, pages and chats: so it has no control characters, and none that change
+    the direction of text.
+    """
+    reason = reason.strip()
+    if not reason:
+        raise RefusedError("give a reason; the approvers read it")
+    if len(reason) > MAX_REASON_CHARS:
+        raise RefusedError(f"a reason has {MAX_REASON_CHARS} characters at most")
+    if not reason.isprintable():
+        raise RefusedError("a reason holds no control characters and no marks of text direction")
+    if not fnmatchcase(reason, pattern):
+        raise RefusedError(f"the reason must match {pattern!r}")
+    return reason
+
+
+def check_time(rule: RequestRule, wanted_s: float | None) -> float:
+    """Return how long access shall last, in seconds. Raises RefusedError if the rule does not allow it."""
+    if wanted_s is None:
+        return min(USUAL_S, rule.longest_s)
+    if not 0 < wanted_s <= rule.longest_s:
+        raise RefusedError(f"at most {show_period(rule.longest_s)} may be asked for here")
+    return wanted_s
+
+
+def judge(
+    request: AccessRequest,
+    rule: RequestRule,
+    decisions: Sequence[Decision],
+    is_approver: Callable[[str], bool],
+    now: float,
+) -> AccessRequest:
+    """Return a pending request after `decisions`, of which those of present approvers count.
+
+    `is_approver` returns whether a user may decide now: a vote is lost with the group that gave it.
+    """
+    counted = {d.approver: d for d in decisions if is_approver(d.approver)}
+    if not all(decision.is_yes for decision in counted.values()):
+        return replace(request, state=RequestState.DENIED)
+    if len(counted) < rule.approvals:
+        return request
+    shorter = [d.lasts_s for d in counted.values() if d.lasts_s is not None]
+    return approve(request, min([request.lasts_s, *shorter]), now)
+
+
+def approve(request: AccessRequest, lasts_s: float, now: float) -> AccessRequest:
+    """Return the request as approved for `lasts_s`, which begin with the first entry."""
+    return replace(request, state=RequestState.APPROVED, lasts_s=lasts_s, ends_at=now + UNUSED_S)
+
+
+def begin(request: AccessRequest, now: float) -> AccessRequest:
+    """Return an approved request after the first entry at `now`; later entries change nothing."""
+    if request.began_at is not None or request.state_at(now) is not RequestState.APPROVED:
+        return request
+    return replace(request, began_at=now, ends_at=now + request.lasts_s)
+
+
+def follow(request: AccessRequest, others: Iterable[AccessRequest], now: float) -> AccessRequest:
+    """Return an approved request whose time begins when that of another for the same app ends.
+
+    `others` are requests of the same user. So access is extended without a gap. Raises RefusedError if it is
+    extended already.
+    """
+    running = [
+        other
+        for other in others
+        if other.id != request.id
+        and other.began_at is not None
+        and other.state_at(now) is RequestState.APPROVED
+        and not set(other.targets).isdisjoint(request.targets)
+    ]
+    if any(other.began_at is not None and other.began_at > now for other in running):
+        raise RefusedError("this access is extended already")
+    if not running:
+        return request
+    at = max(other.ends_at for other in running)
+    return replace(request, began_at=at, ends_at=at + request.lasts_s)
+
+
+def end(request: AccessRequest, now: float) -> AccessRequest:
+    """Return the request as its user leaves it: withdrawn, or ended. Raises RefusedError if it is over."""
+    match request.state_at(now):
+        case RequestState.PENDING:
+            return replace(request, state=RequestState.WITHDRAWN)
+        case RequestState.APPROVED:
+            return replace(request, state=RequestState.ENDED, ends_at=now)
+    raise RefusedError(explain_over(request, now))
+
+
+def require_pending(request: AccessRequest, now: float) -> None:
+    """Raise RefusedError unless the request is pending."""
+    if request.state_at(now) is not RequestState.PENDING:
+        raise RefusedError(explain_over(request, now))
+
+
+def explain_over(request: AccessRequest, now: float) -> str:
+    """Return a line about a request that is not pending."""
+    state = request.state_at(now)
+    if state is RequestState.LAPSED:
+        return (
+            f"request {request.id} has lapsed: no approver decided within {show_period(PENDING_S)}"
+        )
+    return f"request {request.id} is {state} already"
+
+
+def explain_own(request: AccessRequest) -> str:
+    """Return the refusal of a decision by the person who asked."""
+    return f"request {request.id} is your own; another approver decides"
+
+
+def show_period(seconds: float) -> str:
+    """Format a duration for people: `90 min`, `2 h`, `7 d`."""
+    for unit, name in ((DAY_S, "d"), (HOUR_S, "h")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / MINUTE_S:.3g} min"

@@ -1,0 +1,137 @@
+"""The wait of a login without a grant until an approver has decided on its user's access request.
+
+The wait ends when the authoriser says yes, by whatever grant: an approved request, or one that an
+administrator has added meanwhile. Nothing here makes a grant.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from stagedoor.model.access_request import Offer, show_period
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
+from stagedoor.model.shell import Progress, StartStep
+from stagedoor.model.target import Target
+from stagedoor.model.units import MINUTE_S
+from stagedoor.session.person_wait import ACCESS_GRANTED, ACCESS_REQUEST, wait_for_person
+from stagedoor.session.ports import AccessRequests, PolicyReader
+
+ACCESS_WAIT_S = 15.0 * MINUTE_S
+"""The longest wait of one connection. The request stays open, and the next connection waits for it again."""
+ASK_S = 120.0
+"""How long a user may take to type a reason."""
+ACCESS_REPEAT_S = 30.0
+"""The interval at which the step is repeated: `stagedoor tunnel` reads 16 KiB of steps, and is patient for
+150 s by default."""
+
+AskReason = Callable[[str], Awaitable[str | None]]
+"""Shows a line to the user and returns the reason that they give: empty if they leave it, None if the client
+has no terminal to ask at."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessWait:
+    """The wait of `identity` for `target`, as long as `judge` refuses them by the policy in memory."""
+
+    requests: AccessRequests
+    policy: PolicyReader
+    judge: Callable[[], Grant | Denial]
+    identity: Identity
+    target: Target
+    needs: Permission = Permission.ENTER
+
+    async def wait(
+        self,
+        refused: Denial,
+        progress: Progress,
+        ask_reason: AskReason | None,
+        *,
+        waits: bool,
+        wait_s: float = ACCESS_WAIT_S,
+    ) -> Grant | Denial:
+        """Return the grant once an approver has agreed, or a denial.
+
+        A user who may ask for nothing gets `refused` as it is. Unless the client `waits`, or a request is
+        pending already, `refused` says how to ask. `ask_reason` asks a user at a terminal. A wait that is
+        shorter than `ACCESS_WAIT_S` also ends with `refused`, and the caller asks again.
+        """
+        offer = self._offer()
+        if offer is None:
+            return refused
+        refused = replace(refused, person_message=f"{offer.line}; ask: {offer.where}")
+        if not waits and offer.request is None:
+            return refused
+        with self.requests.waiting(self.identity) as may_wait:
+            if not may_wait:
+                return refused
+            if offer.request is None and ask_reason is not None:
+                denial = await self._ask(offer, ask_reason, refused)
+                if denial is not None:
+                    return denial
+            return await self._wait(refused, progress, wait_s)
+
+    async def _ask(self, offer: Offer, ask_reason: AskReason, refused: Denial) -> Denial | None:
+        """Make a request, if the user gives a reason. Return why the login is refused now, or None."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                reason = await ask_reason(offer.line)
+        except TimeoutError:
+            return refused
+        if not reason:
+            return None if reason is None else refused
+        request = await self.requests.make(self.identity, [self.target], reason)
+        if isinstance(request, Denial):
+            return request
+        await self.policy.newer_than(self.policy.version)  # so that the wait knows the request
+        return None
+
+    async def _wait(self, refused: Denial, progress: Progress, wait_s: float) -> Grant | Denial:
+        pending: int | None = None
+        over = replace(refused)
+
+        def look() -> Grant | Denial | StartStep:
+            nonlocal pending
+            verdict = self.judge()
+            if isinstance(verdict, Grant):
+                return verdict
+            offer = self._offer()
+            if offer is None:
+                return verdict
+            if offer.request is None:
+                return over if pending is not None else self._where(offer)
+            pending = offer.request.id
+            return StartStep(
+                ACCESS_REQUEST,
+                f"request {pending} waits for {offer.rule.deciders}"
+                f"{f' ({offer.page})' if offer.page else ''}; Ctrl-C leaves it open",
+            )
+
+        verdict = await wait_for_person(look, self.policy, progress, wait_s, ACCESS_REPEAT_S)
+        if verdict is over and pending is not None:
+            # The policy may have changed between the two looks at it.
+            verdict = self.judge()
+            if isinstance(verdict, Denial):
+                return await self.requests.explain_end(pending)
+        if isinstance(verdict, Grant):
+            progress(StartStep(ACCESS_GRANTED, self._approved(verdict)))
+        return verdict or (refused if wait_s < ACCESS_WAIT_S else self._late(wait_s))
+
+    def _approved(self, grant: Grant) -> str:
+        request = None if grant.request is None else self.requests.find(grant.request)
+        return "" if request is None else f"for {show_period(request.lasts_s)}"
+
+    def _offer(self) -> Offer | None:
+        return self.requests.find_offer(self.identity, self.target, self.needs)
+
+    def _where(self, offer: Offer) -> StartStep:
+        return StartStep(ACCESS_REQUEST, f"{offer.line}; ask: {offer.where}. This login waits")
+
+    def _late(self, wait_s: float) -> Denial:
+        return Denial(
+            Reason.NO_GRANT,
+            f"no approver has opened {self.target.login_name} within {show_period(wait_s)}; the request "
+            "stays open, so connect again to wait for it",
+        )

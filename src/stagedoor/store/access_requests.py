@@ -1,0 +1,322 @@
+"""Rows of request rules, access requests and decisions. Each function that writes runs in a policy change."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+
+from stagedoor.model.access_request import (
+    MOST_IN_AN_HOUR,
+    MOST_OF_ALL,
+    MOST_PENDING,
+    AccessRequest,
+    Decision,
+    RequestRule,
+    RequestState,
+)
+from stagedoor.model.errors import NotFoundError, RefusedError
+from stagedoor.model.permission import from_words, to_words
+from stagedoor.model.selector import subjects_of
+from stagedoor.model.target import Target
+from stagedoor.model.units import HOUR_S
+from stagedoor.store.changes import Part, touch
+from stagedoor.store.database import Transaction
+from stagedoor.store.schema import (
+    access_requests,
+    identities,
+    provided_groups,
+    request_decisions,
+    request_rules,
+    user_groups,
+    users,
+)
+from stagedoor.wire.target import parse_login
+
+_OPEN = (RequestState.PENDING.value, RequestState.APPROVED.value)
+_MOST_LISTED = 1000
+
+
+def add_request_rule(transaction: Transaction, rule: RequestRule, at: float) -> int:
+    """Add a rule and return its number; the number in `rule` is not used."""
+    added = transaction.execute(
+        insert(request_rules)
+        .values(
+            subject=rule.subject,
+            app_pattern=rule.app_pattern,
+            environment_pattern=rule.environment_pattern,
+            permissions=to_words(rule.permissions),
+            longest_s=rule.longest_s,
+            approvers=" ".join(rule.approvers),
+            approvals=rule.approvals,
+            reason_pattern=rule.reason_pattern,
+            break_glass=int(rule.is_break_glass),
+            step_up=int(rule.needs_step_up),
+            created_at=at,
+        )
+        .returning(request_rules.c.id)
+    )
+    number = int(added.scalar_one())
+    touch(transaction, Part.REQUEST_RULES, [number])
+    return number
+
+
+def remove_request_rule(transaction: Transaction, number: int) -> RequestRule:
+    """Remove a rule and return it; what was approved by it gives nothing from now on.
+
+    Raises NotFoundError.
+    """
+    row = transaction.execute(
+        delete(request_rules).where(request_rules.c.id == number).returning(*request_rules.c)
+    ).first()
+    if row is None:
+        raise NotFoundError.with_mend(
+            f"there is no request rule {number}", "see `stagedoor request rule list`"
+        )
+    touch(transaction, Part.REQUEST_RULES, [number])
+    return _rule(row)
+
+
+def read_request_rules(
+    transaction: Transaction, only: Collection[int] | None = None
+) -> dict[int, RequestRule]:
+    """Return the rules by number; with `only`, those of these numbers that exist."""
+    query = select(request_rules).order_by(request_rules.c.id)
+    if only is not None:
+        query = query.where(request_rules.c.id.in_(only))
+    return {row.id: _rule(row) for row in transaction.execute(query)}
+
+
+def add_request(transaction: Transaction, request: AccessRequest) -> int:
+    """Add a request and return its number; the number in `request` is not used.
+
+    Requests that are over leave the open ones. Raises RefusedError if its user has asked too often, or there
+    are too many pending requests.
+    """
+    now = request.created_at
+    _close_over(transaction, now)
+    columns = access_requests.c
+    pending = select(func.count()).where(columns.state == RequestState.PENDING.value)
+    of_user = pending.where(columns.user_name == request.user)
+    if transaction.execute(of_user).scalar_one() >= MOST_PENDING:
+        raise RefusedError(
+            f"{MOST_PENDING} requests of yours are pending; withdraw one, or wait for a decision"
+        )
+    if transaction.execute(pending).scalar_one() >= MOST_OF_ALL:
+        raise RefusedError("too many requests of all users are pending; try again later")
+    lately = select(func.count()).where(
+        columns.user_name == request.user, columns.created_at > now - HOUR_S
+    )
+    if transaction.execute(lately).scalar_one() >= MOST_IN_AN_HOUR:
+        raise RefusedError(
+            f"you have asked {MOST_IN_AN_HOUR} times within an hour; try again later"
+        )
+    added = transaction.execute(
+        insert(access_requests)
+        .values(
+            user_name=request.user,
+            targets=" ".join(target.login_name for target in request.targets),
+            permissions=to_words(request.permissions),
+            rule=request.rule,
+            reason=request.reason,
+            created_at=request.created_at,
+            accounts=" ".join(sorted(request.accounts)),
+            break_glass=int(request.is_break_glass),
+            **_changing(request),
+        )
+        .returning(columns.id)
+    )
+    number = int(added.scalar_one())
+    touch(transaction, Part.REQUESTS, [number])
+    return number
+
+
+def update_request(transaction: Transaction, request: AccessRequest) -> None:
+    """Store what has changed in a request. All changes of a store are made one after the other."""
+    transaction.execute(
+        update(access_requests)
+        .where(access_requests.c.id == request.id)
+        .values(**_changing(request))
+    )
+    touch(transaction, Part.REQUESTS, [request.id])
+
+
+def find_request(transaction: Transaction, number: int) -> AccessRequest | None:
+    """Return the request with that number, or None."""
+    query = select(access_requests).where(access_requests.c.id == number)
+    row = transaction.execute(query).first()
+    return None if row is None else _request(row)
+
+
+def list_requests(
+    transaction: Transaction, *, open_only: bool, limit: int = _MOST_LISTED
+) -> list[AccessRequest]:
+    """Return the last `limit` requests, the newest first."""
+    query = select(access_requests).order_by(access_requests.c.id.desc()).limit(limit)
+    if open_only:
+        query = query.where(access_requests.c.state.in_(_OPEN))
+    return [_request(row) for row in transaction.execute(query)]
+
+
+def read_open_requests(
+    transaction: Transaction, only: Collection[int] | None = None
+) -> dict[int, AccessRequest]:
+    """Return the pending and approved requests by number; with `only`, those of these numbers."""
+    query = select(access_requests).where(access_requests.c.state.in_(_OPEN))
+    if only is not None:
+        query = query.where(access_requests.c.id.in_(only))
+    query = query.order_by(access_requests.c.id)
+    return {row.id: _request(row) for row in transaction.execute(query)}
+
+
+def find_open_requests(transaction: Transaction, user: str) -> list[AccessRequest]:
+    """Return the user's requests that are stored as pending or approved; some may be over."""
+    columns = access_requests.c
+    query = select(access_requests).where(columns.user_name == user, columns.state.in_(_OPEN))
+    return [_request(row) for row in transaction.execute(query)]
+
+
+def has_unreviewed(transaction: Transaction, user: str) -> bool:
+    """Return whether a use of break-glass by this user waits for its review."""
+    query = select(access_requests.c.id).where(
+        access_requests.c.user_name == user,
+        access_requests.c.break_glass == 1,
+        access_requests.c.reviewed_by.is_(None),
+    )
+    return transaction.execute(query.limit(1)).first() is not None
+
+
+def put_decision(transaction: Transaction, number: int, decision: Decision) -> None:
+    """Store an approver's decision on a request, in place of an earlier one of the same approver."""
+    transaction.execute(
+        delete(request_decisions).where(
+            request_decisions.c.request == number,
+            request_decisions.c.approver == decision.approver,
+        )
+    )
+    transaction.execute(
+        insert(request_decisions).values(
+            request=number,
+            approver=decision.approver,
+            at=decision.at,
+            is_yes=int(decision.is_yes),
+            lasts_s=decision.lasts_s,
+            note=decision.note,
+        )
+    )
+
+
+def list_decisions(transaction: Transaction, number: int) -> Sequence[Decision]:
+    """Return the decisions on a request, the oldest first."""
+    query = (
+        select(request_decisions)
+        .where(request_decisions.c.request == number)
+        .order_by(request_decisions.c.at)
+    )
+    return [
+        Decision(row.approver, row.at, bool(row.is_yes), row.lasts_s, row.note)
+        for row in transaction.execute(query)
+    ]
+
+
+def read_subjects(transaction: Transaction, user: str) -> frozenset[str]:
+    """Return the subjects of grants that apply to a user now; none for one who is disabled or gone."""
+    enabled = select(users.c.name).where(users.c.name == user, users.c.disabled_at.is_(None))
+    if transaction.execute(enabled).first() is None:
+        return frozenset()
+    groups: set[str] = set()
+    for table in (user_groups, provided_groups):
+        query = select(table.c.group_name).where(table.c.user_name == user)
+        groups.update(transaction.execute(query).scalars())
+    return subjects_of(user, groups)
+
+
+def read_accounts(transaction: Transaction, user: str) -> frozenset[str]:
+    """Return digests of the user's accounts at identity providers, which stay the same for a person."""
+    query = select(identities.c.issuer, identities.c.subject).where(identities.c.user_name == user)
+    return frozenset(
+        hashlib.sha256(f"{row.issuer}\n{row.subject}".encode()).hexdigest()
+        for row in transaction.execute(query)
+    )
+
+
+def end_requests_of(transaction: Transaction, user: str) -> None:
+    """End the open requests of a user who is removed."""
+    mine = access_requests.c.user_name == user
+    _set_state(transaction, RequestState.ENDED, mine & access_requests.c.state.in_(_OPEN))
+
+
+def _close_over(transaction: Transaction, now: float) -> None:
+    """Store the states that follow from the time, so that workers need not keep these requests."""
+    is_over = access_requests.c.ends_at <= now
+    for before, after in (
+        (RequestState.PENDING, RequestState.LAPSED),
+        (RequestState.APPROVED, RequestState.ENDED),
+    ):
+        _set_state(transaction, after, is_over & (access_requests.c.state == before.value))
+
+
+def _set_state(transaction: Transaction, state: RequestState, where: Any) -> None:
+    changed: Iterable[int] = (
+        transaction.execute(
+            update(access_requests)
+            .where(where)
+            .values(state=state.value)
+            .returning(access_requests.c.id)
+        )
+        .scalars()
+        .all()
+    )
+    touch(transaction, Part.REQUESTS, changed)
+
+
+def _changing(request: AccessRequest) -> dict[str, Any]:
+    """Return the columns that change in the life of a request."""
+    return {
+        "lasts_s": request.lasts_s,
+        "ends_at": request.ends_at,
+        "state": request.state.value,
+        "began_at": request.began_at,
+        "reviewed_by": request.reviewed_by,
+    }
+
+
+def _rule(row: Row[Any]) -> RequestRule:
+    return RequestRule(
+        row.id,
+        row.subject,
+        row.app_pattern,
+        row.environment_pattern,
+        from_words(row.permissions),
+        row.longest_s,
+        tuple(row.approvers.split()),
+        row.approvals,
+        row.reason_pattern,
+        bool(row.break_glass),
+        bool(row.step_up),
+    )
+
+
+def _request(row: Row[Any]) -> AccessRequest:
+    return AccessRequest(
+        row.id,
+        row.user_name,
+        tuple(_target(name) for name in row.targets.split()),
+        from_words(row.permissions),
+        row.rule,
+        row.reason,
+        row.lasts_s,
+        row.created_at,
+        row.ends_at,
+        frozenset(row.accounts.split()),
+        bool(row.break_glass),
+        RequestState(row.state),
+        row.began_at,
+        row.reviewed_by,
+    )
+
+
+def _target(login_name: str) -> Target:
+    target = parse_login(login_name)
+    assert target is not None, "it was written from a Target"
+    return target

@@ -1,0 +1,44 @@
+CREATE TABLE request_rules (
+  id SERIAL NOT NULL,
+  subject VARCHAR(80) NOT NULL,
+  app_pattern VARCHAR(128) NOT NULL,
+  environment_pattern VARCHAR(128) NOT NULL,
+  permissions TEXT NOT NULL,
+  longest_s FLOAT NOT NULL,
+  approvers TEXT NOT NULL,
+  approvals INTEGER NOT NULL,
+  reason_pattern TEXT NOT NULL,
+  break_glass INTEGER NOT NULL,
+  step_up INTEGER NOT NULL,
+  created_at FLOAT NOT NULL,
+  PRIMARY KEY (id)
+);
+CREATE TABLE access_requests (
+  id SERIAL NOT NULL,
+  user_name VARCHAR(64) COLLATE "C" NOT NULL,
+  targets TEXT NOT NULL,
+  permissions TEXT NOT NULL,
+  rule INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  lasts_s FLOAT NOT NULL,
+  created_at FLOAT NOT NULL,
+  ends_at FLOAT NOT NULL,
+  accounts TEXT NOT NULL,
+  break_glass INTEGER NOT NULL,
+  state VARCHAR(16) NOT NULL,
+  began_at FLOAT,
+  reviewed_by VARCHAR(64) COLLATE "C",
+  PRIMARY KEY (id)
+);
+CREATE INDEX access_requests_by_state ON access_requests (state);
+CREATE INDEX access_requests_by_user ON access_requests (user_name);
+CREATE TABLE request_decisions (
+  request INTEGER NOT NULL,
+  approver VARCHAR(64) COLLATE "C" NOT NULL,
+  at FLOAT NOT NULL,
+  is_yes INTEGER NOT NULL,
+  lasts_s FLOAT,
+  note TEXT NOT NULL,
+  PRIMARY KEY (request, approver),
+  FOREIGN KEY (request) REFERENCES access_requests (id) ON DELETE CASCADE
+);
