@@ -221,6 +221,7 @@ class Gateway:
             self._note,
             sign_ins,
             self.step_ups,
+            self.requests,
             sign_in_counter(self.tally),
             self.certificates,
             RevokedKeysFile(settings.ssh.revoked_keys_file).why_refused,

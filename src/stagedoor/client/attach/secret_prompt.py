@@ -15,8 +15,8 @@ from stagedoor.laptop.tunnel.prompt import ask_person
 from stagedoor.laptop.tunnel.secret import find_secret
 
 _LATER = (429, 502, 503, 504)
-PROOF_S = 180.0
-"""How long the letters for a proof of presence are valid."""
+WAIT_S = {"step-up": 180.0, "access": 900.0}
+"""How long to wait for a person: the letters for a proof of presence are valid for 3 minutes."""
 ASK_S = 0.2
 """The pause between two requests while waiting for it; the gateway also delays its answer."""
 
@@ -29,22 +29,28 @@ class UnreadError(AttachError):
     """The program that read the output from a pipe has ended."""
 
 
-class StepUpPrompt:
-    """A prompt to prove in a browser that the person is present, while the terminal waits."""
+class PersonPrompt:
+    """A prompt for what a person has to do while the terminal waits.
+
+    They prove in a browser that they are there, or ask for access.
+    """
 
     def __init__(self, about: str) -> None:
         self._about = about
         self._hint = ""
-        self._until = time.monotonic() + PROOF_S
+        self._began = time.monotonic()
 
     def show(self, refusal: Mapping[str, object]) -> bool:
         """Show the person the refusal's hint once. Return False if it has none, or the time is over."""
-        hint = refusal.get("step_up")
-        if not isinstance(hint, str) or time.monotonic() >= self._until:
+        hint = refusal.get("step")
+        if not isinstance(hint, str):
+            return False
+        wait_s = WAIT_S.get(hint.partition(":")[0], 0.0)
+        if time.monotonic() >= self._began + wait_s:
             return False
         if hint != self._hint:
             self._hint = hint
-            show(f"stagedoor: {self._about}: step-up: {clean(hint)}\n")
+            show(f"stagedoor: {self._about}: {clean(hint)}\n")
         return True
 
 
@@ -70,7 +76,7 @@ class SecretPrompt:
         or a proof, and a gateway that is busy or away raises LostError, after which the caller retries.
         """
         tries = 0
-        proof = StepUpPrompt(about)
+        person = PersonPrompt(about)
         while True:
             secret = None if self._secret is None else self._secret.value
             try:
@@ -85,7 +91,7 @@ class SecretPrompt:
             if answer.status == 200:
                 return said
             why = clean(str(said.get("message", f"it answers {answer.status}")))
-            if answer.status == 403 and not is_again and proof.show(said):
+            if answer.status == 403 and not is_again and person.show(said):
                 body = {**body, "waits": True}
                 time.sleep(ASK_S)
                 continue

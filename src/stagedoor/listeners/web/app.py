@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.recording_service import RecordingService
+from stagedoor.admin.request_service import RequestService
 from stagedoor.listeners.web.account import AccountPages, InvitationPages
 from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.api import Files
@@ -30,6 +31,7 @@ from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import PendingConnections
 from stagedoor.listeners.web.replay import Replay
+from stagedoor.listeners.web.request_pages import RequestPages
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
 from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
@@ -55,8 +57,11 @@ from stagedoor.signin.step_up import StepUpService
 from stagedoor.wire.http.fields import parse_credential
 from stagedoor.wire.terminal.frames import SUBPROTOCOL, Hello, Notice, NoticeKind, TerminalError
 
-_PROOF_WAIT_S = 15.0
-"""How long a request waits for a proof of presence. Proxies cut off slow answers, so clients ask again."""
+_PERSON_WAIT_S = 15.0
+"""How long a request waits for a proof of presence, or for an approver.
+
+Proxies cut off slow answers, so clients ask again.
+"""
 
 
 class WebApp:
@@ -73,6 +78,7 @@ class WebApp:
         passkeys: PasskeyRegistry,
         proofs: PasskeyChecks,
         step_ups: StepUpService,
+        requests: RequestService,
         recordings: RecordingService,
         limits: WebLimits,
         max_upload_bytes: int,
@@ -87,7 +93,10 @@ class WebApp:
         self.sessions: set[TerminalSession] = set()
         self.files = Files(self._guard, passes, access, max_upload_bytes)
         may_use_passkeys, has_any = proofs.is_sign_in_possible, recordings.has_any
-        pages = Pages(self._guard, passes, sign_ins, has_any, passkeys=may_use_passkeys)
+        pages = Pages(
+            *(self._guard, passes, sign_ins, has_any, requests.is_concerned),
+            passkeys=may_use_passkeys,
+        )
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
         self._terminals = Terminals(
@@ -108,6 +117,7 @@ class WebApp:
             *AccountPages(self._guard, pages, passes, credentials, passkeys).routes,
             *PasskeyApi(self._guard, passes, passkeys, proofs, step_ups).routes,
             *StepUpPages(self._guard, pages, passkeys, step_ups, sign_ins).routes,
+            *RequestPages(self._guard, pages, requests).routes,
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *self._terminals.routes,
@@ -166,9 +176,14 @@ class WebApp:
             return refused(identity, None, target)
         grant = await self._flow.authorise(identity, target)
         steps: list[StartStep] = []
-        if isinstance(grant, Grant) and "authorization" in request.headers:
-            # A program shows its user the steps, then repeats the request to wait for the proof.
-            wait_s = _PROOF_WAIT_S if body.get("waits") is True else 0.0
+        is_program = "authorization" in request.headers
+        # A program shows its user the steps, then repeats the request to wait for a person.
+        wait_s = _PERSON_WAIT_S if body.get("waits") is True else 0.0
+        if isinstance(grant, Denial) and is_program:
+            grant = await self._flow.wait_for_access(
+                identity, target, grant, steps.append, waits=True, wait_s=wait_s
+            )
+        if isinstance(grant, Grant) and is_program:
             grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
         elif isinstance(grant, Grant):
             grant = await self._flow.check_step_up(identity, grant)

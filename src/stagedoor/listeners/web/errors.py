@@ -18,7 +18,7 @@ class ClientClosedError(Exception):
 def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = False) -> Response:
     """Return a denial as JSON, with the HTTP status of its reason.
 
-    The answer includes the step-up among `steps`, and with `logins` that `stagedoor login` gets a
+    The answer includes what a person has to do among `steps`, and with `logins` that `stagedoor login` gets a
     credential.
     """
     status = 401 if denial.reason in _UNAUTHENTICATED else status_of(denial.reason)
@@ -33,5 +33,5 @@ def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = F
     if status == 401 and logins:
         body["login"] = True
     for step in steps:
-        body["step_up"] = step.detail
+        body["step"] = f"{step.name}: {step.detail}"
     return JSONResponse(body, status, headers)

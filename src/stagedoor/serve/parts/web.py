@@ -10,6 +10,7 @@ from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
+from stagedoor.admin.request_service import RequestService
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.laptop.onefile import client_file
 from stagedoor.listeners.web.app import WebApp
@@ -52,6 +53,7 @@ def web_listener(
     note: Note,
     sign_ins: ProviderSignIns,
     step_ups: StepUpService,
+    requests: RequestService,
     on_sign_in: Callable[[Identity], None],
     certificates: UserCertificates | None,
     refused: RefusedKeys,
@@ -87,6 +89,7 @@ def web_listener(
             PasskeyRegistry(context),
             PasskeyChecks(context),
             step_ups,
+            requests,
             RecordingService(settings, database, policy),
             _limits(settings),
             settings.web.max_upload_mib * MIB,

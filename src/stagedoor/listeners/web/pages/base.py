@@ -53,12 +53,14 @@ class Pages:
         passes: PassService,
         sign_ins: ProviderSignIns,
         shows_recordings: Callable[[Identity], bool],
+        shows_requests: Callable[[Identity], bool],
         *,
         passkeys: bool,
     ) -> None:
         """Make the routes; `passkeys` says whether users may sign in with a passkey.
 
-        `shows_recordings` returns whether there are recordings that a user may play.
+        `shows_recordings` returns whether there are recordings that a user may play, `shows_requests` whether
+        they may ask for access or decide on requests.
         """
         self._guard = guard
         self._has_passkeys = passkeys
@@ -66,6 +68,7 @@ class Pages:
         self._passes = passes
         self._sign_ins = sign_ins
         self._shows_recordings = shows_recordings
+        self._shows_requests = shows_requests
         self._assets = Assets()
         self.place = self._place = PagePath(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
@@ -93,7 +96,12 @@ class Pages:
 
     def describe_user(self, identity: Identity) -> PageUser:
         """Return the user as the header of a page shows them."""
-        return PageUser(identity.name, identity.is_person, self._shows_recordings(identity))
+        return PageUser(
+            identity.name,
+            identity.is_person,
+            self._shows_recordings(identity),
+            self._shows_requests(identity),
+        )
 
     async def identify(self, request: Request) -> Identity | Response:
         """Return the identity of the browser's session, or the answer to send instead."""
@@ -268,6 +276,9 @@ class Pages:
         grant = await self._flow.authorise(identity, target)
         if isinstance(grant, Denial):
             self._flow.deny(grant, web(self._guard.source_of(request)), identity, target)
+            if self._flow.may_ask(identity, target, grant):
+                wanted = urlencode({"app": target.login_name})
+                return RedirectResponse(f"{self._place.path}/requests?{wanted}", SEE_OTHER)
             return self.message("Not let in", grant.line, status_of(grant.reason), identity)
         if isinstance(await self._flow.check_step_up(identity, grant), Denial):
             wanted = urlencode({"next": _back_to(request, self._home_path)})

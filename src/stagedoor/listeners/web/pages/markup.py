@@ -92,6 +92,8 @@ class PageUser:
     is_person: bool
     shows_recordings: bool = False
     """Whether there are recordings that the user may play."""
+    shows_requests: bool = False
+    """Whether the user may ask for access, or decide on requests."""
 
 
 @dataclass(frozen=True, slots=True)

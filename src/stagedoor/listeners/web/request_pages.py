@@ -1,0 +1,174 @@
+"""The pages of access requests: to ask for access, to wait, and to decide."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.admin.access_requests import RequestRecord
+from stagedoor.admin.request_service import RequestService, describe_end
+from stagedoor.listeners.web.guard import RequestGuard
+from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
+from stagedoor.model.access_request import AccessRequest, RequestState, show_period
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.target import Target
+from stagedoor.model.units import MINUTE_S
+from stagedoor.wire.target import MAX_SHOWN_CHARS, parse_login
+
+REFRESH_S = 2
+"""The interval at which a page loads itself again while its request is pending. It needs no script."""
+
+
+class RequestPages:
+    """The routes of these pages. Belongs to one event loop. A GET changes nothing."""
+
+    def __init__(self, guard: RequestGuard, pages: Pages, requests: RequestService) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._requests = requests
+        self._path = f"{pages.place.path}/requests"
+        self.routes: list[BaseRoute] = [
+            Route("/requests", self._show_all, methods=["GET"]),
+            Route("/requests", self._ask, methods=["POST"]),
+            Route("/requests/{number:int}", self._show, methods=["GET"]),
+            Route("/requests/{number:int}/{act}", self._act, methods=["POST"]),
+        ]
+
+    async def _show_all(self, request: Request) -> Response:
+        identity = await self._pages.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        return await self._all(request, identity, request.query_params.get("app", ""))
+
+    async def _all(
+        self, request: Request, identity: Identity, app: str, wrong: str = "", reason: str = ""
+    ) -> Response:
+        open_requests = await self._requests.list_requests(identity)
+        if isinstance(open_requests, Denial):
+            return self._pages.refuse(request, open_requests, identity)
+        target = parse_login(app)
+        offer = None if target is None else self._requests.find_offer(identity, target)
+        if offer is not None and offer.request is not None:
+            return RedirectResponse(f"{self._path}/{offer.request.id}", SEE_OTHER)
+        page = self._pages.place.page(
+            "requests.html",
+            visitor=self._pages.describe_user(identity),
+            requests=[(r, r.state_at(self._guard.flow.now())) for r in open_requests],
+            app=app[:MAX_SHOWN_CHARS],
+            offer=offer,
+            wrong=wrong,
+            reason=reason,
+            may_ask=self._requests.may_ask(identity),
+            show_period=show_period,
+        )
+        return HTMLResponse(page, 403 if wrong else 200)
+
+    async def _ask(self, request: Request) -> Response:
+        fields = await self._pages.read_form(request)
+        if isinstance(fields, Response):
+            return fields
+        identity = await self._pages.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        apps, reason = fields.get("app", ""), fields.get("reason", "")
+        targets = _targets(apps)
+        minutes = _minutes(fields.get("minutes", ""))
+        if targets is None or minutes is None:
+            wrong = "name apps as the home page does, and a number of minutes"
+            return await self._all(request, identity, apps, wrong, reason)
+        made = await self._requests.make(identity, targets, reason, minutes or None)
+        if isinstance(made, Denial):
+            return await self._all(request, identity, apps, made.line, reason)
+        return RedirectResponse(f"{self._path}/{made.id}", SEE_OTHER)
+
+    async def _show(self, request: Request) -> Response:
+        identity = await self._pages.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        record = await self._requests.read(identity, request.path_params["number"])
+        if isinstance(record, Denial):
+            return self._pages.refuse(request, record, identity)
+        return HTMLResponse(self._one(identity, record))
+
+    def _one(self, identity: Identity, record: RequestRecord) -> str:
+        now, asked = self._guard.flow.now(), record.request
+        state, is_own = asked.state_at(now), asked.user == identity.name
+        onward = None
+        if is_own and state is RequestState.APPROVED and len(asked.targets) == 1:
+            onward = f"{self._pages.place.path}/app/{asked.targets[0].login_name}"
+        return self._pages.place.page(
+            "request.html",
+            visitor=self._pages.describe_user(identity),
+            request=asked,
+            rule=self._requests.find_rule_of(asked),
+            decisions=record.decisions,
+            state=state,
+            said="" if state is RequestState.PENDING else describe_end(record, now),
+            is_own=is_own,
+            may_leave=is_own and state in (RequestState.PENDING, RequestState.APPROVED),
+            may_decide=not is_own and state is RequestState.PENDING,
+            may_review=not is_own and asked.is_break_glass and asked.reviewed_by is None,
+            minutes=f"{asked.lasts_s / MINUTE_S:.0f}",
+            refresh_s=REFRESH_S if is_own and state is RequestState.PENDING else None,
+            onward=onward,
+            path=f"{self._path}/{asked.id}",
+            show_period=show_period,
+        )
+
+    async def _act(self, request: Request) -> Response:
+        fields = await self._pages.read_form(request)
+        if isinstance(fields, Response):
+            return fields
+        identity = await self._pages.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        number = request.path_params["number"]
+        result = await self._perform(identity, number, request.path_params["act"], fields)
+        if result is None:
+            return self._pages.message("Not found", "There is no such page here.", 404, identity)
+        if isinstance(result, Denial):
+            if result.reason is Reason.STEP_UP_NEEDED:
+                step_up = f"{self._pages.place.path}/step-up?next={self._path}/{number}"
+                return RedirectResponse(step_up, SEE_OTHER)
+            return self._pages.message(
+                "Nothing was changed", result.line, page_status(result), identity
+            )
+        return RedirectResponse(f"{self._path}/{number}", SEE_OTHER)
+
+    async def _perform(
+        self, identity: Identity, number: int, act: str, fields: dict[str, str]
+    ) -> AccessRequest | Denial | None:
+        match act:
+            case "approve":
+                minutes = _minutes(fields.get("minutes", ""))
+                if minutes is None:
+                    return Denial(Reason.BAD_REQUEST, "give a number of minutes")
+                return await self._requests.decide(
+                    identity, number, is_yes=True, lasts_s=minutes or None
+                )
+            case "deny":
+                note = fields.get("why", "")
+                return await self._requests.decide(identity, number, is_yes=False, note=note)
+            case "withdraw":
+                return await self._requests.leave(identity, number)
+            case "review":
+                return await self._requests.review(identity, number)
+        return None
+
+
+def _targets(apps: str) -> Sequence[Target] | None:
+    """Return the apps of a form, with blanks or commas between; None if a word is no app's name."""
+    targets = [parse_login(word) for word in apps.replace(",", " ").split()]
+    named = [target for target in targets if target is not None]
+    return named if len(named) == len(targets) else None
+
+
+def _minutes(text: str) -> float | None:
+    """Return a number of minutes in seconds, 0 for an empty field, None for any other text."""
+    text = text.strip()
+    if not text:
+        return 0.0
+    is_number = text.isascii() and text.isdigit() and len(text) < 7
+    return float(text) * MINUTE_S if is_number else None

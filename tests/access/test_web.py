@@ -1,0 +1,164 @@
+"""The pages of access requests, by HTTP alone: attacks first."""
+
+import html
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from stagedoor.admin import access_requests as requests
+from stagedoor.admin import service as admin
+from stagedoor.model.access_request import RequestRule, RequestState
+from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.people import PlainBrowser
+from tests.web.conftest import SETTINGS
+
+RULE = RequestRule(0, "group:dev", "app*", longest_s=7200, approvers=("group:sre",))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("requests"), SETTINGS) as gateway:
+        with gateway.service() as service:
+            for name, group in (("dev", "dev"), ("bob", "sre"), ("eve", "other")):
+                admin.add_user(service, name, groups=[group], password=PASSWORD)
+            requests.add_rule(service, RULE)
+        yield gateway.start()
+
+
+@pytest.fixture
+def port(gateway: Gateway) -> int:
+    return gateway.port("web")
+
+
+@pytest.fixture(autouse=True)
+def no_request_is_left(gateway: Gateway) -> Iterator[None]:
+    yield
+    with gateway.changed() as service:
+        for request in requests.list_requests(service, open_only=True):
+            requests.leave_request(service, request.id)
+
+
+def signed_in(port: int, name: str) -> PlainBrowser:
+    browser = PlainBrowser(port)
+    assert browser.sign_in(name).status == 303
+    return browser
+
+
+def ask(browser: PlainBrowser, app: str = "app01", reason: str = "INC-1") -> int:
+    answer = browser.post("/requests", app=app, reason=reason, minutes="30")
+    assert answer.status == 303, answer.text
+    return int(answer.headers["location"].rpartition("/")[2])
+
+
+def state(gateway: Gateway, number: int) -> RequestState:
+    with gateway.service() as service:
+        return requests.read_request(service, number).request.state_at(service.clock())
+
+
+@pytest.mark.access(12)
+def test_a_link_that_is_opened_decides_nothing(gateway: Gateway, port: int) -> None:
+    number = ask(signed_in(port, "dev"))
+    bob = signed_in(port, "bob")
+    for act in ("approve", "deny", "withdraw", "review"):
+        assert bob.get(f"/requests/{number}/{act}").status in (404, 405)
+    assert bob.get(f"/requests/{number}").status == 200
+    assert state(gateway, number) is RequestState.PENDING
+
+
+def test_no_page_of_another_site_decides(gateway: Gateway, port: int) -> None:
+    number = ask(signed_in(port, "dev"))
+    bob = signed_in(port, "bob")
+    for origin in (None, "null", "https://evil.example"):
+        elsewhere = PlainBrowser(port, host=bob.host, cookie=bob.cookie, origin=origin)
+        assert elsewhere.post(f"/requests/{number}/approve").status == 403
+        assert elsewhere.post("/requests", app="app02", reason="x").status == 403
+    assert state(gateway, number) is RequestState.PENDING
+
+
+@pytest.mark.access(9)
+def test_only_an_approver_who_is_another_person_decides(gateway: Gateway, port: int) -> None:
+    dev, eve = signed_in(port, "dev"), signed_in(port, "eve")
+    number = ask(dev)
+    own = dev.post(f"/requests/{number}/approve")
+    assert (own.status, "is your own" in own.text) == (403, True)
+    hidden = [eve.post(f"/requests/{n}/approve").text for n in (number, 999_999)]
+    assert hidden[0] == hidden[1]
+    assert "there is no such request" in hidden[0]
+    assert eve.get(f"/requests/{number}").status == 403
+    token = PlainBrowser(port)
+    assert token.sign_in("bob", gateway.token("bob")).status == 303
+    assert "only a person" in token.post(f"/requests/{number}/approve").text
+    assert state(gateway, number) is RequestState.PENDING
+
+
+def test_what_a_reason_holds_is_text(port: int) -> None:
+    reason = "<script>alert(1)</script> \"'&"
+    number = ask(signed_in(port, "dev"), reason=reason)
+    for path in (f"/requests/{number}", "/requests"):
+        page = signed_in(port, "bob").get(path).text
+        assert "<script>alert" not in page
+        assert html.escape(reason).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
+
+
+@pytest.mark.access(19)
+def test_a_user_who_may_ask_for_nothing_sees_the_refusal_as_before(port: int) -> None:
+    eve = signed_in(port, "eve")
+    refused = eve.get("/app/app01")
+    assert refused.status == 403
+    assert "no grant for" in refused.text
+    assert "equest" not in refused.text
+    assert "equest" not in eve.get("/").text
+    wrong = eve.post("/requests", app="app01", reason="x")
+    assert (wrong.status, "you may not ask for that" in wrong.text) == (403, True)
+
+
+@pytest.mark.access(3)
+def test_the_refusal_is_a_form_and_the_terminal_opens_after_the_approval(
+    gateway: Gateway, port: int
+) -> None:
+    dev, bob = signed_in(port, "dev"), signed_in(port, "bob")
+    leads = dev.get("/app/app01")
+    assert (leads.status, leads.headers["location"]) == (303, "/requests?app=app01")
+    form = dev.get(leads.headers["location"]).text
+    assert "app01 is open on request (2 h at most; group:sre decides)" in form
+    assert 'value="app01"' in form
+    wrong = dev.post("/requests", app="app01", reason="")
+    assert (wrong.status, "give a reason" in wrong.text) == (403, True)
+    number = ask(dev, reason="INC-2, stuck")
+    waits = dev.get(f"/requests/{number}").text
+    assert '<meta http-equiv="refresh" content="2">' in waits
+    gateway.wait_for_policy()
+    assert dev.get("/requests?app=app01").headers["location"] == f"/requests/{number}"
+
+    assert f'href="/requests/{number}"' in bob.get("/requests").text
+    shown = bob.get(f"/requests/{number}").text
+    assert "INC-2, stuck" in shown
+    assert re.search(r'name="minutes"[^>]*max="30"', shown)
+    assert bob.post(f"/requests/{number}/approve", minutes="10").status == 303
+    assert state(gateway, number) is RequestState.APPROVED
+    gateway.wait_for_policy()
+    assert 'content="0;url=/app/app01"' in dev.get(f"/requests/{number}").text
+    assert dev.get("/app/app01").status in (200, 503), "503 where the page is not built"
+    assert dev.post(f"/requests/{number}/withdraw").status == 303
+    assert state(gateway, number) is RequestState.ENDED
+
+
+def test_a_denied_request_says_why(gateway: Gateway, port: int) -> None:
+    dev, bob = signed_in(port, "dev"), signed_in(port, "bob")
+    number = ask(dev)
+    assert bob.post(f"/requests/{number}/deny", why="use staging").status == 303
+    assert f"request {number} was denied by bob: use staging" in dev.get(f"/requests/{number}").text
+    late = bob.post(f"/requests/{number}/approve")
+    assert "is denied already" in late.text
+
+
+def test_a_rule_with_step_up_leads_the_approver_to_the_proof(gateway: Gateway, port: int) -> None:
+    with gateway.changed() as service:
+        rule = RequestRule(0, "user:dev", "secret", approvers=("user:bob",), needs_step_up=True)
+        requests.add_rule(service, rule)
+    number = ask(signed_in(port, "dev"), "secret")
+    leads = signed_in(port, "bob").post(f"/requests/{number}/approve")
+    assert leads.status == 303
+    assert leads.headers["location"] == f"/step-up?next=/requests/{number}"
+    assert state(gateway, number) is RequestState.PENDING
