@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
+from stagedoor.holder.folder import FOLDER as TERMINALS
 from stagedoor.holder.folder import end_all
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Admission, Grant
@@ -60,12 +61,12 @@ class LocalShells:
         self._starter = Starter(sign_host, start_timeout_s)
         self._drain_grace_s = drain_grace_s
         self._folder = folder.absolute()
-        self._places = {
+        self._runner = {
             shell.target: ShellFolder(self._folder / shell.target.login_name) for shell in entries
         }
         self._orders = {
             shell.target: Order(
-                shell, str(self._places[shell.target].folder), idle_stop_s, drain_grace_s
+                shell, str(self._runner[shell.target].folder), idle_stop_s, drain_grace_s
             )
             for shell in entries
         }
@@ -78,16 +79,16 @@ class LocalShells:
 
     def targets(self) -> tuple[Target, ...]:
         """Return the targets in the settings, sorted."""
-        return tuple(sorted(self._places, key=str))
+        return tuple(sorted(self._runner, key=str))
 
     def knows(self, target: Target) -> bool:
         """Return whether the target is in the settings."""
-        return target in self._places
+        return target in self._runner
 
     def find_ready(self, grant: Grant) -> Shell | None:
         """Return the shell if it runs and its settings have not changed, and mark it as used."""
         target = grant.target
-        place = self._places.get(target)
+        place = self._runner.get(target)
         if place is None:
             return None
         with suppress(OSError, ValueError), place.locked(shared=True, wait=False):
@@ -102,7 +103,7 @@ class LocalShells:
         if (shell := self.find_ready(grant)) is not None:
             return shell
         target = grant.target
-        place = self._places.get(target)
+        place = self._runner.get(target)
         if place is None:
             return no_app(target)
         return await self._starts.join(target, partial(self._start, target, place), progress)
@@ -114,7 +115,7 @@ class LocalShells:
 
     async def observe(self, target: Target) -> ShellState:
         """Return the state of the shell, by its folder."""
-        place = self._places.get(target)
+        place = self._runner.get(target)
         if place is None:
             return ShellState.ABSENT
         if self._running(target):
@@ -133,7 +134,7 @@ class LocalShells:
 
     def touch(self, target: Target) -> None:
         """Record that the shell is in use until a session is open; the process counts its sessions itself."""
-        place = self._places.get(target)
+        place = self._runner.get(target)
         if place:
             with suppress(OSError):
                 place.mark_used()
@@ -155,7 +156,7 @@ class LocalShells:
         Raises OSError.
         """
         self._keys_until = keys_until(self._keys_until, self._now())
-        for target, place in self._places.items():
+        for target, place in self._runner.items():
             if place.folder.is_dir():
                 self._write_keys(target, place)
         for place in self._left_over():
@@ -178,14 +179,14 @@ class LocalShells:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             _wait_for_end(stopping, 5)
-        for place in (*self._places.values(), *self._left_over()):
+        for place in (*self._runner.values(), *self._left_over()):
             end_all(place.terminals)
             tmux.end(place.folder)
-            end_jobs(place.terminals)
+            end_jobs(TERMINALS, str(place.terminals))
 
     def _terminate(self, stack: ExitStack) -> Iterator[tuple[int, int]]:
         """Send SIGTERM to each process, and yield its pid and its life sign, which `stack` closes."""
-        configured = [place for place in self._places.values() if place.folder.is_dir()]
+        configured = [place for place in self._runner.values() if place.folder.is_dir()]
         for place in (*configured, *self._left_over()):
             # The lock waits for the end of a start, so that its process is not missed.
             with place.locked():
@@ -199,14 +200,14 @@ class LocalShells:
 
     def _left_over(self) -> Iterator[ShellFolder]:
         """Yield the folders of shells that are no longer in the settings."""
-        known = {place.folder for place in self._places.values()}
+        known = {place.folder for place in self._runner.values()}
         with suppress(FileNotFoundError):
             for folder in self._folder.iterdir():
                 if folder not in known and (folder / "state.json").exists():
                     yield ShellFolder(folder)
 
     def _running(self, target: Target) -> Running | None:
-        place = self._places.get(target)
+        place = self._runner.get(target)
         with suppress(OSError, ValueError):
             return place.running() if place else None
         return None

@@ -1,4 +1,4 @@
-"""Background jobs in a shell that outlive their session, for example with `nohup` or `setsid`."""
+"""Processes in a shell that outlive what started them, for example with `nohup` or `setsid`."""
 
 import os
 import select
@@ -8,20 +8,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from stagedoor.holder.folder import FOLDER
-
 GRACE_S = 2.0
 """Seconds that a job has to end after SIGTERM."""
 ROUNDS = 5
 """The number of attempts, since a job may start another just before its end."""
 
 
-def end_jobs(terminals: Path) -> None:
-    """End every process whose environment names this folder for terminals, as each job's in a shell does.
+def end_jobs(variable: str, value: str) -> None:
+    """End every process that has this variable in its environment, as all of one shell or one run have.
 
     Blocks. A process that has cleared its environment, or that runs under another account (sudo), is missed.
     """
-    entry = f"{FOLDER}={terminals}".encode()
+    entry = f"{variable}={value}".encode()
     for _ in range(ROUNDS):
         with ExitStack() as stack:
             jobs = list(_open_processes(entry, stack))

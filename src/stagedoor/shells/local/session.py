@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Protocol
 
 import asyncssh
@@ -20,17 +19,12 @@ from stagedoor.shells.local.pump import InputPump, OutputPump
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.local.terminal import SIGNALS, Terminal, signal_name
 from stagedoor.shells.local.tmux import VARIABLE as TMUX
+from stagedoor.shells.local.variables import describe_account, describe_app, drop_nul
 
 # RFC 4254 §6.10.
 _CANNOT_START = 127
 _LAST_WORDS_S = 0.1
 """Seconds for output that is still on its way through the terminal when a login has ended."""
-_OWN = Path(__file__).with_name("bin")
-"""The folder with Stagedoor's own program, `stagedoor-get`. It is last in PATH, so that it hides no other."""
-_FUNCTION = {"BASH_FUNC_stagedoor-get%%": f'() {{ {shlex.quote(f"{_OWN}/stagedoor-get")} "$@"; }}'}
-"""The same program as an exported function of bash, which stays when /etc/profile sets another PATH."""
-_PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{_OWN}"
-
 _HOLDER = [sys.executable, "-m", "stagedoor.holder"]
 """The command with which the gateway starts the holder of terminals in a shell of this machine."""
 
@@ -171,12 +165,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         chan, account = self._channel, self._context.account
         client, client_port = chan.get_extra_info("peername")[:2]
         here, port = chan.get_extra_info("sockname")[:2]
-        environment = {
-            "HOME": account.home,
-            "LOGNAME": account.name,
-            "USER": account.name,
-            "SHELL": shell,
-            "PATH": _PATH,
+        environment = describe_account(account, shell) | {
             "SSH_CLIENT": f"{client} {client_port} {port}",
             "SSH_CONNECTION": f"{client} {client_port} {here} {port}",
             TERMINALS: self._context.terminals,
@@ -188,16 +177,14 @@ class Session(asyncssh.SSHServerSession[bytes]):
             for name, value in chan.get_environment().items()
             if name == "LANG" or (name.startswith("LC_") and name.isidentifier())
         }
-        if shell.rpartition("/")[2] == "bash":
-            environment |= _FUNCTION
-        environment |= self._context.shell.env
+        environment |= describe_app(self._context.shell, shell)
         if self._terminal is not None:
             environment["TERM"] = self._terminal.type or "dumb"
             environment["SSH_TTY"] = self._terminal.path
         agent = chan.get_agent_path()
         if agent:
             environment["SSH_AUTH_SOCK"] = agent
-        return {k: v for k, v in environment.items() if "\0" not in f"{k}{v}"}
+        return drop_nul(environment)
 
     # While the child runs.
 

@@ -97,6 +97,11 @@ class Starter:
         return running
 
 
+def pass_environment() -> dict[str, str]:
+    """Return the variables of this process that one outside of the gateway gets."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
 def _process(place: ShellFolder) -> "subprocess.Popen[bytes]":
     """Start the process, which then waits for its order. Raises OSError."""
     with place.errors.open("wb") as errors:
@@ -107,7 +112,7 @@ def _process(place: ShellFolder) -> "subprocess.Popen[bytes]":
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd="/",
-            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            env=pass_environment(),
             start_new_session=True,
         )
 

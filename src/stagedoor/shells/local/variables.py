@@ -1,0 +1,35 @@
+"""The variables of a local shell that its sessions and its runs have in common. Pure."""
+
+import shlex
+from pathlib import Path
+
+from stagedoor.shells.local.process import LocalAccount
+from stagedoor.shells.local.settings import LocalShell
+
+_OWN = Path(__file__).with_name("bin")
+"""The folder with Stagedoor's own program, `stagedoor-get`. It is last in PATH, so that it hides no other."""
+_FUNCTION = {"BASH_FUNC_stagedoor-get%%": f'() {{ {shlex.quote(f"{_OWN}/stagedoor-get")} "$@"; }}'}
+"""The same program as an exported function of bash, which stays when /etc/profile sets another PATH."""
+_PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{_OWN}"
+
+
+def describe_account(account: LocalAccount, shell: str) -> dict[str, str]:
+    """Return the variables of every login (login(1)); `shell` is the path of the login shell."""
+    return {
+        "HOME": account.home,
+        "LOGNAME": account.name,
+        "USER": account.name,
+        "SHELL": shell,
+        "PATH": _PATH,
+    }
+
+
+def describe_app(settings: LocalShell, shell: str) -> dict[str, str]:
+    """Return the app's variables, which win over all others."""
+    function = _FUNCTION if shell.rpartition("/")[2] == "bash" else {}
+    return {**function, **settings.env}
+
+
+def drop_nul(variables: dict[str, str]) -> dict[str, str]:
+    """Return the variables without those that no environment can hold (environ(7))."""
+    return {name: value for name, value in variables.items() if "\0" not in f"{name}{value}"}
