@@ -1,4 +1,7 @@
-"""`python -m stagedoor.holder attach NAME | join NAME | list | end NAME`, run in a shell by the gateway."""
+"""`python -m stagedoor.holder attach NAME | join NAME | list | end NAME`, run in a shell by the gateway.
+
+`run`, which holds a one-off task, reads its order from standard input.
+"""
 
 import os
 import signal
@@ -8,7 +11,7 @@ from stagedoor.holder.attach import attach, join
 from stagedoor.holder.end import end
 from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE, FolderError, folder, listing, socket_of
 
-USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | end NAME"
+USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | end NAME | run"
 
 
 def main(arguments: list[str]) -> int:
@@ -33,6 +36,10 @@ def main(arguments: list[str]) -> int:
                     return 0
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return 1
+            case ["run"]:
+                from stagedoor.holder import run  # ctypes, which a terminal needs not
+
+                return run.main()
     except (FolderError, OSError) as error:
         why = error if isinstance(error, FolderError) else error.strerror
         print(f"stagedoor: {why}", file=sys.stderr)

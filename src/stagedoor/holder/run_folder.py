@@ -1,0 +1,280 @@
+"""The folder of one run: its log, its status and the way for its input. The holder writes, the gateway reads.
+
+    status.json                the state, atomically replaced; the holder has a flock on `life` while it lives
+    life
+    input                      a FIFO with the frames of `run_input`
+    00000000000000000000.log   the output from that offset on, as it came, in segments
+    00000000000000000000.err   which of a segment's bytes came from standard error: pairs of offsets
+
+A segment ends at SEGMENT_BYTES, and the oldest goes when there are more than SEGMENTS. A reader has its own
+descriptor, so neither slows the other down.
+"""
+
+import fcntl
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SEGMENT_BYTES = 8 * 1024 * 1024
+SEGMENTS = 8
+"""The log has 64 MiB at most."""
+MAX_INDEX_BYTES = 1024 * 1024
+_PAIR = struct.Struct(">QQ")
+_STATUS_BYTES = 4096
+MAX_DETAIL_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """The state of a run, as its holder writes it.
+
+    `state` is `running` or how the task ended, then with `code`, its exit code. `size` is the number of
+    bytes of output so far, written at the end. `pid` is the holder's.
+    """
+
+    state: str
+    pid: int
+    code: int | None = None
+    ended_at: float | None = None
+    detail: str = ""
+    size: int = 0
+
+
+def parse_status(text: bytes) -> RunStatus:
+    """Parse the content of `status.json`. Raises ValueError."""
+    fields = json.loads(text)
+    try:
+        status = RunStatus(**fields)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    numbers = (status.pid, status.size, *(() if status.code is None else (status.code,)))
+    texts = (status.state, status.detail)
+    is_time = status.ended_at is None or isinstance(status.ended_at, int | float)
+    if not (is_time and all(isinstance(text, str) for text in texts)):
+        raise ValueError("the status of a run has a wrong type")
+    if not all(isinstance(number, int) and 0 <= number < 2**63 for number in numbers):
+        raise ValueError("the status of a run has a wrong number")
+    return status
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.input = folder / "input"
+        self.errors = folder / "holder.log"
+        self._status = folder / "status.json"
+        self._life = folder / "life"
+
+    def read_status(self) -> RunStatus | None:
+        """Return what the holder wrote last, or None if nothing yet. Raises OSError, ValueError."""
+        try:
+            text = self._status.read_bytes()[:_STATUS_BYTES]
+        except FileNotFoundError:
+            return None
+        return parse_status(text)
+
+    def write_status(self, status: RunStatus) -> None:
+        """Replace the status. Raises OSError."""
+        draft = self._status.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(status)), encoding="ascii")
+        draft.chmod(0o600)
+        draft.rename(self._status)
+
+    def show_life(self) -> int:
+        """Return the descriptor that is this process's sign of life: it must stay open. Raises OSError."""
+        fd = os.open(self._life, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+
+    def is_alive(self) -> bool:
+        """Return whether the holder lives. The kernel releases its lock however it ends."""
+        try:
+            fd = os.open(self._life, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def list_segments(self) -> list[int]:
+        """Return the offsets at which the log's segments begin, in order. Raises OSError."""
+        return sorted(int(path.stem) for path in self.folder.glob("*.log") if path.stem.isdigit())
+
+    def measure(self) -> tuple[int, int]:
+        """Return the offsets of the first byte that is kept and after the last one. Raises OSError."""
+        starts = self.list_segments()
+        if not starts:
+            return 0, 0
+        return starts[0], starts[-1] + self.find_segment(starts[-1], ".log").stat().st_size
+
+    def find_segment(self, start: int, suffix: str) -> Path:
+        """Return the path of a file of the segment that begins at `start`."""
+        return self.folder / f"{start:020}{suffix}"
+
+
+class LogWriter:
+    """The log that a holder writes. A disk that fails leaves a gap in it and does not stop the task."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.size = 0
+        """The bytes of output so far, whether they were written or not."""
+        self.problem = ""
+        """Why a part of the output is missing."""
+        self._files: tuple[int, int] | None = None
+        self._start = 0
+        self._pair = (0, 0)
+        self._pairs = 0
+
+    def append(self, data: bytes, *, is_error: bool) -> None:
+        """Write output."""
+        try:
+            log, index = self._open()
+            if is_error:
+                self._mark(index, self.size + len(data))
+            view = memoryview(data)
+            while view:
+                view = view[os.write(log, view) :]
+        except OSError as error:
+            self.problem = f"a part of the output could not be written: {error.strerror}"
+            self._close_segment()
+        self.size += len(data)
+
+    def _open(self) -> tuple[int, int]:
+        if self._files is not None and (
+            self.size - self._start >= SEGMENT_BYTES or self._pairs * _PAIR.size >= MAX_INDEX_BYTES
+        ):
+            self._close_segment()
+        if self._files is None:
+            self._remove_oldest()
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            index = os.open(self._folder.find_segment(self.size, ".err"), flags, 0o600)
+            try:
+                # The index first: a reader that sees a byte must be able to see where it came from.
+                log = os.open(self._folder.find_segment(self.size, ".log"), flags, 0o600)
+            except OSError:
+                os.close(index)
+                raise
+            self._files = log, index
+            self._start, self._pairs, self._pair = self.size, 0, (-1, -1)
+        return self._files
+
+    def _mark(self, index: int, end: int) -> None:
+        """Note that the bytes from `size` to `end` are of standard error."""
+        first, last = self._pair
+        if last == self.size and self._pairs:
+            self._pairs -= 1
+        else:
+            first = self.size
+        self._pair = first, end
+        os.pwrite(index, _PAIR.pack(first, end), self._pairs * _PAIR.size)
+        self._pairs += 1
+
+    def _close_segment(self) -> None:
+        if self._files is not None:
+            for fd in self._files:
+                os.close(fd)
+            self._files = None
+
+    def _remove_oldest(self) -> None:
+        starts = self._folder.list_segments()
+        for start in starts[: max(len(starts) - SEGMENTS + 1, 0)]:
+            for suffix in (".log", ".err"):
+                self._folder.find_segment(start, suffix).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LogBuffer:
+    """Bytes of the log from offset `start` on, of one stream."""
+
+    start: int
+    data: bytes
+    is_error: bool
+
+
+def read_log(folder: RunFolder, start: int, most: int) -> list[LogBuffer]:
+    """Return at most `most` bytes of the log from `start` on, or from the first kept byte after it.
+
+    The result is empty if there is nothing more now. Raises OSError.
+    """
+    starts = folder.list_segments()
+    for at, first in enumerate(starts):
+        is_last = at + 1 == len(starts)
+        if not is_last and starts[at + 1] <= start:
+            continue
+        pieces = _read_segment(folder, first, max(start, first), most)
+        if pieces or is_last:
+            return pieces
+    return []
+
+
+def _read_segment(folder: RunFolder, first: int, start: int, most: int) -> list[LogBuffer]:
+    with suppress(FileNotFoundError):  # the holder has just removed the oldest segment
+        log = os.open(folder.find_segment(first, ".log"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(log, most, start - first)
+        finally:
+            os.close(log)
+        if not data:
+            return []
+        index = os.open(folder.find_segment(first, ".err"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            count = os.fstat(index).st_size // _PAIR.size
+            pairs = _pairs_from(lambda n: _read_pair(index, n), count, start, start + len(data))
+            return list(split_streams(start, data, pairs))
+        finally:
+            os.close(index)
+    return []
+
+
+def _read_pair(index: int, number: int) -> tuple[int, int]:
+    first, end = _PAIR.unpack(os.pread(index, _PAIR.size, number * _PAIR.size))
+    return first, end
+
+
+def _pairs_from(
+    read: Callable[[int], tuple[int, int]], count: int, start: int, end: int
+) -> list[tuple[int, int]]:
+    """Return the pairs that touch the bytes from `start` to `end`. `read` returns a pair by its number."""
+    low, high = 0, count
+    while low < high:  # find the first pair that ends after `start`
+        middle = (low + high) // 2
+        if read(middle)[1] <= start:
+            low = middle + 1
+        else:
+            high = middle
+    pairs = []
+    for number in range(low, count):
+        pair = read(number)
+        if pair[0] >= end:
+            break
+        pairs.append(pair)
+    return pairs
+
+
+def split_streams(start: int, data: bytes, pairs: Sequence[tuple[int, int]]) -> Iterator[LogBuffer]:
+    """Yield `data`, which begins at `start`, in pieces of one stream each.
+
+    `pairs` are the parts of standard error as (first, end), in order and apart from each other. Pure.
+    """
+    at, end = start, start + len(data)
+    for first, last in pairs:
+        first, last = max(first, at), min(last, end)
+        if first >= last:
+            continue
+        if at < first:
+            yield LogBuffer(at, data[at - start : first - start], False)
+        yield LogBuffer(first, data[first - start : last - start], True)
+        at = last
+    if at < end:
+        yield LogBuffer(at, data[at - start :], False)
