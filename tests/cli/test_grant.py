@@ -143,14 +143,14 @@ def test_a_grant_to_watch_is_told_from_one_to_enter(alice: Desk) -> None:
 
 
 def test_a_grant_permits_what_it_says(alice: Desk) -> None:
-    everything = "watch,forward,agent,files,record,replay"
+    everything = "watch,forward,agent,files,record,replay,run"
     added = alice.json("grant", "add", "user:alice", "app01", "--allow", everything)
     assert added["permissions"] == [
-        "enter", "files", "forward", "agent", "watch", "record", "replay",
+        "enter", "files", "run", "forward", "agent", "watch", "record", "replay",
     ]  # fmt: skip
     added = alice.json("grant", "add", "everybody", "*", "--without", "files", "--expires", "8h")
     assert (added["subject"], added["permissions"]) == ("everybody", ["enter"])
-    assert "enter, files, forward, agent, watch" in alice.out("grant", "list")
+    assert "enter, files, run, forward, agent, watch" in alice.out("grant", "list")
 
 
 def test_what_a_grant_permits_is_changed_but_not_whether_it_lets_in(alice: Desk) -> None:

@@ -22,6 +22,7 @@ NOT_HERE = {
     Reason.START_TIMEOUT: "tests/session/test_flow.py",
     Reason.OVERLOADED: "tests/path/test_faults_load.py",
     Reason.SESSION_OVER: "tests/path/test_resume.py",
+    Reason.RUN_LIMIT: "tests/ssh/test_runs.py",
     Reason.INTERNAL: "tests/listeners/test_tunnel_relayed.py",
     Reason.SHELL_UNAVAILABLE: "tests/listeners/test_tunnel_relayed.py",
 }

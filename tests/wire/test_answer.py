@@ -47,6 +47,7 @@ STATUS = {
     Reason.DRAINING: 503,
     Reason.OVERLOADED: 503,
     Reason.SESSION_OVER: 410,
+    Reason.RUN_LIMIT: 429,
     Reason.INTERNAL: 500,
 }
 

@@ -43,6 +43,7 @@ def grant() -> None:
     \b
     enter    log in to the shell, by every access method (by default)
     files    move files through the terminal's page (by default)
+    run      run one-off tasks, and see and cancel those of others
     forward  forward ports, ssh -L, by direct login
     agent    forward the SSH agent, ssh -A, by direct login
     watch    watch the WebShell's terminals while others work in them

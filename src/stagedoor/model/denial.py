@@ -25,6 +25,8 @@ class Reason(StrEnum):
     UPSTREAM_TIMEOUT = "upstream_timeout"
     SESSION_OVER = "session_over"
     """A session that a client wants to resume has ended, or is not its own."""
+    RUN_LIMIT = "run_limit"
+    """A limit or a lock has no room for a run now."""
     AUDIT_UNAVAILABLE = "audit_unavailable"
     DRAINING = "draining"
     OVERLOADED = "overloaded"

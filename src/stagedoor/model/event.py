@@ -9,8 +9,8 @@ from types import MappingProxyType
 class EventKind(StrEnum):
     """The kinds of events.
 
-    `session.*` come from the login flow, `policy.*` from administrators, `audit.*` from the audit's own
-    upkeep.
+    `session.*` come from the login flow, `run.*` from one-off tasks, `policy.*` from administrators,
+    `audit.*` from the audit's own upkeep.
     """
 
     SESSION_OPENED = "session.opened"
@@ -30,6 +30,13 @@ class EventKind(StrEnum):
     """The recording failed; whatever follows in the terminal is not recorded."""
     RECORDING_VIEWED = "recording.viewed"
     """A recording was read: on the web by `identity`, or with a command by the `actor` in its fields."""
+    RUN_STARTED = "run.started"
+    """A one-off task was started by `identity`; `what` in its fields is the command."""
+    RUN_ENDED = "run.ended"
+    RUN_CANCELLED = "run.cancelled"
+    """`identity` asked for the end of a run; its `run.ended` follows."""
+    RUN_VIEWED = "run.viewed"
+    """The output of a run was read by `identity`, who has not started it."""
     POLICY_CHANGED = "policy.changed"
     AUDIT_CHECKPOINT = "audit.checkpoint"
     """The current end of the chain, signed; see `admin.audit_chain`."""

@@ -14,6 +14,8 @@ class Permission(StrEnum):
     """Log in to the app's shell, by every access method."""
     FILES = "files"
     """Move files through the terminal's page."""
+    RUN = "run"
+    """Run one-off tasks with the app's environment, and see and cancel those of others."""
     FORWARD = "forward"
     """Forward ports to the shell's loopback (`ssh -L`), by direct login."""
     AGENT = "agent"
@@ -35,6 +37,7 @@ DEFAULT: Permissions = frozenset({Permission.ENTER, Permission.FILES})
 _DOES = {
     Permission.ENTER: "entering",
     Permission.FILES: "moving files through the page into or out of",
+    Permission.RUN: "running a task in",
     Permission.FORWARD: "port forwarding into",
     Permission.AGENT: "agent forwarding into",
     Permission.WATCH: "watching terminals of",

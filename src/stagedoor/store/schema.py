@@ -58,7 +58,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 15
+SCHEMA_VERSION = 16
 
 meta = Table(
     "meta",
@@ -248,6 +248,28 @@ policy_changes = Table(
     sqlite_with_rowid=False,
 )
 """See `changes`. Since version 6; 64 bits since version 11."""
+
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", text_key(16), primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("user_name", String(64), nullable=False),
+    Column("command", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("timeout_s", Integer, nullable=False),
+    Column("lock_name", String(64)),
+    Column("lock_key", Text, unique=True),
+    Column("ended_at", Float),
+    Column("code", Integer),
+    Column("detail", Text, nullable=False),
+    Column("size", whole_number(), nullable=False),
+    Column("log", LargeBinary),
+)
+"""See `runs`. Since version 16. `lock_key` is the target and the lock of a run that has not ended, else NULL.
+A run is a record, so it stays when its user is removed."""
 
 
 class UnknownStoreError(StoreError):

@@ -39,6 +39,7 @@ _STATUS = {
     Reason.AUDIT_UNAVAILABLE: _SERVICE_UNAVAILABLE,
     Reason.DRAINING: _SERVICE_UNAVAILABLE,
     Reason.OVERLOADED: _SERVICE_UNAVAILABLE,
+    Reason.RUN_LIMIT: (429, "Too Many Requests"),
     Reason.SESSION_OVER: (410, "Gone"),
     Reason.INTERNAL: (500, "Internal Server Error"),
 }

@@ -1,0 +1,138 @@
+"""The records of runs in the store. Each start, end, cancellation and view is in the audit."""
+
+from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
+
+from stagedoor.admin.asking import ask
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.event import Event, EventKind
+from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
+from stagedoor.model.session import Origin
+from stagedoor.model.target import Target
+from stagedoor.store import runs
+from stagedoor.store.database import Database
+from stagedoor.store.journal import append
+from stagedoor.wire.oneline import escape
+
+
+class RunRecords:
+    """A `session.ports.RunRecords` in a store. It uses the store in threads; a failure is a Denial."""
+
+    def __init__(self, database: Database, instance: str, now: Callable[[], float]) -> None:
+        self._database = database
+        self._instance = instance
+        self._now = now
+
+    async def add(self, run_id: str, order: RunOrder, starter: str, origin: Origin) -> Run | Denial:
+        """Record a run that starts now, in the audit as well, or refuse it by a limit or its lock."""
+
+        def write() -> Run | Denial:
+            with self._database.write() as transaction:
+                run = runs.add_run(transaction, run_id, order, starter, self._now())
+                if isinstance(run, str):
+                    return Denial(Reason.RUN_LIMIT, run)
+                append(transaction, [self._event(EventKind.RUN_STARTED, run, starter, origin)])
+            return run
+
+        return await ask(write)
+
+    async def mark_running(self, run_id: str) -> bool | Denial:
+        """Record that a task runs. Return False if its run counts as ended."""
+
+        def write() -> bool:
+            with self._database.write() as transaction:
+                return runs.mark_running(transaction, run_id)
+
+        return await ask(write)
+
+    async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Denial | None:
+        """Record the end of a run, in the audit as well. Do nothing if it has ended."""
+
+        def write() -> None:
+            with self._database.write() as transaction:
+                run = runs.end_run(transaction, run_id, end, log)
+                if run is not None:
+                    append(transaction, [self._event(EventKind.RUN_ENDED, run, run.starter, None)])
+
+        return await ask(write)
+
+    async def note(self, kind: EventKind, run: Run, name: str, origin: Origin) -> Denial | None:
+        """Write to the audit that the user `name` cancels or views a run."""
+
+        def write() -> None:
+            with self._database.write() as transaction:
+                append(transaction, [self._event(kind, run, name, origin)])
+
+        return await ask(write)
+
+    async def find(self, prefix: str) -> Sequence[Run] | Denial:
+        """Return the runs whose id begins with `prefix`, two at most."""
+
+        def read() -> Sequence[Run]:
+            with self._database.read() as transaction:
+                return runs.find_runs(transaction, prefix)
+
+        return await ask(read)
+
+    async def list_runs(self, targets: Iterable[Target]) -> Sequence[Run] | Denial:
+        """Return the runs of these apps, the newest first."""
+
+        def read() -> Sequence[Run]:
+            with self._database.read() as transaction:
+                return runs.list_runs(transaction, targets)
+
+        return await ask(read)
+
+    async def read_log(self, run_id: str) -> RunLog | Denial:
+        """Return what the store has of the log of a run that has ended."""
+
+        def read() -> RunLog:
+            with self._database.read() as transaction:
+                return runs.read_log(transaction, run_id)
+
+        return await ask(read)
+
+    async def lost(self) -> Sequence[tuple[Run, str]] | Denial:
+        """Return the runs that count as lost now, each with the reason."""
+
+        def read() -> Sequence[tuple[Run, str]]:
+            with self._database.read() as transaction:
+                return runs.find_lost(transaction, self._now())
+
+        return await ask(read)
+
+    async def forget_old(self) -> set[str] | Denial:
+        """Remove old runs, and return the ids of all that are left."""
+
+        def write() -> set[str]:
+            with self._database.read() as transaction:
+                old = runs.find_old(transaction, self._now())
+                known = runs.list_ids(transaction)
+            if old:
+                with self._database.write() as transaction:
+                    runs.remove_runs(transaction, old)
+            return known - set(old)
+
+        return await ask(write)
+
+    def _event(self, kind: EventKind, run: Run, name: str, origin: Origin | None) -> Event:
+        fields: dict[str, str | int | float | bool | None] = {"run": run.id}
+        if kind is EventKind.RUN_STARTED:
+            fields |= {"what": escape(run.command), "timeout_s": run.timeout_s, "lock": run.lock}
+        elif kind is EventKind.RUN_ENDED:
+            lasted_s = (run.ended_at or run.started_at) - run.started_at
+            fields |= {"code": run.code, "duration_s": round(max(lasted_s, 0.0), 3)}
+            fields |= {"size": run.size, "detail": escape(run.detail)}
+        else:
+            fields |= {"starter": run.starter}
+        return Event(
+            self._now(),
+            kind,
+            self._instance,
+            identity=name,
+            target=str(run.target),
+            source=None if origin is None else str(origin.source),
+            way=None if origin is None else origin.way,
+            reason=run.state.value if kind is EventKind.RUN_ENDED else None,
+            fields=MappingProxyType(fields),
+        )

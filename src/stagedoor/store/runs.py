@@ -1,0 +1,169 @@
+"""The rows of `runs`: the one-off tasks that run or have run, each with the end of its log."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+
+from stagedoor.model.errors import ConflictError
+from stagedoor.model.run import (
+    KEPT_PER_APP,
+    KEPT_S,
+    Run,
+    RunEnd,
+    RunLog,
+    RunOrder,
+    RunState,
+    judge_loss,
+    why_refused,
+)
+from stagedoor.model.target import Target
+from stagedoor.store.database import Transaction
+from stagedoor.store.schema import runs
+from stagedoor.wire.target import parse_target
+
+LISTED = 50
+"""The runs that a list has at most."""
+_SHOWN = [column for column in runs.c if column.name not in ("log", "lock_key")]
+
+
+def add_run(
+    transaction: Transaction, run_id: str, order: RunOrder, starter: str, now: float
+) -> Run | str:
+    """Add a run that starts now, or return why there is no room for it (`model.run.why_refused`).
+
+    Raises ConflictError if there is a run with this id.
+    """
+    if find_runs(transaction, run_id):
+        raise ConflictError("this run was started already")
+    why = why_refused(order, starter, open_runs(transaction))
+    if why is not None:
+        return why
+    run = Run(
+        run_id,
+        order.target,
+        starter,
+        order.command,
+        RunState.STARTING,
+        now,
+        order.timeout_s,
+        order.lock,
+    )
+    transaction.execute(
+        insert(runs).values(
+            id=run.id,
+            target=str(run.target),
+            user_name=run.starter,
+            command=run.command,
+            state=run.state.value,
+            started_at=run.started_at,
+            timeout_s=run.timeout_s,
+            lock_name=run.lock,
+            # Unique, so that two transactions cannot both add a run with the lock.
+            lock_key=None if run.lock is None else f"{run.target} {run.lock}",
+            detail="",
+            size=0,
+        )
+    )
+    return run
+
+
+def mark_running(transaction: Transaction, run_id: str) -> bool:
+    """Note that the task of a run runs. Return False if the run has ended."""
+    starting = runs.c.id == run_id, runs.c.ended_at.is_(None)
+    changed = update(runs).where(*starting).values(state=RunState.RUNNING.value)
+    return transaction.execute(changed).rowcount == 1
+
+
+def end_run(transaction: Transaction, run_id: str, end: RunEnd, log: RunLog) -> Run | None:
+    """End a run and return it, or None if it had ended."""
+    row = transaction.execute(
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.ended_at.is_(None))
+        .values(
+            state=end.state.value,
+            lock_key=None,
+            ended_at=end.ended_at,
+            code=end.code,
+            detail=end.detail,
+            size=log.size,
+            log=log.tail,
+        )
+        .returning(*_SHOWN)
+    ).first()
+    return None if row is None else _run(row)
+
+
+def open_runs(transaction: Transaction) -> list[Run]:
+    """Return the runs that have not ended."""
+    query = select(*_SHOWN).where(runs.c.ended_at.is_(None)).order_by(runs.c.started_at)
+    return [_run(row) for row in transaction.execute(query)]
+
+
+def find_runs(transaction: Transaction, prefix: str, limit: int = 2) -> list[Run]:
+    """Return the runs whose id begins with `prefix`."""
+    query = select(*_SHOWN).where(runs.c.id.startswith(prefix, autoescape=True)).limit(limit)
+    return [_run(row) for row in transaction.execute(query)]
+
+
+def list_runs(transaction: Transaction, targets: Iterable[Target]) -> Sequence[Run]:
+    """Return the runs of these apps, the newest first, LISTED of them at most."""
+    names = [str(target) for target in targets]
+    query = select(*_SHOWN).where(runs.c.target.in_(names))
+    query = query.order_by(runs.c.started_at.desc(), runs.c.id).limit(LISTED)
+    return [_run(row) for row in transaction.execute(query)]
+
+
+def read_log(transaction: Transaction, run_id: str) -> RunLog:
+    """Return what is kept of the log of a run that has ended; nothing for one that has not."""
+    query = select(runs.c.log, runs.c.size).where(runs.c.id == run_id)
+    row = transaction.execute(query).first()
+    return RunLog() if row is None or row.log is None else RunLog(bytes(row.log), row.size)
+
+
+def find_lost(transaction: Transaction, now: float) -> list[tuple[Run, str]]:
+    """Return the runs that count as lost now, each with the reason (`model.run.judge_loss`)."""
+    return [
+        (run, why) for run in open_runs(transaction) if (why := judge_loss(run, now)) is not None
+    ]
+
+
+def find_old(transaction: Transaction, now: float) -> list[str]:
+    """Return the runs that ended KEPT_S ago, and of each app all ended ones but the last KEPT_PER_APP."""
+    query = select(runs.c.id, runs.c.target, runs.c.ended_at).where(runs.c.ended_at.is_not(None))
+    kept: dict[str, int] = {}
+    old = []
+    for row in transaction.execute(query.order_by(runs.c.ended_at.desc())):
+        kept[row.target] = kept.get(row.target, 0) + 1
+        if kept[row.target] > KEPT_PER_APP or row.ended_at < now - KEPT_S:
+            old.append(row.id)
+    return old
+
+
+def remove_runs(transaction: Transaction, ids: Iterable[str]) -> None:
+    """Remove runs that have ended."""
+    transaction.execute(delete(runs).where(runs.c.id.in_(list(ids))))
+
+
+def list_ids(transaction: Transaction) -> set[str]:
+    """Return the ids of all runs in the store."""
+    return set(transaction.execute(select(runs.c.id)).scalars())
+
+
+def _run(row: Row[Any]) -> Run:
+    target = parse_target(row.target)
+    assert isinstance(target, Target), "it was written from a Target"
+    run = Run(
+        row.id,
+        target,
+        row.user_name,
+        row.command,
+        RunState(row.state),
+        row.started_at,
+        row.timeout_s,
+        row.lock_name,
+    )
+    if row.ended_at is None:
+        return run
+    return replace(run, ended_at=row.ended_at, code=row.code, detail=row.detail, size=row.size)
