@@ -1,16 +1,18 @@
 """The interfaces that the flow needs from other packages, and gives to them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stagedoor.model.access_request import AccessRequest, Offer
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import Denial
+from stagedoor.model.event import EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Ready
+from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Origin, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -171,6 +173,46 @@ class SessionConnector(Protocol):
         self, opened: Opened, dial: Callable[[Opened], Awaitable[Stream | Denial]]
     ) -> Stream | Denial:
         """Return a stream to the shell, or why there is none. `dial` connects to the shell."""
+        ...
+
+
+class RunRecords(Protocol):
+    """The durable records of runs. Everything but a read is in the audit when it returns."""
+
+    async def add(self, run_id: str, order: RunOrder, starter: str, origin: Origin) -> Run | Denial:
+        """Record a run that starts now, or refuse it by a limit or its lock."""
+        ...
+
+    async def mark_running(self, run_id: str) -> bool | Denial:
+        """Record that a task runs. Return False if its run counts as ended."""
+        ...
+
+    async def end(self, run_id: str, end: RunEnd, log: RunLog) -> Denial | None:
+        """Record the end of a run. Do nothing if it has ended."""
+        ...
+
+    async def note(self, kind: EventKind, run: Run, name: str, origin: Origin) -> Denial | None:
+        """Record that the user `name` cancels or views a run."""
+        ...
+
+    async def find(self, prefix: str) -> Sequence[Run] | Denial:
+        """Return the runs whose id begins with `prefix`, two at most."""
+        ...
+
+    async def list_runs(self, targets: Iterable[Target]) -> Sequence[Run] | Denial:
+        """Return the runs of these apps, the newest first."""
+        ...
+
+    async def read_log(self, run_id: str) -> RunLog | Denial:
+        """Return what is kept of the log of a run that has ended."""
+        ...
+
+    async def lost(self) -> Sequence[tuple[Run, str]] | Denial:
+        """Return the runs that count as lost now, each with the reason."""
+        ...
+
+    async def forget_old(self) -> set[str] | Denial:
+        """Remove old runs, and return the ids of all that are left."""
         ...
 
 

@@ -1,0 +1,114 @@
+"""The watch over runs: it records what happens while no client looks, and after a gateway has died.
+
+Each worker has one. All do the same work, and the store takes each end once.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from stagedoor.model.denial import Denial
+from stagedoor.model.run import LOST_CODE, STORED_LOG_BYTES, RunEnd, RunLog, RunState
+from stagedoor.session.ports import RunRecords
+from stagedoor.shells.runner import PIECE_BYTES, Runner
+
+LOOK_S = 1.0
+CHECK_S = 60.0
+"""The time between two looks for lost runs and old ones, seconds."""
+
+
+class RunWatch:
+    """The watch of one worker. `on_problem` gets a line about what fails, or None once nothing does."""
+
+    def __init__(
+        self,
+        records: RunRecords,
+        runner: Runner,
+        now: Callable[[], float],
+        on_problem: Callable[[str | None], None],
+    ) -> None:
+        self._records = records
+        self._runner = runner
+        self._now = now
+        self._on_problem = on_problem
+        self._over: set[str] = set()
+        """The runs whose end is recorded."""
+        self._marked: set[str] = set()
+        """The runs that are recorded as running."""
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        check_at = loop.time()
+        while True:
+            problem = None
+            try:
+                if is_due := loop.time() >= check_at:
+                    check_at = loop.time() + CHECK_S
+                await self._look()
+                if is_due:
+                    problem = await self._check()
+            except Exception as error:  # the next look must follow, whatever fails in this one
+                problem = f"{type(error).__name__}: {error}"
+            self._on_problem(problem)
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        """Record the ends of the runs that are here."""
+        ids = await asyncio.to_thread(self._runner.ids)
+        self._over &= ids
+        self._marked &= ids
+        for run_id in ids - self._over:
+            try:
+                end = await asyncio.to_thread(self._runner.observe, run_id)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            if isinstance(end, RunEnd):
+                size = await record_end(self._records, self._runner, run_id, end)
+                if not isinstance(size, Denial):
+                    self._over.add(run_id)
+            elif end is RunState.RUNNING and run_id not in self._marked:
+                await self._mark(run_id)
+
+    async def _mark(self, run_id: str) -> None:
+        """Record that a task runs; end one whose run is recorded as over, or not at all."""
+        marked = await self._records.mark_running(run_id)
+        if marked is False:
+            await asyncio.to_thread(self._runner.cancel, run_id)
+        if not isinstance(marked, Denial):
+            self._marked.add(run_id)
+
+    async def _check(self) -> str | None:
+        """Record lost runs, and remove old ones. Return what failed."""
+        lost = await self._records.lost()
+        if isinstance(lost, Denial):
+            return lost.message
+        for run, why in lost:
+            end = RunEnd(RunState.LOST, LOST_CODE, self._now(), why)
+            await self._records.end(run.id, end, RunLog())
+        kept = await self._records.forget_old()
+        if isinstance(kept, Denial):
+            return kept.message
+        for run_id in self._over - kept:
+            await asyncio.to_thread(self._runner.remove, run_id)
+        return None
+
+
+async def record_end(records: RunRecords, runner: Runner, run_id: str, end: RunEnd) -> int | Denial:
+    """Record an end that a runner reports, with the last output. Return the number of bytes of all output."""
+
+    def read() -> RunLog:
+        first, size = runner.measure(run_id)
+        at, tail = max(first, size - STORED_LOG_BYTES), bytearray()
+        while at < size and (pieces := runner.read(run_id, at, PIECE_BYTES)):
+            for piece in pieces:
+                # A gap, which a full disk left, is filled so that offsets stay true.
+                tail += bytes(piece.start - at) + piece.data
+                at = piece.end
+        return RunLog(bytes(tail[-STORED_LOG_BYTES:]), max(at, size))
+
+    try:
+        log = await asyncio.to_thread(read)
+    except OSError:
+        log = RunLog()
+    denial = await records.end(run_id, end, log)
+    return log.size if denial is None else denial

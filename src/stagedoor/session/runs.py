@@ -1,0 +1,350 @@
+"""Runs for listeners: who may start, see and cancel them, and how their output is followed.
+
+Every call asks the flow whether the user has the permission `run` for the app now. A run itself does not end
+with a grant: a task that was cut off in the middle may do more harm than one that ends at its time limit.
+`run_watch` keeps the records true, whatever happens to gateways.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.event import EventKind
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
+from stagedoor.model.run import (
+    NOT_STARTED_CODE,
+    Output,
+    Run,
+    RunEnd,
+    RunLog,
+    RunOrder,
+    RunState,
+    check_order,
+    is_run_id,
+)
+from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.shell import Progress
+from stagedoor.model.target import Target
+from stagedoor.session.flow import Flow
+from stagedoor.session.ports import RunRecords
+from stagedoor.session.revoke import needed
+from stagedoor.session.run_watch import record_end
+from stagedoor.shells.runner import PIECE_BYTES, Runner
+from stagedoor.wire.oneline import one_line
+
+ID_BYTES = 6
+AUDIT_AGAIN_S = 3600.0
+"""The time after which a view by the same user is audited again: a client reads a log in pieces."""
+_MOST_VIEWS = 1000
+_PAUSES_S = (0.02, 0.25)
+"""The pauses between two looks at a run that prints nothing: the first, and the longest."""
+
+
+class RunService:
+    """The runs of a gateway. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        records: RunRecords,
+        runner: Runner,
+        has_any: Callable[[Identity], bool],
+        new_id: Callable[[], str] = lambda: secrets.token_hex(ID_BYTES),
+    ) -> None:
+        self._flow = flow
+        self._records = records
+        self._runner = runner
+        self.has_any = has_any
+        """Returns whether a grant may permit a user runs of any app, by the policy in memory."""
+        self._new_id = new_id
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._viewed_at: dict[tuple[str, str], float] = {}
+
+    async def start(
+        self,
+        identity: Identity,
+        order: RunOrder,
+        origin: Origin,
+        progress: Progress | None,
+        run_id: str | None = None,
+    ) -> Run | Denial:
+        """Start a run, and return it once its task runs or could not be started.
+
+        `run_id` is the client's choice: a request that it repeats returns the run that it has started.
+
+        `progress` shows a terminal's user how to give a fresh proof that they are there, if the app wants
+        one. A run that has begun to start goes on if this call is cancelled.
+        """
+        why = check_order(order)
+        if why is not None:
+            return self._flow.deny(Denial(Reason.BAD_REQUEST, why), origin, identity, order.target)
+        grant = await self._grant(identity, order.target)
+        if isinstance(grant, Grant):
+            if origin.way is AccessMethod.WEB:
+                grant = await self._flow.check_step_up(identity, grant)
+            else:
+                grant = await self._flow.wait_for_step_up(identity, grant, origin.source, progress)
+        if isinstance(grant, Grant) and not self._runner.has(order.target):
+            grant = _no_runner(order.target)
+        if isinstance(grant, Denial):
+            return self._flow.deny(grant, origin, identity, order.target)
+        if run_id is not None:
+            started = await self._records.find(run_id)
+            if isinstance(started, Denial):
+                return started
+            if started and started[0].starter == identity.name:
+                return await self.refresh(started[0])
+        new_id = self._new_id() if run_id is None else run_id
+        starting = asyncio.create_task(self._start(identity, order, origin, new_id))
+        self._tasks.add(starting)
+        starting.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(starting)
+
+    async def _start(
+        self, identity: Identity, order: RunOrder, origin: Origin, run_id: str
+    ) -> Run | Denial:
+        run = await self._records.add(run_id, order, identity.name, origin)
+        if isinstance(run, Denial):
+            return self._flow.deny(run, origin, identity, order.target)
+        why = await self._runner.start(run.id, order)
+        if why is not None:
+            at = self._flow.now()
+            end = RunEnd(RunState.NOT_STARTED, NOT_STARTED_CODE, at, why)
+            denial = await self._records.end(run.id, end, RunLog())
+            return denial or run.with_end(end, 0)
+        # If the store fails now, `RunWatch` marks it later.
+        if await self._records.mark_running(run.id) is False:
+            await asyncio.to_thread(self._runner.cancel, run.id)
+        return replace(run, state=RunState.RUNNING)
+
+    async def list_runs(
+        self, identity: Identity, target: Target | None = None
+    ) -> Sequence[Run] | Denial:
+        """Return the runs of the apps for which the user has the permission, or of one of them."""
+        targets = [
+            grant.target
+            for grant in self._flow.grants(identity)
+            if Permission.RUN in grant.permissions and target in (None, grant.target)
+        ]
+        return await self._records.list_runs(targets)
+
+    async def find(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+        """Return the run whose id begins with `prefix`, if the user may see it.
+
+        A run that they may not see is refused like one that does not exist.
+        """
+        if not is_run_id(prefix):
+            return _no_run(one_line(prefix, 20))
+        runs = await self._records.find(prefix)
+        if isinstance(runs, Denial):
+            return runs
+        visible = []
+        for run in runs:
+            grant = await self._grant(identity, run.target)
+            if isinstance(grant, Grant):
+                visible.append(run)
+            else:
+                self._flow.deny(grant, origin, identity, run.target)
+        if len(visible) > 1:
+            why = f"several runs begin with {prefix}; write more of the id"
+            return Denial(Reason.BAD_REQUEST, why)
+        return await self.refresh(visible[0]) if visible else _no_run(prefix)
+
+    async def open_log(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+        """Return a run whose output the user may read; a view of another user's run is audited first."""
+        run = await self.find(identity, prefix, origin)
+        if isinstance(run, Denial):
+            return run
+        proof = await self._flow.check_step_up(identity, run.target)
+        if isinstance(proof, Denial):
+            return self._flow.deny(proof, origin, identity, run.target)
+        key, now = (identity.name, run.id), self._flow.now()
+        if run.starter == identity.name or now - self._viewed_at.get(key, 0.0) < AUDIT_AGAIN_S:
+            return run
+        denial = await self._records.note(EventKind.RUN_VIEWED, run, identity.name, origin)
+        if denial is not None:
+            return denial
+        if len(self._viewed_at) >= _MOST_VIEWS:
+            self._viewed_at.clear()  # some views are then audited once more
+        self._viewed_at[key] = now
+        return run
+
+    def may_go_on(self, identity: Identity, run: Run) -> bool:
+        """Return whether the user still has the permission, by the policy in memory."""
+        verdict = self._flow.authorise_in_memory(identity, run.target)
+        return isinstance(needed(Permission.RUN, verdict), Grant)
+
+    async def refresh(self, run: Run) -> Run:
+        """Return the run as it is now, and record its end if that has just come."""
+        if run.is_over:
+            return run
+        try:
+            end = await asyncio.to_thread(self._runner.observe, run.id)
+        except OSError:  # it is on another machine
+            runs = await self._records.find(run.id)
+            return runs[0] if not isinstance(runs, Denial) and runs else run
+        if not isinstance(end, RunEnd):
+            return replace(run, state=end)
+        size = await record_end(self._records, self._runner, run.id, end)
+        # If the store fails now, `RunWatch` records it later; the client need not wait for that.
+        return run.with_end(end, 0 if isinstance(size, Denial) else size)
+
+    async def read(self, run: Run, start: int, most: int = PIECE_BYTES) -> list[Output] | Denial:
+        """Return output from byte `start` on, or from the first kept byte after it; empty for none now."""
+        try:
+            return await asyncio.to_thread(self._runner.read, run.id, start, most)
+        except OSError:
+            log = await self._records.read_log(run.id)
+        if isinstance(log, Denial):
+            return log
+        first = max(start, log.start)
+        data = log.tail[first - log.start :][:most]
+        return [Output(first, data)] if data else []
+
+    async def read_end(self, run: Run, most: int) -> list[Output] | Denial:
+        """Return the last `most` bytes of output so far."""
+        try:
+            first, size = await asyncio.to_thread(self._runner.measure, run.id)
+        except OSError:
+            return await self.read(run, max(0, run.size - most), most)
+        at, pieces = max(first, size - most), list[Output]()
+        while at < size:
+            more = await self.read(run, at, size - at)
+            if isinstance(more, Denial):
+                return more
+            if not more:
+                break
+            pieces += more
+            at = more[-1].end
+        return pieces
+
+    async def follow(
+        self, identity: Identity, run: Run, start: int
+    ) -> AsyncIterator[Output | Run | Denial]:
+        """Yield the output from byte `start` on, then the run that has ended.
+
+        The last value is a Denial if the user loses the permission, or the store fails.
+        """
+        pause_s = _PAUSES_S[0]
+        while True:
+            over = run.is_over
+            pieces = await self.read(run, start)
+            if isinstance(pieces, Denial):
+                yield pieces
+                return
+            if not self.may_go_on(identity, run):
+                yield _no_run(run.id)
+                return
+            for piece in pieces:
+                start = piece.end
+                yield piece
+            if pieces:
+                pause_s = _PAUSES_S[0]
+                continue
+            if over:  # it was over before the last output was read
+                yield run
+                return
+            run = await self.refresh(run)
+            if not run.is_over:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _PAUSES_S[1])
+
+    async def wait(self, identity: Identity, run: Run, within_s: float | None = None) -> Run:
+        """Return the run once it has ended, or as it is when the user loses the permission.
+
+        With `within_s`, return it as it is after so many seconds.
+        """
+        loop = asyncio.get_running_loop()
+        until = None if within_s is None else loop.time() + within_s
+        pause_s = _PAUSES_S[0]
+        while True:
+            run = await self.refresh(run)
+            if run.is_over or not self.may_go_on(identity, run):
+                return run
+            if until is not None and loop.time() >= until:
+                return run
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSES_S[1])
+
+    async def cancel(self, identity: Identity, prefix: str, origin: Origin) -> Run | Denial:
+        """Ask a run to end. Anyone with the permission for its app may, and the audit names them."""
+        run = await self.find(identity, prefix, origin)
+        if isinstance(run, Denial) or run.is_over:
+            return run
+        denial = await self._records.note(EventKind.RUN_CANCELLED, run, identity.name, origin)
+        if denial is not None:
+            return denial
+        try:
+            await asyncio.to_thread(self._runner.cancel, run.id)
+        except OSError:
+            return Denial(
+                Reason.SHELL_UNAVAILABLE,
+                f"run {run.id} is on a machine that this gateway does not reach; cancel it at the gateway "
+                "where it was started",
+            )
+        return run
+
+    # Input, which only the user who has started the run sends.
+
+    async def feed(self, identity: Identity, run: Run, at: int, data: bytes) -> int | Denial:
+        """Send input from offset `at` on. Return up to which offset it was taken."""
+        if run.starter != identity.name:
+            return _not_yours(run)
+        try:
+            return await asyncio.to_thread(self._runner.feed, run.id, at, data)
+        except OSError:
+            return at + len(data)  # the task has ended and reads nothing more
+
+    async def end_input(self, identity: Identity, run: Run, size: int | None) -> bool | Denial:
+        """Report the input's end at `size` bytes, or with None that the client is lost.
+
+        Return False if it has to be said again later.
+        """
+        if run.starter != identity.name:
+            return _not_yours(run)
+        try:
+            return await asyncio.to_thread(self._runner.end_input, run.id, size)
+        except OSError:
+            return True
+
+    async def keep_input(self, identity: Identity, run: Run) -> None:
+        """Report that the client is still there."""
+        if run.starter == identity.name:
+            with suppress(OSError):  # the task has ended
+                await asyncio.to_thread(self._runner.keep_input, run.id)
+
+    def keep_task(self, work: Coroutine[None, None, None]) -> None:
+        """Do `work` in a task that outlives its client's connection."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _grant(self, identity: Identity, target: Target) -> Grant | Denial:
+        return needed(Permission.RUN, await self._flow.authorise(identity, target))
+
+
+def _no_runner(target: Target) -> Denial:
+    name = target.login_name
+    return Denial(
+        Reason.SHELL_UNAVAILABLE,
+        f"{name} has no runs, which only apps on the gateway's own machine have; run the command "
+        f"in its shell: ssh {name}@GATEWAY COMMAND",
+    )
+
+
+def _no_run(prefix: str) -> Denial:
+    return Denial(
+        Reason.NO_APP, f"there is no run {prefix}, or you may not see it; look at: run list"
+    )
+
+
+def _not_yours(run: Run) -> Denial:
+    return Denial(
+        Reason.NO_GRANT, f"the input of run {run.id} comes from {run.starter}, who started it"
+    )

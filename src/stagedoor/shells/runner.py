@@ -1,0 +1,70 @@
+"""The interface of everything that executes runs."""
+
+from typing import Protocol
+
+from stagedoor.model.run import Output, RunEnd, RunOrder, RunState
+from stagedoor.model.target import Target
+
+PIECE_BYTES = 64 * 1024
+"""The output that is read at once."""
+
+
+class Runner(Protocol):
+    """A runner: it executes runs and keeps their logs, by their ids. Runs outlive the gateway.
+
+    All methods but `start` may block for the time of a small read from the disk; call them in a thread.
+    An id that is not here raises FileNotFoundError, a runner that fails another OSError.
+    """
+
+    def has(self, target: Target) -> bool:
+        """Return whether runs of this app execute here. Never blocks."""
+        ...
+
+    async def start(self, run_id: str, order: RunOrder) -> str | None:
+        """Start a task, once for each id. Return None once it runs, else why it does not."""
+        ...
+
+    def ids(self) -> set[str]:
+        """Return the runs that are here, also those that have ended."""
+        ...
+
+    def observe(self, run_id: str) -> RunState | RunEnd:
+        """Return how a run has ended, or `STARTING` or `RUNNING`."""
+        ...
+
+    def read(self, run_id: str, start: int, most: int) -> list[Output]:
+        """Return at most `most` bytes of output from offset `start` on, or from the first kept one after it.
+
+        The result is empty if there is no more output now.
+        """
+        ...
+
+    def measure(self, run_id: str) -> tuple[int, int]:
+        """Return the offset of the first byte of output that is kept, and the number of all bytes so far."""
+        ...
+
+    def feed(self, run_id: str, at: int, data: bytes) -> int:
+        """Send input, whose first byte has the offset `at`, and return the offset up to which it was taken.
+
+        That is less than all of it while the task does not read. Input that was taken is not taken twice.
+        """
+        ...
+
+    def end_input(self, run_id: str, size: int | None) -> bool:
+        """Report that the input is complete with `size` bytes, or with None that the client was lost.
+
+        Return False if it has to be said again, because the task does not read now.
+        """
+        ...
+
+    def keep_input(self, run_id: str) -> None:
+        """Report that the client is still there, though it sends no input."""
+        ...
+
+    def cancel(self, run_id: str) -> None:
+        """Ask a task to end; it is killed if it does not. Do nothing if it has ended."""
+        ...
+
+    def remove(self, run_id: str) -> None:
+        """Remove a run that has ended, with its log."""
+        ...
