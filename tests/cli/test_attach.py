@@ -48,7 +48,7 @@ def test_the_login_of_the_machine_says_who_it_is_unless_another_is_named(
 
     def reached(**named: str) -> tuple[str, str | None]:
         given = {**reach, "url": "https://GW.example:8443/path", **named}
-        options, _ = attach_command._resolve_gateway("app01", given)
+        options, _ = attach_command.resolve_gateway("app01", given)
         return options.user, options.token_file
 
     alone = reached()

@@ -21,7 +21,18 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "stagedoor"
 
 DEVELOPERS_COMMANDS = frozenset(
-    ("attach", "completion", "doctor", "login", "logout", "ls", "ssh-config", "tunnel", "whoami")
+    (
+        "attach",
+        "completion",
+        "doctor",
+        "login",
+        "logout",
+        "ls",
+        "run",
+        "ssh-config",
+        "tunnel",
+        "whoami",
+    )
 )
 
 SHOWN = (

@@ -32,6 +32,7 @@ COMMANDS = {
     "passkey": ("stagedoor.cli.passkey", "passkey"),
     "recording": ("stagedoor.cli.recording", "recording"),
     "request": ("stagedoor.cli.request", "request"),
+    "run": ("stagedoor.cli.run", "run"),
     "serve": ("stagedoor.cli.serve", "serve"),
     "session": ("stagedoor.cli.session", "session"),
     "share": ("stagedoor.cli.share", "share"),

@@ -159,7 +159,7 @@ def run(
     locale = language()
     attachment = Attachment(terminal, screen.size(), mode, variable("TERM"), locale, command)
     try:
-        options, path = _resolve_gateway(app, reach)
+        options, path = resolve_gateway(app, reach)
         record = open_recording(record_file, screen.size())
         log, utf8 = open_log(log_file), is_utf8(locale)
         wanted = AttachRequest(app, options, path, log, record, session, utf8, stays)
@@ -175,7 +175,11 @@ def run(
         sys.exit(FAILED)
 
 
-def _resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options, str]":
+def resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options, str]":
+    """Return how to reach the gateway in the web for `app`, and the path below which a proxy serves it.
+
+    Raises click.UsageError, TunnelError.
+    """
     from stagedoor.laptop.login_files import login_options
     from stagedoor.laptop.options import reach_options
     from stagedoor.laptop.tunnel.options import Options
@@ -196,7 +200,7 @@ def _request(
     from stagedoor.laptop.tunnel.errors import TunnelError
 
     try:
-        options, path = _resolve_gateway(app, reach)
+        options, path = resolve_gateway(app, reach)
         about = f"{app} is not open to {options.user}"
         return once(options, path, what, parameters, about)
     except (TunnelError, AttachError) as error:

@@ -43,6 +43,7 @@ from stagedoor.serve.metrics.tally import MetricCounts
 from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
+from stagedoor.serve.parts.runs import make_runs
 from stagedoor.serve.parts.shells import resume_folder, shells_of
 from stagedoor.serve.parts.ssh import page_parts, ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
@@ -142,6 +143,9 @@ class Gateway:
         self._traces = _traces(settings, instance, self._problems)
         flow = self._flow(settings, ports)
         self.listener = self._tunnels(settings, flow)
+        self._runs, self.run_watch = make_runs(
+            settings, flow, self.database, self.watch, instance, self._problems
+        )
         self.recorder = recorder_of(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
         """None, as `web` is, if the settings name no address for it."""
@@ -203,7 +207,9 @@ class Gateway:
         if not addresses:
             return None
         direct = direct_login(settings, self._note, self.recorder)
-        page = page_parts(self.sign_ins, self.certificates, self.shells.targets, self.requests)
+        page = page_parts(
+            self.sign_ins, self.certificates, self.shells.targets, self.requests, self._runs
+        )
         return ssh_listener(settings, flow, addresses, direct, page)
 
     def _web(self, settings: Settings, flow: Flow, web: WebParts | None) -> "WebListener | None":
@@ -225,6 +231,7 @@ class Gateway:
             sign_in_counter(self.tally),
             self.certificates,
             RevokedKeysFile(settings.ssh.revoked_keys_file).why_refused,
+            self._runs,
         )
 
     async def ask_providers(self) -> None:

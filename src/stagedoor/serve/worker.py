@@ -83,6 +83,7 @@ class Worker:
         ticking = asyncio.create_task(self._tick())
         reviewing = asyncio.create_task(self._review_rights())
         refreshing = asyncio.create_task(self._gateway.ask_providers())
+        watching = asyncio.create_task(self._gateway.run_watch.run())
         self._sockets.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
         send(Up())
         try:
@@ -106,6 +107,7 @@ class Worker:
             ticking.cancel()
             reviewing.cancel()
             refreshing.cancel()
+            watching.cancel()
             await self._gateway.shells.stop_watching()
             await _cancel_the_rest()
             unwritten = await asyncio.to_thread(self._gateway.close_parts)

@@ -22,7 +22,14 @@ ASK_S = 0.2
 
 
 class AttachError(Exception):
-    """An error that a retry would not fix, with one line that says why."""
+    """An error that a retry would not fix, with one line that says why.
+
+    `status` is that of the gateway's answer (RFC 9110 §15), 0 without one.
+    """
+
+    def __init__(self, line: str, status: int = 0) -> None:
+        super().__init__(line)
+        self.status = status
 
 
 class UnreadError(AttachError):
@@ -106,7 +113,7 @@ class SecretPrompt:
                 raise LostError(why)
             if answer.status == 401:
                 why += connection.login_mend(said)
-            raise AttachError(f"{about}: {why}")
+            raise AttachError(f"{about}: {why}", answer.status)
 
 
 def once(

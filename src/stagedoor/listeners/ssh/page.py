@@ -12,9 +12,11 @@ import asyncssh
 from stagedoor.admin.request_service import RequestService
 from stagedoor.listeners.ssh.login import SshLogin, SshSignIns
 from stagedoor.listeners.ssh.request_command import HELP, RequestCommand
+from stagedoor.listeners.ssh.runs import RunChannel
 from stagedoor.model.denial import Denial
 from stagedoor.model.shell import ShellState
 from stagedoor.model.target import SSH_PORT, Target
+from stagedoor.session.runs import RunService
 from stagedoor.wire.rfc3339 import show_time
 
 _UNKNOWN_COMMAND = 127
@@ -26,6 +28,8 @@ This is a Stagedoor gateway: it leads to apps' shells and has none of its own.
   ssh {at} whoami       who you are, and how long your sign-in lasts
   ssh {at} cert         a certificate for the key of your sign-in, good for an hour
   ssh {at} logout       end your sign-in, and all that it opened
+  ssh {at} run APP -- COMMAND   run a task in the app that outlives this connection
+  ssh {at} run list     the tasks; also: run logs|wait|attach|cancel ID
 """
 _MAX_COMMAND_CHARS = 8192
 """The longest command that is split into words: splitting blocks the event loop."""
@@ -53,6 +57,8 @@ class PageParts:
     port: int | None = None
     sign_ins: SshSignIns | None = None
     requests: RequestService | None = None
+    runs: RunService | None = None
+    """None where no runs can be started."""
 
 
 class AppPage:
@@ -65,6 +71,7 @@ class AppPage:
         is_concerned = requests is not None and requests.is_concerned(login.identity)
         self._requests = requests if is_concerned else None
         """None for a user who may neither ask nor decide, and so sees no word of it."""
+        self._runs = parts.runs
         here, listened = login.address
         self._host = parts.host_names[0] if parts.host_names else here
         self._port = parts.port or listened
@@ -99,6 +106,15 @@ class AppPage:
         name = "".join(c if " " <= c <= "~" else "?" for c in (command or "")[:60])
         error = f"stagedoor: the gateway runs no commands: '{name}'\n{self._help}"
         return "", error, _UNKNOWN_COMMAND
+
+    def open_runs(
+        self, command: str | None, chan: "asyncssh.SSHServerChannel[bytes]"
+    ) -> RunChannel | None:
+        """Return what answers a command `run` in this channel, or None for another command."""
+        runs = self._runs
+        if runs is None or command is None or command.split(maxsplit=1)[:1] != ["run"]:
+            return None
+        return RunChannel(self._login, runs, chan)
 
     @property
     def _help(self) -> str:
@@ -209,6 +225,7 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         self._fault = fault
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._runs: RunChannel | None = None
 
     def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
         """Keep the channel."""
@@ -232,16 +249,37 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         """Refuse all subsystems."""
         return False
 
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Pass input on to a run; the page itself reads none."""
+        if self._runs is not None:
+            self._runs.write_input(data)
+
     def eof_received(self) -> bool:
         """Keep the channel open for the answer."""
+        if self._runs is not None:
+            self._runs.end_input()
         return True
+
+    def pause_writing(self) -> None:
+        """Show no more output of a run until the client has read some."""
+        if self._runs is not None:
+            self._runs.pause()
+
+    def resume_writing(self) -> None:
+        """Show output again."""
+        if self._runs is not None:
+            self._runs.resume()
 
     def session_started(self) -> None:
         """Begin to answer."""
+        assert self._chan is not None
+        self._runs = self._page.open_runs(self._chan.get_command(), self._chan)
         self._task = asyncio.create_task(self._answer())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop answering."""
+        if self._runs is not None:
+            self._runs.abandon()
         if self._task is not None:
             self._task.cancel()
 
@@ -249,7 +287,10 @@ class PageSession(asyncssh.SSHServerSession[bytes]):
         chan = self._chan
         assert chan is not None
         try:
-            out, err, status = await self._page.answer(chan.get_command(), self._show)
+            if self._runs is not None:
+                out, err, status = "", "", await self._runs.serve(chan.get_command() or "")
+            else:
+                out, err, status = await self._page.answer(chan.get_command(), self._show)
         except Exception as error:  # no code awaits this task
             self._fault(error)
             out, err, status = "", f"stagedoor: {Denial.internal().message}\n", 1

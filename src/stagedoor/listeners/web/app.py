@@ -30,8 +30,11 @@ from stagedoor.listeners.web.pages.home import Home
 from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import PendingConnections
+from stagedoor.listeners.web.post import PostRoutes
 from stagedoor.listeners.web.replay import Replay
 from stagedoor.listeners.web.request_pages import RequestPages
+from stagedoor.listeners.web.run_pages import RunPages
+from stagedoor.listeners.web.runs import Runs
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
 from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
@@ -48,6 +51,7 @@ from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
+from stagedoor.session.runs import RunService
 from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.passkey_checks import PasskeyChecks
@@ -83,6 +87,7 @@ class WebApp:
         limits: WebLimits,
         max_upload_bytes: int,
         shares: ShareRules,
+        runs: RunService,
     ) -> None:
         self._access = access
         self._flow: Flow = access.flow
@@ -95,20 +100,21 @@ class WebApp:
         may_use_passkeys, has_any = proofs.is_sign_in_possible, recordings.has_any
         pages = Pages(
             *(self._guard, passes, sign_ins, has_any, requests.is_concerned),
+            shows_runs=runs.has_any,
             passkeys=may_use_passkeys,
         )
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
-        self._terminals = Terminals(
-            self._guard, passes, access, pages, shares, self._identity, self._refusal
-        )
+        posts = PostRoutes(self._flow, self._guard, self._identity, self._refusal)
+        self._terminals = Terminals(self._guard, passes, access, pages, shares, posts)
         home = Home(self._guard, pages, account, self._live, self._has_terminals)
         api: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
             *self._terminals.api,
-            self._terminals.post("/api/apps", home.list_apps),
+            posts.make_route("/api/apps", home.list_apps),
+            *Runs(posts, runs).routes,
             *LoginApi(self._guard, logins).routes,
         ]
         routes = [
@@ -120,6 +126,7 @@ class WebApp:
             *RequestPages(self._guard, pages, requests).routes,
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
+            *RunPages(self._guard, pages, runs).routes,
             *self._terminals.routes,
             *SignInApi(self._guard, passes).routes,
             *LoginPages(self._guard, pages, logins).routes,

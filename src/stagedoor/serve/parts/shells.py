@@ -21,6 +21,7 @@ from stagedoor.resume.control import stop_endpoint
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.shells.local.adapter import LocalShells
+from stagedoor.shells.local.runner import LocalRunner
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.ports import Shells
 from stagedoor.shells.static import StaticShell, StaticShells
@@ -119,16 +120,7 @@ def shells_of(
         for entry in settings.shells.static
     )
     local = LocalShells(
-        (
-            LocalShell(
-                app=entry.app,
-                environment=entry.environment,
-                env=entry.env,
-                directory=str(entry.directory) if entry.directory else None,
-                login_shell=str(entry.login_shell) if entry.login_shell else None,
-            )
-            for entry in settings.shells.local
-        ),
+        list_local_shells(settings),
         settings.data_dir / "shells",
         user_ca_lines=cache(lambda: (user_ca_line(settings),)),
         sign_host=lambda key, principals: host_ca(settings).sign_host(
@@ -140,6 +132,25 @@ def shells_of(
     # A cluster comes last: it refuses unknown apps, and its refusal says how to add one.
     cluster = [] if kubernetes is None else [kubernetes]
     return AllShells(ShellDirectory([static, local, *cluster]), local)
+
+
+def list_local_shells(settings: Settings) -> tuple[LocalShell, ...]:
+    """Return the shells on this machine."""
+    return tuple(
+        LocalShell(
+            app=entry.app,
+            environment=entry.environment,
+            env=entry.env,
+            directory=str(entry.directory) if entry.directory else None,
+            login_shell=str(entry.login_shell) if entry.login_shell else None,
+        )
+        for entry in settings.shells.local
+    )
+
+
+def open_local_runner(settings: Settings) -> LocalRunner:
+    """Return the place of runs on this machine."""
+    return LocalRunner(list_local_shells(settings), settings.data_dir / "runs")
 
 
 def _admitting(
@@ -161,8 +172,9 @@ def resume_folder(settings: Settings) -> Path:
 
 
 def stop_local_shells(settings: Settings) -> None:
-    """Stop the processes that would outlive the gateway: local shells, and resumable tunnels. Blocks."""
+    """Stop what would outlive the gateway: local shells, runs, and resumable tunnels. Blocks."""
     stop_endpoint(resume_folder(settings))
+    open_local_runner(settings).stop_all()
     shells_of(settings, Policy).local.stop_all()
 
 

@@ -25,6 +25,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
 from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.session.flow import Flow
+from stagedoor.session.runs import RunService
 from stagedoor.settings.listeners import parse_limits
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
@@ -77,6 +78,7 @@ def page_parts(
     certificates: UserCertificates | None,
     apps: Callable[[], Iterable[Target]],
     requests: RequestService,
+    runs: RunService,
 ) -> PageParts:
     """Return the parts of the gateway's own page over SSH, where developers find their apps and sign in.
 
@@ -87,7 +89,8 @@ def page_parts(
     sign_ins = None
     if certificates is not None:
         sign_ins = SshSignInService(context, apps, certificates, refused)
-    return PageParts(settings.ssh.host_names, settings.ssh.public_port, sign_ins, requests)
+    names, port = settings.ssh.host_names, settings.ssh.public_port
+    return PageParts(names, port, sign_ins, requests, runs)
 
 
 def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:

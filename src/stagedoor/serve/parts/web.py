@@ -29,6 +29,7 @@ from stagedoor.serve.parts.accept import accept_rules
 from stagedoor.serve.parts.direct import recording_plan, upstream_of
 from stagedoor.serve.parts.shells import holders_of
 from stagedoor.session.flow import Flow
+from stagedoor.session.runs import RunService
 from stagedoor.settings.settings import Settings, networks
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import CredentialService
@@ -57,6 +58,7 @@ def web_listener(
     on_sign_in: Callable[[Identity], None],
     certificates: UserCertificates | None,
     refused: RefusedKeys,
+    runs: RunService,
 ) -> WebListener:
     """Return the WebShell's listener. Raises StagedoorError.
 
@@ -94,6 +96,7 @@ def web_listener(
             _limits(settings),
             settings.web.max_upload_mib * MIB,
             ShareRules(settings.web.share_s),
+            runs,
         ),
         secure,
     )

@@ -55,12 +55,13 @@ class Pages:
         shows_recordings: Callable[[Identity], bool],
         shows_requests: Callable[[Identity], bool],
         *,
+        shows_runs: Callable[[Identity], bool],
         passkeys: bool,
     ) -> None:
         """Make the routes; `passkeys` says whether users may sign in with a passkey.
 
         `shows_recordings` returns whether there are recordings that a user may play, `shows_requests` whether
-        they may ask for access or decide on requests.
+        they may ask for access or decide on requests, and `shows_runs` whether they may have runs.
         """
         self._guard = guard
         self._has_passkeys = passkeys
@@ -69,6 +70,7 @@ class Pages:
         self._sign_ins = sign_ins
         self._shows_recordings = shows_recordings
         self._shows_requests = shows_requests
+        self._shows_runs = shows_runs
         self._assets = Assets()
         self.place = self._place = PagePath(guard.limits.path, self._assets)
         single_sign_on = SingleSignOnRoutes(
@@ -101,6 +103,7 @@ class Pages:
             identity.is_person,
             self._shows_recordings(identity),
             self._shows_requests(identity),
+            self._shows_runs(identity),
         )
 
     async def identify(self, request: Request) -> Identity | Response:

@@ -94,6 +94,8 @@ class PageUser:
     """Whether there are recordings that the user may play."""
     shows_requests: bool = False
     """Whether the user may ask for access, or decide on requests."""
+    shows_runs: bool = False
+    """Whether the user may have runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,9 +149,12 @@ async def form_of(request: Request) -> dict[str, str] | Denial:
     return {name: values[-1] for name, values in fields.items()}
 
 
-async def object_of(request: Request) -> Mapping[str, Any] | Denial:
-    """Return the JSON object in a request's body (RFC 8259 §4); an empty one without a body."""
-    body = await body_of(request, MAX_OBJECT_BYTES)
+async def object_of(request: Request, most: int = MAX_OBJECT_BYTES) -> Mapping[str, Any] | Denial:
+    """Return the JSON object in a request's body (RFC 8259 §4); an empty one without a body.
+
+    A body of more than `most` bytes is refused.
+    """
+    body = await body_of(request, most)
     return body if isinstance(body, Denial) else object_in(body)
 
 

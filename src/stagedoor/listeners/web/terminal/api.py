@@ -1,22 +1,21 @@
 """The API and the pages to list, end, share and watch the named terminals of an app's shell.
 
-Each request to the API is a POST with JSON, from one of our own pages or with a credential: a cookie alone
-must not serve the page of another site. The secret of a share is behind the `#` of its link, which no
+The secret of a share is behind the `#` of its link, which no
 server sees; the page sends it in the body of a request.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
+from stagedoor.listeners.web.post import PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.sign_in.cookies import object_of
 from stagedoor.listeners.web.terminal.fields import (
     Body,
     at_terminal,
@@ -43,8 +42,6 @@ MAX_SECRET_CHARS = 100
 _NOT_RUNNING = (ShellState.ABSENT, ShellState.STARTING, ShellState.FAILED)
 """In these states the shell is not asked for its terminals, since that would start it or fail."""
 Answer = Mapping[str, object] | Denial
-Identify = Callable[[Request, Source], Awaitable[Identity | Denial]]
-Refusal = Callable[[Denial], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,7 @@ class Terminals:
         access: ShellAccess,
         pages: Pages,
         rules: ShareRules,
-        identify: Identify,
-        refusal: Refusal,
+        posts: PostRoutes,
     ) -> None:
         self._guard = guard
         self._passes = passes
@@ -74,18 +70,16 @@ class Terminals:
         self._presence = access.presence
         self._pages = pages
         self._rules = rules
-        self._identify = identify
-        self._refusal = refusal
         self.api: list[BaseRoute] = [
-            self.post("/api/terminals", self._list),
-            self.post("/api/terminals/end", self._end),
-            self.post("/api/attached", self._attached),
-            self.post("/api/share", self._share),
-            self.post("/api/shares", self._shares),
-            self.post("/api/share/end", self._end_share),
-            self.post("/api/guest-ticket", self._ticket),
-            self.post("/api/shared", self._offer, answers_strangers=True),
-            self.post("/api/live", self._live),
+            posts.make_route("/api/terminals", self._list),
+            posts.make_route("/api/terminals/end", self._end),
+            posts.make_route("/api/attached", self._attached),
+            posts.make_route("/api/share", self._share),
+            posts.make_route("/api/shares", self._shares),
+            posts.make_route("/api/share/end", self._end_share),
+            posts.make_route("/api/guest-ticket", self._ticket),
+            posts.make_route("/api/shared", self._offer, answers_strangers=True),
+            posts.make_route("/api/live", self._live),
         ]
         """Routes for programs and the pages' scripts."""
         self.routes: list[BaseRoute] = [
@@ -96,35 +90,6 @@ class Terminals:
         """Routes of pages."""
 
     # The user, and the app that is asked for.
-
-    def post(
-        self,
-        path: str,
-        act: Callable[[Identity, Body, Source], Awaitable[Answer]],
-        *,
-        answers_strangers: bool = False,
-    ) -> Route:
-        """Return a route for `act`. `answers_strangers`: without a credential the answer is empty."""
-
-        async def answer(request: Request) -> Response:
-            source = self._guard.source_of(request)
-            denial = self._guard.check_source(source)
-            body: Body | Denial = denial or await object_of(request)
-            if isinstance(body, Denial):
-                self._flow.deny(body, web(source))
-                return self._refusal(body)
-            identity = await self._identify(request, source)
-            if isinstance(identity, Denial):
-                if answers_strangers and identity.reason is Reason.CREDENTIAL_MISSING:
-                    return JSONResponse({}, headers={"Cache-Control": "no-store"})
-                self._flow.deny(identity, web(source))
-                return self._refusal(identity)
-            result = await act(identity, body, source)
-            if isinstance(result, Denial):
-                return self._refusal(result)
-            return JSONResponse(result, headers={"Cache-Control": "no-store"})
-
-        return Route(path, answer, methods=["POST"])
 
     def _denied(
         self, denial: Denial, source: Source, identity: Identity, target: Target | None = None

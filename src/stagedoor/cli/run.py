@@ -1,0 +1,195 @@
+"""`stagedoor run`: one-off tasks in an app, which outlive this program."""
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from stagedoor.cli import show
+from stagedoor.cli.attach import gateway_options
+
+if TYPE_CHECKING:
+    from stagedoor.client.runs import RunClient
+    from stagedoor.model.run import Run
+    from stagedoor.wire.run_command import RunCommand, StartRun
+
+EXIT_CODES = (
+    "\b\nExit codes:\n  N    that of the task (128 + N if signal N ended it)\n"
+    "  2    wrong usage\n  74   the piped input or a part of the output was lost\n"
+    "  75   refused by a limit or a lock; try again later\n"
+    "  76   the task was lost with its machine, so its code is unknown\n  124  its time was over\n"
+    "  126  it could not be started\n  130  this program was interrupted; the task goes on\n"
+    "  143  it was cancelled\n  255  this program failed: the line on stderr says why"
+)
+_COMMAND = "stagedoor.run.command"
+_FAILED, _INTERRUPTED, _TOO_MANY = 255, 130, 429
+
+
+class _RunCommand(click.Command):
+    """A command whose words after `--` are those of the task."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the task's words apart: click would drop the `--`, and `run list -- x` names an app."""
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[_COMMAND] = args[at + 1 :]
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    cls=_RunCommand,
+    epilog=show.examples(
+        "stagedoor run app01 -- ./manage.py migrate",
+        "stagedoor run app01 --detach --timeout 6h --lock report -- ./report.sh",
+        "stagedoor run app01 -- sh -s <repair.sh",
+        "stagedoor run list app01",
+        "stagedoor run logs 3f2a --follow",
+        "stagedoor run wait 3f2a",
+        "stagedoor run cancel 3f2a",
+        codes=EXIT_CODES,
+    ),
+)
+@gateway_options
+@click.option(
+    "--detach", "-d", is_flag=True, help="Print the run's id, and do not wait for its end."
+)
+@click.option("--timeout", metavar="TIME", help="End the task after this time (1h; 24h at most).")
+@click.option("--lock", metavar="NAME", help="Refuse to start while a run of APP has this lock.")
+@click.option("--follow", "-f", is_flag=True, help="With logs: until the run's end.")
+@click.option("--from", "start", metavar="BYTE", help="With logs and attach: from this byte on.")
+@click.option(
+    "--json", "json_", is_flag=True, help="Print the run as JSON; on stderr if it is shown."
+)
+@click.argument(
+    "words", nargs=-1, metavar="APP -- COMMAND… | list [APP] | logs|attach|wait|cancel ID"
+)
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    detach: bool,
+    timeout: str | None,
+    lock: str | None,
+    follow: bool,
+    start: str | None,
+    json_: bool,
+    words: tuple[str, ...],
+    **reach: str | None,
+) -> None:
+    """Run a task in APP that survives a lost connection.
+
+    It survives the gateway as well. The task has the environment of the app's shell, and a log.
+
+    Piped input is sent to it. A lost connection does not end it, unless it was still reading piped input;
+    Ctrl-C ends only this program.
+    """
+    # Imported here, since a completion must not wait for it.
+    from stagedoor.client.attach.secret_prompt import AttachError
+    from stagedoor.laptop.tunnel.errors import TunnelError
+    from stagedoor.wire.run_command import RunCommandError, parse_run_words
+
+    flags = {"--detach": detach, "--json": json_, "--follow": follow}
+    values = {"--timeout": timeout, "--lock": lock, "--from": start}
+    given = [name for name, is_given in flags.items() if is_given]
+    given += [f"{name}={value}" for name, value in values.items() if value is not None]
+    task = ctx.meta.get(_COMMAND)
+    try:
+        command = parse_run_words([*words, *given], None if task is None else shlex.join(task))
+    except RunCommandError as error:
+        raise click.UsageError(str(error), ctx) from None
+    try:
+        sys.exit(_perform(_client(reach), command))
+    except (AttachError, TunnelError) as error:
+        line = error.line if isinstance(error, TunnelError) else str(error)
+        _say(line)
+        is_limit = isinstance(error, AttachError) and error.status == _TOO_MANY
+        from stagedoor.model.run import REFUSED_CODE
+
+        sys.exit(REFUSED_CODE if is_limit else _FAILED)
+
+
+def _client(reach: dict[str, str | None]) -> "RunClient":
+    from stagedoor.cli.attach import resolve_gateway
+    from stagedoor.client.runs import RunClient
+
+    options, path = resolve_gateway("runs", reach)
+    return RunClient(options, path, _say)
+
+
+def _perform(client: "RunClient", command: "RunCommand") -> int:
+    """Carry out a command, and return the exit code. Raises AttachError."""
+    from stagedoor.wire.run_command import CancelRun, ListRuns, ReadRun, StartRun, WaitRun
+    from stagedoor.wire.run_text import end_text, list_text, run_object
+
+    match command:
+        case StartRun():
+            return _start(client, command)
+        case ListRuns(target, json):
+            runs = client.list_runs(None if target is None else target.login_name)
+            if json:
+                show.as_json([run_object(run) for run in runs])
+            else:
+                click.echo(list_text(runs), nl=False)
+            return 0
+        case ReadRun(run_id, start, follow, is_attached):
+            run = client.show(run_id, start, follow=follow)
+            return _finish(client, run) if is_attached else 0
+        case WaitRun(run_id, json):
+            run = client.wait(run_id)
+            if json:
+                show.as_json(run_object(run))
+            else:
+                _say(end_text(run))
+            return client.exit_code(run)
+        case CancelRun(run_id):
+            run = client.cancel(run_id)
+            _say(f"run {run.id} {'has ended already' if run.is_over else 'is being cancelled'}")
+            return 0
+
+
+def _start(client: "RunClient", command: "StartRun") -> int:
+    from stagedoor.wire.run_text import run_object
+
+    has_input = not (command.detach or os.isatty(0))
+    run = client.start(replace(command.order, has_input=has_input))
+    if command.detach and not run.is_over:
+        if command.json:
+            show.as_json(run_object(run))
+        else:
+            click.echo(run.id)
+        return 0
+    if not command.json:
+        _say(
+            f"run {run.id} of {run.target.login_name}; Ctrl-C leaves it: stagedoor run attach {run.id}"
+        )
+    sender = client.send_input(run.id) if has_input else None
+    try:
+        run = client.show(run.id, 0, follow=True)
+    except KeyboardInterrupt:
+        if sender is not None and sender.is_alive():
+            sender.report_loss()
+        _say(f"run {run.id} goes on; to end it: stagedoor run cancel {run.id}")
+        return _INTERRUPTED
+    return _finish(client, run, json=command.json)
+
+
+def _finish(client: "RunClient", run: "Run", *, json: bool = False) -> int:
+    """Report the end of a run that was shown, and return the exit code."""
+    import json as encoder
+
+    from stagedoor.model.run import RunState
+    from stagedoor.wire.run_text import end_text, run_object
+
+    if json:
+        click.echo(encoder.dumps(run_object(run)), err=True)
+    elif run.state is not RunState.EXITED or run.detail:
+        _say(end_text(run))
+    return client.exit_code(run)
+
+
+def _say(line: str) -> None:
+    click.echo(f"stagedoor: {line}", err=True)

@@ -1,0 +1,210 @@
+"""`ssh GATEWAY run …`: one channel in which a client starts, follows, lists or cancels runs."""
+
+import asyncio
+import json
+from contextlib import suppress
+
+import asyncssh
+
+from stagedoor.listeners.ssh.login import SshLogin
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.run import INPUT_OUTPUT_CODE, REFUSED_CODE, Output, Run, RunOrder
+from stagedoor.model.session import AccessMethod, Origin
+from stagedoor.model.shell import StartStep
+from stagedoor.session.run_input import RunInputPump
+from stagedoor.session.runs import RunService
+from stagedoor.wire.run_command import (
+    CancelRun,
+    ListRuns,
+    ReadRun,
+    RunCommand,
+    RunCommandError,
+    StartRun,
+    WaitRun,
+    parse_run_line,
+)
+from stagedoor.wire.run_text import end_text, list_text, run_object, show_gap
+
+USAGE_CODE = 2
+FAILED_CODE = 255
+"""The exit status for a refusal that is no limit's, as ssh itself has it for its own failures."""
+
+
+class RunChannel:
+    """The command `run` of one session channel (RFC 4254 §6.5)."""
+
+    def __init__(
+        self, login: SshLogin, runs: RunService, chan: "asyncssh.SSHServerChannel[bytes]"
+    ) -> None:
+        self._identity = login.identity
+        self._origin = Origin(AccessMethod.DIRECT, login.source)
+        self._is_forced = login.force_command is not None
+        self._runs = runs
+        self._chan = chan
+        self._is_terminal = chan.get_terminal_type() is not None
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._input = RunInputPump(runs, login.identity, chan.pause_reading, chan.resume_reading)
+        self._shown = 0
+
+    # For the channel.
+
+    def write_input(self, data: bytes) -> None:
+        """Take what the client sends."""
+        self._input.write(data)
+
+    def end_input(self) -> None:
+        """Take the client's EOF."""
+        self._input.finish()
+
+    def abandon(self) -> None:
+        """Note that the channel is closed."""
+        self._input.abandon()
+
+    def pause(self) -> None:
+        """Stop writing, because the client reads too slowly. Its task does not wait for it."""
+        self._has_room.clear()
+
+    def resume(self) -> None:
+        """Write again."""
+        self._has_room.set()
+
+    # The command.
+
+    async def serve(self, line: str) -> int:
+        """Run the command `line`, and return the exit status."""
+        try:
+            command = parse_run_line(line)
+        except RunCommandError as error:
+            self._say(f"stagedoor: {error}")
+            return USAGE_CODE
+        assert command is not None, "the page has seen that it is a command `run`"
+        if self._is_forced:
+            # The certificate is for one command, whatever the client asks for.
+            return self._refuse(
+                Denial(
+                    Reason.NO_GRANT, "your certificate permits its own command only, and no runs"
+                )
+            )
+        return await self._perform(command)
+
+    async def _perform(self, command: RunCommand) -> int:
+        identity, origin = self._identity, self._origin
+        match command:
+            case StartRun(order, detach, as_json):
+                return await self._start(order, detach=detach, as_json=as_json)
+            case ListRuns(target, as_json):
+                runs = await self._runs.list_runs(identity, target)
+                if isinstance(runs, Denial):
+                    return self._refuse(runs)
+                documents = json.dumps([run_object(run) for run in runs], indent=2) + "\n"
+                await self._write((documents if as_json else list_text(runs)).encode())
+                return 0
+            case ReadRun(run_id, start, follow, is_attached):
+                run = await self._runs.open_log(identity, run_id, origin)
+                if isinstance(run, Denial):
+                    return self._refuse(run)
+                if follow:
+                    code = await self._follow(run, start)
+                    return code if is_attached else 0
+                return await self._print(run, start)
+            case WaitRun(run_id, as_json):
+                run = await self._runs.find(identity, run_id, origin)
+                if isinstance(run, Denial):
+                    return self._refuse(run)
+                run = await self._runs.wait(identity, run)
+                if as_json:
+                    await self._write(f"{json.dumps(run_object(run))}\n".encode())
+                elif run.is_over:
+                    self._say(f"stagedoor: {end_text(run)}")
+                return FAILED_CODE if run.code is None else run.code
+            case CancelRun(run_id):
+                run = await self._runs.cancel(identity, run_id, origin)
+                if isinstance(run, Denial):
+                    return self._refuse(run)
+                done = "has ended already" if run.is_over else "is being cancelled"
+                self._say(f"stagedoor: run {run.id} {done}")
+                return 0
+
+    async def _start(self, order: RunOrder, *, detach: bool, as_json: bool) -> int:
+        order = RunOrder(
+            order.target, order.command, order.timeout_s, order.lock, has_input=not detach
+        )
+        run = await self._runs.start(self._identity, order, self._origin, self._show_step)
+        if isinstance(run, Denial):
+            return self._refuse(run)
+        if detach and not run.is_over:
+            text = json.dumps(run_object(run)) if as_json else run.id
+            await self._write(f"{text}\n".encode())
+            return 0
+        self._runs.keep_task(self._input.run(run))
+        if not as_json:
+            self._say(
+                f"stagedoor: run {run.id} of {run.target.login_name}; if the connection is lost it goes on: "
+                f"run attach {run.id}, run cancel {run.id}"
+            )
+        code = await self._follow(run, 0)
+        if as_json:
+            self._say(json.dumps(run_object(await self._runs.refresh(run))))
+        return code
+
+    async def _follow(self, run: Run, start: int) -> int:
+        """Show the output from `start` until the end, and return the exit status."""
+        self._shown = start
+        has_gap = False
+        async for news in self._runs.follow(self._identity, run, start):
+            match news:
+                case Output():
+                    has_gap = await self._show(news) or has_gap
+                case Denial():
+                    return self._refuse(news)
+                case Run(code=code):
+                    if news.detail or news.state.value != "exited":
+                        self._say(f"stagedoor: {end_text(news)}")
+                    return INPUT_OUTPUT_CODE if has_gap and not code else code or 0
+        return FAILED_CODE
+
+    async def _print(self, run: Run, start: int) -> int:
+        """Show the output that there is now."""
+        self._shown = start
+        while True:
+            pieces = await self._runs.read(run, self._shown)
+            if isinstance(pieces, Denial):
+                return self._refuse(pieces)
+            if not pieces:
+                return 0
+            for piece in pieces:
+                await self._show(piece)
+            if not self._runs.may_go_on(self._identity, run):
+                return FAILED_CODE
+
+    async def _show(self, piece: Output) -> bool:
+        """Write output. Return whether some before it is left out."""
+        left_out = piece.start - self._shown
+        if left_out > 0:
+            self._say(show_gap(left_out))
+        self._shown = piece.end
+        await self._write(piece.data, is_error=piece.is_error)
+        return left_out > 0
+
+    def _refuse(self, denial: Denial) -> int:
+        self._say(f"stagedoor: {denial.line}")
+        return REFUSED_CODE if denial.reason is Reason.RUN_LIMIT else FAILED_CODE
+
+    def _show_step(self, step: StartStep) -> None:
+        self._say(
+            f"stagedoor: {step.name}: {step.detail}" if step.detail else f"stagedoor: {step.name}"
+        )
+
+    def _say(self, line: str) -> None:
+        self._put(f"{line}\n".encode(), is_error=True)
+
+    async def _write(self, data: bytes, *, is_error: bool = False) -> None:
+        await self._has_room.wait()
+        self._put(data, is_error=is_error)
+
+    def _put(self, data: bytes, *, is_error: bool = False) -> None:
+        if self._is_terminal:
+            data = data.replace(b"\n", b"\r\n")
+        with suppress(OSError):  # the client has closed the channel meanwhile
+            (self._chan.write_stderr if is_error else self._chan.write)(data)

@@ -1,0 +1,124 @@
+"""The pages of runs: the list, and one run with the end of its log and a button to cancel it.
+
+They need no script: the page of a run that goes on loads itself again every few seconds.
+"""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
+from stagedoor.model.run import Output, Run
+from stagedoor.session.runs import RunService
+from stagedoor.wire.http.answer import status_of
+
+SHOWN_BYTES = 128 * 1024
+"""The end of a log that a page shows; the whole log is a file to download."""
+AGAIN_S = 5
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+"""Control sequences (ECMA-48 §5.4) and control characters, which a page would show as boxes."""
+
+
+def show_log(pieces: Sequence[Output]) -> str:
+    """Return output as text for a page, without control sequences. Pure."""
+    text = b"".join(piece.data for piece in pieces).decode("utf-8", "replace")
+    return _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+class RunPages:
+    """The routes of these pages. Belongs to one event loop."""
+
+    def __init__(self, guard: RequestGuard, pages: Pages, runs: RunService) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._runs = runs
+        self.routes: list[BaseRoute] = [
+            Route("/runs", self._list),
+            Route("/runs/{id}", self._show),
+            Route("/runs/{id}/log", self._download),
+            Route("/runs/{id}/cancel", self._cancel, methods=["POST"]),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        identity = await self._pages.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        runs = await self._runs.list_runs(identity)
+        if isinstance(runs, Denial):
+            return self._pages.message("Not now", runs.line, status_of(runs.reason), identity)
+        visitor = self._pages.describe_user(identity)
+        return HTMLResponse(self._pages.place.page("runs.html", visitor=visitor, runs=runs))
+
+    async def _show(self, request: Request) -> Response:
+        opened = await self._open(request)
+        if isinstance(opened, Response):
+            return opened
+        identity, run = opened
+        pieces = await self._runs.read_end(run, SHOWN_BYTES)
+        if isinstance(pieces, Denial):
+            return self._pages.message("Not now", pieces.line, status_of(pieces.reason), identity)
+        page = self._pages.place.page(
+            "run.html",
+            visitor=self._pages.describe_user(identity),
+            run=run,
+            log=show_log(pieces),
+            left_out=pieces[0].start if pieces else 0,
+        )
+        return HTMLResponse(page, headers={} if run.is_over else {"refresh": str(AGAIN_S)})
+
+    async def _download(self, request: Request) -> Response:
+        """Send the log so far, as it is."""
+        opened = await self._open(request)
+        if isinstance(opened, Response):
+            return opened
+        identity, run = opened
+        name = f"{run.target.login_name}-{run.id}.log"
+        return StreamingResponse(
+            self._bytes(identity, run),
+            headers={"content-disposition": f'attachment; filename="{name}"'},
+            media_type="application/octet-stream",
+        )
+
+    async def _bytes(self, identity: Identity, run: Run) -> AsyncIterator[bytes]:
+        at = 0
+        while self._runs.may_go_on(identity, run):
+            pieces = await self._runs.read(run, at)
+            if isinstance(pieces, Denial) or not pieces:
+                return
+            for piece in pieces:
+                yield piece.data
+                at = piece.end
+
+    async def _cancel(self, request: Request) -> Response:
+        fields = await self._pages.read_form(request)
+        identity = fields if isinstance(fields, Response) else await self._pages.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        origin = web(self._guard.source_of(request))
+        run = await self._runs.cancel(identity, request.path_params["id"], origin)
+        if isinstance(run, Denial):
+            return self._pages.message("Not cancelled", run.line, status_of(run.reason), identity)
+        return RedirectResponse(f"{self._pages.place.path}/runs/{run.id}", SEE_OTHER)
+
+    async def _open(self, request: Request) -> tuple[Identity, Run] | Response:
+        """Return the user and the run that they may read, or the answer to send instead."""
+        identity = await self._pages.identify(request)
+        if isinstance(identity, Response):
+            return identity
+        origin = web(self._guard.source_of(request))
+        run = await self._runs.open_log(identity, request.path_params["id"], origin)
+        if not isinstance(run, Denial):
+            return identity, run
+        if run.reason is Reason.STEP_UP_NEEDED:
+            wanted = urlencode({"next": request.url.path})
+            return RedirectResponse(f"{self._pages.place.path}/step-up?{wanted}", SEE_OTHER)
+        return self._pages.message("Not found", run.line, status_of(run.reason), identity)

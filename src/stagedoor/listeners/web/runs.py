@@ -1,0 +1,220 @@
+"""The API of runs, for `stagedoor run`, for CI and for pages.
+
+Output is read in pieces from any byte on, and a request waits a while for more, so a client that was cut off
+asks again for the byte that it lacks. Input has offsets too, so nothing is sent twice.
+"""
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from stagedoor.listeners.web.errors import refusal
+from stagedoor.listeners.web.guard import web
+from stagedoor.listeners.web.post import Answer, PostRoutes
+from stagedoor.listeners.web.terminal.fields import target_in
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.run import (
+    DEFAULT_TIMEOUT_S,
+    MAX_COMMAND_BYTES,
+    Output,
+    Run,
+    RunOrder,
+    is_run_id,
+)
+from stagedoor.model.shell import StartStep
+from stagedoor.model.source import Source
+from stagedoor.session.runs import RunService
+from stagedoor.wire.run_text import run_object
+
+WAIT_S = 15.0
+"""How long a request waits for output: proxies cut off slow answers, so clients ask again."""
+PROOF_WAIT_S = 15.0
+READ_BYTES = 32 * 1024
+"""The output in one answer, which base64 makes a third longer."""
+MAX_PIECES = 200
+COMMAND_CHARS = 120
+"""The characters of a command in a list: clients read answers of 64 KiB at most."""
+MAX_INPUT_BYTES = 32 * 1024
+_MAX_BODY_BYTES = 64 * 1024
+_MAX_OFFSET = 2**53
+"""The largest whole number that every reader of JSON knows (RFC 8259 §6)."""
+_PAUSE_S = 0.1
+_NEW_ID = re.compile(r"[0-9a-f]{12}")
+Body = Mapping[str, Any]
+
+
+class Runs:
+    """The routes of runs. Belongs to one event loop."""
+
+    def __init__(self, posts: PostRoutes, runs: RunService) -> None:
+        self._flow = posts.flow
+        self._runs = runs
+        self.routes: list[BaseRoute] = [
+            posts.make_route("/api/runs", self._list),
+            posts.make_route("/api/runs/start", self._start, max_bytes=4 * MAX_COMMAND_BYTES),
+            posts.make_route("/api/runs/log", self._log),
+            posts.make_route("/api/runs/input", self._input, max_bytes=_MAX_BODY_BYTES),
+            posts.make_route("/api/runs/cancel", self._cancel),
+        ]
+
+    async def _list(self, identity: Identity, body: Body, source: Source) -> Answer:
+        target = target_in(body) if "target" in body else None
+        if isinstance(target, Denial):
+            return target
+        runs = await self._runs.list_runs(identity, target)
+        if isinstance(runs, Denial):
+            return runs
+        return {"runs": [run_object(run, COMMAND_CHARS) for run in runs]}
+
+    async def _start(self, identity: Identity, body: Body, source: Source) -> Answer:
+        """Start a run. With the same `id` a request may be repeated, and starts nothing twice."""
+        order, run_id = _order_in(body), body.get("id")
+        if isinstance(order, Denial):
+            return self._flow.deny(order, web(source), identity)
+        if run_id is not None and not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
+            return _bad("id", "12 hexadecimal digits")
+        if "waits" in body:  # a program, which shows its user how to give a fresh proof
+            refused = await self._prove(identity, order, source, waits=body["waits"] is True)
+            if refused is not None:
+                return refused
+        run = await self._runs.start(identity, order, web(source), None, run_id)
+        return run if isinstance(run, Denial) else {"run": run_object(run)}
+
+    async def _prove(
+        self, identity: Identity, order: RunOrder, source: Source, *, waits: bool
+    ) -> Response | None:
+        """Ask for a fresh proof of presence if the app wants one. Return the answer while there is none."""
+        grant = await self._flow.authorise(identity, order.target)
+        if not isinstance(grant, Grant):
+            return None  # which `start` refuses
+        steps: list[StartStep] = []
+        wait_s = PROOF_WAIT_S if waits else 0.0
+        proof = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
+        if not isinstance(proof, Denial):
+            return None
+        return refusal(self._flow.deny(proof, web(source), identity, order.target), steps)
+
+    async def _log(self, identity: Identity, body: Body, source: Source) -> Answer:
+        """Return output from byte `from` on; with `wait` true, as soon as there is some or the run ends."""
+        named = _place_in(body, "from")
+        if isinstance(named, Denial):
+            return named
+        run_id, start = named
+        run = await self._runs.open_log(identity, run_id, web(source))
+        if isinstance(run, Denial):
+            return run
+        until = asyncio.get_running_loop().time() + (WAIT_S if body.get("wait") is True else 0.0)
+        while True:
+            over = run.is_over
+            pieces = await self._runs.read(run, start, READ_BYTES)
+            if isinstance(pieces, Denial):
+                return pieces
+            if pieces or over or asyncio.get_running_loop().time() >= until:
+                return _log_object(run, start, pieces)
+            run = await self._runs.refresh(run)
+            if not run.is_over:
+                await asyncio.sleep(_PAUSE_S)
+            if not self._runs.may_go_on(identity, run):
+                refused = await self._runs.open_log(identity, run_id, web(source))
+                if isinstance(refused, Denial):
+                    return refused
+
+    async def _input(self, identity: Identity, body: Body, source: Source) -> Answer:
+        """Take input from byte `at` on, and return up to which byte it was taken.
+
+        `end` true: it is complete; `lost` true: the client cannot send the rest.
+        """
+        named = _place_in(body, "at")
+        if isinstance(named, Denial):
+            return named
+        run_id, at = named
+        try:
+            data = base64.b64decode(str(body.get("data", "")), validate=True)
+        except (binascii.Error, ValueError):
+            return _bad("data", "base64")
+        if len(data) > MAX_INPUT_BYTES:
+            return _bad("data", f"{MAX_INPUT_BYTES} bytes at most")
+        run = await self._runs.find(identity, run_id, web(source))
+        if isinstance(run, Denial):
+            return run
+        if not data and body.get("end") is not True and body.get("lost") is not True:
+            await self._runs.keep_input(identity, run)
+        taken = await self._runs.feed(identity, run, at, data) if data else at
+        if isinstance(taken, Denial):
+            return taken
+        is_ended = False
+        if body.get("lost") is True:
+            is_ended = await self._runs.end_input(identity, run, None) is True
+        elif body.get("end") is True and taken == at + len(data):
+            is_ended = await self._runs.end_input(identity, run, taken) is True
+        return {"at": taken, "ended": is_ended, "over": run.is_over}
+
+    async def _cancel(self, identity: Identity, body: Body, source: Source) -> Answer:
+        run_id = _id_in(body)
+        if isinstance(run_id, Denial):
+            return run_id
+        run = await self._runs.cancel(identity, run_id, web(source))
+        return run if isinstance(run, Denial) else {"run": run_object(run)}
+
+
+def _log_object(run: Run, start: int, pieces: Sequence[Output]) -> dict[str, object]:
+    """Return pieces as JSON: each its offset, its stream and its bytes in base64."""
+    shown = pieces[:MAX_PIECES]
+    return {
+        "run": run_object(run, COMMAND_CHARS),
+        "pieces": [
+            [
+                piece.start,
+                "err" if piece.is_error else "out",
+                base64.b64encode(piece.data).decode("ascii"),
+            ]
+            for piece in shown
+        ],
+        "next": shown[-1].end if shown else start,
+    }
+
+
+def _order_in(body: Body) -> RunOrder | Denial:
+    target = target_in(body)
+    if isinstance(target, Denial):
+        return target
+    command, timeout_s, lock = (
+        body.get(name, default)
+        for name, default in (("command", ""), ("timeout_s", DEFAULT_TIMEOUT_S), ("lock", None))
+    )
+    if not isinstance(command, str):
+        return _bad("command", "a line for the app's shell")
+    if not isinstance(timeout_s, int) or isinstance(timeout_s, bool):
+        return _bad("timeout_s", "a whole number of seconds")
+    if not (lock is None or isinstance(lock, str)):
+        return _bad("lock", "a name")
+    return RunOrder(target, command, timeout_s, lock, body.get("input") is True)
+
+
+def _id_in(body: Body) -> str | Denial:
+    run_id = body.get("id")
+    if not (isinstance(run_id, str) and is_run_id(run_id)):
+        return _bad("id", "the id of a run")
+    return run_id
+
+
+def _place_in(body: Body, name: str) -> tuple[str, int] | Denial:
+    """Return the id of a run, and the offset in `name`."""
+    run_id, at = _id_in(body), body.get(name, 0)
+    if isinstance(run_id, Denial):
+        return run_id
+    if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at <= _MAX_OFFSET:
+        return _bad(name, "a number of bytes")
+    return run_id, at
+
+
+def _bad(name: str, wanted: str) -> Denial:
+    return Denial(Reason.BAD_REQUEST, f"`{name}` in the body must be {wanted}")
