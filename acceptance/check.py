@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from acceptance import doors, features, jump, machine_login, webshell
+from acceptance import doors, features, jump, machine_login, runs, webshell
 from acceptance.reach import Reach, reach
 from acceptance.verdict import FailedError, NotHereError, Result, need
 from stagedoor.demo.clients import (
@@ -92,6 +92,7 @@ def rows_of(demo: DemoGateway) -> list[Row]:
         *feature_rows(demo, tuple(features.FEATURES)),
         *(Row(name, drive) for name, drive in jump.drives(demo.configs.jump).items()),
         *(Row(name, drive) for name, drive in _webshell(demo).items()),
+        *(Row(name, drive) for name, drive in _runs(demo).items()),
         Row("stagedoor login, ssh alone, its end", partial(_bare_machine, demo, desk), slow=True),
         *denial_rows(demo),
         *leaving_rows(demo, desk),
@@ -102,6 +103,10 @@ def _webshell(demo: DemoGateway) -> dict[str, webshell.Drive]:
     return webshell.drives(
         stagedoor_command(), demo.web, demo.login, lambda: demo.web_link("app01")
     )
+
+
+def _runs(demo: DemoGateway) -> dict[str, runs.Drive]:
+    return runs.drives(demo.configs.jump, stagedoor_command(), demo.web, demo.login)
 
 
 def _bare_machine(demo: DemoGateway, desk: doors.Desk, folder: Path) -> str:

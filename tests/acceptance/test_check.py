@@ -50,6 +50,8 @@ ROWS = [
     "WebShell by HTTP and WebSocket",
     "WebShell in a browser",
     "stagedoor attach",
+    "ssh dev@gateway run",
+    "stagedoor run",
     "stagedoor login, ssh alone, its end",
     "refused: no credential",
     "refused: a wrong password",

@@ -46,6 +46,16 @@ def event(kind: EventKind, reason: str | None = None, **fields: str | float) -> 
             "dev → app01.ssh  refused: no grant for dev",
             False,
         ),
+        (
+            event(EventKind.RUN_STARTED, run="3f2a", what="./report.sh"),
+            "dev → app01.ssh  run 3f2a started: ./report.sh",
+            True,
+        ),
+        (
+            event(EventKind.RUN_ENDED, "timed_out", run="3f2a", code=124, duration_s=75.0),
+            "dev → app01.ssh  run 3f2a timed out with 124 after 1 min",
+            None,
+        ),
     ],
 )
 def test_each_event_is_one_line(happened: Event, text: str, good: bool | None) -> None:

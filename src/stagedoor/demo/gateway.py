@@ -259,7 +259,8 @@ def _add_users(
             for app in user.apps:
                 add_grant(service, f"user:{user.name}", app)
             if user is DEVELOPER:
-                add_grant(service, f"user:{USER}", "*", permissions=frozenset({Permission.REPLAY}))
+                more = frozenset({Permission.REPLAY, Permission.RUN})
+                add_grant(service, f"user:{USER}", "*", permissions=more)
             own = folder / user.name
             own.mkdir()
             token_file = own / "token"

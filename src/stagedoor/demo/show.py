@@ -24,6 +24,7 @@ from stagedoor.model.session import End
 from stagedoor.model.units import HOUR_S, MINUTE_S, size
 from stagedoor.store.journal import JournalEntry, read_entries
 from stagedoor.store.sessions import SessionRecord
+from stagedoor.wire.oneline import one_line
 
 _END = {
     End.EVICTED: "closed by an administrator",
@@ -62,6 +63,15 @@ def describe(event: Event) -> StatusLine | None:
                 why = (event.reason or "").replace("_", " ")
                 return StatusLine(f"{who}  refused {count} times more: {why}", False)
             return StatusLine(f"{who}  refused: {event.fields.get('message')}", False)
+        case EventKind.RUN_STARTED:
+            command = one_line(str(event.fields.get("what")), COMMAND_CHARS)
+            return StatusLine(f"{who}  run {event.fields.get('run')} started: {command}", True)
+        case EventKind.RUN_ENDED:
+            state = (event.reason or "").replace("_", " ")
+            code = event.fields.get("code")
+            lasted_s = float(event.fields.get("duration_s") or 0)
+            run = event.fields.get("run")
+            return StatusLine(f"{who}  run {run} {state} with {code} after {lasting(lasted_s)}")
         case _:
             return None
 
@@ -94,6 +104,7 @@ def lasting(seconds: float) -> str:
 
 
 POLL_S = 0.25
+COMMAND_CHARS = 60
 _CLEAR_BELOW = "\x1b[J"
 
 
@@ -192,6 +203,11 @@ def _more(demo: DemoGateway, config: str) -> list[str]:
         "or the browser's terminal in this one, which stays when you leave it by Enter ~ .:",
         "",
         f"  {shlex.join(attach)}",
+        "",
+        "or a task that goes on when its terminal is closed, and what became of it:",
+        "",
+        f"  ssh -F {jump} {sshconfig.JUMP_HOST} \"run --detach app01 -- 'sleep 5; env | grep APP'\"",
+        f"  ssh -F {jump} {sshconfig.JUMP_HOST} run list",
         "",
         *([] if demo.sso else _sign_in(demo)),
     ]
