@@ -214,6 +214,7 @@ def test_a_client_goes_on_at_the_byte_after_the_gateway_was_killed(tmp_path: Pat
                 os.kill(pid, signal.SIGKILL)
             gateway.process.wait(BOUND_S)
             go.touch()
+            gateway.wait_for(lambda line: line["event"] == "end of log")
             gateway.lines.clear()
             gateway.start()
             out, err = client.communicate(timeout=BOUND_S)

@@ -355,6 +355,7 @@ def test_a_killed_gateway_ends_no_run_and_finds_its_end(own: Laptop) -> None:
     gateway.process.wait(BOUND_S)
     go.touch()
     wait_until(lambda: not Path(f"/proc/{holder}").exists())
+    gateway.wait_for(lambda line: line["event"] == "end of log")
     gateway.lines.clear()
     gateway.start()
     one = ended(own, run_id)
