@@ -8,12 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import Protocol
 
-from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.denial import Denial
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import (
@@ -21,39 +18,17 @@ from stagedoor.resume.messages import (
     DATA,
     GREETING,
     LOCK,
-    LOST,
     address,
     open_control_socket,
     receive,
     send,
 )
+from stagedoor.resume.requests import Requests, Watcher
 from stagedoor.wire.tunnel.frames import OPEN, encode
 
 START_TIMEOUT_S = 10.0
-ANSWER_TIMEOUT_S = 5.0
-_ENDED = "the endpoint of resumable tunnels has ended"
 FAULTS = "faults"
 """The file in the endpoint's folder that gets its tracebacks."""
-
-
-class Watcher(Protocol):
-    """A worker's session, which hears how its connection to the endpoint ends. Called in the event loop."""
-
-    def moved(self) -> None:
-        """Record that the client has come back over another connection."""
-        ...
-
-    def over(self, code: int, why: str) -> None:
-        """Record that the tunnel has ended."""
-        ...
-
-
-@dataclass(eq=False, slots=True)
-class _Request:
-    watcher: Watcher
-    answer: asyncio.Future[str] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
 
 
 class EndpointControl:
@@ -68,8 +43,7 @@ class EndpointControl:
         self._limits = f"{away_s:g} {idle_s or 0:g}"
         self._sock: socket.socket | None = None
         self._connecting = asyncio.Lock()
-        self._numbers = count(1)
-        self._requests: dict[int, _Request] = {}
+        self._requests = Requests()
 
     async def open(
         self, key: str, owner: str, sshd: TcpStream, watcher: Watcher
@@ -95,7 +69,7 @@ class EndpointControl:
 
     def forget(self, number: int) -> None:
         """Hear no more of a connection."""
-        self._requests.pop(number, None)
+        self._requests.forget(number)
 
     async def _enter(
         self, word: str, what: str, watcher: Watcher, *fds: int
@@ -109,16 +83,12 @@ class EndpointControl:
         self, word: str, what: str, watcher: Watcher, *fds: int
     ) -> tuple[int, Stream] | Denial:
         sock = await self._connected()
-        number = next(self._numbers)
-        request = self._requests[number] = _Request(watcher)
+        result = await self._requests.ask(lambda line: send(sock, line, fds), word, what, watcher)
+        if isinstance(result, Denial):
+            return result
+        number, ticket = result
         try:
-            send(sock, f"{word} {number} {what}", fds)
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                kind, _, rest = (await request.answer).partition(" ")
-            if kind != "ticket":
-                self.forget(number)
-                return Denial(Reason.SESSION_OVER, rest)
-            return number, await self._connect_data(bytes.fromhex(rest))
+            return number, await self._connect_data(ticket)
         except BaseException:
             self.forget(number)
             raise
@@ -159,23 +129,10 @@ class EndpointControl:
             line = ""
         if line == GREETING:
             return
-        word, _, rest = line.partition(" ")
-        number, _, rest = rest.partition(" ")
-        request = self._requests.get(int(number)) if number.isdecimal() else None
-        if not line:
-            self._hang_up()
-        elif request is None:
-            return
-        elif word in ("ticket", "gone"):
-            if not request.answer.done():
-                request.answer.set_result(f"{word} {rest}")
+        if line:
+            self._requests.heard(line)
         else:
-            self.forget(int(number))
-            if word == "moved":
-                request.watcher.moved()
-            else:
-                code, _, why = rest.partition(" ")
-                request.watcher.over(int(code), why)
+            self._hang_up()
 
     def _hang_up(self) -> None:
         sock, self._sock = self._sock, None
@@ -183,12 +140,7 @@ class EndpointControl:
             return
         asyncio.get_running_loop().remove_reader(sock.fileno())
         sock.close()
-        requests, self._requests = self._requests, {}
-        for request in requests.values():
-            if request.answer.done():
-                request.watcher.over(LOST, _ENDED)
-            else:
-                request.answer.set_exception(ConnectionResetError(_ENDED))
+        self._requests.report_loss()
 
 
 def stop_endpoint(folder: Path) -> None:
