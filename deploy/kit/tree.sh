@@ -54,7 +54,7 @@ make_tree() {
   for applet in $(applets "$kit/bin/busybox"); do ln -s ../bin/busybox "$kit/busybox/$applet"; done
 
   compile "$packages/musl-dev" "$kit"
-  for name in start login pane hold copy; do ln -s kit "$kit/bin/$name"; done
+  for name in start login pane hold tunnel copy; do ln -s kit "$kit/bin/$name"; done
   for name in tmux rsync scp sftp-server; do ln -s ../bin/kit "$kit/tools/$name"; done
   # An image may have no /bin/sh.
   sed '1s|.*|#!/kit/bin/busybox sh|' "$here/../../src/stagedoor/shells/local/bin/stagedoor-get" >"$kit/tools/stagedoor-get"
@@ -98,7 +98,7 @@ compile() {
   flags="-std=gnu17 -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -ffile-prefix-map=$here=. -nostdinc -isystem $include -isystem $own"
   # shellcheck disable=SC2086  # the flags are meant to be split
   "$cc" $flags -static -fno-pie -no-pie -fstack-protector-strong -nostdlib -o "$kit/bin/kit" "$lib/crt1.o" "$lib/crti.o" \
-    "$here"/source/[!p]*.c "$here"/source/holder/*.c -Wl,--start-group "$lib/libc.a" -lgcc -Wl,--end-group "$lib/crtn.o"
+    "$here"/source/[!p]*.c "$here"/source/holder/*.c "$here"/source/tunnel/*.c -Wl,--start-group "$lib/libc.a" -lgcc -Wl,--end-group "$lib/crtn.o"
   for name in passwd sshd-passwd; do
     # shellcheck disable=SC2046,SC2086
     "$cc" $flags -fPIC -shared -fno-stack-protector -nostdlib -Wl,-soname,"$name.so" -Wl,-z,now \

@@ -19,6 +19,7 @@ def compiled(folder: Path, *options: str) -> Path:
     files = [
         *SOURCE.glob("[!p]*.c"),
         *SOURCE.glob("holder/*.c"),
+        *SOURCE.glob("tunnel/*.c"),
     ]  # passwd.c is a library of its own
     compiler = os.environ.get("CC", "gcc")
     flags = ("-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", *options)

@@ -171,7 +171,10 @@ def test_sshd_that_cannot_start_says_why(make: Make) -> None:
 def test_orphans_are_buried(make: Make) -> None:
     container = make().start()
     assert container.ssh("(sleep 0.2 &) ; (true &) ; exit 0").returncode == 0
-    wait_until(lambda: [*children(container).values()] == ["sshd"], what="only sshd is left")
+    wait_until(
+        lambda: sorted(children(container).values()) == ["sshd", "tunnels"],
+        what="only the kit is left",
+    )
 
 
 def test_the_state_is_said_whenever_it_changes(make: Make) -> None:

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 // Paths. The kit is mounted at the same path everywhere, because its programs' interpreter and rpath contain it.
@@ -16,7 +17,9 @@
 #define RUN "/run/stagedoor"          // a small writable folder in memory
 #define HOST "/etc/stagedoor/host"    // the Secret: host key and host certificate
 #define SHELL "/etc/stagedoor/shell"  // the ConfigMap: keys and principals that may log in, settings, motd, notice
-#define PORT 2222                     // a port that needs no privilege
+#define PORT 2222                     // sshd's, which needs no privilege
+#define TUNNEL_PORT 2223              // of the endpoint of resumable tunnels
+#define TUNNELS RUN "/tunnels"        // its folder
 
 // A growing list of strings, ended by NULL, as execve(2) takes it.
 struct strings {
@@ -25,6 +28,7 @@ struct strings {
 };
 
 // text.c
+int64_t now_ms(void);
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *need(void *memory);
@@ -66,6 +70,9 @@ void sshd_prepare(const struct settings *settings);
 bool sshd_keys_changed(void);
 void sshd_run(int log) __attribute__((noreturn));
 
+// tunnel/endpoint.c: keeps resumable tunnels while their clients are away
+void endpoint_serve(const char *folder, int port, int sshd_port) __attribute__((noreturn));
+
 // census.c: counts sessions, tmux servers and held terminals
 struct census {
   int sessions, tmux;          // `tmux` counts servers
@@ -96,5 +103,6 @@ int pane_main(int argc, char **argv);
 int tool_main(int argc, char **argv);
 int copy_main(int argc, char **argv);
 int hold_main(int argc, char **argv);
+int tunnel_main(int argc, char **argv);
 
 #endif

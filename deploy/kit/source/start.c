@@ -1,4 +1,4 @@
-// The first process of the shell's container. It starts sshd, reaps ended processes and reports how many sessions there
+// The first process of the shell's container. It starts sshd and the endpoint of resumable tunnels, reaps ended processes and reports how many sessions there
 // are. When the pod stops, it gives the sessions their grace period.
 //
 //   SERVING --SIGTERM or the image's stop signal--> DRAINING --last session ended, or grace period over--> exit 0
@@ -18,7 +18,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kit.h"
@@ -30,19 +29,21 @@ extern char **environ;
 #define LOOK_LIVELY_MS 100   // and shortly after a line of sshd's log
 #define LIVELY_MS 2000
 #define LAST_MS 2000         // the part of the grace period that is kept to end sessions in good order
+#define ENDPOINT_MS 10000    // an endpoint of tunnels that lives for a shorter time is started again only after
+#define ENDPOINT_LATE_MS 600000
 #define DRAINING RUN "/draining"
 #define OVER RUN "/over"
 #define OVER_MS 250          // for the hook to see OVER before it ends with this process
 
 static struct {
   struct settings settings;
-  pid_t listener;            // 0 once it has ended
+  pid_t listener, endpoint;  // 0 once it has ended
   int log;                   // sshd's stderr
   int signals;
   bool listening;            // sshd has logged that it listens
   bool draining;
   int exit_status;
-  long long deadline, lively_until;
+  int64_t deadline, lively_until, endpoint_since, endpoint_at;
   int warned;                // how many of WARN_AT have been shown
   int sessions, tmux;        // as last reported; `tmux` counts what stays when its session ends
 } shell;
@@ -62,12 +63,6 @@ static void stop_signals(sigset_t *set) {
   if (!isatty(STDIN_FILENO)) sigaddset(set, SIGWINCH);  // on a terminal it means that the window has changed size
 }
 
-static long long now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
 static void start_sshd(void) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC)) die("cannot make a pipe: %s", strerror(errno));
@@ -83,6 +78,26 @@ static void start_sshd(void) {
   close(ends[1]);
   fcntl(ends[0], F_SETFL, O_NONBLOCK);
   shell.log = ends[0];
+}
+
+// Starts the endpoint of resumable tunnels. Without one, tunnels end with their connection.
+static void start_endpoint(void) {
+  shell.endpoint_since = now_ms();
+  pid_t pid = fork();
+  if (pid < 0) say("cannot start the endpoint of tunnels: %s", strerror(errno));
+  if (pid) {
+    shell.endpoint = pid > 0 ? pid : 0;
+    return;
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  prctl(PR_SET_NAME, "tunnels");
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  close(shell.signals);
+  close(shell.log);
+  setsid();
+  endpoint_serve(TUNNELS, TUNNEL_PORT, PORT);
 }
 
 // Logs a line of sshd's, which ends in CR LF. Leaves out a line that comes with each terminal and means nothing here.
@@ -157,9 +172,17 @@ static void drain(int exit_status) {
   free(census.pids);
 }
 
+// The endpoint of tunnels has ended. It is started again, but one that cannot have its port is not tried without a pause.
+static void bury_endpoint(void) {
+  int64_t now = now_ms();
+  shell.endpoint = 0;
+  shell.endpoint_at = now - shell.endpoint_since < ENDPOINT_MS ? now + ENDPOINT_LATE_MS : now;
+}
+
 static void bury(void) {
   int status;
   for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+    if (pid == shell.endpoint) bury_endpoint();
     if (pid != shell.listener) continue;
     shell.listener = 0;
     if (shell.log >= 0) forward_log();
@@ -187,7 +210,7 @@ static void take_signals(void) {
 static void end(struct census *census) {
   if (census->sessions || census->working)
     say("the grace period is over: ending %d sessions and %d terminals", census->sessions, census->terminals);
-  long long until = now_ms() + LAST_MS / 2;
+  int64_t until = now_ms() + LAST_MS / 2;
   for (int i = 0; i < census->sessions + census->terminals; i++) kill(census->pids[i], SIGTERM);
   while (census->sessions + census->terminals && now_ms() < until) {
     poll(NULL, 0, 20);
@@ -202,14 +225,14 @@ static void end(struct census *census) {
 }
 
 static void go_on_draining(struct census *census) {
-  long long left = shell.deadline - now_ms();
+  int64_t left = shell.deadline - now_ms();
   // No client can return to a held terminal, but a command that runs in it may still finish.
   if (!census->sessions && !census->working) {
     free(census->pids);
     *census = census_take_surely(shell.listener);
   }
   if ((!census->sessions && !census->working) || left <= 0) end(census);
-  long long until_the_end = left + (shell.settings.grace_s > 4 ? LAST_MS : 0);
+  int64_t until_the_end = left + (shell.settings.grace_s > 4 ? LAST_MS : 0);
   if (shell.warned < WARNINGS && until_the_end <= WARN_AT[shell.warned] * 1000LL) warn(census, WARN_AT[shell.warned++]);
 }
 
@@ -263,6 +286,7 @@ __attribute__((noreturn)) static void serve(void) {
       go_on_draining(&census);
     } else {
       tell_notice(&census);
+      if (!shell.endpoint && now_ms() >= shell.endpoint_at) start_endpoint();
       if (sshd_keys_changed()) read_keys_anew();
     }
     free(census.pids);
@@ -318,5 +342,6 @@ int start_main(int argc, char **argv) {
   sshd_keys_changed();
   shell.sessions = shell.tmux = -1;  // so that the first census is reported
   start_sshd();
+  start_endpoint();
   serve();
 }

@@ -1,4 +1,4 @@
-// Strings, files, and messages on stderr.
+// Strings, files, messages on stderr, and the clock for all deadlines.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -6,9 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kit.h"
+
+// Returns the milliseconds of a clock that only goes forward.
+int64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
 
 // Ends the program with exit status 1 and one line on stderr.
 void die(const char *text, ...) {

@@ -69,7 +69,7 @@ static bool write_all(int fd, const uint8_t *data, size_t length) {
 }
 
 // Copies both ways until one side is gone. It reads no faster than it can write.
-static void carry(int connection) {
+void carry(int connection) {
   static uint8_t data[CHUNK];
   struct pollfd from[] = {{.fd = 0, .events = POLLIN}, {.fd = connection, .events = POLLIN}};
   const int to[] = {connection, 1};
@@ -90,7 +90,7 @@ static void carry(int connection) {
 
 static int attach(const char *name) {
   place_check_name(name);
-  struct place place = place_open();
+  struct place place = place_open(place_of_terminals());
   int connection = place_connect(place, name);
   if (connection < 0) {
     int lock = place_lock(place, name);
@@ -109,7 +109,7 @@ static int attach(const char *name) {
 // Attaches to a terminal that another person started, and starts none.
 static int join(const char *name) {
   place_check_name(name);
-  int connection = place_connect(place_open(), name);
+  int connection = place_connect(place_open(place_of_terminals()), name);
   if (connection < 0) {
     fprintf(stderr, "stagedoor: there is no terminal %s\n", name);
     return NOT_THERE;
@@ -123,12 +123,12 @@ int hold_main(int argc, char **argv) {
   if (argc == 3 && !strcmp(argv[1], "attach")) return attach(argv[2]);
   if (argc == 3 && !strcmp(argv[1], "join")) return join(argv[2]);
   if (argc == 2 && !strcmp(argv[1], "list")) {
-    place_list(place_open());
+    place_list(place_open(place_of_terminals()));
     return 0;
   }
   if (argc == 3 && !strcmp(argv[1], "end")) {
     place_check_name(argv[2]);
-    if (!end_terminal(place_open(), argv[2])) die("there is no terminal %s", argv[2]);
+    if (!end_terminal(place_open(place_of_terminals()), argv[2])) die("there is no terminal %s", argv[2]);
     return 0;
   }
   fputs(USAGE "\n", stderr);

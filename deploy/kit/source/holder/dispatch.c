@@ -105,9 +105,8 @@ void dispatch_turn(int64_t now) {
 
 void dispatch_serve(const struct pollfd *from, int64_t now) {
   for (int i = 0; i < MAX_LINKS; i++) {
-    if (from[1 + i].fd < 0 || !from[1 + i].revents) continue;
-    if (!link_serve(i, from[1 + i].revents)) drop(i, now);
+    if (from[i].fd < 0 || !from[i].revents) continue;
+    if (!link_serve(i, from[i].revents)) drop(i, now);
     else take_frames(i, now);
   }
-  if (from[0].revents) links_accept(now);
 }

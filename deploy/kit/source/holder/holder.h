@@ -160,9 +160,9 @@ int64_t people_due_at(void);
 void people_due(int64_t now);
 
 // links.c: the connected clients, as streams of bytes
-void links_start(int listener);
-int links_watch(struct pollfd *from);    // the listener and MAX_LINKS links
-void links_accept(int64_t now);
+void links_watch(struct pollfd *from);
+int links_accept(int listener, int64_t now);
+void links_make_room(void);
 int64_t links_wake_at(void);
 bool links_any(void);
 void link_send(int link, const struct piece *pieces, int count);
@@ -171,6 +171,7 @@ void link_close_soon(int link);
 bool link_is_closing(int link);
 bool link_is_over(int link, int64_t now);  // the caller should drop it
 void link_drop(int link);
+int link_release(int link);
 void link_attach(int link);              // after its HELLO
 bool link_is_attached(int link);
 bool link_serve(int link, short events);
@@ -179,7 +180,7 @@ void link_used(int link, size_t count);
 
 // dispatch.c: handles the frames of the links; above state.c and people.c
 void dispatch_turn(int64_t now);           // between events
-void dispatch_serve(const struct pollfd *from, int64_t now);
+void dispatch_serve(const struct pollfd *from, int64_t now);  // an entry for each link
 
 // A folder of terminals.
 struct place {
@@ -190,9 +191,6 @@ struct place {
 // serve.c: the loop; above all others
 void serve(int listener, struct place place, const char *name);
 void serve_hang_up(void);
-
-// clock.c: a clock that only goes forward
-int64_t now_ms(void);
 
 // spawn.c
 struct child {
@@ -223,11 +221,15 @@ bool tmux_is_asked(const char *command);
 char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defaults, const char *name);
 char *tmux_defaults(const char *name, bool described);
 
+// attach.c
+void carry(int connection);
+
 // end.c
 bool end_terminal(struct place place, const char *name);
 
 // place.c
-struct place place_open(void);
+char *place_of_terminals(void);
+struct place place_open(const char *path);
 void place_check_name(const char *name);
 int place_connect(struct place place, const char *name);
 int place_lock(struct place place, const char *name);

@@ -21,9 +21,6 @@ static struct link {
   int64_t due_at;      // its deadline while it is not `attached`
   struct bytes received, unsent;
 } links[MAX_LINKS];
-static int listener;
-
-void links_start(int socket) { listener = socket; }
 
 bool links_any(void) {
   for (int i = 0; i < MAX_LINKS; i++)
@@ -112,15 +109,34 @@ static bool receive(struct link *link) {
   return true;
 }
 
-void links_accept(int64_t now) {
+// Accepts a connection, and returns its link; -1 if there is none, or no place for it.
+int links_accept(int listener, int64_t now) {
   int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (fd < 0) return;
+  if (fd < 0) return -1;
   for (int i = 0; i < MAX_LINKS; i++) {
     if (links[i].fd) continue;
     links[i] = (struct link){.fd = fd, .due_at = now + HELLO_MS};
-    return;
+    return i;
   }
   close(fd);
+  return -1;
+}
+
+// Drops the link that has waited longest for its first message, if there is no place for another one.
+void links_make_room(void) {
+  int oldest = -1;
+  for (int i = 0; i < MAX_LINKS; i++) {
+    if (!links[i].fd) return;
+    if (!links[i].attached && (oldest < 0 || links[i].due_at < links[oldest].due_at)) oldest = i;
+  }
+  if (oldest >= 0) link_drop(oldest);
+}
+
+// Gives the connection of a link to the caller.
+int link_release(int number) {
+  int fd = dup(links[number].fd);
+  link_drop(number);
+  return fd;
 }
 
 // ---- The loop's turn.
@@ -141,16 +157,14 @@ int64_t links_wake_at(void) {
   return first;
 }
 
-// Fills `from` with the listener and an entry for each link. An entry without a link has the fd -1, which poll(2) ignores.
-int links_watch(struct pollfd *from) {
-  from[0] = (struct pollfd){.fd = listener, .events = POLLIN};
+// Fills `from` with an entry for each of MAX_LINKS links. One without a link has the fd -1, which poll(2) ignores.
+void links_watch(struct pollfd *from) {
   for (int i = 0; i < MAX_LINKS; i++) {
     const struct link *link = &links[i];
-    from[1 + i] = (struct pollfd){.fd = link->fd ? link->fd : -1};
-    if (wants(link)) from[1 + i].events |= POLLIN;
-    if (link->unsent.length) from[1 + i].events |= POLLOUT;
+    from[i] = (struct pollfd){.fd = link->fd ? link->fd : -1};
+    if (wants(link)) from[i].events |= POLLIN;
+    if (link->unsent.length) from[i].events |= POLLOUT;
   }
-  return 1 + MAX_LINKS;
 }
 
 // Writes and reads as much as possible. Returns false if the connection is gone.

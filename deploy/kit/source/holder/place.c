@@ -1,4 +1,4 @@
-// The folder of a shell's terminals, with a socket for each. Other accounts cannot enter it.
+// The folder of a shell's terminals, with a socket for each, and that of its tunnels. Other accounts cannot enter them.
 //
 // In the kit it is in memory, at a fixed path. Elsewhere the environment may name it, as for the holder in Python.
 #include <dirent.h>
@@ -17,11 +17,12 @@
 #include "holder.h"
 
 #define FOLDER "STAGEDOOR_TERMINALS"
-#define ELSEWHERE "name another one in the variable " FOLDER
+#define ELSEWHERE (environment_is_saved() ? "" : ", or name another one in the variable " FOLDER)
 #define MAX_NAME 40
 #define LOCKED ".locked"
 
-static char *find_folder(void) {
+// Returns the path of the folder for terminals.
+char *place_of_terminals(void) {
   const char *named = getenv(FOLDER), *runtime = getenv("XDG_RUNTIME_DIR");
   if (environment_is_saved()) return need(strdup(RUN "/terminals"));
   if (named && *named) return need(strdup(named));
@@ -40,16 +41,16 @@ static void make_parents(const char *path) {
 }
 
 // Opens the folder, and makes it if it is missing. Ends the program unless its mode is 0700 and its owner this account.
-struct place place_open(void) {
-  struct place place = {.path = find_folder()};
+struct place place_open(const char *path) {
+  struct place place = {.path = path};
   make_parents(place.path);
   struct stat found;
   if (mkdir(place.path, 0700) && errno != EEXIST)
-    die("the folder for terminals %s cannot be used: %s; remove it, or " ELSEWHERE, place.path, strerror(errno));
+    die("the folder %s cannot be used: %s; remove it%s", place.path, strerror(errno), ELSEWHERE);
   // In a folder such as /tmp, another user may have made it first.
   place.folder = open(place.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (place.folder < 0 || fstat(place.folder, &found) || found.st_uid != getuid() || found.st_mode & 077)
-    die("the folder for terminals %s cannot be used: it is not ours alone; remove it, or " ELSEWHERE, place.path);
+    die("the folder %s cannot be used: it is not ours alone; remove it%s", place.path, ELSEWHERE);
   return place;
 }
 

@@ -108,10 +108,9 @@ void serve(int listener, struct place place, const char *name) {
   if (loop.signals < 0) die("cannot take signals: %s", strerror(errno));
   program.name = name;
   loop.lonely_until = now_ms() + LONELY_MS;
-  links_start(listener);
   fcntl(listener, F_SETFL, O_NONBLOCK);
   while (!loop.is_ending) {
-    struct pollfd from[2 + 1 + MAX_LINKS];
+    struct pollfd from[3 + MAX_LINKS];
     int64_t now = now_ms();
     people_due(now);
     if (people_locked() != loop.marked_locked) place_mark_locked(place, name, loop.marked_locked = people_locked());
@@ -122,8 +121,9 @@ void serve(int listener, struct place place, const char *name) {
       terminal_resize(state_size());
     }
     watch(from, now);
-    int count = 2 + links_watch(from + 2);
-    if (poll(from, (nfds_t)count, wait_ms(now)) < 0) {
+    from[2] = (struct pollfd){.fd = listener, .events = POLLIN};
+    links_watch(from + 3);
+    if (poll(from, 3 + MAX_LINKS, wait_ms(now)) < 0) {
       if (errno != EINTR) die("cannot wait: %s", strerror(errno));
       continue;
     }
@@ -131,7 +131,8 @@ void serve(int listener, struct place place, const char *name) {
     if (from[1].revents & POLLOUT) give_what_was_typed();
     if (from[1].revents & ~POLLOUT) show();
     if (from[0].revents) take_signals();
-    dispatch_serve(from + 2, now);
+    dispatch_serve(from + 3, now);
+    if (from[2].revents) links_accept(listener, now);
     state_pump();  // for links that were full
   }
 }

@@ -50,7 +50,7 @@ char **tmux_words(char *words[TMUX_WORDS], const char *program, const char *defa
 // Writes the file for `-f` beside the terminal's socket and returns its path. `described`: this machine's terminfo(5) has
 // TMUX_TERM.
 char *tmux_defaults(const char *name, bool described) {
-  struct place place = place_open();
+  struct place place = place_open(place_of_terminals());
   char *file = place_file(name, ".tmux.conf"), *folder = realpath(place.path, NULL);
   char *text = format("%s%s%s", OPTIONS, described ? "set -g default-terminal " TMUX_TERM "\n" : "", FILES);
   size_t length = strlen(text);

@@ -9,15 +9,15 @@
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-// ---- A window: the byte of unit N is at N modulo WINDOW.
+// ---- A window: the byte of unit N is at N modulo TUNNEL_WINDOW.
 
 static void window_add(struct window *window, struct span bytes) {
   if (!bytes.length) return;
   if (!window->at) {
-    window->at = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    window->at = mmap(NULL, TUNNEL_WINDOW, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (window->at == MAP_FAILED) die("out of memory: %s", strerror(errno));
   }
-  size_t to = (window->first + window->length) % WINDOW, before_end = smaller(bytes.length, WINDOW - to);
+  size_t to = (window->first + window->length) % TUNNEL_WINDOW, before_end = smaller(bytes.length, TUNNEL_WINDOW - to);
   memcpy(window->at + to, bytes.at, before_end);
   memcpy(window->at, bytes.at + before_end, bytes.length - before_end);
   window->length += bytes.length;
@@ -29,7 +29,7 @@ static void window_drop(struct window *window, uint64_t count) {
   window->first += count;
   window->length -= smaller(count, window->length);
   if (window->length || !window->large) return;
-  madvise(window->at, WINDOW, MADV_DONTNEED);
+  madvise(window->at, TUNNEL_WINDOW, MADV_DONTNEED);
   window->large = false;
 }
 
@@ -37,7 +37,7 @@ static void window_drop(struct window *window, uint64_t count) {
 static void window_read(const struct window *window, uint64_t at, size_t length, struct span spans[2]) {
   spans[0] = spans[1] = (struct span){NULL, 0};
   if (!length) return;
-  size_t from = at % WINDOW, first = smaller(length, WINDOW - from);
+  size_t from = at % TUNNEL_WINDOW, first = smaller(length, TUNNEL_WINDOW - from);
   spans[0] = (struct span){window->at + from, first};
   spans[1] = (struct span){window->at, length - first};
 }
@@ -49,14 +49,14 @@ void stream_start(struct stream *stream, bool watches) {
 }
 
 void stream_free(struct stream *stream) {
-  if (stream->kept.at) munmap(stream->kept.at, WINDOW);
-  if (stream->pending.at) munmap(stream->pending.at, WINDOW);
+  if (stream->kept.at) munmap(stream->kept.at, TUNNEL_WINDOW);
+  if (stream->pending.at) munmap(stream->pending.at, TUNNEL_WINDOW);
   stream->kept.at = stream->pending.at = NULL;
 }
 
 // ---- The local side.
 
-size_t stream_room(const struct stream *stream) { return stream->closed ? 0 : WINDOW - stream->kept.length; }
+size_t stream_room(const struct stream *stream) { return stream->closed ? 0 : TUNNEL_WINDOW - stream->kept.length; }
 
 // Takes bytes from the local side, at most `stream_room` of them.
 void stream_take(struct stream *stream, struct span bytes) {
@@ -231,7 +231,7 @@ static const char *receive_frame(struct stream *stream, unsigned kind, uint64_t 
   switch (kind) {
     case T_DATA:
       if (!expected) return "another unit came than the next one";
-      if (stream->pending.length + length > WINDOW) return "more bytes than the window without an ACK";
+      if (stream->pending.length + length > TUNNEL_WINDOW) return "more bytes than the window without an ACK";
       stream->data_left = length;
       return NULL;
     case T_FIN:

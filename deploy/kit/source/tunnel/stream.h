@@ -16,7 +16,7 @@
 #define MAX_NUMBER (1ULL << 62)
 #define TICKET 32
 #define MAX_WHY 500                    // bytes in an END
-#define WINDOW (2 * 1024 * 1024)       // units of one direction without an ACK
+#define TUNNEL_WINDOW (2 * 1024 * 1024)  // units of one direction without an ACK
 #define ACK_AFTER (64 * 1024)
 #define ACK_DELAY_MS 500
 #define PING_IDLE_MS 15000

@@ -1,0 +1,357 @@
+// The endpoint of resumable tunnels: a process beside sshd that keeps the sessions of clients which are away.
+//
+// A gateway logs in to sshd and runs `tunnel control`, which joins it to the endpoint's private socket. There it asks to open
+// a session, or to return to one, by lines of the messages in src/stagedoor/resume/messages.py, and gets a ticket. Its
+// connection to the data port shows the ticket in an OPEN, and frames of the client follow. docs/decisions/0043-resumable-tunnels.md
+// has the reasons.
+//
+// Both kinds of connections are links (holder/links.c) until their first message, for which they have 10 s.
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../holder/holder.h"
+#include "../kit.h"
+#include "session.h"
+
+#define GREETING "stagedoor-resume 1"
+#define USAGE "usage: tunnel control"
+#define SOCKET_NAME "control"
+#define MAX_LINE 4096
+#define KEY 32                        // hexadecimal digits
+#define MAX_SESSIONS 256
+#define MAX_AWAY 64                   // sessions of one owner without a client; one more ends the oldest
+#define TICKET_MS 10000
+#define ORPHAN_MS 120000              // for a session without a gateway: none would end it when it is revoked
+#define TIDY_MS 500                   // between two looks at what is due by time
+
+static struct kept {
+  bool used;
+  char key[KEY + 1], *owner;
+  int64_t away_ms, idle_ms;           // idle_ms 0: no limit
+  int control;                        // the link of the gateway that judges it; -1: none
+  unsigned long number;               // that gateway's number for the client's connection
+  int64_t orphan_since;
+  long attempt;                       // of its last connection; -1: none yet
+  // A ticket for its next connection; ticket_until 0: none.
+  uint8_t ticket[TICKET];
+  int64_t ticket_until;
+  long next_attempt;
+  int next_control;
+  unsigned long next_number;
+  struct session session;
+} kept[MAX_SESSIONS];
+
+static enum { NO_LINK, CONTROL, DATA } kinds[MAX_LINKS];
+static int sshd_port;
+
+#define EACH(of) (struct kept *of = kept; of < kept + MAX_SESSIONS; of++) if (of->used)
+
+// ---- What the gateways hear.
+
+__attribute__((format(printf, 2, 3))) static void answer(int link, const char *text, ...) {
+  char line[MAX_LINE + MAX_WHY];
+  if (link < 0) return;
+  va_list arguments;
+  va_start(arguments, text);
+  int length = vsnprintf(line, sizeof line - 1, text, arguments);
+  va_end(arguments);
+  if (length < 0) return;
+  if (length > (int)sizeof line - 2) length = (int)sizeof line - 2;
+  line[length++] = '\n';
+  link_send(link, &(struct piece){line, (size_t)length}, 1);
+}
+
+// A gateway is gone: its sessions wait for another one.
+static void lose_control(int link, int64_t now) {
+  for EACH(of) {
+    if (of->next_control == link) of->next_control = -1;
+    if (of->control != link) continue;
+    of->control = -1;
+    of->orphan_since = now;
+  }
+}
+
+static void drop(int link, int64_t now) {
+  if (kinds[link] == CONTROL) lose_control(link, now);
+  kinds[link] = NO_LINK;
+  link_drop(link);
+}
+
+static void free_if_over(struct kept *of) {
+  if (!of->session.over) return;
+  answer(of->control, "over %lu %d %s", of->number, of->session.code, of->session.why);
+  session_free(&of->session);
+  free(of->owner);
+  of->used = false;
+}
+
+static void end(struct kept *of, enum end_code code, const char *why, int64_t now) {
+  session_end(&of->session, code, why, now);
+  free_if_over(of);
+}
+
+// ---- What they ask for.
+
+static struct kept *find(const char *key) {
+  for EACH(of) if (!strcmp(of->key, key)) return of;
+  return NULL;
+}
+
+static void give_ticket(struct kept *of, int link, unsigned long number, long attempt, int64_t now) {
+  if (of->ticket_until > now) answer(of->next_control, "moved %lu", of->next_number);
+  if (getrandom(of->ticket, TICKET, 0) != TICKET) die("there are no random bytes: %s", strerror(errno));
+  of->ticket_until = now + TICKET_MS;
+  of->next_attempt = attempt;
+  of->next_control = link;
+  of->next_number = number;
+  char digits[2 * TICKET + 1];
+  for (int i = 0; i < TICKET; i++) sprintf(digits + 2 * i, "%02x", of->ticket[i]);
+  answer(link, "ticket %lu %s", number, digits);
+}
+
+static void make_room(const char *owner, int64_t now) {
+  struct kept *oldest = NULL;
+  int away = 0;
+  for EACH(of) {
+    if (of->session.alone_since < 0 || of->session.ending || strcmp(of->owner, owner)) continue;
+    away++;
+    if (!oldest || of->session.alone_since < oldest->session.alone_since) oldest = of;
+  }
+  if (away >= MAX_AWAY) end(oldest, AWAY, "more than 64 sessions wait", now);
+}
+
+static void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
+
+// Returns a connection to sshd, which may not be complete yet, or -1.
+static int connect_sshd(void) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)sshd_port)};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (fd < 0 || !connect(fd, (struct sockaddr *)&address, sizeof address) || errno == EINPROGRESS) return fd;
+  close(fd);
+  return -1;
+}
+
+static void open_session(int link, unsigned long number, char *rest, int64_t now) {
+  char *key = strsep(&rest, " "), *away = strsep(&rest, " "), *idle = strsep(&rest, " ");
+  bool is = rest && strlen(key) == KEY && strspn(key, "0123456789abcdef") == KEY;
+  double away_s = is ? strtod(away, NULL) : 0, idle_s = is ? strtod(idle, NULL) : 0;
+  if (!is || !(away_s > 0 && away_s < 1e9) || !(idle_s >= 0 && idle_s < 1e9)) {
+    drop(link, now);
+    return;
+  }
+  make_room(rest, now);
+  struct kept *of = kept;
+  while (of < kept + MAX_SESSIONS && of->used) of++;
+  int sshd = -1;
+  if (find(key)) answer(link, "gone %lu this session exists already", number);
+  else if (of == kept + MAX_SESSIONS) answer(link, "gone %lu this shell keeps too many sessions", number);
+  else if ((sshd = connect_sshd()) < 0) answer(link, "gone %lu the shell's sshd does not answer", number);
+  if (sshd < 0) return;
+  *of = (struct kept){.used = true, .control = link, .number = number, .attempt = -1, .next_control = -1};
+  strcpy(of->key, key);
+  of->owner = need(strdup(rest));
+  of->away_ms = (int64_t)(away_s * 1000);
+  of->idle_ms = (int64_t)(idle_s * 1000);
+  session_start(&of->session, sshd, now);
+  give_ticket(of, link, number, 0, now);
+}
+
+static void return_to_session(int link, unsigned long number, char *rest, int64_t now) {
+  const char *key = strsep(&rest, " "), *attempt = strsep(&rest, " ");
+  struct kept *of = rest ? find(key) : NULL;
+  // The same answer for an unknown session and for one of another owner.
+  if (!of || of->session.ending || strcmp(of->owner, rest)) {
+    answer(link, "gone %lu the session has ended", number);
+    return;
+  }
+  long next = strtol(attempt, NULL, 10), last = of->ticket_until > now ? of->next_attempt : of->attempt;
+  if (next <= last) answer(link, "gone %lu a newer connection of this session exists", number);
+  else give_ticket(of, link, number, next, now);
+}
+
+// Obeys a line of a gateway that has greeted. A line that is no message drops its connection.
+static void obey(int link, char *line, int64_t now) {
+  const char *word = strsep(&line, " ");
+  char *rest = line ? line : "", *digits = strsep(&rest, " ");
+  unsigned long number = strtoul(digits, NULL, 10);
+  if (!rest) rest = "";
+  if (!strcmp(word, "open")) open_session(link, number, rest, now);
+  else if (!strcmp(word, "back")) return_to_session(link, number, rest, now);
+  else if (!strcmp(word, "end")) {
+    for EACH(of) if (of->control == link && of->number == number) end(of, REMOVED, rest, now);
+  } else drop(link, now);
+}
+
+static void take_lines(int link, int64_t now) {
+  while (kinds[link] == CONTROL) {
+    struct piece received = link_received(link);
+    const char *end = received.length ? memchr(received.at, '\n', received.length) : NULL;
+    size_t length = end ? (size_t)(end - (const char *)received.at) : received.length;
+    if (length >= MAX_LINE) drop(link, now);
+    if (!end || length >= MAX_LINE) return;
+    char line[MAX_LINE];
+    memcpy(line, received.at, length);
+    line[length] = 0;
+    link_used(link, length + 1);
+    if (link_is_attached(link)) obey(link, line, now);
+    else if (!strcmp(line, GREETING)) link_attach(link);
+    else drop(link, now);
+  }
+}
+
+// ---- Connections of clients, by way of a gateway.
+
+// Gives a session its new connection, and `more`, what came behind the ticket.
+static void connect_client(struct kept *of, int fd, struct span more, int64_t now) {
+  of->ticket_until = 0;
+  if (of->attempt >= 0) answer(of->control, "moved %lu", of->number);
+  of->control = of->next_control;
+  of->number = of->next_number;
+  of->attempt = of->next_attempt;
+  of->orphan_since = now;
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  // A gateway whose machine has died sends nothing: its connection ends after half a minute.
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+  session_connect(&of->session, fd, now);
+  session_receive(&of->session, more, now);
+  free_if_over(of);
+}
+
+static void take_ticket(int link, int64_t now) {
+  static const uint8_t OPEN[HEAD] = {T_OPEN, [HEAD - 1] = TICKET};
+  static uint8_t more[MAX_FRAME];
+  struct piece received = link_received(link);
+  const uint8_t *at = received.at;
+  if (received.length < HEAD + TICKET) return;
+  struct span rest = {more, received.length - HEAD - TICKET};
+  if (!memcmp(at, OPEN, HEAD) && rest.length <= sizeof more) {
+    for EACH(of) {
+      if (of->ticket_until <= now || of->session.ending || memcmp(at + HEAD, of->ticket, TICKET)) continue;
+      memcpy(more, at + HEAD + TICKET, rest.length);
+      kinds[link] = NO_LINK;
+      int fd = link_release(link);
+      if (fd >= 0) connect_client(of, fd, rest, now);
+      return;
+    }
+  }
+  drop(link, now);
+}
+
+// ---- The loop.
+
+static void tidy(int64_t now) {
+  for EACH(of) {
+    char why[80];
+    session_due(&of->session, now);
+    int64_t alone = of->session.alone_since;
+    snprintf(why, sizeof why, "no client came back within %g s", (double)of->away_ms / 1000);
+    if (alone >= 0 && now - alone >= of->away_ms) session_end(&of->session, AWAY, why, now);
+    snprintf(why, sizeof why, "no byte moved for %g s", (double)of->idle_ms / 1000);
+    if (of->idle_ms && now - of->session.moved_at >= of->idle_ms) session_end(&of->session, IDLE, why, now);
+    if (of->control < 0 && now - of->orphan_since >= ORPHAN_MS) session_end(&of->session, LOST, "its gateway has ended", now);
+    free_if_over(of);
+  }
+  for (int i = 0; i < MAX_LINKS; i++)
+    if (link_is_over(i, now)) drop(i, now);
+}
+
+static void serve_links(const struct pollfd *from, int64_t now) {
+  for (int i = 0; i < MAX_LINKS; i++) {
+    if (from[i].fd < 0 || !from[i].revents) continue;
+    if (!link_serve(i, from[i].revents)) drop(i, now);
+    else if (kinds[i] == CONTROL) take_lines(i, now);
+    else if (kinds[i] == DATA) take_ticket(i, now);
+  }
+}
+
+static void accept_link(int listener, int kind, int64_t now) {
+  links_make_room();
+  int link = links_accept(listener, now);
+  if (link < 0) return;
+  kinds[link] = kind;
+  if (kind == CONTROL) answer(link, GREETING);
+}
+
+// Returns a socket that listens for data, of IPv6 and IPv4 where the pod has both.
+static int listen_for_data(int port) {
+  struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+  struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  int fd = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  struct sockaddr *address = (struct sockaddr *)&any;
+  socklen_t size = sizeof any;
+  if (fd >= 0) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  else {
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    address = (struct sockaddr *)&any4;
+    size = sizeof any4;
+  }
+  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (bind(fd, address, size) || listen(fd, SOMAXCONN))
+    die("resumable tunnels are off: port %d cannot be listened on: %s", port, strerror(errno));
+  return fd;
+}
+
+// Serves until the process is ended. Ends the program if its folder or its port cannot be had.
+void endpoint_serve(const char *folder, int port, int to_port) {
+  static struct pollfd from[2 + MAX_LINKS + 2 * MAX_SESSIONS];
+  signal(SIGPIPE, SIG_IGN);
+  sshd_port = to_port;
+  struct place place = place_open(folder);
+  int listeners[] = {place_listen(place, SOCKET_NAME), listen_for_data(port)};
+  fcntl(listeners[0], F_SETFL, O_NONBLOCK);
+  int64_t tidy_at = 0;
+  for (;;) {
+    int64_t now = now_ms();
+    if (now >= tidy_at) {
+      tidy(now);
+      tidy_at = now + TIDY_MS;
+    }
+    bool busy = links_any();
+    nfds_t count = 2 + MAX_LINKS;
+    for (int i = 0; i < 2; i++) from[i] = (struct pollfd){.fd = listeners[i], .events = POLLIN};
+    links_watch(from + 2);
+    struct pollfd *of_sessions = from + 2 + MAX_LINKS;
+    for (int i = 0; i < 2 * MAX_SESSIONS; i++) of_sessions[i].fd = -1;
+    for EACH(of) {
+      session_watch(&of->session, of_sessions + 2 * (of - kept));
+      count = 2 + MAX_LINKS + 2 * (nfds_t)(of - kept + 1);
+      busy = true;
+    }
+    if (poll(from, count, busy ? (int)(tidy_at - now) : -1) < 0) {
+      if (errno != EINTR) die("cannot wait: %s", strerror(errno));
+      continue;
+    }
+    now = now_ms();
+    for EACH(of) {
+      session_serve(&of->session, of_sessions + 2 * (of - kept), now);
+      free_if_over(of);
+    }
+    serve_links(from + 2, now);
+    for (int i = 0; i < 2; i++)
+      if (from[i].revents) accept_link(listeners[i], i ? DATA : CONTROL, now);
+  }
+}
+
+// `tunnel control`: run inside a shell by a gateway, through the shell's sshd. Joins stdin and stdout to the private socket.
+int tunnel_main(int argc, char **argv) {
+  if (argc != 2 || strcmp(argv[1], "control")) die(USAGE);
+  int connection = place_connect(place_open(TUNNELS), SOCKET_NAME);
+  if (connection < 0) die("no endpoint of resumable tunnels runs here");
+  carry(connection);
+  return 0;
+}
