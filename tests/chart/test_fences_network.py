@@ -69,9 +69,10 @@ def test_only_the_gateway_s_pods_reach_a_shell(
         if manifest["metadata"]["namespace"] == apps
     ]
     [rule] = policy["spec"]["ingress"]
-    [port] = rule["ports"]
-    assert port == {"protocol": "TCP", "port": 2222}
-    port["port"] = PORT
+    sshd, endpoint = rule["ports"]
+    assert sshd == {"protocol": "TCP", "port": 2222}
+    assert endpoint == {"protocol": "TCP", "port": 2223}
+    sshd["port"] = PORT
     apply(cluster, apps, policy)
     for namespace, name in senders:
         if (namespace, name) != (own, "gateway"):
@@ -79,6 +80,13 @@ def test_only_the_gateway_s_pods_reach_a_shell(
     until("the gateway gets in", lambda: reached(own, "gateway"))
     until("the app itself is as open as it was", lambda: reached(apps, "stranger", app))
 
-    port["port"] = PORT + 1
+    sshd["port"] = PORT + 1
     apply(cluster, apps, policy)
-    until("the gateway too reaches that one port only", lambda: not reached(own, "gateway"))
+    until("the gateway too reaches the shell's own ports only", lambda: not reached(own, "gateway"))
+
+    endpoint["port"] = PORT
+    apply(cluster, apps, policy)
+    until("the gateway reaches the endpoint of tunnels", lambda: reached(own, "gateway"))
+    for namespace, name in senders:
+        if (namespace, name) != (own, "gateway"):
+            assert not reached(namespace, name), f"{name} of {namespace} reaches the endpoint"

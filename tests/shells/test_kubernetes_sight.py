@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from stagedoor.model.cluster import Kind
+from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.live.namespace_cache import ClusterCache, NamespaceCache
+from stagedoor.shells.kubernetes.live.start import shell_at
 from stagedoor.shells.kubernetes.names import SHELL_OF
 from tests.kube.apps import deployment
 from tests.kube.memory import MemoryCluster
@@ -93,6 +95,29 @@ async def test_the_port_is_the_slices_and_a_pod_without_one_is_taken_at_its_word
     assert await seen.addresses() == [("10.0.0.1", 2222)]
     put(seen.cluster, Kind.ENDPOINT_SLICE, slice_of(("a", "10.0.0.1"), port=2200))
     assert await seen.addresses() == [("10.0.0.1", 2200)]
+
+
+async def test_sshd_s_port_is_that_of_its_name(seen: Seen) -> None:
+    put(seen.cluster, Kind.POD, pod("a", "10.0.0.1"))
+    both = slice_of(("a", "10.0.0.1"))
+    both["ports"] = [{"name": "resume", "port": 2223}, {"name": "ssh", "port": 2200}]
+    put(seen.cluster, Kind.ENDPOINT_SLICE, both)
+    assert await seen.addresses() == [("10.0.0.1", 2200)]
+
+
+async def test_a_pod_has_an_endpoint_of_tunnels_if_its_container_names_the_port(seen: Seen) -> None:
+    ports = [{"name": "ssh", "containerPort": 2222}, {"name": "resume", "containerPort": 2223}]
+    fresh = pod("a", "10.0.0.1")
+    fresh["spec"] = {"containers": [{"name": "kit"}, {"name": "shell", "ports": ports}]}
+    sidecar = pod("b", "10.0.0.2")
+    sidecar["spec"] = {"containers": [{"name": "app", "ports": ports}, {"name": "shell"}]}
+    for made in (fresh, sidecar, pod("c", "10.0.0.3")):
+        put(seen.cluster, Kind.POD, made)
+    await seen.settled()
+    addresses = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
+    shells = [shell_at(Target("app01"), (address, 2222), seen.cache) for address in addresses]
+    ports_there = [each.resume_port for each in shells]
+    assert ports_there == [2223, None, None, None]
 
 
 async def test_a_slice_that_lags_behind_brings_no_dead_address(seen: Seen) -> None:

@@ -27,7 +27,8 @@ class Shell:
 
     `started_by_us` is True only if the adapter itself started the listener and learned the address from
     it; then `host` is an IP literal and may be a loopback address. `networks` are addresses that this
-    shell may have in addition to those allowed for every shell (see `shells.address`).
+    shell may have in addition to those allowed for every shell (see `shells.address`). `resume_port` is the
+    port of the endpoint of resumable tunnels beside the sshd, None if there is none.
     """
 
     target: Target
@@ -35,6 +36,7 @@ class Shell:
     port: int
     started_by_us: bool = False
     networks: tuple[Network, ...] = ()
+    resume_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -560,7 +560,7 @@ def test_a_shell_never_has_more_than_its_app(of: dict[str, Any], way: KitSource)
         assert not {"privileged", "procMount"} & set(context)
         assert not {"livenessProbe", "readinessProbe"} & set(listed_container)
         assert [port["containerPort"] for port in listed_container.get("ports", ())] == (
-            [2222] if listed_container["name"] == "shell" else []
+            [2222, 2223] if listed_container["name"] == "shell" else []
         )
         for mount in (
             *listed_container.get("volumeMounts", ()),

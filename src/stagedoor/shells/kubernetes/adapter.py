@@ -174,7 +174,7 @@ class KubernetesShells:
         known = self._answered.get(target)
         if known is not None and known in cache.addresses(target.app, ready=True):
             await self._keep(environment, target.app)
-            return shell_at(target, known)
+            return shell_at(target, known, cache)
         if cache.problem is not None and not cache.problem.retry:
             return _no_access(target, cache.namespace)
         return await self._starts.join(target, partial(self._start, target, user), progress)
@@ -185,7 +185,7 @@ class KubernetesShells:
         if cache is None or not await cache.synced(SYNC_S):
             return None
         addresses = cache.addresses(target.app, ready=True)
-        return shell_at(target, addresses[0]) if addresses else None
+        return shell_at(target, addresses[0], cache) if addresses else None
 
     async def observe(self, target: Target) -> ShellState:
         """Return the state of the shell, as the mirrors have it."""

@@ -76,6 +76,18 @@ PACKAGES_CONTAINER = "packages"
 SSHD_PORT = 2222
 """The port of sshd in the pod, on which any uid may listen; the Service has it at 22."""
 
+SSH_PORT_NAME = "ssh"
+"""The name of sshd's port in the pod and in the Service."""
+
+RESUME_PORT_NAME = "resume"
+"""The name of the port of the endpoint of resumable tunnels in the pod and in the Service.
+
+A gateway looks for an endpoint only in a pod that has this port: the kit of an earlier version has none.
+"""
+
+RESUME_PORT = 2223
+"""That port, which the kit listens on (`deploy/kit/source/kit.h`)."""
+
 SUFFIX = "-ssh"
 
 MAX_APP_CHARS = 63 - len(SUFFIX)

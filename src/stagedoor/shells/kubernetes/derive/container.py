@@ -16,7 +16,14 @@ from stagedoor.shells.kubernetes.derive.kit import START
 from stagedoor.shells.kubernetes.derive.notes import Note, changed, left_out, note_omitted, warning
 from stagedoor.shells.kubernetes.derive.security import shell_security
 from stagedoor.shells.kubernetes.derive.unique import last_wins
-from stagedoor.shells.kubernetes.names import CONTAINER, PREFIX, SSHD_PORT
+from stagedoor.shells.kubernetes.names import (
+    CONTAINER,
+    PREFIX,
+    RESUME_PORT,
+    RESUME_PORT_NAME,
+    SSH_PORT_NAME,
+    SSHD_PORT,
+)
 
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
@@ -189,7 +196,10 @@ def shell_container(
     made["command"] = [*settings.command, START]
     # The image's STOPSIGNAL may be a signal that ends sshd at once.
     made["lifecycle"] = {"preStop": {"exec": {"command": [START, "stop"]}}}
-    made["ports"] = [{"name": "ssh", "containerPort": SSHD_PORT, "protocol": "TCP"}]
+    made["ports"] = [
+        {"name": SSH_PORT_NAME, "containerPort": SSHD_PORT, "protocol": "TCP"},
+        {"name": RESUME_PORT_NAME, "containerPort": RESUME_PORT, "protocol": "TCP"},
+    ]
     # The pod's status then has the last lines of a failed start.
     made["terminationMessagePolicy"] = "FallbackToLogsOnError"
     _image(made, container, settings, digests, notes)

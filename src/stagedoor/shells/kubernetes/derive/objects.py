@@ -20,6 +20,9 @@ from stagedoor.shells.kubernetes.names import (
     CONTAINER,
     FAILURE,
     IDLE_SINCE,
+    RESUME_PORT,
+    RESUME_PORT_NAME,
+    SSH_PORT_NAME,
     SSHD_PORT,
     STALE,
     shell_labels,
@@ -75,7 +78,16 @@ def service(app: Object) -> Object:
             "type": "ClusterIP",
             "clusterIP": "None",
             "selector": shell_labels(app["metadata"]["name"]),
-            "ports": [{"name": "ssh", "port": 22, "targetPort": SSHD_PORT, "protocol": "TCP"}],
+            # sshd is the first: a gateway of an earlier version takes that one.
+            "ports": [
+                {"name": SSH_PORT_NAME, "port": 22, "targetPort": SSHD_PORT, "protocol": "TCP"},
+                {
+                    "name": RESUME_PORT_NAME,
+                    "port": RESUME_PORT,
+                    "targetPort": RESUME_PORT,
+                    "protocol": "TCP",
+                },
+            ],
         },
     }
 

@@ -21,6 +21,7 @@ from stagedoor.shells.kubernetes.names import (
     OPT_IN,
     PREFIX,
     SHELL_OF,
+    SSH_PORT_NAME,
     SSHD_PORT,
     shell_object,
 )
@@ -213,9 +214,10 @@ class NamespaceCache(NamespaceState):
             if not pod["metadata"].get("deletionTimestamp")
         }
         ports = {
-            str(endpoint["targetRef"]["name"]): int(item["ports"][0]["port"])
+            str(endpoint["targetRef"]["name"]): int(port["port"])
             for item in self._labelled(Kind.ENDPOINT_SLICE, app)
-            if item.get("ports")
+            for port in item.get("ports") or ()
+            if port.get("name") in (None, "", SSH_PORT_NAME)
             for endpoint in item.get("endpoints") or ()
             if endpoint.get("targetRef")
         }
@@ -307,8 +309,8 @@ def _pod(item: Object) -> Object:
 
 
 def _containers(pod: Object) -> dict[str, Any]:
-    """Return the part of a pod's spec, or of its template's, that `diagnose` reads."""
-    spec, fields = pod.get("spec") or {}, ("name", "image", "restartPolicy", "resources")
+    """Return the part of a pod's spec, or of its template's, that `diagnose` and `start` read."""
+    spec, fields = pod.get("spec") or {}, ("name", "image", "ports", "restartPolicy", "resources")
     return {
         part: [
             {name: container[name] for name in fields if name in container}

@@ -13,6 +13,7 @@ from stagedoor.shells.kubernetes.derive.objects import answered_failure
 from stagedoor.shells.kubernetes.live.diagnose import LOG_LINES, SSHD, LogRequest, diagnose
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
+from stagedoor.shells.kubernetes.names import CONTAINER, RESUME_PORT_NAME
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.wire.oneline import folded
 
@@ -85,7 +86,7 @@ class ShellStart:
             addresses = self._cache.addresses(self._target.app, ready=False)
             for address in addresses:
                 if await answers(address):
-                    return shell_at(self._target, address)
+                    return shell_at(self._target, address, self._cache)
             if problem is not None:
                 return unavailable(self._target, problem)
             if self._cache.lease(self._target.app) is None:
@@ -198,9 +199,23 @@ async def answers(address: Address) -> bool:
             writer.close()
 
 
-def shell_at(target: Target, address: Address) -> Shell:
+def shell_at(target: Target, address: Address, cache: NamespaceCache) -> Shell:
     """Return the shell of `target` at an address."""
-    return Shell(target, address[0], address[1], started_by_us=True)
+    host, port = address
+    resume_port = _resume_port(cache.pods(target.app), host)
+    return Shell(target, host, port, started_by_us=True, resume_port=resume_port)
+
+
+def _resume_port(pods: Sequence[Object], host: str) -> int | None:
+    """Return the port of the endpoint of resumable tunnels in the pod at `host`; None if it has none."""
+    for pod in pods:
+        if (pod.get("status") or {}).get("podIP") != host:
+            continue
+        for container in pod["spec"]["containers"]:
+            for port in container.get("ports") or ():
+                if container["name"] == CONTAINER and port.get("name") == RESUME_PORT_NAME:
+                    return int(port["containerPort"])
+    return None
 
 
 def unavailable(target: Target, why: str, retry_after_s: int = SOON_S) -> Denial:
