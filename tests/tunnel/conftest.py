@@ -5,13 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.tunnel.ends import End, KitEnd, PythonEnd, compiled
+from tests.tunnel.ends import End, KitEnd, PythonEnd, compiled_endpoint, compiled_stream
 
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that drives the end in C."""
-    return compiled(tmp_path_factory.mktemp("tunnel"))
+    return compiled_stream(tmp_path_factory.mktemp("tunnel"))
+
+
+@pytest.fixture(scope="session")
+def endpoint_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kit's endpoint."""
+    return compiled_endpoint(tmp_path_factory.mktemp("endpoint"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from stagedoor.wire.tunnel.frames import StreamError
 from stagedoor.wire.tunnel.stream import Stream
 
 HERE = Path(__file__).parent
-SOURCE = HERE.parents[1] / "deploy/kit/source/tunnel"
+SOURCE = HERE.parents[1] / "deploy/kit/source"
 
 
 class State(NamedTuple):
@@ -192,11 +192,21 @@ def _unhex(answer: str) -> bytes:
     return b"" if answer == "-" else bytes.fromhex(answer)
 
 
-def compiled(folder: Path) -> Path:
-    """Compile the driver with the address and undefined-behaviour sanitizers; a finding ends it."""
-    program = folder / "tunnel"
+def compiled_stream(folder: Path) -> Path:
+    """Compile the program that drives one end."""
+    return _compiled(folder / "tunnel", HERE / "driver.c", SOURCE / "tunnel/stream.c")
+
+
+def compiled_endpoint(folder: Path) -> Path:
+    """Compile the kit's endpoint, with the parts of the kit that it uses."""
+    files = (*SOURCE.glob("[!mp]*.c"), *SOURCE.glob("holder/*.c"), *SOURCE.glob("tunnel/*.c"))
+    # motd.c has a name like main.c and passwd.c, which are left out.
+    return _compiled(folder / "endpoint", HERE / "endpoint.c", SOURCE / "motd.c", *sorted(files))
+
+
+def _compiled(program: Path, *sources: Path) -> Path:
+    """Compile with the address and undefined-behaviour sanitizers; a finding ends the program."""
     flags = ("-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE",
              "-fsanitize=address,undefined", "-fno-sanitize-recover=all")  # fmt: skip
-    sources = (HERE / "driver.c", SOURCE / "stream.c")
     subprocess.run([os.environ.get("CC", "gcc"), *flags, "-o", program, *sources], check=True)
     return program

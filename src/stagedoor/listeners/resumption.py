@@ -6,21 +6,19 @@ over another connection, which is another session, or until the tunnel has ended
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 
+from stagedoor.listeners.resume_endpoints import Dial, ResumeEndpoints
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.session import Counts, End, Ended, Opened
-from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.relay.tunnel import Tunnel
-from stagedoor.resume.control import EndpointControl
 from stagedoor.resume.messages import AWAY, CLOSED, IDLE
+from stagedoor.resume.requests import Control, EndpointTunnel
 from stagedoor.session.entered import Entered
 from stagedoor.wire.http.connect import ResumeRequest
-
-Dial = Callable[[Opened], Awaitable[Stream | Denial]]
 
 
 class Resumption:
@@ -29,10 +27,11 @@ class Resumption:
     It belongs to one event loop, but for the methods of `Link`, which any thread may call.
     """
 
-    def __init__(self, control: EndpointControl, request: ResumeRequest) -> None:
+    def __init__(self, endpoints: ResumeEndpoints, request: ResumeRequest) -> None:
         self.is_resumable = False
         """Whether the client gets frames. If there is no endpoint, a new tunnel is a plain one."""
-        self._control = control
+        self._endpoints = endpoints
+        self._control: Control | None = None
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._number = 0
@@ -48,32 +47,18 @@ class Resumption:
 
         `dial` connects to the shell.
         """
-        grant = opened.ready.grant
-        owner = f"{grant.identity.name} {grant.target.host_name}"
-        key, attempt = self._request.key, self._request.attempt
         try:
-            if attempt:
-                result = await self._control.resume(key, attempt, owner, self)
-            else:
-                shell = await dial(opened)
-                if isinstance(shell, Denial):
-                    return shell
-                assert isinstance(shell, TcpStream), "shells are reached by plain TCP"
-                try:
-                    result = await self._control.open(key, owner, shell, self)
-                except OSError:
-                    return shell
-                shell.close()
+            tunnel = await self._endpoints.enter(opened, dial, self._request, self)
         except OSError as error:
             return Denial(
                 Reason.SHELL_UNAVAILABLE,
                 f"the session cannot be resumed now: {error.strerror or error}",
             )
-        if isinstance(result, Denial):
-            return result
-        self._number, stream = result
+        if not isinstance(tunnel, EndpointTunnel):
+            return tunnel
+        self._control, self._number = tunnel.control, tunnel.number
         self.is_resumable = True
-        return stream
+        return tunnel.stream
 
     def carry(self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]) -> None:
         """Take the session over. `start` starts the relay, and is given what to call at its end."""
@@ -102,7 +87,7 @@ class Resumption:
         self._end = self._end or (end, detail)
         if end is End.DRAINED:
             self._finish(end, detail)
-        else:
+        elif self._control is not None:
             self._control.end(self._number, detail or end.value)
 
     def _relay_ended(self, ended: Ended) -> None:
@@ -125,7 +110,8 @@ class Resumption:
         if not self._is_over:
             self._is_over = True
             self._end = self._end or (end, detail)
-            self._control.forget(self._number)
+            if self._control is not None:
+                self._control.forget(self._number)
             if self._entered is not None:
                 self._leave()
 

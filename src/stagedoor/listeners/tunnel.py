@@ -17,6 +17,7 @@ from stagedoor.listeners.accept import (
     not_tls,
     say_and_linger,
 )
+from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.resumption import Resumption
 from stagedoor.model.credential import login_secret
 from stagedoor.model.denial import Denial, Reason
@@ -29,7 +30,6 @@ from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.ports import Stream
-from stagedoor.resume.control import EndpointControl
 from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
 from stagedoor.session.person_wait import PERSON_STEPS
@@ -64,11 +64,11 @@ class TunnelListener:
         flow: Flow,
         relay: Relay,
         limits: TunnelLimits,
-        endpoint: EndpointControl | None = None,
+        endpoints: ResumeEndpoints | None = None,
     ) -> None:
-        """`endpoint` keeps resumable tunnels; None if there are none."""
+        """`endpoints` keep resumable tunnels; None if there are none."""
         self._flow = flow
-        self._endpoint = endpoint
+        self._endpoints = endpoints
         self._relay = relay
         self._limits = limits
         self._pending: FairQueue[_Downstream] = FairQueue(limits.max_pending)
@@ -116,9 +116,9 @@ class TunnelListener:
         await self._tasks.wait()
 
     def _resumption(self, request: Request) -> Resumption | None:
-        if self._endpoint is None or request.resume is None:
+        if self._endpoints is None or request.resume is None:
             return None
-        return Resumption(self._endpoint, request.resume)
+        return Resumption(self._endpoints, request.resume)
 
     async def _serve(
         self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None

@@ -23,13 +23,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.session import End
 from stagedoor.model.target import Target
 from stagedoor.model.webpass import KeyLogin
-from stagedoor.net.dial import Dialer
-from stagedoor.net.local import is_this_machine
-from stagedoor.net.resolve import Resolver
 from stagedoor.net.tls import ServerTls
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
-from stagedoor.resume.control import EndpointControl
 from stagedoor.serve.log import line_writer
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
@@ -43,8 +39,9 @@ from stagedoor.serve.metrics.tally import MetricCounts
 from stagedoor.serve.parts.direct import direct_login, recorder_of
 from stagedoor.serve.parts.heartbeat import heartbeat_of
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
+from stagedoor.serve.parts.resume import resume_endpoints
 from stagedoor.serve.parts.runs import make_runs
-from stagedoor.serve.parts.shells import resume_folder, shells_of
+from stagedoor.serve.parts.shells import make_connector, shells_of
 from stagedoor.serve.parts.ssh import page_parts, ssh_listener, trust_of
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.flow import Flow
@@ -141,8 +138,9 @@ class Gateway:
         self.step_ups = StepUpService(self.sign_ins)
         self.requests = request_service(self.sign_ins, self.shells.targets)
         self._traces = _traces(settings, instance, self._problems)
-        flow = self._flow(settings, ports)
-        self.listener = self._tunnels(settings, flow)
+        connector = make_connector(ports, self.shells)
+        flow = self._flow(settings, connector)
+        self.listener = self._tunnels(settings, flow, connector)
         self._runs, self.run_watch = make_runs(
             settings, flow, self.database, self.watch, instance, self._problems
         )
@@ -173,7 +171,7 @@ class Gateway:
     def _heartbeat(self, settings: Settings) -> Heartbeat | None:
         return heartbeat_of(settings, self.database, self._instance, self.registry, self._problems)
 
-    def _flow(self, settings: Settings, ports: frozenset[int]) -> Flow:
+    def _flow(self, settings: Settings, connector: TcpConnector) -> Flow:
         return Flow(
             authenticator=self.authenticator,
             authoriser=Authoriser(
@@ -182,12 +180,7 @@ class Gateway:
             policy=WatchedPolicy(self.watch),
             shells=MetricsShells(self.shells, self.tally),
             ledger=self.measured_ledger,
-            connector=TcpConnector(
-                resolve=Resolver().resolve,
-                dial=Dialer().dial,
-                is_gateway=lambda address, port: port in ports and is_this_machine(address),
-                find=self.shells.resolve,
-            ),
+            connector=connector,
             registry=self.registry,
             now=time.time,
             write_line=line_writer(),
@@ -197,9 +190,9 @@ class Gateway:
             on_trace=self._traces,
         )
 
-    def _tunnels(self, settings: Settings, flow: Flow) -> TunnelListener:
-        limits, endpoint = read_tunnel_limits(settings), _endpoint(settings)
-        return TunnelListener(flow, self.relay, limits, endpoint)
+    def _tunnels(self, settings: Settings, flow: Flow, connector: TcpConnector) -> TunnelListener:
+        endpoints = resume_endpoints(settings, self._note, connector)
+        return TunnelListener(flow, self.relay, read_tunnel_limits(settings), endpoints)
 
     def _ssh(
         self, settings: Settings, flow: Flow, addresses: tuple[str, ...]
@@ -367,11 +360,3 @@ def request_service(context: SignInContext, apps: Callable[[], Iterable[Target]]
         context.now,
         context.monotonic,
     )
-
-
-def _endpoint(settings: Settings) -> EndpointControl | None:
-    """Return the way to the endpoint of resumable tunnels, or None if there are none."""
-    resume_s = settings.tunnel.resume_s
-    if not resume_s:
-        return None
-    return EndpointControl(resume_folder(settings), resume_s, settings.relay.idle_timeout_s)

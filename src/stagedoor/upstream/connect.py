@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from stagedoor.model.denial import Denial, Reason
@@ -21,6 +21,8 @@ gives it one second of its `PerSourcePenalties`: ten workers that probe at this 
 DIAL_TIMEOUT_S = 5.0
 """The TCP connection to a shell must be established within this time: less than a client waits, and ample
 for a cluster's network."""
+ENDPOINT_TIMEOUT_S = 1.0
+"""Short, because a login waits for it, and goes on without it; the shell's sshd has just answered."""
 Resolve = Callable[[str], Awaitable[tuple[Address, ...]]]
 """Returns the addresses of a host name (`net.resolve.Resolver.resolve`). Raises OSError if it has none."""
 Dial = Callable[[tuple[Address, ...], int, float], Awaitable[Stream]]
@@ -93,6 +95,11 @@ class TcpConnector:
                     shell = await self.find(shell.target) or shell
             except TimeoutError:
                 return reached
+
+    async def connect_endpoint(self, shell: Shell) -> Stream | Denial:
+        """Connect to the endpoint of resumable tunnels beside the shell's sshd, or return why not."""
+        assert shell.resume_port is not None, "only a shell with an endpoint is asked for it"
+        return await self._try(replace(shell, port=shell.resume_port), ENDPOINT_TIMEOUT_S)
 
     async def _try(self, shell: Shell, timeout_s: float) -> Stream | Denial:
         try:

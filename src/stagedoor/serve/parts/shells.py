@@ -17,6 +17,9 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.shell import Progress, Shell, ShellState
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S
+from stagedoor.net.dial import Dialer
+from stagedoor.net.local import is_this_machine
+from stagedoor.net.resolve import Resolver
 from stagedoor.resume.control import stop_endpoint
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.settings.settings import Settings, networks
@@ -25,6 +28,7 @@ from stagedoor.shells.local.runner import LocalRunner
 from stagedoor.shells.local.settings import LocalShell
 from stagedoor.shells.ports import Shells
 from stagedoor.shells.static import StaticShell, StaticShells
+from stagedoor.upstream.connect import TcpConnector
 
 if TYPE_CHECKING:
     from stagedoor.shells.kubernetes.adapter import KubernetesShells
@@ -164,6 +168,16 @@ def _admitting(
         return admitted(present, target, now, keys.of(present, now), prefix=prefix)
 
     return find_admitted
+
+
+def make_connector(ports: frozenset[int], shells: Shells) -> TcpConnector:
+    """Return the connector to `shells`, which never dials this gateway's own `ports`."""
+    return TcpConnector(
+        resolve=Resolver().resolve,
+        dial=Dialer().dial,
+        is_gateway=lambda address, port: port in ports and is_this_machine(address),
+        find=shells.resolve,
+    )
 
 
 def resume_folder(settings: Settings) -> Path:

@@ -1,0 +1,24 @@
+"""The endpoints of resumable tunnels that a worker reaches."""
+
+from stagedoor.listeners.resume_endpoints import ResumeEndpoints
+from stagedoor.recording.channel_audit import Note
+from stagedoor.resume.control import EndpointControl
+from stagedoor.serve.parts.direct import upstream_of
+from stagedoor.serve.parts.shells import resume_folder
+from stagedoor.settings.settings import Settings
+from stagedoor.upstream.connect import TcpConnector
+from stagedoor.upstream.shell_endpoint import ShellEndpoints
+
+
+def resume_endpoints(
+    settings: Settings, note: Note, connector: TcpConnector
+) -> ResumeEndpoints | None:
+    """Return the endpoints, or None if tunnels do not resume. Raises StagedoorError."""
+    if not settings.tunnel.resume_s:
+        return None
+    away_s, idle_s = settings.tunnel.resume_s, settings.relay.idle_timeout_s
+    in_shells = None
+    if settings.kubernetes.namespaces:
+        login = upstream_of(settings, note)
+        in_shells = ShellEndpoints(login, connector.connect_endpoint, away_s, idle_s)
+    return ResumeEndpoints(EndpointControl(resume_folder(settings), away_s, idle_s), in_shells)

@@ -1,0 +1,139 @@
+"""Tunnels on a real cluster: the endpoint in the pod keeps them while gateways come and go."""
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from stagedoor.admin.service import policy, remove_grant
+from stagedoor.resume.messages import GREETING
+from stagedoor.wire.tunnel.frames import OPEN, encode
+from tests.fixtures.cluster import KubeGateway, until
+from tests.kube.test_webshell import RESTRICTED, kill_gateway
+from tests.pace import allow
+from tests.path.wire_cut import cutting
+from tests.ports import free_port
+from tests.waiting import BOUND_S
+
+Make = Callable[..., KubeGateway]
+pytestmark = pytest.mark.timeout(400)  # real clocks, on a machine that does other things too
+
+END_S = allow(5.0)
+COUNTS = 200_000
+RESUME_PORT = 2223
+
+
+def at_one_port() -> str:
+    """Settings of a gateway that listens at the same port after it was killed."""
+    return f'[tunnel]\naddresses = ["127.0.0.1:{free_port()}"]\n'
+
+
+def keeps_tunnels(kube: KubeGateway) -> bool:
+    """Return whether the endpoint on the gateway's own machine was started."""
+    return (kube.gateway.data_dir / "resume/control").exists()
+
+
+def pod_address(kube: KubeGateway, app: str) -> str:
+    [pod] = kube.objects("pods", f"stagedoor.dev/shell-of={app}")
+    return str(pod["status"]["podIP"])
+
+
+def is_cut(address: str, ticket: bytes) -> bool:
+    """Return whether the endpoint hangs up on a ticket; it greets the client of a good one."""
+    with socket.create_connection((address, RESUME_PORT), timeout=BOUND_S) as data:
+        data.sendall(encode(OPEN, 0, ticket))
+        with suppress(ConnectionResetError):
+            return data.recv(100) == b""
+        return True
+
+
+@pytest.mark.continuity(6)
+def test_ssh_goes_on_when_its_gateway_is_killed_and_another_takes_over(
+    make_kube: Make, fresh_namespace: Callable[..., str]
+) -> None:
+    namespace = fresh_namespace({"pod-security.kubernetes.io/enforce": "restricted"})
+    kube = make_kube(namespace, more=at_one_port())
+    kube.app(securityContext=RESTRICTED)
+    count = f"i=0; while [ $i -lt {COUNTS} ]; do echo $i; i=$((i+1)); done; exit 7"
+    with kube.inside("app01") as session:
+        assert session.run("here=still; echo $here") == "still"
+        command = kube.ssh_command("app01.ssh", count)
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as counter:
+            assert counter.stdout is not None
+            shown = [counter.stdout.readline()]
+            rest = threading.Thread(target=lambda: shown.extend(counter.stdout or ()))
+            rest.start()
+            kill_gateway(kube)
+            assert session.run("echo $here-there") == "still-there"
+            rest.join(BOUND_S * 2)
+            assert counter.wait(BOUND_S) == 7
+        assert [int(line) for line in shown] == list(range(COUNTS))
+        kill_gateway(kube)
+        assert session.run("echo once more") == "once more"
+    assert not keeps_tunnels(kube)
+
+
+@pytest.mark.continuity(8)
+def test_a_grant_that_is_removed_while_the_client_is_away_ends_its_programs(
+    make_kube: Make,
+) -> None:
+    kube = make_kube()
+    kube.app()
+    kube.must("app01")
+    pod = kube.shell_pod()
+
+    def runs() -> bool:
+        listed = kube.kubectl("exec", pod, "-c", "shell", "--", "/kit/busybox/ps", "-o", "args")
+        return "sleep 4242" in listed.splitlines()
+
+    with cutting(kube.gateway.port(), 1, most=1, cuts=0) as wire:
+        at_wire = f"127.0.0.1:{wire.port}"
+        words = kube.ssh_command("-tt", "app01.ssh", "sleep 4242")
+        command = [word.replace(f"127.0.0.1:{kube.gateway.port()}", at_wire) for word in words]
+        ssh = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            until(runs, "the program runs")
+            wire.close_wire()
+            assert runs()
+            with kube.gateway.changed() as service:
+                [rule] = policy(service).grants
+                remove_grant(service, rule.id)
+            until(lambda: not runs(), "the program has ended", END_S)
+        finally:
+            ssh.kill()
+            ssh.communicate()
+    ends = [event for event in kube.gateway.audit() if event["kind"] == "session.closed"]
+    assert ends[-1]["reason"] == "revoked"
+
+
+@pytest.mark.continuity(9)
+def test_a_ticket_is_good_once_and_in_its_own_shell(make_kube: Make) -> None:
+    """A developer may ask the private socket of their own shell, and gains nothing by it elsewhere."""
+    kube = make_kube()
+    kube.app("app01")
+    kube.app("app02")
+    kube.must("app01")
+    with kube.inside("app02") as session:
+        assert session.run("exec /kit/bin/tunnel control") == GREETING
+        assert session.process.stdin is not None
+        session.process.stdin.write(f"{GREETING}\n")
+        answer = session.run(f"open 1 {os.urandom(16).hex()} 60 0 mallory app01.ssh")
+        assert answer.startswith("ticket 1 ")
+        ticket = bytes.fromhex(answer.split()[2])
+        assert is_cut(pod_address(kube, "app01"), ticket)
+        assert is_cut(pod_address(kube, "app02"), os.urandom(32))
+        assert not is_cut(pod_address(kube, "app02"), ticket)
+        assert is_cut(pod_address(kube, "app02"), ticket)
+
+
+@pytest.mark.continuity(15)
+def test_a_shell_without_an_endpoint_has_that_of_the_gateway(make_kube: Make) -> None:
+    kube = make_kube()
+    kube.app()
+    kube.must("app01", "mv /run/stagedoor/tunnels /run/stagedoor/gone", way="jump")
+    assert kube.must("app01", "echo here") == "here\n"
+    assert keeps_tunnels(kube)

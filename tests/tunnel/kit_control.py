@@ -1,0 +1,151 @@
+"""A worker's side of the kit's endpoint, without an sshd between them: the interface of `EndpointControl`."""
+
+import asyncio
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from stagedoor.model.denial import Denial
+from stagedoor.net.tcp import TcpStream
+from stagedoor.relay.ports import Stream
+from stagedoor.resume.requests import Watcher
+from stagedoor.upstream.shell_endpoint import ShellControl
+from stagedoor.wire.tunnel.frames import OPEN, encode
+from tests.ports import free_port
+from tests.waiting import BOUND_S
+
+
+class KitEndpoint:
+    """The endpoint as a process. It is started with the first session, at whose sshd it knocks."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self.program, self.folder = program, folder
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.faults = folder.with_suffix(".faults")
+
+    def start(self, sshd_port: int) -> None:
+        words = [str(self.program), "serve", str(self.folder), str(self.port), str(sshd_port)]
+        with self.faults.open("wb") as faults:
+            self.process = subprocess.Popen(words, stderr=faults)
+
+    def stop(self) -> None:
+        """Stop it, and fail if a sanitizer has found something."""
+        if self.process is not None:
+            assert self.process.poll() is None, self.faults.read_text()
+            self.process.terminate()
+            self.process.wait(BOUND_S)
+            assert self.faults.read_text() == ""
+
+    def private_memory(self) -> int:
+        """Return its private bytes, those of the sanitizers included."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+
+
+class KitControl:
+    """What `EndpointControl` is for the endpoint in Python."""
+
+    def __init__(self, endpoint: KitEndpoint) -> None:
+        self.endpoint = endpoint
+        self._limits = "60 0"
+        self._control: ShellControl | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._shells: list[socket.socket] = []
+
+    async def open(
+        self, key: str, owner: str, sshd: TcpStream, watcher: Watcher
+    ) -> tuple[int, Stream] | Denial:
+        # It stays open, so that an sshd does not count its end.
+        self._shells.append(sshd.detach())
+        if self.endpoint.process is None:
+            self.endpoint.start(self._shells[-1].getpeername()[1])
+        return await self._enter("open", f"{key} {self._limits} {owner}", watcher)
+
+    async def resume(
+        self, key: str, attempt: int, owner: str, watcher: Watcher
+    ) -> tuple[int, Stream] | Denial:
+        return await self._enter("back", f"{key} {attempt} {owner}", watcher)
+
+    def end(self, number: int, why: str) -> None:
+        assert self._control is not None
+        self._control.end(number, why)
+
+    async def _enter(self, word: str, what: str, watcher: Watcher) -> tuple[int, Stream] | Denial:
+        control = await self.connected()
+        answer = await control.ask(word, what, watcher)
+        if isinstance(answer, Denial):
+            return answer
+        return answer[0], await self._connect_data(answer[1])
+
+    async def _connect_data(self, ticket: bytes) -> Stream:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", self.endpoint.port))
+        await loop.sock_sendall(sock, encode(OPEN, 0, ticket))
+        return TcpStream(sock)
+
+    async def connected(self) -> ShellControl:
+        """Return the connection to the private socket, by the kit's own command."""
+        async with asyncio.timeout(BOUND_S):
+            while self._control is None or self._control.is_lost:
+                await self._connect()
+        return self._control
+
+    async def _connect(self) -> None:
+        words = (self.endpoint.program, "control", self.endpoint.folder)
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(
+            *words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
+        )
+        greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._control = ShellControl(lambda: None)
+        self._reading = asyncio.create_task(self._read(self._process, self._control, greeted))
+        await greeted
+
+    async def _read(
+        self,
+        process: asyncio.subprocess.Process,
+        control: ShellControl,
+        greeted: asyncio.Future[None],
+    ) -> None:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        channel: Any = Channel(process.stdin)
+        control.connection_made(channel)
+        control.session_started()
+        while data := await process.stdout.read(1 << 16):
+            control.data_received(data, None)
+            if not greeted.done():
+                greeted.set_result(None)
+        control.connection_lost(None)
+        if not greeted.done():
+            greeted.set_result(None)
+        await process.wait()
+
+    async def stop(self) -> None:
+        """End the command, as a gateway that dies does."""
+        if self._process is not None and self._reading is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            await self._reading
+            self._process._transport.close()  # type: ignore[attr-defined]  # it has no public way
+        while self._shells:
+            self._shells.pop().close()
+
+
+class Channel:
+    """What an SSH channel is for the control."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+
+    def write(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def abort(self) -> None:
+        self.writer.close()

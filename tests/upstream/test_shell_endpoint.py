@@ -1,0 +1,276 @@
+"""Tunnels at a shell's endpoint: one login for all of an owner's; and shells that have none, or lie."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncssh
+import pytest
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import AccessMethod, Opened, Ready
+from stagedoor.model.shell import Shell
+from stagedoor.model.target import Target
+from stagedoor.net.dial import Dialer
+from stagedoor.relay.ports import Stream
+from stagedoor.resume import requests
+from stagedoor.resume.messages import GREETING, LOST
+from stagedoor.resume.requests import EndpointTunnel
+from stagedoor.upstream import shell_endpoint
+from stagedoor.upstream.connection import ShellConnection
+from stagedoor.upstream.shell_endpoint import COMMAND, ShellEndpoints
+from stagedoor.wire.tunnel.frames import OPEN, encode
+from tests.session.stages import GRANT, SOURCE
+from tests.upstream.test_connection import options_of_dev
+from tests.waiting import BOUND_S
+
+KEY = "0123456789abcdef" * 2
+TICKET = bytes(range(32))
+Process = asyncssh.SSHServerProcess[bytes]
+Manner = Callable[[Process, "Pod"], Awaitable[None]]
+
+
+class Watched:
+    """A watcher that remembers what it heard."""
+
+    def __init__(self) -> None:
+        self.news: asyncio.Queue[object] = asyncio.Queue()
+
+    def moved(self) -> None:
+        self.news.put_nowait("moved")
+
+    def over(self, code: int, why: str) -> None:
+        self.news.put_nowait((code, why))
+
+
+@dataclass
+class Pod:
+    """A shell with an sshd whose command does as its `manner` says, and the port beside it."""
+
+    manner: Manner
+    logins: int = 0
+    commands: list[str | None] = field(default_factory=list)
+    heard: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    processes: list[Process] = field(default_factory=list)
+    connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    shown: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    is_open: bool = True
+    """Whether the endpoint's port is open to the gateway."""
+
+    async def serve(self, process: Process) -> None:
+        self.commands.append(process.command)
+        self.processes.append(process)
+        await self.manner(process, self)
+
+    async def take_data(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.shown.put_nowait(await reader.read(45))
+        writer.close()
+
+    # For `ShellEndpoints`.
+
+    async def connect(
+        self, stream: Any, ready: Ready, extensions: tuple[str, ...], client: object
+    ) -> ShellConnection:
+        self.logins += 1
+        assert extensions == ()
+        return await ShellConnection.connect(
+            stream.detach(), await options_of_dev(), ready.grant.target
+        )
+
+    async def dial_endpoint(self, shell: Shell) -> Stream | Denial:
+        if not self.is_open:
+            return Denial(Reason.UPSTREAM_REFUSED, "refused")
+        assert shell.resume_port is not None
+        return await Dialer().dial((SOURCE.address,), shell.resume_port, BOUND_S)
+
+
+HELLO = f"{GREETING}\n".encode()
+
+
+async def honest(process: Process, pod: Pod) -> None:
+    process.stdout.write(HELLO)
+    assert await process.stdin.readline() == HELLO
+    while line := await process.stdin.readline():
+        text = line.decode().rstrip("\n")
+        pod.heard.put_nowait(text)
+        word, number, *_ = text.split(" ")
+        if word in ("open", "back"):
+            process.stdout.write(f"ticket {number} {TICKET.hex()}\n".encode())
+
+
+async def older(process: Process, _: Pod) -> None:
+    process.stderr.write(b"sh: /kit/bin/tunnel: not found\n")
+    process.exit(127)
+
+
+def says(*lines: bytes) -> Manner:
+    async def lie(process: Process, _: Pod) -> None:
+        process.stdout.write(b"".join(lines))
+        await process.stdin.read()
+
+    return lie
+
+
+LIES = {
+    "an older kit": older,
+    "nothing": says(),
+    "another version": says(b"stagedoor-resume 2\n"),
+    "no greeting": says(b"ticket 1 " + TICKET.hex().encode() + b"\n"),
+    "no ticket": says(HELLO, b"ticket 1 zz\n"),
+    "a short ticket": says(HELLO, b"ticket 1 00\n"),
+    "no message": says(HELLO, b"welcome 1\n"),
+    "no number": says(HELLO, b"ticket one\n"),
+    "a huge number": says(HELLO, b"ticket " + b"9" * 5000 + b" 1\n"),
+    "a line without an end": says(HELLO, b"x" * 100_000),
+    "other bytes": says(HELLO, bytes(range(256)) * 10),
+    "an end before the ticket": says(HELLO, b"over 1 1 why\n"),
+    "a code that is none": says(HELLO, b"over 1 x why\n"),
+}
+
+
+@dataclass
+class World:
+    """A pod, and a worker's endpoints, which reach it."""
+
+    pod: Pod
+    endpoints: ShellEndpoints
+    shell: Shell
+    ssh_port: int
+    tunnels: list[EndpointTunnel] = field(default_factory=list)
+
+    async def dial(self, _: Opened) -> Stream | Denial:
+        return await Dialer().dial((SOURCE.address,), self.ssh_port, BOUND_S)
+
+    async def enter(
+        self, attempt: int = 0, owner: str = "dev app01.ssh", watcher: Watched | None = None
+    ) -> EndpointTunnel | Denial | None:
+        opened = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, self.shell))
+        async with asyncio.timeout(BOUND_S):
+            return await self.endpoints.enter(
+                opened, self.dial, KEY, attempt, owner, watcher or Watched()
+            )
+
+    async def tunnel(self, attempt: int = 0, **how: Any) -> EndpointTunnel:
+        tunnel = await self.enter(attempt, **how)
+        assert isinstance(tunnel, EndpointTunnel)
+        self.tunnels.append(tunnel)
+        async with asyncio.timeout(BOUND_S):
+            assert await self.pod.shown.get() == encode(OPEN, 0, TICKET)
+        return tunnel
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    pod = Pod(honest)
+
+    class Server(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            pod.connections.append(conn)
+
+        def begin_auth(self, username: str) -> bool:
+            return False
+
+    sshd = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=Server,
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        process_factory=pod.serve,
+        encoding=None,
+    )
+    data = await asyncio.start_server(pod.take_data, "127.0.0.1", 0)
+    login: Any = pod
+    endpoints = ShellEndpoints(login, pod.dial_endpoint, 60.0, None)
+    shell = Shell(
+        Target("app01"),
+        "127.0.0.1",
+        sshd.get_port(),
+        started_by_us=True,
+        resume_port=data.sockets[0].getsockname()[1],
+    )
+    world = World(pod, endpoints, shell, sshd.get_port())
+    yield world
+    for tunnel in world.tunnels:
+        tunnel.stream.abort()
+    for connection in pod.connections:
+        connection.abort()
+    sshd.close()
+    data.close()
+    await sshd.wait_closed()
+
+
+async def test_a_tunnel_shows_the_ticket_that_a_login_got(world: World) -> None:
+    await world.tunnel()
+    assert world.pod.commands == [COMMAND]
+    assert await world.pod.heard.get() == f"open 1 {KEY} 60 0 dev app01.ssh"
+    await world.tunnel(3)
+    assert await world.pod.heard.get() == f"back 2 {KEY} 3 dev app01.ssh"
+
+
+async def test_all_tunnels_of_an_owner_share_a_login(world: World) -> None:
+    await asyncio.gather(*(world.tunnel() for _ in range(5)))
+    assert world.pod.logins == 1
+    await world.tunnel(owner="other app01.ssh")
+    assert world.pod.logins == 2
+
+
+async def test_a_login_without_a_tunnel_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell_endpoint, "LINGER_S", 0.05)
+    tunnel = await world.tunnel()
+    tunnel.control.forget(tunnel.number)
+    async with asyncio.timeout(BOUND_S):
+        await world.pod.processes[0].wait_closed()
+    await world.tunnel()
+    assert world.pod.logins == 2
+
+
+async def test_an_end_reaches_the_endpoint_in_one_line(world: World) -> None:
+    tunnel = await world.tunnel()
+    await world.pod.heard.get()
+    tunnel.control.end(tunnel.number, "removed\nopen 9 x")
+    async with asyncio.timeout(BOUND_S):
+        assert await world.pod.heard.get() == "end 1 removed open 9 x"
+
+
+async def test_a_lost_login_ends_the_connections_of_its_tunnels(world: World) -> None:
+    watcher = Watched()
+    await world.tunnel(watcher=watcher)
+    world.pod.connections[0].abort()
+    async with asyncio.timeout(BOUND_S):
+        code, _why = await watcher.news.get()  # type: ignore[misc]
+    assert code == LOST
+    await world.tunnel(1)
+    assert world.pod.logins == 2
+
+
+@pytest.mark.continuity(15, 16)
+@pytest.mark.parametrize("lie", LIES)
+async def test_a_shell_without_an_endpoint_is_asked_again_only_for_those_who_return(
+    world: World, lie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "ANSWER_TIMEOUT_S", 0.3)
+    world.pod.manner = LIES[lie]
+    assert await world.enter() is None
+    commands = len(world.pod.commands)
+    assert await world.enter() is None
+    assert len(world.pod.commands) == commands
+    denial = await world.enter(1)
+    assert isinstance(denial, Denial)
+    assert denial.reason in (Reason.SHELL_UNAVAILABLE, Reason.SESSION_OVER)
+    world.pod.manner = honest
+    await world.tunnel(2)
+
+
+async def test_a_port_that_is_closed_ends_the_session_there(world: World) -> None:
+    world.pod.is_open = False
+    assert await world.enter() is None
+    assert (await world.pod.heard.get()).startswith("open 1 ")
+    async with asyncio.timeout(BOUND_S):
+        assert (await world.pod.heard.get()).startswith("end 1 ")
+
+
+async def test_a_pod_without_the_port_is_not_asked(world: World) -> None:
+    world.shell = Shell(Target("app01"), "127.0.0.1", world.ssh_port, started_by_us=True)
+    assert await world.enter() is None
+    assert world.pod.logins == 0
