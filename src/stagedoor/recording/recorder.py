@@ -6,7 +6,6 @@ holds the terminal back, since `output` then says that there is no room.
 """
 
 import asyncio
-import hashlib
 import threading
 import time
 from collections import deque
@@ -17,15 +16,9 @@ from dataclasses import dataclass
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.session import Opened
 from stagedoor.model.units import KIB, MIB
-from stagedoor.recording.ports import RecordingStore, RecordingWriter, RetentionTask, Seal
-from stagedoor.wire.terminal.asciicast import (
-    AsciicastEvent,
-    AsciicastHeader,
-    Code,
-    Text,
-    encode_event,
-    encode_header,
-)
+from stagedoor.recording.asciicast_file import AsciicastFile
+from stagedoor.recording.ports import RecordingStore, RetentionTask, Seal
+from stagedoor.wire.terminal.asciicast import AsciicastHeader, Code
 
 SYNC_S = 1.0
 """The longest that output stays in memory only, and so what a power cut, or a kill, can take."""
@@ -126,38 +119,7 @@ class _Work:
         self.held_back = False
         self.ending = False
         self.given_up = False
-        # The writer's alone.
-        self.tape: RecordingWriter | None = None
-        self.begun = False
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-        self._texts = {Code.OUTPUT: Text(), Code.INPUT: Text()}
-
-    def lines(self, events: list[tuple[float, Code, bytes]], *, last: bool) -> bytes:
-        """Events as lines of asciicast."""
-        lines = bytearray()
-        at = 0.0
-        for at, code, data in events:
-            decoder = self._texts.get(code)
-            text = data.decode() if decoder is None else decoder.feed(data)
-            if text:
-                lines += encode_event(AsciicastEvent(at, code, text))
-        for code, decoder in self._texts.items():
-            if last and (text := decoder.end()):
-                lines += encode_event(AsciicastEvent(at, code, text))
-        return bytes(lines)
-
-    def write(self, piece: bytes) -> None:
-        assert self.tape is not None, "a recording is written after it was begun"
-        self.tape.append(piece)
-        self.size += len(piece)
-        self.sha256.update(piece)
-
-    def over(self, why: str | None) -> RecordingEnded:
-        if self.tape is not None:
-            with suppress(OSError):
-                self.tape.close()
-        return RecordingEnded(self.recording.name, self.size, self.sha256.hexdigest(), why)
+        self.file = AsciicastFile(recording.name)
 
 
 class Recorder:
@@ -169,7 +131,7 @@ class Recorder:
 
     def __init__(
         self,
-        shelf: RecordingStore,
+        store: RecordingStore,
         seal: Seal | None,
         on_over: OnOver,
         *,
@@ -179,7 +141,7 @@ class Recorder:
         keeper: RetentionTask | None = None,
     ) -> None:
         self._keeper = keeper
-        self._shelf = shelf
+        self._store = store
         self._seal = seal
         self._on_over = on_over
         self._clock = clock
@@ -297,7 +259,7 @@ class Recorder:
                 now = self._clock()
                 wait_s: float | None = None
                 for work in self._works.values():
-                    if work.tape is None:
+                    if not work.file.is_created:
                         continue  # it waits in `_begins`
                     if work.ending or work.waiting_bytes >= PIECE_BYTES:
                         return work
@@ -311,10 +273,8 @@ class Recorder:
                 self._lock.wait(wait_s)
 
     def _advance(self, work: _Work) -> None:
-        if work.tape is None:
-            work.tape = self._shelf.create(work.recording.name)
-            self._write(work, encode_header(work.header))
-            work.begun = True
+        if not work.file.is_created:
+            work.file.create(self._store, self._seal, work.header)
             self._answer(work, None)
             return
         with self._lock:
@@ -322,12 +282,10 @@ class Recorder:
             work.waiting_bytes = 0
             work.due_at = None
             last = work.ending
-            # To the end of the line, so that who comes first is not served alone.
+            # To the end of the queue, so that the first recording is not the only one served.
             del self._works[work.recording]
             self._works[work.recording] = work
-        plain = work.lines(events, last=last)
-        if plain:
-            self._write(work, plain)
+        work.file.append(events, last=last)
         with self._lock:
             has_room = work.held_back and work.waiting_bytes < self._queue_bytes
             work.held_back = work.held_back and not has_room
@@ -338,16 +296,13 @@ class Recorder:
         if last:
             self._report_over(work, None)
 
-    def _write(self, work: _Work, plain: bytes) -> None:
-        work.write(self._seal.seal(plain) if self._seal else plain)
-
     def _failed(self, work: _Work, error: Exception) -> None:
         why = f"{error.strerror or error}" if isinstance(error, OSError) else str(error)
         with self._lock:
             self._works.pop(work.recording, None)
             held_back, work.held_back = work.held_back, False
             work.waiting.clear()
-        if work.begun:
+        if work.file.has_header:
             if held_back:
                 work.recording.notify_room()
             work.recording.notify_failure(why)
@@ -356,7 +311,8 @@ class Recorder:
         self._report_over(work, why)
 
     def _report_over(self, work: _Work, why: str | None) -> None:
-        over = work.over(why)
+        name, sha256 = work.recording.name, work.file.finish()
+        over = RecordingEnded(name, work.file.size, sha256, why)
         if not work.given_up:
             with suppress(Exception):  # a listener that fails must not end the recorder
                 self._on_over(work.recording.opened, over)
