@@ -40,7 +40,9 @@ from stagedoor.listeners.web.sign_in.api import SignInApi
 from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
 from stagedoor.listeners.web.terminal.api import ShareRules, Terminals
 from stagedoor.listeners.web.terminal.fields import target_in, terminal_named
+from stagedoor.listeners.web.terminal.guests import Guests
 from stagedoor.listeners.web.terminal.presence import WatchNotifier
+from stagedoor.listeners.web.terminal.requests import TerminalRequests
 from stagedoor.listeners.web.terminal.session import TerminalSession
 from stagedoor.listeners.web.terminal.socket import TerminalSocket
 from stagedoor.model.denial import Denial, Reason
@@ -106,13 +108,15 @@ class WebApp:
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
         posts = PostRoutes(self._flow, self._guard, self._identity, self._refusal)
-        self._terminals = Terminals(self._guard, passes, access, pages, shares, posts)
+        terminals = TerminalRequests(self._flow)
+        self._guests = Guests(self._guard, posts, terminals, passes, access, pages)
         home = Home(self._guard, pages, account, self._live, self._has_terminals)
         api: list[BaseRoute] = [
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
-            *self._terminals.api,
+            *Terminals(posts, terminals, access, shares).api,
+            *self._guests.api,
             posts.make_route("/api/apps", home.list_apps),
             *Runs(posts, runs).routes,
             *LoginApi(self._guard, logins).routes,
@@ -127,7 +131,7 @@ class WebApp:
             *InvitationPages(self._guard, pages, credentials).routes,
             *Replay(self._guard, passes, pages, recordings).routes,
             *RunPages(self._guard, pages, runs).routes,
-            *self._terminals.routes,
+            *self._guests.routes,
             *SignInApi(self._guard, passes).routes,
             *LoginPages(self._guard, pages, logins).routes,
         ]
@@ -253,7 +257,7 @@ class WebApp:
             await self._turn_away(wire, NoticeKind.DENIED, ticket.line)
             return
         identity, purpose = ticket
-        claim = await self._terminals.claim(identity, purpose)
+        claim = await self._guests.claim(identity, purpose)
         # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.
         name = terminal_named(hello.terminal) if isinstance(claim, Target) else ""
         for refused in (claim, name):
@@ -271,7 +275,7 @@ class WebApp:
 
     async def _live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial | None:
         """Return the sessions that the user may watch, or None if the user may watch none."""
-        live = await self._terminals.live(identity)
+        live = await self._guests.live(identity)
         if isinstance(live, Denial) or not self._access.presence.may_watch(identity):
             return live if isinstance(live, Denial) else None
         return live
