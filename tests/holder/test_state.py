@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
+from stagedoor.holder.clients import RESUME_GRACE_S
 from stagedoor.holder.limits import REMEMBERED
-from stagedoor.holder.state import KEEP_BYTES, RESUME_GRACE_S, WINDOW_BYTES, TerminalState
+from stagedoor.holder.state import KEEP_BYTES, WINDOW_BYTES, TerminalState
 from stagedoor.wire.terminal.frames import (
     Ack,
     Detach,
@@ -418,7 +419,7 @@ def test_visitors_without_end_are_not_remembered_without_end() -> None:
         client = Client(state, number)
         client.come(number)
         state.lost(number, number)
-    assert len(state._attachments) <= REMEMBERED
+    assert len(state._clients.by_name) <= REMEMBERED
 
 
 class TerminalMachine(RuleBasedStateMachine):

@@ -6,11 +6,10 @@ its memory. `state.TerminalState` makes the decisions.
 
 import os
 import secrets
-import signal
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from stagedoor.holder.attachments import AttachmentTable
 from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.holder.folder import mark_locked
 from stagedoor.holder.limits import MAX_LINKS, refusal
-from stagedoor.holder.spawn import Child, set_size, spawn
-from stagedoor.holder.state import TerminalState
+from stagedoor.holder.program import TerminalProgram
 from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
 from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
@@ -34,16 +32,12 @@ from stagedoor.wire.terminal.frames import (
     NoticeKind,
     Ping,
     Remove,
-    Size,
     TerminalError,
     describe_misplaced,
 )
 
-REDRAW_S = 0.06
-"""How long a window stays one row smaller, seconds: a program that checks at once must see the change."""
 HELLO_S = 10.0
 """How long a link may take for its HELLO, seconds; a holder without any HELLO by then ends."""
-_READ_BYTES = 16 * 1024
 _LAST_READS = 16
 _FULL_BYTES = 256 * 1024
 """The unsent bytes at which a client gets no more PEOPLE."""
@@ -67,33 +61,6 @@ class _Link:
     watches: bool | None = None
 
 
-@dataclass(eq=False, slots=True)
-class _Program:
-    """The program in the terminal.
-
-    It has `hung_up` once no process has the terminal open, and has `ended` once its process is gone.
-    """
-
-    child: Child
-    state: TerminalState
-    pidfd: int
-    hung_up: bool = False
-    ended: bool = False
-    grow_at: float | None = None
-
-    def is_busy(self) -> bool:
-        """Return whether a job that the program has started is in the foreground.
-
-        tcgetpgrp(3) returns 0 until the program has made the terminal its controlling one. A session's
-        first process leads its group.
-        """
-        if self.ended:
-            return False
-        with suppress(OSError):
-            return os.tcgetpgrp(self.child.fd) not in (0, self.child.pid)
-        return False
-
-
 class Holder:
     """One terminal. `run` returns when its program has ended and its last output is sent."""
 
@@ -106,7 +73,7 @@ class Holder:
         self._links: dict[int, _Link] = {}
         self._people = AttachmentTable()
         self._last_number = 0
-        self._program: _Program | None = None
+        self._program: TerminalProgram | None = None
         self._first_hello_by = time.monotonic() + HELLO_S
         listener.setblocking(False)
         self._poller.add(listener.fileno(), self._accept)
@@ -137,9 +104,7 @@ class Holder:
             self._poller.want(link.connection.fileno(), events | (WRITE if link.unsent else 0))
         if program is None or program.ended:
             return
-        if program.grow_at is not None and now >= program.grow_at:
-            program.grow_at = None
-            set_size(program.child.fd, program.state.size)
+        program.grow(now)
         events = 0 if program.hung_up or not program.state.wants_output(now) else READ
         typing = program.state.typed and not program.hung_up
         self._poller.want(program.child.fd, events | (WRITE if typing else 0))
@@ -211,15 +176,19 @@ class Holder:
             self._refuse(link, why)
         else:
             try:
-                program = self._program or self._start(frame)
+                program = self._program or TerminalProgram.start(frame)
             except OSError as error:
                 self._refuse(link, f"the terminal cannot be started: {error.strerror}")
                 return
+            if self._program is None:
+                self._program = program
+                self._poller.add(program.pidfd, partial(self._exited, program))
+                self._poller.add(program.child.fd, partial(self._serve_terminal, program))
             link.attached, link.watches = True, frame.mode is Mode.WATCH
             self._people.came(link.number, frame, now)
             self._perform(program.state.hello(link.number, frame, secrets.token_hex(16), now))
 
-    def _handle(self, link: _Link, program: _Program, frame: Frame, now: float) -> None:
+    def _handle(self, link: _Link, program: TerminalProgram, frame: Frame, now: float) -> None:
         """Handle a frame of an admitted client."""
         match frame:
             case Ping():
@@ -229,19 +198,20 @@ class Holder:
             case Remove() | Lock() if not self._people.may_rule(link.number):
                 self._refuse(link, describe_misplaced(frame))
                 return
-            case Remove(number):
-                self._send_away(program, self._people.remove(link.number, number), now)
-                return
-            case Lock(on):
-                self._send_away(program, self._people.lock(link.number, on), now)
+            case Remove() | Lock():
+                removed = (
+                    self._people.remove(link.number, frame.number)
+                    if isinstance(frame, Remove)
+                    else self._people.lock(link.number, frame.on)
+                )
+                for number, notice in removed.items():
+                    self._perform(
+                        [Send(number, notice), *program.state.received(number, Detach(), now)]
+                    )
                 return
             case _:
                 pass
         self._perform(program.state.received(link.number, frame, now))
-
-    def _send_away(self, program: _Program, away: dict[int, Notice], now: float) -> None:
-        for number, notice in away.items():
-            self._perform([Send(number, notice), *program.state.received(number, Detach(), now)])
 
     def _notify_people(self, now: float) -> None:
         due = self._people.due(now)
@@ -263,60 +233,33 @@ class Holder:
         taken = [link.watches for number, link in self._links.items() if number != replaced]
         return refusal(hello, taken.count(True), taken.count(False))
 
-    def _start(self, hello: Hello) -> _Program:
-        child = spawn(hello)
-        program = _Program(child, TerminalState(hello.size), os.pidfd_open(child.pid))
-        self._program = program
-        self._poller.add(program.pidfd, partial(self._exited, program))
-        self._poller.add(child.fd, partial(self._serve_terminal, program))
-        return program
-
-    def _serve_terminal(self, program: _Program, readable: bool, writable: bool) -> None:
+    def _serve_terminal(self, program: TerminalProgram, readable: bool, writable: bool) -> None:
         if writable and program.state.typed:
             with suppress(OSError):
-                written = os.write(program.child.fd, program.state.typed[:_READ_BYTES])
-                self._perform(program.state.took(written))
+                self._perform(program.state.took(program.write_input()))
         if readable:
             self._read_output(program)
 
-    def _read_output(self, program: _Program) -> bool:
-        """Read output of the program. Return False if there was none."""
-        data = bytearray()
-        # One read returns at most 4 KiB; fewer, larger frames take less time at both ends.
-        while len(data) <= MAX_DATA_BYTES - _READ_BYTES:
-            try:
-                piece = os.read(program.child.fd, _READ_BYTES)
-            except BlockingIOError:
-                break
-            except OSError:  # EIO: no process has the other end open any more (pty(7))
-                piece = b""
-            if not piece:
-                program.hung_up = True
-                break
-            data += piece
+    def _read_output(self, program: TerminalProgram) -> bool:
+        """Pass output of the program on. Return False if there was none."""
+        data = program.read_output()
         if data:
-            self._perform(program.state.shown(bytes(data), time.monotonic()))
+            self._perform(program.state.shown(data, time.monotonic()))
         return bool(data)
 
-    def _exited(self, program: _Program, _readable: bool, _writable: bool) -> None:
+    def _exited(self, program: TerminalProgram, _readable: bool, _writable: bool) -> None:
         """Reap the program, which has ended, and read its last output from the terminal.
 
         Processes that it has left in the background may write without end, so they are not waited for.
         """
-        _pid, status = os.waitpid(program.child.pid, 0)
         self._poller.remove(program.pidfd)
-        os.close(program.pidfd)
+        status, name = program.reap()
         for _ in range(_LAST_READS):
             if not self._read_output(program):
                 break
         self._poller.remove(program.child.fd)
         os.close(program.child.fd)
         program.ended = True
-        code = os.waitstatus_to_exitcode(status)
-        name = ""
-        with suppress(ValueError):  # most of the realtime signals have no name
-            name = signal.Signals(-code).name.removeprefix("SIG") if code < 0 else ""
-        status = code if code >= 0 else 128 - code
         self._perform(program.state.exited(status, name, time.monotonic()))
 
     # Output.
@@ -332,17 +275,12 @@ class Holder:
                     link = self._links.get(number)
                     if link is not None:
                         self._close_soon(link)
-                case SetSize(size):
-                    self._resize(size)
+                case SetSize(size) if self._program is not None:
+                    self._program.resize(size)
                 case Redraw(size) if size.rows > 1 and self._program is not None:
-                    self._resize(replace(size, rows=size.rows - 1))
-                    self._program.grow_at = time.monotonic() + REDRAW_S
+                    self._program.redraw(size, time.monotonic())
         for link in list(self._links.values()):
             self._flush(link)
-
-    def _resize(self, size: Size) -> None:
-        if self._program is not None and not self._program.ended:
-            set_size(self._program.child.fd, size)
 
     def _flush(self, link: _Link) -> None:
         with suppress(BlockingIOError):
@@ -355,22 +293,22 @@ class Holder:
     def _refuse(self, link: _Link, why: str, kind: NoticeKind = NoticeKind.FAULT) -> None:
         link.unsent += framed(Notice(kind, why))
         self._close_soon(link)
-        self._detach(link)
         self._flush(link)
 
     def _close_soon(self, link: _Link) -> None:
         """Close a link once its unsent bytes are written, or after `HELLO_S` if it does not read them."""
         link.closing, link.attached = True, False
-        self._people.left(link.number, time.monotonic())
         link.due_at = time.monotonic() + HELLO_S
+        self._detach(link)
 
     def _drop(self, link: _Link) -> None:
         if self._links.pop(link.number, None) is not None:
             self._poller.remove(link.connection.fileno())
             link.connection.close()
-            self._people.left(link.number, time.monotonic())
             self._detach(link)
 
     def _detach(self, link: _Link) -> None:
+        now = time.monotonic()
+        self._people.left(link.number, now)
         if self._program is not None:
-            self._program.state.lost(link.number, time.monotonic())
+            self._program.state.lost(link.number, now)

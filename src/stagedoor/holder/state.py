@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.holder.attachments import owner_name
-from stagedoor.holder.limits import REMEMBERED
+from stagedoor.holder.clients import RESUME_GRACE_S, Attachment, ClientRegister
 from stagedoor.holder.ring import Ring, replayable, whole_lines
 from stagedoor.wire.terminal.frames import (
     FEATURES,
@@ -48,32 +48,6 @@ KEEP_BYTES = 1024 * 1024
 """The output that is kept while no client is connected: about ten thousand lines."""
 REPLAY_BYTES = 2 * MAX_DATA_BYTES
 """The part of it that a new client is shown."""
-RESUME_GRACE_S = 60.0
-"""How long after a cut connection the program is blocked instead of its output dropped, if no other client
-types, seconds. A reconnect takes seconds, a change of networks some more."""
-
-
-@dataclass(eq=False, slots=True)
-class _Attachment:
-    """The offsets of a client. Input was received up to `in_at`, and the program has taken it up to `taken`.
-
-    `link` is None while the client has no connection, since `lost_at`.
-    """
-
-    name: str
-    owner: str
-    mode: Mode
-    link: int | None
-    size: Size
-    sent: int
-    acked: int
-    in_at: int = 0
-    taken: int = 0
-    lost_at: float = 0.0
-    detached: bool = False
-    exit_sent: bool = False
-    other_size_sent: bool = False
-    """Whether the last SIZE sent to it is not that of its own window."""
 
 
 @dataclass(slots=True)
@@ -91,9 +65,8 @@ class TerminalState:
     busy: bool = False
     _ring: Ring = field(default_factory=Ring)
     _modes: Modes = field(default_factory=Modes)
-    _attachments: dict[str, _Attachment] = field(default_factory=dict)
-    _links: dict[int, _Attachment] = field(default_factory=dict)
-    _typists: deque[tuple[_Attachment, int]] = field(default_factory=deque)
+    _clients: ClientRegister = field(default_factory=ClientRegister)
+    _typists: deque[tuple[Attachment, int]] = field(default_factory=deque)
     _exit: Exit | None = None
 
     # Queries.
@@ -106,23 +79,30 @@ class TerminalState:
 
     def wake_at(self, now: float) -> float | None:
         """Return when `wants_output` may change through time alone, or None if only an event changes it."""
-        return min((client.lost_at + RESUME_GRACE_S for client in self._awaited(now)), default=None)
+        return min(
+            (client.lost_at + RESUME_GRACE_S for client in self._clients.list_awaited(now)),
+            default=None,
+        )
 
     def is_over(self, now: float) -> bool:
         """Return whether the program has ended, and each client that may want its last output has had it.
 
         A client confirms EXIT by a DETACH; one whose connection was cut before has time to reconnect.
         """
-        return self._exit is not None and not any(self._awaited(now)) and not self._links
+        return (
+            self._exit is not None
+            and not any(self._clients.list_awaited(now))
+            and not self._clients.by_link
+        )
 
     @property
     def attached(self) -> int:
         """The number of connected clients."""
-        return len(self._links)
+        return len(self._clients.by_link)
 
     def replaced_by(self, hello: Hello) -> int | None:
         """Return the old link of a client that resumes before its cut connection was noticed, or None."""
-        attachment = self._known(hello)
+        attachment = self._clients.find_resumed(hello)
         return None if attachment is None else attachment.link
 
     # Events.
@@ -130,28 +110,28 @@ class TerminalState:
     def hello(self, link: int, hello: Hello, name: str, now: float) -> list[Action]:
         """Attach a client on a new link. `name` is a random one for its attachment, if it resumes none."""
         actions: list[Action] = []
-        attachment = self._known(hello)
+        attachment = self._clients.find_resumed(hello)
         if attachment is not None:
             if attachment.link is not None:
                 # The same client comes back before its old connection was known to be cut.
                 actions.append(HangUpLink(attachment.link))
-                del self._links[attachment.link]
+                del self._clients.by_link[attachment.link]
             attachment.link, attachment.mode, attachment.size = link, hello.mode, hello.size
             attachment.detached = attachment.exit_sent = attachment.other_size_sent = False
             welcome = self._resume(attachment, link, hello)
         else:
             end = self._ring.end
-            attachment = _Attachment(
+            attachment = Attachment(
                 name, hello.ticket, hello.mode, link, hello.size, sent=end, acked=end
             )
-            self._attachments[name] = attachment
+            self._clients.by_name[name] = attachment
             welcome = [
                 Send(
                     link, Welcome(name, end, 0, self.window, hello.mode, hello.features & FEATURES)
                 ),
                 *self._screen(link),
             ]
-        self._links[link] = attachment
+        self._clients.by_link[link] = attachment
         if attachment.mode is Mode.TAKE_OVER:
             actions += self._send_others_away(attachment, now)
         actions += welcome
@@ -161,12 +141,12 @@ class TerminalState:
             actions.append(Send(link, Sized(self.size)))
         if self._modes.alternate_screen and attachment.sent == self._ring.end:
             actions.append(Redraw(self.size))
-        self._forget_oldest()
+        self._clients.forget_oldest()
         return [*actions, *self._pump(now)]
 
     def received(self, link: int, frame: Frame, now: float) -> list[Action]:
         """Handle a frame from a link after its HELLO."""
-        attachment = self._links.get(link)
+        attachment = self._clients.by_link.get(link)
         if attachment is None:
             return []
         match frame:
@@ -181,7 +161,7 @@ class TerminalState:
             case Ping(number):
                 return [Send(link, Pong(number, self.busy))]
             case Detach():
-                self._part(attachment, now)
+                self._clients.cut(attachment, now)
                 attachment.detached = True
                 return [HangUpLink(link)]
             case _:
@@ -189,9 +169,9 @@ class TerminalState:
 
     def lost(self, link: int, now: float) -> None:
         """Detach the client of a link that is gone for any reason."""
-        attachment = self._links.get(link)
+        attachment = self._clients.by_link.get(link)
         if attachment is not None:
-            self._part(attachment, now)
+            self._clients.cut(attachment, now)
 
     def shown(self, data: bytes, now: float) -> list[Action]:
         """Take output of the program."""
@@ -206,7 +186,7 @@ class TerminalState:
     def took(self, count: int) -> list[Action]:
         """Drop the first `count` bytes of `typed`, which the terminal has taken, and acknowledge them."""
         del self.typed[:count]
-        typists: list[_Attachment] = []
+        typists: list[Attachment] = []
         while count:
             attachment, size = self._typists.popleft()
             attachment.taken += min(size, count)
@@ -226,36 +206,10 @@ class TerminalState:
 
     # Parts of these.
 
-    def _known(self, hello: Hello) -> _Attachment | None:
-        """Return the attachment to resume. Only its owner can resume it, even if others know its name."""
-        attachment = self._attachments.get(hello.attachment)
-        if attachment is None or attachment.owner != hello.ticket or hello.seen > attachment.sent:
-            return None
-        return attachment
+    def _waited_for(self, now: float) -> list[Attachment]:
+        return self._clients.list_waited_for(now, self._ring.start)
 
-    def _waited_for(self, now: float) -> list[_Attachment]:
-        """Return the clients for which output is kept, and for which the program has to wait.
-
-        A client without a connection does not hold up others that type, and holds up none once it has missed
-        output.
-        """
-        connected = [client for client in self._links.values() if client.mode is not Mode.WATCH]
-        return connected or [
-            client for client in self._awaited(now) if client.acked >= self._ring.start
-        ]
-
-    def _awaited(self, now: float) -> Iterator[_Attachment]:
-        """Yield clients that type and lost their connection so recently that they may come back."""
-        return (
-            client
-            for client in self._attachments.values()
-            if client.mode is not Mode.WATCH
-            and client.link is None
-            and not client.detached
-            and now - client.lost_at < RESUME_GRACE_S
-        )
-
-    def _resume(self, attachment: _Attachment, link: int, hello: Hello) -> list[Action]:
+    def _resume(self, attachment: Attachment, link: int, hello: Hello) -> list[Action]:
         seen, features = hello.seen, hello.features & FEATURES
         welcome = Send(
             link,
@@ -268,7 +222,7 @@ class TerminalState:
             return [welcome]
         return [welcome, *self._skip(attachment, link, seen)]
 
-    def _skip(self, attachment: _Attachment, link: int, start: int) -> list[Action]:
+    def _skip(self, attachment: Attachment, link: int, start: int) -> list[Action]:
         """Send GAP to a client that has missed output that is no longer kept, then the present screen."""
         end = self._ring.end
         attachment.sent = attachment.acked = end
@@ -291,7 +245,7 @@ class TerminalState:
         ]
 
     def _typed(
-        self, attachment: _Attachment, link: int, at: int, data: bytes, now: float
+        self, attachment: Attachment, link: int, at: int, data: bytes, now: float
     ) -> list[Action]:
         if at > attachment.in_at:
             return self._expel(
@@ -310,7 +264,7 @@ class TerminalState:
         self._typists.append((attachment, len(fresh)))
         return self._resize(attachment, attachment.size)
 
-    def _resize(self, attachment: _Attachment, size: Size) -> list[Action]:
+    def _resize(self, attachment: Attachment, size: Size) -> list[Action]:
         """Set the window to that of the client that acted last, and send SIZE to all others.
 
         That client gets SIZE as well if the last one sent to it had another size: it may arrive after what
@@ -320,38 +274,32 @@ class TerminalState:
             return []
         self.size = size
         actions: list[Action] = [SetSize(size)]
-        for link, other in self._links.items():
+        for link, other in self._clients.by_link.items():
             if other is not attachment or other.other_size_sent:
                 actions.append(Send(link, Sized(size)))
             other.other_size_sent = other is not attachment
         return actions
 
-    def _send_others_away(self, attachment: _Attachment, now: float) -> list[Action]:
+    def _send_others_away(self, attachment: Attachment, now: float) -> list[Action]:
         actions: list[Action] = []
         why = f"taken over by {owner_name(attachment.owner)}"
-        for link, other in list(self._links.items()):
+        for link, other in list(self._clients.by_link.items()):
             if other is not attachment and other.mode is not Mode.WATCH:
-                self._part(other, now)
+                self._clients.cut(other, now)
                 other.detached = True
                 actions += [Send(link, Notice(NoticeKind.DETACHED, why)), HangUpLink(link)]
         return actions
 
-    def _expel(self, attachment: _Attachment, why: str, now: float) -> list[Action]:
+    def _expel(self, attachment: Attachment, why: str, now: float) -> list[Action]:
         link = attachment.link
         assert link is not None, "only a link can send"
-        self._part(attachment, now)
+        self._clients.cut(attachment, now)
         return [Send(link, Notice(NoticeKind.FAULT, why)), HangUpLink(link)]
-
-    def _part(self, attachment: _Attachment, now: float) -> None:
-        if attachment.link is not None:
-            del self._links[attachment.link]
-        attachment.link = None
-        attachment.lost_at = now
 
     def _pump(self, now: float) -> Iterator[Action]:
         """Send output to all clients, to each as much as it has room for."""
         end = self._ring.end
-        for link, attachment in list(self._links.items()):
+        for link, attachment in list(self._clients.by_link.items()):
             if attachment.sent < self._ring.start:
                 # Only a client that watches can be so far behind. It gets the screen once it has
                 # acknowledged the earlier output, so that one that never does gets no endless screens.
@@ -368,12 +316,3 @@ class TerminalState:
             if self._exit and attachment.sent == end and not attachment.exit_sent:
                 attachment.exit_sent = True
                 yield Send(link, self._exit)
-
-    def _forget_oldest(self) -> None:
-        gone = sorted(
-            (client for client in self._attachments.values() if client.link is None),
-            # Clients that watch go first: they may be many, and lose nothing that they cannot see again.
-            key=lambda client: (client.mode is not Mode.WATCH, client.lost_at),
-        )
-        for client in gone[: max(len(self._attachments) - REMEMBERED, 0)]:
-            del self._attachments[client.name]

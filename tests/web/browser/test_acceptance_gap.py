@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from acceptance.chromium import Browser, Tab
-from stagedoor.holder.state import KEEP_BYTES, RESUME_GRACE_S
+from stagedoor.holder.clients import RESUME_GRACE_S
+from stagedoor.holder.state import KEEP_BYTES
 from tests.waiting import BOUND_S, wait_until
 from tests.web.browser.conftest import ready, run, screen, shows, sign_in, terminal
 from tests.web.browser.test_acceptance import COLUMNS, ROWS, sized
