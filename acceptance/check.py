@@ -21,7 +21,7 @@ from stagedoor.demo.clients import (
     DemoLogin,
     DemoUser,
 )
-from stagedoor.demo.gateway import DemoGateway, run_demo, stagedoor_command
+from stagedoor.demo.gateway import DemoGateway, find_command, run_demo
 from stagedoor.model.errors import StagedoorError
 
 AT_ONCE = 4
@@ -86,7 +86,7 @@ async def run_rows(
 
 def rows_of(demo: DemoGateway) -> list[Row]:
     """Return all rows in the order of the table."""
-    desk = doors.Desk(stagedoor_command(), demo.settings_file)
+    desk = doors.Desk(find_command(), demo.settings_file)
     return [
         *entry_rows(demo),
         *feature_rows(demo, tuple(features.FEATURES)),
@@ -100,9 +100,7 @@ def rows_of(demo: DemoGateway) -> list[Row]:
 
 
 def _webshell(demo: DemoGateway) -> dict[str, webshell.Drive]:
-    return webshell.drives(
-        stagedoor_command(), demo.web, demo.login, lambda: demo.web_link("app01")
-    )
+    return webshell.drives(find_command(), demo.web, demo.login, lambda: demo.web_link("app01"))
 
 
 def _runs(demo: DemoGateway) -> dict[str, runs.Drive]:
@@ -110,7 +108,7 @@ def _runs(demo: DemoGateway) -> dict[str, runs.Drive]:
 
 
 def _bare_machine(demo: DemoGateway, desk: doors.Desk, folder: Path) -> str:
-    machine = machine_login.BareMachine(folder / "home", stagedoor_command(), demo.web)
+    machine = machine_login.BareMachine(folder / "home", find_command(), demo.web)
     return machine_login.drive(machine, demo.login.user, demo.login.password, desk)
 
 
@@ -195,7 +193,7 @@ def _script(entrance: ClientFiles, folder: Path) -> None:
     need("python3")
     script = folder / "tun.py"
     with script.open("wb") as file:
-        subprocess.run([*stagedoor_command(), "tunnel", "--print-script"], stdout=file, check=True)
+        subprocess.run([*find_command(), "tunnel", "--print-script"], stdout=file, check=True)
     tunnel = ("python3", "-I", str(script))
     login = replace(entrance.login, folder=folder, tunnel=tunnel)
     features.login(through(entrance, TUNNEL, login), folder)

@@ -10,7 +10,7 @@ from acceptance.forwards import local_forward
 from acceptance.reach import Reach
 from acceptance.verdict import expect
 from stagedoor.client.sshconfig import JUMP_HOST
-from stagedoor.demo.clients import private_file
+from stagedoor.demo.clients import write_private_file
 
 Drive = Callable[[Path], object]
 _NEAR_ONLY = ("rsync over a jump", "LocalForward over a jump")
@@ -47,7 +47,9 @@ def _direct(over: Reach, folder: Path) -> Reach:
 
 
 def _configured(over: Reach, folder: Path, host: str, lines: str) -> Reach:
-    config = private_file(folder / "ssh_config", f'Host {host}\n{lines}Include "{over.config}"\n')
+    config = write_private_file(
+        folder / "ssh_config", f'Host {host}\n{lines}Include "{over.config}"\n'
+    )
     return replace(over, config=config, host=host)
 
 

@@ -31,10 +31,10 @@ from stagedoor.demo.clients import (
     ClientFiles,
     DemoLogin,
     DemoUser,
-    private_file,
     write_configs,
+    write_private_file,
 )
-from stagedoor.demo.gateway import stagedoor_command
+from stagedoor.demo.gateway import find_command
 from stagedoor.model.errors import StagedoorError
 
 RELEASE = "stagedoor"
@@ -279,8 +279,8 @@ def _add_people(
     for person, text in zip(people, tokens, strict=True):
         home = folder / person.name
         home.mkdir()
-        file = private_file(home / "token", json.loads(text)["token"] + "\n")
-        client = (*stagedoor_command(), "tunnel")
+        file = write_private_file(home / "token", json.loads(text)["token"] + "\n")
+        client = (*find_command(), "tunnel")
         password = passwords[person.name]
         logins[person.name] = DemoLogin(
             host, ports["tunnel"], person.name, password, file, home, client

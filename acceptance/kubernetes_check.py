@@ -24,7 +24,7 @@ from acceptance.kubernetes import Installation, installed
 from acceptance.kubernetes_tools import say
 from acceptance.verdict import Result, expect
 from stagedoor.demo.clients import APPS, USER
-from stagedoor.demo.gateway import stagedoor_command
+from stagedoor.demo.gateway import find_command
 from stagedoor.model.shell import ShellState
 
 
@@ -81,7 +81,7 @@ def _webshell(installation: Installation, url: str) -> dict[str, webshell.Drive]
     def link() -> str:
         return installation.desk.command("web-link", USER, "--app", APPS[0], "--url", url).strip()
 
-    return webshell.drives(stagedoor_command(), url, installation.login, link)
+    return webshell.drives(find_command(), url, installation.login, link)
 
 
 def _first(installation: Installation, folder: Path) -> None:

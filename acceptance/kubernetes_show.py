@@ -11,7 +11,7 @@ from acceptance.kubernetes_tools import say
 from acceptance.reach import Reach
 from stagedoor.client import sshconfig
 from stagedoor.demo.clients import APPS
-from stagedoor.demo.show import bold, describe, timestamped
+from stagedoor.demo.show import describe, mark_bold, mark_time
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, EventKind
 
@@ -45,7 +45,7 @@ def what_to_try(installation: Installation) -> str:
     desk = " ".join(shlex.quote(word) for word in installation.desk.stagedoor)
     place, own = installation.place, installation.own
     return f"""
-{bold("Stagedoor")} is open at {bold(installation.gateway)}, with the apps {" and ".join(APPS)}.
+{mark_bold("Stagedoor")} is open at {mark_bold(installation.gateway)}, with the apps {" and ".join(APPS)}.
 In another terminal, try:
 
   ssh -F {config} {APPS[0]}.ssh
@@ -89,7 +89,7 @@ def _watch(installation: Installation) -> None:
         try:
             for line in process.stdout:
                 if news := describe(event_of(line)):
-                    print(timestamped(news), flush=True)
+                    print(mark_time(news), flush=True)
         finally:
             process.kill()
     raise StagedoorError("the gateway's pod tells nothing any more; it may have been deleted")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from acceptance.prompted import Done, Prompted, run
 from acceptance.verdict import FailedError, NotHereError, need
-from stagedoor.demo.clients import DemoClient, DemoLogin, private_file
+from stagedoor.demo.clients import DemoClient, DemoLogin, write_private_file
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def reach(
         raise NotHereError(packages=[client.package or ""])
     command = client.through(login)
     # ssh takes the first value of a keyword.
-    config = private_file(
+    config = write_private_file(
         login.folder / f"{client.name.replace(' ', '_')}.ssh_config",
         f'Host {host}\n{command.lines()}  BatchMode yes\n  ConnectTimeout 30\nInclude "{base}"\n',
     )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from stagedoor.demo.gateway import DemoGateway, run_demo, stagedoor_command
-from stagedoor.demo.show import what_to_try
+from stagedoor.demo.gateway import DemoGateway, find_command, run_demo
+from stagedoor.demo.show import list_suggestions
 from stagedoor.model.errors import StagedoorError
 
 COLUMNS, ROWS = 100, 24
@@ -111,10 +111,10 @@ async def record() -> str:
 
 
 def _run(demo: DemoGateway) -> list[tuple[str, list[str]]]:
-    text = what_to_try(demo, more=False)
+    text = list_suggestions(demo, more=False)
     text = re.sub(r"(#)\S+", r"\1…", re.sub(r"password \S+,", "password …,", text))
     steps = [("script/demo", text.strip("\n").splitlines())]
-    programs = f"{Path(stagedoor_command()[0]).parent}{os.pathsep}{os.environ['PATH']}"
+    programs = f"{Path(find_command()[0]).parent}{os.pathsep}{os.environ['PATH']}"
     for command in COMMANDS:
         done = subprocess.run(
             ["sh", "-c", command], cwd=demo.folder, env={**os.environ, "PATH": programs},

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from joserfc.jwk import ECKey
 
-from stagedoor.model.name import valid_name
+from stagedoor.model.name import is_valid_name
 from stagedoor.model.secure_url import check_secure_url
 from stagedoor.oidc import id_token, machine, mapping, provider, request
 from stagedoor.oidc.errors import OidcError
@@ -68,5 +68,5 @@ def _check(kind: bytes, rest: bytes) -> None:
             mapped = mapping.map_claims(
                 provider.read_object(rest, "claims"), mapping.Rules(group_prefix="")
             )
-            assert valid_name(mapped.name)
-            assert all(valid_name(group) for group in mapped.groups or ())
+            assert is_valid_name(mapped.name)
+            assert all(is_valid_name(group) for group in mapped.groups or ())

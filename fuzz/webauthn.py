@@ -23,7 +23,7 @@ CHALLENGE = bytes(range(32))
 _KEY = ES256.from_cryptography_key(ec.generate_private_key(ec.SECP256R1()).public_key())
 CREDENTIAL_ID = b"c" * 32
 KNOWN = PasskeyRecord(
-    passkeys.passkey_id(CREDENTIAL_ID),
+    passkeys.derive_passkey_id(CREDENTIAL_ID),
     "alice",
     "laptop",
     RP.id,
@@ -38,9 +38,9 @@ def check(received: bytes) -> None:
     answer = _from_parts(rest) if kind == b"p" else _from_json(rest)
     if answer is None:
         return
-    shown = passkeys.shown_passkey(answer)
+    shown = passkeys.read_passkey_id(answer)
     assert shown is None or len(shown) == len(KNOWN.id)
-    challenge = passkeys.shown_challenge(answer)
+    challenge = passkeys.read_challenge(answer)
     assert challenge is None or 16 <= len(challenge) <= 64
     proved = passkeys.read_assertion(RP, CHALLENGE, KNOWN, answer)
     assert isinstance(proved, Denial), "the key is secret: no input may pass"
@@ -50,7 +50,7 @@ def check(received: bytes) -> None:
         assert challenge == CHALLENGE, "made for another question"
         # It is read again at each proof.
         public = AttestedCredentialData(made.credential)
-        assert made.id == passkeys.passkey_id(public.credential_id)
+        assert made.id == passkeys.derive_passkey_id(public.credential_id)
 
 
 def _from_json(text: bytes) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import click
 
 from stagedoor import __version__
 from stagedoor.cli.app import stagedoor
-from stagedoor.laptop.tunnel.help import help_text
+from stagedoor.laptop.tunnel.help import render_help
 
 FILES = (
     (
@@ -82,7 +82,7 @@ def page(command: click.Command, context: click.Context, day: str) -> str:
         f".SH NAME\n{escape(name)} \\- {escape(command.get_short_help_str(200).rstrip('.'))}",
     ]
     if name == "stagedoor-tunnel":
-        lines.append(f".SH DESCRIPTION\n{verbatim(help_text().strip())}")
+        lines.append(f".SH DESCRIPTION\n{verbatim(render_help().strip())}")
         return "\n".join([*lines, ""])
     lines += [f".SH SYNOPSIS\n{usage(context)}", ".SH DESCRIPTION", *describe(command, context)]
     if command is stagedoor:

@@ -24,9 +24,9 @@ def install() -> None:
 def using(hasher: argon2.PasswordHasher) -> Iterator[None]:
     """Meanwhile."""
     before, passwords._HASHER = passwords._HASHER, hasher
-    passwords.dummy_hash.cache_clear()
+    passwords.make_dummy_hash.cache_clear()
     try:
         yield
     finally:
         passwords._HASHER = before
-        passwords.dummy_hash.cache_clear()
+        passwords.make_dummy_hash.cache_clear()

@@ -8,10 +8,10 @@ from sqlalchemy import text
 from stagedoor.admin.audit_chain import ChainReader, Checkpoints, remove_delivered
 from stagedoor.audit.chain import NAMESPACE
 from stagedoor.audit.verify import Report, verify
-from stagedoor.keys.files import new_key
+from stagedoor.keys.files import make_key
 from stagedoor.keys.signing import find_signer
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.deliveries import position, set_position
+from stagedoor.store.deliveries import read_position, set_position
 from stagedoor.store.journal import StoreJournal, append
 from tests.store.sample import denied, opened
 
@@ -51,8 +51,8 @@ def fail(database: Database) -> None:
 
 
 def test_everybody_makes_the_same_lines_wherever_they_begin(database: Database) -> None:
-    first = Checkpoints(database, new_key, "one")
-    second = Checkpoints(database, new_key, "two")
+    first = Checkpoints(database, make_key, "one")
+    second = Checkpoints(database, make_key, "two")
     assert not first.write(1.0), "there is nothing to sign"
     journal = StoreJournal(database)
     for turn in range(3):
@@ -85,5 +85,5 @@ def test_how_far_a_sink_has_come_is_kept(database: Database) -> None:
     for seq in (3, 4):
         set_position(database, "a", seq)
     with database.read() as transaction:
-        assert (position(transaction, "a"), position(transaction, "b")) == (4, None)
+        assert (read_position(transaction, "a"), read_position(transaction, "b")) == (4, None)
         assert transaction.execute(text("SELECT count(*) FROM meta")).scalar() == 5

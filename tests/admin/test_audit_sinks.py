@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.admin import audit_sinks as audit_sinks
-from stagedoor.admin.audit_sinks import bodies, last_seq_of
+from stagedoor.admin.audit_sinks import bodies, read_last_seq
 from stagedoor.audit.chain import Chain
 from stagedoor.model.event import Event, EventKind
 
@@ -14,7 +14,7 @@ TEXT = "".join(f"{line.text}\n" for line in LINES).encode()
 
 @given(st.integers(0, len(TEXT)), st.integers(0, 5000))
 def test_a_file_that_was_cut_anywhere_ends_with_its_last_whole_line(cut: int, nul: int) -> None:
-    seq, whole = last_seq_of(TEXT[:cut] + b"\0" * nul)
+    seq, whole = read_last_seq(TEXT[:cut] + b"\0" * nul)
     assert whole == TEXT.rfind(b"\n", 0, cut) + 1
     assert seq == (TEXT[:whole].count(b"\n") or None)
 
@@ -25,7 +25,7 @@ def test_a_file_that_was_cut_anywhere_ends_with_its_last_whole_line(cut: int, nu
 )
 def test_what_is_no_audit_is_not_cut(text: bytes) -> None:
     with pytest.raises(ValueError, match="no "):
-        last_seq_of(text)
+        read_last_seq(text)
 
 
 def test_requests_have_a_bound_and_lose_no_line(monkeypatch: pytest.MonkeyPatch) -> None:

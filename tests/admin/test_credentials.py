@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import ChangeRateLimit
 from stagedoor.authn.passwords import verify
-from stagedoor.keys.files import new_key, public_line
+from stagedoor.keys.files import make_key, public_line
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -19,12 +19,12 @@ from stagedoor.settings.accounts import AccountSettings, StepUpSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import MOST_TOKENS, AccountState, CredentialService, NewToken
-from stagedoor.signin.key_proof import NAMESPACE, line_to_sign
+from stagedoor.signin.key_proof import NAMESPACE, make_line_to_sign
 from stagedoor.signin.passes import PassService
 from stagedoor.store import policy as stored
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, read_entries
-from stagedoor.wire.ssh.signature import Signature, armour, encode_signed
+from stagedoor.wire.ssh.signature import Signature, encode_signed, format_signature
 from tests.fixtures.people import log_in
 from tests.ssh.test_credentials import TOUCHED, VERIFIED, SecurityKey
 
@@ -73,7 +73,7 @@ class Desk:
         who: Identity | None = None,
     ) -> Denial | None:
         who = who or self.person(name)
-        shown = signed(key, line_to_sign(who, HOST))
+        shown = signed(key, make_line_to_sign(who, HOST))
         return await (by or self.service).add_key(who, HOST, shown, "laptop", proved=False)
 
     async def account_state(self, name: str) -> AccountState:
@@ -98,7 +98,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 async def test_nobody_revokes_the_token_or_removes_the_key_of_another(desk: Desk) -> None:
-    held = new_key()
+    held = make_key()
     with admin.open_service(desk.settings) as service:
         token = admin.create_token(service, "bob")
         [key] = admin.add_keys(service, "bob", [public_line(held)])
@@ -118,7 +118,7 @@ async def test_nobody_revokes_the_token_or_removes_the_key_of_another(desk: Desk
 
 async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
     """Not even if both hold it: `ssh app01@gateway` must not lead to another's account."""
-    key = new_key()
+    key = make_key()
     with admin.open_service(desk.settings) as service:
         log_in(service, "bob", public_line(key), 3600)
     refused = await desk.add_key("ann", key)
@@ -129,7 +129,7 @@ async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
 
 
 async def test_a_revoked_key_is_not_added(desk: Desk) -> None:
-    key = new_key()
+    key = make_key()
     desk.revoked[" ".join(public_line(key).split()[:2])] = Denial(
         Reason.CREDENTIAL_WRONG, "the key was revoked (ssh.revoked_keys_file)"
     )
@@ -137,15 +137,15 @@ async def test_a_revoked_key_is_not_added(desk: Desk) -> None:
     assert isinstance(refused, Denial)
     assert "was revoked" in refused.message
     assert (await desk.account_state("ann")).keys == []
-    assert await desk.add_key("ann", new_key()) is None
+    assert await desk.add_key("ann", make_key()) is None
 
 
 async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
     """It may be one of software, which says of each signature that it asked for a PIN."""
     key, ann = SecurityKey(), desk.person("ann")
-    line = f"{line_to_sign(ann, HOST)}\n".encode()
+    line = f"{make_line_to_sign(ann, HOST)}\n".encode()
     raw = key.sign(encode_signed(line, NAMESPACE), TOUCHED | VERIFIED)
-    shown = armour(Signature(key.blob, NAMESPACE, raw))
+    shown = format_signature(Signature(key.blob, NAMESPACE, raw))
 
     async def add(targets: tuple[str, ...], *, proved: bool) -> Denial | None:
         settings = Settings(
@@ -167,16 +167,16 @@ async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
 
 async def test_nobody_registers_a_key_that_they_do_not_hold(desk: Desk) -> None:
     """A public key is public, and a signature may be seen: it is for one person, gateway and sign-in."""
-    key, ann, bob = new_key(), desk.person("ann"), desk.person("bob")
+    key, ann, bob = make_key(), desk.person("ann"), desk.person("bob")
     elsewhere = replace(ann, sign_in=SignIn(b"x" * 32, 0))
-    right = line_to_sign(ann, HOST)
+    right = make_line_to_sign(ann, HOST)
     for shown in (
         "",
         public_line(key),
         "-----BEGIN OPENSSH PRIVATE KEY-----\nxyz\n-----END OPENSSH PRIVATE KEY-----",
-        signed(key, line_to_sign(bob, HOST)),
-        signed(key, line_to_sign(ann, "other.example")),
-        signed(key, line_to_sign(elsewhere, HOST)),
+        signed(key, make_line_to_sign(bob, HOST)),
+        signed(key, make_line_to_sign(ann, "other.example")),
+        signed(key, make_line_to_sign(elsewhere, HOST)),
         sign(key, f"{right}\n", "login@stagedoor")[0],
         signed(key, right)[:-40],
     ):
@@ -222,11 +222,11 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
 async def test_without_leave_nothing_is_added_and_all_can_be_taken_away(desk: Desk) -> None:
     with admin.open_service(desk.settings) as service:
         token = admin.create_token(service, "ann")
-        [key] = admin.add_keys(service, "ann", [public_line(new_key())])
+        [key] = admin.add_keys(service, "ann", [public_line(make_key())])
     nothing = desk.made(AccountSettings(self_service=()))
     ann = desk.person("ann")
     for what, denial in (
-        ("keys", await desk.add_key("ann", new_key(), by=nothing)),
+        ("keys", await desk.add_key("ann", make_key(), by=nothing)),
         ("tokens", await nothing.add_token(ann, [], 1)),
         ("password", await nothing.set_password(ann, NEW)),
     ):
@@ -348,7 +348,7 @@ async def test_a_removed_user_adds_nothing(desk: Desk) -> None:
     for denial in (
         await late.account_state(ann),
         await late.add_token(ann, [], 1),
-        await desk.add_key("ann", new_key(), by=late, who=ann),
+        await desk.add_key("ann", make_key(), by=late, who=ann),
         await late.set_password(ann, NEW),
         await late.revoke_token(ann, "x"),
     ):
@@ -362,7 +362,7 @@ async def test_each_change_is_audited_in_the_name_of_the_person(desk: Desk) -> N
     made = await desk.service.add_token(ann, [], 1)
     assert isinstance(made, NewToken)
     await desk.service.revoke_token(ann, made.id)
-    await desk.add_key("ann", new_key())
+    await desk.add_key("ann", make_key())
     await desk.service.set_password(replace(ann, sign_in=SignIn(b"x" * 32, 0)), NEW)
     entries = read_entries(desk.database, Filter(identity="ann (web)"))
     actions = [entry.event.fields["action"] for entry in entries]

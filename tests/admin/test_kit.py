@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagedoor.admin.kubernetes import kit_of
+from stagedoor.admin.kubernetes import read_kit
 from stagedoor.model.errors import SettingsError
 from stagedoor.settings.file import parse_settings
 
@@ -30,11 +30,11 @@ from stagedoor.settings.file import parse_settings
 )
 def test_a_wrong_one_is_refused(line: str, named: str) -> None:
     with pytest.raises(SettingsError, match=f"controller.{named}"):
-        kit_of(parse_settings(f'[controller]\nkit_image = "kit:1"\n{line}\n', "test"))
+        read_kit(parse_settings(f'[controller]\nkit_image = "kit:1"\n{line}\n', "test"))
 
 
 def test_the_right_ones_are_taken() -> None:
-    made = kit_of(
+    made = read_kit(
         parse_settings(
             '[controller]\nkit_image = "kit:1"\npriority_class = "low.shells"\n'
             'pod_labels = { team = "platform", "example.com/cost" = "" }\n'

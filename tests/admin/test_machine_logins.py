@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.certificates.user_signer import CertificateError
-from stagedoor.keys.files import new_key, public_line
+from stagedoor.keys.files import make_key, public_line
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.policy import Policy
@@ -22,7 +22,7 @@ from stagedoor.settings.machines import MachineSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login import machine_logins
-from stagedoor.signin.login.machine_logins import MachineLoginService, machine_text
+from stagedoor.signin.login.machine_logins import MachineLoginService, make_machine_text
 from stagedoor.signin.login.service import NAMESPACE, LoginResult
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -80,7 +80,9 @@ class Jobs:
         claims = {"iss": ISSUER, "aud": GATEWAY, "sub": "job", "repository": repository}
         claims |= {"iat": int(self.now), "exp": int(self.now) + 300}
         token = jwt.encode({"alg": "ES256", "kid": "one"}, claims, KEY, algorithms=["ES256"])
-        signature, _ = sign(key or new_key(), machine_text(GATEWAY, token).decode(), NAMESPACE)
+        signature, _ = sign(
+            key or make_key(), make_machine_text(GATEWAY, token).decode(), NAMESPACE
+        )
         return await self.service.log_in(GATEWAY, token, signature, HERE)
 
 
@@ -108,7 +110,7 @@ async def test_a_job_that_logs_in_without_end_fills_no_memory_and_hinders_no_oth
 
 
 async def test_a_revoked_key_gets_no_login(jobs: Jobs) -> None:
-    key = new_key()
+    key = make_key()
     jobs.revoked.add(" ".join(public_line(key).split()[:2]))
     assert await jobs.log_in(key=key) == REVOKED
     assert jobs.bound() == 0

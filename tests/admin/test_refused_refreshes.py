@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.oidc.refresh import RETRY_S
-from stagedoor.signin.provider_states import provider_states
+from stagedoor.signin.provider_states import list_states
 from tests.admin.provider_services import ProviderServices, provider_services
 from tests.oidc.fake import GONE, FakeProvider, running_fake
 
@@ -36,7 +36,7 @@ async def test_a_refusal_ends_the_sign_in_when_it_comes_twice(
     assert record.failed_at is not None
     assert record.sign_in.answered_at is not None
     assert record.failed_at > record.sign_in.answered_at
-    [state] = provider_states(["Company"], services.lasting())
+    [state] = list_states(["Company"], services.lasting())
     assert state.is_failing
     assert "1 sign-in, last confirmed" in str(state)
     assert "for 1 of them: the token endpoint answered 400, invalid_request" in str(state)

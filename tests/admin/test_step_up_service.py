@@ -16,7 +16,7 @@ from stagedoor.admin import service as admin
 from stagedoor.model.denial import Denial
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity, Method
-from stagedoor.model.letters import LETTERS, letters_digest
+from stagedoor.model.letters import LETTERS, hash_letters
 from stagedoor.model.pending_login import TRIES
 from stagedoor.model.pending_step_up import PENDING_S, PendingStepUp, is_open, try_letters
 from stagedoor.model.source import Source
@@ -39,7 +39,7 @@ WAITING = PendingStepUp(
     "shop",
     "laptop",
     "192.0.2.1",
-    letters_digest("u1", "BCDF-GHJK"),
+    hash_letters("u1", "BCDF-GHJK"),
     NOW,
     NOW + 180,
 )

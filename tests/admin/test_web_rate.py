@@ -9,7 +9,7 @@ from sqlalchemy import event
 from stagedoor.admin import service as admin
 from stagedoor.admin.change_rate import AT_ONCE
 from stagedoor.admin.presence import PresenceService
-from stagedoor.keys.files import new_key
+from stagedoor.keys.files import make_key
 from stagedoor.keys.signing import sign
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -18,7 +18,7 @@ from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import AccountState, CredentialService
-from stagedoor.signin.key_proof import NAMESPACE, line_to_sign
+from stagedoor.signin.key_proof import NAMESPACE, make_line_to_sign
 from stagedoor.signin.passes import PassService
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.policy import load_policy
@@ -58,7 +58,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
 async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     made = []
     for _ in range(2 * AT_ONCE):
-        shown, _ = sign(new_key(), f"{line_to_sign(ANN, HOST)}\n", NAMESPACE)
+        shown, _ = sign(make_key(), f"{make_line_to_sign(ANN, HOST)}\n", NAMESPACE)
         denial = await web.account.add_key(ANN, HOST, shown, "", proved=False)
         if denial is not None:
             break

@@ -9,13 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagedoor.audit.chain import NAMESPACE, Chain, ChainLink, Line, checkpoint_event, statement
-from stagedoor.audit.verify import Report, checkpoints, verify
-from stagedoor.keys.files import load_or_create, new_key, public_line
+from stagedoor.audit.chain import (
+    NAMESPACE,
+    Chain,
+    ChainLink,
+    Line,
+    make_checkpoint_event,
+    make_statement,
+)
+from stagedoor.audit.verify import Report, read_checkpoints, verify
+from stagedoor.keys.files import load_or_create, make_key, public_line
 from stagedoor.keys.signing import find_signer, sign
 from stagedoor.model.event import Event, EventKind
 
-KEY = new_key()
+KEY = make_key()
 KEY_NAME = sign(KEY, "", NAMESPACE)[1]
 
 
@@ -30,8 +37,8 @@ def chain_of(events: Sequence[Event], *, each: int, gap: int = 1, key: object = 
     for number, event in enumerate(events, 1):
         lines.append(chain.add(chain.link.seq + gap, event))
         if number % each == 0 or number == len(events):
-            signature, name = sign(key, statement(chain.link), NAMESPACE)  # type: ignore[arg-type]
-            mark = checkpoint_event(chain.link, signature, name, "one", event.at)
+            signature, name = sign(key, make_statement(chain.link), NAMESPACE)  # type: ignore[arg-type]
+            mark = make_checkpoint_event(chain.link, signature, name, "one", event.at)
             lines.append(chain.add(chain.link.seq + 1, mark))
     return lines
 
@@ -158,7 +165,7 @@ def test_a_line_that_was_delivered_twice_is_no_fault(texts: list[str], data: st.
 def test_an_end_that_is_cut_off_is_told_by_a_checkpoint_of_another_copy(
     texts: list[str], data: st.DataObject
 ) -> None:
-    marks = checkpoints([("g", 1, text.encode()) for text in texts], check)
+    marks = read_checkpoints([("g", 1, text.encode()) for text in texts], check)
     assert look(texts, marks).fault is None
     # The checkpoint itself may go: it is not signed yet.
     kept = data.draw(st.integers(1, len(texts) - 2))
@@ -172,7 +179,7 @@ def test_a_forged_chain_is_told_by_its_signatures() -> None:
     """Every line after the one that is changed is made again, and signed by another key or by none."""
     honest = [event(number) for number in range(5)]
     forged = [event(number, what="nothing") for number in range(5)]
-    mallory = look([line.text for line in chain_of(forged, each=5, key=new_key())])
+    mallory = look([line.text for line in chain_of(forged, each=5, key=make_key())])
     assert mallory.fault is not None
     assert "not by a key given" in mallory.fault.what
     lines = chain_of(forged, each=5)

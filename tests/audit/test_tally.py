@@ -13,7 +13,7 @@ from stagedoor.audit.tally import (
 )
 from stagedoor.model.denial import Reason
 from stagedoor.model.session import AccessMethod
-from stagedoor.model.source import source_network
+from stagedoor.model.source import find_source_network
 
 HERE = ip_address("10.0.0.1")
 
@@ -46,11 +46,11 @@ def test_many_sources_together_cannot_fill_the_disk() -> None:
 
 
 def test_one_ipv6_host_is_one_source_whatever_address_it_takes() -> None:
-    assert source_network(ip_address("2001:db8::1")) == source_network(
+    assert find_source_network(ip_address("2001:db8::1")) == find_source_network(
         ip_address("2001:db8::ffff:2")
     )
-    assert source_network(ip_address("2001:db8::1")) == "2001:db8::/64"
-    assert source_network(ip_address("2001:db8:0:1::1")) != "2001:db8::/64"
+    assert find_source_network(ip_address("2001:db8::1")) == "2001:db8::/64"
+    assert find_source_network(ip_address("2001:db8:0:1::1")) != "2001:db8::/64"
 
 
 def test_each_minute_begins_anew() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.authn.decide import MISSING, CheckPassword, confirm, decide, wrong_password
-from stagedoor.authn.tokens import MintedToken, hash_token, mint, token_id
+from stagedoor.authn.decide import MISSING, CheckPassword, confirm, decide, deny_password
+from stagedoor.authn.tokens import MintedToken, hash_token, mint, parse_token_id
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
@@ -64,7 +64,7 @@ def test_a_disabled_user_is_told_so_by_a_whole_token_and_is_nobody_by_a_password
     shown = PasswordCredential("dev", "correct horse")
     assert decide(held, shown, NOW) == CheckPassword("dev", "correct horse", None)
     checked = CheckPassword("dev", "correct horse", "$argon2id$stored")
-    assert confirm(held, checked) == wrong_password("dev", held), "disabled while argon2 ran"
+    assert confirm(held, checked) == deny_password("dev", held), "disabled while argon2 ran"
 
 
 @pytest.mark.parametrize("name", ["bare", "nobody", "", "DEV", "dev "])
@@ -74,7 +74,7 @@ def test_a_token_with_another_name_is_refused(name: str) -> None:
 
 def test_a_token_with_the_right_id_and_another_secret_is_refused() -> None:
     forged = MINTED.text[:-1] + ("A" if MINTED.text[-1] != "A" else "B")
-    assert token_id(forged) == MINTED.id
+    assert parse_token_id(forged) == MINTED.id
     assert reason(TokenCredential(forged)) is Reason.CREDENTIAL_WRONG
 
 
@@ -126,7 +126,7 @@ def test_a_password_is_checked_against_the_users_own_hash_only() -> None:
 
 def test_a_password_changed_while_it_was_verified_is_refused() -> None:
     checked = CheckPassword("dev", "open sesame", "$argon2id$older")
-    assert confirm(policy(), checked) == wrong_password("dev", policy())
+    assert confirm(policy(), checked) == deny_password("dev", policy())
     assert isinstance(
         confirm(policy(), CheckPassword("dev", "open sesame", "$argon2id$stored")), Identity
     )
@@ -141,9 +141,9 @@ def test_where_only_some_groups_have_passwords_all_others_are_as_if_they_had_non
     checked = CheckPassword("dev", "open sesame", "$argon2id$stored")
     assert isinstance(confirm(theirs, checked), Identity)
     denial = confirm(others, checked)
-    assert denial == wrong_password("dev", others)
-    assert wrong_password("dev", others).message == wrong_password("dev", theirs).message
-    assert "accounts.password_groups" in wrong_password("dev", others).message
+    assert denial == deny_password("dev", others)
+    assert deny_password("dev", others).message == deny_password("dev", theirs).message
+    assert "accounts.password_groups" in deny_password("dev", others).message
     # A token in a password's place is no password.
     token = PasswordCredential("dev", MINTED.text)
     assert isinstance(decide(others, token, NOW), Identity)
@@ -167,7 +167,7 @@ def test_no_secret_shows_in_a_repr_or_a_message() -> None:
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "x" * 65, "дев", ""])
 def test_a_hostile_name_is_not_echoed(name: str) -> None:
-    message = wrong_password(name, policy()).message
+    message = deny_password(name, policy()).message
     assert "the name given" in message
     assert message.isprintable()
 
@@ -176,7 +176,7 @@ def test_a_minted_token_has_the_documented_form_and_is_never_the_same() -> None:
     tokens = {mint().text for _ in range(50)}
     assert len(tokens) == 50
     for text in tokens:
-        shown = token_id(text)
+        shown = parse_token_id(text)
         assert shown is not None
         assert text.startswith(f"sdt_{shown}_")
         assert len(hash_token(text)) == 32
@@ -186,7 +186,7 @@ def test_a_minted_token_has_the_documented_form_and_is_never_the_same() -> None:
     "text", ["", "sdt_", "sdt_abc_", "SDT_abcd_" + "x" * 43, f"{FIXED}\n", f" {FIXED}"]
 )
 def test_what_only_resembles_a_token_is_none(text: str) -> None:
-    assert token_id(text) is None
+    assert parse_token_id(text) is None
 
 
 @given(st.text(), st.text())

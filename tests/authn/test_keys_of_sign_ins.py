@@ -10,22 +10,22 @@ import pytest
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authn.decide_key import Trust, decide_key
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import new_key, public_line
+from stagedoor.keys.files import make_key, public_line
 from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import KeyRecord, Policy, User
 from stagedoor.model.source import Source
 from stagedoor.model.units import MINUTE_S
-from stagedoor.model.webpass import KeyLogin, password_mark
+from stagedoor.model.webpass import KeyLogin, hash_password_mark
 from stagedoor.wire.ssh.blob import fingerprint
 from stagedoor.wire.ssh.certificate import parse_certificate
 
 NOW = 1_800_000_000.0
 HERE = Source(ip_address("192.0.2.7"), 40000)
-KEY = new_key()
+KEY = make_key()
 CA = CertificateAuthority(KEY, lambda: NOW)
-OTHER_CA = CertificateAuthority(new_key(), lambda: NOW)
+OTHER_CA = CertificateAuthority(make_key(), lambda: NOW)
 TRUST = Trust(
     frozenset(fingerprint(b64decode(ca.public_line().split()[1])) for ca in (CA, OTHER_CA)),
     own_ca=fingerprint(b64decode(CA.public_line().split()[1])),
@@ -34,7 +34,7 @@ TRUST = Trust(
 
 @cache
 def key(name: str) -> str:
-    return public_line(new_key())
+    return public_line(make_key())
 
 
 def plain(login: str, name: str = "laptop") -> KeyCredential:
@@ -162,7 +162,7 @@ def test_behind_a_prefix_the_bare_name_is_nobodys() -> None:
 def test_it_ends_with_the_sign_in_however_that_ends() -> None:
     line = CA.sign_sign_in(key("laptop"), "alice", NUMBER, NOW + 5 * 3600, ())
     by_password = login(
-        "alice", "laptop", method=Method.PASSWORD, password_mark=password_mark("$argon2id$one")
+        "alice", "laptop", method=Method.PASSWORD, password_mark=hash_password_mark("$argon2id$one")
     )
     assert verdict(plain("alice"), policy(by_password)) == "alice"
     over = [

@@ -13,7 +13,7 @@ from stagedoor.authn.passes import (
     create_ticket,
     identity_of,
     is_use_stale,
-    renewed_end,
+    renew_end,
 )
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -139,11 +139,11 @@ def test_use_moves_the_end_of_a_session_up_to_its_latest() -> None:
     lives = Lifetimes(session_s=800.0, session_max_s=2000.0)
     given = session(BY_PASSWORD, lives)
     assert given.expires_at == NOW + 800
-    assert renewed_end(given, NOW + 99, lives) is None, "each renewal costs every worker a read"
-    assert renewed_end(given, NOW + 100, lives) == NOW + 900
+    assert renew_end(given, NOW + 99, lives) is None, "each renewal costs every worker a read"
+    assert renew_end(given, NOW + 100, lives) == NOW + 900
     late = replace(given, expires_at=NOW + 1900)
-    assert renewed_end(late, NOW + 1500, lives) == NOW + 2000
-    assert renewed_end(replace(given, expires_at=NOW + 2000), NOW + 1500, lives) is None
+    assert renew_end(late, NOW + 1500, lives) == NOW + 2000
+    assert renew_end(replace(given, expires_at=NOW + 2000), NOW + 1500, lives) is None
 
 
 def test_a_use_is_stored_again_after_a_quarter_of_an_hour() -> None:
@@ -159,7 +159,7 @@ def test_a_session_never_lasts_longer_than_the_maximum() -> None:
     lives = Lifetimes(session_s=800.0, session_max_s=300.0)
     given = session(BY_PASSWORD, lives)
     assert given.expires_at == given.latest_end == NOW + 300
-    assert renewed_end(given, NOW + 299, lives) is None
+    assert renew_end(given, NOW + 299, lives) is None
 
 
 def test_what_was_opened_before_lasts_as_long_as_its_sign_in_does_now() -> None:

@@ -12,12 +12,12 @@ from stagedoor.authn.passkeys import (
     CLONED,
     NOT_RIGHT,
     NewPasskey,
-    assertion_options,
+    make_assertion_options,
+    make_registration_options,
     read_assertion,
+    read_challenge,
+    read_passkey_id,
     read_registration,
-    registration_options,
-    shown_challenge,
-    shown_passkey,
     user_handle,
 )
 from stagedoor.model.passkey import PasskeyRecord, RelyingParty
@@ -29,35 +29,37 @@ CHALLENGE, ANOTHER = b"c" * 32, b"d" * 32
 
 
 def registered(authenticator: Authenticator, user: str = "dev") -> PasskeyRecord:
-    answer = authenticator.create(registration_options(RP, user, [], CHALLENGE))
+    answer = authenticator.create(make_registration_options(RP, user, [], CHALLENGE))
     made = read_registration(RP, CHALLENGE, answer)
     assert isinstance(made, NewPasskey)
     return PasskeyRecord(made.id, user, "laptop", RP.id, made.credential, made.sign_count, 0.0)
 
 
 def asked(passkey: PasskeyRecord) -> dict[str, Any]:
-    return assertion_options(RP, [passkey], CHALLENGE)
+    return make_assertion_options(RP, [passkey], CHALLENGE)
 
 
 def test_a_passkey_proves_itself() -> None:
     authenticator = Authenticator(ORIGIN)
     passkey = registered(authenticator)
     answer = authenticator.get(asked(passkey))
-    assert shown_challenge(answer) == CHALLENGE
-    assert shown_passkey(answer) == passkey.id
+    assert read_challenge(answer) == CHALLENGE
+    assert read_passkey_id(answer) == passkey.id
     assert read_assertion(RP, CHALLENGE, passkey, answer) == 2
 
 
 def test_the_options_want_a_person_and_tell_no_name_to_the_authenticator_twice() -> None:
     authenticator = Authenticator(ORIGIN)
     passkey = registered(authenticator)
-    options = json.loads(json.dumps(registration_options(RP, "dev", [passkey], CHALLENGE)))
+    options = json.loads(json.dumps(make_registration_options(RP, "dev", [passkey], CHALLENGE)))
     assert options["publicKey"]["authenticatorSelection"]["userVerification"] == "required"
     (known,) = options["publicKey"]["excludeCredentials"]
     assert to_bytes(known["id"]) == authenticator.credential_id
     elsewhere = replace(passkey, rp_id="other.example")
     assert (
-        registration_options(RP, "dev", [elsewhere], CHALLENGE)["publicKey"]["excludeCredentials"]
+        make_registration_options(RP, "dev", [elsewhere], CHALLENGE)["publicKey"][
+            "excludeCredentials"
+        ]
         == []
     )
     assert asked(passkey)["publicKey"]["userVerification"] == "required"
@@ -79,7 +81,7 @@ def test_another_origin_is_refused(origin: str) -> None:
     passkey = registered(authenticator)
     authenticator.origin = origin
     assert read_assertion(RP, CHALLENGE, passkey, authenticator.get(asked(passkey))) is NOT_RIGHT
-    made = authenticator.create(registration_options(RP, "dev", [], CHALLENGE))
+    made = authenticator.create(make_registration_options(RP, "dev", [], CHALLENGE))
     assert read_registration(RP, CHALLENGE, made) is NOT_RIGHT
 
 
@@ -97,7 +99,7 @@ def test_an_answer_in_a_frame_of_another_site_is_refused(framed: dict[str, objec
     passkey = registered(authenticator)
     authenticator.framed = framed
     assert read_assertion(RP, CHALLENGE, passkey, authenticator.get(asked(passkey))) is NOT_RIGHT
-    made = authenticator.create(registration_options(RP, "dev", [], CHALLENGE))
+    made = authenticator.create(make_registration_options(RP, "dev", [], CHALLENGE))
     assert read_registration(RP, CHALLENGE, made) is NOT_RIGHT
 
 
@@ -113,7 +115,7 @@ def test_nobody_there_or_nobody_verified_is_refused(flags: int) -> None:
     passkey = registered(authenticator)
     authenticator.flags = flags
     assert read_assertion(RP, CHALLENGE, passkey, authenticator.get(asked(passkey))) is NOT_RIGHT
-    made = authenticator.create(registration_options(RP, "dev", [], CHALLENGE))
+    made = authenticator.create(make_registration_options(RP, "dev", [], CHALLENGE))
     assert read_registration(RP, CHALLENGE, made) is NOT_RIGHT
 
 
@@ -158,7 +160,7 @@ def test_authenticators_that_do_not_count_are_taken() -> None:
 
 def test_a_key_of_a_kind_that_was_not_asked_for_is_refused() -> None:
     authenticator = Authenticator(ORIGIN)
-    options = registration_options(RP, "dev", [], CHALLENGE)
+    options = make_registration_options(RP, "dev", [], CHALLENGE)
     assert {one["alg"] for one in options["publicKey"]["pubKeyCredParams"]} == {-7, -8, -257}
     answer = authenticator.create(options)
     data = to_bytes(answer["response"]["attestationObject"])
@@ -198,17 +200,17 @@ def test_whatever_is_sent_is_refused_and_raises_nothing(at: list[str], value: An
     passkey = registered(authenticator)
     answer = authenticator.get(asked(passkey))
     lie = changed(answer, at, value)
-    shown_challenge(lie)
-    shown_passkey(lie)
+    read_challenge(lie)
+    read_passkey_id(lie)
     read_registration(RP, CHALLENGE, lie)
     if lie != answer and at not in (["id"], ["type"]):  # which nothing depends on
         assert read_assertion(RP, CHALLENGE, passkey, lie) is NOT_RIGHT
-    made = authenticator.create(registration_options(RP, "dev", [], CHALLENGE))
+    made = authenticator.create(make_registration_options(RP, "dev", [], CHALLENGE))
     read_registration(RP, CHALLENGE, changed(made, ["response", "attestationObject"], value))
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_are_an_attestation(data: bytes) -> None:
-    answer = Authenticator(ORIGIN).create(registration_options(RP, "dev", [], CHALLENGE))
+    answer = Authenticator(ORIGIN).create(make_registration_options(RP, "dev", [], CHALLENGE))
     lie = changed(answer, ["response", "attestationObject"], to_text(data))
     assert read_registration(RP, CHALLENGE, lie) is NOT_RIGHT

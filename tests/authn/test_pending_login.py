@@ -10,10 +10,10 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.letters import (
     LETTERS,
     LETTERS_COUNT,
-    letters_digest,
-    login_letters,
-    random_letters,
-    shown_letters,
+    choose_letters,
+    derive_login_letters,
+    hash_letters,
+    show_letters,
 )
 from stagedoor.model.pending_login import (
     PENDING_S,
@@ -41,7 +41,7 @@ def login(*, port: int | None = 40000, wanted: str | None = None) -> PendingLogi
         digest("verifier"),
         "ssh-ed25519 AAAA",
         "SHA256:abc",
-        letters_digest("id1", GOOD, GATEWAY),
+        hash_letters("id1", GOOD, GATEWAY),
         "192.0.2.1",
         "laptop",
         port,
@@ -133,14 +133,14 @@ def test_its_time_ends_it_in_every_state() -> None:
 
 def test_letters_are_of_one_gateway_one_login_one_key_and_one_client() -> None:
     """A gateway between the client and another one has to make two of these agree, and chooses only ids."""
-    mine = login_letters(GATEWAY, "id1", "SHA256:abc", "verifier")
+    mine = derive_login_letters(GATEWAY, "id1", "SHA256:abc", "verifier")
     for other in (
         ("https://evil.example", "id1", "SHA256:abc", "verifier"),
         (GATEWAY, "id2", "SHA256:abc", "verifier"),
         (GATEWAY, "id1", "SHA256:xyz", "verifier"),
         (GATEWAY, "id1", "SHA256:abc", "verifies"),
     ):
-        assert login_letters(*other) != mine
+        assert derive_login_letters(*other) != mine
     known = derive_letters(replace(login(), letters_hash=b""), GATEWAY, "verifier")
     assert approve_by_letters(known, NOW, MINE, "alice", mine, GATEWAY).state is LoginState.APPROVED
     elsewhere = approve_by_letters(known, NOW, MINE, "alice", mine, "https://evil.example")
@@ -156,10 +156,10 @@ def test_before_its_client_has_asked_no_letters_are_right() -> None:
 
 @given(st.binary(min_size=64, max_size=64))
 def test_letters_make_no_word_and_are_read_back(random: bytes) -> None:
-    letters = random_letters(random)
+    letters = choose_letters(random)
     assert len(letters) == LETTERS_COUNT
     assert set(letters) <= set(LETTERS)
-    assert letters_digest("id", shown_letters(letters).lower()) == letters_digest("id", letters)
+    assert hash_letters("id", show_letters(letters).lower()) == hash_letters("id", letters)
 
 
 @given(st.text(), st.text())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.authz.authoriser import Authoriser
-from stagedoor.authz.decide import authorise, in_scope
+from stagedoor.authz.decide import authorise, is_in_scope
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method, SignIn
@@ -231,7 +231,7 @@ def test_a_token_cannot_enter_beyond_its_scopes_nor_beyond_its_users_grants() ->
     ],
 )
 def test_scopes(scopes: tuple[str, ...] | None, target: Target, allowed: bool) -> None:
-    assert in_scope(scopes, target) is allowed
+    assert is_in_scope(scopes, target) is allowed
 
 
 @given(st.text(), st.from_regex(re.compile(r"[a-z][a-z0-9-]{0,20}", re.ASCII), fullmatch=True))

@@ -15,14 +15,14 @@ from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy, TokenRecord, User
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import password_mark
+from stagedoor.model.webpass import hash_password_mark
 
 WATCH = frozenset({Permission.WATCH})
 NOW = 1_700_000_000.0
 APP01 = Target("app01")
 SHARE = Share(
     "s1", b"h" * 32, "host", Method.PASSWORD, APP01, "main", False, NOW + 3600,
-    password_mark=password_mark("hash"),
+    password_mark=hash_password_mark("hash"),
 )  # fmt: skip
 GUEST = Identity("guest", frozenset(), Method.PASSWORD, password_hash="g")
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.authz.decide import authorise, in_scope
-from stagedoor.authz.own_scopes import MOST_SCOPES, own_scopes
+from stagedoor.authz.decide import authorise, is_in_scope
+from stagedoor.authz.own_scopes import MOST_SCOPES, restrict_scopes
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
@@ -42,7 +42,7 @@ POLICY = policy(
     ],
 )
 def test_what_may_be_entered_may_be_a_scope(wanted: str, scopes: tuple[str, ...]) -> None:
-    assert own_scopes(POLICY, ANN, wanted.split(), NOW) == scopes
+    assert restrict_scopes(POLICY, ANN, wanted.split(), NOW) == scopes
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_what_may_be_entered_may_be_a_scope(wanted: str, scopes: tuple[str, ...]
     ],
 )  # fmt: skip
 def test_nothing_wider_is_a_scope(wanted: str) -> None:
-    denial = own_scopes(POLICY, ANN, wanted.split() or [""], NOW)
+    denial = restrict_scopes(POLICY, ANN, wanted.split() or [""], NOW)
     assert isinstance(denial, Denial)
     assert "bobs" not in denial.message.replace("'bobs'", ""), "nobody else's grants are told"
 
 
 def test_their_number_is_bounded() -> None:
-    assert isinstance(own_scopes(POLICY, ANN, ["app01"] * (MOST_SCOPES + 1), NOW), Denial)
+    assert isinstance(restrict_scopes(POLICY, ANN, ["app01"] * (MOST_SCOPES + 1), NOW), Denial)
 
 
 PARTS = st.sampled_from(["a", "ab", "b", "a*", "*", "?b", "[ab]", "c"])
@@ -82,10 +82,10 @@ def test_no_scope_ever_covers_what_no_grant_does(
 ) -> None:
     rules = [GrantRule(n, "user:ann", a, e) for n, (a, e) in enumerate(granted)]
     words = [a if e is None else f"{a}.{e}" for a, e in wanted]
-    scopes = own_scopes(policy(*rules), ANN, words, NOW)
+    scopes = restrict_scopes(policy(*rules), ANN, words, NOW)
     target = parse_login(app if environment is None else f"{app}.{environment}")
     assert target is not None
-    if isinstance(scopes, Denial) or not in_scope(scopes, target):
+    if isinstance(scopes, Denial) or not is_in_scope(scopes, target):
         return
     identity = Identity("ann", ANN.groups, Method.SSO)
     assert isinstance(authorise(policy(*rules), identity, target, NOW), Grant)

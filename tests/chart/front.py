@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.cluster import archive, load, trees
 from tests.cluster.archive import Files, Start
 from tests.cluster.turn import turn
@@ -87,7 +87,7 @@ class Guest(Mover):
 
     def __init__(self, door: tuple[str, int], ca: Path, app: str, **place: Any) -> None:
         self.door = door
-        self.context = client_context(ca)
+        self.context = make_client_context(ca)
         super().__init__(door[1], app, **place)
 
     def connect(self, port: int | None = None) -> http.client.HTTPSConnection:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.kubernetes_tools import find_checkout, gateway_image
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.chart.release import RESTRICTED, Release, anchor, until
 from tests.fixtures.cluster import Cluster
 from tests.kube.api.lone import make_ca, sign
@@ -167,7 +167,7 @@ def test_the_load_balancer_s_word_stands_in_the_audit_over_tls_in_the_clear_and_
 ) -> None:
     release.app()
     token = release.token
-    context = client_context(release.folder / "ca.crt")
+    context = make_client_context(release.folder / "ca.crt")
     with door(release, "tls", PROXY) as plain:
         name = release.cluster.node_address
         with context.wrap_socket(plain, server_hostname=name) as sock:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stagedoor.admin.kubernetes import kit_of
+from stagedoor.admin.kubernetes import read_kit
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from tests.chart.conftest import Fenced, installed
 from tests.chart.shops import app, denied, enter, gateway
@@ -29,9 +29,9 @@ OWN: Manifest = {
 def own(lone: LoneApi, fenced: Fenced) -> Iterator[tuple[Fenced, Kit]]:
     with installed(lone, fenced, settings=OWN) as another:
         settings = settings_of(another.objects, "stagedoor-gateway")
-        kit = kit_of(settings)
+        kit = read_kit(settings)
         assert kit is not None
-        assert kit_of(settings_of(another.objects, "stagedoor-controller")) == kit
+        assert read_kit(settings_of(another.objects, "stagedoor-controller")) == kit
         with gateway(lone, another, given=kit):
             yield another, kit
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.serve.doctor.cluster import cluster_findings
+from stagedoor.serve.doctor.cluster import check_cluster
 from stagedoor.settings.file import parse_settings
 from stagedoor.wire.finding import Finding, Level
 from tests.chart.conftest import Fenced
@@ -162,7 +162,7 @@ def doctor(asker: Asker, namespace: str, folder: Path, tables: str = "") -> list
     }
     (folder / "kubeconfig").write_text(json.dumps(config))
     named = f'kubeconfig = "{folder}/kubeconfig"\nnamespaces = {{ "" = "{namespace}" }}'
-    return list(cluster_findings(parse_settings(f"[kubernetes]\n{named}\n{tables}", "here")))
+    return list(check_cluster(parse_settings(f"[kubernetes]\n{named}\n{tables}", "here")))
 
 
 def test_the_doctor_finds_each_account_to_have_its_rights(fenced: Fenced, tmp_path: Path) -> None:

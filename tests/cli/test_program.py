@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor import __version__
-from stagedoor.cli.version import full_version
+from stagedoor.cli.version import describe_version
 from tests.cli.conftest import Desk
 
 
@@ -120,6 +120,6 @@ def test_a_reader_that_has_seen_enough_is_no_failure_to_shout_about(alice: Desk)
 
 def test_the_version_names_the_commit_that_it_was_built_of(tmp_path: Path) -> None:
     file = tmp_path / "commit"
-    assert full_version(file) == __version__
+    assert describe_version(file) == __version__
     file.write_text("0123456789ab-dirty\n")
-    assert full_version(file) == f"{__version__} (commit 0123456789ab-dirty)"
+    assert describe_version(file) == f"{__version__} (commit 0123456789ab-dirty)"

@@ -9,7 +9,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.store.journal import StoreJournal
-from stagedoor.store.liveness.instances import InstanceLock, hold_instance, instances_folder
+from stagedoor.store.liveness.instances import InstanceLock, find_instances_folder, hold_instance
 from stagedoor.store.sessions import Live, close_requests, update_live
 from tests.cli.conftest import Desk
 from tests.store.sample import closed, opened
@@ -20,7 +20,7 @@ S1, S2 = "0199aaaa111122223333444455", "0199bbbb111122223333444455"
 @pytest.fixture
 def worker(service: AdminService) -> InstanceLock:
     """A worker that lives, with alice and bob inside."""
-    held = hold_instance(instances_folder(service.data_dir), "one")
+    held = hold_instance(find_instances_folder(service.data_dir), "one")
     StoreJournal(service.database).append(
         [opened(S1, at=time.time() - 90), opened(S2, at=time.time(), who="bob")]
     )

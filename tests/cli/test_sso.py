@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagedoor.cli.sso import scope_hints
+from stagedoor.cli.sso import suggest_scopes
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.provider import Provider
 from stagedoor.oidc.request import Tokens
@@ -43,7 +43,7 @@ def test_a_scope_that_would_bring_something_is_named(
         redirect_uri=issuer,
         scopes=asked,
     )
-    named = scope_hints(
+    named = suggest_scopes(
         provider,
         settings,
         Claims(issuer, "1", None, None, None, claims),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.laptop.tunnel import errors
-from stagedoor.laptop.tunnel.address import authority, corporate_proxy, parse_address
+from stagedoor.laptop.tunnel.address import corporate_proxy, join_authority, parse_address
 from stagedoor.laptop.tunnel.enter import warn_of_end
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
@@ -355,7 +355,7 @@ def test_a_target_cannot_smuggle_anything_into_the_request(tunnel_to: Tunnel, ta
 
 def test_an_ipv6_target_stands_in_brackets() -> None:
     options = Options({}, ["[::1]"], {"STAGEDOOR_GATEWAY": "[::1]:80", "USER": "anna"})
-    assert authority(options.host, options.port) == "[::1]:22"
+    assert join_authority(options.host, options.port) == "[::1]:22"
     assert str(options.gateway) == "[::1]:80"
 
 

@@ -26,8 +26,8 @@ import stagedoor
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.connect import read_answer
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
-from stagedoor.laptop.tunnel.help import help_text
-from stagedoor.laptop.tunnel.onefile import tunnel_file
+from stagedoor.laptop.tunnel.help import render_help
+from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.laptop.tunnel.options import OPTIONS, Options, parse_argv
 from stagedoor.laptop.tunnel.wire import TcpWire
 from tests.client.conftest import PATIENCE_S, TUNNEL, Tunnel
@@ -488,7 +488,7 @@ def test_an_installed_package_takes_no_module_s_place(env: dict[str, str], tmp_p
     (tmp_path / "stagedoor").mkdir()
     (tmp_path / "stagedoor" / "__init__.py").write_text("raise SystemExit(3)\n")
     script = tmp_path / "tun.py"
-    script.write_bytes(tunnel_file())
+    script.write_bytes(build_tunnel_file())
     done = subprocess.run(
         [sys.executable, script, "--help"],
         capture_output=True,
@@ -500,7 +500,7 @@ def test_an_installed_package_takes_no_module_s_place(env: dict[str, str], tmp_p
 
 def test_a_person_can_read_the_printed_script() -> None:
     """It is text, and each module is in it as it is in the package."""
-    text = tunnel_file().decode()
+    text = build_tunnel_file().decode()
     for name in ("relay", "secret", "tls"):
         source = (Path(stagedoor.__file__).parent / f"laptop/tunnel/{name}.py").read_text()
         assert f"SOURCES[\"stagedoor.laptop.tunnel.{name}\"] = r'''{source}'''" in text
@@ -535,7 +535,7 @@ def test_a_run_loads_only_what_it_needs(env: dict[str, str]) -> None:
 
 
 def test_the_help_names_every_option_and_every_exit_code() -> None:
-    text = help_text()
+    text = render_help()
     for name in OPTIONS:
         assert name in text
     for code in errors.EXITS:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.client import sshconfig
-from stagedoor.laptop.tunnel.onefile import tunnel_file
+from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.model.target import Target
 from tests.client.scripted_gateway import OPENED, ScriptedGateway, refusing
 from tests.openssh import KEX
@@ -33,7 +33,7 @@ class Sshd:
     def __post_init__(self) -> None:
         for name in ("host", "user", "ca"):
             self.keygen("-q", "-t", "ed25519", "-N", "", "-f", name)
-        names = ",".join(sshconfig.principals(Target("app01")))
+        names = ",".join(sshconfig.list_principals(Target("app01")))
         self.keygen("-q", "-s", "ca", "-h", "-I", "app01", "-n", names, "-V", "+1h", "host.pub")
         (self.folder / "sshd_config").write_text(
             f"HostKey {self.folder}/host\n"
@@ -79,7 +79,7 @@ Ssh = Callable[..., "subprocess.CompletedProcess[bytes]"]
 def ssh(sshd: Sshd, env: dict[str, str], tmp_path: Path) -> Ssh:
     """`ssh(gateway, *options, command=…)` by the printed client and the written config, without a prompt."""
     script = tmp_path / "tun.py"
-    script.write_bytes(tunnel_file())
+    script.write_bytes(build_tunnel_file())
 
     def run(
         gateway: str,

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from stagedoor.kube.paths import RESOURCES
 from stagedoor.model.cluster import Kind
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
@@ -100,7 +100,7 @@ class Asker:
     @cached_property
     def _line(self) -> http.client.HTTPSConnection:
         """One for all requests: a TLS handshake costs as much as most of them."""
-        context = client_context(self.ca)
+        context = make_client_context(self.ca)
         line = http.client.HTTPSConnection(
             self.url.removeprefix("https://"), timeout=30, context=context
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stagedoor.demo.show import describe, lasting, session_lines
+from stagedoor.demo.show import describe, lasting, render_sessions
 from stagedoor.model.event import Event, EventKind
 from stagedoor.store.sessions import SessionRecord
 
@@ -76,10 +76,10 @@ def test_a_change_of_the_policy_is_no_news() -> None:
 
 
 def test_those_inside_never_take_more_lines_than_there_are() -> None:
-    assert session_lines([], 0.0, 3) == ["no open sessions"]
-    assert session_lines([RECORD], 160.0, 3) == ["dev in app01.ssh  1 min  2.0 KiB up, 10 B down"]
-    assert session_lines([RECORD] * 5, 160.0, 3)[2:] == ["and 3 more"]
-    assert len(session_lines([RECORD] * 3, 160.0, 3)) == 3
+    assert render_sessions([], 0.0, 3) == ["no open sessions"]
+    assert render_sessions([RECORD], 160.0, 3) == ["dev in app01.ssh  1 min  2.0 KiB up, 10 B down"]
+    assert render_sessions([RECORD] * 5, 160.0, 3)[2:] == ["and 3 more"]
+    assert len(render_sessions([RECORD] * 3, 160.0, 3)) == 3
 
 
 @pytest.mark.parametrize(

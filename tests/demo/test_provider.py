@@ -21,5 +21,5 @@ async def test_an_npm_that_hangs_with_what_it_started_is_ended_and_said(
     monkeypatch.setattr(provider, "READY_S", 0.1)
     async with asyncio.timeout(BOUND_S):
         with pytest.raises(StagedoorError, match="npm did not answer"):
-            async with provider.provider_beside(tmp_path, "127.0.0.1"):
+            async with provider.run_provider(tmp_path, "127.0.0.1"):
                 pass

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.holder.folder import connect
-from stagedoor.wire.terminal.codec import framed
+from stagedoor.wire.terminal.codec import encode_framed
 from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     MAX_FRAME_BYTES,
@@ -93,9 +93,9 @@ def attack(chance: random.Random, place: Place, attachment: str) -> None:
     with connection, suppress(ConnectionError, TimeoutError):
         connection.settimeout(0.2)
         hello = Hello("", "main", "", 0, Size(80, 24), chance.choice(tuple(Mode)))
-        stream = framed(hello) if chance.random() < 0.8 else b""
+        stream = encode_framed(hello) if chance.random() < 0.8 else b""
         for _ in range(chance.randrange(1, 12)):
-            stream += mutated(chance, framed(some_frame(chance, attachment)))
+            stream += mutated(chance, encode_framed(some_frame(chance, attachment)))
         while stream:
             piece = chance.choice((1, 7, 4096, len(stream)))
             connection.sendall(stream[:piece])
@@ -140,11 +140,11 @@ def test_one_who_says_that_he_has_read_what_he_has_not_costs_no_memory(terminal:
             assert liar is not None
             with liar:
                 liar.setblocking(False)
-                liar.send(framed(Hello("", "main", "", 0, Size(80, 24), Mode.WATCH)))
+                liar.send(encode_framed(Hello("", "main", "", 0, Size(80, 24), Mode.WATCH)))
                 before = private_kib(held)
                 for number in range(100_000):
                     try:
-                        liar.send(framed(Ping(number)))
+                        liar.send(encode_framed(Ping(number)))
                     except BlockingIOError:
                         break  # it is read no more
                 else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from stagedoor.holder.folder import connect
-from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode_framed
 from stagedoor.wire.terminal.frames import Frame, Hello, Mode, Notice, NoticeKind, Size, Welcome
 from tests.fixtures.terminal import HeldTerminal, Place
 from tests.waiting import wait_until
@@ -27,7 +27,7 @@ class Line:
 
     def hello(self, mode: Mode, attachment: str = "", owner: str = "") -> "Frame | None":
         """Return its answer: WELCOME, or a NOTICE of why not; None if the holder hung up."""
-        self.connection.sendall(framed(Hello(owner, "main", attachment, 0, SIZE, mode)))
+        self.connection.sendall(encode_framed(Hello(owner, "main", attachment, 0, SIZE, mode)))
         return next((f for f in self.heard() if isinstance(f, Welcome | Notice)), None)
 
     def heard(self) -> Iterator[Frame]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.wire.ssh.blob import string
-from stagedoor.wire.ssh.signature import Signature, armour, encode_signed, read_signature
+from stagedoor.wire.ssh.signature import Signature, encode_signed, format_signature, read_signature
 
 SPACE, MESSAGE = "key@stagedoor", b"a message"
 TOUCHED, UNTOUCHED = 0x01, 0x00
@@ -59,7 +59,7 @@ def test_a_signature_is_of_one_key_and_whole(tmp_path: Path) -> None:
     file, _ = made(tmp_path, "-t", "ed25519")
     text = sign(file)
     good = read_signature(text)
-    assert armour(good) == text
+    assert format_signature(good) == text
     (tmp_path / "other").mkdir()
     other, _ = made(tmp_path / "other", "-t", "ed25519")
     stranger = read_signature(sign(other))
@@ -74,12 +74,15 @@ def test_a_signature_is_of_one_key_and_whole(tmp_path: Path) -> None:
         Signature(b"", SPACE, b""),
     ]
     for one in bad:
-        assert find_signing_key(armour(one), SPACE, MESSAGE, None) is None
+        assert find_signing_key(format_signature(one), SPACE, MESSAGE, None) is None
 
 
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_anything_may_be_in_a_signature(key: bytes, signature: bytes) -> None:
-    assert find_signing_key(armour(Signature(key, SPACE, signature)), SPACE, MESSAGE, None) is None
+    assert (
+        find_signing_key(format_signature(Signature(key, SPACE, signature)), SPACE, MESSAGE, None)
+        is None
+    )
 
 
 @pytest.mark.parametrize("flags", [TOUCHED, UNTOUCHED], ids=["touched", "untouched"])
@@ -101,7 +104,9 @@ def test_a_security_key_has_to_be_touched(tmp_path: Path, curve: bool, flags: in
         point = edwards.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         kind, fields, raw = b"sk-ssh-ed25519@openssh.com", string(point), edwards.sign(covered)
     key = string(kind) + fields + string(application)
-    text = armour(Signature(key, SPACE, string(kind) + string(raw) + bytes([flags]) + counter))
+    text = format_signature(
+        Signature(key, SPACE, string(kind) + string(raw) + bytes([flags]) + counter)
+    )
     found = find_signing_key(text, SPACE, MESSAGE, None)
     assert (found is not None) == (flags == TOUCHED)
     (tmp_path / "sig").write_text(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.certificates.authorities import user_key
+from stagedoor.admin.certificates.authorities import ensure_user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user
 from tests.fixtures.cluster import Cluster, KubeGateway, until
 from tests.kube.relay import Relay, target_of, through
@@ -76,7 +76,7 @@ def test_a_group_of_ours_is_a_group_to_the_cluster(make_kube: Make) -> None:
     key = kube.folder / "id_ann"
     with kube.gateway.changed() as service:
         add_user(service, "ann", groups=("ops",))
-        add_keys(service, "ann", [user_key(key)])
+        add_keys(service, "ann", [ensure_user_key(key)])
         add_grant(service, "user:ann", "*")
     bind(kube, "group", "ops")
     until(lambda: allowed(kube, "ann", "ops"), "the API server knows")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.fixtures.gateway import static
 from tests.listeners.wire import (
     Upstream,
@@ -344,7 +344,7 @@ def test_a_proxy_header_comes_before_tls_in_one_piece_with_it(
     behind: GatewayWorker, upstream: Upstream, certificate: Path, header: Callable[[str], bytes]
 ) -> None:
     with dialled(behind.tls_port) as plain:
-        client = TlsPeer(plain.sock, client_context(certificate))
+        client = TlsPeer(plain.sock, make_client_context(certificate))
         with contextlib.suppress(ssl.SSLWantReadError):
             client.tls.do_handshake()
         plain.send(header("10.1.2.3") + client._out.read())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.net import resolve
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.listeners.conftest import Spied
 from tests.listeners.wire import Answer, Upstream, dialled, eventually, head, read_answer, said
 from tests.listeners.worker import GatewayWorker, entered
@@ -27,7 +27,7 @@ def client_of(worker: GatewayWorker, certificate: Path | None) -> Iterator[Peer]
             yield peer
         return
     with dialled(worker.tls_port) as plain:
-        peer = TlsPeer(plain.sock, client_context(certificate))
+        peer = TlsPeer(plain.sock, make_client_context(certificate))
         peer.handshake()
         yield peer
 

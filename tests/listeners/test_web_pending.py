@@ -5,7 +5,7 @@ import weakref
 from functools import partial
 
 from stagedoor.listeners.web.pending import PendingConnections
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 
 
 def test_one_that_speaks_counts_among_those_that_speak_and_one_that_has_proved_itself_nowhere() -> (
@@ -32,9 +32,11 @@ def test_one_that_speaks_counts_among_those_that_speak_and_one_that_has_proved_i
 
 def test_an_ipv6_source_is_its_64() -> None:
     one, two = Source.of("2001:db8:1:2::1", 1), Source.of("2001:db8:1:2:ffff::2", 2)
-    assert source_network(one.address) == source_network(two.address)
-    assert source_network(one.address) != source_network(Source.of("2001:db8:1:3::1", 1).address)
-    assert source_network(Source.of("192.0.2.1", 5).address) == "192.0.2.1"
+    assert find_source_network(one.address) == find_source_network(two.address)
+    assert find_source_network(one.address) != find_source_network(
+        Source.of("2001:db8:1:3::1", 1).address
+    )
+    assert find_source_network(Source.of("192.0.2.1", 5).address) == "192.0.2.1"
 
 
 class Tls:

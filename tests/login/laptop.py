@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from stagedoor.laptop.onefile import client_file
+from stagedoor.laptop.onefile import build_client_file
 from tests.login.machine import Person
 from tests.pace import allow
 from tests.waiting import BOUND_S, wait_until
@@ -162,5 +162,5 @@ def come_back(person: Person, id_: str) -> None:
 def new_laptop(folder: Path, base: str) -> BareLaptop:
     home = folder / "home"
     home.mkdir()
-    (home / "stagedoor").write_bytes(client_file())
+    (home / "stagedoor").write_bytes(build_client_file())
     return BareLaptop(home, base)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlsplit
 
-from stagedoor.model.letters import login_letters, shown_letters
+from stagedoor.model.letters import derive_login_letters, show_letters
 from tests.fixtures.laptop import new_key
 from tests.fixtures.people import Browser
 from tests.waiting import BOUND_S
@@ -71,7 +71,9 @@ class Machine:
     def letters(self, id_: str) -> str:
         """Return the letters that its terminal shows, of which the gateway learns by a poll."""
         assert self.poll(id_) == (200, {"state": "waiting"})
-        return shown_letters(login_letters(self.origin, id_, self.key.fingerprint, self.verifier))
+        return show_letters(
+            derive_login_letters(self.origin, id_, self.key.fingerprint, self.verifier)
+        )
 
 
 class Person(Browser):

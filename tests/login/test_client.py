@@ -23,7 +23,7 @@ from sqlalchemy import update
 from stagedoor.admin import service as admin
 from stagedoor.cli.doctor import doctor
 from stagedoor.laptop.login_result import DENIED, EXPIRED, NOT_LOGGED_IN
-from stagedoor.laptop.main import parser
+from stagedoor.laptop.main import build_parser
 from stagedoor.store.schema import pending_logins
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.login.laptop import ENOUGH_S, BareLaptop, Desktop, Running, come_back
@@ -387,7 +387,7 @@ def test_its_doctor_takes_the_options_of_the_installed_one() -> None:
     }
     [choices] = [
         action.choices
-        for action in parser()._actions
+        for action in build_parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     ]
     alone = {word for action in choices["doctor"]._actions for word in action.option_strings}

@@ -18,7 +18,7 @@ from stagedoor.laptop.login_files import (
     RENEW_S,
     GatewayDocument,
     ends_at,
-    fresh_until,
+    find_renewal_time,
     include,
     render_config,
     render_known_hosts,
@@ -26,7 +26,7 @@ from stagedoor.laptop.login_files import (
 from stagedoor.laptop.login_web import BODY_LIMIT, GatewayWeb, parse_object
 from stagedoor.laptop.onefile import SHARED
 from stagedoor.laptop.tunnel.errors import TunnelError
-from stagedoor.laptop.tunnel.onefile import TUNNEL, sources
+from stagedoor.laptop.tunnel.onefile import TUNNEL, read_sources
 from tests.login.machine import Key
 
 CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHSeulydUJp4sqhR/3NYP+zgyJ3o+hAT/yAXbFQrFfG+"
@@ -269,13 +269,13 @@ def test_a_certificates_end_is_read_from_it(tmp_path: Path) -> None:
 
 def test_a_certificate_is_renewed_half_an_hour_before_its_end_and_not_at_each_ssh() -> None:
     now = 1_000_000.0
-    assert fresh_until(int(now) + 3600, now) == now + 3600 - RENEW_S
-    assert fresh_until(int(now) + 600, now) == now + AGAIN_S
-    assert fresh_until(int(now) + 90, now) == now + 90 - AGAIN_S
-    assert fresh_until(int(now) - 1, now) < now
+    assert find_renewal_time(int(now) + 3600, now) == now + 3600 - RENEW_S
+    assert find_renewal_time(int(now) + 600, now) == now + AGAIN_S
+    assert find_renewal_time(int(now) + 90, now) == now + 90 - AGAIN_S
+    assert find_renewal_time(int(now) - 1, now) < now
 
 
-FILES = (sources("stagedoor.laptop", *SHARED), sources(*TUNNEL))
+FILES = (read_sources("stagedoor.laptop", *SHARED), read_sources(*TUNNEL))
 """The client's modules, and the tunnel's."""
 
 

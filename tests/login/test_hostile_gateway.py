@@ -17,7 +17,7 @@ from stagedoor.laptop import login
 from stagedoor.laptop import main as laptop
 from stagedoor.laptop.keygen import run
 from stagedoor.laptop.login_approve import wait_for_approval
-from stagedoor.laptop.login_files import KEY, SECRET, STATE, folder_of
+from stagedoor.laptop.login_files import KEY, SECRET, STATE, find_folder
 from stagedoor.laptop.login_result import clock
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.loopback import LoopbackListener
@@ -137,7 +137,7 @@ def test_what_it_says_at_a_renewal_is_checked_as_at_the_login(
         "certificate": authority.sign_user(public, "alice", ["alice"], 3600),
     }  # fmt: skip
     with hostile(lambda *_: answer) as url:
-        folder = folder_of(url.removeprefix("http://"))
+        folder = find_folder(url.removeprefix("http://"))
         folder.mkdir(parents=True)
         key.file.rename(folder / KEY)
         state = {"gateway": url, "user": "alice", "ends_at": 4e9, "label": "here"}
@@ -148,7 +148,7 @@ def test_what_it_says_at_a_renewal_is_checked_as_at_the_login(
         answer |= lie
         with pytest.raises(TunnelError, match=r"the gateway sent (an invalid user name|no expiry)"):
             laptop.if_needed(str(folder), time.time())
-    laptop.whoami(None, as_json=False)
+    laptop.print_whoami(None, as_json=False)
     said = capsys.readouterr()
     assert said.out == f"alice at {url} until {clock({'ends_at': 4e9})}\n"
     assert "\x1b" not in said.err

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.certificates.authorities import ensure_cas, user_ca
+from stagedoor.admin.certificates.authorities import ensure_cas, load_user_ca
 from stagedoor.admin.certificates.user_signer import CertificateError
 from stagedoor.admin.service import AdminService, add_user, open_service
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.authn.passes import on_password_of
+from stagedoor.authn.passes import make_link_identity
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
-from stagedoor.model.letters import login_letters, shown_letters
+from stagedoor.model.letters import derive_login_letters, show_letters
 from stagedoor.model.pending_login import PENDING_S, TRIES, LoginState, PendingLogin, digest
 from stagedoor.model.source import Source
 from stagedoor.settings.settings import Settings
@@ -27,8 +27,8 @@ from stagedoor.signin.login.service import (
     NAMESPACE,
     LoginResult,
     LoginService,
-    login_text,
-    renewal_text,
+    make_login_text,
+    make_renewal_text,
 )
 from stagedoor.signin.login.ssh_sign_ins import SshSignInService
 from stagedoor.signin.passes import PassService
@@ -76,13 +76,15 @@ class Installation:
         if self.broken:
             raise CertificateError("the signer is away; try again")
         assert ends_at > time.time()
-        return user_ca(Settings(data_dir=self.folder)).sign_user(public_key, user, [user], 3600)
+        return load_user_ca(Settings(data_dir=self.folder)).sign_user(
+            public_key, user, [user], 3600
+        )
 
     async def begin(
         self, key: Key, *, port: int | None = 40000, source: Source = HERE
     ) -> PendingLogin:
         challenge = digest(VERIFIER)
-        signature = key.sign(login_text(ORIGIN, challenge))
+        signature = key.sign(make_login_text(ORIGIN, challenge))
         begun = await self.logins.begin(ORIGIN, challenge, signature, "laptop", port, source)
         assert isinstance(begun, PendingLogin), begun
         return begun
@@ -97,7 +99,7 @@ class Installation:
         assert await self.poll(begun) is LoginState.WAITING
         signed = find_signing_key(key.sign(b"text"), NAMESPACE, b"text")
         assert signed is not None
-        return login_letters(ORIGIN, begun.id, signed.fingerprint, VERIFIER)
+        return derive_login_letters(ORIGIN, begun.id, signed.fingerprint, VERIFIER)
 
     async def approve(
         self, begun: PendingLogin, letters: str | None, who: Identity | None = None
@@ -114,7 +116,7 @@ class Installation:
     async def renew(self, key: Key, *, at: float | None = None) -> LoginResult | Denial:
         when = int(self.now() if at is None else at)
         return await self.logins.renew(
-            ORIGIN, when, "nonce", key.sign(renewal_text(ORIGIN, when, "nonce")), HERE
+            ORIGIN, when, "nonce", key.sign(make_renewal_text(ORIGIN, when, "nonce")), HERE
         )
 
 
@@ -125,7 +127,7 @@ def here(tmp_path: Path) -> Iterator[Installation]:
         ensure_cas(settings)
         database = service.database
         add_user(service, "alice", password="correct horse")
-        identity = on_password_of(load_policy(database).users["alice"])
+        identity = make_link_identity(load_policy(database).users["alice"])
         _, session = open_session(database, identity, time.time())
 
         async def at_once(verdict: Callable[[], Awaitable[Identity | Denial]]) -> Identity | Denial:
@@ -247,26 +249,26 @@ async def test_a_key_is_certified_for_who_holds_it_alone(
 ) -> None:
     challenge = digest(VERIFIER)
     for text, namespace in (
-        (login_text("https://other.example", challenge), NAMESPACE),
-        (login_text(ORIGIN, digest("another")), NAMESPACE),
-        (login_text(ORIGIN, challenge), "git"),
+        (make_login_text("https://other.example", challenge), NAMESPACE),
+        (make_login_text(ORIGIN, digest("another")), NAMESPACE),
+        (make_login_text(ORIGIN, challenge), "git"),
     ):
         signature = key.sign(text, namespace)
         got = await here.logins.begin(ORIGIN, challenge, signature, "laptop", None, HERE)
         assert isinstance(got, Denial)
         assert "does not hold" in got.message
-    good = key.sign(login_text(ORIGIN, challenge))
-    assert find_signing_key(good, NAMESPACE, login_text(ORIGIN, challenge)) is not None
+    good = key.sign(make_login_text(ORIGIN, challenge))
+    assert find_signing_key(good, NAMESPACE, make_login_text(ORIGIN, challenge)) is not None
     lines = good.splitlines()
     for bad in ("", good[:100], good.replace(lines[2], lines[2][::-1]), "A" * 5000, good + "x"):
-        assert find_signing_key(bad, NAMESPACE, login_text(ORIGIN, challenge)) is None
+        assert find_signing_key(bad, NAMESPACE, make_login_text(ORIGIN, challenge)) is None
 
 
 async def test_pending_logins_of_a_source_are_bounded(here: Installation, key: Key) -> None:
     for _ in range(pending_logins.LIMITS.of_source):
         await here.begin(key)
     challenge = digest(VERIFIER)
-    signature = key.sign(login_text(ORIGIN, challenge))
+    signature = key.sign(make_login_text(ORIGIN, challenge))
     here.ahead_s = 60  # what was begun at once is forgotten, what waits is not
     got = await here.logins.begin(ORIGIN, challenge, signature, "laptop", None, HERE)
     assert isinstance(got, Denial)
@@ -380,7 +382,7 @@ async def test_a_revoked_key_gets_no_login_and_no_certificate(here: Installation
     assert len(load_policy(here.admin.database).bound_keys) == bound
     assert await here.renew(key) == why
     challenge = digest(VERIFIER)
-    signature = key.sign(login_text(ORIGIN, challenge))
+    signature = key.sign(make_login_text(ORIGIN, challenge))
     assert await here.logins.begin(ORIGIN, challenge, signature, "laptop", None, HERE) == why
 
 
@@ -389,11 +391,11 @@ async def test_letters_codes_and_secrets_are_in_no_audit(here: Installation, key
     begun = await here.begin(key)
     letters = await here.letters(begun, key)
     await here.approve(begun, "WWWW-WWWW")
-    await here.approve(begun, shown_letters(letters))
+    await here.approve(begun, show_letters(letters))
     result = await here.poll(begun)
     assert isinstance(result, LoginResult)
     assert result.secret is not None
     audited = "".join(str(entry) for entry in read_entries(here.admin.database))
     assert "login.answer" in audited
-    for secret in (letters, shown_letters(letters), "WWWW", result.secret, VERIFIER):
+    for secret in (letters, show_letters(letters), "WWWW", result.secret, VERIFIER):
         assert secret not in audited

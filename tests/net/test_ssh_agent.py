@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import new_key
+from stagedoor.keys.files import make_key
 from stagedoor.net.ssh_agent import AgentError, AgentKey
 from stagedoor.wire.ssh.certificate import parse_certificate
 from tests.keys.test_ca import public_key, shown
@@ -67,7 +67,7 @@ def test_without_an_agent_or_without_the_key_one_line_says_so(tmp_path: Path) ->
 
 def test_a_certificate_reads_back_as_it_was_meant(tmp_path: Path) -> None:
     user = public_key(tmp_path, "id")
-    line = CertificateAuthority(new_key(), lambda: 1_000.0).sign_user(
+    line = CertificateAuthority(make_key(), lambda: 1_000.0).sign_user(
         user,
         "alice",
         ["alice", "bob"],

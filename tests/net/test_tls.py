@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from stagedoor.model.errors import SettingsError
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
-from stagedoor.net.tls import TlsStream, client_context, server_context
+from stagedoor.net.tls import TlsStream, make_client_context, make_server_context
 from tests.net.peers import Peer, TlsPeer, tcp_pair, write_certificate
 
 Ends = tuple[TlsPeer, TlsStream]
@@ -24,8 +24,8 @@ Ends = tuple[TlsPeer, TlsStream]
 
 def ends(certificate: tuple[Path, Path], context: ssl.SSLContext | None = None) -> Ends:
     sock, ours = tcp_pair()
-    stream = TlsStream.over(TcpStream(ours), server_context(*certificate), b"")
-    return TlsPeer(sock, context or client_context(certificate[0])), stream
+    stream = TlsStream.over(TcpStream(ours), make_server_context(*certificate), b"")
+    return TlsPeer(sock, context or make_client_context(certificate[0])), stream
 
 
 @pytest.fixture
@@ -122,11 +122,11 @@ async def test_what_the_socket_does_not_take_is_at_most_a_record(shaken: Ends) -
 async def test_bytes_read_before_tls_began_are_its_first(certificate: tuple[Path, Path]) -> None:
     """A ClientHello that came in one read with a PROXY header."""
     sock, ours = tcp_pair()
-    peer = TlsPeer(sock, client_context(certificate[0]))
+    peer = TlsPeer(sock, make_client_context(certificate[0]))
     shaking = asyncio.create_task(asyncio.to_thread(peer.handshake))
     plain = TcpStream(ours)
     hello = await aio.read(plain, 50)
-    stream = TlsStream.over(plain, server_context(*certificate), hello)
+    stream = TlsStream.over(plain, make_server_context(*certificate), hello)
     await asyncio.gather(shaking, stream.handshake())
     peer.send(b"hi")
     assert await aio.read(stream, 10) == b"hi"
@@ -139,7 +139,7 @@ async def test_a_peer_that_speaks_no_tls_is_refused(
     certificate: tuple[Path, Path], junk: bytes
 ) -> None:
     sock, ours = tcp_pair()
-    stream = TlsStream.over(TcpStream(ours), server_context(*certificate), b"")
+    stream = TlsStream.over(TcpStream(ours), make_server_context(*certificate), b"")
     sock.sendall(junk)
     with pytest.raises(ssl.SSLError):
         await stream.handshake()
@@ -151,7 +151,7 @@ async def test_a_peer_that_leaves_in_the_handshake_is_noticed(
     certificate: tuple[Path, Path],
 ) -> None:
     sock, ours = tcp_pair()
-    stream = TlsStream.over(TcpStream(ours), server_context(*certificate), b"")
+    stream = TlsStream.over(TcpStream(ours), make_server_context(*certificate), b"")
     shaking = asyncio.create_task(stream.handshake())
     await asyncio.sleep(0)
     sock.close()
@@ -161,7 +161,7 @@ async def test_a_peer_that_leaves_in_the_handshake_is_noticed(
 
 
 async def test_an_old_tls_is_refused(certificate: tuple[Path, Path]) -> None:
-    context = client_context(certificate[0])
+    context = make_client_context(certificate[0])
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
@@ -179,7 +179,7 @@ async def test_an_old_tls_is_refused(certificate: tuple[Path, Path]) -> None:
 async def test_http_1_1_is_chosen_where_the_client_offers_it(
     certificate: tuple[Path, Path],
 ) -> None:
-    context = client_context(certificate[0])
+    context = make_client_context(certificate[0])
     context.set_alpn_protocols(["h2", "http/1.1"])
     peer, stream = ends(certificate, context)
     await asyncio.gather(asyncio.to_thread(peer.handshake), stream.handshake())
@@ -206,7 +206,7 @@ async def test_openssls_client_gets_an_echo_and_a_clean_end(
         )
         sock, _ = await asyncio.to_thread(listening.accept)
     sock.setblocking(False)
-    stream = TlsStream.over(TcpStream(sock), server_context(*certificate), b"")
+    stream = TlsStream.over(TcpStream(sock), make_server_context(*certificate), b"")
     await stream.handshake()
     assert client.stdin is not None
     client.stdin.write(b"hello\n")
@@ -221,7 +221,7 @@ async def test_openssls_client_gets_an_echo_and_a_clean_end(
 
 
 def test_a_good_pair_gives_a_context(certificate: tuple[Path, Path]) -> None:
-    context = server_context(*certificate)
+    context = make_server_context(*certificate)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.options & ssl.OP_NO_RENEGOTIATION
 
@@ -232,16 +232,16 @@ def test_each_wrong_file_is_named_with_its_setting(
     cert_file, key_file = certificate
     missing = tmp_path / "none.pem"
     with pytest.raises(SettingsError, match=r"none\.pem: No such file.*tunnel\.certificate_file"):
-        server_context(missing, key_file)
+        make_server_context(missing, key_file)
     with pytest.raises(SettingsError, match=r"none\.pem: No such file.*tunnel\.key_file"):
-        server_context(cert_file, missing)
+        make_server_context(cert_file, missing)
     with pytest.raises(SettingsError, match=r"holds no certificate in PEM"):
-        server_context(key_file, key_file)
+        make_server_context(key_file, key_file)
     with pytest.raises(SettingsError, match=r"holds no private key in PEM"):
-        server_context(cert_file, cert_file)
+        make_server_context(cert_file, cert_file)
     _, other_key = write_certificate(tmp_path, "other")
     with pytest.raises(SettingsError, match="does not belong to the certificate"):
-        server_context(cert_file, other_key)
+        make_server_context(cert_file, other_key)
 
 
 def test_a_key_with_a_passphrase_is_refused_with_the_command_that_helps(
@@ -258,7 +258,7 @@ def test_a_key_with_a_passphrase_is_refused_with_the_command_that_helps(
         )
     )
     with pytest.raises(SettingsError, match=r"encrypted.*openssl pkey"):
-        server_context(cert_file, locked)
+        make_server_context(cert_file, locked)
     assert stat.S_ISREG(locked.stat().st_mode)
 
 
@@ -266,7 +266,7 @@ def test_a_broken_certificate_is_reported(certificate: tuple[Path, Path], tmp_pa
     cut = tmp_path / "cut.crt"
     cut.write_bytes(certificate[0].read_bytes()[:200])
     with pytest.raises(SettingsError, match=r"cut\.crt"):
-        server_context(cut, certificate[1])
+        make_server_context(cut, certificate[1])
 
 
 def test_a_plain_peer_is_closed_with_rst_by_abort() -> None:
@@ -283,9 +283,9 @@ def test_a_companys_ca_is_taken_that_python_alone_would_refuse(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     """One without key identifiers, since Python 3.13; everything else is asked for."""
-    context = client_context(certificate[0])
+    context = make_client_context(certificate[0])
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     with pytest.raises(OSError, match="No such file"):
-        client_context(tmp_path / "none")
+        make_client_context(tmp_path / "none")

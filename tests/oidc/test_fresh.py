@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagedoor.oidc.id_token import MARGIN_S, Claims, is_fresh, proof_age_s
+from stagedoor.oidc.id_token import MARGIN_S, Claims, is_fresh, measure_proof_age
 from stagedoor.oidc.pending import LoginPrompt, Pending, decode, encode
 from stagedoor.oidc.request import Attempt
 
@@ -15,7 +15,7 @@ def claims(auth_time: float | None, issued: object = NOW) -> Claims:
 
 def test_a_clock_that_is_wrong_changes_nothing() -> None:
     for ahead_s in (-86_400.0, 0.0, 86_400.0):
-        assert proof_age_s(claims(NOW + ahead_s - 3, NOW + ahead_s)) == 3
+        assert measure_proof_age(claims(NOW + ahead_s - 3, NOW + ahead_s)) == 3
 
 
 @pytest.mark.identity(35)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.name import valid_name
+from stagedoor.model.name import is_valid_name
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.mapping import Rules, map_claims
 
@@ -121,6 +121,6 @@ def test_any_claims_give_names_that_are_names_or_nothing(
         mapped = map_claims(claims, Rules(group_prefix=prefix))
     except OidcError:
         return
-    assert valid_name(mapped.name)
+    assert is_valid_name(mapped.name)
     assert mapped.name == claims["preferred_username"]
-    assert all(valid_name(group) for group in mapped.groups or ())
+    assert all(is_valid_name(group) for group in mapped.groups or ())

@@ -15,8 +15,8 @@ import pytest
 from stagedoor.net.https import load_trust
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError
-from stagedoor.oidc.request import ClientConfig, new_attempt
-from stagedoor.serve.doctor.gateway import provider_findings
+from stagedoor.oidc.request import ClientConfig, make_attempt
+from stagedoor.serve.doctor.gateway import check_provider
 from stagedoor.settings.file import load_settings
 from stagedoor.signin.providers import HttpsFetch
 from stagedoor.wire.finding import Level
@@ -55,7 +55,7 @@ def query(address: str) -> list[tuple[str, str]]:
 
 
 async def test_a_person_signs_in_and_is_asked_for_again(idp: Idp, client: OidcClient) -> None:
-    attempt = new_attempt(os.urandom)
+    attempt = make_attempt(os.urandom)
     url = await client.authorization_url(attempt, [("prompt", "consent")])
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
     claims, tokens = await client.finish(query(back), attempt)
@@ -79,7 +79,7 @@ async def test_names_and_groups_that_only_userinfo_tells_are_read(
     with running_idp(tmp_path, {"alice": ALICE}, idTokenClaims=False) as idp:
         known = ClientConfig(CLIENT_ID, SECRET, idp.redirect_uri, SCOPES)
         client = OidcClient(idp.issuer, known, fetch, time.time)
-        attempt = new_attempt(os.urandom)
+        attempt = make_attempt(os.urandom)
         url = await client.authorization_url(attempt)
         back = await asyncio.to_thread(idp.sign_in, url, "alice")
         claims, _ = await client.finish(query(back), attempt)
@@ -88,10 +88,10 @@ async def test_names_and_groups_that_only_userinfo_tells_are_read(
 
 
 async def test_a_code_is_good_once_and_with_its_own_verifier(idp: Idp, client: OidcClient) -> None:
-    attempt = new_attempt(os.urandom)
+    attempt = make_attempt(os.urandom)
     url = await client.authorization_url(attempt)
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
-    stolen = new_attempt(os.urandom)
+    stolen = make_attempt(os.urandom)
     with pytest.raises(OidcError, match="state"):
         await client.finish(query(back), stolen)
     # The thief knows the state as well, and has no verifier.
@@ -106,7 +106,7 @@ async def test_a_code_is_good_once_and_with_its_own_verifier(idp: Idp, client: O
 async def test_what_the_provider_refuses_is_told(
     idp: Idp, client: OidcClient, fetch: HttpsFetch
 ) -> None:
-    attempt = new_attempt(os.urandom)
+    attempt = make_attempt(os.urandom)
     url = await client.authorization_url(attempt, [("prompt", "none")])
     back = await asyncio.to_thread(idp.sign_in, url, "alice")
     with pytest.raises(SignInDeniedError, match="login_required"):
@@ -123,7 +123,7 @@ async def test_a_provider_that_is_away_is_told_apart(fetch: HttpsFetch) -> None:
     known = ClientConfig(CLIENT_ID, SECRET, "http://127.0.0.1:1/sign-in/sso")
     client = OidcClient("http://127.0.0.1:1", known, fetch, time.time)
     with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:1/"):
-        await client.authorization_url(new_attempt(os.urandom))
+        await client.authorization_url(make_attempt(os.urandom))
 
 
 @pytest.mark.identity(14)
@@ -145,7 +145,7 @@ def test_sso_test_shows_a_whole_sign_in_and_lets_nobody_in(idp: Idp, tmp_path: P
     stagedoor("grant", "add", "group:shop", "app01")
     before = stagedoor("audit", "--json"), stagedoor("sign-in", "list")
     parsed = load_settings(settings)
-    levels = [finding.level for finding in provider_findings(parsed, parsed.sso[0])]
+    levels = [finding.level for finding in check_provider(parsed, parsed.sso[0])]
     assert levels == [Level.OK, Level.OK]
     printed, errors = tried_by_command(settings, idp)
     assert "user    alice\n" in printed

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.oidc.errors import GrantEndedError, OidcError, SignInDeniedError, UnavailableError
-from stagedoor.oidc.provider import Provider, discovery_url, read_provider
+from stagedoor.oidc.provider import Provider, join_discovery_url, read_provider
 from stagedoor.oidc.request import (
     Attempt,
     ClientConfig,
     authorization_url,
-    code_request,
-    new_attempt,
+    make_attempt,
+    make_code_request,
     read_callback,
     read_tokens,
     refresh_request,
@@ -59,13 +59,13 @@ def test_the_browser_is_sent_with_a_challenge_and_never_with_the_verifier() -> N
 
 def test_no_two_attempts_share_anything_and_none_is_shown() -> None:
     numbers = iter(range(6))
-    one, two = (new_attempt(lambda n: next(numbers).to_bytes(n, "big")) for _ in range(2))
+    one, two = (make_attempt(lambda n: next(numbers).to_bytes(n, "big")) for _ in range(2))
     assert len({one.state, one.nonce, one.verifier, two.state, two.nonce, two.verifier}) == 6
     # RFC 7636 §4.1: at least 43 characters.
     assert len(one.verifier) == 43
     assert one.verifier not in repr(one)
     assert CLIENT.secret not in repr(CLIENT)
-    assert "Basic" not in repr(code_request(PROVIDER, CLIENT, "c", ATTEMPT))
+    assert "Basic" not in repr(make_code_request(PROVIDER, CLIENT, "c", ATTEMPT))
 
 
 GOOD = [("state", "the-state"), ("code", "abc")]
@@ -112,7 +112,7 @@ def test_a_no_of_the_provider_is_told_by_its_code_alone() -> None:
 
 
 def test_the_secret_goes_into_the_header_or_where_the_provider_takes_it() -> None:
-    asked = code_request(PROVIDER, CLIENT, "abc", ATTEMPT)
+    asked = make_code_request(PROVIDER, CLIENT, "abc", ATTEMPT)
     basic = dict(asked.headers)["Authorization"].removeprefix("Basic ")
     name, _, secret = b64decode(basic).decode().partition(":")
     assert (unquote(name), unquote(secret)) == (CLIENT.client_id, CLIENT.secret)
@@ -160,7 +160,7 @@ def test_a_discovery_document_is_read() -> None:
         PROVIDER, userinfo_endpoint=f"{ISSUER}/userinfo", sends_issuer=True, secret_by_post=True
     )
     assert (
-        discovery_url("https://id.example/")
+        join_discovery_url("https://id.example/")
         == "https://id.example/.well-known/openid-configuration"
     )
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.name import valid_name
+from stagedoor.model.name import is_valid_name
 from stagedoor.model.target import Target
-from stagedoor.oidc.reserved_names import SYSTEM_ACCOUNTS, why_reserved
+from stagedoor.oidc.reserved_names import SYSTEM_ACCOUNTS, explain_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.providers import reserved_names
@@ -17,7 +17,7 @@ APPS = (Target("app01", None), Target("shop", "staging"), Target("shop", "prod")
 
 
 def reserved(name: str, *own: str) -> str:
-    return why_reserved(name, own, APPS) or ""
+    return explain_reserved(name, own, APPS) or ""
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_the_accounts_of_this_debian_are_reserved_and_each_entry_could_be_a_name
     lines = Path("/usr/share/base-passwd/passwd.master").read_text().splitlines()
     assert {line.partition(":")[0] for line in lines} >= {"root", "www-data"}
     assert [name for line in lines if not reserved(name := line.partition(":")[0])] == []
-    assert [name for name in SYSTEM_ACCOUNTS if not valid_name(name)] == []
+    assert [name for name in SYSTEM_ACCOUNTS if not is_valid_name(name)] == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_name_that_is_listed_for_one_provider_is_free_at_none(tmp_path: Path) 
 
 @given(st.from_regex(r"[a-z0-9_][a-z0-9_.@+-]{0,63}", fullmatch=True))
 def test_any_name_is_judged(name: str) -> None:
-    assert why_reserved(name, (), APPS) in (
+    assert explain_reserved(name, (), APPS) in (
         None,
         "is the name of a system account",
         "is the name of an app",

@@ -8,10 +8,10 @@ import pytest
 
 from acceptance.reach import Reach, reach
 from acceptance.verdict import NotHereError
-from stagedoor.admin.certificates.authorities import user_key
+from stagedoor.admin.certificates.authorities import ensure_user_key
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.demo.clients import DemoClient, DemoLogin
-from stagedoor.demo.gateway import stagedoor_command
+from stagedoor.demo.gateway import find_command
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.missing import missing
 from tests.openssh import KEX
@@ -49,7 +49,7 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayEntry]:
     # The store is written before the start, so that all is in force from the first moment.
     with open_service(gateway.data_dir) as service:
         add_user(service, "dev", password=PASSWORD)
-        add_keys(service, "dev", [user_key(key)])
+        add_keys(service, "dev", [ensure_user_key(key)])
         add_grant(service, "user:dev", "app01")
         token_file.touch(mode=0o600)
         token_file.write_text(create_token(service, "dev").text)
@@ -65,7 +65,7 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayEntry]:
             (folder / "ssh" / "config").read_text()
             + f"Host *.ssh *-ssh\n  IdentityFile {key}\n  IdentitiesOnly yes\n  LogLevel ERROR\n  {KEX}\n"
         )
-        tunnel = (*stagedoor_command(), "tunnel")
+        tunnel = (*find_command(), "tunnel")
         login = DemoLogin("127.0.0.1", gateway.port(), "dev", PASSWORD, token_file, folder, tunnel)
         yield GatewayEntry(gateway, login, base)
     finally:

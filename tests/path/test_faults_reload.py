@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.fixtures.gateway import static
 from tests.listeners.wire import dialled, eventually, head, read_answer
 from tests.net.peers import TlsPeer, write_certificate
@@ -45,7 +45,7 @@ class Reloaded(Faulty):
     def over_tls(self, trusted: Path) -> int:
         """Return the status of a login by a client that trusts this certificate alone."""
         with dialled(self.tls_port) as plain:
-            client = TlsPeer(plain.sock, client_context(trusted))
+            client = TlsPeer(plain.sock, make_client_context(trusted))
             client.handshake()
             client.send(head("app01-ssh:22", self.auth))
             status = read_answer(client).status
@@ -124,7 +124,7 @@ def test_a_changed_certificate_is_served_and_a_bad_one_is_not(
     old = gateway.certificate.read_bytes()
     other, other_key = write_certificate(tmp_path)
     with dialled(gateway.tls_port) as plain:
-        inside = TlsPeer(plain.sock, client_context(gateway.certificate))
+        inside = TlsPeer(plain.sock, make_client_context(gateway.certificate))
         inside.handshake()
         inside.send(head("app01-ssh:22", gateway.auth))
         assert read_answer(inside).status == 200

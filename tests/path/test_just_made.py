@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin.certificates.authorities import user_key
+from stagedoor.admin.certificates.authorities import ensure_user_key
 from stagedoor.admin.service import (
     AdminService,
     add_grant,
@@ -111,7 +111,7 @@ def test_a_key_and_a_grant_by_ssh(
     key = tmp_path / "id_ed25519"
     with gateway.service() as service:
         name = person(service)
-        add_keys(service, name, [user_key(key)])
+        add_keys(service, name, [ensure_user_key(key)])
     done = subprocess.run(
         ["ssh", "-F", "none", "-i", key, "-p", str(gateway.port("ssh")), "-o", "BatchMode=yes",
          "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",

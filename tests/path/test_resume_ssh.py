@@ -11,8 +11,8 @@ import pytest
 
 from acceptance import features
 from stagedoor.admin.sessions import list_sessions
-from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, tunnel_command
-from stagedoor.laptop.tunnel.onefile import tunnel_file
+from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, make_tunnel_command
+from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.model.units import MIB
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_cut import cutting
@@ -30,8 +30,8 @@ def new_seed() -> int:
 def in_one_file(login: DemoLogin) -> ProxyCommand:
     """Return the ProxyCommand of a laptop that has the client as one file."""
     file = login.folder / "tun.py"
-    file.write_bytes(tunnel_file())
-    return ProxyCommand(tunnel_command(replace(login, tunnel=(sys.executable, str(file)))))
+    file.write_bytes(build_tunnel_file())
+    return ProxyCommand(make_tunnel_command(replace(login, tunnel=(sys.executable, str(file)))))
 
 
 ONE_FILE = DemoClient("the tunnel's one file", None, None, in_one_file)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.recording.playback import paced
+from stagedoor.recording.playback import pace_events
 from stagedoor.wire.terminal.asciicast import AsciicastEvent
 from tests.wire.test_drawing import ACTING, ASKING, DRAWN
 
@@ -20,23 +20,23 @@ OUT = [
 
 
 def test_pauses_are_as_they_were_and_what_was_typed_is_not_shown() -> None:
-    assert list(paced(OUT)) == [(1.0, "a"), (10.5, "b"), (0.5, "c")]
+    assert list(pace_events(OUT)) == [(1.0, "a"), (10.5, "b"), (0.5, "c")]
 
 
 def test_speed_divides_and_the_idle_limit_cuts() -> None:
-    assert list(paced(OUT, speed=2)) == [(0.5, "a"), (5.25, "b"), (0.25, "c")]
-    assert list(paced(OUT, idle_limit_s=2)) == [(1.0, "a"), (2.5, "b"), (0.5, "c")]
+    assert list(pace_events(OUT, speed=2)) == [(0.5, "a"), (5.25, "b"), (0.25, "c")]
+    assert list(pace_events(OUT, idle_limit_s=2)) == [(1.0, "a"), (2.5, "b"), (0.5, "c")]
 
 
 def test_time_that_runs_backwards_is_no_time() -> None:
     events = [AsciicastEvent(5, "o", "a"), AsciicastEvent(1, "o", "b"), AsciicastEvent(6, "o", "c")]
-    assert [wait_s for wait_s, _ in paced(events)] == [5, 0, 1]
+    assert [wait_s for wait_s, _ in pace_events(events)] == [5, 0, 1]
 
 
 def shown(text: str, places: Iterable[int]) -> str:
     edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
     events = [AsciicastEvent(0, "o", text[a:b]) for a, b in itertools.pairwise(edges)]
-    return "".join(piece for _, piece in paced(events))
+    return "".join(piece for _, piece in pace_events(events))
 
 
 @pytest.mark.parametrize("hostile", [*ASKING, *ACTING], ids=repr)
@@ -63,7 +63,7 @@ def test_colours_and_movement_are_shown_however_they_are_split(places: list[int]
 
 
 def test_a_terminal_that_takes_no_utf8_is_sent_none() -> None:
-    assert [text for _, text in paced([AsciicastEvent(0, "o", "a☃b")], utf8=False)] == ["a?b"]
+    assert [text for _, text in pace_events([AsciicastEvent(0, "o", "a☃b")], utf8=False)] == ["a?b"]
 
 
 @given(st.text(), st.lists(st.integers(0, 500), max_size=6))

@@ -19,7 +19,7 @@ from stagedoor.recording.channel_audit import (
     ChannelAudit,
     ChannelRequest,
     FileCounts,
-    asked_fields,
+    describe_request,
     line_of,
 )
 from stagedoor.wire.ssh.sftp import FileEvent
@@ -79,7 +79,7 @@ def test_where_it_is_named_again_it_is_marked_that_it_was_cut() -> None:
 
 @given(st.text(max_size=50), st.integers(0, 4000))
 def test_any_command_can_be_written(text: str, times: int) -> None:
-    fields = asked_fields(text * times)
+    fields = describe_request(text * times)
     event = noted_event(OPENED, EventKind.CHANNEL_OPENED, fields, "i", 0.0)
     for value in event.fields.values():
         assert value is None or isinstance(value, int) or value.isprintable()

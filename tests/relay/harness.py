@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stagedoor.model.session import End, Ended
 from stagedoor.net.tcp import TcpStream
-from stagedoor.net.tls import TlsStream, client_context, server_context
+from stagedoor.net.tls import TlsStream, make_client_context, make_server_context
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.poller import LevelPoller
@@ -97,8 +97,8 @@ class RelayHarness:
         sock, ours = tcp_pair()
         if not self.kind.startswith("tls"):
             return Peer(sock), TcpStream(ours)
-        peer = TlsPeer(sock, client_context(self._certificate[0]))
-        stream = TlsStream.over(TcpStream(ours), server_context(*self._certificate), b"")
+        peer = TlsPeer(sock, make_client_context(self._certificate[0]))
+        stream = TlsStream.over(TcpStream(ours), make_server_context(*self._certificate), b"")
         shaking = threading.Thread(target=peer.handshake)
         shaking.start()
         asyncio.run(stream.handshake())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stagedoor.model.session import Ended
 from stagedoor.net.tcp import TcpStream
-from stagedoor.net.tls import TlsStream, server_context
+from stagedoor.net.tls import TlsStream, make_server_context
 from stagedoor.relay.loop import Relay
 from stagedoor.relay.poller import LevelPoller
 from stagedoor.relay.ports import Stream
@@ -20,7 +20,7 @@ from stagedoor.relay.ports import Stream
 def main(kind: str, upstream_port: str, cert_file: str, key_file: str) -> None:
     portable = kind.endswith("copy")
     relay = Relay(poller=LevelPoller() if portable else None, splicing=not portable)
-    context = server_context(Path(cert_file), Path(key_file))
+    context = make_server_context(Path(cert_file), Path(key_file))
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
     print(listening.getsockname()[1], flush=True)
     loop = asyncio.new_event_loop()

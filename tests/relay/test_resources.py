@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.units import KIB, MIB
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.net.peers import PATIENCE_S, Peer, TlsPeer
 
 PUSHED = {"splice": 600 * MIB}
@@ -25,7 +25,7 @@ class Gateway:
 
     def __init__(self, kind: str, certificate: tuple[Path, Path]) -> None:
         self._kind = kind
-        self._context = client_context(certificate[0])
+        self._context = make_client_context(certificate[0])
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._listening.settimeout(PATIENCE_S)
         port = self._listening.getsockname()[1]

@@ -9,11 +9,11 @@ import pytest
 from stagedoor.model.session import Counts, End, Ended
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.loop import Relay
-from stagedoor.relay.poller import EdgePoller, best_poller
+from stagedoor.relay.poller import EdgePoller, open_poller
 from tests.waiting import BOUND_S
 
 pytestmark = pytest.mark.skipif(
-    not isinstance(best_poller(), EdgePoller), reason="only epoll takes descriptors from any thread"
+    not isinstance(open_poller(), EdgePoller), reason="only epoll takes descriptors from any thread"
 )
 
 

@@ -14,14 +14,14 @@ import pytest
 from stagedoor.audit.chain import NAMESPACE
 from stagedoor.audit.verify import Report, verify
 from stagedoor.keys.signing import find_signer
-from stagedoor.serve.health import Condition, metrics, readiness
+from stagedoor.serve.health import Condition, render_metrics, report_readiness
 from stagedoor.serve.supervisor import audit_output
 from stagedoor.serve.supervisor.audit_output import AuditOutput
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.deliveries import claim, first_undelivered_at, release
-from stagedoor.store.journal import StoreJournal, last_seq, read_entries
+from stagedoor.store.deliveries import claim, find_first_undelivered, release
+from stagedoor.store.journal import StoreJournal, read_entries, read_last_seq
 from tests.audit.receivers import http_server, syslog_server
 from tests.net.peers import write_certificate
 from tests.store.sample import opened
@@ -56,7 +56,7 @@ class Store:
     @property
     def last(self) -> int:
         with self.database.read() as transaction:
-            return last_seq(transaction)
+            return read_last_seq(transaction)
 
     @contextmanager
     def output(self) -> Iterator[AuditOutput]:
@@ -141,9 +141,9 @@ def test_a_server_without_our_trust_gets_nothing_and_it_is_told_once(
         assert server.lines == []
         assert set(here.problems_of("audit sink siem")) == {here.problems_of("audit sink siem")[0]}
         assert "certificate verify failed" in here.problems_of("audit sink siem")[0]
-        assert readiness(page).status == 200
-        assert "audit sink siem fails" in readiness(page).text
-        assert 'stagedoor_audit_sink_failing{sink="siem"} 1\n' in metrics(page, {})
+        assert report_readiness(page).status == 200
+        assert "audit sink siem fails" in report_readiness(page).text
+        assert 'stagedoor_audit_sink_failing{sink="siem"} 1\n' in render_metrics(page, {})
 
 
 def test_a_connection_that_breaks_costs_no_line(store: Callable[[str], Store]) -> None:
@@ -337,9 +337,9 @@ def test_one_of_several_gateways_delivers(
         assert not claim(database, 1, now=1122.0, for_s=60)
         release(database, 2)
         assert claim(database, 1, now=1122.0, for_s=60)
-        assert first_undelivered_at(database, ("a",)) is None
+        assert find_first_undelivered(database, ("a",)) is None
         StoreJournal(database).append([opened("s1", at=77.0)])
-        assert first_undelivered_at(database, ("a",)) == 77.0
+        assert find_first_undelivered(database, ("a",)) == 77.0
     finally:
         database.close()
         if here is not None:

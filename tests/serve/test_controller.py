@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.certificates.authorities import ensure_cas, user_key
+from stagedoor.admin.certificates.authorities import ensure_cas, ensure_user_key
 from stagedoor.serve.controller import ControllerManager
 from stagedoor.serve.prepare import prepare
 from stagedoor.settings.file import parse_settings
@@ -38,7 +38,7 @@ async def test_a_store_that_is_away_takes_nobody_out_of_a_shell_s_keys(tmp_path:
     prepare(settings)
     with admin.open_service(settings) as service:
         admin.add_user(service, "ann")
-        admin.add_keys(service, "ann", [user_key(tmp_path / "key")])
+        admin.add_keys(service, "ann", [ensure_user_key(tmp_path / "key")])
         admin.add_grant(service, "user:ann", "app01")
     target = parse_login("app01")
     assert target is not None

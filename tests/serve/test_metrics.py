@@ -23,12 +23,12 @@ from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
     MetricsLedger,
     MetricsShells,
-    durations,
-    measured_note,
+    make_store_timer,
+    measure_note,
+    measure_steps,
     sign_in_counter,
-    store_timer,
 )
-from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, messages
+from stagedoor.serve.metrics.tally import MetricCounts, MetricTotals, list_messages
 from stagedoor.serve.supervisor.control import MetricsMessage, line, read_from_worker
 from stagedoor.session.registry import Registry
 from stagedoor.shells.kubernetes.live import diagnose
@@ -117,7 +117,7 @@ def test_a_line_is_shorter_than_what_a_pipe_takes_at_once() -> None:
         metric.series(*values, part="+Inf"): 1234567.123456789
         for metric, values in zip(of.METRICS, longest, strict=True)
     }
-    for message in messages(series, series):
+    for message in list_messages(series, series):
         assert len(line(message)) < PIPE_BUF
 
 
@@ -128,14 +128,14 @@ def test_nothing_is_lost_on_the_way_to_the_supervisor(
     tally, totals = MetricCounts(), MetricTotals()
     for number, (way, reason) in enumerate(denied):
         tally.add(of.DENIALS, way, reason)
-        for message in messages(tally.take(), {}):
+        for message in list_messages(tally.take(), {}):
             if hung and number % 2:
                 tally.put_back(message.added)
                 continue
             read = read_from_worker(line(message))
             assert isinstance(read, MetricsMessage)
             totals.add(number % 3, read)
-    for message in messages(tally.take(), {}):
+    for message in list_messages(tally.take(), {}):
         totals.add(0, message)
     assert sum(totals.values().values()) == len(denied)
 
@@ -244,7 +244,7 @@ def test_a_browser_s_session_is_counted_as_a_sign_in() -> None:
 
 def test_a_recording_s_end_is_counted_and_noted() -> None:
     tally, noted = MetricCounts(), []
-    note = measured_note(lambda *about: noted.append(about[1]), tally)
+    note = measure_note(lambda *about: noted.append(about[1]), tally)
     opened: Any = None
     for kind in (EventKind.RECORDING_ENDED, EventKind.RECORDING_FAILED, EventKind.CHANNEL_OPENED):
         note(opened, kind, {})
@@ -258,7 +258,7 @@ def test_a_recording_s_end_is_counted_and_noted() -> None:
 def test_only_what_the_store_could_not_do_is_a_failure_of_the_store(tmp_path: Path) -> None:
     tally = MetricCounts()
     database = open_database(tmp_path / "store.db")
-    database.on_transaction = store_timer(tally)
+    database.on_transaction = make_store_timer(tally)
     with suppress(KeyError), database.read():
         raise KeyError("a user that is not there")
     with suppress(StoreError), database.read() as transaction:
@@ -274,8 +274,8 @@ def parts(counted: dict[Series, float]) -> set[str]:
 
 
 def test_durations_are_from_step_to_step() -> None:
-    assert durations([("a", 1.0), ("b", 4.0)], 4.5) == [("a", 3.0), ("b", 0.5)]
-    assert durations([], 1.0) == []
+    assert measure_steps([("a", 1.0), ("b", 4.0)], 4.5) == [("a", 3.0), ("b", 0.5)]
+    assert measure_steps([], 1.0) == []
 
 
 def test_a_bucket_holds_its_bound() -> None:

@@ -9,7 +9,7 @@ import pytest
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.units import DAY_S
 from stagedoor.net.tls import read_validity
-from stagedoor.serve.prepare import VerifiedSettings, certificate_warning, check
+from stagedoor.serve.prepare import VerifiedSettings, check, warn_of_certificate
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.settings.listeners import TunnelSettings
 from stagedoor.settings.settings import Settings
@@ -34,12 +34,12 @@ def test_a_certificate_that_has_ended_or_ends_soon_is_told(tmp_path: Path) -> No
     settings = Settings(tunnel=TunnelSettings(certificate_file=certificate, key_file=key))
     begins_at, ends_at = read_validity(certificate)
     said = [
-        certificate_warning(settings, at)
+        warn_of_certificate(settings, at)
         for at in (begins_at - 1, ends_at - 20 * DAY_S, ends_at - DAY_S, ends_at + 1)
     ]
     words = [line and line.partition("_file) ")[2].split()[0] for line in said]
     assert words == ["is", None if ends_at - begins_at > 20 * DAY_S else "is", "expires", "expired"]
-    assert certificate_warning(Settings(), time.time()) is None
+    assert warn_of_certificate(Settings(), time.time()) is None
 
 
 def test_of_two_gateways_with_one_folder_each_learns_of_other_settings(tmp_path: Path) -> None:

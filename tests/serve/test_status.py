@@ -6,7 +6,7 @@ import pytest
 
 from stagedoor.controller.metrics import METRICS as CONTROLLER
 from stagedoor.serve.metrics.definitions import METRICS
-from stagedoor.serve.status import UNNAMED, Status, StoreStatus, problems
+from stagedoor.serve.status import UNNAMED, Status, StoreStatus, list_problems
 from stagedoor.shells.kubernetes.live.leader import LeaderReport
 from stagedoor.signin.provider_states import ProviderState
 from stagedoor.wire.finding import exit_code
@@ -33,11 +33,11 @@ def measured(**changed: float) -> Status:
 
 
 def test_all_is_well() -> None:
-    assert problems(WELL) == []
-    assert problems(replace(WELL, controller=LeaderReport("c-1", served=3))) == []
-    assert problems(replace(WELL, measured={}, unmeasured=UNNAMED)) == []
+    assert list_problems(WELL) == []
+    assert list_problems(replace(WELL, controller=LeaderReport("c-1", served=3))) == []
+    assert list_problems(replace(WELL, measured={}, unmeasured=UNNAMED)) == []
     one_of_many = replace(REFUSED, answered_at=NOW)
-    assert problems(replace(WELL, store=replace(STORE, providers=(one_of_many,)))) == []
+    assert list_problems(replace(WELL, store=replace(STORE, providers=(one_of_many,)))) == []
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_all_is_well() -> None:
     ],
 )
 def test_each_problem_is_named_with_what_mends_it(status: Status, code: int, words: str) -> None:
-    [found] = problems(status)
+    [found] = list_problems(status)
     assert exit_code([found]) == code
     assert words in found.what
     assert found.fix
@@ -81,7 +81,7 @@ def test_each_problem_is_named_with_what_mends_it(status: Status, code: int, wor
 
 def test_the_worst_comes_first() -> None:
     both = replace(WELL, gateways=(), certificates={"tls": NOW + DAY_S})
-    assert [finding.level for finding in problems(both)] == ["fail", "warn"]
+    assert [finding.level for finding in list_problems(both)] == ["fail", "warn"]
 
 
 def test_it_reads_metrics_that_there_are() -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from stagedoor.model.errors import SettingsError
 from stagedoor.serve.prepare import check
-from stagedoor.settings.file import default_settings_file, load_settings, parse_settings
+from stagedoor.settings.file import find_settings_file, load_settings, parse_settings
 from stagedoor.settings.form import split_address
-from stagedoor.settings.settings import Settings, networks
+from stagedoor.settings.settings import Settings, parse_networks
 
 SINK = '[[audit.sinks]]\nname = "a"\nurl = '
 
@@ -172,7 +172,7 @@ def test_whatever_a_file_holds_it_is_settings_or_one_documented_error(text: str)
 def test_an_empty_file_lets_nobody_in_from_outside() -> None:
     settings = parse_settings("", "x")
     assert settings.tunnel.addresses == ("127.0.0.1:8022",)
-    assert all(network.is_private for network in networks(settings.listen.networks))
+    assert all(network.is_private for network in parse_networks(settings.listen.networks))
     assert settings.listen.proxy_protocol_from == ()
 
 
@@ -205,7 +205,7 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
 
 
 def test_the_default_file_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stagedoor.settings.file.default_settings_file", lambda: tmp_path / "no")
+    monkeypatch.setattr("stagedoor.settings.file.find_settings_file", lambda: tmp_path / "no")
     assert load_settings(None) == parse_settings("", "x")
 
 
@@ -319,11 +319,11 @@ def test_an_account_without_a_file_of_its_own_takes_the_machine_s(
     monkeypatch.setattr("stagedoor.settings.file.SYSTEM", system)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
-    assert default_settings_file() == own
+    assert find_settings_file() == own
     system.touch()
-    assert default_settings_file() == system
+    assert find_settings_file() == system
     own.parent.mkdir(parents=True)
     own.touch()
-    assert default_settings_file() == own
+    assert find_settings_file() == own
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert default_settings_file() == system
+    assert find_settings_file() == system

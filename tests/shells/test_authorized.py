@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.grant import Admission
-from stagedoor.model.name import valid_name
-from stagedoor.shells.authorized import authorized_keys, ending_by, in_force, keys_until
+from stagedoor.model.name import is_valid_name
+from stagedoor.shells.authorized import end_by, in_force, keys_until, render_authorized_keys
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"
 CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -17,7 +17,9 @@ UNTIL = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC).timestamp()
 
 def lines(*admissions: Admission) -> list[str]:
     return [
-        line for line in authorized_keys(admissions, [CA]).splitlines() if not line.startswith("#")
+        line
+        for line in render_authorized_keys(admissions, [CA]).splitlines()
+        if not line.startswith("#")
     ]
 
 
@@ -34,17 +36,17 @@ def test_the_key_of_a_sign_in_has_a_line_until_that_or_the_grant_ends() -> None:
     first, second, _ = lines(Admission("dev", (), UNTIL + 30, bound))
     assert first == f'expiry-time="20270115080000Z" {KEY} dev'
     assert second == f'expiry-time="20270115080030Z" {KEY} dev'
-    [ended] = ending_by([Admission("dev", (), None, bound)], UNTIL - 60)
+    [ended] = end_by([Admission("dev", (), None, bound)], UNTIL - 60)
     assert lines(ended)[0] == f'expiry-time="20270115075900Z" {KEY} dev'
 
 
 def test_nobody_means_no_line_at_all() -> None:
     assert lines() == []
-    assert in_force(authorized_keys((), [CA]), UNTIL) == ""
+    assert in_force(render_authorized_keys((), [CA]), UNTIL) == ""
 
 
 def test_a_line_ends_with_its_grant() -> None:
-    text = authorized_keys([Admission("dev", (KEY,), UNTIL + 0.9)], [])
+    text = render_authorized_keys([Admission("dev", (KEY,), UNTIL + 0.9)], [])
     assert in_force(text, UNTIL - 1) == f'expiry-time="20270115080000Z" {KEY} dev'
     assert in_force(text, UNTIL) == ""
 
@@ -57,7 +59,7 @@ def test_an_end_beyond_the_calendar_is_no_end(at: float) -> None:
 @pytest.mark.parametrize("name", ["_svc", "ci+bot", "alice.", "a@b-", "0"])
 def test_whoever_can_be_a_user_can_have_a_line(name: str) -> None:
     """Names with a +, a leading _ or a sign at the end were left out: they entered no shell."""
-    assert valid_name(name)
+    assert is_valid_name(name)
     assert lines(Admission(name, (KEY,))) == [
         f"{KEY} {name}",
         f'cert-authority,principals="{name}" {CA}',
@@ -107,7 +109,7 @@ def test_no_key_lasts_longer_than_all_do_or_than_its_grant() -> None:
         Admission("ops", (), UNTIL - 1),
         Admission("qa", (), 9e9),
     ]
-    assert [admission.expires_at for admission in ending_by(given_ends, UNTIL)] == [
+    assert [admission.expires_at for admission in end_by(given_ends, UNTIL)] == [
         UNTIL,
         UNTIL - 1,
         UNTIL,

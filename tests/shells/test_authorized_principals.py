@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.model.grant import Admission
-from stagedoor.shells.authorized import authorized_principals
+from stagedoor.shells.authorized import render_authorized_principals
 from tests.fixtures.laptop import new_key
 from tests.shells.test_authorized import UNTIL
 
@@ -23,7 +23,7 @@ Login = Callable[[str, list[Admission]], int]
 
 
 def lines(*admissions: Admission) -> list[str]:
-    text = authorized_principals(admissions)
+    text = render_authorized_principals(admissions)
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
@@ -58,7 +58,7 @@ def login(tmp_path: Path) -> Login:
     )
 
     def attempt(principal: str, admissions: list[Admission]) -> int:
-        (tmp_path / "principals").write_text(authorized_principals(admissions))
+        (tmp_path / "principals").write_text(render_authorized_principals(admissions))
         sign = ["ssh-keygen", "-q", "-s", tmp_path / "ca", "-I", "x", "-n", principal]
         subprocess.run([*sign, "-V", "-1m:+5m", tmp_path / "user.pub"], check=True)
         ssh = [

@@ -12,7 +12,7 @@ import pytest
 from stagedoor.controller.loop import Controller
 from stagedoor.controller.make import ShellWriter
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import new_key, private_text, public_line
+from stagedoor.keys.files import encode_private, make_key, public_line
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.kube.kubeconfig import load
 from stagedoor.model.target import Target
@@ -53,13 +53,13 @@ async def kind(
 ) -> AsyncIterator[Kind]:
     namespace = fresh_namespace()
     image = await asyncio.to_thread(cluster.image, "busybox")
-    ca = CertificateAuthority(new_key(), time.time)
+    ca = CertificateAuthority(make_key(), time.time)
     started: list[tuple[str, ...]] = []
 
     def new_host_key(names: tuple[str, ...]) -> tuple[bytes, str]:
         started.append(names)
-        key = new_key()
-        return private_text(key), ca.sign_host(public_line(key), names, 3600)
+        key = make_key()
+        return encode_private(key), ca.sign_host(public_line(key), names, 3600)
 
     def app(image: str) -> None:
         manifest = deployment(namespace, APP01.app, image)
@@ -74,7 +74,7 @@ async def kind(
         controller = Controller(
             ours,
             {None: namespace},
-            ShellWriter(ours, new_host_key, lambda _: (), (public_line(new_key()),), "controller"),
+            ShellWriter(ours, new_host_key, lambda _: (), (public_line(make_key()),), "controller"),
             Kit(kit, KitSource.SIBLING),
             on_problem=lambda target, problem, again_s: print(target, problem, again_s),
         )

@@ -12,7 +12,7 @@ import pytest
 from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.ssh.bounds import KEXINIT_WAIT_S
 from stagedoor.listeners.ssh.connection import ClientConnection
-from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
+from stagedoor.listeners.ssh.options import HostKey, SshLimits, make_server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES, Gcm
 from stagedoor.model.rate import Rate
 from stagedoor.settings.listeners import StartupLimits
@@ -94,7 +94,7 @@ class Server:
     def __init__(self) -> None:
         key = asyncssh.generate_private_key("ssh-ed25519")
         certificate = key.generate_host_certificate(key, "gw", principals=["gw"])
-        self.options = server_options(
+        self.options = make_server_options(
             HostKey(key.export_private_key(), certificate.export_certificate().decode()), LIMITS
         )
         self.connections: list[Counting] = []

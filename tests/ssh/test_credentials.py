@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.listeners.ssh.credentials import asked_person, read_shown, signed_by_owner
+from stagedoor.listeners.ssh.credentials import has_asked_person, is_signed_by_owner, read_shown
 from stagedoor.wire.ssh.blob import string
 from tests.fixtures.laptop import new_key
 
@@ -49,9 +49,9 @@ def test_a_security_key_lets_in_only_when_it_was_touched() -> None:
     key = SecurityKey()
     shown = read_shown("dev", key.blob)
     assert shown is not None
-    assert signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED))
-    assert not signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, 0))
-    assert not signed_by_owner(shown, b"another", key.sign(MESSAGE, TOUCHED))
+    assert is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED))
+    assert not is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, 0))
+    assert not is_signed_by_owner(shown, b"another", key.sign(MESSAGE, TOUCHED))
 
 
 def test_a_certificate_may_say_that_its_security_key_need_not_be_touched(tmp_path: Path) -> None:
@@ -59,15 +59,15 @@ def test_a_certificate_may_say_that_its_security_key_need_not_be_touched(tmp_pat
     shown = read_shown("dev", certify(tmp_path, key.blob, "-O", "no-touch-required"))
     assert shown is not None
     assert shown.credential.signed_by_ca()
-    assert signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, 0))
+    assert is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, 0))
 
 
 def test_a_certificate_may_demand_that_its_security_key_asked_for_a_PIN(tmp_path: Path) -> None:
     key = SecurityKey()
     shown = read_shown("dev", certify(tmp_path, key.blob, "-O", "verify-required"))
     assert shown is not None
-    assert not signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED))
-    assert signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED | VERIFIED))
+    assert not is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED))
+    assert is_signed_by_owner(shown, MESSAGE, key.sign(MESSAGE, TOUCHED | VERIFIED))
 
 
 def test_no_byte_of_a_certificate_can_be_changed_under_its_CAs_signature(tmp_path: Path) -> None:
@@ -113,17 +113,19 @@ def test_any_bytes_at_all_are_a_key_or_none(blob: bytes) -> None:
 def test_a_damaged_signature_is_only_a_wrong_one(signature: bytes) -> None:
     shown = read_shown("dev", SecurityKey().blob)
     assert shown is not None
-    assert not signed_by_owner(shown, MESSAGE, signature)
+    assert not is_signed_by_owner(shown, MESSAGE, signature)
 
 
 @pytest.mark.identity(35)
 def test_only_a_security_key_says_that_it_asked_its_person() -> None:
     key = SecurityKey()
-    assert asked_person(key.sign(MESSAGE, TOUCHED | VERIFIED))
-    assert not asked_person(key.sign(MESSAGE, TOUCHED))
+    assert has_asked_person(key.sign(MESSAGE, TOUCHED | VERIFIED))
+    assert not has_asked_person(key.sign(MESSAGE, TOUCHED))
     plain = string(b"ssh-ed25519") + string(bytes(64))
-    assert not asked_person(plain)
-    assert not asked_person(plain + bytes([VERIFIED]) + bytes(4)), "flags behind another signature"
+    assert not has_asked_person(plain)
+    assert not has_asked_person(plain + bytes([VERIFIED]) + bytes(4)), (
+        "flags behind another signature"
+    )
 
 
 def test_the_flags_of_a_signature_cannot_be_changed() -> None:
@@ -132,4 +134,4 @@ def test_the_flags_of_a_signature_cannot_be_changed() -> None:
     assert shown is not None
     signature = bytearray(key.sign(MESSAGE, TOUCHED))
     signature[-5] |= VERIFIED
-    assert not signed_by_owner(shown, MESSAGE, bytes(signature))
+    assert not is_signed_by_owner(shown, MESSAGE, bytes(signature))

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from stagedoor.model.errors import StoreError
 from stagedoor.settings.place import Place
 from stagedoor.store import schema
-from stagedoor.store.database import Database, open_database, server_time
+from stagedoor.store.database import Database, open_database, read_server_time
 from stagedoor.store.journal import StoreJournal, read_entries
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
@@ -176,7 +176,7 @@ def test_who_only_looks_leaves_an_older_store_as_it_is(place: Place) -> None:
 
 
 def test_the_server_s_clock_is_told_where_there_is_a_server(database: Database) -> None:
-    now = server_time(database)
+    now = read_server_time(database)
     assert (now is None) == (not database.shared)
     assert now is None or abs(now - time.time()) < 60
 

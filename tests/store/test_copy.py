@@ -13,7 +13,7 @@ from stagedoor.settings.place import Server
 from stagedoor.store import grants, people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import StoreJournal, read_entries
-from stagedoor.store.liveness.instances import hold_instance, instances_folder
+from stagedoor.store.liveness.instances import find_instances_folder, hold_instance
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sessions import list_sessions
 from tests.store.sample import change, closed, denied, opened
@@ -95,7 +95,7 @@ def test_what_cannot_be_copied_whole_is_not_copied(
 
 
 def test_a_store_in_use_is_not_copied(service: AdminService, old: Path) -> None:
-    held = hold_instance(instances_folder(old.parent), "one")
+    held = hold_instance(find_instances_folder(old.parent), "one")
     with pytest.raises(RefusedError, match=r"a gateway runs on .*stop it first"):
         migrate_store(service, old)
     held.release()

@@ -12,7 +12,7 @@ from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.authn.passes import on_password_of
+from stagedoor.authn.passes import make_link_identity
 from stagedoor.model.errors import StoreError
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
@@ -134,7 +134,7 @@ def test_sign_ins_passkeys_and_people_too(service: AdminService, disk: SmallDisk
         admin.add_user(service, name, password=PASSWORD)
     link_account(service, "cid", company, "1")
 
-    by_password = on_password_of(load_policy(database).users["ann"])
+    by_password = make_link_identity(load_policy(database).users["ann"])
     by_provider = Identity("cid", frozenset(), Method.SSO, "Company")
     _, signed_out = open_session(database, by_password, now)
     for who in (by_password, by_provider):

@@ -5,7 +5,7 @@ import pytest
 
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
-from stagedoor.serve.doctor.gateway import data_folder
+from stagedoor.serve.doctor.gateway import check_data_folder
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.place import Place, Server
 from stagedoor.store.database import open_database
@@ -15,7 +15,7 @@ from stagedoor.store.liveness.instances import (
     close_lost,
     hold_instance,
     lock_state,
-    new_instance_id,
+    make_instance_id,
 )
 from stagedoor.store.sessions import Live, list_sessions, update_live
 from stagedoor.wire.finding import Level
@@ -119,7 +119,7 @@ def test_an_instance_id_cannot_name_a_file_elsewhere(tmp_path: Path) -> None:
 
 
 def test_instance_ids_are_fit_for_their_purpose(tmp_path: Path) -> None:
-    first, second = new_instance_id(), new_instance_id()
+    first, second = make_instance_id(), make_instance_id()
     assert first != second
     hold_instance(tmp_path, first).release()
 
@@ -132,4 +132,4 @@ def test_the_data_folder_that_it_makes_is_private_in_a_pod_s_volume_too(tmp_path
     hold_instance(volume / "data/gateways", "gateway-1").release()
     assert (volume / "data").stat().st_mode & 0o777 == 0o700
     settings = parse_settings(f'data_dir = "{volume}/data"\n', "the test's")
-    assert [finding.level for finding in data_folder(settings)] == [Level.OK]
+    assert [finding.level for finding in check_data_folder(settings)] == [Level.OK]

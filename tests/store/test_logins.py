@@ -12,7 +12,7 @@ from stagedoor.authn.passes import Lifetimes
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.fair_queue import PendingLimits
 from stagedoor.model.identity import Identity, Method, SignIn
-from stagedoor.model.letters import letters_digest
+from stagedoor.model.letters import hash_letters
 from stagedoor.model.pending_login import (
     PENDING_S,
     PendingLogin,
@@ -54,7 +54,7 @@ def pending(id_: str, source: str = "192.0.2.1") -> PendingLogin:
         digest("verifier"),
         "ssh-ed25519 AAAA",
         "SHA256:abc",
-        letters_digest(id_, "BCDFGHJK", GATEWAY),
+        hash_letters(id_, "BCDFGHJK", GATEWAY),
         source,
         "laptop",
         40000,
@@ -244,7 +244,7 @@ def test_a_browser_that_signs_out_hands_the_token_to_a_login(database: Database)
     [next_] = due(database, asked + 60)
     assert (next_.sign_in, next_.refresh_token) == (sign_in(other).id, "sealed again")
     with database.read() as transaction:
-        assert answers.followers(transaction, next_.sign_in) == [
+        assert answers.list_followers(transaction, next_.sign_in) == [
             sign_in(sign_in_of_key(database, "SHA256:abc", asked)).id
         ]
 

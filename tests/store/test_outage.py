@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin.certificates.authorities import user_key
+from stagedoor.admin.certificates.authorities import ensure_user_key
 from stagedoor.settings.place import Server
 from tests.fixtures.gateway import Gateway
 from tests.listeners.wire import dialled, eventually, head, read_answer
@@ -102,7 +102,7 @@ def test_people_are_told_of_the_outage_and_get_in_as_soon_as_it_is_over(
         with gateway.service() as service:
             admin.add_user(service, "dev", password="correct horse battery staple")
             admin.add_grant(service, "user:dev", "app01")
-            admin.add_keys(service, "dev", [user_key(key)])
+            admin.add_keys(service, "dev", [ensure_user_key(key)])
             token = admin.create_token(service, "dev").text
         gateway.start()
         proxy = (

@@ -26,7 +26,7 @@ from stagedoor.store.liveness.heartbeat import Heartbeat
 from stagedoor.store.policy import load_policy, read_policy
 from stagedoor.store.postgresql import link as postgresql_link
 from stagedoor.store.postgresql import server as postgresql_server
-from stagedoor.store.postgresql.link import parameters, read_password
+from stagedoor.store.postgresql.link import read_parameters, read_password
 from stagedoor.store.sessions import Live, list_sessions, update_live
 from stagedoor.store.watch import PolicyWatch
 from tests.listeners.wire import eventually
@@ -267,7 +267,7 @@ def test_a_sqlite_store_loads_no_driver(tmp_path: Path) -> None:
 
 def test_a_server_elsewhere_must_prove_who_it_is_unless_the_url_says_otherwise() -> None:
     def mode(url: str) -> object:
-        return parameters(Server(url)).get("sslmode")
+        return read_parameters(Server(url)).get("sslmode")
 
     assert mode("postgresql://r@db.example.com/d") == "verify-full"
     assert mode("postgresql://r@127.0.0.1,db.example.com/d") == "verify-full"
@@ -286,9 +286,9 @@ def test_a_parameter_that_libpq_does_not_know_is_named() -> None:
 
 def test_libpqs_own_variables_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example.com")
-    assert parameters(Server("postgresql:///d"))["sslmode"] == "verify-full"
+    assert read_parameters(Server("postgresql:///d"))["sslmode"] == "verify-full"
     monkeypatch.setenv("PGSSLMODE", "require")
-    assert "sslmode" not in parameters(Server("postgresql:///d"))
+    assert "sslmode" not in read_parameters(Server("postgresql:///d"))
 
 
 def certificates(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`shell_session`: whatever happens in the block or to it, the shell is let go and the session is over."""
+"""`open_shell_session`: whatever happens in or to the block, the shell is released and the session over."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from stagedoor.session.flow import Flow
 from stagedoor.upstream.login import GatewayLogin, ShellAccount, UnreachedError
 from stagedoor.upstream.session import (
     SessionEndedError,
-    shell_session,
+    open_shell_session,
 )
 from tests.session.stages import APP01, DEV, GRANT, ORIGIN, Script, flow_of
 from tests.waiting import BOUND_S
@@ -120,7 +120,7 @@ async def settle() -> None:
 
 async def test_a_block_that_ends_closes_the_session_in_order() -> None:
     async with ssh_shell() as here:
-        async with shell_session(await here.enter(), here.login) as session:
+        async with open_shell_session(await here.enter(), here.login) as session:
             assert len(here.flow.registry) == len(here.live) == 1
             done = await session.shell.run("true")
             assert done.exit_status == 0
@@ -145,7 +145,7 @@ async def test_what_the_block_raises_says_how_the_session_ended(
 ) -> None:
     async with ssh_shell() as here:
         with pytest.raises(type(error)):
-            async with shell_session(await here.enter(), here.login):
+            async with open_shell_session(await here.enter(), here.login):
                 raise error
         await here.wait_until_empty()
         assert here.closed == [f"audit.close {end}"]
@@ -154,7 +154,7 @@ async def test_what_the_block_raises_says_how_the_session_ended(
 async def test_the_block_may_say_itself_how_it_ended() -> None:
     async with ssh_shell() as here:
         with suppress(RuntimeError):
-            async with shell_session(await here.enter(), here.login) as session:
+            async with open_shell_session(await here.enter(), here.login) as session:
                 session.end_as(End.DOWNSTREAM_LOST, "the browser went away")
                 session.end_as(End.CLOSED)
                 raise RuntimeError
@@ -166,7 +166,7 @@ async def test_a_session_that_is_revoked_is_ended_in_the_middle_of_its_block() -
     async with ssh_shell() as here:
 
         async def work() -> None:
-            async with shell_session(await here.enter(), here.login) as session:
+            async with open_shell_session(await here.enter(), here.login) as session:
                 with session.channel(ChannelRequest("exec", "true")):
                     here.flow.registry.close_all(End.REVOKED, "gone home")
                     await asyncio.Event().wait()
@@ -185,7 +185,7 @@ async def test_a_session_whose_grant_went_as_it_opened_never_begins() -> None:
         here.script.grants = [GRANT, GRANT, denied]
         begun = False
         with pytest.raises(SessionEndedError, match="no grant"):
-            async with shell_session(await here.enter(), here.login):
+            async with open_shell_session(await here.enter(), here.login):
                 begun = True
         assert not begun
         await here.wait_until_empty()
@@ -210,7 +210,7 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
         entered = await here.enter()
         here.flow.registry.close_all(end, "by hand")
         with pytest.raises(SessionEndedError, match="by hand"):
-            async with shell_session(entered, here.login):
+            async with open_shell_session(entered, here.login):
                 raise AssertionError("nobody let us in")
         assert here.closed == [f"audit.close {audited}"]
         async with asyncio.timeout(BOUND_S):
@@ -220,7 +220,7 @@ async def test_a_shell_that_never_answers_is_left_when_the_session_has_to_end(
 async def test_a_shell_with_another_host_key_is_not_logged_in_to() -> None:
     async with ssh_shell(known=False) as here:
         with pytest.raises(UnreachedError, match="no host key that the gateway knows"):
-            async with shell_session(await here.enter(), here.login):
+            async with open_shell_session(await here.enter(), here.login):
                 raise AssertionError("somebody else's shell")
         await here.wait_until_empty()
         assert here.closed == ["audit.close unreached"]
@@ -233,7 +233,7 @@ async def test_a_login_may_be_cancelled_at_any_await_and_leaves_no_shell() -> No
 
         async def log_in() -> None:
             nonlocal reached_block
-            async with shell_session(await here.enter(), here.login) as session:
+            async with open_shell_session(await here.enter(), here.login) as session:
                 reached_block = True
                 await session.shell.run("true")
                 await asyncio.Event().wait()

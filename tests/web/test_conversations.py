@@ -24,8 +24,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from stagedoor.holder.folder import connect, holder_of
-from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode, framed
+from stagedoor.holder.folder import connect, find_holder
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode, encode_framed
 from stagedoor.wire.terminal.frames import (
     Ack,
     Frame,
@@ -321,7 +321,7 @@ class Replay:
         frames, seen = FrameBuffer(), 0
         with line:
             line.settimeout(BOUND_S)
-            line.sendall(framed(Hello("", self.terminal, "", 0, Size(80, 24), Mode.WATCH)))
+            line.sendall(encode_framed(Hello("", self.terminal, "", 0, Size(80, 24), Mode.WATCH)))
             while seen < self.written:
                 for frame in frames.feed(line.recv(1 << 16)):
                     match decode(frame):
@@ -329,14 +329,14 @@ class Replay:
                             seen = at
                         case Out(at, shown):
                             seen = at + len(shown)
-                            line.sendall(framed(Ack(seen)))
+                            line.sendall(encode_framed(Ack(seen)))
 
     def end(self) -> None:
         """The holder and all that it holds, at once."""
         line = connect(self.socket)
         if line is not None:
             with line:
-                os.kill(holder_of(line), signal.SIGKILL)
+                os.kill(find_holder(line), signal.SIGKILL)
         wait_until(lambda: not self.is_held())
         if self.program is not None:
             self.program.close()

@@ -12,7 +12,7 @@ from stagedoor.listeners.web.files.transfer import (
     AHEAD_BYTES,
     ANSWERS,
     LEAST_REQUEST_BYTES,
-    blocks,
+    read_blocks,
 )
 
 
@@ -30,7 +30,7 @@ class File:
 
 
 async def read(file: File, limit: int, start: int, end: int | None) -> bytes:
-    pieces = blocks(cast(asyncssh.SFTPClientFile, file), limit, start, end)
+    pieces = read_blocks(cast(asyncssh.SFTPClientFile, file), limit, start, end)
     return b"".join([piece async for piece in pieces])
 
 

@@ -13,10 +13,10 @@ from stagedoor.listeners.web.files.fields import (
     Upload,
     attachment,
     fields_of,
-    path_of,
+    make_validators,
     printable,
-    upload_of,
-    validators,
+    read_path,
+    read_upload,
 )
 
 NAMES = st.binary(min_size=1, max_size=MAX_NAME_BYTES).filter(
@@ -43,7 +43,7 @@ def test_any_name_makes_a_header_of_one_line_that_says_the_same(path: bytes) -> 
 @given(NAMES, st.integers(0, 99))
 def test_names_made_of_a_name_fit_and_stay_in_the_folder(name: bytes, number: int) -> None:
     query = b"folder=/srv/x&size=5&id=0123456789abcdef&name=" + quote(name).encode()
-    upload = upload_of(fields_of(query))
+    upload = read_upload(fields_of(query))
     assert upload == Upload(b"/srv/x", name, 5, "0123456789abcdef")
     for path in (upload.part, upload.path(number)):
         folder, _, last = path.rpartition(b"/")
@@ -57,7 +57,7 @@ def test_names_made_of_a_name_fit_and_stay_in_the_folder(name: bytes, number: in
 @given(st.binary(max_size=200))
 def test_any_query_is_fields_or_a_refusal_of_one_line(query: bytes) -> None:
     fields = fields_of(query)
-    for parse in (path_of, upload_of):
+    for parse in (read_path, read_upload):
         refused = None
         try:
             parse(fields)
@@ -73,11 +73,11 @@ def test_a_path_is_shown_as_one_line(path: bytes) -> None:
 
 
 def test_the_home_folder_is_where_sftp_begins() -> None:
-    home = [path_of({"path": path}) for path in (b"", b"~", b"~/")]
+    home = [read_path({"path": path}) for path in (b"", b"~", b"~/")]
     assert home == [b"."] * 3
-    assert path_of({"path": b"~/a/b"}) == b"a/b"
-    assert path_of({"path": b"~//etc/passwd"}) == b"etc/passwd"
-    assert path_of({"path": b"~root/x"}) == b"~root/x"
+    assert read_path({"path": b"~/a/b"}) == b"a/b"
+    assert read_path({"path": b"~//etc/passwd"}) == b"etc/passwd"
+    assert read_path({"path": b"~root/x"}) == b"~root/x"
 
 
 def test_a_name_that_is_taken_keeps_its_ending() -> None:
@@ -91,6 +91,6 @@ def test_a_name_that_is_taken_keeps_its_ending() -> None:
 
 
 def test_what_may_change_again_within_its_second_has_no_validator() -> None:
-    assert validators(5, 1000, 1001.9) == {}
-    assert validators(5, 1000, 900) == {}, "by a clock that is ahead of ours"
-    assert validators(5, 1000, 1003)["etag"] == '"3e8-5"'
+    assert make_validators(5, 1000, 1001.9) == {}
+    assert make_validators(5, 1000, 900) == {}, "by a clock that is ahead of ours"
+    assert make_validators(5, 1000, 1003)["etag"] == '"3e8-5"'

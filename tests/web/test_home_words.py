@@ -3,7 +3,7 @@
 import pytest
 
 from stagedoor.listeners.web.pages.assets import Assets
-from stagedoor.listeners.web.pages.home import permits_in_words
+from stagedoor.listeners.web.pages.home import describe_permissions
 from stagedoor.listeners.web.pages.markup import AppEntry, PagePath, home
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
 
@@ -25,7 +25,7 @@ FORWARD, AGENT, RECORD = Permission.FORWARD, Permission.AGENT, Permission.RECORD
 def test_an_app_says_what_is_permitted_besides_entering(
     permissions: Permissions, said: str
 ) -> None:
-    assert permits_in_words(permissions) == said
+    assert describe_permissions(permissions) == said
     app = AppEntry("app01", "app01.ssh", "ready", "/app/app01", "ssh app01.ssh", permits=said)
     page = home(PagePath("", Assets()), "dev", [app], [], [], is_person=False)
     assert said in page

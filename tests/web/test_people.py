@@ -10,7 +10,7 @@ from stagedoor.client.attach.screen_writer import PresenceReport
 from stagedoor.listeners.web.terminal.people import (
     DOUBT_S,
     PresenceNotifier,
-    admitted_numbers,
+    list_admitted_numbers,
     with_levels,
 )
 from stagedoor.listeners.web.terminal.presence import group_by_place
@@ -47,7 +47,7 @@ def known(people: People) -> list[tuple[str, IdentityLevel]]:
 def after(
     people: People, here: list[PresenceEntry], before: frozenset[int] = frozenset()
 ) -> set[int]:
-    return admitted_numbers(people, here, before)
+    return list_admitted_numbers(people, here, before)
 
 
 def test_those_whom_the_gateway_let_in_have_names() -> None:

@@ -5,7 +5,7 @@ from stagedoor.admin.presence import (
     TYPING_ONE_PERSON,
     WATCHING,
     WATCHING_ONE_PERSON,
-    why_crowded,
+    explain_crowd,
 )
 from stagedoor.model.denial import Reason
 from stagedoor.model.presence import PresenceEntry
@@ -23,7 +23,7 @@ def visits(
 
 def why(present: list[PresenceEntry]) -> str | None:
     """Why the last of these is refused."""
-    denial = why_crowded(present, present[-1].session)
+    denial = explain_crowd(present, present[-1].session)
     assert denial is None or denial.reason is Reason.OVERLOADED
     return denial and denial.message
 
@@ -51,4 +51,4 @@ def test_those_who_watch_never_keep_one_out_who_types() -> None:
 
 
 def test_one_who_has_gone_meanwhile_is_not_refused() -> None:
-    assert why_crowded(visits(100), "gone") is None
+    assert explain_crowd(visits(100), "gone") is None

@@ -18,7 +18,7 @@ from stagedoor.wire.terminal.asciicast import (
     decode_header,
     encode_event,
     encode_header,
-    last_event_at,
+    find_last_event_time,
     resize,
 )
 
@@ -187,10 +187,10 @@ def test_the_last_event_is_found_at_the_end_of_a_file(
     last = decode_event(lines[-1], 1).at
     before = encode_header(AsciicastHeader(80, 24, 0))[-cut:] if cut else b"\n"
     whole = (before if before.endswith(b"\n") else b"\n") + b"".join(lines)
-    assert last_event_at(whole) == last
-    assert last_event_at(whole + b'[9e9, "o", "being wr') == last
+    assert find_last_event_time(whole) == last
+    assert find_last_event_time(whole + b'[9e9, "o", "being wr') == last
 
 
 @pytest.mark.parametrize("tail", [b"", b"x", b"\n", b'[1, "o", "cut off"]\n', b"nonsense\nmore\n"])
 def test_where_no_whole_event_is_there_is_no_last_one(tail: bytes) -> None:
-    assert last_event_at(tail) is None
+    assert find_last_event_time(tail) is None

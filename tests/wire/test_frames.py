@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode, framed
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode, encode_framed
 from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     MAX_FRAME_BYTES,
@@ -124,7 +124,7 @@ def test_any_bytes_are_a_frame_or_one_error(received: bytes) -> None:
 def test_a_stream_gives_the_same_frames_however_it_is_cut(
     sent: list[Frame], data: st.DataObject
 ) -> None:
-    stream = b"".join(framed(frame) for frame in sent)
+    stream = b"".join(encode_framed(frame) for frame in sent)
     buffer, received, at = FrameBuffer(), [], 0
     while at < len(stream):
         step = data.draw(st.integers(1, 200))

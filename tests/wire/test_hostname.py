@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.model.hostname import valid_host_pattern
-from stagedoor.wire.http.fields import is_known, names_address, parse_host
+from stagedoor.model.hostname import is_valid_host_pattern
+from stagedoor.wire.http.fields import is_address_host, is_known, parse_host
 
 NAMES = frozenset({"shell.example.com", "*.apps.example.com"})
 
@@ -42,8 +42,8 @@ def test_without_a_list_only_addresses_and_this_machine() -> None:
 
 
 def test_names_for_the_settings() -> None:
-    assert valid_host_pattern("shell.example.com")
-    assert valid_host_pattern("*.example.com")
+    assert is_valid_host_pattern("shell.example.com")
+    assert is_valid_host_pattern("*.example.com")
     for wrong in (
         "",
         "*",
@@ -53,7 +53,7 @@ def test_names_for_the_settings() -> None:
         "-a.example",
         "a..b",
     ):
-        assert not valid_host_pattern(wrong)
+        assert not is_valid_host_pattern(wrong)
 
 
 @given(st.text(max_size=80))
@@ -61,4 +61,4 @@ def test_anything_has_an_answer(host: str) -> None:
     name = parse_host(host)
     assert name is None or name == name.lower()
     if is_known(host, frozenset()):
-        assert name == "localhost" or (name is not None and names_address(name))
+        assert name == "localhost" or (name is not None and is_address_host(name))

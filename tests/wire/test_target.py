@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.name import valid_name
-from stagedoor.model.target import Target, valid_app, valid_environment, valid_label
+from stagedoor.model.name import is_valid_name
+from stagedoor.model.target import Target, is_valid_app, is_valid_environment, is_valid_label
 from stagedoor.wire.target import (
     MAX_SHOWN_CHARS,
     parse_target,
@@ -348,16 +348,18 @@ def test_a_name_is_shown_without_what_could_harm_a_terminal_and_not_at_length() 
 
 
 def test_labels_apps_and_environments() -> None:
-    assert valid_label("a" * 63)
-    assert valid_label("ssh")
-    assert not any(map(valid_label, ["", "-a", "a-", "A", "a.b", "a\n", "ä", "a" * 64]))
-    assert valid_app("a" * 59)
-    assert not any(map(valid_app, ["", "a" * 60, "a-ssh", "A", "a\n"]))
-    assert valid_environment("prod")
-    assert not any(map(valid_environment, ["", "ssh", "a.b"]))
+    assert is_valid_label("a" * 63)
+    assert is_valid_label("ssh")
+    assert not any(map(is_valid_label, ["", "-a", "a-", "A", "a.b", "a\n", "ä", "a" * 64]))
+    assert is_valid_app("a" * 59)
+    assert not any(map(is_valid_app, ["", "a" * 60, "a-ssh", "A", "a\n"]))
+    assert is_valid_environment("prod")
+    assert not any(map(is_valid_environment, ["", "ssh", "a.b"]))
 
 
 def test_user_names_need_no_quoting_anywhere() -> None:
-    assert all(map(valid_name, ["alice", "a", "alice.smith", "alice@example.com", "ci-bot_1", "7"]))
+    assert all(
+        map(is_valid_name, ["alice", "a", "alice.smith", "alice@example.com", "ci-bot_1", "7"])
+    )
     hostile = ["", "Alice", "a:b", "a,b", "-a", ".a", "a b", "a\n", "é", "../x", "a" * 65]
-    assert not any(map(valid_name, hostile))
+    assert not any(map(is_valid_name, hostile))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagedoor.wire.http.fields import device_of
+from stagedoor.wire.http.fields import describe_device
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 
@@ -22,4 +22,4 @@ WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
     ],
 )  # fmt: skip
 def test_a_device_has_the_words_of_a_person_and_no_others(header: str, device: str) -> None:
-    assert device_of(header) == device
+    assert describe_device(header) == device

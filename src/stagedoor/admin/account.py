@@ -12,7 +12,7 @@ from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
-from stagedoor.store.people import keys_of
+from stagedoor.store.people import list_keys
 from stagedoor.store.sessions import last_used, list_sessions, list_users_inside
 
 LAST_SESSIONS = 5
@@ -56,7 +56,7 @@ class AccountService:
         def load() -> Sequence[KeyRecord]:
             # From the store, not from memory: a user who has just added a key wants to see it.
             with self._database.read() as transaction:
-                return keys_of(transaction, identity.name)
+                return list_keys(transaction, identity.name)
 
         return await ask(load)
 

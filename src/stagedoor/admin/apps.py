@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from stagedoor.admin.kubernetes import cluster_of, defaults_of, kit_of, replica
+from stagedoor.admin.kubernetes import connect_cluster, defaults_of, find_replica_name, read_kit
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import ClusterError, Kind, Object
 from stagedoor.model.denial import Denial
@@ -118,7 +118,7 @@ class Apps:
             self._cluster,
             app,
             settings.instead if isinstance(settings, WrongSettings) else settings,
-            kit_of(self._settings) or UNNAMED_KIT,
+            read_kit(self._settings) or UNNAMED_KIT,
         )
         return explain(target, app, settings, derived, await self._egress_problem(namespace, app))
 
@@ -207,8 +207,12 @@ class Apps:
 @asynccontextmanager
 async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
     """Open the cluster's apps as they are now. Raises StagedoorError if no namespace can be listed."""
-    cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
-    shells = KubernetesShells(cluster, settings.kubernetes.by_environment, f"{replica()}/admin")
+    cluster = connect_cluster(
+        settings, "stagedoor", find_replica_name(), lambda part, problem: None
+    )
+    shells = KubernetesShells(
+        cluster, settings.kubernetes.by_environment, f"{find_replica_name()}/admin"
+    )
     shells.start()
     try:
         await shells.synced(SYNC_S)
@@ -226,8 +230,12 @@ async def open_apps(settings: Settings) -> AsyncIterator[Apps]:
 
 async def list_targets(settings: Settings, *, within_s: float) -> list[Target]:
     """List the targets that are known within `within_s` seconds. Raises SettingsError."""
-    cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
-    shells = KubernetesShells(cluster, settings.kubernetes.by_environment, f"{replica()}/admin")
+    cluster = connect_cluster(
+        settings, "stagedoor", find_replica_name(), lambda part, problem: None
+    )
+    shells = KubernetesShells(
+        cluster, settings.kubernetes.by_environment, f"{find_replica_name()}/admin"
+    )
     shells.start()
     try:
         await shells.synced(within_s)

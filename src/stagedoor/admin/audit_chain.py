@@ -9,17 +9,17 @@ from stagedoor.audit.chain import (
     Chain,
     ChainLink,
     Line,
-    checkpoint_event,
     claim_of,
-    removed_event,
-    statement,
+    make_checkpoint_event,
+    make_removed_event,
+    make_statement,
 )
 from stagedoor.keys.files import PrivateKey, load_or_create
 from stagedoor.keys.signing import sign
 from stagedoor.model.event import EventKind
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, Transaction
-from stagedoor.store.journal import append, last_of_kind, remove_entries, select_entries
+from stagedoor.store.journal import append, find_last_of_kind, remove_entries, select_entries
 
 PAGE = 200
 """The events that are in memory at once. One may have 64 KiB of command lines."""
@@ -28,7 +28,7 @@ REMOVE_AT_ONCE = 5000
 """The events that one transaction removes: no event can be written meanwhile."""
 
 
-def audit_key(settings: Settings) -> PrivateKey:
+def load_audit_key(settings: Settings) -> PrivateKey:
     """Return the key that signs checkpoints, and create it if there is none. Raises KeyFileError."""
     return load_or_create(settings.audit_key_file, "stagedoor audit")
 
@@ -72,7 +72,7 @@ class ChainReader:
             return None
         if page[0].seq > self._chain.link.seq + 1:
             # Numbers are missing if a transaction was rolled back or events were removed.
-            removed = last_of_kind(transaction, EventKind.AUDIT_REMOVED)
+            removed = find_last_of_kind(transaction, EventKind.AUDIT_REMOVED)
             claim = claim_of(removed.event.fields) if removed else None
             if claim is not None and self._chain.link.seq < claim.seq < page[0].seq:
                 self._chain = Chain(claim)
@@ -81,7 +81,9 @@ class ChainReader:
 
 def _start_of_chain(transaction: Transaction, at_most: int) -> ChainLink:
     """Return the link of the last checkpoint up to the number `at_most`, or the chain's beginning."""
-    checkpoint = last_of_kind(transaction, EventKind.AUDIT_CHECKPOINT, at_most) if at_most else None
+    checkpoint = (
+        find_last_of_kind(transaction, EventKind.AUDIT_CHECKPOINT, at_most) if at_most else None
+    )
     claim = claim_of(checkpoint.event.fields) if checkpoint else None
     return claim or ChainLink()
 
@@ -123,7 +125,7 @@ class Checkpoints:
         """Read the chain up to now and return it. Raises StoreError."""
         if self._reader is None:
             with self._database.read() as transaction:
-                newest = last_of_kind(transaction, EventKind.AUDIT_CHECKPOINT)
+                newest = find_last_of_kind(transaction, EventKind.AUDIT_CHECKPOINT)
             self._reader = ChainReader(self._database, newest.seq - 1 if newest else 0)
         while self._reader.read():
             pass
@@ -144,8 +146,8 @@ class Checkpoints:
             chain = self._reader.chain
             if chain.unsigned == 0:
                 return False
-            signature, key = sign(self._key(), statement(chain.link), NAMESPACE)
-            event = checkpoint_event(chain.link, signature, key, self._instance, now)
+            signature, key = sign(self._key(), make_statement(chain.link), NAMESPACE)
+            event = make_checkpoint_event(chain.link, signature, key, self._instance, now)
             append(transaction, [event])
         return True
 
@@ -176,5 +178,5 @@ def remove_delivered(
         count = remove_entries(transaction, last.seq)
         if count == 0:  # another gateway has removed them
             return 0
-        append(transaction, [removed_event(last, count, instance, now)])
+        append(transaction, [make_removed_event(last, count, instance, now)])
     return count

@@ -14,8 +14,8 @@ from typing import Protocol
 from stagedoor.audit.chain import Line
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import EventKind
-from stagedoor.model.secure_url import shown_url
-from stagedoor.net.syslog import SyslogConnection, syslog_context
+from stagedoor.model.secure_url import show_url
+from stagedoor.net.syslog import SyslogConnection, make_syslog_context
 from stagedoor.settings.audit import SinkSettings
 from stagedoor.settings.careful import read_secret
 
@@ -83,7 +83,7 @@ class SyslogSink:
     def __init__(self, sink: SinkSettings) -> None:
         context = None
         if sink.scheme == "syslog+tls":
-            context = syslog_context(sink.ca_file, sink.certificate_file, sink.key_file)
+            context = make_syslog_context(sink.ca_file, sink.certificate_file, sink.key_file)
         self._host = platform.node()
         self._connection = SyslogConnection(*sink.server, context)
 
@@ -153,9 +153,9 @@ class HttpsSink:
         try:
             status = post(self._trust, self._url, headers, body, POST_LIMIT_S)
         except NoAnswerError as error:
-            raise StagedoorError(f"{shown_url(self._url)}: {error}") from None
+            raise StagedoorError(f"{show_url(self._url)}: {error}") from None
         if not 200 <= status < 300:
-            raise StagedoorError(f"{shown_url(self._url)}: it answered {status}")
+            raise StagedoorError(f"{show_url(self._url)}: it answered {status}")
 
     def check(self) -> None:
         """Do nothing: every request was confirmed."""
@@ -200,7 +200,7 @@ class FileSink:
             size = os.fstat(self._fd).st_size
             start = max(0, size - _TAIL_BYTES)
             tail = os.pread(self._fd, size - start, start)
-            seq, whole = last_seq_of(tail)
+            seq, whole = read_last_seq(tail)
             os.ftruncate(self._fd, start + whole)
         except OSError as error:
             raise self._error(error) from None
@@ -275,7 +275,7 @@ class FileSink:
         return StagedoorError(f"{self._path} cannot be written: {error.strerror or error}")
 
 
-def last_seq_of(tail: bytes) -> tuple[int | None, int]:
+def read_last_seq(tail: bytes) -> tuple[int | None, int]:
     """Return the number of the last whole line of a file, and the length of its whole lines in bytes.
 
     `tail` is the end of the file. The number is None if there is no whole line. Raises ValueError unless that

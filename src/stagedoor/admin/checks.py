@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 
 from stagedoor.authn.passwords import hash_password
-from stagedoor.authn.tokens import token_id
+from stagedoor.authn.tokens import parse_token_id
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.name import FORM, valid_name
+from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.model.selector import ALL_USERS
 
 MIN_PASSWORD_CHARS = 8
@@ -34,7 +34,7 @@ def check_name(name: str, kind: str) -> None:
     A name has lower case only, so that no two names look alike, and no colon, which ends the name in HTTP
     Basic (RFC 7617 §2).
     """
-    if not valid_name(name):
+    if not is_valid_name(name):
         raise RefusedError(f"{name!r} is no {kind} name: {FORM}")
 
 
@@ -55,7 +55,7 @@ def check_password(password: str) -> None:
         )
     if not password.isprintable():
         raise RefusedError("a password holds no control characters; this one does")
-    if token_id(password) is not None:
+    if parse_token_id(password) is not None:
         raise RefusedError("this is a token; a password of that form could not be used")
 
 

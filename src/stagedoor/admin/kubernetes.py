@@ -32,12 +32,12 @@ OnProblem = Callable[[str, str | None], None]
 """Called with the name of a part and why it fails, or None when it works again."""
 
 
-def replica() -> str:
+def find_replica_name() -> str:
     """Return the name of this machine or pod among the gateway's replicas."""
     return os.environ.get("POD_NAME") or platform.node() or "localhost"
 
 
-def cluster_of(
+def connect_cluster(
     settings: Settings, component: str, instance: str, on_problem: OnProblem
 ) -> KubeCluster:
     """Return the cluster that the settings name. Raises SettingsError."""
@@ -74,14 +74,16 @@ def election_of(
     )
 
 
-async def leader_report(
+async def report_leader(
     settings: Settings, within_s: float, now: Callable[[], float] = time.time
 ) -> LeaderReport | str:
     """Return which controller leads and the namespaces it serves, or why the cluster did not answer.
 
     It waits at most `within_s` seconds.
     """
-    cluster = cluster_of(settings, "stagedoor", replica(), lambda part, problem: None)
+    cluster = connect_cluster(
+        settings, "stagedoor", find_replica_name(), lambda part, problem: None
+    )
     try:
         async with asyncio.timeout(within_s):
             namespace, name = _lease_namespace(settings, cluster), CONTROLLER_LEASE
@@ -100,10 +102,10 @@ def _lease_namespace(settings: Settings, cluster: KubeCluster) -> str:
     return namespace or cluster.namespace
 
 
-def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) -> KubernetesShells:
+def build_shells(settings: Settings, instance: str, on_problem: OnProblem) -> KubernetesShells:
     """Return the gateway's shells in the running event loop. The caller starts them. Raises SettingsError."""
-    holder = f"{replica()}/{instance}"
-    cluster = cluster_of(settings, "stagedoor-gateway", holder, on_problem)
+    holder = f"{find_replica_name()}/{instance}"
+    cluster = connect_cluster(settings, "stagedoor-gateway", holder, on_problem)
     authorise = settings.kubernetes.authorise
     return KubernetesShells(
         cluster,
@@ -119,7 +121,7 @@ def kubernetes_shells(settings: Settings, instance: str, on_problem: OnProblem) 
 
 
 def _derive_context(settings: Settings, on_problem: OnProblem) -> DeriveContext | None:
-    kit = kit_of(settings)
+    kit = read_kit(settings)
     if not settings.kubernetes.register or kit is None:
         return None
     return DeriveContext(
@@ -127,7 +129,7 @@ def _derive_context(settings: Settings, on_problem: OnProblem) -> DeriveContext 
     )
 
 
-def kit_of(settings: Settings) -> Kit | None:
+def read_kit(settings: Settings) -> Kit | None:
     """Return the kit for shells, or None if the settings name none. Raises SettingsError."""
     wanted = settings.controller
     if wanted.kit_image is None:
@@ -162,7 +164,7 @@ def defaults_of(settings: Settings) -> AppSettings:
 def check_settings(settings: Settings) -> None:
     """Check what the settings name, without asking the cluster. Raises SettingsError."""
     load(settings.kubernetes.kubeconfig)
-    kit_of(settings)
+    read_kit(settings)
     if settings.kubernetes.controller and settings.controller.kit_image is None:
         raise SettingsError(
             "kubernetes.controller needs controller.kit_image, the image with sshd for the shells "

@@ -6,7 +6,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import RefusedError
 from stagedoor.store.copy import copy_rows
 from stagedoor.store.database import open_database
-from stagedoor.store.liveness.instances import LockState, instances_folder, lock_state
+from stagedoor.store.liveness.instances import LockState, find_instances_folder, lock_state
 
 
 def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
@@ -14,7 +14,7 @@ def migrate_store(service: AdminService, file: Path) -> dict[str, int]:
 
     Raises StoreError, and RefusedError if a gateway still uses `file` or the service's store is not empty.
     """
-    folder = instances_folder(file.parent)
+    folder = find_instances_folder(file.parent)
     for lock in sorted(folder.glob("*.lock")):
         if lock_state(folder, lock.stem) is LockState.LIVES:
             raise RefusedError(f"a gateway runs on {file}; stop it first, so that nothing is lost")

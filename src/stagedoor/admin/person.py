@@ -8,7 +8,7 @@ from stagedoor.admin.sign_ins import list_sign_ins
 from stagedoor.model.errors import NotFoundError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, User
-from stagedoor.model.selector import subjects_of
+from stagedoor.model.selector import list_subjects
 from stagedoor.store import people
 from stagedoor.store.people import TokenState
 from stagedoor.store.policy import read_policy
@@ -38,20 +38,20 @@ class UserState:
     sessions: list[SessionRecord]
 
 
-def user_state(service: AdminService, name: str) -> UserState:
+def read_user_state(service: AdminService, name: str) -> UserState:
     """Return all that the store has about the user. Raises NotFoundError, StoreError."""
     with service.database.read() as transaction:
         policy = read_policy(transaction)
         user = policy.all_users.get(name)
         if user is None:
             raise NotFoundError.with_mend(f"there is no user {name}", "see `stagedoor user list`")
-        subjects = subjects_of(name, user.groups)
-        provided = identities.provided_groups_of(transaction, name)
+        subjects = list_subjects(name, user.groups)
+        provided = identities.list_provided_groups(transaction, name)
         accounts = [
             account for owner, account in identities.list_accounts(transaction) if owner == name
         ]
-        keys = people.keys_of(transaction, name)
-        tokens = people.tokens_of(transaction, name)
+        keys = people.list_keys(transaction, name)
+        tokens = people.list_tokens(transaction, name)
     return UserState(
         user,
         name in policy.disabled,

@@ -34,7 +34,7 @@ TYPING_ONE_PERSON = 16
 """More than the few windows of a user: an attachment whose connection broke counts until that is noticed."""
 
 
-def why_crowded(present: Sequence[PresenceEntry], session: str) -> Denial | None:
+def explain_crowd(present: Sequence[PresenceEntry], session: str) -> Denial | None:
     """Return why the attachment of `session` has to end, or None if there is room for it.
 
     `present` are all attachments to its terminal, including this one.
@@ -91,14 +91,14 @@ class PresenceService:
         """Store that a session is attached to a terminal, for the other users there to see.
 
         `looks` is true for a session that only watches. Return a denial with the reason OVERLOADED if there
-        are too many (`why_crowded`); then nothing is stored.
+        are too many (`explain_crowd`); then nothing is stored.
         """
         at = (str(target), terminal)
 
         def write() -> Denial | None:
             attachments.attach(self._database, session, *at, looks=looks, share=share)
             # Read after writing: of several sessions that come at once, each sees the ones before it.
-            denial = why_crowded(
+            denial = explain_crowd(
                 _present(attachments.list_attachments(self._database, at=at)), session
             )
             if denial is not None:

@@ -18,12 +18,12 @@ from stagedoor.model.policy import Policy
 from stagedoor.model.session import AccessMethod
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.recording.folder import RecordingEntry, ending, kept
+from stagedoor.recording.folder import RecordingEntry, kept, read_ending
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sessions import SessionRecord, find_sessions
 from stagedoor.wire.target import parse_login
-from stagedoor.wire.terminal.asciicast import last_event_at
+from stagedoor.wire.terminal.asciicast import find_last_event_time
 
 PAGE = 50
 """Recordings on one page."""
@@ -199,7 +199,7 @@ def _with_duration(recording: UserRecording) -> UserRecording:
         return recording
     for most in _TAIL_BYTES:
         try:
-            lasts_s = last_event_at(ending(recording.path, recording.size, most))
+            lasts_s = find_last_event_time(read_ending(recording.path, recording.size, most))
         except OSError:
             return recording  # removed meanwhile
         if lasts_s is not None or most >= recording.size:

@@ -18,7 +18,7 @@ from stagedoor.settings.careful import is_planted, open_unplanted
 from stagedoor.settings.file import load_settings
 from stagedoor.settings.settings import STORE_FILE, Settings
 from stagedoor.store import backup as stores
-from stagedoor.store.liveness.instances import LockState, instances_folder, lock_state
+from stagedoor.store.liveness.instances import LockState, find_instances_folder, lock_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _write_settings(tar: tarfile.TarFile, settings_file: Path) -> None:
 
 def _refuse_running(settings: Settings) -> None:
     """Raise RefusedError if a gateway runs on the data folder."""
-    for folder in (instances_folder(settings.data_dir), settings.data_dir / "gateways"):
+    for folder in (find_instances_folder(settings.data_dir), settings.data_dir / "gateways"):
         for lock in sorted(folder.glob("*.lock")):
             if lock_state(folder, lock.stem) is LockState.LIVES:
                 raise RefusedError(

@@ -21,10 +21,10 @@ from stagedoor.admin.checks import (
     check_subject,
     hash_new_password,
 )
-from stagedoor.authn.tokens import MintedToken, mint, token_id
+from stagedoor.authn.tokens import MintedToken, mint, parse_token_id
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.grant import GrantRule
-from stagedoor.model.name import valid_name
+from stagedoor.model.name import is_valid_name
 from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.settings.settings import Settings
@@ -97,7 +97,7 @@ def account() -> str:
     except KeyError:
         name = str(uid)
     sudo_user = os.environ.get("SUDO_USER", "")
-    if uid == 0 and valid_name(sudo_user):
+    if uid == 0 and is_valid_name(sudo_user):
         name = f"{name}({sudo_user})"
     return f"{name}@{platform.node()}"
 
@@ -240,7 +240,7 @@ def revoke_token(service: AdminService, id_or_token: str) -> str:
 
     Raises NotFoundError, StoreError.
     """
-    name = token_id(id_or_token) or id_or_token
+    name = parse_token_id(id_or_token) or id_or_token
     with service.change("token.revoke", revokes=True) as change:
         user = people.remove_token(change.transaction, name)
         change.fields |= {"user": user, "token": name}

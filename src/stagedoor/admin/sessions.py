@@ -8,7 +8,7 @@ from stagedoor.admin.service import AdminService
 from stagedoor.model.errors import NotFoundError, RefusedError, StoreError
 from stagedoor.store import sessions as rows
 from stagedoor.store.journal import Filter, JournalEntry, before_last, read_entries
-from stagedoor.store.liveness.instances import close_lost, instances_folder
+from stagedoor.store.liveness.instances import close_lost, find_instances_folder
 from stagedoor.store.sessions import SessionRecord
 
 __all__ = [
@@ -83,7 +83,7 @@ def close_orphaned_sessions(service: AdminService) -> list[str]:
     """Write to the audit the ends of sessions whose workers died. Return the sessions' ids."""
     return close_lost(
         service.database,
-        instances_folder(service.data_dir),
+        find_instances_folder(service.data_dir),
         now=service.clock(),
         instance=service.instance,
     )
@@ -99,7 +99,7 @@ def wait_closed(
     """Wait until these sessions are closed. Return the ids of those still open after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
-        still = rows.still_open(service.database, session_ids)
+        still = rows.list_open_among(service.database, session_ids)
         if not still or time.monotonic() >= deadline:
             return still
         sleep(0.1)

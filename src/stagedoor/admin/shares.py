@@ -7,7 +7,7 @@ from stagedoor.admin import service as admin
 from stagedoor.model.identity import Identity
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import password_mark
+from stagedoor.model.webpass import hash_password_mark
 from stagedoor.store import shares
 
 ID_BYTES = 6
@@ -40,7 +40,7 @@ def make_share(
         now + lasts_s,
         host.credential_id,
         host.scopes,
-        password_mark(host.password_hash),
+        hash_password_mark(host.password_hash),
     )
     with service.change("share.create") as change:
         shares.add_share(change.transaction, share, now)

@@ -17,7 +17,7 @@ SHOWN_CHARS = 12
 reveals nothing of the cookie."""
 
 
-def shown_id(sign_in: bytes) -> str:
+def show_id(sign_in: bytes) -> str:
     """Return a sign-in's id as lists and the audit show it."""
     return sign_in.hex()[:SHOWN_CHARS]
 
@@ -65,7 +65,7 @@ def end_sign_ins(
                     identities.require_proof(change.transaction, opened.name, at)
                 change.fields |= {
                     "user": opened.name,
-                    "sign_in": shown_id(opened.id),
+                    "sign_in": show_id(opened.id),
                     "why": reason,
                 }
         except NotFoundError:
@@ -90,13 +90,13 @@ def end_by_provider(service: AdminService, candidate: RefreshCandidate, why: str
             if not has_turn:
                 raise NotFoundError("another process has refreshed it since")
             # The answer holds for all followers too; each must end before another takes over its token.
-            for follower in answers.followers(change.transaction, sign_in):
+            for follower in answers.list_followers(change.transaction, sign_in):
                 with suppress(NotFoundError):
                     passes.end_sign_in(change.transaction, follower, message, at)
             user = passes.end_sign_in(change.transaction, sign_in, message, at)
             change.fields |= {
                 "user": user,
-                "sign_in": shown_id(sign_in),
+                "sign_in": show_id(sign_in),
                 "provider": provider,
                 "why": why,
             }
@@ -123,7 +123,7 @@ def end_all_by_provider(
             passes.end_sign_in(change.transaction, sign_in, message, service.clock())
         except NotFoundError:
             continue
-        ended.append(shown_id(sign_in))
+        ended.append(show_id(sign_in))
     change.fields |= {"sign_ins": " ".join(ended), "subject": subject}
     change.unchanged = not ended
     return len(ended)

@@ -96,12 +96,14 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def statement(link: ChainLink) -> str:
+def make_statement(link: ChainLink) -> str:
     """Return the text that a checkpoint signs."""
     return f"{link.seq} {link.digest}\n"
 
 
-def checkpoint_event(link: ChainLink, signature: str, key: str, instance: str, now: float) -> Event:
+def make_checkpoint_event(
+    link: ChainLink, signature: str, key: str, instance: str, now: float
+) -> Event:
     """Return a checkpoint for `link`.
 
     `signature` is that of `statement(link)`, as `ssh-keygen -Y sign` writes it; `key` its fingerprint.
@@ -115,7 +117,7 @@ def checkpoint_event(link: ChainLink, signature: str, key: str, instance: str, n
     return Event(now, EventKind.AUDIT_CHECKPOINT, instance, fields=MappingProxyType(fields))
 
 
-def removed_event(link: ChainLink, count: int, instance: str, now: float) -> Event:
+def make_removed_event(link: ChainLink, count: int, instance: str, now: float) -> Event:
     """`count` events were removed from the store, of which `link` was the last."""
     fields: dict[str, Plain] = {"through": link.seq, "sha256": link.digest, "events": count}
     return Event(now, EventKind.AUDIT_REMOVED, instance, fields=MappingProxyType(fields))

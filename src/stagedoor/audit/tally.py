@@ -12,7 +12,7 @@ from types import MappingProxyType
 from stagedoor.model.denial import Reason
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import AccessMethod
-from stagedoor.model.source import Address, source_network
+from stagedoor.model.source import Address, find_source_network
 from stagedoor.model.units import MINUTE_S
 
 COUNTED = frozenset(
@@ -61,7 +61,7 @@ class DenialCounts:
         """Return whether this denial gets an event of its own; if not, `count` it."""
         if reason in COUNTED or self._written.total() >= TOTAL_SHARE:
             return False
-        source = source_network(address)
+        source = find_source_network(address)
         if self._written[source] >= SOURCE_SHARE:
             return False
         self._begin(now)
@@ -71,7 +71,7 @@ class DenialCounts:
     def count(self, reason: Reason, way: AccessMethod, address: Address, now: float) -> None:
         """Add one to the sums."""
         self._begin(now)
-        source = source_network(address)
+        source = find_source_network(address)
         if source not in self._sources:
             if len(self._sources) >= SOURCES:
                 source = OTHERS

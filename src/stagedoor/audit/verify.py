@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stagedoor.audit.chain import NOTHING, ChainLink, claim_of, digest, statement
+from stagedoor.audit.chain import NOTHING, ChainLink, claim_of, digest, make_statement
 from stagedoor.model.event import EventKind
 
 REMEMBERED = 20_000
@@ -86,7 +86,7 @@ def verify(
     """Look at lines, each with its file's name and its number there, without newlines.
 
     `trusted` are the fingerprints of the keys that may sign, None for any. `against` are checkpoints
-    of another copy, already checked (`checkpoints`): lines that they speak of must be here.
+    of another copy, already checked (`read_checkpoints`): lines that they speak of must be here.
     """
     looking = _Verification(check, trusted, tuple(against))
     try:
@@ -96,7 +96,7 @@ def verify(
     return looking.report
 
 
-def checkpoints(
+def read_checkpoints(
     lines: Iterable[tuple[str, int, bytes]],
     check: CheckSignature,
     *,
@@ -246,7 +246,7 @@ def _signed(line: _Line, check: CheckSignature) -> tuple[ChainLink | None, str |
         return None, None
     assert isinstance(fields, dict), "it has a claim"
     signature = fields.get("signature")
-    key = check(statement(claim), signature) if isinstance(signature, str) else None
+    key = check(make_statement(claim), signature) if isinstance(signature, str) else None
     return claim, key if key == fields.get("key") else None
 
 

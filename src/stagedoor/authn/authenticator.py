@@ -8,17 +8,22 @@ from functools import partial
 from types import MappingProxyType
 
 from stagedoor.authn import passwords
-from stagedoor.authn.decide import CheckPassword, confirm, decide, wrong_password
-from stagedoor.authn.decide_key import Trust, decide_key, revoked_now
+from stagedoor.authn.decide import CheckPassword, confirm, decide, deny_password
+from stagedoor.authn.decide_key import Trust, decide_key, explain_revocation
 from stagedoor.authn.passes import identity_of
 from stagedoor.authn.passwords import PoolLimit, VerifiedPasswords, VerifyPool
 from stagedoor.authn.throttle import Key, Throttle, ThrottleLimits, key
-from stagedoor.model.credential import Credential, KeyCredential, PasswordCredential, login_secret
+from stagedoor.model.credential import (
+    Credential,
+    KeyCredential,
+    PasswordCredential,
+    find_login_secret,
+)
 from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
 from stagedoor.model.rate import Rate, SiteRates
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin, SignInPass, pass_id
 
@@ -40,7 +45,7 @@ class VerifyLimits:
     """The limits on what passwords may cost a worker.
 
     At most `threads` argon2 verifications run at once, each using one CPU and 64 MiB. `waiting`
-    more may queue; one source (see `model.source.source_network`) may hold `waiting_per_source` of
+    more may queue; one source (see `model.source.find_source_network`) may hold `waiting_per_source` of
     both. `failures` limits the wrong passwords of one source, whatever the names. A verified
     password is accepted for `remember_s` seconds without another verification, and at most
     `remembered` passwords are remembered.
@@ -109,7 +114,7 @@ class Authenticator:
             return UNREAD  # no credential is called wrong, and no try counts
         if isinstance(credential, KeyCredential):
             return await self._deny_stale(self._judge_key(credential, source))
-        if (secret := login_secret(credential)) is not None:
+        if (secret := find_login_secret(credential)) is not None:
             name = credential.name if isinstance(credential, PasswordCredential) else None
             return await self._judge_login(secret, name, source)
         verdict = decide(self._policy(), credential, self._now())
@@ -150,7 +155,7 @@ class Authenticator:
             )
         trust = self._trust()
         # While the revocation list cannot be read, new logins are refused but sessions go on.
-        return None if isinstance(trust, Denial) else revoked_now(credential, trust)
+        return None if isinstance(trust, Denial) else explain_revocation(credential, trust)
 
     def _judge_key(self, credential: KeyCredential, source: Source) -> Identity | Denial:
         trust = self._trust()
@@ -176,7 +181,7 @@ class Authenticator:
 
         Each wrong secret costs a query of the store, so wrong ones are counted.
         """
-        network, now = source_network(source.address), self._now()
+        network, now = find_source_network(source.address), self._now()
         if self._stray_logins.take(network, now) is None:
             return _throttled(
                 "too many logins that are over came from your "
@@ -215,7 +220,7 @@ class Authenticator:
 
         # When one source shows the same credential several times at once (ssh, scp and an editor
         # start together), that is one try and one verification.
-        network = source_network(source.address)
+        network = find_source_network(source.address)
         task = self._running.get((seal, network))
         if task is None:
             denial = self._start(bucket, network, now)
@@ -273,7 +278,7 @@ class Authenticator:
         verdict = (
             confirm(self._policy(), check)
             if is_right
-            else wrong_password(check.name, self._policy())
+            else deny_password(check.name, self._policy())
         )
         if isinstance(verdict, Identity):
             self._throttle.record_success(bucket)
@@ -304,7 +309,7 @@ class Authenticator:
 
 def _verify(check: CheckPassword) -> bool:
     """Verify the password. Runs in a thread, and takes the same time for an unknown name."""
-    is_right = passwords.verify(check.password_hash or passwords.dummy_hash(), check.password)
+    is_right = passwords.verify(check.password_hash or passwords.make_dummy_hash(), check.password)
     return is_right and check.password_hash is not None
 
 

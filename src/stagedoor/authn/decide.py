@@ -1,14 +1,14 @@
 """The judgement of passwords and tokens by the policy. Pure.
 
 A token is judged at once. Checking a password takes time, so the answer may be `CheckPassword`:
-the caller verifies the hash, then calls `confirm` or `wrong_password`.
+the caller verifies the hash, then calls `confirm` or `deny_password`.
 """
 
 import hmac
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from stagedoor.authn.tokens import hash_token, token_id
+from stagedoor.authn.tokens import hash_token, parse_token_id
 from stagedoor.model.credential import PasswordCredential, TokenCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
@@ -50,7 +50,7 @@ def decide(
     """
     if credential is None:
         return MISSING
-    shown_id = token_id(credential.secret)
+    shown_id = parse_token_id(credential.secret)
     if isinstance(credential, PasswordCredential):
         if shown_id is None:
             user = policy.users.get(credential.name)
@@ -58,7 +58,7 @@ def decide(
                 credential.name, credential.secret, user.password_hash if user else None
             )
         claimed: str | None = credential.name
-        wrong = wrong_password(credential.name, policy)
+        wrong = deny_password(credential.name, policy)
     else:
         claimed = None
         wrong = Denial.with_mend(
@@ -104,11 +104,11 @@ def confirm(policy: Policy, checked: CheckPassword) -> Identity | Denial:
     """Return the identity of a verified password, if the user still exists with the same password."""
     user = policy.users.get(checked.name)
     if user is None or user.password_hash is None or user.password_hash != checked.password_hash:
-        return wrong_password(checked.name, policy)
+        return deny_password(checked.name, policy)
     return Identity(user.name, user.groups, Method.PASSWORD, password_hash=checked.password_hash)
 
 
-def wrong_password(name: str, policy: Policy) -> Denial:
+def deny_password(name: str, policy: Policy) -> Denial:
     """Return the one denial for every password that is not accepted.
 
     It is the same for a wrong password, an unknown name, a user without a password, and a user

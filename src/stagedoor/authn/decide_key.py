@@ -13,7 +13,7 @@ from stagedoor.model.credential import KeyCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.policy import Policy
-from stagedoor.model.source import Source, within
+from stagedoor.model.source import Source, is_within
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin
 from stagedoor.wire.ssh.blob import fingerprint
@@ -56,7 +56,7 @@ def decide_key(
             denial = _deny("a certificate that its CA did not sign")
         if denial is not None:
             return denial
-    revoked = revoked_now(credential, trust)
+    revoked = explain_revocation(credential, trust)
     if revoked is not None:
         return revoked
     if certificate is not None:
@@ -90,13 +90,13 @@ def is_of_sign_in(certificate: Certificate, trust: Trust) -> bool:
     )
 
 
-def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
+def explain_revocation(credential: KeyCredential, trust: Trust) -> Denial | None:
     """Return why a key that was accepted may no longer be used, or None while it may.
 
     As in sshd(8), the expiry of a certificate does not end the connections that it opened.
     """
     certificate = credential.certificate
-    revoked = revoked_key(credential.key, trust.revocations)
+    revoked = deny_revoked_key(credential.key, trust.revocations)
     if revoked is not None or certificate is None:
         return revoked
     denial = _check_ca(certificate, trust)
@@ -107,7 +107,7 @@ def revoked_now(credential: KeyCredential, trust: Trust) -> Denial | None:
     return None
 
 
-def revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
+def deny_revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
     """Return a denial if this key, a blob, was revoked, or None."""
     if revocations.holds_key(key):
         return _revoked(f"the key {fingerprint(key)}")
@@ -203,7 +203,7 @@ def _allows(addresses: str, source: Source) -> bool:
         networks = tuple(ip_network(text) for text in addresses.split(","))
     except ValueError:
         return False
-    return within(source.address, networks)
+    return is_within(source.address, networks)
 
 
 def _named(certificate: Certificate) -> str:

@@ -20,7 +20,7 @@ from stagedoor.model.webpass import (
     TicketPurpose,
     WebPass,
     WebSession,
-    password_mark,
+    hash_password_mark,
 )
 
 SIGN_IN_AGAIN = "sign in again"
@@ -97,11 +97,11 @@ def _issued_to(identity: Identity, id_: bytes) -> dict[str, Any]:
         "method": identity.method,
         "credential_id": identity.credential_id,
         "scopes": identity.scopes,
-        "password_mark": password_mark(identity.password_hash),
+        "password_mark": hash_password_mark(identity.password_hash),
     }
 
 
-def renewed_end(shown: SignInPass, now: float, lifetimes: Lifetimes) -> float | None:
+def renew_end(shown: SignInPass, now: float, lifetimes: Lifetimes) -> float | None:
     """Return the new end of a sign-in that was just used, or None to leave it as it is.
 
     Each renewal is a change of the policy that every worker reads, so a sign-in is renewed at most
@@ -118,7 +118,7 @@ def is_use_stale(shown: SignInPass, now: float) -> bool:
     return shown.last_used_at is None or now - shown.last_used_at >= USE_S
 
 
-def on_password_of(user: User, scopes: tuple[str, ...] | None = None) -> Identity:
+def make_link_identity(user: User, scopes: tuple[str, ...] | None = None) -> Identity:
     """Return the identity of an administrator's link for `user`. It ends when the password changes."""
     return Identity(
         user.name, user.groups, Method.PASSWORD, scopes=scopes, password_hash=user.password_hash

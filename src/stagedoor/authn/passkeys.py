@@ -54,7 +54,7 @@ class NewPasskey:
     sign_count: int
 
 
-def passkey_id(credential_id: bytes) -> str:
+def derive_passkey_id(credential_id: bytes) -> str:
     """Return our id of a passkey: 64 bits of its credential id's digest, in hexadecimal."""
     return hashlib.sha256(credential_id).hexdigest()[:_ID_CHARS]
 
@@ -64,7 +64,7 @@ def user_handle(name: str) -> bytes:
     return hashlib.sha256(f"stagedoor passkeys of {name}".encode()).digest()
 
 
-def registration_options(
+def make_registration_options(
     rp: RelyingParty, user: str, known: Sequence[PasskeyRecord], challenge: bytes
 ) -> dict[str, Any]:
     """Return the options for making a passkey, as JSON (§5.4).
@@ -98,10 +98,10 @@ def read_registration(
         or credential.public_key.get(3) not in _ALGORITHMS
     ):
         return NOT_RIGHT
-    return NewPasskey(passkey_id(credential.credential_id), bytes(credential), data.counter)
+    return NewPasskey(derive_passkey_id(credential.credential_id), bytes(credential), data.counter)
 
 
-def assertion_options(
+def make_assertion_options(
     rp: RelyingParty, known: Sequence[PasskeyRecord], challenge: bytes
 ) -> dict[str, Any]:
     """Return the options for proving possession of a passkey, as JSON (§5.5).
@@ -115,15 +115,15 @@ def assertion_options(
     return dict(options)
 
 
-def shown_passkey(response: Response) -> str | None:
+def read_passkey_id(response: Response) -> str | None:
     """Return the id of the passkey that a response names, not verified, or None if it names none."""
     try:
-        return passkey_id(AuthenticationResponse.from_dict(response).raw_id)
+        return derive_passkey_id(AuthenticationResponse.from_dict(response).raw_id)
     except Exception:  # as above
         return None
 
 
-def shown_challenge(response: Response) -> bytes | None:
+def read_challenge(response: Response) -> bytes | None:
     """Return the challenge that a response names, or None if it names none of 16 to 64 bytes.
 
     Do not trust it before `read_assertion` or `read_registration` has verified the response.

@@ -39,7 +39,7 @@ def verify(password_hash: str, password: str) -> bool:
 
 
 @cache
-def dummy_hash() -> str:
+def make_dummy_hash() -> str:
     """Return a hash that no known password matches, with the current parameters.
 
     Passwords for an unknown name are verified against it, so that they take as long as wrong

@@ -17,7 +17,7 @@ Tokens are not throttled: 256 bits cannot be guessed. Each worker process counts
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from stagedoor.model.source import Address, source_network
+from stagedoor.model.source import Address, find_source_network
 from stagedoor.model.units import MINUTE_S
 
 Key = tuple[str, str]
@@ -26,7 +26,7 @@ _NAME_LIMIT = 128
 
 def key(name: str, address: Address) -> Key:
     """Return the key of a bucket. For each source, all names longer than any user's share one bucket."""
-    return (name if len(name) <= _NAME_LIMIT else "", source_network(address))
+    return (name if len(name) <= _NAME_LIMIT else "", find_source_network(address))
 
 
 @dataclass(slots=True)

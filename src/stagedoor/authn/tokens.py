@@ -24,7 +24,7 @@ class MintedToken:
     secret_hash: bytes = field(repr=False)
 
 
-def token_id(text: str) -> str | None:
+def parse_token_id(text: str) -> str | None:
     """Return the public id in a token, or None if `text` does not have a token's form."""
     match = _FORM.fullmatch(text)
     return match[1] if match else None

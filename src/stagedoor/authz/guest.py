@@ -11,12 +11,12 @@ from dataclasses import replace
 from stagedoor.authz.decide import (
     authorise,
     changes_at,
-    earliest,
-    in_scope,
-    known,
-    longest,
-    matching,
-    permitted,
+    check_credential,
+    combine_permissions,
+    find_earliest,
+    find_longest,
+    is_in_scope,
+    list_matching,
 )
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant, Guest
@@ -25,7 +25,7 @@ from stagedoor.model.permission import Permission, deny_permission
 from stagedoor.model.policy import Policy
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
-from stagedoor.model.webpass import password_mark
+from stagedoor.model.webpass import hash_password_mark
 
 RECORDED = frozenset({Permission.RECORD})
 """All that a guest's grant may say."""
@@ -42,21 +42,21 @@ def by_share(
 
     A share that has ended and one that never existed are refused in the same words.
     """
-    until = known(policy, identity, now)
+    until = check_credential(policy, identity, now)
     if isinstance(until, Denial):
         return until
     share = policy.shares.get(share_id)
     if share is None or share.expires_at <= now:
         return Denial(Reason.NO_GRANT, OVER)
-    host = host_of(policy, share)
+    host = identify_host(policy, share)
     basis = host if isinstance(host, Denial) else authorise(policy, host, share.target, now)
     if isinstance(basis, Denial):
         return Denial(Reason.NO_GRANT, f"{share.host} may not share this terminal any more")
-    if not in_scope(identity.scopes, share.target):
+    if not is_in_scope(identity.scopes, share.target):
         return _out_of_scope(identity)
     own = authorise(policy, identity, share.target, now) if share.typing else None
     may_type = isinstance(own, Grant)
-    ends_at = earliest(
+    ends_at = find_earliest(
         share.expires_at,
         basis.expires_at,
         until,
@@ -64,8 +64,8 @@ def by_share(
     )
     user = policy.users[identity.name]
     rules = (
-        *matching(policy, policy.users[share.host], share.target, now),
-        *matching(policy, user, share.target, now),
+        *list_matching(policy, policy.users[share.host], share.target, now),
+        *list_matching(policy, user, share.target, now),
     )
     return Grant(
         identity,
@@ -73,7 +73,7 @@ def by_share(
         basis.rule_id,
         ends_at,
         Guest(share.terminal, share.host, share.id, may_type),
-        permitted(rules) & RECORDED,
+        combine_permissions(rules) & RECORDED,
         changes_at(rules, ends_at),
     )
 
@@ -87,24 +87,24 @@ def by_rule(
     now: float,
 ) -> Grant | Denial:
     """Return a grant if a rule permits `identity` to watch this terminal, which belongs to `host`."""
-    until = known(policy, identity, now)
+    until = check_credential(policy, identity, now)
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
-    rules = matching(policy, user, target, now)
-    rule = longest(rules, Permission.WATCH)
+    rules = list_matching(policy, user, target, now)
+    rule = find_longest(rules, Permission.WATCH)
     if rule is None:
         return deny_permission(Permission.WATCH, user.name, target)
-    if not in_scope(identity.scopes, target):
+    if not is_in_scope(identity.scopes, target):
         return _out_of_scope(identity)
-    ends_at = earliest(rule.expires_at, until)
+    ends_at = find_earliest(rule.expires_at, until)
     return Grant(
         identity,
         target,
         rule.id,
         ends_at,
         Guest(terminal, host, None),
-        permitted(rules) & RECORDED,
+        combine_permissions(rules) & RECORDED,
         changes_at(rules, ends_at),
     )
 
@@ -126,13 +126,13 @@ def again(policy: Policy, grant: Grant, now: float) -> Grant | Denial:
     return verdict
 
 
-def host_of(policy: Policy, share: Share) -> Identity | Denial:
+def identify_host(policy: Policy, share: Share) -> Identity | Denial:
     """Return the identity of the host when they shared. A changed password ends the share."""
     user = policy.users.get(share.host)
     if user is None:
         return Denial(Reason.NO_GRANT, OVER)
     by_password = share.method is Method.PASSWORD
-    if by_password and password_mark(user.password_hash) != share.password_mark:
+    if by_password and hash_password_mark(user.password_hash) != share.password_mark:
         return Denial(Reason.NO_GRANT, OVER)
     return Identity(
         user.name,

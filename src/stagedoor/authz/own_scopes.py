@@ -7,20 +7,20 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import covers_target, subjects_of
+from stagedoor.model.selector import has_match, list_subjects
 from stagedoor.wire.target import MAX_SHOWN_CHARS, parse_login
 
 MOST_SCOPES = 20
 _SHOWN_RULES = 10
 
 
-def own_scopes(
+def restrict_scopes(
     policy: Policy, user: User, wanted: Sequence[str], now: float
 ) -> tuple[str, ...] | Denial:
     """Return the scopes for `wanted`: apps (`app01`, `app01.staging`), or patterns of the user's grants.
 
     Whether one pattern is within another is not worked out: a pattern is taken if a grant says the same.
-    A scope without an environment is for all of them (`authz.decide.in_scope`), and so needs a grant
+    A scope without an environment is for all of them (`authz.decide.is_in_scope`), and so needs a grant
     that is.
     """
     if len(wanted) > MOST_SCOPES:
@@ -36,7 +36,7 @@ def own_scopes(
 
 
 def _entering(policy: Policy, user: User, now: float) -> list[GrantRule]:
-    subjects = subjects_of(user.name, user.groups)
+    subjects = list_subjects(user.name, user.groups)
     return [
         rule
         for rule in in_force(policy.grants, now)
@@ -49,7 +49,7 @@ def _covered(word: str, rules: Sequence[GrantRule]) -> str | None:
     target = parse_login(word)
     if target is None:
         return word if word in map(_named, rules) else None
-    if any(covers_target(rule.app_pattern, rule.environment_pattern, target) for rule in rules):
+    if any(has_match(rule.app_pattern, rule.environment_pattern, target) for rule in rules):
         return target.login_name
     return None
 

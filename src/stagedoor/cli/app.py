@@ -12,7 +12,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.version import full_version
+from stagedoor.cli.version import describe_version
 from stagedoor.model.errors import StagedoorError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -84,7 +84,7 @@ class Commands(click.Group):
 def show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Print the version and exit, if the flag is given."""
     if value and not ctx.resilient_parsing:
-        click.echo(f"stagedoor {full_version()}")
+        click.echo(f"stagedoor {describe_version()}")
         ctx.exit()
 
 

@@ -19,7 +19,7 @@ from stagedoor.model.errors import NotFoundError, RefusedError, StagedoorError
 from stagedoor.model.policy import Policy
 from stagedoor.model.shell import ShellState, StartStep
 from stagedoor.model.target import Target
-from stagedoor.serve.parts.shells import shells_of
+from stagedoor.serve.parts.shells import build_shells
 from stagedoor.serve.prepare import check_kubernetes
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.target import parse_target
@@ -195,7 +195,7 @@ def _settings_rows(settings: Settings, sessions: Counter[str]) -> list[dict[str,
         address = f"{entry.host}:{entry.port}"
         rows.append(_row(target, "static", "", address, "", sessions[str(target)]))
     if settings.shells.local:
-        local = shells_of(settings, Policy).local
+        local = build_shells(settings, Policy).local
         for target in local.targets():
             state = asyncio.run(local.observe(target)).value
             rows.append(_row(target, "local", state, "", "", sessions[str(target)]))

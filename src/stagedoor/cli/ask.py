@@ -5,7 +5,7 @@ import sys
 import click
 
 
-def new_password(name: str, *, from_stdin: bool) -> str:
+def ask_new_password(name: str, *, from_stdin: bool) -> str:
     """Ask for a new password for `name`, twice without echo, or read the first line of stdin.
 
     Raises click.UsageError if there is no terminal to ask at, or no password on stdin.

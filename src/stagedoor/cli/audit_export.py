@@ -10,7 +10,7 @@ import click
 from stagedoor.admin import audit_chain as audit_chain
 from stagedoor.admin.service import AdminService, open_service
 from stagedoor.audit.chain import NAMESPACE
-from stagedoor.audit.verify import Report, checkpoints
+from stagedoor.audit.verify import Report, read_checkpoints
 from stagedoor.audit.verify import verify as verify_lines
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
@@ -68,7 +68,7 @@ def _sign(service: AdminService, settings: Settings) -> None:
     """Sign a checkpoint if possible. A full disk or a missing key must not prevent the export."""
     try:
         signing = audit_chain.Checkpoints(
-            service.database, lambda: audit_chain.audit_key(settings), service.instance
+            service.database, lambda: audit_chain.load_audit_key(settings), service.instance
         )
         signing.write(service.clock())
     except StagedoorError as error:
@@ -79,7 +79,7 @@ def _sign(service: AdminService, settings: Settings) -> None:
 @click.pass_obj
 def key(installation: Installation) -> None:
     """Print the public key that signs checkpoints."""
-    click.echo(f"{public_line(audit_chain.audit_key(installation.settings))} stagedoor audit")
+    click.echo(f"{public_line(audit_chain.load_audit_key(installation.settings))} stagedoor audit")
 
 
 @click.command(
@@ -112,7 +112,7 @@ def verify(
     --key every signature is accepted, and the fingerprints are printed for you to compare.
     """
     trusted = frozenset(_fingerprints(keys)) if keys else None
-    others = checkpoints(_lines((against,)), _signer, trusted=trusted) if against else []
+    others = read_checkpoints(_lines((against,)), _signer, trusted=trusted) if against else []
     if against and not others:
         raise RefusedError(
             f"{against} has no checkpoint{' by a key given' if trusted else ''}, so nothing to compare with"

@@ -9,8 +9,8 @@ from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import NotFoundError, StagedoorError
 from stagedoor.settings.audit import SinkSettings
-from stagedoor.store.deliveries import position
-from stagedoor.store.journal import last_seq
+from stagedoor.store.deliveries import read_position
+from stagedoor.store.journal import read_last_seq
 
 
 @click.group()
@@ -28,8 +28,8 @@ def list_(installation: Installation, json_: bool) -> None:
         open_service(installation.settings, create=False) as service,
         service.database.read() as transaction,
     ):
-        last = last_seq(transaction)
-        positions = [(entry, position(transaction, entry.name)) for entry in sinks]
+        last = read_last_seq(transaction)
+        positions = [(entry, read_position(transaction, entry.name)) for entry in sinks]
     if json_:
         return show.as_json(
             [
@@ -93,7 +93,7 @@ def _try(service: AdminService, settings: SinkSettings) -> None:
     opened = open_sink(settings)
     try:
         with service.database.read() as transaction:
-            last = last_seq(transaction)
+            last = read_last_seq(transaction)
         lines = ChainReader(service.database, last - 1).read()
         if not lines:
             raise StagedoorError("the audit is empty yet, so there is nothing to send")

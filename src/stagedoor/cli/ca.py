@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 
 from stagedoor.admin.certificates.authorities import (
-    ca_in,
     host_ca,
-    host_ca_line,
-    public_half,
-    user_ca_line,
+    load_ca,
+    read_host_ca,
+    read_public_half,
+    read_user_ca,
 )
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
@@ -50,11 +50,11 @@ def show_(
     `user` is for a server's TrustedUserCAKeys, `host` for developers.
     """
     if ca_file is not None:
-        line = ca_in(ca_file).public_line()
+        line = load_ca(ca_file).public_line()
     elif which == "user":
-        line = user_ca_line(installation.settings)
+        line = read_user_ca(installation.settings)
     else:
-        line = host_ca_line(installation.settings)
+        line = read_host_ca(installation.settings)
     _put(f"{line} stagedoor {which} CA", output)
 
 
@@ -102,8 +102,8 @@ def sign_host(
     if expires is None:
         raise click.BadParameter("a host certificate must end some day", param_hint="--expires")
     now = time.time()
-    authority = ca_in(ca_file) if ca_file is not None else host_ca(installation.settings)
-    _put(authority.sign_host(public_half(file), names, expires - now), output)
+    authority = load_ca(ca_file) if ca_file is not None else host_ca(installation.settings)
+    _put(authority.sign_host(read_public_half(file), names, expires - now), output)
 
 
 def _put(line: str, output: Path | None) -> None:

@@ -89,11 +89,11 @@ def _passkeys(service: AdminService) -> Iterator[tuple[str, str]]:
 
 
 def _sign_ins(service: AdminService) -> Iterator[tuple[str, str]]:
-    from stagedoor.admin.sign_ins import list_sign_ins, shown_id
+    from stagedoor.admin.sign_ins import list_sign_ins, show_id
 
     for record in list_sign_ins(service):
         sign_in = record.sign_in
-        yield shown_id(sign_in.id), f"{sign_in.name} {sign_in.source or ''}"
+        yield show_id(sign_in.id), f"{sign_in.name} {sign_in.source or ''}"
 
 
 recording_ids = _offer(_recordings)
@@ -113,7 +113,7 @@ def _subjects(current: Policy) -> list[tuple[str, str]]:
 subjects = _of_policy(_subjects)
 
 
-def permissions(
+def complete_permissions(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Complete the last one of several permissions between commas."""
@@ -126,13 +126,13 @@ def permissions(
     ]
 
 
-def settings_targets(settings: Settings) -> list[Target]:
+def list_settings_targets(settings: Settings) -> list[Target]:
     """Return the targets of the static and the local shells."""
     targets = [Target(entry.app, entry.environment) for entry in settings.shells.static]
     return targets + [Target(entry.app, entry.environment) for entry in settings.shells.local]
 
 
-def cluster_targets(settings: Settings) -> list[Target]:
+def list_cluster_targets(settings: Settings) -> list[Target]:
     """Return the targets of the cluster, none if the settings name no cluster.
 
     Raises StagedoorError if the cluster does not answer within COMPLETE_S.
@@ -153,7 +153,7 @@ def app_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     given = ctx.find_root().params.get("settings_file")
     try:
         settings = Installation(Path(given) if given else None).settings
-        names = settings_targets(settings) + cluster_targets(settings)
+        names = list_settings_targets(settings) + list_cluster_targets(settings)
     except StagedoorError:
         return []  # an error message would break the command line
     shown = sorted({str(target).removesuffix(".ssh") for target in names})

@@ -13,10 +13,10 @@ from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.laptop_command import with_options
 from stagedoor.laptop.doctor import judge
-from stagedoor.laptop.doctor.path import path_options, walk_to
+from stagedoor.laptop.doctor.path import find_path, walk_to
 from stagedoor.laptop.options import DOCTOR, reach_options
 from stagedoor.wire.check import run_checks
-from stagedoor.wire.finding import Result, exit_code, result_row, result_text
+from stagedoor.wire.finding import Result, exit_code, render_row, render_text
 
 if TYPE_CHECKING:
     from stagedoor.settings.settings import Settings
@@ -70,7 +70,7 @@ def doctor(
         settings, results = _gateway(installation, silent=json)
     else:
         config_file = None if ssh_config is None else str(ssh_config)
-        wish = path_options(host, how, given, os.environ, config_file, idle)
+        wish = find_path(host, how, given, os.environ, config_file, idle)
         settings, results = None, _print_results(walk_to(wish), silent=json)
     if bundle is not None:
         # Imported here, since only this option needs it.
@@ -78,19 +78,19 @@ def doctor(
 
         write_bundle(bundle, settings, results, _extra(settings))
     if json:
-        show.as_json([result_row(result) for result in results])
+        show.as_json([render_row(result) for result in results])
     if code := exit_code(finding for _, finding in results):
         sys.exit(code)
 
 
 def _gateway(installation: Installation, *, silent: bool) -> "tuple[Settings | None, list[Result]]":
     # Imported here, since it loads every protocol, and a developer's machine may lack those libraries.
-    from stagedoor.serve.doctor.gateway import gateway_checks, settings_finding
+    from stagedoor.serve.doctor.gateway import list_checks, settings_finding
 
     settings, finding = settings_finding(installation.settings_file)
     results = _print_results([("settings", finding)], silent=silent)
     if settings is not None:
-        checks = gateway_checks(settings, installation.settings_file)
+        checks = list_checks(settings, installation.settings_file)
         results += _print_results(run_checks(checks), silent=silent)
     return settings, results
 
@@ -110,5 +110,5 @@ def _print_results(results: Iterable[Result], *, silent: bool) -> list[Result]:
     for result in results:
         listed.append(result)
         if not silent:
-            click.echo(result_text(result), nl=False)
+            click.echo(render_text(result), nl=False)
     return listed

@@ -12,10 +12,10 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import (
-    cluster_targets,
+    complete_permissions,
     grant_ids,
-    permissions,
-    settings_targets,
+    list_cluster_targets,
+    list_settings_targets,
     subjects,
     user_names,
 )
@@ -28,10 +28,10 @@ from stagedoor.model.permission import (
     Permission,
     Permissions,
     combine_permissions,
-    in_order,
     parse_permissions,
+    sort_permissions,
 )
-from stagedoor.model.selector import covers_target, subjects_of
+from stagedoor.model.selector import has_match, list_subjects
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 
@@ -69,7 +69,7 @@ def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PERMISSION,…",
             multiple=True,
             callback=_parse,
-            shell_complete=permissions,
+            shell_complete=complete_permissions,
             help="Permissions to take away.",
         ),
         click.option(
@@ -77,7 +77,7 @@ def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PERMISSION,…",
             multiple=True,
             callback=_parse,
-            shell_complete=permissions,
+            shell_complete=complete_permissions,
             help=f"Permissions to add: {', '.join(p for p in Permission if p not in DEFAULT)}.",
         ),
     ):
@@ -220,7 +220,7 @@ def list_(
     """List the grants; with options, only those that match."""
     with open_service(installation.settings, create=False) as service:
         groups = admin.require_user(service, user).groups if user is not None else ()
-        subjects = None if user is None else subjects_of(user, groups)
+        subjects = None if user is None else list_subjects(user, groups)
         rules = [
             rule
             for rule in admin.policy(service).grants
@@ -247,7 +247,7 @@ def row(rule: GrantRule, now: float) -> dict[str, str]:
     return {
         "id": str(rule.id),
         "subject": rule.subject,
-        "permissions": ", ".join(in_order(rule.permissions)),
+        "permissions": ", ".join(sort_permissions(rule.permissions)),
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
         "ends": show.ends(rule.expires_at, now),
@@ -266,11 +266,11 @@ def remove(installation: Installation, number: str) -> None:
 
 def _unknown(settings: Settings, rule: GrantRule) -> str | None:
     """Return a warning about a rule that covers no known app, else None."""
-    known = settings_targets(settings)
+    known = list_settings_targets(settings)
     if _is_any_covered(rule, known):
         return None
     try:
-        known += cluster_targets(settings)
+        known += list_cluster_targets(settings)
     except StagedoorError:
         return None  # the cluster may have such an app
     if _is_any_covered(rule, known):
@@ -285,9 +285,7 @@ def _unknown(settings: Settings, rule: GrantRule) -> str | None:
 
 
 def _is_any_covered(rule: GrantRule, known: Iterable[Target]) -> bool:
-    return any(
-        covers_target(rule.app_pattern, rule.environment_pattern, target) for target in known
-    )
+    return any(has_match(rule.app_pattern, rule.environment_pattern, target) for target in known)
 
 
 def _environments(settings: Settings) -> list[str]:
@@ -306,7 +304,7 @@ def _id(number: str) -> int:
 
 
 def _list(rule: GrantRule) -> str:
-    return ", ".join(in_order(rule.permissions))
+    return ", ".join(sort_permissions(rule.permissions))
 
 
 def _print_grant(rule: GrantRule) -> None:
@@ -327,7 +325,7 @@ def document(rule: GrantRule) -> dict[str, object]:
     return {
         "id": rule.id,
         "subject": rule.subject,
-        "permissions": list(in_order(rule.permissions)),
+        "permissions": list(sort_permissions(rule.permissions)),
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
         "expires_at": show.iso(rule.expires_at),

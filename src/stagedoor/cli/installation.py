@@ -21,9 +21,9 @@ class Installation:
     @property
     def file(self) -> Path:
         """The path of the settings file, which need not exist."""
-        from stagedoor.settings.file import default_settings_file
+        from stagedoor.settings.file import find_settings_file
 
-        return self.settings_file or default_settings_file()
+        return self.settings_file or find_settings_file()
 
     @cached_property
     def settings(self) -> "Settings":

@@ -7,7 +7,7 @@ import click
 
 from stagedoor.cli.laptop_command import with_options
 from stagedoor.cli.show import examples
-from stagedoor.cli.this_program import this_program
+from stagedoor.cli.this_program import find_this_program
 from stagedoor.laptop import main as laptop
 from stagedoor.laptop.login_result import DENIED, EXITS, EXPIRED, NOT_LOGGED_IN
 from stagedoor.laptop.options import LOGIN, LOGOUT, WHOAMI
@@ -55,5 +55,5 @@ def whoami(**given: Any) -> None:
 
 def _run(command: str, given: dict[str, Any]) -> None:
     """Run a command the same way as the client that gateways serve."""
-    program = list(this_program())
+    program = list(find_this_program())
     sys.exit(laptop.report_errors(lambda: laptop.run_command(command, given, program)))

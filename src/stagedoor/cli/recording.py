@@ -19,10 +19,10 @@ from stagedoor.admin.service import AdminService, open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import recording_ids, user_names
 from stagedoor.cli.installation import Installation
-from stagedoor.client.attach.locale_name import is_utf8, language
+from stagedoor.client.attach.locale_name import find_locale, is_utf8
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, size
-from stagedoor.recording.playback import paced
+from stagedoor.recording.playback import pace_events
 from stagedoor.wire.oneline import printable
 from stagedoor.wire.terminal import output_parser as drawing
 from stagedoor.wire.terminal.asciicast import (
@@ -166,7 +166,7 @@ def play(
         if sys.stdout.isatty():
             _play(reader, speed, idle_limit_s)
         else:
-            for _, text in paced(reader.events()):
+            for _, text in pace_events(reader.events()):
                 click.echo(text, nl=False)
     _about_end(reader)
     if changed:
@@ -266,8 +266,8 @@ def _about_end(reader: AsciicastReader) -> None:
 def _play(reader: AsciicastReader, speed: float, idle_limit_s: float | None) -> None:
     """Play a recording in this terminal, with keys to pause and end it."""
     modes = Modes()
-    pieces = paced(
-        reader.events(), speed=speed, idle_limit_s=idle_limit_s, utf8=is_utf8(language())
+    pieces = pace_events(
+        reader.events(), speed=speed, idle_limit_s=idle_limit_s, utf8=is_utf8(find_locale())
     )
     with _keys() as keys:
         try:

@@ -7,7 +7,7 @@ import click
 from stagedoor.admin.certificates.authorities import check_keys
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
-from stagedoor.serve.prepare import certificate_warning, check
+from stagedoor.serve.prepare import check, warn_of_certificate
 from stagedoor.serve.process import run_process
 from stagedoor.serve.supervisor.supervisor import serve_forever
 
@@ -30,7 +30,7 @@ def serve(installation: Installation, *, only_check: bool) -> None:
     if only_check:
         checked = check(installation.settings_file)
         check_keys(checked.settings)
-        warning = certificate_warning(checked.settings, time.time())
+        warning = warn_of_certificate(checked.settings, time.time())
         click.echo(f"{checked.name} is right, with the files that it names.")
         if warning is not None:
             show.note(f"Attention: {warning}.")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from stagedoor.admin.certificates.authorities import host_ca_line
+from stagedoor.admin.certificates.authorities import read_host_ca
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.show import examples
-from stagedoor.cli.this_program import this_program
+from stagedoor.cli.this_program import find_this_program
 from stagedoor.client import sshconfig
 from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.source import host_port
@@ -115,7 +115,7 @@ def ssh_config(
         host_ca=tuple(_public_key(file) for file in host_ca_files)
         or (_own_host_ca(installation.settings, known_hosts),),
         user=user,
-        client=(*this_program(), "tunnel") if client is None else _words(client),
+        client=(*find_this_program(), "tunnel") if client is None else _words(client),
         client_options=_client_options(token_file, ca_file),
         environments=environments,
         login_name=login_name,
@@ -176,7 +176,7 @@ def _own_host_ca(settings: Settings, known_hosts: Path) -> str:
     """Return this gateway's host CA as a line. Raises SettingsError if ssh trusts another one already."""
     how = "give the gateway's with --host-ca FILE, which an administrator has"
     try:
-        line = host_ca_line(settings)
+        line = read_host_ca(settings)
     except StagedoorError as error:
         raise SettingsError(f"no host CA to trust: {how}; {error}") from None
     trusted = sshconfig.trusted_cas(known_hosts)

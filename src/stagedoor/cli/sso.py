@@ -12,31 +12,31 @@ import click
 from stagedoor.admin import service as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
-from stagedoor.cli.complete import cluster_targets, settings_targets, user_names
+from stagedoor.cli.complete import list_cluster_targets, list_settings_targets, user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.model.errors import RefusedError, StagedoorError
-from stagedoor.model.permission import in_order
+from stagedoor.model.permission import sort_permissions
 from stagedoor.model.target import Target
 from stagedoor.oidc.errors import OidcError
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.mapping import find_claim, map_claims
 from stagedoor.oidc.provider import Provider
-from stagedoor.oidc.request import Tokens, new_attempt
-from stagedoor.oidc.reserved_names import why_reserved
+from stagedoor.oidc.request import Tokens, make_attempt
+from stagedoor.oidc.reserved_names import explain_reserved
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.provider_accounts import (
     Outcome,
+    judge_person,
     link_account,
     list_linked_accounts,
-    outcome_of,
     unlink_account,
 )
 from stagedoor.signin.providers import (
+    find_provider,
     open_client,
-    provider_named,
+    read_rules,
     reserved_names,
-    rules_of,
 )
 from stagedoor.wire.oneline import folded
 
@@ -63,17 +63,17 @@ def test(installation: Installation, name: str | None, json_: bool) -> None:
     It opens no session here. It shows the claims from the provider, the user and groups that they are mapped
     to, and the grants of that user. NAME may be left out if there is only one provider.
     """
-    provider = provider_named(installation.settings, name)
+    provider = find_provider(installation.settings, name)
     try:
         claims, tokens, offered = asyncio.run(_sign_in(provider))
-        mapped = map_claims(claims.all, rules_of(provider))
+        mapped = map_claims(claims.all, read_rules(provider))
     except OidcError as error:
         raise RefusedError(f"{provider.name}: {error}") from None
     settings = installation.settings
-    reserved = why_reserved(mapped.name, reserved_names(settings), _apps(settings))
+    reserved = explain_reserved(mapped.name, reserved_names(settings), _apps(settings))
     with open_service(installation.settings, create=False) as service:
-        outcome = outcome_of(mapped, admin.policy(service), reserved)
-    hints = scope_hints(offered, provider, claims, tokens)
+        outcome = judge_person(mapped, admin.policy(service), reserved)
+    hints = suggest_scopes(offered, provider, claims, tokens)
     came = tokens.refresh_token is not None
     if json_:
         return show.as_json(_document(claims, outcome) | {"refresh_token": came, "hints": hints})
@@ -124,7 +124,7 @@ def link(installation: Installation, user: str, subject: str, provider: str | No
     This is for users who existed before single sign-on: a person named alice at the provider is never taken
     for the user alice because of the name alone.
     """
-    named = provider_named(installation.settings, provider)
+    named = find_provider(installation.settings, provider)
     with open_service(installation.settings, create=False) as service:
         link_account(service, user, named, subject)
     show.note(f"{user} can sign in with {named.name}.")
@@ -140,7 +140,7 @@ def unlink(installation: Installation, subject: str, provider: str | None) -> No
     The user stays, but loses the groups from the provider. Sessions opened by its sign-ins end within
     seconds.
     """
-    named = provider_named(installation.settings, provider)
+    named = find_provider(installation.settings, provider)
     with open_service(installation.settings, create=False) as service:
         user = unlink_account(service, named, subject)
     show.note(f"{user} cannot sign in with {named.name} any more.")
@@ -148,10 +148,10 @@ def unlink(installation: Installation, subject: str, provider: str | None) -> No
 
 def _apps(settings: Settings) -> list[Target]:
     try:
-        return settings_targets(settings) + cluster_targets(settings)
+        return list_settings_targets(settings) + list_cluster_targets(settings)
     except StagedoorError as error:
         show.note(f"The apps of the cluster are not considered: {error}")
-        return settings_targets(settings)
+        return list_settings_targets(settings)
 
 
 async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Provider]:
@@ -160,7 +160,7 @@ async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Prov
     Raises OidcError, RefusedError.
     """
     client = open_client(provider, time.time)
-    attempt = new_attempt(os.urandom)
+    attempt = make_attempt(os.urandom)
     url = await client.authorization_url(attempt)
     show.note(f"1. Open this address in a browser and sign in:\n\n{url}\n")
     show.note(
@@ -172,7 +172,7 @@ async def _sign_in(provider: SingleSignOnSettings) -> tuple[Claims, Tokens, Prov
     return claims, tokens, await client.provider()
 
 
-def scope_hints(
+def suggest_scopes(
     offered: Provider, settings: SingleSignOnSettings, claims: Claims, tokens: Tokens
 ) -> list[str]:
     """Return a hint for each scope that would improve sign-ins. Pure."""
@@ -219,7 +219,7 @@ def _document(claims: Claims, outcome: Outcome) -> dict[str, Any]:
                 "subject": rule.subject,
                 "app": rule.app_pattern,
                 "environment": rule.environment_pattern,
-                "permissions": list(in_order(rule.permissions)),
+                "permissions": list(sort_permissions(rule.permissions)),
                 "expires_at": show.iso(rule.expires_at),
             }
             for rule in outcome.grants
@@ -263,7 +263,7 @@ def _print(claims: Claims, outcome: Outcome) -> None:
                 "subject": rule.subject,
                 "app": rule.app_pattern,
                 "environment": rule.environment_pattern,
-                "permits": ", ".join(in_order(rule.permissions)),
+                "permits": ", ".join(sort_permissions(rule.permissions)),
                 "expires": show.ends(rule.expires_at, now),
             }
             for rule in outcome.grants

@@ -10,7 +10,7 @@ from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.model.session import AccessMethod
 from stagedoor.serve.metrics import definitions as of
-from stagedoor.serve.status import Status, problems, read_status
+from stagedoor.serve.status import Status, list_problems, read_status
 from stagedoor.wire.finding import Finding, exit_code
 
 CODES = (
@@ -37,7 +37,7 @@ def status(installation: Installation, as_json: bool) -> None:
     kubernetes.namespaces the controllers' lease. It changes nothing.
     """
     current = read_status(installation.settings)
-    findings = problems(current)
+    findings = list_problems(current)
     code = exit_code(findings)
     if as_json:
         show.as_json(

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 
-def this_program() -> tuple[str, ...]:
+def find_this_program() -> tuple[str, ...]:
     """Return the command that runs this program under any PATH.
 
     Links are not resolved, so that a link to a newer version keeps working.

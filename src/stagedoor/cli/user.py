@@ -10,7 +10,7 @@ from stagedoor.admin.checks import check_name
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
-from stagedoor.cli.ask import confirm, new_password
+from stagedoor.cli.ask import ask_new_password, confirm
 from stagedoor.cli.complete import user_names
 from stagedoor.cli.installation import Installation
 from stagedoor.cli.user_show import show_
@@ -59,7 +59,7 @@ def add(
     if password_stdin and no_password:
         raise click.UsageError("--password-stdin and --no-password exclude each other")
     check_name(name, "user")
-    password = None if no_password else new_password(name, from_stdin=password_stdin)
+    password = None if no_password else ask_new_password(name, from_stdin=password_stdin)
     with open_service(installation.settings) as service:
         admin.add_user(service, name, groups=groups, password=password)
         _note_unused(installation, admin.require_user(service, name))
@@ -247,7 +247,7 @@ def password(installation: Installation, name: str, password_stdin: bool, remove
     with open_service(installation.settings, create=False) as service:
         admin.require_user(service, name)
         admin.set_password(
-            service, name, None if remove_ else new_password(name, from_stdin=password_stdin)
+            service, name, None if remove_ else ask_new_password(name, from_stdin=password_stdin)
         )
         _note_unused(installation, admin.require_user(service, name))
     show.note(f"{name} has {'no password any more' if remove_ else 'a new password'}.")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from stagedoor.admin.person import UserState, user_state
+from stagedoor.admin.person import UserState, read_user_state
 from stagedoor.admin.service import open_service
 from stagedoor.cli import grant, session, show, sign_in
 from stagedoor.cli.complete import user_names
@@ -25,7 +25,7 @@ def show_(installation: Installation, name: str, json_: bool) -> None:
     It shows groups, grants, keys, tokens and their expiry, sign-ins and live sessions, but no secret.
     """
     with open_service(installation.settings, create=False) as service:
-        state, now = user_state(service, name), service.clock()
+        state, now = read_user_state(service, name), service.clock()
         shared = service.database.shared
     if json_:
         return show.as_json(_document(state, now))

@@ -8,7 +8,7 @@ COMMIT_FILE = Path(stagedoor.__file__).with_name("commit")
 """The file that `hatch_build.py` writes into the sdist and the wheel. A checkout has none."""
 
 
-def full_version(commit_file: Path = COMMIT_FILE) -> str:
+def describe_version(commit_file: Path = COMMIT_FILE) -> str:
     """Return the version, such as `0.2.0 (commit 0123456789ab)`, or `0.2.0` in a checkout."""
     try:
         commit = commit_file.read_text("ascii").strip()

@@ -4,7 +4,7 @@ With both, `ssh app01.ssh` goes through the gateway and never asks about a host 
 with a certificate of the host CA are known, and `StrictHostKeyChecking yes` refuses all others.
 A host certificate must hold the exact name that was given to ssh (ssh(1), "CERTIFICATES"), so each
 shell's must hold both spellings of its target: `app01.ssh` and `app01-ssh`, or
-`app01.staging.ssh` and `app01-ssh.staging` (see `principals`).
+`app01.staging.ssh` and `app01-ssh.staging` (see `list_principals`).
 
 `laptop.ssh_files` has the parts that these files share with those of `stagedoor login`.
 """
@@ -19,7 +19,7 @@ from stagedoor.laptop import ssh_files
 from stagedoor.laptop.tunnel.address import parse_gateway
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.model.errors import SettingsError, StagedoorError
-from stagedoor.model.target import SSH_PORT, Target, valid_environment
+from stagedoor.model.target import SSH_PORT, Target, is_valid_environment
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 CONFIG_NAME = "config"
@@ -76,7 +76,7 @@ class WriteResult:
     added: bool
 
 
-def principals(target: Target) -> tuple[str, str]:
+def list_principals(target: Target) -> tuple[str, str]:
     """Return the names that the host certificate of the target's shell must hold."""
     return target.host_name, target.shell_name
 
@@ -84,7 +84,7 @@ def principals(target: Target) -> tuple[str, str]:
 def render_config(access: SshAccess, known_hosts: Path) -> str:
     """Return the `Include` file. Raises SettingsError for values that ssh_config cannot hold."""
     for environment in access.environments:
-        if not valid_environment(environment):
+        if not is_valid_environment(environment):
             raise SettingsError(f"{environment!r} is not an environment's name")
     names = [*ssh_files.NAMES, *(f"*-ssh.{name}" for name in access.environments)]
     with _as_settings():
@@ -112,7 +112,7 @@ def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
     if fdpass:
         command += ["--fdpass"]
     return [], [
-        ssh_files.proxy_command(command),
+        ssh_files.render_proxy_command(command),
         f"  ProxyUseFdpass {'yes' if fdpass else 'no'}",
     ]
 
@@ -120,10 +120,10 @@ def _tunnel(access: SshAccess) -> tuple[list[str], list[str]]:
 def _jump(access: SshAccess, known_hosts: Path) -> tuple[list[str], list[str]]:
     """Return the lines before the shells' `Host`, and those that connect by ssh's own `ProxyJump`."""
     host, port = _host_and_port(access.gateway)
-    lines = ssh_files.jump_host(JUMP_HOST, host, port, access.user, (), known_hosts)
+    lines = ssh_files.render_jump_host(JUMP_HOST, host, port, access.user, (), known_hosts)
     # Commands that the gateway prints use its real name. Ours must not replace the person's own known_hosts
     # for that name, since the machine may also run an sshd of its own.
-    own = f"  UserKnownHostsFile {_OWN_KNOWN_HOSTS} {ssh_files.path_word(known_hosts)}"
+    own = f"  UserKnownHostsFile {_OWN_KNOWN_HOSTS} {ssh_files.quote_path(known_hosts)}"
     return [*lines, f"Host {host}", own, ""], [f"  ProxyJump {JUMP_HOST}"]
 
 
@@ -145,7 +145,7 @@ def render_known_hosts(access: SshAccess) -> str:
         if isinstance(key, KeyRefused):
             raise SettingsError(f"the host CA's public key cannot be used: {key.reason}")
         keys.append(key.line)
-    lines = ssh_files.authorities(keys, _host_and_port(access.gateway) if access.jump else None)
+    lines = ssh_files.render_host_cas(keys, _host_and_port(access.gateway) if access.jump else None)
     for line in access.host_keys:
         if not line.isprintable() or len(line.split()) < 3:
             raise SettingsError("a host key is one line: NAMES TYPE BASE64, as in known_hosts")

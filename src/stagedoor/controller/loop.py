@@ -14,7 +14,7 @@ from stagedoor.controller.opt_ins import OptIns
 from stagedoor.controller.queue import WorkQueue
 from stagedoor.controller.reconcile import Reconciler
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.model.target import Target, valid_app
+from stagedoor.model.target import Target, is_valid_app
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import DEFAULT_SETTINGS, AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit
@@ -222,7 +222,7 @@ class Controller:
     def _app_changed(self, name: str, app: str, kind: Kind) -> None:
         environment = self._environments[name]
         namespace = self._namespaces[environment]
-        if not namespace.is_synced or not valid_app(app):
+        if not namespace.is_synced or not is_valid_app(app):
             return
         target = Target(app, environment)
         if kind is Kind.LEASE:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from stagedoor.model.cluster import Kind, Object
-from stagedoor.model.target import valid_app
+from stagedoor.model.target import is_valid_app
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.compare import spec_hash
 from stagedoor.shells.kubernetes.live.mirror import Key, shell_of
@@ -88,7 +88,7 @@ class NamespaceMirrors(NamespaceState):
     def list_misnamed(self) -> list[Object]:
         """Return the metadata of the apps that offer a shell under a name that no shell can have."""
         apps = (app for kind in self._mirrors.apps for app in kind.all(self.namespace).values())
-        return [app for app in apps if not valid_app(str(app["metadata"]["name"]))]
+        return [app for app in apps if not is_valid_app(str(app["metadata"]["name"]))]
 
     def shells(self) -> int:
         """Return the number of shells that should have a pod."""

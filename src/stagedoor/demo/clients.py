@@ -72,7 +72,7 @@ def find(program: str) -> str | None:
     return "nc.openbsd" if shutil.which("nc.openbsd") else None
 
 
-def tunnel_command(login: DemoLogin, *options: str) -> str:
+def make_tunnel_command(login: DemoLogin, *options: str) -> str:
     """Return the command line of Stagedoor's own client."""
     words = [
         *login.tunnel,
@@ -97,7 +97,7 @@ def _ncat(login: DemoLogin) -> ProxyCommand:
 
 
 def _corkscrew(login: DemoLogin) -> ProxyCommand:
-    file = private_file(login.folder / "corkscrew", f"{login.user}:{login.password}\n")
+    file = write_private_file(login.folder / "corkscrew", f"{login.user}:{login.password}\n")
     return ProxyCommand(f"corkscrew {login.host} {login.port} %h %p {file}")
 
 
@@ -118,13 +118,13 @@ def _proxytunnel(login: DemoLogin) -> ProxyCommand:
 
 def _socat(login: DemoLogin) -> ProxyCommand:
     # Without a line end, which socat would make a part of the password.
-    file = private_file(login.folder / "socat", f"{login.user}:{login.password}")
+    file = write_private_file(login.folder / "socat", f"{login.user}:{login.password}")
     return ProxyCommand(
         f"socat - PROXY:{login.host}:%h:%p,proxyport={login.port},proxyauthfile={file}"
     )
 
 
-def private_file(file: Path, text: str) -> Path:
+def write_private_file(file: Path, text: str) -> Path:
     """Write a file that only this user may read. The replacement is atomic."""
     fd, draft = tempfile.mkstemp(dir=file.parent)
     with os.fdopen(fd, "w", encoding="utf-8") as out:
@@ -134,13 +134,13 @@ def private_file(file: Path, text: str) -> Path:
 
 
 TUNNEL = DemoClient(
-    "stagedoor tunnel", None, None, lambda login: ProxyCommand(tunnel_command(login))
+    "stagedoor tunnel", None, None, lambda login: ProxyCommand(make_tunnel_command(login))
 )
 FDPASS = DemoClient(
     "stagedoor tunnel --fdpass",
     None,
     None,
-    lambda login: ProxyCommand(tunnel_command(login, "--fdpass"), fdpass=True),
+    lambda login: ProxyCommand(make_tunnel_command(login, "--fdpass"), fdpass=True),
 )
 NC = DemoClient("nc", "nc", "netcat-openbsd", _nc)
 CLIENTS = (

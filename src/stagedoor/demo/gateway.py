@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagedoor.admin.certificates.authorities import host_ca, user_key
+from stagedoor.admin.certificates.authorities import ensure_user_key, host_ca
 from stagedoor.admin.service import add_grant, add_keys, add_user, create_token, open_service
 from stagedoor.demo.clients import (
     APPS,
@@ -24,7 +24,7 @@ from stagedoor.demo.clients import (
     DemoUser,
     write_configs,
 )
-from stagedoor.demo.provider import GROUP, DemoProvider, provider_beside
+from stagedoor.demo.provider import GROUP, DemoProvider, run_provider
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission
 from stagedoor.serve import log
@@ -88,7 +88,7 @@ class DemoGateway(ClientFiles):
             return make_link(self.settings, service, USER, app=app, url=self.web).url
 
 
-def stagedoor_command() -> tuple[str, ...]:
+def find_command() -> tuple[str, ...]:
     """Return the command of this installation: `stagedoor` beside this Python, else this Python with `-m`."""
     program = Path(sys.executable).with_name("stagedoor")
     return (str(program),) if program.exists() else (sys.executable, "-m", "stagedoor")
@@ -148,7 +148,7 @@ async def run_demo(
         folder = _new_folder()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
-            context = provider_beside(folder, HOST)
+            context = run_provider(folder, HOST)
             provider = await stack.enter_async_context(context) if sso else _NO_PROVIDER
             setup = _Setup(folder, log_level, provider)
             demo, supervisor = await _start(stack, signals, setup, (DEVELOPER, *others))
@@ -186,7 +186,7 @@ async def _start(
         checked = _prepare(setup, 0)
         supervisor = await _serve(stack, signals, checked)
     host, port = supervisor.addresses()["tunnel"][0]
-    client = (*stagedoor_command(), "tunnel")
+    client = (*find_command(), "tunnel")
     logins = {
         name: DemoLogin(host, port, name, password, token_file, token_file.parent, client)
         for name, (password, token_file) in secrets_of.items()
@@ -268,7 +268,7 @@ def _add_users(
             token = create_token(service, user.name)
             token_file.write_text(token.text + "\n", encoding="utf-8")
             credentials[user.name] = (password, token_file)
-        add_keys(service, USER, [user_key(folder / "id_ed25519")])
+        add_keys(service, USER, [ensure_user_key(folder / "id_ed25519")])
         for app in APPS if settings.sso else ():
             add_grant(service, f"group:{GROUP}", app)
     return credentials

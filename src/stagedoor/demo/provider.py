@@ -40,7 +40,7 @@ class DemoProvider:
 
 
 @asynccontextmanager
-async def provider_beside(folder: Path, host: str) -> AsyncIterator[DemoProvider]:
+async def run_provider(folder: Path, host: str) -> AsyncIterator[DemoProvider]:
     """Run the provider until the block ends. Raises StagedoorError if it cannot be installed or started."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:

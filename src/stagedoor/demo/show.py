@@ -16,8 +16,8 @@ import click
 from stagedoor.admin.service import AdminService, open_service
 from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
-from stagedoor.demo.clients import APPS, NC, find, tunnel_command
-from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, run_demo, stagedoor_command
+from stagedoor.demo.clients import APPS, NC, find, make_tunnel_command
+from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, find_command, run_demo
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
@@ -76,7 +76,7 @@ def describe(event: Event) -> StatusLine | None:
             return None
 
 
-def session_lines(records: Sequence[SessionRecord], now: float, rows: int) -> list[str]:
+def render_sessions(records: Sequence[SessionRecord], now: float, rows: int) -> list[str]:
     """Return the open sessions, one a line, in at most `rows` lines. `now` is seconds since the epoch."""
     if not records:
         return ["no open sessions"]
@@ -116,7 +116,7 @@ async def show(more: bool = False, sso: bool = False) -> None:
     """
     with suppress(StoppedError, _UnreadError):
         async with run_demo("error", sso=sso) as (demo, supervisor):
-            _print(await asyncio.to_thread(what_to_try, demo, more))
+            _print(await asyncio.to_thread(list_suggestions, demo, more))
             ended = asyncio.create_task(supervisor.wait())
             with open_service(demo.settings) as service:
                 await _watch(service, ended)
@@ -140,13 +140,13 @@ def _print(text: str) -> None:
         raise _UnreadError from None
 
 
-def what_to_try(demo: DemoGateway, more: bool) -> str:
+def list_suggestions(demo: DemoGateway, more: bool) -> str:
     """Return the text with the commands to try, each a line to copy: two of them, or all with `more`."""
     config = shlex.quote(str(demo.configs.through))
     moved = f" (another program has port {PORT})" if demo.moved else ""
     lines = [
         "",
-        f"{bold('Stagedoor')} is open at {bold(demo.gateway)}{moved}, with the apps "
+        f"{mark_bold('Stagedoor')} is open at {mark_bold(demo.gateway)}{moved}, with the apps "
         f"{' and '.join(APPS)}. In another terminal, try:",
         "",
         f"  ssh -F {config} app01.ssh",
@@ -174,19 +174,19 @@ def _more(demo: DemoGateway, config: str) -> list[str]:
     jump = shlex.quote(str(demo.configs.jump))
     program = find("nc")
     if program is not None:
-        note = f"nc asks for the password, which is {bold(demo.login.password)}"
+        note = f"nc asks for the password, which is {mark_bold(demo.login.password)}"
         command = NC.through(demo.login).command
     else:
         # Any common client would do, but perhaps none is installed.
         script = demo.folder / "tun.py"
         text = subprocess.run(
-            [*stagedoor_command(), "tunnel", "--print-script"], stdout=subprocess.PIPE, check=True
+            [*find_command(), "tunnel", "--print-script"], stdout=subprocess.PIPE, check=True
         )
         script.write_bytes(text.stdout)
         note = "tun.py is our client in one file, which runs where Stagedoor is not installed"
-        command = tunnel_command(replace(demo.login, tunnel=("python3", str(script))))
+        command = make_tunnel_command(replace(demo.login, tunnel=("python3", str(script))))
     proxy = shlex.quote(f"ProxyCommand={command}")
-    attach = [*stagedoor_command(), "attach", "--url", demo.web, "--user", demo.login.user]
+    attach = [*find_command(), "attach", "--url", demo.web, "--user", demo.login.user]
     attach += ["--token-file", str(demo.login.token_file), "app01"]
     return [
         "or copy a file, or use a program that is not ours:",
@@ -215,8 +215,8 @@ def _more(demo: DemoGateway, config: str) -> list[str]:
 
 def _sign_in(demo: DemoGateway) -> list[str]:
     """Return the lines with the commands for a sign-in by the browser."""
-    login = shlex.join([*stagedoor_command(), "login", demo.web])
-    logout = shlex.join([*stagedoor_command(), "logout", "--forget", demo.web])
+    login = shlex.join([*find_command(), "login", demo.web])
+    logout = shlex.join([*find_command(), "logout", "--forget", demo.web])
     by = (
         "at the demo's identity provider, under any name and with any password"
         if demo.sso
@@ -274,7 +274,7 @@ class _Screen:
             size = shutil.get_terminal_size()
             below = [
                 click.style(f"  {line}"[: size.columns - 1], dim=True)
-                for line in session_lines(records, now, max(1, size.lines // 3))
+                for line in render_sessions(records, now, max(1, size.lines // 3))
             ]
         if lines or below != self._below:
             self._write(lines, below)
@@ -290,19 +290,19 @@ class _Screen:
             up = len(self._below) - 1
             text += "\r" + (f"\x1b[{up}A" if up else "") + _CLEAR_BELOW
         for line in lines:
-            text += f"{timestamped(line)}\n"
+            text += f"{mark_time(line)}\n"
         self._below = below
         text += "\n".join(below)
         if text:
             _print(text)
 
 
-def timestamped(line: StatusLine) -> str:
+def mark_time(line: StatusLine) -> str:
     """Return a line with the present time and a mark in front."""
     mark = {True: click.style("+", fg="green"), False: click.style("!", fg="red"), None: "-"}
     return f"{time.strftime('%H:%M:%S')} {mark[line.good]} {line.text}"
 
 
-def bold(text: str) -> str:
+def mark_bold(text: str) -> str:
     """Return `text` in bold type if the standard output is a terminal."""
     return click.style(text, bold=True) if sys.stdout.isatty() else text

@@ -9,7 +9,14 @@ import sys
 
 from stagedoor.holder.attach import attach, join
 from stagedoor.holder.end import end
-from stagedoor.holder.folder import NOT_KNOWN, NOT_THERE, FolderError, folder, listing, socket_of
+from stagedoor.holder.folder import (
+    NOT_KNOWN,
+    NOT_THERE,
+    FolderError,
+    find_socket,
+    folder,
+    list_terminals,
+)
 
 USAGE = "usage: python -m stagedoor.holder attach NAME | join NAME | list | end NAME | run"
 
@@ -22,17 +29,17 @@ def main(arguments: list[str]) -> int:
     try:
         match arguments:
             case ["attach", name]:
-                return attach(socket_of(folder(), name))
+                return attach(find_socket(folder(), name))
             case ["join", name]:
-                if join(socket_of(folder(), name)):
+                if join(find_socket(folder(), name)):
                     return 0
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return NOT_THERE
             case ["list"]:
-                print("\n".join(listing(folder())))
+                print("\n".join(list_terminals(folder())))
                 return 0
             case ["end", name]:
-                if end(socket_of(folder(), name)):
+                if end(find_socket(folder(), name)):
                     return 0
                 print(f"stagedoor: there is no terminal {name}", file=sys.stderr)
                 return 1

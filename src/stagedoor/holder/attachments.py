@@ -77,7 +77,7 @@ class AttachmentTable:
             return {}
         return {
             number: _away(
-                f"{owner_name(self._clients[by].owner)} has removed you from this terminal"
+                f"{read_owner_name(self._clients[by].owner)} has removed you from this terminal"
             )
         }
 
@@ -151,15 +151,15 @@ class AttachmentTable:
         return client.owner != self._lock
 
 
-def owner_name(owner: str) -> str:
+def read_owner_name(owner: str) -> str:
     """Return the name of an owner without its prefix: `user:alice` is alice."""
     return owner.partition(":")[2] or "somebody"
 
 
 def _kept(owner: str) -> str:
     return (
-        f"{owner_name(owner)} keeps this terminal to themselves now; ask them to unlock it, or open another "
-        "terminal by a name"
+        f"{read_owner_name(owner)} keeps this terminal to themselves now; ask them to unlock it, or open "
+        "another terminal by a name"
     )
 
 

@@ -11,7 +11,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from stagedoor.holder.folder import connect, holder_of, lock_terminal
+from stagedoor.holder.folder import connect, find_holder, lock_terminal
 
 PROGRAM_S = 2.0
 """How long the program may take to end before it is killed, seconds."""
@@ -25,7 +25,7 @@ def end(path: Path) -> bool:
     if connection is None:
         return False
     with connection:
-        holder = holder_of(connection)
+        holder = find_holder(connection)
     for program in _children(holder):
         _end_tmux(program)
         _end(program, signal.SIGHUP, PROGRAM_S, then=signal.SIGKILL)

@@ -54,7 +54,7 @@ def make_ours_alone(folder: Path) -> None:
         raise PermissionError(errno.EPERM, "it is not ours alone", str(folder))
 
 
-def socket_of(place: Path, name: str) -> Path:
+def find_socket(place: Path, name: str) -> Path:
     """Return the path of the socket of the terminal `name`. Raises FolderError for an invalid name."""
     check_name(name)
     return place / (name + _SOCKET)
@@ -74,7 +74,7 @@ def names(place: Path) -> list[str]:
     return [path.name.removesuffix(_SOCKET) for path in _answering(place)]
 
 
-def listing(place: Path) -> list[str]:
+def list_terminals(place: Path) -> list[str]:
     """Return a line for each terminal that answers, sorted: its name, and `\\tlocked` if it is locked."""
     return [
         path.name.removesuffix(_SOCKET) + ("\tlocked" if path.with_suffix(_LOCKED).exists() else "")
@@ -83,7 +83,7 @@ def listing(place: Path) -> list[str]:
 
 
 def mark_locked(path: Path, locked: bool) -> None:
-    """Record beside the socket `path` whether its terminal is locked, for `listing`. Raises OSError."""
+    """Record beside the socket `path` if its terminal is locked, for `list_terminals`. Raises OSError."""
     if locked:
         path.with_suffix(_LOCKED).touch(0o600)
     else:
@@ -104,11 +104,11 @@ def end_all(place: Path) -> None:
         connection = connect(path)
         if connection is not None:
             with connection, suppress(ProcessLookupError):
-                os.kill(holder_of(connection), signal.SIGTERM)
+                os.kill(find_holder(connection), signal.SIGTERM)
         path.unlink(missing_ok=True)
 
 
-def holder_of(connection: socket.socket) -> int:
+def find_holder(connection: socket.socket) -> int:
     """Return the process that listens at the other end (SO_PEERCRED, unix(7))."""
     peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, _, _ = struct.unpack("3i", peer)

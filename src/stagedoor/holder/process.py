@@ -19,7 +19,7 @@ from stagedoor.holder.event_poller import READ, WRITE, EventPoller
 from stagedoor.holder.folder import mark_locked
 from stagedoor.holder.limits import MAX_LINKS, refusal
 from stagedoor.holder.program import TerminalProgram
-from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode_framed
 from stagedoor.wire.terminal.frames import (
     MAX_DATA_BYTES,
     Detach,
@@ -270,7 +270,7 @@ class Holder:
                 case Send(number, frame):
                     link = self._links.get(number)
                     if link is not None and not link.closing:
-                        link.unsent += framed(frame)
+                        link.unsent += encode_framed(frame)
                 case HangUpLink(number):
                     link = self._links.get(number)
                     if link is not None:
@@ -291,7 +291,7 @@ class Holder:
                 self._drop(link)
 
     def _refuse(self, link: _Link, why: str, kind: NoticeKind = NoticeKind.FAULT) -> None:
-        link.unsent += framed(Notice(kind, why))
+        link.unsent += encode_framed(Notice(kind, why))
         self._close_soon(link)
         self._flush(link)
 

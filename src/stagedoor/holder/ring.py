@@ -55,12 +55,12 @@ _QUERY = re.compile(
 )
 
 
-def replayable(data: bytes) -> bytes:
+def drop_queries(data: bytes) -> bytes:
     """Return `data` without queries, clipboard writes, titles, and device strings but sixel pictures."""
     return _QUERY.sub(b"", data)
 
 
-def whole_lines(data: bytes) -> bytes:
+def drop_partial_line(data: bytes) -> bytes:
     """Return `data` after its first newline, or nothing if it has none.
 
     The result does not begin in the middle of a character or control sequence.

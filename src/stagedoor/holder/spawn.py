@@ -37,7 +37,7 @@ class Child:
 
 def spawn(hello: Hello) -> Child:
     """Start what `hello` asks for, in the working directory of this process. Raises OSError."""
-    environment = environment_of(os.environ, hello)
+    environment = make_environment(os.environ, hello)
     program, arguments = _command_of(hello, environment)
     directory = environment.get("STAGEDOOR_DIRECTORY", "")
     master, slave = os.openpty()
@@ -74,10 +74,10 @@ def _count_characters(slave: int) -> None:
     termios.tcsetattr(slave, termios.TCSANOW, modes)
 
 
-def environment_of(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
+def make_environment(around: Mapping[str, str], hello: Hello) -> dict[str, str]:
     """Return the program's environment: the shell's own, with what only the client knows."""
     environment = dict(around)
-    environment["TERM"] = known_term(hello.term, around)
+    environment["TERM"] = choose_term(hello.term, around)
     environment["COLORTERM"] = "truecolor"
     environment["STAGEDOOR_TERMINAL"] = hello.terminal
     if not environment.get("LANG") and environment.get("LC_CTYPE") == "C.UTF-8":
@@ -102,12 +102,12 @@ def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list
     if not hello.command or program is None:
         return shell, ["-" + Path(shell).name]
     defaults = folder().absolute() / f"{hello.terminal}.tmux.conf"
-    described = known_term(tmux.TERM, environment) == tmux.TERM
+    described = choose_term(tmux.TERM, environment) == tmux.TERM
     defaults.write_text(tmux.defaults(described=described), encoding="ascii")
     return program, tmux.words(hello.terminal, str(defaults))
 
 
-def known_term(term: str, around: Mapping[str, str]) -> str:
+def choose_term(term: str, around: Mapping[str, str]) -> str:
     """Return `term` if this machine describes it (terminfo(5)), else a name that it is likely to describe."""
     if not term or not term.isascii() or not term.isprintable() or "/" in term or term[0] == ".":
         return _FALLBACK_TERM

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
-from stagedoor.holder.attachments import owner_name
+from stagedoor.holder.attachments import read_owner_name
 from stagedoor.holder.clients import RESUME_GRACE_S, Attachment, ClientRegister
-from stagedoor.holder.ring import Ring, replayable, whole_lines
+from stagedoor.holder.ring import Ring, drop_partial_line, drop_queries
 from stagedoor.wire.terminal.frames import (
     FEATURES,
     MAX_DATA_BYTES,
@@ -237,7 +237,7 @@ class TerminalState:
         end = self._modes.primary_end if self._modes.alternate_screen else self._ring.end
         begin = max(self._ring.start, end - REPLAY_BYTES)
         kept = self._ring.read(begin, max(end - begin, 0))
-        shown = replayable(whole_lines(kept) if begin else kept)
+        shown = drop_queries(drop_partial_line(kept) if begin else kept)
         shown += self._modes.redo()
         return [
             Send(link, Snapshot(shown[at : at + MAX_DATA_BYTES]))
@@ -282,7 +282,7 @@ class TerminalState:
 
     def _send_others_away(self, attachment: Attachment, now: float) -> list[Action]:
         actions: list[Action] = []
-        why = f"taken over by {owner_name(attachment.owner)}"
+        why = f"taken over by {read_owner_name(attachment.owner)}"
         for link, other in list(self._clients.by_link.items()):
             if other is not attachment and other.mode is not Mode.WATCH:
                 self._clients.cut(other, now)

@@ -170,7 +170,7 @@ def _blob(public_key: str) -> bytes:
     return b64decode(key.line.split()[1])
 
 
-def certificate_end(line: bytes) -> float | None:
+def read_certificate_end(line: bytes) -> float | None:
     """Return the end of a certificate's validity in seconds since the epoch, or None if it never expires.
 
     `line` is the certificate's public line. Raises ValueError for anything else.

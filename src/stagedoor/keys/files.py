@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stagedoor.model.errors import StagedoorError
-from stagedoor.settings.careful import is_planted, open_unplanted, planted_link_error
+from stagedoor.settings.careful import is_planted, open_unplanted, refuse_link
 
 PrivateKey = Ed25519PrivateKey
 """The type for code that passes a key on without using it."""
@@ -114,7 +114,7 @@ def write_private_file(path: Path, content: bytes) -> None:
         raise KeyFileError(f"cannot make the key {path}: {error.strerror or error}") from error
 
 
-def new_key() -> Ed25519PrivateKey:
+def make_key() -> Ed25519PrivateKey:
     """Return a new key that is in no file."""
     return Ed25519PrivateKey.generate()
 
@@ -141,7 +141,7 @@ def read_public_line(path: Path) -> str:
     return f"{key_type} {encoded}"
 
 
-def private_text(key: Ed25519PrivateKey) -> bytes:
+def encode_private(key: Ed25519PrivateKey) -> bytes:
     """Return the key in OpenSSH's format, unencrypted, for a library that speaks SSH in this process."""
     return _private_bytes(key)
 
@@ -172,7 +172,7 @@ def _private_bytes(key: Ed25519PrivateKey) -> bytes:
 def _make_folder(folder: Path) -> None:
     """Create `folder` and its parents if they do not exist. Raises OSError, also for a planted link."""
     if is_planted(folder):
-        raise planted_link_error(folder)
+        raise refuse_link(folder)
     if folder.is_dir():
         return
     _make_folder(folder.parent)

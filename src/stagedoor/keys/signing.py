@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from stagedoor.keys.files import public_line
 from stagedoor.wire.ssh.blob import Reader, fingerprint, string
 from stagedoor.wire.ssh.key import PublicKey, parse_public_key
-from stagedoor.wire.ssh.signature import Signature, armour, encode_signed, read_signature
+from stagedoor.wire.ssh.signature import Signature, encode_signed, format_signature, read_signature
 
 ED25519 = frozenset({"ssh-ed25519"})
 _RSA = {b"rsa-sha2-256": SHA256(), b"rsa-sha2-512": SHA512()}
@@ -37,7 +37,7 @@ def sign(key: Ed25519PrivateKey, message: str, namespace: str) -> tuple[str, str
     signature = Signature(
         b64decode(line.split()[1]), namespace, string(b"ssh-ed25519") + string(raw)
     )
-    return armour(signature), fingerprint_of(line)
+    return format_signature(signature), fingerprint_of(line)
 
 
 def find_signer(message: str, text: str, namespace: str) -> str | None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from stagedoor.laptop import login_files, ssh_files
 from stagedoor.laptop.keygen import run
-from stagedoor.laptop.login_approve import log_in_by_browser, log_in_by_token, machine_label
+from stagedoor.laptop.login_approve import log_in_by_browser, log_in_by_token, make_machine_label
 from stagedoor.laptop.login_files import KEY, SECRET
-from stagedoor.laptop.login_result import clock, refusal, say, store, unsigned, why_unsigned
+from stagedoor.laptop.login_result import clock, explain_unsigned, refusal, say, store, unsigned
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.needed import CERTIFICATE, FRESH
 from stagedoor.laptop.tunnel.errors import TunnelError
@@ -35,10 +35,10 @@ def log_in(
     """
     gateway = GatewayWeb(url, str(Path(ca_file).resolve()) if ca_file else None)
     document = _fetch_document(gateway)
-    folder = login_files.folder_of(gateway.place)
+    folder = login_files.find_folder(gateway.place)
     # Fail before the sign-in if ssh cannot be configured.
     login_files.render_config(document, folder, "name", program, gateway.place)
-    label = label or machine_label()
+    label = label or make_machine_label()
     new_folder, key = _find_or_make_key(folder)
     try:
         if id_token:
@@ -79,14 +79,16 @@ def _report(login: dict[str, object], folder: Path, *, included: bool) -> None:
     if login.get("certificate"):
         say("Now ssh alone is enough, as in: ssh app01.ssh")
     else:
-        say(f"{why_unsigned(login)}. Once you have it, ssh alone is enough, as in: ssh app01.ssh")
+        say(
+            f"{explain_unsigned(login)}. Once you have it, ssh alone is enough, as in: ssh app01.ssh"
+        )
 
 
 def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> str:
     """Return the files that `log_in` would write for ssh, as text. Raises TunnelError."""
     gateway = GatewayWeb(url, ca_file)
     document = _fetch_document(gateway)
-    folder = login_files.folder_of(gateway.place)
+    folder = login_files.find_folder(gateway.place)
     config = login_files.render_config(
         document, folder, login_name(dict(os.environ)), program, gateway.place
     )

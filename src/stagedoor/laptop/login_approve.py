@@ -8,7 +8,7 @@ import time
 from stagedoor.laptop import login_ask
 from stagedoor.laptop.keygen import fingerprint_of, sign
 from stagedoor.laptop.login_result import DENIED, EXPIRED, refusal, say
-from stagedoor.laptop.login_web import LATER, login_id
+from stagedoor.laptop.login_web import LATER, read_login_id
 from stagedoor.laptop.loopback import LoopbackListener
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
@@ -34,7 +34,7 @@ def log_in_by_browser(
     """
     import hashlib
 
-    from stagedoor.model.letters import login_letters, shown_letters
+    from stagedoor.model.letters import derive_login_letters, show_letters
 
     verifier = os.urandom(32).hex()
     challenge = hashlib.sha256(verifier.encode()).hexdigest()
@@ -50,14 +50,14 @@ def log_in_by_browser(
         status, begun = gateway.post("/login/start", request)
         if status != 200:
             raise refusal(gateway, status, begun)
-        id_ = login_id(begun)
+        id_ = read_login_id(begun)
         poll: dict[str, object] = {"id": id_, "verifier": verifier}
         status, said = gateway.post("/login/poll", poll)  # the gateway derives the letters from it
         if status != 200:
             raise refusal(gateway, status, said)
         listener.done = url = f"{gateway.url}/login/{id_}"
         fingerprint = fingerprint_of(signature)
-        letters = shown_letters(login_letters(gateway.url, id_, fingerprint, verifier))
+        letters = show_letters(derive_login_letters(gateway.url, id_, fingerprint, verifier))
         say(f"Sign in at:  {url}")
         say(f"Its page shows this key:  {fingerprint}")
         say(f"In a browser on another machine, type:  {letters}")
@@ -112,6 +112,6 @@ def wait_for_approval(
     )
 
 
-def machine_label() -> str:
+def make_machine_label() -> str:
     """Return the usual label of this machine: `NAME@HOST`."""
     return f"{login_name(dict(os.environ))}@{os.uname().nodename}"

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from stagedoor.laptop import ssh_files
-from stagedoor.laptop.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, SINCE, file_stamp
+from stagedoor.laptop.needed import ASKING, CERTIFICATE, CODE, CODE_OF, FRESH, SINCE, read_stamp
 from stagedoor.laptop.tunnel import errors
-from stagedoor.laptop.tunnel.address import bypassed, parse_gateway
+from stagedoor.laptop.tunnel.address import is_bypassed, parse_gateway
 from stagedoor.laptop.tunnel.errors import TunnelError
 
 TYPE_CHECKING = False
@@ -46,12 +46,12 @@ def home() -> Path:
     return (base if base.is_absolute() else Path.home() / ".config") / "stagedoor"
 
 
-def folder_of(place: str) -> Path:
+def find_folder(place: str) -> Path:
     """Return the folder of the gateway at `HOST[:PORT]`."""
     return home() / re.sub(r"[^A-Za-z0-9.-]", "_", place)
 
 
-def folders() -> list[Path]:
+def list_folders() -> list[Path]:
     """Return the folders of all gateways that this machine has logged in to."""
     try:
         return sorted(folder for folder in home().iterdir() if (folder / STATE).is_file())
@@ -88,7 +88,7 @@ class GatewayDocument:
         if self.connect is None:
             return False
         gateway = parse_gateway(self.connect, "the gateway's CONNECT")
-        return gateway.scheme == "https" or bypassed(gateway, "")
+        return gateway.scheme == "https" or is_bypassed(gateway, "")
 
 
 def _host_port(place: str) -> tuple[str, int]:
@@ -115,8 +115,8 @@ def render_config(
         raise TunnelError(errors.REFUSED, f"ssh cannot be given the user name {user!r}")
     known_hosts = folder / KNOWN_HOSTS
     key = [
-        f"  IdentityFile {ssh_files.path_word(folder / KEY)}",
-        f"  CertificateFile {ssh_files.path_word(folder / CERTIFICATE)}",
+        f"  IdentityFile {ssh_files.quote_path(folder / KEY)}",
+        f"  CertificateFile {ssh_files.quote_path(folder / CERTIFICATE)}",
         "  IdentitiesOnly yes",
     ]
     # Without the host name: a quote in it would end ours, and an old ssh accepts one (CVE-2023-51385).
@@ -125,11 +125,13 @@ def render_config(
         jump = "stagedoor-" + re.sub(r"[^A-Za-z0-9.-]", "-", place)
         # `--if-needed` decides whether to ask, as it sees BatchMode: ssh does not pass it on to a jump host.
         more = ["  KbdInteractiveAuthentication no", *key]
-        lines += ssh_files.jump_host(jump, *document.jump, user, more, known_hosts)
+        lines += ssh_files.render_jump_host(jump, *document.jump, user, more, known_hosts)
         way = f"  ProxyJump {jump}"
     else:
         words = ["tunnel", "--gateway", document.connect or "", "--user", user]
-        way = ssh_files.proxy_command([*program, *words, "--token-file", str(folder / SECRET)])
+        way = ssh_files.render_proxy_command(
+            [*program, *words, "--token-file", str(folder / SECRET)]
+        )
     may_resume = document.jump is None
     lines += ssh_files.shell_hosts(document.names, [way, *key], known_hosts, may_resume=may_resume)
     return _HEADER + "\n".join(lines) + "\n"
@@ -146,7 +148,7 @@ def check_login(login: dict[str, object]) -> None:
 
 def render_known_hosts(document: GatewayDocument) -> str:
     """Return the known_hosts with the gateway's host CAs."""
-    return _HEADER + "\n".join(ssh_files.authorities(document.host_ca, document.jump)) + "\n"
+    return _HEADER + "\n".join(ssh_files.render_host_cas(document.host_ca, document.jump)) + "\n"
 
 
 def _needed(folder: Path, program: list[str]) -> str:
@@ -157,7 +159,7 @@ def _needed(folder: Path, program: list[str]) -> str:
     two processors. The pid file is only a hint, and `turn.LoginLock` decides: a pid that belongs to no
     client, as after a crash, is believed for ten seconds.
     """
-    command = ssh_files.exec_command([*program, "login", "--if-needed", "--folder", str(folder)])
+    command = ssh_files.quote_exec([*program, "login", "--if-needed", "--folder", str(folder)])
     if "'" in command:
         return command
     good = f"read t < $f/{FRESH} && [ -e $f/{CERTIFICATE} ] && [ $t -gt $n ]"
@@ -196,7 +198,7 @@ def ends_at(certificate: str) -> int:
     return min(int.from_bytes(end, "big"), 2**40)
 
 
-def fresh_until(end: int, now: float) -> int:
+def find_renewal_time(end: int, now: float) -> int:
     """Return the time until which a certificate that ends at `end` is used without a renewal."""
     return max(end - RENEW_S, min(int(now) + AGAIN_S, end - AGAIN_S))
 
@@ -207,7 +209,7 @@ def write_certificate(folder: Path, certificate: str, *, to_its_end: bool = Fals
     With `to_its_end`, it is fresh until it ends, because it cannot be renewed. Raises TunnelError, OSError.
     """
     end = ends_at(certificate)
-    fresh = end - AGAIN_S if to_its_end else fresh_until(end, time.time())
+    fresh = end - AGAIN_S if to_its_end else find_renewal_time(end, time.time())
     ssh_files.replace(folder / CERTIFICATE, certificate + "\n", 0o644)
     ssh_files.replace(folder / FRESH, f"{fresh}\n", 0o600)  # with a newline: a shell reads it
 
@@ -218,7 +220,7 @@ def cache_modules(folder: Path) -> None:
     sources: dict[str, str] | None = getattr(program, "SOURCES", None)
     if sources is None:
         return
-    place, stamp = folder / CODE, file_stamp(str(program.__file__))
+    place, stamp = folder / CODE, read_stamp(str(program.__file__))
     if (place / CODE_OF).is_file() and (place / CODE_OF).read_text(encoding="ascii") == stamp:
         return
     import py_compile
@@ -239,7 +241,7 @@ def cache_modules(folder: Path) -> None:
     ssh_files.replace(place / CODE_OF, stamp, 0o600)
 
 
-def login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+def find_login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
     """Return the user and the secret file of this machine's login at a gateway, as options.
 
     The gateway is that of the options `given`. The result is empty if there is no login, or if `given` or
@@ -248,7 +250,7 @@ def login_options(given: Mapping[str, str], env: Mapping[str, str]) -> dict[str,
     named = ("STAGEDOOR_USER", "STAGEDOOR_TOKEN_FILE")
     if "--user" in given or "--token-file" in given or any(env.get(name) for name in named):
         return {}
-    folder = folder_of(given["--gateway"].partition("://")[2].lower())
+    folder = find_folder(given["--gateway"].partition("://")[2].lower())
     secret = folder / SECRET
     try:
         user = read_state(folder).get("user")

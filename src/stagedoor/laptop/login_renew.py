@@ -67,9 +67,9 @@ def _renew_or_log_in(folder: Path) -> None:
     if why:
         over = clean(str(said.get("message", "")))
         raise TunnelError(NOT_LOGGED_IN, f"{over} ({why}, so no new login was started)")
-    from stagedoor.laptop.login_approve import log_in_by_browser, machine_label
+    from stagedoor.laptop.login_approve import log_in_by_browser, make_machine_label
 
-    label = str(state.get("label") or machine_label())
+    label = str(state.get("label") or make_machine_label())
     login = log_in_by_browser(gateway, folder / KEY, label, True)
     store(folder, gateway, login, str(state.get("label")))
     say(f"You are logged in as {login['user']} until {clock(login)}.")

@@ -72,10 +72,10 @@ def refusal(gateway: GatewayWeb, status: int, said: dict[str, object]) -> Tunnel
 
 def unsigned(login: dict[str, object]) -> TunnelError:
     """Return the error for a login without a certificate."""
-    return TunnelError(errors.BUSY, why_unsigned(login))
+    return TunnelError(errors.BUSY, explain_unsigned(login))
 
 
-def why_unsigned(login: dict[str, object]) -> str:
+def explain_unsigned(login: dict[str, object]) -> str:
     """Return why the gateway signed no certificate."""
     return clean(str(login.get("why") or "the gateway signed no certificate"))
 

@@ -9,7 +9,7 @@ import re
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
-from stagedoor.laptop.web import BODY_LIMIT, WebConnection, without_usual_port
+from stagedoor.laptop.web import BODY_LIMIT, WebConnection, drop_usual_port
 
 LATER = (502, 503, 504)
 """Statuses that a reverse proxy answers, with its own page, while the gateway behind it restarts."""
@@ -30,7 +30,7 @@ class GatewayWeb:
                 errors.USAGE, f"{url!r} is not a gateway's address: give https://HOST[:PORT][/PATH]"
             )
         scheme, place, self.path = match.groups()
-        place = without_usual_port(scheme, place.lower())
+        place = drop_usual_port(scheme, place.lower())
         self.origin = f"{scheme}://{place}"
         self.url = self.origin + self.path
         given = {"--gateway": self.origin}
@@ -39,7 +39,7 @@ class GatewayWeb:
         env = dict(os.environ)
         self.options = Options(given, ["gateway"], env, "the gateway", _TRUST)
         self.host = self.options.gateway.host
-        if scheme == "http" and not loopback(self.host):
+        if scheme == "http" and not is_loopback(self.host):
             raise TunnelError(
                 errors.USAGE,
                 f"{self.origin} is plain http, where others can read secrets: use https://",
@@ -69,7 +69,7 @@ class GatewayWeb:
             raise
 
 
-def login_id(begun: dict[str, object]) -> str:
+def read_login_id(begun: dict[str, object]) -> str:
     """Return the id in the answer to `/login/start`, checked for use in a URL. Raises TunnelError."""
     id_ = begun.get("id")
     if not isinstance(id_, str) or _ID.fullmatch(id_) is None:
@@ -77,7 +77,7 @@ def login_id(begun: dict[str, object]) -> str:
     return id_
 
 
-def loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Return True for `localhost` and loopback addresses."""
     return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
 

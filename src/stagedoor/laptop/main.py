@@ -1,4 +1,4 @@
-"""The commands of the laptop: `tunnel`, `login`, `logout`, `whoami` and `doctor`."""
+"""The commands of the laptop: `tunnel`, `login`, `logout`, `print_whoami` and `doctor`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run(argv: list[str], program: list[str]) -> int:
 
     Raises TunnelError, OSError; SystemExit for wrong usage.
     """
-    given = vars(parser().parse_args(argv))
+    given = vars(build_parser().parse_args(argv))
     return run_command(given.pop("command"), given, program)
 
 
@@ -85,11 +85,11 @@ def run_command(command: str, given: Mapping[str, Any], program: list[str]) -> i
     elif command == "doctor":
         return walk_the_path(given)
     else:
-        whoami(given["gateway"], as_json=given["json"])
+        print_whoami(given["gateway"], as_json=given["json"])
     return OK
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this file's command line."""
     import argparse
 
@@ -145,24 +145,24 @@ def _number(least: float, most: float, text: str) -> float:
 
 def walk_the_path(given: Mapping[str, Any]) -> int:
     """Walk to a shell; return 0 if all is well, 1 for something that needs attention, 2 for a failure."""
-    from stagedoor.laptop.doctor.path import path_options, walk_to
+    from stagedoor.laptop.doctor.path import find_path, walk_to
     from stagedoor.laptop.options import reach_options
-    from stagedoor.wire.finding import exit_code, result_row, result_text
+    from stagedoor.wire.finding import exit_code, render_row, render_text
 
     reach = reach_options(given)
-    wish = path_options(
+    wish = find_path(
         given["host"], given["how"], reach, os.environ, given["ssh_config"], given["idle"]
     )
     results = []
     for result in walk_to(wish):
         results.append(result)
         if not given["json"]:
-            sys.stdout.write(result_text(result))
+            sys.stdout.write(render_text(result))
             sys.stdout.flush()
     if given["json"]:
         import json
 
-        sys.stdout.write(json.dumps([result_row(result) for result in results], indent=2) + "\n")
+        sys.stdout.write(json.dumps([render_row(result) for result in results], indent=2) + "\n")
     return exit_code(finding for _, finding in results)
 
 
@@ -223,12 +223,12 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
         sys.stderr.write(f"Logged out ({folder.name}).\n")
 
 
-def whoami(gateway: str | None, *, as_json: bool) -> None:
+def print_whoami(gateway: str | None, *, as_json: bool) -> None:
     """Print the logins of this machine. Raises TunnelError (NOT_LOGGED_IN) if none is valid."""
     from stagedoor.laptop.login_result import NOT_LOGGED_IN, clock
-    from stagedoor.laptop.whoami import who
+    from stagedoor.laptop.whoami import ask_whoami
 
-    logins = [who(folder) for folder in _folders(gateway)]
+    logins = [ask_whoami(folder) for folder in _folders(gateway)]
     if as_json:
         import json
 
@@ -252,8 +252,8 @@ def _folders(gateway: str | None) -> list[Path]:
     from stagedoor.laptop.login_web import GatewayWeb
 
     if gateway is not None:
-        return [login_files.folder_of(GatewayWeb(gateway).place)]
-    folders = login_files.folders()
+        return [login_files.find_folder(GatewayWeb(gateway).place)]
+    folders = login_files.list_folders()
     if not folders:
         line = "this machine has never logged in; run: stagedoor login https://HOST"
         raise TunnelError(NOT_LOGGED_IN, line)

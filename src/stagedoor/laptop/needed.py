@@ -31,7 +31,7 @@ def is_fresh(folder: str) -> bool:
     return time.time() < until
 
 
-def file_stamp(file: str) -> str:
+def read_stamp(file: str) -> str:
     """Return a text that changes when the file is replaced. Raises OSError."""
     status = os.stat(file)
     return f"{status.st_size} {status.st_mtime_ns}"
@@ -45,7 +45,7 @@ def use_compiled(folder: str, file: str, sources: dict[str, str]) -> None:
     place = os.path.join(folder, CODE)
     try:
         with open(os.path.join(place, CODE_OF), encoding="ascii") as stamp:
-            is_of_file = stamp.read() == file_stamp(file)
+            is_of_file = stamp.read() == read_stamp(file)
     except OSError:
         return
     if is_of_file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stagedoor import __version__
-from stagedoor.laptop.tunnel.onefile import one_file, sources
+from stagedoor.laptop.tunnel.onefile import build_one_file, read_sources
 
 SHARED = (
     *("stagedoor.model.letters", "stagedoor.model.units"),
@@ -26,10 +26,10 @@ if folder is None or not is_fresh(folder):
 """
 
 
-def client_file() -> bytes:
+def build_client_file() -> bytes:
     """Return the client as an executable file for a machine with ssh and Python 3.8 or later."""
     texts = {
         "stagedoor": f'__version__ = "{__version__}"\n',
-        **sources("stagedoor.laptop", *SHARED),
+        **read_sources("stagedoor.laptop", *SHARED),
     }
-    return one_file(texts, _MAIN)
+    return build_one_file(texts, _MAIN)

@@ -46,7 +46,7 @@ def shell_hosts(
     ]
 
 
-def jump_host(
+def render_jump_host(
     name: str, host: str, port: int, user: str | None, more: Sequence[str], known_hosts: Path
 ) -> list[str]:
     """Return the `Host` block of the gateway as a jump host, with an empty line after it."""
@@ -66,14 +66,14 @@ def jump_host(
 def trust(known_hosts: Path) -> list[str]:
     """Return the lines that make ssh trust this known_hosts alone, and refuse other keys unasked."""
     return [
-        f"  UserKnownHostsFile {path_word(known_hosts)}",
+        f"  UserKnownHostsFile {quote_path(known_hosts)}",
         "  GlobalKnownHostsFile /dev/null",
         "  StrictHostKeyChecking yes",
         "  CheckHostIP no",
     ]
 
 
-def authorities(keys: Sequence[str], jump: tuple[str, int] | None) -> list[str]:
+def render_host_cas(keys: Sequence[str], jump: tuple[str, int] | None) -> list[str]:
     """Return the known_hosts lines of host CAs, for the shells and the gateway at `jump`."""
     # These may be wider than the `Host` patterns, since ssh reads this file for those hosts only.
     names = ",".join([*NAMES, "*-ssh.*"])
@@ -83,7 +83,7 @@ def authorities(keys: Sequence[str], jump: tuple[str, int] | None) -> list[str]:
     return [f"@cert-authority {names} {key} stagedoor host CA" for key in keys]
 
 
-def proxy_command(words: Sequence[str]) -> str:
+def render_proxy_command(words: Sequence[str]) -> str:
     """Return the line that opens the tunnel; ssh appends the shell's name.
 
     The quotes protect the shell from a name that an old ssh does not check (CVE-2023-51385). `NO_QUOTE`
@@ -97,7 +97,7 @@ def command(words: Sequence[str]) -> str:
     return " ".join(_word(word) for word in words)
 
 
-def exec_command(words: Sequence[str]) -> str:
+def quote_exec(words: Sequence[str]) -> str:
     """Return a command for `Match exec "…"`, in which ssh has no escape for a quote."""
     for word in words:
         if any(c in word for c in "'\"\\"):
@@ -113,7 +113,7 @@ def _word(word: str) -> str:
     return word.replace("%", "%%")
 
 
-def path_word(path: Path) -> str:
+def quote_path(path: Path) -> str:
     """Return a path as an argument for ssh_config, where ssh expands `%` and `${…}` and has no escapes."""
     text = plain(str(path))
     if any(c in text for c in "\"'\\%$*?["):
@@ -154,7 +154,7 @@ def make_private(folder: Path) -> None:
 
 def include_line(config: Path) -> str:
     """Return the line that makes ssh read `config`."""
-    return f"Include {path_word(config)}"
+    return f"Include {quote_path(config)}"
 
 
 def is_included(config: Path, ssh_config: Path) -> bool:

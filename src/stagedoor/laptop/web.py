@@ -30,7 +30,7 @@ WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _USUAL = {"https": ":443", "http": ":80"}
 
 
-def without_usual_port(scheme: str, place: str) -> str:
+def drop_usual_port(scheme: str, place: str) -> str:
     """Return `HOST[:PORT]` without the port that the scheme has anyway (RFC 9110 §7.2, RFC 6454 §4)."""
     usual = _USUAL[scheme]
     return place[: -len(usual)] if place.endswith(usual) else place
@@ -45,14 +45,14 @@ class WebConnection:
         """The connection's TCP or TLS wire."""
         gateway = options.gateway
         self._path = path
-        self._host = without_usual_port(gateway.scheme, str(gateway))
+        self._host = drop_usual_port(gateway.scheme, str(gateway))
         self._url = f"{gateway.scheme}://{self._host}{path}"
 
     def ask(
         self, what: str, asked: Mapping[str, object], user: str, secret: str | None
     ) -> HttpAnswer:
         """POST a JSON document to `/api/WHAT` and return the answer. Raises TunnelError."""
-        fields = {} if secret is None else {"Authorization": http.basic(f"{user}:{secret}")}
+        fields = {} if secret is None else {"Authorization": http.encode_basic(f"{user}:{secret}")}
         return self.request("POST", f"/api/{what}", json.dumps(asked).encode(), fields)
 
     def request(

@@ -13,7 +13,7 @@ from stagedoor.laptop.needed import CERTIFICATE
 from stagedoor.laptop.tunnel.errors import TunnelError
 
 
-def who(folder: Path) -> dict[str, object]:
+def ask_whoami(folder: Path) -> dict[str, object]:
     """Return this machine's login at a gateway, as the gateway reports it now.
 
     `why` is the reason that the login ended. `unasked` is the reason that the gateway was not asked; the
@@ -38,7 +38,7 @@ def who(folder: Path) -> dict[str, object]:
 
 
 def _state_now(folder: Path, state: dict[str, object]) -> dict[str, object]:
-    """Ask the gateway. Return `user` and `ends_at`, or `why` the login ended, or `unasked`: see `who`."""
+    """Ask the gateway. Return `user` and `ends_at`, `why` the login ended, or `unasked` (`ask_whoami`)."""
     ca_file = state.get("ca_file")
     try:
         secret = (folder / SECRET).read_text(encoding="ascii").strip()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.source import Network, Source, source_network, within
+from stagedoor.model.source import Network, Source, find_source_network, is_within
 from stagedoor.model.units import KIB
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
@@ -38,11 +38,11 @@ class AcceptRules:
 
     def is_reverse_proxy(self, peer: Source) -> bool:
         """Return whether X-Forwarded-For and X-Forwarded-Proto of `peer` are trusted."""
-        return within(peer.address, self.forwarded_from)
+        return is_within(peer.address, self.forwarded_from)
 
     def wants_proxy_header(self, peer: Source) -> bool:
         """Return whether `peer` must name its client in a PROXY header."""
-        return within(peer.address, self.proxy_protocol_from) and not self.is_reverse_proxy(peer)
+        return is_within(peer.address, self.proxy_protocol_from) and not self.is_reverse_proxy(peer)
 
     def counted_as(self, source: Source) -> str:
         """Return the source whose connections this one is counted with.
@@ -51,11 +51,11 @@ class AcceptRules:
         source.
         """
         speaks_for_many = self.is_reverse_proxy(source) or self.wants_proxy_header(source)
-        return str(source) if speaks_for_many else source_network(source.address)
+        return str(source) if speaks_for_many else find_source_network(source.address)
 
     def outsider(self, source: Source) -> Denial | None:
         """Return the refusal for a source that is in none of the networks, or None."""
-        if within(source.address, self.networks):
+        if is_within(source.address, self.networks):
             return None
         return Denial.with_mend(
             Reason.SOURCE_NOT_ALLOWED,
@@ -96,14 +96,14 @@ async def arrive(stream: TcpStream, peer: Source, rules: AcceptRules) -> Arrival
     return None
 
 
-def not_tls(received: bytes) -> Denial | None:
+def refuse_plaintext(received: bytes) -> Denial | None:
     """Return the refusal for a client that does not speak TLS on a TLS port, or None."""
     if received.startswith(TLS_HANDSHAKE):
         return None
     return Denial(Reason.BAD_REQUEST, "this port speaks TLS; write https:// before its address")
 
 
-async def say_and_linger(stream: Stream, answer: bytes) -> None:
+async def send_and_linger(stream: Stream, answer: bytes) -> None:
     """Send the last `answer`, and wait a moment so that it arrives (RFC 9112 §9.6). Raises OSError."""
     await aio.write_all(stream, answer)
     stream.shutdown_write()

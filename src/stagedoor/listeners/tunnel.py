@@ -14,17 +14,17 @@ from stagedoor.listeners.accept import (
     AcceptRules,
     Arrival,
     arrive,
-    not_tls,
-    say_and_linger,
+    refuse_plaintext,
+    send_and_linger,
 )
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.resumption import Resumption
-from stagedoor.model.credential import login_secret
+from stagedoor.model.credential import find_login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.shell import StartStep
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
@@ -87,7 +87,7 @@ class TunnelListener:
 
         A load balancer is itself the source until it has named its client, which it does at once.
         """
-        victim = self._pending.enter(downstream, source_network(downstream.source.address))
+        victim = self._pending.enter(downstream, find_source_network(downstream.source.address))
         if victim is None:
             return
         victim.give_way()
@@ -146,7 +146,7 @@ class TunnelListener:
     async def _enter(self, downstream: "_Downstream", request: Request) -> None:
         """Enter the shell and start the tunnel, or refuse. Raises OSError if the client has hung up."""
         downstream.request = request
-        if login_secret(request.credential) and not downstream.is_private:
+        if find_login_secret(request.credential) and not downstream.is_private:
             denial = Denial(
                 Reason.BAD_REQUEST,
                 "the secret of a login came over plain http, where others can read it; use https:// (log out "
@@ -247,7 +247,7 @@ class TunnelListener:
             received = received or await aio.read(stream, READ_BYTES)
             if not received:
                 return None
-            if (denial := not_tls(received)) is not None:
+            if (denial := refuse_plaintext(received)) is not None:
                 return denial
             tls = secure(stream, received)
             downstream.stream, received = tls, b""
@@ -333,7 +333,7 @@ class _Downstream:
         if self.mute:
             return
         unsent, self._unsent = self._unsent, b""
-        await say_and_linger(self.stream, unsent + encode_refusal(denial))
+        await send_and_linger(self.stream, unsent + encode_refusal(denial))
 
     async def accept(self, entered: Entered, now: float, is_resumable: bool) -> bytes:
         """Send the 200, and return the bytes that the client has sent early. Raises OSError."""

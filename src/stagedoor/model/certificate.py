@@ -18,7 +18,7 @@ sign-in's number. Certificates that administrators sign with the same CA key lac
 depend on a sign-in."""
 
 
-def extensions_for(granted: Permissions) -> frozenset[str]:
+def list_extensions(granted: Permissions) -> frozenset[str]:
     """Return the extensions of a certificate for a user with these permissions."""
     extensions = {PTY}
     if Permission.AGENT in granted:

@@ -38,7 +38,7 @@ class KeyCredential:
     signed_by_ca: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
 
 
-def login_secret(credential: "Credential | None") -> str | None:
+def find_login_secret(credential: "Credential | None") -> str | None:
     """Return the secret of a `stagedoor login`, or None for any other credential.
 
     Clients present such a secret as a token, or in place of a password.

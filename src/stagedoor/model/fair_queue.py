@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from stagedoor.model.source import list_networks, site_network
+from stagedoor.model.source import find_site_network, list_networks
 
 Key = TypeVar("Key")
 
@@ -212,7 +212,7 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class PendingLimits:
-    """The limits on waiting entries: of a source, of a site (`model.source.site_network`), and of all.
+    """The limits on waiting entries: of a source, of a site (`model.source.find_site_network`), and of all.
 
     Anyone can get an IPv6 /48, which has 65,536 sources; hence the limit of a site.
     """
@@ -231,8 +231,8 @@ class PendingLimits:
             return Full(self.of_source, " from your address")
         sites: Counter[str] = Counter()
         for other, number in waiting.items():
-            sites[site_network(other)] += number
-        own = sites[site_network(source)]
+            sites[find_site_network(other)] += number
+        own = sites[find_site_network(source)]
         if own >= self.of_site:
             return Full(self.of_site, " from your network")
         if sites.total() < self.of_all:
@@ -241,5 +241,5 @@ class PendingLimits:
         # A site with just one more would swap places with this one for ever.
         if most <= own + 1:
             return Full(self.of_all)
-        of_fullest = (other for other in waiting if site_network(other) == fullest)
+        of_fullest = (other for other in waiting if find_site_network(other) == fullest)
         return max(of_fullest, key=lambda other: waiting[other])

@@ -95,7 +95,7 @@ class Grant:
         return self.guest.host
 
 
-def target_of(claim: Claim) -> Target | None:
+def find_target(claim: Claim) -> Target | None:
     """Return the target that a claim names, or None."""
     match claim:
         case Target():

@@ -11,7 +11,7 @@ SUBDOMAIN = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])
 _SUBDOMAIN = re.compile(SUBDOMAIN)
 
 
-def valid_subdomain(text: str) -> bool:
+def is_valid_subdomain(text: str) -> bool:
     """Return True if `text` is a DNS subdomain as Kubernetes defines it.
 
     It is a host name whose labels have no length limit of their own (apimachinery
@@ -20,11 +20,11 @@ def valid_subdomain(text: str) -> bool:
     return len(text) <= MAX_CHARS and bool(_SUBDOMAIN.fullmatch(text))
 
 
-def valid_host_name(text: str) -> bool:
+def is_valid_host_name(text: str) -> bool:
     """Return True if `text` is a host name (RFC 1123 §2.1), such as `shell.example.com`."""
     return len(text) <= MAX_CHARS and bool(_NAME.fullmatch(text))
 
 
-def valid_host_pattern(text: str) -> bool:
+def is_valid_host_pattern(text: str) -> bool:
     """Return True if `text` is a host name, or `*.` before a host name: `*.example.com` (RFC 9525 §6.3)."""
-    return len(text) <= MAX_CHARS and valid_host_name(text.removeprefix("*."))
+    return len(text) <= MAX_CHARS and is_valid_host_name(text.removeprefix("*."))

@@ -15,7 +15,7 @@ LETTERS_COUNT = 8
 """Eight letters have 34 bits: five tries guess them with a chance of 1 in 5 thousand million."""
 
 
-def random_letters(random: bytes) -> str:
+def choose_letters(random: bytes) -> str:
     """Return `LETTERS_COUNT` letters, each chosen by eight of the 64 bytes in `random`."""
     if len(random) != 8 * LETTERS_COUNT:
         raise ValueError("64 random bytes make the letters")
@@ -23,7 +23,7 @@ def random_letters(random: bytes) -> str:
     return "".join(LETTERS[int.from_bytes(part, "big") % len(LETTERS)] for part in parts)
 
 
-def login_letters(gateway: str, login: str, fingerprint: str, verifier: str) -> str:
+def derive_login_letters(gateway: str, login: str, fingerprint: str, verifier: str) -> str:
     """Return the letters of a `stagedoor login`. The client and the gateway each derive them.
 
     `gateway` is its address as the client was given it and as the browser shows it
@@ -34,15 +34,15 @@ def login_letters(gateway: str, login: str, fingerprint: str, verifier: str) -> 
     at another gateway.
     """
     text = "\n".join(("stagedoor letters", gateway, login, fingerprint, verifier))
-    return random_letters(hashlib.sha512(text.encode("utf-8", "surrogatepass")).digest())
+    return choose_letters(hashlib.sha512(text.encode("utf-8", "surrogatepass")).digest())
 
 
-def shown_letters(letters: str) -> str:
+def show_letters(letters: str) -> str:
     """Return letters in the form that a terminal shows: `BCDF-GHJK`."""
     return f"{letters[:4]}-{letters[4:]}"
 
 
-def letters_digest(login: str, letters: str, gateway: str = "") -> bytes:
+def hash_letters(login: str, letters: str, gateway: str = "") -> bytes:
     """Return the 32-byte digest of letters that the store keeps. Case, blanks and dashes do not count.
 
     `gateway` is the address of the page where they are typed, if they are bound to one.

@@ -57,7 +57,7 @@ class Metric:
     def bucket(self, value: float) -> str:
         """Return the part of the bucket that counts `value`."""
         place = bisect_left(self.buckets, value)
-        return bound_text(self.buckets[place]) if place < len(self.buckets) else INFINITE
+        return format_bound(self.buckets[place]) if place < len(self.buckets) else INFINITE
 
     @property
     def label_values(self) -> list[tuple[str, ...]]:
@@ -78,6 +78,6 @@ class Metric:
 
 
 @cache
-def bound_text(bound: float) -> str:
+def format_bound(bound: float) -> str:
     """Format a bucket's bound for the label `le` (OpenMetrics 1.0, "Considerations: Canonical Numbers")."""
     return repr(float(bound))

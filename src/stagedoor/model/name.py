@@ -9,7 +9,7 @@ NAME = r"[a-z0-9_][a-z0-9_.@+-]{0,63}"
 _NAME = re.compile(NAME, re.ASCII)
 
 
-def valid_name(text: str) -> bool:
+def is_valid_name(text: str) -> bool:
     """Return True if `text` may name a user or a group.
 
     Such a name needs no quoting in a certificate's principal (no comma), in Basic (no colon, RFC 7617

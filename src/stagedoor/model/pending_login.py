@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.letters import letters_digest, login_letters
+from stagedoor.model.letters import derive_login_letters, hash_letters
 
 PENDING_S = 180.0
 """The time in which a login has to be approved."""
@@ -42,7 +42,7 @@ class PendingLogin:
     `id` is part of the page's address. `challenge` is the SHA-256 of the client's verifier (32 bytes),
     or None for a login held by ssh, whose connection is the proof. `public_key` is `type base64` and
     `fingerprint` its `SHA256:…`; the client has proved that it holds the private key. `letters_hash` is
-    a `letters_digest`; it is empty until the client reveals its verifier, from which the letters are
+    a `hash_letters`; it is empty until the client reveals its verifier, from which the letters are
     derived. `source` is the address where the login began, and `label` the machine's name for itself.
     `port` is the client's listening port on 127.0.0.1, or None. `wanted_user` is the only user who may
     approve, or the user who did; None allows any user. `sign_in` is the id of the sign-in that
@@ -90,8 +90,8 @@ def derive_letters(login: PendingLogin, gateway: str, verifier: str) -> PendingL
     """
     if login.letters_hash:
         return login
-    letters = login_letters(gateway, login.id, login.fingerprint, verifier)
-    return replace(login, letters_hash=letters_digest(login.id, letters, gateway))
+    letters = derive_login_letters(gateway, login.id, login.fingerprint, verifier)
+    return replace(login, letters_hash=hash_letters(login.id, letters, gateway))
 
 
 def approve_by_letters(
@@ -105,7 +105,7 @@ def approve_by_letters(
     """
     _require_open(login, now, user)
     page = "" if login.challenge is None else gateway
-    if hmac.compare_digest(letters_digest(login.id, letters, page), login.letters_hash):
+    if hmac.compare_digest(hash_letters(login.id, letters, page), login.letters_hash):
         state = LoginState.APPROVED
         return replace(login, state=state, sign_in=sign_in, wanted_user=user, code_hash=None)
     left = login.tries_left - 1

@@ -8,7 +8,7 @@ import hmac
 from dataclasses import dataclass, field, replace
 
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.letters import letters_digest
+from stagedoor.model.letters import hash_letters
 from stagedoor.model.pending_login import PENDING_S as PENDING_S
 from stagedoor.model.pending_login import TRIES
 
@@ -53,5 +53,5 @@ def try_letters(step_up: PendingStepUp, letters: str) -> tuple[bool, PendingStep
     """
     if step_up.tries_left <= 0:
         raise RefusedError(OVER)
-    right = hmac.compare_digest(letters_digest(step_up.id, letters), step_up.letters_hash)
+    right = hmac.compare_digest(hash_letters(step_up.id, letters), step_up.letters_hash)
     return right, step_up if right else replace(step_up, tries_left=step_up.tries_left - 1)

@@ -46,14 +46,14 @@ _DOES = {
 }
 
 
-def in_order(permissions: Permissions) -> tuple[Permission, ...]:
+def sort_permissions(permissions: Permissions) -> tuple[Permission, ...]:
     """Return the permissions in the order of `Permission`."""
     return tuple(permission for permission in Permission if permission in permissions)
 
 
 def to_words(permissions: Permissions) -> str:
     """Format permissions for the store and for people: `enter files`."""
-    return " ".join(in_order(permissions))
+    return " ".join(sort_permissions(permissions))
 
 
 def from_words(words: str) -> Permissions:

@@ -10,7 +10,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
 from stagedoor.model.share import Share
-from stagedoor.model.webpass import KeyLogin, WebPass, password_mark
+from stagedoor.model.webpass import KeyLogin, WebPass, hash_password_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Policy:
         if user is None:
             return self.why_gone(shown.name)
         match shown.method:
-            case Method.PASSWORD if password_mark(user.password_hash) != shown.password_mark:
+            case Method.PASSWORD if hash_password_mark(user.password_hash) != shown.password_mark:
                 return self.why_password_over(user)
             case Method.TOKEN if shown.credential_id not in self.tokens:
                 return f"the token {shown.credential_id} was removed"

@@ -7,7 +7,7 @@ This is the generic cell rate algorithm (ITU-T I.371), with one number for each 
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from stagedoor.model.source import site_network
+from stagedoor.model.source import find_site_network
 
 SITE_TIMES = 4
 """The limit of a site as a multiple of the limit of a source: an office has several busy ones at once."""
@@ -82,7 +82,7 @@ class SiteRates:
     """The use of a rate by each source, and of `times` that rate by the source's site.
 
     Anyone can get an IPv6 /48, which has 65,536 sources; hence the limit of a site
-    (`model.source.site_network`).
+    (`model.source.find_site_network`).
     """
 
     def __init__(self, rate: Rate, times: int = SITE_TIMES) -> None:
@@ -92,7 +92,7 @@ class SiteRates:
 
     def take(self, source: str, now: float) -> float | None:
         """Use the rate of the source and of its site once. Return as `SourceRates.take` does."""
-        site = site_network(source)
+        site = find_site_network(source)
         of_site = self._sites.take(site, now)
         if of_site is None:
             return None
@@ -104,7 +104,9 @@ class SiteRates:
 
     def wait_s(self, source: str, now: float) -> float:
         """Return the seconds until both the source and its site may act once more; 0 for now."""
-        return max(self._sources.wait_s(source, now), self._sites.wait_s(site_network(source), now))
+        return max(
+            self._sources.wait_s(source, now), self._sites.wait_s(find_site_network(source), now)
+        )
 
     def waiting_scope(self, source: str, now: float) -> str:
         """Return which limit makes the source wait, for a message: `address` or `network`."""
@@ -113,4 +115,4 @@ class SiteRates:
     def give_back(self, source: str) -> None:
         """Undo one `take`."""
         self._sources.give_back(source)
-        self._sites.give_back(site_network(source))
+        self._sites.give_back(find_site_network(source))

@@ -19,14 +19,14 @@ def check_secure_url(url: str) -> None:
     except ValueError:
         host = None  # the faulty part may be the secret
     if host is None or parts.scheme not in ("https", "http") or not host:
-        raise ValueError(f"{shown_url(url)!r} is no URL; write https://HOST/PATH")
+        raise ValueError(f"{show_url(url)!r} is no URL; write https://HOST/PATH")
     if parts.username is not None or parts.password is not None:
         raise ValueError("the URL has a user name or a password in it")
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError(f"{shown_url(url)!r} has a character that no URL has")
+        raise ValueError(f"{show_url(url)!r} has a character that no URL has")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(
-            f"{shown_url(url)!r} is plain http, which is for loopback only; write https"
+            f"{show_url(url)!r} is plain http, which is for loopback only; write https"
         )
 
 
@@ -34,10 +34,10 @@ def check_issuer(url: str) -> None:
     """Check that `url` may be an issuer (OpenID Connect Discovery 1.0 §2). Raises ValueError."""
     check_secure_url(url)
     if "?" in url or "#" in url:
-        raise ValueError(f"{shown_url(url)!r} has a query or a fragment, which no issuer has")
+        raise ValueError(f"{show_url(url)!r} has a query or a fragment, which no issuer has")
 
 
-def shown_url(url: str) -> str:
+def show_url(url: str) -> str:
     """Return the scheme, host and port of `url`, for people and logs.
 
     The rest may be a secret: a webhook's path, or the name and password before the host.

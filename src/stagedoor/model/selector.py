@@ -24,10 +24,10 @@ class TargetPattern:
 
     def covers(self, target: Target) -> bool:
         """Return True if the pattern matches `target`."""
-        return covers_target(self.app, self.environment, target)
+        return has_match(self.app, self.environment, target)
 
 
-def covers_target(app_pattern: str, environment_pattern: str, target: Target) -> bool:
+def has_match(app_pattern: str, environment_pattern: str, target: Target) -> bool:
     """Return True if the patterns match `target`.
 
     Only the environment pattern `*` matches a target without an environment.
@@ -39,7 +39,7 @@ def covers_target(app_pattern: str, environment_pattern: str, target: Target) ->
     return fnmatchcase(target.environment, environment_pattern)
 
 
-def subjects_of(name: str, groups: Iterable[str]) -> frozenset[str]:
+def list_subjects(name: str, groups: Iterable[str]) -> frozenset[str]:
     """Return all subjects of grants that apply to the user `name` in `groups`."""
     return frozenset({ALL_USERS, f"user:{name}", *(f"group:{group}" for group in groups)})
 

@@ -34,14 +34,14 @@ def host_port(host: str, port: int) -> str:
 
 @lru_cache(maxsize=4096)  # a few machines connect again and again
 def _read(host: str) -> Address:
-    return unmapped(ip_address(host.partition("%")[0]))
+    return unmap(ip_address(host.partition("%")[0]))
 
 
 _text = lru_cache(maxsize=4096)(str)
 """An address as text, which each login needs several times."""
 
 
-def unmapped(address: Address) -> Address:
+def unmap(address: Address) -> Address:
     """Return an IPv4-mapped IPv6 address as IPv4, and any other address unchanged."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
@@ -62,7 +62,7 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
-def source_network(address: Address) -> str:
+def find_source_network(address: Address) -> str:
     """Return the network that counts as one source: an IPv4 address, or an IPv6 /64.
 
     A subscriber has such a /64 (RFC 6177).
@@ -74,10 +74,10 @@ def source_network(address: Address) -> str:
 
 @lru_cache(maxsize=4096)  # every arrival counts all who wait
 def list_networks(source: str) -> tuple[str, ...]:
-    """Return the networks that a `source_network` is counted in, the largest first, and last `source` itself.
+    """Return the networks that a source (`find_source_network`) is counted in, the largest first.
 
-    They are the IPv6 /48 and /56 that a subscriber or an office may have (RFC 6177 §2). An IPv4 address, or
-    whatever else is counted as one source, is in no larger network.
+    They are the IPv6 /48 and /56 that a subscriber or an office may have (RFC 6177 §2), and `source` itself.
+    An IPv4 address, or whatever else is counted as one source, is in no larger network.
     """
     address, slash, _ = source.partition("/")
     if not slash:
@@ -86,12 +86,12 @@ def list_networks(source: str) -> tuple[str, ...]:
     return f"{IPv6Address(prefix >> 80 << 80)}/48", f"{IPv6Address(prefix >> 72 << 72)}/56", source
 
 
-def site_network(source: str) -> str:
-    """Return the largest network that a `source_network` is counted in: an IPv6 /48, or `source` itself."""
+def find_site_network(source: str) -> str:
+    """Return the largest network that a source is counted in: an IPv6 /48, or `source` itself."""
     return list_networks(source)[0]
 
 
-def within(address: Address, networks: tuple[Network, ...]) -> bool:
+def is_within(address: Address, networks: tuple[Network, ...]) -> bool:
     """Return True if one of `networks` contains `address`. A network of the other family never does."""
     for network in networks:  # noqa: SIM110 - a generator costs more, and each login asks several times
         if address.version == network.version and address in network:

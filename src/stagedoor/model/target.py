@@ -42,20 +42,20 @@ class Target:
         return self.host_name
 
 
-def valid_label(text: str) -> bool:
+def is_valid_label(text: str) -> bool:
     """Return True if `text` is a lower-case RFC 1123 label of at most 63 characters."""
     return _LABEL.fullmatch(text) is not None
 
 
-def valid_app(text: str) -> bool:
+def is_valid_app(text: str) -> bool:
     """Return True if `text` may name an app: it and `text-ssh` are labels, and it does not end in -ssh."""
     return (
         len(text) <= MAX_LABEL_CHARS - len(SHELL_SUFFIX)
-        and valid_label(text)
+        and is_valid_label(text)
         and not text.endswith(SHELL_SUFFIX)
     )
 
 
-def valid_environment(text: str) -> bool:
+def is_valid_environment(text: str) -> bool:
     """Return True if `text` may name an environment: any label but `ssh`."""
-    return valid_label(text) and text != "ssh"
+    return is_valid_label(text) and text != "ssh"

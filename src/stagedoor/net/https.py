@@ -16,7 +16,7 @@ import h11
 
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.source import is_address
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 
 ANSWER_LIMIT_S = 10.0
 """The time limit of a whole request: to wait for a slot, to connect and to receive the whole answer."""
@@ -66,7 +66,7 @@ def load_trust(ca_file: Path | None, setting: str) -> Trust:
     `setting` names the file in messages. Raises SettingsError if the file cannot be read.
     """
     try:
-        context = client_context(ca_file)
+        context = make_client_context(ca_file)
     except OSError as error:
         raise SettingsError(f"{setting}: {ca_file} cannot be used: {error}") from None
     context.set_alpn_protocols(["http/1.1"])

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from ipaddress import ip_address
 
-from stagedoor.model.source import Address, is_address, unmapped
+from stagedoor.model.source import Address, is_address, unmap
 
 THREADS = 16
 """getaddrinfo(3) blocks a thread for as long as the name server takes."""
@@ -32,7 +32,7 @@ class Resolver:
                 addresses = await loop.run_in_executor(self._pool, _look_up, host)
         except ValueError:  # invalid IDNA, or a NUL
             raise OSError(f"{host!r} is no host name") from None
-        return tuple(dict.fromkeys(unmapped(ip_address(address)) for address in addresses))
+        return tuple(dict.fromkeys(unmap(ip_address(address)) for address in addresses))
 
     def stop_threads(self) -> None:
         """Release the threads; look-ups that have not started are dropped."""
@@ -42,7 +42,7 @@ class Resolver:
 @lru_cache(maxsize=4096)  # the same shells are asked for again and again
 def _literal(host: str) -> Address | None:
     """Return the address that `host` is written as, or None for a name."""
-    return unmapped(ip_address(host)) if is_address(host) else None
+    return unmap(ip_address(host)) if is_address(host) else None
 
 
 def _look_up(host: str) -> list[str]:

@@ -10,18 +10,18 @@ from stagedoor.model.errors import SettingsError, StagedoorError
 from stagedoor.model.source import host_port
 from stagedoor.net import sockopts
 from stagedoor.net.tcp import TcpStream
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 
 WAIT_S = 10.0
 """The time limit of a connect, of a handshake, and of the acknowledgement of sent bytes."""
 
 
-def syslog_context(
+def make_syslog_context(
     ca_file: Path | None, certificate_file: Path | None, key_file: Path | None
 ) -> ssl.SSLContext:
     """Return a TLS context for a client, with its certificate if it has one. Raises SettingsError."""
     try:
-        context = client_context(ca_file)
+        context = make_client_context(ca_file)
         if certificate_file is not None:
             context.load_cert_chain(certificate_file, key_file)
     except OSError as error:

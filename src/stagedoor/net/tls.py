@@ -211,10 +211,10 @@ class TlsStream:
 
 
 ServerTls = ssl.SSLContext
-"""The TLS context for accepting connections, from `server_context`."""
+"""The TLS context for accepting connections, from `make_server_context`."""
 
 
-def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+def make_server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     """Return a context for accepting TLS 1.2 and 1.3, from a PEM chain and its unencrypted key.
 
     Raises SettingsError with one line that names the file, the fault and the setting.
@@ -242,7 +242,7 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     return context
 
 
-def client_context(ca_file: Path | None) -> ssl.SSLContext:
+def make_client_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return a context for connecting to a server that the authorities in `ca_file` vouch for.
 
     None stands for the system's authorities. Certificates are checked as OpenSSL, curl and Go do. Since
@@ -258,7 +258,7 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
 def read_names(cert_file: Path) -> frozenset[str]:
     """Return the DNS names in a certificate (RFC 5280 §4.2.1.6), in lower case.
 
-    `cert_file` is a file that `server_context` accepts. Raises OSError, ValueError.
+    `cert_file` is a file that `make_server_context` accepts. Raises OSError, ValueError.
     """
     certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
     try:
@@ -271,7 +271,7 @@ def read_names(cert_file: Path) -> frozenset[str]:
 def read_validity(cert_file: Path) -> tuple[float, float]:
     """Return the start and the end of the validity of a certificate, in seconds since the epoch.
 
-    `cert_file` is a file that `server_context` accepts; its first certificate counts (RFC 5280
+    `cert_file` is a file that `make_server_context` accepts; its first certificate counts (RFC 5280
     §4.1.2.5). Raises OSError, ValueError.
     """
     certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]

@@ -7,7 +7,7 @@ from stagedoor.oidc import id_token, request
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.id_token import Claims
 from stagedoor.oidc.logout import Logout, verify_logout
-from stagedoor.oidc.provider import Provider, discovery_url, read_provider
+from stagedoor.oidc.provider import Provider, join_discovery_url, read_provider
 from stagedoor.oidc.published import IssuerKeys
 from stagedoor.oidc.request import Attempt, ClientConfig, FormRequest, Tokens
 
@@ -62,7 +62,9 @@ class OidcClient:
         """
         provider = await self._published.issuer()
         code = request.read_callback(parameters, provider, attempt)
-        tokens = await self._exchange(request.code_request(provider, self._client, code, attempt))
+        tokens = await self._exchange(
+            request.make_code_request(provider, self._client, code, attempt)
+        )
         claims = await self._verify(tokens, attempt.nonce)
         return await self._add_userinfo(claims, tokens, provider), tokens
 
@@ -124,7 +126,8 @@ class OidcClient:
 
     async def _discover(self) -> Provider:
         return read_provider(
-            await self._get(discovery_url(self._issuer), "the discovery document"), self._issuer
+            await self._get(join_discovery_url(self._issuer), "the discovery document"),
+            self._issuer,
         )
 
     async def _key_set(self, provider: Provider) -> bytes:

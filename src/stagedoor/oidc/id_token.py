@@ -217,7 +217,7 @@ def get_number(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def proof_age_s(claims: Claims) -> float | None:
+def measure_proof_age(claims: Claims) -> float | None:
     """Return the seconds between the person's authentication and the ID token.
 
     Return None if the provider does not report them.
@@ -233,7 +233,7 @@ def is_fresh(claims: Claims, since_s: float) -> bool | None:
 
     Return None if that is unknown. Both times are the provider's, so the gateway's clock does not matter.
     """
-    age_s = proof_age_s(claims)
+    age_s = measure_proof_age(claims)
     return None if age_s is None else age_s <= since_s + MARGIN_S
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stagedoor.model.name import FORM, valid_name
+from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.oidc.errors import OidcError
 
 MOST_GROUPS = 1000
@@ -95,7 +95,7 @@ def _name(claims: Mapping[str, Any], rules: Rules) -> str:
         name, at, domain = value.rpartition("@")
         if not at or domain != rules.name_domain:
             raise OidcError(f"{value!r} is not in sso.name_domain, which is {rules.name_domain!r}")
-    if not valid_name(name):
+    if not is_valid_name(name):
         raise OidcError(
             f"{name!r} (claim {rules.name_claim!r}) cannot be a user's name here: {FORM}"
         )
@@ -126,7 +126,7 @@ def _group(name: str, rules: Rules) -> str | None:
     if rules.group_prefix is None:
         return None
     ours = rules.group_prefix + name
-    return ours if valid_name(ours) else None
+    return ours if is_valid_name(ours) else None
 
 
 def find_claim(claims: Mapping[str, Any], name: str) -> Any:

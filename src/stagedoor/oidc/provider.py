@@ -33,7 +33,7 @@ class Provider:
     scopes: frozenset[str] = frozenset()
 
 
-def discovery_url(issuer: str) -> str:
+def join_discovery_url(issuer: str) -> str:
     """Return the URL of the discovery document (Discovery §4).
 
     Its path follows the issuer's own, without a final slash.

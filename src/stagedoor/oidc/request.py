@@ -65,7 +65,7 @@ class Tokens:
     refresh_token: str | None = field(default=None, repr=False)
 
 
-def new_attempt(random: Callable[[int], bytes]) -> Attempt:
+def make_attempt(random: Callable[[int], bytes]) -> Attempt:
     """Return a new attempt. `random` returns the given number of unpredictable bytes."""
     state, nonce, verifier = (_base64url(random(RANDOM_BYTES)) for _ in range(3))
     return Attempt(state, nonce, verifier)
@@ -128,7 +128,7 @@ def read_callback(
     return code
 
 
-def code_request(
+def make_code_request(
     provider: Provider, client: ClientConfig, code: str, attempt: Attempt
 ) -> FormRequest:
     """Return the request that exchanges the code (RFC 6749 §4.1.3, RFC 7636 §4.5)."""

@@ -8,7 +8,7 @@ their own names, so only an administrator can assign these (`stagedoor user add`
 from collections.abc import Collection, Iterable
 
 from stagedoor.model.target import Target
-from stagedoor.wire.target import names_app
+from stagedoor.wire.target import may_name_app
 
 # Debian's base-passwd, its common packages, and what Red Hat's setup and Alpine have besides.
 _SYSTEM = """
@@ -63,7 +63,7 @@ _SYSTEM_PREFIXES = ("_", "systemd-")
 the second."""
 
 
-def why_reserved(name: str, own: Collection[str], apps: Iterable[Target]) -> str | None:
+def explain_reserved(name: str, own: Collection[str], apps: Iterable[Target]) -> str | None:
     """Return why only an administrator can assign `name`, as the end of a sentence about it, or None.
 
     `name` is a valid user name, and so lower-case ASCII. `own` are the names in `sso.reserved_names`;
@@ -73,6 +73,6 @@ def why_reserved(name: str, own: Collection[str], apps: Iterable[Target]) -> str
         return "is the name of a system account"
     if name in own:
         return "is in sso.reserved_names"
-    if names_app(name, apps):
+    if may_name_app(name, apps):
         return "is the name of an app"
     return None

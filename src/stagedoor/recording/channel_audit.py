@@ -183,7 +183,7 @@ def header(opened: Opened, number: int, asked: ChannelRequest, now: float) -> As
     )
 
 
-def asked_fields(what: str, name: str = "what") -> Fields:
+def describe_request(what: str, name: str = "what") -> Fields:
     """Return a request as an event has it: whole, or both ends, the length in bytes and the SHA-256.
 
     The limits are of UTF-8; both ends together are `COMMAND_BYTES`.
@@ -232,9 +232,9 @@ class ChannelAudit:
         self._watch = _file_watch(asked)
         self._files = FileCounts()
         recorded = {"recording": recording.name} if recording else {}
-        what = asked_fields(asked.what)
+        what = describe_request(asked.what)
         if asked.original:
-            what = {**what, **asked_fields(asked.original, "original")}
+            what = {**what, **describe_request(asked.original, "original")}
         note(opened, EventKind.CHANNEL_OPENED, {**self._about, **what, **recorded})
 
     def shown(self, data: bytes, datatype: int | None = None) -> bool:

@@ -124,7 +124,7 @@ def kept(folder: Path) -> list[RecordingEntry]:
     return sorted(recordings, key=lambda entry: (entry.session, entry.number, entry.suffix))
 
 
-def ending(path: Path, size: int, most: int) -> bytes:
+def read_ending(path: Path, size: int, most: int) -> bytes:
     """Return the last `most` bytes of a file of `size`. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

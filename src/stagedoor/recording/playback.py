@@ -10,7 +10,7 @@ from stagedoor.wire.terminal.asciicast import AsciicastEvent, Code
 from stagedoor.wire.terminal.output_parser import OutputParser
 
 
-def paced(
+def pace_events(
     events: Iterable[AsciicastEvent],
     *,
     speed: float = 1.0,

@@ -10,7 +10,7 @@ from functools import partial
 from stagedoor.model.session import End, Ended
 from stagedoor.relay import splice
 from stagedoor.relay.limits import RelayLimits
-from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller, best_poller
+from stagedoor.relay.poller import FAILED, HANG_UP, LAST, READ, URGENT, WRITE, Poller, open_poller
 from stagedoor.relay.ports import Preface, Stream
 from stagedoor.relay.pump import Pump
 from stagedoor.relay.sweep import IdleTimeouts
@@ -47,7 +47,7 @@ class Relay:
         limits = limits or RelayLimits()
         self._clock = clock
         self._splicing = splicing
-        self._poller = poller or best_poller()
+        self._poller = poller or open_poller()
         self._splice = splice.Splice(limits)
         self._pump = Pump(limits)
         self._sweep = IdleTimeouts(limits.idle_timeout_s, clock())

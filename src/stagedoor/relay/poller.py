@@ -138,6 +138,6 @@ class LevelPoller:
         self._selector.close()
 
 
-def best_poller() -> Poller:
+def open_poller() -> Poller:
     """Return a poller of the best kind that this machine has."""
     return EdgePoller() if hasattr(select, "epoll") else LevelPoller()

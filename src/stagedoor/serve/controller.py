@@ -11,16 +11,22 @@ from http import HTTPStatus
 
 import structlog
 
-from stagedoor.admin.certificates.authorities import host_ca, public_half
-from stagedoor.admin.certificates.revocation import revoked_sign_ins
-from stagedoor.admin.kubernetes import cluster_of, defaults_of, election_of, kit_of, replica
+from stagedoor.admin.certificates.authorities import host_ca, read_public_half
+from stagedoor.admin.certificates.revocation import list_revoked_sign_ins
+from stagedoor.admin.kubernetes import (
+    connect_cluster,
+    defaults_of,
+    election_of,
+    find_replica_name,
+    read_kit,
+)
 from stagedoor.authz.admitted import admitted
 from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
 from stagedoor.controller.metrics import Metrics
 from stagedoor.controller.mirrors import NOT_LISTED_YET
 from stagedoor.keys.ca import CertificateAuthority
-from stagedoor.keys.files import new_key, private_text, public_line
+from stagedoor.keys.files import encode_private, make_key, public_line
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.listeners.health import HealthListener, HealthPage
 from stagedoor.model.errors import SettingsError, StagedoorError
@@ -39,7 +45,7 @@ from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.live.leader import MAX_NAMED, report_of
 from stagedoor.shells.kubernetes.names import NAMESPACES
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.liveness.instances import new_instance_id
+from stagedoor.store.liveness.instances import make_instance_id
 from stagedoor.store.watch import PolicyWatch
 from stagedoor.wire.http.openmetrics import CONTENT_TYPE
 
@@ -54,7 +60,7 @@ class ControllerManager:
         """Create the parts. `health`: answer probes at `health.address`. Raises StagedoorError."""
         self._settings = settings
         self._log = structlog.get_logger()
-        kit = kit_of(settings)
+        kit = read_kit(settings)
         if kit is None:
             raise SettingsError(
                 "shells need the image of the sshd kit: name it in [controller] kit_image "
@@ -62,11 +68,11 @@ class ControllerManager:
             )
         self._kit: Kit = kit
         self._on_problem = ProblemLog(self._log)
-        self._identity = f"{replica()}-{new_instance_id()}"
+        self._identity = f"{find_replica_name()}-{make_instance_id()}"
         # The user CA comes first, since it must exist: a machine without it must not create a second host CA.
         self._user_ca = _user_ca_line(settings)
         self._host_ca: CertificateAuthority = host_ca(settings)
-        self._cluster: KubeCluster = cluster_of(
+        self._cluster: KubeCluster = connect_cluster(
             settings, "stagedoor-controller", self._identity, self._on_problem
         )
         self.database: Database | None = None
@@ -134,7 +140,7 @@ class ControllerManager:
                 on_close_requests=lambda _: None,
                 on_problem=self._on_policy_problem,
             )
-            self._revoked = revoked_sign_ins(database, watch.last_policy, time.time())
+            self._revoked = list_revoked_sign_ins(database, watch.last_policy, time.time())
         except BaseException:
             database.close()
             raise
@@ -181,13 +187,13 @@ class ControllerManager:
             self._log.info("controller leads no more", identity=self._identity)
 
     def _new_host_key(self, names: tuple[str, ...]) -> tuple[bytes, str]:
-        key = new_key()
+        key = make_key()
         certificate = self._host_ca.sign_host(public_line(key), names, HOST_CERTIFICATE_S)
-        return private_text(key), certificate
+        return encode_private(key), certificate
 
     def _on_policy(self, policy: Policy) -> None:
         assert self.database is not None, "no policy is published before the store was read"
-        self._revoked = revoked_sign_ins(self.database, policy, time.time())
+        self._revoked = list_revoked_sign_ins(self.database, policy, time.time())
         self._log.info("policy changed", version=policy.version)
         controller = self._controller
         if controller is not None:
@@ -267,7 +273,7 @@ def _user_ca_line(settings: Settings) -> str:
     """Return the user CA's public key as a line. Raises StagedoorError."""
     file = settings.user_ca_file
     try:
-        return public_half(file)
+        return read_public_half(file)
     except StagedoorError as error:
         raise SettingsError(
             f"the controller needs the installation's user CA, or its public half: {error}; "

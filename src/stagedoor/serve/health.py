@@ -58,9 +58,10 @@ class HealthEndpoint:
             fresh = HealthListener(
                 {
                     "/healthz": lambda: HealthPage("alive\n"),
-                    "/readyz": lambda: readiness(self._condition()),
+                    "/readyz": lambda: report_readiness(self._condition()),
                     "/metrics": lambda: HealthPage(
-                        metrics(self._condition(), self._measured()), content_type=CONTENT_TYPE
+                        render_metrics(self._condition(), self._measured()),
+                        content_type=CONTENT_TYPE,
                     ),
                 }
             )
@@ -78,7 +79,7 @@ class HealthEndpoint:
         await self.listen(HealthSettings())
 
 
-def readiness(condition: Condition) -> HealthPage:
+def report_readiness(condition: Condition) -> HealthPage:
     """Return the readiness page: ready while at least one worker accepts and the gateway does not drain."""
     if condition.draining:
         text = f"draining, {condition.left} sessions left\n"
@@ -95,10 +96,10 @@ def readiness(condition: Condition) -> HealthPage:
     return HealthPage(text)
 
 
-def metrics(condition: Condition, measured: Mapping[Series, float]) -> str:
+def render_metrics(condition: Condition, measured: Mapping[Series, float]) -> str:
     """Return the metrics as OpenMetrics text; `measured` holds the values from the workers."""
     own = {
-        of.READY_NOW: int(readiness(condition).status == HTTPStatus.OK),
+        of.READY_NOW: int(report_readiness(condition).status == HTTPStatus.OK),
         of.DRAINING: int(condition.draining),
         of.WORKERS: condition.workers,
         of.WANTED: condition.wanted,

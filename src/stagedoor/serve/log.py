@@ -42,7 +42,7 @@ def configure(settings: LogSettings) -> None:
     logging.basicConfig(handlers=[_LibraryHandler()], level=max(level, logging.WARNING), force=True)
 
 
-def line_writer() -> Callable[[Line], None]:
+def make_line_writer() -> Callable[[Line], None]:
     """Return a function that writes a session's canonical line, for any thread. Call `configure` before.
 
     A denied login is a warning, every other line information. The line goes through structlog's processors

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import structlog
 
-from stagedoor.admin.certificates.authorities import ensure_cas, host_ca_line
+from stagedoor.admin.certificates.authorities import ensure_cas, read_host_ca
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import close_orphaned_sessions
-from stagedoor.keys.ca import certificate_end
+from stagedoor.keys.ca import read_certificate_end
 from stagedoor.model.errors import SettingsError, StagedoorError, install_extra
 from stagedoor.model.metric import Series
 from stagedoor.model.units import DAY_S
 from stagedoor.net.listen import Listening, bind
-from stagedoor.net.tls import read_validity, server_context
+from stagedoor.net.tls import make_server_context, read_validity
 from stagedoor.serve.metrics.definitions import CERTIFICATE
 from stagedoor.settings.careful import read_secret
 from stagedoor.settings.file import parse_settings, read_settings
 from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.traces import TraceSettings
-from stagedoor.store.liveness.instances import instances_folder, remove_lock
+from stagedoor.store.liveness.instances import find_instances_folder, remove_lock
 from stagedoor.wire.rfc3339 import show_time
 
 CERTIFICATE_SOON_S = 14 * DAY_S
@@ -53,7 +53,7 @@ def check(settings_file: Path | None) -> VerifiedSettings:
     tunnel = settings.tunnel
     if tunnel.certificate_file and tunnel.key_file:
         _refuse_if_exposed(tunnel.key_file)
-        server_context(tunnel.certificate_file, tunnel.key_file)
+        make_server_context(tunnel.certificate_file, tunnel.key_file)
     if settings.kubernetes.namespaces or settings.kubernetes.leaving:
         check_kubernetes(settings)
     if settings.traces.url is not None:
@@ -104,7 +104,7 @@ def _refuse_root_in_foreign_folder(data_dir: Path) -> None:
         )
 
 
-def certificate_warning(settings: Settings, now: float) -> str | None:
+def warn_of_certificate(settings: Settings, now: float) -> str | None:
     """Return a warning about a TLS certificate that is invalid now or expires soon, else None.
 
     `now` is seconds since the epoch.
@@ -129,7 +129,7 @@ def _refuse_if_exposed(key_file: Path) -> None:
     try:
         exposed = key_file.stat().st_mode & 0o007
     except OSError:
-        return  # `server_context` reports it better
+        return  # `make_server_context` reports it better
     if exposed:
         raise SettingsError(
             f"tunnel.key_file: everybody may read {key_file}; mend it with: chmod o= {key_file}"
@@ -143,7 +143,7 @@ def prepare(settings: Settings) -> None:
     """
     with open_service(settings) as service:
         ensure_cas(settings)
-        host_ca_line(settings)  # if it is only a public half, check that it can be read
+        read_host_ca(settings)  # if it is only a public half, check that it can be read
         lost = close_orphaned_sessions(service)
     if lost:
         structlog.get_logger().warning(
@@ -192,11 +192,11 @@ def close_lost_sessions(settings: Settings, instance: str) -> list[str]:
     """
     with open_service(settings, create=False) as service:
         lost = close_orphaned_sessions(service)
-    remove_lock(instances_folder(settings.data_dir), instance)
+    remove_lock(find_instances_folder(settings.data_dir), instance)
     return lost
 
 
-def certificate_ends(settings: Settings) -> dict[str, float]:
+def read_certificate_ends(settings: Settings) -> dict[str, float]:
     """Return the expiry of each certificate by name, in seconds since the epoch.
 
     A certificate that cannot be read or never expires is left out. The gateway logged at its start
@@ -209,11 +209,13 @@ def certificate_ends(settings: Settings) -> dict[str, float]:
     with suppress(OSError, ValueError):
         if settings.ssh.host_certificate_file is not None:
             line = settings.ssh.host_certificate_file.read_bytes()
-            if (end := certificate_end(line)) is not None:
+            if (end := read_certificate_end(line)) is not None:
                 ends["ssh_host"] = end
     return ends
 
 
 def certificate_gauges(settings: Settings, now: float) -> dict[Series, float]:
     """Return the seconds until each certificate expires; `now` is seconds since the epoch."""
-    return {CERTIFICATE.series(name): at - now for name, at in certificate_ends(settings).items()}
+    return {
+        CERTIFICATE.series(name): at - now for name, at in read_certificate_ends(settings).items()
+    }

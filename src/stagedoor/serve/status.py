@@ -17,13 +17,13 @@ from stagedoor.model.shell import ShellState
 from stagedoor.net.notify import reload_command
 from stagedoor.net.probe import fetch_page
 from stagedoor.serve.metrics import definitions as of
-from stagedoor.serve.parts.shells import shells_of
-from stagedoor.serve.prepare import CERTIFICATE_SOON_S, certificate_ends
+from stagedoor.serve.parts.shells import build_shells
+from stagedoor.serve.prepare import CERTIFICATE_SOON_S, read_certificate_ends
 from stagedoor.settings.form import split_address
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.provider_states import ProviderState, provider_states
-from stagedoor.store.liveness.instances import instances_folder, known_instances, live_instances
+from stagedoor.signin.provider_states import ProviderState, list_states
+from stagedoor.store.liveness.instances import find_instances_folder, list_instances, list_live
 from stagedoor.wire.finding import Finding, fail, warn
 from stagedoor.wire.http.openmetrics import parse_plain_samples
 from stagedoor.wire.rfc3339 import show_time
@@ -98,14 +98,14 @@ def read_status(settings: Settings) -> Status:
     measured, unmeasured = _measured(settings)
     return Status(
         time.time(),
-        live_instances(settings.data_dir / "gateways"),
-        live_instances(instances_folder(settings.data_dir)),
+        list_live(settings.data_dir / "gateways"),
+        list_live(find_instances_folder(settings.data_dir)),
         str(settings.place),
         store,
         problem,
         measured,
         unmeasured,
-        certificate_ends(settings),
+        read_certificate_ends(settings),
         asyncio.run(_shells(settings)),
         _controller(settings),
     )
@@ -115,22 +115,22 @@ def _controller(settings: Settings) -> "LeaderReport | str | None":
     if not settings.kubernetes.namespaces:
         return None
     # Imported here, since its libraries are an extra.
-    from stagedoor.admin.kubernetes import leader_report
+    from stagedoor.admin.kubernetes import report_leader
 
     try:
-        return asyncio.run(leader_report(settings, CLUSTER_TIMEOUT_S))
+        return asyncio.run(report_leader(settings, CLUSTER_TIMEOUT_S))
     except SettingsError as error:
         return str(error)
 
 
 def _store(service: AdminService, settings: Settings) -> StoreStatus:
     began = time.monotonic()
-    workers = known_instances(service.database)
+    workers = list_instances(service.database)
     answer_s = time.monotonic() - began
     sessions = Counter(session.way for session in list_sessions(service, limit=None))
     version = policy(service).version
     sign_ins = list_sign_ins(service)
-    providers = provider_states([provider.name for provider in settings.sso], sign_ins)
+    providers = list_states([provider.name for provider in settings.sso], sign_ins)
     return StoreStatus(answer_s, version, sessions, len(sign_ins), workers, providers)
 
 
@@ -146,7 +146,7 @@ def _measured(settings: Settings) -> tuple[Mapping[str, float], str]:
 
 
 async def _shells(settings: Settings) -> Mapping[str, int]:
-    local = shells_of(settings, Policy).local
+    local = build_shells(settings, Policy).local
     states = [await local.observe(target) for target in local.targets()]
     return {
         "static": len(settings.shells.static),
@@ -156,7 +156,7 @@ async def _shells(settings: Settings) -> Mapping[str, int]:
     }
 
 
-def problems(status: Status) -> list[Finding]:
+def list_problems(status: Status) -> list[Finding]:
     """Return the problems that a status shows, the worst first. Pure."""
     findings = [
         *_without_gateway(status),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from stagedoor.admin.kubernetes import cluster_of, election_of, replica
+from stagedoor.admin.kubernetes import connect_cluster, election_of, find_replica_name
 from stagedoor.controller.loop import LeaderOnly
 from stagedoor.kube.lease import Timing
 from stagedoor.model.cluster import ClusterError, Kind
@@ -13,7 +13,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.shells.kubernetes.live.mirror import list_everywhere, shell_of
 from stagedoor.shells.kubernetes.names import SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cluster
-from stagedoor.store.liveness.instances import new_instance_id
+from stagedoor.store.liveness.instances import make_instance_id
 
 TIMING = Timing(lease_s=MINUTE_S)
 """The controllers start no shell for a minute after this has ended, or was replaced: if Helm has given up
@@ -33,8 +33,8 @@ async def stop_shells(settings: Settings, report: Callable[[str], None]) -> None
             report(text)
 
     wanted = settings.kubernetes
-    identity = f"{replica()}-{new_instance_id()}"
-    cluster = cluster_of(settings, "stagedoor-controller", identity, problem)
+    identity = f"{find_replica_name()}-{make_instance_id()}"
+    cluster = connect_cluster(settings, "stagedoor-controller", identity, problem)
     election = election_of(
         settings, cluster, identity, lambda text: problem("", text), timing=TIMING, seizes=True
     )

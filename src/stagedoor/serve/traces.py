@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from stagedoor import __version__
-from stagedoor.model.secure_url import shown_url
+from stagedoor.model.secure_url import show_url
 from stagedoor.model.trace import LoginStep, LoginTrace
 from stagedoor.session.attempt import CANCELLED, OPENED
 from stagedoor.settings.careful import read_secret
@@ -71,7 +71,7 @@ class TraceExporter:
         )
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                _ReportingExporter(exporter, shown_url(settings.url), report),
+                _ReportingExporter(exporter, show_url(settings.url), report),
                 max_queue_size=MAX_QUEUED,
                 max_export_batch_size=AT_ONCE,
                 schedule_delay_millis=SEND_EVERY_S * 1000,

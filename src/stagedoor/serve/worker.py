@@ -15,7 +15,7 @@ from stagedoor.model.session import End
 from stagedoor.serve import log
 from stagedoor.serve.compose import Gateway, WebParts
 from stagedoor.serve.metrics.definitions import LAG
-from stagedoor.serve.metrics.tally import messages
+from stagedoor.serve.metrics.tally import list_messages
 from stagedoor.serve.parts.certificates import SupervisorCertificates
 from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.serve.process import run_process
@@ -218,7 +218,7 @@ class Worker:
         if self._settings.health.address is None:
             return
         tally, now = self._gateway.tally, self._gateway.gauges()
-        for message in messages(tally.take(), now):
+        for message in list_messages(tally.take(), now):
             if can_send():
                 send(message)
             else:

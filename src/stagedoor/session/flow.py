@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from stagedoor.model.credential import Credential
 from stagedoor.model.denial import UNREAD, Denial, Reason
-from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal, target_of
+from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal, find_target
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.session import AccessMethod, End, Ended, Opened, Origin, Ready
@@ -329,7 +329,7 @@ class Flow:
                 on_wait = progress if waits else None
                 grant = await self.wait_for_step_up(identity, grant, origin.source, on_wait)
         if isinstance(grant, Denial):
-            return self._refuse(grant, attempt, identity, target_of(claim))
+            return self._refuse(grant, attempt, identity, find_target(claim))
         attempt.target = grant.target.host_name
         on_step, trace_id = attempt.begin_start(progress), attempt.context.trace_id
         if start and grant.guest is None:

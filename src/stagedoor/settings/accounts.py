@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from stagedoor.model.name import FORM, valid_name
+from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.model.selector import TargetPattern, parse_target_pattern
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.form import Seconds, Table
@@ -45,7 +45,7 @@ class AccountSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         for group in self.password_groups or ():
-            if not valid_name(group):
+            if not is_valid_name(group):
                 raise ValueError(
                     f"accounts.password_groups has {group!r}, which is no group's name: {FORM}"
                 )

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from stagedoor.model.secure_url import check_secure_url, shown_url
+from stagedoor.model.secure_url import check_secure_url, show_url
 from stagedoor.settings.form import Table
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
@@ -113,7 +113,7 @@ class SinkSettings(Table, frozen=True):
     def shown_url(self) -> str:
         """Return the URL for people, logs and reports. An HTTP URL may have a secret in its path."""
         whole = self.scheme in ("file", "syslog+tls", "syslog+tcp")
-        return self.url if whole else shown_url(self.url)
+        return self.url if whole else show_url(self.url)
 
     @property
     def server(self) -> tuple[str, int]:

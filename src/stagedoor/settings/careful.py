@@ -61,14 +61,14 @@ def open_unplanted(path: Path | str, flags: int, *, folder: int | None = None) -
         if not stat.S_ISLNK(entry.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         if entry.st_uid != 0:
-            raise planted_link_error(path)
+            raise refuse_link(path)
         target = Path(path).parent / os.readlink("", dir_fd=link)
     finally:
         os.close(link)
     return os.open(target, flags, dir_fd=folder)
 
 
-def planted_link_error(path: Path | str) -> OSError:
+def refuse_link(path: Path | str) -> OSError:
     """Return the error for a link that root must not follow."""
     reason = "it is a link of another account's, which root does not follow; make it again as root"
     return OSError(errno.ELOOP, reason, str(path))

@@ -20,7 +20,7 @@ _HEADER = re.compile(r"\s*\[{1,2}\s*([\w.\"-]+)\s*\]{1,2}\s*(?:#.*)?")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
 
 
-def default_settings_file() -> Path:
+def find_settings_file() -> Path:
     """Return the path of the settings file if no option names one.
 
     An account's own file comes before the machine's, so that a gateway's account finds its gateway's file.
@@ -39,7 +39,7 @@ def read_settings(path: Path | None) -> tuple[str, str]:
     If `path` is None, this is the file in the default place, which may be missing.
     Raises SettingsError.
     """
-    file = path or default_settings_file()
+    file = path or find_settings_file()
     try:
         return file.read_text(encoding="utf-8"), str(file)
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from stagedoor.model.target import valid_app, valid_environment
+from stagedoor.model.target import is_valid_app, is_valid_environment
 from stagedoor.model.units import DAY_S
 
 Seconds = Annotated[float, Meta(gt=0, le=366 * DAY_S)]
@@ -37,12 +37,12 @@ def check_addresses(addresses: Iterable[str], name: str) -> None:
 
 def check_labels(app: str, environment: str | None) -> None:
     """Raise ValueError for names by which clients could not reach the app (`wire.target`)."""
-    if not valid_app(app):
+    if not is_valid_app(app):
         raise ValueError(
             f"app {app!r} is no name for an app: use lower-case letters, digits and inner hyphens, "
             "59 characters at most, not ending in -ssh"
         )
-    if environment is not None and not valid_environment(environment):
+    if environment is not None and not is_valid_environment(environment):
         raise ValueError(
             f"environment {environment!r} is no name for one: use lower-case letters, digits and "
             "inner hyphens, 63 characters at most, and not ssh alone"

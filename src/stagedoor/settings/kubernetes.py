@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
-from stagedoor.model.hostname import valid_subdomain
-from stagedoor.model.target import valid_environment, valid_label
+from stagedoor.model.hostname import is_valid_subdomain
+from stagedoor.model.target import is_valid_environment, is_valid_label
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 
 _RESOURCE = re.compile(r"[a-z0-9.]+(?:/[a-z0-9]+)?")
@@ -86,13 +86,13 @@ class KubernetesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         for environment, namespace in self.namespaces.items():
-            if environment and not valid_environment(environment):
+            if environment and not is_valid_environment(environment):
                 raise ValueError(
                     f"kubernetes.namespaces: {environment!r} is no name for an environment: use "
                     "lower-case letters, digits and inner hyphens, 63 characters at most, and not ssh "
                     'alone; "" is the one of names without an environment'
                 )
-            if not valid_label(namespace):
+            if not is_valid_label(namespace):
                 raise ValueError(f"kubernetes.namespaces: {namespace!r} is no name for a namespace")
         if len(set(self.namespaces.values())) < len(self.namespaces):
             raise ValueError(
@@ -100,7 +100,7 @@ class KubernetesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
                 "have two names"
             )
         for namespace in self.leaving:
-            if not valid_label(namespace) or namespace in self.namespaces.values():
+            if not is_valid_label(namespace) or namespace in self.namespaces.values():
                 raise ValueError(
                     f"kubernetes.leaving: {namespace!r} is no name for a namespace, or is among "
                     "kubernetes.namespaces as well"
@@ -212,7 +212,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     ] = None
 
     def __post_init__(self) -> None:
-        if self.namespace is not None and not valid_label(self.namespace):
+        if self.namespace is not None and not is_valid_label(self.namespace):
             raise ValueError(f"controller.namespace: {self.namespace!r} is no name for one")
         for name, value in self.pod_labels.items():
             _check_key(name, "controller.pod_labels")
@@ -220,7 +220,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
                 raise ValueError(f"controller.pod_labels: {value!r} is no label's value")
         for name in self.pod_annotations:
             _check_key(name, "controller.pod_annotations")
-        if self.priority_class is not None and not valid_subdomain(self.priority_class):
+        if self.priority_class is not None and not is_valid_subdomain(self.priority_class):
             raise ValueError(
                 f"controller.priority_class: {self.priority_class!r} is no name of a PriorityClass"
             )
@@ -229,7 +229,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 def _check_key(key: str, setting: str) -> None:
     """Raise ValueError unless `key` is a label's or annotation's key, and not one that Stagedoor sets."""
     prefix, _, name = key.rpartition("/")
-    if (prefix and not valid_subdomain(prefix)) or not name or not _LABEL_VALUE.fullmatch(name):
+    if (prefix and not is_valid_subdomain(prefix)) or not name or not _LABEL_VALUE.fullmatch(name):
         raise ValueError(f"{setting}: {key!r} is no key; write NAME or example.com/NAME")
     if key in _OWN_KEYS or prefix == "stagedoor.dev":
         raise ValueError(f"{setting}: {key!r} is Stagedoor's own")

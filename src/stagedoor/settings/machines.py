@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from stagedoor.model.name import FORM, valid_name
+from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.model.secure_url import check_issuer
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.settings.form import Table
@@ -117,7 +117,7 @@ class MachineSettings(Table, frozen=True):
     ] = 15 * MINUTE_S
 
     def __post_init__(self) -> None:
-        if not valid_name(self.user):
+        if not is_valid_name(self.user):
             raise ValueError(f"machines.user is {self.user!r}, which is no user's name: {FORM}")
         try:
             check_issuer(self.issuer)

@@ -178,7 +178,7 @@ class LogSettings(Table, frozen=True):
     ] = "info"
 
 
-def default_data_dir() -> Path:
+def find_data_dir() -> Path:
     """Return the default `data_dir`.
 
     It is `/var/lib/stagedoor` for root, `$XDG_DATA_HOME/stagedoor` (XDG base directories) for others.
@@ -199,7 +199,7 @@ class Settings(Table, frozen=True):
             "the local shells, mode 0700. "
             "The default is `/var/lib/stagedoor` for root, `~/.local/share/stagedoor` for others."
         ),
-    ] = field(default_factory=default_data_dir)
+    ] = field(default_factory=find_data_dir)
     store: StoreSettings = StoreSettings()
     listen: ListenSettings = ListenSettings()
     tunnel: TunnelSettings = TunnelSettings()
@@ -301,6 +301,6 @@ class Settings(Table, frozen=True):
         return self.ssh.host_key_file or self.data_dir / "keys" / "ssh_host_key"
 
 
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Parse networks from texts that `check_networks` has accepted."""
     return tuple(ip_network(text) for text in texts)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from stagedoor.model.name import FORM, valid_name
+from stagedoor.model.name import FORM, is_valid_name
 from stagedoor.model.secure_url import check_issuer, check_secure_url
 from stagedoor.model.units import HOUR_S, MINUTE_S
 from stagedoor.settings.form import Table
@@ -167,12 +167,12 @@ class SingleSignOnSettings(Table, frozen=True):
         if self.stale_s < self.refresh_s:
             raise ValueError("sso.stale_s must be no less than sso.refresh_s")
         for name in self.reserved_names:
-            if not valid_name(name):
+            if not is_valid_name(name):
                 raise ValueError(
                     f"sso.reserved_names has {name!r}, which is no user's name: {FORM}"
                 )
         for group in self.groups.values():
-            if not valid_name(group):
+            if not is_valid_name(group):
                 raise ValueError(f"sso.groups has {group!r}, which is no group's name: {FORM}")
-        if self.group_prefix is not None and not valid_name(self.group_prefix + "a"):
+        if self.group_prefix is not None and not is_valid_name(self.group_prefix + "a"):
             raise ValueError(f"sso.group_prefix is {self.group_prefix!r}; in a group's name {FORM}")

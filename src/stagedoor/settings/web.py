@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from stagedoor.model.hostname import valid_host_name, valid_host_pattern
+from stagedoor.model.hostname import is_valid_host_name, is_valid_host_pattern
 from stagedoor.model.units import HOUR_S
 from stagedoor.settings.form import (
     Seconds,
@@ -131,7 +131,7 @@ class WebSettings(Table, frozen=True):
     ] = 24 * HOUR_S
 
     def __post_init__(self) -> None:
-        if self.domain is not None and not valid_host_name(self.domain):
+        if self.domain is not None and not is_valid_host_name(self.domain):
             raise ValueError(
                 f"web.domain is {self.domain!r}; write a lower-case name, as shell.example.com"
             )
@@ -142,7 +142,7 @@ class WebSettings(Table, frozen=True):
         check_url(self.public_url, "web.public_url")
         check_networks(self.forwarded_from, "web.forwarded_from")
         for name in self.host_names:
-            if not valid_host_pattern(name):
+            if not is_valid_host_pattern(name):
                 raise ValueError(
                     f"web.host_names holds {name!r}; write a lower-case name without a port, as "
                     "shell.example.com"

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from stagedoor.model.shell import Shell
-from stagedoor.model.source import Address, Network, within
+from stagedoor.model.source import Address, Network, is_within
 
 
 def _networks(*names: str) -> tuple[Network, ...]:
@@ -88,18 +88,18 @@ def _is_allowed(address: Address, shell: Shell) -> bool:
             return True
         case _Rule.ALWAYS:
             return True
-    return within(bare, shell.networks)
+    return is_within(bare, shell.networks)
 
 
 @lru_cache(
     maxsize=4096
 )  # forty networks are compared, and the same shells are asked for again and again
 def _rule_for(address: Address) -> _Rule:
-    if within(address, LOOPBACK):
+    if is_within(address, LOOPBACK):
         return _Rule.OWN_OR_NAMED
-    if within(address, NEVER):
+    if is_within(address, NEVER):
         return _Rule.NEVER
-    return _Rule.IF_NAMED if within(address, UNLESS_NAMED) else _Rule.ALWAYS
+    return _Rule.IF_NAMED if is_within(address, UNLESS_NAMED) else _Rule.ALWAYS
 
 
 def _without_zone(address: Address) -> IPv4Address | IPv6Address:

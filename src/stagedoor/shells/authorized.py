@@ -1,4 +1,4 @@
-"""The files by which sshd(8) decides on logins to a shell: `authorized_keys`, `authorized_principals`. Pure.
+"""The files by which sshd(8) decides on logins to a shell: `render_authorized_keys`, `render_authorized_principals`. Pure.
 
 Each registered key has a line, and so has the key of a sign-in until that ends. A user certificate is
 accepted if one of its principals is that of a user who has a grant for this app now
@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from stagedoor.model.grant import Admission
-from stagedoor.model.name import valid_name
+from stagedoor.model.name import is_valid_name
 from stagedoor.model.units import MINUTE_S
 
 KEYS_LEASE_S = 80 * MINUTE_S
@@ -27,14 +27,14 @@ _FORMAT = "%Y%m%d%H%M%S"
 _HEADER = "# Written by Stagedoor whenever the policy changes; edits are lost."
 
 
-def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str]) -> str:
+def render_authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str]) -> str:
     """Return the text of the file. `user_ca_lines` are public keys of user CAs, each `type base64`.
 
     Names and keys that could not be quoted safely are left out, although the store accepts none of these.
     """
     lines = [_HEADER]
     for admission in admissions:
-        if not valid_name(admission.name):
+        if not is_valid_name(admission.name):
             continue
         until = _until(admission.expires_at)
         options = f"{until} " if until else ""
@@ -57,7 +57,7 @@ def authorized_keys(admissions: Iterable[Admission], user_ca_lines: Sequence[str
     return "\n".join(lines) + "\n"
 
 
-def authorized_principals(admissions: Iterable[Admission]) -> str:
+def render_authorized_principals(admissions: Iterable[Admission]) -> str:
     """Return the text of an `AuthorizedPrincipalsFile` (sshd_config(5)), for use with `TrustedUserCAKeys`.
 
     sshd accepts a certificate of a trusted CA if one of its principals has a line. The options before a
@@ -65,7 +65,7 @@ def authorized_principals(admissions: Iterable[Admission]) -> str:
     """
     lines = [_HEADER]
     for admission in admissions:
-        if valid_name(admission.name):
+        if is_valid_name(admission.name):
             until = _until(admission.expires_at)
             lines.append(f"{until} {admission.principal}" if until else admission.principal)
     return "\n".join(lines) + "\n"
@@ -83,7 +83,7 @@ def keys_until(known: float | None, now: float, lease_s: float = KEYS_LEASE_S) -
     return float(int(now + lease_s))
 
 
-def ending_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ...]:
+def end_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ...]:
     """Return `admissions` with none that lasts beyond `until`."""
     return tuple(
         replace(admission, expires_at=_sooner(until, admission.expires_at))

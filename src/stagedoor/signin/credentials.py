@@ -12,8 +12,8 @@ from stagedoor.admin import service as admin
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RefusedKeys, require_unrevoked
 from stagedoor.admin.sign_ins import end_sign_ins, list_sign_ins
-from stagedoor.authn.passes import on_password_of
-from stagedoor.authz.own_scopes import own_scopes
+from stagedoor.authn.passes import make_link_identity
+from stagedoor.authz.own_scopes import restrict_scopes
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.identity import Identity, Method
@@ -21,9 +21,9 @@ from stagedoor.model.policy import KeyRecord, User
 from stagedoor.model.units import DAY_S
 from stagedoor.settings.accounts import SelfService
 from stagedoor.signin.context import SignInContext
-from stagedoor.signin.invitations import accept, invited_user
-from stagedoor.signin.key_proof import line_to_sign, proved_key
-from stagedoor.store.people import TokenState, keys_of, tokens_of, user_of
+from stagedoor.signin.invitations import accept, find_invited_user
+from stagedoor.signin.key_proof import make_line_to_sign, verify_line
+from stagedoor.store.people import TokenState, list_keys, list_tokens, user_of
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.oneline import folded
 
@@ -83,8 +83,8 @@ class CredentialService:
             # From the store, not from memory: a user who has just added a key wants to see it.
             with self._context.database.read() as transaction:
                 user = user_of(transaction, identity.name)
-                tokens = tokens_of(transaction, identity.name)
-                keys = keys_of(transaction, identity.name)
+                tokens = list_tokens(transaction, identity.name)
+                keys = list_keys(transaction, identity.name)
             as_known = User(user.name, user.groups | identity.groups, user.password_hash)
             limits = self._context.settings.accounts.passwords_for
             return AccountState(
@@ -112,20 +112,20 @@ class CredentialService:
             service = self._context.service(proved.name)
             before = proved.password_hash
             after = admin.set_password(service, proved.name, password, before=before)
-            return on_password_of(User(proved.name, proved.groups, after))
+            return make_link_identity(User(proved.name, proved.groups, after))
 
         async with self._hashing:
             return await ask(change)
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
         """Set the password of the invited user, use up the invitation, and return the user's identity."""
-        name = await ask(invited_user, self._context.database, secret, self._context.now())
+        name = await ask(find_invited_user, self._context.database, secret, self._context.now())
         if isinstance(name, Denial):
             return name
 
         def change() -> Identity:
             service = self._context.service(name)
-            return on_password_of(accept(service, name, secret, password))
+            return make_link_identity(accept(service, name, secret, password))
 
         async with self._hashing:
             return await ask(change)
@@ -147,7 +147,7 @@ class CredentialService:
         user = policy.users.get(identity.name)
         if user is None:
             return _refused(policy.why_gone(identity.name))
-        scopes = own_scopes(policy, user, apps, self._context.now())
+        scopes = restrict_scopes(policy, user, apps, self._context.now())
         if isinstance(scopes, Denial):
             return scopes
 
@@ -166,7 +166,7 @@ class CredentialService:
 
         def revoke() -> None:
             with self._context.database.read() as transaction:
-                ids = [token.id for token in tokens_of(transaction, identity.name)]
+                ids = [token.id for token in list_tokens(transaction, identity.name)]
             if token_id not in ids:
                 raise NotFoundError(f"{identity.name} has no token {token_id[:64]!r}")
             admin.revoke_token(self._context.service(identity.name), token_id)
@@ -186,7 +186,7 @@ class CredentialService:
             return denial
 
         def add() -> None:
-            key = proved_key(line_to_sign(identity, host), signature)
+            key = verify_line(make_line_to_sign(identity, host), signature)
             if key.type.startswith("sk-") and self._context.settings.step_up.targets and not proved:
                 raise RefusedError(
                     "a security key counts as a proof that you are there, so prove it first: "
@@ -212,7 +212,7 @@ class CredentialService:
 
         def remove() -> None:
             with self._context.database.read() as transaction:
-                fingerprints = [key.fingerprint for key in keys_of(transaction, identity.name)]
+                fingerprints = [key.fingerprint for key in list_keys(transaction, identity.name)]
             if fingerprint not in fingerprints:
                 raise NotFoundError(f"{identity.name} has no key {fingerprint[:64]!r}")
             admin.remove_key(self._context.service(identity.name), fingerprint)

@@ -6,14 +6,14 @@ from urllib.parse import quote
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.checks import check_groups, check_name, hash_new_password
-from stagedoor.authn.passes import create_invitation, on_password_of
+from stagedoor.authn.passes import create_invitation, make_link_identity
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.units import DAY_S
-from stagedoor.model.webpass import Invitation, pass_id, password_mark
+from stagedoor.model.webpass import Invitation, hash_password_mark, pass_id
 from stagedoor.settings.settings import Settings
-from stagedoor.signin.links import site_of
+from stagedoor.signin.links import find_site
 from stagedoor.store import people
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import identities, passes
@@ -54,7 +54,7 @@ def invite(
     The invitation is valid until the user's password changes, and replaces earlier ones. `expires_at` is
     seconds since the epoch, at most `MOST_S` from now. Raises RefusedError, StoreError.
     """
-    base = site_of(settings, url)
+    base = find_site(settings, url)
     check_name(name, "user")
     wanted = check_groups(groups)
     now = service.clock()
@@ -73,11 +73,11 @@ def invite(
                 f"{name} is there already",
                 f"for groups, run: stagedoor user group {name} --add GROUP",
             )
-        provided_groups = identities.provided_groups_of(change.transaction, name)
+        provided_groups = identities.list_provided_groups(change.transaction, name)
         known = user or User(name, wanted)
         _check_usable(settings, name, known.groups | provided_groups)
         secret = passes.new_secret()
-        invitation = create_invitation(pass_id(secret), on_password_of(known), expires_at)
+        invitation = create_invitation(pass_id(secret), make_link_identity(known), expires_at)
         passes.invite(change.transaction, invitation)
         change.unchanged = user is not None
         change.fields |= {
@@ -101,7 +101,7 @@ def _check_usable(settings: Settings, name: str, groups: frozenset[str]) -> None
         )
 
 
-def invited_user(database: Database, secret: str, now: float) -> str | Denial:
+def find_invited_user(database: Database, secret: str, now: float) -> str | Denial:
     """Return the name of the user whose invitation has that secret.
 
     It takes no lock, so strangers who guess secrets delay no login. Raises StoreError.
@@ -126,7 +126,7 @@ def accept(service: admin.AdminService, name: str, secret: str, password: str) -
             invitation is None
             or invitation.name != name
             or invitation.expires_at <= service.clock()
-            or invitation.password_mark != password_mark(user.password_hash)
+            or invitation.password_mark != hash_password_mark(user.password_hash)
         ):
             raise RefusedError(_OVER.line)
         people.set_password(change.transaction, name, password_hash)

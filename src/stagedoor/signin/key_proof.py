@@ -19,7 +19,7 @@ _LINE_ENDS = (b"\n", b"\r\n", b" \r\n")
 _NOT_SIGNED_IN = "only a user who is signed in can add keys; sign in again"
 
 
-def line_to_sign(identity: Identity, host: str) -> str:
+def make_line_to_sign(identity: Identity, host: str) -> str:
     """Return the line that a key has to sign. It is bound to the user, the gateway and the sign-in.
 
     Every shell reads it as one plain word. Raises RefusedError if the identity has no sign-in.
@@ -30,12 +30,12 @@ def line_to_sign(identity: Identity, host: str) -> str:
     return f"key-of:{identity.name}@{host.translate({ord(c): None for c in '[]'})}:{nonce}"
 
 
-def command_to_sign(line: str) -> str:
+def render_sign_command(line: str) -> str:
     """Return the command that signs the line, for Unix and Windows. The user may name another key file."""
     return f"echo {line} | ssh-keygen -Y sign -n {NAMESPACE} -f ~/.ssh/id_ed25519"
 
 
-def proved_key(line: str, signature: str) -> PublicKey:
+def verify_line(line: str, signature: str) -> PublicKey:
     """Return the key that signed this line. Raises RefusedError."""
     if "PRIVATE KEY" in signature:
         raise RefusedError(

@@ -5,7 +5,7 @@ from urllib.parse import quote, urlsplit
 
 from stagedoor.admin import service as admin
 from stagedoor.admin.shares import make_share
-from stagedoor.authn.passes import Lifetimes, create_link, on_password_of
+from stagedoor.authn.passes import Lifetimes, create_link, make_link_identity
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import User
 from stagedoor.model.share import Share
@@ -44,9 +44,9 @@ def make_link(
         target = parse_login(app)
         if target is None:
             raise RefusedError(f"{app!r} names no app; write APP or APP.ENVIRONMENT")
-    base = site_of(settings, url)
+    base = find_site(settings, url)
     scopes = None if target is None else (f"connect:{target.login_name}",)
-    identity = on_password_of(_usable_user(settings, service, user), scopes)
+    identity = make_link_identity(_usable_user(settings, service, user), scopes)
     now = service.clock()
     secret = passes.new_secret()
     link = create_link(pass_id(secret), replace(identity, credential_id=LINK), now, Lifetimes())
@@ -82,8 +82,8 @@ def make_share_link(
         raise RefusedError.with_mend(
             f"a share lasts {settings.web.share_s / 60:g} minutes at most", "see web.share_s"
         )
-    base = site_of(settings, url)
-    host = on_password_of(_usable_user(settings, service, user))
+    base = find_site(settings, url)
+    host = make_link_identity(_usable_user(settings, service, user))
     share, secret = make_share(service, host, target, terminal, lasts_s, typing=typing)
     return share, f"{base}/shared#{secret}"
 
@@ -102,7 +102,7 @@ def _usable_user(settings: Settings, service: admin.AdminService, name: str) -> 
     return user.limited_to(settings.accounts.passwords_for)
 
 
-def site_of(settings: Settings, url: str | None) -> str:
+def find_site(settings: Settings, url: str | None) -> str:
     """Return the WebShell's URL without a trailing slash: `url`, or by default the one in the settings.
 
     Raises RefusedError if it is no address of a site, or if the settings have none.
@@ -114,10 +114,10 @@ def site_of(settings: Settings, url: str | None) -> str:
     return base
 
 
-def site_or_none(settings: Settings) -> str | None:
+def find_site_or_none(settings: Settings) -> str | None:
     """Return the URL at which browsers reach the WebShell, or None if the settings do not have it."""
     try:
-        return site_of(settings, None)
+        return find_site(settings, None)
     except RefusedError:
         return None
 

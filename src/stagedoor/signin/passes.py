@@ -14,7 +14,7 @@ from stagedoor.authn.passes import (
     create_ticket,
     identity_of,
     is_use_stale,
-    renewed_end,
+    renew_end,
 )
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, StoreError
@@ -176,7 +176,7 @@ class PassService:
         Return the sign-in as it is now, None if it has ended meanwhile. Raises StoreError.
         """
         now = self._context.now()
-        end = renewed_end(used, now, self._lifetimes)
+        end = renew_end(used, now, self._lifetimes)
         if end is None:
             if is_use_stale(used, now):
                 with (

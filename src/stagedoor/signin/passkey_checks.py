@@ -4,15 +4,15 @@ import math
 from collections.abc import Callable
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.sign_ins import shown_id
+from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.passes import by_passkey
 from stagedoor.authn.passkeys import (
     CLONED,
     NOT_RIGHT,
-    assertion_options,
+    make_assertion_options,
     read_assertion,
-    shown_challenge,
-    shown_passkey,
+    read_challenge,
+    read_passkey_id,
 )
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -20,7 +20,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord, RelyingParty
 from stagedoor.model.pending_step_up import OVER, PendingStepUp, is_open
 from stagedoor.model.rate import Rate, SiteRates
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.passkey_challenges import (
     create_challenge,
@@ -69,7 +69,9 @@ class PasskeyChecks:
             )
         challenge = await create_challenge(self._context, ChallengeKind.STEP_UP, identity, waiting)
         return (
-            challenge if isinstance(challenge, Denial) else assertion_options(rp, here, challenge)
+            challenge
+            if isinstance(challenge, Denial)
+            else make_assertion_options(rp, here, challenge)
         )
 
     async def finish_step_up(
@@ -83,7 +85,7 @@ class PasskeyChecks:
 
         Raises RefusedError, NotFoundError, StoreError.
         """
-        challenge, id_ = shown_challenge(answer), shown_passkey(answer)
+        challenge, id_ = read_challenge(answer), read_passkey_id(answer)
         if challenge is None or id_ is None:
             return NOT_RIGHT
         with self._context.database.read() as transaction:
@@ -112,7 +114,7 @@ class PasskeyChecks:
             passes.step_up(change.transaction, proved, now)
             change.fields |= {
                 "user": identity.name,
-                "sign_in": shown_id(proved),
+                "sign_in": show_id(proved),
                 "passkey": passkey.id,
             }
         return None
@@ -153,14 +155,18 @@ class PasskeyChecks:
 
     async def begin_sign_in(self, rp: RelyingParty, source: Source) -> Options | Denial:
         """Return the options with which a browser signs in a user who is not known yet."""
-        network, now = source_network(source.address), self._context.now()
+        network, now = find_source_network(source.address), self._context.now()
         if self._beginnings.take(network, now) is None:
             whose = self._beginnings.waiting_scope(network, now)
             wait_s = math.ceil(self._beginnings.wait_s(network, now))
             why = f"too many sign-ins by a passkey come from your {whose}; try again in {wait_s} s"
             return Denial(Reason.THROTTLED, why, wait_s)
         challenge = await create_challenge_for_stranger(self._context)
-        return challenge if isinstance(challenge, Denial) else assertion_options(rp, [], challenge)
+        return (
+            challenge
+            if isinstance(challenge, Denial)
+            else make_assertion_options(rp, [], challenge)
+        )
 
     async def finish_sign_in(
         self, rp: RelyingParty, answer: Answer, source: Source
@@ -168,7 +174,7 @@ class PasskeyChecks:
         """Return the user's identity, if the answer is right and the user has a password here."""
         identity = await ask(self._sign_in, rp, answer)
         if not isinstance(identity, Denial):
-            self._beginnings.give_back(source_network(source.address))
+            self._beginnings.give_back(find_source_network(source.address))
         return identity
 
     def _sign_in(self, rp: RelyingParty, answer: Answer) -> Identity | Denial:
@@ -176,7 +182,7 @@ class PasskeyChecks:
 
         Raises RefusedError, StoreError.
         """
-        challenge, id_ = shown_challenge(answer), shown_passkey(answer)
+        challenge, id_ = read_challenge(answer), read_passkey_id(answer)
         if challenge is None or id_ is None:
             return NOT_RIGHT
         with self._context.database.read() as transaction:

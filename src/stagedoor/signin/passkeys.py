@@ -7,9 +7,9 @@ from stagedoor.admin.asking import ask
 from stagedoor.admin.service import AdminService
 from stagedoor.authn.passkeys import (
     NOT_RIGHT,
+    make_registration_options,
+    read_challenge,
     read_registration,
-    registration_options,
-    shown_challenge,
 )
 from stagedoor.authz.step_up import proved_lately
 from stagedoor.model.denial import Denial, Reason
@@ -109,13 +109,13 @@ class PasskeyRegistry:
         known = await self.list_own(identity)
         if isinstance(known, Denial):
             return known
-        return registration_options(rp, identity.name, known, challenge)
+        return make_registration_options(rp, identity.name, known, challenge)
 
     async def finish_registration(
         self, identity: Identity, rp: RelyingParty, name: str, answer: Answer
     ) -> PasskeyRecord | Denial:
         """Store the passkey that the browser created; `name` is the user's name for it."""
-        challenge = shown_challenge(answer)
+        challenge = read_challenge(answer)
         if challenge is None:
             return NOT_RIGHT
         new = read_registration(rp, challenge, answer)

@@ -12,10 +12,10 @@ from stagedoor.model.errors import ConflictError, StagedoorError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import subjects_of
+from stagedoor.model.selector import list_subjects
 from stagedoor.model.target import Target
 from stagedoor.oidc.mapping import Mapped
-from stagedoor.oidc.reserved_names import why_reserved
+from stagedoor.oidc.reserved_names import explain_reserved
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.providers import reserved_names
@@ -73,12 +73,12 @@ class Outcome:
     reserved: str | None
 
 
-def outcome_of(mapped: Mapped, policy: Policy, reserved: str | None) -> Outcome:
+def judge_person(mapped: Mapped, policy: Policy, reserved: str | None) -> Outcome:
     """Return the user that `policy` gives a person with the mapped name and groups."""
     user_here = policy.all_users.get(mapped.name)
     kept = user_here.groups if user_here is not None else frozenset()
     user = User(mapped.name, kept | (mapped.groups or frozenset()))
-    subjects = subjects_of(user.name, user.groups)
+    subjects = list_subjects(user.name, user.groups)
     rules = tuple(rule for rule in policy.grants if rule.subject in subjects)
     return Outcome(mapped, user, user_here is not None, rules, None if user_here else reserved)
 
@@ -103,7 +103,9 @@ class ProviderAccounts:
         unchanged = await ask(self._user_if_unchanged, account, mapped)
         if unchanged is not None:
             return unchanged
-        reserved = why_reserved(mapped.name, reserved_names(self._context.settings), self._apps())
+        reserved = explain_reserved(
+            mapped.name, reserved_names(self._context.settings), self._apps()
+        )
         return await ask(self._store_user, provider, account, mapped, reserved)
 
     def _user_if_unchanged(self, account: ProviderAccount, mapped: Mapped) -> User | None:
@@ -116,7 +118,7 @@ class ProviderAccounts:
             if name is None:
                 return None
             people.require_enabled(transaction, name)
-            provided = identities.provided_groups_of(transaction, name)
+            provided = identities.list_provided_groups(transaction, name)
             if mapped.groups not in (None, provided):
                 return None
             return User(name, people.groups_of(transaction, name) | provided)
@@ -148,7 +150,7 @@ class ProviderAccounts:
             people.require_enabled(transaction, name)
             if mapped.groups is not None:
                 identities.set_provided_groups(transaction, name, mapped.groups)
-            provided = identities.provided_groups_of(transaction, name)
+            provided = identities.list_provided_groups(transaction, name)
             change.fields |= {
                 "user": name,
                 "provider": provider.name,

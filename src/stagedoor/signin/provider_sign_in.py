@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.sign_ins import shown_id
+from stagedoor.admin.sign_ins import show_id
 from stagedoor.authn.passes import by_provider
 from stagedoor.keys.sealing import SealingKey
 from stagedoor.model.denial import Denial, Reason
@@ -22,15 +22,15 @@ from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.oidc import pending
 from stagedoor.oidc.client import OidcClient
 from stagedoor.oidc.errors import OidcError
-from stagedoor.oidc.id_token import Claims, is_fresh, proof_age_s
+from stagedoor.oidc.id_token import Claims, is_fresh, measure_proof_age
 from stagedoor.oidc.mapping import map_claims
 from stagedoor.oidc.pending import PENDING_S, LoginPrompt, Pending
-from stagedoor.oidc.request import LOGIN_NOW, Tokens, new_attempt
+from stagedoor.oidc.request import LOGIN_NOW, Tokens, make_attempt
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.provider_accounts import ProviderAccounts
 from stagedoor.signin.provider_logout import ProviderLogout
-from stagedoor.signin.providers import log_refusal, rules_of
+from stagedoor.signin.providers import log_refusal, read_rules
 from stagedoor.signin.source_limit import ATTEMPTS, SourceLimit
 from stagedoor.store.sign_in import identities, passes
 from stagedoor.store.sign_in.identities import ProviderAccount
@@ -152,7 +152,7 @@ class ProviderSignIns:
         client = self._clients.get(provider)
         if client is None:
             return Denial(Reason.BAD_REQUEST, "there is no identity provider of that name here")
-        attempt = new_attempt(self._random)
+        attempt = make_attempt(self._random)
         extra = () if prompt is None else LOGIN_NOW
         acr = self._providers[provider].step_up_acr
         if prompt is not None and prompt.sign_in is not None and acr:
@@ -185,7 +185,7 @@ class ProviderSignIns:
         provider = self._providers[under_way.provider]
         try:
             claims, tokens = await self._clients[provider.name].finish(query, under_way.attempt)
-            mapped = map_claims(claims.all, rules_of(provider))
+            mapped = map_claims(claims.all, read_rules(provider))
         except OidcError as error:
             return log_refusal(provider.name, error)
         callback = _Callback(provider, under_way, claims)
@@ -222,7 +222,7 @@ class ProviderSignIns:
             return ended_at
         prompt, now = callback.under_way.prompt, self._context.now()
         if prompt is None:
-            age_s = proof_age_s(callback.claims)
+            age_s = measure_proof_age(callback.claims)
             if age_s is not None and now - age_s > ended_at:
                 return None
             prompt = LoginPrompt(now, forget=age_s is None)
@@ -287,7 +287,7 @@ class ProviderSignIns:
             passes.step_up(change.transaction, sign_in, self._context.now())
             change.fields |= {
                 "user": user,
-                "sign_in": shown_id(sign_in),
+                "sign_in": show_id(sign_in),
                 "provider": callback.provider.name,
             }
         return None

@@ -40,7 +40,7 @@ class ProviderState:
         return line
 
 
-def provider_states(names: Iterable[str], records: Sequence[SignInRecord]) -> list[ProviderState]:
+def list_states(names: Iterable[str], records: Sequence[SignInRecord]) -> list[ProviderState]:
     """Return the state of each provider in `names`, from the records of the active sign-ins."""
     return [_state(name, [record for record in records if _is_of(record, name)]) for name in names]
 

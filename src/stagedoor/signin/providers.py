@@ -48,7 +48,7 @@ class HttpsFetch:
             raise UnavailableError(f"{url.partition('?')[0]}: {error}") from None
 
 
-def provider_named(settings: Settings, name: str | None) -> SingleSignOnSettings:
+def find_provider(settings: Settings, name: str | None) -> SingleSignOnSettings:
     """Return the provider called `name`, or the only one if `name` is None.
 
     Raises NotFoundError, and RefusedError if `name` is None and there are several.
@@ -66,7 +66,7 @@ def provider_named(settings: Settings, name: str | None) -> SingleSignOnSettings
     raise NotFoundError(f"there is no identity provider {name!r}; there are: {names}")
 
 
-def client_of(provider: SingleSignOnSettings) -> ClientConfig:
+def read_client(provider: SingleSignOnSettings) -> ClientConfig:
     """Return the gateway's client data for a provider. Reads the client's secret. Raises SettingsError."""
     secret = read_secret(
         provider.client_secret_file, "sso.client_secret_file", "the client's secret"
@@ -106,10 +106,10 @@ def open_client(
     Raises SettingsError.
     """
     trust = trust or load_trust(provider.ca_file, "sso.ca_file")
-    return OidcClient(provider.issuer, client_of(provider), HttpsFetch(trust), now)
+    return OidcClient(provider.issuer, read_client(provider), HttpsFetch(trust), now)
 
 
-def rules_of(provider: SingleSignOnSettings) -> Rules:
+def read_rules(provider: SingleSignOnSettings) -> Rules:
     """Return the rules by which the provider's claims become a user name and groups."""
     return Rules(
         provider.name_claim,

@@ -18,7 +18,7 @@ from stagedoor.oidc.request import Tokens
 from stagedoor.settings.sso import SingleSignOnSettings
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.provider_sign_in import REFRESH_PURPOSE
-from stagedoor.signin.providers import rules_of
+from stagedoor.signin.providers import read_rules
 from stagedoor.store.sign_in import identities
 from stagedoor.store.sign_in import provider_answers as answers
 from stagedoor.store.sign_in.provider_answers import RefreshCandidate
@@ -154,9 +154,13 @@ class RefreshService:
         others_hold = (
             isinstance(answer, FailedRequestError)
             and candidate.failed_at is not None
-            and answers.answered_since(self._context.database, provider.name, candidate.failed_at)
+            and answers.has_answered_since(
+                self._context.database, provider.name, candidate.failed_at
+            )
         )
-        match judge(answer, candidate.subject, rules_of(provider), candidate.failure, others_hold):
+        match judge(
+            answer, candidate.subject, read_rules(provider), candidate.failure, others_hold
+        ):
             case SignInEnded(why):
                 _log.warning("sign-in ended", provider=provider.name, user=candidate.user, why=why)
                 service = self._context.service(provider.name, "sso")
@@ -193,7 +197,7 @@ class RefreshService:
         now = self._context.now()
         ask_at = now + wait_s(provider.refresh_s, 0, self._dice)
         with self._context.database.read() as reading:
-            before = identities.provided_groups_of(reading, candidate.user)
+            before = identities.list_provided_groups(reading, candidate.user)
         if groups is None or groups == before:
             with self._context.database.write() as transaction:
                 answers.settle(transaction, candidate, ask_at=ask_at, answered_at=now)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.rate import Rate, SourceRates
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 
 ATTEMPTS = Rate(burst=50, interval_s=3.0)
 """The attempts of one source network that make the gateway ask an identity provider, or a token's issuer. One
@@ -25,7 +25,7 @@ class SourceLimit:
 
     def take(self, source: Source) -> Denial | None:
         """Count a request of the source. Return a denial if there were too many, else None."""
-        network, now = source_network(source.address), self._now()
+        network, now = find_source_network(source.address), self._now()
         if self._rates.take(network, now) is not None:
             return None
         wait_s = math.ceil(self._rates.wait_s(network, now))
@@ -34,4 +34,4 @@ class SourceLimit:
 
     def give_back(self, source: Source) -> None:
         """Give the source back what `take` counted."""
-        self._rates.give_back(source_network(source.address))
+        self._rates.give_back(find_source_network(source.address))

@@ -15,14 +15,14 @@ from stagedoor.authz.step_up import StepUpRules
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
-from stagedoor.model.letters import letters_digest, random_letters, shown_letters
+from stagedoor.model.letters import choose_letters, hash_letters, show_letters
 from stagedoor.model.pending_step_up import OVER, PENDING_S, PendingStepUp, is_open, try_letters
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.target import Target
 from stagedoor.model.units import MINUTE_S
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.context import SignInContext
-from stagedoor.signin.links import site_or_none
+from stagedoor.signin.links import find_site_or_none
 from stagedoor.store.sign_in import step_ups
 from stagedoor.wire.oneline import folded
 
@@ -36,12 +36,12 @@ MOST_WAITING = 200
 """The connections of one sign-in that wait in one worker."""
 
 
-def step_up_rules(settings: Settings) -> StepUpRules:
+def read_step_up_rules(settings: Settings) -> StepUpRules:
     """Return the rules by which targets need a fresh proof of presence, from the settings.
 
     Their `url` is None if the settings do not have the WebShell's address.
     """
-    site = site_or_none(settings)
+    site = find_site_or_none(settings)
     url = None if site is None else site + PATH
     return StepUpRules(settings.step_up.patterns, settings.step_up.fresh_s, url)
 
@@ -60,7 +60,7 @@ class StepUpService:
 
     def __init__(self, context: SignInContext) -> None:
         self._context = context
-        self._url = step_up_rules(context.settings).url
+        self._url = read_step_up_rules(context.settings).url
         self._last_step_ups: dict[bytes, _LastStepUp] = {}
         """The latest step-up of each sign-in, by the sign-in's id."""
         self._beginning = asyncio.Lock()
@@ -87,22 +87,22 @@ class StepUpService:
             pending = await ask(self._find, last.id)
             if isinstance(pending, PendingStepUp) and pending.tries_left > 0:
                 return last.instruction
-        id_, letters = secrets.token_urlsafe(9), random_letters(secrets.token_bytes(64))
+        id_, letters = secrets.token_urlsafe(9), choose_letters(secrets.token_bytes(64))
         step_up = PendingStepUp(
             id_,
             sign_in,
             identity.name,
             target.login_name,
             self._label(sign_in),
-            source_network(source.address),
-            letters_digest(id_, letters),
+            find_source_network(source.address),
+            hash_letters(id_, letters),
             now,
             now + PENDING_S,
         )
         if await ask(step_ups.add, self._context.database, step_up, now, OF_SIGN_IN) is not True:
             return None  # the refusal itself says where to prove it
         instruction = (
-            f"open {self._url}/{id_} and type {shown_letters(letters)} there, within "
+            f"open {self._url}/{id_} and type {show_letters(letters)} there, within "
             f"{PENDING_S / MINUTE_S:.3g} min"
         )
         self._last_step_ups = {

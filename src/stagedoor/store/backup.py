@@ -70,9 +70,9 @@ def _run(program: str, server: Server, arguments: Sequence[str]) -> None:
     # Imported here, because the driver is an extra.
     from psycopg.conninfo import make_conninfo
 
-    from stagedoor.store.postgresql.link import parameters
+    from stagedoor.store.postgresql.link import read_parameters
 
-    keywords = parameters(server)
+    keywords = read_parameters(server)
     password = keywords.pop("password", None)
     environment = dict(os.environ) | ({} if password is None else {"PGPASSWORD": password})
     done = subprocess.run(

@@ -64,7 +64,7 @@ def touch(transaction: Transaction, part: Part, names: Iterable[str | int]) -> N
     _record(transaction, version, part.value, {str(name) for name in names} - known)
 
 
-def next_version(transaction: Transaction, *, unchanged: bool) -> None:
+def count_change(transaction: Transaction, *, unchanged: bool) -> None:
     """Count the change at its end. `unchanged` is true if it deliberately touched nothing."""
     version = _version(transaction) + 1
     recorded = transaction.execute(

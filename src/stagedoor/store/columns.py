@@ -8,7 +8,7 @@ from sqlalchemy.types import TypeEngine
 metadata = MetaData()
 
 
-def text_key(length: int) -> TypeEngine[Any]:
+def make_text_key_type(length: int) -> TypeEngine[Any]:
     """Return a type for text that is sorted and compared byte by byte, whatever the database's locale.
 
     So names have the same order everywhere, and an index finds names that begin with a prefix.
@@ -16,11 +16,11 @@ def text_key(length: int) -> TypeEngine[Any]:
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
-def whole_number() -> TypeEngine[Any]:
+def make_integer_type() -> TypeEngine[Any]:
     """Return a type for integers of 64 bits. SQLite's must be called INTEGER to number rows."""
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
-def owner() -> Column[str]:
+def make_owner_column() -> Column[str]:
     """Return a column for the user that a row belongs to. Removing the user removes the row."""
     return Column("user_name", ForeignKey("users.name", ondelete="CASCADE"), nullable=False)

@@ -187,7 +187,7 @@ def _check(adapter: Adapter, transaction: Transaction) -> int:
         raise type(error)(f"the store {adapter.name} cannot be used: {error}") from error
 
 
-def server_time(database: Database) -> float | None:
+def read_server_time(database: Database) -> float | None:
     """Return the server's time in seconds since the epoch, or None for a file on this machine.
 
     Raises StoreError.

@@ -13,7 +13,7 @@ _TICK_S = 10
 """The unit of a time in `meta`, which had 32 bits on PostgreSQL: tens of seconds."""
 
 
-def position(transaction: Transaction, sink: str) -> int | None:
+def read_position(transaction: Transaction, sink: str) -> int | None:
     """Return the `seq` of the last event that was delivered to the sink, or None."""
     return _value(transaction, _SINK + sink)
 
@@ -46,13 +46,13 @@ def release(database: Database, holder: int) -> None:
             _set(transaction, _UNTIL, 0)
 
 
-def first_undelivered_at(database: Database, sinks: tuple[str, ...]) -> float | None:
+def find_first_undelivered(database: Database, sinks: tuple[str, ...]) -> float | None:
     """Return the time of the first event that one of the sinks does not have, or None.
 
     The time is in seconds since the epoch. Raises StoreError.
     """
     with database.read() as transaction:
-        behind = min((position(transaction, sink) or 0 for sink in sinks), default=0)
+        behind = min((read_position(transaction, sink) or 0 for sink in sinks), default=0)
         query = select(audit_events.c.at).where(audit_events.c.seq > behind)
         return transaction.execute(query.order_by(audit_events.c.seq).limit(1)).scalar()
 

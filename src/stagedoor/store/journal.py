@@ -265,7 +265,7 @@ def before_last(database: Database, wanted: Filter, count: int) -> int:
     return seq or 0
 
 
-def last_of_kind(
+def find_last_of_kind(
     transaction: Transaction, kind: EventKind, at_most: int | None = None
 ) -> JournalEntry | None:
     """Return the newest entry of that kind with `seq` ≤ `at_most`. It searches backwards, row by row."""
@@ -278,7 +278,7 @@ def last_of_kind(
     return select_entries(transaction, after=seq - 1, limit=1)[0]
 
 
-def last_seq(transaction: Transaction) -> int:
+def read_last_seq(transaction: Transaction) -> int:
     """Return the `seq` of the newest entry, or 0."""
     return transaction.execute(select(func.max(audit_events.c.seq))).scalar() or 0
 

@@ -203,7 +203,7 @@ def add_key(transaction: Transaction, key: KeyRecord, at: float, most: int | Non
     touch(transaction, Part.KEYS, [key.fingerprint])
 
 
-def keys_of(transaction: Transaction, name: str) -> list[KeyRecord]:
+def list_keys(transaction: Transaction, name: str) -> list[KeyRecord]:
     """Return a user's keys, the oldest first."""
     query = select(keys).where(keys.c.user_name == name).order_by(keys.c.created_at)
     return [
@@ -242,7 +242,7 @@ def add_token(
     touch(transaction, Part.TOKENS, [token.id])
 
 
-def tokens_of(transaction: Transaction, name: str) -> list[TokenState]:
+def list_tokens(transaction: Transaction, name: str) -> list[TokenState]:
     """Return a user's tokens, the oldest first."""
     query = select(tokens).where(tokens.c.user_name == name).order_by(tokens.c.created_at)
     return [

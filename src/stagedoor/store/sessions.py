@@ -106,7 +106,7 @@ def find_sessions(database: Database, prefix: str, *, limit: int = 10) -> list[S
         ]
 
 
-def still_open(database: Database, session_ids: Sequence[str]) -> list[str]:
+def list_open_among(database: Database, session_ids: Sequence[str]) -> list[str]:
     """Return the ids among `session_ids` whose sessions are open, in the same order."""
     with database.read() as transaction:
         open_now = set(

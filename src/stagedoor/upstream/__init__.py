@@ -2,10 +2,10 @@
 
     connect     TCP: look up the host, filter its addresses, dial; the flow's last step for all access methods
     login       SSH: the certificate that the gateway shows, and the host keys that it accepts
-    session     `shell_session`: log in to the shell for as long as a block lasts
+    session     log in to the shell for as long as a block lasts
 
-`session.shell_session` is the entry for the listeners where SSH ends at the gateway: direct login and the
-WebShell. CONNECT and jumps relay the TCP connection to the shell's sshd, and cannot see into it.
+`session.open_shell_session` is the entry for the listeners where SSH ends at the gateway: direct login and
+the WebShell. CONNECT and jumps relay the TCP connection to the shell's sshd, and cannot see into it.
 `connection` closes what asyncssh leaves open to a hostile shell; `command` and `host_key` are small services
 on such a connection. Nothing of a listener may enter this package.
 """

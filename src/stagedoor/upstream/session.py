@@ -47,7 +47,7 @@ class SessionEndedError(Exception):
 
 
 class ShellSession:
-    """A session in a shell, as `session.ports.Link`. Only `shell_session` makes one.
+    """A session in a shell, as `session.ports.Link`. Only `open_shell_session` makes one.
 
     Belongs to one event loop. The code that moves bytes counts them: with `count`, or, where the session may
     be idle, by adding their number to `sent` and `received`.
@@ -193,7 +193,7 @@ class ShellSession:
             self.ended_by_flow = (end, detail)
             self._scope.cancel()
 
-    # For `shell_session`.
+    # For `open_shell_session`.
 
     def _outcome(self, error: BaseException | None) -> Ended:
         end, detail = self._ended or self._end_for(error)
@@ -219,7 +219,7 @@ class ShellSession:
 
 
 @asynccontextmanager
-async def shell_session(
+async def open_shell_session(
     entered: Entered,
     upstream: GatewayLogin,
     extensions: Sequence[str] = (),

@@ -49,13 +49,13 @@ Result = Tuple[str, Finding]  # noqa: UP006
 """The name of a check, and one of its findings."""
 
 
-def result_row(result: Result) -> dict[str, str]:
+def render_row(result: Result) -> dict[str, str]:
     """Return a result as a row of JSON."""
     name, finding = result
     return {"check": name, "level": str(finding.level), "what": finding.what, "fix": finding.fix}
 
 
-def result_text(result: Result) -> str:
+def render_text(result: Result) -> str:
     """Return a result for a terminal: one line, and a second one with the remedy."""
     name, finding = result
     line = f"{str(finding.level).upper():<5} {name}: {finding.what}\n"

@@ -15,7 +15,13 @@ import re
 from collections.abc import Iterable
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.target import SHELL_SUFFIX, SSH_PORT, Target, valid_app, valid_environment
+from stagedoor.model.target import (
+    SHELL_SUFFIX,
+    SSH_PORT,
+    Target,
+    is_valid_app,
+    is_valid_environment,
+)
 
 MAX_SHOWN_CHARS = 100
 """The number of characters of a requested name that a message repeats."""
@@ -72,12 +78,12 @@ def parse_login(name: str) -> Target | None:
     if target is not None:
         return target
     app, dot, environment = name.partition(".")
-    if not valid_app(app) or (dot and not valid_environment(environment)):
+    if not is_valid_app(app) or (dot and not is_valid_environment(environment)):
         return None
     return Target(app, environment if dot else None)
 
 
-def names_app(name: str, apps: Iterable[Target]) -> bool:
+def may_name_app(name: str, apps: Iterable[Target]) -> bool:
     """Return True if a login as `name` may mean one of `apps`.
 
     `app01` means the app in any environment, and `app01.staging` in that environment. Every form that
@@ -116,7 +122,7 @@ def _read(name: str) -> Target | None:
             app = shell.removesuffix(SHELL_SUFFIX)
         case _:
             return None
-    if not valid_app(app) or (environment is not None and not valid_environment(environment)):
+    if not is_valid_app(app) or (environment is not None and not is_valid_environment(environment)):
         return None
     return Target(app, environment)
 

@@ -4,7 +4,7 @@ import pytest
 
 from stagedoor.laptop import web
 from stagedoor.laptop.doctor import judge
-from stagedoor.laptop.doctor.judge import route_of, ssh_config, ssh_ended
+from stagedoor.laptop.doctor.judge import judge_route, judge_ssh_end, parse_ssh_config
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.wire.finding import Level
@@ -44,7 +44,7 @@ NOW = 1_800_000_000.0
     ],
 )  # fmt: skip
 def test_ssh_s_own_words_name_the_hop(stderr: str, hop: str) -> None:
-    found, finding = ssh_ended("app01.ssh", 255, stderr)
+    found, finding = judge_ssh_end("app01.ssh", 255, stderr)
     assert (found, finding.level) == (hop, Level.FAIL)
     assert finding.fix
     assert "\n" not in finding.what
@@ -56,7 +56,7 @@ def test_the_terminal_s_subprotocol_is_that_of_the_frames() -> None:
 
 
 def test_a_login_that_works_is_well() -> None:
-    assert ssh_ended("app01.ssh", 0, "a banner")[1].level is Level.OK
+    assert judge_ssh_end("app01.ssh", 0, "a banner")[1].level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_login_that_works_is_well() -> None:
     ],
 )
 def test_each_failure_of_the_tunnel_has_its_hop(code: int, line: str, hop: str) -> None:
-    assert judge.tunnel_failed(TunnelError(code, line))[0] == hop
+    assert judge.judge_tunnel_failure(TunnelError(code, line))[0] == hop
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_each_failure_of_the_tunnel_has_its_hop(code: int, line: str, hop: str) 
     ],
 )
 def test_what_is_no_sshd_is_told_apart(heard: bytes, words: str) -> None:
-    hop, finding = judge.greeting("app01.ssh", heard)
+    hop, finding = judge.judge_greeting("app01.ssh", heard)
     assert hop == "sshd"
     assert words in finding.what
     assert finding.level is Level.FAIL
@@ -98,8 +98,8 @@ def test_times_have_their_levels() -> None:
     day = 86400.0
     assert judge.certificate("gw", NOW + 30 * day, NOW).level is Level.OK
     assert judge.certificate("gw", NOW + day, NOW).level is Level.WARN
-    assert judge.idle_measured(300, None).level is Level.OK
-    cut = judge.idle_measured(30, 60)
+    assert judge.judge_idle(300, None).level is Level.OK
+    cut = judge.judge_idle(30, 60)
     assert cut.level is Level.WARN
     assert "ServerAliveInterval" in cut.fix
 
@@ -109,8 +109,8 @@ def test_times_have_their_levels() -> None:
     [(401, "credential"), (429, "credential"), (403, "grant"), (404, "grant"), (503, "shell")],
 )
 def test_the_web_s_refusals_name_the_hop(status: int, hop: str) -> None:
-    assert judge.web_refused("app01", status, "no")[0] == hop
-    assert judge.web_refused("app01", status, "")[0] == "gateway"
+    assert judge.judge_web_refusal("app01", status, "no")[0] == hop
+    assert judge.judge_web_refusal("app01", status, "")[0] == "gateway"
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,11 @@ def test_the_way_is_read_from_what_ssh_is_told() -> None:
     through = (
         "proxycommand /opt/stagedoor tunnel --gateway https://gw --user 'a b' %h %p\nport 22\n"
     )
-    plan = route_of(ssh_config(through))
+    plan = judge_route(parse_ssh_config(through))
     assert (plan.how, plan.given) == ("connect", {"--gateway": "https://gw", "--user": "a b"})
-    assert route_of(ssh_config("hostname app01.ssh\nproxyjump a,gw\n")).address == ("gw", 0)
-    direct = route_of(ssh_config("hostname gw.example\nport 2222\nproxycommand none\n"))
+    assert judge_route(parse_ssh_config("hostname app01.ssh\nproxyjump a,gw\n")).address == (
+        "gw",
+        0,
+    )
+    direct = judge_route(parse_ssh_config("hostname gw.example\nport 2222\nproxycommand none\n"))
     assert (direct.how, direct.address) == ("direct", ("gw.example", 2222))

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from stagedoor.cli.app import stagedoor
 from stagedoor.laptop import web
-from stagedoor.laptop.doctor.path import PathOptions, path_options, walk_to
+from stagedoor.laptop.doctor.path import PathOptions, find_path, walk_to
 from stagedoor.laptop.doctor.walk import SshProgram
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import WebConnection
@@ -218,13 +218,13 @@ def test_the_login_of_the_machine_is_the_web_s_credential(
     (folder / "state.json").write_text('{"gateway": "https://gw.example:8443", "user": "alice"}')
     (folder / "secret").write_text("sgl_x\n")
     named = {"--gateway": "https://GW.example:8443/path"}
-    assert path_options("app01", "web", named, {}, None, None).given == {
+    assert find_path("app01", "web", named, {}, None, None).given == {
         "--gateway": "https://GW.example:8443",
         "--user": "alice",
         "--token-file": str(folder / "secret"),
     }
     for more, env in (({"--user": "bob"}, {}), ({}, {"STAGEDOOR_TOKEN_FILE": "/t"})):
-        given = path_options("app01", "web", named | more, env, None, None).given
+        given = find_path("app01", "web", named | more, env, None, None).given
         assert "--token-file" not in given
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.cluster.programs import program
 from tests.missing import missing
 from tests.pace import allow
@@ -107,7 +107,7 @@ class LoneApi:
         """Start the API server, and wait until all of it is there."""
         if self._api is None:
             self._api = Program(self.folder, "kube-apiserver", *self._command())
-        context = client_context(self.folder / "ca.crt")
+        context = make_client_context(self.folder / "ca.crt")
         request = urllib.request.Request(f"{self.url}/readyz")
         request.add_header("Authorization", f"Bearer {self.token()}")
         end = time.monotonic() + START_LIMIT_S

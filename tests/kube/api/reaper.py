@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from stagedoor.net.tls import client_context
+from stagedoor.net.tls import make_client_context
 from tests.kube.api.lone import LoneApi
 from tests.waiting import BOUND_S
 
@@ -32,7 +32,7 @@ class Reaper:
         self._target = ("127.0.0.1", api.port)
         self._server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._server.load_cert_chain(api.folder / "api.crt", api.folder / "api.key")
-        self._client = client_context(api.folder / "ca.crt")
+        self._client = make_client_context(api.folder / "ca.crt")
         self._lock = threading.Lock()
         self._pid = self._left = 0
         self._late = False

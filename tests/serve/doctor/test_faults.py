@@ -20,7 +20,7 @@ from stagedoor.admin.certificates.authorities import ensure_cas, host_ca
 from stagedoor.cli.app import stagedoor
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.doctor.bundle import HIDDEN, without_secrets
-from stagedoor.serve.doctor.gateway import gateway_checks, settings_finding
+from stagedoor.serve.doctor.gateway import list_checks, settings_finding
 from stagedoor.settings.file import line_of, load_settings
 from stagedoor.wire.check import Check, run_checks
 from stagedoor.wire.finding import Finding, Level, Result, ok
@@ -55,7 +55,7 @@ class Machine:
         settings, finding = settings_finding(self.file)
         if settings is None:
             return [("settings", finding)]
-        return [("settings", finding), *run_checks(gateway_checks(settings, self.file))]
+        return [("settings", finding), *run_checks(list_checks(settings, self.file))]
 
     def troubles(self) -> list[Result]:
         """Without how fast this machine is now: others' tests may keep it busy."""
@@ -354,24 +354,36 @@ def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
         (judge.fsync_time([0.004, 3.0, 0.002], "/d"), "ok", "4.0 ms"),
         (judge.fsync_time([0.2] * 3, "/d"), "warn", "200.0 ms"),
         (judge.fsync_time([2.0] * 3, "/d"), "fail", "2000.0 ms"),
-        (judge.store_time(0.3, "db"), "warn", "300.0 ms"),
-        (judge.store_time(3, "db"), "fail", "db answers in"),
-        (judge.space(0, "/d"), "fail", "0 MiB are free"),
-        (judge.space(100 * 2**20, "/d"), "warn", "100 MiB"),
+        (judge.judge_store_time(0.3, "db"), "warn", "300.0 ms"),
+        (judge.judge_store_time(3, "db"), "fail", "db answers in"),
+        (judge.judge_space(0, "/d"), "fail", "0 MiB are free"),
+        (judge.judge_space(100 * 2**20, "/d"), "warn", "100 MiB"),
         (judge.clock(NOW, NOW + 60), "fail", "60.0 s behind the store's"),
         (judge.clock(NOW, NOW - 5), "warn", "5.0 s ahead of"),
         (judge.clock(NOW, NOW - 0.1), "ok", "0.1 s"),
         (judge.clock(86400, None), "fail", "1970-01-02"),
-        (judge.descriptors(1024), "warn", "1024 file descriptors"),
+        (judge.judge_descriptors(1024), "warn", "1024 file descriptors"),
         (judge.certificate("c", 0, NOW - 1, NOW, "renew"), "fail", "expired"),
         (judge.certificate("c", NOW + 9, NOW + DAY_S, NOW, "renew"), "fail", "not valid before"),
         (judge.certificate("c", 0, NOW + DAY_S, NOW, "renew"), "warn", "holds until"),
         (judge.certificate_name("c", "gw.example", {"*.example"}), "ok", "is for gw.example"),
         (judge.certificate_name("c", "GW.example", {"gw.example"}), "ok", "is for"),
         (judge.certificate_name("c", "a.gw.example", {"*.example"}), "warn", "is not for"),
-        (judge.host_key("x at h", ["ssh-ed25519 AAAA me"], "ssh-ed25519 AAAA"), "ok", "has the"),
-        (judge.host_key("x at h", ["ssh-ed25519 AAAA"], "ssh-ed25519 BBBB"), "fail", "another"),
-        (judge.host_key("x at h", ["ssh-ed25519 AAAA"], None), "fail", "has not the host key"),
+        (
+            judge.judge_host_key("x at h", ["ssh-ed25519 AAAA me"], "ssh-ed25519 AAAA"),
+            "ok",
+            "has the",
+        ),
+        (
+            judge.judge_host_key("x at h", ["ssh-ed25519 AAAA"], "ssh-ed25519 BBBB"),
+            "fail",
+            "another",
+        ),
+        (
+            judge.judge_host_key("x at h", ["ssh-ed25519 AAAA"], None),
+            "fail",
+            "has not the host key",
+        ),
     ],
 )
 def test_what_a_measure_means(finding: Finding, level: str, words: str) -> None:
@@ -382,7 +394,7 @@ def test_what_a_measure_means(finding: Finding, level: str, words: str) -> None:
 
 def test_a_server_cannot_write_to_the_terminal_of_whoever_asks() -> None:
     for said in (b"SSH-2.0-\x1b]0;x\x07\xe2\x80\xae", b"\x1b[2J\r hello"):
-        finding = judge.ssh_greeting("far at h", said)
+        finding = judge.judge_ssh_greeting("far at h", said)
         assert finding.what.isprintable(), finding.what
 
 

@@ -50,7 +50,7 @@ def test_a_server_is_accepted_by_a_certificate_of_the_host_ca_alone(
 ) -> None:
     fault = asyncio.run(fault_of(ca, trusted))
     assert (fault is None) if words is None else (words in (fault or ""))
-    finding = judge.host_certificate("far at h", "app01.ssh", fault)
+    finding = judge.judge_host_certificate("far at h", "app01.ssh", fault)
     assert finding.level is (Level.OK if fault is None else Level.WARN)
     assert ("--name app01.ssh" in finding.fix) == (fault is not None)
 

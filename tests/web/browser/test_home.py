@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from acceptance.chromium import Tab
-from stagedoor.keys.files import new_key
+from stagedoor.keys.files import make_key
 from stagedoor.keys.signing import sign
 from stagedoor.signin.key_proof import NAMESPACE
 from tests.fixtures.gateway import Gateway, open_gateway
@@ -60,7 +60,7 @@ def test_all_of_it_works_without_javascript(plain: Tab, base: str, port: int) ->
     tab.until(f"{LOADED} && location.pathname === '/account'")
     command = str(tab.ask("document.getElementById('key-command').textContent"))
     line = command.removeprefix("echo ").partition(" | ")[0]
-    shown, _ = sign(new_key(), f"{line}\n", NAMESPACE)
+    shown, _ = sign(make_key(), f"{line}\n", NAMESPACE)
     tab.ask("document.getElementById('signature').focus()")
     tab.type(shown.replace("\n", " "))
     tab.ask("document.getElementById('label').focus()")

@@ -9,9 +9,9 @@ from stagedoor.keys.ca import CertificateAuthority, SigningKey
 from stagedoor.keys.files import (
     KeyFileError,
     PrivateKey,
+    encode_private,
     load,
     load_or_create,
-    private_text,
     public_line,
     read_public_line,
 )
@@ -46,24 +46,24 @@ def check_keys(settings: Settings) -> None:
             load(file)
 
 
-def user_ca(settings: Settings, now: Callable[[], float] = time.time) -> CertificateAuthority:
+def load_user_ca(settings: Settings, now: Callable[[], float] = time.time) -> CertificateAuthority:
     """Return the CA that signs user certificates. Signing blocks if the key is held by an ssh-agent.
 
     Raises KeyFileError, and SettingsError if the key is missing.
     """
     agent = settings.keys.user_ca_agent
     if agent is not None:
-        key: PrivateKey | SigningKey = AgentKey(agent, user_ca_line(settings))
+        key: PrivateKey | SigningKey = AgentKey(agent, read_user_ca(settings))
     else:
         key = _load_ca_key(settings.user_ca_file, "user CA")
     return CertificateAuthority(key, now, settings.keys.principal_prefix or "")
 
 
-def user_ca_line(settings: Settings) -> str:
+def read_user_ca(settings: Settings) -> str:
     """Return the user CA's public key, one line. Raises StagedoorError."""
     if settings.keys.user_ca_agent is not None:
         return read_public_line(settings.user_ca_file)
-    return user_ca(settings).public_line()
+    return load_user_ca(settings).public_line()
 
 
 def host_ca(settings: Settings, now: Callable[[], float] = time.time) -> CertificateAuthority:
@@ -79,12 +79,12 @@ def host_ca(settings: Settings, now: Callable[[], float] = time.time) -> Certifi
     return CertificateAuthority(_load_ca_key(settings.host_ca_file, "host CA"), now)
 
 
-def ca_in(file: Path, now: Callable[[], float] = time.time) -> CertificateAuthority:
+def load_ca(file: Path, now: Callable[[], float] = time.time) -> CertificateAuthority:
     """Return the CA whose private key is in `file`, which must exist. Raises StagedoorError."""
     return CertificateAuthority(_load_existing(file), now)
 
 
-def public_half(file: Path) -> str:
+def read_public_half(file: Path) -> str:
     """Return the public line of a key, from its public or its private file. Raises StagedoorError."""
     try:
         return read_public_line(file)
@@ -109,14 +109,14 @@ def _load_existing(file: Path) -> PrivateKey:
         raise SettingsError(f"there is no key file {file}") from None
 
 
-def host_ca_line(settings: Settings) -> str:
+def read_host_ca(settings: Settings) -> str:
     """Return the host CA's public key, `ssh-ed25519 AAAA…`. Raises StagedoorError."""
     if settings.host_ca_public_only:
         return read_public_line(settings.host_ca_file)
     return host_ca(settings).public_line()
 
 
-def ssh_host_certificate(settings: Settings, names: Sequence[str], valid_s: float) -> str:
+def issue_host_certificate(settings: Settings, names: Sequence[str], valid_s: float) -> str:
     """Return the SSH listener's certificate, one line. Raises StagedoorError.
 
     It comes from the file that the settings name, or is signed now for `names` and `valid_s` seconds.
@@ -134,9 +134,9 @@ def ensure_ssh_host_key(settings: Settings) -> tuple[bytes, str]:
     The first call creates it. Raises StagedoorError.
     """
     key = load_or_create(settings.ssh_host_key_file, "stagedoor ssh host key")
-    return private_text(key), public_line(key)
+    return encode_private(key), public_line(key)
 
 
-def user_key(path: Path) -> str:
+def ensure_user_key(path: Path) -> str:
     """Return the public line of a user's key at `path`, created if it is missing. Raises StagedoorError."""
     return public_line(load_or_create(path, path.stem))

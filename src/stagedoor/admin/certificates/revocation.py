@@ -7,13 +7,13 @@ from itertools import chain
 from pathlib import Path
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.certificates.authorities import user_ca_line
-from stagedoor.authn.decide_key import revoked_key
-from stagedoor.authz.decide import subjects_who_enter
+from stagedoor.admin.certificates.authorities import read_user_ca
+from stagedoor.authn.decide_key import deny_revoked_key
+from stagedoor.authz.decide import list_entering_subjects
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.policy import Policy
-from stagedoor.model.selector import subjects_of
+from stagedoor.model.selector import list_subjects
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.sign_in import certified
@@ -68,7 +68,7 @@ class RevokedKeysFile:
         revocations = self.read()
         if isinstance(revocations, Denial):
             return revocations
-        return revoked_key(b64decode(public_key.split()[1]), revocations)
+        return deny_revoked_key(b64decode(public_key.split()[1]), revocations)
 
 
 def require_unrevoked(lines: Iterable[str], refused: RefusedKeys) -> None:
@@ -79,17 +79,19 @@ def require_unrevoked(lines: Iterable[str], refused: RefusedKeys) -> None:
             raise RefusedError(denial.message)
 
 
-def revoked_sign_ins(database: Database, policy: Policy, now: float) -> Mapping[str, Sequence[int]]:
+def list_revoked_sign_ins(
+    database: Database, policy: Policy, now: float
+) -> Mapping[str, Sequence[int]]:
     """Return, by user, the numbers of the sign-ins whose certificates are refused before they expire.
 
     The sign-in is over by that policy, or its user may no longer enter any app. It blocks. Raises StoreError.
     """
-    entering = subjects_who_enter(policy, now)
+    entering = list_entering_subjects(policy, now)
     void = [
         key
         for key, login in policy.bound_keys.items()
         if policy.why_void(login) is not None
-        or entering.isdisjoint(subjects_of(login.name, policy.users[login.name].groups))
+        or entering.isdisjoint(list_subjects(login.name, policy.users[login.name].groups))
     ]
     return certified.list_revoked(database, now, void)
 
@@ -108,7 +110,7 @@ class RevocationList:
         now: Callable[[], float] = time.time,
     ) -> None:
         """Read the user CA's public key. Raises StagedoorError. `policy` returns the current policy."""
-        self._ca = b64decode(user_ca_line(settings).split()[1])
+        self._ca = b64decode(read_user_ca(settings).split()[1])
         self._database = database
         self._policy = policy
         self._now = now
@@ -119,7 +121,7 @@ class RevocationList:
         now = self._now()
         if self._latest is not None and 0 <= now - self._latest[0] < FRESH_S:
             return self._latest[1]
-        revoked = await ask(revoked_sign_ins, self._database, self._policy(), now)
+        revoked = await ask(list_revoked_sign_ins, self._database, self._policy(), now)
         if isinstance(revoked, Denial):
             return revoked
         numbers = chain.from_iterable(revoked.values())

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol, Self
 
-from stagedoor.admin.certificates.authorities import user_ca
-from stagedoor.authz.decide import earliest, in_force, longest, permitted
-from stagedoor.model.certificate import extensions_for
+from stagedoor.admin.certificates.authorities import load_user_ca
+from stagedoor.authz.decide import combine_permissions, find_earliest, find_longest, in_force
+from stagedoor.model.certificate import list_extensions
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.permission import Permission, Permissions
@@ -23,7 +23,7 @@ from stagedoor.settings.settings import Settings
 from stagedoor.store import people
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import append
-from stagedoor.store.policy import grants_about
+from stagedoor.store.policy import list_grants_about
 from stagedoor.store.sign_in import certified
 from stagedoor.store.sign_in.logins import sign_in_numbered
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
@@ -108,7 +108,7 @@ class UserSigner:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Open a signer with the user CA and the store of the settings. Raises StagedoorError."""
-        authority = user_ca(settings)
+        authority = load_user_ca(settings)
         database = open_database(settings.place, create=False)
         return cls(database, authority.sign_sign_in, CERTIFICATE_S)
 
@@ -140,7 +140,7 @@ class UserSigner:
         if ends <= now:
             raise CertificateError("your sign-in is over; sign in again")
         self._audit(user, number, key.fingerprint, now, ends)
-        return self._sign(key.line, user, number, ends, extensions_for(granted))
+        return self._sign(key.line, user, number, ends, list_extensions(granted))
 
     def _granted_permissions(self, user: str, now: float) -> tuple[Permissions, float]:
         """Return the permissions for a certificate, from the user's grants for any app, and their end.
@@ -150,16 +150,16 @@ class UserSigner:
         with self._database.read() as transaction:
             if people.is_disabled(transaction, user):
                 raise CertificateError(f"the user {user!r} is disabled; ask an administrator")
-            rules = grants_about(transaction, user)
+            rules = list_grants_about(transaction, user)
         rules = in_force(rules, now)
-        granted = permitted(rules) & _CERTIFIED
+        granted = combine_permissions(rules) & _CERTIFIED
         if Permission.ENTER not in granted:
             raise NoGrantError(
                 "you may not enter any app, so your key gets no certificate; ask your administrator for "
                 "a grant"
             )
-        ends = (longest(rules, permission) for permission in granted)
-        until = earliest(*(rule.expires_at for rule in ends if rule is not None))
+        ends = (find_longest(rules, permission) for permission in granted)
+        until = find_earliest(*(rule.expires_at for rule in ends if rule is not None))
         return granted, math.inf if until is None else until
 
     def _check_rate(self, user: str, now: float) -> None:

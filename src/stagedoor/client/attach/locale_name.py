@@ -8,7 +8,7 @@ _NAME_MAX = 255
 """The longest name of a locale or a terminal type. Both name files, so this is NAME_MAX of limits.h."""
 
 
-def language() -> str:
+def find_locale() -> str:
     """Return the name of the locale, which says which characters this terminal shows (locale(7))."""
     environment = _initial_environment()
     names = ("LC_ALL", "LC_CTYPE", "LANG")

@@ -116,7 +116,7 @@ class SecretPrompt:
             raise AttachError(f"{about}: {why}", answer.status)
 
 
-def once(
+def request_once(
     options: Options, path: str, what: str, body: Mapping[str, object], about: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Send one request, over its own connection, and return the answer. Raises AttachError, TunnelError."""

@@ -61,7 +61,7 @@ def failed(hop: str, what: str, fix: str = "", also: str = "") -> Result:
     return hop, fail(what, (fix or _MEND[hop]) + also)
 
 
-def tunnel_failed(error: TunnelError) -> Result:
+def judge_tunnel_failure(error: TunnelError) -> Result:
     """Return the failure at the hop that the tunnel's client could not pass."""
     hop = _HOP.get(error.code, GATEWAY)
     if error.code == errors.UNREACHABLE:
@@ -92,7 +92,7 @@ def clock(theirs: float, ours: float, whose: str) -> Finding:
     return warn(what, _MEND[CLOCK]) if abs(skew_s) >= SKEW_S else ok(what)
 
 
-def greeting(host: str, heard: bytes) -> Result:
+def judge_greeting(host: str, heard: bytes) -> Result:
     """Judge the first line that came from an sshd."""
     if heard.startswith(b"SSH-2.0-"):
         return SSHD, ok(f"{host} says {clean(heard.decode('ascii', 'replace'), 80)}")
@@ -143,7 +143,7 @@ _SSH: Sequence[tuple[str, str, str]] = (
 )
 
 
-def ssh_ended(host: str, code: int, stderr: str) -> Result:
+def judge_ssh_end(host: str, code: int, stderr: str) -> Result:
     """Judge how a login with the person's own ssh ended, by its exit code and OpenSSH's messages."""
     if code == 0:
         return KEY, ok(f"ssh {host} logs in with your key")
@@ -160,7 +160,7 @@ def _line_with(text: str, at: int) -> str:
     return text[start:].partition("\n")[0].strip("@ \t\r")
 
 
-def web_refused(app: str, status: int, message: str, login: str = "") -> Result:
+def judge_web_refusal(app: str, status: int, message: str, login: str = "") -> Result:
     """Judge the web's refusal of a terminal. `login` is the hint to log in, if the gateway offers it."""
     hop = {401: CREDENTIAL, 429: CREDENTIAL, 403: GRANT, 404: GRANT}.get(status, SHELL)
     if not message:
@@ -172,7 +172,7 @@ def terminals(app: str, status: int, body: bytes) -> Result:
     """Judge the web's answer to a request for the list of terminals."""
     said = document(body)
     if status != 200:
-        return web_refused(app, status, message(body))
+        return judge_web_refusal(app, status, message(body))
     if said.get("state") != "ready":
         return SHELL, ok(f"the shell of {app} does not run; a login starts it")
     count = len(said.get("terminals", ()))
@@ -205,7 +205,7 @@ class SshRoute:
     address: tuple[str, int] = ("", 22)
 
 
-def route_of(config: Mapping[str, str]) -> SshRoute:
+def judge_route(config: Mapping[str, str]) -> SshRoute:
     """Return the way that ssh takes, by the output of `ssh -G HOST` (keywords in lower case).
 
     That output lacks the address of a jump host, so `address` then has its name and port 0. Raises
@@ -222,7 +222,7 @@ def route_of(config: Mapping[str, str]) -> SshRoute:
     return SshRoute("direct", address=(config.get("hostname", ""), int(port)))
 
 
-def ssh_config(text: str) -> dict[str, str]:
+def parse_ssh_config(text: str) -> dict[str, str]:
     """Return the first value of each keyword in the output of `ssh -G`."""
     values: dict[str, str] = {}
     for line in text.splitlines():
@@ -231,7 +231,7 @@ def ssh_config(text: str) -> dict[str, str]:
     return values
 
 
-def idle_measured(survived_s: float, cut_s: float | None) -> Finding:
+def judge_idle(survived_s: float, cut_s: float | None) -> Finding:
     """Judge the longest silence that a connection survived, and the shortest that cut it, if any."""
     if cut_s is None:
         return ok(f"a silence of {survived_s:.0f} s is survived")

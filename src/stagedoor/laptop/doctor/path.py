@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from stagedoor.laptop.doctor import judge, walk
-from stagedoor.laptop.login_files import login_options
+from stagedoor.laptop.login_files import find_login_options
 from stagedoor.laptop.tunnel.address import parse_gateway
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
 from stagedoor.laptop.tunnel.options import Options
@@ -35,7 +35,7 @@ class PathOptions:
     idle_s: float | None = None
 
 
-def path_options(
+def find_path(
     host: str,
     how: judge.How | None,
     given: Mapping[str, str],
@@ -53,7 +53,7 @@ def path_options(
         url = urlsplit(given["--gateway"])
         path = url.path.rstrip("/")
         given = {**given, "--gateway": f"{url.scheme}://{url.netloc}"}
-        given = {**given, **login_options(given, env)}
+        given = {**given, **find_login_options(given, env)}
     return PathOptions(host, how, given, env, path, config_file, idle_s)
 
 
@@ -65,7 +65,7 @@ def walk_to(wish: PathOptions) -> Iterator[Result]:
             if result[1].level is Level.FAIL:
                 return
     except TunnelError as error:
-        yield judge.tunnel_failed(error)
+        yield judge.judge_tunnel_failure(error)
     except FileNotFoundError:
         yield judge.CONFIG, warn("there is no ssh on this machine", "install OpenSSH's client")
     except subprocess.TimeoutExpired as error:
@@ -84,7 +84,7 @@ def _hops(wish: PathOptions) -> Iterator[Result]:
     address = ("", 0)
     given = dict(wish.given)
     if how in (None, "connect") and not named:
-        route = judge.route_of(ssh.config())
+        route = judge.judge_route(ssh.config())
         how, address = route.how, route.address
         given = {**route.given, **given}
         if how == "connect" or (how == "direct" and address[0] == wish.host):
@@ -96,7 +96,7 @@ def _hops(wish: PathOptions) -> Iterator[Result]:
         elif address[1] == 0:
             seen = ssh.config(f"ssh://{address[0]}" if address[0] else None)
             address = (seen["hostname"], int(seen["port"]))
-        yield from walk.ssh_port(*address)
+        yield from walk.check_ssh_port(*address)
     else:
         yield from walk.connect(_options(wish, given))
     yield from ssh.login()

@@ -10,7 +10,7 @@ from contextlib import closing
 from email.utils import parsedate_to_datetime
 
 from stagedoor.laptop.doctor import judge
-from stagedoor.laptop.tunnel.address import ProxyAddress, authority
+from stagedoor.laptop.tunnel.address import ProxyAddress, join_authority
 from stagedoor.laptop.tunnel.connect import ask
 from stagedoor.laptop.tunnel.enter import refusal
 from stagedoor.laptop.tunnel.errors import TunnelError
@@ -45,7 +45,7 @@ def connect(options: Options) -> Iterator[Result]:
             if secret is None:
                 yield judge.failed(judge.CREDENTIAL, f"no credential of {options.user} was found")
                 return
-            target = authority(options.host, options.port)
+            target = join_authority(options.host, options.port)
             wire.awaited = target
             shown = f"{options.user}:{secret.value}"
             answer = ask(wire, target, shown, time.monotonic() + options.timeout_s)
@@ -58,9 +58,9 @@ def connect(options: Options) -> Iterator[Result]:
             yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
             yield judge.GRANT, ok(f"{target} is open to {options.user}")
             yield judge.SHELL, ok(f"{target} runs")
-            yield judge.greeting(options.host, _first_line(wire))
+            yield judge.judge_greeting(options.host, _first_line(wire))
     except TunnelError as error:
-        yield judge.tunnel_failed(error)
+        yield judge.judge_tunnel_failure(error)
 
 
 def web(options: Options, path: str, app: str) -> Iterator[Result]:
@@ -81,7 +81,7 @@ def web(options: Options, path: str, app: str) -> Iterator[Result]:
                 yield judge.failed(judge.CREDENTIAL, what, also=login)
                 return
             if answer.status != 200:
-                yield judge.web_refused(app, answer.status, judge.message(answer.body), login)
+                yield judge.judge_web_refusal(app, answer.status, judge.message(answer.body), login)
                 return
             yield judge.CREDENTIAL, ok(f"that of {options.user} is from {secret.source}")
             yield judge.GRANT, ok(f"{app} is open to {options.user}")
@@ -97,23 +97,23 @@ def web(options: Options, path: str, app: str) -> Iterator[Result]:
             listed = another.ask("terminals", {"target": app}, options.user, secret.value)
             yield judge.terminals(app, listed.status, listed.body)
     except TunnelError as error:
-        yield judge.tunnel_failed(error)
+        yield judge.judge_tunnel_failure(error)
 
 
-def ssh_port(host: str, port: int) -> Iterator[Result]:
+def check_ssh_port(host: str, port: int) -> Iterator[Result]:
     """Check name and gateway, and that SSH answers there: for a jump or a direct login."""
     address = ProxyAddress("http", host, port, "", "the ssh configuration")
     try:
         began = time.monotonic()
         sock = open_tcp(address, f"the gateway {address}")
     except TunnelError as error:
-        yield judge.tunnel_failed(error)
+        yield judge.judge_tunnel_failure(error)
         return
     with closing(sock):
         yield judge.NAME, ok(f"{host} is {sock.getpeername()[0]}")
         took_ms = (time.monotonic() - began) * 1000
         yield judge.GATEWAY, ok(f"{address} answers in {took_ms:.0f} ms")
-        yield judge.greeting(str(address), _first_line(TcpWire(sock, str(address))))
+        yield judge.judge_greeting(str(address), _first_line(TcpWire(sock, str(address))))
 
 
 def _reached(options: Options, wire: TcpWire, took_s: float) -> Iterator[Result]:
@@ -165,13 +165,15 @@ class SshProgram:
         done = self._run([*self._head, "-G", host or self.host], b"", SSH_S)
         if done.returncode:
             raise OSError(done.stderr.decode(errors="replace").strip())
-        return judge.ssh_config(done.stdout.decode(errors="replace"))
+        return judge.parse_ssh_config(done.stdout.decode(errors="replace"))
 
     def login(self) -> Iterator[Result]:
         """Check the host certificate and the key by a login, then the shell's clock."""
         before = time.time()
         done = self.run(["date", "+%s"], b"", SSH_S)
-        ended = judge.ssh_ended(self.host, done.returncode, done.stderr.decode(errors="replace"))
+        ended = judge.judge_ssh_end(
+            self.host, done.returncode, done.stderr.decode(errors="replace")
+        )
         if ended[1].level is Level.OK:
             yield judge.HOST_KEY, ok("the host key is trusted")
         yield ended
@@ -216,10 +218,10 @@ class SshProgram:
             except subprocess.TimeoutExpired:
                 alive = False
             if not alive:
-                yield "idle timeout", judge.idle_measured(survived_s, silent_s)
+                yield "idle timeout", judge.judge_idle(survived_s, silent_s)
                 return
             survived_s = silent_s
-        yield "idle timeout", judge.idle_measured(survived_s, None)
+        yield "idle timeout", judge.judge_idle(survived_s, None)
 
     def run(
         self, command: Sequence[str], stdin: bytes, timeout_s: float, options: Sequence[str] = ()

@@ -16,10 +16,10 @@ class ProxyAddress:
         self.source = source
 
     def __str__(self) -> str:
-        return authority(self.host, self.port)
+        return join_authority(self.host, self.port)
 
 
-def authority(host: str, port: int) -> str:
+def join_authority(host: str, port: int) -> str:
     """Return `host:port`, with an IPv6 literal in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -29,7 +29,7 @@ def first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
     return next(((value, source) for value, source in candidates if value), ("", ""))
 
 
-def checked_host(text: str, what: str) -> str:
+def check_host(text: str, what: str) -> str:
     """Return a host that is valid in a request line, without brackets. Raises TunnelError."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if not host or not all("!" <= c <= "~" and c not in "/\\@[]?#" for c in host):
@@ -37,7 +37,7 @@ def checked_host(text: str, what: str) -> str:
     return host
 
 
-def checked_port(text: str, what: str) -> int:
+def check_port(text: str, what: str) -> int:
     """Return a port as a number. Raises TunnelError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):
         raise TunnelError(USAGE, f"{what} {text!r} is not a port: give 1 to 65535")
@@ -62,8 +62,8 @@ def parse_address(text: str, source: str) -> ProxyAddress:
         raise TunnelError(USAGE, f"{source} names no port: give HOST:PORT")
     return ProxyAddress(
         scheme.lower() or "http",
-        checked_host(host, source).lower(),
-        checked_port(port, source),
+        check_host(host, source).lower(),
+        check_port(port, source),
         userinfo,
         source,
     )
@@ -92,14 +92,14 @@ def corporate_proxy(
     names = ["http_proxy"] if gateway.scheme == "http" else ["https_proxy", "HTTPS_PROXY"]
     names += ["all_proxy", "ALL_PROXY"]
     chosen = [(option, "--via"), (env.get("STAGEDOOR_VIA"), "STAGEDOOR_VIA")]
-    if not bypassed(gateway, env.get("no_proxy") or env.get("NO_PROXY") or ""):
+    if not is_bypassed(gateway, env.get("no_proxy") or env.get("NO_PROXY") or ""):
         chosen += [(env.get(name), name) for name in names]
     text, source = first(*chosen)
     if not text or text == "direct":
         return None
     via = parse_address(text, source)
     if via.scheme != "http":
-        name = via_named(source)
+        name = find_proxy_option(source)
         raise TunnelError(
             USAGE, f"{source} names an https:// proxy: {name}http://HOST:PORT, or {name}direct"
         )
@@ -112,12 +112,12 @@ def corporate_proxy(
     return via
 
 
-def via_named(source: str) -> str:
+def find_proxy_option(source: str) -> str:
     """Return the option or variable to name another proxy with: not all commands have the option."""
     return "--via " if source == "--via" else "STAGEDOOR_VIA="
 
 
-def bypassed(gateway: ProxyAddress, no_proxy: str) -> bool:
+def is_bypassed(gateway: ProxyAddress, no_proxy: str) -> bool:
     """Return True if the gateway is reached without a proxy: it is local, or `no_proxy` lists it.
 
     `no_proxy` has names, domains, addresses and networks, separated by commas.

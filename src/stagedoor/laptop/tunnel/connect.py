@@ -9,7 +9,7 @@ from stagedoor.laptop.tunnel.errors import NO_ANSWER, REASON_LIMIT, TunnelError,
 from stagedoor.laptop.tunnel.http import (
     HEAD_LIMIT,
     HttpAnswer,
-    basic,
+    encode_basic,
     parse_head,
     read_head,
     receive,
@@ -50,7 +50,7 @@ def ask(
             request += f"traceparent: {trace}\r\n"
     request += fields
     if credential is not None:
-        request += f"Proxy-Authorization: {basic(credential)}\r\n"
+        request += f"Proxy-Authorization: {encode_basic(credential)}\r\n"
     try:
         send(wire, f"{request}\r\n".encode("ascii"), answer_by)
         return read_answer(wire, answer_by)

@@ -28,7 +28,7 @@ def hand_over(wire: TcpWire) -> int:
         wire.sock.setblocking(True)
         pass_socket(wire.sock)
         return OK
-    ours = stay_behind()
+    ours = fork_relay()
     if ours is None:
         return OK
     from stagedoor.laptop.tunnel.relay import Local, relay
@@ -49,7 +49,7 @@ def pass_socket(sock: socket.socket) -> None:
         ) from None
 
 
-def stay_behind() -> socket.socket | None:
+def fork_relay() -> socket.socket | None:
     """Pass ssh one end of a socket pair. Return the other end in a child process, and None in this one.
 
     ssh waits for this process to end before it continues.
@@ -67,10 +67,10 @@ def stay_behind() -> socket.socket | None:
     return ours
 
 
-def have_ssh_say(line: str) -> None:
+def make_ssh_print(line: str) -> None:
     """Make ssh print `line` as its server's last message (RFC 4253 §11.1), not an error about sockets."""
     try:
-        ours = stay_behind()
+        ours = fork_relay()
     except TunnelError:
         return  # not run by ssh; the line is on stderr
     if ours is None:

@@ -37,7 +37,7 @@ Exit codes:
 """
 
 
-def help_text() -> str:
+def render_help() -> str:
     """Return the text of `--help`."""
     options = [(f"{name} {value}".strip(), text) for name, (value, text) in OPTIONS.items()]
     return HELP.format(

@@ -38,7 +38,7 @@ class HttpAnswer:
         return int(size) if size.isascii() and size.isdigit() and len(size) < 9 else None
 
 
-def basic(credential: str) -> str:
+def encode_basic(credential: str) -> str:
     """Return `name:password` as the value of an authorization field (RFC 7617)."""
     import binascii
 
@@ -82,7 +82,7 @@ def read_head(wire: TcpWire, limit: int, answer_by: float) -> bytes:
             raise TunnelError(NO_ANSWER, f"{wire.name} hung up without an answer{reason}")
         whole = head + seen
         if not b"HTTP/1.".startswith(whole[:7]):
-            raise TunnelError(NOT_PROXY, not_proxy(wire, whole))
+            raise TunnelError(NOT_PROXY, describe_no_proxy(wire, whole))
         if not seen:
             raise TunnelError(NO_ANSWER, f"{wire.name} hung up in the midst of its answer{reason}")
         if not head:
@@ -103,7 +103,7 @@ def parse_head(wire: TcpWire, head: bytes) -> HttpAnswer:
     status, _, phrase = rest.partition(" ")
     well_formed = version in ("HTTP/1.0", "HTTP/1.1") and status.isascii() and status.isdigit()
     if not well_formed or len(status) != 3 or status < "100":
-        raise TunnelError(NOT_PROXY, not_proxy(wire, head))
+        raise TunnelError(NOT_PROXY, describe_no_proxy(wire, head))
     fields: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
@@ -118,7 +118,7 @@ def end_of_head(data: bytes, start: int) -> int:
     return min((at + size for at, size in ends if at >= 0), default=-1)
 
 
-def not_proxy(wire: TcpWire, data: bytes) -> str:
+def describe_no_proxy(wire: TcpWire, data: bytes) -> str:
     """Return the error for an answer, `data`, that is not HTTP."""
     line = f"{wire.name} is not an HTTP proxy (got {clean(data[:60].decode('latin-1'))!r})"
     if data.startswith(b"SSH-"):

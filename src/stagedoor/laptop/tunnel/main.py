@@ -17,14 +17,14 @@ def run(argv: list[str]) -> int:
     """Run with `argv` and return the exit code. Raises TunnelError."""
     given, words = parse_argv(argv)
     if "--help" in given:
-        from stagedoor.laptop.tunnel.help import help_text
+        from stagedoor.laptop.tunnel.help import render_help
 
-        sys.stdout.write(help_text())
+        sys.stdout.write(render_help())
         return OK
     if "--print-script" in given:
-        from stagedoor.laptop.tunnel.onefile import tunnel_file
+        from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 
-        sys.stdout.buffer.write(tunnel_file())
+        sys.stdout.buffer.write(build_tunnel_file())
         return OK
     options = Options(given, words, dict(os.environ))
     try:
@@ -33,10 +33,10 @@ def run(argv: list[str]) -> int:
     except TunnelError as error:
         if not options.fdpass:
             raise
-        from stagedoor.laptop.tunnel.fdpass import have_ssh_say
+        from stagedoor.laptop.tunnel.fdpass import make_ssh_print
 
         show(f"stagedoor: {clean(error.line)}\n")
-        have_ssh_say(error.line)
+        make_ssh_print(error.line)
         return error.code
     if options.fdpass:
         from stagedoor.laptop.tunnel.fdpass import hand_over

@@ -26,12 +26,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def tunnel_file() -> bytes:
+def build_tunnel_file() -> bytes:
     """Return `stagedoor tunnel` as a file for a machine with ssh and Python 3.8 or later."""
-    return one_file(sources(*TUNNEL), _MAIN)
+    return build_one_file(read_sources(*TUNNEL), _MAIN)
 
 
-def sources(*wanted: str) -> dict[str, str]:
+def read_sources(*wanted: str) -> dict[str, str]:
     """Return the sources of these modules, and of all that is in these packages, by their names."""
     texts: Mapping[str, str] | None = getattr(sys.modules["__main__"], "SOURCES", None)
     names = _names(wanted) if texts is None else texts
@@ -42,7 +42,7 @@ def sources(*wanted: str) -> dict[str, str]:
     }
 
 
-def one_file(texts: Mapping[str, str], main: str) -> bytes:
+def build_one_file(texts: Mapping[str, str], main: str) -> bytes:
     """Return an executable Python file that runs the code `main`, which may import these modules.
 
     Packages above them are empty if they are not in `texts`.

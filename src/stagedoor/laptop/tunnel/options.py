@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from stagedoor.laptop.tunnel.address import (
-    checked_host,
-    checked_port,
+    check_host,
+    check_port,
     corporate_proxy,
     first,
     parse_gateway,
@@ -53,8 +53,8 @@ class Options:
         self.env = env
         if not target or len(target) > 2:
             raise TunnelError(USAGE, "give HOST and PORT; try 'stagedoor tunnel --help'")
-        self.host = checked_host(target[0], "HOST")
-        self.port = checked_port(target[1] if len(target) > 1 else "22", "PORT")
+        self.host = check_host(target[0], "HOST")
+        self.port = check_port(target[1] if len(target) > 1 else "22", "PORT")
         address, source = first(
             (given.get("--gateway"), gateway_option),
             (env.get("STAGEDOOR_GATEWAY"), "STAGEDOOR_GATEWAY"),

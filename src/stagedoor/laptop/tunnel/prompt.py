@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from stagedoor.laptop.tunnel.errors import CREDENTIAL, TunnelError, clean, show
-from stagedoor.laptop.tunnel.secret import Secret, checked_secret, output_of
+from stagedoor.laptop.tunnel.secret import Secret, checked_secret, run_program
 
 REASON_CHARS = 300  # the gateway takes no longer reason
 
@@ -85,7 +85,7 @@ def ask_reason(offer: str) -> str:
 def ask_program(program: str, question: str, env: dict[str, str]) -> Secret | None:
     """Ask by an SSH_ASKPASS program; None if the person cancels. Raises TunnelError."""
     try:
-        status, text = output_of([program, question], env, quiet=False)
+        status, text = run_program([program, question], env, quiet=False)
     except OSError as error:
         raise TunnelError(
             CREDENTIAL, f"SSH_ASKPASS {program} could not be run: {error.strerror}"

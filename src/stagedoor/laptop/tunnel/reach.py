@@ -7,7 +7,7 @@ import os
 import select
 import time
 
-from stagedoor.laptop.tunnel.address import via_named
+from stagedoor.laptop.tunnel.address import find_proxy_option
 from stagedoor.laptop.tunnel.connect import ask
 from stagedoor.laptop.tunnel.errors import UNREACHABLE, VIA, TunnelError
 from stagedoor.laptop.tunnel.wire import CONNECT_TIMEOUT_S, TcpWire, socket
@@ -50,7 +50,7 @@ def pass_by(options: Options, via: ProxyAddress, proxy: str, sock: socket.socket
     patience = time.monotonic() + CONNECT_TIMEOUT_S * 3
     answer = ask(TcpWire(sock, proxy), str(options.gateway), credential, patience)
     if not answer.opened:
-        fix = f"{via_named(via.source)}direct goes without it"
+        fix = f"{find_proxy_option(via.source)}direct goes without it"
         if answer.status == 407:
             fix = "its credential belongs in STAGEDOOR_VIA or in ~/.netrc"
         raise TunnelError(
@@ -90,7 +90,7 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
     except OSError as error:
         line = f"cannot reach {name}: its name does not resolve ({error.strerror or error})"
         raise TunnelError(UNREACHABLE, f"{line}; check {address.source}") from None
-    queue = alternate(results)
+    queue = interleave_families(results)
     trying: dict[int, socket.socket] = {}
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     next_at = 0.0
@@ -122,7 +122,7 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
             for fd, _event in poller.poll(max(0.0, until - now) * 1000):
                 code = trying[fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:
-                    return tuned(trying.pop(fd))
+                    return tune_socket(trying.pop(fd))
                 reason = os.strerror(code)
                 trying.pop(fd).close()
                 next_at = 0.0
@@ -132,7 +132,7 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
     raise TunnelError(UNREACHABLE, f"cannot reach {name}: {reason}; check {address.source}")
 
 
-def alternate(results: list[Any]) -> list[Any]:
+def interleave_families(results: list[Any]) -> list[Any]:
     """Return the results of `getaddrinfo` with the families in turn (RFC 8305 §4)."""
     leading = [i for i in results if i[0] == results[0][0]]
     others = [i for i in results if i[0] != results[0][0]]
@@ -140,7 +140,7 @@ def alternate(results: list[Any]) -> list[Any]:
     return queue + leading[len(others) :] + others[len(leading) :]
 
 
-def tuned(sock: socket.socket) -> socket.socket:
+def tune_socket(sock: socket.socket) -> socket.socket:
     """Return the socket, set to send keystrokes at once and to notice a dead peer in three minutes.
 
     A shorter sleep of the laptop is survived.

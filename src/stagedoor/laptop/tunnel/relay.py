@@ -226,12 +226,12 @@ def relay(wire: TcpWire, local: Local) -> int:
 
 def check_preface(target: str, heard: bytes) -> None:
     """Raise TunnelError if the first bytes that the client heard are a refusal by the target's SSH server."""
-    refused = refused_by(heard)
+    refused = read_refusal(heard)
     if refused:
         raise TunnelError(NO_SHELL, f"{clean(target)} refuses all logins: {refused}")
 
 
-def refused_by(heard: bytes) -> str:
+def read_refusal(heard: bytes) -> str:
     """Return why the shell's SSH server refused, if it sent one line in place of SSH (RFC 4253 §4.2).
 
     Otherwise return an empty string. The gateway adds its own line, which says how to fix it.

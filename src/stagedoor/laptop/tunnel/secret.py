@@ -29,7 +29,7 @@ class Secret:
         self.fix = fix
 
 
-def default_token_file(env: dict[str, str]) -> str:
+def find_token_file(env: dict[str, str]) -> str:
     """Return the path of the token file in the person's configuration folder."""
     home = env.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     return os.path.join(home, "stagedoor", "token")
@@ -55,7 +55,7 @@ def checked_secret(text: str, source: str, fix: str) -> Secret | None:
 
 def from_token_file(options: Options) -> Secret | None:
     """Read the token file; None if the default one does not exist. Raises TunnelError."""
-    path = options.token_file or default_token_file(options.env)
+    path = options.token_file or find_token_file(options.env)
     source = f"the token file {path}"
     try:
         with open(path, "rb") as file:
@@ -79,7 +79,7 @@ def from_token_file(options: Options) -> Secret | None:
     return secret
 
 
-def output_of(command: list[str], env: dict[str, str], quiet: bool) -> tuple[int, str]:
+def run_program(command: list[str], env: dict[str, str], quiet: bool) -> tuple[int, str]:
     """Run a program without ssh's stdin; return its exit status and stdout. Raises OSError."""
     import subprocess
 
@@ -120,7 +120,7 @@ def from_helper(options: Options) -> Secret | None:
     source = f"the credential helper '{options.helper}'"
     env = dict(options.env, STAGEDOOR_GATEWAY=str(options.gateway), STAGEDOOR_USER=options.user)
     try:
-        status, text = output_of(shlex.split(options.helper), env, quiet=False)
+        status, text = run_program(shlex.split(options.helper), env, quiet=False)
     except (OSError, ValueError, IndexError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TunnelError(CREDENTIAL, f"{source} could not be run: {reason}") from None
@@ -147,7 +147,7 @@ def from_keyring(options: Options) -> Secret | None:
     if not any(os.access(os.path.join(place, command[0]), os.X_OK) for place in places):
         return None
     try:
-        status, text = output_of(command, env, quiet=True)
+        status, text = run_program(command, env, quiet=True)
     except OSError:
         return None  # a broken or locked keyring counts as an empty one
     return checked_secret(text, "the keyring", fix) if status == 0 else None

@@ -7,9 +7,9 @@ from stagedoor.listeners.ssh.bounds import BoundedConnection
 from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.credentials import (
     VerifiedCredential,
-    asked_person,
+    has_asked_person,
+    is_signed_by_owner,
     read_shown,
-    signed_by_owner,
 )
 from stagedoor.listeners.ssh.pending_keys import PendingKey
 from stagedoor.model.credential import Credential, PasswordCredential, TokenCredential
@@ -106,14 +106,14 @@ class SshAuthentication:
                 return self._refuse(refusal.message)
         if not message:
             return True
-        if not signed_by_owner(shown, message, signature):
+        if not is_signed_by_owner(shown, message, signature):
             return self._refuse(
                 f"the signature of {shown.credential.fingerprint} is wrong, or its key was not touched"
             )
         if isinstance(verdict, Denial):
             self._held.hold(shown, self._client)
             return False
-        if asked_person(signature):
+        if has_asked_person(signature):
             verdict = self._context.flow.present_now(verdict)
         self._proof = VerifiedCredential(verdict, name, shown.credential, shown)
         return True

@@ -89,7 +89,7 @@ def read_shown(login_name: str, blob: bytes) -> ClientKey | None:
     return ClientKey(credential, key)
 
 
-def signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bool:
+def is_signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bool:
     """Return whether `signature` over `message` was made with the private half.
 
     A security key must have been touched, unless its certificate has no-touch-required
@@ -102,10 +102,10 @@ def signed_by_owner(shown: ClientKey, message: bytes, signature: bytes) -> bool:
         return False
     wants_pin = certificate is not None and VERIFY_REQUIRED in certificate.critical_options
     # As in sshd(8), the option applies to security keys only.
-    return not wants_pin or not _is_security_key(signature) or asked_person(signature)
+    return not wants_pin or not _is_security_key(signature) or has_asked_person(signature)
 
 
-def asked_person(signature: bytes) -> bool:
+def has_asked_person(signature: bytes) -> bool:
     """Return whether a security key asked for a PIN or a finger for this verified signature.
 
     The flags are signed too. PROTOCOL.u2f: string algorithm, string signature, byte flags, uint32 counter.

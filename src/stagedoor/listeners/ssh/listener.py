@@ -14,7 +14,7 @@ from stagedoor.listeners.accept import arrive
 from stagedoor.listeners.ssh.connection import ClientConnection
 from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.direct.driver import DirectParts
-from stagedoor.listeners.ssh.options import HostKey, SshLimits, server_options
+from stagedoor.listeners.ssh.options import HostKey, SshLimits, make_server_options
 from stagedoor.listeners.ssh.packets import READ_BYTES as READ_BUFFER_BYTES
 from stagedoor.listeners.ssh.page import PageParts
 from stagedoor.listeners.ssh.pending_keys import PendingLogins
@@ -23,7 +23,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
 from stagedoor.model.rate import SiteRates
 from stagedoor.model.session import AccessMethod, Origin
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import DAY_S
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
@@ -96,7 +96,7 @@ class SshListener:
         self._flow = flow
         self._limits = limits
         self._host_key = host_key
-        self._options = server_options(host_key(), limits)
+        self._options = make_server_options(host_key(), limits)
         self._options_at = time.monotonic()
         self._context = ListenerContext(
             flow,
@@ -165,7 +165,7 @@ class SshListener:
                 return
             if self._draining:
                 return
-            wait_s = self._handshakes.take(source_network(source.address), time.monotonic())
+            wait_s = self._handshakes.take(find_source_network(source.address), time.monotonic())
             if wait_s is None:
                 self._deny(source, _TOO_FAST)
                 return
@@ -195,7 +195,7 @@ class SshListener:
 
     def _add(self, router: ChannelRouter) -> None:
         self._routers.add(router)
-        victim = self._startups.enter(router, source_network(router.source.address))
+        victim = self._startups.enter(router, find_source_network(router.source.address))
         if victim is None:
             return
         victim.connection.abort()
@@ -210,7 +210,7 @@ class SshListener:
 
     def _current_options(self) -> asyncssh.SSHServerConnectionOptions:
         if time.monotonic() - self._options_at > RENEW_S:
-            self._options = server_options(self._host_key(), self._limits)
+            self._options = make_server_options(self._host_key(), self._limits)
             self._options_at = time.monotonic()
         return self._options
 

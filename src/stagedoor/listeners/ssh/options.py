@@ -64,7 +64,9 @@ class SshLimits:
     max_auth_tries: int = MAX_AUTH_TRIES
 
 
-def server_options(host_key: HostKey, limits: SshLimits) -> asyncssh.SSHServerConnectionOptions:
+def make_server_options(
+    host_key: HostKey, limits: SshLimits
+) -> asyncssh.SSHServerConnectionOptions:
     """Return asyncssh's options for all connections. Blocks for a moment."""
     try:
         return _options(host_key, limits, _KEX)

@@ -21,7 +21,7 @@ from stagedoor.listeners.ssh.login import SshSignIns
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue, Full, PendingLimits
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 
 LIMITS = PendingLimits(of_source=5, of_site=40, of_all=200)
 """The limits of a worker, so that endless keys cannot fill it."""
@@ -149,7 +149,7 @@ class PendingKey:
         self._partial = answer is KeyAnswer.BEGIN_AGAIN
         if answer is not KeyAnswer.HOLD:
             return denial
-        full = self._holds.why_full(source_network(self._source.address))
+        full = self._holds.why_full(find_source_network(self._source.address))
         return None if full is None else Denial(Reason.CREDENTIAL_WRONG, full)
 
     def hold(self, shown: ClientKey, client: BoundedConnection) -> None:
@@ -165,7 +165,7 @@ class PendingKey:
         assert self._sign_ins is not None, "nothing is held without"
         assert self.shown is not None, "the caller has looked"
         client.wait_for_person()
-        credential, network = self.shown.credential, source_network(self._source.address)
+        credential, network = self.shown.credential, find_source_network(self._source.address)
         key = UnknownKey(credential.name, self.shown.line, credential.fingerprint, self._source)
         try:
             with self._holds.take_place(network, partial(client.hang_up, CROWDED_OUT)):

@@ -11,7 +11,7 @@ from stagedoor.listeners.ssh.context import ListenerContext
 from stagedoor.listeners.ssh.credentials import VerifiedCredential
 from stagedoor.listeners.ssh.direct.driver import DirectDriver
 from stagedoor.listeners.ssh.direct.events import ConnectionClosed, GatewayDrains, SessionEnded
-from stagedoor.listeners.ssh.jump.jumps import Jumps, PendingAnswer, refused
+from stagedoor.listeners.ssh.jump.jumps import Jumps, PendingAnswer, refuse_channel
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.listeners.ssh.page import AppPage, PageSession
 from stagedoor.model.certificate import EVERYTHING
@@ -104,7 +104,7 @@ class ChannelRouter(asyncssh.SSHServer):
         if self._direct is None:
             return await self._jumps.open(login, target)
         if isinstance(target, Target) and login.target is not None:
-            raise refused(
+            raise refuse_channel(
                 f"you came as {login.login_name}; to jump, come as {login.identity.name}: "
                 f"{AppPage(login, self._context.page).jump(login.target)}"
             )
@@ -114,7 +114,7 @@ class ChannelRouter(asyncssh.SSHServer):
         """Return the login if it may have so many channels. Raises `asyncssh.ChannelOpenError` if not."""
         assert self._login is not None, "no channel is opened before the login"
         if self._is_draining:
-            raise refused(STOPPING)
+            raise refuse_channel(STOPPING)
         limit = self._context.limits.max_channels
         if channels > limit:
             raise asyncssh.ChannelOpenError(

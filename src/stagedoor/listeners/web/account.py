@@ -12,19 +12,19 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
+from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.listeners.web.pages.markup import PagePath, PageUser
-from stagedoor.listeners.web.sign_in.cookies import new_session, set_cookie, shown_cookie
+from stagedoor.listeners.web.sign_in.cookies import read_cookie, set_cookie, start_session
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import TOKEN_SOON_S, Identity, Method
 from stagedoor.model.passkey import PasskeyRecord
 from stagedoor.model.webpass import LINK
 from stagedoor.signin.credentials import AccountState, CredentialService, NewToken
-from stagedoor.signin.key_proof import command_to_sign, line_to_sign
+from stagedoor.signin.key_proof import make_line_to_sign, render_sign_command
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.passkeys import PasskeyRegistry
-from stagedoor.wire.http.answer import status_of
+from stagedoor.wire.http.answer import choose_status
 
 _METHODS = {
     Method.PASSWORD.value: "password",
@@ -69,7 +69,7 @@ def account(
         passkeys=passkeys,
         proved=proved,
         said=said,
-        key_command=command_to_sign(line_to_sign(identity, host)),
+        key_command=render_sign_command(make_line_to_sign(identity, host)),
         days=f"{min(_DAYS, held.token_max_days):g}",
         days_most=f"{held.token_max_days:g}",
         soon_s=TOKEN_SOON_S,
@@ -78,7 +78,7 @@ def account(
     )
 
 
-def invitation(place: PagePath, why: str = "") -> str:
+def render_invitation(place: PagePath, why: str = "") -> str:
     """Render an invitation's page: its script fills in the secret behind the `#`, which no server sees."""
     return place.page("invitation.html", why=why)
 
@@ -158,7 +158,7 @@ class AccountPages:
             outcome = await change(_Submission(request, identity, fields))
             if isinstance(outcome, Denial):
                 why = FormOutcome(section, f"Nothing was changed: {outcome.line}.", wrong=True)
-                return await self._page(request, identity, why, page_status(outcome))
+                return await self._page(request, identity, why, choose_page_status(outcome))
             return outcome or RedirectResponse(f"{self._path}#{section}", SEE_OTHER)
 
         return Route(f"/account/{path}", post, methods=["POST"])
@@ -180,7 +180,7 @@ class AccountPages:
         passkeys = await self._passkeys.list_own(identity)
         for denial in (held, passkeys):
             if isinstance(denial, Denial):
-                return self._pages.message("Not now", denial.line, status_of(denial.reason))
+                return self._pages.message("Not now", denial.line, choose_status(denial.reason))
         assert not isinstance(held, Denial), "it was answered"
         assert not isinstance(passkeys, Denial), "it was answered"
         proved = self._passkeys.proved_lately(identity)
@@ -217,9 +217,9 @@ class AccountPages:
         if form.identity.method is not Method.PASSWORD:
             return None
         # The change ends all sign-ins by the old password, including this one, so begin another.
-        before = shown_cookie(self._guard, request)
+        before = read_cookie(self._guard, request)
         assert not isinstance(before, Denial), "it authenticated this request"
-        secret = await new_session(self._passes, self._guard, request, changed, before)
+        secret = await start_session(self._passes, self._guard, request, changed, before)
         if isinstance(secret, Denial):
             return None  # the redirect leads to the form to sign in
         response = RedirectResponse(f"{self._path}#password", SEE_OTHER)
@@ -278,7 +278,7 @@ class InvitationPages:
         ]
 
     async def _show(self, request: Request) -> Response:
-        return HTMLResponse(invitation(self._pages.place))
+        return HTMLResponse(render_invitation(self._pages.place))
 
     async def _accept(self, request: Request) -> Response:
         fields = await self._pages.read_form(request)
@@ -295,9 +295,9 @@ class InvitationPages:
         if identity.reason is not Reason.CREDENTIAL_WRONG:
             return self._show_again(identity)
         denial = self._guard.flow.deny(identity, web(self._guard.source_of(request)))
-        return self._pages.message("Not let in", denial.line, page_status(denial))
+        return self._pages.message("Not let in", denial.line, choose_page_status(denial))
 
     def _show_again(self, denial: Denial) -> Response:
         """Return the form with an error. The tab still has the secret, which no page repeats."""
-        page = invitation(self._pages.place, denial.line)
-        return HTMLResponse(page, page_status(denial))
+        page = render_invitation(self._pages.place, denial.line)
+        return HTMLResponse(page, choose_page_status(denial))

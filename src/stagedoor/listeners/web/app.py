@@ -37,9 +37,9 @@ from stagedoor.listeners.web.run_pages import RunPages
 from stagedoor.listeners.web.runs import Runs
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
-from stagedoor.listeners.web.sign_in.cookies import object_of, shown_cookie
+from stagedoor.listeners.web.sign_in.cookies import read_cookie, read_object
 from stagedoor.listeners.web.terminal.api import ShareRules, Terminals
-from stagedoor.listeners.web.terminal.fields import target_in, terminal_named
+from stagedoor.listeners.web.terminal.fields import check_terminal_name, read_target
 from stagedoor.listeners.web.terminal.guests import Guests
 from stagedoor.listeners.web.terminal.presence import WatchNotifier
 from stagedoor.listeners.web.terminal.requests import TerminalRequests
@@ -176,10 +176,10 @@ class WebApp:
         barred = self._guard.check_source(source)
         if barred is not None:
             return refused(barred)
-        body = await object_of(request)
+        body = await read_object(request)
         if isinstance(body, Denial):
             return refused(body)
-        target = target_in(body)
+        target = read_target(body)
         if isinstance(target, Denial):
             return refused(target)
         identity = await self._identity(request, source)
@@ -208,7 +208,7 @@ class WebApp:
     async def _identity(self, request: Request, source: Source) -> Identity | Denial:
         header = request.headers.get("authorization")
         if header is None:
-            cookie = shown_cookie(self._guard, request)
+            cookie = read_cookie(self._guard, request)
             if isinstance(cookie, Denial):
                 return cookie
             if cookie is None:
@@ -259,7 +259,7 @@ class WebApp:
         identity, purpose = ticket
         claim = await self._guests.claim(identity, purpose)
         # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.
-        name = terminal_named(hello.terminal) if isinstance(claim, Target) else ""
+        name = check_terminal_name(hello.terminal) if isinstance(claim, Target) else ""
         for refused in (claim, name):
             if isinstance(refused, Denial):
                 self._flow.deny(refused, web(source), identity)

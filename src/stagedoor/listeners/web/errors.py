@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
-from stagedoor.wire.http.answer import status_of
+from stagedoor.wire.http.answer import choose_status
 
 _UNAUTHENTICATED = (Reason.CREDENTIAL_MISSING, Reason.CREDENTIAL_WRONG)
 
@@ -21,7 +21,7 @@ def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = F
     The answer includes what a person has to do among `steps`, and with `logins` that `stagedoor login` gets a
     credential.
     """
-    status = 401 if denial.reason in _UNAUTHENTICATED else status_of(denial.reason)
+    status = 401 if denial.reason in _UNAUTHENTICATED else choose_status(denial.reason)
     headers = {"Cache-Control": "no-store"}
     if denial.retry_after_s is not None:
         headers["Retry-After"] = str(denial.retry_after_s)

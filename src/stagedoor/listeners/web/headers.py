@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.model.denial import Reason
-from stagedoor.wire.http.answer import status_of
-from stagedoor.wire.http.fields import names_address, parse_host
+from stagedoor.wire.http.answer import choose_status
+from stagedoor.wire.http.fields import is_address_host, parse_host
 
 STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -36,7 +36,7 @@ HEADERS = {
 """The defaults of each answer; an answer may set its own."""
 
 
-def terminal_policy(nonce: str) -> str:
+def make_terminal_policy(nonce: str) -> str:
     """Return the Content-Security-Policy of the terminal's page, whose style elements have `nonce`.
 
     xterm.js creates style elements for its colours and its cell size. Its sixel decoder is WebAssembly,
@@ -76,7 +76,7 @@ class GuardMiddleware:
                 await send({"type": "websocket.close"})
                 return
             misdirected = denial.reason is Reason.TARGET_NOT_ALLOWED
-            status = MISDIRECTED if misdirected else status_of(denial.reason)
+            status = MISDIRECTED if misdirected else choose_status(denial.reason)
             app: ASGIApp = PlainTextResponse(f"{denial.line}\n", status)
         else:
             app = self._app
@@ -108,7 +108,7 @@ class GuardMiddleware:
             self._guard.is_secure(connection)
             and not self._guard.limits.path
             and host is not None
-            and not names_address(host)
+            and not is_address_host(host)
         )
 
 

@@ -12,8 +12,8 @@ from stagedoor.listeners.accept import (
     READ_BYTES,
     Arrival,
     arrive,
-    not_tls,
-    say_and_linger,
+    refuse_plaintext,
+    send_and_linger,
 )
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.http import HttpServerProtocol
@@ -241,7 +241,7 @@ class WebListener:
             self._pending.mark_spoken(
                 pending, self._rules.counted_as(pending.source), secure=secure
             )
-            denial = not_tls(received) if secure else None
+            denial = refuse_plaintext(received) if secure else None
             if denial is None:
                 return received
             secure = False
@@ -276,4 +276,4 @@ async def _refuse(stream: TcpStream, denial: Denial, received: bytes) -> None:
         async with asyncio.timeout(LINGER_S):
             received = received or await aio.read(stream, READ_BYTES)
     if received:
-        await say_and_linger(stream, encode_refusal(denial))
+        await send_and_linger(stream, encode_refusal(denial))

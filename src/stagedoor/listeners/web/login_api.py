@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.sign_in.cookies import body_of, object_in
+from stagedoor.listeners.web.sign_in.cookies import parse_object, read_body
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.pending_login import LoginState
 from stagedoor.model.source import Source
@@ -204,8 +204,8 @@ class LoginApi:
         denial = denial or self._guard.check_signed_name(request)
         if denial is not None:
             return denial
-        body = await body_of(request, _MAX_BYTES)
-        return body if isinstance(body, Denial) else object_in(body)
+        body = await read_body(request, _MAX_BYTES)
+        return body if isinstance(body, Denial) else parse_object(body)
 
     def _source(self, request: Request) -> Source:
         return self._guard.source_of(request)

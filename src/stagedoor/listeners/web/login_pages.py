@@ -18,8 +18,8 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import LETTERS_COUNT
 from stagedoor.model.pending_login import LoginState, PendingLogin
-from stagedoor.model.source import source_network
-from stagedoor.wire.http.answer import status_of
+from stagedoor.model.source import find_source_network
+from stagedoor.wire.http.answer import choose_status
 
 DENIED = "The machine was not let in. If you did not begin this login, tell your administrators."
 
@@ -119,7 +119,7 @@ class LoginPages:
         login = await self._approval.find(identity, request.path_params["id"])
         if isinstance(login, Denial):
             return self._pages.refuse(request, login, identity)
-        same = login.source == source_network(self._guard.source_of(request).address)
+        same = login.source == find_source_network(self._guard.source_of(request).address)
         page = approve(
             self._pages.place,
             identity.name,
@@ -171,5 +171,7 @@ class LoginPages:
             return identity
         denial = await self._approval.deny(identity, request.path_params["id"])
         if denial is not None:
-            return self._pages.message("Nothing was changed", denial.line, status_of(denial.reason))
+            return self._pages.message(
+                "Nothing was changed", denial.line, choose_status(denial.reason)
+            )
         return self._pages.message("Not logged in", DENIED, 200)

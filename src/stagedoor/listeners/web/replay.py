@@ -23,7 +23,7 @@ from stagedoor.listeners.web.pages.markup import PagePath, PageUser
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.signin.passes import PassService
-from stagedoor.wire.http.answer import status_of
+from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.http.fields import UnsatisfiableError, parse_range
 
 CAST = "application/x-asciicast"
@@ -42,7 +42,7 @@ def list_page(
     )
 
 
-def sealed_line(recording: UserRecording) -> str:
+def explain_sealed(recording: UserRecording) -> str:
     """Return one line on how to play an encrypted recording, which is not played here."""
     return (
         f"This recording is encrypted, and the gateway has no key to it. With a key, play it by: "
@@ -50,13 +50,13 @@ def sealed_line(recording: UserRecording) -> str:
     )
 
 
-def sealed_page(place: PagePath, visitor: PageUser, recording: UserRecording) -> str:
+def render_sealed(place: PagePath, visitor: PageUser, recording: UserRecording) -> str:
     """Return the page of an encrypted recording as HTML."""
-    line = sealed_line(recording)
+    line = explain_sealed(recording)
     return place.page("sealed.html", visitor=visitor, take=recording, line=line)
 
 
-def player_page(
+def render_player(
     place: PagePath, visitor: PageUser, recording: UserRecording, source: str, nonce: str
 ) -> str:
     """Return the player's page as HTML; its script reads `source`."""
@@ -103,7 +103,7 @@ class Replay:
         before = request.query_params.get("before", "")[:_MAX_TEXT]
         result = await self._recordings.list_page(identity, before, wanted)
         if isinstance(result, Denial):
-            return self._pages.message("Not now", result.line, status_of(result.reason))
+            return self._pages.message("Not now", result.line, choose_status(result.reason))
         recordings, next_before = result
         more = ""
         if next_before:
@@ -125,15 +125,15 @@ class Replay:
             wanted = urlencode({"next": request.url.path})
             return RedirectResponse(f"{place.path}/step-up?{wanted}", SEE_OTHER)
         if recording.sealed:
-            return HTMLResponse(sealed_page(place, visitor, recording))
+            return HTMLResponse(render_sealed(place, visitor, recording))
         if "replay.js" not in place.assets:
             why = "The player was not built into this installation; ask an administrator."
             return self._pages.message("Not built", why, 503)
         nonce = secrets.token_urlsafe(16)
         source = f"{place.path}/recordings/{quote(recording.id)}/cast"
-        page = player_page(place, visitor, recording, source, nonce)
+        page = render_player(place, visitor, recording, source, nonce)
         return HTMLResponse(
-            page, headers={"content-security-policy": headers.terminal_policy(nonce)}
+            page, headers={"content-security-policy": headers.make_terminal_policy(nonce)}
         )
 
     async def _cast(self, request: Request) -> Response:
@@ -147,14 +147,14 @@ class Replay:
             self._guard.flow.deny(
                 denial, web(self._guard.source_of(request)), identity, recording.target
             )
-            return Response(f"{denial.line}\n", status_of(denial.reason))
+            return Response(f"{denial.line}\n", choose_status(denial.reason))
         if recording.sealed:
-            return Response(f"{sealed_line(recording)}\n", 409)
+            return Response(f"{explain_sealed(recording)}\n", 409)
         denial = await self._recordings.audit_view(
             identity, recording, self._guard.source_of(request)
         )
         if denial is not None:
-            return Response(f"{denial.line}\n", status_of(denial.reason))
+            return Response(f"{denial.line}\n", choose_status(denial.reason))
         try:
             wanted = parse_range(request.headers.get("range"), recording.size)
         except UnsatisfiableError:
@@ -180,7 +180,7 @@ class Replay:
             return identity
         recording = await self._recordings.find(identity, request.path_params["id"])
         if isinstance(recording, Denial):
-            return self._pages.message("Not now", recording.line, status_of(recording.reason))
+            return self._pages.message("Not now", recording.line, choose_status(recording.reason))
         if recording is None:
             # The same words as for a forbidden recording, so that its existence is not revealed.
             why = "There is no such recording on this gateway, or you may not play it."

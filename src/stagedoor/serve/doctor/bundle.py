@@ -17,9 +17,9 @@ import msgspec
 
 from stagedoor import __version__
 from stagedoor.model.errors import RefusedError
-from stagedoor.model.secure_url import shown_url
+from stagedoor.model.secure_url import show_url
 from stagedoor.settings.settings import Settings
-from stagedoor.wire.finding import Result, result_row
+from stagedoor.wire.finding import Result, render_row
 
 HIDDEN = "(hidden)"
 _NAMES = """
@@ -47,9 +47,9 @@ def write_bundle(
     Raises RefusedError if the file exists already or cannot be created.
     """
     pages = {
-        "doctor.json": as_json([result_row(result) for result in results]),
-        "versions.json": as_json(versions()),
-        **({"settings.json": as_json(shown_settings(settings))} if settings else {}),
+        "doctor.json": as_json([render_row(result) for result in results]),
+        "versions.json": as_json(list_versions()),
+        **({"settings.json": as_json(withhold_secrets(settings))} if settings else {}),
         **extra,
     }
     try:
@@ -69,13 +69,13 @@ def as_json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
-def shown_settings(settings: Settings) -> object:
+def withhold_secrets(settings: Settings) -> object:
     """Return the settings without the values that may contain a secret."""
     plain: dict[str, Any] = _shown_table(settings)
     for row, sink in zip(plain["audit"]["sinks"], settings.audit.sinks, strict=True):
         row["url"] = sink.shown_url
     if settings.traces.url is not None:
-        plain["traces"]["url"] = shown_url(settings.traces.url)
+        plain["traces"]["url"] = show_url(settings.traces.url)
     return plain
 
 
@@ -98,7 +98,7 @@ def without_secrets(text: str) -> str:
     return _IN_URL.sub(lambda match: f"://{HIDDEN}@" if match[1] else HIDDEN, text)
 
 
-def versions() -> dict[str, str]:
+def list_versions() -> dict[str, str]:
     """Return the versions of Stagedoor, Python, the system and the main libraries."""
     names = (
         "asyncssh",

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from stagedoor.admin.kubernetes import cluster_of, kit_of, replica
+from stagedoor.admin.kubernetes import connect_cluster, find_replica_name, read_kit
 from stagedoor.kube.cluster import KubeCluster
 from stagedoor.model.cluster import ClusterError
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
@@ -58,7 +58,7 @@ Right = tuple[str, str, str]
 """A verb, a resource, and an object's name; "" is any object."""
 
 
-def cluster_findings(settings: Settings) -> Sequence[Finding]:
+def check_cluster(settings: Settings) -> Sequence[Finding]:
     """Check the rights in every namespace that the settings name. Raises SettingsError. Blocks."""
     return asyncio.run(_check(settings))
 
@@ -69,7 +69,9 @@ def _each(*tables: Rights) -> Iterator[Right]:
 
 
 async def _check(settings: Settings) -> Sequence[Finding]:
-    cluster = cluster_of(settings, "stagedoor-doctor", replica(), lambda part, problem: None)
+    cluster = connect_cluster(
+        settings, "stagedoor-doctor", find_replica_name(), lambda part, problem: None
+    )
     controls = settings.kubernetes.controller
     reads = list(_each(GATEWAY_READS, *((CONTROLLER_READS,) if controls else ())))
     wanted = list(_each(GATEWAY, *((CONTROLLER,) if controls else ())))
@@ -94,7 +96,7 @@ async def _check(settings: Settings) -> Sequence[Finding]:
             findings.append(await _rights(cluster, own or cluster.namespace, leads))
     finally:
         await cluster.close_connections()
-    kit = kit_of(settings)
+    kit = read_kit(settings)
     if kit is not None:
         findings.append(ok(f"shells get the kit {kit.image}"))
     elif controls:

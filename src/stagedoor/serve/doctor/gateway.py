@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stagedoor.admin.certificates.authorities import host_ca_line
-from stagedoor.keys.ca import certificate_end
+from stagedoor.admin.certificates.authorities import read_host_ca
+from stagedoor.keys.ca import read_certificate_end
 from stagedoor.keys.files import load, public_line, read_public_line
 from stagedoor.model.errors import SettingsError, StagedoorError, StoreError
 from stagedoor.model.target import Target
@@ -30,10 +30,10 @@ from stagedoor.settings.form import split_address
 from stagedoor.settings.settings import Settings
 from stagedoor.settings.shells import StaticShellSettings
 from stagedoor.settings.sso import SingleSignOnSettings
-from stagedoor.signin.provider_states import provider_states
+from stagedoor.signin.provider_states import list_states
 from stagedoor.signin.providers import open_client
-from stagedoor.store.database import open_database, server_time
-from stagedoor.store.liveness.instances import live_instances
+from stagedoor.store.database import open_database, read_server_time
+from stagedoor.store.liveness.instances import list_live
 from stagedoor.store.policy import load_policy
 from stagedoor.store.sign_in.sign_ins import list_sign_ins
 from stagedoor.upstream.host_key import certificate_fault, shown_host_key
@@ -55,11 +55,11 @@ def settings_finding(file: Path | None) -> tuple[Settings | None, Finding]:
         return None, fail(str(error), fix)
 
 
-def gateway_checks(settings: Settings, file: Path | None) -> list[Check]:
+def list_checks(settings: Settings, file: Path | None) -> list[Check]:
     """Return the checks of everything that a gateway with these settings needs."""
     checks = [
         Check("settings", partial(_named_files, file)),
-        Check("data folder", partial(data_folder, settings)),
+        Check("data folder", partial(check_data_folder, settings)),
         Check("keys", partial(_keys, settings)),
         Check("certificates", partial(_certificates, settings)),
         Check("store", partial(_store, settings)),
@@ -86,7 +86,7 @@ def _named_files(file: Path | None) -> Iterator[Finding]:
     yield ok(f"the files that {checked.name} names can be used")
 
 
-def data_folder(settings: Settings) -> Iterator[Finding]:
+def check_data_folder(settings: Settings) -> Iterator[Finding]:
     """Check that only the gateway's account may enter the data folder, and that it can be written."""
     folder = settings.data_dir
     try:
@@ -118,7 +118,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
                 yield ok(f"the {what} {path} is made at the first start")
             continue
         if path.suffix == ".pub":
-            host_ca_line(settings)
+            read_host_ca(settings)
         else:
             line, public = public_line(load(path)), path.with_name(f"{path.name}.pub")
             if public.exists() and read_public_line(public) != line:
@@ -147,7 +147,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
                 yield judge.certificate_name(str(file), public.hostname or "", read_names(file))
     if (file := settings.ssh.host_certificate_file) is not None:
         try:
-            end = certificate_end(file.read_bytes())
+            end = read_certificate_end(file.read_bytes())
         except (OSError, ValueError) as error:
             yield fail(f"{file} (ssh.host_certificate_file): {error}", "stagedoor ca sign-host")
         else:
@@ -169,8 +169,8 @@ def _store(settings: Settings) -> Iterator[Finding]:
     try:
         began = time.monotonic()
         policy = load_policy(database)
-        yield judge.store_time(time.monotonic() - began, database.name)
-        yield judge.clock(time.time(), server_time(database))
+        yield judge.judge_store_time(time.monotonic() - began, database.name)
+        yield judge.clock(time.time(), read_server_time(database))
         try:
             with database.write():
                 pass  # just the lock that each login waits for
@@ -190,7 +190,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     if not folder.exists():
         return
     free = os.statvfs(folder)
-    yield judge.space(free.f_bavail * free.f_frsize, str(folder))
+    yield judge.judge_space(free.f_bavail * free.f_frsize, str(folder))
     yield judge.fsync_time(_fsync_times(folder), str(folder))
 
 
@@ -208,13 +208,11 @@ def _fsync_times(folder: Path) -> list[float]:
 
 
 def _limits() -> Iterator[Finding]:
-    yield judge.descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    yield judge.judge_descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def _sockets(settings: Settings) -> Iterator[Finding]:
-    gateways = [
-        int(name.rsplit("-", 2)[1]) for name in live_instances(settings.data_dir / "gateways")
-    ]
+    gateways = [int(name.rsplit("-", 2)[1]) for name in list_live(settings.data_dir / "gateways")]
     health = () if settings.health.address is None else (settings.health.address,)
     for setting, texts in (
         ("tunnel.addresses", settings.tunnel.addresses),
@@ -248,7 +246,7 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
         fix = f"start its sshd, or correct host and port of the [[shells.static]] entry {entry.app}"
         yield fail(f"{shell} port {entry.port} cannot be reached: {why}", fix)
         return
-    finding = judge.ssh_greeting(shell, banner)
+    finding = judge.judge_ssh_greeting(shell, banner)
     yield finding
     if finding.level is not Level.OK:
         return
@@ -256,31 +254,31 @@ def _static_shell(settings: Settings, entry: StaticShellSettings) -> Iterator[Fi
     if entry.host_keys:
         types = tuple(dict.fromkeys(line.split()[0] for line in entry.host_keys))
         shown = asyncio.run(shown_host_key(*place, types, ANSWER_S))
-        yield judge.host_key(shell, entry.host_keys, shown)
+        yield judge.judge_host_key(shell, entry.host_keys, shown)
     elif settings.host_ca_file.exists():
         name = Target(entry.app, entry.environment).host_name
-        fault = certificate_fault(*place, name, host_ca_line(settings), ANSWER_S)
-        yield judge.host_certificate(shell, name, asyncio.run(fault))
+        fault = certificate_fault(*place, name, read_host_ca(settings), ANSWER_S)
+        yield judge.judge_host_certificate(shell, name, asyncio.run(fault))
     if settings.web.addresses or settings.web.tls_addresses:
         yield judge.holder(shell, entry.holder)
 
 
 def _provider(settings: Settings, provider: SingleSignOnSettings) -> Iterator[Finding]:
     # Imported here, since its libraries take a while to load.
-    from stagedoor.serve.doctor.gateway import provider_findings
+    from stagedoor.serve.doctor.gateway import check_provider
 
-    yield from provider_findings(settings, provider)
+    yield from check_provider(settings, provider)
 
 
 def _cluster(settings: Settings) -> Iterator[Finding]:
     # Imported here, since its libraries are an extra.
-    from stagedoor.serve.doctor.cluster import cluster_findings
+    from stagedoor.serve.doctor.cluster import check_cluster
 
-    run: Callable[[Settings], Sequence[Finding]] = cluster_findings
+    run: Callable[[Settings], Sequence[Finding]] = check_cluster
     yield from run(settings)
 
 
-def provider_findings(settings: Settings, provider: SingleSignOnSettings) -> Iterator[Finding]:
+def check_provider(settings: Settings, provider: SingleSignOnSettings) -> Iterator[Finding]:
     """Ask the provider for its discovery document and its keys, and read its last answers from the store.
 
     Raises StoreError.
@@ -305,7 +303,7 @@ def provider_findings(settings: Settings, provider: SingleSignOnSettings) -> Ite
         records = list_sign_ins(database, time.time())
     finally:
         database.close()
-    [state] = provider_states([provider.name], records)
+    [state] = list_states([provider.name], records)
     if state.is_failing:
         yield warn(f"{provider.name} does not confirm sign-ins: {state.failure}", test)
     else:

@@ -29,7 +29,7 @@ def fsync_time(took_s: Sequence[float], folder: str) -> Finding:
     return warn(what, fix) if median >= SLOW_FSYNC_S else ok(what)
 
 
-def store_time(took_s: float, place: str) -> Finding:
+def judge_store_time(took_s: float, place: str) -> Finding:
     """Judge how long the store took to answer, in seconds."""
     what = f"{place} answers in {took_s * 1000:.1f} ms"
     fix = "look for a busy disk or database, or a slow network to it"
@@ -38,7 +38,7 @@ def store_time(took_s: float, place: str) -> Finding:
     return warn(what, fix) if took_s >= SLOW_STORE_S else ok(what)
 
 
-def space(free_bytes: int, folder: str) -> Finding:
+def judge_space(free_bytes: int, folder: str) -> Finding:
     """Judge the free space in `folder`."""
     what = f"{free_bytes // MIB} MiB are free in {folder}"
     fix = "free some space: on a full disk all logins are refused; recording.keep_days removes old recordings"
@@ -64,7 +64,7 @@ def clock(now: float, store_now: float | None) -> Finding:
     return warn(what, fix) if abs(skew_s) >= SKEW_S else ok(what)
 
 
-def descriptors(hard_limit: int) -> Finding:
+def judge_descriptors(hard_limit: int) -> Finding:
     """Judge the limit of open file descriptors."""
     what = f"{hard_limit} file descriptors for each process"
     if hard_limit < FEW_DESCRIPTORS:
@@ -96,7 +96,7 @@ def certificate_name(file: str, name: str, names: Collection[str]) -> Finding:
     )
 
 
-def ssh_greeting(shell: str, banner: bytes) -> Finding:
+def judge_ssh_greeting(shell: str, banner: bytes) -> Finding:
     """Judge the first line from a static shell's server."""
     if banner.startswith(b"SSH-2.0-"):
         return ok(f"{shell} says {banner.decode('ascii', 'replace')}")
@@ -114,7 +114,7 @@ def ssh_greeting(shell: str, banner: bytes) -> Finding:
     return fail(f"{shell} speaks no SSH: it says {shown!r}", "correct host and port in its entry")
 
 
-def host_key(shell: str, expected: Sequence[str], shown: str | None) -> Finding:
+def judge_host_key(shell: str, expected: Sequence[str], shown: str | None) -> Finding:
     """Judge the host key that a server shows.
 
     `expected` are lines `type base64 …`, as in the settings. `shown` is None if the server showed none.
@@ -127,7 +127,7 @@ def host_key(shell: str, expected: Sequence[str], shown: str | None) -> Finding:
     )
 
 
-def host_certificate(shell: str, name: str, fault: str | None) -> Finding:
+def judge_host_certificate(shell: str, name: str, fault: str | None) -> Finding:
     """Judge the host certificate of a server without `host_keys`.
 
     `fault` is why ssh would not accept it as `name`, or None.

@@ -132,11 +132,11 @@ class MetricsShells:
         finally:
             if steps:  # otherwise it was running already
                 self._tally.add(of.STARTED, result)
-                for name, took in durations(steps, self._clock()):
+                for name, took in measure_steps(steps, self._clock()):
                     self._tally.observe(of.START_STEP, took, name)
 
 
-def durations(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[str, float]]:
+def measure_steps(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[str, float]]:
     """Return how long each step took, in seconds.
 
     `steps` are the names with the time at which each began, in order; the last one ended at `end`.
@@ -146,7 +146,7 @@ def durations(steps: Iterable[tuple[str, float]], end: float) -> list[tuple[str,
     return [(name, until - began) for (name, began), until in zip(listed, ends, strict=True)]
 
 
-def measured_note(note: Note, tally: MetricCounts) -> Note:
+def measure_note(note: Note, tally: MetricCounts) -> Note:
     """Return a `Note` that calls `note` and counts the recordings that end."""
     results = {EventKind.RECORDING_ENDED: "complete", EventKind.RECORDING_FAILED: "failed"}
 
@@ -163,7 +163,7 @@ def sign_in_counter(tally: MetricCounts) -> Callable[[Identity], None]:
     return lambda identity: tally.add(of.SIGN_INS, identity.method)
 
 
-def store_timer(tally: MetricCounts) -> Callable[[str, float, bool], None]:
+def make_store_timer(tally: MetricCounts) -> Callable[[str, float, bool], None]:
     """Return a callback for `Database.on_transaction` that times transactions and counts failures."""
 
     def ended(operation: str, took_s: float, failed: bool) -> None:

@@ -59,7 +59,7 @@ class MetricCounts:
         return dict(taken)
 
 
-def messages(
+def list_messages(
     added: Mapping[Series, float], now: Mapping[Series, float]
 ) -> Iterator[MetricsMessage]:
     """Yield a worker's counts and gauges as messages that a pipe takes at once."""

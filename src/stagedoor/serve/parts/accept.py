@@ -3,14 +3,14 @@
 from stagedoor.listeners.accept import AcceptRules
 from stagedoor.listeners.tunnel import TunnelLimits
 from stagedoor.model.source import Network
-from stagedoor.settings.settings import Settings, networks
+from stagedoor.settings.settings import Settings, parse_networks
 
 
 def accept_rules(settings: Settings, forwarded_from: tuple[Network, ...] = ()) -> AcceptRules:
     """Return the rules of a listener; `forwarded_from` are the reverse proxies that it trusts."""
     listen = settings.listen
     return AcceptRules(
-        networks(listen.networks), networks(listen.proxy_protocol_from), forwarded_from
+        parse_networks(listen.networks), parse_networks(listen.proxy_protocol_from), forwarded_from
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from stagedoor.admin.certificates.authorities import host_ca_line, user_ca
+from stagedoor.admin.certificates.authorities import load_user_ca, read_host_ca
 from stagedoor.keys.age import AgeSeal
 from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.model.errors import SettingsError
@@ -22,18 +22,18 @@ from stagedoor.upstream.login import GatewayLogin, ShellAccount
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
-def direct_login(settings: Settings, note: Note, recorder: Recorder) -> DirectParts:
+def build_direct_login(settings: Settings, note: Note, recorder: Recorder) -> DirectParts:
     """Return the parts that serve `ssh app01@gateway`. Raises StagedoorError."""
     return DirectParts(
-        upstream_of(settings, note),
-        plan=recording_plan(settings, recorder),
+        build_upstream(settings, note),
+        plan=plan_recording(settings, recorder),
         environment_patterns=settings.ssh.accept_env,
         idle_timeout_s=settings.relay.idle_timeout_s,
         now=time.time,
     )
 
 
-def recording_plan(settings: Settings, recorder: Recorder) -> RecordingPlan:
+def plan_recording(settings: Settings, recorder: Recorder) -> RecordingPlan:
     """Return the plan for users whose sessions are recorded, from `[recording]`."""
     return RecordingPlan(
         recorder,
@@ -43,7 +43,7 @@ def recording_plan(settings: Settings, recorder: Recorder) -> RecordingPlan:
     )
 
 
-def recorder_of(settings: Settings, note: Note) -> Recorder:
+def build_recorder(settings: Settings, note: Note) -> Recorder:
     """Return a recorder that writes to `recordings` in the data folder. Raises StagedoorError."""
     log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
 
     keeper = FolderRetention(
         settings.recordings_folder,
-        retention_of(settings),
+        read_retention(settings),
         log_removed,
         lambda problem: log.error("old recordings cannot be removed", reason=problem),
     )
@@ -87,7 +87,7 @@ def recorder_of(settings: Settings, note: Note) -> Recorder:
     )
 
 
-def retention_of(settings: Settings) -> Retention:
+def read_retention(settings: Settings) -> Retention:
     """Return how long and how many recordings are kept, from `[recording]`."""
     days, gib = settings.recording.keep_days, settings.recording.keep_gib
     return Retention(
@@ -95,7 +95,7 @@ def retention_of(settings: Settings) -> Retention:
     )
 
 
-def upstream_of(settings: Settings, note: Note) -> GatewayLogin:
+def build_upstream(settings: Settings, note: Note) -> GatewayLogin:
     """Return the gateway's login to shells, by its own user CA and the accounts of the settings.
 
     Raises StagedoorError.
@@ -111,8 +111,8 @@ def upstream_of(settings: Settings, note: Note) -> GatewayLogin:
                 raise SettingsError(f"host_keys of the shell {entry.app}: {key.reason}")
     default = ShellAccount()
     return GatewayLogin(
-        user_ca(settings).sign_user,
-        (host_ca_line(settings),),
+        load_user_ca(settings).sign_user,
+        (read_host_ca(settings),),
         lambda target: accounts.get(target, default),
         note,
     )

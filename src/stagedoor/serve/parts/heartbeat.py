@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from stagedoor.admin.certificates.authorities import host_ca_line, user_ca_line
+from stagedoor.admin.certificates.authorities import read_host_ca, read_user_ca
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
 from stagedoor.store.liveness.heartbeat import Heartbeat
-from stagedoor.store.liveness.instances import instances_folder
+from stagedoor.store.liveness.instances import find_instances_folder
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
 
 
-def heartbeat_of(
+def start_heartbeat(
     settings: Settings,
     database: Database,
     instance: str,
@@ -48,7 +48,7 @@ def heartbeat_of(
 
     heartbeat = Heartbeat(
         database,
-        instances_folder(settings.data_dir),
+        find_instances_folder(settings.data_dir),
         instance,
         live=registry.ids,
         on_lost=on_lost,
@@ -56,8 +56,8 @@ def heartbeat_of(
         on_problem=lambda problem: on_problem("heartbeat", problem),
         on_mismatch=on_mismatch,
         marks={
-            "keys.user_ca_file": _fingerprint(user_ca_line(settings)),
-            "keys.host_ca_file": _fingerprint(host_ca_line(settings)),
+            "keys.user_ca_file": _fingerprint(read_user_ca(settings)),
+            "keys.host_ca_file": _fingerprint(read_host_ca(settings)),
             "keys.principal_prefix": settings.keys.principal_prefix or "",
         },
     )

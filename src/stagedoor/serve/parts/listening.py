@@ -11,7 +11,7 @@ from stagedoor.listeners.tunnel import Secure, TunnelListener
 from stagedoor.model.source import Source
 from stagedoor.net.listen import Acceptor, adopt
 from stagedoor.net.tcp import TcpStream
-from stagedoor.net.tls import ServerTls, TlsStream, server_context
+from stagedoor.net.tls import ServerTls, TlsStream, make_server_context
 from stagedoor.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _tls(settings: Settings) -> ServerTls | None:
     tunnel = settings.tunnel
     if tunnel.certificate_file is None or tunnel.key_file is None:
         return None
-    return server_context(tunnel.certificate_file, tunnel.key_file)
+    return make_server_context(tunnel.certificate_file, tunnel.key_file)
 
 
 def _secure(context: ServerTls | None) -> Secure | None:

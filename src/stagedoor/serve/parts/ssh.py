@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 from stagedoor.admin.certificates.authorities import (
     ensure_ssh_host_key,
-    ssh_host_certificate,
-    user_ca_line,
+    issue_host_certificate,
+    read_user_ca,
 )
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
@@ -41,7 +41,7 @@ HANDSHAKE_PATIENCE_S = 15.0
 """Seconds that a handshake may wait: after a restart, clients that share an address return all at once."""
 
 
-def ssh_listener(
+def build_ssh_listener(
     settings: Settings,
     flow: Flow,
     addresses: tuple[str, ...],
@@ -53,7 +53,7 @@ def ssh_listener(
 
     def host_key() -> HostKey:
         private, _ = ensure_ssh_host_key(settings)
-        return HostKey(private, ssh_host_certificate(settings, names, HOST_CERTIFICATE_S))
+        return HostKey(private, issue_host_certificate(settings, names, HOST_CERTIFICATE_S))
 
     limits = SshLimits(
         rules=accept_rules(settings),
@@ -73,7 +73,7 @@ def ssh_listener(
     return SshListener(flow, limits, host_key, direct, page)
 
 
-def page_parts(
+def build_page(
     context: SignInContext,
     certificates: UserCertificates | None,
     apps: Callable[[], Iterable[Target]],
@@ -102,9 +102,9 @@ def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...
     return tuple(dict.fromkeys([platform.node() or "localhost", *shown, *local]))
 
 
-def user_ca_fingerprints(settings: Settings) -> frozenset[str]:
+def list_user_ca_fingerprints(settings: Settings) -> frozenset[str]:
     """Return the fingerprints of our user CA and of `ssh.trusted_user_ca_files`. Raises StagedoorError."""
-    lines = [user_ca_line(settings)]
+    lines = [read_user_ca(settings)]
     for file in settings.ssh.trusted_user_ca_files:
         try:
             text = file.read_text(encoding="utf-8")
@@ -120,15 +120,15 @@ def user_ca_fingerprints(settings: Settings) -> frozenset[str]:
     return frozenset(fingerprints)
 
 
-def trust_of(settings: Settings) -> Callable[[], Trust | Denial]:
+def make_trust_reader(settings: Settings) -> Callable[[], Trust | Denial]:
     """Return a function that returns the trusted CAs and the revocations, for each login.
 
     Raises StagedoorError if the user CA or a trusted file cannot be read now.
     """
-    own = parse_public_key(user_ca_line(settings))
+    own = parse_public_key(read_user_ca(settings))
     assert not isinstance(own, KeyRefused), "our own keys are of a kind that we take"
     trust = Trust(
-        user_ca_fingerprints(settings),
+        list_user_ca_fingerprints(settings),
         own_ca=own.fingerprint,
         principal_prefix=settings.keys.principal_prefix or "",
     )

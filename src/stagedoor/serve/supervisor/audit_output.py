@@ -12,15 +12,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from stagedoor.admin.audit_chain import ChainReader, Checkpoints, audit_key, remove_delivered
+from stagedoor.admin.audit_chain import ChainReader, Checkpoints, load_audit_key, remove_delivered
 from stagedoor.admin.audit_sinks import LineSink, open_sink
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 from stagedoor.settings.audit import SinkSettings
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.deliveries import claim, position, release, set_position
-from stagedoor.store.journal import last_seq
+from stagedoor.store.deliveries import claim, read_position, release, set_position
+from stagedoor.store.journal import read_last_seq
 
 CHECKPOINT_EVENTS = 1000
 CHECKPOINT_S = 5 * MINUTE_S
@@ -181,7 +181,7 @@ class _Maintenance:
         if self._signing is None:
             # The key is created when the first checkpoint is signed.
             self._signing = Checkpoints(
-                self._database, lambda: audit_key(self._settings), self._instance
+                self._database, lambda: load_audit_key(self._settings), self._instance
             )
         chain = self._signing.current_chain()
         since = chain.unsigned_since
@@ -200,7 +200,7 @@ class _Maintenance:
     def _remove(self, now: float, keep_days: float) -> int:
         sinks = self._settings.audit.sinks
         with self._database.read() as transaction:
-            through = min(position(transaction, sink.name) or 0 for sink in sinks)
+            through = min(read_position(transaction, sink.name) or 0 for sink in sinks)
         return remove_delivered(
             self._database,
             through=through,
@@ -250,8 +250,8 @@ class SinkWriter:
         sent = self._sent
         with self._database.read() as transaction:
             if sent is None:
-                sent = position(transaction, self._settings.name) or 0
-            backlog = max(0, last_seq(transaction) - sent)
+                sent = read_position(transaction, self._settings.name) or 0
+            backlog = max(0, read_last_seq(transaction) - sent)
         return SinkState(self._settings.name, self._is_failing, backlog)
 
     def _main(self) -> None:
@@ -302,8 +302,8 @@ class SinkWriter:
         if self._reader is None:
             if self._sent is None:
                 with self._database.read() as transaction:
-                    stored = position(transaction, self._settings.name)
-                    last = last_seq(transaction)
+                    stored = read_position(transaction, self._settings.name)
+                    last = read_last_seq(transaction)
                 self._sent = self._sink.resume(stored)
                 if self._sent > last:
                     raise StagedoorError(

@@ -15,7 +15,7 @@ import structlog
 from stagedoor.serve.prepare import VerifiedSettings
 from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.control import Failed, StartMessage, line, read_from_worker
-from stagedoor.store.liveness.instances import new_instance_id
+from stagedoor.store.liveness.instances import make_instance_id
 
 END_WITHIN_S = 10.0
 """How long the controller may take to finish a request and release its lease at the end."""
@@ -71,7 +71,7 @@ async def _run_once(checked: VerifiedSettings) -> str:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(line(StartMessage(checked.text, checked.name, new_instance_id(), ())))
+        process.stdin.write(line(StartMessage(checked.text, checked.name, make_instance_id(), ())))
         why = ""
         async for text in process.stdout:
             with suppress(msgspec.DecodeError):

@@ -15,7 +15,7 @@ from stagedoor.store.liveness.instances import (
     LockState,
     hold_instance,
     lock_state,
-    new_instance_id,
+    make_instance_id,
     remove_lock,
 )
 
@@ -35,7 +35,7 @@ class GatewayFile:
         """
         folder = checked.settings.data_dir / "gateways"
         if self._held is None:
-            self._held = hold_instance(folder, new_instance_id())
+            self._held = hold_instance(folder, make_instance_id())
         digest = hashlib.sha256(repr(checked.settings).encode()).hexdigest()
         own = folder / f"{self._held.instance}.lock"
         with suppress(OSError):  # a full disk: other gateways just do not warn

@@ -29,10 +29,10 @@ from stagedoor.serve.prepare import (
     VerifiedSettings,
     bind_all,
     certificate_gauges,
-    certificate_warning,
     check,
     close_lost_sessions,
     prepare,
+    warn_of_certificate,
 )
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import call_when_reachable
@@ -57,7 +57,7 @@ from stagedoor.serve.supervisor.fleet_events import (
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
 from stagedoor.serve.supervisor.signing import SigningService
 from stagedoor.serve.supervisor.worker_process import WorkerProcess
-from stagedoor.store.liveness.instances import new_instance_id
+from stagedoor.store.liveness.instances import make_instance_id
 
 CLOSE_LOST_AGAIN_S = 2.0
 """Seconds until lost sessions are closed again, if the store could not be written."""
@@ -185,7 +185,7 @@ class Supervisor:
 
     def _warn(self, checked: VerifiedSettings) -> None:
         """Log what works now and will become a problem."""
-        warnings = [certificate_warning(checked.settings, time.time())]
+        warnings = [warn_of_certificate(checked.settings, time.time())]
         try:
             warnings += self._gateway_file.announce(checked)
         except StagedoorError as error:
@@ -270,7 +270,7 @@ class Supervisor:
             match action:
                 case Spawn(number):
                     process = WorkerProcess(
-                        number, new_instance_id(), self._on_worker, self._signing.answer
+                        number, make_instance_id(), self._on_worker, self._signing.answer
                     )
                     self._workers[number] = process
                     self._spawn(process.run(partial(self._begin, action)), self._tasks)

@@ -23,10 +23,10 @@ def _send(**fields: object) -> None:
 
 async def _serve(order: Order) -> None:
     _send(step="loading")
-    from stagedoor.shells.local.sshd import Sshd, new_host_key
+    from stagedoor.shells.local.sshd import Sshd, make_host_key
 
     place = ShellFolder(Path(order.folder))
-    key = new_host_key()
+    key = make_host_key()
     _send(step="signing the host key")
     _send(sign=key.export_public_key().decode().strip())
     certificate = json.loads(sys.stdin.readline())["certificate"]

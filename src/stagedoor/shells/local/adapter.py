@@ -17,7 +17,7 @@ from stagedoor.model.grant import Admission, Grant
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, MINUTE_S
-from stagedoor.shells.authorized import authorized_keys, ending_by, keys_until
+from stagedoor.shells.authorized import end_by, keys_until, render_authorized_keys
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.jobs import end_jobs
 from stagedoor.shells.local.settings import LocalShell, Order
@@ -161,7 +161,7 @@ class LocalShells:
                 self._write_keys(target, place)
         for place in self._left_over():
             # The app is not in the settings any more, so all logins to a process that still runs are refused.
-            place.write_keys(authorized_keys((), ()))
+            place.write_keys(render_authorized_keys((), ()))
 
     async def stop_watching(self) -> None:
         """Cancel the starts that have not begun. The shells keep running."""
@@ -223,7 +223,9 @@ class LocalShells:
         # Repeat if the policy has changed meanwhile. Otherwise a start that read the old policy could
         # overwrite the keys of a `refresh` with the new one, for good.
         while written != (
-            now := authorized_keys(ending_by(self._admitted(target), until), self._user_ca_lines())
+            now := render_authorized_keys(
+                end_by(self._admitted(target), until), self._user_ca_lines()
+            )
         ):
             place.write_keys(now)
             written = now

@@ -32,7 +32,7 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly13
             "aes128-ctr", "aes256-ctr")  # fmt: skip
 
 
-def new_host_key() -> asyncssh.SSHKey:
+def make_host_key() -> asyncssh.SSHKey:
     """Return a new host key, which never leaves the memory of this process."""
     return asyncssh.generate_private_key("ssh-ed25519")
 

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable
 
 from stagedoor.admin.asking import ask
-from stagedoor.admin.sign_ins import shown_id
+from stagedoor.admin.sign_ins import show_id
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError
@@ -125,7 +125,7 @@ def open_approved(
         secret, opened = logins.open_login(change.transaction, login, session_s, context.now())
         change.fields |= {
             "user": opened.name,
-            "sign_in": shown_id(opened.id),
+            "sign_in": show_id(opened.id),
             "key": login.fingerprint,
             "label": login.label,
             "from": login.source,

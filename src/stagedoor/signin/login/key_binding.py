@@ -11,10 +11,10 @@ from stagedoor.model import pending_login
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import RefusedError, StoreError
-from stagedoor.model.letters import letters_digest, random_letters, shown_letters
+from stagedoor.model.letters import choose_letters, hash_letters, show_letters
 from stagedoor.model.pending_login import PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate
-from stagedoor.model.source import source_network
+from stagedoor.model.source import find_source_network
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.approval import open_approved, submit
 from stagedoor.signin.source_limit import SourceLimit
@@ -73,14 +73,14 @@ class KeyBinding:
         """Store a login that waits for approval; return it with the letters to show."""
         if (denial := self._beginnings.take(key.source)) is not None:
             return denial
-        network, now = source_network(key.source.address), self._context.now()
-        id_, letters = secrets.token_urlsafe(16), random_letters(secrets.token_bytes(64))
+        network, now = find_source_network(key.source.address), self._context.now()
+        id_, letters = secrets.token_urlsafe(16), choose_letters(secrets.token_bytes(64))
         login = PendingLogin(
             id_,
             None,
             key.public_key,
             key.fingerprint,
-            letters_digest(id_, letters),
+            hash_letters(id_, letters),
             network,
             folded(f"ssh {key.login_name[:MAX_NAME_CHARS]}@"),
             None,
@@ -89,7 +89,7 @@ class KeyBinding:
             wanted_user,
         )
         denial = await submit(self._context, login)
-        return denial or (login, shown_letters(letters))
+        return denial or (login, show_letters(letters))
 
     async def _wait_for_answer(
         self, login: PendingLogin, hold_s: float, show: Callable[[], None]

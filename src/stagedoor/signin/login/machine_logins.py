@@ -8,12 +8,12 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RefusedKeys
 from stagedoor.admin.certificates.user_signer import UserCertificates
-from stagedoor.admin.sign_ins import shown_id
+from stagedoor.admin.sign_ins import show_id
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.rate import Rate, SourceRates
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.webpass import KeyLogin
 from stagedoor.oidc.errors import OidcError, UnavailableError
 from stagedoor.oidc.machine import MachineClaims
@@ -66,14 +66,14 @@ class MachineLoginService:
     async def log_in(
         self, origin: str, token: str, signature: str, source: Source
     ) -> LoginResult | Denial:
-        """Open a sign-in for the key that signed `machine_text`, if a table accepts the token."""
+        """Open a sign-in for the key that signed `make_machine_text`, if a table accepts the token."""
         if not self._context.settings.machines:
             return _NONE_HERE
         if self._certificates is None:
             return NO_CERTIFICATES
         if (denial := self._attempts.take(source)) is not None:
             return denial
-        key = find_signing_key(signature, NAMESPACE, machine_text(origin, token))
+        key = find_signing_key(signature, NAMESPACE, make_machine_text(origin, token))
         if key is None:
             return Denial(
                 Reason.BAD_REQUEST,
@@ -99,7 +99,7 @@ class MachineLoginService:
         self, machine: MachineSettings, claims: MachineClaims, key: PublicKey, source: Source
     ) -> tuple[str, KeyLogin]:
         """Open a sign-in and return it with its secret. Runs in a thread. Raises RefusedError, StoreError."""
-        now, network = self._context.now(), source_network(source.address)
+        now, network = self._context.now(), find_source_network(source.address)
         subject = folded(claims.subject)
         try:
             with self._context.change(machine.name, "login.machine", by="machine") as change:
@@ -119,7 +119,7 @@ class MachineLoginService:
                     "machine": machine.name,
                     "issuer": machine.issuer,
                     "subject": subject,
-                    "sign_in": shown_id(opened.id),
+                    "sign_in": show_id(opened.id),
                     "key": key.fingerprint,
                     "from": network,
                     "expires_at": opened.expires_at,
@@ -145,7 +145,7 @@ class MachineLoginService:
         )
 
 
-def machine_text(origin: str, token: str) -> bytes:
+def make_machine_text(origin: str, token: str) -> bytes:
     """Return the text that a machine signs; it is valid only for this gateway and this token."""
     digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
     return f"stagedoor machine\n{origin}\n{digest}\n".encode()

@@ -20,7 +20,7 @@ from stagedoor.oidc.machine import (
     read_jwks_uri,
     verify_machine,
 )
-from stagedoor.oidc.provider import discovery_url
+from stagedoor.oidc.provider import join_discovery_url
 from stagedoor.oidc.published import IssuerKeys
 from stagedoor.settings.machines import MachineSettings
 from stagedoor.signin.providers import HttpsFetch
@@ -89,7 +89,7 @@ async def _read_file(file: str) -> bytes:
 
 
 async def _find_keys(fetch: HttpsFetch, issuer: str) -> str:
-    return read_jwks_uri(await _get(fetch, discovery_url(issuer)), issuer)
+    return read_jwks_uri(await _get(fetch, join_discovery_url(issuer)), issuer)
 
 
 async def _get(fetch: HttpsFetch, url: str) -> bytes:

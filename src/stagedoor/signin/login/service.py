@@ -12,14 +12,14 @@ from stagedoor.admin.certificates.user_signer import (
     TooManyCertificatesError,
     UserCertificates,
 )
-from stagedoor.admin.sign_ins import shown_id
+from stagedoor.admin.sign_ins import show_id
 from stagedoor.keys.signing import find_signing_key
 from stagedoor.model import pending_login
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.pending_login import OVER, PENDING_S, LoginState, PendingLogin
 from stagedoor.model.rate import Rate
-from stagedoor.model.source import Source, source_network
+from stagedoor.model.source import Source, find_source_network
 from stagedoor.model.units import MINUTE_S
 from stagedoor.model.webpass import KeyLogin, SignInPass
 from stagedoor.signin.context import SignInContext
@@ -102,12 +102,12 @@ class LoginService:
         port: int | None,
         source: Source,
     ) -> PendingLogin | Denial:
-        """Begin a login for the key that signed `login_text`. It waits for approval."""
+        """Begin a login for the key that signed `make_login_text`. It waits for approval."""
         if self._certificates is None:
             return NO_CERTIFICATES
         if (denial := self._beginnings.take(source)) is not None:
             return denial
-        key = find_signing_key(signature, NAMESPACE, login_text(origin, challenge))
+        key = find_signing_key(signature, NAMESPACE, make_login_text(origin, challenge))
         if key is None:
             return Denial(
                 Reason.BAD_REQUEST,
@@ -123,7 +123,7 @@ class LoginService:
             key.line,
             key.fingerprint,
             b"",
-            source_network(source.address),
+            find_source_network(source.address),
             folded(label)[:MAX_LABEL_CHARS] or "a machine without a name",
             port,
             now,
@@ -182,7 +182,7 @@ class LoginService:
     async def renew(
         self, origin: str, at: int, nonce: str, signature: str, source: Source
     ) -> LoginResult | Denial:
-        """Return a new certificate for the key that signed `renewal_text` and whose login is active.
+        """Return a new certificate for the key that signed `make_renewal_text` and whose login is active.
 
         `at` is the client's time in seconds since the epoch; `nonce` is chosen by the client.
         """
@@ -190,7 +190,7 @@ class LoginService:
             return NO_CERTIFICATES
         if (denial := self._questions.take(source)) is not None:
             return denial
-        key = find_signing_key(signature, NAMESPACE, renewal_text(origin, at, nonce))
+        key = find_signing_key(signature, NAMESPACE, make_renewal_text(origin, at, nonce))
         if key is None:
             return Denial(Reason.CREDENTIAL_WRONG, f"the signature does not hold for {origin}")
         if (denial := self._refused(key.line)) is not None:
@@ -245,17 +245,17 @@ class LoginService:
             ):
                 why = "you logged out on this machine; log in again with: stagedoor login"
                 passes.end_sign_in(change.transaction, login.id, why, self._context.now())
-                change.fields |= {"user": login.name, "sign_in": shown_id(login.id)}
+                change.fields |= {"user": login.name, "sign_in": show_id(login.id)}
 
         return await ask(end)
 
 
-def login_text(origin: str, challenge: bytes) -> bytes:
+def make_login_text(origin: str, challenge: bytes) -> bytes:
     """Return the text that a client signs to begin; it is valid only for this gateway and this login."""
     return f"stagedoor login\n{origin}\n{challenge.hex()}\n".encode()
 
 
-def renewal_text(origin: str, at: int, nonce: str) -> bytes:
+def make_renewal_text(origin: str, at: int, nonce: str) -> bytes:
     """Return the text that a client signs to have its key certified again."""
     return f"stagedoor renew\n{origin}\n{at}\n{nonce}\n".encode()
 

@@ -11,7 +11,7 @@ from stagedoor.admin.certificates.user_signer import (
     TooManyCertificatesError,
     UserCertificates,
 )
-from stagedoor.authz.decide import known
+from stagedoor.authz.decide import check_credential
 from stagedoor.model.credential import UnknownKey
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import NotFoundError
@@ -20,7 +20,7 @@ from stagedoor.model.target import Target
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.login.key_binding import KeyBinding
 from stagedoor.store.sign_in import passes
-from stagedoor.wire.target import names_app, parse_login
+from stagedoor.wire.target import may_name_app, parse_login
 
 LOGGED_OUT = "you logged out by ssh; sign in again to come back"
 _NO_SIGN_IN = Denial(
@@ -59,7 +59,7 @@ class SshSignInService:
         A name that an app and a user share means the app. Otherwise that user would keep the new keys of all
         other users out of the app.
         """
-        if names_app(name, self._apps()):
+        if may_name_app(name, self._apps()):
             return None
         is_user = name in self._context.policy().all_users or parse_login(name) is None
         return name if is_user else None
@@ -70,7 +70,7 @@ class SshSignInService:
         if sign_in is None:
             return _NO_SIGN_IN
         # The connection may be older than a change that ended its sign-in.
-        ends_at = known(self._context.policy(), identity, self._context.now())
+        ends_at = check_credential(self._context.policy(), identity, self._context.now())
         if isinstance(ends_at, Denial):
             return ends_at
         assert ends_at is not None, "a sign-in ends"

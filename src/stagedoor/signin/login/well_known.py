@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 
 from stagedoor import __version__
-from stagedoor.admin.certificates.authorities import host_ca_line
+from stagedoor.admin.certificates.authorities import read_host_ca
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.source import host_port
@@ -23,7 +23,7 @@ def describe(settings: Settings, host: str, *, logins: bool) -> dict[str, object
     key.
     """
     try:
-        host_ca = host_ca_line(settings)
+        host_ca = read_host_ca(settings)
     except StagedoorError:
         return Denial.with_mend(
             Reason.OVERLOADED,

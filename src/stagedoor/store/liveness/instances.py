@@ -32,7 +32,7 @@ from stagedoor.store.schema import instances, sessions
 _ID = re.compile(r"[A-Za-z0-9.-]{1,100}", re.ASCII)
 
 
-def new_instance_id() -> str:
+def make_instance_id() -> str:
     """Return a unique name for this process: machine, process id, six random hexadecimal digits."""
     machine = re.sub(r"[^A-Za-z0-9-]", "-", platform.node().partition(".")[0]) or "here"
     return f"{machine[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -54,7 +54,7 @@ class InstanceLock:
             self._fd = -1
 
 
-def instances_folder(data_dir: Path) -> Path:
+def find_instances_folder(data_dir: Path) -> Path:
     """Return the folder of the lock files."""
     return data_dir / "instances"
 
@@ -109,7 +109,7 @@ def lock_state(folder: Path, instance: str) -> LockState:
     return LockState.DEAD
 
 
-def live_instances(folder: Path) -> list[str]:
+def list_live(folder: Path) -> list[str]:
     """Return the names of the processes that hold a lock in this folder, sorted. Raises StoreError."""
     names = sorted(file.stem for file in folder.glob("*.lock"))
     return [
@@ -119,7 +119,7 @@ def live_instances(folder: Path) -> list[str]:
     ]
 
 
-def known_instances(database: Database) -> list[str]:
+def list_instances(database: Database) -> list[str]:
     """Return the names of the worker processes of all machines that share the store. Raises StoreError."""
     with database.read() as transaction:
         return sorted(transaction.execute(select(instances.c.id)).scalars())

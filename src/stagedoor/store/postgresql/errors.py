@@ -41,7 +41,7 @@ _IS_TEMPORARY = re.compile(
 )
 
 
-def origin(error: Exception) -> Exception:
+def find_origin(error: Exception) -> Exception:
     """Return the driver's error from inside SQLAlchemy's."""
     inner = error.orig if isinstance(error, DBAPIError) else error
     return inner if isinstance(inner, Exception) else error
@@ -49,7 +49,7 @@ def origin(error: Exception) -> Exception:
 
 def explain(server: Server, error: Exception) -> StoreError:
     """Return an error that says in one line what a driver's error means for the operator."""
-    inner = origin(error)
+    inner = find_origin(error)
     state = inner.sqlstate if isinstance(inner, Error) else None
     text = folded(str(inner))
     if state is not None and state in _STATES:

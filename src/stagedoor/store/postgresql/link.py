@@ -92,7 +92,7 @@ def _bounded(gen: PQGen[RV], bound_s: float) -> PQGen[RV]:
         return result
 
 
-def parameters(server: Server) -> dict[str, Any]:
+def read_parameters(server: Server) -> dict[str, Any]:
     """Return the connection parameters, by libpq's keywords. Reads the password file.
 
     Raises StoreError, and psycopg.ProgrammingError for a URI that libpq does not accept.
@@ -127,7 +127,7 @@ def read_password(path: Path) -> str:
 
 def connect(server: Server, *, statement_timeout_s: float, lock_timeout_s: float) -> PostgresqlLink:
     """Open a connection with no transaction. Raises StoreError, psycopg.Error."""
-    link = PostgresqlLink.connect("", autocommit=True, **parameters(server))
+    link = PostgresqlLink.connect("", autocommit=True, **read_parameters(server))
     try:
         link.answer_timeout_s = statement_timeout_s + GRACE_S
         row = link.execute(

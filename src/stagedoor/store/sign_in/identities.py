@@ -121,7 +121,7 @@ def unlink(transaction: Transaction, account: ProviderAccount) -> str:
     return str(user)
 
 
-def provided_groups_of(transaction: Transaction, name: str) -> frozenset[str]:
+def list_provided_groups(transaction: Transaction, name: str) -> frozenset[str]:
     """Return the groups that identity providers put the user in."""
     query = select(provided_groups.c.group_name).where(provided_groups.c.user_name == name)
     return frozenset(transaction.execute(query).scalars())
@@ -129,7 +129,7 @@ def provided_groups_of(transaction: Transaction, name: str) -> frozenset[str]:
 
 def set_provided_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
     """Replace the groups that identity providers put the user in. The groups in `user_groups` stay."""
-    if groups == provided_groups_of(transaction, name):
+    if groups == list_provided_groups(transaction, name):
         return
     transaction.execute(delete(provided_groups).where(provided_groups.c.user_name == name))
     if groups:

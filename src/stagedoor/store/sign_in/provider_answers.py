@@ -68,7 +68,7 @@ def follow(transaction: Transaction, leader: bytes, follower: bytes) -> None:
     transaction.execute(insert(provider_answers).values(values))
 
 
-def followers(transaction: Transaction, leader: bytes) -> list[bytes]:
+def list_followers(transaction: Transaction, leader: bytes) -> list[bytes]:
     """Return the sign-ins that are refreshed with the refresh token of `leader`."""
     query = select(provider_answers.c.sign_in).where(provider_answers.c.follows == leader)
     return [bytes(id_) for id_ in transaction.execute(query).scalars()]
@@ -271,7 +271,7 @@ def settle(
     return moved.rowcount == 1
 
 
-def answered_since(database: Database, provider: str, since: float) -> bool:
+def has_answered_since(database: Database, provider: str, since: float) -> bool:
     """Return whether the provider has confirmed any sign-in on a refresh since then. Raises StoreError."""
     query = (
         select(provider_answers.c.sign_in)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, select
 
 from stagedoor.model.identity import Method
-from stagedoor.model.webpass import KeyLogin, SignInPass, password_mark
+from stagedoor.model.webpass import KeyLogin, SignInPass, hash_password_mark
 from stagedoor.store.database import Database
 from stagedoor.store.schema import keys, tokens, users
 from stagedoor.store.sign_in.rows import pass_of_row
@@ -73,7 +73,7 @@ def _is_credential_valid(sign_in: SignInPass, row: Row[Any]) -> bool:
     """Return whether the credential that opened the sign-in is unchanged (`authn.passes.identity_of`)."""
     match sign_in.method:
         case Method.PASSWORD:
-            return sign_in.password_mark == password_mark(row.password_hash)
+            return sign_in.password_mark == hash_password_mark(row.password_hash)
         case Method.TOKEN:
             return row.token is not None
         case Method.PUBLIC_KEY:

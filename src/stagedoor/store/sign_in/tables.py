@@ -15,7 +15,12 @@ from sqlalchemy import (
     Text,
 )
 
-from stagedoor.store.columns import metadata, owner, text_key, whole_number
+from stagedoor.store.columns import (
+    make_integer_type,
+    make_owner_column,
+    make_text_key_type,
+    metadata,
+)
 
 
 class PassKind(StrEnum):
@@ -37,7 +42,7 @@ web_passes = Table(
     metadata,
     Column("secret_hash", LargeBinary(32), primary_key=True),
     Column("kind", String(16), nullable=False),
-    owner(),
+    make_owner_column(),
     Column("method", String(16), nullable=False),
     Column("credential_id", Text),
     Column("scopes", Text),
@@ -50,7 +55,7 @@ web_passes = Table(
     Column("opened_at", Float),
     Column("source", Text),
     Column("end_reason", Text),
-    Column("key_fingerprint", text_key(64)),
+    Column("key_fingerprint", make_text_key_type(64)),
     Column("label", Text),
     Column("public_key", Text),
     Column("stepped_up_at", Float),
@@ -104,10 +109,10 @@ logout_tokens = Table(
 pending_logins = Table(
     "pending_logins",
     metadata,
-    Column("id", text_key(32), primary_key=True),
+    Column("id", make_text_key_type(32), primary_key=True),
     Column("challenge", LargeBinary(32)),
     Column("public_key", Text, nullable=False),
-    Column("fingerprint", text_key(64), nullable=False),
+    Column("fingerprint", make_text_key_type(64), nullable=False),
     Column("letters_hash", LargeBinary(32), nullable=False),
     Column("source", Text, nullable=False),
     Column("label", Text, nullable=False),
@@ -128,7 +133,7 @@ certified_sign_ins = Table(
     metadata,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("valid_before", Float, nullable=False),
-    Column("user_name", text_key(64)),
+    Column("user_name", make_text_key_type(64)),
 )
 """See `certified`. Since version 10. A row outlives its sign-in and its user: a sign-in that is over is then
 revoked. `user_name`, since version 12, is NULL in rows of older programs."""
@@ -136,12 +141,12 @@ revoked. `user_name`, since version 12, is NULL in rows of older programs."""
 passkeys = Table(
     "passkeys",
     metadata,
-    Column("id", text_key(32), primary_key=True),
-    owner(),
+    Column("id", make_text_key_type(32), primary_key=True),
+    make_owner_column(),
     Column("name", Text, nullable=False),
     Column("rp_id", Text, nullable=False),
     Column("credential", LargeBinary, nullable=False),
-    Column("sign_count", whole_number(), nullable=False),
+    Column("sign_count", make_integer_type(), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("used_at", Float),
     Index("passkeys_by_user", "user_name"),
@@ -154,9 +159,9 @@ passkey_challenges = Table(
     metadata,
     Column("challenge_hash", LargeBinary(32), primary_key=True),
     Column("purpose", String(16), nullable=False),
-    Column("user_name", text_key(64)),
+    Column("user_name", make_text_key_type(64)),
     Column("sign_in", LargeBinary(32)),
-    Column("step_up", text_key(32)),
+    Column("step_up", make_text_key_type(32)),
     Column("expires_at", Float, nullable=False),
     Index("passkey_challenges_by_expiry", "expires_at"),
 )
@@ -166,9 +171,9 @@ that none is answered twice."""
 step_ups = Table(
     "step_ups",
     metadata,
-    Column("id", text_key(32), primary_key=True),
+    Column("id", make_text_key_type(32), primary_key=True),
     Column("sign_in", ForeignKey("web_passes.secret_hash", ondelete="CASCADE"), nullable=False),
-    Column("user_name", text_key(64), nullable=False),
+    Column("user_name", make_text_key_type(64), nullable=False),
     Column("target", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("source", Text, nullable=False),

@@ -49,7 +49,7 @@ class SqliteFile:
         """Open the file, and create it if `create` allows. Raises StoreError."""
         prepare_file(path, create=create)
         self.name = str(path)
-        self.reading: Engine = sqlite_engine(path, busy_timeout_s=busy_timeout_s)
+        self.reading: Engine = make_engine(path, busy_timeout_s=busy_timeout_s)
         self.writing: Engine = self.reading.execution_options(stagedoor_writes=True)
         self._path = path
         self._writer = SqliteRowWriter(path, busy_timeout_s=busy_timeout_s)
@@ -167,7 +167,7 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     return raw
 
 
-def sqlite_engine(path: Path, *, busy_timeout_s: float) -> Engine:
+def make_engine(path: Path, *, busy_timeout_s: float) -> Engine:
     """Return an engine whose transactions begin IMMEDIATE if they write, else DEFERRED."""
     reserve = Reserve(path)
     engine = create_engine(

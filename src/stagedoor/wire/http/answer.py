@@ -91,7 +91,7 @@ def encode_interim(step: StartStep) -> bytes:
     return f"HTTP/1.1 102 Processing\r\nStagedoor-Progress: {line}\r\n\r\n".encode("ascii")
 
 
-def status_of(reason: Reason) -> int:
+def choose_status(reason: Reason) -> int:
     """Return the HTTP status code of a reason. A proxy's 407 is 401 elsewhere (RFC 9110 §15.5)."""
     return _STATUS[reason][0]
 

@@ -195,7 +195,7 @@ _SYSTEMS = (
 )
 
 
-def device_of(user_agent: str) -> str:
+def describe_device(user_agent: str) -> str:
     """Return what a person calls their device, such as "Firefox on Linux" (RFC 9110 §10.1.5).
 
     A client may send any header, so this is a hint and no proof. Only words from here are returned.
@@ -221,7 +221,7 @@ def is_known(host: str, names: frozenset[str], domain: str | None = None) -> boo
     name = parse_host(host)
     if name is None:
         return False
-    return name == _THIS_MACHINE or names_address(name) or is_named(host, names, domain)
+    return name == _THIS_MACHINE or is_address_host(name) or is_named(host, names, domain)
 
 
 def is_named(host: str, names: frozenset[str], domain: str | None = None) -> bool:
@@ -238,11 +238,11 @@ def is_named(host: str, names: frozenset[str], domain: str | None = None) -> boo
 def is_loopback(host: str) -> bool:
     """Return True if the Host header `host` is localhost or a loopback address."""
     name = parse_host(host) or ""
-    if names_address(name):
+    if is_address_host(name):
         return ip_address(name.strip("[]")).is_loopback
     return name == _THIS_MACHINE
 
 
-def names_address(name: str) -> bool:
+def is_address_host(name: str) -> bool:
     """Return True if a result of `parse_host` is an address: IPv4, or IPv6 in brackets."""
     return is_address(name[1:-1] if name.startswith("[") else name)

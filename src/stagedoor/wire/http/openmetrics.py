@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from stagedoor.model.metric import INFINITE, SUM, Metric, MetricKind, Series, bound_text
+from stagedoor.model.metric import INFINITE, SUM, Metric, MetricKind, Series, format_bound
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -58,7 +58,7 @@ def _samples(
 
 def _histogram(metric: Metric, labels: list[str], parts: Mapping[str, float]) -> Iterator[str]:
     count = 0.0
-    for bound in [*map(bound_text, metric.buckets), INFINITE]:
+    for bound in [*map(format_bound, metric.buckets), INFINITE]:
         count += parts.get(bound, 0)
         le = f'le="{bound}"'
         yield f"{metric.name}_bucket{_braced([*labels, le])} {_number(count)}"

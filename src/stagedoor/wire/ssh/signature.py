@@ -36,7 +36,7 @@ def encode_signed(message: bytes, namespace: str, hash_name: bytes = _HASH) -> b
     return _MAGIC + b"".join(map(string, parts))
 
 
-def armour(signature: Signature) -> str:
+def format_signature(signature: Signature) -> str:
     """Return the text of a `.sig` file."""
     parts = (
         signature.key,

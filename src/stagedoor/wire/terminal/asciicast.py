@@ -170,7 +170,7 @@ def decode_event(line: bytes, number: int) -> AsciicastEvent:
         raise AsciicastError(f"line {number}: the time is out of range") from None
 
 
-def last_event_at(tail: bytes) -> float | None:
+def find_last_event_time(tail: bytes) -> float | None:
     """Return the time of the last event in seconds, or None if `tail` has no whole line.
 
     `tail` is the end of a file. Its first line does not count, because it may be cut off or the header;

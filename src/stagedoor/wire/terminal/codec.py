@@ -93,7 +93,7 @@ class FrameBuffer:
         return frames
 
 
-def framed(frame: Frame) -> bytes:
+def encode_framed(frame: Frame) -> bytes:
     """Return the bytes of a frame after their length, for a byte stream. Raises as `encode`."""
     data = encode(frame)
     return FrameBuffer.HEAD.pack(len(data)) + data

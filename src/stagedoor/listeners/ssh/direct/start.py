@@ -21,7 +21,7 @@ ENVIRONMENT_LIMIT = 64
 Environment = dict[bytes | str, bytes | str]
 
 
-def allowed_environment(asked: Mapping[bytes, bytes], patterns: Iterable[str]) -> Environment:
+def select_environment(asked: Mapping[bytes, bytes], patterns: Iterable[str]) -> Environment:
     """Return the first 64 variables whose names match one of `patterns` (as in sshd's AcceptEnv).
 
     The shell's sshd has its own allow list.
@@ -51,7 +51,7 @@ async def run_program(
     if with_agent and (path := near.get_agent_path()) is not None:
         # asyncssh takes this only as an option of the whole connection, which is open already.
         shell._agent_forward_path = path
-    environment = allowed_environment(near.get_environment_bytes(), patterns)
+    environment = select_environment(near.get_environment_bytes(), patterns)
     if request.original:
         # PROTOCOL.certkeys: the forced command gets the request by a variable, as in sshd(8).
         environment[b"SSH_ORIGINAL_COMMAND"] = request.original.encode()
@@ -79,7 +79,7 @@ async def connect_forward(
         await shell.create_connection(lambda: end, host, port)
 
 
-def why_not_started(
+def explain_not_started(
     error: Exception, request: ChannelRequest, name: str, shell: asyncssh.SSHClientConnection
 ) -> tuple[str, int] | None:
     """Return why the shell `name` did not start this, and the code for a forward.

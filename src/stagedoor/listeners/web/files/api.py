@@ -26,29 +26,29 @@ from stagedoor.listeners.web.files.fields import (
     attachment,
     fields_of,
     join,
-    number_of,
-    path_of,
+    make_validators,
     printable,
-    upload_of,
-    validators,
+    read_number,
+    read_path,
+    read_upload,
 )
 from stagedoor.listeners.web.files.session import (
     DeniedError,
     SftpSession,
-    sftp_session,
+    open_sftp_session,
 )
 from stagedoor.listeners.web.files.transfer import (
     SILENT_S,
     begin,
-    blocks,
     describe,
     drop,
     open_to_read,
+    read_blocks,
     write,
 )
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.sign_in.cookies import shown_cookie
+from stagedoor.listeners.web.sign_in.cookies import read_cookie
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
@@ -92,7 +92,7 @@ class Files:
         target = parse_login(request.path_params["app"])
         if target is None:
             return deny(Denial(Reason.NO_APP, "there is no app of that name"), origin)
-        cookie = shown_cookie(self._guard, request)
+        cookie = read_cookie(self._guard, request)
         if cookie is None:
             cookie = Denial(Reason.CREDENTIAL_MISSING, "sign in, and try again")
         if isinstance(cookie, Denial):
@@ -125,7 +125,7 @@ class Files:
         source = self._guard.source_of(request)
         self.busy += 1
         try:
-            async with sftp_session(self._access, source, *admitted) as session:
+            async with open_sftp_session(self._access, source, *admitted) as session:
                 yield session
         finally:
             self.busy -= 1
@@ -133,7 +133,7 @@ class Files:
     # Downloads.
 
     async def _file(self, request: Request, send: Send) -> Response | None:
-        path = path_of(fields_of(request.scope["query_string"]))
+        path = read_path(fields_of(request.scope["query_string"]))
         async with self._inside(request) as session:
             if request.method == "POST":
                 return JSONResponse(await describe(session, path))
@@ -148,7 +148,7 @@ class Files:
             "content-type": "application/octet-stream",
             "content-disposition": attachment(path),
             "content-security-policy": _KEPT_NOT_SHOWN,
-            **validators(size, changed_at, self._access.flow.now()),
+            **make_validators(size, changed_at, self._access.flow.now()),
         }
         field = request.headers.get("range")
         if request.headers.get("if-range", headers.get("etag")) != headers.get("etag"):
@@ -169,7 +169,7 @@ class Files:
         await send({"type": "http.response.start", "status": status, "headers": raw})
         if request.method != "HEAD":
             limit = session.sftp.limits.max_read_len
-            pieces = blocks(file, limit, start, None if is_size_unknown else end)
+            pieces = read_blocks(file, limit, start, None if is_size_unknown else end)
             try:
                 await self._send_pieces(request, send, session, pieces)
             except BaseException:
@@ -197,7 +197,7 @@ class Files:
 
     async def _upload(self, request: Request, _: Send) -> Response:
         fields = fields_of(request.scope["query_string"])
-        upload = upload_of(fields)
+        upload = read_upload(fields)
         most = self._max_upload_bytes
         if most and upload.size > most:
             raise FilesError(
@@ -211,7 +211,7 @@ class Files:
                 await drop(session, upload)
                 session.audit_file(upload.part, "remove")
                 return JSONResponse({})
-            return await self._write(request, session, upload, number_of(fields, "at"))
+            return await self._write(request, session, upload, read_number(fields, "at"))
 
     async def _write(
         self, request: Request, session: SftpSession, upload: Upload, at: int

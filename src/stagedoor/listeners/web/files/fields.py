@@ -65,7 +65,7 @@ def fields_of(query: bytes) -> dict[str, bytes]:
     return fields
 
 
-def path_of(fields: Mapping[str, bytes], field: str = "path") -> bytes:
+def read_path(fields: Mapping[str, bytes], field: str = "path") -> bytes:
     """Return the path in a field; `~` is the home folder, where sftp begins. Raises FilesError."""
     path = fields.get(field, b"")
     if len(path) > MAX_PATH_BYTES:
@@ -77,7 +77,7 @@ def path_of(fields: Mapping[str, bytes], field: str = "path") -> bytes:
     return path.removeprefix(b"~/").lstrip(b"/") if path.startswith(b"~/") else path
 
 
-def upload_of(fields: Mapping[str, bytes]) -> Upload:
+def read_upload(fields: Mapping[str, bytes]) -> Upload:
     """Return the upload that the fields identify. Raises FilesError."""
     name = fields.get("name", b"")
     if not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
@@ -87,10 +87,10 @@ def upload_of(fields: Mapping[str, bytes]) -> Upload:
     upload = fields.get("id", b"").decode("ascii", "replace")
     if not _UPLOAD.fullmatch(upload):
         raise FilesError(400, "the upload names itself by no 16 hexadecimal digits")
-    return Upload(path_of(fields, "folder"), name, number_of(fields, "size"), upload)
+    return Upload(read_path(fields, "folder"), name, read_number(fields, "size"), upload)
 
 
-def number_of(fields: Mapping[str, bytes], field: str) -> int:
+def read_number(fields: Mapping[str, bytes], field: str) -> int:
     """Return the number of bytes in a field. Raises FilesError."""
     text = fields.get(field, b"")
     if not text.isdigit() or len(text) > 18:
@@ -107,7 +107,7 @@ def attachment(path: bytes) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(text, safe='')}"
 
 
-def validators(size: int, modified_at: int, now: float) -> dict[str, str]:
+def make_validators(size: int, modified_at: int, now: float) -> dict[str, str]:
     """Return the headers with which a download of an unchanged file can be resumed (RFC 9110 §8.8).
 
     sftp reports the second of the last change. A file that may change again within that second gets no

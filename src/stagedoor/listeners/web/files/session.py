@@ -23,7 +23,7 @@ from stagedoor.model.target import Target
 from stagedoor.recording.channel_audit import ChannelAudit, ChannelRequest
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import UnreachedError
-from stagedoor.upstream.session import SessionEndedError, ShellSession, shell_session
+from stagedoor.upstream.session import SessionEndedError, ShellSession, open_shell_session
 from stagedoor.wire.ssh.sftp import FileEvent
 
 SFTP_TIMEOUT_S = 15.0
@@ -39,7 +39,7 @@ class DeniedError(Exception):
 
 
 class SftpSession:
-    """An admitted session with its sftp client, made by `sftp_session`.
+    """An admitted session with its sftp client, made by `open_sftp_session`.
 
     The code that moves bytes adds them to `sent` and `received`.
     """
@@ -77,7 +77,7 @@ class SftpSession:
 
 
 @asynccontextmanager
-async def sftp_session(
+async def open_sftp_session(
     access: ShellAccess, source: Source, identity: Identity, target: Target
 ) -> AsyncIterator[SftpSession]:
     """Open a session for the time of the block.
@@ -92,7 +92,7 @@ async def sftp_session(
     if isinstance(entered, Denial):
         raise DeniedError(entered)
     try:
-        async with shell_session(entered, access.upstream) as session:
+        async with open_shell_session(entered, access.upstream) as session:
             sftp = await _start_sftp(session)
             with session.channel(ChannelRequest("subsystem", "sftp")) as channel:
                 try:

@@ -95,7 +95,7 @@ async def open_to_read(
     return file, status.size or 0, int(status.mtime or 0)
 
 
-async def blocks(
+async def read_blocks(
     file: "asyncssh.SFTPClientFile", limit: int, start: int, end: int | None
 ) -> AsyncGenerator[bytes]:
     """Yield a file's content from `start` up to `end`, or to its end, reading some blocks ahead.

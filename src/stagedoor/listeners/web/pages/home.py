@@ -24,7 +24,7 @@ from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.shell import ShellState
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
-from stagedoor.wire.http.answer import status_of
+from stagedoor.wire.http.answer import choose_status
 
 _BY_DIRECT_LOGIN = (
     (Permission.FORWARD, "forward ports (ssh -L)"),
@@ -89,7 +89,7 @@ class Home:
         live = await self._live(identity)
         for denial in (past, keys, sessions, live):
             if isinstance(denial, Denial):
-                status = status_of(denial.reason)
+                status = choose_status(denial.reason)
                 return self._pages.message("Not now", denial.line, status, identity)
         assert not isinstance(live, Denial)
         assert not isinstance(past, Denial)
@@ -129,7 +129,7 @@ class Home:
             self._account.ssh_line(identity, target),
             self._has_terminals(target),
             self._flow.notice(target),
-            permits_in_words(grant.permissions),
+            describe_permissions(grant.permissions),
             is_recorded=Permission.RECORD in grant.permissions,
             used_at=sessions.used_at.get(target.host_name),
             inside=sessions.inside.get(target.host_name, ()),
@@ -149,7 +149,7 @@ def _respond(page: Callable[[], str], *, packed: bool) -> Response:
     return HTMLResponse(gzip.compress(page().encode(), 5, mtime=0), headers=headers)
 
 
-def permits_in_words(permissions: Permissions) -> str:
+def describe_permissions(permissions: Permissions) -> str:
     """Return sentences about permissions that users differ in; empty without any."""
     ways = [text for permission, text in _BY_DIRECT_LOGIN if permission in permissions]
     sentences = [f"You may {' and '.join(ways)} by direct login."] if ways else []

@@ -12,13 +12,13 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.passkeys.relying_party import relying_party
+from stagedoor.listeners.web.passkeys.relying_party import find_relying_party
 from stagedoor.listeners.web.sign_in.cookies import (
-    body_of,
-    new_session,
-    object_in,
+    parse_object,
+    read_body,
+    read_cookie,
     set_cookie,
-    shown_cookie,
+    start_session,
 )
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
@@ -83,7 +83,7 @@ class PasskeyApi:
         denial = denial or self._guard.check_own_page(request)
         if denial is not None:
             return denial
-        secret = shown_cookie(self._guard, request)
+        secret = read_cookie(self._guard, request)
         if isinstance(secret, Denial):
             return secret
         if secret is None:
@@ -102,7 +102,7 @@ class PasskeyApi:
 
     async def _finish_sign_in(self, request: Request) -> Response:
         call = await self._read_call(request)
-        before = shown_cookie(self._guard, request)
+        before = read_cookie(self._guard, request)
         for denial in (call, before):
             if isinstance(denial, Denial):
                 return self._refused(request, denial)
@@ -113,7 +113,7 @@ class PasskeyApi:
         identity = await self._proofs.finish_sign_in(rp, _answer(fields), source)
         if isinstance(identity, Denial):
             return self._refused(request, identity)
-        secret = await new_session(self._passes, self._guard, request, identity, before)
+        secret = await start_session(self._passes, self._guard, request, identity, before)
         if isinstance(secret, Denial):
             return self._refused(request, secret)
         response = _json({"name": identity.name})
@@ -126,9 +126,9 @@ class PasskeyApi:
         denial = denial or self._guard.check_own_page(request)
         if denial is not None:
             return denial
-        body = await body_of(request, MAX_BYTES)
-        fields = body if isinstance(body, Denial) else object_in(body)
-        rp = relying_party(self._guard, request)
+        body = await read_body(request, MAX_BYTES)
+        fields = body if isinstance(body, Denial) else parse_object(body)
+        rp = find_relying_party(self._guard, request)
         if isinstance(fields, Denial):
             return fields
         return rp if isinstance(rp, Denial) else (rp, fields)

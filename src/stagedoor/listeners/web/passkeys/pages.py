@@ -6,12 +6,12 @@ from starlette.routing import BaseRoute, Route
 
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import Pages
-from stagedoor.listeners.web.sign_in.cookies import safe_path
+from stagedoor.listeners.web.sign_in.cookies import restrict_path
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.letters import LETTERS_COUNT
 from stagedoor.model.pending_step_up import PendingStepUp
-from stagedoor.model.source import source_network
+from stagedoor.model.source import find_source_network
 from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.signin.provider_sign_in import ProviderSignIns
 from stagedoor.signin.step_up import StepUpService
@@ -49,7 +49,7 @@ class StepUpPages:
         identity = await self._pages.identify_person(request, _NO_PERSON)
         if isinstance(identity, Response):
             return identity
-        wanted = safe_path(request.query_params.get("next", ""), f"{self._pages.place.path}/")
+        wanted = restrict_path(request.query_params.get("next", ""), f"{self._pages.place.path}/")
         return self._page(request, identity, wanted)
 
     async def _show_waiting(self, request: Request) -> Response:
@@ -72,7 +72,7 @@ class StepUpPages:
         identity = await self._pages.identify_person(request, _NO_PERSON)
         if isinstance(identity, Response):
             return identity
-        wanted = safe_path(fields.get("next", ""), f"{self._pages.place.path}/")
+        wanted = restrict_path(fields.get("next", ""), f"{self._pages.place.path}/")
         proves = None
         if id_ := fields.get("id", ""):
             waiting = await self._step_ups.check(identity, id_, fields.get("letters", ""))
@@ -94,7 +94,7 @@ class StepUpPages:
         wanted: str,
         waiting: PendingStepUp | None = None,
     ) -> Response:
-        same = waiting is None or waiting.source == source_network(
+        same = waiting is None or waiting.source == find_source_network(
             self._guard.source_of(request).address
         )
         page = self._pages.place.page(

@@ -21,7 +21,7 @@ _IN_PLAIN = Denial.with_mend(
 )
 
 
-def relying_party(guard: RequestGuard, request: Request) -> RelyingParty | Denial:
+def find_relying_party(guard: RequestGuard, request: Request) -> RelyingParty | Denial:
     """Return the relying party for the request's Host, which the guard has checked.
 
     If each app has a name of its own, passkeys are for the domain above all of them.

@@ -10,10 +10,10 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.sign_in.cookies import (
-    new_session,
-    object_of,
+    read_cookie,
+    read_object,
     set_cookie,
-    shown_cookie,
+    start_session,
 )
 from stagedoor.model.credential import PasswordCredential
 from stagedoor.model.denial import Denial, Reason
@@ -72,7 +72,7 @@ class SignInApi:
         )
         if isinstance(identity, Denial):
             return self._refused(request, identity)
-        new_secret = await new_session(self._passes, self._guard, request, identity, before)
+        new_secret = await start_session(self._passes, self._guard, request, identity, before)
         if isinstance(new_secret, Denial):
             return self._refused(request, new_secret)
         session = await self._passes.read_session(new_secret, used=False)
@@ -88,10 +88,10 @@ class SignInApi:
         denial = denial or self._guard.check_own_page(request)
         if denial is not None:
             return denial
-        fields = await object_of(request)
+        fields = await read_object(request)
         if isinstance(fields, Denial):
             return fields
-        cookie = shown_cookie(self._guard, request)
+        cookie = read_cookie(self._guard, request)
         return cookie if isinstance(cookie, Denial) else (dict(fields), cookie)
 
     def _refused(self, request: Request, denial: Denial) -> Response:

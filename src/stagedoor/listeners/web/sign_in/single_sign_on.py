@@ -14,12 +14,12 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.markup import PagePath
-from stagedoor.listeners.web.sign_in.cookies import cookie_kind, form_of, safe_path
+from stagedoor.listeners.web.sign_in.cookies import choose_cookie, read_form_fields, restrict_path
 from stagedoor.model.denial import Denial
 from stagedoor.model.identity import Identity
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.signin.provider_sign_in import ProviderRequest, ProviderSignIns, StepUpResult
-from stagedoor.wire.http.answer import status_of
+from stagedoor.wire.http.answer import choose_status
 
 COOKIE_S = 900
 SEE_OTHER = 303
@@ -61,7 +61,7 @@ class SingleSignOnRoutes:
         fields = await self._read_form(request)
         if isinstance(fields, Response):
             return fields
-        wanted = safe_path(fields.get("next", ""), self._home_path)
+        wanted = restrict_path(fields.get("next", ""), self._home_path)
         # A full URL: the provider sends the browser back to one host, and the app may have another.
         wanted = self._guard.own_origin(request) + wanted
         source = self._guard.source_of(request)
@@ -75,7 +75,7 @@ class SingleSignOnRoutes:
         # A page instead of a redirect: in Chromium, `form-action 'self'` of the page with the form also
         # applies to redirects after it (CSP Level 3 §6.4.1).
         response = HTMLResponse(markup.onward(self._place, to.url))
-        name, domain, secure = cookie_kind(self._guard, request, _SUFFIX)
+        name, domain, secure = choose_cookie(self._guard, request, _SUFFIX)
         response.set_cookie(
             name,
             to.kept,
@@ -93,7 +93,7 @@ class SingleSignOnRoutes:
         barred = self._guard.check_source(source)
         if barred is not None:
             return self._refuse(request, barred)
-        name, _, _ = cookie_kind(self._guard, request, _SUFFIX)
+        name, _, _ = choose_cookie(self._guard, request, _SUFFIX)
         kept = request.cookies.get(name, "")
         query = request.url.query
         if len(query) > MOST_QUERY_CHARS:
@@ -112,7 +112,7 @@ class SingleSignOnRoutes:
     async def _log_out(self, request: Request) -> Response:
         """Serve a provider's POST (Back-Channel Logout 1.0 §2.5): its signature counts, not an Origin."""
         source = self._guard.source_of(request)
-        fields = self._guard.check_source(source) or await form_of(request)
+        fields = self._guard.check_source(source) or await read_form_fields(request)
         if isinstance(fields, Denial):
             denial: Denial | None = fields
         else:
@@ -122,11 +122,11 @@ class SingleSignOnRoutes:
             return Response(headers=_FRESH)
         self._guard.flow.deny(denial, web(source))
         error = {"error": "invalid_request", "error_description": denial.line}
-        return JSONResponse(error, status_of(denial.reason), headers=_FRESH)
+        return JSONResponse(error, choose_status(denial.reason), headers=_FRESH)
 
     def _forget(self, request: Request, response: Response) -> Response:
         """Delete the cookie, so that the sign-in cannot be finished twice."""
-        name, domain, secure = cookie_kind(self._guard, request, _SUFFIX)
+        name, domain, secure = choose_cookie(self._guard, request, _SUFFIX)
         response.delete_cookie(
             name, path="/", domain=domain, secure=secure, httponly=True, samesite="lax"
         )

@@ -6,7 +6,7 @@ from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.post import Answer, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.terminal.fields import Body, at_terminal, share_object
+from stagedoor.listeners.web.terminal.fields import Body, list_at_terminal, share_object
 from stagedoor.listeners.web.terminal.guests import MAX_SECRET_CHARS
 from stagedoor.listeners.web.terminal.remote_command import run_remote
 from stagedoor.listeners.web.terminal.requests import TerminalRequests
@@ -79,7 +79,7 @@ class Terminals:
                 {
                     "name": name,
                     "locked": "locked" in marks,
-                    "attached": at_terminal(present, grant.target, name),
+                    "attached": list_at_terminal(present, grant.target, name),
                 }
                 for name, *marks in terminals
             ],
@@ -93,7 +93,7 @@ class Terminals:
         present = await self._presence.list_present()
         if isinstance(present, Denial):
             return present
-        return {"attached": at_terminal(present, grant.target, str(body.get("terminal", "")))}
+        return {"attached": list_at_terminal(present, grant.target, str(body.get("terminal", "")))}
 
     async def _end(self, identity: Identity, body: Body, source: Source) -> Answer:
         granted = await self._requests.find_grant_at(identity, body, source)

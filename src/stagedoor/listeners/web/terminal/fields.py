@@ -14,7 +14,7 @@ Body = Mapping[str, Any]
 """The JSON object in a request's body."""
 
 
-def target_in(body: Body) -> Target | Denial:
+def read_target(body: Body) -> Target | Denial:
     """Return the app in `target`, written as for direct login or as for CONNECT."""
     name = body.get("target")
     if not isinstance(name, str):
@@ -22,12 +22,12 @@ def target_in(body: Body) -> Target | Denial:
     return parse_login(name) or parse_target(name)
 
 
-def terminal_in(body: Body) -> str | Denial:
+def read_terminal(body: Body) -> str | Denial:
     """Return the name of the terminal in `terminal`."""
-    return terminal_named(str(body.get("terminal", "")))
+    return check_terminal_name(str(body.get("terminal", "")))
 
 
-def terminal_named(name: str) -> str | Denial:
+def check_terminal_name(name: str) -> str | Denial:
     """Return `name` if it is a valid name of a terminal."""
     try:
         check_name(name)
@@ -36,18 +36,18 @@ def terminal_named(name: str) -> str | Denial:
     return name
 
 
-def at_terminal(
+def list_at_terminal(
     present: Sequence[PresenceEntry], target: Target, terminal: str
 ) -> list[dict[str, object]]:
     """Return the sessions at one terminal as JSON."""
     return [
-        person(entry)
+        describe_person(entry)
         for entry in present
         if entry.target == str(target) and entry.terminal == terminal
     ]
 
 
-def person(entry: PresenceEntry) -> dict[str, object]:
+def describe_person(entry: PresenceEntry) -> dict[str, object]:
     """Return a session at a terminal as JSON; `since` is seconds since the epoch."""
     return {
         "name": entry.name,

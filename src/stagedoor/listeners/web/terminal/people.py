@@ -33,7 +33,7 @@ Another gateway may have admitted the user just now, and the store is queried on
 """
 
 
-def admitted_numbers(
+def list_admitted_numbers(
     report: People, present: Sequence[PresenceEntry], before: Set[int]
 ) -> set[int]:
     """Return the numbers of those people in the holder's `report` that the gateways have admitted.
@@ -110,7 +110,7 @@ class PresenceNotifier:
 
     def _judge(self, report: People, present: Sequence[PresenceEntry]) -> People:
         now = self.now()
-        self._admitted = admitted_numbers(report, present, self._admitted)
+        self._admitted = list_admitted_numbers(report, present, self._admitted)
         doubted = {person.number for person in report.people} - self._admitted
         self._doubted = {number: self._doubted.get(number, now) for number in doubted}
         by_ssh = {number for number, at in self._doubted.items() if now - at >= DOUBT_S}
@@ -137,7 +137,7 @@ def restrict_hello(hello: Hello, guest: Guest) -> Hello | Denial:
     )
 
 
-def hello_for_holder(hello: Hello, grant: Grant) -> Hello:
+def make_holder_hello(hello: Hello, grant: Grant) -> Hello:
     """Return the first frame for the holder, with the attachment's owner in place of the ticket.
 
     The holder resumes an attachment only for the same owner: another user gets none, nor does the same

@@ -23,7 +23,7 @@ from stagedoor.recording.channel_audit import ChannelAudit
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.upstream.session import ShellSession
 from stagedoor.wire.oneline import one_line
-from stagedoor.wire.terminal.codec import FrameBuffer, decode, framed
+from stagedoor.wire.terminal.codec import FrameBuffer, decode, encode_framed
 from stagedoor.wire.terminal.frames import (
     Ack,
     Detach,
@@ -139,7 +139,7 @@ class TerminalRelay:
             return await self._fail(f"the shell runs no holder for terminals: {said}")
         try:
             with suppress(OSError):  # a holder that has exited already has printed why
-                process.stdin.write(framed(self.hello))
+                process.stdin.write(encode_framed(self.hello))
             down = asyncio.create_task(self._relay_input(process))
             up = asyncio.create_task(self._relay_output(process))
             errors = asyncio.create_task(self._read_errors(process))

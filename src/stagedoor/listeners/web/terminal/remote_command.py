@@ -18,7 +18,7 @@ from stagedoor.recording.channel_audit import ChannelRequest
 from stagedoor.upstream.command import CommandResult, run_command
 from stagedoor.upstream.connection import SAID_CHARS, hung_up
 from stagedoor.upstream.login import UnreachedError
-from stagedoor.upstream.session import SessionEndedError, shell_session
+from stagedoor.upstream.session import SessionEndedError, open_shell_session
 from stagedoor.wire.oneline import one_line
 
 COMMAND_S = 20.0
@@ -43,7 +43,7 @@ async def run_remote(
         return missing
     name = target.shell_name
     try:
-        async with shell_session(entered, access.upstream) as session:
+        async with open_shell_session(entered, access.upstream) as session:
             request = ChannelRequest("exec", shlex.join(["terminal", *arguments]))
             with session.channel(request) as channel:
                 async with asyncio.timeout(COMMAND_S):

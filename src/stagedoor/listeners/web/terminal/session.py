@@ -11,7 +11,7 @@ from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess, no_holder
 from stagedoor.listeners.web.terminal.people import (
     PresenceNotifier,
-    hello_for_holder,
+    make_holder_hello,
     restrict_hello,
 )
 from stagedoor.listeners.web.terminal.relay import LAST_WORDS_S, TerminalRelay
@@ -32,7 +32,7 @@ from stagedoor.upstream.session import (
     STOPPING,
     SessionEndedError,
     ShellSession,
-    shell_session,
+    open_shell_session,
 )
 from stagedoor.wire.terminal.frames import Hello, Mode, Notice, NoticeKind, Upstream
 
@@ -103,7 +103,7 @@ class TerminalSession:
             return missing.line
         arriving = asyncio.create_task(self._arrive(entered))
         try:
-            async with shell_session(entered, self._access.upstream, [_PTY]) as session:
+            async with open_shell_session(entered, self._access.upstream, [_PTY]) as session:
                 return await self._carry(session, holder, arriving)
         except UnreachedError as error:
             return str(error)
@@ -136,7 +136,7 @@ class TerminalSession:
             return why
         relay = TerminalRelay(
             self._wire,
-            hello_for_holder(self._hello, grant),
+            make_holder_hello(self._hello, grant),
             session,
             channel,
             self._room,

@@ -10,7 +10,7 @@ from typing import Any
 from stagedoor.model.cluster import Object
 from stagedoor.model.grant import Admission
 from stagedoor.model.target import Target
-from stagedoor.shells.authorized import authorized_keys, authorized_principals, ending_by
+from stagedoor.shells.authorized import end_by, render_authorized_keys, render_authorized_principals
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings, kind_of
 from stagedoor.shells.kubernetes.derive.kit import PACKAGES_PATH
 from stagedoor.shells.kubernetes.duration import show_duration
@@ -127,16 +127,16 @@ def config_map(
 
 def keys(admissions: Iterable[Admission], until: float) -> dict[str, dict[str, str]]:
     """Return the `data` and `binaryData` of the ConfigMap that decide who may log in, `KEYS_END` included."""
-    admitted = ending_by(admissions, until)
+    admitted = end_by(admissions, until)
     # The time is 0, so that the list does not change while its serials stay the same.
     revoked = encode_revoked_serials(
         b"", chain.from_iterable(admission.revoked for admission in admitted), 0
     )
     return {
         "data": {
-            "authorized_principals": authorized_principals(admitted),
+            "authorized_principals": render_authorized_principals(admitted),
             # sshd checks certificates with the file of principals and the user CAs, so no CA has a line here.
-            "authorized_keys": authorized_keys(admitted, ()),
+            "authorized_keys": render_authorized_keys(admitted, ()),
             KEYS_END: show_time(until),
         },
         "binaryData": {REVOKED: b64encode(revoked).decode("ascii")},

@@ -12,8 +12,8 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
-from stagedoor.model.hostname import SUBDOMAIN, valid_subdomain
-from stagedoor.model.target import valid_label
+from stagedoor.model.hostname import SUBDOMAIN, is_valid_subdomain
+from stagedoor.model.target import is_valid_label
 from stagedoor.shells.kubernetes.derive.images import parse_reference
 from stagedoor.shells.kubernetes.duration import parse_duration, parse_quantity, show_duration
 
@@ -58,7 +58,7 @@ def boolean(text: str) -> bool:
 
 def label(text: str) -> str:
     """Read the name of a container (RFC 1123 label)."""
-    if not valid_label(text):
+    if not is_valid_label(text):
         raise WrongValueError(
             f"{show(text)} is no container's name; allowed: a-z, 0-9 and - inside, 63 at most"
         )
@@ -226,7 +226,7 @@ def container_names(text: str) -> tuple[str, ...]:
         return (ALL,) if text == "all" else ()
     names = _list(text)
     for name in names:
-        if not valid_label(name):
+        if not is_valid_label(name):
             raise WrongValueError(
                 f"{show(name)} is no container's name; allowed: none, all, or names such as one, two"
             )
@@ -250,7 +250,7 @@ def host_aliases(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         if not names:
             raise WrongValueError(f"{address} has no name; {allowed}")
         for name in names:
-            if not valid_subdomain(name):
+            if not is_valid_subdomain(name):
                 raise WrongValueError(f"{show(name)} is no host's name; {allowed}")
         aliases.append((address, tuple(names)))
     if not aliases:

@@ -10,7 +10,7 @@ from sys import intern
 from typing import Any
 
 from stagedoor.model.cluster import ClusterError, Kind, Object
-from stagedoor.model.target import valid_app
+from stagedoor.model.target import is_valid_app
 from stagedoor.shells.kubernetes.derive.annotations import is_offered
 from stagedoor.shells.kubernetes.derive.objects import time_of
 from stagedoor.shells.kubernetes.live.access import WriteAccess
@@ -36,7 +36,7 @@ APPS = f"{OPT_IN}=true,!{SHELL_OF}"
 
 def offers_shell(item: Object) -> bool:
     """Return whether a Deployment or StatefulSet is an app that offers a shell under a valid name."""
-    is_named = valid_app(str(item["metadata"]["name"]))
+    is_named = is_valid_app(str(item["metadata"]["name"]))
     return is_named and shell_of(item) is None and is_offered(item)
 
 
