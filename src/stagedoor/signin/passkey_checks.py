@@ -1,6 +1,5 @@
 """Proofs by a passkey: that a user who is signed in is present (a step-up), or to sign in. Audited."""
 
-import math
 from collections.abc import Callable
 
 from stagedoor.admin.asking import ask
@@ -19,8 +18,8 @@ from stagedoor.model.errors import RefusedError
 from stagedoor.model.identity import Identity
 from stagedoor.model.passkey import Challenge, ChallengeKind, PasskeyRecord, RelyingParty
 from stagedoor.model.pending_step_up import OVER, PendingStepUp, is_open
-from stagedoor.model.rate import Rate, SiteRates
-from stagedoor.model.source import Source, find_source_network
+from stagedoor.model.rate import Rate
+from stagedoor.model.source import Source
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.passkey_challenges import (
     create_challenge,
@@ -28,6 +27,7 @@ from stagedoor.signin.passkey_challenges import (
     take_challenge,
 )
 from stagedoor.signin.passkeys import Answer, Options, list_passkeys
+from stagedoor.signin.source_limit import SourceLimit
 from stagedoor.store.database import Transaction
 from stagedoor.store.sign_in import passes, step_ups
 from stagedoor.store.sign_in import passkeys as stored
@@ -46,7 +46,8 @@ class PasskeyChecks:
 
     def __init__(self, context: SignInContext) -> None:
         self._context = context
-        self._beginnings = SiteRates(BEGINNINGS)
+        complaint = "too many sign-ins by a passkey come from your {}"
+        self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
 
     # Step-up.
 
@@ -155,12 +156,8 @@ class PasskeyChecks:
 
     async def begin_sign_in(self, rp: RelyingParty, source: Source) -> Options | Denial:
         """Return the options with which a browser signs in a user who is not known yet."""
-        network, now = find_source_network(source.address), self._context.now()
-        if self._beginnings.take(network, now) is None:
-            whose = self._beginnings.waiting_scope(network, now)
-            wait_s = math.ceil(self._beginnings.wait_s(network, now))
-            why = f"too many sign-ins by a passkey come from your {whose}; try again in {wait_s} s"
-            return Denial(Reason.THROTTLED, why, wait_s)
+        if (denial := self._beginnings.take(source)) is not None:
+            return denial
         challenge = await create_challenge_for_stranger(self._context)
         return (
             challenge
@@ -174,7 +171,7 @@ class PasskeyChecks:
         """Return the user's identity, if the answer is right and the user has a password here."""
         identity = await ask(self._sign_in, rp, answer)
         if not isinstance(identity, Denial):
-            self._beginnings.give_back(find_source_network(source.address))
+            self._beginnings.give_back(source)
         return identity
 
     def _sign_in(self, rp: RelyingParty, answer: Answer) -> Identity | Denial:

@@ -27,7 +27,7 @@ class ProviderLogout:
         """Create the service. `clients` has a client for each provider, by the provider's name."""
         self._context = context
         self._clients = clients
-        complaint = "too many logout tokens from your address did not succeed"
+        complaint = "too many logout tokens from your {} did not succeed"
         self._attempts = SourceLimit(ATTEMPTS, complaint, context.now)
 
     async def log_out(self, token: str, source: Source) -> Denial | None:

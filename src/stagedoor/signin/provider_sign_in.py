@@ -101,7 +101,7 @@ class ProviderSignIns:
         self._random = random
         self._accounts = ProviderAccounts(context, apps)
         # Without it an attacker could make the gateway send requests to the providers without end.
-        complaint = "too many sign-ins from your address did not succeed"
+        complaint = "too many sign-ins from your {} did not succeed"
         self._attempts = SourceLimit(ATTEMPTS, complaint, context.now)
         self.log_out = ProviderLogout(context, clients).log_out
         self._providers = {provider.name: provider for provider in context.settings.sso}

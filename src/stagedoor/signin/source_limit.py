@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.rate import Rate, SourceRates
+from stagedoor.model.rate import Rate, SiteRates
 from stagedoor.model.source import Source, find_source_network
 
 ATTEMPTS = Rate(burst=50, interval_s=3.0)
@@ -13,13 +13,13 @@ that succeeds is given back, so the many jobs of a CI behind one address are not
 
 
 class SourceLimit:
-    """A rate for each source network. Belongs to one event loop.
+    """A rate for each source network, and for its site (`SiteRates`). Belongs to one event loop.
 
-    `complaint` is the beginning of the refusal, such as `too many logins come from your address`.
+    `complaint` begins the refusal, such as `too many logins come from your {}`: the address, or the network.
     """
 
     def __init__(self, rate: Rate, complaint: str, now: Callable[[], float]) -> None:
-        self._rates = SourceRates(rate)
+        self._rates = SiteRates(rate)
         self._complaint = complaint
         self._now = now
 
@@ -29,7 +29,8 @@ class SourceLimit:
         if self._rates.take(network, now) is not None:
             return None
         wait_s = math.ceil(self._rates.wait_s(network, now))
-        why = f"{self._complaint}; try again in {wait_s} s"
+        whose = self._rates.waiting_scope(network, now)
+        why = f"{self._complaint.format(whose)}; try again in {wait_s} s"
         return Denial(Reason.THROTTLED, why, wait_s)
 
     def give_back(self, source: Source) -> None:

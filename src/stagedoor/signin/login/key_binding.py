@@ -34,7 +34,7 @@ class KeyBinding:
 
     def __init__(self, context: SignInContext) -> None:
         self._context = context
-        complaint = "too many unknown keys come from your address"
+        complaint = "too many unknown keys come from your {}"
         self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
         self._waiting: dict[str, asyncio.Future[PendingLogin | Denial]] = {}
         self._watching: asyncio.Task[None] | None = None

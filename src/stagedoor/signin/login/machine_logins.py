@@ -59,7 +59,7 @@ class MachineLoginService:
         self._certificates = certificates
         self._refused = refused
         self._tokens = MachineTokens(context.settings.machines, context.now)
-        complaint = "too many tokens from your address were refused"
+        complaint = "too many tokens from your {} were refused"
         self._attempts = SourceLimit(ATTEMPTS, complaint, context.now)
         self._of_rules = SourceRates(OF_A_RULE)
 

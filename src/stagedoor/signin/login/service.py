@@ -84,7 +84,7 @@ class LoginService:
         self._passes = passes
         self._certificates = certificates
         self._refused = refused
-        complaint = "too many logins come from your address"
+        complaint = "too many logins come from your {}"
         self._beginnings = SourceLimit(BEGINNINGS, complaint, context.now)
         self._questions = SourceLimit(QUESTIONS, complaint, context.now)
 
