@@ -105,8 +105,19 @@ class PassService:
 
     async def check_session(self, secret: str) -> Identity | Denial:
         """Return the identity of the session with that secret, if it is still valid."""
+        valid = await self.find_session(secret)
+        return valid if isinstance(valid, Denial) else valid[1]
+
+    async def find_session(self, secret: str) -> tuple[WebSession, Identity] | Denial:
+        """Return the session with that secret and its identity, if it is still valid."""
         session = await ask(passes.find, self._context.database, WebSession, secret)
-        return session if isinstance(session, Denial) else await self.identity_of(session)
+        if isinstance(session, Denial):
+            return session
+        identity = await self.identity_of(session)
+        if isinstance(identity, Denial):
+            return identity
+        assert session is not None, "an unknown session has no identity"
+        return session, identity
 
     async def use_ticket(self, secret: str) -> tuple[Identity, TicketPurpose] | Denial:
         """Use up a ticket. Return its identity, and what it opens."""
@@ -153,22 +164,12 @@ class PassService:
 
         return await ask(end)
 
-    async def read_session(self, secret: str, *, used: bool) -> WebSession | Denial:
-        """Return the active session with that secret; with `used`, move its end as the settings allow.
-
-        `check_session` checks whether the policy still accepts its identity.
-        """
-
-        def read() -> WebSession | None:
-            session = passes.find(self._context.database, WebSession, secret)
-            if session is None or session.expires_at <= self._context.now():
-                return None
-            return self.extend(session) if used else session
-
-        session = await ask(read)
-        if session is None:
+    async def use_session(self, session: WebSession) -> WebSession | Denial:
+        """Move the end of a session that was just used, as the settings allow. Return it as it is now."""
+        used = await ask(self.extend, session)
+        if used is None:
             return Denial(Reason.CREDENTIAL_WRONG, f"your sign-in is over; {SIGN_IN_AGAIN}")
-        return session
+        return used
 
     def extend(self, used: UsedSignIn) -> UsedSignIn | None:
         """Move the end of a sign-in that was just used, as the settings allow, or store its use. It blocks.

@@ -118,14 +118,14 @@ class Pages:
             # Browsers do not send a SameSite=Strict cookie when a link on another site is followed. This
             # page loads the address again, which is a same-origin request with the cookie.
             return HTMLResponse(self._place.page("again.html"))
-        identity = None if secret is None else await self._passes.check_session(secret)
-        if isinstance(identity, Identity):
+        valid = None if secret is None else await self._passes.find_session(secret)
+        if isinstance(valid, tuple):
+            session, identity = valid
             self._guard.accept_proof(request, identity)
-            assert secret is not None, "the identity comes from it"
-            await self._passes.read_session(secret, used=True)
+            await self._passes.use_session(session)
             return identity
-        if identity is not None and identity.reason is not Reason.CREDENTIAL_WRONG:
-            return self.message("Not now", identity.line, status_of(identity.reason))
+        if valid is not None and valid.reason is not Reason.CREDENTIAL_WRONG:
+            return self.message("Not now", valid.line, choose_status(valid.reason))
         wanted = urlencode({"next": _back_to(request, self._home_path)})
         return RedirectResponse(f"{self._place.path}/sign-in?{wanted}", SEE_OTHER)
 

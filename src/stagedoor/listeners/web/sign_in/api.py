@@ -47,13 +47,16 @@ class SignInApi:
         fields, secret = call
         if secret is None:
             return _over("you are not signed in in this browser; sign in again")
-        identity = self._guard.accept_proof(request, await self._passes.check_session(secret))
-        if isinstance(identity, Denial):
-            over = identity.reason is Reason.CREDENTIAL_WRONG
-            return _over(identity.line) if over else self._refused(request, identity)
-        session = await self._passes.read_session(secret, used=fields.get("used") is True)
-        if isinstance(session, Denial):
-            return self._refused(request, session)
+        valid = self._guard.accept_proof(request, await self._passes.find_session(secret))
+        if isinstance(valid, Denial):
+            over = valid.reason is Reason.CREDENTIAL_WRONG
+            return _over(valid.line) if over else self._refused(request, valid)
+        session, identity = valid
+        if fields.get("used") is True:
+            used = await self._passes.use_session(session)
+            if isinstance(used, Denial):
+                return self._refused(request, used)
+            session = used
         by_provider = identity.method is Method.SSO
         return _answer(
             session, self._guard.flow.now(), identity.credential_id if by_provider else None
@@ -75,10 +78,10 @@ class SignInApi:
         new_secret = await start_session(self._passes, self._guard, request, identity, before)
         if isinstance(new_secret, Denial):
             return self._refused(request, new_secret)
-        session = await self._passes.read_session(new_secret, used=False)
-        if isinstance(session, Denial):
-            return self._refused(request, session)
-        response = _answer(session, self._guard.flow.now())
+        valid = await self._passes.find_session(new_secret)
+        if isinstance(valid, Denial):
+            return self._refused(request, valid)
+        response = _answer(valid[0], self._guard.flow.now())
         set_cookie(response, new_secret, self._guard, request)
         return response
 
