@@ -51,16 +51,16 @@ class SessionContext(Protocol):
     terminals: str
     tmux: str
 
-    def opened(self, session: "Session") -> None:
+    def opened(self, session: "LocalSession") -> None:
         """Record a new session."""
         ...
 
-    def closed(self, session: "Session") -> None:
+    def closed(self, session: "LocalSession") -> None:
         """Record the end of a session."""
         ...
 
 
-class Session(asyncssh.SSHServerSession[bytes]):
+class LocalSession(asyncssh.SSHServerSession[bytes]):
     """One session: the child has real descriptors, both pumps have backpressure, and its exit is reported."""
 
     def __init__(self, context: SessionContext) -> None:

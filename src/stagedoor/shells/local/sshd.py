@@ -16,7 +16,7 @@ from stagedoor.model.certificate import SIGN_IN_KEY_ID
 from stagedoor.shells.authorized import in_force
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.process import Children, LocalAccount
-from stagedoor.shells.local.session import Session
+from stagedoor.shells.local.session import LocalSession
 from stagedoor.shells.local.settings import Order
 from stagedoor.shells.local.shell_folder import ShellFolder
 from stagedoor.wire.ssh.certificate import parse_certificate
@@ -54,7 +54,7 @@ class Sshd:
         self._order = order
         self._place = place
         self._acceptor: asyncssh.SSHAcceptor | None = None
-        self._sessions: set[Session] = set()
+        self._sessions: set[LocalSession] = set()
         self._logins: set[LocalServer] = set()
         self._idle_since = time.time()
         self._draining = False
@@ -170,11 +170,11 @@ class Sshd:
         """Return whether new sessions are refused."""
         return self._draining
 
-    def opened(self, session: Session) -> None:
+    def opened(self, session: LocalSession) -> None:
         """Record a new session."""
         self._sessions.add(session)
 
-    def closed(self, session: Session) -> None:
+    def closed(self, session: LocalSession) -> None:
         """Record the end of a session."""
         self._sessions.discard(session)
         self._changed.set()
@@ -234,13 +234,13 @@ class LocalServer(asyncssh.SSHServer):
         """Return True, also without any valid key, so that the client gets the usual refusal."""
         return True
 
-    async def session_requested(self) -> Session:
+    async def session_requested(self) -> LocalSession:
         """Return a session once earlier remote forwards listen, as in sshd: its command may use them."""
         while self._opening:
             await asyncio.wait(self._opening)
         if self._sshd.draining:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "this shell is stopping")
-        return Session(self._sshd)
+        return LocalSession(self._sshd)
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
