@@ -10,9 +10,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.shells.local import LocalShell
 from stagedoor.shells.local.terminal import Terminal, with_modes
 from tests.fixtures.laptop import Ssh
 from tests.fixtures.terminal import Console, console
+from tests.shells.host import ShellHost, running
 from tests.waiting import wait_until
 
 
@@ -43,6 +45,16 @@ def test_the_size_is_right_before_the_first_program_runs_and_follows_the_window(
         person.matches(rb"40 111\r\nready")
         person.resize(132, 50)
         person.matches(rb"changed\r\n50 132")
+
+
+def test_sh_finds_the_program_for_files_whatever_its_path(host: ShellHost) -> None:
+    """Debian's /etc/profile sets a PATH of its own for each login shell."""
+    with (
+        running(host, LocalShell("app01", login_shell="/bin/sh")) as (_, shell),
+        at_terminal(host.config(shell)) as person,
+    ):
+        person.type(b"PATH=/usr/bin:/bin\nstagedoor-get /nowhere/none\n")
+        person.matches(rb"stagedoor-get: there is no /nowhere/none")
 
 
 def test_an_interactive_login_shell_has_job_control_and_control_c(config: Path) -> None:

@@ -10,6 +10,9 @@ _OWN = Path(__file__).with_name("bin")
 """The folder with Stagedoor's own program, `stagedoor-get`. It is last in PATH, so that it hides no other."""
 _FUNCTION = {"BASH_FUNC_stagedoor-get%%": f'() {{ {shlex.quote(f"{_OWN}/stagedoor-get")} "$@"; }}'}
 """The same program as an exported function of bash, which stays when /etc/profile sets another PATH."""
+_ALIAS = {"ENV": f"{_OWN}/interactive.sh"}
+"""The same as an alias of a POSIX shell."""
+_POSIX_SHELLS = ("ash", "dash", "ksh", "mksh", "sh")
 _PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{_OWN}"
 
 
@@ -25,9 +28,10 @@ def describe_account(account: LocalAccount, shell: str) -> dict[str, str]:
 
 
 def describe_app(settings: LocalShell, shell: str) -> dict[str, str]:
-    """Return the app's variables, which win over all others."""
-    function = _FUNCTION if shell.rpartition("/")[2] == "bash" else {}
-    return {**function, **settings.env}
+    """Return the app's variables, which win over all others, after those that find `stagedoor-get`."""
+    name = shell.rpartition("/")[2]
+    own = _FUNCTION if name == "bash" else _ALIAS if name in _POSIX_SHELLS else {}
+    return {**own, **settings.env}
 
 
 def drop_nul(variables: dict[str, str]) -> dict[str, str]:
