@@ -55,12 +55,16 @@ class LocalClosedError(Exception):
 
 
 class Local:
-    """The end towards ssh: two pipes, or one socket for both directions."""
+    """The end towards ssh: two pipes, or one socket for both directions.
+
+    `heard` is the first bytes that came through the tunnel, a little more than `HEARD` at most.
+    """
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         import stat
 
         self.read_fd, self.write_fd = read_fd, write_fd
+        self.heard = b""
         self.restore: list[int] = []
         kinds = {fd: os.fstat(fd).st_mode for fd in (read_fd, write_fd)}
         self.is_socket = stat.S_ISSOCK(kinds[write_fd])
@@ -90,11 +94,14 @@ class Local:
     def send(self, view: memoryview) -> int:
         """Send bytes to ssh; return how many were taken. Raises LocalClosedError."""
         try:
-            return os.write(self.write_fd, view)
+            count = os.write(self.write_fd, view)
         except BlockingIOError:
             raise
         except OSError:
             raise LocalClosedError from None
+        if len(self.heard) <= HEARD:
+            self.heard += bytes(view[: min(count, HEARD + 1)])
+        return count
 
     def flush(self) -> None:
         """Do nothing: nothing is buffered."""
@@ -117,22 +124,6 @@ class Local:
     def is_gone(self) -> bool:
         """Return True if ssh no longer reads."""
         return ready(self.write_fd, 0, 0.0)
-
-
-class PrefaceReader:
-    """A reader of the wire that keeps the first bytes that came through the tunnel."""
-
-    def __init__(self, wire: TcpWire) -> None:
-        self.wire = wire
-        self.read_fd = wire.read_fd
-        self.heard = b""
-
-    def recv(self, limit: int) -> bytes:
-        """Return received bytes; none at the end."""
-        data = self.wire.recv(limit)
-        if len(self.heard) <= HEARD:
-            self.heard += data[: HEARD + 1]
-        return data
 
 
 def carry(source: ReadEnd, sink: WriteEnd) -> Iterator[tuple[int, int] | None]:
@@ -206,15 +197,14 @@ def pump(source: ReadEnd, sink: WriteEnd, local: Local) -> None:
 def relay(wire: TcpWire, local: Local) -> int:
     """Relay between the gateway and ssh to the end; return the exit code. Raises TunnelError."""
     start = time.monotonic()
-    preface = PrefaceReader(wire)
     lost = None
     try:
-        pump(preface, wire, local)
+        pump(wire, wire, local)
     except OSError as error:
         lost = error
     finally:
         local.close()
-    check_preface(wire.awaited, preface.heard)
+    check_preface(wire.awaited, local.heard)
     if lost is not None:
         after_s = time.monotonic() - start
         reason = lost.strerror or str(lost)

@@ -26,7 +26,7 @@ from stagedoor.laptop.tunnel.errors import (
     clean,
     show,
 )
-from stagedoor.laptop.tunnel.relay import GONE_TIMEOUT_S, HEARD, LocalClosedError, check_preface
+from stagedoor.laptop.tunnel.relay import GONE_TIMEOUT_S, LocalClosedError, check_preface
 from stagedoor.wire.tunnel.frames import StreamError
 from stagedoor.wire.tunnel.stream import Stream
 
@@ -64,8 +64,6 @@ class ResumableTunnel:
         self.key = key
         self.local = local
         self.stream = Stream(watches=True)
-        self.heard = b""
-        """The first bytes that came through the tunnel."""
         self.gone_at: float | None = None
         """Since when ssh has not read any more or has hung up, or None."""
         self.woken_fd = -1
@@ -96,7 +94,7 @@ class ResumableTunnel:
         finally:
             self.title.restore()
             self.local.close()
-        check_preface(name, self.heard)
+        check_preface(name, self.local.heard)
         if self.stream.ended is not None and self.stream.ended[0]:
             raise TunnelError(
                 LOST, f"the session in {clean(name)} has ended: {clean(self.stream.ended[1])}"
@@ -190,8 +188,6 @@ class ResumableTunnel:
         try:
             while stream.deliverable and self.gone_at is None:
                 count = local.send(memoryview(bytes(stream.deliverable[:READ_BYTES])))
-                if len(self.heard) <= HEARD:
-                    self.heard += bytes(stream.deliverable[: min(count, HEARD)])
                 stream.delivered(count, now)
             if stream.end_is_deliverable:
                 local.end()
