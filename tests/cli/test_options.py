@@ -17,7 +17,7 @@ from stagedoor.cli.app import stagedoor as root
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import OPTIONS, login_name
-from tests.client.scripted_gateway import ScriptedGateway, echoing, refusing
+from tests.laptop.scripted_gateway import ScriptedGateway, echoing, refusing
 from tests.net.peers import write_certificate
 
 SOURCES = Path(stagedoor.__file__).parent

@@ -13,10 +13,10 @@ import asyncssh
 import pytest
 
 from stagedoor.laptop.tunnel import errors
-from tests.client.conftest import TUNNEL
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, static
 from tests.fixtures.laptop import Laptop, open_laptop
 from tests.fixtures.terminal import WebTerminal, ticket
+from tests.laptop.conftest import TUNNEL
 from tests.ssh import newest
 from tests.ssh.test_direct_sshd import SSHD, Sshd
 from tests.waiting import BOUND_S, wait_until

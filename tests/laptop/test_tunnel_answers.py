@@ -16,8 +16,8 @@ from stagedoor.laptop.tunnel.address import corporate_proxy, join_authority, par
 from stagedoor.laptop.tunnel.enter import warn_of_end
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
-from tests.client.conftest import PATIENCE_S, TUNNEL, Tunnel
-from tests.client.scripted_gateway import (
+from tests.laptop.conftest import PATIENCE_S, TUNNEL, Tunnel
+from tests.laptop.scripted_gateway import (
     OPENED,
     ScriptedGateway,
     answering,

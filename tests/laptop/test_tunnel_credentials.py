@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from stagedoor.laptop.tunnel import errors
-from tests.client.conftest import PATIENCE_S, TUNNEL, Tunnel
-from tests.client.scripted_gateway import ScriptedGateway, answering, echoing, refusing
+from tests.laptop.conftest import PATIENCE_S, TUNNEL, Tunnel
+from tests.laptop.scripted_gateway import ScriptedGateway, answering, echoing, refusing
 
 WRONG = refusing(407, "name or password is wrong", 'Proxy-Authenticate: Basic realm="Stagedoor"')
 

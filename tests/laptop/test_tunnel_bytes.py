@@ -30,8 +30,8 @@ from stagedoor.laptop.tunnel.help import render_help
 from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.laptop.tunnel.options import OPTIONS, Options, parse_argv
 from stagedoor.laptop.tunnel.wire import TcpWire
-from tests.client.conftest import PATIENCE_S, TUNNEL, Tunnel
-from tests.client.scripted_gateway import (
+from tests.laptop.conftest import PATIENCE_S, TUNNEL, Tunnel
+from tests.laptop.scripted_gateway import (
     OPENED,
     ScriptedGateway,
     answering,

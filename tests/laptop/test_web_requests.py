@@ -8,7 +8,7 @@ from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import BODY_LIMIT, WebConnection
-from tests.client.scripted_gateway import Script, ScriptedGateway, answering
+from tests.laptop.scripted_gateway import Script, ScriptedGateway, answering
 
 BODY = b'{"target": "app01"}'
 

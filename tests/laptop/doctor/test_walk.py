@@ -22,9 +22,9 @@ from stagedoor.laptop.doctor.walk import SshProgram
 from stagedoor.laptop.tunnel.options import Options
 from stagedoor.laptop.web import WebConnection
 from stagedoor.wire.finding import Level, Result
-from tests.client.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, local
 from tests.fixtures.laptop import new_key, open_laptop, write_ssh_config
+from tests.laptop.scripted_gateway import OPENED, ScriptedGateway, answering, refusing
 from tests.net.peers import write_certificate
 
 TOKEN = "sdt_a-token-that-nobody-may-see"

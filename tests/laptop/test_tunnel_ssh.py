@@ -16,7 +16,7 @@ import pytest
 from stagedoor.client import sshconfig
 from stagedoor.laptop.tunnel.onefile import build_tunnel_file
 from stagedoor.model.target import Target
-from tests.client.scripted_gateway import OPENED, ScriptedGateway, refusing
+from tests.laptop.scripted_gateway import OPENED, ScriptedGateway, refusing
 from tests.openssh import KEX
 from tests.pace import allow
 
