@@ -11,7 +11,7 @@ import stat
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -72,17 +72,13 @@ def make_backup(
             "owner": _owner(settings.data_dir),
             "outside": [str(path) for path in outside],
         }
-        fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
-                _add_bytes(tar, MANIFEST, json.dumps(manifest).encode(), now)
-                tar.add(dumped, STORE)
-                if settings_file is not None and settings_file.exists():
-                    tar.add(settings_file.resolve(), SETTINGS)
-                for folder in FOLDERS if recordings else ("keys",):
-                    _add_folder(tar, settings.data_dir, folder)
-            file.flush()
-            os.fsync(file.fileno())
+        with _create_archive(draft) as tar:
+            _add_bytes(tar, MANIFEST, json.dumps(manifest).encode(), now)
+            tar.add(dumped, STORE)
+            if settings_file is not None and settings_file.exists():
+                tar.add(settings_file.resolve(), SETTINGS)
+            for folder in FOLDERS if recordings else ("keys",):
+                _add_folder(tar, settings.data_dir, folder)
         os.link(draft, into)  # never replaces a file
     except FileExistsError:
         raise ConflictError(f"there is a file {into}; name another") from None
@@ -92,6 +88,17 @@ def make_backup(
         draft.unlink(missing_ok=True)
         dumped.unlink(missing_ok=True)
     return Backup(into, outside)
+
+
+@contextmanager
+def _create_archive(path: Path) -> Iterator[tarfile.TarFile]:
+    """Create an archive with mode 0600, which survives a power cut after the block. Raises OSError."""
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+            yield tar
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _owner(folder: Path) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from stagedoor.demo.clients import write_private_file
 from stagedoor.model.errors import StagedoorError
 
 PACKAGE = "oidc-provider@9"
@@ -60,13 +61,12 @@ async def run_provider(folder: Path, host: str) -> AsyncIterator[DemoProvider]:
     await _install(env, *install)
     web_port, port = _free_port(host), _free_port(host)
     redirect_uri, issuer = f"http://{host}:{web_port}/sign-in/sso", f"http://{host}:{port}"
-    secret, secret_file = secrets.token_urlsafe(24), home / "secret"
-    secret_file.touch(mode=0o600)
-    secret_file.write_text(secret, encoding="utf-8")
+    secret = secrets.token_urlsafe(24)
+    secret_file = write_private_file(home / "secret", secret)
     given = {"issuer": issuer, "port": port, "client_id": "stagedoor", "client_secret": secret}
-    config = home / "provider.json"
-    config.touch(mode=0o600)
-    config.write_text(json.dumps(given | {"redirect_uri": redirect_uri}), encoding="utf-8")
+    config = write_private_file(
+        home / "provider.json", json.dumps(given | {"redirect_uri": redirect_uri})
+    )
     process = await asyncio.create_subprocess_exec(
         node,
         str(home / "provider.mjs"),

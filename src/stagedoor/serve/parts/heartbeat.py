@@ -55,15 +55,20 @@ def start_heartbeat(
         on_reclaimed=on_reclaimed,
         on_problem=lambda problem: on_problem("heartbeat", problem),
         on_mismatch=on_mismatch,
-        marks={
-            "keys.user_ca_file": _fingerprint(read_user_ca(settings)),
-            "keys.host_ca_file": _fingerprint(read_host_ca(settings)),
-            "keys.principal_prefix": settings.keys.principal_prefix or "",
-        },
+        marks=_make_marks(settings),
     )
     heartbeat.announce()
     heartbeat.start()
     return heartbeat
+
+
+def _make_marks(settings: Settings) -> dict[str, str]:
+    """Return the values that all gateways on a store have in common, by setting. Raises StagedoorError."""
+    return {
+        "keys.user_ca_file": _fingerprint(read_user_ca(settings)),
+        "keys.host_ca_file": _fingerprint(read_host_ca(settings)),
+        "keys.principal_prefix": settings.keys.principal_prefix or "",
+    }
 
 
 def _fingerprint(line: str) -> str:

@@ -162,17 +162,13 @@ def _encode(frame: Frame) -> bytes:
                 + _text(frame.attachment)
             )
         case Hello():
-            return (
-                bytes([FrameKind.HELLO, frame.mode])
-                + _U32.pack(frame.features)
-                + _SEEN.pack(frame.seen)
-                + _size(frame.size)
-                + b"".join(
-                    _text(text)
-                    for text in (frame.ticket, frame.terminal, frame.attachment, frame.term,
-                                 frame.lang, frame.command)
-                )
-            )  # fmt: skip
+            return _hello_bytes(frame)
+
+
+def _hello_bytes(frame: Hello) -> bytes:
+    head = bytes([FrameKind.HELLO, frame.mode]) + _U32.pack(frame.features) + _SEEN.pack(frame.seen)
+    texts = (frame.ticket, frame.terminal, frame.attachment, frame.term, frame.lang, frame.command)
+    return head + _size(frame.size) + b"".join(_text(text) for text in texts)
 
 
 def _people_bytes(frame: People) -> bytes:

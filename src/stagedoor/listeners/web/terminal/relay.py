@@ -265,6 +265,10 @@ class TerminalRelay:
         await process.wait_closed()
         if gone or self.exit or process.exit_status == 0:
             return End.CLOSED, ""
+        return await self._explain_exit(process)
+
+    async def _explain_exit(self, process: "asyncssh.SSHClientProcess[bytes]") -> tuple[End, str]:
+        """Send the client why the holder has failed, and return the session's end."""
         if process.exit_status == NOT_THERE:
             why = f"the terminal {self.hello.terminal} is not there any more"
             with suppress(ClientClosedError):
