@@ -133,7 +133,7 @@ async def test_no_other_pass_sets_a_password_and_it_is_no_other_pass(office: Off
     }
     for kind, more in others.items():
         assert passes.use_up(office.database, kind, secret) is None
-        other = passes.new_secret()
+        other = passes.make_secret()
         passes.issue(office.database, kind(id=pass_id(other), **fields, **more), 0.0)  # type: ignore[arg-type]
         assert isinstance(await office.web.accept_invitation(other, PASSWORD), Denial)
     for guess in ("", "x", secret[:-1], secret + "x", "\udc80"):

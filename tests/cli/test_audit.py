@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from stagedoor.admin.service import AdminService, account
+from stagedoor.admin.service import AdminService, find_account
 from stagedoor.model.errors import NotFoundError, StagedoorError
 from stagedoor.store.journal import StoreJournal
 from tests.audit.receivers import http_server
@@ -40,7 +40,7 @@ def test_every_change_says_who_did_what_and_no_secret(alice: Desk) -> None:
         "grant.remove",
         "user.remove",
     ]
-    assert {e["identity"] for e in lines} == {account()}
+    assert {e["identity"] for e in lines} == {find_account()}
     text = alice.out("audit") + alice.out("audit", "--json")
     for secret in ("correct horse", token, "$argon2id"):
         assert secret not in text
@@ -49,9 +49,9 @@ def test_every_change_says_who_did_what_and_no_secret(alice: Desk) -> None:
 def test_root_by_sudo_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_USER", "carol")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert account().startswith("root(carol)@")
+    assert find_account().startswith("root(carol)@")
     monkeypatch.setenv("SUDO_USER", "x\x1b[2J")
-    assert account().startswith("root@")
+    assert find_account().startswith("root@")
 
 
 def test_the_audit_is_read_by_session_user_time_and_count(

@@ -16,7 +16,7 @@ import stagedoor
 from stagedoor.cli.app import stagedoor as root
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.tunnel.errors import TunnelError
-from stagedoor.laptop.tunnel.options import OPTIONS, login_name
+from stagedoor.laptop.tunnel.options import OPTIONS, find_login_name
 from tests.laptop.scripted_gateway import ScriptedGateway, echoing, refusing
 from tests.net.peers import write_certificate
 
@@ -222,4 +222,4 @@ def test_one_without_a_name_on_the_machine_can_say_it(monkeypatch: pytest.Monkey
     assert said_at_login("https://gw.example").endswith("set STAGEDOOR_USER=NAME")
     monkeypatch.setenv("STAGEDOOR_USER", "anna")
     assert GatewayWeb("https://gw.example").options.user == "anna"
-    assert login_name({"STAGEDOOR_USER": "anna"}) == "anna"
+    assert find_login_name({"STAGEDOOR_USER": "anna"}) == "anna"

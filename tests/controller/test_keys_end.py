@@ -12,7 +12,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission
 from stagedoor.model.shell import Shell
 from stagedoor.model.units import HOUR_S, MINUTE_S
-from stagedoor.shells.authorized import KEYS_LEASE_S, in_force
+from stagedoor.shells.authorized import KEYS_LEASE_S, drop_expired
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.wire.ssh.krl import encode_revoked_serials
@@ -26,8 +26,8 @@ CONFIG = (Kind.CONFIG_MAP, "apps", "app01-ssh")
 def good(it: Story) -> set[str]:
     """Whose key the shell's sshd takes now, by either file."""
     data = it.cluster.objects[CONFIG]["data"]
-    by_key = in_force(data["authorized_keys"], now())
-    by_name = in_force(data["authorized_principals"], now())
+    by_key = drop_expired(data["authorized_keys"], now())
+    by_name = drop_expired(data["authorized_principals"], now())
     principals = {line.split()[-1] for line in by_key.splitlines()}
     assert principals == {line.split()[-1] for line in by_name.splitlines()}
     return principals

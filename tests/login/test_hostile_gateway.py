@@ -18,7 +18,7 @@ from stagedoor.laptop import main as laptop
 from stagedoor.laptop.keygen import run
 from stagedoor.laptop.login_approve import wait_for_approval
 from stagedoor.laptop.login_files import KEY, SECRET, STATE, find_folder
-from stagedoor.laptop.login_result import clock
+from stagedoor.laptop.login_result import format_end
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.loopback import LoopbackListener
 from stagedoor.laptop.needed import FRESH
@@ -150,7 +150,7 @@ def test_what_it_says_at_a_renewal_is_checked_as_at_the_login(
             laptop.if_needed(str(folder), time.time())
     laptop.print_whoami(None, as_json=False)
     said = capsys.readouterr()
-    assert said.out == f"alice at {url} until {clock({'ends_at': 4e9})}\n"
+    assert said.out == f"alice at {url} until {format_end({'ends_at': 4e9})}\n"
     assert "\x1b" not in said.err
 
 

@@ -20,7 +20,7 @@ from stagedoor.recording.channel_audit import (
     ChannelRequest,
     FileCounts,
     describe_request,
-    line_of,
+    encode_line,
 )
 from stagedoor.wire.ssh.sftp import FileEvent
 from tests.recording.conftest import OPENED
@@ -100,7 +100,7 @@ def test_a_thousand_files_have_an_event_each_and_every_thousand_more_one() -> No
     assert (first["first"], first["last"]) == ("f1000", "f1999")
     assert first["received"] == sum(range(1000, 2000))
     assert first["did"] == "1000 transfer"
-    digest = hashlib.sha256(b"".join(map(line_of, events)))
+    digest = hashlib.sha256(b"".join(map(encode_line, events)))
     assert rest["sha256"] == digest.hexdigest()
     (closed,) = notes.of(EventKind.CHANNEL_CLOSED)
     assert closed["files"] == len(events)

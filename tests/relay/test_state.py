@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from stagedoor.model.session import End
-from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, failed, over
+from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, judge_failure, over
 
 
 def test_a_direction_goes_one_way_and_only_one() -> None:
@@ -38,5 +38,5 @@ def test_a_tunnel_is_over_only_when_both_directions_are() -> None:
 def test_an_error_names_the_side_and_whether_it_vanished(
     number: int | None, downstream: End, upstream: End
 ) -> None:
-    assert failed(Side.DOWNSTREAM, number) is downstream
-    assert failed(Side.UPSTREAM, number) is upstream
+    assert judge_failure(Side.DOWNSTREAM, number) is downstream
+    assert judge_failure(Side.UPSTREAM, number) is upstream

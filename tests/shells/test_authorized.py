@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stagedoor.model.grant import Admission
 from stagedoor.model.name import is_valid_name
-from stagedoor.shells.authorized import end_by, in_force, keys_until, render_authorized_keys
+from stagedoor.shells.authorized import drop_expired, end_by, keys_until, render_authorized_keys
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP5T4ESv/+TzuQMYkbFLv5bRKc5vkMjQcmY7hh8wSMli"
 CA = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -42,13 +42,13 @@ def test_the_key_of_a_sign_in_has_a_line_until_that_or_the_grant_ends() -> None:
 
 def test_nobody_means_no_line_at_all() -> None:
     assert lines() == []
-    assert in_force(render_authorized_keys((), [CA]), UNTIL) == ""
+    assert drop_expired(render_authorized_keys((), [CA]), UNTIL) == ""
 
 
 def test_a_line_ends_with_its_grant() -> None:
     text = render_authorized_keys([Admission("dev", (KEY,), UNTIL + 0.9)], [])
-    assert in_force(text, UNTIL - 1) == f'expiry-time="20270115080000Z" {KEY} dev'
-    assert in_force(text, UNTIL) == ""
+    assert drop_expired(text, UNTIL - 1) == f'expiry-time="20270115080000Z" {KEY} dev'
+    assert drop_expired(text, UNTIL) == ""
 
 
 @pytest.mark.parametrize("at", [253402300800.0, 1e18, float("inf")])

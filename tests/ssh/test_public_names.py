@@ -10,7 +10,7 @@ from stagedoor.listeners.ssh.page import AppPage, PageParts
 from stagedoor.model.errors import SettingsError
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
-from stagedoor.serve.parts.web import host_names
+from stagedoor.serve.parts.web import list_host_names
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 from stagedoor.signin.links import _base
@@ -58,7 +58,7 @@ def test_links_lead_to_the_public_url() -> None:
 
 def test_the_name_that_links_lead_to_is_answered() -> None:
     own = '[web]\nhost_names = ["a.example"]\npublic_url = "https://Shell.example:8443"\n'
-    assert host_names(settings(own)) == {"a.example", "shell.example"}
+    assert list_host_names(settings(own)) == {"a.example", "shell.example"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sqlalchemy import event, update
 
 from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
-from stagedoor.admin import sessions as oversight
+from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
@@ -161,7 +161,7 @@ def everything(service: AdminService, dice: random.Random) -> list[Callable[[], 
         lambda: admin.change_grant(service, rule(), without=forward),
         lambda: make_share(service, host, target, "main", 60.0, typing=True),
         lambda: end_share(service, some(policy.shares)),
-        lambda: oversight.request_close(service, ["none"], "why"),
+        lambda: admin_sessions.request_close(service, ["none"], "why"),
         sign_in_and_out,
         log_in_somebody,
         log_in_somebody,
@@ -273,7 +273,7 @@ def test_once_in_a_while_everything_is_read(service: AdminService, reader: Reade
 
 
 def test_a_closed_session_makes_nobody_read_rows(service: AdminService, reader: Reader) -> None:
-    oversight.request_close(service, ["none"], "why")
+    admin_sessions.request_close(service, ["none"], "why")
     reader.poll()
     assert not [said for said in reader.asked if "FROM users" in said or "FROM grants" in said]
     assert reader.watch.policy.version == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
-from stagedoor.admin import sessions as oversight
+from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.person import set_disabled
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
@@ -82,7 +82,7 @@ def test_each_right_can_be_taken_away(service: AdminService, disk: SmallDisk) ->
     admin.change_groups(service, "ann", remove=["dev"])
     admin.set_password(service, "bob", None)
     admin.remove_user(service, "cid")
-    assert oversight.request_close(service, ["s1"], "laptop stolen") == 1
+    assert admin_sessions.request_close(service, ["s1"], "laptop stolen") == 1
 
     reader = open_database(service.data_dir / "stagedoor.db")  # as another worker sees it
     policy = load_policy(reader)

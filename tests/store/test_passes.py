@@ -32,7 +32,7 @@ from stagedoor.store.sign_in.passes import (
     end_sign_in,
     extend_sign_in,
     find,
-    new_secret,
+    make_secret,
     read_sign_ins_end,
     read_signed_out,
     use_up,
@@ -79,7 +79,7 @@ EVERY = [SESSION, LOGIN, TICKET, WATCHING, SHARED, LINK, INVITATION]
 
 def issue(database: Database, given: WebPass, now: float) -> str:
     """Store the pass under a new secret, and return the secret."""
-    secret = new_secret()
+    secret = make_secret()
     passes.issue(database, kept(given, secret), now)
     return secret
 

@@ -17,12 +17,12 @@ from stagedoor.store.database import Database
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.policy import load_policy
 from stagedoor.store.schema import shares
-from stagedoor.store.shares import MOST, add_share, new_secret, remove_share
+from stagedoor.store.shares import MOST, add_share, make_secret, remove_share
 from tests.store.sample import closed, opened
 
 NOW = 1_700_000_000.0
 WATCH = frozenset({Permission.WATCH})
-SECRET, HASH = new_secret()
+SECRET, HASH = make_secret()
 SHARE = Share(
     "share1", HASH, "dev", Method.TOKEN, Target("app01", "staging"), "main", True, NOW + 60,
     "tok1", ("connect:app01",), None,

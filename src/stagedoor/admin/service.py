@@ -81,12 +81,12 @@ def open_service(
     database = open_database(settings.place, create=create, upgrade=upgrade)
     data_dir = settings.data_dir
     try:
-        yield AdminService(database, data_dir, actor or account(), clock)
+        yield AdminService(database, data_dir, actor or find_account(), clock)
     finally:
         database.close()
 
 
-def account() -> str:
+def find_account() -> str:
     """Return the account of this process as `NAME@MACHINE`, or `root(alice)@MACHINE` under sudo.
 
     SUDO_USER counts only for root, which could write anything into the store anyway.

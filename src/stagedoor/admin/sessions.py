@@ -17,9 +17,9 @@ __all__ = [
     "SessionRecord",
     "close_orphaned_sessions",
     "entries",
+    "find_last_opened",
     "find_session",
     "follow",
-    "last_opened",
     "list_sessions",
     "request_close",
     "wait_closed",
@@ -41,9 +41,9 @@ def list_sessions(
     return rows.list_sessions(service.database, open_only=open_only, identity=identity, limit=limit)
 
 
-def last_opened(service: AdminService) -> Mapping[str, float]:
+def find_last_opened(service: AdminService) -> Mapping[str, float]:
     """Return when each user's last session was opened, by the user's name. Raises StoreError."""
-    return rows.last_opened(service.database)
+    return rows.read_last_opened(service.database)
 
 
 def find_session(service: AdminService, prefix: str) -> SessionRecord:

@@ -27,7 +27,7 @@ def make_share(
     Each use of the share checks that the host may enter `target`. `lasts_s` is in seconds. Raises
     NotFoundError, RefusedError, StoreError.
     """
-    secret, secret_hash = shares.new_secret()
+    secret, secret_hash = shares.make_secret()
     now = service.clock()
     share = Share(
         secrets.token_hex(ID_BYTES),

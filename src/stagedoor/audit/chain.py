@@ -70,12 +70,12 @@ class Chain:
             if self.unsigned == 0:
                 self.unsigned_since = event.at
             self.unsigned += 1
-        text = json.dumps({"seq": seq, "prev": self.link.digest, **document(event)})
+        text = json.dumps({"seq": seq, "prev": self.link.digest, **make_document(event)})
         self.link = ChainLink(seq, digest(text))
         return Line(event, text, self.link)
 
 
-def document(event: Event) -> dict[str, object]:
+def make_document(event: Event) -> dict[str, object]:
     """Return an event for JSON, without its number; times are RFC 3339 in milliseconds."""
     return {
         "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",

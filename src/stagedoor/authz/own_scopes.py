@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stagedoor.authz.decide import CONNECT_SCOPE, in_force
+from stagedoor.authz.decide import CONNECT_SCOPE, drop_expired
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import Permission
@@ -39,7 +39,7 @@ def _entering(policy: Policy, user: User, now: float) -> list[GrantRule]:
     subjects = list_subjects(user.name, user.groups)
     return [
         rule
-        for rule in in_force(policy.grants, now)
+        for rule in drop_expired(policy.grants, now)
         if rule.subject in subjects and Permission.ENTER in rule.permissions
     ]
 

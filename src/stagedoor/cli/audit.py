@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.service import open_service
 from stagedoor.admin.sessions import Filter, JournalEntry
-from stagedoor.audit.chain import document
+from stagedoor.audit.chain import make_document
 from stagedoor.cli import show
 from stagedoor.cli.apps import app_target
 from stagedoor.cli.audit_export import export, key, verify
@@ -179,7 +179,7 @@ audit.add_command(verify)
 
 def _write_json(entry: JournalEntry) -> None:
     # Escaped to ASCII, so that text from a client sends no control sequence to a terminal.
-    print(json.dumps({"seq": entry.seq, **document(entry.event)}))
+    print(json.dumps({"seq": entry.seq, **make_document(entry.event)}))
 
 
 def _write_line(entry: JournalEntry) -> None:

@@ -15,7 +15,7 @@ from stagedoor.audit.verify import verify as verify_lines
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.keys.files import public_line
-from stagedoor.keys.signing import find_signer, fingerprint_of
+from stagedoor.keys.signing import find_fingerprint, find_signer
 from stagedoor.model.errors import RefusedError, StagedoorError
 from stagedoor.settings.settings import Settings
 from stagedoor.wire.ssh.key import KeyRefused, parse_public_key
@@ -147,7 +147,7 @@ def _fingerprints(files: tuple[Path, ...]) -> Iterator[str]:
                 public_key = parse_public_key(text)
                 if isinstance(public_key, KeyRefused):
                     raise RefusedError(f"{file} holds no public key: {public_key.reason}")
-                yield fingerprint_of(public_key.line)
+                yield find_fingerprint(public_key.line)
 
 
 def _lines(files: tuple[Path, ...]) -> Iterator[_Numbered]:

@@ -23,7 +23,7 @@ from stagedoor.client.attach.locale_name import find_locale, is_utf8
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, size
 from stagedoor.recording.playback import pace_events
-from stagedoor.wire.oneline import printable
+from stagedoor.wire.oneline import replace_unprintable
 from stagedoor.wire.terminal import output_parser as drawing
 from stagedoor.wire.terminal.asciicast import (
     AsciicastError,
@@ -248,8 +248,8 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
 def _about(header: AsciicastHeader) -> None:
     parts = [
         show.local(header.timestamp),
-        printable(header.title or ""),
-        printable(header.command or ""),
+        replace_unprintable(header.title or ""),
+        replace_unprintable(header.command or ""),
     ]
     show.note("  ".join(part for part in parts if part))
     if sys.stdout.isatty():

@@ -127,7 +127,7 @@ def list_(installation: Installation, group: str | None, json_: bool) -> None:
     """List the users, and when each last logged in to a shell."""
     with open_service(installation.settings, create=False) as service:
         policy = admin.policy(service)
-        last = admin_sessions.last_opened(service)
+        last = admin_sessions.find_last_opened(service)
     keys = Counter(key.user for key in policy.keys.values())
     tokens = Counter(token.user for token in policy.tokens.values())
     rows = [

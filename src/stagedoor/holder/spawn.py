@@ -104,7 +104,7 @@ def _command_of(hello: Hello, environment: Mapping[str, str]) -> tuple[str, list
     defaults = folder().absolute() / f"{hello.terminal}.tmux.conf"
     described = choose_term(tmux.TERM, environment) == tmux.TERM
     defaults.write_text(tmux.defaults(described=described), encoding="ascii")
-    return program, tmux.words(hello.terminal, str(defaults))
+    return program, tmux.make_command(hello.terminal, str(defaults))
 
 
 def choose_term(term: str, around: Mapping[str, str]) -> str:

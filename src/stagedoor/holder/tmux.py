@@ -39,7 +39,7 @@ source-file -q "$XDG_CONFIG_HOME/tmux/tmux.conf"
 """The files that tmux reads unless it has `-f`. They come last, so their settings win."""
 
 
-def words(terminal: str, defaults: str) -> list[str]:
+def make_command(terminal: str, defaults: str) -> list[str]:
     """Return the command that shows the session with the terminal's name; `defaults` is the path for `-f`."""
     start = ["-f", defaults, "new-session", "-A", "-s", terminal]
     return ["tmux", "-u", "-T", FEATURES, *start]

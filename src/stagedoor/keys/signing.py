@@ -25,7 +25,7 @@ _TOUCHED = 0x01
 """The flag of a security key for the presence of a person (PROTOCOL.u2f)."""
 
 
-def fingerprint_of(line: str) -> str:
+def find_fingerprint(line: str) -> str:
     """Return the `SHA256:…` of a public key in one line, `type base64`."""
     return fingerprint(b64decode(line.split()[1]))
 
@@ -37,7 +37,7 @@ def sign(key: Ed25519PrivateKey, message: str, namespace: str) -> tuple[str, str
     signature = Signature(
         b64decode(line.split()[1]), namespace, string(b"ssh-ed25519") + string(raw)
     )
-    return format_signature(signature), fingerprint_of(line)
+    return format_signature(signature), find_fingerprint(line)
 
 
 def find_signer(message: str, text: str, namespace: str) -> str | None:

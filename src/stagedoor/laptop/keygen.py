@@ -61,7 +61,7 @@ def sign(key: Path, text: str) -> str:
     return run(["ssh-keygen", "-Y", "sign", "-q", "-n", _NAMESPACE, "-f", str(key)], text)
 
 
-def fingerprint_of(signature: str) -> str:
+def find_fingerprint(signature: str) -> str:
     """Return the `SHA256:…` of the key that made an armoured signature (PROTOCOL.sshsig).
 
     Raises TunnelError.

@@ -12,11 +12,18 @@ from stagedoor.laptop import login_files, ssh_files
 from stagedoor.laptop.keygen import run
 from stagedoor.laptop.login_approve import log_in_by_browser, log_in_by_token, make_machine_label
 from stagedoor.laptop.login_files import KEY, SECRET
-from stagedoor.laptop.login_result import clock, explain_unsigned, refusal, say, store, unsigned
+from stagedoor.laptop.login_result import (
+    explain_unsigned,
+    format_end,
+    refusal,
+    say,
+    store,
+    unsigned,
+)
 from stagedoor.laptop.login_web import GatewayWeb
 from stagedoor.laptop.needed import CERTIFICATE, FRESH
 from stagedoor.laptop.tunnel.errors import TunnelError
-from stagedoor.laptop.tunnel.options import login_name
+from stagedoor.laptop.tunnel.options import find_login_name
 
 
 def log_in(
@@ -73,7 +80,7 @@ def _check_certificate(gateway: GatewayWeb, login: dict[str, object]) -> None:
 
 
 def _report(login: dict[str, object], folder: Path, *, included: bool) -> None:
-    say(f"You are logged in as {login['user']} until {clock(login)}.")
+    say(f"You are logged in as {login['user']} until {format_end(login)}.")
     also = " and the Include line at the top of ~/.ssh/config." if included else "."
     say(f"Wrote {folder}{also}")
     if login.get("certificate"):
@@ -90,7 +97,7 @@ def print_only(url: str, *, ca_file: str | None = None, program: list[str]) -> s
     document = _fetch_document(gateway)
     folder = login_files.find_folder(gateway.place)
     config = login_files.render_config(
-        document, folder, login_name(dict(os.environ)), program, gateway.place
+        document, folder, find_login_name(dict(os.environ)), program, gateway.place
     )
     hosts = folder / login_files.KNOWN_HOSTS
     known_hosts = login_files.render_known_hosts(document)

@@ -6,13 +6,13 @@ import os
 import time
 
 from stagedoor.laptop import login_ask
-from stagedoor.laptop.keygen import fingerprint_of, sign
+from stagedoor.laptop.keygen import find_fingerprint, sign
 from stagedoor.laptop.login_result import DENIED, EXPIRED, refusal, say
 from stagedoor.laptop.login_web import LATER, read_login_id
 from stagedoor.laptop.loopback import LoopbackListener
 from stagedoor.laptop.tunnel import errors
 from stagedoor.laptop.tunnel.errors import TunnelError, clean
-from stagedoor.laptop.tunnel.options import login_name
+from stagedoor.laptop.tunnel.options import find_login_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def log_in_by_browser(
         if status != 200:
             raise refusal(gateway, status, said)
         listener.done = url = f"{gateway.url}/login/{id_}"
-        fingerprint = fingerprint_of(signature)
+        fingerprint = find_fingerprint(signature)
         letters = show_letters(derive_login_letters(gateway.url, id_, fingerprint, verifier))
         say(f"Sign in at:  {url}")
         say(f"Its page shows this key:  {fingerprint}")
@@ -114,4 +114,4 @@ def wait_for_approval(
 
 def make_machine_label() -> str:
     """Return the usual label of this machine: `NAME@HOST`."""
-    return f"{login_name(dict(os.environ))}@{os.uname().nodename}"
+    return f"{find_login_name(dict(os.environ))}@{os.uname().nodename}"

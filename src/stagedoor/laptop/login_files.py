@@ -40,7 +40,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 _PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*):[0-9]{1,5}")
 
 
-def home() -> Path:
+def find_home() -> Path:
     """Return the parent of all gateways' folders (XDG base directories)."""
     base = Path(os.environ.get("XDG_CONFIG_HOME") or "")
     return (base if base.is_absolute() else Path.home() / ".config") / "stagedoor"
@@ -48,13 +48,13 @@ def home() -> Path:
 
 def find_folder(place: str) -> Path:
     """Return the folder of the gateway at `HOST[:PORT]`."""
-    return home() / re.sub(r"[^A-Za-z0-9.-]", "_", place)
+    return find_home() / re.sub(r"[^A-Za-z0-9.-]", "_", place)
 
 
 def list_folders() -> list[Path]:
     """Return the folders of all gateways that this machine has logged in to."""
     try:
-        return sorted(folder for folder in home().iterdir() if (folder / STATE).is_file())
+        return sorted(folder for folder in find_home().iterdir() if (folder / STATE).is_file())
     except OSError:
         return []
 

@@ -13,7 +13,7 @@ from stagedoor.laptop.login_result import (
     EXPIRED,
     NOT_LOGGED_IN,
     WRONG,
-    clock,
+    format_end,
     refusal,
     say,
     store,
@@ -72,7 +72,7 @@ def _renew_or_log_in(folder: Path) -> None:
     label = str(state.get("label") or make_machine_label())
     login = log_in_by_browser(gateway, folder / KEY, label, True)
     store(folder, gateway, login, str(state.get("label")))
-    say(f"You are logged in as {login['user']} until {clock(login)}.")
+    say(f"You are logged in as {login['user']} until {format_end(login)}.")
 
 
 def renew(gateway: GatewayWeb, key: Path) -> tuple[int, dict[str, object]]:

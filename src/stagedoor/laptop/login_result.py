@@ -80,7 +80,7 @@ def explain_unsigned(login: dict[str, object]) -> str:
     return clean(str(login.get("why") or "the gateway signed no certificate"))
 
 
-def clock(login: dict[str, object]) -> str:
+def format_end(login: dict[str, object]) -> str:
     """Return the end of a login in local time, as `2026-01-31 18:00`."""
     ends = login.get("ends_at")
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(ends if isinstance(ends, float) else 0))

@@ -225,7 +225,7 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
 
 def print_whoami(gateway: str | None, *, as_json: bool) -> None:
     """Print the logins of this machine. Raises TunnelError (NOT_LOGGED_IN) if none is valid."""
-    from stagedoor.laptop.login_result import NOT_LOGGED_IN, clock
+    from stagedoor.laptop.login_result import NOT_LOGGED_IN, format_end
     from stagedoor.laptop.whoami import ask_whoami
 
     logins = [ask_whoami(folder) for folder in _folders(gateway)]
@@ -236,7 +236,7 @@ def print_whoami(gateway: str | None, *, as_json: bool) -> None:
     else:
         for row in logins:
             if row["logged_in"]:
-                sys.stdout.write(f"{row['user']} at {row['gateway']} until {clock(row)}\n")
+                sys.stdout.write(f"{row['user']} at {row['gateway']} until {format_end(row)}\n")
             for name in ("why", "unasked"):
                 if name in row:
                     show(f"stagedoor: {clean(str(row[name]))}\n")

@@ -65,7 +65,7 @@ class FileCounts:
     """The files of one channel, as the events that are to be written now.
 
     `count` is how many there were. The hash is SHA-256 over all of the channel's events from the first on,
-    one after the other, each a line of JSON as `line_of` has it: it proves
+    one after the other, each a line of JSON as `encode_line` has it: it proves
     whether a given list of files is what was moved, name by name.
     """
 
@@ -77,7 +77,7 @@ class FileCounts:
     def add(self, event: FileEvent) -> Iterator[_Event]:
         """Count one more file, and yield its event or its batch's."""
         self.count += 1
-        self._hash.update(line_of(event))
+        self._hash.update(encode_line(event))
         if self.count <= NAMED:
             yield EventKind.CHANNEL_FILE, _fields(event)
             return
@@ -103,7 +103,7 @@ class FileCounts:
             )
 
 
-def line_of(event: FileEvent) -> bytes:
+def encode_line(event: FileEvent) -> bytes:
     """Return the line of an event that goes into the hash."""
     return json.dumps(asdict(event), sort_keys=True).encode() + b"\n"
 

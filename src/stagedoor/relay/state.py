@@ -71,6 +71,6 @@ _ENDS: Mapping[tuple[Side, bool], End] = MappingProxyType(
 )
 
 
-def failed(side: Side, errno: int | None) -> End:
+def judge_failure(side: Side, errno: int | None) -> End:
     """Return how a tunnel ended whose `side` failed with `errno` (None: an error without a number)."""
     return _ENDS[side, errno in _VANISHED]

@@ -16,7 +16,7 @@ from stagedoor.relay.poller import Poller
 from stagedoor.relay.pump import Pump, leave, push, refuse
 from stagedoor.relay.refused import ClosedStream, RefusedTunnels
 from stagedoor.relay.splice import Splice
-from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, failed, over
+from stagedoor.relay.state import TRANSITIONS, Side, Stage, Step, judge_failure, over
 from stagedoor.relay.tunnel import Direction, SinkError, SourceError, Tunnel
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class WatchedTunnels:
             self._part(tunnel, why)
             return
         number = error.errno if isinstance(error, OSError) else None
-        self.finish(tunnel, failed(direction.side, number), _words(direction.side, error))
+        self.finish(tunnel, judge_failure(direction.side, number), _words(direction.side, error))
 
     def _part(self, tunnel: Tunnel, why: str) -> None:
         """Leave an upstream that has refused; downstream stays until it has read why, or its time is over.

@@ -72,7 +72,7 @@ def parse_settings(text: str, name: str) -> Settings:
 
 def _place(name: str, text: str, message: str) -> str:
     """Return the file's name with the line that `message` is about, if there is one."""
-    line = line_of(text, message)
+    line = find_line(text, message)
     return name if line is None else f"{name}:{line}"
 
 
@@ -82,7 +82,7 @@ def _decode(kind: type, value: object) -> object:
     raise ValueError(f"it must be a path as text, and is {value!r}")
 
 
-def line_of(text: str, message: str) -> int | None:
+def find_line(text: str, message: str) -> int | None:
     """Return the line, from 1 on, of the setting that `message` names first, or None if `text` has none."""
     if toml := _TOML.search(message):
         return int(toml[1])

@@ -91,7 +91,7 @@ def end_by(admissions: Iterable[Admission], until: float) -> tuple[Admission, ..
     )
 
 
-def in_force(text: str, now: float) -> str:
+def drop_expired(text: str, now: float) -> str:
     """Return the lines that have not expired. sshd(8) checks `expiry-time` itself, but asyncssh does not."""
     present = datetime.fromtimestamp(now, UTC).strftime(_FORMAT)
     kept = []

@@ -23,7 +23,7 @@ from stagedoor.settings.accounts import SelfService
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.invitations import accept, find_invited_user
 from stagedoor.signin.key_proof import make_line_to_sign, verify_line
-from stagedoor.store.people import TokenState, list_keys, list_tokens, user_of
+from stagedoor.store.people import TokenState, list_keys, list_tokens, read_user
 from stagedoor.store.sign_in.sign_ins import SignInRecord
 from stagedoor.wire.oneline import folded
 
@@ -82,7 +82,7 @@ class CredentialService:
             service = self._context.service(identity.name)
             # From the store, not from memory: a user who has just added a key wants to see it.
             with self._context.database.read() as transaction:
-                user = user_of(transaction, identity.name)
+                user = read_user(transaction, identity.name)
                 tokens = list_tokens(transaction, identity.name)
                 keys = list_keys(transaction, identity.name)
             as_known = User(user.name, user.groups | identity.groups, user.password_hash)

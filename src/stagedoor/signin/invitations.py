@@ -76,7 +76,7 @@ def invite(
         provided_groups = identities.list_provided_groups(change.transaction, name)
         known = user or User(name, wanted)
         _check_usable(settings, name, known.groups | provided_groups)
-        secret = passes.new_secret()
+        secret = passes.make_secret()
         invitation = create_invitation(pass_id(secret), make_link_identity(known), expires_at)
         passes.invite(change.transaction, invitation)
         change.unchanged = user is not None
@@ -120,7 +120,7 @@ def accept(service: admin.AdminService, name: str, secret: str, password: str) -
     password_hash = hash_new_password(password)
     with service.change("user.password") as change:
         invitation = passes.take(change.transaction, Invitation, secret)
-        user = people.user_of(change.transaction, name)
+        user = people.read_user(change.transaction, name)
         people.require_enabled(change.transaction, name)
         if (
             invitation is None

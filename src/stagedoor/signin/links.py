@@ -48,7 +48,7 @@ def make_link(
     scopes = None if target is None else (f"connect:{target.login_name}",)
     identity = make_link_identity(_usable_user(settings, service, user), scopes)
     now = service.clock()
-    secret = passes.new_secret()
+    secret = passes.make_secret()
     link = create_link(pass_id(secret), replace(identity, credential_id=LINK), now, Lifetimes())
     with service.change("web.link") as change:
         change.unchanged = True

@@ -76,7 +76,7 @@ class PassService:
             denial = await ask(self._audit_local_sign_in, identity, source)
             if denial is not None:
                 return denial
-        secret, now = passes.new_secret(), self._context.now()
+        secret, now = passes.make_secret(), self._context.now()
         id_ = pass_id(secret)
         session = create_session(id_, identity, now, self._lifetimes, source, label)
         denial = await ask(passes.issue, self._context.database, session, now, answer)
@@ -87,7 +87,7 @@ class PassService:
 
     async def issue_ticket(self, identity: Identity, purpose: TicketPurpose) -> str | Denial:
         """Issue a ticket and return its secret. It lasts seconds and changes no policy."""
-        secret, now = passes.new_secret(), self._context.now()
+        secret, now = passes.make_secret(), self._context.now()
         ticket = create_ticket(pass_id(secret), identity, purpose, now, self._lifetimes)
         return await ask(passes.issue, self._context.database, ticket, now) or secret
 

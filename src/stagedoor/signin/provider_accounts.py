@@ -114,7 +114,7 @@ class ProviderAccounts:
         Most sign-ins change nothing. They must not make workers read the policy again.
         """
         with self._context.database.read() as transaction:
-            name = identities.user_of(transaction, account)
+            name = identities.find_user(transaction, account)
             if name is None:
                 return None
             people.require_enabled(transaction, name)
@@ -173,7 +173,7 @@ class ProviderAccounts:
 
         def forget() -> None:
             with self._context.database.read() as transaction:
-                name = identities.user_of(transaction, account)
+                name = identities.find_user(transaction, account)
             if name is None:
                 return
             with self._context.change(name, "sso.asked") as change:

@@ -277,7 +277,7 @@ class ProviderSignIns:
         assert prompt.sign_in is not None, "it is a step-up"
         sign_in = bytes.fromhex(prompt.sign_in)
         with self._context.database.read() as transaction:
-            user = identities.user_of(transaction, callback.account)
+            user = identities.find_user(transaction, callback.account)
         if user != prompt.user:
             return Denial(
                 Reason.CREDENTIAL_WRONG,

@@ -87,7 +87,7 @@ def set_disabled(transaction: Transaction, name: str, at: float | None) -> bool:
     return True
 
 
-def user_of(transaction: Transaction, name: str) -> User:
+def read_user(transaction: Transaction, name: str) -> User:
     """Return the user with the groups that are stored here. Raises NotFoundError."""
     user = find_user(transaction, name)
     if user is None:
@@ -120,7 +120,7 @@ def set_password(
     `before` is the hash that the present password must have, None for any. Raises NotFoundError, and
     RefusedError if it has another.
     """
-    present = user_of(transaction, name).password_hash
+    present = read_user(transaction, name).password_hash
     if before is not None and present != before:
         raise RefusedError(f"the password of {name} has been changed in the meantime")
     transaction.execute(

@@ -69,7 +69,7 @@ def list_sessions(
         return [_record(row) for row in reversed(transaction.execute(query.limit(limit)).all())]
 
 
-def last_opened(database: Database) -> Mapping[str, float]:
+def read_last_opened(database: Database) -> Mapping[str, float]:
     """Return when each user's last session was opened, by the user's name. Raises StoreError."""
     query = select(sessions.c.identity, func.max(sessions.c.opened_at)).group_by(
         sessions.c.identity

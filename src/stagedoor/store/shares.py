@@ -26,7 +26,7 @@ MOST = 20
 """The shares that one user may have at a time: each is in every worker's memory."""
 
 
-def new_secret() -> tuple[str, bytes]:
+def make_secret() -> tuple[str, bytes]:
     """Return a secret for a link, and its hash, which is stored."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
     return secret, hash_of(secret)

@@ -14,10 +14,10 @@ def one_line(text: str, limit: int) -> str:
     Unprintable characters are replaced: a lone surrogate could never be written to the audit, and an
     escape sequence would control the terminal that shows it.
     """
-    return printable(text if len(text) <= limit else text[: limit - 1] + "…")
+    return replace_unprintable(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
-def printable(text: str) -> str:
+def replace_unprintable(text: str) -> str:
     """Return `text` with U+FFFD in place of each unprintable character."""
     if text.isprintable():
         return text

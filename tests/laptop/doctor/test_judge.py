@@ -93,8 +93,12 @@ def test_what_is_no_sshd_is_told_apart(heard: bytes, words: str) -> None:
 
 
 def test_times_have_their_levels() -> None:
-    assert [judge.clock(NOW, NOW + s, "x").level for s in (1, -60, 600)] == ["ok", "warn", "fail"]
-    assert "60 s behind" in judge.clock(NOW, NOW - 60, "x").what
+    assert [judge.judge_clock(NOW, NOW + s, "x").level for s in (1, -60, 600)] == [
+        "ok",
+        "warn",
+        "fail",
+    ]
+    assert "60 s behind" in judge.judge_clock(NOW, NOW - 60, "x").what
     day = 86400.0
     assert judge.certificate("gw", NOW + 30 * day, NOW).level is Level.OK
     assert judge.certificate("gw", NOW + day, NOW).level is Level.WARN

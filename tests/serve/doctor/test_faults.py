@@ -21,7 +21,7 @@ from stagedoor.cli.app import stagedoor
 from stagedoor.serve.doctor import judge
 from stagedoor.serve.doctor.bundle import HIDDEN, without_secrets
 from stagedoor.serve.doctor.gateway import list_checks, settings_finding
-from stagedoor.settings.file import line_of, load_settings
+from stagedoor.settings.file import find_line, load_settings
 from stagedoor.wire.check import Check, run_checks
 from stagedoor.wire.finding import Finding, Level, Result, ok
 from tests.fixtures.gateway import SSH_TABLE, sso
@@ -358,10 +358,10 @@ def test_a_static_shell_that_is_no_open_sshd_is_told_apart(
         (judge.judge_store_time(3, "db"), "fail", "db answers in"),
         (judge.judge_space(0, "/d"), "fail", "0 MiB are free"),
         (judge.judge_space(100 * 2**20, "/d"), "warn", "100 MiB"),
-        (judge.clock(NOW, NOW + 60), "fail", "60.0 s behind the store's"),
-        (judge.clock(NOW, NOW - 5), "warn", "5.0 s ahead of"),
-        (judge.clock(NOW, NOW - 0.1), "ok", "0.1 s"),
-        (judge.clock(86400, None), "fail", "1970-01-02"),
+        (judge.judge_clock(NOW, NOW + 60), "fail", "60.0 s behind the store's"),
+        (judge.judge_clock(NOW, NOW - 5), "warn", "5.0 s ahead of"),
+        (judge.judge_clock(NOW, NOW - 0.1), "ok", "0.1 s"),
+        (judge.judge_clock(86400, None), "fail", "1970-01-02"),
         (judge.judge_descriptors(1024), "warn", "1024 file descriptors"),
         (judge.certificate("c", 0, NOW - 1, NOW, "renew"), "fail", "expired"),
         (judge.certificate("c", NOW + 9, NOW + DAY_S, NOW, "renew"), "fail", "not valid before"),
@@ -419,7 +419,7 @@ def test_a_check_that_breaks_keeps_no_other_from_running() -> None:
 )
 def test_the_line_of_a_message(message: str, line: int | None) -> None:
     text = '[web]\ntls_addresses = [":443"]\n\n[[shells.local]]\n# an app\napp = 1\n'
-    assert line_of(text, message) == line
+    assert find_line(text, message) == line
 
 
 SECRETS = (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol, Self
 
 from stagedoor.admin.certificates.authorities import load_user_ca
-from stagedoor.authz.decide import combine_permissions, find_earliest, find_longest, in_force
+from stagedoor.authz.decide import combine_permissions, drop_expired, find_earliest, find_longest
 from stagedoor.model.certificate import list_extensions
 from stagedoor.model.errors import StagedoorError, StoreError
 from stagedoor.model.event import Event, EventKind
@@ -151,7 +151,7 @@ class UserSigner:
             if people.is_disabled(transaction, user):
                 raise CertificateError(f"the user {user!r} is disabled; ask an administrator")
             rules = list_grants_about(transaction, user)
-        rules = in_force(rules, now)
+        rules = drop_expired(rules, now)
         granted = combine_permissions(rules) & _CERTIFIED
         if Permission.ENTER not in granted:
             raise NoGrantError(

@@ -56,7 +56,7 @@ _MEND = {
 }
 
 
-def failed(hop: str, what: str, fix: str = "", also: str = "") -> Result:
+def make_failure(hop: str, what: str, fix: str = "", also: str = "") -> Result:
     """Return a failure at `hop`. `also` is one more fix, with its own semicolon at the beginning."""
     return hop, fail(what, (fix or _MEND[hop]) + also)
 
@@ -69,7 +69,7 @@ def judge_tunnel_failure(error: TunnelError) -> Result:
             hop = NAME
         elif "the corporate proxy" in error.line:
             hop = PROXY
-    return failed(hop, error.line)
+    return make_failure(hop, error.line)
 
 
 def certificate(name: str, ends_at: float, now: float) -> Finding:
@@ -83,7 +83,7 @@ def certificate(name: str, ends_at: float, now: float) -> Finding:
     return ok(f"the certificate of {name} holds for {left_s / DAY_S:.0f} days")
 
 
-def clock(theirs: float, ours: float, whose: str) -> Finding:
+def judge_clock(theirs: float, ours: float, whose: str) -> Finding:
     """Judge the difference of two clocks, both in seconds since the epoch."""
     skew_s = ours - theirs
     what = f"this clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {whose}"
@@ -98,16 +98,18 @@ def judge_greeting(host: str, heard: bytes) -> Result:
         return SSHD, ok(f"{host} says {clean(heard.decode('ascii', 'replace'), 80)}")
     if heard.startswith(b"Not allowed at this time"):
         what = f"{host}: its sshd refuses the gateway for a while (PerSourcePenalties)"
-        return failed(SSHD, what, "wait, or ask the administrator for PerSourcePenaltyExemptList")
+        return make_failure(
+            SSHD, what, "wait, or ask the administrator for PerSourcePenaltyExemptList"
+        )
     if not heard:
-        return failed(SSHD, f"{host} hangs up without a word")
+        return make_failure(SSHD, f"{host} hangs up without a word")
     said = clean(heard.decode("utf-8", "replace"), 80)
     fix = ""
     if heard.startswith(b"HTTP/"):
         fix = "HTTP answers there: name the gateway's SSH port"
     elif heard[:1] == b"\x15":
         fix = "TLS answers there: name the gateway's SSH port"
-    return failed(SSHD, f"{host} speaks no SSH: {said!r}", fix)
+    return make_failure(SSHD, f"{host} speaks no SSH: {said!r}", fix)
 
 
 _BEHIND = (
@@ -150,9 +152,9 @@ def judge_ssh_end(host: str, code: int, stderr: str) -> Result:
     for pattern, hop, fix in _SSH:
         if match := re.search(pattern, stderr):
             said = match.groupdict().get("what") or _line_with(stderr, match.start())
-            return failed(hop, f"ssh {host}: {clean(said)}", fix)
+            return make_failure(hop, f"ssh {host}: {clean(said)}", fix)
     last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "no word why")
-    return failed(SHELL, f"ssh {host} ended with {code}: {clean(last)}")
+    return make_failure(SHELL, f"ssh {host} ended with {code}: {clean(last)}")
 
 
 def _line_with(text: str, at: int) -> str:
@@ -164,13 +166,13 @@ def judge_web_refusal(app: str, status: int, message: str, login: str = "") -> R
     """Judge the web's refusal of a terminal. `login` is the hint to log in, if the gateway offers it."""
     hop = {401: CREDENTIAL, 429: CREDENTIAL, 403: GRANT, 404: GRANT}.get(status, SHELL)
     if not message:
-        return failed(GATEWAY, f"what answers {status} is not Stagedoor's web")
-    return failed(hop, f"{app}: {clean(message)}", also=login)
+        return make_failure(GATEWAY, f"what answers {status} is not Stagedoor's web")
+    return make_failure(hop, f"{app}: {clean(message)}", also=login)
 
 
 def terminals(app: str, status: int, body: bytes) -> Result:
     """Judge the web's answer to a request for the list of terminals."""
-    said = document(body)
+    said = parse_object(body)
     if status != 200:
         return judge_web_refusal(app, status, message(body))
     if said.get("state") != "ready":
@@ -181,10 +183,10 @@ def terminals(app: str, status: int, body: bytes) -> Result:
 
 def message(body: bytes) -> str:
     """Return the message of a refusal in JSON; "" if it is not Stagedoor's."""
-    return str(document(body).get("message", ""))
+    return str(parse_object(body).get("message", ""))
 
 
-def document(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
     """Parse a JSON object; return an empty one for anything else."""
     try:
         said = json.loads(body)

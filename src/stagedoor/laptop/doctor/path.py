@@ -69,9 +69,9 @@ def walk_to(wish: PathOptions) -> Iterator[Result]:
     except FileNotFoundError:
         yield judge.CONFIG, warn("there is no ssh on this machine", "install OpenSSH's client")
     except subprocess.TimeoutExpired as error:
-        yield judge.failed(judge.SHELL, f"ssh did not end within {error.timeout:g} s")
+        yield judge.make_failure(judge.SHELL, f"ssh did not end within {error.timeout:g} s")
     except (OSError, ValueError) as error:
-        yield judge.failed(judge.CONFIG, clean(str(error)))
+        yield judge.make_failure(judge.CONFIG, clean(str(error)))
 
 
 def _hops(wish: PathOptions) -> Iterator[Result]:

@@ -43,7 +43,9 @@ def connect(options: Options) -> Iterator[Result]:
         with closing(wire.sock):
             yield from _reached(options, wire, time.monotonic() - began)
             if secret is None:
-                yield judge.failed(judge.CREDENTIAL, f"no credential of {options.user} was found")
+                yield judge.make_failure(
+                    judge.CREDENTIAL, f"no credential of {options.user} was found"
+                )
                 return
             target = join_authority(options.host, options.port)
             wire.awaited = target
@@ -51,7 +53,7 @@ def connect(options: Options) -> Iterator[Result]:
             answer = ask(wire, target, shown, time.monotonic() + options.timeout_s)
             if answer.status == 429:
                 what = f"{options.user} has to wait: {answer.reason}"
-                yield judge.failed(judge.CREDENTIAL, what)
+                yield judge.make_failure(judge.CREDENTIAL, what)
                 return
             if not answer.opened:
                 raise refusal(options, answer, secret)
@@ -74,11 +76,11 @@ def web(options: Options, path: str, app: str) -> Iterator[Result]:
             yield from _reached(options, wire, time.monotonic() - began)
             shown = None if secret is None else secret.value
             answer = connection.ask("ticket", {"target": app}, options.user, shown)
-            login = connection.login_mend(judge.document(answer.body))
+            login = connection.login_mend(judge.parse_object(answer.body))
             yield from _clock_of(answer.fields)
             if secret is None:
                 what = f"no credential of {options.user} was found"
-                yield judge.failed(judge.CREDENTIAL, what, also=login)
+                yield judge.make_failure(judge.CREDENTIAL, what, also=login)
                 return
             if answer.status != 200:
                 yield judge.judge_web_refusal(app, answer.status, judge.message(answer.body), login)
@@ -90,7 +92,7 @@ def web(options: Options, path: str, app: str) -> Iterator[Result]:
             except TunnelError as error:
                 what = f"the WebSocket does not pass: {error.line}"
                 fix = "let proxies on the way pass `Upgrade: websocket`; docs/how-to/web-proxies.md"
-                yield judge.failed(judge.PROXY, what, fix)
+                yield judge.make_failure(judge.PROXY, what, fix)
                 return
             yield judge.GATEWAY, ok("a WebSocket passes")
         with closing(WebConnection(options, path)) as another:
@@ -147,7 +149,7 @@ def _clock_of(fields: Mapping[str, str]) -> Iterator[Result]:
         theirs = parsedate_to_datetime(fields["date"]).timestamp()
     except (KeyError, ValueError, TypeError):
         return
-    yield judge.CLOCK, judge.clock(theirs, time.time(), "the gateway's")
+    yield judge.CLOCK, judge.judge_clock(theirs, time.time(), "the gateway's")
 
 
 class SshProgram:
@@ -180,7 +182,7 @@ class SshProgram:
         said = done.stdout.strip()
         if done.returncode == 0 and said.isdigit():
             ours = (before + time.time()) / 2
-            yield judge.CLOCK, judge.clock(float(said), ours, "the shell's")
+            yield judge.CLOCK, judge.judge_clock(float(said), ours, "the shell's")
 
     def bulk(self) -> Iterator[Result]:
         """Check that packets of full size pass both ways: an MTU black hole drops them (RFC 2923)."""
@@ -192,7 +194,7 @@ class SshProgram:
             fix = (
                 "an MTU black hole: lower the VPN's or interface's MTU (ip link set mtu 1400 dev …)"
             )
-            yield "large packets", judge.failed(judge.GATEWAY, what, fix)[1]
+            yield "large packets", judge.make_failure(judge.GATEWAY, what, fix)[1]
             return
         took_s = time.monotonic() - began
         if len(done.stdout) == BULK_BYTES:

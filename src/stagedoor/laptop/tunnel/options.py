@@ -64,7 +64,7 @@ class Options:
                 USAGE, "no gateway is named: give --gateway HOST:PORT or set STAGEDOOR_GATEWAY"
             )
         self.gateway = parse_gateway(address, source)
-        self.user = given.get("--user") or login_name(env)
+        self.user = given.get("--user") or find_login_name(env)
         if ":" in self.user or not self.user.isprintable():  # RFC 7617 §2
             raise TunnelError(
                 USAGE, f"the user name {self.user!r} holds ':' or a control character"
@@ -113,7 +113,7 @@ def parse_argv(argv: list[str]) -> tuple[dict[str, str], list[str]]:
     return given, words
 
 
-def login_name(env: dict[str, str]) -> str:
+def find_login_name(env: dict[str, str]) -> str:
     """Return the user's name at the gateway: STAGEDOOR_USER or the login name. Raises TunnelError."""
     name = env.get("STAGEDOOR_USER") or env.get("LOGNAME") or env.get("USER")
     if not name:

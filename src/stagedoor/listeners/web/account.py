@@ -46,7 +46,7 @@ class FormOutcome:
     token: NewToken | None = None
 
 
-def account(
+def render_account(
     place: PagePath,
     visitor: PageUser,
     host: str,
@@ -184,7 +184,7 @@ class AccountPages:
         assert not isinstance(held, Denial), "it was answered"
         assert not isinstance(passkeys, Denial), "it was answered"
         proved = self._passkeys.proved_lately(identity)
-        page = account(
+        page = render_account(
             self._pages.place,
             self._pages.describe_user(identity),
             _host(request),

@@ -163,14 +163,14 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield warn(
             f"there is no store {place} yet", "`stagedoor serve` makes it at its first start"
         )
-        yield judge.clock(time.time(), None)
+        yield judge.judge_clock(time.time(), None)
         return
     database = open_database(place, create=False, upgrade=False)
     try:
         began = time.monotonic()
         policy = load_policy(database)
         yield judge.judge_store_time(time.monotonic() - began, database.name)
-        yield judge.clock(time.time(), read_server_time(database))
+        yield judge.judge_clock(time.time(), read_server_time(database))
         try:
             with database.write():
                 pass  # just the lock that each login waits for

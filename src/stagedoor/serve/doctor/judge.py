@@ -47,7 +47,7 @@ def judge_space(free_bytes: int, folder: str) -> Finding:
     return warn(what, fix) if free_bytes < LITTLE_SPACE else ok(what)
 
 
-def clock(now: float, store_now: float | None) -> Finding:
+def judge_clock(now: float, store_now: float | None) -> Finding:
     """Judge this machine's clock against the database server's; both are seconds since the epoch.
 
     `store_now` is None for a store in a file on this machine.

@@ -49,7 +49,7 @@ def build_ssh_listener(
     page: PageParts,
 ) -> SshListener:
     """Return the listener that answers on `addresses`. Raises StagedoorError."""
-    names = host_names(settings, addresses)
+    names = list_host_names(settings, addresses)
 
     def host_key() -> HostKey:
         private, _ = ensure_ssh_host_key(settings)
@@ -93,7 +93,7 @@ def build_page(
     return PageParts(names, port, sign_ins, requests, runs)
 
 
-def host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:
+def list_host_names(settings: Settings, addresses: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of the host certificate. ssh would ask about any other name."""
     if settings.ssh.host_names:
         return settings.ssh.host_names

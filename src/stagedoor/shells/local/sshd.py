@@ -13,7 +13,7 @@ from typing import Protocol
 import asyncssh
 
 from stagedoor.model.certificate import SIGN_IN_KEY_ID
-from stagedoor.shells.authorized import in_force
+from stagedoor.shells.authorized import drop_expired
 from stagedoor.shells.local import tmux
 from stagedoor.shells.local.process import Children, LocalAccount
 from stagedoor.shells.local.session import LocalSession
@@ -156,7 +156,7 @@ class Sshd:
     def read_keys(self) -> asyncssh.SSHAuthorizedKeys | None:
         """Read the key file, and return its keys that are still valid; None if it has none."""
         try:
-            text = in_force(self._place.keys.read_text(), time.time())
+            text = drop_expired(self._place.keys.read_text(), time.time())
         except OSError:
             text = ""
         if text != self._keys_text:

@@ -26,7 +26,7 @@ class RefusedUserError(RefusedError):
     """Only an administrator may use this name. The text is for the user who signs in."""
 
 
-def user_of(transaction: Transaction, account: ProviderAccount) -> str | None:
+def find_user(transaction: Transaction, account: ProviderAccount) -> str | None:
     """Return the name of the account's user, or None if the account never signed in."""
     return transaction.execute(select(identities.c.user_name).where(*_is(account))).scalar()
 
@@ -71,7 +71,7 @@ def admit(
     Raises ConflictError if a user of that name exists, since the name at a provider does not prove that the
     account belongs to that user, and RefusedUserError for a new user whose name is `reserved`.
     """
-    user = user_of(transaction, account)
+    user = find_user(transaction, account)
     if user is not None:
         touch(transaction, Part.USERS, [user])
         return user
@@ -93,7 +93,7 @@ def admit(
 def link(transaction: Transaction, account: ProviderAccount, name: str, at: float) -> None:
     """Link `account` to the user `name`. Raises NotFoundError, ConflictError."""
     require_user(transaction, name)
-    user = user_of(transaction, account)
+    user = find_user(transaction, account)
     if user is not None:
         raise ConflictError(f"{account.subject} is the user {user} already")
     transaction.execute(

@@ -12,7 +12,7 @@ from stagedoor.store import people
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.sign_in import provider_answers as answers
-from stagedoor.store.sign_in.passes import end_sign_in, new_secret
+from stagedoor.store.sign_in.passes import end_sign_in, make_secret
 from stagedoor.store.sign_in.rows import add_pass, read_logins, read_newest_sign_in, read_pass
 from stagedoor.store.sign_in.tables import SIGN_INS, PassKind, web_passes
 
@@ -36,7 +36,7 @@ def open_login(
             "the sign-in that approved this login is over; sign in and approve again"
         )
     people.require_enabled(transaction, approver.name)
-    secret = new_secret(LOGIN_SECRET)
+    secret = make_secret(LOGIN_SECRET)
     login = KeyLogin(
         id=pass_id(secret),
         name=approver.name,
@@ -83,7 +83,7 @@ def open_machine_login(
     )
     removed = transaction.execute(expired.returning(web_passes.c.key_fingerprint)).scalars().all()
     touch(transaction, Part.BOUND_KEYS, removed)
-    secret = new_secret(LOGIN_SECRET)
+    secret = make_secret(LOGIN_SECRET)
     login = KeyLogin(
         id=pass_id(secret),
         name=user,

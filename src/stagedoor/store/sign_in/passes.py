@@ -33,7 +33,7 @@ _EXPIRED = select(web_passes.c.kind).where(web_passes.c.expires_at <= bindparam(
 _IS_SIGN_IN = web_passes.c.kind.in_(SIGN_INS)
 
 
-def new_secret(prefix: str = "") -> str:
+def make_secret(prefix: str = "") -> str:
     """Return the secret for a new pass: `prefix` and 256 random bits."""
     return prefix + secrets.token_urlsafe(SECRET_BYTES)
 

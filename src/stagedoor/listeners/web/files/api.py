@@ -24,10 +24,10 @@ from stagedoor.listeners.web.files.fields import (
     FilesError,
     Upload,
     attachment,
+    escape_path,
     fields_of,
     join,
     make_validators,
-    printable,
     read_number,
     read_path,
     read_upload,
@@ -202,7 +202,7 @@ class Files:
         if most and upload.size > most:
             raise FilesError(
                 413,
-                f"{printable(upload.name)} has {upload.size} bytes, and {most} may be sent at most",
+                f"{escape_path(upload.name)} has {upload.size} bytes, and {most} may be sent at most",
             )
         async with self._inside(request) as session:
             if request.method == "POST":
@@ -240,8 +240,8 @@ class Files:
             raise
         session.audit_file(path or join(upload.folder, upload.name), whole=path is not None)
         if path is None:
-            raise FilesError(400, f"{printable(upload.name)} is not whole yet")
-        return JSONResponse({"name": printable(path.rpartition(b"/")[2])})
+            raise FilesError(400, f"{escape_path(upload.name)} is not whole yet")
+        return JSONResponse({"name": escape_path(path.rpartition(b"/")[2])})
 
 
 class _Asgi:

@@ -81,7 +81,7 @@ def read_upload(fields: Mapping[str, bytes]) -> Upload:
     """Return the upload that the fields identify. Raises FilesError."""
     name = fields.get("name", b"")
     if not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
-        raise FilesError(400, f"{printable(name)!r} is no name for a file")
+        raise FilesError(400, f"{escape_path(name)!r} is no name for a file")
     if len(name) > MAX_NAME_BYTES:
         raise FilesError(400, f"the name is longer than {MAX_NAME_BYTES} bytes")
     upload = fields.get("id", b"").decode("ascii", "replace")
@@ -127,7 +127,7 @@ def join(folder: bytes, name: bytes) -> bytes:
     return folder.rstrip(b"/") + b"/" + name if folder != b"." else name
 
 
-def printable(path: bytes) -> str:
+def escape_path(path: bytes) -> str:
     """Return a path as one line of text, with escapes for characters that could mislead a reader."""
     text = path.decode("utf-8", "backslashreplace")
     return _CONTROLS.sub(lambda match: f"\\x{ord(match.group()):02x}", text)

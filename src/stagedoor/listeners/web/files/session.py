@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import asyncssh
 
 from stagedoor.listeners.web.errors import ClientClosedError
-from stagedoor.listeners.web.files.fields import FilesError, printable
+from stagedoor.listeners.web.files.fields import FilesError, escape_path
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.model.denial import Denial, Reason
@@ -72,7 +72,7 @@ class SftpSession:
     def audit_file(self, path: bytes, action: str = "transfer", *, whole: bool = True) -> None:
         """Audit an action on a file; `whole` is False for an incomplete transfer."""
         self._channel.files_done(
-            [FileEvent(action, printable(path), None, self.sent, self.received, whole)]
+            [FileEvent(action, escape_path(path), None, self.sent, self.received, whole)]
         )
 
 

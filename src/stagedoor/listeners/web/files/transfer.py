@@ -10,7 +10,13 @@ from urllib.parse import quote
 
 import asyncssh
 
-from stagedoor.listeners.web.files.fields import MAX_PATH_BYTES, FilesError, Upload, join, printable
+from stagedoor.listeners.web.files.fields import (
+    MAX_PATH_BYTES,
+    FilesError,
+    Upload,
+    escape_path,
+    join,
+)
 from stagedoor.listeners.web.files.session import SftpSession
 from stagedoor.upstream.connection import SAID_CHARS
 from stagedoor.wire.oneline import one_line
@@ -37,7 +43,7 @@ Pieces = Callable[[], Awaitable[bytes | None]]
 @asynccontextmanager
 async def explain_errors(path: bytes, doing: str) -> AsyncIterator[None]:
     """Turn errors of sftp about `path` into a FilesError that a user understands."""
-    name = printable(path)
+    name = escape_path(path)
     try:
         yield
     except asyncssh.SFTPConnectionLost:
@@ -68,12 +74,12 @@ async def describe(session: SftpSession, path: bytes) -> dict[str, str | int]:
         real = _bytes(await session.sftp.realpath(path))
         if len(real) > MAX_PATH_BYTES:
             raise FilesError(
-                502, f"the shell says that {printable(path)} is a path of {len(real)} bytes"
+                502, f"the shell says that {escape_path(path)} is a path of {len(real)} bytes"
             )
         status = await session.sftp.stat(real)
     mode = status.permissions or 0
     kind = "file" if S_ISREG(mode) else "folder" if S_ISDIR(mode) else "other"
-    return {"path": quote(real), "shown": printable(real), "kind": kind, "size": status.size or 0}
+    return {"path": quote(real), "shown": escape_path(real), "kind": kind, "size": status.size or 0}
 
 
 async def open_to_read(
@@ -85,10 +91,10 @@ async def open_to_read(
         mode = (await session.sftp.stat(path)).permissions or 0
         if S_ISDIR(mode):
             raise FilesError(
-                409, f"{printable(path)} is a folder; pack it first: tar -czf FILE.tgz FOLDER"
+                409, f"{escape_path(path)} is a folder; pack it first: tar -czf FILE.tgz FOLDER"
             )
         if not S_ISREG(mode):
-            raise FilesError(409, f"{printable(path)} is no regular file")
+            raise FilesError(409, f"{escape_path(path)} is no regular file")
         # With block_size=0 each read is one request, so that we can count them.
         file = await session.sftp.open(path, "rb", encoding=None, block_size=0)
         status = await file.stat()
@@ -148,7 +154,7 @@ async def begin(session: SftpSession, upload: Upload) -> int:
     """Create the incomplete file, or resume it. Return the offset to send from. Raises FilesError."""
     async with explain_errors(upload.folder, "write into"), asyncio.timeout(OPEN_S):
         if not S_ISDIR((await session.sftp.stat(upload.folder)).permissions or 0):
-            raise FilesError(409, f"{printable(upload.folder)} is no folder")
+            raise FilesError(409, f"{escape_path(upload.folder)} is no folder")
     async with explain_errors(join(upload.folder, upload.name), "write"), asyncio.timeout(OPEN_S):
         flags = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
         async with session.sftp.open(upload.part, flags, encoding=None) as file:
@@ -168,7 +174,7 @@ async def _check_room(session: SftpSession, upload: Upload, more: int) -> None:
         if free < more:
             raise FilesError(
                 507,
-                f"there is no room for {printable(upload.name)} in the shell: {more} bytes are to come, "
+                f"there is no room for {escape_path(upload.name)} in the shell: {more} bytes are to come, "
                 f"{free} are free",
             )
 
@@ -188,7 +194,7 @@ async def write(session: SftpSession, upload: Upload, offset: int, pieces: Piece
         has = (await file.stat()).size or 0
     if offset > has:
         raise FilesError(
-            409, f"{printable(upload.name)} has {has} bytes, and cannot go on at {offset}"
+            409, f"{escape_path(upload.name)} has {has} bytes, and cannot go on at {offset}"
         )
     sent: deque[asyncio.Task[int]] = deque()
     try:
@@ -233,7 +239,7 @@ async def _finish(session: SftpSession, upload: Upload) -> bytes:
             return path
         await session.sftp.remove(upload.part)
         return path
-    raise FilesError(409, f"{printable(upload.name)} and {TAKEN - 1} names like it are taken")
+    raise FilesError(409, f"{escape_path(upload.name)} and {TAKEN - 1} names like it are taken")
 
 
 async def _is_there(session: SftpSession, path: bytes) -> bool:

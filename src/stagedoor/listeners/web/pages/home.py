@@ -100,7 +100,7 @@ class Home:
             for grant, state in zip(grants, states, strict=True)
         ]
         page = partial(
-            markup.home,
+            markup.render_home,
             self._pages.place,
             identity.name,
             apps,

@@ -164,7 +164,7 @@ def shared(place: PagePath) -> str:
     return place.page("shared.html")
 
 
-def home(
+def render_home(
     place: PagePath,
     name: str,
     apps: Sequence[AppEntry],

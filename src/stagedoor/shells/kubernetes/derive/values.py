@@ -91,7 +91,7 @@ def duration(least_s: int, most_s: int) -> Callable[[str], int]:
     return read
 
 
-def words(text: str) -> tuple[str, ...]:
+def read_words(text: str) -> tuple[str, ...]:
     """Read a command: a JSON list, or words as a POSIX shell splits them, without any expansion."""
     allowed = 'allowed: words such as /entrypoint.sh --env, or a JSON list such as ["/a b.sh"]'
     if text.startswith("["):
@@ -119,7 +119,7 @@ def directory(text: str) -> str:
     return text
 
 
-def login_name(text: str) -> str:
+def read_login_name(text: str) -> str:
     """Read a login name that useradd(8) accepts."""
     if not _LOGIN.fullmatch(text):
         raise WrongValueError(
