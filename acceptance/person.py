@@ -85,10 +85,10 @@ class Person:
                     for event in attachment.received(frame):
                         shown += event.data if isinstance(event, WriteOutput) else b""
                     socket.send(encode(attachment.shown()))
-                    for typed_frame in attachment.sendable():
+                    for typed_frame in attachment.take_sendable():
                         socket.send(encode(typed_frame))
                 attachment.type(b"exit\r")
-                for typed_frame in attachment.sendable():
+                for typed_frame in attachment.take_sendable():
                     socket.send(encode(typed_frame))
         except (OSError, TerminalError, WebSocketException) as error:
             raise FailedError(f"the terminal: {error or type(error).__name__}") from None

@@ -76,8 +76,8 @@ class Desk:
         shown = signed(key, make_line_to_sign(who, HOST))
         return await (by or self.service).add_key(who, HOST, shown, "laptop", proved=False)
 
-    async def account_state(self, name: str) -> AccountState:
-        held = await self.service.account_state(self.person(name))
+    async def read_account(self, name: str) -> AccountState:
+        held = await self.service.read_account(self.person(name))
         assert isinstance(held, AccountState)
         return held
 
@@ -124,7 +124,7 @@ async def test_nobody_registers_the_key_of_anothers_sign_in(desk: Desk) -> None:
     refused = await desk.add_key("ann", key)
     assert isinstance(refused, Denial)
     assert "bob" not in refused.message
-    assert (await desk.account_state("ann")).keys == []
+    assert (await desk.read_account("ann")).keys == []
     assert await desk.add_key("bob", key) is None
 
 
@@ -136,7 +136,7 @@ async def test_a_revoked_key_is_not_added(desk: Desk) -> None:
     refused = await desk.add_key("ann", key)
     assert isinstance(refused, Denial)
     assert "was revoked" in refused.message
-    assert (await desk.account_state("ann")).keys == []
+    assert (await desk.read_account("ann")).keys == []
     assert await desk.add_key("ann", make_key()) is None
 
 
@@ -157,10 +157,10 @@ async def test_a_stolen_cookie_adds_no_security_key(desk: Desk) -> None:
     refused = await add(("*.production",), proved=False)
     assert isinstance(refused, Denial)
     assert "prove it first" in refused.message
-    assert (await desk.account_state("ann")).keys == []
+    assert (await desk.read_account("ann")).keys == []
     assert await add(("*.production",), proved=True) is None
     with admin.open_service(desk.settings) as service:
-        [held] = (await desk.account_state("ann")).keys
+        [held] = (await desk.read_account("ann")).keys
         admin.remove_key(service, held.fingerprint)
     assert await add((), proved=False) is None, "where none is asked for, it proves nothing"
 
@@ -200,20 +200,20 @@ async def test_nobody_ends_the_sign_in_of_another(desk: Desk) -> None:
         name: [str(await passes.open_session(desk.person(name))) for _ in range(3)]
         for name in ("ann", "bob")
     }
-    [*_, theirs] = (await desk.account_state("bob")).sign_ins
+    [*_, theirs] = (await desk.read_account("bob")).sign_ins
     ann = desk.person("ann")
     assert isinstance(await desk.service.end_sign_ins(ann, theirs.id), Denial)
     for wanted in ("", "*", theirs.id[:12], "other"):
         assert isinstance(await desk.service.end_sign_ins(ann, wanted), Denial)
     own = await passes.check_session(secrets["ann"][0])
     assert isinstance(own, Identity)
-    held = await desk.service.account_state(own)
+    held = await desk.service.read_account(own)
     assert isinstance(held, AccountState)
     assert held.sign_in in {held_sign_in.id for held_sign_in in held.sign_ins}
     assert await desk.service.end_sign_ins(own, "others") == 2
     lasting = [await passes.check_session(held_secret) for held_secret in secrets["ann"]]
     assert [isinstance(answer, Identity) for answer in lasting] == [True, False, False]
-    assert len((await desk.account_state("bob")).sign_ins) == 3
+    assert len((await desk.read_account("bob")).sign_ins) == 3
 
 
 # What the settings do not allow.
@@ -266,7 +266,7 @@ async def test_a_token_is_made_listed_and_revoked(desk: Desk) -> None:
     record = desk.policy().tokens[made.id]
     assert (record.user, record.scopes) == ("ann", ("connect:app01",))
     assert record.expires_at == made.expires_at
-    [listed] = (await desk.account_state("ann")).tokens
+    [listed] = (await desk.read_account("ann")).tokens
     assert (listed.id, listed.scopes) == (made.id, record.scopes)
     assert await desk.service.revoke_token(ann, made.id) is None
     assert not desk.policy().tokens
@@ -308,7 +308,7 @@ async def test_a_sign_in_of_an_old_password_or_a_revoked_token_is_not_listed(des
     for identity in (desk.person("ann"), by_token):
         await passes.open_session(identity)
     assert [
-        held_sign_in.sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins
+        held_sign_in.sign_in.method for held_sign_in in (await desk.read_account("ann")).sign_ins
     ] == [
         "password",
         "token",
@@ -316,12 +316,12 @@ async def test_a_sign_in_of_an_old_password_or_a_revoked_token_is_not_listed(des
     changed = await desk.service.set_password(desk.person("ann"), NEW)
     assert isinstance(changed, Identity)
     assert [
-        held_sign_in.sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins
+        held_sign_in.sign_in.method for held_sign_in in (await desk.read_account("ann")).sign_ins
     ] == ["token"]
     await desk.service.revoke_token(changed, token.id)
     await passes.open_session(changed)
     assert [
-        held_sign_in.sign_in.method for held_sign_in in (await desk.account_state("ann")).sign_ins
+        held_sign_in.sign_in.method for held_sign_in in (await desk.read_account("ann")).sign_ins
     ] == ["password"]
 
 
@@ -346,7 +346,7 @@ async def test_a_removed_user_adds_nothing(desk: Desk) -> None:
     context = replace(desk.context, settings=settings, policy=lambda: before)
     late = CredentialService(context, lambda line: None)
     for denial in (
-        await late.account_state(ann),
+        await late.read_account(ann),
         await late.add_token(ann, [], 1),
         await desk.add_key("ann", make_key(), by=late, who=ann),
         await late.set_password(ann, NEW),

@@ -342,13 +342,13 @@ async def test_what_a_passkey_opened_ends_with_it(desk: Desk) -> None:
     result = await signs_in(desk, authenticator)
     assert isinstance(result, Identity)
     _, opened = open_session(desk.database, result, desk.now)
-    assert desk.policy().why_sign_in_over("ann", opened.sign_in, desk.now) is None
+    assert desk.policy().explain_sign_in_end("ann", opened.sign_in, desk.now) is None
     held = await desk.service.list_own(ann)
     assert not isinstance(held, Denial)
     assert await desk.service.remove(ann, held[0].id) is None
-    assert desk.policy().why_sign_in_over("ann", opened.sign_in, desk.now) is not None
+    assert desk.policy().explain_sign_in_end("ann", opened.sign_in, desk.now) is not None
     assert ann.sign_in is not None
-    assert desk.policy().why_sign_in_over("ann", ann.sign_in, desk.now) is None, "and no other"
+    assert desk.policy().explain_sign_in_end("ann", ann.sign_in, desk.now) is None, "and no other"
 
 
 async def test_strangers_take_no_room_from_those_who_are_in(desk: Desk) -> None:

@@ -67,7 +67,7 @@ async def test_keys_are_added_at_a_rate_and_removed_at_any(web: Web) -> None:
     assert denial is not None
     assert (denial.reason, denial.retry_after_s) == (Reason.THROTTLED, 1)
     assert "60 changes" in denial.message
-    held = await web.account.account_state(ANN)
+    held = await web.account.read_account(ANN)
     assert isinstance(held, AccountState)
     for key in held.keys:
         assert await web.account.remove_key(ANN, key.fingerprint) is None

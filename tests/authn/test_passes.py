@@ -164,6 +164,6 @@ def test_a_session_never_lasts_longer_than_the_maximum() -> None:
 
 def test_what_was_opened_before_lasts_as_long_as_its_sign_in_does_now() -> None:
     policy = replace(POLICY, sign_in_ends={b"it": NOW + 100})
-    assert policy.why_sign_in_over("dev", SignIn(b"it", NOW + 20), NOW + 99) is None
-    assert policy.why_sign_in_over("dev", SignIn(b"it", NOW + 20), NOW + 100) is not None
-    assert policy.why_sign_in_over("dev", SignIn(b"else", NOW + 20), NOW + 20) is not None
+    assert policy.explain_sign_in_end("dev", SignIn(b"it", NOW + 20), NOW + 99) is None
+    assert policy.explain_sign_in_end("dev", SignIn(b"it", NOW + 20), NOW + 100) is not None
+    assert policy.explain_sign_in_end("dev", SignIn(b"else", NOW + 20), NOW + 20) is not None

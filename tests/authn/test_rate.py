@@ -58,11 +58,11 @@ def test_a_site_has_a_limit_of_its_own_of_which_a_refused_source_takes_nothing()
     rates = SiteRates(Rate(2, 8.0), times=2)
     one, two, three = (f"2001:db8:1:{number}::/64" for number in (1, 2, 3))
     assert [rates.take(one, 0) for _ in range(20)] == [0, 0] + [None] * 18
-    assert (rates.wait_s(one, 0), rates.waiting_scope(one, 0)) == (8, "address")
+    assert (rates.wait_s(one, 0), rates.find_waiting_scope(one, 0)) == (8, "address")
     assert [rates.take(two, 0) for _ in range(2)] == [0, 0]
     assert rates.take(three, 0) is None
-    assert (rates.wait_s(three, 0), rates.waiting_scope(three, 0)) == (4, "network")
+    assert (rates.wait_s(three, 0), rates.find_waiting_scope(three, 0)) == (4, "network")
     rates.give_back(two)
     assert rates.take(three, 0) == 0
     assert [rates.take("192.0.2.1", 0) for _ in range(3)] == [0, 0, None]
-    assert rates.waiting_scope("192.0.2.1", 0) == "address", "it is its own site"
+    assert rates.find_waiting_scope("192.0.2.1", 0) == "address", "it is its own site"

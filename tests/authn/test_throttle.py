@@ -21,7 +21,7 @@ def test_waits_double_up_to_the_longest() -> None:
     throttle, now, waits = Throttle(LIMITS), 0.0, []
     for _ in range(12):
         fail(throttle, HERE, now)
-        waits.append(throttle.blocked_s(HERE, now))
+        waits.append(throttle.measure_block(HERE, now))
         now += waits[-1]
     assert waits == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
@@ -41,7 +41,7 @@ def test_guesses_made_at_once_are_no_cheaper_than_in_turn() -> None:
     assert started.count(0) == 3
     for _ in range(3):
         throttle.record_failure(HERE, 0)
-    assert throttle.blocked_s(HERE, 0) == 1
+    assert throttle.measure_block(HERE, 0) == 1
     assert throttle.start(HERE, 1) == 0
     assert throttle.start(HERE, 1) > 0, "after the free tries, one at a time"
 
@@ -54,7 +54,7 @@ def test_the_same_wrong_password_again_is_no_further_guess() -> None:
     for guess in (b"a", b"b"):
         assert throttle.start(HERE, 0) == 0
         throttle.record_failure(HERE, 0, guess)
-    assert throttle.blocked_s(HERE, 0) == 1, "different ones are"
+    assert throttle.measure_block(HERE, 0) == 1, "different ones are"
 
 
 def test_a_right_password_forgives() -> None:
@@ -78,7 +78,7 @@ def test_failures_are_forgotten_after_a_while_without_any() -> None:
     throttle = Throttle(LIMITS)
     for _ in range(3):
         fail(throttle, HERE, 0)
-    assert throttle.blocked_s(HERE, 600) == 0
+    assert throttle.measure_block(HERE, 600) == 0
     assert len(throttle) == 0
 
 
@@ -108,7 +108,7 @@ def test_whatever_happens_memory_is_bounded_and_waits_are_finite(
         else:
             throttle.abandon(of)
         assert len(throttle) <= 100
-        assert 0 <= throttle.blocked_s(of, now) <= 60
+        assert 0 <= throttle.measure_block(of, now) <= 60
 
 
 def test_more_names_than_there_is_room_for_forget_the_oldest_only() -> None:
@@ -117,7 +117,7 @@ def test_more_names_than_there_is_room_for_forget_the_oldest_only() -> None:
         fail(throttle, HERE, 0)
     for n in range(99):
         fail(throttle, key(f"n{n}", ip_address("192.0.2.3")), 0)
-    assert throttle.blocked_s(HERE, 0) == 1
+    assert throttle.measure_block(HERE, 0) == 1
     fail(throttle, key("one more", ip_address("192.0.2.3")), 0)
     assert len(throttle) == 100
-    assert throttle.blocked_s(HERE, 0) == 0
+    assert throttle.measure_block(HERE, 0) == 0

@@ -51,8 +51,8 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
     alice.out("sign-in", "end", first["id"][:8], "--reason", "laptop stolen")
     policy = admin.policy(service)
     now = time.time()
-    assert policy.why_sign_in_over("alice", by_provider, now) == "laptop stolen; sign in again"
-    assert policy.why_sign_in_over("alice", by_password, now) is None
+    assert policy.explain_sign_in_end("alice", by_provider, now) == "laptop stolen; sign in again"
+    assert policy.explain_sign_in_end("alice", by_password, now) is None
     events = [json.loads(line) for line in alice.out("audit", "--json").splitlines()]
     [ending] = [event for event in events if event["fields"].get("action") == "sign-in.end"]
     assert ending["fields"]["sign_in"] == first["id"]
@@ -60,7 +60,7 @@ def test_sign_ins_are_listed_and_one_is_ended_with_its_reason(
 
     alice.out("sign-in", "end", "--user", "alice", "--yes")
     assert alice.json("sign-in", "list") == []
-    assert admin.policy(service).why_sign_in_over("alice", by_password, now) is not None
+    assert admin.policy(service).explain_sign_in_end("alice", by_password, now) is not None
 
 
 def test_what_names_no_sign_in_ends_none(alice: Desk, service: AdminService) -> None:

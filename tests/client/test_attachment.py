@@ -41,10 +41,10 @@ def attached() -> Attachment:
 def test_what_was_typed_is_sent_as_far_as_the_window_goes_and_kept_until_it_is_taken() -> None:
     attachment = attached()
     attachment.type(b"x" * 150)
-    assert attachment.sendable() == [In(0, b"x" * 100)]
-    assert attachment.sendable() == []
+    assert attachment.take_sendable() == [In(0, b"x" * 100)]
+    assert attachment.take_sendable() == []
     attachment.received(InAck(60))
-    assert attachment.sendable() == [In(100, b"x" * 50)]
+    assert attachment.take_sendable() == [In(100, b"x" * 50)]
     assert attachment.waits == 90
     attachment.received(InAck(150))
     assert attachment.waits == 0
@@ -62,40 +62,40 @@ def test_of_who_only_looks_nothing_is_sent_neither_keys_nor_what_his_terminal_an
     attachment.hello("t")
     attachment.received(Welcome("a", 0, 0, 100, Mode.MIRROR))
     attachment.type(b"\x1b[?62c")
-    assert attachment.sendable() == []
+    assert attachment.take_sendable() == []
     assert attachment.has_room
 
 
 def test_before_it_is_attached_nothing_is_sent_and_much_is_not_taken_from_the_keyboard() -> None:
     attachment = Attachment("main", SIZE, Mode.MIRROR, "xterm", "C.UTF-8", "")
     attachment.type(b"x" * TYPED_BYTES)
-    assert attachment.sendable() == []
+    assert attachment.take_sendable() == []
     assert not attachment.has_room
 
 
 def test_a_return_says_how_far_it_got_and_sends_again_what_was_not_taken() -> None:
     attachment = attached()
     attachment.type(b"abcdef")
-    attachment.sendable()
+    attachment.take_sendable()
     assert attachment.received(Out(0, b"hello")) == [WriteOutput(b"hello")]
     assert attachment.shown() == Ack(5)
     again = attachment.hello("t2")
     assert (again.attachment, again.seen) == ("a", 5)
-    assert attachment.sendable() == []
+    assert attachment.take_sendable() == []
     attachment.received(Welcome("a", 5, 2, 100))
-    assert attachment.sendable() == [In(2, b"cdef")]
+    assert attachment.take_sendable() == [In(2, b"cdef")]
 
 
 def test_a_terminal_that_has_forgotten_us_begins_anew_and_what_was_not_sent_is_kept() -> None:
     attachment = attached()
     attachment.received(Out(0, b"hello"))
     attachment.type(b"x" * 100)
-    attachment.sendable()
+    attachment.take_sendable()
     attachment.type(b"later")
     attachment.hello("t2")
     attachment.received(Welcome("b", 900, 0, 100))
     assert attachment.seen == 900
-    assert attachment.sendable() == [In(0, b"later")]
+    assert attachment.take_sendable() == [In(0, b"later")]
 
 
 def test_a_gap_is_told_and_counting_goes_on_behind_it() -> None:
@@ -164,7 +164,7 @@ class AttachmentMachine(RuleBasedStateMachine):
 
     @rule(arrive=st.booleans())
     def send(self, arrive: bool) -> None:
-        for frame in self.person.sendable():
+        for frame in self.person.take_sendable():
             if self.connected and arrive:
                 self._sent(self.terminal.received(self.link, frame, 0))
         if not arrive:

@@ -87,7 +87,7 @@ class Replay:
                 client.attached = False
             case "typed":
                 client.type(unrun(step["data"]))
-                self.say(who, *client.sendable())
+                self.say(who, *client.take_sendable())
             case "drawn":
                 self.say(who, client.shown())
             case "resized":
@@ -111,7 +111,7 @@ class Replay:
             assert [event.data for event in events if isinstance(event, WriteOutput)] == [
                 frame.data
             ]
-        self.say(who, *client.sendable())
+        self.say(who, *client.take_sendable())
 
 
 def event_fields(event: Event) -> dict[str, Any]:

@@ -268,13 +268,13 @@ def test_nobody_logs_in_to_a_shell_whose_gateway_has_gone_for_long(host: ShellHo
     try:
         ssh = ssh_with(host.config(host.started(shells)))
         assert ssh("true").returncode == 0
-        assert not shells.keys_are_due()
+        assert not shells.has_due_keys()
         late_s = KEYS_LEASE_S + 1  # what it wrote then has ended by now
-        assert shells.keys_are_due()
+        assert shells.has_due_keys()
         shells.refresh()
         assert b"Permission denied" in ssh("true").stderr
         late_s = 0.0
-        assert shells.keys_are_due()
+        assert shells.has_due_keys()
         shells.refresh()
         assert ssh("true").returncode == 0
     finally:

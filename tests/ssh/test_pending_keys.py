@@ -437,13 +437,13 @@ def test_a_thousand_of_many_sources_are_bounded_and_leave_nothing_behind() -> No
         taken = 0
         for number in range(1000):
             source = str(number // 3)
-            if holds.why_full(source) is None:
+            if holds.explain_full(source) is None:
                 stack.enter_context(holds.take_place(source, partial(crowded_out.append, number)))
                 taken += 1
         assert (taken, len(holds)) == (300, 200)
         # The second of each of the first hundred, for one of each of the next hundred.
         assert crowded_out == [3 * source + 1 for source in range(100)]
-        assert "200 connections wait" in str(holds.why_full("new"))
+        assert "200 connections wait" in str(holds.explain_full("new"))
     assert len(holds) == 0
     assert holds._waiting.counts() == {}
 
@@ -453,7 +453,7 @@ def test_a_source_has_so_many_places_and_one_that_gives_way_has_none() -> None:
     with holds.take_place("one", pytest.fail):
         gone: list[str] = []
         with holds.take_place("one", partial(gone.append, "second")):
-            assert "2 connections from your address" in str(holds.why_full("one"))
+            assert "2 connections from your address" in str(holds.explain_full("one"))
             with holds.take_place("two", pytest.fail):
                 assert gone == ["second"]
                 assert len(holds) == 2

@@ -45,7 +45,7 @@ def test_commands_name_the_public_port(more: str, jump: str, direct: str) -> Non
     made = settings(more)
     assert page(made).jump(APP01) == jump
     account = AccountService(made, cast("Any", None))
-    assert account.ssh_line(DEV, APP01) == direct
+    assert account.render_ssh_command(DEV, APP01) == direct
 
 
 def test_links_lead_to_the_public_url() -> None:

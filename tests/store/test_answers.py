@@ -75,7 +75,7 @@ def test_a_sign_in_that_is_over_is_asked_about_no_more(database: Database) -> No
         passes.end_sign_in(c.transaction, shown.id, "Company ended it", NOW)
     assert due(database) == []
     policy = load_policy(database)
-    assert policy.why_sign_in_over("carol", shown.sign_in, NOW) == "Company ended it"
+    assert policy.explain_sign_in_end("carol", shown.sign_in, NOW) == "Company ended it"
     with pytest.raises(NotFoundError), change(database, "end") as c:
         passes.end_sign_in(c.transaction, shown.id, "twice", NOW)
     # One whose provider gave no token lasts as it is.

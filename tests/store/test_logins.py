@@ -181,7 +181,7 @@ def test_an_ended_login_is_news_of_the_policy(database: Database) -> None:
     mine = sign_in(login)
     with change(database, "end") as c:
         passes.end_sign_in(c.transaction, mine.id, "laptop stolen", NOW + 70)
-    assert load_policy(database).why_sign_in_over("carol", mine, NOW + 71) == "laptop stolen"
+    assert load_policy(database).explain_sign_in_end("carol", mine, NOW + 71) == "laptop stolen"
     assert sign_in_of_key(database, "SHA256:abc", NOW + 71) is None
     assert sign_in_numbered(database, mine.number, NOW + 71) is None
 
@@ -191,7 +191,7 @@ def test_the_next_login_with_a_key_ends_the_one_before(database: Database) -> No
     _, first = logged_in(database, by)
     _, second = logged_in(database, by, now=NOW + 90)
     assert sign_in(sign_in_of_key(database, "SHA256:abc", NOW + 91)) == second.sign_in
-    over = load_policy(database).why_sign_in_over("carol", sign_in(first), NOW + 91)
+    over = load_policy(database).explain_sign_in_end("carol", sign_in(first), NOW + 91)
     assert over is not None
     assert "another login" in over
 
@@ -272,7 +272,7 @@ def test_the_provider_ends_the_browser_and_its_logins_at_once(
     policy = load_policy(database)
     for user in (by.sign_in, login.sign_in):
         assert (
-            policy.why_sign_in_over("carol", user, asked)
+            policy.explain_sign_in_end("carol", user, asked)
             == "Company ended your sign-in; sign in again"
         )
     assert due(database, asked + 9999) == []

@@ -205,8 +205,8 @@ def test_use_moves_the_end_of_a_session_and_all_that_it_opened_hears_of_it(
     assert find(database, WebSession, secret) == kept(moved, secret)
     policy = load_policy(database)
     assert policy.sign_in_ends == {pass_id(secret): end}
-    assert policy.why_sign_in_over("dev", sign_in(secret), end - 1) is None
-    assert policy.why_sign_in_over("dev", sign_in(still), end - 1) is not None
+    assert policy.explain_sign_in_end("dev", sign_in(secret), end - 1) is None
+    assert policy.explain_sign_in_end("dev", sign_in(still), end - 1) is not None
 
 
 @pytest.mark.parametrize("ended", ["signed out", "expired", "too far"])

@@ -34,7 +34,7 @@ def test_an_sshd_that_sends_data_never_says_too_much() -> None:
     for _ in range(3 * BURST):
         assert chatter.heard(IGNORE, 0.0)
         assert chatter.heard(DATA, 0.0)
-        chatter.sent_data()
+        chatter.count_data()
         assert chatter.heard(IGNORE, 0.0)
         assert chatter.heard(93, 0.0)
 
@@ -47,5 +47,5 @@ def test_never_is_more_owed_than_one_message_costs(messages: list[tuple[int, flo
         if not chatter.heard(kind, now):
             break
         assert 0 <= chatter._left <= BURST
-    chatter.sent_data()
+    chatter.count_data()
     assert chatter._left <= BURST + PER_DATA

@@ -11,27 +11,27 @@ from stagedoor.model.fair_queue import FairQueue
 def test_sources_take_turns_however_many_each_has() -> None:
     turns: FairQueue[str] = FairQueue(100)
     for n in range(5):
-        turns.line_up(f"a{n}", "a")
-    turns.line_up("b0", "b")
-    turns.line_up("c0", "c")
+        turns.queue_for_turn(f"a{n}", "a")
+    turns.queue_for_turn("b0", "b")
+    turns.queue_for_turn("c0", "c")
     assert [turns.take() for _ in range(8)] == ["a0", "b0", "c0", "a1", "a2", "a3", "a4", None]
 
 
 def test_the_source_with_most_loses_its_newest_and_never_the_newcomer() -> None:
     turns: FairQueue[str] = FairQueue(5)
     for n in range(3):
-        turns.line_up(f"a{n}", "a")
+        turns.queue_for_turn(f"a{n}", "a")
     for n in range(2):
-        turns.line_up(f"b{n}", "b")
-    assert turns.line_up("c0", "c") == "a2"
-    assert turns.line_up("a3", "a") == "a3", "its own source has most"
+        turns.queue_for_turn(f"b{n}", "b")
+    assert turns.queue_for_turn("c0", "c") == "a2"
+    assert turns.queue_for_turn("a3", "a") == "a3", "its own source has most"
     assert len(turns) == 5
 
 
 def test_among_equals_the_newcomer_goes() -> None:
     turns: FairQueue[str] = FairQueue(3)
-    assert [turns.line_up(source, source) for source in "abc"] == [None] * 3
-    assert turns.line_up("d", "d") == "d"
+    assert [turns.queue_for_turn(source, source) for source in "abc"] == [None] * 3
+    assert turns.queue_for_turn("d", "d") == "d"
 
 
 STEPS = st.lists(
@@ -48,7 +48,7 @@ def test_nobody_is_lost_or_counted_twice(steps: list[tuple[str, int, str]], room
         key = (number, source)
         if what == "come" and key not in waiting:
             waiting.add(key)
-            gone = turns.line_up(key, source)
+            gone = turns.queue_for_turn(key, source)
             if gone is not None:
                 most = max(sum(s == other for _, s in waiting) for other in "abcd")
                 assert sum(s == gone[1] for _, s in waiting) >= most - (gone[1] != source)
@@ -147,7 +147,7 @@ def test_a_56_of_a_shared_48_pushes_out_its_own() -> None:
 def test_a_48_has_one_turn_at_a_time() -> None:
     turns: FairQueue[str] = FairQueue(40)
     for source in [*attackers(40), *HONEST]:
-        turns.line_up(source, source)
+        turns.queue_for_turn(source, source)
     order = [turns.take() for _ in range(8)]
     assert set(HONEST) <= set(order)
     assert len(turns) == 32
@@ -156,10 +156,10 @@ def test_a_48_has_one_turn_at_a_time() -> None:
 def test_a_full_queue_of_a_48_makes_room_for_another_source_and_not_for_its_own() -> None:
     turns: FairQueue[str] = FairQueue(40)
     for source in attackers(40):
-        assert turns.line_up(source, source) is None
-    assert turns.line_up("more", "2001:db8:bad:ff::/64") == "more"
-    assert turns.line_up("neighbour", "2001:db8:bad:ff07::/64") in attackers(40)
-    assert turns.line_up("honest", "192.0.2.7") in attackers(40)
+        assert turns.queue_for_turn(source, source) is None
+    assert turns.queue_for_turn("more", "2001:db8:bad:ff::/64") == "more"
+    assert turns.queue_for_turn("neighbour", "2001:db8:bad:ff07::/64") in attackers(40)
+    assert turns.queue_for_turn("honest", "192.0.2.7") in attackers(40)
 
 
 NETWORKS = st.sampled_from(
@@ -177,7 +177,9 @@ def test_networks_within_networks_are_counted_as_they_come_and_go(
     for number, (what, source) in enumerate(steps):
         key = (number, source)
         if what in {"enter", "line up"}:
-            victim = queue.enter(key, source) if what == "enter" else queue.line_up(key, source)
+            victim = (
+                queue.enter(key, source) if what == "enter" else queue.queue_for_turn(key, source)
+            )
             waiting.append(key)
             if victim is not None:
                 waiting.remove(victim)

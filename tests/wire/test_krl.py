@@ -58,19 +58,19 @@ def test_serials_are_revoked_one_by_one_in_ranges_and_as_bitmaps(
     revocations = parse_revocations(keygen(tmp_path, specification, "-s", str(ca)))
     authority = blob(ca)
     for serial in revoked:
-        assert revocations.holds_certificate(certificate(serial, ca=authority)), serial
-        assert not revocations.holds_certificate(certificate(serial, ca=THEIRS)), serial
+        assert revocations.has_certificate(certificate(serial, ca=authority)), serial
+        assert not revocations.has_certificate(certificate(serial, ca=THEIRS)), serial
     for serial in free:
-        assert not revocations.holds_certificate(certificate(serial, ca=authority)), serial
+        assert not revocations.has_certificate(certificate(serial, ca=authority)), serial
 
 
 def test_key_ids_are_revoked_and_a_list_without_a_CA_holds_for_every_CA(
     tmp_path: Path,
 ) -> None:
     revocations = parse_revocations(keygen(tmp_path, "id: stolen laptop\n", "-s", "none"))
-    assert revocations.holds_certificate(certificate(key_id="stolen laptop"))
-    assert revocations.holds_certificate(certificate(key_id="stolen laptop", ca=THEIRS))
-    assert not revocations.holds_certificate(certificate(key_id="stolen"))
+    assert revocations.has_certificate(certificate(key_id="stolen laptop"))
+    assert revocations.has_certificate(certificate(key_id="stolen laptop", ca=THEIRS))
+    assert not revocations.has_certificate(certificate(key_id="stolen"))
 
 
 @pytest.mark.parametrize("how", ["key: ", "sha1: ", "sha256: "])
@@ -78,14 +78,14 @@ def test_keys_are_revoked_whole_or_by_their_hash_and_a_CA_takes_its_certificates
     tmp_path: Path, ca: Path, how: str
 ) -> None:
     revocations = parse_revocations(keygen(tmp_path, how + ca.read_text()))
-    assert revocations.holds_key(blob(ca))
-    assert not revocations.holds_key(blob(ca) + b"x")
-    assert revocations.holds_certificate(certificate(ca=blob(ca)))
+    assert revocations.has_key(blob(ca))
+    assert not revocations.has_key(blob(ca) + b"x")
+    assert revocations.has_certificate(certificate(ca=blob(ca)))
 
 
 def test_public_keys_as_text_are_a_list_too(ca: Path) -> None:
     revocations = parse_revocations(b"# stolen\n\n" + ca.read_bytes())
-    assert revocations.holds_key(blob(ca))
+    assert revocations.has_key(blob(ca))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_what_is_written_reads_back(serials: set[int], other: int) -> None:
     revocations = parse_revocations(encode_revoked_serials(OURS, serials, 1_800_000_000))
     for serial in serials | {other}:
         revoked = serial in serials and serial != 0
-        assert revocations.holds_certificate(certificate(serial)) == revoked
-        assert not revocations.holds_certificate(certificate(serial, ca=THEIRS))
+        assert revocations.has_certificate(certificate(serial)) == revoked
+        assert not revocations.has_certificate(certificate(serial, ca=THEIRS))
         of_any = parse_revocations(encode_revoked_serials(b"", serials, 0))
-        assert of_any.holds_certificate(certificate(serial, ca=THEIRS)) == revoked
+        assert of_any.has_certificate(certificate(serial, ca=THEIRS)) == revoked

@@ -85,7 +85,7 @@ class AccountService:
 
         return await ask(load)
 
-    def ssh_line(self, identity: Identity, target: Target) -> str:
+    def render_ssh_command(self, identity: Identity, target: Target) -> str:
         """Return the ssh command that enters `target`.
 
         It uses direct login if SSH has a public address, else the configuration that `ssh_setup` writes.

@@ -121,7 +121,7 @@ class Checkpoints:
         self._instance = instance
         self._reader: ChainReader | None = None
 
-    def current_chain(self) -> Chain:
+    def read_chain(self) -> Chain:
         """Read the chain up to now and return it. Raises StoreError."""
         if self._reader is None:
             with self._database.read() as transaction:
@@ -136,7 +136,7 @@ class Checkpoints:
 
         Raises StoreError.
         """
-        self.current_chain()
+        self.read_chain()
         assert self._reader is not None, "the chain was read"
         with self._database.write() as transaction:
             # Read the rest under the write lock, so that the checkpoint directly follows what it signs, and

@@ -142,7 +142,7 @@ class Authenticator:
         if identity.method is Method.TOKEN and token not in policy.tokens:
             return Denial(Reason.NO_GRANT, f"token {token} of {identity.name!r} was removed")
         if identity.sign_in is not None:
-            over = policy.why_sign_in_over(identity.name, identity.sign_in, self._now())
+            over = policy.explain_sign_in_end(identity.name, identity.sign_in, self._now())
             if over is not None:
                 return Denial(Reason.NO_GRANT, over)
         if not isinstance(credential, KeyCredential):
@@ -185,7 +185,7 @@ class Authenticator:
         if self._stray_logins.take(network, now) is None:
             return _throttled(
                 "too many logins that are over came from your "
-                f"{self._stray_logins.waiting_scope(network, now)}",
+                f"{self._stray_logins.find_waiting_scope(network, now)}",
                 self._stray_logins.wait_s(network, now),
             )
         login = None if self._find_login is None else await self._find_login(secret)
@@ -209,7 +209,7 @@ class Authenticator:
         now = self._now()
         bucket = key(check.name, source.address)
         # Before the remembered passwords, or a throttled attacker could go on guessing at those.
-        wait_s = self._throttle.blocked_s(bucket, now)
+        wait_s = self._throttle.measure_block(bucket, now)
         if wait_s > 0:
             return _throttled(
                 "too many wrong passwords for this name came from your address", wait_s
@@ -238,7 +238,7 @@ class Authenticator:
         Each look-up is a guess. These are counted apart from guesses that argon2 verifies: if they
         were counted together, a refusal for lack of room would reveal that a name exists.
         """
-        if self._guesses.blocked_s(bucket, now) > 0:
+        if self._guesses.measure_block(bucket, now) > 0:
             return False
         if self._verified.holds(seal, now):
             self._guesses.record_success(bucket)
@@ -252,7 +252,7 @@ class Authenticator:
         if self._sources.take(network, now) is None:
             return _throttled(
                 "too many wrong passwords, for any names, came from your "
-                f"{self._sources.waiting_scope(network, now)}",
+                f"{self._sources.find_waiting_scope(network, now)}",
                 self._sources.wait_s(network, now),
             )
         wait_s = self._throttle.start(bucket, now)

@@ -74,7 +74,7 @@ def decide_key(
     if bound is not None and _is_for(credential.name, bound.name):
         return _judge_sign_in(policy, bound, now)
     if record is not None and record.user in policy.disabled:
-        return _deny(f"the key {credential.fingerprint}: {policy.why_gone(record.user)}")
+        return _deny(f"the key {credential.fingerprint}: {policy.explain_absence(record.user)}")
     return Denial.with_mend(
         Reason.CREDENTIAL_WRONG,
         f"the key {credential.fingerprint} is not registered for {shown(credential.name)}",
@@ -102,14 +102,14 @@ def explain_revocation(credential: KeyCredential, trust: Trust) -> Denial | None
     denial = _check_ca(certificate, trust)
     if denial is not None:
         return denial
-    if trust.revocations.holds_certificate(certificate):
+    if trust.revocations.has_certificate(certificate):
         return _revoked(_named(certificate))
     return None
 
 
 def deny_revoked_key(key: bytes, revocations: Revocations) -> Denial | None:
     """Return a denial if this key, a blob, was revoked, or None."""
-    if revocations.holds_key(key):
+    if revocations.has_key(key):
         return _revoked(f"the key {fingerprint(key)}")
     return None
 

@@ -157,10 +157,10 @@ def identity_of(
             Reason.CREDENTIAL_WRONG,
             f"this sign-in or link is used up, or its time is over; {SIGN_IN_AGAIN}",
         )
-    over = policy.why_sign_in_over(shown.name, shown.sign_in, now) if shown.sign_in else None
+    over = policy.explain_sign_in_end(shown.name, shown.sign_in, now) if shown.sign_in else None
     if over is not None:
         return Denial(Reason.CREDENTIAL_WRONG, over)
-    void = policy.why_void(shown)
+    void = policy.explain_void(shown)
     if void is not None:
         return Denial(Reason.CREDENTIAL_WRONG, f"{void}; {SIGN_IN_AGAIN}")
     if shown.method is Method.SSO and (stale := _stale(shown, now, stale_s)) is not None:

@@ -102,7 +102,7 @@ class VerifyPool:
             self._free -= 1
             return True
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        displaced = self._turns.line_up(turn, source)
+        displaced = self._turns.queue_for_turn(turn, source)
         if displaced is not None and not displaced.done():
             displaced.set_result(False)
         try:

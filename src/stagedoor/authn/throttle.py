@@ -63,7 +63,7 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def blocked_s(self, of: Key, now: float) -> float:
+    def measure_block(self, of: Key, now: float) -> float:
         """Return the seconds that earlier failures still block the next try, or 0."""
         bucket = self._buckets.get(of)
         if bucket is None:
@@ -78,7 +78,7 @@ class Throttle:
 
         Running tries count as failures, so guessing in parallel is no cheaper than in sequence.
         """
-        wait = self.blocked_s(of, now)
+        wait = self.measure_block(of, now)
         if wait > 0:
             return wait
         bucket = self._buckets.setdefault(of, _Bucket())

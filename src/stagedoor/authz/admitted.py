@@ -64,8 +64,8 @@ def _bound_keys(policy: Policy, now: float) -> Mapping[str, Sequence[tuple[str, 
     keys: dict[str, list[tuple[str, float]]] = {}
     for login in policy.bound_keys.values():
         if (
-            policy.why_void(login) is None
-            and policy.why_sign_in_over(login.name, login.sign_in, now) is None
+            policy.explain_void(login) is None
+            and policy.explain_sign_in_end(login.name, login.sign_in, now) is None
         ):
             ends_at = policy.end_of(login.sign_in)
             keys.setdefault(login.name, []).append((login.public_key, ends_at))

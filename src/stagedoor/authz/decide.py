@@ -66,7 +66,7 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
     if user is None:
         return policy.deny_gone(Reason.NO_GRANT, identity.name)
     if identity.method is Method.PASSWORD and identity.password_hash != user.password_hash:
-        return Denial(Reason.NO_GRANT, policy.why_password_over(user))
+        return Denial(Reason.NO_GRANT, policy.explain_password_end(user))
     until = _credential_until(policy, identity)
     if not isinstance(until, Denial) and until is not None and until <= now:
         return Denial.with_mend(
@@ -77,7 +77,7 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
         )
     if isinstance(until, Denial) or identity.sign_in is None:
         return until
-    over = policy.why_sign_in_over(identity.name, identity.sign_in, now)
+    over = policy.explain_sign_in_end(identity.name, identity.sign_in, now)
     if over is not None:
         return Denial(Reason.NO_GRANT, over)
     ends_at = policy.end_of(identity.sign_in)

@@ -43,7 +43,7 @@ def add(installation: Installation, user: str, file: BinaryIO) -> None:
     lines = content.decode(errors="surrogateescape").splitlines()
     wanted = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     require_unrevoked(
-        wanted, RevokedKeysFile(installation.settings.ssh.revoked_keys_file).why_refused
+        wanted, RevokedKeysFile(installation.settings.ssh.revoked_keys_file).explain_refusal
     )
     with open_service(installation.settings, create=False) as service:
         added = admin.add_keys(service, user, wanted)

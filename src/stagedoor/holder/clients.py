@@ -13,7 +13,7 @@ types, seconds. A reconnect takes seconds, a change of networks some more."""
 
 @dataclass(eq=False, slots=True)
 class Attachment:
-    """The offsets of a client. Input was received up to `in_at`, and the program has taken it up to `taken`.
+    """The offsets of a client. Input was received up to `in_at`; the program has taken it up to `taken_at`.
 
     `link` is None while the client has no connection, since `lost_at`.
     """
@@ -26,7 +26,7 @@ class Attachment:
     sent: int
     acked: int
     in_at: int = 0
-    taken: int = 0
+    taken_at: int = 0
     lost_at: float = 0.0
     detached: bool = False
     exit_sent: bool = False

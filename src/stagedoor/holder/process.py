@@ -229,7 +229,7 @@ class Holder:
 
     def _no_place(self, hello: Hello) -> str | None:
         """Return why there is no place for this client, or None. Links that hang up keep their places."""
-        replaced = self._program.state.replaced_by(hello) if self._program is not None else None
+        replaced = self._program.state.find_replaced(hello) if self._program is not None else None
         taken = [link.watches for number, link in self._links.items() if number != replaced]
         return refusal(hello, taken.count(True), taken.count(False))
 

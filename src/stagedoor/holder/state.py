@@ -100,7 +100,7 @@ class TerminalState:
         """The number of connected clients."""
         return len(self._clients.by_link)
 
-    def replaced_by(self, hello: Hello) -> int | None:
+    def find_replaced(self, hello: Hello) -> int | None:
         """Return the old link of a client that resumes before its cut connection was noticed, or None."""
         attachment = self._clients.find_resumed(hello)
         return None if attachment is None else attachment.link
@@ -189,14 +189,16 @@ class TerminalState:
         typists: list[Attachment] = []
         while count:
             attachment, size = self._typists.popleft()
-            attachment.taken += min(size, count)
+            attachment.taken_at += min(size, count)
             if size > count:
                 self._typists.appendleft((attachment, size - count))
             count -= min(size, count)
             if attachment not in typists:
                 typists.append(attachment)
         return [
-            Send(typist.link, InAck(typist.taken)) for typist in typists if typist.link is not None
+            Send(typist.link, InAck(typist.taken_at))
+            for typist in typists
+            if typist.link is not None
         ]
 
     def exited(self, code: int, signal: str, now: float) -> list[Action]:
@@ -214,7 +216,7 @@ class TerminalState:
         welcome = Send(
             link,
             Welcome(
-                attachment.name, seen, attachment.taken, self.window, attachment.mode, features
+                attachment.name, seen, attachment.taken_at, self.window, attachment.mode, features
             ),
         )
         if seen >= self._ring.start:
@@ -252,14 +254,14 @@ class TerminalState:
                 attachment, f"input from {at} on came before that from {attachment.in_at} on", now
             )
         fresh = data[attachment.in_at - at :]
-        if attachment.in_at + len(fresh) - attachment.taken > self.window:
+        if attachment.in_at + len(fresh) - attachment.taken_at > self.window:
             return self._expel(attachment, "more input than the window has room for", now)
         attachment.in_at += len(fresh)
         if attachment.mode is Mode.WATCH or self._exit is not None:
-            attachment.taken = attachment.in_at
-            return [Send(link, InAck(attachment.taken))]
+            attachment.taken_at = attachment.in_at
+            return [Send(link, InAck(attachment.taken_at))]
         if not fresh:
-            return [Send(link, InAck(attachment.taken))]
+            return [Send(link, InAck(attachment.taken_at))]
         self.typed += fresh
         self._typists.append((attachment, len(fresh)))
         return self._resize(attachment, attachment.size)

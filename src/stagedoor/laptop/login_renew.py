@@ -33,7 +33,7 @@ def take_turn(folder: Path, turn: LoginLock) -> None:
     """
     if not turn.is_held:
         raise TunnelError(EXPIRED, "another login of this machine takes too long; try again")
-    code = turn.recent_failure()
+    code = turn.find_recent_failure()
     if code:
         raise TunnelError(
             code, "the login of this machine did not succeed; see the first line of it"

@@ -47,7 +47,7 @@ class LoginLock:
                 return not is_fresh(self._folder)
             time.sleep(LOOK_S)
 
-    def recent_failure(self) -> int:
+    def find_recent_failure(self) -> int:
         """Return the exit code of the last holder if it failed after ssh began to wait; else 0."""
         text = os.pread(self._fd, 64, 0).decode("ascii", "replace")
         try:

@@ -100,7 +100,7 @@ class WebConnection:
         if line:
             raise TunnelError(NOT_PROXY, f"{self.wire.name}: {line}")
 
-    def login_mend(self, refused: Mapping[str, object]) -> str:
+    def find_login_hint(self, refused: Mapping[str, object]) -> str:
         """Return a hint to log in, to append to a refusal that offers it; else an empty string."""
         if refused.get("login") is not True or "stagedoor login" in str(refused.get("message")):
             return ""

@@ -340,7 +340,7 @@ class _Downstream:
         assert self.request is not None, "only requests are accepted"
         early = self.request.early
         self.answered = True
-        token_ends_at = entered.grant.identity.token_ends_soon(now)
+        token_ends_at = entered.grant.identity.warn_of_token_end(now)
         unsent, self._unsent = self._unsent, b""
         await aio.write_all(
             self.stream,

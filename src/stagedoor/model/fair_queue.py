@@ -150,7 +150,7 @@ class FairQueue(Generic[Key]):
         self.add(key, source)
         return victim
 
-    def line_up(self, key: Key, source: str) -> Key | None:
+    def queue_for_turn(self, key: Key, source: str) -> Key | None:
         """Queue `key` for its turn, and return the key that loses its place, or None.
 
         That is the newest key of the source with the most keys, because the others have waited longer.

@@ -66,7 +66,7 @@ class PendingLogin:
     sign_in: bytes | None = field(default=None, repr=False)
     code_hash: bytes | None = field(default=None, repr=False)
 
-    def state_at(self, now: float) -> LoginState | None:
+    def find_state(self, now: float) -> LoginState | None:
         """Return the state at `now`, or None if the login has expired."""
         return self.state if now < self.ends_at else None
 
@@ -78,7 +78,7 @@ def digest(secret: str) -> bytes:
 
 def deny(login: PendingLogin, now: float) -> PendingLogin:
     """Return `login` as denied by the person. Raises RefusedError if it is over."""
-    if login.state_at(now) not in (LoginState.WAITING, LoginState.APPROVED):
+    if login.find_state(now) not in (LoginState.WAITING, LoginState.APPROVED):
         raise RefusedError(OVER)
     return replace(login, state=LoginState.DENIED)
 
@@ -135,7 +135,7 @@ def approve_by_code(
 
 
 def _require_open(login: PendingLogin, now: float, user: str) -> None:
-    state = login.state_at(now)
+    state = login.find_state(now)
     # A login that waits for its code still takes letters: the browser may be on another machine.
     if state is not LoginState.WAITING and (
         state is not LoginState.APPROVED or login.code_hash is None
@@ -155,7 +155,7 @@ def is_due(login: PendingLogin, now: float, code: str | None = None) -> bool:
 
     A wrong code has no effect, because any program on the client's machine can send one.
     """
-    if login.state_at(now) is not LoginState.APPROVED:
+    if login.find_state(now) is not LoginState.APPROVED:
         return False
     if login.code_hash is None:
         return True

@@ -131,7 +131,7 @@ class Policy:
         """Return all users by name, disabled ones included."""
         return dict(sorted({**self.users, **self.disabled}.items()))
 
-    def why_gone(self, name: str) -> str:
+    def explain_absence(self, name: str) -> str:
         """Return why the user `name`, who was in `users` before, is not there any more."""
         if name in self.disabled:
             return f"the user {name!r} is disabled"
@@ -140,15 +140,15 @@ class Policy:
     def deny_gone(self, reason: Reason, name: str) -> Denial:
         """Return the refusal of a user who is no longer in `users`."""
         if name not in self.disabled:
-            return Denial(reason, self.why_gone(name))
+            return Denial(reason, self.explain_absence(name))
         return Denial.with_mend(
             reason,
-            self.why_gone(name),
+            self.explain_absence(name),
             f"an administrator ends that with: stagedoor user enable {name}",
             "ask an administrator",
         )
 
-    def why_password_over(self, user: User) -> str:
+    def explain_password_end(self, user: User) -> str:
         """Return why the password that `user` presented before is no longer valid."""
         if user.password_hash is None and self.password_groups is not None:
             return f"{user.name!r} is in none of the groups that have passwords"
@@ -161,21 +161,21 @@ class Policy:
         """
         return max(sign_in.ends_at, self.sign_in_ends.get(sign_in.id, sign_in.ends_at))
 
-    def why_void(self, shown: WebPass) -> str | None:
+    def explain_void(self, shown: WebPass) -> str | None:
         """Return why the credential behind a pass proves nothing any more, or None while it does."""
         user = self.users.get(shown.name)
         if user is None:
-            return self.why_gone(shown.name)
+            return self.explain_absence(shown.name)
         match shown.method:
             case Method.PASSWORD if hash_password_mark(user.password_hash) != shown.password_mark:
-                return self.why_password_over(user)
+                return self.explain_password_end(user)
             case Method.TOKEN if shown.credential_id not in self.tokens:
                 return f"the token {shown.credential_id} was removed"
             case Method.PUBLIC_KEY if shown.credential_id not in self.keys:
                 return f"the key {shown.credential_id} was removed"
         return None
 
-    def why_sign_in_over(self, user: str, sign_in: SignIn, now: float) -> str | None:
+    def explain_sign_in_end(self, user: str, sign_in: SignIn, now: float) -> str | None:
         """Return why a sign-in of `user` is over, as text for that person, or None while it lasts."""
         if sign_in.id in self.signed_out:
             return (

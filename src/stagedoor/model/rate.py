@@ -108,7 +108,7 @@ class SiteRates:
             self._sources.wait_s(source, now), self._sites.wait_s(find_site_network(source), now)
         )
 
-    def waiting_scope(self, source: str, now: float) -> str:
+    def find_waiting_scope(self, source: str, now: float) -> str:
         """Return which limit makes the source wait, for a message: `address` or `network`."""
         return "address" if self._sources.wait_s(source, now) > 0 else "network"
 

@@ -75,7 +75,7 @@ class CredentialService:
         self._hashing = asyncio.Semaphore()
         """A password costs 64 MiB to hash; see `authn.passwords`."""
 
-    async def account_state(self, identity: Identity) -> AccountState | Denial:
+    async def read_account(self, identity: Identity) -> AccountState | Denial:
         """Return the user's credentials and sign-ins."""
 
         def read() -> AccountState:
@@ -146,7 +146,7 @@ class CredentialService:
         policy = self._context.policy()
         user = policy.users.get(identity.name)
         if user is None:
-            return _refused(policy.why_gone(identity.name))
+            return _refused(policy.explain_absence(identity.name))
         scopes = restrict_scopes(policy, user, apps, self._context.now())
         if isinstance(scopes, Denial):
             return scopes

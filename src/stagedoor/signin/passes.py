@@ -192,11 +192,11 @@ class PassService:
         with self._context.database.read() as transaction:
             return read_pass(transaction, type(used), used.id)
 
-    def why_ended(self, identity: Identity) -> Denial | None:
+    def explain_end(self, identity: Identity) -> Denial | None:
         """Return why the identity's web session is over, or None while it lasts. Reads memory only."""
         if identity.sign_in is None:
             return None
-        why = self._context.policy().why_sign_in_over(
+        why = self._context.policy().explain_sign_in_end(
             identity.name, identity.sign_in, self._context.now()
         )
         return None if why is None else Denial(Reason.CREDENTIAL_WRONG, why)

@@ -29,7 +29,7 @@ class SourceLimit:
         if self._rates.take(network, now) is not None:
             return None
         wait_s = math.ceil(self._rates.wait_s(network, now))
-        whose = self._rates.waiting_scope(network, now)
+        whose = self._rates.find_waiting_scope(network, now)
         why = f"{self._complaint.format(whose)}; try again in {wait_s} s"
         return Denial(Reason.THROTTLED, why, wait_s)
 

@@ -62,7 +62,7 @@ class MessageRateLimit:
         self._left: float = BURST
         self._at = now
 
-    def sent_data(self) -> None:
+    def count_data(self) -> None:
         """Count a data packet to the shell."""
         self._left = min(self._left + PER_DATA, BURST)
 
@@ -211,7 +211,7 @@ class ShellConnection(asyncssh.SSHClientConnection):
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """Count data packets, which earn the shell messages, and send."""
         if pkttype == _DATA:
-            self._chatter.sent_data()
+            self._chatter.count_data()
         super().send_packet(pkttype, *args, handler=handler)
 
     def pause_writing(self) -> None:

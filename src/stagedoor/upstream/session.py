@@ -94,11 +94,11 @@ class ShellSession:
     def _close_idle(self, timeout_s: float) -> None:
         self.close_soon(End.IDLE, f"nothing came or went for {timeout_s:g} s")
 
-    def next_channel(self) -> int:
+    def take_channel_number(self) -> int:
         """Return the number of the next channel of this session, from 1."""
         return next(self._numbers)
 
-    def audit_channel(
+    def record_channel(
         self,
         asked: ChannelRequest,
         number: int | None = None,
@@ -110,7 +110,7 @@ class ShellSession:
         return ChannelAudit(
             self._note,
             self.opened,
-            self.next_channel() if number is None else number,
+            self.take_channel_number() if number is None else number,
             asked,
             recording,
             record_input=record_input,
@@ -156,7 +156,7 @@ class ShellSession:
     @contextmanager
     def channel(self, asked: ChannelRequest) -> Iterator[ChannelAudit]:
         """Audit the session's only channel. If the block does not record its end, it hung up."""
-        channel = self.audit_channel(asked)
+        channel = self.record_channel(asked)
         try:
             yield channel
         finally:

@@ -203,10 +203,10 @@ def test_the_web_is_asked_by_the_name_that_its_url_has(
     options = Options({"--gateway": f"{scheme}://{place}", "--user": "dev"}, ["app01"], {})
     connection = WebConnection(options, slash + path)
     assert connection._host == host
-    assert connection.login_mend({"login": True}).endswith(
+    assert connection.find_login_hint({"login": True}).endswith(
         f" stagedoor login {scheme}://{host}{slash}{path}"
     )
-    assert connection.login_mend({}) == ""
+    assert connection.find_login_hint({}) == ""
 
 
 def test_the_login_of_the_machine_is_the_web_s_credential(

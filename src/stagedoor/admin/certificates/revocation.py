@@ -63,7 +63,7 @@ class RevokedKeysFile:
             )
         return self._revocations
 
-    def why_refused(self, public_key: str) -> Denial | None:
+    def explain_refusal(self, public_key: str) -> Denial | None:
         """Return why a key is refused, or None. It is a `RefusedKeys`."""
         revocations = self.read()
         if isinstance(revocations, Denial):
@@ -90,7 +90,7 @@ def list_revoked_sign_ins(
     void = [
         key
         for key, login in policy.bound_keys.items()
-        if policy.why_void(login) is not None
+        if policy.explain_void(login) is not None
         or entering.isdisjoint(list_subjects(login.name, policy.users[login.name].groups))
     ]
     return certified.list_revoked(database, now, void)

@@ -149,7 +149,7 @@ class Attachment:
         """How many typed bytes the terminal has not taken."""
         return len(self._typed)
 
-    def sendable(self) -> list[In]:
+    def take_sendable(self) -> list[In]:
         """Return the typed bytes that may be sent now, as frames, and count them as sent."""
         frames = []
         while self.attached:

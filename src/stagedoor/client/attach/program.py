@@ -208,7 +208,7 @@ class Attach:
 
     def _send_typed(self) -> None:
         if self._connection is not None:
-            for frame in self._attachment.sendable():
+            for frame in self._attachment.take_sendable():
                 self._size_notice.forget_size()
                 self._connection.send(frame)
                 self._line.sent(time.monotonic())

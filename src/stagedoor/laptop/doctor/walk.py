@@ -76,7 +76,7 @@ def web(options: Options, path: str, app: str) -> Iterator[Result]:
             yield from _reached(options, wire, time.monotonic() - began)
             shown = None if secret is None else secret.value
             answer = connection.ask("ticket", {"target": app}, options.user, shown)
-            login = connection.login_mend(judge.parse_object(answer.body))
+            login = connection.find_login_hint(judge.parse_object(answer.body))
             yield from _clock_of(answer.fields)
             if secret is None:
                 what = f"no credential of {options.user} was found"

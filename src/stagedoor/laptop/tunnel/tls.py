@@ -39,9 +39,9 @@ class TlsWire(TcpWire):
         self.clear = b""  # decrypted and not yet read
         self.cipher = b""  # encrypted and not yet sent
         self.ended = False
-        self.shake_hands(options.trust)
+        self.complete_handshake(options.trust)
 
-    def shake_hands(self, trust: str) -> None:
+    def complete_handshake(self, trust: str) -> None:
         """Perform the TLS handshake. Raises TunnelError."""
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         try:

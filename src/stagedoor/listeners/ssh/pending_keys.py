@@ -73,7 +73,7 @@ class PendingLogins:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def why_full(self, source: str) -> str | None:
+    def explain_full(self, source: str) -> str | None:
         """Return why no more logins from the network `source` may wait, or None if one may."""
         full = self._room(source)
         if not isinstance(full, Full):
@@ -149,7 +149,7 @@ class PendingKey:
         self._partial = answer is KeyAnswer.BEGIN_AGAIN
         if answer is not KeyAnswer.HOLD:
             return denial
-        full = self._holds.why_full(find_source_network(self._source.address))
+        full = self._holds.explain_full(find_source_network(self._source.address))
         return None if full is None else Denial(Reason.CREDENTIAL_WRONG, full)
 
     def hold(self, shown: ClientKey, client: BoundedConnection) -> None:

@@ -176,7 +176,7 @@ class AccountPages:
         said: FormOutcome | None = None,
         status: int = 200,
     ) -> Response:
-        held = await self._credentials.account_state(identity)
+        held = await self._credentials.read_account(identity)
         passkeys = await self._passkeys.list_own(identity)
         for denial in (held, passkeys):
             if isinstance(denial, Denial):

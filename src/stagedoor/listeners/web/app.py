@@ -140,7 +140,7 @@ class WebApp:
         self.app = Starlette(
             routes=[*api, *mounted],
             middleware=[Middleware(GuardMiddleware, self._guard)],
-            exception_handlers=dict.fromkeys((404, 405), pages.not_found)
+            exception_handlers=dict.fromkeys((404, 405), pages.answer_not_found)
             | {ClientDisconnect: _hung_up},
         )
 

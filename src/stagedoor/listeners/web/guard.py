@@ -133,14 +133,14 @@ class RequestGuard:
         scheme = values[-1].rpartition(",")[2].strip() if values else ""
         return scheme in ("https", "wss") and self.rules.is_reverse_proxy(_peer(connection))
 
-    def own_origin(self, connection: HTTPConnection) -> str:
+    def find_own_origin(self, connection: HTTPConnection) -> str:
         """Return the gateway's origin by the Host of this request (RFC 6454 §6.2)."""
         scheme = "https" if self.is_secure(connection) else "http"
         return f"{scheme}://{connection.headers.get('host', '')}"
 
     def address(self, connection: HTTPConnection) -> str:
         """Return the gateway's base URL by the Host of this request: the origin and the path prefix."""
-        return self.own_origin(connection) + self.limits.path
+        return self.find_own_origin(connection) + self.limits.path
 
     def check_signed_name(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a signature made for an address, if the settings give this gateway a name.
@@ -170,7 +170,7 @@ class RequestGuard:
         origin = connection.headers.get("origin")
         if origin is None or origin in self.limits.origins:
             return None
-        if origin == self.own_origin(connection):
+        if origin == self.find_own_origin(connection):
             return None
         return Denial.with_mend(
             Reason.SOURCE_NOT_ALLOWED,
@@ -181,7 +181,7 @@ class RequestGuard:
 
     def check_own_page(self, connection: HTTPConnection) -> Denial | None:
         """Refuse a request by cookie unless one of our own pages sends it; browsers then send an Origin."""
-        if connection.headers.get("origin") == self.own_origin(connection):
+        if connection.headers.get("origin") == self.find_own_origin(connection):
             return None
         return Denial.with_mend(
             Reason.SOURCE_NOT_ALLOWED,
@@ -190,7 +190,7 @@ class RequestGuard:
             "open the gateway's own page and try again",
         )
 
-    def app_of(self, connection: HTTPConnection) -> Target | None:
+    def find_app(self, connection: HTTPConnection) -> Target | None:
         """Return the app that the Host names, such as `app01.shell.example.com`, or None."""
         domain = self.limits.domain
         host = _PORT.sub("", connection.headers.get("host", "").lower())

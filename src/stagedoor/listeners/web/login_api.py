@@ -98,7 +98,7 @@ class LoginApi:
         if port is not None and not (type(port) is int and 0 < port < 65536):
             return self._refused(request, _broken("port"))
         begun = await self._logins.begin(
-            self._guard.own_origin(request),
+            self._guard.find_own_origin(request),
             digest,
             _text(fields, "signature"),
             _text(fields, "label"),
@@ -133,7 +133,7 @@ class LoginApi:
         if type(at) is not int or not 0 <= at < 2**40:
             return self._refused(request, _broken("at"))
         login = await self._logins.renew(
-            self._guard.own_origin(request),
+            self._guard.find_own_origin(request),
             at,
             _word(fields, "nonce"),
             _text(fields, "signature"),
@@ -146,7 +146,7 @@ class LoginApi:
         if isinstance(fields, Denial):
             return self._refused(request, fields)
         login = await self._machines.log_in(
-            self._guard.own_origin(request),
+            self._guard.find_own_origin(request),
             _word(fields, "token", MOST_TOKEN_CHARS),
             _text(fields, "signature"),
             self._source(request),

@@ -212,7 +212,7 @@ class Replay:
             os.close(fd)
 
     def _may_go_on(self, identity: Identity, recording: UserRecording) -> bool:
-        return self._passes.why_ended(identity) is None and self._recordings.may_play(
+        return self._passes.explain_end(identity) is None and self._recordings.may_play(
             identity, recording
         )
 

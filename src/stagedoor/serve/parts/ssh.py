@@ -85,7 +85,7 @@ def build_page(
     `apps` returns the apps that exist. Without `certificates` no key is bound to a sign-in.
     """
     settings = context.settings
-    refused = RevokedKeysFile(settings.ssh.revoked_keys_file).why_refused
+    refused = RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal
     sign_ins = None
     if certificates is not None:
         sign_ins = SshSignInService(context, apps, certificates, refused)

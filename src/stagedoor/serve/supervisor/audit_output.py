@@ -183,7 +183,7 @@ class _Maintenance:
             self._signing = Checkpoints(
                 self._database, lambda: load_audit_key(self._settings), self._instance
             )
-        chain = self._signing.current_chain()
+        chain = self._signing.read_chain()
         since = chain.unsigned_since
         late = since is not None and not 0 <= now - since < CHECKPOINT_S
         if chain.unsigned >= CHECKPOINT_EVENTS or late:

@@ -143,7 +143,7 @@ class LocalShells:
         """Record that the shell was in use until now."""
         self.touch(target)
 
-    def keys_are_due(self) -> bool:
+    def has_due_keys(self) -> bool:
         """Return whether the keys in the shells must be renewed with `refresh`."""
         return keys_until(self._keys_until, self._now()) != self._keys_until
 

@@ -29,7 +29,7 @@ class LoginApproval:
         if login is None or (
             isinstance(login, PendingLogin)
             and (
-                login.state_at(self._context.now()) is None
+                login.find_state(self._context.now()) is None
                 or login.wanted_user not in (None, identity.name)
             )
         ):

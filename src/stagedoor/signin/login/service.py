@@ -158,7 +158,7 @@ class LoginService:
         # The same words for an unknown login and for one of another client: an id is no secret.
         if login is None or not pending_login.holds_verifier(login, verifier):
             raise RefusedError(OVER)
-        state = login.state_at(now)
+        state = login.find_state(now)
         if state is LoginState.DENIED:
             return LoginState.DENIED
         if state is None or state is LoginState.SPENT:

@@ -59,7 +59,7 @@ class Revocations:
         self._sha256: set[bytes] = set()
         self._by_ca: dict[bytes, _Certificates] = {}
 
-    def holds_key(self, key: bytes) -> bool:
+    def has_key(self, key: bytes) -> bool:
         """Return True if a public key, given as a blob, is revoked."""
         return (
             key in self._keys
@@ -67,9 +67,9 @@ class Revocations:
             or hashlib.sha1(key, usedforsecurity=False).digest() in self._sha1
         )
 
-    def holds_certificate(self, certificate: Certificate) -> bool:
+    def has_certificate(self, certificate: Certificate) -> bool:
         """Return True if a certificate is revoked, by its serial, its key id or its CA."""
-        if self.holds_key(certificate.ca):
+        if self.has_key(certificate.ca):
             return True
         return any(
             ca in self._by_ca and self._by_ca[ca].has(certificate)

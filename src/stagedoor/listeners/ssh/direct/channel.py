@@ -133,7 +133,7 @@ class DirectChannel:
         if self._audit is not None:
             self._audit.ended(self.exit, self.inward.size, self.outward.size)
 
-    def recording_has_room(self) -> None:
+    def resume_recording(self) -> None:
         """Let the shell's bytes pass again, after the recording held them back."""
         self.outward.release(RECORDING_FULL)
 

@@ -274,7 +274,7 @@ class DirectDriver:
         try:
             if isinstance(request, events.ForwardRequest):
                 asked = ChannelRequest("forward", f"{request.host}:{request.port}")
-                channel.begin(session.audit_channel(asked), session.count)
+                channel.begin(session.record_channel(asked), session.count)
                 await connect_forward(shell, request.host, request.port, end)
             else:
                 asked = request.request
@@ -299,17 +299,17 @@ class DirectDriver:
     ) -> None:
         """Begin the channel's audit. Raises RecordingError if it must be recorded and cannot be."""
         plan = self._parts.plan
-        number, recording = session.next_channel(), None
+        number, recording = session.take_channel_number(), None
         if plan is None:
             assert Permission.RECORD not in session.permissions, "this gateway records no user"
         else:
             recording = await session.begin_recording(
-                plan, request, number, self._parts.now(), channel.recording_has_room
+                plan, request, number, self._parts.now(), channel.resume_recording
             )
             if recording is not None and plan.notice:
                 channel.say("stagedoor: this session is recorded")
         record_input = plan is not None and plan.record_input
-        audit = session.audit_channel(request, number, recording, record_input=record_input)
+        audit = session.record_channel(request, number, recording, record_input=record_input)
         channel.begin(audit, session.count)
 
 

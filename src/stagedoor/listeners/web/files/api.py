@@ -110,7 +110,7 @@ class Files:
         """
         if request.method in ("GET", "HEAD") and "origin" not in request.headers:
             site = request.headers.get("sec-fetch-site")
-            own_pages = f"{self._guard.own_origin(request)}/"
+            own_pages = f"{self._guard.find_own_origin(request)}/"
             # `none` is the browser itself, when it resumes an interrupted download.
             is_by_us = request.headers.get("referer", "").startswith(own_pages)
             if site == "same-origin" or (site in (None, "none") and is_by_us):
@@ -173,9 +173,9 @@ class Files:
             try:
                 await self._send_pieces(request, send, session, pieces)
             except BaseException:
-                session.audit_file(path, whole=False)
+                session.record_file_event(path, whole=False)
                 raise
-            session.audit_file(path)
+            session.record_file_event(path)
         await send({"type": "http.response.body", "body": b""})
 
     async def _send_pieces(
@@ -209,7 +209,7 @@ class Files:
                 return JSONResponse({"offset": await begin(session, upload)})
             if request.method == "DELETE":
                 await drop(session, upload)
-                session.audit_file(upload.part, "remove")
+                session.record_file_event(upload.part, "remove")
                 return JSONResponse({})
             return await self._write(request, session, upload, read_number(fields, "at"))
 
@@ -236,9 +236,9 @@ class Files:
         try:
             path = await write(session, upload, at, pieces)
         except BaseException:
-            session.audit_file(join(upload.folder, upload.name), whole=False)
+            session.record_file_event(join(upload.folder, upload.name), whole=False)
             raise
-        session.audit_file(path or join(upload.folder, upload.name), whole=path is not None)
+        session.record_file_event(path or join(upload.folder, upload.name), whole=path is not None)
         if path is None:
             raise FilesError(400, f"{escape_path(upload.name)} is not whole yet")
         return JSONResponse({"name": escape_path(path.rpartition(b"/")[2])})

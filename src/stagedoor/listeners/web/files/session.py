@@ -69,7 +69,9 @@ class SftpSession:
     def received(self, received: int) -> None:
         self._session.received = received
 
-    def audit_file(self, path: bytes, action: str = "transfer", *, whole: bool = True) -> None:
+    def record_file_event(
+        self, path: bytes, action: str = "transfer", *, whole: bool = True
+    ) -> None:
         """Audit an action on a file; `whole` is False for an incomplete transfer."""
         self._channel.files_done(
             [FileEvent(action, escape_path(path), None, self.sent, self.received, whole)]

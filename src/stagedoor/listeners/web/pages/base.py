@@ -90,7 +90,7 @@ class Pages:
             Route("/static/{digest}/{name}", self._assets.answer),
         ]
 
-    async def not_found(self, request: Request, _: Exception) -> Response:
+    async def answer_not_found(self, request: Request, _: Exception) -> Response:
         """Answer a request for an unknown path or method."""
         return self.message("Not found", "There is no such page here.", 404)
 
@@ -269,9 +269,9 @@ class Pages:
         target = parse_login(request.path_params["app"])
         if target is None:
             return self.message("Not found", "There is no app of that name.", 404)
-        return await self.terminal_of(request, target)
+        return await self.render_terminal(request, target)
 
-    async def terminal_of(self, request: Request, target: Target) -> Response:
+    async def render_terminal(self, request: Request, target: Target) -> Response:
         """Return the terminal's page for `target`, if the user is signed in and may enter it."""
         identity = await self.identify(request)
         if isinstance(identity, Response):
@@ -302,7 +302,7 @@ class Pages:
             page, headers={"content-security-policy": headers.terminal_policy(nonce)}
         )
 
-    def guest_page(self, identity: Identity, session: str) -> Response:
+    def render_guest_page(self, identity: Identity, session: str) -> Response:
         """Return a terminal's page for a guest; `session` is the one to watch, empty for a share.
 
         The page does not name the app, which only a client with a ticket learns.
@@ -318,7 +318,7 @@ class Pages:
     async def _manifest(self, request: Request) -> Response:
         """Return the manifest to install the page as an app, whose window leaves Ctrl-W to the terminal."""
         app = parse_login(request.query_params.get("app", ""))
-        target = app or self._guard.app_of(request)
+        target = app or self._guard.find_app(request)
         start = (
             self._home_path if app is None else f"{self._place.path}/app/{quote(app.login_name)}"
         )

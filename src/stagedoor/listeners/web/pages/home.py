@@ -59,9 +59,9 @@ class Home:
         ]
 
     async def _home(self, request: Request) -> Response:
-        target = self._guard.app_of(request)
+        target = self._guard.find_app(request)
         if target is not None:
-            return await self._pages.terminal_of(request, target)
+            return await self._pages.render_terminal(request, target)
         identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
@@ -110,7 +110,7 @@ class Home:
             visitor=self._pages.describe_user(identity),
             live=live,
             ssh_setup=self._account.ssh_setup(identity, request.url.hostname or ""),
-            token_ends_at=identity.token_ends_soon(self._guard.flow.now()),
+            token_ends_at=identity.warn_of_token_end(self._guard.flow.now()),
             shows_all="all" in request.query_params,
         )
         # In a thread, since a page of thousands of apps takes longer than a login.
@@ -126,7 +126,7 @@ class Home:
             target.host_name,
             state.value,
             self._page_of(target),
-            self._account.ssh_line(identity, target),
+            self._account.render_ssh_command(identity, target),
             self._has_terminals(target),
             self._flow.notice(target),
             describe_permissions(grant.permissions),

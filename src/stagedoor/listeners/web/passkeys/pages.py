@@ -80,7 +80,7 @@ class StepUpPages:
                 return self._pages.refuse(request, waiting, identity)
             wanted, proves = f"{self._path}/{waiting.id}", waiting.sign_in
         # A full URL: the provider sends the browser back to one host, and the app may have another.
-        wanted = self._guard.own_origin(request) + wanted
+        wanted = self._guard.find_own_origin(request) + wanted
         source = self._guard.source_of(request)
         begun = await self._sign_ins.begin_step_up(identity, wanted, source, proves)
         if isinstance(begun, Denial):

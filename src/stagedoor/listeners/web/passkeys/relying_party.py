@@ -34,7 +34,7 @@ def find_relying_party(guard: RequestGuard, request: Request) -> RelyingParty | 
         return _BY_ADDRESS
     if not guard.is_secure(request) and host != "localhost" and not host.endswith(".localhost"):
         return _IN_PLAIN
-    return RelyingParty(host, guard.own_origin(request))
+    return RelyingParty(host, guard.find_own_origin(request))
 
 
 def _is_address(host: str) -> bool:

@@ -63,7 +63,7 @@ class SingleSignOnRoutes:
             return fields
         wanted = restrict_path(fields.get("next", ""), self._home_path)
         # A full URL: the provider sends the browser back to one host, and the app may have another.
-        wanted = self._guard.own_origin(request) + wanted
+        wanted = self._guard.find_own_origin(request) + wanted
         source = self._guard.source_of(request)
         begun = await self._sign_ins.begin(fields.get("provider", ""), wanted, source)
         if isinstance(begun, Denial):

@@ -172,7 +172,7 @@ class Guests:
         identity = await self._pages.identify(request)
         if isinstance(identity, Response):
             return identity
-        return self._pages.guest_page(identity, session)
+        return self._pages.render_guest_page(identity, session)
 
 
 def _offer_object(grant: Grant, guest: Guest) -> dict[str, object]:

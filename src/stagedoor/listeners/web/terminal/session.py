@@ -173,13 +173,13 @@ class TerminalSession:
         request = ChannelRequest(
             "shell", hello.command, hello.term, hello.size.columns, hello.size.rows
         )
-        number = session.next_channel()
+        number = session.take_channel_number()
         recording = await session.begin_recording(
             plan, request, number, self._access.now(), self._room.set, "this terminal"
         )
         if recording is not None and plan.notice:
             self._send(Notice(NoticeKind.RECORDED, "this terminal is recorded"))
-        return session.audit_channel(request, number, recording, record_input=plan.record_input)
+        return session.record_channel(request, number, recording, record_input=plan.record_input)
 
     async def _part(self, arriving: "asyncio.Task[Denial | None]", session_id: str) -> None:
         await arriving
