@@ -502,7 +502,7 @@ def test_access_needs_enough_approvers_and_ends_in_time(
     approved_at = NOW if approvals == 0 else None
     for kind, name, pause in events:
         now += pause
-        state = request.state_at(now)
+        state = request.find_state(now)
         if kind == "begin":
             request = begin(request, now)
         elif kind == "leave":
@@ -515,7 +515,7 @@ def test_access_needs_enough_approvers_and_ends_in_time(
             request = judge(request, rule, votes, sre.__contains__, now)
             if request.state is RequestState.APPROVED:
                 approved_at = now
-        after = request.state_at(now)
+        after = request.find_state(now)
         if state not in (RequestState.PENDING, RequestState.APPROVED):
             assert after is state, "what is over stays over"
         if after is RequestState.APPROVED:

@@ -88,7 +88,7 @@ def approve(laptop: Laptop, number: int, *more: str) -> None:
 
 def state(laptop: Laptop, number: int) -> RequestState:
     with laptop.gateway.service() as service:
-        return requests.read_request(service, number).request.state_at(service.clock())
+        return requests.read_request(service, number).request.find_state(service.clock())
 
 
 def open_requests(laptop: Laptop) -> Sequence[AccessRequest]:

@@ -191,7 +191,7 @@ async def test_a_wait_is_bounded_and_crowded_ones_are_refused() -> None:
     desk.crowded, desk.shown = True, []
     assert isinstance(await desk.wait(), Denial)
     assert desk.shown == []
-    assert PENDING.state_at(3600) is RequestState.LAPSED
+    assert PENDING.find_state(3600) is RequestState.LAPSED
 
 
 class Watch:

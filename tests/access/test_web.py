@@ -53,7 +53,7 @@ def ask(browser: PlainBrowser, app: str = "app01", reason: str = "INC-1") -> int
 
 def state(gateway: Gateway, number: int) -> RequestState:
     with gateway.service() as service:
-        return requests.read_request(service, number).request.state_at(service.clock())
+        return requests.read_request(service, number).request.find_state(service.clock())
 
 
 @pytest.mark.access(12)

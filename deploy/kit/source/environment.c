@@ -29,7 +29,7 @@ struct strings environment_saved(void) {
   struct strings list = {0};
   size_t length;
   char *bytes = read_file(SAVED, &length);
-  if (!bytes) die("the app's environment is gone: %s: %s; start the shell anew", SAVED, strerror(errno));
+  if (!bytes) die("the app's environment is gone: %s: %s; start the shell again", SAVED, strerror(errno));
   strings_add(&list, NULL);  // makes room, so that an empty list is one too
   list.count = 0;
   for (size_t at = 0; at < length; at += strlen(bytes + at) + 1) strings_add(&list, bytes + at);

@@ -270,7 +270,7 @@ static void read_keys_anew(void) {
     say("the host key or its certificate has changed and cannot be taken: sshd goes on with the old ones");
     return;
   }
-  say("the host key or its certificate has changed: sshd reads them anew");
+  say("the host key or its certificate has changed: sshd reads them again");
   kill(shell.listener, SIGHUP);
 }
 

@@ -168,7 +168,7 @@ def _find_same(transaction: Transaction, wanted: AccessRequest) -> AccessRequest
     """Return the pending request of the same user for the same, or None."""
     for request in store.find_open_requests(transaction, wanted.user):
         is_same = request.targets == wanted.targets and request.rule == wanted.rule
-        if is_same and request.state_at(wanted.created_at) is RequestState.PENDING:
+        if is_same and request.find_state(wanted.created_at) is RequestState.PENDING:
             return request
     return None
 
@@ -295,7 +295,7 @@ def list_requests(service: AdminService, *, open_only: bool) -> Sequence[AccessR
     with service.database.read() as transaction:
         requests = store.list_requests(transaction, open_only=open_only)
     is_open = (RequestState.PENDING, RequestState.APPROVED)
-    return [r for r in requests if not open_only or r.state_at(now) in is_open]
+    return [r for r in requests if not open_only or r.find_state(now) in is_open]
 
 
 def _require(request: AccessRequest | None, number: int, user: str | None = None) -> AccessRequest:

@@ -33,7 +33,7 @@ from stagedoor.model.errors import NotFoundError
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
-from stagedoor.model.selector import TargetPattern, subjects_of
+from stagedoor.model.selector import TargetPattern, list_subjects
 from stagedoor.model.target import SSH_PORT, Target
 from stagedoor.settings.settings import Settings
 from stagedoor.store.database import Database
@@ -87,7 +87,7 @@ class RequestService:
         pending = (
             request
             for request in policy.find_requests(identity.name)
-            if target in request.targets and request.state_at(now) is RequestState.PENDING
+            if target in request.targets and request.find_state(now) is RequestState.PENDING
         )
         request = next(pending, None)
         where = f"ssh {self._at(identity)} request {target.login_name} REASON"
@@ -137,7 +137,7 @@ class RequestService:
     def is_pending(self, number: int) -> bool:
         """Return whether a request is pending by the policy in memory."""
         request = self.find(number)
-        return request is not None and request.state_at(self._now()) is RequestState.PENDING
+        return request is not None and request.find_state(self._now()) is RequestState.PENDING
 
     def find_rule_of(self, request: AccessRequest) -> RequestRule | None:
         """Return the rule of a request, or None if it was removed."""
@@ -146,7 +146,7 @@ class RequestService:
     def may_ask(self, identity: Identity) -> bool:
         """Return whether there is a rule by which the user may ask for something."""
         user = self._policy().users.get(identity.name)
-        subjects = frozenset() if user is None else subjects_of(user.name, user.groups)
+        subjects = frozenset() if user is None else list_subjects(user.name, user.groups)
         return any(rule.subject in subjects for rule in self._policy().request_rules.values())
 
     def is_concerned(self, identity: Identity) -> bool:
@@ -155,7 +155,7 @@ class RequestService:
         user = policy.users.get(identity.name)
         if user is None:
             return False
-        subjects = subjects_of(user.name, user.groups)
+        subjects = list_subjects(user.name, user.groups)
         rules = policy.request_rules.values()
         return any(rule.subject in subjects or rule.may_decide(subjects) for rule in rules)
 
@@ -293,7 +293,7 @@ class RequestService:
 def describe_end(record: admin.RequestRecord, now: float) -> str:
     """Return a line about a request that is not pending any more, for its requester."""
     request = record.request
-    match request.state_at(now):
+    match request.find_state(now):
         case RequestState.APPROVED:
             return f"request {request.id} is approved for {show_period(request.lasts_s)}"
         case RequestState.DENIED:

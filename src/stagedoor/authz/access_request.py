@@ -6,14 +6,14 @@ person at an identity provider, and not by a program that acts for a user.
 
 from collections.abc import Sequence
 
-from stagedoor.authz.decide import known
+from stagedoor.authz.decide import check_credential
 from stagedoor.authz.step_up import StepUpRules, proved_lately
 from stagedoor.model.access_request import AccessRequest, RequestRule, explain_own, find_rule
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission
 from stagedoor.model.policy import Policy
-from stagedoor.model.selector import subjects_of
+from stagedoor.model.selector import list_subjects
 from stagedoor.model.target import Target
 
 UNKNOWN = "there is no such request, or it is not for you to see"
@@ -37,11 +37,11 @@ def find_rule_to_ask(
     """
     if identity.scopes is not None or identity.method is Method.MACHINE:
         return None
-    if isinstance(known(policy, identity, now), Denial):
+    if isinstance(check_credential(policy, identity, now), Denial):
         return None
     user = policy.users[identity.name]
     rules = policy.request_rules.values()
-    subjects = subjects_of(user.name, user.groups)
+    subjects = list_subjects(user.name, user.groups)
     return find_rule(rules, subjects, targets, needs, break_glass=break_glass)
 
 
@@ -50,7 +50,7 @@ def is_approver(policy: Policy, rule: RequestRule, name: str) -> bool:
     user = policy.users.get(name)
     if user is None:
         return False
-    return rule.may_decide(subjects_of(user.name, user.groups))
+    return rule.may_decide(list_subjects(user.name, user.groups))
 
 
 def may_see(policy: Policy, name: str, request: AccessRequest) -> bool:

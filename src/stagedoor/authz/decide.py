@@ -9,7 +9,7 @@ from stagedoor.model.grant import Grant, GrantRule
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import Permission, Permissions
 from stagedoor.model.policy import Policy, User
-from stagedoor.model.selector import covers_target, subjects_of
+from stagedoor.model.selector import has_match, list_subjects
 from stagedoor.model.target import Target
 from stagedoor.wire.rfc3339 import show_time
 
@@ -32,33 +32,33 @@ def authorise(
     comes first. Its permissions are those of all rules that match. Unless the user `begins` something, an
     approved access request counts only if its time has begun.
     """
-    until = known(policy, identity, now)
+    until = check_credential(policy, identity, now)
     if isinstance(until, Denial):
         return until
     user = policy.users[identity.name]
-    rules = matching(policy, user, target, now, begins=begins)
-    rule = longest(rules, Permission.ENTER)
+    rules = list_matching(policy, user, target, now, begins=begins)
+    rule = find_longest(rules, Permission.ENTER)
     if rule is None:
         return _no_grant(policy, user, target)
-    if not in_scope(identity.scopes, target):
+    if not is_in_scope(identity.scopes, target):
         return Denial(
             Reason.NO_GRANT,
             f"token {identity.credential_id} of {user.name!r} may not be used to enter "
             f"{_named(target)}: its scopes are {', '.join(identity.scopes or ()) or 'none'}",
         )
-    ends_at = earliest(rule.expires_at, until)
+    ends_at = find_earliest(rule.expires_at, until)
     return Grant(
         identity,
         target,
         rule.id,
         ends_at,
-        permissions=permitted(rules),
+        permissions=combine_permissions(rules),
         changes_at=changes_at(rules, ends_at),
         request=rule.request,
     )
 
 
-def known(policy: Policy, identity: Identity, now: float) -> float | Denial | None:
+def check_credential(policy: Policy, identity: Identity, now: float) -> float | Denial | None:
     """Return when the credential of `identity` ends, None for never, or why it no longer proves anything."""
     if policy.unread:
         return UNREAD
@@ -84,7 +84,7 @@ def known(policy: Policy, identity: Identity, now: float) -> float | Denial | No
     return ends_at if until is None else min(until, ends_at)
 
 
-def matching(
+def list_matching(
     policy: Policy, user: User, target: Target | None, now: float, *, begins: bool = True
 ) -> tuple[GrantRule, ...]:
     """Return the rules about this user and this target that hold now, in order of number.
@@ -93,7 +93,7 @@ def matching(
     Target None stands for a target that no longer
     exists, which only rules for all apps cover.
     """
-    rules = in_force(_about(policy, user, target), now)
+    rules = drop_expired(_about(policy, user, target), now)
     if target is None:
         return rules
     requested = _on_request(policy, user, target, now)
@@ -110,10 +110,10 @@ def _on_request(
     for request in policy.find_requests(user.name):
         rule = policy.request_rules.get(request.rule)
         if (
-            request.state_at(now) is RequestState.APPROVED
+            request.find_state(now) is RequestState.APPROVED
             and target in request.targets
             and rule is not None
-            and rule.covers(subjects_of(user.name, user.groups), target)
+            and rule.covers(list_subjects(user.name, user.groups), target)
         ):
             given = GrantRule(
                 0,
@@ -129,35 +129,35 @@ def _on_request(
 
 def _about(policy: Policy, user: User, target: Target | None) -> Iterator[GrantRule]:
     """Yield the rules about this user and this target, those that are over included."""
-    for rule in policy.find_grants(subjects_of(user.name, user.groups)):
+    for rule in policy.find_grants(list_subjects(user.name, user.groups)):
         if (
             rule.app_pattern == rule.environment_pattern == "*"
             if target is None
-            else covers_target(rule.app_pattern, rule.environment_pattern, target)
+            else has_match(rule.app_pattern, rule.environment_pattern, target)
         ):
             yield rule
 
 
-def in_force(rules: Iterable[GrantRule], now: float) -> tuple[GrantRule, ...]:
+def drop_expired(rules: Iterable[GrantRule], now: float) -> tuple[GrantRule, ...]:
     """Return those of `rules` that have not expired."""
     return tuple(rule for rule in rules if rule.expires_at is None or now < rule.expires_at)
 
 
-def subjects_who_enter(policy: Policy, now: float) -> frozenset[str]:
+def list_entering_subjects(policy: Policy, now: float) -> frozenset[str]:
     """Return the subjects of the rules that let users enter an app now."""
     return frozenset(
         rule.subject
-        for rule in in_force(policy.grants, now)
+        for rule in drop_expired(policy.grants, now)
         if Permission.ENTER in rule.permissions
     )
 
 
-def permitted(rules: tuple[GrantRule, ...]) -> Permissions:
+def combine_permissions(rules: tuple[GrantRule, ...]) -> Permissions:
     """Return the permissions of all rules together."""
     return frozenset().union(*(rule.permissions for rule in rules))
 
 
-def longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantRule | None:
+def find_longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantRule | None:
     """Return the rule with this permission that lasts longest, the oldest of equals; None without one."""
     giving = [rule for rule in rules if permission in rule.permissions]
     return max(
@@ -169,16 +169,16 @@ def longest(rules: tuple[GrantRule, ...], permission: Permission) -> GrantRule |
 
 def changes_at(rules: tuple[GrantRule, ...], ends_at: float | None) -> float | None:
     """Return when the first of `rules` ends, if that is before `ends_at`; else None."""
-    first = earliest(*(rule.expires_at for rule in rules))
+    first = find_earliest(*(rule.expires_at for rule in rules))
     return None if first is None or (ends_at is not None and ends_at <= first) else first
 
 
-def earliest(*ends: float | None) -> float | None:
+def find_earliest(*ends: float | None) -> float | None:
     """Return the first of these times. None stands for never."""
     return min((at for at in ends if at is not None), default=None)
 
 
-def in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
+def is_in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
     """Return whether a credential with these scopes may be used to enter `target`.
 
     `connect` allows every target, `connect:APP` an app in all its environments,
@@ -191,7 +191,7 @@ def in_scope(scopes: tuple[str, ...] | None, target: Target) -> bool:
         if action != CONNECT_SCOPE:
             continue
         app, dot, environment = pattern.partition(".")
-        if not colon or (covers_target(app, environment if dot else "*", target)):
+        if not colon or (has_match(app, environment if dot else "*", target)):
             return True
     return False
 
@@ -251,7 +251,7 @@ def may_replay(
     user = policy.users.get(identity.name)
     if user is None or not identity.is_person:
         return False
-    return Permission.REPLAY in permitted(matching(policy, user, target, now))
+    return Permission.REPLAY in combine_permissions(list_matching(policy, user, target, now))
 
 
 def has_somewhere(
@@ -264,5 +264,5 @@ def has_somewhere(
     user = policy.users.get(identity.name)
     if user is None or (permission is Permission.REPLAY and not identity.is_person):
         return False
-    rules = in_force(policy.find_grants(subjects_of(user.name, user.groups)), now)
+    rules = drop_expired(policy.find_grants(list_subjects(user.name, user.groups)), now)
     return any(permission in rule.permissions for rule in rules)

@@ -5,10 +5,10 @@ import click
 from stagedoor.admin import access_requests as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
-from stagedoor.cli.complete import permissions, request_ids, request_rule_ids, subjects
+from stagedoor.cli.complete import complete_permissions, request_ids, request_rule_ids, subjects
 from stagedoor.cli.installation import Installation
 from stagedoor.model.access_request import AccessRequest, Decision, RequestRule, show_period
-from stagedoor.model.permission import DEFAULT, Permissions, in_order, parse_permissions
+from stagedoor.model.permission import DEFAULT, Permissions, parse_permissions, sort_permissions
 from stagedoor.wire.duration import parse_duration
 
 
@@ -63,7 +63,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     metavar="PERMISSION,…",
     multiple=True,
     callback=_allowed,
-    shell_complete=permissions,
+    shell_complete=complete_permissions,
     help="Permissions besides entering and moving files.",
 )
 @click.option(
@@ -262,7 +262,7 @@ def _rule_row(rule: RequestRule) -> dict[str, str]:
         "subject": rule.subject,
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
-        "permissions": ", ".join(in_order(rule.permissions)),
+        "permissions": ", ".join(sort_permissions(rule.permissions)),
         "longest": show_period(rule.longest_s),
         "decided": _decided_by(rule) + (", step-up" if rule.needs_step_up else ""),
         "reason": rule.reason_pattern,
@@ -275,7 +275,7 @@ def _rule_document(rule: RequestRule) -> dict[str, object]:
         "subject": rule.subject,
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
-        "permissions": list(in_order(rule.permissions)),
+        "permissions": list(sort_permissions(rule.permissions)),
         "longest_s": rule.longest_s,
         "approvers": list(rule.approvers),
         "approvals": rule.approvals,
@@ -288,7 +288,7 @@ def _rule_document(rule: RequestRule) -> dict[str, object]:
 def _row(request: AccessRequest, now: float) -> dict[str, str]:
     return {
         "id": str(request.id),
-        "state": request.state_at(now).value,
+        "state": request.find_state(now).value,
         "user": request.user,
         "apps": request.apps,
         "for": show_period(request.lasts_s),
@@ -300,10 +300,10 @@ def _row(request: AccessRequest, now: float) -> dict[str, str]:
 def _document(request: AccessRequest, now: float) -> dict[str, object]:
     return {
         "id": request.id,
-        "state": request.state_at(now).value,
+        "state": request.find_state(now).value,
         "user": request.user,
         "apps": [target.login_name for target in request.targets],
-        "permissions": list(in_order(request.permissions)),
+        "permissions": list(sort_permissions(request.permissions)),
         "rule": request.rule,
         "reason": request.reason,
         "lasts_s": request.lasts_s,

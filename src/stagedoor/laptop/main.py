@@ -1,4 +1,4 @@
-"""The commands of the laptop: `tunnel`, `login`, `logout`, `print_whoami` and `doctor`."""
+"""The commands of the laptop: `tunnel`, `login`, `logout`, `whoami` and `doctor`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 
 from stagedoor.model.errors import RefusedError
 from stagedoor.model.permission import DEFAULT, Permission, Permissions
-from stagedoor.model.selector import covers_target
+from stagedoor.model.selector import has_match
 from stagedoor.model.target import Target
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 
@@ -77,7 +77,7 @@ class RequestRule:
 
     def covers(self, subjects: Collection[str], target: Target) -> bool:
         """Return True if a user with these subjects may ask for `target`."""
-        return self.subject in subjects and covers_target(
+        return self.subject in subjects and has_match(
             self.app_pattern, self.environment_pattern, target
         )
 
@@ -119,7 +119,7 @@ class AccessRequest:
     began_at: float | None = None
     reviewed_by: str | None = None
 
-    def state_at(self, now: float) -> RequestState:
+    def find_state(self, now: float) -> RequestState:
         """Return the state at `now`."""
         if now < self.ends_at:
             return self.state
@@ -247,7 +247,7 @@ def approve(request: AccessRequest, lasts_s: float, now: float) -> AccessRequest
 
 def begin(request: AccessRequest, now: float) -> AccessRequest:
     """Return an approved request after the first entry at `now`; later entries change nothing."""
-    if request.began_at is not None or request.state_at(now) is not RequestState.APPROVED:
+    if request.began_at is not None or request.find_state(now) is not RequestState.APPROVED:
         return request
     return replace(request, began_at=now, ends_at=now + request.lasts_s)
 
@@ -263,7 +263,7 @@ def follow(request: AccessRequest, others: Iterable[AccessRequest], now: float) 
         for other in others
         if other.id != request.id
         and other.began_at is not None
-        and other.state_at(now) is RequestState.APPROVED
+        and other.find_state(now) is RequestState.APPROVED
         and not set(other.targets).isdisjoint(request.targets)
     ]
     if any(other.began_at is not None and other.began_at > now for other in running):
@@ -276,7 +276,7 @@ def follow(request: AccessRequest, others: Iterable[AccessRequest], now: float) 
 
 def end(request: AccessRequest, now: float) -> AccessRequest:
     """Return the request as its user leaves it: withdrawn, or ended. Raises RefusedError if it is over."""
-    match request.state_at(now):
+    match request.find_state(now):
         case RequestState.PENDING:
             return replace(request, state=RequestState.WITHDRAWN)
         case RequestState.APPROVED:
@@ -286,13 +286,13 @@ def end(request: AccessRequest, now: float) -> AccessRequest:
 
 def require_pending(request: AccessRequest, now: float) -> None:
     """Raise RefusedError unless the request is pending."""
-    if request.state_at(now) is not RequestState.PENDING:
+    if request.find_state(now) is not RequestState.PENDING:
         raise RefusedError(explain_over(request, now))
 
 
 def explain_over(request: AccessRequest, now: float) -> str:
     """Return a line about a request that is not pending."""
-    state = request.state_at(now)
+    state = request.find_state(now)
     if state is RequestState.LAPSED:
         return (
             f"request {request.id} has lapsed: no approver decided within {show_period(PENDING_S)}"

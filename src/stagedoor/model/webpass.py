@@ -17,7 +17,7 @@ class WebPass:
     """The fields that all passes have.
 
     `id` is `pass_id` of the secret. `name`, `method`, `credential_id` and `scopes` are those of the
-    identity that the pass was issued to (`model.identity.Identity`). `hash_password_mark` is a digest of the
+    identity that the pass was issued to (`model.identity.Identity`). `password_mark` is a digest of the
     password hash that the identity was verified against, None without a password. `expires_at` is seconds
     since the epoch. `answered_at` is when the identity provider last confirmed the sign-in that the pass
     belongs to; None if no provider can be asked, or if it was not read.

@@ -1,4 +1,4 @@
-"""The files by which sshd(8) decides on logins to a shell: `render_authorized_keys`, `render_authorized_principals`. Pure.
+"""The files by which sshd(8) decides on logins to a shell: `authorized_keys`, `authorized_principals`. Pure.
 
 Each registered key has a line, and so has the key of a sign-in until that ends. A user certificate is
 accepted if one of its principals is that of a user who has a grant for this app now

@@ -17,7 +17,7 @@ from stagedoor.model.access_request import (
 )
 from stagedoor.model.errors import NotFoundError, RefusedError
 from stagedoor.model.permission import from_words, to_words
-from stagedoor.model.selector import subjects_of
+from stagedoor.model.selector import list_subjects
 from stagedoor.model.target import Target
 from stagedoor.model.units import HOUR_S
 from stagedoor.store.changes import Part, touch
@@ -228,7 +228,7 @@ def read_subjects(transaction: Transaction, user: str) -> frozenset[str]:
     for table in (user_groups, provided_groups):
         query = select(table.c.group_name).where(table.c.user_name == user)
         groups.update(transaction.execute(query).scalars())
-    return subjects_of(user, groups)
+    return list_subjects(user, groups)
 
 
 def read_accounts(transaction: Transaction, user: str) -> frozenset[str]:

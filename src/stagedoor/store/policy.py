@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement, Select, select
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
-from stagedoor.model.selector import subjects_of
+from stagedoor.model.selector import list_subjects
 from stagedoor.store.access_requests import read_open_requests, read_request_rules
-from stagedoor.store.changes import Part, next_version, touched_since
+from stagedoor.store.changes import Part, count_change, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.grants import grant_of
 from stagedoor.store.journal import append
@@ -83,13 +83,13 @@ def read_policy(transaction: Transaction) -> Policy:
     )
 
 
-def grants_about(transaction: Transaction, name: str) -> tuple[GrantRule, ...]:
+def list_grants_about(transaction: Transaction, name: str) -> tuple[GrantRule, ...]:
     """Return the rules that name the user, one of their groups or all users, including expired ones."""
     groups: set[str] = set()
     for table in (user_groups, provided_groups):
         query = select(table.c.group_name).where(table.c.user_name == name)
         groups.update(transaction.execute(query).scalars())
-    about = grants.c.subject.in_(subjects_of(name, groups))
+    about = grants.c.subject.in_(list_subjects(name, groups))
     rows = transaction.execute(select(grants).where(about).order_by(grants.c.id))
     return tuple(grant_of(row) for row in rows)
 
@@ -246,7 +246,7 @@ def change_policy(
     with database.write(revokes=revokes) as transaction:
         change = PolicyChange(transaction, {"action": action})
         yield change
-        next_version(transaction, unchanged=change.unchanged)
+        count_change(transaction, unchanged=change.unchanged)
         event = Event(
             at=at,
             kind=EventKind.POLICY_CHANGED,

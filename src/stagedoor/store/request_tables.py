@@ -5,7 +5,7 @@ They are apart from `grants`, so that an older program on the same store gives n
 
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, String, Table, Text
 
-from stagedoor.store.columns import metadata, text_key
+from stagedoor.store.columns import make_text_key_type, metadata
 
 request_rules = Table(
     "request_rules",
@@ -29,7 +29,7 @@ access_requests = Table(
     "access_requests",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("user_name", text_key(64), nullable=False),
+    Column("user_name", make_text_key_type(64), nullable=False),
     Column("targets", Text, nullable=False),
     Column("permissions", Text, nullable=False),
     Column("rule", Integer, nullable=False),
@@ -41,7 +41,7 @@ access_requests = Table(
     Column("break_glass", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("began_at", Float),
-    Column("reviewed_by", text_key(64)),
+    Column("reviewed_by", make_text_key_type(64)),
     Index("access_requests_by_state", "state"),
     Index("access_requests_by_user", "user_name"),
     sqlite_autoincrement=True,  # people and the audit name requests by number
@@ -57,7 +57,7 @@ request_decisions = Table(
         primary_key=True,
         nullable=False,
     ),
-    Column("approver", text_key(64), primary_key=True),
+    Column("approver", make_text_key_type(64), primary_key=True),
     Column("at", Float, nullable=False),
     Column("is_yes", Integer, nullable=False),
     Column("lasts_s", Float),

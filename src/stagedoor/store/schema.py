@@ -30,7 +30,12 @@ from sqlalchemy import (
 )
 
 from stagedoor.model.errors import StoreError
-from stagedoor.store.columns import metadata, owner, text_key, whole_number
+from stagedoor.store.columns import (
+    make_integer_type,
+    make_owner_column,
+    make_text_key_type,
+    metadata,
+)
 from stagedoor.store.request_tables import access_requests, request_decisions, request_rules
 from stagedoor.store.sign_in.tables import (
     certified_sign_ins,
@@ -63,8 +68,8 @@ SCHEMA_VERSION = 16
 meta = Table(
     "meta",
     metadata,
-    Column("name", text_key(64), primary_key=True),
-    Column("value", whole_number(), nullable=False),
+    Column("name", make_text_key_type(64), primary_key=True),
+    Column("value", make_integer_type(), nullable=False),
 )
 """Versions and counters: workers watch `policy_version` and `close_version` for changes. 64 bits since
 version 11."""
@@ -72,7 +77,7 @@ version 11."""
 users = Table(
     "users",
     metadata,
-    Column("name", text_key(64), primary_key=True),
+    Column("name", make_text_key_type(64), primary_key=True),
     Column("password_hash", Text),
     Column("created_at", Float, nullable=False),
     Column("sign_in_again_at", Float),
@@ -89,7 +94,7 @@ user_groups = Table(
     Column(
         "user_name", ForeignKey("users.name", ondelete="CASCADE"), primary_key=True, nullable=False
     ),
-    Column("group_name", text_key(64), primary_key=True),
+    Column("group_name", make_text_key_type(64), primary_key=True),
 )
 
 identities = Table(
@@ -97,7 +102,7 @@ identities = Table(
     metadata,
     Column("issuer", Text, primary_key=True),
     Column("subject", Text, primary_key=True),
-    owner(),
+    make_owner_column(),
     Column("created_at", Float, nullable=False),
     Index("identities_by_user", "user_name"),
 )
@@ -110,15 +115,15 @@ provided_groups = Table(
     Column(
         "user_name", ForeignKey("users.name", ondelete="CASCADE"), primary_key=True, nullable=False
     ),
-    Column("group_name", text_key(64), primary_key=True),
+    Column("group_name", make_text_key_type(64), primary_key=True),
 )
 """The groups that identity providers put users in, apart from those in `user_groups`. Since version 7."""
 
 tokens = Table(
     "tokens",
     metadata,
-    Column("id", text_key(32), primary_key=True),
-    owner(),
+    Column("id", make_text_key_type(32), primary_key=True),
+    make_owner_column(),
     Column("secret_hash", LargeBinary(32), nullable=False, unique=True),
     Column("scopes", Text),
     Column("expires_at", Float),
@@ -129,8 +134,8 @@ tokens = Table(
 keys = Table(
     "keys",
     metadata,
-    Column("fingerprint", text_key(64), primary_key=True),
-    owner(),
+    Column("fingerprint", make_text_key_type(64), primary_key=True),
+    make_owner_column(),
     Column("public_key", Text, nullable=False),
     Column("comment", Text, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -155,17 +160,17 @@ grants = Table(
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", text_key(32), primary_key=True),
+    Column("id", make_text_key_type(32), primary_key=True),
     Column("opened_at", Float, nullable=False),
     Column("closed_at", Float),
     Column("identity", Text, nullable=False),
     Column("target", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("way", String(16), nullable=False),
-    Column("instance", text_key(128), nullable=False),
+    Column("instance", make_text_key_type(128), nullable=False),
     Column("end", String(32)),
-    Column("sent", whole_number(), nullable=False),
-    Column("received", whole_number(), nullable=False),
+    Column("sent", make_integer_type(), nullable=False),
+    Column("received", make_integer_type(), nullable=False),
     Column("last_active_at", Float),
     Column("close_requested_at", Float),
     Column("close_reason", Text),
@@ -178,11 +183,11 @@ sessions = Table(
 audit_events = Table(
     "audit_events",
     metadata,
-    Column("seq", whole_number(), primary_key=True),
+    Column("seq", make_integer_type(), primary_key=True),
     Column("at", Float, nullable=False),
     Column("kind", String(32), nullable=False),
-    Column("instance", text_key(128), nullable=False),
-    Column("session", text_key(32)),
+    Column("instance", make_text_key_type(128), nullable=False),
+    Column("session", make_text_key_type(32)),
     Column("identity", Text),
     Column("target", Text),
     Column("source", Text),
@@ -198,8 +203,8 @@ audit_events = Table(
 instances = Table(
     "instances",
     metadata,
-    Column("id", text_key(128), primary_key=True),
-    Column("beats", whole_number(), nullable=False),
+    Column("id", make_text_key_type(128), primary_key=True),
+    Column("beats", make_integer_type(), nullable=False),
     Column("started_at", Float, nullable=False),
     Column("marks", Text, nullable=False),
 )
@@ -211,9 +216,9 @@ instances = Table(
 shares = Table(
     "shares",
     metadata,
-    Column("id", text_key(16), primary_key=True),
+    Column("id", make_text_key_type(16), primary_key=True),
     Column("secret_hash", LargeBinary(32), nullable=False, unique=True),
-    owner(),
+    make_owner_column(),
     Column("method", String(16), nullable=False),
     Column("credential_id", Text),
     Column("scopes", Text),
@@ -229,11 +234,11 @@ shares = Table(
 visits = Table(
     "visits",
     metadata,
-    Column("session", text_key(32), primary_key=True),
+    Column("session", make_text_key_type(32), primary_key=True),
     Column("target", Text, nullable=False),
     Column("terminal", String(64), nullable=False),
     Column("looks", Integer, nullable=False),
-    Column("share", text_key(16)),
+    Column("share", make_text_key_type(16)),
 )
 """The sessions attached to terminals, see `attachments`. Since version 4; `share`, by which a guest came,
 since version 6. Only rows of open sessions count."""
@@ -242,9 +247,9 @@ since version 6. Only rows of open sessions count."""
 policy_changes = Table(
     "policy_changes",
     metadata,
-    Column("version", whole_number(), primary_key=True),
+    Column("version", make_integer_type(), primary_key=True),
     Column("part", String(16), primary_key=True),
-    Column("name", text_key(128), primary_key=True),
+    Column("name", make_text_key_type(128), primary_key=True),
     sqlite_with_rowid=False,
 )
 """See `changes`. Since version 6; 64 bits since version 11."""

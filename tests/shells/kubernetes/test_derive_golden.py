@@ -1,7 +1,7 @@
 """Whole shells, as they were read and found good.
 
 After a change that is meant, `STAGEDOOR_GOLDEN=write pytest tests/shells/kubernetes/test_derive_golden.py`
-writes them anew; read the difference then.
+writes them again; read the difference then.
 """
 
 import os

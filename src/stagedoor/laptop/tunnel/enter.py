@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from stagedoor.laptop.tunnel.address import authority
+from stagedoor.laptop.tunnel.address import join_authority
 from stagedoor.laptop.tunnel.connect import ReasonPromptError, ask, encode_reason
 from stagedoor.laptop.tunnel.errors import (
     BUSY,
@@ -19,7 +19,7 @@ from stagedoor.laptop.tunnel.errors import (
     show,
 )
 from stagedoor.laptop.tunnel.reach import reach
-from stagedoor.laptop.tunnel.secret import default_token_file, find_secret
+from stagedoor.laptop.tunnel.secret import find_secret, find_token_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
     wire `is_resumable`, frames come in place of the target's bytes.
     """
     is_return = tunnel is not None and tunnel.attempt > 0
-    target = authority(options.host, options.port)
+    target = join_authority(options.host, options.port)
     secret = find_secret(options) or (None if tunnel is None else tunnel.typed)
     prompts = busy = 0
     reason, may_ask_reason = options.env.get("STAGEDOOR_REASON", ""), not is_return
@@ -140,9 +140,9 @@ def refusal(options: Options, answer: HttpAnswer, secret: Secret | None) -> Tunn
     """Return the error for a refusal, in one line: who refused what, why, and how to fix it."""
     status, reason = answer.status, answer.reason or "no reason given"
     place = f"the gateway {options.gateway}"
-    target = authority(options.host, options.port)
+    target = join_authority(options.host, options.port)
     if status == 407 and secret is None:
-        fix = f"put your token into {default_token_file(options.env)} (mode 0600)"
+        fix = f"put your token into {find_token_file(options.env)} (mode 0600)"
         line = (
             f"{place} wants a credential of {options.user} and none was found: {reason}; fix: {fix}"
         )

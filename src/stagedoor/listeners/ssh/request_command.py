@@ -157,7 +157,7 @@ def describe_request(request: AccessRequest, now: float) -> str:
     """Return the line of a request in lists."""
     by = "break-glass, " if request.is_break_glass else ""
     return (
-        f"{request.id}  {request.state_at(now)}  {request.user}  {request.apps}  "
+        f"{request.id}  {request.find_state(now)}  {request.user}  {request.apps}  "
         f"{by}{show_period(request.lasts_s)}  {request.reason}"
     )
 

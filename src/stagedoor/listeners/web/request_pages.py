@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from stagedoor.admin.access_requests import RequestRecord
 from stagedoor.admin.request_service import RequestService, describe_end
 from stagedoor.listeners.web.guard import RequestGuard
-from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, page_status
+from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.model.access_request import AccessRequest, RequestState, show_period
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -55,7 +55,7 @@ class RequestPages:
         page = self._pages.place.page(
             "requests.html",
             visitor=self._pages.describe_user(identity),
-            requests=[(r, r.state_at(self._guard.flow.now())) for r in open_requests],
+            requests=[(r, r.find_state(self._guard.flow.now())) for r in open_requests],
             app=app[:MAX_SHOWN_CHARS],
             offer=offer,
             wrong=wrong,
@@ -94,7 +94,7 @@ class RequestPages:
 
     def _one(self, identity: Identity, record: RequestRecord) -> str:
         now, asked = self._guard.flow.now(), record.request
-        state, is_own = asked.state_at(now), asked.user == identity.name
+        state, is_own = asked.find_state(now), asked.user == identity.name
         onward = None
         if is_own and state is RequestState.APPROVED and len(asked.targets) == 1:
             onward = f"{self._pages.place.path}/app/{asked.targets[0].login_name}"
@@ -133,7 +133,7 @@ class RequestPages:
                 step_up = f"{self._pages.place.path}/step-up?next={self._path}/{number}"
                 return RedirectResponse(step_up, SEE_OTHER)
             return self._pages.message(
-                "Nothing was changed", result.line, page_status(result), identity
+                "Nothing was changed", result.line, choose_page_status(result), identity
             )
         return RedirectResponse(f"{self._path}/{number}", SEE_OTHER)
 

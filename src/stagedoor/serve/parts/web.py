@@ -138,7 +138,7 @@ def sign_ins_of(
 def host_names(settings: Settings) -> frozenset[str]:
     """Return the host names under which the WebShell answers.
 
-    They are `web.host_names`, the name in `web.public_url`, and, if the WebShell itself serves TLS, the
+    They are `web.list_host_names`, the name in `web.public_url`, and, if the WebShell itself serves TLS, the
     names in its certificate.
     """
     names = frozenset(settings.web.host_names)

@@ -21,13 +21,15 @@ from stagedoor.wire.oneline import one_line
 
 EARLY_LIMIT = 64
 """The most signals and resizes that wait while the shell is being reached; more are dropped."""
-NEAR_FULL, FAR_FULL, RECORDING_FULL = "the developer's end", "the shell's end", "the recording"
+DOWNSTREAM_FULL = "the developer's end"
+UPSTREAM_FULL = "the shell's end"
+RECORDING_FULL = "the recording"
 """The reasons to hold bytes back: there is no room for them."""
 
 Size = tuple[int, int, int, int]
 Terminal = tuple[str, Size, Mapping[int, int]]
 """TERM, the size in characters and pixels, and the modes (RFC 4254 §6.2, §8)."""
-FarSide = asyncssh.SSHClientChannel[bytes]
+ShellChannel = asyncssh.SSHClientChannel[bytes]
 Post = Callable[[Event], None]
 Count = Callable[[int, int], None]
 """Counts bytes that were sent to the shell, and bytes that were received from it."""
@@ -36,15 +38,15 @@ Count = Callable[[int, int], None]
 class DirectChannel:
     """A channel between the developer's end and the shell's, either of which may be made first.
 
-    `near` and `far` are asyncssh's channels, None before they are made and after they are closed. `inward`
-    has the developer's bytes, `outward` the shell's. `terminal` is what the client requested, `exit` how the
-    program ended.
+    `downstream` and `upstream` are asyncssh's channels, None before they are made and after they are closed.
+    `inward` has the developer's bytes, `outward` the shell's. `terminal` is what the client requested, `exit`
+    how the program ended.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.near: Side | None = None
-        self.far: Side | None = None
+        self.downstream: Side | None = None
+        self.upstream: Side | None = None
         self.inward = ChannelPipe()
         self.outward = ChannelPipe()
         self.terminal: Terminal | None = None
@@ -55,7 +57,7 @@ class DirectChannel:
         self._count: Count = lambda sent, received: None
         self._unaudited: list[bytes] = []
         """The bytes from before the audit began; the pipe holds back all but the first piece."""
-        self._early: list[Callable[[FarSide], None]] = []
+        self._early: list[Callable[[ShellChannel], None]] = []
         self._on_drained: Callable[[], None] | None = None
         self._reader: Callable[[bytes], None] | None = None
 
@@ -74,9 +76,9 @@ class DirectChannel:
         self._is_connected = True
         early, self._early = self._early, []
         for send in early:
-            self.send_far(send)
-        if self.far is not None:
-            self.inward.connect(self.far)
+            self.send_upstream(send)
+        if self.upstream is not None:
+            self.inward.connect(self.upstream)
 
     def say(self, line: str) -> None:
         """Show a line of the gateway on stderr."""
@@ -84,9 +86,9 @@ class DirectChannel:
 
     def show(self, data: bytes) -> None:
         """Show bytes of the gateway on stderr."""
-        if self.near is not None and not self.near.is_closing():
+        if self.downstream is not None and not self.downstream.is_closing():
             with suppress(OSError):
-                self.near.write(data, asyncssh.EXTENDED_DATA_STDERR)
+                self.downstream.write(data, asyncssh.EXTENDED_DATA_STDERR)
 
     def read_keys(self, reader: Callable[[bytes], None] | None) -> None:
         """Hand the developer's bytes to `reader` from now on; None lets them go to the shell again.
@@ -100,36 +102,36 @@ class DirectChannel:
     @property
     def variables(self) -> Mapping[bytes, bytes]:
         """The environment variables that the client has sent."""
-        near = self.near
-        if not isinstance(near, asyncssh.SSHServerChannel):
+        downstream = self.downstream
+        if not isinstance(downstream, asyncssh.SSHServerChannel):
             return {}
-        return near.get_environment_bytes()
+        return downstream.get_environment_bytes()
 
     def drain(self, on_drained: Callable[[], None]) -> None:
         """Call `on_drained` once the developer has received all of the shell's bytes."""
         self._on_drained = on_drained
         self.check_drained()
 
-    def close_near(self, how: Exit) -> None:
+    def close_downstream(self, how: Exit) -> None:
         """Send the exit status or signal, and close the developer's end."""
-        near = self.near
+        downstream = self.downstream
         match how:
-            case int() as status if isinstance(near, asyncssh.SSHServerChannel):
-                near.exit(status)
-            case (signal, core, message, language) if isinstance(near, asyncssh.SSHServerChannel):
-                near.exit_with_signal(signal, core, message, language)
-            case _ if near is not None:
-                near.close()
+            case int() as status if isinstance(downstream, asyncssh.SSHServerChannel):
+                downstream.exit(status)
+            case (signal, core, message, language) if isinstance(downstream, asyncssh.SSHServerChannel):
+                downstream.exit_with_signal(signal, core, message, language)
+            case _ if downstream is not None:
+                downstream.close()
 
     def release(self) -> None:
         """Close what is open at both ends, and end the audit. May be called again."""
         self.is_released = True
         if self._reader is not None:
             self._reader(INTERRUPT_BYTE)
-        if self.near is not None:
-            self.near.abort()
-        if self.far is not None:
-            self.far.close()
+        if self.downstream is not None:
+            self.downstream.abort()
+        if self.upstream is not None:
+            self.upstream.close()
         if self._audit is not None:
             self._audit.ended(self.exit, self.inward.size, self.outward.size)
 
@@ -165,17 +167,17 @@ class DirectChannel:
         if self._audit is not None:
             self._audit.resized(columns, rows)
 
-    def send_far(self, send: Callable[[FarSide], None]) -> None:
+    def send_upstream(self, send: Callable[[ShellChannel], None]) -> None:
         """Send a signal or the like to the shell, once the program runs."""
         if not self._is_connected:
             if len(self._early) < EARLY_LIMIT:
                 self._early.append(send)
-        elif isinstance(self.far, asyncssh.SSHClientChannel):
-            send(self.far)
+        elif isinstance(self.upstream, asyncssh.SSHClientChannel):
+            send(self.upstream)
 
     def check_drained(self) -> None:
         """Report that the developer has received all bytes, if `drain` was called and it is true."""
-        is_waiting = self.near is None or self.outward.is_held(NEAR_FULL)
+        is_waiting = self.downstream is None or self.outward.is_held(DOWNSTREAM_FULL)
         if self._on_drained is not None and not is_waiting:
             # Not from here: asyncssh has an EOF to send first.
             asyncio.get_running_loop().call_soon(self._on_drained)
@@ -191,7 +193,7 @@ class _DeveloperEnd:
 
     def connection_made(self, chan: Any) -> None:
         """Connect the developer's channel."""
-        self._channel.near = chan
+        self._channel.downstream = chan
         self._channel.inward.open(chan)
         self._channel.outward.connect(chan)
         self._channel.check_drained()
@@ -207,16 +209,16 @@ class _DeveloperEnd:
 
     def pause_writing(self) -> None:
         """Hold the shell's bytes back."""
-        self._channel.outward.hold(NEAR_FULL)
+        self._channel.outward.hold(DOWNSTREAM_FULL)
 
     def resume_writing(self) -> None:
         """Let the shell's bytes pass again."""
-        self._channel.outward.release(NEAR_FULL)
+        self._channel.outward.release(DOWNSTREAM_FULL)
         self._channel.check_drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report that the developer's channel is closed."""
-        self._channel.near = None
+        self._channel.downstream = None
         self._post(ChannelClosed(self._channel.number, isinstance(exc, asyncssh.ConnectionLost)))
 
 
@@ -265,20 +267,20 @@ class ProgramEnd(_DeveloperEnd, asyncssh.SSHServerSession[bytes]):
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         """Pass the new size of the terminal on."""
         self._channel.resized(width, height)
-        self._channel.send_far(
-            lambda far: far.change_terminal_size(width, height, pixwidth, pixheight)
+        self._channel.send_upstream(
+            lambda shell: shell.change_terminal_size(width, height, pixwidth, pixheight)
         )
 
     def signal_received(self, signal: str) -> None:
         """Pass a signal on."""
-        self._channel.send_far(lambda far: far.send_signal(signal))
+        self._channel.send_upstream(lambda shell: shell.send_signal(signal))
 
     def break_received(self, msec: int) -> bool:
         """Pass a break on, once the program runs."""
-        far = self._channel.far
-        if not isinstance(far, asyncssh.SSHClientChannel):
+        shell = self._channel.upstream
+        if not isinstance(shell, asyncssh.SSHClientChannel):
             return False
-        far.send_break(msec)
+        shell.send_break(msec)
         return True
 
 
@@ -295,7 +297,7 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
         if self._channel.is_released:  # it took too long, or the client left
             chan.abort()
             return
-        self._channel.far = chan
+        self._channel.upstream = chan
         self._channel.outward.open(chan)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
@@ -309,11 +311,11 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
 
     def pause_writing(self) -> None:
         """Hold the developer's bytes back."""
-        self._channel.inward.hold(FAR_FULL)
+        self._channel.inward.hold(UPSTREAM_FULL)
 
     def resume_writing(self) -> None:
         """Let the developer's bytes pass again."""
-        self._channel.inward.release(FAR_FULL)
+        self._channel.inward.release(UPSTREAM_FULL)
 
     def exit_status_received(self, status: int) -> None:
         """Keep the exit status."""
@@ -332,7 +334,7 @@ class ShellEnd(asyncssh.SSHClientSession[bytes], asyncssh.SSHTCPSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """Report that the shell's channel is closed, and how."""
         channel = self._channel
-        channel.far = None
+        channel.upstream = None
         is_odd = channel.exit is None and exc is not None
         why = hung_up(self._shell_name, exc) if is_odd else None
         self._post(ShellChannelClosed(channel.number, channel.exit, why))

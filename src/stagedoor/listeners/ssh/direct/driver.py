@@ -20,9 +20,9 @@ from stagedoor.listeners.ssh.direct import effects, events
 from stagedoor.listeners.ssh.direct.channel import DirectChannel, ForwardEnd, ProgramEnd, ShellEnd
 from stagedoor.listeners.ssh.direct.login import HUNG_UP, DirectLogin
 from stagedoor.listeners.ssh.direct.reason import ask_reason, watch_interrupt
-from stagedoor.listeners.ssh.direct.start import connect_forward, run_program, why_not_started
+from stagedoor.listeners.ssh.direct.start import connect_forward, explain_not_started, run_program
 from stagedoor.listeners.ssh.login import SshLogin
-from stagedoor.model.certificate import PTY, extensions_for
+from stagedoor.model.certificate import PTY, list_extensions
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.permission import Permission
@@ -35,7 +35,7 @@ from stagedoor.session.entered import Entered
 from stagedoor.session.person_wait import PERSON_STEPS
 from stagedoor.upstream.connection import hung_up
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
-from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, shell_session
+from stagedoor.upstream.session import STOPPING, SessionEndedError, ShellSession, open_shell_session
 
 NOTICE_MINUTES = (5, 1)
 """The minutes before the end of access on request at which terminals show it."""
@@ -147,7 +147,7 @@ class DirectDriver:
             case effects.DrainChannel(number):
                 self._channels[number].drain(partial(self.post, events.Drained(number)))
             case effects.CloseChannel(number, how):
-                self._channels[number].close_near(how)
+                self._channels[number].close_downstream(how)
             case effects.ReleaseChannel(number):
                 if number in self._channels:
                     self._channels.pop(number).release()
@@ -211,10 +211,10 @@ class DirectDriver:
     async def _stay(self, session: int, entered: Entered) -> None:
         login, granted = self._login, entered.grant.permissions
         # No more than the user's own credential permits.
-        extensions = sorted(extensions_for(granted) & login.permits)
+        extensions = sorted(list_extensions(granted) & login.permits)
         watch = _ShellWatch()
         parts = self._parts
-        async with shell_session(
+        async with open_shell_session(
             entered, parts.upstream, extensions, lambda: watch, parts.idle_timeout_s
         ) as in_shell:
             if self._state.is_gone:
@@ -283,7 +283,7 @@ class DirectDriver:
                     patterns = self._parts.environment_patterns
                     await run_program(shell, asked, channel, patterns, with_agent, end)
         except Exception as error:
-            failed = why_not_started(error, asked, name, shell)
+            failed = explain_not_started(error, asked, name, shell)
             why, code = failed or (Denial.internal().message, events.PROHIBITED)
             self.post(events.ShellFailed(channel.number, why, code))
             if failed is None:

@@ -46,12 +46,12 @@ async def run_program(
     end: ShellEnd,
 ) -> None:
     """Run a program in the shell, with the variables that match `patterns`."""
-    near = channel.near
-    assert isinstance(near, asyncssh.SSHServerChannel), "a program's channel is open"
-    if with_agent and (path := near.get_agent_path()) is not None:
+    downstream = channel.downstream
+    assert isinstance(downstream, asyncssh.SSHServerChannel), "a program's channel is open"
+    if with_agent and (path := downstream.get_agent_path()) is not None:
         # asyncssh takes this only as an option of the whole connection, which is open already.
         shell._agent_forward_path = path
-    environment = select_environment(near.get_environment_bytes(), patterns)
+    environment = select_environment(downstream.get_environment_bytes(), patterns)
     if request.original:
         # PROTOCOL.certkeys: the forced command gets the request by a variable, as in sshd(8).
         environment[b"SSH_ORIGINAL_COMMAND"] = request.original.encode()

@@ -40,13 +40,13 @@ class Jumps:
         flow = self._context.flow
         if isinstance(target, Denial):
             flow.deny(target, self._origin, login.identity)
-            raise refused(target.message)
+            raise refuse_channel(target.message)
         if PORT_FORWARDING not in login.permits:
             denial = Denial(
                 Reason.NO_GRANT, "your certificate does not permit port forwarding, so no jump"
             )
             flow.deny(denial, self._origin, login.identity, target)
-            raise refused(denial.line)
+            raise refuse_channel(denial.line)
         self.entering += 1
         try:
             relay = await self._enter(login.identity, target)
@@ -54,7 +54,7 @@ class Jumps:
             raise
         except Exception as error:
             self._context.report_fault(error)
-            raise refused(Denial.internal().message) from None
+            raise refuse_channel(Denial.internal().message) from None
         finally:
             self.entering -= 1
         if self._connection.is_closed():
@@ -69,7 +69,7 @@ class Jumps:
             )
             if isinstance(entered, Denial):
                 # Nothing can be shown during a wait (see below): only for a pending request it waits here.
-                raise refused(entered.line)
+                raise refuse_channel(entered.line)
             with entered.carry() as hand_over:
                 if self._is_gone:
                     raise ConnectionResetError
@@ -84,7 +84,7 @@ class Jumps:
                 self._relays.add(relay)
                 hand_over(relay)
         except ConnectionResetError:
-            raise refused("the developer's side hung up") from None
+            raise refuse_channel("the developer's side hung up") from None
         return relay
 
     @property
@@ -131,7 +131,7 @@ class Jumps:
             channel.abort()
 
 
-def refused(message: str) -> asyncssh.ChannelOpenError:
+def refuse_channel(message: str) -> asyncssh.ChannelOpenError:
     """Return the error that OpenSSH prints as `open failed: administratively prohibited: MESSAGE`."""
     return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, message)
 

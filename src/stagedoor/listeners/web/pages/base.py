@@ -14,16 +14,16 @@ from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.assets import Assets
 from stagedoor.listeners.web.pages.markup import PagePath, PageUser
-from stagedoor.listeners.web.passkeys.relying_party import relying_party
+from stagedoor.listeners.web.passkeys.relying_party import find_relying_party
 from stagedoor.listeners.web.sign_in.cookies import (
     MOST_SIGNED_OUT,
     drop_cookies,
-    form_of,
-    new_session,
-    safe_path,
+    read_cookie,
+    read_cookies,
+    read_form_fields,
+    restrict_path,
     set_cookie,
-    shown_cookie,
-    shown_cookies,
+    start_session,
 )
 from stagedoor.listeners.web.sign_in.single_sign_on import SingleSignOnRoutes
 from stagedoor.model.credential import PasswordCredential
@@ -34,7 +34,7 @@ from stagedoor.model.target import Target
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.provider_sign_in import ProviderSignIns
-from stagedoor.wire.http.answer import status_of
+from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.target import parse_login
 
 SEE_OTHER = 303
@@ -111,7 +111,7 @@ class Pages:
         barred = self._guard.check_source(self._guard.source_of(request))
         if barred is not None:
             return self.refuse(request, barred)
-        secret = shown_cookie(self._guard, request)
+        secret = read_cookie(self._guard, request)
         if isinstance(secret, Denial):
             return self._two_cookies(request, secret)
         if secret is None and request.headers.get("sec-fetch-site") == "cross-site":
@@ -142,7 +142,7 @@ class Pages:
         denial = denial or self._guard.check_own_page(request)
         if denial is not None:
             return self.refuse(request, denial)
-        fields = await form_of(request)
+        fields = await read_form_fields(request)
         return self.refuse(request, fields) if isinstance(fields, Denial) else fields
 
     def _two_cookies(self, request: Request, denial: Denial) -> Response:
@@ -156,7 +156,7 @@ class Pages:
     ) -> Response:
         """Audit a refusal, and return a page that explains it."""
         self._flow.deny(denial, web(self._guard.source_of(request)), identity)
-        return self.message("Not let in", denial.line, page_status(denial), identity)
+        return self.message("Not let in", denial.line, choose_page_status(denial), identity)
 
     def message(
         self, title: str, message: str, status: int, identity: Identity | None = None
@@ -172,12 +172,12 @@ class Pages:
         return f"{self._place.path}/"
 
     async def _sign_in_form(self, request: Request) -> Response:
-        wanted = safe_path(request.query_params.get("next", ""), self._home_path)
+        wanted = restrict_path(request.query_params.get("next", ""), self._home_path)
         return HTMLResponse(self._form(request, wanted))
 
     def _form(self, request: Request, wanted: str, why: str = "", name: str = "") -> str:
         # The button is left out where it cannot work: browsers accept no passkey for an address.
-        has_name = not isinstance(relying_party(self._guard, request), Denial)
+        has_name = not isinstance(find_relying_party(self._guard, request), Denial)
         providers = self._sign_ins.providers
         passkeys = self._has_passkeys and has_name
         return markup.sign_in(self._place, wanted, providers, why, name, passkeys=passkeys)
@@ -187,7 +187,7 @@ class Pages:
         if isinstance(fields, Response):
             return fields
         name = fields.get("name", "").strip()
-        wanted = safe_path(fields.get("next", ""), self._home_path)
+        wanted = restrict_path(fields.get("next", ""), self._home_path)
         source = self._guard.source_of(request)
         identity = await self._flow.authenticate(
             PasswordCredential(name, fields.get("secret", "").strip("\r\n")), source
@@ -195,7 +195,7 @@ class Pages:
         if isinstance(identity, Denial):
             self._flow.deny(identity, web(source))
             page = self._form(request, wanted, identity.line, name)
-            return HTMLResponse(page, page_status(identity))
+            return HTMLResponse(page, choose_page_status(identity))
         return await self.begin_session(request, identity, wanted)
 
     async def _show_signed_in(self, request: Request) -> Response:
@@ -229,7 +229,7 @@ class Pages:
         if isinstance(identity, Denial):
             return self.refuse(request, identity)
         return await self.begin_session(
-            request, identity, safe_path(fields.get("next", ""), self._home_path)
+            request, identity, restrict_path(fields.get("next", ""), self._home_path)
         )
 
     async def begin_session(
@@ -240,10 +240,10 @@ class Pages:
         answer: ProviderAnswer | None = None,
     ) -> Response:
         """Start a session in this browser for a user who has just authenticated, and redirect to `wanted`."""
-        before = shown_cookie(self._guard, request)
+        before = read_cookie(self._guard, request)
         if isinstance(before, Denial):
             return self._two_cookies(request, before)
-        secret = await new_session(self._passes, self._guard, request, identity, before, answer)
+        secret = await start_session(self._passes, self._guard, request, identity, before, answer)
         if isinstance(secret, Denial):
             return self.refuse(request, secret, identity)
         response = RedirectResponse(wanted, SEE_OTHER)
@@ -255,10 +255,10 @@ class Pages:
         if isinstance(fields, Response):
             return fields
         # Of two sessions, either may be the user's own, so both end.
-        for secret in shown_cookies(self._guard, request)[:MOST_SIGNED_OUT]:
+        for secret in read_cookies(self._guard, request)[:MOST_SIGNED_OUT]:
             denial = await self._passes.sign_out(secret)
             if denial is not None:
-                return self.message("Not signed out", denial.line, status_of(denial.reason))
+                return self.message("Not signed out", denial.line, choose_status(denial.reason))
         response = RedirectResponse(f"{self._place.path}/sign-in", SEE_OTHER)
         drop_cookies(response, self._guard, request)
         return response
@@ -282,7 +282,7 @@ class Pages:
             if self._flow.may_ask(identity, target, grant):
                 wanted = urlencode({"app": target.login_name})
                 return RedirectResponse(f"{self._place.path}/requests?{wanted}", SEE_OTHER)
-            return self.message("Not let in", grant.line, status_of(grant.reason), identity)
+            return self.message("Not let in", grant.line, choose_status(grant.reason), identity)
         if isinstance(await self._flow.check_step_up(identity, grant), Denial):
             wanted = urlencode({"next": _back_to(request, self._home_path)})
             return RedirectResponse(f"{self._place.path}/step-up?{wanted}", SEE_OTHER)
@@ -299,7 +299,7 @@ class Pages:
             notice=self._flow.notice(target),
         )
         return HTMLResponse(
-            page, headers={"content-security-policy": headers.terminal_policy(nonce)}
+            page, headers={"content-security-policy": headers.make_terminal_policy(nonce)}
         )
 
     def render_guest_page(self, identity: Identity, session: str) -> Response:
@@ -312,7 +312,7 @@ class Pages:
         nonce = secrets.token_urlsafe(16)
         page = markup.terminal(self._place, "", nonce, identity.name, guest=session or "share")
         return HTMLResponse(
-            page, headers={"content-security-policy": headers.terminal_policy(nonce)}
+            page, headers={"content-security-policy": headers.make_terminal_policy(nonce)}
         )
 
     async def _manifest(self, request: Request) -> Response:
@@ -343,9 +343,9 @@ class Pages:
         return Response(json.dumps(manifest), media_type="application/manifest+json")
 
 
-def page_status(denial: Denial) -> int:
+def choose_page_status(denial: Denial) -> int:
     """Return the status of a page about a denial, never 401 or 407: browsers would ask for a password."""
-    return 403 if denial.reason is Reason.CREDENTIAL_WRONG else status_of(denial.reason)
+    return 403 if denial.reason is Reason.CREDENTIAL_WRONG else choose_status(denial.reason)
 
 
 def _back_to(request: Request, home: str) -> str:
