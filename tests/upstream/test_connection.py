@@ -151,11 +151,14 @@ def test_the_message_for_a_shell_that_shares_no_key_exchange_says_what_to_offer(
         "No matching key exchange algorithm found, sent x and received y"
     )
     upstream = GatewayLogin(lambda *_, **__: "", (), lambda target: ShellAccount(), lambda *_: None)
-    message = upstream._why(error, "app01-ssh", Identity("dev", frozenset(), Method.PUBLIC_KEY))
-    assert message is not None
-    assert "curve25519-sha256" in message
-    assert "KexAlgorithms" in message
-    assert "host key" not in message
+    denial = upstream._explain(error, "app01-ssh", Identity("dev", frozenset(), Method.PUBLIC_KEY))
+    assert denial is not None
+    assert "curve25519-sha256" in denial.message
+    assert "KexAlgorithms" in denial.message
+    assert "host key" not in denial.message
+    assert denial.line == (
+        "the shell app01-ssh and the gateway have no algorithm in common; ask an administrator"
+    )
 
 
 @pytest.mark.parametrize(

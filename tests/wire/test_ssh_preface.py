@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagedoor.model.denial import Denial
 from stagedoor.model.target import Target
 from stagedoor.wire.ssh.blob import Reader
 from stagedoor.wire.ssh.preface import MAX_BYTES, SshPreface, farewell
 
 
-def refusal(*pieces: bytes) -> str | None:
+def refusal(*pieces: bytes) -> Denial | None:
     preface = SshPreface(Target("app01"))
     if all(preface.hear(piece) for piece in pieces):
         return preface.refusal()
@@ -17,20 +18,23 @@ def refusal(*pieces: bytes) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("line", "setting"),
+    ("line", "setting", "advice"),
     [
-        (b"Not allowed at this time\r\n", "PerSourcePenaltyExemptList"),
-        (b"Exceeded MaxStartups\r\n", "raise MaxStartups"),
-        (b"Go away\n", "its own log"),
+        (b"Not allowed at this time\r\n", "PerSourcePenaltyExemptList", "try again later, or ask"),
+        (b"Exceeded MaxStartups\r\n", "raise MaxStartups", "try again in a moment"),
+        (b"Go away\n", "its own log", "ask an administrator"),
     ],
 )
 def test_a_line_in_place_of_ssh_is_a_refusal_whose_remedy_is_named(
-    line: bytes, setting: str
+    line: bytes, setting: str, advice: str
 ) -> None:
+    """The administrator reads the server's setting, the developer what they can do."""
     whole = refusal(line)
     assert whole is not None
-    assert setting in whole
-    assert "app01-ssh" in whole
+    assert setting in whole.message
+    assert advice in whole.line
+    assert "sshd_config" not in whole.line
+    assert "app01-ssh" in whole.line
     assert refusal(*(bytes([byte]) for byte in line)) == whole
 
 
@@ -59,7 +63,7 @@ def test_any_bytes_are_heard_within_the_bound_and_explained_in_one_printable_lin
             return
         assert len(preface._received) <= MAX_BYTES
     why = preface.refusal()
-    assert why is None or why.isprintable()
+    assert why is None or why.message.isprintable()
 
 
 @given(st.text(max_size=400))
@@ -89,4 +93,4 @@ def test_what_is_not_one_line_of_text_is_no_refusal(said: bytes) -> None:
 def test_empty_lines_after_it_are_no_more_text() -> None:
     why = refusal(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     assert why is not None
-    assert "refused ('HTTP/1.1 400 Bad Request')" in why
+    assert "refused ('HTTP/1.1 400 Bad Request')" in why.message

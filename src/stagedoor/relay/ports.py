@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from stagedoor.model.denial import Denial
+
 
 class Preface(Protocol):
     """The first bytes from the upstream, which may be a refusal that the downstream would not show."""
@@ -10,7 +12,7 @@ class Preface(Protocol):
         """Take the next bytes; False once no more need be heard."""
         ...
 
-    def refusal(self) -> str | None:
+    def refusal(self) -> Denial | None:
         """Return why the upstream hung up, if its preface says so. Called while `hear` returns True."""
         ...
 

@@ -84,13 +84,14 @@ def refuse(direction: Direction) -> str:
     if direction is tunnel.sent:
         return ""  # only upstream has a preface
     preface, tunnel.preface = tunnel.preface, None
-    why = None if preface is None or direction.rest else preface.refusal()
-    if preface is None or why is None:
+    denial = None if preface is None or direction.rest else preface.refusal()
+    if preface is None or denial is None:
+        return ""
         return ""
     with contextlib.suppress(OSError):
-        direction.moved += direction.sink.send(preface.farewell(why))
+        direction.moved += direction.sink.send(preface.farewell(denial.line))
         direction.sink.flush()
-    return why
+    return denial.message
 
 
 def leave(direction: Direction) -> bool:

@@ -169,9 +169,9 @@ class Session:
         self.pump(now)
 
     def _explain_refusal(self) -> None:
-        if self._preface is not None and (why := self._preface.refusal()) is not None:
-            self._stream.take(self._preface.farewell(why))
-            self._lost = LOST, why
+        if self._preface is not None and (denial := self._preface.refusal()) is not None:
+            self._stream.take(self._preface.farewell(denial.line))
+            self._lost = LOST, denial.line
 
     def _serve_link(self, readable: bool, _writable: bool) -> None:
         now = time.monotonic()

@@ -12,6 +12,7 @@ from typing import Any, cast
 import asyncssh
 from asyncssh.stream import SSHStreamSession
 
+from stagedoor.model.denial import Denial
 from stagedoor.model.target import Target
 from stagedoor.model.units import KIB, MIB
 from stagedoor.wire.oneline import one_line
@@ -93,7 +94,11 @@ def hung_up(name: str, error: Exception | None) -> str:
 
 
 class ShellRefusedError(Exception):
-    """Raised when a shell's server refuses all logins before it speaks SSH. Has a line for the developer."""
+    """Raised when a shell's server refuses all logins before it speaks SSH."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.message)
+        self.denial = denial
 
 
 class ShellConnection(asyncssh.SSHClientConnection):
@@ -128,8 +133,9 @@ class ShellConnection(asyncssh.SSHClientConnection):
             await options.waiter
         except (asyncssh.Error, OSError):
             connection.abort()
-            if (why := connection._preface and connection._preface.refusal()) is not None:
-                raise ShellRefusedError(why) from None
+            denial = connection._preface.refusal() if connection._preface is not None else None
+            if denial is not None:
+                raise ShellRefusedError(denial) from None
             raise
         except BaseException:
             connection.abort()

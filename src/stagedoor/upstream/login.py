@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import asyncssh
 from asyncssh.kex import get_kex_algs
 
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.identity import Identity
 from stagedoor.model.session import Ready
@@ -72,7 +73,14 @@ class SignUser(Protocol):
 
 
 class UnreachedError(Exception):
-    """Raised when a shell was dialled, but cannot be logged in to. The message is for the developer."""
+    """Raised when a shell was dialled, but cannot be logged in to.
+
+    The message is for the audit, the line of `denial` for the developer.
+    """
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.message)
+        self.denial = denial
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +132,10 @@ class GatewayLogin:
         except BaseException as error:
             # It has no owner yet, or belongs to a connection that has been given up already.
             sock.close()
-            why = self._why(error, target.shell_name, identity)
-            if why is None:
+            denial = self._explain(error, target.shell_name, identity)
+            if denial is None:
                 raise
-            raise UnreachedError(why) from None
+            raise UnreachedError(denial) from None
 
     async def _options(
         self,
@@ -157,38 +165,41 @@ class GatewayLogin:
         )
         return options
 
-    def _why(self, error: BaseException, name: str, identity: Identity) -> str | None:
-        """Return the message for `error`; None for a bug in Stagedoor, or a cancelled login."""
+    def _explain(self, error: BaseException, name: str, identity: Identity) -> Denial | None:
+        """Return the refusal for `error`; None for a bug in Stagedoor, or a cancelled login."""
         said = one_line(error.reason, SAID_CHARS) if isinstance(error, asyncssh.Error) else ""
         match error:
             case ShellRefusedError():
-                return str(error)
+                return error.denial
             case StagedoorError():
-                return f"the gateway cannot log in to the shell {name}: {error}"
+                return _refuse(f"the gateway cannot log in to the shell {name}: {error}")
             case asyncssh.KeyExchangeFailed() if error.reason.startswith("No matching "):
-                return (
-                    f"the shell {name} and the gateway have no algorithm in common; its sshd must "
-                    f"offer one of {', '.join(_KEX)} (KexAlgorithms), and one of "
-                    f"{', '.join(_CIPHERS)} (Ciphers)"
+                return _refuse(
+                    f"the shell {name} and the gateway have no algorithm in common",
+                    f"its sshd must offer one of {', '.join(_KEX)} (KexAlgorithms), and one of "
+                    f"{', '.join(_CIPHERS)} (Ciphers)",
                 )
             case asyncssh.HostKeyNotVerifiable() | asyncssh.KeyExchangeFailed():
-                return (
-                    f"the shell {name} shows no host key that the gateway knows ({said}); an "
-                    "administrator can name it to the gateway, or give the shell a certificate of the "
-                    "host CA"
+                return _refuse(
+                    f"the shell {name} shows no host key that the gateway knows ({said})",
+                    "name it to the gateway, or give the shell a certificate of the host CA",
                 )
             case asyncssh.PermissionDenied():
-                return (
-                    f"the shell {name} does not take the gateway's certificate for "
-                    f"{identity.name!r}; its sshd must trust the gateway's user CA "
-                    "(TrustedUserCAKeys) and let that principal in"
+                return _refuse(
+                    f"the shell {name} does not take the gateway's certificate for {identity.name!r}",
+                    "its sshd must trust the gateway's user CA (TrustedUserCAKeys) and let that "
+                    "principal in",
                 )
             case TimeoutError():
-                return f"the shell {name} did not let us in by SSH within {self.timeout_s:g} s"
+                return _refuse(
+                    f"the shell {name} did not let us in by SSH within {self.timeout_s:g} s"
+                )
             case asyncssh.Error():
-                return f"the shell {name} cannot be logged in to: {said}"
+                return _refuse(f"the shell {name} cannot be logged in to: {said}")
             case OSError():
-                return f"the shell {name} cannot be logged in to: {error.strerror or error}"
+                return _refuse(
+                    f"the shell {name} cannot be logged in to: {error.strerror or error}"
+                )
         return None
 
     def _known_hosts(
@@ -200,6 +211,13 @@ class GatewayLogin:
             [asyncssh.import_public_key(line) for line in self.host_ca_lines],
             [],
         )
+
+
+def _refuse(what: str, mend: str = "") -> Denial:
+    """Return a refusal; only an administrator can do what `mend` says."""
+    if not mend:
+        return Denial(Reason.UPSTREAM_REFUSED, what)
+    return Denial.with_mend(Reason.UPSTREAM_REFUSED, what, mend, "ask an administrator")
 
 
 def _key_exchanges() -> list[str]:

@@ -7,6 +7,7 @@ hides that line and prints `Connection closed`, so the gateway explains it.
 import secrets
 import struct
 
+from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.ssh.blob import string
@@ -27,14 +28,19 @@ _DISCONNECT = 1
 _BLOCK_BYTES = 8
 _MEANINGS = {
     "Not allowed at this time": (
-        "it has had too many failed logins from the gateway's address, of any user, and takes no more "
-        "from there for a while; exempt that address in its sshd_config (PerSourcePenaltyExemptList)"
+        ": it has had too many failed logins from the gateway's address, of any user, and takes no more "
+        "from there for a while",
+        "exempt that address in its sshd_config: PerSourcePenaltyExemptList",
+        "try again later, or ask an administrator",
     ),
     "Exceeded MaxStartups": (
-        "too many connections to it have not logged in yet; raise MaxStartups (and PerSourceMaxStartups, "
-        "if it is set) in its sshd_config"
+        ": too many connections to it have not logged in yet",
+        "raise MaxStartups in its sshd_config, and PerSourceMaxStartups if that is set",
+        "try again in a moment",
     ),
 }
+_UNKNOWN = ("", "its own log says why", "ask an administrator: its own log says why")
+"""The cause, what an administrator can do, and what the developer can do."""
 
 
 class SshPreface:
@@ -53,7 +59,7 @@ class SshPreface:
             line.startswith(IDENTIFICATION) for line in self._received.splitlines()
         )
 
-    def refusal(self) -> str | None:
+    def refusal(self) -> Denial | None:
         """Return why the shell refused, if it has closed the connection; None if it did not send one line.
 
         Empty lines may follow that line, since an HTTP server ends its answer with one. Call this only
@@ -65,9 +71,11 @@ class SshPreface:
         if not end or more.strip() or not (text.isascii() and text.isprintable() and text):
             return None
         line_text = one_line(text, SAID_CHARS)
-        meaning = _MEANINGS.get(line_text, "its own log says why")
-        name = self._target.shell_name
-        return f"the SSH server of the shell {name} refused ({line_text!r}): {meaning}"
+        cause, mend, advice = _MEANINGS.get(line_text, _UNKNOWN)
+        what = (
+            f"the SSH server of the shell {self._target.shell_name} refused ({line_text!r}){cause}"
+        )
+        return Denial.with_mend(Reason.UPSTREAM_REFUSED, what, mend, advice)
 
     def farewell(self, why: str) -> bytes:
         """Return the bytes of the function `farewell`."""

@@ -183,7 +183,9 @@ class DirectDriver:
                 entered.give_up(HUNG_UP)
             else:
                 await self._stay(session, entered)
-        except (UnreachedError, ConnectionResetError) as error:
+        except UnreachedError as error:
+            refusal = error.denial.line
+        except ConnectionResetError as error:
             refusal = str(error)
         except SessionEndedError:
             refusal = "the session was ended before it began"

@@ -248,11 +248,12 @@ class ChannelRelay(asyncssh.SSHTCPSession[bytes]):
         preface, self._preface = self._preface, None
         if preface is None or self._chan is None:
             return self._refused is not None
-        self._refused = preface.refusal()
-        if self._refused is None:
+        denial = preface.refusal()
+        if denial is None:
             return False
+        self._refused = denial.message
         with suppress(OSError):  # the client is closing the channel
-            self._connection.send_data(self._chan, preface.farewell(self._refused))
+            self._connection.send_data(self._chan, preface.farewell(denial.line))
         # No EOF: `ssh -W` of OpenSSH 10 would exit at once, before the other ssh has read the reason.
         self._chan.resume_reading()
         self._waiting.clear()

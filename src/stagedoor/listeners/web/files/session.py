@@ -111,7 +111,7 @@ async def open_sftp_session(
         reason = Reason.DRAINING if error.end is End.DRAINED else Reason.NO_GRANT
         raise DeniedError(Denial(reason, str(error))) from None
     except UnreachedError as error:
-        raise DeniedError(Denial(Reason.UPSTREAM_REFUSED, str(error))) from None
+        raise DeniedError(error.denial) from None
     except (asyncssh.Error, OSError) as error:
         raise FilesError(502, hung_up(target.shell_name, error)) from None
 
@@ -124,6 +124,5 @@ async def _start_sftp(session: ShellSession) -> asyncssh.SFTPClient:
             return await session.shell.start_sftp_client(path_encoding=None)
     except (asyncssh.Error, TimeoutError):
         shell_name = session.opened.ready.grant.target.shell_name
-        raise UnreachedError(
-            f"the shell {shell_name} has no sftp, by which files are moved"
-        ) from None
+        why = f"the shell {shell_name} has no sftp, by which files are moved"
+        raise UnreachedError(Denial(Reason.UPSTREAM_REFUSED, why)) from None

@@ -6,6 +6,7 @@ A shell that does not run is not started for it.
 import asyncio
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 import asyncssh
 
@@ -54,7 +55,7 @@ async def run_remote(
     except SessionEndedError as error:
         return Denial(Reason.NO_GRANT, str(error))
     except UnreachedError as error:
-        return Denial(Reason.SHELL_UNAVAILABLE, str(error))
+        return replace(error.denial, reason=Reason.SHELL_UNAVAILABLE)
     except TimeoutError:
         why = f"the shell {name} did not do it within {COMMAND_S:g} s"
         return Denial(Reason.SHELL_UNAVAILABLE, why)

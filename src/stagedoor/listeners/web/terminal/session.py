@@ -106,7 +106,7 @@ class TerminalSession:
             async with open_shell_session(entered, self._access.upstream, [_PTY]) as session:
                 return await self._carry(session, holder, arriving)
         except UnreachedError as error:
-            return str(error)
+            return error.denial.line
         except SessionEndedError as error:
             await self._send_reason(error.end, error.detail)
         except asyncio.CancelledError:
