@@ -198,7 +198,7 @@ static void take_signals(void) {
   while (read(shell.signals, &signal, sizeof signal) == sizeof signal) {
     if (signal.ssi_signo == SIGCHLD) continue;
     if (shell.draining) {
-      say("told to stop once more: ending at once");
+      say("a second signal to stop: ending at once");
       exit(143);
     }
     drain(0);
@@ -267,7 +267,7 @@ static void read_keys_anew(void) {
   int status = 1;
   if (copier > 0) waitpid(copier, &status, 0);
   if (status) {
-    say("the host key or its certificate has changed and cannot be taken: sshd goes on with the old ones");
+    say("the host key or its certificate has changed and cannot be taken: sshd keeps the old ones");
     return;
   }
   say("the host key or its certificate has changed: sshd reads them again");
