@@ -142,7 +142,7 @@ def run(
     and one that is our `own` ends with the reader of our output.
     """
     from stagedoor.client.attach.attachment import Attachment
-    from stagedoor.client.attach.locale_name import is_utf8, language, variable
+    from stagedoor.client.attach.locale_name import find_locale, is_utf8, variable
     from stagedoor.client.attach.output_files import open_log, open_recording
     from stagedoor.client.attach.program import (
         FAILED,
@@ -156,7 +156,7 @@ def run(
     from stagedoor.wire.terminal.frames import Mode
 
     screen = Screen(watches=mode is Mode.WATCH)
-    locale = language()
+    locale = find_locale()
     attachment = Attachment(terminal, screen.size(), mode, variable("TERM"), locale, command)
     try:
         options, path = resolve_gateway(app, reach)
@@ -180,7 +180,7 @@ def resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options
 
     Raises click.UsageError, TunnelError.
     """
-    from stagedoor.laptop.login_files import login_options
+    from stagedoor.laptop.login_files import find_login_options
     from stagedoor.laptop.options import reach_options
     from stagedoor.laptop.tunnel.options import Options
 
@@ -189,20 +189,20 @@ def resolve_gateway(app: str, reach: Mapping[str, str | None]) -> "tuple[Options
         raise click.UsageError(f"no gateway is named: give --url URL or set {URL}")
     gateway, path = _address(url)
     given = reach_options({**reach, "gateway": gateway})
-    given |= login_options(given, os.environ)
+    given |= find_login_options(given, os.environ)
     return Options(given, [app], dict(os.environ), "--url"), path
 
 
 def _request(
     app: str, reach: Mapping[str, str | None], what: str, parameters: Mapping[str, object]
 ) -> dict[str, Any]:
-    from stagedoor.client.attach.secret_prompt import AttachError, once
+    from stagedoor.client.attach.secret_prompt import AttachError, request_once
     from stagedoor.laptop.tunnel.errors import TunnelError
 
     try:
         options, path = resolve_gateway(app, reach)
         about = f"{app} is not open to {options.user}"
-        return once(options, path, what, parameters, about)
+        return request_once(options, path, what, parameters, about)
     except (TunnelError, AttachError) as error:
         line = error.line if isinstance(error, TunnelError) else str(error)
         raise StagedoorError(line) from None

@@ -198,7 +198,7 @@ def check_order(order: RunOrder) -> str | None:
     return None
 
 
-def why_refused(order: RunOrder, starter: str, others: Iterable[Run]) -> str | None:
+def explain_refusal(order: RunOrder, starter: str, others: Iterable[Run]) -> str | None:
     """Return why there is no room for a run beside the `others`, which have not ended, or None."""
     of_app = of_person = 0
     for run in others:

@@ -15,8 +15,8 @@ from stagedoor.model.run import (
     RunLog,
     RunOrder,
     RunState,
+    explain_refusal,
     judge_loss,
-    why_refused,
 )
 from stagedoor.model.target import Target
 from stagedoor.store.database import Transaction
@@ -31,13 +31,13 @@ _SHOWN = [column for column in runs.c if column.name not in ("log", "lock_key")]
 def add_run(
     transaction: Transaction, run_id: str, order: RunOrder, starter: str, now: float
 ) -> Run | str:
-    """Add a run that starts now, or return why there is no room for it (`model.run.why_refused`).
+    """Add a run that starts now, or return why there is no room for it (`model.run.explain_refusal`).
 
     Raises ConflictError if there is a run with this id.
     """
     if find_runs(transaction, run_id):
         raise ConflictError("this run was started already")
-    why = why_refused(order, starter, open_runs(transaction))
+    why = explain_refusal(order, starter, open_runs(transaction))
     if why is not None:
         return why
     run = Run(

@@ -112,7 +112,7 @@ class SecretPrompt:
             if answer.status in _LATER and is_again:
                 raise LostError(why)
             if answer.status == 401:
-                why += connection.login_mend(said)
+                why += connection.find_login_hint(said)
             raise AttachError(f"{about}: {why}", answer.status)
 
 

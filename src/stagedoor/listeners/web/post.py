@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from stagedoor.listeners.web.guard import RequestGuard, web
-from stagedoor.listeners.web.sign_in.cookies import MAX_OBJECT_BYTES, object_of
+from stagedoor.listeners.web.sign_in.cookies import MAX_OBJECT_BYTES, read_object
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
@@ -47,7 +47,7 @@ class PostRoutes:
         async def answer(request: Request) -> Response:
             source = self.guard.source_of(request)
             denial = self.guard.check_source(source)
-            body = denial or await object_of(request, max_bytes)
+            body = denial or await read_object(request, max_bytes)
             if isinstance(body, Denial):
                 self.flow.deny(body, web(source))
                 return self.refusal(body)

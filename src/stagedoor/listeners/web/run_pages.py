@@ -17,7 +17,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.run import Output, Run
 from stagedoor.session.runs import RunService
-from stagedoor.wire.http.answer import status_of
+from stagedoor.wire.http.answer import choose_status
 
 SHOWN_BYTES = 128 * 1024
 """The end of a log that a page shows; the whole log is a file to download."""
@@ -54,7 +54,7 @@ class RunPages:
             return identity
         runs = await self._runs.list_runs(identity)
         if isinstance(runs, Denial):
-            return self._pages.message("Not now", runs.line, status_of(runs.reason), identity)
+            return self._pages.message("Not now", runs.line, choose_status(runs.reason), identity)
         visitor = self._pages.describe_user(identity)
         return HTMLResponse(self._pages.place.page("runs.html", visitor=visitor, runs=runs))
 
@@ -65,7 +65,9 @@ class RunPages:
         identity, run = opened
         pieces = await self._runs.read_end(run, SHOWN_BYTES)
         if isinstance(pieces, Denial):
-            return self._pages.message("Not now", pieces.line, status_of(pieces.reason), identity)
+            return self._pages.message(
+                "Not now", pieces.line, choose_status(pieces.reason), identity
+            )
         page = self._pages.place.page(
             "run.html",
             visitor=self._pages.describe_user(identity),
@@ -106,7 +108,9 @@ class RunPages:
         origin = web(self._guard.source_of(request))
         run = await self._runs.cancel(identity, request.path_params["id"], origin)
         if isinstance(run, Denial):
-            return self._pages.message("Not cancelled", run.line, status_of(run.reason), identity)
+            return self._pages.message(
+                "Not cancelled", run.line, choose_status(run.reason), identity
+            )
         return RedirectResponse(f"{self._pages.place.path}/runs/{run.id}", SEE_OTHER)
 
     async def _open(self, request: Request) -> tuple[Identity, Run] | Response:
@@ -121,4 +125,4 @@ class RunPages:
         if run.reason is Reason.STEP_UP_NEEDED:
             wanted = urlencode({"next": request.url.path})
             return RedirectResponse(f"{self._pages.place.path}/step-up?{wanted}", SEE_OTHER)
-        return self._pages.message("Not found", run.line, status_of(run.reason), identity)
+        return self._pages.message("Not found", run.line, choose_status(run.reason), identity)

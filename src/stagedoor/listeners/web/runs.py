@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 from stagedoor.listeners.web.errors import refusal
 from stagedoor.listeners.web.guard import web
 from stagedoor.listeners.web.post import Answer, PostRoutes
-from stagedoor.listeners.web.terminal.fields import target_in
+from stagedoor.listeners.web.terminal.fields import read_target
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
@@ -66,7 +66,7 @@ class Runs:
         ]
 
     async def _list(self, identity: Identity, body: Body, source: Source) -> Answer:
-        target = target_in(body) if "target" in body else None
+        target = read_target(body) if "target" in body else None
         if isinstance(target, Denial):
             return target
         runs = await self._runs.list_runs(identity, target)
@@ -183,7 +183,7 @@ def _log_object(run: Run, start: int, pieces: Sequence[Output]) -> dict[str, obj
 
 
 def _order_in(body: Body) -> RunOrder | Denial:
-    target = target_in(body)
+    target = read_target(body)
     if isinstance(target, Denial):
         return target
     command, timeout_s, lock = (

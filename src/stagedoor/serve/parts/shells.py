@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagedoor.admin.certificates.authorities import host_ca, user_ca_line
+from stagedoor.admin.certificates.authorities import host_ca, read_user_ca
 from stagedoor.authz.admitted import BoundKeys, admitted
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Admission, Grant
@@ -22,7 +22,7 @@ from stagedoor.net.local import is_this_machine
 from stagedoor.net.resolve import Resolver
 from stagedoor.resume.control import stop_endpoint
 from stagedoor.serve.problem_log import ProblemLog
-from stagedoor.settings.settings import Settings, networks
+from stagedoor.settings.settings import Settings, parse_networks
 from stagedoor.shells.local.adapter import LocalShells
 from stagedoor.shells.local.runner import LocalRunner
 from stagedoor.shells.local.settings import LocalShell
@@ -106,7 +106,7 @@ class AllShells:
     local: LocalShells
 
 
-def shells_of(
+def build_shells(
     settings: Settings, policy: Callable[[], Policy], kubernetes: Shells | None = None
 ) -> AllShells:
     """Return the shells of `settings`, together with those of a cluster.
@@ -119,14 +119,14 @@ def shells_of(
             environment=entry.environment,
             host=entry.host,
             port=entry.port,
-            networks=networks(entry.networks),
+            networks=parse_networks(entry.networks),
         )
         for entry in settings.shells.static
     )
     local = LocalShells(
         list_local_shells(settings),
         settings.data_dir / "shells",
-        user_ca_lines=cache(lambda: (user_ca_line(settings),)),
+        user_ca_lines=cache(lambda: (read_user_ca(settings),)),
         sign_host=lambda key, principals: host_ca(settings).sign_host(
             key, principals, HOST_CERTIFICATE_S
         ),
@@ -189,7 +189,7 @@ def stop_local_shells(settings: Settings) -> None:
     """Stop what would outlive the gateway: local shells, runs, and resumable tunnels. Blocks."""
     stop_endpoint(resume_folder(settings))
     open_local_runner(settings).stop_all()
-    shells_of(settings, Policy).local.stop_all()
+    build_shells(settings, Policy).local.stop_all()
 
 
 def holders_of(settings: Settings) -> Callable[[Target], Sequence[str] | None]:
@@ -216,8 +216,8 @@ def start_kubernetes_shells(
     if not settings.kubernetes.namespaces:
         return None
     # Imported here, since its libraries are an extra and would cost every worker memory.
-    from stagedoor.admin.kubernetes import kubernetes_shells
+    from stagedoor.admin.kubernetes import build_shells
 
-    shells = kubernetes_shells(settings, instance, problems)
+    shells = build_shells(settings, instance, problems)
     shells.start()
     return shells

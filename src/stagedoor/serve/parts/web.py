@@ -12,7 +12,7 @@ from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
 from stagedoor.admin.request_service import RequestService
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
-from stagedoor.laptop.onefile import client_file
+from stagedoor.laptop.onefile import build_client_file
 from stagedoor.listeners.web.app import WebApp
 from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
@@ -26,11 +26,11 @@ from stagedoor.net.tls import ServerTls, read_names
 from stagedoor.recording.channel_audit import Note
 from stagedoor.recording.recorder import Recorder
 from stagedoor.serve.parts.accept import accept_rules
-from stagedoor.serve.parts.direct import recording_plan, upstream_of
+from stagedoor.serve.parts.direct import build_upstream, plan_recording
 from stagedoor.serve.parts.shells import holders_of
 from stagedoor.session.flow import Flow
 from stagedoor.session.runs import RunService
-from stagedoor.settings.settings import Settings, networks
+from stagedoor.settings.settings import Settings, parse_networks
 from stagedoor.signin.context import SignInContext
 from stagedoor.signin.credentials import CredentialService
 from stagedoor.signin.login.approval import LoginApproval
@@ -46,7 +46,7 @@ from stagedoor.signin.refresh import RefreshService
 from stagedoor.signin.step_up import StepUpService
 
 
-def web_listener(
+def build_web_listener(
     context: SignInContext,
     flow: Flow,
     secure: ServerTls | None,
@@ -71,9 +71,9 @@ def web_listener(
         WebApp(
             ShellAccess(
                 flow,
-                upstream_of(settings, note),
+                build_upstream(settings, note),
                 holders_of(settings),
-                recording_plan(settings, recorder),
+                plan_recording(settings, recorder),
                 PresenceService(settings, database, policy, context.allowance),
             ),
             passes,
@@ -84,7 +84,7 @@ def web_listener(
                 MachineLoginService(context, certificates, refused),
                 partial(describe, settings, logins=logins.is_possible),
                 RevocationList(settings, database, policy).encode,
-                client_file(),
+                build_client_file(),
             ),
             AccountService(settings, database),
             CredentialService(context, refused),
@@ -104,8 +104,8 @@ def web_listener(
 
 def _limits(settings: Settings) -> WebLimits:
     return WebLimits(
-        accept_rules(settings, networks(settings.web.forwarded_from)),
-        host_names(settings),
+        accept_rules(settings, parse_networks(settings.web.forwarded_from)),
+        list_host_names(settings),
         frozenset(settings.web.origins),
         settings.web.domain,
         settings.web.path,
@@ -135,7 +135,7 @@ def sign_ins_of(
     )
 
 
-def host_names(settings: Settings) -> frozenset[str]:
+def list_host_names(settings: Settings) -> frozenset[str]:
     """Return the host names under which the WebShell answers.
 
     They are `web.list_host_names`, the name in `web.public_url`, and, if the WebShell itself serves TLS, the

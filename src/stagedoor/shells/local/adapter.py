@@ -174,7 +174,8 @@ class LocalShells:
         keep running for their sessions.
         """
         with ExitStack() as stack:
-            stopping = list(self._terminate(stack))
+            configured = [place for place in self._runner.values() if place.folder.is_dir()]
+            stopping = list(_terminate((*configured, *self._left_over()), stack))
             for pid, _ in _wait_for_end(stopping, self._drain_grace_s + 5):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -183,20 +184,6 @@ class LocalShells:
             end_all(place.terminals)
             tmux.end(place.folder)
             end_jobs(TERMINALS, str(place.terminals))
-
-    def _terminate(self, stack: ExitStack) -> Iterator[tuple[int, int]]:
-        """Send SIGTERM to each process, and yield its pid and its life sign, which `stack` closes."""
-        configured = [place for place in self._runner.values() if place.folder.is_dir()]
-        for place in (*configured, *self._left_over()):
-            # The lock waits for the end of a start, so that its process is not missed.
-            with place.locked():
-                process = place.open_running()
-                if process is not None:
-                    running, life_sign = process
-                    stack.callback(os.close, life_sign)
-                    with suppress(ProcessLookupError):
-                        os.kill(running.pid, signal.SIGTERM)
-                    yield running.pid, life_sign
 
     def _left_over(self) -> Iterator[ShellFolder]:
         """Yield the folders of shells that are no longer in the settings."""
@@ -268,6 +255,20 @@ class LocalShells:
                 return _shell(target, running)
         except OSError as error:
             return _failed(target, f"preparing {place.folder}: {error.strerror or error}")
+
+
+def _terminate(places: Iterable[ShellFolder], stack: ExitStack) -> Iterator[tuple[int, int]]:
+    """Send SIGTERM to each process, and yield its pid and its life sign, which `stack` closes."""
+    for place in places:
+        # The lock waits for the end of a start, so that its process is not missed.
+        with place.locked():
+            process = place.open_running()
+            if process is not None:
+                running, life_sign = process
+                stack.callback(os.close, life_sign)
+                with suppress(ProcessLookupError):
+                    os.kill(running.pid, signal.SIGTERM)
+                yield running.pid, life_sign
 
 
 def _wait_for_end(processes: Sequence[tuple[int, int]], seconds: float) -> list[tuple[int, int]]:

@@ -118,7 +118,9 @@ class DirectChannel:
         match how:
             case int() as status if isinstance(downstream, asyncssh.SSHServerChannel):
                 downstream.exit(status)
-            case (signal, core, message, language) if isinstance(downstream, asyncssh.SSHServerChannel):
+            case (signal, core, message, language) if isinstance(
+                downstream, asyncssh.SSHServerChannel
+            ):
                 downstream.exit_with_signal(signal, core, message, language)
             case _ if downstream is not None:
                 downstream.close()

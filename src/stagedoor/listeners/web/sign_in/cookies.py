@@ -18,7 +18,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
 from stagedoor.model.webpass import ProviderAnswer
 from stagedoor.signin.passes import PassService
-from stagedoor.wire.http.fields import device_of
+from stagedoor.wire.http.fields import describe_device
 
 _ON_HOST, _ON_DOMAIN, _PLAIN = "__Host-stagedoor", "__Secure-stagedoor", "stagedoor"
 """The cookie's name, by its connection: over TLS on one host, over TLS on a domain of apps, over plain HTTP.
@@ -35,7 +35,7 @@ BODY_S = 10.0
 """How long a request's body may take, seconds, however its bytes drip in. Bodies are small."""
 
 
-def shown_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
+def read_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
     """Return the secrets of all cookies with this connection's name, in their order.
 
     Only spaces and tabs may surround a name (RFC 6265 §4.2.1); other white space of Unicode is part of it.
@@ -50,9 +50,9 @@ def shown_cookies(guard: RequestGuard, connection: HTTPConnection) -> list[str]:
     ]
 
 
-def shown_cookie(guard: RequestGuard, connection: HTTPConnection) -> str | Denial | None:
+def read_cookie(guard: RequestGuard, connection: HTTPConnection) -> str | Denial | None:
     """Return the secret of the browser's pass, if any. Refuse two cookies of its name."""
-    secrets = shown_cookies(guard, connection)
+    secrets = read_cookies(guard, connection)
     if len(secrets) > 1:
         return Denial(
             Reason.BAD_REQUEST,
@@ -62,7 +62,7 @@ def shown_cookie(guard: RequestGuard, connection: HTTPConnection) -> str | Denia
     return secrets[0] or None if secrets else None
 
 
-def cookie_kind(
+def choose_cookie(
     guard: RequestGuard, connection: HTTPConnection, suffix: str = ""
 ) -> tuple[str, str | None, bool]:
     """Return the cookie's name for a connection, its domain, and whether it is for TLS only.
@@ -84,7 +84,7 @@ def set_cookie(response: Response, secret: str, guard: RequestGuard, request: Re
     )
 
 
-async def new_session(
+async def start_session(
     passes: PassService,
     guard: RequestGuard,
     request: Request,
@@ -101,7 +101,7 @@ async def new_session(
     if ended is not None:
         return ended
     source = guard.source_of(request).address
-    device = device_of(request.headers.get("user-agent", ""))
+    device = describe_device(request.headers.get("user-agent", ""))
     return await passes.open_session(identity, source=str(source), label=device, answer=answer)
 
 
@@ -123,7 +123,7 @@ def _kind(guard: RequestGuard, connection: HTTPConnection) -> tuple[str, str | N
     return (_ON_HOST if secure else _PLAIN), None, secure
 
 
-async def body_of(request: Request, most: int) -> bytes | Denial:
+async def read_body(request: Request, most: int) -> bytes | Denial:
     """Return the body, if it is no longer than `most` bytes and comes within `BODY_S` seconds."""
     body = b""
     try:
@@ -137,9 +137,9 @@ async def body_of(request: Request, most: int) -> bytes | Denial:
     return body
 
 
-async def form_of(request: Request) -> dict[str, str] | Denial:
+async def read_form_fields(request: Request) -> dict[str, str] | Denial:
     """Return the last value of each field of a URL-encoded form."""
-    body = await body_of(request, MAX_FORM_BYTES)
+    body = await read_body(request, MAX_FORM_BYTES)
     if isinstance(body, Denial):
         return body
     try:
@@ -149,16 +149,16 @@ async def form_of(request: Request) -> dict[str, str] | Denial:
     return {name: values[-1] for name, values in fields.items()}
 
 
-async def object_of(request: Request, most: int = MAX_OBJECT_BYTES) -> Mapping[str, Any] | Denial:
+async def read_object(request: Request, most: int = MAX_OBJECT_BYTES) -> Mapping[str, Any] | Denial:
     """Return the JSON object in a request's body (RFC 8259 §4); an empty one without a body.
 
     A body of more than `most` bytes is refused.
     """
-    body = await body_of(request, most)
-    return body if isinstance(body, Denial) else object_in(body)
+    body = await read_body(request, most)
+    return body if isinstance(body, Denial) else parse_object(body)
 
 
-def object_in(body: bytes) -> Mapping[str, Any] | Denial:
+def parse_object(body: bytes) -> Mapping[str, Any] | Denial:
     """Return the JSON object in `body`."""
     try:
         value = json.loads(body or b"{}")
@@ -169,7 +169,7 @@ def object_in(body: bytes) -> Mapping[str, Any] | Denial:
     return value
 
 
-def safe_path(wanted: str, otherwise: str) -> str:
+def restrict_path(wanted: str, otherwise: str) -> str:
     """Return `wanted` if it is a path of this gateway, else `otherwise`.
 
     `//host` and `/\\host` lead to other hosts (URL Standard §4.4).

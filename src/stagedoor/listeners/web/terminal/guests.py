@@ -15,7 +15,7 @@ from stagedoor.listeners.web.pages import markup
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.post import Answer, PostRoutes
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.terminal.fields import Body, nothing_to_watch, person
+from stagedoor.listeners.web.terminal.fields import Body, describe_person, nothing_to_watch
 from stagedoor.listeners.web.terminal.requests import TerminalRequests
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Claim, Grant, Guest, SharedTerminal, WatchedTerminal
@@ -133,7 +133,7 @@ class Guests:
         live = await self.live(identity)
         if isinstance(live, Denial):
             return live
-        return {"sessions": [person(entry) | {"session": entry.session, "target": entry.target,
+        return {"sessions": [describe_person(entry) | {"session": entry.session, "target": entry.target,
                              "terminal": entry.terminal} for entry in live]}  # fmt: skip
 
     async def live(self, identity: Identity) -> Sequence[PresenceEntry] | Denial:

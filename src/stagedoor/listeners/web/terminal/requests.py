@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stagedoor.listeners.web.guard import web
-from stagedoor.listeners.web.terminal.fields import Body, target_in, terminal_in
+from stagedoor.listeners.web.terminal.fields import Body, read_target, read_terminal
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
@@ -26,7 +26,7 @@ class TerminalRequests:
 
     async def find_grant(self, identity: Identity, body: Body, source: Source) -> Grant | Denial:
         """Return the user's grant for the app in `target`."""
-        target = target_in(body)
+        target = read_target(body)
         if isinstance(target, Denial):
             return self.deny(target, source, identity)
         grant = await self.flow.authorise(identity, target)
@@ -39,5 +39,5 @@ class TerminalRequests:
         grant = await self.find_grant(identity, body, source)
         if isinstance(grant, Denial):
             return grant
-        name = terminal_in(body)
+        name = read_terminal(body)
         return name if isinstance(name, Denial) else (grant, name)

@@ -101,7 +101,7 @@ class NamespaceState:
     def apps(self) -> list[str]:
         """Return the names of the apps that offer a shell, sorted."""
         names = {name for mirror in self._mirrors.apps for name in mirror.all(self.namespace)}
-        return sorted(filter(valid_app, names))
+        return sorted(filter(is_valid_app, names))
 
     def app(self, name: str) -> Object | None:
         """Return the metadata of the Deployment of that name that offers a shell, else of a StatefulSet."""
