@@ -52,13 +52,10 @@ async def run_provider(folder: Path, host: str) -> AsyncIterator[DemoProvider]:
     home = folder / "provider"
     home.mkdir()
     (home / "provider.mjs").write_bytes((files("stagedoor.demo") / "provider.mjs").read_bytes())
-    env = {
-        **os.environ,
-        "TMPDIR": str(home),
-    }  # files that npm and Node leave behind are removed with it
+    # Files that npm and Node leave behind are removed with the folder.
+    env = os.environ | {"TMPDIR": str(home)}
     quiet = ("--no-audit", "--no-fund", "--ignore-scripts")
-    install = (npm, "install", *quiet, "--prefix", str(home), PACKAGE)
-    await _install(env, *install)
+    await _install(env, npm, "install", *quiet, "--prefix", str(home), PACKAGE)
     web_port, port = _free_port(host), _free_port(host)
     redirect_uri, issuer = f"http://{host}:{web_port}/sign-in/sso", f"http://{host}:{port}"
     secret = secrets.token_urlsafe(24)

@@ -12,7 +12,7 @@ types, seconds. A reconnect takes seconds, a change of networks some more."""
 
 
 @dataclass(eq=False, slots=True)
-class Attachment:
+class TerminalAttachment:
     """The offsets of a client. Input was received up to `in_at`; the program has taken it up to `taken_at`.
 
     `link` is None while the client has no connection, since `lost_at`.
@@ -38,17 +38,17 @@ class Attachment:
 class ClientRegister:
     """All attachments by name, and those of connected clients by link. Times are monotonic, in seconds."""
 
-    by_name: dict[str, Attachment] = field(default_factory=dict)
-    by_link: dict[int, Attachment] = field(default_factory=dict)
+    by_name: dict[str, TerminalAttachment] = field(default_factory=dict)
+    by_link: dict[int, TerminalAttachment] = field(default_factory=dict)
 
-    def find_resumed(self, hello: Hello) -> Attachment | None:
+    def find_resumed(self, hello: Hello) -> TerminalAttachment | None:
         """Return the attachment to resume. Only its owner can resume it, even if others know its name."""
         attachment = self.by_name.get(hello.attachment)
         if attachment is None or attachment.owner != hello.ticket or hello.seen > attachment.sent:
             return None
         return attachment
 
-    def list_waited_for(self, now: float, kept_from: int) -> list[Attachment]:
+    def list_waited_for(self, now: float, kept_from: int) -> list[TerminalAttachment]:
         """Return the clients for which output is kept, and for which the program has to wait.
 
         A client without a connection does not hold up others that type, and holds up none once it has missed
@@ -59,7 +59,7 @@ class ClientRegister:
             client for client in self.list_awaited(now) if client.acked >= kept_from
         ]
 
-    def list_awaited(self, now: float) -> Iterator[Attachment]:
+    def list_awaited(self, now: float) -> Iterator[TerminalAttachment]:
         """Yield clients that type and lost their connection so recently that they may come back."""
         return (
             client
@@ -70,7 +70,7 @@ class ClientRegister:
             and now - client.lost_at < RESUME_GRACE_S
         )
 
-    def cut(self, attachment: Attachment, now: float) -> None:
+    def cut(self, attachment: TerminalAttachment, now: float) -> None:
         """Note that a client has no connection any more."""
         if attachment.link is not None:
             del self.by_link[attachment.link]

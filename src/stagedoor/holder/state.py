@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from stagedoor.holder.action import Action, HangUpLink, Redraw, Send, SetSize
 from stagedoor.holder.attachments import read_owner_name
-from stagedoor.holder.clients import RESUME_GRACE_S, Attachment, ClientRegister
+from stagedoor.holder.clients import RESUME_GRACE_S, ClientRegister, TerminalAttachment
 from stagedoor.holder.ring import Ring, drop_partial_line, drop_queries
 from stagedoor.wire.terminal.frames import (
     FEATURES,
@@ -66,7 +66,7 @@ class TerminalState:
     _ring: Ring = field(default_factory=Ring)
     _modes: Modes = field(default_factory=Modes)
     _clients: ClientRegister = field(default_factory=ClientRegister)
-    _typists: deque[tuple[Attachment, int]] = field(default_factory=deque)
+    _typists: deque[tuple[TerminalAttachment, int]] = field(default_factory=deque)
     _exit: Exit | None = None
 
     # Queries.
@@ -121,7 +121,7 @@ class TerminalState:
             welcome = self._resume(attachment, link, hello)
         else:
             end = self._ring.end
-            attachment = Attachment(
+            attachment = TerminalAttachment(
                 name, hello.ticket, hello.mode, link, hello.size, sent=end, acked=end
             )
             self._clients.by_name[name] = attachment
@@ -186,7 +186,7 @@ class TerminalState:
     def took(self, count: int) -> list[Action]:
         """Drop the first `count` bytes of `typed`, which the terminal has taken, and acknowledge them."""
         del self.typed[:count]
-        typists: list[Attachment] = []
+        typists: list[TerminalAttachment] = []
         while count:
             attachment, size = self._typists.popleft()
             attachment.taken_at += min(size, count)
@@ -208,10 +208,10 @@ class TerminalState:
 
     # Parts of these.
 
-    def _waited_for(self, now: float) -> list[Attachment]:
+    def _waited_for(self, now: float) -> list[TerminalAttachment]:
         return self._clients.list_waited_for(now, self._ring.start)
 
-    def _resume(self, attachment: Attachment, link: int, hello: Hello) -> list[Action]:
+    def _resume(self, attachment: TerminalAttachment, link: int, hello: Hello) -> list[Action]:
         seen, features = hello.seen, hello.features & FEATURES
         welcome = Send(
             link,
@@ -224,7 +224,7 @@ class TerminalState:
             return [welcome]
         return [welcome, *self._skip(attachment, link, seen)]
 
-    def _skip(self, attachment: Attachment, link: int, start: int) -> list[Action]:
+    def _skip(self, attachment: TerminalAttachment, link: int, start: int) -> list[Action]:
         """Send GAP to a client that has missed output that is no longer kept, then the present screen."""
         end = self._ring.end
         attachment.sent = attachment.acked = end
@@ -247,7 +247,7 @@ class TerminalState:
         ]
 
     def _typed(
-        self, attachment: Attachment, link: int, at: int, data: bytes, now: float
+        self, attachment: TerminalAttachment, link: int, at: int, data: bytes, now: float
     ) -> list[Action]:
         if at > attachment.in_at:
             return self._expel(
@@ -266,7 +266,7 @@ class TerminalState:
         self._typists.append((attachment, len(fresh)))
         return self._resize(attachment, attachment.size)
 
-    def _resize(self, attachment: Attachment, size: Size) -> list[Action]:
+    def _resize(self, attachment: TerminalAttachment, size: Size) -> list[Action]:
         """Set the window to that of the client that acted last, and send SIZE to all others.
 
         That client gets SIZE as well if the last one sent to it had another size: it may arrive after what
@@ -282,7 +282,7 @@ class TerminalState:
             other.other_size_sent = other is not attachment
         return actions
 
-    def _send_others_away(self, attachment: Attachment, now: float) -> list[Action]:
+    def _send_others_away(self, attachment: TerminalAttachment, now: float) -> list[Action]:
         actions: list[Action] = []
         why = f"taken over by {read_owner_name(attachment.owner)}"
         for link, other in list(self._clients.by_link.items()):
@@ -292,7 +292,7 @@ class TerminalState:
                 actions += [Send(link, Notice(NoticeKind.DETACHED, why)), HangUpLink(link)]
         return actions
 
-    def _expel(self, attachment: Attachment, why: str, now: float) -> list[Action]:
+    def _expel(self, attachment: TerminalAttachment, why: str, now: float) -> list[Action]:
         link = attachment.link
         assert link is not None, "only a link can send"
         self._clients.cut(attachment, now)

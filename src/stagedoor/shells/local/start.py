@@ -85,10 +85,8 @@ class Starter:
                     step.name, f"not done after {self.start_timeout_s:g} s"
                 ) from None
             except (OSError, ValueError, StagedoorError) as error:
-                raise StartFailedError(
-                    step.name,
-                    str(error) if isinstance(error, StagedoorError) else _tail(place) or str(error),
-                ) from error
+                why = "" if isinstance(error, StagedoorError) else _tail(place)
+                raise StartFailedError(step.name, why or str(error)) from error
             finally:
                 if not ready:
                     _end(process, pid)
