@@ -19,25 +19,72 @@ MAX_LOG_CHARS = 500
 
 _RESOURCES = f"{PREFIX}resources on the app"
 
-_QUOTA = re.compile(r"exceeded quota: (?P<quota>[^,\s]+), (?P<figures>requested: .+)$", re.S)
-_QUOTA_NEEDS = re.compile(r"failed quota: (?P<quota>[^:\s]+): must specify (?P<what>.+)$", re.S)
-_POD_SECURITY = re.compile(r'violates PodSecurity "(?P<level>[^"]+)": (?P<why>.+)$', re.S)
-_WEBHOOK = re.compile(
-    r'admission webhook "(?P<who>[^"]+)" denied the request(?:: (?P<why>.+)| without explanation)$',
-    re.S,
-)
-_POLICY = re.compile(
-    r"ValidatingAdmissionPolicy '(?P<who>[^']+)' with binding '[^']+' denied request: (?P<why>.+)$",
-    re.S,
-)
-_NO_PARAMS = "failed to configure binding: no params found"
-"""The message of k8s.io/apiserver's admission policies with `parameterNotFoundAction: Deny` if the
-parameter is missing."""
-_CALLING = re.compile(r'failed calling webhook "(?P<who>[^"]+)": (?P<why>.+)$', re.S)
-_ACCOUNT = re.compile(r'serviceaccount "(?P<name>[^"]+)" not found')
 _LIMIT_RANGE = re.compile(
     r"(?P<why>(?:maximum|minimum) \S+ usage per (?:Container|Pod) is .+)$", re.S
 )
+_REFUSALS = (
+    (
+        re.compile(r"exceeded quota: (?P<quota>[^,\s]+), (?P<figures>requested: .+)$", re.S),
+        "quota",
+        "the namespace's quota {quota} has no room ({figures}); ask for more quota, or for less by "
+        + _RESOURCES,
+    ),
+    (
+        re.compile(r"failed quota: (?P<quota>[^:\s]+): must specify (?P<what>.+)$", re.S),
+        "quota",
+        "the namespace's quota {quota} wants every container to set {what}; set it in the app, or by "
+        + _RESOURCES,
+    ),
+    (
+        re.compile(r'violates PodSecurity "(?P<level>[^"]+)": (?P<why>.+)$', re.S),
+        "admission",
+        "Pod Security ({level}) of the namespace does not allow it: {why}",
+    ),
+    (
+        re.compile(
+            r'admission webhook "(?P<who>[^"]+)" denied the request'
+            r"(?:: (?P<why>.+)| without explanation)$",
+            re.S,
+        ),
+        "admission",
+        "the admission webhook {who} does not allow it: {why}",
+    ),
+    (
+        # Of k8s.io/apiserver's admission policies with `parameterNotFoundAction: Deny` if the parameter is
+        # missing.
+        re.compile("failed to configure binding: no params found"),
+        "admission",
+        f"Stagedoor's own fence finds no ConfigMap {REGISTER} in the namespace. If it is not there, helm "
+        "upgrade makes it. If it is, the API server has stopped following ConfigMaps, and "
+        "kube-apiserver must be restarted (kubernetes/kubernetes issue 130887)",
+    ),
+    (
+        re.compile(
+            r"ValidatingAdmissionPolicy '(?P<who>[^']+)' with binding '[^']+' denied request: "
+            r"(?P<why>.+)$",
+            re.S,
+        ),
+        "admission",
+        "the admission policy {who} does not allow it: {why}",
+    ),
+    (
+        re.compile(r'failed calling webhook "(?P<who>[^"]+)": (?P<why>.+)$', re.S),
+        "admission",
+        "the admission webhook {who} cannot be asked: {why}",
+    ),
+    (
+        _LIMIT_RANGE,
+        "admission",
+        "a LimitRange of the namespace does not allow {whose}: {why}; {advice}",
+    ),
+    (
+        re.compile(r'serviceaccount "(?P<name>[^"]+)" not found'),
+        "service account",
+        "the app's service account {name} does not exist; create it: "
+        "kubectl create serviceaccount {name}",
+    ),
+)
+"""The messages of quotas and admissions, each with the step of the start that failed and its sentence."""
 
 _LIMITED = re.compile(
     r"(?:maximum|minimum) (?P<resource>\S+) usage per Container is \S+, "
@@ -99,57 +146,16 @@ def refusal(message: str, containers: Iterable[Object] = ()) -> tuple[str, str] 
 
     Return None if it was refused by neither.
     """
-    match = _QUOTA.search(message)
-    if match:
-        return "quota", (
-            f"the namespace's quota {match['quota']} has no room ({plain(match['figures'])}); ask "
-            f"for more quota, or for less by {_RESOURCES}"
-        )
-    match = _QUOTA_NEEDS.search(message)
-    if match:
-        return "quota", (
-            f"the namespace's quota {match['quota']} wants every container to set "
-            f"{plain(match['what'])}; set it in the app, or by {_RESOURCES}"
-        )
-    match = _POD_SECURITY.search(message)
-    if match:
-        return "admission", (
-            f"Pod Security ({match['level']}) of the namespace does not allow it: "
-            f"{plain(match['why'])}"
-        )
-    match = _WEBHOOK.search(message)
-    if match:
-        why = plain(match["why"]) if match["why"] else "it gives no reason"
-        return "admission", f"the admission webhook {plain(match['who'])} does not allow it: {why}"
-    if _NO_PARAMS in message:
-        return "admission", (
-            f"Stagedoor's own fence finds no ConfigMap {REGISTER} in the namespace. If it is not there, helm "
-            "upgrade makes it. If it is, the API server has stopped following ConfigMaps, and "
-            "kube-apiserver must be restarted (kubernetes/kubernetes issue 130887)"
-        )
-    match = _POLICY.search(message)
-    if match:
-        return "admission", (
-            f"the admission policy {plain(match['who'])} does not allow it: {plain(match['why'])}"
-        )
-    match = _CALLING.search(message)
-    if match:
-        return "admission", (
-            f"the admission webhook {plain(match['who'])} cannot be asked: {plain(match['why'])}"
-        )
-    match = _LIMIT_RANGE.search(message)
-    if match:
-        whose, advice = _limited(message, containers)
-        return "admission", (
-            f"a LimitRange of the namespace does not allow {whose}: "
-            f"{plain(match['why']).rstrip(']')}; {advice}"
-        )
-    match = _ACCOUNT.search(message)
-    if match:
-        return "service account", (
-            f"the app's service account {plain(match['name'])} does not exist; create it: "
-            f"kubectl create serviceaccount {plain(match['name'])}"
-        )
+    for pattern, step, sentence in _REFUSALS:
+        if match := pattern.search(message):
+            groups = {
+                name: plain(text or "it gives no reason")
+                for name, text in match.groupdict().items()
+            }
+            if pattern is _LIMIT_RANGE:
+                groups["why"] = groups["why"].rstrip("]")
+                groups["whose"], groups["advice"] = _limited(message, containers)
+            return step, sentence.format_map(groups)
     return None
 
 
