@@ -104,7 +104,7 @@ def _webshell(demo: DemoGateway) -> dict[str, webshell.Drive]:
 
 
 def _runs(demo: DemoGateway) -> dict[str, runs.Drive]:
-    return runs.drives(demo.configs.jump, stagedoor_command(), demo.web, demo.login)
+    return runs.drives(demo.configs.jump, find_command(), demo.web, demo.login)
 
 
 def _bare_machine(demo: DemoGateway, desk: doors.Desk, folder: Path) -> str:

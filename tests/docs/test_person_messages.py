@@ -66,7 +66,7 @@ LOGGED = frozenset(
             "_log_refused",
             "_log_refusal",
             "_log_problem",
-            "sealed_line",
+            "explain_sealed",
             "load_or_create",
         ),
     )

@@ -79,7 +79,7 @@ def test_text_changes_no_element_of_a_page(page: Callable[..., str]) -> None:
 
 
 def test_every_page_is_held_to_it() -> None:
-    assert {"message", "sign_in", "home", "terminal", "player_page", "shared"} <= {
+    assert {"message", "sign_in", "render_home", "terminal", "render_player", "shared"} <= {
         p.__name__ for p in PAGES
     }
 

@@ -87,7 +87,6 @@ def refuse(direction: Direction) -> str:
     denial = None if preface is None or direction.rest else preface.refusal()
     if preface is None or denial is None:
         return ""
-        return ""
     with contextlib.suppress(OSError):
         direction.moved += direction.sink.send(preface.farewell(denial.line))
         direction.sink.flush()

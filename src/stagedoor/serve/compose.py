@@ -26,36 +26,36 @@ from stagedoor.model.webpass import KeyLogin
 from stagedoor.net.tls import ServerTls
 from stagedoor.relay.limits import RelayLimits
 from stagedoor.relay.loop import Relay
-from stagedoor.serve.log import line_writer
+from stagedoor.serve.log import make_line_writer
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.metrics.measured import (
     MetricsLedger,
     MetricsShells,
-    measured_note,
+    make_store_timer,
+    measure_note,
     sign_in_counter,
-    store_timer,
 )
 from stagedoor.serve.metrics.tally import MetricCounts
-from stagedoor.serve.parts.direct import direct_login, recorder_of
-from stagedoor.serve.parts.heartbeat import heartbeat_of
+from stagedoor.serve.parts.direct import build_direct_login, build_recorder
+from stagedoor.serve.parts.heartbeat import start_heartbeat
 from stagedoor.serve.parts.policy_reader import WatchedPolicy
 from stagedoor.serve.parts.resume import resume_endpoints
 from stagedoor.serve.parts.runs import make_runs
-from stagedoor.serve.parts.shells import make_connector, shells_of
-from stagedoor.serve.parts.ssh import page_parts, ssh_listener, trust_of
+from stagedoor.serve.parts.shells import build_shells, make_connector
+from stagedoor.serve.parts.ssh import build_page, build_ssh_listener, make_trust_reader
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.session.flow import Flow
 from stagedoor.session.registry import Registry
 from stagedoor.settings.settings import Settings
 from stagedoor.shells.ports import Shells
 from stagedoor.signin.context import SignInContext
-from stagedoor.signin.links import site_or_none
-from stagedoor.signin.step_up import StepUpService, step_up_rules
+from stagedoor.signin.links import find_site_or_none
+from stagedoor.signin.step_up import StepUpService, read_step_up_rules
 from stagedoor.store.database import Database, open_database
-from stagedoor.store.deliveries import first_undelivered_at
+from stagedoor.store.deliveries import find_first_undelivered
 from stagedoor.store.journal import StoreJournal
 from stagedoor.store.liveness.heartbeat import Heartbeat
-from stagedoor.store.liveness.instances import hold_instance, instances_folder
+from stagedoor.store.liveness.instances import find_instances_folder, hold_instance
 from stagedoor.store.sessions import CloseRequest, Live, update_live
 from stagedoor.store.sign_in import passes
 from stagedoor.store.sign_in.logins import sign_in_numbered
@@ -108,10 +108,10 @@ class Gateway:
         """Signs certificates for sign-ins; None if none are signed."""
         self._problems = ProblemLog(self._log)
         self._audit = settings.audit
-        self.held = hold_instance(instances_folder(settings.data_dir), instance)
+        self.held = hold_instance(find_instances_folder(settings.data_dir), instance)
         self.tally = MetricCounts()
         self.database = open_database(settings.place)
-        self.database.on_transaction = store_timer(self.tally)
+        self.database.on_transaction = make_store_timer(self.tally)
         policy_changes, close_requests = Topic[Policy](), Topic[tuple[CloseRequest, ...]]()
         self.watch = self._policy_watch(settings, policy_changes, close_requests)
         self.authenticator = _authenticator(settings, self.watch, self.database)
@@ -123,10 +123,10 @@ class Gateway:
             StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
         )
         self.measured_ledger = MetricsLedger(self.ledger, self.tally, self.registry.take_new_bytes)
-        self._note = measured_note(self.ledger.note, self.tally)
+        self._note = measure_note(self.ledger.note, self.tally)
         self._cluster = kubernetes = start_kubernetes_shells(settings, instance, self._problems)
         # The users who may log in to a shell stay written there while the store is unreachable.
-        shells = shells_of(settings, lambda: self.watch.last_policy, kubernetes)
+        shells = build_shells(settings, lambda: self.watch.last_policy, kubernetes)
         self.shells: Shells = shells.shells
         """The event loop that they belong to closes them, before `close`."""
         self._local = shells.local
@@ -144,7 +144,7 @@ class Gateway:
         self._runs, self.run_watch = make_runs(
             settings, flow, self.database, self.watch, instance, self._problems
         )
-        self.recorder = recorder_of(settings, self._note)
+        self.recorder = build_recorder(settings, self._note)
         self.ssh = self._ssh(settings, flow, ssh_addresses)
         """None, as `web` is, if the settings name no address for it."""
         self._refresh: RefreshService | None = None
@@ -169,13 +169,15 @@ class Gateway:
         )
 
     def _heartbeat(self, settings: Settings) -> Heartbeat | None:
-        return heartbeat_of(settings, self.database, self._instance, self.registry, self._problems)
+        return start_heartbeat(
+            settings, self.database, self._instance, self.registry, self._problems
+        )
 
     def _flow(self, settings: Settings, connector: TcpConnector) -> Flow:
         return Flow(
             authenticator=self.authenticator,
             authoriser=Authoriser(
-                lambda: self.watch.policy, time.time, step_up_rules(settings), self._given
+                lambda: self.watch.policy, time.time, read_step_up_rules(settings), self._given
             ),
             policy=WatchedPolicy(self.watch),
             shells=MetricsShells(self.shells, self.tally),
@@ -183,7 +185,7 @@ class Gateway:
             connector=connector,
             registry=self.registry,
             now=time.time,
-            write_line=line_writer(),
+            write_line=make_line_writer(),
             start_timeout_s=settings.shells.start_timeout_s,
             step_ups=self.step_ups,
             access_requests=self.requests,
@@ -199,20 +201,20 @@ class Gateway:
     ) -> SshListener | None:
         if not addresses:
             return None
-        direct = direct_login(settings, self._note, self.recorder)
-        page = page_parts(
+        direct = build_direct_login(settings, self._note, self.recorder)
+        page = build_page(
             self.sign_ins, self.certificates, self.shells.targets, self.requests, self._runs
         )
-        return ssh_listener(settings, flow, addresses, direct, page)
+        return build_ssh_listener(settings, flow, addresses, direct, page)
 
     def _web(self, settings: Settings, flow: Flow, web: WebParts | None) -> "WebListener | None":
         if web is None:
             return None
         # Imported here, since its libraries would cost every worker memory.
-        from stagedoor.serve.parts.web import sign_ins_of, web_listener
+        from stagedoor.serve.parts.web import build_web_listener, sign_ins_of
 
         sign_ins, self._refresh = sign_ins_of(self.sign_ins, self.shells.targets)
-        return web_listener(
+        return build_web_listener(
             self.sign_ins,
             flow,
             web.tls,
@@ -223,7 +225,7 @@ class Gateway:
             self.requests,
             sign_in_counter(self.tally),
             self.certificates,
-            RevokedKeysFile(settings.ssh.revoked_keys_file).why_refused,
+            RevokedKeysFile(settings.ssh.revoked_keys_file).explain_refusal,
             self._runs,
         )
 
@@ -254,7 +256,7 @@ class Gateway:
 
         Blocks. Raises OSError.
         """
-        if self._local.keys_are_due():
+        if self._local.has_due_keys():
             self._refresh_keys()
 
     def _refresh_keys(self) -> None:
@@ -299,7 +301,7 @@ class Gateway:
         if limit_s is None:
             return
         sinks = tuple(sink.name for sink in self._audit.sinks)
-        since = first_undelivered_at(self.database, sinks)
+        since = find_first_undelivered(self.database, sinks)
         late = since is not None and time.time() - since > limit_s
         why = "events have not reached every place that they must be sent to; try again later"
         self.ledger.hold(why if late else None)
@@ -329,7 +331,7 @@ def _authenticator(settings: Settings, watch: PolicyWatch, database: Database) -
     return Authenticator(
         lambda: watch.policy,
         time.time,
-        trust=trust_of(settings),
+        trust=make_trust_reader(settings),
         last_policy=lambda: watch.last_policy,
         find_sign_in=lambda number: ask(sign_in_numbered, database, number, time.time()),
         find_login=lambda secret: ask(passes.find, database, KeyLogin, secret),
@@ -354,9 +356,9 @@ def request_service(context: SignInContext, apps: Callable[[], Iterable[Target]]
         context.database,
         context.policy,
         context.allowance,
-        step_up_rules(context.settings),
+        read_step_up_rules(context.settings),
         apps,
-        site_or_none(context.settings),
+        find_site_or_none(context.settings),
         context.now,
         context.monotonic,
     )

@@ -258,7 +258,7 @@ policy_changes = Table(
 runs = Table(
     "runs",
     metadata,
-    Column("id", text_key(16), primary_key=True),
+    Column("id", make_text_key_type(16), primary_key=True),
     Column("target", Text, nullable=False),
     Column("user_name", String(64), nullable=False),
     Column("command", Text, nullable=False),
@@ -270,7 +270,7 @@ runs = Table(
     Column("ended_at", Float),
     Column("code", Integer),
     Column("detail", Text, nullable=False),
-    Column("size", whole_number(), nullable=False),
+    Column("size", make_integer_type(), nullable=False),
     Column("log", LargeBinary),
 )
 """See `runs`. Since version 16. `lock_key` is the target and the lock of a run that has not ended, else NULL.

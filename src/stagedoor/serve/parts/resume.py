@@ -3,7 +3,7 @@
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.recording.channel_audit import Note
 from stagedoor.resume.control import EndpointControl
-from stagedoor.serve.parts.direct import upstream_of
+from stagedoor.serve.parts.direct import build_upstream
 from stagedoor.serve.parts.shells import resume_folder
 from stagedoor.settings.settings import Settings
 from stagedoor.upstream.connect import TcpConnector
@@ -19,6 +19,6 @@ def resume_endpoints(
     away_s, idle_s = settings.tunnel.resume_s, settings.relay.idle_timeout_s
     in_shells = None
     if settings.kubernetes.namespaces:
-        login = upstream_of(settings, note)
+        login = build_upstream(settings, note)
         in_shells = ShellEndpoints(login, connector.connect_endpoint, away_s, idle_s)
     return ResumeEndpoints(EndpointControl(resume_folder(settings), away_s, idle_s), in_shells)
