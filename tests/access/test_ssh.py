@@ -375,6 +375,18 @@ def test_a_session_ends_when_its_user_may_not_ask_any_more(laptop: Laptop, confi
         admin.change_groups(service, "dev", add=["dev"])
 
 
+@pytest.mark.access(15)
+def test_a_terminal_shows_that_its_access_ends_soon(laptop: Laptop, config: Path) -> None:
+    """Two seconds, until there is a minute left."""
+    asking, number = ask(laptop, config, "own", "--for", "62s", "INC-15")
+    approve(laptop, number)
+    assert asking.end()[0] == 0
+    terminal = Terminal(config, "own@gw")
+    terminal.read_until(r"access to own\.ssh ends in 1 min; ask again to extend it")
+    terminal.type(b"exit\n")
+    assert terminal.end() == 0
+
+
 def test_a_client_that_leaves_gives_back_its_place(laptop: Laptop, config: Path) -> None:
     for _ in range(2):
         waiting = [ssh(config, "own@gw", "true") for _ in range(5)]

@@ -2,7 +2,9 @@
 
 import html
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
 from stagedoor.model.access_request import RequestRule, RequestState
 from tests.fixtures.gateway import PASSWORD, Gateway
+from tests.fixtures.laptop import Waiting
 from tests.fixtures.people import PlainBrowser
 from tests.web.conftest import SETTINGS
 
@@ -142,6 +145,24 @@ def test_the_refusal_is_a_form_and_the_terminal_opens_after_the_approval(
     assert dev.get("/app/app01").status in (200, 503), "503 where the page is not built"
     assert dev.post(f"/requests/{number}/withdraw").status == 303
     assert state(gateway, number) is RequestState.ENDED
+
+
+@pytest.mark.access(3)
+def test_attach_shows_where_to_ask_and_goes_on(gateway: Gateway, port: int, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.touch(mode=0o600)
+    file.write_text(PASSWORD)
+    url = f"http://127.0.0.1:{port}"
+    attach = (sys.executable, "-m", "stagedoor", "attach", "--url", url, "--user", "dev")
+    waiting = Waiting(
+        *(*attach, "--token-file", str(file), "app01", "--", "echo", "in"),
+        asks=re.compile("(app01) .*: (access: app01 is open on request)"),
+    )
+    waiting.asked()
+    number = ask(signed_in(port, "dev"))
+    assert signed_in(port, "bob").post(f"/requests/{number}/approve").status == 303
+    assert waiting.end() == (0, b"in\r\n"), waiting.said
+    assert waiting.said.count("is open on request") == 1
 
 
 def test_a_denied_request_says_why(gateway: Gateway, port: int) -> None:

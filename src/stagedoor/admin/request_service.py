@@ -90,11 +90,16 @@ class RequestService:
             if target in request.targets and request.find_state(now) is RequestState.PENDING
         )
         request = next(pending, None)
-        where = f"ssh {self._at(identity)} request {target.login_name} REASON"
-        if self._pages is not None:
-            where = f"{self._pages}?app={target.login_name}"
         page = None if request is None else self.get_page(request)
-        return Offer(rule, target, where, request, page)
+        return Offer(rule, target, self._where(identity, target), request, page)
+
+    def _where(self, identity: Identity, target: Target) -> str:
+        """Return how the user asks for `target`, as text."""
+        if self._pages is not None:
+            return f"{self._pages}?app={target.login_name}"
+        if not self._settings.ssh.addresses:
+            return "the WebShell's page /requests"
+        return f"ssh {self._at(identity)} request {target.login_name} REASON"
 
     def find_apps(self, identity: Identity, pattern: TargetPattern) -> list[Target]:
         """Return the apps that match a pattern and that the user may ask for."""
