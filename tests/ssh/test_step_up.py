@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ import asyncssh
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.model.permission import Permission
+from stagedoor.model.run import Run, RunOrder
+from stagedoor.model.target import Target
+from stagedoor.store import runs
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
 from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
 from tests.fixtures.people import log_in, log_in_at
@@ -295,3 +300,19 @@ def test_connect_says_where_to_go_and_waits_for_a_client_that_shows_it(
         assert b"HTTP/1.1 200 " in read_until(ours, b"200 ")
     with connect(laptop, secret) as stock:
         assert read_until(stock, b"\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_runs_of_such_an_app_are_shown_after_the_proof_only(laptop: Laptop) -> None:
+    """With a stolen key, its thief would read in a list what others run there."""
+    laptop.gateway.permit("user:dev", "own", Permission.RUN)
+    refused = laptop.ssh("gw", "run", "own", "--", "true")
+    assert refused.returncode == 255
+    assert b"which this key cannot give" in refused.stderr
+    with laptop.gateway.service() as service, service.database.write() as transaction:
+        order = RunOrder(Target("own"), "a-command-of-theirs")
+        run = runs.add_run(transaction, "0123456789ab", order, "dev", time.time())
+    assert isinstance(run, Run)
+    for words in (("list", "--json"), ("list", "own"), ("logs", run.id), ("wait", run.id)):
+        done = laptop.ssh("gw", "run", *words)
+        assert b"a-command-of-theirs" not in done.stdout + done.stderr, words
+        assert words[0] == "list" or b"fresh proof" in done.stderr, words

@@ -126,11 +126,16 @@ class RunService:
     async def list_runs(
         self, identity: Identity, target: Target | None = None
     ) -> Sequence[Run] | Denial:
-        """Return the runs of the apps for which the user has the permission, or of one of them."""
+        """Return the runs of the apps for which the user has the permission, or of one of them.
+
+        Those of an app that wants a fresh proof of presence are left out while there is none.
+        """
         targets = [
             grant.target
             for grant in self._flow.grants(identity)
-            if Permission.RUN in grant.permissions and target in (None, grant.target)
+            if Permission.RUN in grant.permissions
+            and target in (None, grant.target)
+            and self._flow.authoriser.step_up_needed(identity, grant.target) is None
         ]
         return await self._records.list_runs(targets)
 
@@ -255,19 +260,12 @@ class RunService:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _PAUSES_S[1])
 
-    async def wait(self, identity: Identity, run: Run, within_s: float | None = None) -> Run:
-        """Return the run once it has ended, or as it is when the user loses the permission.
-
-        With `within_s`, return it as it is after so many seconds.
-        """
-        loop = asyncio.get_running_loop()
-        until = None if within_s is None else loop.time() + within_s
+    async def wait(self, identity: Identity, run: Run) -> Run:
+        """Return the run once it has ended, or as it is when the user loses the permission."""
         pause_s = _PAUSES_S[0]
         while True:
             run = await self.refresh(run)
             if run.is_over or not self.may_go_on(identity, run):
-                return run
-            if until is not None and loop.time() >= until:
                 return run
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSES_S[1])

@@ -109,7 +109,7 @@ class RunChannel:
                     return code if is_attached else 0
                 return await self._print(run, start)
             case WaitRun(run_id, as_json):
-                run = await self._runs.find(identity, run_id, origin)
+                run = await self._runs.open_log(identity, run_id, origin)
                 if isinstance(run, Denial):
                     return self._refuse(run)
                 run = await self._runs.wait(identity, run)

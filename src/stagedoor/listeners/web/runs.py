@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -162,7 +163,10 @@ class Runs:
         if isinstance(run_id, Denial):
             return run_id
         run = await self._runs.cancel(identity, run_id, web(source))
-        return run if isinstance(run, Denial) else {"run": run_object(run)}
+        if isinstance(run, Denial):
+            return run
+        # Cancelling wants no fresh proof of presence, so its answer does not show what runs.
+        return {"run": run_object(replace(run, command=""))}
 
 
 def _log_object(run: Run, start: int, pieces: Sequence[Output]) -> dict[str, object]:
