@@ -75,6 +75,11 @@ def test_ssh_goes_on_when_its_gateway_is_killed_and_another_takes_over(
         kill_gateway(kube)
         assert session.run("echo once more") == "once more"
     assert not keeps_tunnels(kube)
+    pod = kube.shell_pod()
+    until(
+        lambda: kube.kubectl("logs", pod, "-c", "shell").endswith("stagedoor: idle\n"),
+        "the gateway's login does not keep the shell busy",
+    )
 
 
 @pytest.mark.continuity(8)

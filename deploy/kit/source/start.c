@@ -176,6 +176,7 @@ static void drain(int exit_status) {
 static void bury_endpoint(void) {
   int64_t now = now_ms();
   shell.endpoint = 0;
+  say("the endpoint of tunnels has ended, and its tunnels with it; the gateway keeps new ones meanwhile");
   shell.endpoint_at = now - shell.endpoint_since < ENDPOINT_MS ? now + ENDPOINT_LATE_MS : now;
 }
 

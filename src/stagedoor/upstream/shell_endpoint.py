@@ -32,7 +32,7 @@ UNREACHED_S = 60.0
 
 Its kit is older, or a NetworkPolicy forbids the port.
 """
-LINGER_S = 20.0
+LINGER_S = 120.0
 """How long a login stays without a tunnel: ssh, scp and git often follow each other."""
 MAX_LINE_BYTES = 4096
 
