@@ -110,7 +110,7 @@ class Platform:
             at = time.monotonic()
             for number in range(10**9):
                 namespace, name = self.app(chance.randrange(self.apps))
-                status = {"status": {"observedGeneration": 1, "updatedReplicas": number % 3}}
+                status = {"status": {"replicas": number % 3, "updatedReplicas": number % 3}}
                 await cluster.merge(Kind.DEPLOYMENT, namespace, name, status, subresource="status")
                 at += 1 / CHANGES_PER_S
                 await asyncio.sleep(max(0.0, at - time.monotonic()))
@@ -154,10 +154,11 @@ class Measurement:
             say(f"{platform.shells} shells are there {took_s:.0f} s after it began to lead")
         self._put(asyncio.run(self._children()))
         with self._controller() as running:
+            began = time.monotonic()
             report["ready after a restart, s"] = self._until_ready(running)
             report["a shell then, s"] = asyncio.run(self._start_one(1))
-            looked_s = running.until(lambda metrics: metrics.get("Keep", 0) >= platform.shells)
-            report["all shells looked at, s"] = round(looked_s, 1)
+            running.until(lambda metrics: metrics.get("Keep", 0) >= platform.shells)
+            report["all shells looked at, s"] = round(time.monotonic() - began, 1)
             report["idle"] = running.cost(60)
             with self._beside("--change"):
                 report[f"{CHANGES_PER_S} changes a second"] = running.cost(CHANGES_S)
