@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
+
 from stagedoor.admin.apps import Apps, ClusterApp
 from stagedoor.controller.loop import Controller, LeaderOnly
 from stagedoor.controller.make import ShellWriter
@@ -468,6 +470,20 @@ async def test_a_warm_app_has_its_shell_before_anybody_knocks_and_keeps_it() -> 
         pod = it.pod()
         await asyncio.sleep(HOUR_S)
         await it.enter()
+        assert it.pods() == [pod]
+
+
+@pytest.mark.parametrize("lacks", [Kind.DEPLOYMENT, Kind.POD])
+@in_virtual_time
+async def test_a_list_that_is_a_moment_old_restarts_no_shell_that_runs(lacks: Kind) -> None:
+    """The new leader's first list lacks the shell, or its pod, and its app has changed meanwhile."""
+    async with story() as it:
+        pod = await it.come()
+        it.lead_no_more()
+        it.app("2")
+        it.cluster.stale = {(Kind.POD, "apps", pod), *([SHELL] if lacks is Kind.DEPLOYMENT else [])}
+        it.lead(AppSettings())
+        await asyncio.sleep(HOUR_S)
         assert it.pods() == [pod]
 
 

@@ -41,6 +41,8 @@ class MemoryCluster:
         """The objects that were read one by one."""
         self.read_s = 0.0
         """How long each of these takes."""
+        self.stale: set[Key] = set()
+        """The objects that a watch's list, which comes from the server's memory, lacks."""
         self.refused: dict[str, str] = {}
         """Such writes (`apply Deployment`) are answered 403, with this message."""
         self.heard: list[Callable[[Key, Object | None], None]] = []
@@ -194,7 +196,11 @@ class MemoryCluster:
                     failed = True
                     yield Change(Verb.FAILED, problem=self._forbidden(namespace))
                 elif key is None and not self.down:
-                    listed = self._selected(kind, namespace, labels)
+                    listed = [
+                        resource
+                        for resource in self._selected(kind, namespace, labels)
+                        if _key(resource) not in self.stale
+                    ]
                     known = {_key(resource): resource for resource in listed}
                     yield Change(Verb.LISTED, [seen(resource) for resource in listed])
                     if failed:

@@ -28,7 +28,7 @@ from stagedoor.shells.kubernetes.live.lifecycle import (
     decide,
 )
 from stagedoor.shells.kubernetes.live.outdated import notice, outdated, outdated_marks, sentence
-from stagedoor.shells.kubernetes.names import CONTAINER, KEYS_UNTIL, shell_object
+from stagedoor.shells.kubernetes.names import CONTAINER, KEYS_UNTIL, SHELL_OF, shell_object
 from stagedoor.shells.kubernetes.ports import Cause, Cluster
 from stagedoor.shells.kubernetes.sentences import refusal
 from stagedoor.wire.rfc3339 import show_time
@@ -79,8 +79,10 @@ class Reconciler:
         await self._report_problems(seen)
         decision = decide(seen.state, self.now())
         if isinstance(decision, StartShell | AskLog | Replace | ScaleToZero | Delete):
-            # A mirror may lag behind: the app is read for a start, log and lease for the end of a shell.
+            # A mirror may lag behind, so what the decision rests on is read from the API.
             log = await self._read_log(seen) if isinstance(decision, AskLog) else None
+            if not isinstance(decision, AskLog):
+                await self._read_shell(seen)
             if not isinstance(decision, StartShell):
                 await self._read_lease(seen)
             is_start = isinstance(decision, StartShell | Replace)
@@ -231,6 +233,16 @@ class Reconciler:
             await self.cluster.report(
                 seen.app, reason="WrongAnnotation", message=problem, warning=True
             )
+
+    async def _read_shell(self, seen: AppSnapshot) -> None:
+        """Read the shell's Deployment and pods from the API into the mirrors. Raises ClusterError."""
+        mirrors, name = seen.mirrors, seen.target.app
+        shell = await self.cluster.get(Kind.DEPLOYMENT, mirrors.namespace, shell_object(name))
+        if shell is None:
+            return
+        mirrors.put(shell)
+        for pod in await self.cluster.list(Kind.POD, mirrors.namespace, f"{SHELL_OF}={name}"):
+            mirrors.put(pod)
 
     async def _read_lease(self, seen: AppSnapshot) -> None:
         """Read the lease from the API, and put it into the mirrors if it was renewed. Raises ClusterError."""

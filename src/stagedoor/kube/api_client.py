@@ -43,6 +43,8 @@ class ApiClient:
         self.clock = clock
         self._bucket = bucket
         self._is_patient = False
+        self._large = asyncio.Semaphore(1)
+        """One large answer at a time, which bounds the memory."""
         self._room = asyncio.Semaphore(limits.in_flight)
 
     def urgent(self) -> "ApiClient":
@@ -51,9 +53,9 @@ class ApiClient:
         return ApiClient(self.http, quick, None, tally=self.tally, clock=self.clock)
 
     def make_patient(self) -> "ApiClient":
-        """Return a client for large lists: while others have requests to send, its own wait for PATIENT_S."""
+        """Return a client for large lists, one at a time, which wait up to PATIENT_S for others' requests."""
         twin = copy.copy(self)
-        twin._is_patient = True
+        twin._is_patient, twin._room = True, self._large
         return twin
 
     async def pace(self) -> None:

@@ -196,9 +196,15 @@ class KubeCluster:
 
         A namespace of "" is every namespace. `trim` reduces each object as soon as it is read, so that a
         large list is never in memory as a whole. It must keep `metadata.name` and the namespace. With
-        `metadata_only` the API sends only the metadata.
+        `metadata_only` the API sends only the metadata. A list of labelled objects may be a moment old.
         """
-        selection = ListOptions(kind, namespace, labels, metadata_only=metadata_only)
+        selection = ListOptions(
+            kind,
+            namespace,
+            labels,
+            metadata_only=metadata_only,
+            cached=bool(labels) and not metadata_only,
+        )
         report = self._watch_problems.report
         follow = ResourceWatch(self._client, selection, trim, report, random.random)
         async with aclosing(follow.changes()) as changes:

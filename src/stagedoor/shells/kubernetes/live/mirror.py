@@ -204,7 +204,7 @@ class Mirror:
             for name in self._objects[namespace]
             if (namespace, name) not in fresh
         }
-        changed = {key for key, item in fresh.items() if self.get(*key) is not item}
+        changed = {key for key, item in fresh.items() if self._is_news(key, item)}
         for key in gone:
             self._remove(*key)
         for key in changed:
@@ -215,8 +215,7 @@ class Mirror:
         keys = set()
         for item in changed:
             key = _key(item)
-            before = self._objects.get(key[0], {}).get(key[1])
-            if before is not None and _is_older(item, before):
+            if not self._is_news(key, item):
                 continue  # a `put` has replaced this version before the watch reported it
             if _uid(item):
                 self._set(key, item)
@@ -224,6 +223,10 @@ class Mirror:
                 continue
             keys.add(key)
         self._notify(keys)
+
+    def _is_news(self, key: Key, item: Object) -> bool:
+        before = self._objects.get(key[0], {}).get(key[1])
+        return before is None or not (item is before or _is_older(item, before))
 
     def _drop(self, deleted: Iterable[Object]) -> None:
         keys = set()
