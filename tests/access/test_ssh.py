@@ -242,10 +242,12 @@ def test_a_terminal_asks_for_the_reason_and_opens_by_itself(laptop: Laptop, conf
     approve(laptop, number, "--for", "30m")
     terminal.read_until("access granted: for 30 min")
     terminal.type(b"echo $((6*7)); exit 3\n")
-    assert terminal.end() == 3
+    assert terminal.end() == 3, terminal.shown
     assert b"42" in terminal.shown
-    [opened] = [e for e in laptop.gateway.audit() if e["fields"].get("request") == number][-1:]
-    assert opened["identity"] == "dev" or opened["fields"]["user"] == "dev"
+    opened = [e["fields"] for e in laptop.gateway.audit() if e["kind"] == "session.opened"][-1]
+    assert (opened["grant"], opened["request"]) == (0, number)
+    with laptop.gateway.service() as service:
+        assert opened["grant_expires_at"] == requests.read_request(service, number).request.ends_at
 
 
 @pytest.mark.access(6)

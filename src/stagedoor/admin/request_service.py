@@ -173,9 +173,6 @@ class RequestService:
 
     async def begin(self, identity: Identity, number: int) -> Denial | None:
         """Start the time of an approved request, if this is the first entry."""
-        request = self.find(number)
-        if request is not None and request.began_at is not None:
-            return None
         begun = await ask(admin.begin_request, self._service(identity.name), number)
         return begun if isinstance(begun, Denial) else None
 

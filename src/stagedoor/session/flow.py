@@ -395,10 +395,18 @@ class Flow:
 
     async def _begin_time(self, ready: Ready) -> Ready | Denial:
         """Start the time of the access request that the entry rests upon, if there is one."""
-        number = ready.grant.request
-        if number is None or self.access_requests is None:
+        number, requests = ready.grant.request, self.access_requests
+        request = None if number is None or requests is None else requests.find(number)
+        if request is None or requests is None or request.began_at is not None:
             return ready
-        return await self.access_requests.begin(ready.grant.identity, number) or ready
+        version = self.policy.version
+        denial = await requests.begin(ready.grant.identity, request.id)
+        if denial is not None:
+            return denial
+        # The session must end in time even if the store cannot be read from now on.
+        await self.policy.newer_than(version)
+        still = self.authoriser.again(ready.grant)
+        return still if isinstance(still, Denial) else Ready(still, ready.shell, ready.trace)
 
     async def _start(self, grant: Grant, progress: Progress) -> Shell | Denial:
         """Start the shell within the limit, which grows with the patience that a step asks for."""
