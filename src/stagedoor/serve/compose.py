@@ -119,18 +119,8 @@ class Gateway:
         self._given = GivenGrants()
         judge = Authoriser(lambda: self.watch.last_policy, time.time, given=self._given)
         self.registry = Registry(judge.again, time.time)
-        self.ledger = AuditLedger(
-            StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
-        )
-        self.measured_ledger = MetricsLedger(self.ledger, self.tally, self.registry.take_new_bytes)
-        self._note = measure_note(self.ledger.note, self.tally)
-        self._cluster = kubernetes = start_kubernetes_shells(settings, instance, self._problems)
-        # The users who may log in to a shell stay written there while the store is unreachable.
-        shells = build_shells(settings, lambda: self.watch.last_policy, kubernetes)
-        self.shells: Shells = shells.shells
-        """The event loop that they belong to closes them, before `close`."""
-        self._local = shells.local
-        self._local.refresh()
+        self._open_audit(instance)
+        self._open_shells(settings, instance)
         policy_changes.subscribe(self._on_policy)
         close_requests.subscribe(self._on_close_requests)
         self.relay = Relay(RelayLimits(idle_timeout_s=settings.relay.idle_timeout_s))
@@ -152,6 +142,22 @@ class Gateway:
         for part in (self.ledger, self.watch, self.recorder):
             part.start()
         self.heartbeat = self._heartbeat(settings)  # for a store that machines share
+
+    def _open_shells(self, settings: Settings, instance: str) -> None:
+        self._cluster = start_kubernetes_shells(settings, instance, self._problems)
+        # The users who may log in to a shell stay written there while the store is unreachable.
+        shells = build_shells(settings, lambda: self.watch.last_policy, self._cluster)
+        self.shells: Shells = shells.shells
+        """The event loop that they belong to closes them, before `close`."""
+        self._local = shells.local
+        self._local.refresh()
+
+    def _open_audit(self, instance: str) -> None:
+        self.ledger = AuditLedger(
+            StoreJournal(self.database), instance, on_problem=partial(self._problems, "audit")
+        )
+        self.measured_ledger = MetricsLedger(self.ledger, self.tally, self.registry.take_new_bytes)
+        self._note = measure_note(self.ledger.note, self.tally)
 
     def _policy_watch(
         self,

@@ -63,14 +63,9 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
         wire.awaited = "" if is_return else target
         wire.asks_reason = may_ask_reason and not reason
         fields = tunnel.encode() if tunnel else ""
+        fields += encode_reason(reason) if reason else ""
         try:
-            answer = ask(
-                wire,
-                target,
-                credential,
-                deadline,
-                fields + (encode_reason(reason) if reason else ""),
-            )
+            answer = ask(wire, target, credential, deadline, fields)
         except ReasonPromptError as wanted:
             from stagedoor.laptop.tunnel.prompt import ask_reason
 

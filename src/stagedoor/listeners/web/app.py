@@ -38,7 +38,7 @@ from stagedoor.listeners.web.runs import Runs
 from stagedoor.listeners.web.shell_access import ShellAccess
 from stagedoor.listeners.web.sign_in.api import SignInApi
 from stagedoor.listeners.web.sign_in.cookies import read_cookie, read_object
-from stagedoor.listeners.web.terminal.api import ShareRules, Terminals
+from stagedoor.listeners.web.terminal.api import Terminals
 from stagedoor.listeners.web.terminal.fields import check_terminal_name, read_target
 from stagedoor.listeners.web.terminal.guests import Guests
 from stagedoor.listeners.web.terminal.presence import WatchNotifier
@@ -87,8 +87,6 @@ class WebApp:
         requests: RequestService,
         recordings: RecordingService,
         limits: WebLimits,
-        max_upload_bytes: int,
-        shares: ShareRules,
         runs: RunService,
     ) -> None:
         self._access = access
@@ -98,12 +96,11 @@ class WebApp:
         self.ping_s = limits.ping_s
         self.pending = PendingConnections(limits.max_pending)
         self.sessions: set[TerminalSession] = set()
-        self.files = Files(self._guard, passes, access, max_upload_bytes)
-        may_use_passkeys, has_any = proofs.is_sign_in_possible, recordings.has_any
+        self.files = Files(self._guard, passes, access)
+        shown = (recordings.has_any, requests.is_concerned)
+        has_passkeys, has_runs = proofs.is_sign_in_possible, runs.has_any
         pages = Pages(
-            *(self._guard, passes, sign_ins, has_any, requests.is_concerned),
-            shows_runs=runs.has_any,
-            passkeys=may_use_passkeys,
+            self._guard, passes, sign_ins, *shown, shows_runs=has_runs, passkeys=has_passkeys
         )
         self._notifier = WatchNotifier(access.presence, lambda: self.sessions)
         self._refusal = partial(refusal, logins=logins.logins.is_possible)
@@ -115,7 +112,7 @@ class WebApp:
             Route("/api/ticket", self._ticket, methods=["POST"]),
             WebSocketRoute("/terminal", self._terminal),
             *self.files.routes,
-            *Terminals(posts, terminals, access, shares).api,
+            *Terminals(posts, terminals, access, limits.share_s).api,
             *self._guests.api,
             posts.make_route("/api/apps", home.list_apps),
             *Runs(posts, runs).routes,
@@ -135,14 +132,7 @@ class WebApp:
             *SignInApi(self._guard, passes).routes,
             *LoginPages(self._guard, pages, logins).routes,
         ]
-        # `stagedoor attach` uses no path prefix; a browser behind a reverse proxy may need one.
-        mounted = [Mount(limits.path, routes=[*api, *routes])] if limits.path else routes
-        self.app = Starlette(
-            routes=[*api, *mounted],
-            middleware=[Middleware(GuardMiddleware, self._guard)],
-            exception_handlers=dict.fromkeys((404, 405), pages.answer_not_found)
-            | {ClientDisconnect: _hung_up},
-        )
+        self.app = _mount(self._guard, api, routes, pages)
 
     def _has_terminals(self, target: Target) -> bool:
         return self._access.holder(target) is not None
@@ -291,6 +281,20 @@ class WebApp:
         except ClientClosedError:
             return
         await wire.close(bad=kind is NoticeKind.FAULT)
+
+
+def _mount(
+    guard: RequestGuard, api: Sequence[BaseRoute], routes: Sequence[BaseRoute], pages: Pages
+) -> Starlette:
+    """Return the application. `stagedoor attach` uses no path prefix; a browser may need one."""
+    prefix = guard.limits.path
+    mounted = [Mount(prefix, routes=[*api, *routes])] if prefix else routes
+    return Starlette(
+        routes=[*api, *mounted],
+        middleware=[Middleware(GuardMiddleware, guard)],
+        exception_handlers=dict.fromkeys((404, 405), pages.answer_not_found)
+        | {ClientDisconnect: _hung_up},
+    )
 
 
 async def _hung_up(_request: Request, _error: Exception) -> Response:

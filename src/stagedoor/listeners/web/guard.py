@@ -29,7 +29,9 @@ class WebLimits:
     name of its own, or None; `path` is the prefix of every path, empty or for example `/stagedoor`.
     A request's header, and a WebSocket's first frame, must be complete within `header_timeout_s`, and at
     most `max_pending` connections may have sent nothing yet. A WebSocket gets a PING every `ping_s`
-    seconds (RFC 6455 §5.5.2). `tmux`: whether a new terminal starts tmux.
+    seconds (RFC 6455 §5.5.2). `tmux`: whether a new terminal starts tmux. A file may have
+    `max_upload_bytes` (0: any number), and a share of a terminal lasts `share_s` seconds at most (0: there
+    are none).
     """
 
     rules: AcceptRules
@@ -41,6 +43,8 @@ class WebLimits:
     max_pending: int = 4096
     ping_s: float = 20.0
     tmux: bool = True
+    max_upload_bytes: int = 0
+    share_s: float = 0.0
 
 
 def web(source: Source) -> Origin:

@@ -18,7 +18,6 @@ from stagedoor.listeners.web.guard import WebLimits
 from stagedoor.listeners.web.listener import WebListener
 from stagedoor.listeners.web.login_api import LoginParts
 from stagedoor.listeners.web.shell_access import ShellAccess
-from stagedoor.listeners.web.terminal.api import ShareRules
 from stagedoor.model.identity import Identity
 from stagedoor.model.target import Target
 from stagedoor.model.units import MIB
@@ -94,8 +93,6 @@ def build_web_listener(
             requests,
             RecordingService(settings, database, policy),
             _limits(settings),
-            settings.web.max_upload_mib * MIB,
-            ShareRules(settings.web.share_s),
             runs,
         ),
         secure,
@@ -113,6 +110,8 @@ def _limits(settings: Settings) -> WebLimits:
         settings.listen.max_pending,
         settings.web.ping_s,
         settings.web.tmux,
+        settings.web.max_upload_mib * MIB,
+        settings.web.share_s,
     )
 
 

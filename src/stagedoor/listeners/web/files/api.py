@@ -65,14 +65,10 @@ class Files:
     `busy` is the number of requests that move files now.
     """
 
-    def __init__(
-        self, guard: RequestGuard, passes: PassService, access: ShellAccess, max_upload_bytes: int
-    ) -> None:
-        """Make the routes; `max_upload_bytes` is the largest upload, 0 for no limit."""
+    def __init__(self, guard: RequestGuard, passes: PassService, access: ShellAccess) -> None:
         self._guard = guard
         self._passes = passes
         self._access = access
-        self._max_upload_bytes = max_upload_bytes
         self.busy = 0
         self.routes: list[BaseRoute] = [
             Route("/api/files/{app}", _Asgi(self._file), methods=["GET", "POST"]),
@@ -198,7 +194,7 @@ class Files:
     async def _upload(self, request: Request, _: Send) -> Response:
         fields = fields_of(request.scope["query_string"])
         upload = read_upload(fields)
-        most = self._max_upload_bytes
+        most = self._guard.limits.max_upload_bytes
         if most and upload.size > most:
             raise FilesError(
                 413,

@@ -1,7 +1,5 @@
 """The API to list, end and share the named terminals of an app's shell."""
 
-from dataclasses import dataclass
-
 from starlette.routing import BaseRoute
 
 from stagedoor.listeners.web.post import Answer, PostRoutes
@@ -20,28 +18,24 @@ _NOT_RUNNING = (ShellState.ABSENT, ShellState.STARTING, ShellState.FAILED)
 """In these states the shell is not asked for its terminals, since that would start it or fail."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShareRules:
-    """The limits of shares: one may last `most_s` seconds; 0: terminals cannot be shared."""
-
-    most_s: float
-
-
 class Terminals:
-    """The routes of terminals. Belongs to one event loop."""
+    """The routes of terminals. Belongs to one event loop.
+
+    A share lasts `share_s` seconds at most; 0: terminals cannot be shared.
+    """
 
     def __init__(
         self,
         posts: PostRoutes,
         requests: TerminalRequests,
         access: ShellAccess,
-        rules: ShareRules,
+        share_s: float,
     ) -> None:
         self._requests = requests
         self._access = access
         self._flow = access.flow
         self._presence = access.presence
-        self._rules = rules
+        self._share_s = share_s
         self.api: list[BaseRoute] = [
             posts.make_route("/api/terminals", self._list),
             posts.make_route("/api/terminals/end", self._end),
@@ -117,7 +111,7 @@ class Terminals:
         minutes = body.get("minutes", 60)
         if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
             return Denial(Reason.BAD_REQUEST, "a share lasts a number of minutes")
-        most = self._rules.most_s
+        most = self._share_s
         if minutes * MINUTE_S > most:
             allowed = f"{most / MINUTE_S:g} minutes at most" if most else "not at all here"
             return self._requests.deny(
