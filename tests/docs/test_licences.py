@@ -13,7 +13,7 @@ OF_OTHER_PLATFORMS = {"colorama", "greenlet"}
 def test_the_page_lists_what_the_lock_brings() -> None:
     lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
     needs = {
-        package["name"]: {one["name"] for one in package.get("dependencies", [])}
+        package["name"]: {dependency["name"] for dependency in package.get("dependencies", [])}
         for package in lock["package"]
     }
     brought: set[str] = set()

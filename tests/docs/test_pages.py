@@ -290,4 +290,4 @@ def test_stock_clients_in_the_how_to_are_those_that_the_demo_drives() -> None:
 def test_no_sentence_of_the_settings_reference_is_cut() -> None:
     sections = pages.text(ROOT / "docs/reference/settings.md").split("\n## ")[1:]
     summaries = [section.split("\n\n")[1] for section in sections]
-    assert [one for one in summaries if not one.startswith("|") and not one.endswith(".")] == []
+    assert [line for line in summaries if not line.startswith("|") and not line.endswith(".")] == []
