@@ -28,7 +28,8 @@ _COLLEAGUE = DemoUser("alice", ("app01",))
 _DESK = Appearance("desk", "light", 1000, 640)
 _PHONE = Appearance("phone", "light", 390, 640, phone=True)
 _STEADY = """(() => {
-  for (const time of document.querySelectorAll('time')) time.textContent = '2026-03-02 09:30 UTC';
+  for (const time of document.querySelectorAll('time'))
+    time.textContent = time.dataset.ago === undefined ? '2026-03-02 09:30' : '2 min ago';
   for (const key of document.querySelectorAll('ul.keys code'))
     key.textContent = 'SHA256:' + 'Zm9yIHRoZSBwaWN0dXJlIG9ubHk'.padEnd(43, 'x');
   for (const id of document.querySelectorAll('#about code')) id.textContent = '0'.repeat(26) + '.1';

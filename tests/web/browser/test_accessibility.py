@@ -340,7 +340,7 @@ def test_nothing_blinks_or_moves_for_whom_that_disturbs(tab: Tab, base: str) -> 
     assert tab.ask("document.getAnimations().length") == 0
 
 
-@pytest.mark.parametrize("width", [320, 360, 640])
+@pytest.mark.parametrize("width", [320, 360, 640, 800, 960, 1100])
 def test_nothing_is_wider_than_a_small_window(tab: Tab, base: str, width: int) -> None:
     """400 % larger, a window of 1280 pixels has 320 (WCAG 2.1 §1.4.10)."""
     tab.resize(width, 640)
