@@ -49,6 +49,7 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.continuity(16)
 @pytest.mark.parametrize("seed", range(4))
 def test_both_refuse_the_same_and_are_left_in_the_same_state(kit_end: KitEnd, seed: int) -> None:
     chance = random.Random(seed)
@@ -93,6 +94,7 @@ def alike(ends: tuple[PythonEnd, KitEnd], now: int) -> State:
     return first
 
 
+@pytest.mark.continuity(16)
 def test_pings_that_are_not_read_cost_no_memory() -> None:
     end = PythonEnd()
     end.connect(0)
@@ -103,6 +105,7 @@ def test_pings_that_are_not_read_cost_no_memory() -> None:
     assert len(end.output(0, 10**6)) < 64
 
 
+@pytest.mark.continuity(10)
 def test_the_window_bounds_what_is_kept() -> None:
     end = PythonEnd()
     end.connect(0)

@@ -3,12 +3,15 @@
 import socket
 import time
 
+import pytest
+
 from stagedoor.holder.event_poller import EventPoller
 from stagedoor.resume.messages import CLOSED
 from stagedoor.resume.session import LAST_BYTES_S, Session
 from stagedoor.wire.tunnel.stream import WINDOW
 
 
+@pytest.mark.continuity(10)
 def test_a_shell_that_hangs_up_with_a_full_window_puts_nothing_beyond_it() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -12,6 +12,8 @@ from stagedoor.wire.tunnel.frames import StreamError
 from stagedoor.wire.tunnel.stream import Stream
 
 _READ_BYTES = 256 * 1024
+_BUFFER = memoryview(bytearray(_READ_BYTES))
+"""What was read last, for all sessions: each copies it before the next read."""
 _TURNS = 8
 """How many frames a session sends before the others have their turn."""
 END_S = 5.0
@@ -38,6 +40,8 @@ class Session:
         self.is_over = False
         self.moved_at = now
         """When the last byte came from the sshd or went to it."""
+        self.sent = self.received = 0
+        """The bytes that went to the sshd and came from it."""
         self.alone_since: float | None = now
         """Since when no client is connected, or None."""
         self._stream = Stream(watches=False)
@@ -112,6 +116,7 @@ class Session:
                 try:
                     sent = len(data) if self._is_deaf else self._sshd.send(data)
                     stream.delivered(sent, now)
+                    self.sent += sent
                     self.moved_at = now
                 except BlockingIOError:
                     blocked = True
@@ -151,7 +156,7 @@ class Session:
         now = time.monotonic()
         if readable and self._stream.room:
             try:
-                data = self._sshd.recv(min(_READ_BYTES, self._stream.room))
+                data = _BUFFER[: self._sshd.recv_into(_BUFFER, min(_READ_BYTES, self._stream.room))]
             except BlockingIOError:
                 return
             except OSError as error:
@@ -160,7 +165,8 @@ class Session:
             self.moved_at = now
             if data:
                 self._stream.take(data)
-                if self._preface is not None and not self._preface.hear(data):
+                self.received += len(data)
+                if self._preface is not None and not self._preface.hear(bytes(data)):
                     self._preface = None
             else:
                 self._explain_refusal()
@@ -177,18 +183,18 @@ class Session:
         now = time.monotonic()
         if readable and self._link is not None:
             try:
-                data = self._link.recv(_READ_BYTES)
+                count = self._link.recv_into(_BUFFER)
             except BlockingIOError:
                 return
             except OSError:
-                data = b""
-            if data:
-                self._take(data, now)
+                count = 0
+            if count:
+                self._take(_BUFFER[:count], now)
             else:
                 self._drop_link(now)
         self.pump(now)
 
-    def _take(self, data: bytes, now: float) -> None:
+    def _take(self, data: memoryview, now: float) -> None:
         try:
             self._stream.receive(data, now)
         except StreamError:

@@ -27,6 +27,7 @@ from stagedoor.laptop.tunnel.errors import (
     show,
 )
 from stagedoor.laptop.tunnel.relay import GONE_TIMEOUT_S, LocalClosedError, check_preface
+from stagedoor.laptop.tunnel.route import RouteWatch, has_moved
 from stagedoor.wire.tunnel.frames import StreamError
 from stagedoor.wire.tunnel.stream import Stream
 
@@ -43,6 +44,9 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 LOOK_S = 1.0  # after a sleep of the laptop, poll(2) waits for the rest of its time
 SLEPT_S = 2.0
+STOPPED_S = (
+    10.0  # a turn that takes longer: the process was stopped, or the system has no such clock
+)
 TEMPORARY = (UNREACHABLE, TLS, NOT_PROXY, NO_ANSWER, BUSY, START_TIMEOUT, VIA)
 """The errors that may pass while a laptop changes its network: a hotel's page is no HTTP proxy."""
 
@@ -68,6 +72,7 @@ class ResumableTunnel:
         """Since when ssh has not read any more or has hung up, or None."""
         self.woken_fd = -1
         """Becomes readable at a signal."""
+        self.routes = RouteWatch()
         self.title = Title(options.host)
 
     def run(self, wire: TcpWire) -> int:
@@ -94,6 +99,7 @@ class ResumableTunnel:
         finally:
             self.title.restore()
             self.local.close()
+            self.routes.stop()
         check_preface(name, self.local.heard)
         if self.stream.ended is not None and self.stream.ended[0]:
             raise TunnelError(
@@ -123,8 +129,8 @@ class ResumableTunnel:
         pause_s = 0.0
         while True:
             self.title.show(clock() - since)
-            if pause_s:
-                self.pause(pause_s)
+            if pause_s and self.pause(pause_s):
+                pause_s = 0.0
             if self.gone_at is not None and clock() > self.gone_at + GONE_TIMEOUT_S:
                 return None
             try:
@@ -140,14 +146,24 @@ class ResumableTunnel:
             jitter = 0.75 + os.urandom(1)[0] / 512
             pause_s = min(max(pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S) * jitter
 
-    def pause(self, wait_s: float) -> None:
-        """Wait, but no longer once ssh does not read any more."""
+    def pause(self, wait_s: float) -> bool:
+        """Wait, but no longer once the network changes or ssh does not read any more.
+
+        Return whether the network has changed.
+        """
         poller = select.poll()
+        if self.routes.fd >= 0:
+            poller.register(self.routes.fd, select.POLLIN)
         if self.gone_at is None:
             poller.register(self.local.write_fd, 0)
             poller.register(self.woken_fd, select.POLLIN)
-        if poller.poll(wait_s * 1000):
+        woken = {fd for fd, _event in poller.poll(wait_s * 1000)}
+        if woken - {self.routes.fd}:
             self.hang_up()
+        if self.routes.fd not in woken:
+            return False
+        time.sleep(FIRST_PAUSE_S)  # news come in groups
+        return self.routes.take_news()
 
     def carry(self, wire: TcpWire) -> None:
         """Carry the tunnel over one connection, until it has ended. Raises ConnectionLostError."""
@@ -156,9 +172,11 @@ class ResumableTunnel:
         asleep = now - time.monotonic()
         stream.connect(now)
         while True:
-            now = clock()
-            if now - time.monotonic() - asleep > SLEPT_S:
+            before, now = now, clock()
+            if now - time.monotonic() - asleep > SLEPT_S or now - before > STOPPED_S:
                 raise ConnectionLostError("the laptop has slept")
+            if self.routes.take_news() and has_moved(wire.sock):
+                raise ConnectionLostError("the network has changed")
             self.pass_on(now)
             try:
                 waits = self.exchange(wire, now)
@@ -187,7 +205,8 @@ class ResumableTunnel:
             pass
         try:
             while stream.deliverable and self.gone_at is None:
-                count = local.send(memoryview(bytes(stream.deliverable[:READ_BYTES])))
+                with memoryview(stream.deliverable) as ready:
+                    count = local.send(ready[:READ_BYTES])
                 stream.delivered(count, now)
             if stream.end_is_deliverable:
                 local.end()
@@ -210,7 +229,9 @@ class ResumableTunnel:
                 output = stream.output(now)
                 if not output:
                     break
-                stream.sent(wire.send(memoryview(bytes(output))))
+                with memoryview(output) as ready:
+                    count = wire.send(ready)
+                stream.sent(count)
         except BlockingIOError:
             waits |= select.POLLOUT
         try:
@@ -229,6 +250,8 @@ class ResumableTunnel:
         wait_s = LOOK_S if wake_at is None else min(LOOK_S, max(0.0, wake_at - now))
         poller = select.poll()
         poller.register(wire.read_fd, waits or select.POLLIN)
+        if self.routes.fd >= 0:
+            poller.register(self.routes.fd, select.POLLIN)
         events = {local.read_fd: select.POLLIN if stream.room else 0}
         if self.gone_at is None:
             poller.register(self.woken_fd, select.POLLIN)

@@ -93,7 +93,7 @@ class Stream:
         """Return how many bytes `take` accepts now. None are read from the local side while it is 0."""
         return 0 if self._end_at is not None else WINDOW - len(self._kept)
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes | memoryview) -> None:
         """Take bytes from the local side, at most `room` of them."""
         self._kept += data
         self._taken += len(data)
@@ -205,8 +205,9 @@ class Stream:
             self._ack_sent, self._ack_at = self._delivered, None
         if begins < stop:
             self._ask(now)
+            out += HEAD.pack(DATA, begins, stop - begins)
             with memoryview(self._kept) as kept:
-                out += encode(DATA, begins, bytes(kept[begins - self._acked : stop - self._acked]))
+                out += kept[begins - self._acked : stop - self._acked]
             self._next = stop
         elif begins == self._end_at:
             self._ask(now)
@@ -216,12 +217,12 @@ class Stream:
 
     # What arrives.
 
-    def receive(self, data: bytes, now: float) -> None:
+    def receive(self, data: bytes | memoryview, now: float) -> None:
         """Take bytes from the connection.
 
         Raises StreamError if the peer breaks the protocol: then the caller drops the connection.
         """
-        at = 0
+        at, data = 0, memoryview(data)
         while at < len(data) and self.ended is None:
             if self._data_left:
                 part = data[at : at + self._data_left]
