@@ -45,6 +45,10 @@ class Disk:
         self.batches.append(list(events))
         self.after()
 
+    def find_session(self, session: str) -> tuple[str, str, float, int, int] | None:
+        self.before()
+        return self._journal.find_session(session)
+
     def entries(self) -> list[JournalEntry]:
         return read_entries(self.database, limit=100_000)
 

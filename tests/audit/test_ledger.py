@@ -1,13 +1,17 @@
 import asyncio
 import threading
+from dataclasses import replace
 from ipaddress import ip_address
+
+import pytest
 
 from stagedoor.audit.ledger import BATCH, DENIALS, AuditLedger
 from stagedoor.audit.tally import SOURCE_SHARE
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, RunningSession
 from stagedoor.model.source import Source
+from stagedoor.model.target import Target
 from stagedoor.store.sessions import list_sessions
 from tests.audit.sample import READY, SOURCE, TARGET, Disk, enter, flushed, full
 
@@ -328,3 +332,61 @@ async def test_nobody_is_let_in_while_it_is_held(ledger: AuditLedger) -> None:
     assert (denied.reason, "a sink is late" in denied.message) == (Reason.AUDIT_UNAVAILABLE, True)
     ledger.hold(None)
     await enter(ledger)
+
+
+@pytest.mark.continuity(19)
+async def test_a_session_goes_on_with_where_its_client_is_and_how_long_it_was_away(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    opened = await enter(ledger)
+    elsewhere = Source(ip_address("192.0.2.7"), 50000)
+    again = await ledger.open(
+        READY, AccessMethod.CONNECT, elsewhere, RunningSession(opened.id, Counts(3, 4), 12.3456)
+    )
+    assert isinstance(again, Opened)
+    assert (again.id, again.at, again.source) == (opened.id, opened.at, elsewhere)
+    (row,) = list_sessions(disk.database)
+    assert (row.id, row.source) == (opened.id, "192.0.2.7:50000")
+    (event,) = disk.events(EventKind.SESSION_RESUMED)
+    assert event.source == "192.0.2.7:50000"
+    assert event.fields == {
+        "method": "token",
+        "credential": "t1",
+        "grant": 7,
+        "grant_expires_at": 900.0,
+        "away_s": 12.346,
+    }
+
+
+@pytest.mark.continuity(9)
+async def test_a_session_of_another_user_or_shell_is_not_resumed_whatever_its_keeper_says(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    opened = await enter(ledger)
+    grant = READY.grant
+    for other in (
+        replace(grant, identity=replace(grant.identity, name="bob")),
+        replace(grant, target=Target("app02")),
+    ):
+        denial = await ledger.open(
+            replace(READY, grant=other), AccessMethod.CONNECT, SOURCE, RunningSession(opened.id)
+        )
+        assert isinstance(denial, Denial)
+        assert denial.reason is Reason.SESSION_OVER
+    assert isinstance(
+        await ledger.open(READY, AccessMethod.CONNECT, SOURCE, RunningSession("f" * 26)), Denial
+    )
+    assert disk.events(EventKind.SESSION_RESUMED) == []
+
+
+async def test_a_return_that_cannot_be_written_leaves_the_session_open(
+    ledger: AuditLedger, disk: Disk
+) -> None:
+    opened = await enter(ledger)
+    disk.fail()
+    denial = await ledger.open(READY, AccessMethod.CONNECT, SOURCE, RunningSession(opened.id))
+    assert isinstance(denial, Denial)
+    assert denial.reason is Reason.AUDIT_UNAVAILABLE
+    disk.recover()
+    await flushed(ledger)
+    assert [row.id for row in list_sessions(disk.database)] == [opened.id]

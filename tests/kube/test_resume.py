@@ -126,7 +126,7 @@ def test_a_ticket_is_good_once_and_in_its_own_shell(make_kube: Make) -> None:
         assert session.run("exec /kit/bin/tunnel control") == GREETING
         assert session.process.stdin is not None
         session.process.stdin.write(f"{GREETING}\n")
-        answer = session.run(f"open 1 {os.urandom(16).hex()} 60 0 mallory app01.ssh")
+        answer = session.run(f"open 1 {os.urandom(16).hex()} s1 60 0 - mallory app01.ssh")
         assert answer.startswith("ticket 1 ")
         ticket = bytes.fromhex(answer.split()[2])
         assert is_cut(pod_address(kube, "app01"), ticket)

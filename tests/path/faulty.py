@@ -153,9 +153,11 @@ class Faulty(Gateway):
         }
 
     def closed(self) -> dict[str, tuple[str, str]]:
-        """Reason and detail of each session that the audit says is closed; each once."""
+        """Reason and detail of each session that the audit says is closed; each once, unless it goes on."""
         ends: dict[str, tuple[str, str]] = {}
         for event in self.audit():
+            if event["kind"] in ("session.resumed", "session.found"):
+                ends.pop(str(event["session"]), None)
             if event["kind"] == "session.closed":
                 session = str(event["session"])
                 assert session not in ends, "closed twice"

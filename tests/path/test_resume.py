@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stagedoor.admin import service as admin
+from stagedoor.admin.sessions import list_sessions
 from stagedoor.wire.tunnel.stream import Stream
 from tests.listeners.wire import Answer, basic, dialled, eventually, head, read_answer
 from tests.net.peers import Peer
@@ -85,7 +86,8 @@ class Client:
         return self.stream.ended
 
 
-def test_a_session_survives_its_connections_and_is_one_at_any_moment(gateway: Faulty) -> None:
+@pytest.mark.continuity(19)
+def test_a_session_is_one_over_all_its_connections(gateway: Faulty) -> None:
     client = Client(gateway)
     with client.connected() as peer:
         far = gateway.upstream.accept()
@@ -106,11 +108,33 @@ def test_a_session_survives_its_connections_and_is_one_at_any_moment(gateway: Fa
         client.stream.delivered_end(0.0)
         assert client.wait_for_end(peer) == (0, "")
     assert far.read_to_end() == b""
-    eventually("all are closed", lambda: set(client.sessions) <= set(gateway.closed()))
-    ends = [gateway.closed()[session][0] for session in client.sessions]
-    assert ends == ["resumed"] * 6 + ["closed"]
+    (session,) = set(client.sessions)
+    eventually("it is closed", lambda: session in gateway.closed())
+    assert gateway.closed()[session][0] == "closed"
+    events = [event for event in gateway.audit() if event["session"] == session]
+    kinds = ["session.opened", *["session.resumed"] * 6, "session.closed"]
+    assert [event["kind"] for event in events] == kinds
+    assert events[-1]["fields"]["sent"] == len(b"ping") * 7 + 16 * 5, "without frames and repeats"
+    assert events[-1]["fields"]["received"] == len(b"pong") * 7 + 16 * 5
+    assert all(event["fields"]["away_s"] >= 0 for event in events[1:-1])
+    assert len({event["source"] for event in events[:-1]}) == 7, "each connection has its own"
 
 
+@pytest.mark.continuity(19)
+def test_a_session_that_comes_back_is_one_in_the_list(gateway: Faulty) -> None:
+    client = Client(gateway)
+    for _ in range(3):
+        with client.connected() as peer:
+            if client.attempt == 1:
+                far = gateway.upstream.accept()
+            client.works(peer, far)
+            with gateway.service() as service:
+                (row,) = [s for s in list_sessions(service) if s.id in client.sessions]
+            assert row.source == "{}:{}".format(*peer.sock.getsockname()[:2])
+    far.close()
+
+
+@pytest.mark.continuity(6)
 def test_a_worker_that_dies_ends_no_tunnel(gateway: Faulty) -> None:
     client = Client(gateway)
     with client.connected() as peer:
@@ -126,6 +150,7 @@ def test_a_worker_that_dies_ends_no_tunnel(gateway: Faulty) -> None:
         far.close()
 
 
+@pytest.mark.continuity(6)
 def test_a_gateway_that_is_killed_and_started_again_ends_no_tunnel(tmp_path: Path) -> None:
     with serving(tmp_path) as gateway:
         client = Client(gateway)
@@ -147,10 +172,89 @@ def test_a_gateway_that_is_killed_and_started_again_ends_no_tunnel(tmp_path: Pat
             client.hears(peer, b"shown while no gateway ran")
             client.works(peer, far)
             far.close()
-        eventually("the first is closed", lambda: client.sessions[0] in gateway.closed())
-        assert gateway.closed()[client.sessions[0]][0] == "lost"
+        (session,) = set(client.sessions)
+        eventually("it is closed", lambda: session not in open_sessions(gateway))
+        kinds = [event["kind"] for event in gateway.audit() if event["session"] == session]
+        assert kinds == ["session.opened", "session.closed", "session.resumed", "session.closed"]
 
 
+def open_sessions(gateway: Faulty) -> set[str]:
+    with gateway.service() as service:
+        return {session.id for session in list_sessions(service)}
+
+
+@pytest.mark.continuity(8)
+def test_a_session_whose_worker_died_while_its_client_is_away_is_revoked(gateway: Faulty) -> None:
+    with gateway.changed() as service:
+        admin.add_user(service, "zoe", password=PASSWORD)
+        grant = admin.add_grant(service, "user:zoe", "app01").id
+    client = Client(gateway, basic("zoe", PASSWORD))
+    with client.connected() as peer:
+        far = gateway.upstream.accept()
+        client.works(peer, far)
+    (session,) = client.sessions
+    for pid in gateway.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    gateway.wait_for(
+        lambda line: line.get("session") == session and line.get("outcome") == "adopted"
+    )
+    eventually("it is open again", lambda: session in open_sessions(gateway))
+    with gateway.changed() as service:
+        admin.remove_grant(service, grant)
+    assert far.read_to_end() == b""
+    eventually("it is closed", lambda: session not in open_sessions(gateway))
+    ends = [event["reason"] for event in gateway.audit() if event["session"] == session]
+    assert ends[-1] == "revoked"
+    with client.asked(1) as (answer, _):
+        assert answer.status == 403
+
+
+@pytest.mark.continuity(8)
+def test_a_grant_that_was_removed_while_no_gateway_ran_ends_the_session(tmp_path: Path) -> None:
+    with serving(tmp_path) as gateway:
+        client = Client(gateway)
+        with client.connected() as peer:
+            far = gateway.upstream.accept()
+            client.works(peer, far)
+        before = len(gateway.lines)
+        workers = gateway.worker_pids()
+        gateway.signal(signal.SIGKILL)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        gateway.process.wait()  # type: ignore[union-attr]
+        with gateway.service() as service:
+            admin.remove_grant(service, gateway.grant)
+        gateway.restart(after=before)
+        assert far.read_to_end() == b""
+        eventually(
+            "the reason is in the audit",
+            lambda: any(event["reason"] == "no_grant" for event in gateway.audit()),
+        )
+
+
+def test_a_session_goes_on_through_a_restart_with_its_client_away(tmp_path: Path) -> None:
+    with serving(tmp_path, drain_timeout_s=0.2) as gateway:
+        client = Client(gateway)
+        with client.connected() as peer:
+            far = gateway.upstream.accept()
+            client.works(peer, far)
+        (session,) = client.sessions
+        before = len(gateway.lines)
+        gateway.signal(signal.SIGTERM)
+        gateway.process.wait()  # type: ignore[union-attr]
+        assert gateway.closed()[session][0] == "drained"
+        gateway.restart(after=before)
+        gateway.wait_for(
+            lambda line: line.get("session") == session and line.get("outcome") == "adopted",
+            after=before,
+        )
+        gateway.command("session", "close", session)
+        assert far.read_to_end() == b""
+        with client.asked(1) as (answer, _):
+            assert answer.status == 410
+
+
+@pytest.mark.continuity(8)
 def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) -> None:
     with gateway.changed() as service:
         admin.add_user(service, "eve", password=PASSWORD)
@@ -169,6 +273,7 @@ def test_a_removed_grant_ends_a_session_whose_client_is_away(gateway: Faulty) ->
         assert "no grant" in answer.message
 
 
+@pytest.mark.continuity(8)
 def test_a_removed_grant_is_read_by_a_client_that_is_connected(gateway: Faulty) -> None:
     with gateway.changed() as service:
         admin.add_user(service, "mallory", password=PASSWORD)
@@ -185,6 +290,7 @@ def test_a_removed_grant_is_read_by_a_client_that_is_connected(gateway: Faulty) 
     assert far.read_to_end() == b""
 
 
+@pytest.mark.continuity(9)
 def test_a_colleague_with_the_key_is_refused_and_audited(gateway: Faulty) -> None:
     with gateway.changed() as service:
         admin.add_user(service, "bob", password=PASSWORD)
@@ -200,7 +306,10 @@ def test_a_colleague_with_the_key_is_refused_and_audited(gateway: Faulty) -> Non
         assert "has ended" in answer.message
     eventually(
         "the refusal is in the audit",
-        lambda: ("unreached", "the session has ended") in gateway.closed().values(),
+        lambda: any(
+            (event["identity"], event["reason"]) == ("bob", "session_over")
+            for event in gateway.audit()
+        ),
     )
     assert all(client.key not in str(event) for event in gateway.audit())
     assert all(client.key not in str(line) for line in gateway.lines)
@@ -209,6 +318,7 @@ def test_a_colleague_with_the_key_is_refused_and_audited(gateway: Faulty) -> Non
         far.close()
 
 
+@pytest.mark.continuity(8)
 def test_an_administrator_closes_a_session_whose_client_is_away(gateway: Faulty) -> None:
     client = Client(gateway)
     with client.connected() as peer:

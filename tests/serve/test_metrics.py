@@ -16,7 +16,7 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import EventKind
 from stagedoor.model.metric import OTHER, Metric, MetricKind, Series
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, RunningSession
 from stagedoor.model.shell import Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.serve.metrics import definitions as of
@@ -55,9 +55,13 @@ class Book:
 
     async def open(self, *about: Any) -> Any:
         self.opened += 1
-        return Opened(f"s{self.opened}", 0.0, about[1], about[2], about[0])
+        name = f"s{self.opened}" if about[3] is None else about[3].id
+        before = Counts() if about[3] is None else about[3].counts
+        return Opened(name, 0.0, about[1], about[2], about[0], before)
 
     def close_session(self, *about: Any) -> None: ...
+
+    def release(self, *about: Any) -> None: ...
 
     def deny(self, *about: Any, **more: Any) -> None: ...
 
@@ -175,6 +179,34 @@ async def test_bytes_of_a_live_session_are_counted_once() -> None:
     assert counted[of.ENDS.series("jump", "closed")] == 1
     assert counted[of.LENGTH.series("jump", part="60.0")] == 1
     assert not any(ledger.inside().values())
+
+
+@pytest.mark.continuity(19)
+async def test_a_session_over_many_connections_is_counted_once() -> None:
+    tally = MetricCounts()
+    here, there = (Registry(lambda grant: grant, float) for _ in range(2))
+    one = MetricsLedger(Book(), tally, here.take_new_bytes)
+    other = MetricsLedger(Book(), tally, there.take_new_bytes)
+    first: Any = await one.open(READY, AccessMethod.CONNECT, SOURCE)
+    here.register(first)
+    one.moved([(first.id, Counts(10, 20))])
+    earlier = RunningSession(first.id, Counts(15, 20))
+    again: Any = await one.open(READY, AccessMethod.CONNECT, SOURCE, earlier)
+    here.register(again)
+    one.release(first, Counts(15, 20))
+    assert one.inside()[AccessMethod.CONNECT] == 1
+    elsewhere: Any = await other.open(READY, AccessMethod.CONNECT, SOURCE, earlier)
+    there.register(elsewhere)
+    one.release(again, Counts(15, 20))
+    assert (one.inside()[AccessMethod.CONNECT], other.inside()[AccessMethod.CONNECT]) == (0, 1)
+    other.close_session(elsewhere, Ended(End.CLOSED, Counts(16, 22)))
+    assert not any(other.inside().values())
+    counted = tally.take()
+    assert counted[of.LOGINS.series("connect", "opened")] == 1
+    assert counted[of.RESUMES.series()] == 2
+    assert counted[of.ENDS.series("connect", "closed")] == 1
+    assert counted[of.BYTES.series("sent")] == 16
+    assert counted[of.BYTES.series("received")] == 22
 
 
 async def test_a_denial_is_counted_by_its_reason() -> None:

@@ -11,7 +11,16 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import to_words
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Origin, Ready
+from stagedoor.model.session import (
+    AccessMethod,
+    Counts,
+    End,
+    Ended,
+    Opened,
+    Origin,
+    Ready,
+    RunningSession,
+)
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Address, Source
 from stagedoor.model.target import Target
@@ -189,9 +198,15 @@ class OneShell:
 class Audit:
     script: Script
 
-    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
-        self.script.asked.append("audit.open")
-        return self.script.audit or Opened("s1", 90.0, way, source, ready)
+    async def open(
+        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+    ) -> Opened | Denial:
+        self.script.asked.append("audit.open" if earlier is None else f"audit.resume {earlier.id}")
+        opened = Opened("s1" if earlier is None else earlier.id, 90.0, way, source, ready)
+        return self.script.audit or opened
+
+    def release(self, opened: Opened, counts: Counts) -> None:
+        self.script.asked.append("audit.release")
 
     def close_session(self, opened: Opened, ended: Ended) -> None:
         self.script.asked.append(f"audit.close {ended.end.value}")

@@ -26,12 +26,18 @@ def opened(session: str, *, at: float = 100.0, instance: str = "one", who: str =
 
 
 def closed(
-    session: str, *, at: float = 200.0, end: str = "closed", sent: int = 10, received: int = 20
+    session: str,
+    *,
+    at: float = 200.0,
+    end: str = "closed",
+    sent: int = 10,
+    received: int = 20,
+    instance: str = "one",
 ) -> Event:
     return Event(
         at=at,
         kind=EventKind.SESSION_CLOSED,
-        instance="one",
+        instance=instance,
         session=session,
         identity="alice",
         target="app01.ssh",
@@ -39,6 +45,20 @@ def closed(
         way="connect",
         reason=end,
         fields={"sent": sent, "received": received, "detail": ""},
+    )
+
+
+def resumed(session: str, *, at: float = 150.0, instance: str = "two") -> Event:
+    return Event(
+        at=at,
+        kind=EventKind.SESSION_RESUMED,
+        instance=instance,
+        session=session,
+        identity="alice",
+        target="app01.ssh",
+        source="192.0.2.7:50000",
+        way="connect",
+        fields={"method": "password", "away_s": 3.5},
     )
 
 

@@ -100,13 +100,13 @@ def test_who_was_taken_for_dead_takes_back_what_lives(two: tuple[Machine, Machin
     first.beat(20)
     assert state(first.database) == {"s1": None, "s2": "lost", "s3": "lost"}
     second.live.remove("s3")  # it ended meanwhile: its close was void
-    StoreJournal(second.database).append([closed("s3")])
+    StoreJournal(second.database).append([closed("s3", instance="second")])
     second.beat()
     assert second.reclaimed == [["s2"]]
     assert state(first.database) == {"s1": None, "s2": None, "s3": "lost"}
     kinds = [entry.event.kind for entry in read_entries(first.database, Filter(session="s2"))]
     assert kinds == [EventKind.SESSION_OPENED, EventKind.SESSION_CLOSED, EventKind.SESSION_FOUND]
-    StoreJournal(second.database).append([closed("s2", end="idle")])
+    StoreJournal(second.database).append([closed("s2", end="idle", instance="second")])
     assert state(first.database)["s2"] == "idle", "and closes it as any other"
     second.beat(2)
     assert second.reclaimed == [["s2"]]

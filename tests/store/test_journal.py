@@ -2,6 +2,7 @@ import itertools
 import signal
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from stagedoor.settings.place import Place
 from stagedoor.store.database import Database, open_database
 from stagedoor.store.journal import Filter, StoreJournal, before_last, read_entries
 from stagedoor.store.sessions import list_sessions
-from tests.store.sample import closed, denied, opened, python
+from tests.store.sample import closed, denied, opened, python, resumed
 
 
 def kinds(database: Database, session: str | None = None) -> list[EventKind]:
@@ -55,6 +56,41 @@ def test_an_append_whose_outcome_is_unknown_may_be_repeated(database: Database) 
     for _ in range(2):
         journal.append([opened("s1"), closed("s1")])
     assert kinds(database) == [EventKind.SESSION_OPENED, EventKind.SESSION_CLOSED]
+
+
+@pytest.mark.continuity(19)
+def test_a_session_that_is_resumed_is_one_and_belongs_to_the_process_that_has_it(
+    database: Database,
+) -> None:
+    journal = StoreJournal(database)
+    journal.append([opened("s1"), resumed("s1")])
+    (row,) = list_sessions(database)
+    assert (row.id, row.opened_at) == ("s1", 100.0)
+    assert (row.instance, row.source) == ("two", "192.0.2.7:50000")
+    journal.append([closed("s1", end="drained")])  # by the process that had it before
+    assert [row.id for row in list_sessions(database)] == ["s1"]
+    journal.append([closed("s1", instance="two")])
+    assert list_sessions(database) == []
+    assert kinds(database, "s1") == [
+        EventKind.SESSION_OPENED,
+        EventKind.SESSION_RESUMED,
+        EventKind.SESSION_CLOSED,
+    ]
+
+
+def test_a_session_that_was_closed_with_its_process_is_open_again(database: Database) -> None:
+    journal = StoreJournal(database)
+    journal.append([opened("s1"), closed("s1", end="lost")])
+    journal.append([resumed("s1")])
+    (row,) = list_sessions(database)
+    assert (row.end, row.closed_at) == (None, None)
+
+
+def test_a_session_is_found_with_its_owner(database: Database) -> None:
+    journal = StoreJournal(database)
+    journal.append([opened("s1")])
+    assert journal.find_session("s1") == ("alice", "app01.ssh", 100.0, 0, 0)
+    assert journal.find_session("s2") is None
 
 
 _RUNS = itertools.count()

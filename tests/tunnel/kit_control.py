@@ -9,7 +9,7 @@ from typing import Any
 from stagedoor.model.denial import Denial
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
-from stagedoor.resume.requests import Watcher
+from stagedoor.resume.requests import SessionRequest, Ticket, Watcher
 from stagedoor.upstream.shell_endpoint import ShellControl
 from stagedoor.wire.tunnel.frames import OPEN, encode
 from tests.ports import free_port
@@ -50,38 +50,37 @@ class KitControl:
 
     def __init__(self, endpoint: KitEndpoint) -> None:
         self.endpoint = endpoint
-        self._limits = "60 0"
+        self._idle_s: float | None = None
         self._control: ShellControl | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._shells: list[socket.socket] = []
 
     async def open(
-        self, key: str, owner: str, sshd: TcpStream, watcher: Watcher
-    ) -> tuple[int, Stream] | Denial:
+        self, key: str, session: SessionRequest, sshd: TcpStream, watcher: Watcher
+    ) -> Ticket | Denial:
         # It stays open, so that an sshd does not count its end.
         self._shells.append(sshd.detach())
         if self.endpoint.process is None:
             self.endpoint.start(self._shells[-1].getpeername()[1])
-        return await self._enter("open", f"{key} {self._limits} {owner}", watcher)
+        return await self._enter("open", session.make_words(key, self._idle_s), watcher)
 
-    async def resume(
-        self, key: str, attempt: int, owner: str, watcher: Watcher
-    ) -> tuple[int, Stream] | Denial:
+    async def resume(self, key: str, attempt: int, owner: str, watcher: Watcher) -> Ticket | Denial:
         return await self._enter("back", f"{key} {attempt} {owner}", watcher)
 
     def end(self, number: int, why: str) -> None:
         assert self._control is not None
         self._control.end(number, why)
 
-    async def _enter(self, word: str, what: str, watcher: Watcher) -> tuple[int, Stream] | Denial:
-        control = await self.connected()
-        answer = await control.ask(word, what, watcher)
-        if isinstance(answer, Denial):
-            return answer
-        return answer[0], await self._connect_data(answer[1])
+    def set_limit(self, number: int, away_s: float) -> None:
+        assert self._control is not None
+        self._control.set_limit(number, away_s)
 
-    async def _connect_data(self, ticket: bytes) -> Stream:
+    async def _enter(self, word: str, what: str, watcher: Watcher) -> Ticket | Denial:
+        control = await self.connected()
+        return await control.ask(word, what, watcher)
+
+    async def connect_data(self, ticket: bytes) -> Stream:
         loop = asyncio.get_running_loop()
         sock = socket.socket()
         sock.setblocking(False)
@@ -96,6 +95,9 @@ class KitControl:
                 await self._connect()
         return self._control
 
+    async def _no_data(self) -> Denial:
+        raise NotImplementedError
+
     async def _connect(self) -> None:
         words = (self.endpoint.program, "control", self.endpoint.folder)
         pipe = asyncio.subprocess.PIPE
@@ -103,7 +105,7 @@ class KitControl:
             *words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
         )
         greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._control = ShellControl(lambda: None)
+        self._control = ShellControl(lambda: None, self._no_data)
         self._reading = asyncio.create_task(self._read(self._process, self._control, greeted))
         await greeted
 

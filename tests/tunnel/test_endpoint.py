@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import Counts, RunningSession
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream as ByteStream
 from stagedoor.resume.control import EndpointControl, stop_endpoint
 from stagedoor.resume.messages import DATA
+from stagedoor.resume.requests import Orphan, SessionRequest, Ticket
 from stagedoor.wire.tunnel.frames import END, HELLO, OPEN, encode
 from stagedoor.wire.tunnel.stream import Stream
 
@@ -38,7 +40,8 @@ class Watched:
     def moved(self) -> None:
         self.news.put_nowait("moved")
 
-    def over(self, code: int, why: str) -> None:
+    def over(self, code: int, why: str, counts: Counts | None) -> None:
+        self.counts = counts
         self.news.put_nowait((code, why))
 
 
@@ -128,20 +131,30 @@ async def opened(
     control: EndpointControl, shell: TcpStream, watcher: Watched | None = None
 ) -> Client:
     """Open a session of alice's."""
-    result = await control.open(KEY, "alice app01.ssh", shell, watcher or Watched())
-    assert not isinstance(result, Denial)
-    shell.close()
+    ticket = await open_session(control, shell, watcher or Watched())
+    assert ticket.earlier in (RunningSession("s1"), RunningSession("s1", None))
     client = Client()
-    client.connect(result[1])
+    client.connect(await control.connect_data(ticket.secret))
     return client
+
+
+async def open_session(
+    control: EndpointControl, shell: TcpStream, watcher: Watched, away_s: float = 60.0
+) -> Ticket:
+    kept = SessionRequest("s1", "alice app01.ssh", "note", away_s)
+    ticket = await control.open(KEY, kept, shell, watcher)
+    assert isinstance(ticket, Ticket)
+    shell.close()
+    return ticket
 
 
 async def returned(
     control: EndpointControl, client: Client, attempt: int, watcher: Watched | None = None
 ) -> None:
-    result = await control.resume(KEY, attempt, "alice app01.ssh", watcher or Watched())
-    assert not isinstance(result, Denial), result
-    client.connect(result[1])
+    ticket = await control.resume(KEY, attempt, "alice app01.ssh", watcher or Watched())
+    assert isinstance(ticket, Ticket), ticket
+    assert ticket.earlier.id == "s1"
+    client.connect(await control.connect_data(ticket.secret))
 
 
 async def test_a_session_goes_on_over_another_connection(control: EndpointControl) -> None:
@@ -208,19 +221,17 @@ async def test_a_shell_s_last_output_arrives_though_it_reads_no_more(
                 assert await client.turn()
 
 
+@pytest.mark.continuity(8)
 async def test_the_gateway_ends_a_session_and_the_client_reads_why(
     control: EndpointControl,
 ) -> None:
     watcher = Watched()
     async with sshd() as (connect, events):
-        shell = await connect()
-        result = await control.open(KEY, "alice app01.ssh", shell, watcher)
-        assert not isinstance(result, Denial)
-        shell.close()
+        ticket = await open_session(control, await connect(), watcher)
         client = Client()
-        client.connect(result[1])
+        client.connect(await control.connect_data(ticket.secret))
         await client.says(b"x", b"X")
-        control.end(result[0], "your grant was removed")
+        control.end(ticket.number, "your grant was removed")
         async with asyncio.timeout(PATIENCE_S):
             while client.stream.ended is None:
                 assert await client.turn()
@@ -229,15 +240,13 @@ async def test_the_gateway_ends_a_session_and_the_client_reads_why(
             assert await events.get() == "hung up"
 
 
+@pytest.mark.continuity(8)
 async def test_the_gateway_ends_a_session_whose_client_is_away(control: EndpointControl) -> None:
     watcher = Watched()
     async with sshd() as (connect, events):
-        shell = await connect()
-        result = await control.open(KEY, "alice app01.ssh", shell, watcher)
-        assert not isinstance(result, Denial)
-        shell.close()
-        result[1].abort()
-        control.end(result[0], "closed by an administrator")
+        ticket = await open_session(control, await connect(), watcher)
+        (await control.connect_data(ticket.secret)).abort()
+        control.end(ticket.number, "closed by an administrator")
         async with asyncio.timeout(PATIENCE_S):
             assert await watcher.news.get() == (2, "closed by an administrator")
             assert await events.get() == "hung up"
@@ -246,6 +255,7 @@ async def test_the_gateway_ends_a_session_whose_client_is_away(control: Endpoint
         assert gone.reason is Reason.SESSION_OVER
 
 
+@pytest.mark.continuity(9)
 @pytest.mark.parametrize(
     ("key", "owner"),
     [(KEY, "bob app01.ssh"), (KEY, "alice app02.ssh"), ("f" * 32, "alice app01.ssh")],
@@ -260,6 +270,7 @@ async def test_a_stranger_gets_no_ticket_and_learns_nothing(
         await client.says(b"still here", b"STILL HERE")
 
 
+@pytest.mark.continuity(9)
 async def test_an_older_connection_cannot_displace_a_newer_one(control: EndpointControl) -> None:
     async with sshd() as (connect, _):
         client = await opened(control, await connect())
@@ -276,11 +287,13 @@ async def test_a_key_opens_one_session(control: EndpointControl) -> None:
     async with sshd() as (connect, _):
         client = await opened(control, await connect())
         second = await connect()
-        assert isinstance(await control.open(KEY, "bob app01.ssh", second, Watched()), Denial)
+        kept = SessionRequest("s2", "bob app01.ssh", "note", 60.0)
+        assert isinstance(await control.open(KEY, kept, second, Watched()), Denial)
         second.close()
         await client.says(b"one", b"ONE")
 
 
+@pytest.mark.continuity(9)
 @pytest.mark.parametrize(
     "first",
     [encode(OPEN, 0, bytes(32)), encode(HELLO, 0, b"\x01"), b"\xff" * 45, b"SSH-2.0-x\r\n" * 9],
@@ -301,17 +314,18 @@ async def test_a_connection_without_a_ticket_is_cut(
         await client.says(b"x", b"X")
 
 
+@pytest.mark.continuity(9)
 async def test_a_ticket_is_good_for_one_connection(
     control: EndpointControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[bytes] = []
-    connect_data = control._connect_data
+    connect_data = control.connect_data
 
     def remember(ticket: bytes) -> Awaitable[ByteStream]:
         shown.append(ticket)
         return connect_data(ticket)
 
-    monkeypatch.setattr(control, "_connect_data", remember)
+    monkeypatch.setattr(control, "connect_data", remember)
     async with sshd() as (connect, _):
         client = await opened(control, await connect())
         await client.says(b"x", b"X")
@@ -347,7 +361,7 @@ async def test_a_client_that_leaves_ends_the_session(control: EndpointControl) -
 
 
 async def test_a_session_that_moves_no_byte_ends(control: EndpointControl) -> None:
-    control._limits = "60 1"
+    control._idle_s = 1
     watcher = Watched()
     async with sshd() as (connect, events):
         client = await opened(control, await connect(), watcher)
@@ -358,10 +372,11 @@ async def test_a_session_that_moves_no_byte_ends(control: EndpointControl) -> No
 
 
 async def test_a_client_that_stays_away_loses_the_session(control: EndpointControl) -> None:
-    control._limits = "1 0"
     watcher = Watched()
     async with sshd() as (connect, events):
-        client = await opened(control, await connect(), watcher)
+        ticket = await open_session(control, await connect(), watcher, away_s=1)
+        client = Client()
+        client.connect(await control.connect_data(ticket.secret))
         await client.says(b"x", b"X")
         client.cut()
         async with asyncio.timeout(PATIENCE_S):
@@ -380,6 +395,82 @@ async def test_a_worker_that_dies_leaves_its_sessions_to_another(
         await returned(other, client, 1)
         await client.says(b"y", b"Y")
         other._hang_up()
+
+
+@pytest.mark.continuity(8)
+async def test_a_session_of_a_dead_worker_is_adopted_and_can_be_ended(
+    control: EndpointControl, tmp_path: Path
+) -> None:
+    offers: asyncio.Queue[Orphan] = asyncio.Queue()
+    watcher = Watched()
+    async with sshd() as (connect, events):
+        client = await opened(control, await connect())
+        await client.says(b"12345", b"12345")
+        client.cut()
+        others = [EndpointControl(tmp_path / "resume", 60.0) for _ in range(2)]
+        for other in others:
+            other.adopt_orphans(offers.put_nowait)
+            await other.join()
+        control._hang_up()
+        async with asyncio.timeout(PATIENCE_S):
+            orphan = await offers.get()
+        assert (orphan.note, orphan.owner) == ("note", "alice app01.ssh")
+        assert orphan.earlier.counts == Counts(5, 5)
+        assert orphan.earlier.is_adopted
+        assert await others[0].adopt("s2", Watched()) is None
+        number = await others[0].adopt("s1", watcher)
+        assert number is not None
+        assert await others[1].adopt("s1", Watched()) is None, "it is no orphan any more"
+        others[0].end(number, "your grant was removed")
+        async with asyncio.timeout(PATIENCE_S):
+            assert await watcher.news.get() == (2, "your grant was removed")
+            assert await events.get() == "hung up"
+        assert watcher.counts == Counts(5, 5)
+        for other in others:
+            other._hang_up()
+
+
+async def test_a_session_that_no_worker_can_judge_is_offered_again(
+    control: EndpointControl, tmp_path: Path
+) -> None:
+    offers: asyncio.Queue[Orphan] = asyncio.Queue()
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        client.cut()
+        other = EndpointControl(tmp_path / "resume", 60.0)
+        other.adopt_orphans(offers.put_nowait)
+        await other.join()
+        control._hang_up()
+        async with asyncio.timeout(PATIENCE_S):
+            await offers.get()
+            number = await other.adopt("s1", Watched())
+            assert number is not None
+            other.leave(number)
+            await offers.get()
+        await returned(other, client, 1)
+        await client.says(b"y", b"Y")
+        other._hang_up()
+
+
+async def test_an_adopted_session_goes_on_with_its_client(
+    control: EndpointControl, tmp_path: Path
+) -> None:
+    offers: asyncio.Queue[Orphan] = asyncio.Queue()
+    adopter, watcher = EndpointControl(tmp_path / "resume", 60.0), Watched()
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        client.cut()
+        adopter.adopt_orphans(offers.put_nowait)
+        await adopter.join()
+        control._hang_up()
+        async with asyncio.timeout(PATIENCE_S):
+            await offers.get()
+            assert await adopter.adopt("s1", watcher) is not None
+            await returned(adopter, client, 1)
+            assert await watcher.news.get() == "moved"
+        await client.says(b"y", b"Y")
+        adopter._hang_up()
 
 
 async def test_an_endpoint_that_dies_ends_its_sessions(

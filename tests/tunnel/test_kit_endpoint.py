@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from stagedoor.model.denial import Denial
 from stagedoor.net import aio
 from stagedoor.resume.messages import GREETING
+from stagedoor.resume.requests import SessionRequest, Ticket
 from stagedoor.wire.tunnel.frames import HELLO, OPEN, encode
 from stagedoor.wire.tunnel.stream import WINDOW
 from tests.tunnel.kit_control import KitControl, KitEndpoint
@@ -22,6 +22,7 @@ from tests.tunnel.test_endpoint import (
     LINKS,
     PATIENCE_S,
     Watched,
+    open_session,
     opened,
     returned,
     sshd,
@@ -105,11 +106,12 @@ async def test_a_later_request_replaces_an_unused_ticket(control: Any) -> None:
         await client.says(b"x", b"X")
         shell = await control.connected()
         first = await shell.ask("back", f"{KEY} 1 alice app01.ssh", late)
-        assert not isinstance(first, Denial)
+        assert isinstance(first, Ticket)
+        assert first.earlier.counts is None, "a shell's developer can say what they like"
         client.cut()
         await returned(control, client, 2)
         assert await late.news.get() == "moved"
-        stale = await control._connect_data(first[1])
+        stale = await control.connect_data(first.secret)
         async with asyncio.timeout(PATIENCE_S):
             assert await aio.read(stale, 10) == b""
         stale.close()
@@ -122,9 +124,10 @@ async def test_one_more_waiting_session_of_an_owner_ends_the_oldest(control: Any
         shell = await connect()
         for number, watcher in enumerate(watchers):
             key = f"{number:032x}"
-            result = await control.open(key, "alice app01.ssh", shell, watcher)
-            assert not isinstance(result, Denial)
-            result[1].abort()
+            kept = SessionRequest(f"s{number}", "alice app01.ssh", "-", 60.0)
+            ticket = await control.open(key, kept, shell, watcher)
+            assert isinstance(ticket, Ticket)
+            (await control.connect_data(ticket.secret)).abort()
             if number == MAX_AWAY:
                 break
             shell = await connect()
@@ -195,8 +198,10 @@ def some_line(chance: random.Random) -> bytes:
     number = chance.choice((0, 1, 7, -1, 2**64, 10**30))
     words = chance.choice(
         (
-            f"open {number} {key} 60 0 alice app01.ssh",
-            f"open {number} {key} {chance.choice(('nan', '-1', '1e300', '', '0'))} 0 alice",
+            f"open {number} {key} s1 60 0 - alice app01.ssh",
+            f"open {number} {key} {'s' * chance.choice((0, 64, 65, 999))} 60 0 - alice app01.ssh",
+            f"open {number} {key} s1 {chance.choice(('nan', '-1', '1e300', '', '0'))} 0 - alice",
+            f"limit {number} {chance.choice(('nan', '-1', '1e300', '', '0'))}",
             f"back {number} {key} {chance.choice((1, 2, -5, 10**30))} alice app01.ssh",
             f"end {number} {'why ' * chance.randrange(200)}",
             "open",
@@ -253,14 +258,24 @@ async def test_hostile_clients_end_their_own_sessions_only(control: Any, seed: i
         client = await opened(control, await connect())
         await client.says(b"x", b"X")
         for number in range(40):
-            result = await control.open(
-                f"{number:032x}", "mallory app01.ssh", await connect(), Watched()
-            )
-            assert not isinstance(result, Denial)
+            kept = SessionRequest(f"s{number}", "mallory app01.ssh", "-", 60.0)
+            ticket = await control.open(f"{number:032x}", kept, await connect(), Watched())
+            assert isinstance(ticket, Ticket)
+            link = await control.connect_data(ticket.secret)
             data = encode(HELLO, 0, b"\x01") if chance.random() < 0.8 else b""
             for _ in range(chance.randrange(20)):
                 data += chance.choice((some_frame(chance, 0, 0), chance.randbytes(30)))
             with suppress(OSError):
-                await aio.write_all(result[1], data)
-            result[1].abort()
+                await aio.write_all(link, data)
+            link.abort()
         await client.says(b"y", b"Y")
+
+
+async def test_a_limit_that_changes_holds_for_a_session_that_is_open(control: Any) -> None:
+    watcher = Watched()
+    async with sshd() as (connect, _):
+        ticket = await open_session(control, await connect(), watcher)
+        (await control.connect_data(ticket.secret)).abort()
+        control.set_limit(ticket.number, 0.0)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await watcher.news.get() == (3, "no client came back within 0 s")

@@ -9,14 +9,14 @@ import asyncssh
 import pytest
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import AccessMethod, Opened, Ready
+from stagedoor.model.session import AccessMethod, Counts, Opened, Ready, RunningSession
 from stagedoor.model.shell import Shell
 from stagedoor.model.target import Target
 from stagedoor.net.dial import Dialer
 from stagedoor.relay.ports import Stream
 from stagedoor.resume import requests
 from stagedoor.resume.messages import GREETING, LOST
-from stagedoor.resume.requests import EndpointTunnel
+from stagedoor.resume.requests import SessionRequest, Ticket
 from stagedoor.upstream import shell_endpoint
 from stagedoor.upstream.connection import ShellConnection
 from stagedoor.upstream.shell_endpoint import COMMAND, ShellEndpoints
@@ -40,7 +40,8 @@ class Watched:
     def moved(self) -> None:
         self.news.put_nowait("moved")
 
-    def over(self, code: int, why: str) -> None:
+    def over(self, code: int, why: str, counts: Counts | None) -> None:
+        assert counts is None, "a shell's developer can say what they like"
         self.news.put_nowait((code, why))
 
 
@@ -96,7 +97,7 @@ async def honest(process: Process, pod: Pod) -> None:
         pod.heard.put_nowait(text)
         word, number, *_ = text.split(" ")
         if word in ("open", "back"):
-            process.stdout.write(f"ticket {number} {TICKET.hex()}\n".encode())
+            process.stdout.write(f"ticket {number} {TICKET.hex()} s1 0 0 0.5\n".encode())
 
 
 async def older(process: Process, _: Pod) -> None:
@@ -124,8 +125,12 @@ LIES = {
     "a huge number": says(HELLO, b"ticket " + b"9" * 5000 + b" 1\n"),
     "a line without an end": says(HELLO, b"x" * 100_000),
     "other bytes": says(HELLO, bytes(range(256)) * 10),
-    "an end before the ticket": says(HELLO, b"over 1 1 why\n"),
-    "a code that is none": says(HELLO, b"over 1 x why\n"),
+    "an end before the ticket": says(HELLO, b"over 1 1 0 0 why\n"),
+    "a code that is none": says(HELLO, b"over 1 x 0 0 why\n"),
+    "bytes that are none": says(HELLO, b"over 1 1 -1 0 why\n"),
+    "no session": says(HELLO, b"ticket 1 " + TICKET.hex().encode() + b"\n"),
+    "a time that is none": says(HELLO, b"ticket 1 " + TICKET.hex().encode() + b" s1 0 0 nan\n"),
+    "an orphan": says(HELLO, b"orphan s1 0 0 1 note dev app01.ssh\n"),
 }
 
 
@@ -137,27 +142,28 @@ class World:
     endpoints: ShellEndpoints
     shell: Shell
     ssh_port: int
-    tunnels: list[EndpointTunnel] = field(default_factory=list)
-
-    async def dial(self, _: Opened) -> Stream | Denial:
-        return await Dialer().dial((SOURCE.address,), self.ssh_port, BOUND_S)
+    streams: list[Stream] = field(default_factory=list)
 
     async def enter(
         self, attempt: int = 0, owner: str = "dev app01.ssh", watcher: Watched | None = None
-    ) -> EndpointTunnel | Denial | None:
-        opened = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, Ready(GRANT, self.shell))
+    ) -> Ticket | Denial | None:
+        ready, heard = Ready(GRANT, self.shell), watcher or Watched()
+        opened = Opened("s1", 90.0, AccessMethod.CONNECT, SOURCE, ready)
         async with asyncio.timeout(BOUND_S):
-            return await self.endpoints.enter(
-                opened, self.dial, KEY, attempt, owner, watcher or Watched()
-            )
+            if attempt:
+                return await self.endpoints.find(ready, KEY, attempt, owner, heard)
+            kept = SessionRequest("s1", owner, "-", 60.0)
+            return await self.endpoints.open(opened, KEY, kept, heard)
 
-    async def tunnel(self, attempt: int = 0, **how: Any) -> EndpointTunnel:
-        tunnel = await self.enter(attempt, **how)
-        assert isinstance(tunnel, EndpointTunnel)
-        self.tunnels.append(tunnel)
+    async def tunnel(self, attempt: int = 0, **how: Any) -> Ticket:
+        ticket = await self.enter(attempt, **how)
+        assert isinstance(ticket, Ticket)
+        assert ticket.earlier == RunningSession("s1", None, 0.5)
+        stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
+        self.streams.append(stream)
         async with asyncio.timeout(BOUND_S):
             assert await self.pod.shown.get() == encode(OPEN, 0, TICKET)
-        return tunnel
+        return ticket
 
 
 @pytest.fixture
@@ -181,7 +187,11 @@ async def world() -> AsyncIterator[World]:
     )
     data = await asyncio.start_server(pod.take_data, "127.0.0.1", 0)
     login: Any = pod
-    endpoints = ShellEndpoints(login, pod.dial_endpoint, 60.0, None)
+
+    async def dial(_: Ready) -> Stream | Denial:
+        return await Dialer().dial((SOURCE.address,), sshd.get_port(), BOUND_S)
+
+    endpoints = ShellEndpoints(login, dial, pod.dial_endpoint, None)
     shell = Shell(
         Target("app01"),
         "127.0.0.1",
@@ -191,8 +201,8 @@ async def world() -> AsyncIterator[World]:
     )
     world = World(pod, endpoints, shell, sshd.get_port())
     yield world
-    for tunnel in world.tunnels:
-        tunnel.stream.abort()
+    for stream in world.streams:
+        stream.abort()
     for connection in pod.connections:
         connection.abort()
     sshd.close()
@@ -203,7 +213,7 @@ async def world() -> AsyncIterator[World]:
 async def test_a_tunnel_shows_the_ticket_that_a_login_got(world: World) -> None:
     await world.tunnel()
     assert world.pod.commands == [COMMAND]
-    assert await world.pod.heard.get() == f"open 1 {KEY} 60 0 dev app01.ssh"
+    assert await world.pod.heard.get() == f"open 1 {KEY} s1 60 0 - dev app01.ssh"
     await world.tunnel(3)
     assert await world.pod.heard.get() == f"back 2 {KEY} 3 dev app01.ssh"
 

@@ -12,16 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from stagedoor.audit.opening import AwaitedOpenings, Opening, State, new_session_id
+from stagedoor.audit.opening import AwaitedOpenings, Opening, State, begin_events, new_session_id
 from stagedoor.audit.ports import Journal
 from stagedoor.audit.tally import DenialCounts
-from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event, opened_event
+from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
-from stagedoor.model.session import AccessMethod, End, Ended, Opened, Ready
+from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Ready, RunningSession
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 
@@ -115,15 +115,29 @@ class AuditLedger:
         """Start the writer; before the first `open`, after fork."""
         self._thread.start()
 
-    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
+    async def open(
+        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+    ) -> Opened | Denial:
         """Return `Opened` once it survives a power cut; else a Denial (AUDIT_UNAVAILABLE).
 
         If the caller is cancelled, or the time runs out, while the event may already be written,
         the session is closed in the audit as `unreached`.
+
+        With `earlier` that session goes on, from now on in this process. Its keeper may be mistaken about the
+        id, so it is denied (SESSION_OVER) unless it is this identity's in this target.
         """
         now = self._clock()
         opened = Opened(self._new_id(now), now, way, source, ready)
-        opening = Opening(opened, asyncio.get_running_loop().create_future())
+        if earlier is not None:
+            try:
+                row = await asyncio.to_thread(self._journal.find_session, earlier.id)
+            except StoreError as error:
+                return _unavailable(error.public)
+            if row is None or row[:2] != (ready.grant.identity.name, str(ready.grant.target)):
+                return Denial(Reason.SESSION_OVER, "the session has ended")
+            before = earlier.counts or Counts(*row[3:])
+            opened = replace(opened, id=earlier.id, at=row[2], before=before)
+        opening = Opening(opened, asyncio.get_running_loop().create_future(), earlier=earlier)
         with self._lock:
             if self._stopping:
                 return _unavailable("the gateway is stopping")
@@ -155,6 +169,9 @@ class AuditLedger:
         with self._lock:
             self._closes.append(event)
             self._soon()
+
+    def release(self, opened: Opened, counts: Counts) -> None:
+        """Do nothing: the process in which the session goes on writes so."""
 
     def note(self, opened: Opened, kind: EventKind, fields: Fields) -> None:
         """Write what happened inside a session, soon. Any thread; never blocks."""
@@ -235,17 +252,21 @@ class AuditLedger:
                 self._close_unreached([opening])
 
     def _close_unreached(self, openings: Iterable[Opening]) -> None:
-        """Queue the closes of sessions that were, or may have been, written but never entered."""
+        """Queue the closes of sessions that were, or may have been, written but never entered.
+
+        An earlier session goes on without the login.
+        """
         now = self._clock()
         for opening in openings:
-            ended = Ended(End.UNREACHED, detail=opening.left)
-            self._closes.append(closed_event(opening.opened, ended, self._instance, now))
             opening.state = State.VOID
-            self._soon()
+            if opening.earlier is None:
+                ended = Ended(End.UNREACHED, detail=opening.left)
+                self._closes.append(closed_event(opening.opened, ended, self._instance, now))
+                self._soon()
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
-            events = [opened_event(opening.opened, self._instance) for opening in batch.openings]
+            events = begin_events(batch.openings, self._instance, self._clock())
             events += batch.closes
             events += batch.denials
             problem = None

@@ -3,12 +3,14 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from stagedoor.audit.words import make_resumed_event, opened_event
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import Opened
+from stagedoor.model.event import Event
+from stagedoor.model.session import Opened, RunningSession
 
 
 class State(Enum):
@@ -30,6 +32,19 @@ class Opening:
     state: State = State.QUEUED
     left: str = ""
     """Why the login no longer waits for its answer; empty while it waits."""
+    earlier: RunningSession | None = None
+    """The session that goes on, None for a new one."""
+
+
+def begin_events(openings: Iterable[Opening], instance: str, now: float) -> list[Event]:
+    """Return the events of sessions that open, and then of those that go on."""
+    opened, resumed = [], []
+    for opening in openings:
+        if opening.earlier is None:
+            opened.append(opened_event(opening.opened, instance))
+        else:
+            resumed.append(make_resumed_event(opening.opened, opening.earlier, instance, now))
+    return opened + resumed
 
 
 class AwaitedOpenings:

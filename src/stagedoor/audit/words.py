@@ -6,7 +6,7 @@ from types import MappingProxyType
 from stagedoor.model.denial import Denial
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import AccessMethod, Ended, Opened
+from stagedoor.model.session import AccessMethod, Ended, Opened, RunningSession
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.wire.oneline import escape, one_line
@@ -42,6 +42,35 @@ def opened_event(opened: Opened, instance: str) -> Event:
                 **_guest(grant),
             }
         ),
+    )
+
+
+def make_resumed_event(opened: Opened, earlier: RunningSession, instance: str, now: float) -> Event:
+    """Return the event of a session that goes on, because its client came back or a worker adopted it."""
+    grant = opened.ready.grant
+    fields: dict[str, str | int | float | bool | None] = {
+        "method": grant.identity.method.value,
+        "credential": grant.identity.credential_id,
+        "grant": grant.rule_id,
+        "grant_expires_at": grant.expires_at,
+        "away_s": round(earlier.away_s, 3),
+    }
+    if earlier.is_adopted:
+        fields = {
+            "sent": opened.before.sent,
+            "received": opened.before.received,
+            "detail": "its client is away, and its gateway process has ended",
+        }
+    return Event(
+        at=now,
+        kind=EventKind.SESSION_FOUND if earlier.is_adopted else EventKind.SESSION_RESUMED,
+        instance=instance,
+        session=opened.id,
+        identity=grant.identity.name,
+        target=str(grant.target),
+        source=str(opened.source),
+        way=opened.way,
+        fields=MappingProxyType(fields),
     )
 
 

@@ -55,6 +55,7 @@ def authorise(
         permissions=combine_permissions(rules),
         changes_at=changes_at(rules, ends_at),
         request=rule.request,
+        resume_s=find_earliest(*(rule.resume_s for rule in rules)),
     )
 
 
@@ -174,7 +175,7 @@ def changes_at(rules: tuple[GrantRule, ...], ends_at: float | None) -> float | N
 
 
 def find_earliest(*ends: float | None) -> float | None:
-    """Return the first of these times. None stands for never."""
+    """Return the first of these times, or the shortest. None stands for never."""
     return min((at for at in ends if at is not None), default=None)
 
 

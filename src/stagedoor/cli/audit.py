@@ -30,6 +30,7 @@ _COLOURS = {
     EventKind.SESSION_CLOSED: "blue",
     EventKind.SESSION_DENIED: "red",
     EventKind.SESSION_FOUND: "yellow",
+    EventKind.SESSION_RESUMED: "green",
     EventKind.CHANNEL_OPENED: "green",
     EventKind.CHANNEL_CLOSED: "blue",
     EventKind.CHANNEL_FILE: "cyan",

@@ -1,14 +1,17 @@
 """The choice of a resumable tunnel's endpoint: beside the shell's sshd, else on the gateway's machine."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Opened
+from stagedoor.model.grant import Grant
+from stagedoor.model.identity import Identity
+from stagedoor.model.session import Opened, Ready
+from stagedoor.model.source import Source
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.control import EndpointControl
-from stagedoor.resume.requests import EndpointTunnel, Watcher
+from stagedoor.resume.requests import SessionRequest, Ticket, Watcher
 from stagedoor.upstream.shell_endpoint import ShellEndpoints
 from stagedoor.wire.http.connect import ResumeRequest
 
@@ -17,42 +20,76 @@ Dial = Callable[[Opened], Awaitable[Stream | Denial]]
 
 @dataclass(frozen=True, slots=True)
 class ResumeEndpoints:
-    """The endpoints that a worker can reach: that on its machine, and those in shells (None: there are none).
+    """The endpoints that a worker can reach: `here` on its machine, and those in shells.
 
-    The one in a shell survives this gateway; the other one is for a shell that has none.
+    `in_shells` is None if there are none. The one in a shell survives this gateway; the other one is for a
+    shell that has none. `pack` returns an
+    identity as one word, by which another worker can judge it.
     """
 
     here: EndpointControl
-    in_shells: ShellEndpoints | None
+    pack: Callable[[Identity], str]
+    in_shells: ShellEndpoints | None = None
 
-    async def enter(
+    async def find(self, ready: Ready, request: ResumeRequest, watcher: Watcher) -> Ticket | Denial:
+        """Return a ticket to the session to which a client comes back. Raises OSError."""
+        key, attempt, owner = request.key, request.attempt, identify_owner(ready.grant)
+        if self.in_shells is not None:
+            ticket = await self.in_shells.find(ready, key, attempt, owner, watcher)
+            if isinstance(ticket, Ticket):
+                return ticket
+            if ticket is not None and ticket.reason is not Reason.SESSION_OVER:
+                return ticket
+        return await self.here.resume(key, attempt, owner, watcher)
+
+    async def open(
         self, opened: Opened, dial: Dial, request: ResumeRequest, watcher: Watcher
-    ) -> EndpointTunnel | Stream | Denial:
-        """Open a tunnel, or return to one.
+    ) -> Ticket | Stream | Denial:
+        """Open a session. Return a stream to the shell where it must be a plain tunnel.
 
-        Return a stream to the shell where a new tunnel must be a plain one. `dial` connects to the shell's
-        sshd. Raises OSError.
+        `dial` connects to the shell's sshd.
         """
         grant = opened.ready.grant
-        owner = f"{grant.identity.name} {grant.target.host_name}"
+        kept = SessionRequest(opened.id, identify_owner(grant), "-", self.wait_s(grant))
         if self.in_shells is not None:
-            tunnel = await self.in_shells.enter(
-                opened, dial, request.key, request.attempt, owner, watcher
-            )
-            if isinstance(tunnel, Denial) and tunnel.reason is not Reason.SESSION_OVER:
-                return tunnel
-            if isinstance(tunnel, EndpointTunnel):
-                return tunnel
-        if request.attempt:
-            result = await self.here.resume(request.key, request.attempt, owner, watcher)
-            return result if isinstance(result, Denial) else EndpointTunnel(self.here, *result)
+            ticket = await self.in_shells.open(opened, request.key, kept, watcher)
+            if isinstance(ticket, Ticket):
+                return ticket
+            if ticket is not None and ticket.reason is not Reason.SESSION_OVER:
+                return ticket
         shell = await dial(opened)
         if isinstance(shell, Denial):
             return shell
         assert isinstance(shell, TcpStream), "shells are reached by plain TCP"
+        kept = replace(kept, note=self._note_of(opened))
         try:
-            result = await self.here.open(request.key, owner, shell, watcher)
+            ticket = await self.here.open(request.key, kept, shell, watcher)
         except OSError:
             return shell
         shell.close()
-        return result if isinstance(result, Denial) else EndpointTunnel(self.here, *result)
+        return ticket
+
+    def wait_s(self, grant: Grant) -> float:
+        """Return how long a session of `grant` waits for its client, in seconds. 0: it does not resume."""
+        limit_s = self.here.away_s
+        return limit_s if grant.resume_s is None else min(limit_s, grant.resume_s)
+
+    def _note_of(self, opened: Opened) -> str:
+        """Return what a worker needs to adopt the session, as one word."""
+        source = opened.source
+        return f"{source.address}/{source.port};{self.pack(opened.ready.grant.identity)}"
+
+
+def identify_owner(grant: Grant) -> str:
+    """Return the words by which an endpoint knows who may return to a session."""
+    return f"{grant.identity.name} {grant.target.host_name}"
+
+
+def read_note(note: str) -> tuple[Source, str] | None:
+    """Return a session's source and its packed identity; None if another version wrote the note."""
+    source, _, identity = note.partition(";")
+    host, _, port = source.rpartition("/")
+    try:
+        return Source.of(host, int(port)), identity
+    except ValueError:
+        return None

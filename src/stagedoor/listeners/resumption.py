@@ -1,124 +1,260 @@
 """A CONNECT that may be resumed: its session goes on while its client is away.
 
 `Resumption` takes the place of the connection to the shell: the endpoint keeps that, and the relay gets a
-stream to the endpoint. The session is open in the audit, and in the registry, until the client comes back
-over another connection, which is another session, or until the tunnel has ended.
+stream to the endpoint. The session stays open in the audit, and in the registry of the worker that holds it,
+until it has ended. Its client's next connection brings it along into the worker that answers; if its worker
+ends while the client is away, another one adopts it.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
-from stagedoor.listeners.resume_endpoints import Dial, ResumeEndpoints
+from stagedoor.listeners.resume_endpoints import Dial, ResumeEndpoints, read_note
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import Counts, End, Ended, Opened
+from stagedoor.model.session import (
+    NOTHING_MOVED,
+    AccessMethod,
+    Counts,
+    End,
+    Ended,
+    Opened,
+    Origin,
+    Ready,
+    RunningSession,
+)
+from stagedoor.net import aio
 from stagedoor.relay.ports import Stream
 from stagedoor.relay.tunnel import Tunnel
 from stagedoor.resume.messages import AWAY, CLOSED, IDLE
-from stagedoor.resume.requests import Control, EndpointTunnel
+from stagedoor.resume.requests import Control, Orphan, Ticket
 from stagedoor.session.entered import Entered
+from stagedoor.session.flow import NOT_NOW, Flow
 from stagedoor.wire.http.connect import ResumeRequest
+from stagedoor.wire.target import parse_target
+
+_ENDS = {CLOSED: End.CLOSED, AWAY: End.DOWNSTREAM_LOST, IDLE: End.IDLE}
 
 
-class Resumption:
-    """One connection of a resumable tunnel, as `session.ports.Link`.
+class SessionLink:
+    """A worker's hold on a session that the endpoint keeps: `session.ports.Link`, `resume.control.Watcher`.
 
-    It belongs to one event loop, but for the methods of `Link`, which any thread may call.
+    It belongs to one event loop, but for the methods of `Link`, which any thread may call. It ends once, by
+    `leave` with the session's end, or by `release` if the session goes on elsewhere.
     """
 
-    def __init__(self, endpoints: ResumeEndpoints, request: ResumeRequest) -> None:
-        self.is_resumable = False
-        """Whether the client gets frames. If there is no endpoint, a new tunnel is a plain one."""
-        self._endpoints = endpoints
+    def __init__(self, wait_s: Callable[[Grant], float]) -> None:
+        """Create a hold on nothing; `wait_s` returns how long a session waits for its client."""
+        self._wait_s = wait_s
         self._control: Control | None = None
-        self._request = request
         self._loop = asyncio.get_running_loop()
         self._number = 0
-        self._entered: Entered | None = None
+        self._before = NOTHING_MOVED
+        """The bytes that were moved before this hold."""
         self._tunnel: Tunnel | None = None
-        self._counts = Counts()
+        self._leave: Callable[[Ended], None] | None = None
+        self._release: Callable[[Counts], None] | None = None
         self._end: tuple[End, str] | None = None
         """How the session must end, for a reason of the gateway's."""
-        self._is_over = False
+        self._finished: Callable[[], None] | None = None
+        """What was due at the end, which may come before `hold`."""
 
-    async def reach(self, opened: Opened, dial: Dial) -> Stream | Denial:
-        """Return a stream to the endpoint, or as a plain tunnel to the shell, or why there is none.
-
-        `dial` connects to the shell.
-        """
-        try:
-            tunnel = await self._endpoints.enter(opened, dial, self._request, self)
-        except OSError as error:
-            return Denial(
-                Reason.SHELL_UNAVAILABLE,
-                f"the session cannot be resumed now: {error.strerror or error}",
-            )
-        if not isinstance(tunnel, EndpointTunnel):
-            return tunnel
-        self._control, self._number = tunnel.control, tunnel.number
-        self.is_resumable = True
-        return tunnel.stream
-
-    def carry(self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]) -> None:
-        """Take the session over. `start` starts the relay, and is given what to call at its end."""
-        self._tunnel = start(self._relay_ended)
-        self._entered = entered
-        if self._is_over:  # meanwhile
-            self._leave()
+    def hold(
+        self,
+        leave: Callable[[Ended], None],
+        release: Callable[[Counts], None],
+        tunnel: Tunnel | None = None,
+    ) -> None:
+        """Hold the session; `tunnel` is the relay of its client's connection."""
+        self._leave, self._release, self._tunnel = leave, release, tunnel
+        if self._finished is not None:
+            self._finished()
 
     # For the flow (`session.ports.Link`).
 
     def counts(self) -> Counts:
-        """Return the bytes relayed so far, frames included."""
-        return self._tunnel.counts() if self._tunnel is not None else self._counts
+        """Return the session's bytes so far, with the frames of this connection."""
+        now = NOTHING_MOVED if self._tunnel is None else self._tunnel.counts()
+        return Counts(self._before.sent + now.sent, self._before.received + now.received)
 
     def change_grant(self, grant: Grant) -> None:
-        """Do nothing: SSH goes end to end."""
+        """Wait for the client as long as `grant` lets it. What SSH is used for cannot be seen here."""
+        with suppress(RuntimeError):  # the loop is closed, and everything with it
+            self._loop.call_soon_threadsafe(self._limit, grant)
 
     def close_session(self, end: End, detail: str = "") -> None:
-        """End the session. If only this gateway stops, the tunnel goes on by another one."""
+        """End the session. If only this gateway stops, the session goes on in another process."""
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             self._loop.call_soon_threadsafe(self._close, end, detail)
 
     # In the event loop.
 
+    def _limit(self, grant: Grant) -> None:
+        if self._control is not None:
+            self._control.set_limit(self._number, self._wait_s(grant))
+
     def _close(self, end: End, detail: str) -> None:
         self._end = self._end or (end, detail)
         if end is End.DRAINED:
-            self._finish(end, detail)
+            self._finish(partial(self._give_up, end, detail, None))
         elif self._control is not None:
             self._control.end(self._number, detail or end.value)
 
+    def moved(self) -> None:
+        """Leave the session to another connection or worker."""
+        self._finish(self._move)
+
+    def over(self, code: int, why: str, counts: Counts | None) -> None:
+        """End this session, which has ended in the endpoint."""
+        end, detail = self._end or (_ENDS.get(code, End.UPSTREAM_LOST), why)
+        self._finish(partial(self._give_up, end, detail, counts))
+
+    def _finish(self, finish: Callable[[], None]) -> None:
+        if self._finished is None:
+            self._finished = finish
+            if self._control is not None:
+                self._control.forget(self._number)
+            if self._leave is not None:
+                finish()
+
+    def _move(self) -> None:
+        assert self._release is not None
+        counts = self.counts()
+        if self._tunnel is not None:
+            self._tunnel.close_session(End.CLOSED)
+        self._release(counts)
+
+    def _give_up(self, end: End, detail: str, counts: Counts | None) -> None:
+        assert self._leave is not None
+        counts = counts or self.counts()
+        if self._tunnel is not None:
+            self._tunnel.close_session(end, detail)
+        self._leave(Ended(end, counts, detail))
+
+
+class Resumption(SessionLink):
+    """One connection of a resumable tunnel, as `session.ports.SessionConnector`."""
+
+    def __init__(self, endpoints: ResumeEndpoints, request: ResumeRequest) -> None:
+        super().__init__(endpoints.wait_s)
+        self.is_resumable = False
+        """Whether the client gets frames. If there is no endpoint, a new tunnel is a plain one."""
+        self._endpoints = endpoints
+        self._request = request
+        self._ticket: Ticket | None = None
+
+    async def find(self, ready: Ready) -> RunningSession | Denial | None:
+        """Return the session to which the client comes back; None if it opens one."""
+        if not self._request.attempt:
+            return None
+        if not self._wait_s(ready.grant):
+            return Denial(Reason.SESSION_OVER, "your grant permits no return to a session")
+        try:
+            ticket = await self._endpoints.find(ready, self._request, self)
+        except OSError as error:
+            return _cannot_resume(error)
+        if isinstance(ticket, Denial):
+            return ticket
+        self._take(ticket)
+        return ticket.earlier
+
+    async def reach(self, opened: Opened, dial: Dial) -> Stream | Denial:
+        """Return a stream to the endpoint, or as a plain tunnel to the shell, or why there is none."""
+        ticket = self._ticket
+        if ticket is None:
+            if not self._wait_s(opened.ready.grant):
+                return await dial(opened)
+            result = await self._endpoints.open(opened, dial, self._request, self)
+            if not isinstance(result, Ticket):
+                return result
+            ticket = result
+            self._take(ticket)
+        try:
+            stream = ticket.stream or await ticket.control.connect_data(ticket.secret)
+        except OSError as error:
+            ticket.control.end(ticket.number, "the gateway does not reach its endpoint")
+            return _cannot_resume(error)
+        self.is_resumable = True
+        return stream
+
+    def _take(self, ticket: Ticket) -> None:
+        self._ticket, self._control = ticket, ticket.control
+        self._number = ticket.number
+
+    def carry(self, entered: Entered, start: Callable[[Callable[[Ended], None]], Tunnel]) -> None:
+        """Take the session over. `start` starts the relay, and is given what to call at its end."""
+        self._before = entered.opened.before
+        self.hold(entered.leave, entered.release, start(self._relay_ended))
+
     def _relay_ended(self, ended: Ended) -> None:
         """Record that this connection of the client has ended. Called in the relay's thread."""
-        self._counts = ended.counts
         if ended.end is End.DRAINED:
             self.close_session(ended.end, ended.detail)
 
-    def moved(self) -> None:
-        """End this session, which another one continues."""
-        self._finish(End.RESUMED, "")
 
-    def over(self, code: int, why: str) -> None:
-        """End this session with the tunnel."""
-        ends = {CLOSED: End.CLOSED, AWAY: End.DOWNSTREAM_LOST, IDLE: End.IDLE}
-        end = ends.get(code, End.UPSTREAM_LOST)
-        self._finish(end, why)
+class Adopter:
+    """Adopts sessions whose worker ended while their client is away, so that a revocation reaches them."""
 
-    def _finish(self, end: End, detail: str) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._end = self._end or (end, detail)
-            if self._control is not None:
-                self._control.forget(self._number)
-            if self._entered is not None:
-                self._leave()
+    def __init__(self, flow: Flow, endpoints: ResumeEndpoints) -> None:
+        self._flow = flow
+        self._endpoints = endpoints
+        self._control = endpoints.here
+        self._tasks = aio.Tasks("a session was not adopted because of an internal fault")
 
-    def _leave(self) -> None:
-        assert self._entered is not None
-        assert self._tunnel is not None
-        assert self._end is not None
-        counts = self.counts()
-        self._tunnel.close_session(*self._end)
-        self._entered.leave(Ended(self._end[0], counts, self._end[1]))
+    def start(self) -> None:
+        """Adopt sessions from now on."""
+        self._control.adopt_orphans(self._take)
+
+    async def join(self) -> None:
+        """Look for an endpoint that runs. Call it from time to time."""
+        await self._control.join()
+
+    def stop(self) -> None:
+        """Adopt no more sessions."""
+        self._control.adopt_orphans(None)
+
+    def _take(self, orphan: Orphan) -> None:
+        self._tasks.start(self._adopt(orphan))
+
+    async def _adopt(self, orphan: Orphan) -> None:
+        target = parse_target(orphan.owner.rpartition(" ")[2])
+        note = read_note(orphan.note)
+        if isinstance(target, Denial) or note is None:
+            return  # it was opened by another version
+        (source, identity), earlier = note, orphan.earlier
+        hold = _AdoptedLink(self._endpoints.wait_s)
+        try:
+            number = await self._control.adopt(earlier.id, hold)
+        except OSError:
+            return
+        if number is None:
+            return
+        hold.take(self._control, number)
+        origin = Origin(AccessMethod.CONNECT, source)
+        try:
+            opened = await self._flow.adopt(identity, target, origin, earlier)
+        except BaseException:
+            self._control.leave(number)
+            raise
+        if isinstance(opened, Opened):
+            hold.take(self._control, number, opened.before)
+            hold.hold(partial(self._flow.leave, opened), partial(self._flow.release, opened))
+            self._flow.attach(opened, hold)
+        elif opened.reason in NOT_NOW:
+            self._control.leave(number)  # another worker may judge it, or this one later
+        else:
+            self._control.end(number, opened.line)
+
+
+class _AdoptedLink(SessionLink):
+    def take(self, control: Control, number: int, before: Counts = NOTHING_MOVED) -> None:
+        self._control, self._number, self._before = control, number, before
+
+
+def _cannot_resume(error: OSError) -> Denial:
+    return Denial(
+        Reason.SHELL_UNAVAILABLE,
+        f"the session cannot be resumed now: {error.strerror or error}",
+    )

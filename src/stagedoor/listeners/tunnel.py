@@ -18,7 +18,7 @@ from stagedoor.listeners.accept import (
     send_and_linger,
 )
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
-from stagedoor.listeners.resumption import Resumption
+from stagedoor.listeners.resumption import Adopter, Resumption
 from stagedoor.model.credential import find_login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
@@ -69,6 +69,7 @@ class TunnelListener:
         """`endpoints` keep resumable tunnels; None if there are none."""
         self._flow = flow
         self._endpoints = endpoints
+        self.adopter = None if endpoints is None else Adopter(flow, endpoints)
         self._relay = relay
         self._limits = limits
         self._pending: FairQueue[_Downstream] = FairQueue(limits.max_pending)
@@ -164,7 +165,7 @@ class TunnelListener:
                 downstream.progress,
                 waits=request.wants_progress,
                 ask_reason=downstream.ask_reason if request.reason else None,
-                reach=None if resumption is None else resumption.reach,
+                keeper=resumption,
             )
         finally:
             await downstream.stop_watching()

@@ -17,7 +17,11 @@ class EventKind(StrEnum):
     SESSION_CLOSED = "session.closed"
     SESSION_DENIED = "session.denied"
     SESSION_FOUND = "session.found"
-    """A session closed as lost is alive: its gateway could not reach the shared store."""
+    """A session closed as lost is alive: its gateway could not reach the shared store, or another process
+    of that gateway has adopted it (`resume`)."""
+    SESSION_RESUMED = "session.resumed"
+    """The client of a resumable tunnel came back over another connection: from where, and how long it was
+    away."""
     CHANNEL_OPENED = "channel.opened"
     """A shell, a command, sftp or a forward began, in a session whose SSH ends at the gateway."""
     CHANNEL_CLOSED = "channel.closed"

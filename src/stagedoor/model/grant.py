@@ -15,7 +15,8 @@ class GrantRule:
     (`*`, `?`, `[a-z]`); `environment_pattern` `*` also covers targets without an environment.
     `expires_at` is seconds since the epoch, None for a rule without end. Rules add up: a user has the
     permissions of all rules that match. `request` is the number of the approved access request that stands
-    in for a rule, None for a rule that an administrator made.
+    in for a rule, None for a rule that an administrator made. `resume_s` limits how long a session waits
+    for its client, in seconds: the lowest of all rules that match holds, and None is no limit of this rule.
     """
 
     id: int
@@ -25,6 +26,7 @@ class GrantRule:
     expires_at: float | None = None
     permissions: Permissions = DEFAULT
     request: int | None = None
+    resume_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Grant:
     epoch. A grant with a `guest` gives no right to enter the shell, only access to that guest's
     terminal. `permissions` are those of all matching rules; at `changes_at` the first of these rules
     ends, so the permissions change while the grant continues. `request` is the access request that permits
-    it, and `rule_id` is 0 then.
+    it, and `rule_id` is 0 then. `resume_s` is how long a session waits for its client, in seconds; None if
+    no rule limits that.
     """
 
     identity: Identity
@@ -80,6 +83,7 @@ class Grant:
     permissions: Permissions = NOTHING
     changes_at: float | None = None
     request: int | None = None
+    resume_s: float | None = None
 
     def holds(self, now: float) -> bool:
         """Return True if the same policy would still give the same grant at `now`."""

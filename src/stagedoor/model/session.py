@@ -57,8 +57,6 @@ class End(StrEnum):
     """The recording failed, and the settings allow no session without one."""
     FAULT = "fault"
     """A bug in the gateway ended it; the log has the traceback."""
-    RESUMED = "resumed"
-    """The client came back over another connection, which is another session of the same tunnel."""
     LOST = "lost"
     """The gateway died; the next start closed the session."""
 
@@ -79,22 +77,43 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """Bytes relayed: `sent` from downstream to upstream, `received` the other way."""
+
+    sent: int = 0
+    received: int = 0
+
+
+NOTHING_MOVED = Counts()
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
-    """The proof that the audit durably records the session. Made by `audit` only."""
+    """The proof that the audit durably records the session. Made by `audit` only.
+
+    `before` are the bytes of a session that goes on over another connection.
+    """
 
     id: str
     at: float
     way: AccessMethod
     source: Source
     ready: Ready
+    before: Counts = NOTHING_MOVED
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Bytes relayed: `sent` from downstream to upstream, `received` the other way."""
+class RunningSession:
+    """A session that goes on: its id, and what it has moved before, None for what the store knows of that.
 
-    sent: int = 0
-    received: int = 0
+    Its client has come back after `away_s` seconds, or is away and another worker adopts the session
+    (`is_adopted`).
+    """
+
+    id: str
+    counts: Counts | None = NOTHING_MOVED
+    away_s: float = 0.0
+    is_adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

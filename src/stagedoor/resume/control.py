@@ -1,29 +1,26 @@
 """A worker's side of the endpoint: it starts the endpoint, asks for tickets, and hears how sessions end."""
 
 import asyncio
-import fcntl
-import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from stagedoor.model.denial import Denial
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import (
-    CONTROL,
     DATA,
     GREETING,
-    LOCK,
     address,
-    open_control_socket,
+    connect_control,
+    lock_folder,
     receive,
     send,
 )
-from stagedoor.resume.requests import Requests, Watcher
+from stagedoor.resume.requests import Orphan, Requests, SessionRequest, Ticket, Watcher, read_ticket
 from stagedoor.wire.tunnel.frames import OPEN, encode
 
 START_TIMEOUT_S = 10.0
@@ -39,61 +36,83 @@ class EndpointControl:
     """
 
     def __init__(self, folder: Path, away_s: float, idle_s: float | None = None) -> None:
+        self.away_s = away_s
         self._folder = folder
-        self._limits = f"{away_s:g} {idle_s or 0:g}"
+        self._idle_s = idle_s
         self._sock: socket.socket | None = None
         self._connecting = asyncio.Lock()
-        self._requests = Requests()
+        self._requests = Requests(is_own=True)
+
+    def adopt_orphans(self, on_orphan: Callable[[Orphan], None] | None) -> None:
+        """Call `on_orphan` with the sessions that this worker should adopt; with None adopt no more.
+
+        The endpoint is asked for them if it runs, and by `join` once it does.
+        """
+        self._requests.on_orphan = on_orphan
+        self._send(f"adopts {'no' if on_orphan is None else 'yes'}")
+
+    async def join(self) -> None:
+        """Connect to the endpoint if it runs, to be offered orphans."""
+        if self._sock is None and self._requests.on_orphan is not None:
+            with suppress(OSError):
+                await self._connected(starts=False)
 
     async def open(
-        self, key: str, owner: str, sshd: TcpStream, watcher: Watcher
-    ) -> tuple[int, Stream] | Denial:
+        self, key: str, session: SessionRequest, sshd: TcpStream, watcher: Watcher
+    ) -> Ticket | Denial:
         """Open a session over a connection to an sshd, which belongs to the endpoint from now on.
 
-        Return the number of the session's connection, and the stream to the endpoint. Raises OSError if there
-        is no endpoint; then `sshd` is still the caller's.
+        Raises OSError if there is no endpoint; then `sshd` is still the caller's.
         """
-        return await self._enter("open", f"{key} {self._limits} {owner}", watcher, sshd.fileno())
+        return await self._enter("open", session.make_words(key, self._idle_s), watcher, sshd.fileno())
 
-    async def resume(
-        self, key: str, attempt: int, owner: str, watcher: Watcher
-    ) -> tuple[int, Stream] | Denial:
-        """Return to a session, as `open`. The denial says that it has ended. Raises OSError."""
+    async def resume(self, key: str, attempt: int, owner: str, watcher: Watcher) -> Ticket | Denial:
+        """Return to a session. The denial says that it has ended. Raises OSError."""
         return await self._enter("back", f"{key} {attempt} {owner}", watcher)
+
+    async def adopt(self, session: str, watcher: Watcher) -> int | None:
+        """Take an orphan. Return its number, or None if it is none any more. Raises OSError."""
+        number, answer = await self._ask("adopt", session, watcher)
+        return number if answer.startswith("adopted") else None
 
     def end(self, number: int, why: str) -> None:
         """End a session, with the reason for its client."""
-        if self._sock is not None and number in self._requests:
-            with suppress(OSError):
-                send(self._sock, f"end {number} {why}")
+        if number in self._requests:
+            self._send(f"end {number} {why}")
+
+    def set_limit(self, number: int, away_s: float) -> None:
+        """Change how long a session waits for its client."""
+        if number in self._requests:
+            self._send(f"limit {number} {away_s:g}")
+
+    def leave(self, number: int) -> None:
+        """Give an adopted session back: it is an orphan again."""
+        if number in self._requests:
+            self._requests.forget(number)
+            self._send(f"leave {number}")
 
     def forget(self, number: int) -> None:
-        """Hear no more of a connection."""
+        """Hear no more of a session."""
         self._requests.forget(number)
 
-    async def _enter(
-        self, word: str, what: str, watcher: Watcher, *fds: int
-    ) -> tuple[int, Stream] | Denial:
+    def _send(self, line: str) -> None:
+        if self._sock is not None:
+            with suppress(OSError):
+                send(self._sock, line)
+
+    async def _enter(self, word: str, what: str, watcher: Watcher, *fds: int) -> Ticket | Denial:
         try:
-            return await self._request(word, what, watcher, *fds)
+            number, answer = await self._ask(word, what, watcher, *fds)
         except ConnectionError:  # it may have been about to end: another one is started then
-            return await self._request(word, what, watcher, *fds)
+            number, answer = await self._ask(word, what, watcher, *fds)
+        return read_ticket(self, number, answer, is_own=True)
 
-    async def _request(
-        self, word: str, what: str, watcher: Watcher, *fds: int
-    ) -> tuple[int, Stream] | Denial:
+    async def _ask(self, word: str, what: str, watcher: Watcher, *fds: int) -> tuple[int, str]:
         sock = await self._connected()
-        result = await self._requests.ask(lambda line: send(sock, line, fds), word, what, watcher)
-        if isinstance(result, Denial):
-            return result
-        number, ticket = result
-        try:
-            return number, await self._connect_data(ticket)
-        except BaseException:
-            self.forget(number)
-            raise
+        return await self._requests.ask(lambda line: send(sock, line, fds), word, what, watcher)
 
-    async def _connect_data(self, ticket: bytes) -> Stream:
+    async def connect_data(self, ticket: bytes) -> Stream:
+        """Return a connection to the session of a ticket, its secret. Raises OSError."""
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.setblocking(False)
@@ -105,13 +124,16 @@ class EndpointControl:
             raise
         return TcpStream(sock)
 
-    async def _connected(self) -> socket.socket:
+    async def _connected(self, *, starts: bool = True) -> socket.socket:
         async with self._connecting:
             if self._sock is None:
-                sock = await asyncio.to_thread(_connect_or_start, self._folder)
+                reach = _connect_or_start if starts else _connect
+                sock = await asyncio.to_thread(reach, self._folder)
                 try:
                     sock.setblocking(False)
                     send(sock, GREETING)
+                    if self._requests.on_orphan is not None:
+                        send(sock, "adopts yes")
                 except OSError:
                     sock.close()
                     raise
@@ -130,7 +152,7 @@ class EndpointControl:
         if line == GREETING:
             return
         if line:
-            self._requests.heard(line)
+            self._requests.take(line)
         else:
             self._hang_up()
 
@@ -140,49 +162,31 @@ class EndpointControl:
             return
         asyncio.get_running_loop().remove_reader(sock.fileno())
         sock.close()
-        self._requests.report_loss()
+        self._requests.fail_all()
 
 
 def stop_endpoint(folder: Path) -> None:
     """Stop the endpoint in `folder`, if it runs, with all its sessions. Blocks until it has ended."""
-    with suppress(OSError), open_control_socket() as sock:
-        sock.settimeout(START_TIMEOUT_S)
-        sock.connect(address(folder, CONTROL))
+    with suppress(OSError), connect_control(folder, START_TIMEOUT_S) as sock:
         send(sock, GREETING)
         send(sock, "stop")
         while receive(sock)[0]:
             pass
 
 
+def _connect(folder: Path) -> socket.socket:
+    return connect_control(folder, START_TIMEOUT_S)
+
+
 def _connect_or_start(folder: Path) -> socket.socket:
     """Return a connection to the endpoint, after its start if it does not run. Blocks. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sock = open_control_socket()
-    try:
-        sock.settimeout(START_TIMEOUT_S)
-        with suppress(FileNotFoundError, ConnectionRefusedError):
-            sock.connect(address(folder, CONTROL))
-            return sock
-        with _locked(folder):
-            with suppress(FileNotFoundError, ConnectionRefusedError):
-                sock.connect(address(folder, CONTROL))  # another worker has just started it
-                return sock
+    with suppress(FileNotFoundError, ConnectionRefusedError):
+        return _connect(folder)
+    with lock_folder(folder) as runs_already:  # another worker may have just started it
+        if not runs_already:
             _start(folder)
-            sock.connect(address(folder, CONTROL))
-            return sock
-    except BaseException:
-        sock.close()
-        raise
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+        return _connect(folder)
 
 
 def _start(folder: Path) -> None:

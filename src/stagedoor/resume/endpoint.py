@@ -1,8 +1,8 @@
 """The endpoint's process: its sockets, the workers that judge its sessions, and tickets for connections."""
 
+import math
 import secrets
 import socket
-import struct
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,22 +24,23 @@ from stagedoor.resume.messages import (
     receive,
     send,
 )
+from stagedoor.resume.pending import TICKET_S, PendingConnections, listen
 from stagedoor.resume.session import Session
 from stagedoor.wire.ssh.preface import SshPreface
 from stagedoor.wire.target import parse_target
-from stagedoor.wire.tunnel.frames import HEAD, OPEN, TICKET_BYTES, StreamError, decode_head
+from stagedoor.wire.tunnel.frames import TICKET_BYTES
 
-TICKET_S = 10.0
-"""How long a ticket is valid, and how long a connection may take to show it."""
 ORPHAN_S = 120.0
 """How long a session may be without a worker: no gateway would end it when it is revoked."""
-MAX_PENDING = 256
-"""Connections without a ticket yet. One more closes the oldest."""
+OFFER_AFTER_S = 2.0
+"""How long a client may take to come back before its session is offered to another worker: most clients are
+awake, and bring the session along."""
+OFFER_AGAIN_S = 5.0
+"""The time after which a session that was not adopted is offered to the next worker."""
 MAX_AWAY_OF_OWNER = 64
 """Sessions of one owner without a client. One more ends the oldest."""
 TIDY_S = 0.5
 """The period of what is due by time; an ACK may be so much later than `wire.tunnel.stream.ACK_DELAY_S`."""
-_BACKLOG = 512
 _FIRST_S = 10.0
 """How long the process waits for its first worker."""
 
@@ -48,15 +49,19 @@ _FIRST_S = 10.0
 class _Worker:
     sock: socket.socket
     greeted: bool = False
+    adopts: bool = False
 
 
 @dataclass(eq=False, slots=True)
 class _Kept:
-    """A session with what decides who may return to it."""
+    """A session with what decides who may return to it, and what an adopting worker needs."""
 
     key: str
+    id: str
+    note: str
     owner: str
-    away_s: float
+    limit_s: float
+    """How long it waits for its client."""
     idle_s: float
     session: Session
     worker: _Worker | None
@@ -64,7 +69,17 @@ class _Kept:
     number: str
     """That worker's number for the client's connection."""
     orphan_since: float = 0.0
+    offer_at: float = 0.0
     attempt: int = -1
+
+    def away_s(self, now: float) -> float:
+        """Return how long its client has been away."""
+        alone = self.session.alone_since
+        return 0.0 if alone is None else now - alone
+
+    def moved(self, now: float) -> str:
+        """Return the words SENT, RECEIVED and AWAY."""
+        return f"{self.session.sent} {self.session.received} {self.away_s(now):.3f}"
 
 
 @dataclass(eq=False, slots=True)
@@ -75,31 +90,31 @@ class _Ticket:
     attempt: int
     until: float
 
-
-@dataclass(eq=False, slots=True)
-class _Pending:
-    sock: socket.socket
-    until: float
-    received: bytes = b""
+    @property
+    def is_held(self) -> bool:
+        """Return whether its worker has the session by the same number."""
+        return (self.kept.worker, self.kept.number) == (self.worker, self.number)
 
 
 class Endpoint:
-    """All sessions of a gateway's machine. `run` returns when neither a session nor a worker is left."""
+    """All sessions of a gateway's machine.
 
-    def __init__(self, folder: Path) -> None:
+    `run` returns when neither a session nor a worker is left, unless it `stays`.
+    """
+
+    def __init__(self, folder: Path, *, stays: bool = False) -> None:
         """Listen in `folder`, in place of an endpoint that has ended. Raises OSError."""
         self._poller = EventPoller()
         self._kept: dict[str, _Kept] = {}
         self._tickets: dict[bytes, _Ticket] = {}
-        self._pending: dict[int, _Pending] = {}
-        self._workers: set[_Worker] = set()
-        self._first_by = time.monotonic() + _FIRST_S
+        self._workers: list[_Worker] = []
+        self._offers = 0
+        self._first_by = math.inf if stays else time.monotonic() + _FIRST_S
         self._tidy_at = 0.0
         self._is_stopped = False
-        self._control = _listen(open_control_socket(), address(folder, CONTROL))
-        self._data = _listen(socket.socket(socket.AF_UNIX), address(folder, DATA))
+        self._control = listen(open_control_socket(), address(folder, CONTROL))
         self._poller.add(self._control.fileno(), self._accept_worker)
-        self._poller.add(self._data.fileno(), self._accept_data)
+        self._pending = PendingConnections(address(folder, DATA), self._poller, self._show)
 
     def run(self) -> None:
         """Serve until nothing is left. Blocks."""
@@ -110,7 +125,8 @@ class Endpoint:
                 self._tidy_at = now + TIDY_S
             if not self._kept and not self._workers and now >= self._first_by:
                 return
-            is_idle = not (self._kept or self._pending) and self._workers
+            is_waited_for = self._workers or self._first_by == math.inf
+            is_idle = not (self._kept or len(self._pending)) and is_waited_for
             self._poller.wait(None if is_idle else max(0.0, self._tidy_at - now))
 
     def _tidy(self, now: float) -> None:
@@ -121,23 +137,35 @@ class Endpoint:
             if wake_at is not None and now >= wake_at:
                 session.pump(now)
             alone = session.alone_since
-            if alone is not None and now - alone >= kept.away_s:
-                session.end(AWAY, f"no client came back within {kept.away_s:.0f} s", now)
+            if alone is not None and now - alone >= kept.limit_s:
+                session.end(AWAY, f"no client came back within {kept.limit_s:.0f} s", now)
             if kept.idle_s and now - session.moved_at >= kept.idle_s:
                 session.end(IDLE, f"no byte moved for {kept.idle_s:g} s", now)
             if kept.worker is None and now - kept.orphan_since >= ORPHAN_S:
                 session.end(LOST, "its gateway has ended", now)
+            elif kept.worker is None and now >= kept.offer_at:
+                self._offer(kept, now)
         for ticket_bytes, ticket in tuple(self._tickets.items()):
             if now >= ticket.until:
                 del self._tickets[ticket_bytes]
-        for pending in tuple(self._pending.values()):
-            if now >= pending.until:
-                self._drop_pending(pending)
+                if not ticket.is_held:
+                    self._tell(ticket.worker, f"moved {ticket.number}")
+        self._pending.sweep(now)
 
     def _over(self, key: str, code: int, why: str) -> None:
         kept = self._kept.pop(key)
         if kept.worker is not None:
-            self._tell(kept.worker, f"over {kept.number} {code} {why}")
+            moved = f"{kept.session.sent} {kept.session.received}"
+            self._tell(kept.worker, f"over {kept.number} {code} {moved} {why}")
+
+    def _offer(self, kept: _Kept, now: float) -> None:
+        """Offer a session without a worker to one of them, and the next time to another."""
+        adopters = [worker for worker in self._workers if worker.adopts]
+        if adopters:
+            kept.offer_at = now + OFFER_AGAIN_S
+            self._offers += 1
+            line = f"orphan {kept.id} {kept.moved(now)} {kept.note} {kept.owner}"
+            self._tell(adopters[self._offers % len(adopters)], line)
 
     # Workers.
 
@@ -146,7 +174,7 @@ class Endpoint:
             sock, _ = self._control.accept()
             sock.setblocking(False)
             worker = _Worker(sock)
-            self._workers.add(worker)
+            self._workers.append(worker)
             self._poller.add(sock.fileno(), partial(self._serve_worker, worker))
             self._tell(worker, GREETING)
 
@@ -176,7 +204,7 @@ class Endpoint:
         now = time.monotonic()
         word, _, rest = line.partition(" ")
         if word == "open":
-            number, key, away_s, idle_s, owner = rest.split(" ", 4)
+            number, key, id_, away_s, idle_s, note, owner = rest.split(" ", 6)
             self._make_room(owner, now)
             if key in self._kept or not socks:
                 self._tell(worker, f"gone {number} this session exists already")
@@ -184,7 +212,8 @@ class Endpoint:
             target = parse_target(owner.rpartition(" ")[2])
             preface = SshPreface(target) if isinstance(target, Target) else None
             session = Session(socks.pop(), self._poller, now, partial(self._over, key), preface)
-            kept = _Kept(key, owner, float(away_s), float(idle_s), session, worker, number)
+            limits = float(away_s), float(idle_s)
+            kept = _Kept(key, id_, note, owner, *limits, session, worker, number)
             self._kept[key] = kept
             self._give_ticket(worker, number, kept, 0, now)
         elif word == "back":
@@ -197,22 +226,45 @@ class Endpoint:
                 self._tell(worker, f"gone {number} a newer connection of this session exists")
             else:
                 self._give_ticket(worker, number, known, int(attempt), now)
-        elif word == "end":
-            number, _, why = rest.partition(" ")
-            for kept in tuple(self._kept.values()):
-                if kept.worker is worker and kept.number == number:
-                    kept.session.end(REMOVED, why, now)
+        elif word in ("end", "limit", "leave"):
+            self._change(worker, word, *rest.split(" ", 1))
+        elif word == "adopts":
+            worker.adopts = rest == "yes"
+        elif word == "adopt":
+            self._adopt(worker, *rest.split(" ", 1))
         elif word == "stop":
             self._is_stopped = True
         else:
             raise ValueError(word)
+
+    def _change(self, worker: _Worker, word: str, number: str, rest: str = "") -> None:
+        """Change a session that `worker` has."""
+        now = time.monotonic()
+        for kept in tuple(self._kept.values()):
+            if kept.worker is not worker or kept.number != number:
+                continue
+            if word == "end":
+                kept.session.end(REMOVED, rest, now)
+            elif word == "limit":
+                kept.limit_s = float(rest)
+            else:
+                kept.worker, kept.offer_at = None, now + OFFER_AGAIN_S
+
+    def _adopt(self, worker: _Worker, number: str, id_: str) -> None:
+        """Give a session without a worker to `worker`, unless its client has brought it to another."""
+        for kept in self._kept.values():
+            if kept.id == id_ and kept.worker is None:
+                kept.worker, kept.number = worker, number
+                self._tell(worker, f"adopted {number}")
+                return
+        self._tell(worker, f"gone {number} the session has ended, or another worker has it")
 
     def _give_ticket(
         self, worker: _Worker, number: str, kept: _Kept, attempt: int, now: float
     ) -> None:
         ticket = secrets.token_bytes(TICKET_BYTES)
         self._tickets[ticket] = _Ticket(kept, worker, number, attempt, now + TICKET_S)
-        self._tell(worker, f"ticket {number} {ticket.hex()}")
+        self._tell(worker, f"ticket {number} {ticket.hex()} {kept.id} {kept.moved(now)}")
 
     def _make_room(self, owner: str, now: float) -> None:
         alone = [
@@ -234,77 +286,34 @@ class Endpoint:
     def _lose(self, worker: _Worker) -> None:
         if worker not in self._workers:
             return
-        self._workers.discard(worker)
+        self._workers.remove(worker)
         self._poller.remove(worker.sock.fileno())
         worker.sock.close()
+        now = time.monotonic()
         for kept in self._kept.values():
             if kept.worker is worker:
-                kept.worker, kept.orphan_since = None, time.monotonic()
+                kept.worker, kept.orphan_since, kept.offer_at = None, now, now + OFFER_AFTER_S
 
     # Connections of clients, by way of a worker.
 
-    def _accept_data(self, _readable: bool, _writable: bool) -> None:
-        with suppress(OSError):  # it may have left, or there may be no descriptor left
-            sock, _ = self._data.accept()
-            sock.setblocking(False)
-            if len(self._pending) >= MAX_PENDING:
-                self._drop_pending(next(iter(self._pending.values())))
-            pending = _Pending(sock, time.monotonic() + TICKET_S)
-            self._pending[sock.fileno()] = pending
-            self._poller.add(sock.fileno(), partial(self._serve_pending, pending))
-
-    def _serve_pending(self, pending: _Pending, _readable: bool, _writable: bool) -> None:
-        size = HEAD.size + TICKET_BYTES
-        try:
-            data = pending.sock.recv(size - len(pending.received))
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        pending.received += data
-        if data and len(pending.received) < size:
-            return
-        self._take_out(pending)
-        ticket = self._ticket_in(pending.received) if data else None
-        if ticket is None or not self._connect(ticket, pending.sock):
-            pending.sock.close()
-
-    def _ticket_in(self, received: bytes) -> _Ticket | None:
-        with suppress(StreamError, struct.error):
-            if decode_head(bytearray(received))[0] == OPEN:
-                return self._tickets.pop(received[HEAD.size :], None)
-        return None
+    def _show(self, ticket_bytes: bytes, sock: socket.socket) -> bool:
+        ticket = self._tickets.pop(ticket_bytes, None)
+        return ticket is not None and self._connect(ticket, sock)
 
     def _connect(self, ticket: _Ticket, sock: socket.socket) -> bool:
         """Give a session its new connection. Return False if the session has ended or has a newer one."""
         kept, now = ticket.kept, time.monotonic()
         if self._kept.get(kept.key) is not kept:
-            self._tell(ticket.worker, f"over {ticket.number} {LOST} the session has ended")
+            self._tell(ticket.worker, f"over {ticket.number} {LOST} 0 0 the session has ended")
             return False
         if ticket.attempt <= kept.attempt:
             self._tell(ticket.worker, f"moved {ticket.number}")
             return False
-        if kept.worker is not None and kept.attempt >= 0:
+        if kept.worker is not None and not ticket.is_held:
             self._tell(kept.worker, f"moved {kept.number}")
         is_alive = ticket.worker in self._workers
         kept.worker, kept.number = ticket.worker if is_alive else None, ticket.number
-        kept.orphan_since, kept.attempt = now, ticket.attempt
+        kept.orphan_since, kept.offer_at = now, now + OFFER_AFTER_S
+        kept.attempt = ticket.attempt
         kept.session.connect(sock, now)
         return True
-
-    def _take_out(self, pending: _Pending) -> None:
-        self._pending.pop(pending.sock.fileno(), None)
-        self._poller.remove(pending.sock.fileno())
-
-    def _drop_pending(self, pending: _Pending) -> None:
-        self._take_out(pending)
-        pending.sock.close()
-
-
-def _listen(sock: socket.socket, path: str) -> socket.socket:
-    with suppress(FileNotFoundError):
-        Path(path).unlink()
-    sock.bind(path)
-    sock.listen(_BACKLOG)
-    sock.setblocking(False)
-    return sock

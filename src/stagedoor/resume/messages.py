@@ -2,28 +2,41 @@
 
     worker → endpoint                          endpoint → worker
     stagedoor-resume 1                         stagedoor-resume 1
-    open NUMBER KEY AWAY IDLE OWNER            ticket NUMBER TICKET
-    back NUMBER KEY ATTEMPT OWNER              gone NUMBER WHY
+    open NUMBER KEY SESSION AWAY IDLE NOTE OWNER
+                                               ticket NUMBER TICKET SESSION SENT RECEIVED AWAY
+    back NUMBER KEY ATTEMPT OWNER              ticket …, or gone NUMBER WHY
     end NUMBER WHY                             moved NUMBER
-                                               over NUMBER CODE WHY
-
+                                               over NUMBER CODE SENT RECEIVED WHY
+    adopts yes|no                              orphan SESSION SENT RECEIVED AWAY NOTE OWNER
+    adopt NUMBER SESSION                       adopted NUMBER, or gone NUMBER WHY
+    limit NUMBER AWAY
+    leave NUMBER
     stop
 
-NUMBER identifies a request of the worker, and the client's connection for which it was made. With `open`
-comes the descriptor of the connection to the sshd (SCM_RIGHTS). AWAY is how long the session
-waits for a client, and IDLE how long it may move no byte (0: for ever), in seconds. OWNER is who may
+NUMBER identifies a request of the worker, and from then on this worker's hold on the session. With `open`
+comes the descriptor of the connection to the sshd (SCM_RIGHTS). SESSION is the audit's id. AWAY is how long
+the session waits for a client, or how long its client has been away, and IDLE how long it may move no byte
+(0: for ever), in seconds. SENT and RECEIVED are the bytes that the sshd has got and given. OWNER is who may
 return to the session, the user's name and the target's host name (`alice app01.ssh`); it and WHY are the rest
-of the line.
-`moved`: a newer connection of the client has taken its place. `over`: the session has ended; CODE and WHY are
-those of END. `stop` ends the endpoint, with all sessions.
+of the line. NOTE is one word that only workers read: what they need to adopt the session.
+
+`moved`: another connection or worker has taken its place. `over`: the session has ended; CODE and WHY are
+those of END. `orphan`: this session's worker has ended, and its client is away; it is offered to the workers
+that adopt, one after the other. `limit` changes how long the session waits for its client. `leave`: it is an
+orphan again. `stop` ends the endpoint, with all sessions.
 """
 
+import fcntl
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 GREETING = "stagedoor-resume 1"
 """The version of these messages. Both sides send it first, and hang up on another."""
 MAX_PACKET_BYTES = 4096
+MAX_NOTE_CHARS = 2048
 CONTROL, DATA, LOCK = "control", "data", "lock"
 """The names of the sockets and of the lock, in the endpoint's folder."""
 
@@ -32,7 +45,7 @@ CLOSED, LOST, REMOVED, AWAY, IDLE = range(5)
 
 
 def open_control_socket() -> socket.socket:
-    """Return a new socket for messages. Raises OSError where there is none of that kind (macOS)."""
+    """Return a new socket for messages. Raises OSError where there are none of that kind (macOS)."""
     return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
@@ -50,3 +63,30 @@ def receive(sock: socket.socket) -> tuple[str, list[int]]:
 def address(folder: Path, name: str) -> str:
     """Return the address of a socket in the folder."""
     return str(folder / name)
+
+
+def connect_control(folder: Path, timeout_s: float) -> socket.socket:
+    """Return a connection to the endpoint. Blocks for an instant. Raises OSError if it does not run."""
+    sock = open_control_socket()
+    try:
+        sock.settimeout(timeout_s)
+        sock.connect(address(folder, CONTROL))
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[bool]:
+    """Let no other endpoint start in the block; yield whether one runs already. Blocks. Raises OSError."""
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        runs_already = False
+        with suppress(FileNotFoundError, ConnectionRefusedError):
+            connect_control(folder, 1.0).close()
+            runs_already = True
+        yield runs_already
+    finally:
+        os.close(fd)

@@ -1,4 +1,4 @@
-"""What a worker asks of one endpoint, and what that says: the messages of `messages`, over any connection."""
+"""A worker's requests to one endpoint, and its answers: the messages of `messages`, over any connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,46 +7,87 @@ from itertools import count
 from typing import Protocol
 
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.session import Counts, RunningSession
 from stagedoor.relay.ports import Stream
-from stagedoor.resume.messages import LOST
+from stagedoor.resume.messages import LOST, MAX_NOTE_CHARS
 from stagedoor.wire.oneline import one_line
-from stagedoor.wire.tunnel.frames import MAX_END_BYTES, TICKET_BYTES
+from stagedoor.wire.tunnel.frames import MAX_END_BYTES, MAX_NUMBER, TICKET_BYTES
 
 ANSWER_TIMEOUT_S = 5.0
 _ENDED = "the endpoint of resumable tunnels has ended"
 
 
 class Watcher(Protocol):
-    """A worker's session, which hears how its connection to the endpoint ends. Called in the event loop."""
+    """A worker's hold on a session, which hears how it ends. Called in the event loop."""
 
     def moved(self) -> None:
-        """Record that the client has come back over another connection."""
+        """Record that another connection or worker has the session now."""
         ...
 
-    def over(self, code: int, why: str) -> None:
-        """Record that the tunnel has ended."""
+    def over(self, code: int, why: str, counts: Counts | None) -> None:
+        """Record that the session has ended. `counts` are its bytes, None if the endpoint has ended too."""
         ...
 
 
 class Control(Protocol):
-    """A worker's connection to an endpoint, for the sessions that it has entered there."""
+    """A worker's connection to an endpoint, for the sessions that it has there."""
+
+    async def connect_data(self, ticket: bytes) -> Stream:
+        """Return a connection to the session of a ticket. Raises OSError."""
+        ...
 
     def end(self, number: int, why: str) -> None:
         """End a session, with the reason for its client."""
         ...
 
+    def set_limit(self, number: int, away_s: float) -> None:
+        """Change how long a session waits for its client."""
+        ...
+
     def forget(self, number: int) -> None:
-        """Hear no more of a connection."""
+        """Hear no more of a session."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointTunnel:
-    """A tunnel that an endpoint keeps: its control, its connection's number there, and a stream to it."""
+class Ticket:
+    """The right to one connection to a session: the worker's number of it there, and the session so far.
+
+    `stream` is that connection, if it was made to see that it can be.
+    """
 
     control: Control
     number: int
-    stream: Stream
+    earlier: RunningSession
+    secret: bytes = field(repr=False)
+    stream: Stream | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """A session for an endpoint: its id, who may return to it, what an adopting worker needs, and the limit.
+
+    `away_s` is how long it waits for its client; `note` and `owner` are as in `messages`.
+    """
+
+    id: str
+    owner: str
+    note: str
+    away_s: float
+
+    def make_words(self, key: str, idle_s: float | None) -> str:
+        """Return the words of `open` after NUMBER. A note that is too long is left out."""
+        note = self.note if len(self.note) <= MAX_NOTE_CHARS else "-"
+        return f"{key} {self.id} {self.away_s:g} {idle_s or 0:g} {note} {self.owner}"
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A session whose worker has ended and whose client is away. `note` and `owner` are as in `messages`."""
+
+    earlier: RunningSession
+    note: str
+    owner: str
 
 
 @dataclass(eq=False, slots=True)
@@ -58,9 +99,15 @@ class _Request:
 
 
 class Requests:
-    """The requests of a worker on one connection to an endpoint. Belongs to one event loop."""
+    """The requests of a worker on one connection to an endpoint. Belongs to one event loop.
 
-    def __init__(self) -> None:
+    `is_own` says that the endpoint is the gateway's, and its counts of bytes are true; in a shell they are
+    what its developer wants them to be.
+    """
+
+    def __init__(self, *, is_own: bool = False) -> None:
+        self.is_own = is_own
+        self.on_orphan: Callable[[Orphan], None] | None = None
         self._numbers = count(1)
         self._requests: dict[int, _Request] = {}
 
@@ -72,58 +119,90 @@ class Requests:
 
     async def ask(
         self, send: Callable[[str], None], word: str, what: str, watcher: Watcher
-    ) -> tuple[int, bytes] | Denial:
-        """Ask to open a session (`open`), or to return to one (`back`).
+    ) -> tuple[int, str]:
+        """Send a request, and return its number and the answer. After `gone` the number is forgotten.
 
-        Return the number of the session's connection, and its ticket. The denial says that there is no such
-        session. Raises OSError if the endpoint does not answer.
+        Raises OSError if the endpoint does not answer.
         """
         number = next(self._numbers)
         request = self._requests[number] = _Request(watcher)
         try:
             send(f"{word} {number} {what}")
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                kind, _, rest = (await request.answer).partition(" ")
-            if kind == "ticket":
-                ticket = bytes.fromhex(rest)
-                if len(ticket) == TICKET_BYTES:
-                    return number, ticket
-            self.forget(number)
-            return Denial(Reason.SESSION_OVER, one_line(rest, MAX_END_BYTES))
+                answer = await request.answer
         except BaseException:
             self.forget(number)
             raise
+        if answer.startswith("gone"):
+            self.forget(number)
+        return number, answer
 
     def forget(self, number: int) -> None:
-        """Hear no more of a connection."""
+        """Hear no more of a session."""
         self._requests.pop(number, None)
 
-    def heard(self, line: str) -> None:
-        """Take a message of the endpoint. Raises ValueError for none."""
+    def take(self, line: str) -> None:
+        """Take a message of the endpoint. Raises ValueError if it is none."""
         word, _, rest = line.partition(" ")
+        if word == "orphan" and self.is_own:
+            session, sent, received, away_s, note, owner = rest.split(" ", 5)
+            earlier = RunningSession(
+                session, _read_counts(sent, received), float(away_s), is_adopted=True
+            )
+            if self.on_orphan is not None:
+                self.on_orphan(Orphan(earlier, note, owner))
+            return
         digits, _, rest = rest.partition(" ")
         number = int(digits)
         request = self._requests.get(number)
         if request is None:
             return
-        if word in ("ticket", "gone"):
+        if word in ("ticket", "adopted", "gone"):
             if not request.answer.done():
                 request.answer.set_result(f"{word} {rest}")
-        elif word == "moved":
-            self.forget(number)
+            return
+        self.forget(number)
+        if word == "moved":
             request.watcher.moved()
         elif word == "over":
-            code, _, why = rest.partition(" ")
-            self.forget(number)
-            request.watcher.over(int(code), one_line(why, MAX_END_BYTES))
+            code, sent, received, why = rest.split(" ", 3)
+            counts = _read_counts(sent, received)
+            why = one_line(why, MAX_END_BYTES)
+            request.watcher.over(int(code), why, counts if self.is_own else None)
         else:
             raise ValueError(word)
 
-    def report_loss(self) -> None:
-        """Notify all watchers that the connection is lost."""
+    def fail_all(self) -> None:
+        """Notify all watchers that the endpoint is lost."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             if request.answer.done():
-                request.watcher.over(LOST, _ENDED)
+                request.watcher.over(LOST, _ENDED, None)
             else:
                 request.answer.set_exception(ConnectionResetError(_ENDED))
+
+
+def _read_counts(sent: str, received: str) -> Counts:
+    counts = Counts(int(sent), int(received))
+    if not (0 <= counts.sent <= MAX_NUMBER and 0 <= counts.received <= MAX_NUMBER):
+        raise ValueError("no count of bytes")
+    return counts
+
+
+def read_ticket(control: Control, number: int, answer: str, *, is_own: bool) -> Ticket | Denial:
+    """Return the ticket in an answer. Raises ValueError if it is neither `ticket` nor `gone`.
+
+    `is_own` is as in `Requests`.
+    """
+    kind, _, rest = answer.partition(" ")
+    if kind == "gone":
+        return Denial(Reason.SESSION_OVER, one_line(rest, MAX_END_BYTES))
+    secret, session, sent, received, away_s = rest.split(" ")
+    if kind != "ticket" or len(secret) != 2 * TICKET_BYTES:
+        raise ValueError("no ticket")
+    counts = _read_counts(sent, received)
+    away = float(away_s)
+    if not 0 <= away <= MAX_NUMBER:
+        raise ValueError("no time")
+    earlier = RunningSession(session, counts if is_own else None, away)
+    return Ticket(control, number, earlier, bytes.fromhex(secret))

@@ -85,11 +85,15 @@ class Worker:
         refreshing = asyncio.create_task(self._gateway.ask_providers())
         watching = asyncio.create_task(self._gateway.run_watch.run())
         self._sockets.open(self._gateway.listener, self._gateway.ssh, self._gateway.web)
+        if self._gateway.listener.adopter is not None:
+            self._gateway.listener.adopter.start()
         send(Up())
         try:
             while self._drain is None and not self._close:
                 await self._wait()
             self._sockets.stop_accepting()
+            if self._gateway.listener.adopter is not None:
+                self._gateway.listener.adopter.stop()
             send(DrainReport(self._open_count()))
             if self._drain is not None and self._gateway.ssh is not None:
                 self._gateway.ssh.drain(self._drain.timeout_s)
@@ -200,6 +204,8 @@ class Worker:
             try:
                 self._gateway.tally.observe(LAG, late_s)
                 self._gateway.registry.expire()
+                if self._gateway.listener.adopter is not None:
+                    await self._gateway.listener.adopter.join()
                 with suppress(OSError):  # the gateway logs it, and the next tick tries again
                     await asyncio.to_thread(self._gateway.renew_keys)
                 with suppress(StoreError):  # then the ledger refuses logins

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from stagedoor.model.denial import Denial
 from stagedoor.model.grant import Grant
-from stagedoor.model.session import End, Ended, Opened
+from stagedoor.model.session import Counts, End, Ended, Opened
 from stagedoor.relay.ports import Stream
 from stagedoor.session.ports import Link, SessionOwner
 
@@ -77,6 +77,10 @@ class Entered:
     def __call__(self, ended: Ended) -> None:
         """Do as `leave` does. A tunnel keeps the session itself: its bound method would be 64 bytes more."""
         self.leave(ended)
+
+    def release(self, counts: Counts) -> None:
+        """Leave the session to another connection or process, in which it goes on. `counts` are its bytes."""
+        self._owner.release(self.opened, counts)
 
     def give_up(self, why: str) -> None:
         """End a session that was opened but cannot be carried, because of `why`."""

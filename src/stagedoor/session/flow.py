@@ -17,7 +17,16 @@ from stagedoor.model.denial import UNREAD, Denial, Reason
 from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal, find_target
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
-from stagedoor.model.session import AccessMethod, End, Ended, Opened, Origin, Ready
+from stagedoor.model.session import (
+    AccessMethod,
+    Counts,
+    End,
+    Ended,
+    Opened,
+    Origin,
+    Ready,
+    RunningSession,
+)
 from stagedoor.model.shell import Progress, Shell, ShellState, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -25,7 +34,7 @@ from stagedoor.session import step_up
 from stagedoor.session.access_request import ACCESS_WAIT_S, AccessWait, AskReason
 from stagedoor.session.attempt import OPENED, LoginAttempt, OnTrace
 from stagedoor.session.entered import Entered, never_carried
-from stagedoor.session.line import Line, denied_line, ended_line
+from stagedoor.session.line import Line, denied_line, ended_line, make_resumed_line
 from stagedoor.session.ports import (
     AccessRequests,
     Authenticator,
@@ -45,6 +54,9 @@ from stagedoor.wire.target import parse_target
 FIRST_STEP = StartStep("asked for")
 _BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
 """The refusals that a change of the policy can lift."""
+NOT_NOW = (Reason.AUDIT_UNAVAILABLE, Reason.SESSION_OVER)
+"""The denials of `Flow.adopt` that say nothing about the session: the store cannot be read or written, or
+the session was opened by another version, or with another store."""
 _Proof = TypeVar("_Proof")
 _Wanted = TypeVar("_Wanted", Grant, Target)
 
@@ -246,11 +258,12 @@ class Flow:
         *,
         waits: bool = False,
         ask_reason: AskReason | None = None,
-        reach: SessionConnector | None = None,
+        keeper: SessionConnector | None = None,
     ) -> Entered | Denial:
         """Enter by a protocol that has name and credential in one request (CONNECT). See `enter`.
 
-        `reach` takes the place of the connection to the shell.
+        `keeper` takes the place of the connection to the shell, and may know the session to which the client
+        comes back.
         """
         target = parse_target(host, port)
         if isinstance(target, Denial):
@@ -263,7 +276,13 @@ class Flow:
                 attempt.outcome = identity.reason
                 return self.deny(identity, attempt.origin, target=target)
             return await self._enter(
-                identity, target, attempt, progress, waits=waits, ask_reason=ask_reason, reach=reach
+                identity,
+                target,
+                attempt,
+                progress,
+                waits=waits,
+                ask_reason=ask_reason,
+                keeper=keeper,
             )
 
     async def enter(
@@ -313,7 +332,7 @@ class Flow:
         needs: Permission | None = None,
         waits: bool = False,
         ask_reason: AskReason | None = None,
-        reach: SessionConnector | None = None,
+        keeper: SessionConnector | None = None,
     ) -> Entered | Denial:
         attempt.identity, origin = identity.name, attempt.origin
         attempt.begin("authorise")
@@ -341,12 +360,17 @@ class Flow:
         if isinstance(ready, Denial):
             return self._refuse(ready, attempt, identity, grant.target)
         attempt.begin("audit")
-        opened = await self.ledger.open(ready, origin.way, origin.source)
+        earlier = None if keeper is None else await keeper.find(ready)
+        if isinstance(earlier, Denial):
+            return self._refuse(earlier, attempt, identity, grant.target)
+        opened = await self.ledger.open(ready, origin.way, origin.source, earlier)
         if isinstance(opened, Denial):
             return self._refuse(opened, attempt, identity, grant.target)
         attempt.session = opened.id
+        if earlier is not None:
+            self.write_line(make_resumed_line(opened, earlier))
         attempt.begin("connect")
-        entered = await self._connect(opened, needs, reach)
+        entered = await self._connect(opened, needs, keeper)
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
 
@@ -369,6 +393,33 @@ class Flow:
         self.write_line(denied_line(denial, origin, name, target))
         return denial
 
+    async def adopt(
+        self, kept: str, target: Target, origin: Origin, earlier: RunningSession
+    ) -> Opened | Denial:
+        """Take over a session whose client is away, and whose worker has ended. Then `attach` its link.
+
+        `kept` is its identity (`authn.kept`). A denial with a reason of `NOT_NOW` says that this process
+        cannot judge the session now; any other is recorded, and ends the session.
+        """
+        identity = self.authenticator.restore(kept)
+        grant = (
+            identity
+            if isinstance(identity, Denial)
+            else self.authoriser.authorise(identity, target)
+        )
+        if isinstance(grant, Denial):
+            return grant if grant.reason in NOT_NOW else self.deny(grant, origin, target=target)
+        shell = await self.shells.resolve(target)
+        if shell is None:
+            gone = Denial(Reason.SHELL_UNAVAILABLE, f"the shell {target.shell_name} does not run")
+            return self.deny(gone, origin, grant.identity, target)
+        opened = await self.ledger.open(Ready(grant, shell), origin.way, origin.source, earlier)
+        if isinstance(opened, Opened):
+            self.shells.touch(target)
+            self.registry.register(opened)
+            self.write_line(make_resumed_line(opened, earlier))
+        return opened
+
     # For `Entered` (`ports.SessionOwner`).
 
     def attach(self, opened: Opened, link: Link) -> None:
@@ -384,6 +435,12 @@ class Flow:
         finally:
             # Last: a gateway that stops waits until no session is left, and then closes the audit.
             self.registry.unregister(opened)
+
+    def release(self, opened: Opened, counts: Counts) -> None:
+        """Leave a session to another connection or process, in which it goes on. Any thread."""
+        self.ledger.release(opened, counts)
+        self.shells.release(opened.ready.grant.target)
+        self.registry.unregister(opened)
 
     async def _ensure(self, grant: Grant, progress: Progress, trace_id: str) -> Ready | Denial:
         """Start the shell if it does not run, then check that the grant still holds."""
@@ -445,14 +502,14 @@ class Flow:
         return await self._ensure(grant, progress, trace_id)
 
     async def _connect(
-        self, opened: Opened, needs: Permission | None, reach: SessionConnector | None
+        self, opened: Opened, needs: Permission | None, keeper: SessionConnector | None
     ) -> Entered | Denial:
         """Connect a session that is open in the audit. If that fails, end it there."""
         self.shells.touch(opened.ready.grant.target)
         self.registry.register(opened, needs)
         try:
             dial = self.connector.connect
-            stream = await (dial(opened) if reach is None else reach(opened, dial))
+            stream = await (dial(opened) if keeper is None else keeper.reach(opened, dial))
         except BaseException as error:
             self.leave(opened, never_carried(error))
             raise

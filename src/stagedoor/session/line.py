@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from stagedoor.model.denial import Denial
-from stagedoor.model.session import Ended, Opened, Origin
+from stagedoor.model.session import Ended, Opened, Origin, RunningSession
 from stagedoor.model.target import Target
 
 Line = Mapping[str, str | int | float | None]
@@ -29,6 +29,25 @@ def ended_line(opened: Opened, ended: Ended, now: float) -> Line:
         "received": ended.counts.received,
         "duration_s": round(now - opened.at, 3),
         "detail": ended.detail or None,
+    }
+
+
+def make_resumed_line(opened: Opened, earlier: RunningSession) -> Line:
+    """Return the line for a session that goes on, because its client came back or a worker adopted it."""
+    grant = opened.ready.grant
+    return {
+        "event": "session",
+        "outcome": "adopted" if earlier.is_adopted else "resumed",
+        "session": opened.id,
+        "trace": opened.ready.trace_id or None,
+        "way": opened.way.value,
+        "identity": grant.identity.name,
+        "method": grant.identity.method.value,
+        "credential": grant.identity.credential_id,
+        "target": grant.target.host_name,
+        "source": str(opened.source),
+        "grant": grant.rule_id,
+        "away_s": round(earlier.away_s, 3),
     }
 
 

@@ -12,7 +12,16 @@ from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
 from stagedoor.model.permission import Permission
 from stagedoor.model.run import Run, RunEnd, RunLog, RunOrder
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Origin, Ready
+from stagedoor.model.session import (
+    AccessMethod,
+    Counts,
+    End,
+    Ended,
+    Opened,
+    Origin,
+    Ready,
+    RunningSession,
+)
 from stagedoor.model.shell import Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -30,6 +39,10 @@ class Authenticator(Protocol):
 
     def present_now(self, identity: Identity) -> Identity:
         """Return `identity` as present now, because its credential has just proved that."""
+        ...
+
+    def restore(self, kept: str) -> Identity | Denial:
+        """Return the identity of a session that was kept without its worker."""
         ...
 
     def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
@@ -131,10 +144,16 @@ class PolicyReader(Protocol):
 
 
 class Ledger(Protocol):
-    """The audit stage. `close` and `deny` may be called from any thread and never block."""
+    """The audit stage. All but `open` may be called from any thread and never block."""
 
-    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
-        """Open a session in the audit, durable when this returns."""
+    async def open(
+        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+    ) -> Opened | Denial:
+        """Open a session in the audit, durable when this returns; or let an earlier one go on there."""
+        ...
+
+    def release(self, opened: Opened, counts: Counts) -> None:
+        """Record that a session goes on over another connection or in another process."""
         ...
 
     def close_session(self, opened: Opened, ended: Ended) -> None:
@@ -167,9 +186,13 @@ class Connector(Protocol):
 
 
 class SessionConnector(Protocol):
-    """A way to reach a session's shell other than a connection to it."""
+    """A keeper of sessions whose client may be away: it takes the place of the connection to the shell."""
 
-    async def __call__(
+    async def find(self, ready: Ready) -> RunningSession | Denial | None:
+        """Return the session to which the client comes back; None if it opens one."""
+        ...
+
+    async def reach(
         self, opened: Opened, dial: Callable[[Opened], Awaitable[Stream | Denial]]
     ) -> Stream | Denial:
         """Return a stream to the shell, or why there is none. `dial` connects to the shell."""
@@ -224,7 +247,7 @@ class Link(Protocol):
         ...
 
     def change_grant(self, grant: Grant) -> None:
-        """Go on by `grant`, whose permissions or end differ from the earlier ones."""
+        """Go on by `grant`, whose permissions, end or limits differ from the earlier ones."""
         ...
 
     def close_session(self, end: End, detail: str = "") -> None:
@@ -240,7 +263,11 @@ class SessionOwner(Protocol):
         ...
 
     def leave(self, opened: Opened, ended: Ended) -> None:
-        """End the session in the audit. Called exactly once."""
+        """End the session in the audit. Called exactly once, unless `release` is."""
+        ...
+
+    def release(self, opened: Opened, counts: Counts) -> None:
+        """Leave the session to another connection or process."""
         ...
 
 

@@ -17,6 +17,7 @@ Judge = Callable[[Grant], Grant | Denial]
 
 @dataclass(slots=True)
 class _Entry:
+    opened: Opened
     grant: Grant
     """The grant that covers the session now: at first the one that opened it."""
     needs: Permission | None
@@ -52,16 +53,22 @@ class Registry:
         return tuple(self._entries)
 
     def register(self, opened: Opened, needs: Permission | None = None) -> None:
-        """Add a session, which ends when `needs` is not permitted any more."""
+        """Add a session, which ends when `needs` is not permitted any more.
+
+        A session that goes on over another connection takes the place of the earlier one.
+        """
         with self._lock:
-            self._entries[opened.id] = _Entry(opened.ready.grant, needs)
+            entry = _Entry(opened, opened.ready.grant, needs)
+            reported = self._entries.get(opened.id, opened.before)  # here, or in another process
+            entry.sent, entry.received = reported.sent, reported.received
+            self._entries[opened.id] = entry
             self._track_expiry(opened.id, opened.ready.grant)
 
     def attach(self, opened: Opened, link: Link) -> None:
         """Add the link of a session whose relay now runs. If the session must end, close the link."""
         with self._lock:
             entry = self._entries.get(opened.id)
-            if entry is None:
+            if entry is None or entry.opened is not opened:
                 return
             reviewed = self._judge_again(opened.id, entry)
             entry.link = link
@@ -72,10 +79,12 @@ class Registry:
             link.close_session(*due)
 
     def unregister(self, opened: Opened) -> None:
-        """Remove a session that has ended."""
+        """Remove a session that has ended, unless it goes on over another connection."""
         with self._lock:
-            self._entries.pop(opened.id, None)
-            self._expiring.discard(opened.id)
+            entry = self._entries.get(opened.id)
+            if entry is not None and entry.opened is opened:
+                del self._entries[opened.id]
+                self._expiring.discard(opened.id)
 
     def close_session(self, session_id: str, end: End, detail: str) -> bool:
         """Ask one session to end. Return False if it is not in this process."""
@@ -120,8 +129,7 @@ class Registry:
     def _judge_again(self, session_id: str, entry: _Entry) -> Removal | None:
         """Judge a session by the current policy. Return its removal, or None if it may stay.
 
-        If it may stay, keep the new grant, and pass it to the link if its permissions or its end differ. Call
-        this under the lock.
+        If it may stay, keep the new grant, and pass it to the link if it differs. Call this under the lock.
         """
         before = entry.grant
         decision = needed(entry.needs, self._judge(before))
@@ -166,4 +174,8 @@ class Registry:
 
 def _differs(grant: Grant, before: Grant) -> bool:
     """Return whether a session has to know of a new grant."""
-    return (grant.permissions, grant.expires_at) != (before.permissions, before.expires_at)
+    return (grant.permissions, grant.expires_at, grant.resume_s) != (
+        before.permissions,
+        before.expires_at,
+        before.resume_s,
+    )

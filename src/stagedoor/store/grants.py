@@ -6,7 +6,7 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from stagedoor.model.errors import ConflictError, NotFoundError
 from stagedoor.model.grant import GrantRule
-from stagedoor.model.permission import Permission, Permissions, from_words, to_words
+from stagedoor.model.permission import Permission, from_words, to_words
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.people import require_user
@@ -60,6 +60,7 @@ def add_grant(
             expires_at=rule.expires_at,
             created_at=at,
             permissions=to_words(rule.permissions),
+            resume_s=rule.resume_s,
         )
         .returning(grants.c.id)
     )
@@ -71,6 +72,7 @@ def add_grant(
 def _only_lasts_longer(rule: GrantRule, before: GrantRule) -> bool:
     return (
         rule.permissions == before.permissions
+        and rule.resume_s == before.resume_s
         and before.expires_at is not None
         and (rule.expires_at is None or rule.expires_at > before.expires_at)
     )
@@ -84,14 +86,16 @@ def find_grant(transaction: Transaction, grant_id: int) -> GrantRule:
     return grant_of(row)
 
 
-def set_permissions(transaction: Transaction, grant_id: int, permissions: Permissions) -> None:
-    """Replace a grant's permissions, except the one to enter. Raises NotFoundError."""
-    before = find_grant(transaction, grant_id)
-    assert (Permission.ENTER in before.permissions) == (Permission.ENTER in permissions)
+def update_grant(transaction: Transaction, rule: GrantRule) -> None:
+    """Replace a grant's permissions, except the one to enter, and its limit. Raises NotFoundError."""
+    before = find_grant(transaction, rule.id)
+    assert (Permission.ENTER in before.permissions) == (Permission.ENTER in rule.permissions)
     transaction.execute(
-        update(grants).where(grants.c.id == grant_id).values(permissions=to_words(permissions))
+        update(grants)
+        .where(grants.c.id == rule.id)
+        .values(permissions=to_words(rule.permissions), resume_s=rule.resume_s)
     )
-    touch(transaction, Part.GRANTS, [grant_id])
+    touch(transaction, Part.GRANTS, [rule.id])
 
 
 def remove_grant(transaction: Transaction, grant_id: int) -> GrantRule:
@@ -114,6 +118,7 @@ def grant_of(row: Row[Any]) -> GrantRule:
         row.environment_pattern,
         row.expires_at,
         from_words(row.permissions),
+        resume_s=row.resume_s,
     )
 
 

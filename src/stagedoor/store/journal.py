@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 from sqlalchemy import (
+    BindParameter,
     ClauseElement,
     ColumnElement,
     Dialect,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     or_,
     select,
     update,
@@ -63,7 +65,12 @@ _THIS = sessions.c.id == bindparam("session", type_=sessions.c.id.type)
 # inline: the number that an event gets is not read back.
 _INSERT_EVENT = insert(audit_events).values({name: bindparam(name) for name in _COLUMNS}).inline()
 _INSERT_OPENED = _if_session(_THIS, is_present=False)
-_INSERT_CLOSED = _if_session(_THIS, sessions.c.closed_at.is_(None), is_present=True)
+_IS_OPEN = and_(_THIS, sessions.c.closed_at.is_(None))
+_IS_OWN = and_(
+    _IS_OPEN, sessions.c.instance == bindparam("instance", type_=sessions.c.instance.type)
+)
+_INSERT_CLOSED = _if_session(_IS_OPEN, is_present=True)
+_INSERT_OWN_CLOSED = _if_session(_IS_OWN, is_present=True)
 _INSERT_SESSION = insert(sessions).from_select(
     ("id", "opened_at", "identity", "target", "source", "way", "instance", "sent", "received"),
     select(
@@ -75,17 +82,25 @@ _INSERT_SESSION = insert(sessions).from_select(
         literal_column("0"),
     ).where(~exists(sessions.c.id).where(_THIS)),
 )
-_CLOSE_SESSION = (
+_CLOSED: dict[str, BindParameter[Any]] = {
+    "closed_at": bindparam("at"),
+    "end": bindparam("reason"),
+    "sent": bindparam("sent"),
+    "received": bindparam("received"),
+    "last_active_at": bindparam("at"),
+}
+_CLOSE_SESSION = update(sessions).where(_IS_OPEN).values(_CLOSED)
+_CLOSE_OWN_SESSION = update(sessions).where(_IS_OWN).values(_CLOSED)
+_GO_ON = (
     update(sessions)
-    .where(and_(_THIS, sessions.c.closed_at.is_(None)))
+    .where(_THIS)
     .values(
-        closed_at=bindparam("at"),
-        end=bindparam("reason"),
-        sent=bindparam("sent"),
-        received=bindparam("received"),
-        last_active_at=bindparam("at"),
+        instance=bindparam("instance"), source=bindparam("source"), closed_at=null(), end=null()
     )
 )
+_GOES_ON = (EventKind.SESSION_FOUND, EventKind.SESSION_RESUMED)
+"""The events with which a session becomes that of the process which writes them, open again if it was
+closed."""
 
 
 class StoreJournal:
@@ -93,7 +108,8 @@ class StoreJournal:
 
     A session is opened once and closed once, whatever is appended: a second `session.opened` or
     `session.closed`, or a `session.closed` of a session that was never opened, is ignored. So an append
-    whose outcome is unknown may be repeated, and a session that was perhaps not opened may be closed.
+    whose outcome is unknown may be repeated, and a session that was perhaps not opened may be closed. So is
+    a `session.closed` of a session that another process has taken over meanwhile.
     """
 
     def __init__(self, database: Database) -> None:
@@ -101,7 +117,18 @@ class StoreJournal:
 
     def append(self, events: Sequence[Event]) -> None:
         """Write all events or none. When this returns they survive a power cut. Raises StoreError."""
-        self._database.write_rows(_statements(events, self._database.dialect))
+        self._database.write_rows(_statements(events, self._database.dialect, only_own=True))
+
+    def find_session(self, session: str) -> tuple[str, str, float, int, int] | None:
+        """Return a session's identity, target, opening time and bytes, or None.
+
+        The bytes are `sent` and `received`. Blocks. Raises StoreError.
+        """
+        with self._database.read() as transaction:
+            row = transaction.execute(select(sessions).where(sessions.c.id == session)).first()
+        if row is None:
+            return None
+        return row.identity, row.target, row.opened_at, row.sent, row.received
 
 
 def append(transaction: Transaction, events: Iterable[Event]) -> None:
@@ -110,10 +137,13 @@ def append(transaction: Transaction, events: Iterable[Event]) -> None:
         transaction.exec_driver_sql(sql, rows)
 
 
-def _statements(events: Iterable[Event], dialect: Dialect) -> Iterator[tuple[str, list[_Row]]]:
+def _statements(
+    events: Iterable[Event], dialect: Dialect, *, only_own: bool = False
+) -> Iterator[tuple[str, list[_Row]]]:
     """Yield the SQL statements with their rows, in order.
 
-    They go directly to the driver: no column here needs a conversion.
+    With `only_own`, a session is closed only by the process that has it. They go directly to the driver: no
+    column here needs a conversion.
     """
     for kind, run in groupby(events, key=lambda event: event.kind):
         if kind is EventKind.SESSION_OPENED:
@@ -129,10 +159,13 @@ def _statements(events: Iterable[Event], dialect: Dialect) -> Iterator[tuple[str
                 row["received"] = event.fields.get("received") or 0
                 rows.append(row)
             rows.reverse()
-            yield _compiled(_INSERT_CLOSED, rows, dialect)
-            yield _compiled(_CLOSE_SESSION, rows, dialect)
+            yield _compiled(_INSERT_OWN_CLOSED if only_own else _INSERT_CLOSED, rows, dialect)
+            yield _compiled(_CLOSE_OWN_SESSION if only_own else _CLOSE_SESSION, rows, dialect)
         else:
-            yield _compiled(_INSERT_EVENT, [_row(event) for event in run], dialect)
+            rows = [_row(event) for event in run]
+            yield _compiled(_INSERT_EVENT, rows, dialect)
+            if kind in _GOES_ON:
+                yield _compiled(_GO_ON, rows, dialect)
 
 
 def _compiled(

@@ -63,7 +63,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 16
+SCHEMA_VERSION = 17
 
 meta = Table(
     "meta",
@@ -153,9 +153,11 @@ grants = Table(
     Column("expires_at", Float),
     Column("created_at", Float, nullable=False),
     Column("permissions", Text, nullable=False, server_default="enter files"),
+    Column("resume_s", Float),
     sqlite_autoincrement=True,  # the audit names a removed grant's number, so it is never reused
 )
-"""The grants. `permissions` are words as in `model.permission`, since version 7."""
+"""The grants. `permissions` are words as in `model.permission`, since version 7; `resume_s`, how long a
+session waits for its client, since version 17: older programs let it wait for `tunnel.resume_s`."""
 
 sessions = Table(
     "sessions",

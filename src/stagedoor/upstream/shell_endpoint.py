@@ -10,18 +10,19 @@ docs/decisions/0043-resumable-tunnels.md has the reasons.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import asyncssh
 
 from stagedoor.model.denial import Denial, Reason
-from stagedoor.model.session import Opened
+from stagedoor.model.session import Opened, Ready
 from stagedoor.model.shell import Shell
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import GREETING
-from stagedoor.resume.requests import EndpointTunnel, Requests, Watcher
+from stagedoor.resume.requests import Requests, SessionRequest, Ticket, Watcher, read_ticket
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.wire.oneline import one_line
 from stagedoor.wire.tunnel.frames import MAX_END_BYTES, OPEN, encode
@@ -36,7 +37,7 @@ LINGER_S = 120.0
 """How long a login stays without a tunnel: ssh, scp and git often follow each other."""
 MAX_LINE_BYTES = 4096
 
-Dial = Callable[[Opened], Awaitable[Stream | Denial]]
+Dial = Callable[[Ready], Awaitable[Stream | Denial]]
 _Place = tuple[str, int, str]
 """A shell's address and port, and the owner of its tunnels."""
 
@@ -44,12 +45,16 @@ _Place = tuple[str, int, str]
 class ShellControl(asyncssh.SSHClientSession[bytes]):
     """The connection to the private socket of a shell's endpoint. `on_end` is called once it is lost.
 
-    The shell is hostile: whatever is no message, or does not end, ends the connection.
+    `dial_data` connects to the endpoint's port. The shell is hostile: whatever is no message, or does not
+    end, ends the connection.
     """
 
-    def __init__(self, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, on_end: Callable[[], None], dial_data: Callable[[], Awaitable[Stream | Denial]]
+    ) -> None:
         self.requests = Requests()
         self._on_end = on_end
+        self._dial_data = dial_data
         self._received = b""
         self._is_greeted = False
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
@@ -84,7 +89,7 @@ class ShellControl(asyncssh.SSHClientSession[bytes]):
 
     def _take(self, line: str) -> None:
         if self._is_greeted:
-            self.requests.heard(line)
+            self.requests.take(line)
         elif line != GREETING:
             raise ValueError("an endpoint of another version")
         self._is_greeted = True
@@ -93,20 +98,39 @@ class ShellControl(asyncssh.SSHClientSession[bytes]):
         """Notify the sessions that have tunnels here."""
         if not self.is_lost:
             self.is_lost = True
-            self.requests.report_loss()
+            self.requests.fail_all()
             self._on_end()
 
     # For `ShellEndpoints`, and for the session that has a tunnel here.
 
-    async def ask(self, word: str, what: str, watcher: Watcher) -> tuple[int, bytes] | Denial:
+    async def ask(self, word: str, what: str, watcher: Watcher) -> Ticket | Denial:
         """Ask for a ticket. Raises OSError, and ValueError for an answer that is none."""
         try:
-            return await self.requests.ask(self._send, word, what, watcher)
+            number, answer = await self.requests.ask(self._send, word, what, watcher)
+            return read_ticket(self, number, answer, is_own=False)
         except (TimeoutError, ValueError):
             self.close_control()
             raise
         finally:
             self._close_if_unused()
+
+    async def connect_data(self, ticket: bytes) -> Stream:
+        """Return a connection to the session of a ticket. Raises OSError."""
+        stream = await self._dial_data()
+        if isinstance(stream, Denial):
+            raise ConnectionError(stream.message)
+        try:
+            await aio.write_all(stream, encode(OPEN, 0, ticket))
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    def set_limit(self, number: int, away_s: float) -> None:
+        """Change how long a session waits for its client."""
+        if number in self.requests:
+            with suppress(OSError):
+                self._send(f"limit {number} {away_s:g}")
 
     def end(self, number: int, why: str) -> None:
         """End a session, with the reason for its client."""
@@ -145,96 +169,91 @@ class ShellControl(asyncssh.SSHClientSession[bytes]):
 class ShellEndpoints:
     """The endpoints in shells, as one worker reaches them. Belongs to one event loop.
 
-    `dial_endpoint` connects to the port of a shell's endpoint. A session ends after `away_s` seconds without
-    a client, and after `idle_s` seconds without a byte (None: never).
+    `dial` connects to a shell's sshd, and `dial_endpoint` to the port of its endpoint. A session ends after
+    `idle_s` seconds without a byte (None: never).
     """
 
     def __init__(
         self,
         login: GatewayLogin,
+        dial: Dial,
         dial_endpoint: Callable[[Shell], Awaitable[Stream | Denial]],
-        away_s: float,
         idle_s: float | None,
     ) -> None:
         self._login = login
+        self._dial = dial
         self._dial_endpoint = dial_endpoint
-        self._limits = f"{away_s:g} {idle_s or 0:g}"
+        self._idle_s = idle_s
         self._controls: dict[_Place, asyncio.Task[ShellControl | Denial]] = {}
         self._unreached: dict[_Place, float] = {}
         """Until when no endpoint is looked for."""
 
-    async def enter(
-        self, opened: Opened, dial: Dial, key: str, attempt: int, owner: str, watcher: Watcher
-    ) -> EndpointTunnel | Denial | None:
-        """Open a tunnel (`attempt` 0), or return to one. `dial` connects to the shell's sshd.
+    async def open(
+        self, opened: Opened, key: str, session: SessionRequest, watcher: Watcher
+    ) -> Ticket | Denial | None:
+        """Open a session, with the connection to it.
 
-        The denial says that sshd cannot be reached, or that there is no such session. None: there is no
-        endpoint that can be reached.
+        The denial says that sshd cannot be reached, or that the endpoint refuses. None: there is no endpoint
+        that can be reached.
         """
         shell, now = opened.ready.shell, asyncio.get_running_loop().time()
-        place = (shell.host, shell.port, owner)
-        if shell.resume_port is None or (not attempt and self._unreached.get(place, 0.0) > now):
+        place = (shell.host, shell.port, session.owner)
+        if shell.resume_port is None or self._unreached.get(place, 0.0) > now:
             return None
-        word, more = ("back", str(attempt)) if attempt else ("open", self._limits)
         try:
-            control = await self._control_of(opened, dial, place)
-            if isinstance(control, Denial):
-                return control
-            answer = await control.ask(word, f"{key} {more} {owner}", watcher)
-            if isinstance(answer, Denial):
-                return answer
-            return await self._show_ticket(control, shell, *answer)
-        except (OSError, ValueError, UnreachedError, asyncssh.Error) as error:
+            words = session.make_words(key, self._idle_s)
+            ticket = await self._ask(opened.ready, place, "open", words, watcher)
+            return await _connect(ticket) if isinstance(ticket, Ticket) else ticket
+        except (OSError, ValueError, UnreachedError, asyncssh.Error):
             self._unreached = {at: end for at, end in self._unreached.items() if end > now}
             self._unreached[place] = now + UNREACHED_S
-            if not attempt:
-                return None
+            return None
+
+    async def find(
+        self, ready: Ready, key: str, attempt: int, owner: str, watcher: Watcher
+    ) -> Ticket | Denial | None:
+        """Return a ticket to a session to which its client comes back, as `open` does."""
+        shell = ready.shell
+        if shell.resume_port is None:
+            return None
+        place = (shell.host, shell.port, owner)
+        try:
+            return await self._ask(ready, place, "back", f"{key} {attempt} {owner}", watcher)
+        except (OSError, ValueError, UnreachedError, asyncssh.Error) as error:
             return Denial(
                 Reason.SHELL_UNAVAILABLE,
                 f"the session cannot be resumed now: {one_line(str(error), 200)}",
             )
 
-    async def _show_ticket(
-        self, control: ShellControl, shell: Shell, number: int, ticket: bytes
-    ) -> EndpointTunnel:
-        """Connect to the endpoint's port. Raises OSError."""
-        try:
-            stream = await self._dial_endpoint(shell)
-            if isinstance(stream, Denial):
-                raise ConnectionError(stream.message)
-            try:
-                await aio.write_all(stream, encode(OPEN, 0, ticket))
-            except BaseException:
-                stream.abort()
-                raise
-        except BaseException:
-            control.end(number, "the gateway does not reach the endpoint's port")
-            control.forget(number)
-            raise
-        return EndpointTunnel(control, number, stream)
+    async def _ask(
+        self, ready: Ready, place: _Place, word: str, what: str, watcher: Watcher
+    ) -> Ticket | Denial:
+        control = await self._control_of(ready, place)
+        return control if isinstance(control, Denial) else await control.ask(word, what, watcher)
 
-    async def _control_of(self, opened: Opened, dial: Dial, place: _Place) -> ShellControl | Denial:
+    async def _control_of(self, ready: Ready, place: _Place) -> ShellControl | Denial:
         """Return the connection to the endpoint's private socket, shared by all tunnels of an owner."""
         task = self._controls.get(place)
         if task is None:
-            task = asyncio.create_task(self._connect(opened, dial, place))
+            task = asyncio.create_task(self._connect(ready, place))
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._controls[place] = task
         return await asyncio.shield(task)
 
-    async def _connect(self, opened: Opened, dial: Dial, place: _Place) -> ShellControl | Denial:
+    async def _connect(self, ready: Ready, place: _Place) -> ShellControl | Denial:
         """Log in to the shell, and start the command there.
 
         Raises UnreachedError, asyncssh.Error and OSError.
         """
         is_up = False
         try:
-            stream = await dial(opened)
+            stream = await self._dial(ready)
             if isinstance(stream, Denial):
                 return stream
             assert isinstance(stream, TcpStream), "shells are reached by plain TCP"
-            shell = await self._login.connect(stream, opened.ready, (), asyncssh.SSHClient)
-            control = ShellControl(partial(self._ended, place, shell))
+            shell = await self._login.connect(stream, ready, (), asyncssh.SSHClient)
+            dial_data = partial(self._dial_endpoint, ready.shell)
+            control = ShellControl(partial(self._ended, place, shell), dial_data)
             try:
                 await shell.create_session(lambda: control, COMMAND, encoding=None)
             except BaseException:
@@ -249,3 +268,13 @@ class ShellEndpoints:
     def _ended(self, place: _Place, shell: asyncssh.SSHClientConnection) -> None:
         self._controls.pop(place, None)
         shell.close()
+
+
+async def _connect(ticket: Ticket) -> Ticket:
+    """Return the ticket of a new session with its connection. Raises OSError."""
+    try:
+        return replace(ticket, stream=await ticket.control.connect_data(ticket.secret))
+    except BaseException:
+        ticket.control.end(ticket.number, "the gateway does not reach the endpoint's port")
+        ticket.control.forget(ticket.number)
+        raise

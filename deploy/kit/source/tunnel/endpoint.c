@@ -28,6 +28,7 @@
 #define SOCKET_NAME "control"
 #define MAX_LINE 4096
 #define KEY 32                        // hexadecimal digits
+#define SESSION 64                    // characters of a session's id, at most
 #define MAX_SESSIONS 256
 #define MAX_AWAY 64                   // sessions of one owner without a client; one more ends the oldest
 #define TICKET_MS 10000
@@ -36,7 +37,7 @@
 
 static struct kept {
   bool used;
-  char key[KEY + 1], *owner;
+  char key[KEY + 1], id[SESSION + 1], *owner;
   int64_t away_ms, idle_ms;           // idle_ms 0: no limit
   int control;                        // the link of the gateway that judges it; -1: none
   unsigned long number;               // that gateway's number for the client's connection
@@ -89,7 +90,9 @@ static void drop(int link, int64_t now) {
 
 static void free_if_over(struct kept *of) {
   if (!of->session.over) return;
-  answer(of->control, "over %lu %d %s", of->number, of->session.code, of->session.why);
+  struct session *session = &of->session;
+  answer(of->control, "over %lu %d %llu %llu %s", of->number, session->code, (unsigned long long)session->sent,
+         (unsigned long long)session->received, session->why);
   session_free(&of->session);
   free(of->owner);
   of->used = false;
@@ -116,7 +119,10 @@ static void give_ticket(struct kept *of, int link, unsigned long number, long at
   of->next_number = number;
   char digits[2 * TICKET + 1];
   for (int i = 0; i < TICKET; i++) sprintf(digits + 2 * i, "%02x", of->ticket[i]);
-  answer(link, "ticket %lu %s", number, digits);
+  const struct session *session = &of->session;
+  double away_s = session->alone_since < 0 ? 0 : (double)(now - session->alone_since) / 1000;
+  answer(link, "ticket %lu %s %s %llu %llu %.3f", number, digits, of->id, (unsigned long long)session->sent,
+         (unsigned long long)session->received, away_s);
 }
 
 static void make_room(const char *owner, int64_t now) {
@@ -144,8 +150,9 @@ static int connect_sshd(void) {
 }
 
 static void open_session(int link, unsigned long number, char *rest, int64_t now) {
-  char *key = strsep(&rest, " "), *away = strsep(&rest, " "), *idle = strsep(&rest, " ");
-  bool is = rest && strlen(key) == KEY && strspn(key, "0123456789abcdef") == KEY;
+  char *key = strsep(&rest, " "), *id = strsep(&rest, " "), *away = strsep(&rest, " "), *idle = strsep(&rest, " ");
+  strsep(&rest, " ");  // the note is for the gateway's own endpoint
+  bool is = rest && strlen(key) == KEY && strspn(key, "0123456789abcdef") == KEY && *id && strlen(id) <= SESSION;
   double away_s = is ? strtod(away, NULL) : 0, idle_s = is ? strtod(idle, NULL) : 0;
   if (!is || !(away_s > 0 && away_s < 1e9) || !(idle_s >= 0 && idle_s < 1e9)) {
     drop(link, now);
@@ -161,6 +168,7 @@ static void open_session(int link, unsigned long number, char *rest, int64_t now
   if (sshd < 0) return;
   *of = (struct kept){.used = true, .control = link, .number = number, .attempt = -1, .next_control = -1};
   strcpy(of->key, key);
+  strcpy(of->id, id);
   of->owner = need(strdup(rest));
   of->away_ms = (int64_t)(away_s * 1000);
   of->idle_ms = (int64_t)(idle_s * 1000);
@@ -191,6 +199,10 @@ static void obey(int link, char *line, int64_t now) {
   else if (!strcmp(word, "back")) return_to_session(link, number, rest, now);
   else if (!strcmp(word, "end")) {
     for EACH(of) if (of->control == link && of->number == number) end(of, REMOVED, rest, now);
+  } else if (!strcmp(word, "limit")) {
+    double away_s = strtod(rest, NULL);
+    for EACH(of) if (of->control == link && of->number == number && away_s >= 0 && away_s < 1e9)
+      of->away_ms = (int64_t)(away_s * 1000);
   } else drop(link, now);
 }
 

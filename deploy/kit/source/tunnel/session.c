@@ -50,6 +50,7 @@ static void deliver(struct session *session, int64_t now) {
     ssize_t sent = session->deaf ? (ssize_t)spans[0].length : send(session->sshd, spans[0].at, spans[0].length, MSG_NOSIGNAL);
     if (sent >= 0) {
       stream_delivered(stream, (size_t)sent, now);
+      session->sent += (uint64_t)sent;
       session->moved_at = now;
     } else if (errno == EAGAIN) session->blocked_sshd = true;
     else if (errno != EINTR) session->deaf = true;
@@ -146,6 +147,7 @@ static void read_sshd(struct session *session, int64_t now) {
   ssize_t got = recv(session->sshd, data, room < READ ? room : READ, 0);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got > 0) {
+    session->received += (uint64_t)got;
     session->moved_at = now;
     stream_take(&session->stream, (struct span){data, (size_t)got});
     return;

@@ -14,6 +14,7 @@ struct session {
   struct stream stream;
   int sshd, link;                      // -1: none
   int64_t moved_at;                    // when the last byte came from sshd or went to it
+  uint64_t sent, received;             // bytes that went to sshd and came from it
   int64_t alone_since;                 // since when no client is connected, or -1
   bool hung_up;                        // sshd has ended its direction
   bool deaf;                           // sshd takes no more bytes: what the client sends goes nowhere

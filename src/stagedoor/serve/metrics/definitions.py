@@ -64,6 +64,11 @@ LOGINS = Metric(
     "Sessions that were opened in the audit, and attempts that were denied.",
     {"method": ACCESS, "result": (OPENED, DENIED)},
 )
+RESUMES = Metric(
+    "stagedoor_session_resumes",
+    _COUNTER,
+    "Returns of clients of `stagedoor tunnel` to their session over another connection.",
+)
 DENIALS = Metric(
     "stagedoor_denials",
     _COUNTER,

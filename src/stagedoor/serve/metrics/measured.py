@@ -11,7 +11,7 @@ from stagedoor.model.denial import Denial
 from stagedoor.model.event import EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
-from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready
+from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, RunningSession
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -48,16 +48,28 @@ class MetricsLedger:
         self._lock = Lock()
         self._open: Counter[AccessMethod] = Counter()
 
-    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
-        """Open a session in the ledger, and count and time it."""
+    async def open(
+        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+    ) -> Opened | Denial:
+        """Open a session in the ledger, or let an earlier one go on there, and count and time it."""
         began = self._clock()
-        opened = await self._ledger.open(ready, way, source)
+        opened = await self._ledger.open(ready, way, source, earlier)
         if isinstance(opened, Opened):
             self._tally.observe(of.AUDIT_OPEN, self._clock() - began)
-            self._tally.add(of.LOGINS, way, of.OPENED)
+            if earlier is None:
+                self._tally.add(of.LOGINS, way, of.OPENED)
+            elif not earlier.is_adopted:
+                self._tally.add(of.RESUMES)
             with self._lock:
                 self._open[way] += 1
         return opened
+
+    def release(self, opened: Opened, counts: Counts) -> None:
+        """Count the last bytes of a session here, if it goes on in another process."""
+        self._ledger.release(opened, counts)
+        with self._lock:
+            self._open[opened.way] -= 1
+        self._count_bytes(opened.id, counts)
 
     def close_session(self, opened: Opened, ended: Ended) -> None:
         """Close a session in the ledger, and count its end, its bytes and its length."""

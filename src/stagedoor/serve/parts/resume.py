@@ -1,5 +1,6 @@
 """The endpoints of resumable tunnels that a worker reaches."""
 
+from stagedoor.authn.kept import pack_identity
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.recording.channel_audit import Note
 from stagedoor.resume.control import EndpointControl
@@ -20,5 +21,7 @@ def resume_endpoints(
     in_shells = None
     if settings.kubernetes.namespaces:
         login = build_upstream(settings, note)
-        in_shells = ShellEndpoints(login, connector.connect_endpoint, away_s, idle_s)
-    return ResumeEndpoints(EndpointControl(resume_folder(settings), away_s, idle_s), in_shells)
+        dials = connector.connect_again, connector.connect_endpoint
+        in_shells = ShellEndpoints(login, *dials, idle_s)
+    here = EndpointControl(resume_folder(settings), away_s, idle_s)
+    return ResumeEndpoints(here, pack_identity, in_shells)

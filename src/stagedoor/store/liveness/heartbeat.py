@@ -40,10 +40,6 @@ def reclaim(database: Database, live: Iterable[str], *, now: float, instance: st
             .order_by(sessions.c.id)
         )
         lost = [row for row in transaction.execute(query) if row.id in wanted]
-        for row in lost:
-            transaction.execute(
-                update(sessions).where(sessions.c.id == row.id).values(closed_at=None, end=None)
-            )
         append(transaction, [_event(EventKind.SESSION_FOUND, row, now, instance) for row in lost])
     return [row.id for row in lost]
 

@@ -172,10 +172,11 @@ def close_lost(
     if not dead:
         return []
     with database.write() as transaction:
-        # Read again under the write lock: a session that another process closed meanwhile is not lost.
+        # Read again under the write lock: a session that another process closed or adopted meanwhile is not
+        # lost.
         of_the_dead = sessions.c.instance.in_(list(dead))
         lost = transaction.execute(
-            select(sessions).where(sessions.c.closed_at.is_(None), of_the_dead)
+            select(sessions).where(sessions.c.closed_at.is_(None), of_the_dead).with_for_update()
         ).all()
         transaction.execute(delete(instances).where(instances.c.id.in_(list(dead))))
         append(transaction, [_lost(row, dead[row.instance], now, instance) for row in lost])

@@ -1,0 +1,74 @@
+"""The identity of a session that is kept without its worker, as one word and back.
+
+The endpoint of resumable tunnels keeps it, and a worker that adopts the session judges it by the policy as it
+is then. It holds no secret: a digest stands for the password's hash, as in `model.webpass`.
+"""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+import msgspec
+
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity, Method, SignIn
+from stagedoor.model.policy import Policy
+from stagedoor.model.webpass import WebPass, hash_password_mark
+
+_UNREADABLE = Denial(
+    Reason.SESSION_OVER, "its identity was written by another version of the gateway"
+)
+
+
+class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str
+    method: Method
+    credential: str | None = None
+    scopes: tuple[str, ...] | None = None
+    password_mark: bytes | None = None
+    sign_in: bytes | None = None
+    sign_in_ends_at: float = 0.0
+
+
+def pack_identity(identity: Identity) -> str:
+    """Return the identity as one word of letters, digits, `-`, `_` and `=`."""
+    sign_in = identity.sign_in
+    kept = _Kept(
+        identity.name,
+        identity.method,
+        identity.credential_id,
+        identity.scopes,
+        hash_password_mark(identity.password_hash),
+        None if sign_in is None else sign_in.id,
+        0.0 if sign_in is None else sign_in.ends_at,
+    )
+    return urlsafe_b64encode(msgspec.json.encode(kept)).decode("ascii")
+
+
+def restore_identity(word: str, policy: Policy) -> Identity | Denial:
+    """Return the identity, or why its credential proves nothing by `policy`."""
+    try:
+        kept = msgspec.json.decode(urlsafe_b64decode(word), type=_Kept)
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        return _UNREADABLE
+    why = policy.explain_void(
+        WebPass(
+            id=b"",
+            name=kept.name,
+            method=kept.method,
+            credential_id=kept.credential,
+            password_mark=kept.password_mark,
+            expires_at=0.0,
+        )
+    )
+    if why is not None:
+        return Denial(Reason.NO_GRANT, why)
+    user = policy.users[kept.name]
+    return Identity(
+        kept.name,
+        user.groups,
+        kept.method,
+        kept.credential,
+        kept.scopes,
+        user.password_hash if kept.method is Method.PASSWORD else None,
+        None if kept.sign_in is None else SignIn(kept.sign_in, kept.sign_in_ends_at),
+    )
