@@ -21,6 +21,7 @@ def test_a_grant_is_given_listed_and_taken_away(alice: Desk) -> None:
         "app": "app*",
         "environment": "staging",
         "expires_at": None,
+        "resume_s": None,
     }
     assert second["expires_at"].endswith("Z")
     assert "never" in alice.out("grant", "list")

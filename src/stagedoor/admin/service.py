@@ -255,6 +255,7 @@ def add_grant(
     environment_pattern: str = "*",
     expires_at: float | None = None,
     permissions: Permissions = DEFAULT,
+    resume_s: float | None = None,
     prolong: bool = False,
 ) -> GrantRule:
     """Give permissions to `user:NAME`, `group:NAME` or `everybody`. Patterns as in `model.grant.GrantRule`.
@@ -270,7 +271,9 @@ def add_grant(
         raise RefusedError(
             "the grant would permit nothing; leave out some of --without, or remove the grant"
         )
-    rule = GrantRule(0, subject, app_pattern, environment_pattern, expires_at, permissions)
+    rule = GrantRule(
+        0, subject, app_pattern, environment_pattern, expires_at, permissions, resume_s=resume_s
+    )
     with service.change("grant.add") as change:
         now = service.clock()
         number = grants.add_grant(change.transaction, rule, now, prolong=prolong)
@@ -284,8 +287,10 @@ def change_grant(
     *,
     allow: Permissions = NOTHING,
     without: Permissions = NOTHING,
+    resume_s: float | None = None,
+    limits_resume: bool = False,
 ) -> GrantRule:
-    """Change the permissions of a grant and return it.
+    """Change the permissions of a grant, and with `limits_resume` its limit `resume_s`, and return it.
 
     Live sessions lose within seconds what it no longer permits. Raises NotFoundError, RefusedError,
     StoreError.
@@ -300,12 +305,14 @@ def change_grant(
     with service.change("grant.change", revokes=not allow) as change:
         rule = grants.find_grant(change.transaction, number)
         rule = replace(rule, permissions=(rule.permissions | allow) - without)
+        if limits_resume:
+            rule = replace(rule, resume_s=resume_s)
         if not rule.permissions:
             raise RefusedError.with_mend(
                 f"grant {number} would permit nothing",
                 f"remove it: stagedoor grant remove {number}",
             )
-        grants.set_permissions(change.transaction, number, rule.permissions)
+        grants.update_grant(change.transaction, rule)
         change.fields |= _grant_fields(number, rule)
     return rule
 
@@ -331,4 +338,5 @@ def _grant_fields(number: int, rule: GrantRule) -> dict[str, str | int | float |
         "environment": rule.environment_pattern,
         "expires_at": rule.expires_at,
         "permissions": to_words(rule.permissions),
+        **({} if rule.resume_s is None else {"resume_s": rule.resume_s}),
     }

@@ -20,7 +20,7 @@ from stagedoor.cli.complete import (
     user_names,
 )
 from stagedoor.cli.installation import Installation
-from stagedoor.cli.when import FORMS, end
+from stagedoor.cli.when import FORMS, end, parse_limit
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.permission import (
@@ -85,6 +85,18 @@ def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_resume_option = click.option(
+    "--resume",
+    "resume_s",
+    metavar="DURATION",
+    callback=parse_limit,
+    default="default",
+    show_default=True,
+    help="How long a session of stagedoor tunnel waits for its client after a lost connection: 15m, 8h, or "
+    "0: it ends. By default tunnel.resume_s, which is also the most. Of several grants the shortest counts.",
+)
+
+
 @grant.command(
     "add",
     epilog=show.examples(
@@ -92,6 +104,7 @@ def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
         "stagedoor grant add group:dev 'app*' --environment staging --allow forward,agent",
         "stagedoor grant add user:bob app01 --environment production --expires 8h --allow record",
         "stagedoor grant add group:ops '*' --allow watch,replay --without enter",
+        "stagedoor grant add group:dev 'app*' --environment production --resume 15m",
         "stagedoor grant add everybody '*' --allow record --without enter",
     ),
 )
@@ -108,6 +121,7 @@ def _permissions(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help=f"When: {FORMS}, or never.",
 )
+@_resume_option
 @_permissions
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
@@ -117,6 +131,7 @@ def add(
     app: str,
     environment: str,
     expires: float | None,
+    resume_s: float | None,
     allow: Permissions,
     without: Permissions,
     json_: bool,
@@ -143,6 +158,7 @@ def add(
             environment_pattern=environment,
             expires_at=expires,
             permissions=permissions,
+            resume_s=resume_s,
             prolong=given("expires") is not ParameterSource.DEFAULT,
         )
         kind, _, name = subject.partition(":")
@@ -168,15 +184,18 @@ def add(
     epilog=show.examples(
         "stagedoor grant change 3 --allow forward",
         "stagedoor grant change 3 --without files,agent",
+        "stagedoor grant change 3 --resume 0",
     ),
 )
 @click.argument("number", metavar="ID", shell_complete=grant_ids)
+@_resume_option
 @_permissions
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def change(
     installation: Installation,
     number: str,
+    resume_s: float | None,
     allow: Permissions,
     without: Permissions,
     json_: bool,
@@ -185,10 +204,21 @@ def change(
 
     Live sessions keep running. What is no longer permitted in them stops within seconds.
     """
-    if not allow and not without:
-        raise click.UsageError("say what to change: --allow PERMISSION or --without PERMISSION")
+    given = click.get_current_context().get_parameter_source
+    limits_resume = given("resume_s") is not ParameterSource.DEFAULT
+    if not (allow or without or limits_resume):
+        raise click.UsageError(
+            "say what to change: --allow PERMISSION, --without PERMISSION or --resume DURATION"
+        )
     with open_service(installation.settings, create=False) as service:
-        rule = admin.change_grant(service, _id(number), allow=allow, without=without)
+        rule = admin.change_grant(
+            service,
+            _id(number),
+            allow=allow,
+            without=without,
+            resume_s=resume_s,
+            limits_resume=limits_resume,
+        )
     return show.as_json(document(rule)) if json_ else _print_grant(rule)
 
 
@@ -247,7 +277,7 @@ def row(rule: GrantRule, now: float) -> dict[str, str]:
     return {
         "id": str(rule.id),
         "subject": rule.subject,
-        "permissions": ", ".join(sort_permissions(rule.permissions)),
+        "permissions": _list(rule),
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
         "ends": show.ends(rule.expires_at, now),
@@ -304,7 +334,10 @@ def _id(number: str) -> int:
 
 
 def _list(rule: GrantRule) -> str:
-    return ", ".join(sort_permissions(rule.permissions))
+    words = [str(permission) for permission in sort_permissions(rule.permissions)]
+    if rule.resume_s is not None:
+        words.append(f"resume {show.lasting(rule.resume_s)}" if rule.resume_s else "no resume")
+    return ", ".join(words)
 
 
 def _print_grant(rule: GrantRule) -> None:
@@ -329,4 +362,5 @@ def document(rule: GrantRule) -> dict[str, object]:
         "app": rule.app_pattern,
         "environment": rule.environment_pattern,
         "expires_at": show.iso(rule.expires_at),
+        "resume_s": rule.resume_s,
     }

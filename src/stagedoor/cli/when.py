@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import click
 
+from stagedoor.model.units import DAY_S
 from stagedoor.wire.duration import parse_duration
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -63,3 +64,15 @@ def begin(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
         return parse_begin(value, time.time())
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
+
+
+def parse_limit(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
+    """Parse an option's value as seconds, as its callback: a duration, `0`, or None for `default`."""
+    if value == "default":
+        return None
+    seconds = 0 if value == "0" else parse_duration(value)
+    if seconds is None or seconds > 7 * DAY_S:
+        raise click.BadParameter(
+            f"{value!r} is no duration: write 15m, 8h, 0 or default; 7d is the most", ctx, param
+        )
+    return float(seconds)
