@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ def test_every_spelling_of_a_target_goes_through_the_gateway(tmp_path: Path, hos
     written = sshconfig.write(ACCESS, tmp_path / "s", ssh_config=tmp_path / "config")
     seen = seen_by_ssh(written.config, host)
     assert seen["proxycommand"] == (
-        "stagedoor tunnel --gateway gw.example:8022 --user anna --fdpass -- '%h' %p"
+        "stagedoor tunnel --gateway gw.example:8022 --user anna -- '%h' %p"
     )
-    assert seen["proxyusefdpass"] == "yes"
+    assert seen["proxyusefdpass"] == "no"
     assert seen["stricthostkeychecking"] == "true"
     assert seen["userknownhostsfile"] == str(written.known_hosts)
 
@@ -54,8 +55,19 @@ def test_other_hosts_are_left_alone(tmp_path: Path, host: str) -> None:
     assert "proxycommand" not in seen_by_ssh(written.config, host)
 
 
+def test_the_socket_is_passed_if_that_is_wanted(tmp_path: Path) -> None:
+    written = sshconfig.write(
+        replace(ACCESS, fdpass=True), tmp_path / "s", ssh_config=tmp_path / "c"
+    )
+    seen = seen_by_ssh(written.config, "app01.ssh")
+    assert seen["proxyusefdpass"] == "yes"
+    assert "--fdpass" in seen["proxycommand"]
+    assert int(seen["serveralivecountmax"]) < 10, "a dead connection is noticed by ssh itself"
+
+
 def test_over_https_the_socket_is_not_passed(tmp_path: Path) -> None:
-    text = sshconfig.render_config(SshAccess("https://gw.example", (CA,)), tmp_path / "k")
+    access = SshAccess("https://gw.example", (CA,), fdpass=True)
+    text = sshconfig.render_config(access, tmp_path / "k")
     assert "--fdpass" not in text
     assert "ProxyUseFdpass no" in text
 
@@ -80,7 +92,7 @@ def test_words_reach_the_client_whole_whatever_they_hold(tmp_path: Path) -> None
     written = sshconfig.write(access, tmp_path / "a b", ssh_config=tmp_path / "config")
     subprocess.run(["ssh", "-F", written.config, "app01.ssh"], capture_output=True)
     assert (tmp_path / "words").read_text().splitlines() == [
-        *("--gateway", "gw:1", "--ca-file", odd, "--fdpass", "--", "app01.ssh", "22")
+        *("--gateway", "gw:1", "--ca-file", odd, "--", "app01.ssh", "22")
     ]
 
 

@@ -71,7 +71,11 @@ from stagedoor.settings.settings import Settings
     help="A file with known_hosts lines of shells that have no host certificate, such as "
     "`app01.ssh ssh-ed25519 AAAA…` (ssh-keyscan writes them).",
 )
-@click.option("--fdpass/--no-fdpass", default=True, help="Pass the socket to ssh (faster).")
+@click.option(
+    "--fdpass",
+    is_flag=True,
+    help="Pass the socket to ssh over plain http: faster, but a session ends with its connection.",
+)
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),

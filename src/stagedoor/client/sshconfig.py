@@ -45,8 +45,9 @@ class SshAccess:
     a CA is replaced. `client` is the command that runs the tunnel, as arguments, and `client_options` are
     more options for it (`("--ca-file", "/etc/…")`). `environments` are those whose shells can also be
     reached as `app01-ssh.ENVIRONMENT`; `app01.ENVIRONMENT.ssh` always works. `login_name` is the account in
-    the shell, None to leave that to ssh. `fdpass` passes the socket to ssh, which is faster; over https
-    there is no gain, so it is left out. `host_keys` are known_hosts lines of shells without a certificate.
+    the shell, None to leave that to ssh. `fdpass` passes the socket to ssh, which is faster, but then the
+    session ends with its connection; over https there is no gain, so it is left out. `host_keys` are
+    known_hosts lines of shells without a certificate.
     """
 
     gateway: str
@@ -56,7 +57,7 @@ class SshAccess:
     client_options: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     login_name: str | None = None
-    fdpass: bool = True
+    fdpass: bool = False
     host_keys: tuple[str, ...] = ()
     jump: bool = False
 
