@@ -107,9 +107,10 @@ def _add_environment(tree: Path, release: Release) -> None:
 
 
 def _add_service(source: Source, tree: Path) -> None:
-    unit = (source.folder / "deploy/stagedoor.service").read_text("utf-8")
-    # Without its first lines, which are about an installation by hand.
-    _write(tree / "usr/lib/systemd/system/stagedoor.service", unit[unit.index("[Unit]") :])
+    for name in ("stagedoor.service", "stagedoor-resume.service"):
+        unit = (source.folder / "deploy" / name).read_text("utf-8")
+        # Without its first lines, which are about an installation by hand.
+        _write(tree / "usr/lib/systemd/system" / name, unit[unit.index("[Unit]") :])
     example = (source.folder / "deploy/deb/stagedoor.toml").read_text("utf-8")
     _write(tree / "usr/share/stagedoor/stagedoor.toml", example)
     (tree / "etc/stagedoor").mkdir(parents=True)

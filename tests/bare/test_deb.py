@@ -143,6 +143,7 @@ def test_what_comes_with_it_is_where_debian_looks(machine: Machine) -> None:
         "/usr/share/zsh/vendor-completions/_stagedoor",
         "/usr/share/fish/vendor_completions.d/stagedoor.fish",
         "/usr/lib/systemd/system/stagedoor.service",
+        "/usr/lib/systemd/system/stagedoor-resume.service",
     ):
         machine.succeed(f"test -s {path}")
     machine.succeed(f"test -L {ENABLED}")

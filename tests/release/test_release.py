@@ -312,3 +312,5 @@ def test_debian_sorts_versions_as_they_follow_each_other() -> None:
 def test_the_unit_of_the_package_runs_what_the_package_holds() -> None:
     unit = (ROOT / "deploy/stagedoor.service").read_text("utf-8")
     assert f"ExecStart=/{deb.HOME}/bin/stagedoor --config /etc/stagedoor/stagedoor.toml" in unit
+    beside = (ROOT / "deploy/stagedoor-resume.service").read_text("utf-8")
+    assert f"ExecStart=/{deb.HOME}/bin/python3 -P -m stagedoor.resume --config " in beside
