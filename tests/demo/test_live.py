@@ -26,6 +26,11 @@ def event(kind: EventKind, reason: str | None = None, **fields: str | float) -> 
     [
         (event(EventKind.SESSION_OPENED), "dev → app01.ssh  open, from 127.0.0.1:40000", True),
         (
+            event(EventKind.SESSION_RESUMED, away_s=5.0),
+            "dev → app01.ssh  back after 5.0 s, from 127.0.0.1:40000",
+            True,
+        ),
+        (
             event(EventKind.SESSION_CLOSED, "closed", duration_s=1.25, sent=0, received=2048),
             "dev → app01.ssh  closed after 1.2 s, 0 B up, 2.0 KiB down",
             None,

@@ -363,3 +363,15 @@ def test_no_secret_is_in_any_command_line(demo_with_more: Demo) -> None:
                 cmdline = (process / "cmdline").read_text()
                 assert not [secret for secret in secrets if secret in cmdline]
     demo.ends(signal.SIGINT)
+
+
+@pytest.mark.continuity(20)
+def test_a_key_cuts_the_network_for_some_seconds(tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path), "TERM": "xterm"}
+    with Prompted(DEMO, env=env, stdin=None, on_terminal=True, timeout_s=BOUND_S) as demo:
+        demo.expect("Press ")
+        demo.type("c")
+        demo.expect("the network is cut for 5 s")
+        demo.expect("the network is back")
+        demo.type("\x03")
+        assert demo.wait().code == 0

@@ -25,6 +25,7 @@ def wire(entry: GatewayEntry) -> Iterator[Wire]:
         yield wire
 
 
+@pytest.mark.continuity(13)
 @each_client
 def test_a_login_s_exit_code_comes_back_over_a_long_wire(
     entry: GatewayEntry, wire: Wire, client: DemoClient, tmp_path: Path
@@ -34,6 +35,7 @@ def test_a_login_s_exit_code_comes_back_over_a_long_wire(
     assert wire.chunks - before >= 10, "it did not go over the wire"
 
 
+@pytest.mark.continuity(13)
 @each_client
 def test_bulk_both_ways_at_once_arrives_whole_over_a_long_wire(
     entry: GatewayEntry, wire: Wire, client: DemoClient, tmp_path: Path

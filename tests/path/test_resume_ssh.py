@@ -3,6 +3,8 @@
 import hashlib
 import os
 import random
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +12,20 @@ from pathlib import Path
 import pytest
 
 from acceptance import features
-from stagedoor.admin.sessions import list_sessions
+from acceptance.cuts import cut_network
+from acceptance.verdict import need
+from stagedoor.admin.sessions import Filter, entries, list_sessions
 from stagedoor.demo.clients import TUNNEL, DemoClient, DemoLogin, ProxyCommand, make_tunnel_command
 from stagedoor.laptop.tunnel.onefile import build_tunnel_file
-from stagedoor.model.units import MIB
+from stagedoor.model.event import EventKind
+from stagedoor.model.units import HOUR_S, MIB
 from tests.path.conftest import GatewayEntry, here
 from tests.path.wire_cut import cutting
 from tests.waiting import wait_until
 
 BULK_BYTES = 24 * MIB
+CAT = "echo in''side; cat"
+"""It says `inside`, which the command itself does not contain, once it runs."""
 
 
 def new_seed() -> int:
@@ -37,6 +44,7 @@ def in_one_file(login: DemoLogin) -> ProxyCommand:
 ONE_FILE = DemoClient("the tunnel's one file", None, None, in_one_file)
 
 
+@pytest.mark.continuity(5)
 @pytest.mark.parametrize("client", [TUNNEL, ONE_FILE], ids=["installed", "one file"])
 def test_a_counter_counts_on_through_cuts(
     entry: GatewayEntry, tmp_path: Path, client: DemoClient
@@ -52,6 +60,7 @@ def test_a_counter_counts_on_through_cuts(
     here(drive)
 
 
+@pytest.mark.continuity(12)
 @pytest.mark.parametrize(
     "feature",
     [
@@ -63,6 +72,9 @@ def test_a_counter_counts_on_through_cuts(
         features.control_master,
         features.tmux,
         features.git_clone,
+        features.local_forward,
+        features.remote_forward,
+        features.dynamic_forward,
     ],
 )
 def test_what_developers_do_works_through_cuts(
@@ -75,6 +87,7 @@ def test_what_developers_do_works_through_cuts(
     here(drive)
 
 
+@pytest.mark.continuity(5)
 def test_bulk_both_ways_at_once_arrives_whole_through_cuts(
     entry: GatewayEntry, tmp_path: Path
 ) -> None:
@@ -96,6 +109,7 @@ def test_bulk_both_ways_at_once_arrives_whole_through_cuts(
     here(drive)
 
 
+@pytest.mark.continuity(5)
 def test_a_connection_that_falls_silent_is_replaced(entry: GatewayEntry, tmp_path: Path) -> None:
     def drive() -> None:
         with cutting(entry.gateway.port(), 1, most=9000, modes=("silence",), cuts=1) as wire:
@@ -124,6 +138,112 @@ def test_a_session_ends_with_its_ssh(entry: GatewayEntry, tmp_path: Path) -> Non
     before = sessions()
     here(drive)
     wait_until(lambda: sessions() <= before, what="the session is still open")
+
+
+@pytest.mark.continuity(5)
+def test_what_is_typed_in_vim_through_cuts_is_in_the_file(
+    entry: GatewayEntry, tmp_path: Path
+) -> None:
+    text = tmp_path / "text"
+
+    def drive() -> None:
+        need("vim")
+        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            command = f"vim -u NONE -i NONE -n {text}"
+            with reach.start(
+                reach.argv("ssh", "-tt", reach.host, command), on_terminal=True
+            ) as terminal:
+                terminal.expect("[New")
+                terminal.type("i")
+                for number in range(20):
+                    terminal.type(f"line {number}\r")
+                    before = wire.accepted
+                    wire.cut_all()
+                    wait_until(lambda before=before: wire.accepted > before)
+                terminal.type("\x1b:wq\r")
+                assert terminal.ends_within(60)
+            assert wire.cuts == 20
+        assert text.read_text() == "".join(f"line {number}\n" for number in range(20)) + "\n"
+
+    here(drive)
+
+
+@pytest.mark.continuity(7)
+def test_a_client_that_was_stopped_comes_back_from_another_address(
+    entry: GatewayEntry, tmp_path: Path
+) -> None:
+    """A laptop that sleeps sends nothing, and its network is another one when it wakes."""
+
+    def drive() -> None:
+        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            with reach.start(
+                reach.argv("ssh", "-tt", reach.host, CAT), on_terminal=True
+            ) as terminal:
+                terminal.expect("inside")
+                client = child_of(terminal.pid, b"tunnel")
+                os.kill(client, signal.SIGSTOP)
+                terminal.type("asleep\r")
+                wire.cut_all()
+                wire.source = "127.0.0.9"
+                os.kill(client, signal.SIGCONT)
+                terminal.expect("asleep")
+        with entry.gateway.service() as service:
+            (last,) = entries(service, Filter(kinds=(EventKind.SESSION_RESUMED,)), last=1)
+        assert str(last.event.source).startswith("127.0.0.9:")
+
+    here(drive)
+
+
+@pytest.mark.continuity(17)
+def test_keep_alives_of_ssh_do_not_end_a_session_that_is_away(
+    entry: GatewayEntry, tmp_path: Path
+) -> None:
+    """ssh asks each second here. By the file that we write it gives up after eight hours."""
+    seen = subprocess.run(
+        ["ssh", "-G", "-F", entry.base_config, "app01.ssh"],
+        capture_output=True, check=True, text=True,
+    ).stdout  # fmt: skip
+    options = dict(line.split(" ", 1) for line in seen.splitlines() if " " in line)
+    count = int(options["serveralivecountmax"])
+    assert int(options["serveraliveinterval"]) * count >= 8 * HOUR_S
+
+    def drive() -> None:
+        with cutting(entry.gateway.port(), 1, most=1 << 30) as wire:
+            reach = entry.through(TUNNEL, tmp_path, wire.port)
+            keep = ["-o", "ServerAliveInterval=1", "-o", f"ServerAliveCountMax={count}"]
+            with reach.start(
+                reach.argv("ssh", "-tt", *keep, reach.host, CAT), on_terminal=True
+            ) as terminal:
+                terminal.expect("inside")
+                wire.refuses = True
+                wire.cut_all()
+                wait_until(lambda: wire.refused >= 4, what="it did not try again")
+                wire.refuses = False
+                terminal.type("after\r")
+                terminal.expect("after")
+
+    here(drive)
+
+
+@pytest.mark.continuity(20)
+def test_the_check_of_the_demo_cuts_the_network(entry: GatewayEntry, tmp_path: Path) -> None:
+    here(lambda: cut_network(entry.through(TUNNEL, tmp_path), tmp_path))
+
+
+def child_of(pid: int, word: bytes) -> int:
+    """Return the descendant of a process that has this word in its command line."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == pid and word in words:
+                return int(entry.name)
+    raise AssertionError("no such process")
 
 
 def digest(path: Path) -> str:

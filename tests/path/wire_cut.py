@@ -20,6 +20,11 @@ class CutWire:
         self, far_port: int, seed: int, most: int, modes: tuple[str, ...], cuts: int
     ) -> None:
         self.cuts = 0
+        self.refuses = False
+        """Whether new connections are reset at once."""
+        self.refused = self.accepted = 0
+        self.source = "127.0.0.1"
+        """The address from which the gateway is reached."""
         self._most_cuts = cuts
         self._far_port = far_port
         self._chance = random.Random(seed)
@@ -50,11 +55,17 @@ class CutWire:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                if self.refuses:
+                    self.refused += 1
+                    _reset(near)
+                    continue
                 try:
-                    far = socket.create_connection(("127.0.0.1", self._far_port))
+                    place = ("127.0.0.1", self._far_port)
+                    far = socket.create_connection(place, source_address=(self.source, 0))
                 except OSError:
                     _reset(near)
                     continue
+                self.accepted += 1
                 with self._lock:
                     self._open |= {near, far}
                     # Enough for the request and its answer, so that each connection gets somewhere.

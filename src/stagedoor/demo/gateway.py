@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stagedoor.admin.certificates.authorities import ensure_user_key, host_ca
@@ -24,6 +24,7 @@ from stagedoor.demo.clients import (
     DemoUser,
     write_configs,
 )
+from stagedoor.demo.network import DemoNetwork
 from stagedoor.demo.provider import GROUP, DemoProvider, run_provider
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.permission import Permission
@@ -73,7 +74,7 @@ class DemoGateway(ClientFiles):
     """A running gateway on this machine, and all that its clients need.
 
     `moved` is True if another program has the usual port. `web` is the URL for browsers. `sso` is True if
-    browsers sign in at an identity provider.
+    browsers sign in at an identity provider. `network` lies between ssh and the gateway, if there is one.
     """
 
     settings_file: Path
@@ -81,6 +82,7 @@ class DemoGateway(ClientFiles):
     moved: bool
     web: str
     sso: bool
+    network: DemoNetwork | None = None
 
     def web_link(self, app: str | None = None) -> str:
         """Make a link that signs the developer in once. Raises StagedoorError."""
@@ -129,12 +131,13 @@ class _EndSignals:
 
 @asynccontextmanager
 async def run_demo(
-    log_level: str, *others: DemoUser, sso: bool = False
+    log_level: str, *others: DemoUser, sso: bool = False, cuts: bool = False
 ) -> AsyncIterator[tuple[DemoGateway, Supervisor]]:
     """Run a gateway in a temporary folder until the block ends, and then stop and remove everything.
 
     `others` are further users besides the developer, who alone has an ssh key. With `sso`, an identity
-    provider runs too, whose users may log in. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second
+    provider runs too, whose users may log in. With `cuts`, ssh reaches the gateway by a network that can be
+    cut. SIGINT, SIGTERM and SIGHUP stop the supervisor; a second
     signal does not wait for open sessions. Raises StoppedError on a signal before the gateway serves,
     StagedoorError if it cannot start.
     """
@@ -150,7 +153,7 @@ async def run_demo(
         try:
             context = run_provider(folder, HOST)
             provider = await stack.enter_async_context(context) if sso else _NO_PROVIDER
-            setup = _Setup(folder, log_level, provider)
+            setup = _Setup(folder, log_level, provider, cuts)
             demo, supervisor = await _start(stack, signals, setup, (DEVELOPER, *others))
         except (asyncio.CancelledError, StagedoorError):
             if signals.received:
@@ -166,6 +169,7 @@ class _Setup:
     folder: Path
     log_level: str
     provider: DemoProvider
+    cuts: bool
 
 
 async def _start(
@@ -173,25 +177,34 @@ async def _start(
 ) -> tuple[DemoGateway, Supervisor]:
     """Write the folder, and start the gateway on the usual port, or on any other if that is taken."""
     port, folder = free_port(), setup.folder
-    checked = _prepare(setup, port)
+    checked = _prepare(setup, 0 if setup.cuts else port)
     # Before the start, so that the users can log in from the first moment.
     secrets_of = _add_users(folder, checked.settings, users)
     try:
         supervisor = await _serve(stack, signals, checked)
     except StagedoorError:
-        if signals.received or not port:
+        if signals.received or not port or setup.cuts:
             raise
         # Another program may have taken the port in the meantime. After any other error, the second attempt
         # fails too.
         checked = _prepare(setup, 0)
         supervisor = await _serve(stack, signals, checked)
-    host, port = supervisor.addresses()["tunnel"][0]
+    network = None
+    host, own_port = supervisor.addresses()["tunnel"][0]
+    if setup.cuts:
+        try:
+            network = DemoNetwork(own_port, port)
+        except OSError:  # another program may have taken the port in the meantime
+            network = DemoNetwork(own_port)
+        stack.callback(network.close_network)
+    port = own_port if network is None else network.port
     client = (*find_command(), "tunnel")
     logins = {
         name: DemoLogin(host, port, name, password, token_file, token_file.parent, client)
         for name, (password, token_file) in secrets_of.items()
     }
-    return _describe(folder, checked.settings, logins, supervisor), supervisor
+    demo = _describe(folder, checked.settings, logins, supervisor)
+    return replace(demo, network=network), supervisor
 
 
 async def _serve(

@@ -18,6 +18,7 @@ from stagedoor.admin.sessions import list_sessions
 from stagedoor.client import sshconfig
 from stagedoor.demo.clients import APPS, NC, find, make_tunnel_command
 from stagedoor.demo.gateway import PORT, DemoGateway, StoppedError, find_command, run_demo
+from stagedoor.demo.keys import CUT_KEY, CUT_S, NetworkKey, read_keys
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.event import Event, EventKind
 from stagedoor.model.session import End
@@ -48,6 +49,9 @@ def describe(event: Event) -> StatusLine | None:
     match event.kind:
         case EventKind.SESSION_OPENED:
             return StatusLine(f"{who}  open, from {event.source}", True)
+        case EventKind.SESSION_RESUMED:
+            away_s = float(event.fields.get("away_s") or 0)
+            return StatusLine(f"{who}  back after {lasting(away_s)}, from {event.source}", True)
         case EventKind.SESSION_CLOSED:
             lasted_s = float(event.fields.get("duration_s") or 0)
             sent, received = (int(event.fields.get(name) or 0) for name in ("sent", "received"))
@@ -115,12 +119,16 @@ async def show(more: bool = False, sso: bool = False) -> None:
     the demo cannot start.
     """
     with suppress(StoppedError, _UnreadError):
-        async with run_demo("error", sso=sso) as (demo, supervisor):
-            _print(await asyncio.to_thread(list_suggestions, demo, more))
-            ended = asyncio.create_task(supervisor.wait())
-            with open_service(demo.settings) as service:
-                await _watch(service, ended)
-            await ended
+        async with run_demo("error", sso=sso, cuts=True) as (demo, supervisor):
+            assert demo.network is not None, "it was asked for"
+            news: list[StatusLine] = []
+            key = NetworkKey(demo.network, lambda line: news.append(StatusLine(line)))
+            with read_keys(key.handle) as reads_keys:
+                _print(await asyncio.to_thread(list_suggestions, demo, more, reads_keys=reads_keys))
+                ended = asyncio.create_task(supervisor.wait())
+                with open_service(demo.settings) as service:
+                    await _watch(service, ended, news)
+                await ended
     with suppress(_UnreadError):
         _print("Stopped; nothing is left behind.\n")
 
@@ -140,7 +148,7 @@ def _print(text: str) -> None:
         raise _UnreadError from None
 
 
-def list_suggestions(demo: DemoGateway, more: bool) -> str:
+def list_suggestions(demo: DemoGateway, more: bool, *, reads_keys: bool = False) -> str:
     """Return the text with the commands to try, each a line to copy: two of them, or all with `more`."""
     config = shlex.quote(str(demo.configs.through))
     moved = f" (another program has port {PORT})" if demo.moved else ""
@@ -161,6 +169,14 @@ def list_suggestions(demo: DemoGateway, more: bool) -> str:
             _more(demo, config)
             if more
             else ["Other clients and the jump host: start it with --more.", ""]
+        ),
+        *(
+            [
+                f"Press {mark_bold(CUT_KEY)} here to cut the network for {CUT_S:.0f} s: ssh goes on.",
+                "",
+            ]
+            if reads_keys
+            else ()
         ),
         "Each login is shown below. Ctrl-C ends the demo, and all that was started in its shells.",
         "",
@@ -232,8 +248,8 @@ def _sign_in(demo: DemoGateway) -> list[str]:
     ]
 
 
-async def _watch(service: AdminService, ended: asyncio.Task[None]) -> None:
-    """Print events until the gateway has ended. A terminal also shows the open sessions below them."""
+async def _watch(service: AdminService, ended: asyncio.Task[None], news: list[StatusLine]) -> None:
+    """Print events and news until the gateway has ended. A terminal also shows the open sessions below."""
     after = 0
     screen = _Screen()
     over = False
@@ -249,7 +265,8 @@ async def _watch(service: AdminService, ended: asyncio.Task[None]) -> None:
             return
         if entries:
             after = entries[-1].seq
-        lines = [line for entry in entries if (line := describe(entry.event))]
+        lines = [*news, *(line for entry in entries if (line := describe(entry.event)))]
+        news.clear()
         if over:
             screen.end(lines)
         else:

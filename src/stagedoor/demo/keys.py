@@ -1,0 +1,66 @@
+"""Keys that a person types while `stagedoor demo` runs."""
+
+import asyncio
+import os
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from stagedoor.demo.network import DemoNetwork
+
+CUT_KEY = "c"
+CUT_S = 5.0
+
+
+@contextmanager
+def read_keys(on_key: Callable[[str], None]) -> Iterator[bool]:
+    """Call `on_key` with each key until the block ends; yield whether there is a terminal to read.
+
+    Ctrl-C still interrupts. Called in the event loop.
+    """
+    if not _is_ours():
+        yield False
+        return
+    before = termios.tcgetattr(0)
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        for key in os.read(0, 64).decode(errors="replace"):
+            on_key(key)
+
+    tty.setcbreak(0)
+    loop.add_reader(0, read)
+    try:
+        yield True
+    finally:
+        loop.remove_reader(0)
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _is_ours() -> bool:
+    """Return whether stdin and stdout are a terminal on which this process may read keys."""
+    try:
+        return sys.stdin.isatty() and sys.stdout.isatty() and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:  # it is not this process's controlling terminal
+        return False
+
+
+class NetworkKey:
+    """The key that cuts a network for some seconds. `report` gets a line for each change."""
+
+    def __init__(self, network: DemoNetwork, report: Callable[[str], None]) -> None:
+        self._network = network
+        self._report = report
+
+    def handle(self, key: str) -> None:
+        """Take a key. Called in the event loop."""
+        if key == CUT_KEY and not self._network.is_cut:
+            self._network.cut()
+            self._report(f"the network is cut for {CUT_S:.0f} s; go on typing in ssh")
+            asyncio.get_running_loop().call_later(CUT_S, self._mend)
+
+    def _mend(self) -> None:
+        self._network.restore()
+        self._report("the network is back")
