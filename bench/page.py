@@ -23,6 +23,7 @@ from benchmarks import (
     jump_logins,
     keystrokes,
     login,
+    resume,
     scp,
     throughput,
     ways,
@@ -42,6 +43,7 @@ TUNNELS: tuple[Table, ...] = (
     keystrokes.TABLE,
     login.TABLE,
     scp.TABLE,
+    resume.TABLE,
 )
 JUMPS: tuple[Table, ...] = (
     jump_bulk.TABLE,

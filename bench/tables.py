@@ -24,7 +24,9 @@ ORDER = (
     "proxytunnel",
     "socat",
     "stagedoor",
+    "stagedoor --no-resume",
     "stagedoor --fdpass",
+    "mosh",
     *WAYS,
     *WEB_ORDER,
 )

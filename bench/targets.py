@@ -203,6 +203,26 @@ TARGETS: tuple[Target, ...] = (
         )
         for way in ("up", "down")
     ),
+    *(
+        AtLeast(f"a resumable tunnel {way}: ≥ 0.8 × nc", "resume", "ssh to app01", way, "nc", 0.8)
+        for way in ("up", "down")
+    ),
+    Below("back after 5 s away: ≤ 2 s", "resume", "ssh to app01", "back after 5 s away", 2),
+    Below(
+        "200 clients back at once, one core: ≤ 5 s",
+        "resume",
+        "ssh to app01",
+        "200 clients back at once",
+        5,
+    ),
+    Below("the client's memory: ≤ 14 MiB", "resume", "ssh to app01", "the client", 14),
+    Below(
+        "the endpoint, an idle session: ≤ 64 KiB",
+        "resume",
+        "ssh to app01",
+        "the endpoint, a session",
+        64,
+    ),
 )
 
 _JUMP_CASES = ("1 stream up", "8 streams up", "1 stream down", "8 streams down")

@@ -66,6 +66,10 @@ def _ours_fdpass(door: Door, folder: Path) -> Way:
     return Way("stagedoor --fdpass", (*way.options, "-o", "ProxyUseFdpass=yes"), way.env)
 
 
+def _ours_no_resume(door: Door, folder: Path) -> Way:
+    return Way("stagedoor --no-resume", _proxied("", _tunnel(door, folder, "--no-resume ")).options)
+
+
 def _tunnel(door: Door, folder: Path, extra: str) -> str:
     host, port = door.address
     file = _private(folder / "token", PASSWORD + "\n")
@@ -92,5 +96,6 @@ WAYS: Mapping[str, Callable[[Door, Path], Way]] = {
     "proxytunnel": _proxytunnel,
     "socat": _socat,
     "stagedoor": _ours,
+    "stagedoor --no-resume": _ours_no_resume,
     "stagedoor --fdpass": _ours_fdpass,
 }
