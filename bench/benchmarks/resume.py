@@ -139,7 +139,7 @@ def _clients(stage: Stage, ssh: Ways) -> None:
     with _tolerating(stage, OURS), contextlib.ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(typed(_echo(ssh, ours)))
-        endpoint = _endpoint()
+        endpoint = _endpoint(stage)
         before = proportional_kib([endpoint])
         for _ in range(count):
             stack.enter_context(typed(_echo(ssh, ours)))
@@ -219,7 +219,7 @@ def _many(stage: Stage) -> None:
                 door: Door = peer.doors["load"]
                 opened(door, 1)  # so that the endpoint runs
                 assert peer.pid is not None, "it is a program"
-                for pid in (*tree(peer.pid), _endpoint()):
+                for pid in (*tree(peer.pid), _endpoint(stage)):
                     _pin(pid)
                 clients = opened(door, count)
                 for _ in range(repeats):
@@ -249,13 +249,21 @@ def _read(fd: int, size: int) -> None:
         size -= read
 
 
-def _endpoint() -> int:
-    """Return the newest endpoint's process, which belongs to no tree. Raises LoadError."""
+def _endpoint(stage: Stage) -> int:
+    """Return the newest endpoint of this run, whose process belongs to no tree. Raises LoadError."""
     every = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
-    pids = [pid for pid in every if _runs(pid, b"stagedoor.resume")]
+    pids = [pid for pid in every if _serves(pid, str(stage.folder))]
     if not pids:
         raise LoadError("no endpoint runs")
     return max(pids, key=_began)
+
+
+def _serves(pid: int, folder: str) -> bool:
+    """Return whether a process is the endpoint of a gateway in this folder."""
+    with contextlib.suppress(OSError):
+        words = (PROC / str(pid) / "cmdline").read_text().split("\0")
+        return "stagedoor.resume" in words and any(word.startswith(folder) for word in words)
+    return False
 
 
 def _began(pid: int) -> int:

@@ -17,7 +17,7 @@ from stagedoor.laptop.tunnel.relay import Local
 from stagedoor.laptop.tunnel.resume import ConnectionLostError, ResumableTunnel
 from stagedoor.laptop.tunnel.route import RouteWatch, has_moved
 from stagedoor.laptop.tunnel.wire import TcpWire
-from tests.client.conftest import PATIENCE_S
+from tests.laptop.conftest import PATIENCE_S
 from tests.missing import missing
 
 OPTIONS = Options({"--gateway": "gw:1", "--user": "anna"}, ["app01.ssh"], {})
