@@ -85,7 +85,7 @@ def job_of(arguments: Sequence[object]) -> tuple[Job, list[int]] | None:
     """Of what `subprocess` gives to its `_fork_exec`, and which fds it is to get; None: only exec will do."""
     args, _, close_fds, kept, cwd, env, stdin, _, _, stdout, _, stderr, _, error = arguments[:14]
     _, session, group, gid, groups, uid, umask, before = arguments[14:22]
-    words = [os.fsdecode(one) for one in args]  # type: ignore[attr-defined]
+    words = [os.fsdecode(word) for word in args]  # type: ignore[attr-defined]
     at = words.index("-m") if "-m" in words[:3] else 0
     ours = words[0] == sys.executable and words[1 : at + 1] in STARTS
     ours = ours and (words[at + 1].partition(".")[0] in PACKAGES or words[at + 1] == APART)

@@ -104,7 +104,7 @@ def _config(layers: list[Layer], start: Start) -> dict[str, object]:
             "WorkingDir": start.directory,
             "StopSignal": start.stop_signal,
         },
-        "rootfs": {"type": "layers", "diff_ids": [one.diff_id for one in layers]},
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
     }
 
 

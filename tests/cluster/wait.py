@@ -77,7 +77,9 @@ class Api:
 def _condition(text: str | None, kind: str) -> bool:
     thing: dict[str, Any] = json.loads(text or "{}")
     conditions = thing.get("status", {}).get("conditions", [])
-    return any(one["type"] == kind and one["status"] == "True" for one in conditions)
+    return any(
+        condition["type"] == kind and condition["status"] == "True" for condition in conditions
+    )
 
 
 def dns_answers(name: str = "kubernetes.default.svc.cluster.local") -> bool:
