@@ -201,10 +201,11 @@ def compiled_endpoint(folder: Path) -> Path:
     """Compile the kit's endpoint, with the parts of the kit that it uses."""
     files = (*SOURCE.glob("[!mp]*.c"), *SOURCE.glob("holder/*.c"), *SOURCE.glob("tunnel/*.c"))
     # motd.c has a name like main.c and passwd.c, which are left out.
-    return _compiled(folder / "endpoint", HERE / "endpoint.c", SOURCE / "motd.c", *sorted(files))
+    sources = (HERE / "endpoint.c", SOURCE / "motd.c", *sorted(files))
+    return _compiled(folder / "endpoint", "-Wl,--wrap=now_ms", *sources)
 
 
-def _compiled(program: Path, *sources: Path) -> Path:
+def _compiled(program: Path, *sources: Path | str) -> Path:
     """Compile with the address and undefined-behaviour sanitizers; a finding ends the program."""
     flags = ("-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE",
              "-fsanitize=address,undefined", "-fno-sanitize-recover=all")  # fmt: skip

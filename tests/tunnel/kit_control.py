@@ -1,6 +1,7 @@
 """A worker's side of the kit's endpoint, without an sshd between them: the interface of `EndpointControl`."""
 
 import asyncio
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -37,6 +38,11 @@ class KitEndpoint:
             self.process.terminate()
             self.process.wait(BOUND_S)
             assert self.faults.read_text() == ""
+
+    def pass_time(self, number: signal.Signals) -> None:
+        """Put its clock forward: SIGUSR1 by 20 s, SIGUSR2 by two minutes."""
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def private_memory(self) -> int:
         """Return its private bytes, those of the sanitizers included."""

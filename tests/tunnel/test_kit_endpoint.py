@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -115,6 +116,72 @@ async def test_a_later_request_replaces_an_unused_ticket(control: Any) -> None:
         async with asyncio.timeout(PATIENCE_S):
             assert await aio.read(stale, 10) == b""
         stale.close()
+        await client.says(b"y", b"Y")
+
+
+async def test_a_ticket_is_good_for_ten_seconds(control: Any, endpoint: KitEndpoint) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        shell = await control.connected()
+        ticket = await shell.ask("back", f"{KEY} 1 alice app01.ssh", Watched())
+        assert isinstance(ticket, Ticket)
+        endpoint.pass_time(signal.SIGUSR1)
+        stale = await control.connect_data(ticket.secret)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await aio.read(stale, 10) == b""
+        stale.close()
+        await client.says(b"y", b"Y")
+
+
+async def test_a_silent_connection_is_cut_after_ten_seconds(
+    control: Any, endpoint: KitEndpoint
+) -> None:
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(("127.0.0.1", endpoint.port)) as stranger:
+            stranger.setblocking(False)
+            await client.says(b"y", b"Y")
+            endpoint.pass_time(signal.SIGUSR1)
+            async with asyncio.timeout(PATIENCE_S):
+                assert await loop.sock_recv(stranger, 10) == b""
+        await client.says(b"z", b"Z")
+
+
+@pytest.mark.continuity(8)
+async def test_a_session_without_a_gateway_ends_after_two_minutes(
+    control: Any, endpoint: KitEndpoint
+) -> None:
+    async with sshd() as (connect, events):
+        client = await opened(control, await connect())
+        await client.says(b"x", b"X")
+        await control.stop()
+        endpoint.pass_time(signal.SIGUSR1)
+        client.stream.take(b"y")
+        await client.hears(b"Y")
+        endpoint.pass_time(signal.SIGUSR2)
+        async with asyncio.timeout(PATIENCE_S):
+            while client.stream.ended is None:
+                assert await client.turn()
+            assert client.stream.ended == (1, "its gateway has ended")
+            assert await events.get() == "hung up"
+
+
+@pytest.mark.continuity(8)
+async def test_a_gateway_whose_machine_has_died_is_noticed_by_its_silence(
+    control: Any, endpoint: KitEndpoint
+) -> None:
+    watcher = Watched()
+    async with sshd() as (connect, _):
+        client = await opened(control, await connect(), watcher)
+        await client.says(b"x", b"X")
+        endpoint.pass_time(signal.SIGUSR2)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await watcher.news.get())[0] == 1  # type: ignore[index]
+        client.cut()
+        await returned(control, client, 1)
         await client.says(b"y", b"Y")
 
 

@@ -95,7 +95,7 @@ async def honest(process: Process, pod: Pod) -> None:
     while line := await process.stdin.readline():
         text = line.decode().rstrip("\n")
         pod.heard.put_nowait(text)
-        word, number, *_ = text.split(" ")
+        word, number, *_ = f"{text} ".split(" ")
         if word in ("open", "back"):
             process.stdout.write(f"ticket {number} {TICKET.hex()} s1 0 0 0.5\n".encode())
 
@@ -233,6 +233,16 @@ async def test_a_login_without_a_tunnel_ends(world: World, monkeypatch: pytest.M
         await world.pod.processes[0].wait_closed()
     await world.tunnel()
     assert world.pod.logins == 2
+
+
+async def test_a_login_says_that_its_gateway_lives(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_endpoint, "ALIVE_S", 0.05)
+    await world.tunnel()
+    async with asyncio.timeout(BOUND_S):
+        while await world.pod.heard.get() != "alive":
+            pass
 
 
 async def test_an_end_reaches_the_endpoint_in_one_line(world: World) -> None:

@@ -11,6 +11,7 @@
     adopt NUMBER SESSION                       adopted NUMBER, or gone NUMBER WHY
     limit NUMBER AWAY
     leave NUMBER
+    alive
     stop
 
 NUMBER identifies a request of the worker, and from then on this worker's hold on the session. With `open`
@@ -23,7 +24,8 @@ of the line. NOTE is one word that only workers read: what they need to adopt th
 `moved`: another connection or worker has taken its place. `over`: the session has ended; CODE and WHY are
 those of END. `orphan`: this session's worker has ended, and its client is away; it is offered to the workers
 that adopt, one after the other. `limit` changes how long the session waits for its client. `leave`: it is an
-orphan again. `stop` ends the endpoint, with all sessions.
+orphan again. `alive` is for the endpoint in a shell, which counts a worker as gone after 90 s without a
+message. `stop` ends the endpoint, with all sessions.
 """
 
 import fcntl

@@ -35,6 +35,8 @@ Its kit is older, or a NetworkPolicy forbids the port.
 """
 LINGER_S = 120.0
 """How long a login stays without a tunnel: ssh, scp and git often follow each other."""
+ALIVE_S = 30.0
+"""The period of a message that says no more than that the gateway lives."""
 MAX_LINE_BYTES = 4096
 
 Dial = Callable[[Ready], Awaitable[Stream | Denial]]
@@ -69,9 +71,13 @@ class ShellControl(asyncssh.SSHClientSession[bytes]):
 
     def session_started(self) -> None:
         """Greet the endpoint."""
-        with suppress(OSError):
-            self._send(GREETING)
+        self._say_alive(GREETING)
         self._close_if_unused()
+
+    def _say_alive(self, line: str = "alive") -> None:
+        with suppress(OSError):
+            self._send(line)
+            asyncio.get_running_loop().call_later(ALIVE_S, self._say_alive)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Take messages."""

@@ -33,6 +33,7 @@
 #define MAX_AWAY 64                   // sessions of one owner without a client; one more ends the oldest
 #define TICKET_MS 10000
 #define ORPHAN_MS 120000              // for a session without a gateway: none would end it when it is revoked
+#define SILENT_MS 90000               // for a gateway that says nothing: its machine may have died
 #define TIDY_MS 500                   // between two looks at what is due by time
 
 static struct kept {
@@ -53,6 +54,7 @@ static struct kept {
 } kept[MAX_SESSIONS];
 
 static enum { NO_LINK, CONTROL, DATA } kinds[MAX_LINKS];
+static int64_t heard_at[MAX_LINKS];   // when the gateway of a control link has last said something
 static int sshd_port;
 
 #define EACH(of) (struct kept *of = kept; of < kept + MAX_SESSIONS; of++) if (of->used)
@@ -203,7 +205,7 @@ static void obey(int link, char *line, int64_t now) {
     double away_s = strtod(rest, NULL);
     for EACH(of) if (of->control == link && of->number == number && away_s >= 0 && away_s < 1e9)
       of->away_ms = (int64_t)(away_s * 1000);
-  } else drop(link, now);
+  } else if (strcmp(word, "alive")) drop(link, now);
 }
 
 static void take_lines(int link, int64_t now) {
@@ -217,6 +219,7 @@ static void take_lines(int link, int64_t now) {
     memcpy(line, received.at, length);
     line[length] = 0;
     link_used(link, length + 1);
+    heard_at[link] = now;
     if (link_is_attached(link)) obey(link, line, now);
     else if (!strcmp(line, GREETING)) link_attach(link);
     else drop(link, now);
@@ -279,7 +282,7 @@ static void tidy(int64_t now) {
     free_if_over(of);
   }
   for (int i = 0; i < MAX_LINKS; i++)
-    if (link_is_over(i, now)) drop(i, now);
+    if (link_is_over(i, now) || (link_is_attached(i) && now - heard_at[i] >= SILENT_MS)) drop(i, now);
 }
 
 static void serve_links(const struct pollfd *from, int64_t now) {
