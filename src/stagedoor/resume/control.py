@@ -64,7 +64,9 @@ class EndpointControl:
 
         Raises OSError if there is no endpoint; then `sshd` is still the caller's.
         """
-        return await self._enter("open", session.make_words(key, self._idle_s), watcher, sshd.fileno())
+        return await self._enter(
+            "open", session.make_words(key, self._idle_s), watcher, sshd.fileno()
+        )
 
     async def resume(self, key: str, attempt: int, owner: str, watcher: Watcher) -> Ticket | Denial:
         """Return to a session. The denial says that it has ended. Raises OSError."""
