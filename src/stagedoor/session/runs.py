@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind
@@ -44,6 +44,7 @@ AUDIT_AGAIN_S = 3600.0
 _MOST_VIEWS = 1000
 _PAUSES_S = (0.02, 0.25)
 """The pauses between two looks at a run that prints nothing: the first, and the longest."""
+_Result = TypeVar("_Result")
 
 
 class RunService:
@@ -78,13 +79,17 @@ class RunService:
 
         `run_id` is the client's choice: a request that it repeats returns the run that it has started.
 
-        `progress` shows a terminal's user how to give a fresh proof that they are there, if the app wants
-        one. A run that has begun to start goes on if this call is cancelled.
+        `progress` shows a terminal's user how to ask for access, or how to give a fresh proof that they are
+        there, if the app wants one. A run that has begun to start goes on if this call is cancelled.
         """
         why = check_order(order)
         if why is not None:
             return self._flow.deny(Denial(Reason.BAD_REQUEST, why), origin, identity, order.target)
         grant = await self._grant(identity, order.target)
+        if isinstance(grant, Denial) and progress is not None:
+            grant = await self._flow.wait_for_access(
+                identity, order.target, grant, progress, needs=Permission.RUN, waits=True
+            )
         if isinstance(grant, Grant):
             if origin.way is AccessMethod.WEB:
                 grant = await self._flow.check_step_up(identity, grant)
@@ -100,11 +105,8 @@ class RunService:
                 return started
             if started and started[0].starter == identity.name:
                 return await self.refresh(started[0])
-        new_id = self._new_id() if run_id is None else run_id
-        starting = asyncio.create_task(self._start(identity, order, origin, new_id))
-        self._tasks.add(starting)
-        starting.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(starting)
+        starting = self._start(identity, order, origin, run_id or self._new_id())
+        return await asyncio.shield(self.keep_task(starting))
 
     async def _start(
         self, identity: Identity, order: RunOrder, origin: Origin, run_id: str
@@ -317,11 +319,12 @@ class RunService:
             with suppress(OSError):  # the task has ended
                 await asyncio.to_thread(self._runner.keep_input, run.id)
 
-    def keep_task(self, work: Coroutine[None, None, None]) -> None:
+    def keep_task(self, work: Coroutine[None, None, _Result]) -> asyncio.Task[_Result]:
         """Do `work` in a task that outlives its client's connection."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _grant(self, identity: Identity, target: Target) -> Grant | Denial:
         return needed(Permission.RUN, await self._flow.authorise(identity, target))
@@ -337,9 +340,8 @@ def _no_runner(target: Target) -> Denial:
 
 
 def _no_run(prefix: str) -> Denial:
-    return Denial(
-        Reason.NO_APP, f"there is no run {prefix}, or you may not see it; look at: run list"
-    )
+    why = f"there is no run {prefix}, or you may not see it; look at: run list"
+    return Denial(Reason.NO_APP, why)
 
 
 def _not_yours(run: Run) -> Denial:

@@ -22,6 +22,7 @@ from stagedoor.listeners.web.terminal.fields import read_target
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
 from stagedoor.model.run import (
     DEFAULT_TIMEOUT_S,
     MAX_COMMAND_BYTES,
@@ -32,6 +33,7 @@ from stagedoor.model.run import (
 )
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
+from stagedoor.session.revoke import needed
 from stagedoor.session.runs import RunService
 from stagedoor.wire.run_text import run_object
 
@@ -82,7 +84,7 @@ class Runs:
             return self._flow.deny(order, web(source), identity)
         if run_id is not None and not (isinstance(run_id, str) and _NEW_ID.fullmatch(run_id)):
             return _bad("id", "12 hexadecimal digits")
-        if "waits" in body:  # a program, which shows its user how to give a fresh proof
+        if "waits" in body:  # a program, which shows its user what a person has to do first
             refused = await self._prove(identity, order, source, waits=body["waits"] is True)
             if refused is not None:
                 return refused
@@ -92,16 +94,25 @@ class Runs:
     async def _prove(
         self, identity: Identity, order: RunOrder, source: Source, *, waits: bool
     ) -> Response | None:
-        """Ask for a fresh proof of presence if the app wants one. Return the answer while there is none."""
-        grant = await self._flow.authorise(identity, order.target)
-        if not isinstance(grant, Grant):
-            return None  # which `start` refuses
-        steps: list[StartStep] = []
+        """Wait for an approver, and for a fresh proof of presence if the app wants one.
+
+        Return the answer while one of them is missing.
+        """
+        target, steps = order.target, list[StartStep]()
         wait_s = PROOF_WAIT_S if waits else 0.0
-        proof = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
-        if not isinstance(proof, Denial):
+        grant = needed(Permission.RUN, await self._flow.authorise(identity, target))
+        if isinstance(grant, Denial):
+            grant = await self._flow.wait_for_access(
+                *(identity, target, grant, steps.append),
+                needs=Permission.RUN,
+                waits=True,
+                wait_s=wait_s,
+            )
+        if isinstance(grant, Grant):
+            grant = await self._flow.wait_for_step_up(identity, grant, source, steps.append, wait_s)
+        if isinstance(grant, Grant):
             return None
-        return refusal(self._flow.deny(proof, web(source), identity, order.target), steps)
+        return refusal(self._flow.deny(grant, web(source), identity, target), steps)
 
     async def _log(self, identity: Identity, body: Body, source: Source) -> Answer:
         """Return output from byte `from` on; with `wait` true, as soon as there is some or the run ends."""
