@@ -7,11 +7,12 @@ import { chosen, counted, groups, type Group, type Row } from "./filter";
 import { loadPins, storePins } from "./pins";
 
 const WRITES = "input, textarea, select, [contenteditable]";
-/** The number of rows that a table may have before it is shortened, and the number then: as on the gateway's page. */
+/**
+ * The number of rows that a table may have before it is shortened, and the number then: as on the gateway's page. No more
+ * are drawn while the user types.
+ */
 const MOST_AT_ONCE = 24;
 const FIRST = 20;
-/** The most rows that are drawn while the user types. */
-const MOST_FOUND = 50;
 
 interface AppRow extends Row {
   place: HTMLTableRowElement;
@@ -66,7 +67,7 @@ export function apps(): void {
 
   const drawRows = (): void => {
     const found = chosen(rows, box.value, group, pinned);
-    const shown = found.slice(0, box.value !== "" ? MOST_FOUND : all ? found.length : FIRST);
+    const shown = found.slice(0, box.value !== "" ? MOST_AT_ONCE : all ? found.length : FIRST);
     shown.forEach(enliven);
     list.replaceChildren(...shown.map(({ place }) => place));
     set("matches", box.value === "" && group.label === "All" ? undefined : counted(found.length, rows.length));
