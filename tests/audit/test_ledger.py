@@ -5,7 +5,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from stagedoor.audit.ledger import BATCH, DENIALS, AuditLedger
+from stagedoor.audit.ledger import AuditLedger
+from stagedoor.audit.pending import BATCH, DENIALS
 from stagedoor.audit.tally import SOURCE_SHARE
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.event import EventKind

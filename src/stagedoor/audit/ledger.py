@@ -9,19 +9,18 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from stagedoor.audit.opening import AwaitedOpenings, Opening, State, begin_events, new_session_id
+from stagedoor.audit.opening import AwaitedOpenings, Opening, State, answer_all, new_session_id
+from stagedoor.audit.pending import Batch, PendingEvents
 from stagedoor.audit.ports import Journal
-from stagedoor.audit.tally import DenialCounts
 from stagedoor.audit.words import Fields, closed_event, denied_event, noted_event
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.errors import StoreError
 from stagedoor.model.event import Event, EventKind
-from stagedoor.model.session import AccessMethod, Counts, End, Ended, Opened, Ready, RunningSession
+from stagedoor.model.session import AccessMethod, Counts, Ended, Opened, Ready, RunningSession
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 
@@ -33,19 +32,6 @@ LINGER_S = 0.1
 
 RETRY_S = (0.1, 2.0)
 """First and longest wait between two tries while the journal cannot be written."""
-
-BATCH = 1000
-"""Most logins in one transaction, so that the first of them need not wait for very many."""
-
-DENIALS = 2000
-"""Most denials that wait to be written; more are counted instead."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    openings: list[Opening] = field(default_factory=list)
-    closes: list[Event] = field(default_factory=list)
-    denials: list[Event] = field(default_factory=list)
 
 
 class AuditLedger:
@@ -79,18 +65,13 @@ class AuditLedger:
         self._clock = clock
         self._new_id = new_id
         self._on_problem = on_problem
-        self._open_timeout_s = open_timeout_s
         self._linger_s = linger_s
         self._retry_s = retry_s
         self._lock = threading.Condition(threading.Lock())
-        self._openings: deque[Opening] = deque()
-        self._awaited = AwaitedOpenings(open_timeout_s, self._refuse_late)
-        self._closes: deque[Event] = deque()
-        self._denials: deque[Event] = deque()
-        self._tally = DenialCounts()
-        self._due_at: float | None = None  # monotonic: when closes and denials have waited enough
+        self._pending = PendingEvents(instance)
+        self._awaited = AwaitedOpenings(open_timeout_s, self._abandon)
         self._wakes_at = 0.0  # monotonic: until when the writer sleeps, unless notified
-        self._retry_at = 0.0
+        self._retry_at: float | None = None  # monotonic, while the journal cannot be written
         self._failures = 0
         self._problem: str | None = None
         self._public = ""
@@ -109,7 +90,7 @@ class AuditLedger:
     @property
     def backlog(self) -> int:
         """Return how many events are not written yet; sums of denials that are not due count as one."""
-        return self._left()
+        return len(self._pending) + self._writing
 
     def start(self) -> None:
         """Start the writer; before the first `open`, after fork."""
@@ -145,7 +126,7 @@ class AuditLedger:
                 return _unavailable(self._public)
             if self._held is not None:
                 return _unavailable(self._held)
-            self._openings.append(opening)
+            self._pending.add_opening(opening)
             self._lock.notify_all()
         self._awaited.add(opening)
         try:
@@ -154,32 +135,20 @@ class AuditLedger:
             self._abandon(opening, "the developer's side hung up")
             raise
 
-    def _refuse_late(self, opening: Opening) -> None:
-        late = f"the disk did not answer within {self._open_timeout_s:g} s"
-        self._abandon(opening, late)
-        opening.answer.set_result(_unavailable(late))
-
     def hold(self, why: str | None) -> None:
         """Refuse all logins for this reason, until this is called with None. Any thread."""
         self._held = why
 
     def close_session(self, opened: Opened, ended: Ended) -> None:
         """Write that the session is over, soon. Any thread; never blocks."""
-        event = closed_event(opened, ended, self._instance, self._clock())
-        with self._lock:
-            self._closes.append(event)
-            self._soon()
+        self._add(closed_event(opened, ended, self._instance, self._clock()))
 
     def release(self, opened: Opened, counts: Counts) -> None:
         """Do nothing: the process in which the session goes on writes so."""
 
     def note(self, opened: Opened, kind: EventKind, fields: Fields) -> None:
         """Write what happened inside a session, soon. Any thread; never blocks."""
-        event = noted_event(opened, kind, fields, self._instance, self._clock())
-        with self._lock:
-            # With the closes: nothing of a session may be lost, and it stays in order.
-            self._closes.append(event)
-            self._soon()
+        self._add(noted_event(opened, kind, fields, self._instance, self._clock()))
 
     def deny(
         self,
@@ -193,17 +162,13 @@ class AuditLedger:
         """Write, or count, a refused login soon. Any thread; never blocks."""
         now = self._clock()
         with self._lock:
-            room = len(self._denials) < DENIALS
-            if room and self._tally.admit(denial.reason, source.address, now):
-                self._denials.append(
+            if self._pending.admit_denial(denial.reason, source.address, now):
+                self._pending.add_denial(
                     denied_event(denial, way, source, identity, target, self._instance, now)
                 )
                 self._soon()
-            else:
-                idle = self._tally.due_at() is None
-                self._tally.count(denial.reason, way, source.address, now)
-                if idle:
-                    self._lock.notify_all()
+            elif self._pending.count_denial(denial.reason, way, source.address, now):
+                self._lock.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was handed in is written, sums included; False if it is not.
@@ -214,7 +179,7 @@ class AuditLedger:
             self._flushing += 1
             self._lock.notify_all()
             try:
-                return self._lock.wait_for(lambda: self._left() == 0, timeout_s)
+                return self._lock.wait_for(lambda: self.backlog == 0, timeout_s)
             finally:
                 self._flushing -= 1
 
@@ -224,7 +189,7 @@ class AuditLedger:
             self._stopping = True
         self.flush(timeout_s)
         with self._lock:
-            left = self._left()
+            left = self.backlog
             self._ended = True
             self._lock.notify_all()
         if self._thread.is_alive():
@@ -233,15 +198,16 @@ class AuditLedger:
 
     # The rest, but for `_abandon`, runs in the writer's thread or under its lock.
 
-    def _soon(self) -> None:
-        if self._due_at is None:
-            self._due_at = time.monotonic() + self._linger_s
-            if self._wakes_at > self._due_at:
-                self._lock.notify_all()
+    def _add(self, event: Event) -> None:
+        with self._lock:
+            self._pending.add_close(event)
+            self._soon()
 
-    def _left(self) -> int:
-        waiting = len(self._openings) + len(self._closes) + len(self._denials)
-        return waiting + self._writing + (self._tally.due_at() is not None)
+    def _soon(self) -> None:
+        if self._pending.due_at == math.inf:
+            self._pending.due_at = time.monotonic() + self._linger_s
+            if self._wakes_at > self._pending.due_at:
+                self._lock.notify_all()
 
     def _abandon(self, opening: Opening, why: str) -> None:
         with self._lock:
@@ -250,25 +216,18 @@ class AuditLedger:
                 opening.state = State.VOID
             elif opening.state is State.DURABLE:
                 self._close_unreached([opening])
+        if not opening.answer.done():
+            opening.answer.set_result(_unavailable(why))
 
     def _close_unreached(self, openings: Iterable[Opening]) -> None:
-        """Queue the closes of sessions that were, or may have been, written but never entered.
-
-        An earlier session goes on without the login.
-        """
         now = self._clock()
         for opening in openings:
-            opening.state = State.VOID
-            if opening.earlier is None:
-                ended = Ended(End.UNREACHED, detail=opening.left)
-                self._closes.append(closed_event(opening.opened, ended, self._instance, now))
+            if self._pending.add_unreached(opening, now):
                 self._soon()
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
-            events = begin_events(batch.openings, self._instance, self._clock())
-            events += batch.closes
-            events += batch.denials
+            events = batch.list_events(self._instance, self._clock())
             problem = None
             public = "its log says why"
             try:
@@ -287,67 +246,40 @@ class AuditLedger:
                 with suppress(Exception):  # a listener that fails must not end the audit
                     self._on_problem(self._problem)
 
-    def _next_batch(self) -> _Batch | None:
+    def _next_batch(self) -> Batch | None:
         """Wait until there is something to write and it is time; None at the end."""
         with self._lock:
             # A process that has just written looks once more without a notification: closes follow logins,
             # and waking it for each of them would cost more than writing it.
             at_first_s: float | None = self._linger_s
-            while (wait_s := self._wait_s()) is None or wait_s > 0:
-                if self._ended:
-                    return None
+            while not self._ended:
+                now, flushing = time.monotonic(), self._flushing > 0
+                wait_s = self._pending.wait_s(
+                    self._clock(), now, flushing=flushing, retry_at=self._retry_at
+                )
+                if wait_s is not None and wait_s <= 0:
+                    self._wakes_at = 0.0
+                    self._writing = True
+                    return self._pending.take(self._clock(), flushing=flushing)
                 if wait_s is None:
                     wait_s, at_first_s = at_first_s, None
-                self._wakes_at = math.inf if wait_s is None else time.monotonic() + wait_s
+                self._wakes_at = math.inf if wait_s is None else now + wait_s
                 self._lock.wait(wait_s)
-            self._wakes_at = 0.0
-            if self._ended:
-                return None
-            batch = _Batch()
-            while self._openings and len(batch.openings) < BATCH:
-                opening = self._openings.popleft()
-                if opening.state is State.QUEUED:  # the others no longer wait
-                    opening.state = State.WRITING
-                    batch.openings.append(opening)
-            batch.closes = list(self._closes)
-            self._closes.clear()
-            due_at = self._tally.due_at()
-            if due_at is not None and (self._flushing or self._clock() >= due_at):
-                self._denials.extend(self._tally.take(self._clock(), self._instance))
-            batch.denials = list(self._denials)
-            self._denials.clear()
-            self._due_at = None
-            self._writing = True
-            return batch
+            return None
 
-    def _wait_s(self) -> float | None:
-        """Return how long there is nothing to do; None: until notified."""
-        now = time.monotonic()
-        if self._problem is not None:
-            return self._retry_at - now
-        if self._openings:
-            return 0.0
-        if self._flushing and self._left():
-            return 0.0
-        waits = []
-        if self._due_at is not None:
-            waits.append(self._due_at - now)
-        if (tally_at := self._tally.due_at()) is not None:
-            waits.append(tally_at - self._clock())
-        return min(waits, default=None)
-
-    def _written(self, batch: _Batch) -> None:
+    def _written(self, batch: Batch) -> None:
         with self._lock:
             self._writing = False
-            self._problem = None
+            self._problem = self._retry_at = None
             self._failures = 0
             for opening in batch.openings:
                 opening.state = State.DURABLE
             self._close_unreached(opening for opening in batch.openings if opening.left)
-            self._answer((opening, opening.opened) for opening in batch.openings)
+            unanswered = answer_all(batch.openings)
+            self._close_unreached(o for o in unanswered if o.state is State.DURABLE)
             self._lock.notify_all()
 
-    def _failed(self, batch: _Batch, problem: str, public: str) -> None:
+    def _failed(self, batch: Batch, problem: str, public: str) -> None:
         """Refuse the waiting logins with `public`, and keep closes and denials for the next try."""
         with self._lock:
             self._writing = False
@@ -356,37 +288,15 @@ class AuditLedger:
             first, longest = self._retry_s
             self._retry_at = time.monotonic() + min(longest, first * 2 ** min(self._failures, 20))
             self._failures += 1
-            self._closes.extendleft(reversed(batch.closes))
-            self._denials.extendleft(reversed(batch.denials))
+            self._pending.put_back(batch)
             for opening in batch.openings:
                 opening.left = opening.left or "it could not be written to the audit in time"
             # A commit that failed may have been written all the same; the close of a session that
             # was not is void (`Journal`).
             self._close_unreached(batch.openings)
-            refused = [*batch.openings, *self._openings]
-            for opening in self._openings:
-                opening.state = State.VOID
-            self._openings.clear()
-            denial = _unavailable(public)
-            self._answer((opening, denial) for opening in refused)
+            refused = [*batch.openings, *self._pending.drop_openings()]
+            answer_all(refused, _unavailable(public))
             self._lock.notify_all()
-
-    def _answer(self, answers: Iterable[tuple[Opening, Opened | Denial]]) -> None:
-        """Hand the answers over to the event loops that wait, one call for each loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Opening, Opened | Denial]]] = {}
-        for opening, answer in answers:
-            by_loop.setdefault(opening.answer.get_loop(), []).append((opening, answer))
-        for loop, mine in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_deliver, mine)
-            except RuntimeError:  # the loop was closed, and its logins with it
-                self._close_unreached(o for o, _ in mine if o.state is State.DURABLE)
-
-
-def _deliver(answers: list[tuple[Opening, Opened | Denial]]) -> None:
-    for opening, answer in answers:
-        if not opening.answer.done():
-            opening.answer.set_result(answer)
 
 
 def _unavailable(why: str) -> Denial:

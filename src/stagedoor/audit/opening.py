@@ -51,10 +51,10 @@ class AwaitedOpenings:
     """The openings whose logins wait, `limit_s` seconds at most. Belongs to one event loop.
 
     One timer serves all of them, because a timer of its own would cost each login more. `on_late` is
-    called with an opening that was not answered in time.
+    called with an opening that was not answered in time, and with why.
     """
 
-    def __init__(self, limit_s: float, on_late: Callable[[Opening], None]) -> None:
+    def __init__(self, limit_s: float, on_late: Callable[[Opening, str], None]) -> None:
         self._limit_s = limit_s
         self._on_late = on_late
         self._awaited: deque[tuple[float, Opening]] = deque()
@@ -78,9 +78,32 @@ class AwaitedOpenings:
         while self._awaited and self._awaited[0][0] <= loop.time():
             _, opening = self._awaited.popleft()
             if not opening.answer.done():
-                self._on_late(opening)
+                self._on_late(opening, f"the disk did not answer within {self._limit_s:g} s")
         if self._awaited:
             self._set_timer(loop)
+
+
+def answer_all(openings: Iterable[Opening], denial: Denial | None = None) -> list[Opening]:
+    """Give each login its session, or `denial`. Return the openings whose event loop is closed.
+
+    For the writer's thread: an event loop gets all its answers in one call.
+    """
+    by_loop: dict[asyncio.AbstractEventLoop, list[Opening]] = {}
+    for opening in openings:
+        by_loop.setdefault(opening.answer.get_loop(), []).append(opening)
+    unanswered = []
+    for loop, its_openings in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_deliver, its_openings, denial)
+        except RuntimeError:  # the loop was closed
+            unanswered += its_openings
+    return unanswered
+
+
+def _deliver(openings: list[Opening], denial: Denial | None) -> None:
+    for opening in openings:
+        if not opening.answer.done():
+            opening.answer.set_result(denial or opening.opened)
 
 
 def new_session_id(now: float) -> str:

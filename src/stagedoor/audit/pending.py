@@ -1,0 +1,133 @@
+"""The events that wait for the writer of the audit, and when they are due. Pure: time is an argument."""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stagedoor.audit.opening import Opening, State, begin_events
+from stagedoor.audit.tally import DenialCounts
+from stagedoor.audit.words import closed_event
+from stagedoor.model.denial import Reason
+from stagedoor.model.event import Event
+from stagedoor.model.session import AccessMethod, End, Ended
+from stagedoor.model.source import Address
+
+BATCH = 1000
+"""Most logins in one transaction, so that the first of them need not wait for very many."""
+
+DENIALS = 2000
+"""Most denials that wait to be written; more are counted instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events for one transaction."""
+
+    openings: list[Opening]
+    closes: list[Event]
+    denials: list[Event]
+
+    def list_events(self, instance: str, now: float) -> list[Event]:
+        """Return all events, in the order in which they are written."""
+        return begin_events(self.openings, instance, now) + self.closes + self.denials
+
+
+class PendingEvents:
+    """Openings, closes, denials and sums of denials that wait. The caller holds a lock around each call.
+
+    `now` is seconds since the epoch; `due_at` is monotonic: when closes and denials have waited for
+    company long enough, infinite while there are none.
+    """
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._openings: deque[Opening] = deque()
+        self._closes: deque[Event] = deque()
+        self._denials: deque[Event] = deque()
+        self._tally = DenialCounts()
+        self.due_at = math.inf
+
+    def __len__(self) -> int:
+        """Return how many events wait; sums of denials that are not due count as one."""
+        waiting = len(self._openings) + len(self._closes) + len(self._denials)
+        return waiting + (self._tally.due_at() is not None)
+
+    def add_opening(self, opening: Opening) -> None:
+        """Add a login that waits for its answer."""
+        self._openings.append(opening)
+
+    def add_close(self, event: Event) -> None:
+        """Add an event of a session that is open: nothing of a session may be lost, and it stays in order."""
+        self._closes.append(event)
+
+    def add_unreached(self, opening: Opening, now: float) -> bool:
+        """Add the close of a session that was, or may have been, written but never entered.
+
+        Return False for an earlier session, which goes on without the login.
+        """
+        opening.state = State.VOID
+        if opening.earlier is not None:
+            return False
+        ended = Ended(End.UNREACHED, detail=opening.left)
+        self._closes.append(closed_event(opening.opened, ended, self._instance, now))
+        return True
+
+    def admit_denial(self, reason: Reason, address: Address, now: float) -> bool:
+        """Return whether this denial gets an event of its own (`add_denial`); if not, `count_denial`."""
+        return len(self._denials) < DENIALS and self._tally.admit(reason, address, now)
+
+    def add_denial(self, event: Event) -> None:
+        """Add a denial."""
+        self._denials.append(event)
+
+    def count_denial(self, reason: Reason, way: AccessMethod, address: Address, now: float) -> bool:
+        """Add one to the sums. Return whether it is the first, so that `wait_s` has changed."""
+        is_first = self._tally.due_at() is None
+        self._tally.count(reason, way, address, now)
+        return is_first
+
+    def wait_s(
+        self, now: float, monotonic: float, *, flushing: bool, retry_at: float | None
+    ) -> float | None:
+        """Return for how long nothing is due, in seconds; None without events.
+
+        `retry_at` is when to try again, monotonic, while the journal cannot be written.
+        """
+        if retry_at is not None:
+            return retry_at - monotonic
+        if self._openings or (flushing and len(self)):
+            return 0.0
+        tally_at = self._tally.due_at()
+        wait_s = min(self.due_at - monotonic, math.inf if tally_at is None else tally_at - now)
+        return None if wait_s == math.inf else wait_s
+
+    def take(self, now: float, *, flushing: bool) -> Batch:
+        """Return the events of the next transaction, with the sums if they are due or `flushing`."""
+        openings: list[Opening] = []
+        while self._openings and len(openings) < BATCH:
+            opening = self._openings.popleft()
+            if opening.state is State.QUEUED:  # the others no longer wait
+                opening.state = State.WRITING
+                openings.append(opening)
+        tally_at = self._tally.due_at()
+        if tally_at is not None and (flushing or now >= tally_at):
+            self._denials.extend(self._tally.take(now, self._instance))
+        batch = Batch(openings, list(self._closes), list(self._denials))
+        self._closes.clear()
+        self._denials.clear()
+        self.due_at = math.inf
+        return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """Keep the closes and denials of a batch that could not be written, for the next one."""
+        self._closes.extendleft(reversed(batch.closes))
+        self._denials.extendleft(reversed(batch.denials))
+
+    def drop_openings(self) -> Iterable[Opening]:
+        """Remove all openings, and return them."""
+        openings = list(self._openings)
+        for opening in openings:
+            opening.state = State.VOID
+        self._openings.clear()
+        return openings
