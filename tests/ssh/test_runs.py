@@ -22,12 +22,13 @@ from tests.waiting import BOUND_S, wait_until
 
 RUN = frozenset({Permission.RUN})
 ENVIRONMENT = '[shells.local.env]\nOF_APP = "of app01"\n'
-SETTINGS = SSH_TABLE + local("app01", ENVIRONMENT) + local("app02") + static("old", 1)
+GONE = local("gone", 'directory = "/srv/gone"\n')
+SETTINGS = SSH_TABLE + local("app01", ENVIRONMENT) + local("app02") + GONE + static("old", 1)
 
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    apps = ("app01", "app02", "old")
+    apps = ("app01", "app02", "gone", "old")
     permits = [("user:dev", app, (Permission.RUN,)) for app in apps]
     with open_laptop(tmp_path_factory.mktemp("runs"), SETTINGS, apps, permits) as one:  # type: ignore[arg-type]
         yield one
@@ -285,6 +286,13 @@ def test_an_ssh_server_has_no_runs(laptop: Laptop) -> None:
     assert done.returncode == 255
     assert b"old has no runs" in done.stderr
     assert b"ssh old@GATEWAY COMMAND" in done.stderr
+
+
+def test_a_task_that_cannot_be_started_is_126_and_says_why(laptop: Laptop) -> None:
+    done = run(laptop, "gone", "--", "true")
+    assert done.returncode == 126
+    assert b"not started with 126 (/srv/gone: No such file or directory)" in done.stderr
+    assert run(laptop, "--detach", "gone", "--", "true").returncode == 126
 
 
 def test_what_is_left_behind_ends_with_the_task(laptop: Laptop, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
             case ["run"]:
                 from stagedoor.holder import run  # ctypes, which a terminal needs not
 
-                return run.main()
+                return run.run(sys.stdin.readline())
     except (FolderError, OSError) as error:
         why = error if isinstance(error, FolderError) else error.strerror
         print(f"stagedoor: {why}", file=sys.stderr)

@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,7 +31,6 @@ _READ_BYTES = 64 * 1024
 _PENDING_BYTES = 256 * 1024
 """The input that waits for a task that does not read it."""
 _FIFO_BYTES = 1024 * 1024
-_LAST_READS = 1024
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _CANNOT_START = 126
 
@@ -82,7 +80,7 @@ class RunHolder:
         self._outputs = {out[0]: False, err[0]: True}
         for fd, is_error in self._outputs.items():
             os.set_blocking(fd, False)
-            self._poller.add(fd, partial(self._receive, fd, is_error))
+            self._poller.add(fd, partial(self._read, fd, is_error))
         self._poller.add(self._woken, lambda *_: self._wake())
         folder.write_status(self._status)
 
@@ -99,10 +97,12 @@ class RunHolder:
                 moments += self._input.prepare(now)
             self._poller.wait(max(min(moments) - now, 0.0))
         self._kill_all()
-        for fd, is_error in list(self._outputs.items()):
-            for _ in range(_LAST_READS):
-                if not self._read(fd, is_error):
-                    break
+        # What the pipes hold, and no more: a process of another account may go on writing.
+        size, most = -1, self._log.size + _FIFO_BYTES
+        while size < self._log.size <= most:
+            size = self._log.size
+            for fd, is_error in list(self._outputs.items()):
+                self._read(fd, is_error)
         self._write_end(self._wait_status)
 
     def _write_end(self, wait_status: int) -> None:
@@ -121,22 +121,15 @@ class RunHolder:
             )
         )
 
-    def _receive(self, fd: int, is_error: bool, _readable: bool, _writable: bool) -> None:
-        self._read(fd, is_error)
-
-    def _read(self, fd: int, is_error: bool) -> bool:
-        """Read output of the task. Return False if there was none."""
-        try:
-            data = os.read(fd, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        if data:
-            self._log.append(data, is_error=is_error)
-            return True
-        self._poller.remove(fd)
-        self._outputs.pop(fd, None)
-        os.close(fd)
-        return False
+    def _read(self, fd: int, is_error: bool, *_: bool) -> None:
+        """Read output of the task, if there is any."""
+        with suppress(BlockingIOError):
+            if data := os.read(fd, _READ_BYTES):
+                self._log.append(data, is_error=is_error)
+                return
+            self._poller.remove(fd)
+            del self._outputs[fd]
+            os.close(fd)
 
     def _wake(self) -> None:
         """Handle a signal: reap the task, and the processes that it has left to this one."""
@@ -180,7 +173,6 @@ class _InputPipe:
 
     def __init__(self, folder: RunFolder, poller: EventPoller, stop: Callable[[str], None]) -> None:
         os.mkfifo(folder.input, 0o600)
-        self._path = folder.input
         self._poller = poller
         self._stop = stop
         self._parser = InputParser()
@@ -215,7 +207,8 @@ class _InputPipe:
         if not has_room:
             self._heard_at = now  # frames may wait unread
         elif now >= self._heard_at + SILENCE_S:
-            self._break_off()
+            self._input.break_off()
+            self._end_if_broken()
             return [now]
         return [self._heard_at + SILENCE_S]
 
@@ -229,11 +222,9 @@ class _InputPipe:
                     self._waiting += fresh if self._stdin is not None else b""
             except InputError:
                 self._input.break_off()
-            if self._input.is_broken:
-                self._stop(INPUT_LOST)
+            self._end_if_broken()
 
-    def _break_off(self) -> None:
-        self._input.break_off()
+    def _end_if_broken(self) -> None:
         if self._input.is_broken:
             self._stop(INPUT_LOST)
 
@@ -257,7 +248,7 @@ class _InputPipe:
 
 
 def run(order_line: str) -> int:
-    """Start a run as a daemon, and print `started` or why it could not be started. Return the exit status."""
+    """Start a run as a daemon, and print `started` or why not. Return the exit status."""
     order = TaskOrder(**json.loads(order_line))
     folder = RunFolder(Path(order.folder))
     # The worker that starts this process reaps it at once, and init adopts the daemon.
@@ -268,8 +259,7 @@ def run(order_line: str) -> int:
     os.chdir("/")
     _let_go(folder)
     folder.show_life()
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         holder = RunHolder(order, folder)
     except OSError as error:
@@ -325,22 +315,21 @@ def _spawn(order: TaskOrder, stdin: int, stdout: int, stderr: int) -> int:
             os.chdir(order.directory)
             os.execve(order.program, order.arguments, order.environment)  # noqa: S606  # as the developer wants
         except OSError as error:
-            os.write(fails, f"{error.errno}".encode())
+            os.write(fails, f"{error.errno} {error.filename}".encode()[:512])
         finally:
             os._exit(_CANNOT_START)
     os.close(fails)
     with os.fdopen(failed, "rb") as reader:
-        text = reader.read(16)
+        text = reader.read(512).decode("utf-8", "replace")
     if text:
         os.waitpid(pid, 0)
-        code = int(text)
-        raise OSError(code, os.strerror(code), order.program)
+        code, _, name = text.partition(" ")
+        raise OSError(int(code), os.strerror(int(code)), name)
     return pid
 
 
 def _children() -> list[int]:
-    pid = os.getpid()
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
     return [int(child) for child in text.split()]
 
 
@@ -348,20 +337,14 @@ def _kill(pid: int) -> bool:
     """Kill a child. Return False if it runs under another account (sudo), which this one cannot kill."""
     try:
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return True
     except PermissionError:
         return False
+    except ProcessLookupError:
+        pass
     return True
 
 
 def _signal_name(number: int) -> str:
-    try:
+    with suppress(ValueError):  # most of the realtime signals have no name
         return signal.Signals(number).name
-    except ValueError:  # most of the realtime signals have no name
-        return f"signal {number}"
-
-
-def main() -> int:
-    """Read the order and run it."""
-    return run(sys.stdin.readline())
+    return f"signal {number}"
