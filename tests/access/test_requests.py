@@ -396,6 +396,28 @@ def test_a_session_does_not_begin_the_time_of_a_request(desk: Desk) -> None:
     assert isinstance(authoriser.again(inside), Grant)
 
 
+@pytest.mark.access(13)
+def test_a_request_that_adds_a_permission_to_a_grant_begins_too(desk: Desk) -> None:
+    """Otherwise the permission would last until the request lapses."""
+    admin.add_grant(desk.service, "user:dev", "app09")
+    plain = desk.verdict()
+    assert isinstance(plain, Grant)
+    assert plain.request is None
+    forward = DEFAULT | {Permission.FORWARD}
+    same = desk.decide(desk.make(desk.rule()))
+    verdict = desk.verdict()
+    assert isinstance(verdict, Grant)
+    assert (same.state, verdict.request) == (RequestState.APPROVED, None), "it adds nothing"
+    more = desk.decide(desk.make(desk.rule(replace(RULE, permissions=forward))))
+    verdict = desk.verdict()
+    assert isinstance(verdict, Grant)
+    assert (verdict.request, verdict.permissions) == (more.id, forward)
+    authoriser = Authoriser(lambda: load_policy(desk.database), lambda: desk.now)
+    still = authoriser.again(plain)
+    assert isinstance(still, Grant)
+    assert still.permissions == DEFAULT, "a session gets nothing whose time it does not begin"
+
+
 def test_an_approver_may_give_less_than_was_asked_for(desk: Desk) -> None:
     rule = desk.rule(replace(RULE, approvals=2))
     request = desk.make(rule)

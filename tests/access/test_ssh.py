@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
 from stagedoor.model.access_request import AccessRequest, RequestRule, RequestState
-from stagedoor.model.permission import DEFAULT
+from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.target import Target
 from tests.fixtures.gateway import PASSWORD, SSH_TABLE, EchoServer, local, static
 from tests.fixtures.laptop import Laptop, Waiting, new_key, open_laptop, public
@@ -495,6 +496,30 @@ def test_tunnels_that_leave_give_back_their_places(laptop: Laptop, tmp_path: Pat
             connection.asked()
             connection.kill()
         wait_until(lambda: ssh_waits(laptop.config()))
+
+
+def test_a_forward_that_is_refused_says_how_to_ask_for_it(laptop: Laptop, config: Path) -> None:
+    forward = frozenset({Permission.ENTER, Permission.FORWARD})
+    with laptop.gateway.changed() as service:
+        grant = admin.add_grant(service, "user:dev", "own")
+        rule = requests.add_rule(service, replace(RULE, app_pattern="own", permissions=forward))
+    line = "own is open on request (2 h at most; group:sre decides); ask: ssh "
+    refused = laptop.ssh("-W", "localhost:9", "own@gw")
+    assert line.encode() in refused.stderr
+    assert b"request own --allow forward REASON, then connect again" in refused.stderr
+    asking, number = ask(laptop, config, "own", "--allow", "forward", "INC-16")
+    [request] = open_requests(laptop)
+    assert (request.rule, request.permissions) == (rule.id, forward)
+    approve(laptop, number)
+    assert asking.end()[0] == 0
+    permitted = laptop.ssh("-W", "localhost:9", "own@gw")
+    assert b"connect failed" in permitted.stderr, "by the shell, where no program listens"
+    assert line.encode() not in permitted.stderr
+    with laptop.gateway.changed() as service:
+        began_at = requests.read_request(service, number).request.began_at
+        assert began_at is not None, "the time counts though there is a grant to enter"
+        admin.remove_grant(service, grant.id)
+        requests.remove_rule(service, rule.id)
 
 
 def test_a_request_names_apps_by_pattern(laptop: Laptop, config: Path) -> None:

@@ -244,7 +244,13 @@ STORIES: dict[str, Story] = {
         ),
         (ChannelClosed(2), [ReleaseChannel(2)]),
         (PermissionChange(1, NONE), []),
-        (forward(3), [AnswerRequest(3, denied(Permission.FORWARD)), ReleaseChannel(3)]),
+        (
+            forward(3),
+            [
+                AnswerRequest(3, denied(Permission.FORWARD), lacks=Permission.FORWARD),
+                ReleaseChannel(3),
+            ],
+        ),
         (program(4), [StartChannel(1, program(4), False)]),
     ],
     "a forward that is revoked while the shell connects never opens": [
@@ -264,7 +270,13 @@ STORIES: dict[str, Story] = {
         (program(1), [EnterShell(1)]),
         (began(granted=NONE), [StartChannel(1, program(1), False)]),
         (PermissionChange(1, BOTH), []),
-        (forward(2), [AnswerRequest(2, denied(Permission.FORWARD)), ReleaseChannel(2)]),
+        (
+            forward(2),
+            [
+                AnswerRequest(2, denied(Permission.FORWARD), lacks=Permission.FORWARD),
+                ReleaseChannel(2),
+            ],
+        ),
     ],
     "a forward closes at either end": [
         *forwarding(),

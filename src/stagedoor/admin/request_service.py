@@ -91,10 +91,13 @@ class RequestService:
         )
         request = next(pending, None)
         page = None if request is None else self.get_page(request)
-        return Offer(rule, target, self._where(identity, target), request, page)
+        return Offer(rule, target, self._where(identity, target, needs), request, page)
 
-    def _where(self, identity: Identity, target: Target) -> str:
-        """Return how the user asks for `target`, as text."""
+    def _where(self, identity: Identity, target: Target, needs: Permission) -> str:
+        """Return how the user asks for `target`, as text. The page asks for entering."""
+        if needs is not Permission.ENTER:
+            at = self._at(identity)
+            return f"ssh {at} request {target.login_name} --allow {needs} REASON"
         if self._pages is not None:
             return f"{self._pages}?app={target.login_name}"
         if not self._settings.ssh.addresses:
@@ -185,11 +188,12 @@ class RequestService:
         reason: str,
         lasts_s: float | None = None,
         *,
+        needs: Permission = Permission.ENTER,
         break_glass: bool = False,
     ) -> AccessRequest | Denial:
-        """Make a request, or join one that is pending for the same."""
+        """Make a request, or join one that is pending for the same. The rule must give what it `needs`."""
         policy, now = self._policy(), self._now()
-        rule = find_rule_to_ask(policy, identity, targets, now, break_glass=break_glass)
+        rule = find_rule_to_ask(policy, identity, targets, now, needs, break_glass=break_glass)
         if rule is None:
             return Denial(
                 Reason.NO_GRANT,

@@ -54,9 +54,20 @@ def authorise(
         ends_at,
         permissions=combine_permissions(rules),
         changes_at=changes_at(rules, ends_at),
-        request=rule.request,
+        request=_find_request(rule, rules),
         resume_s=find_earliest(*(rule.resume_s for rule in rules)),
     )
+
+
+def _find_request(rule: GrantRule, rules: tuple[GrantRule, ...]) -> int | None:
+    """Return the access request behind `rule`, or one that adds a permission to all other rules.
+
+    Its time begins with the entry, even if the user might enter without it.
+    """
+    if rule.request is not None:
+        return rule.request
+    standing = combine_permissions(tuple(other for other in rules if other.request is None))
+    return next((r.request for r in rules if r.request and not r.permissions <= standing), None)
 
 
 def check_credential(policy: Policy, identity: Identity, now: float) -> float | Denial | None:

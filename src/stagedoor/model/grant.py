@@ -71,8 +71,8 @@ class Grant:
     epoch. A grant with a `guest` gives no right to enter the shell, only access to that guest's
     terminal. `permissions` are those of all matching rules; at `changes_at` the first of these rules
     ends, so the permissions change while the grant continues. `request` is the access request that permits
-    it, and `rule_id` is 0 then. `resume_s` is how long a session waits for its client, in seconds; None if
-    no rule limits that.
+    it, and then `rule_id` is 0, or that adds a permission. `resume_s` is how long a session waits for its
+    client, in seconds; None if no rule limits that.
     """
 
     identity: Identity

@@ -214,6 +214,13 @@ class Flow:
             return False
         return requests.find_offer(identity, target, Permission.ENTER) is not None
 
+    def explain_asking(self, identity: Identity, target: Target, lacks: Permission | None) -> str:
+        """Return how the user asks for a permission that they lack, for the end of a refusal, or nothing."""
+        if lacks is None or self.access_requests is None:
+            return ""
+        offer = self.access_requests.find_offer(identity, target, lacks)
+        return "" if offer is None else f"; {offer.line}; ask: {offer.where}, then connect again"
+
     def authorise_in_memory(self, identity: Identity, claim: Claim) -> Grant | Denial:
         """Authorise by the policy in memory, at once: for lists, where refusals are the normal case."""
         match claim:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from stagedoor.admin.access_requests import RequestRecord
 from stagedoor.admin.request_service import RequestService, describe_end
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.access_request import AccessRequest, RequestState, show_period
 from stagedoor.model.denial import Denial
+from stagedoor.model.permission import Permission
 from stagedoor.model.selector import parse_target_pattern
 from stagedoor.model.target import Target
 from stagedoor.session.access_request import ACCESS_WAIT_S
@@ -22,6 +24,7 @@ HELP = """\
   ssh {at} request approve NUMBER [--for 30m]
   ssh {at} request deny NUMBER [WHY]
   ssh {at} request withdraw NUMBER        take a request back, or give back what was approved
+  ssh {at} request APP --allow forward REASON  ask for a permission that you lack, such as ssh -L
   ssh {at} request APP --break-glass REASON  enter at once in an emergency, where a rule allows it
   ssh {at} request review NUMBER          confirm that you have looked at a use of break-glass
 """
@@ -71,12 +74,16 @@ class RequestCommand:
         options = _options(words)
         if isinstance(options, str):
             return _refuse(options, _WRONG_USE)
-        lasts_s, break_glass, reason = options
         targets = self._targets(app)
         if not targets:
             return _refuse(f"{app[:100]!r} is no app that you may ask for", _WRONG_USE)
         request = await self._requests.make(
-            self._login.identity, targets, reason, lasts_s, break_glass=break_glass
+            self._login.identity,
+            targets,
+            options.reason,
+            options.lasts_s,
+            needs=options.needs,
+            break_glass=options.break_glass,
         )
         if isinstance(request, Denial):
             return _refuse(request.line)
@@ -120,10 +127,9 @@ class RequestCommand:
 
     async def _approve(self, number: int, words: list[str]) -> Answer:
         options = _options(words)
-        if isinstance(options, str) or options[1] or options[2]:
+        if isinstance(options, str) or options != _Options(options.lasts_s):
             return _refuse("approve takes a number, and --for with a time", _WRONG_USE)
-        lasts_s = options[0]
-        identity = self._login.identity
+        lasts_s, identity = options.lasts_s, self._login.identity
         return self._answer(
             await self._requests.decide(identity, number, is_yes=True, lasts_s=lasts_s)
         )
@@ -166,21 +172,35 @@ def _number(word: str) -> int | None:
     return int(word) if word.isascii() and word.isdigit() and len(word) < 10 else None
 
 
-def _options(words: list[str]) -> tuple[float | None, bool, str] | str:
-    """Return the time, whether it is break-glass, and the other words; a text if an option is wrong."""
+@dataclass(slots=True)
+class _Options:
+    """The options of a request, and the words that are none: its reason."""
+
     lasts_s: float | None = None
-    break_glass, rest = False, []
-    left = iter(words)
+    needs: Permission = Permission.ENTER
+    break_glass: bool = False
+    reason: str = ""
+
+
+def _options(words: list[str]) -> _Options | str:
+    """Parse the options among `words`. Return a text if one is wrong."""
+    options, rest, left = _Options(), [], iter(words)
     for word in left:
         if word == "--break-glass":
-            break_glass = True
+            options.break_glass = True
         elif word == "--for":
-            lasts_s = parse_duration(next(left, ""))
-            if lasts_s is None:
+            options.lasts_s = parse_duration(next(left, ""))
+            if options.lasts_s is None:
                 return "--for takes a time such as 30m or 2h"
+        elif word == "--allow":
+            try:
+                options.needs = Permission(next(left, ""))
+            except ValueError:
+                return f"--allow takes one of {', '.join(Permission)}"
         else:
             rest.append(word)
-    return lasts_s, break_glass, " ".join(rest)
+    options.reason = " ".join(rest)
+    return options
 
 
 def _refuse(line: str, status: int = _REFUSED) -> Answer:

@@ -97,7 +97,8 @@ class DirectDriver:
         channel = self._add_channel()
         answer = await self._ask(events.ForwardRequest(channel.number, host, port))
         if answer.refusal is not None:
-            raise asyncssh.ChannelOpenError(answer.code, answer.refusal)
+            how = self._login.flow.explain_asking(self._login.identity, self._target, answer.lacks)
+            raise asyncssh.ChannelOpenError(answer.code, answer.refusal + how)
         return ForwardEnd(channel, self.post)
 
     async def may_use_agent(self) -> bool:

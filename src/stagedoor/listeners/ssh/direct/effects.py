@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stagedoor.listeners.ssh.direct.events import PROHIBITED, ForwardRequest, ProgramRequest
+from stagedoor.model.permission import Permission
 from stagedoor.model.session import End
 from stagedoor.recording.channel_audit import Exit
 
@@ -39,11 +40,15 @@ class StartChannel:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """Answer the request for a forward or the agent; `refusal` is None if it is accepted."""
+    """Answer the request for a forward or the agent; `refusal` is None if it is accepted.
+
+    `lacks` is the permission that the user has not; they may be able to ask for it.
+    """
 
     channel: int
     refusal: str | None = None
     code: int = PROHIBITED
+    lacks: Permission | None = None
 
 
 @dataclass(frozen=True, slots=True)

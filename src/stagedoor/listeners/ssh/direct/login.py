@@ -173,7 +173,10 @@ class DirectLogin:
                 refusal = None if may_use_agent else self._deny(Permission.AGENT)
                 return [effects.AnswerRequest(number, refusal)]
             case events.ForwardRequest(number) if Permission.FORWARD not in self._allowed:
-                return self._refuse(number, self._deny(Permission.FORWARD))
+                del self._channels[number]
+                refusal, lacks = self._deny(Permission.FORWARD), Permission.FORWARD
+                answer = effects.AnswerRequest(number, refusal, lacks=lacks)
+                return [answer, effects.ReleaseChannel(number)]
             case events.ForwardRequest():
                 return [effects.StartChannel(session, request, may_use_agent)]
             case events.ProgramRequest(number, program):
