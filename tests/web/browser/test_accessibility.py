@@ -195,6 +195,18 @@ def at_replay(tab: Tab, base: str) -> None:
     tab.until("document.body.dataset.looked === 'true'")
 
 
+def at_requests(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.open(f"{base}/requests")
+    tab.until("document.querySelector('main .card') !== null")
+
+
+def at_runs(tab: Tab, base: str) -> None:
+    at_home(tab, base)
+    tab.open(f"{base}/runs")
+    tab.until("document.querySelector('main .card') !== null")
+
+
 def at_sign_in_over_terminal(tab: Tab, base: str) -> None:
     at_terminal(tab, base)
     tab.call("Network.clearBrowserCookies")
@@ -211,7 +223,7 @@ PAGES: tuple[Callable[[Tab, str], None], ...] = (
     at_sign_in, at_wrong_password, at_link, at_home, at_row_menu, at_palette, at_shortcuts,
     at_account, at_invitation, at_empty_home,
     at_refused, at_missing, at_terminal, at_terminal_with_all_open, at_more, at_end, at_question,
-    at_sign_in_over_terminal, at_recordings, at_replay, at_sealed,
+    at_sign_in_over_terminal, at_requests, at_runs, at_recordings, at_replay, at_sealed,
 )  # fmt: skip
 
 
