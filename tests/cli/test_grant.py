@@ -44,6 +44,14 @@ def test_a_grant_that_covers_several_environments_says_so_unless_it_was_asked_fo
         assert "covers every" not in done.stderr
 
 
+def test_of_many_environments_a_grant_names_the_first(alice: Desk) -> None:
+    spaces = ", ".join(f'team-{number:04} = "team-{number:04}"' for number in range(1000))
+    with alice.settings_file.open("a") as file:
+        file.write(f"[kubernetes]\nnamespaces = {{ {spaces} }}\n")
+    said = "(team-0000, team-0001, team-0002, team-0003, team-0004 and 995 more); narrow it"
+    assert said in alice.run("grant", "add", "user:alice", "app*").stderr
+
+
 def test_a_grant_for_an_empty_group_is_remarked_on(alice: Desk) -> None:
     result = alice.run("grant", "add", "group:dev", "app01")
     assert "The group dev has no members yet" in result.stderr

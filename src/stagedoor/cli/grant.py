@@ -35,6 +35,9 @@ from stagedoor.model.selector import has_match, list_subjects
 from stagedoor.model.target import Target
 from stagedoor.settings.settings import Settings
 
+MAX_NAMED = 5
+"""The most environments that a note names: a platform has a thousand."""
+
 
 @click.group()
 def grant() -> None:
@@ -169,8 +172,10 @@ def add(
         )
     named = _environments(installation.settings)
     if given("environment") is ParameterSource.DEFAULT and len(named) > 1:
+        first = ", ".join(named[:MAX_NAMED])
+        rest = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
         show.note(
-            f"It covers every environment ({', '.join(named)}); narrow it with --environment NAME."
+            f"It covers every environment ({first}{rest}); narrow it with --environment NAME."
         )
     if unknown := _unknown(installation.settings, rule):
         show.note(unknown)
