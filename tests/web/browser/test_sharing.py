@@ -89,6 +89,8 @@ def test_a_link_shows_the_terminal_to_who_signs_in_and_to_him_alone(
     # They type, and nothing of it arrives; their window has the size of the host's.
     run(other, "echo intr''uder")
     assert other.ask("document.getElementById('share')") is None
+    asked = "[...document.querySelectorAll('#more-menu [data-for]')].map(e => e.dataset.for)"
+    assert other.ask(asked) == [], "no button without what it is for"
     run(tab, "echo af''ter")
     assert "intruder" not in shows(tab, "after")
     sizes = "document.querySelectorAll('.xterm-rows > div').length"

@@ -20,7 +20,7 @@ export function moreMenu(term: Terminal, path: string, actions: { find: () => vo
   const help = shortcuts(() => KEYS, () => term.focus());
 
   function commands(): Command[] {
-    const buttons = [...menu.querySelectorAll("button")].filter((button) => !button.hidden);
+    const buttons = [...menu.querySelectorAll("button")].filter(({ hidden, id }) => !hidden && id !== "go");
     return [
       ...buttons.map((button) => ({
         label: button.firstChild?.textContent ?? "",
