@@ -16,7 +16,7 @@ PAIRS = {
     **{
         f"docs/zh/{name}.md": f"docs/how-to/{name}.md"
         for name in (
-            *("install", "administrator"),
+            *("install", "administrator", "users-and-grants"),
             *("developer", "other-clients", "connect-messages"),
             *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
             *("webshell", "terminals", "share-terminals", "webshell-files"),
