@@ -96,6 +96,8 @@ def job_of(arguments: Sequence[object]) -> tuple[Job, list[int]] | None:
     pairs = list(os.environ.items())
     if env is not None:
         pairs = [os.fsdecode(one).partition("=")[::2] for one in env]  # type: ignore[attr-defined]
+    if "STAGEDOOR_HANDOVER" in dict(pairs):  # an upgrade: it may be another program
+        return None
     passed = [fd for fd in kept if fd != error]  # type: ignore[attr-defined]
     given = [number if fd == -1 else fd for number, fd in enumerate((stdin, stdout, stderr))]
     job = Job(words, where, pairs, (0, 1, 2, *passed), bool(session), group, umask)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ It takes two minutes, for packages are built and Debian's own are fetched, so it
 other tests here do.
 """
 
+import base64
 import contextlib
 import os
 import platform
@@ -162,6 +163,55 @@ def test_every_module_and_its_libraries_load(machine: Machine) -> None:
         " and '.holder' not in m.name]))"
     )
     assert int(machine.succeed(f'/opt/stagedoor/bin/python3 -c "{code}"')) > 200
+
+
+CLIENT = """
+import os, socket
+sock, lines = socket.create_connection(("127.0.0.1", 8022)), os.fdopen(os.open("/tmp/in", os.O_RDWR))
+out = open("/tmp/out", "w", 1)
+sock.sendall(b"CONNECT app01.ssh:22 HTTP/1.1\\r\\nProxy-Authorization: Basic %s\\r\\n\\r\\n")
+out.write(sock.recv(4096).decode())
+for line in lines:
+    sock.sendall(line.encode())
+    out.write(sock.recv(4096).decode())
+"""
+ECHO = """
+import socketserver
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(line)
+socketserver.ThreadingTCPServer(("127.0.0.1", 2222), Echo).serve_forever()
+"""
+
+
+@pytest.mark.continuity(4)
+def test_apt_hands_the_gateway_over_and_no_session_ends(machine: Machine) -> None:
+    """A newer package differs in nothing that apt or postinst looks at."""
+    secret = base64.b64encode(b"alice:correct horse battery staple").decode()
+    machine.write("/tmp/echo.py", ECHO)
+    machine.write("/tmp/client.py", CLIENT.replace("%s", secret))
+    machine.start("python3 /tmp/echo.py")
+    shell = 'app = "app01"\nhost = "127.0.0.1"\nport = 2222\nnetworks = ["127.0.0.0/8"]\n'
+    machine.succeed(f"printf '[[shells.static]]\\n%b' '{shell}' >>/etc/stagedoor/stagedoor.toml")
+    stop(machine)
+    start(machine)
+    machine.succeed("mkfifo /tmp/in")
+    machine.start("python3 /tmp/client.py")
+    wait_until(lambda: "HTTP/1.1 200" in machine.succeed("cat /tmp/out || true"), 60)
+    before = gateways(machine)
+    again = "apt-get install -y -q --reinstall /root/stagedoor.deb"
+    said = machine.succeed(again, outside=True)
+    assert "Upgraded to" in said, said
+    assert "1 session in older programs" in said
+    machine.succeed("echo still here >/tmp/in")
+    wait_until(lambda: "still here" in machine.succeed("cat /tmp/out"), 60)
+    assert set(gateways(machine)) > set(before), "the old program is there for its session"
+
+
+def gateways(machine: Machine) -> list[str]:
+    """The process ids of the supervisors."""
+    return machine.succeed("grep -lzx serve /proc/[0-9]*/cmdline | cut -d/ -f3").split()
 
 
 def test_a_store_of_the_first_version_is_taken_over_and_the_way_back_works(

@@ -34,7 +34,7 @@ TO_WORKER = st.one_of(
             tuple
         ),
     ),
-    st.builds(Drain, st.none() | st.floats(0, 1e7)),
+    st.builds(Drain, st.none() | st.floats(0, 1e7), st.booleans()),
     st.builds(Close),
     st.builds(
         Signed,

@@ -10,6 +10,7 @@ from stagedoor.serve.supervisor import fleet
 from stagedoor.serve.supervisor.control import Close, Drain, DrainReport, Failed, Up
 from stagedoor.serve.supervisor.fleet import (
     CLOSE_GRACE_S,
+    RETIRE_S,
     SHUT_TIMEOUT_S,
     START_TIMEOUT_S,
     STOPPING,
@@ -28,6 +29,7 @@ from stagedoor.serve.supervisor.fleet_events import (
     OldClosed,
     Publish,
     Refused,
+    Retire,
     SendMessage,
     Spawn,
     SpawnFailed,
@@ -295,3 +297,55 @@ def test_whatever_happens_it_stops_and_no_slot_of_a_generation_has_two(
         does(Exited(worker, 0))
     assert driven.fleet.accepting == 0
     assert driven.fleet.next_at is None or driven.after(100) == []
+
+
+def retire(driven: Driven, *, keeps_connections: bool = True) -> list[Action]:
+    return driven.does(Retire(keeps_connections))
+
+
+def test_a_hand_over_drains_every_worker_for_a_week_and_starts_none() -> None:
+    driven = Driven()
+    one, two = driven.launch()
+    drain = Drain(RETIRE_S, keeps_connections=True)
+    assert retire(driven) == [SendMessage(one, drain), SendMessage(two, drain)]
+    driven.does(WorkerMessage(one, DrainReport(3)))
+    assert OldClosed() in news(driven.does(WorkerMessage(two, DrainReport(0))))
+    assert driven.fleet.sessions_left == 3
+    assert news(driven.does(Exited(two, 1))) == [WorkerExited(two)]
+    assert driven.after(fleet.LONGEST_DELAY_S) == [], "it is not restarted"
+    assert driven.after(RETIRE_S + CLOSE_GRACE_S) == [Kill(one)]
+    assert news(driven.does(Exited(one, -9))) == [WorkerExited(one), Stopped()]
+
+
+def test_a_worker_that_waits_for_its_restart_is_not_started_after_a_hand_over() -> None:
+    driven = Driven()
+    one, _ = driven.launch()
+    driven.does(Exited(one, 1))
+    retire(driven)
+    assert not any(map(is_spawn, driven.after(fleet.LONGEST_DELAY_S)))
+
+
+def test_a_stop_after_a_hand_over_gives_sessions_the_usual_time() -> None:
+    driven = Driven()
+    [one] = driven.launch(1)
+    retire(driven)
+    assert driven.does(Stop()) == [SendMessage(one, Drain(DRAIN_S))]
+    assert driven.does(Stop()) == [SendMessage(one, Close())]
+    assert Stopped() in news(driven.does(Exited(one, 0)))
+
+
+def test_no_launch_follows_a_hand_over_that_left_no_worker() -> None:
+    driven = Driven()
+    [one] = driven.launch(1)
+    driven.does(Exited(one, 1))
+    assert set(news(retire(driven))) == {OldClosed(), Stopped()}
+
+
+def test_a_reload_with_the_same_settings_leaves_connections_as_they_are() -> None:
+    for keeps in (True, False):
+        driven = Driven()
+        [one] = driven.launch(1)
+        [spawn] = driven.does(Launch(FleetPlan(1, DRAIN_S), keeps_connections=keeps))
+        assert isinstance(spawn, Spawn)
+        actions = driven.does(WorkerMessage(spawn.worker, Up()))
+        assert SendMessage(one, Drain(None, keeps)) in actions

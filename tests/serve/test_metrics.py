@@ -138,15 +138,15 @@ def test_nothing_is_lost_on_the_way_to_the_supervisor(
                 continue
             read = read_from_worker(line(message))
             assert isinstance(read, MetricsMessage)
-            totals.add(number % 3, read)
+            totals.add(str(number % 3), read)
     for message in list_messages(tally.take(), {}):
-        totals.add(0, message)
+        totals.add("0", message)
     assert sum(totals.values().values()) == len(denied)
 
 
 def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
     totals = MetricTotals()
-    for worker in (1, 2):
+    for worker in ("1", "2"):
         totals.add(worker, MetricsMessage(((of.LOGINS.series("web", "opened"), 2.0),)))
         totals.add(
             worker,
@@ -156,7 +156,7 @@ def test_a_worker_that_has_gone_keeps_its_counts_and_loses_its_gauges() -> None:
         )
     assert totals.values()[of.SESSIONS.series("web")] == 6
     assert totals.values()[of.POLICY_AGE.series()] == 2, "the oldest counts"
-    totals.forget(2)
+    totals.forget("2")
     assert totals.values()[of.SESSIONS.series("web")] == 3
     assert totals.values()[of.LOGINS.series("web", "opened")] == 4
 

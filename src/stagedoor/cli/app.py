@@ -43,6 +43,7 @@ COMMANDS = {
     "store": ("stagedoor.cli.store", "store"),
     "token": ("stagedoor.cli.token", "token"),
     "tunnel": ("stagedoor.cli.tunnel", "tunnel"),
+    "upgrade": ("stagedoor.cli.upgrade", "upgrade"),
     "user": ("stagedoor.cli.user", "user"),
     "web-link": ("stagedoor.cli.web_link", "web_link"),
     "whoami": ("stagedoor.cli.login", "whoami"),

@@ -9,7 +9,8 @@ from stagedoor.cli import show
 from stagedoor.cli.installation import Installation
 from stagedoor.serve.prepare import check, warn_of_certificate
 from stagedoor.serve.process import run_process
-from stagedoor.serve.supervisor.supervisor import serve_forever
+from stagedoor.serve.supervisor.predecessor import detach
+from stagedoor.serve.supervisor.run import serve_forever
 
 
 @click.command(
@@ -17,7 +18,8 @@ from stagedoor.serve.supervisor.supervisor import serve_forever
     "  stagedoor serve --check\n\n"
     "\b\nSignals:\n  TERM, INT  stop listening, let sessions finish for workers.drain_timeout_s,\n"
     "             then close them; a second signal closes them at once\n"
-    "  HUP        read settings, keys and certificates again; bad ones change nothing\n\n"
+    "  HUP        read settings, keys and certificates again; bad ones change nothing\n"
+    "  USR2       hand over to the program that is installed now; see stagedoor upgrade\n\n"
     "\b\nExit codes:\n  0  stopped by a signal; with --check: the settings are right\n  1  could not start\n"
     "  2  the settings are wrong"
 )
@@ -35,4 +37,5 @@ def serve(installation: Installation, *, only_check: bool) -> None:
         if warning is not None:
             show.note(f"Attention: {warning}.")
         return
+    detach()
     run_process(serve_forever(installation.settings_file))

@@ -65,8 +65,11 @@ def _screen(current: Status, findings: list[Finding], code: int) -> None:
 
 
 def _lines(current: Status) -> list[tuple[str, str]]:
-    here = f"{show.count(len(current.gateways), 'gateway')}, {show.count(len(current.workers), 'worker')}"
-    lines = [("here", here)]
+    gateways = show.count(len(current.gateways) - len(current.retired), "gateway")
+    lines = [("here", f"{gateways}, {show.count(len(current.workers), 'worker')}")]
+    for old in current.retired:
+        left = show.count(old.sessions, "session")
+        lines.append(("older", f"{old.version}, process {old.pid}, {left} left"))
     store = current.store
     if store is not None:
         by = ", ".join(f"{way} {store.sessions.get(way, 0)}" for way in AccessMethod)

@@ -114,8 +114,9 @@ def _bind_socket(family: int, address: tuple[str, int], *, first: bool) -> socke
 
 
 def adopt(fd: int) -> socket.socket:
-    """Return the listening socket that was inherited as `fd`."""
+    """Return the listening socket that was inherited as `fd`. Only workers inherit it from this process."""
     sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
     sock.setblocking(False)
     return sock
 

@@ -16,11 +16,16 @@ def reload_command() -> str:
     return "kill -HUP PID, with the PID of stagedoor serve"
 
 
+def has_service_manager() -> bool:
+    """Return whether a service manager started this process, and follows it by sd_notify(3)."""
+    return os.environ.get("NOTIFY_SOCKET", "").startswith(("/", "@"))
+
+
 def notify_service_manager(state: str) -> None:
     """Send `state` (`READY=1`, `STOPPING=1`) if a service manager listens; otherwise do nothing."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
+    if not has_service_manager():
         return
+    address = os.environ["NOTIFY_SOCKET"]
     if address.startswith("@"):
         address = "\0" + address[1:]
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

@@ -1,5 +1,6 @@
 """The preparation of a start: settings, folders, the store, keys and sockets are checked or created."""
 
+import hashlib
 import os
 import pwd
 from contextlib import suppress
@@ -40,6 +41,11 @@ class VerifiedSettings:
     settings: Settings
     text: str
     name: str
+
+    @property
+    def digest(self) -> str:
+        """A digest of the text, by which programs of two versions compare their settings."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def check(settings_file: Path | None) -> VerifiedSettings:

@@ -19,6 +19,7 @@ from stagedoor.net.probe import fetch_page
 from stagedoor.serve.metrics import definitions as of
 from stagedoor.serve.parts.shells import build_shells
 from stagedoor.serve.prepare import CERTIFICATE_SOON_S, read_certificate_ends
+from stagedoor.serve.supervisor.gateway_file import GATEWAYS, read_notes
 from stagedoor.settings.form import split_address
 from stagedoor.settings.kubernetes import CONTROLLER_LEASE
 from stagedoor.settings.settings import Settings
@@ -60,6 +61,15 @@ class StoreStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """A program of the gateway that still has sessions after an upgrade."""
+
+    version: str
+    pid: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The status of an installation at one moment.
 
@@ -67,7 +77,7 @@ class Status:
     is empty if `health.address` is not set or does not answer; `unmeasured` is then the reason.
     `certificates` maps each to its expiry in seconds since the epoch, and `shells` counts shells by kind.
     `controller` is what the cluster reports about the controllers, or the reason why it does not; None if
-    no shells are on a cluster.
+    no shells are on a cluster. `retired` are the programs before upgrades; each is among `gateways` too.
     """
 
     at: float
@@ -81,6 +91,7 @@ class Status:
     certificates: Mapping[str, float] = field(default_factory=dict)
     shells: Mapping[str, int] = field(default_factory=dict)
     controller: "LeaderReport | str | None" = None
+    retired: Sequence[Generation] = ()
 
     def value(self, metric: str) -> float | None:
         """Return the value of a metric without labels, by its sample's name; None if there is none."""
@@ -98,7 +109,7 @@ def read_status(settings: Settings) -> Status:
     measured, unmeasured = _measured(settings)
     return Status(
         time.time(),
-        list_live(settings.data_dir / "gateways"),
+        list_live(settings.data_dir / GATEWAYS),
         list_live(find_instances_folder(settings.data_dir)),
         str(settings.place),
         store,
@@ -108,6 +119,11 @@ def read_status(settings: Settings) -> Status:
         read_certificate_ends(settings),
         asyncio.run(_shells(settings)),
         _controller(settings),
+        [
+            Generation(note.version, note.pid, note.sessions)
+            for note in read_notes(settings.data_dir).values()
+            if note.retired
+        ],
     )
 
 

@@ -8,6 +8,8 @@ import signal
 import sys
 from contextlib import suppress
 
+import anyio
+import anyio.abc
 import structlog
 
 from stagedoor.model.errors import StagedoorError, StoreError
@@ -20,6 +22,7 @@ from stagedoor.serve.parts.certificates import SupervisorCertificates
 from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.serve.process import run_process
 from stagedoor.serve.supervisor.control import (
+    VERSION,
     Close,
     Drain,
     DrainReport,
@@ -31,6 +34,7 @@ from stagedoor.serve.supervisor.control import (
     line,
     read_to_worker,
 )
+from stagedoor.serve.supervisor.fleet import RETIRE_S
 from stagedoor.settings.file import parse_settings
 from stagedoor.settings.settings import Settings
 
@@ -62,6 +66,7 @@ class Worker:
             WebParts(self._sockets.tls) if self._sockets.has_web else None,
             self._certificates,
         )
+        _load_lazy_modules()
         gc.collect()
         gc.freeze()  # all that is made so far lives as long as the worker
         gc.set_threshold(GC_OBJECTS)
@@ -95,8 +100,6 @@ class Worker:
             if self._gateway.listener.adopter is not None:
                 self._gateway.listener.adopter.stop()
             send(DrainReport(self._open_count()))
-            if self._drain is not None and self._gateway.ssh is not None:
-                self._gateway.ssh.drain(self._drain.timeout_s)
             if self._gateway.web is not None:
                 self._gateway.web.drain()
             await self._wait_until_drained()
@@ -125,13 +128,21 @@ class Worker:
 
     async def _wait_until_drained(self) -> None:
         """Wait until no session is left, the drain times out, or the supervisor wants to close at once."""
-        loop = asyncio.get_running_loop()
-        while not self._close and (left := self._open_count()):
-            send(DrainReport(left))
+        loop, ssh = asyncio.get_running_loop(), self._gateway.ssh
+        drain: Drain | None = None
+        while not self._close:
             assert self._drain is not None, "only a drain leads here without a close"
-            timeout_s = self._drain.timeout_s
-            if timeout_s is not None and loop.time() - self._drain_since >= timeout_s:
+            if drain is not self._drain:
+                drain = self._drain
+                if ssh is not None and not drain.keeps_connections:
+                    ssh.drain(drain.timeout_s)
+            left = self._open_count()
+            if drain.keeps_connections and not left and ssh is not None:
+                left = ssh.connections  # each may open a session, so none is lost
+            timeout_s = drain.timeout_s
+            if not left or (timeout_s is not None and loop.time() - self._drain_since >= timeout_s):
                 break
+            send(DrainReport(left))
             await self._wait(TICK_S)
 
     def _open_count(self) -> int:
@@ -177,8 +188,9 @@ class Worker:
         """Drain, and at the second signal close. Ignored while there is a supervisor."""
         if not self._orphan:
             return
-        if self._drain is None or self._drain.timeout_s is None:
-            self._begin_drain(Drain(self._settings.workers.drain_timeout_s))
+        timeout_s = self._settings.workers.drain_timeout_s
+        if self._drain is None or (self._drain.timeout_s or RETIRE_S) > timeout_s:
+            self._begin_drain(Drain(timeout_s))
         else:
             self._close = True
             self._news.set()
@@ -248,6 +260,17 @@ class Worker:
         self._log.error(str(context.get("message")), exc_info=context.get("exception"))
 
 
+def _load_lazy_modules() -> None:
+    """Import what anyio would import with the first session.
+
+    By then the program on the disk may have been replaced, and a worker lives on for days after an upgrade.
+    """
+    for module in (anyio, anyio.abc):
+        for name in dir(module):
+            getattr(module, name)
+    anyio.CancelScope()  # loads the part for asyncio
+
+
 async def _cancel_the_rest() -> None:
     """Cancel the logins that are still in progress, while the ledger can still audit their end."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
@@ -284,6 +307,10 @@ async def _main() -> int:
     begin = read_to_worker(first)
     if not isinstance(begin, StartMessage):
         raise StagedoorError("the supervisor said something else than to begin")
+    if begin.version != VERSION:
+        raise StagedoorError(
+            "the program was replaced while the gateway runs; `stagedoor upgrade` hands over to the new one"
+        )
     return await Worker(begin).run(reader)
 
 

@@ -10,6 +10,7 @@ table, change it below, raise SCHEMA_VERSION, add its step for both dialects, an
 from into `tests/store/released/`.
 """
 
+import re
 from importlib.resources import files
 
 from sqlalchemy import (
@@ -64,6 +65,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 17
+_COMPATIBLE = re.compile(r"SET value = (\d+) WHERE name = 'compatible_version'")
 
 meta = Table(
     "meta",
@@ -319,6 +321,19 @@ def upgrade(connection: Connection, current: int) -> None:
         connection.execute(
             update(meta).where(meta.c.name == "schema_version").values(value=SCHEMA_VERSION)
         )
+
+
+def find_compatible_version(current: int) -> int:
+    """Return the schema that programs need after the tables of version `current` are upgraded; 0 for any.
+
+    The steps of both dialects demand the same.
+    """
+    steps = (
+        step
+        for version in range(current + 1, SCHEMA_VERSION + 1)
+        for step in _steps(version, "sqlite")
+    )
+    return max((int(found[1]) for step in steps if (found := _COMPATIBLE.search(step))), default=0)
 
 
 def _steps(version: int, dialect: str) -> list[str]:

@@ -122,6 +122,11 @@ class SshListener:
         return sum(router.entering for router in self._routers)
 
     @property
+    def connections(self) -> int:
+        """Return the number of connections, with those that have sent nothing yet."""
+        return len(self._routers) + len(self._tasks)
+
+    @property
     def waiting(self) -> int:
         """Return the number of connections that have not logged in yet."""
         return len(self._startups)

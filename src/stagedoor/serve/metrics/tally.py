@@ -80,18 +80,28 @@ class MetricTotals:
 
     def __init__(self) -> None:
         self._counts: Counter[Series] = Counter()
-        self._gauges: dict[int, dict[Series, float]] = {}
+        self._gauges: dict[str, dict[Series, float]] = {}
 
-    def add(self, worker: int, measured: MetricsMessage) -> None:
+    def add(self, worker: str, measured: MetricsMessage) -> None:
         """Add the counts of a worker's message, and replace its gauges."""
         for series, by in measured.added:
             self._counts[series] += by  # type: ignore[assignment]  # a Counter of floats
         if measured.now:
             self._gauges.setdefault(worker, {}).update(measured.now)
 
-    def forget(self, worker: int) -> None:
+    def forget(self, worker: str) -> None:
         """Drop the gauges of a worker that has ended. Its counts stay."""
         self._gauges.pop(worker, None)
+
+    def take(self) -> Iterator[tuple[str, MetricsMessage]]:
+        """Yield everything so far as messages of the workers, and start again from zero."""
+        counts, self._counts = self._counts, Counter()
+        gauges, self._gauges = self._gauges, {}
+        for message in list_messages(counts, {}):
+            yield "", message
+        for worker, series in gauges.items():
+            for message in list_messages({}, series):
+                yield worker, message
 
     def values(self) -> dict[Series, float]:
         """Return all series. Gauges of several workers are added, or the greatest is taken."""

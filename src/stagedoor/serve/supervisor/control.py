@@ -1,6 +1,9 @@
 """The messages between the supervisor and a worker: JSON lines over the worker's stdin and stdout.
 
 The end of the worker's stdin means that the supervisor has ended. The worker then drains on its own.
+
+A supervisor starts the workers of the program that is on the disk, which may have been replaced since it
+started. So a worker refuses to start if it speaks another `VERSION` than its supervisor.
 """
 
 from typing import Literal
@@ -8,6 +11,9 @@ from typing import Literal
 import msgspec
 
 from stagedoor.model.metric import Series
+
+VERSION = 1
+"""The version of these messages. Raise it with each change that the other side would misread."""
 
 
 class StartMessage(msgspec.Struct, frozen=True, tag="begin"):
@@ -22,12 +28,17 @@ class StartMessage(msgspec.Struct, frozen=True, tag="begin"):
     instance: str
     sockets: tuple[tuple[Literal["tunnel", "tunnel-tls", "ssh", "web", "web-tls"], int], ...]
     own_ports: tuple[int, ...] = ()
+    version: int = VERSION
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """A request to accept no more. Sessions left after `timeout_s` are closed; None waits for all of them."""
+    """A request to accept no more. Sessions left after `timeout_s` are closed; None waits for all of them.
+
+    With `keeps_connections` the clients of SSH may use their connections as before, and open channels.
+    """
 
     timeout_s: float | None
+    keeps_connections: bool = False
 
 
 class Close(msgspec.Struct, frozen=True, tag="close"):

@@ -7,6 +7,7 @@ order. A generation is all workers of one start or reload; one generation is in 
     all of them are Up    Publish(InForce); SendMessage(Drain) to workers of older generations
     one fails or is late  Publish(Refused); SendMessage(Close) to the new ones
     a worker exits        Publish(WorkerExited); unasked and in force: WorkerFailed too, Spawn later
+    Retire                SendMessage(Drain) to every worker, for a week
     Stop, and Stop again  SendMessage(Drain), then SendMessage(Close); Kill for a worker that is late
     no worker is left     Publish(Stopped)
 
@@ -15,6 +16,7 @@ Time is in seconds on one monotonic clock. `next_at` is when the next `Tick` is 
 
 from dataclasses import dataclass
 
+from stagedoor.model.units import DAY_S
 from stagedoor.serve.supervisor.control import Close, Drain, DrainReport, Failed, FromWorker, Up
 from stagedoor.serve.supervisor.fleet_events import (
     Action,
@@ -28,6 +30,7 @@ from stagedoor.serve.supervisor.fleet_events import (
     OldClosed,
     Publish,
     Refused,
+    Retire,
     SendMessage,
     Spawn,
     SpawnFailed,
@@ -61,6 +64,8 @@ SHUT_TIMEOUT_S = 5.0
 """How long a reload waits until the old workers report that they accept no more."""
 CLOSE_GRACE_S = 15.0
 """How long a worker may take to end when asked: longer than its sessions and its audit may take."""
+RETIRE_S = 7 * DAY_S
+"""How long sessions may last after a hand-over. Longer ones would pile up programs without end."""
 STOPPING = "the gateway is stopping"
 
 
@@ -83,6 +88,7 @@ class _Launching:
     plan: FleetPlan
     generation: int
     until: float
+    keeps_connections: bool
 
 
 class Fleet:
@@ -94,6 +100,8 @@ class Fleet:
         self.died = 0
         """How many workers have ended unasked."""
         self.is_stopping = False
+        self.is_retired = False
+        """Whether another supervisor has taken over."""
         self._plan = FleetPlan(0, 0.0)
         self._launching: _Launching | None = None
         self._workers: dict[int, _Worker] = {}
@@ -131,14 +139,16 @@ class Fleet:
         """Take an event, and return the actions to carry out, in order."""
         actions: list[Action] = []
         match event:
-            case Launch(plan):
-                actions += self._launch(plan, now)
+            case Launch():
+                actions += self._launch(event, now)
             case SpawnFailed(number, reason):
                 actions += self._on_spawn_failed(self._workers.pop(number), reason, now)
             case WorkerMessage(number, message):
                 actions += self._on_message(self._workers[number], message)
             case Exited(number, code):
                 actions += self._on_exit(self._workers.pop(number), code, now)
+            case Retire(keeps_connections):
+                actions += self._retire(keeps_connections, now)
             case Stop():
                 actions += self._stop(now)
             case Tick():
@@ -153,12 +163,14 @@ class Fleet:
         self._workers[self._last_id] = _Worker(self._last_id, slot, generation, now)
         return Spawn(self._last_id, slot, generation)
 
-    def _launch(self, plan: FleetPlan, now: float) -> list[Action]:
+    def _launch(self, launch: Launch, now: float) -> list[Action]:
         assert self._launching is None, "one launch at a time"
+        plan = launch.plan
         if self.is_stopping:
             return [Publish(Refused(STOPPING))]
         self._last_generation += 1
-        self._launching = _Launching(plan, self._last_generation, now + START_TIMEOUT_S)
+        until = now + START_TIMEOUT_S
+        self._launching = _Launching(plan, self._last_generation, until, launch.keeps_connections)
         if not self.generation:
             self._plan = plan
         return [self._spawn(slot, self._last_generation, now) for slot in range(plan.workers)]
@@ -178,10 +190,10 @@ class Fleet:
         worker.kill_at = _sooner(worker.kill_at, now + CLOSE_GRACE_S)
         return [SendMessage(worker.id, Close())]
 
-    def _drain(self, worker: _Worker, timeout_s: float | None, now: float) -> list[Action]:
-        if timeout_s is not None:
-            worker.kill_at = _sooner(worker.kill_at, now + timeout_s + CLOSE_GRACE_S)
-        return [SendMessage(worker.id, Drain(timeout_s))]
+    def _drain(self, worker: _Worker, drain: Drain, now: float) -> list[Action]:
+        if drain.timeout_s is not None:
+            worker.kill_at = _sooner(worker.kill_at, now + drain.timeout_s + CLOSE_GRACE_S)
+        return [SendMessage(worker.id, drain)]
 
     def _on_message(self, worker: _Worker, message: FromWorker) -> list[Action]:
         match message:
@@ -200,7 +212,7 @@ class Fleet:
         self._shutting.discard(worker.id)
         if self._launching is not None and worker.generation == self._launching.generation:
             return self._refuse(reason, now)
-        if self.is_stopping or not self._in_force(worker):
+        if self._is_ending or not self._in_force(worker):
             return []
         # The cause, such as a lack of memory or processes, may be temporary.
         deaths = self._deaths.get(worker.slot, 0) + 1
@@ -214,7 +226,7 @@ class Fleet:
             if worker.is_up:
                 why = "a worker ended as it started; its log lines say why"
             return [news, *self._refuse(why, now)]
-        if self.is_stopping or not self._in_force(worker):
+        if self._is_ending or not self._in_force(worker):
             return [news]
         self.died += 1
         deaths = deaths_after(self._deaths.get(worker.slot, 0), now - worker.born)
@@ -226,6 +238,25 @@ class Fleet:
         self._deaths[slot] = deaths
         self._restarts[slot] = now + delay_s(deaths)
         return delay_s(deaths)
+
+    @property
+    def _is_ending(self) -> bool:
+        """Return whether no worker is started any more."""
+        return self.is_stopping or self.is_retired
+
+    def _retire(self, keeps_connections: bool, now: float) -> list[Action]:
+        assert self._launching is None, "a launch and a hand-over exclude each other"
+        self.is_retired = True
+        self._restarts.clear()
+        draining = [worker for worker in self._workers.values() if not worker.is_discarded]
+        self._wait_until_closed(draining, now)
+        drain = Drain(RETIRE_S, keeps_connections)
+        return [action for worker in draining for action in self._drain(worker, drain, now)]
+
+    def _wait_until_closed(self, workers: list[_Worker], now: float) -> None:
+        """Publish OldClosed once these workers accept no more."""
+        self._shutting = {worker.id for worker in workers}
+        self._handover_until = now + SHUT_TIMEOUT_S
 
     def _stop(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -239,7 +270,7 @@ class Fleet:
             actions += self._refuse(STOPPING, now)
         for worker in self._workers.values():
             if not worker.is_discarded:
-                actions += self._drain(worker, self._plan.drain_timeout_s, now)
+                actions += self._drain(worker, Drain(self._plan.drain_timeout_s), now)
         return actions
 
     def _settle(self, now: float) -> list[Action]:
@@ -257,7 +288,7 @@ class Fleet:
             self._handover_until = None
             self._shutting.clear()
             actions.append(Publish(OldClosed()))
-        if self.is_stopping and not self._workers and not self._has_stopped:
+        if self._is_ending and not self._workers and not self._has_stopped:
             self._has_stopped = True
             actions.append(Publish(Stopped()))
         return actions
@@ -278,12 +309,11 @@ class Fleet:
         self._restarts.clear()
         # By generation, so that replacements of workers that died meanwhile are included.
         older = [worker for worker in self._workers.values() if not self._in_force(worker)]
-        self._shutting = {worker.id for worker in older}
-        self._handover_until = now + SHUT_TIMEOUT_S
+        self._wait_until_closed(older, now)
         actions: list[Action] = [Publish(InForce(len(older)))]
         for worker in older:
             if not worker.is_discarded:
-                actions += self._drain(worker, None, now)
+                actions += self._drain(worker, Drain(None, launch.keeps_connections), now)
         return actions
 
 

@@ -15,9 +15,13 @@ class FleetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """The start of a generation by this plan. The previous launch must be in force or refused."""
+    """The start of a generation by this plan. The previous launch must be in force or refused.
+
+    With `keeps_connections` older workers serve their SSH connections as before: no setting has changed.
+    """
 
     plan: FleetPlan
+    keeps_connections: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,16 @@ class Exited:
 
     worker: int
     code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """The hand-over to another supervisor: no worker accepts or is started any more, and sessions last.
+
+    `keeps_connections` is as in `Launch`.
+    """
+
+    keeps_connections: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,5 +160,5 @@ class Publish:
     news: News
 
 
-Event = Launch | SpawnFailed | WorkerMessage | Exited | Stop | Tick
+Event = Launch | SpawnFailed | WorkerMessage | Exited | Retire | Stop | Tick
 Action = Spawn | SendMessage | Kill | Publish

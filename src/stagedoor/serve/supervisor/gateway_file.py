@@ -1,51 +1,137 @@
-"""The detection of other gateways that serve from the same `data_dir` by other settings.
+"""The file by which a gateway shows commands and other gateways what it is doing.
 
-Each gateway keeps a locked file there, as workers do (`store.liveness.instances`).
+Each gateway keeps a locked file in `data_dir`, as workers do (`store.liveness.instances`). It contains a
+`GatewayNote`, also of the gateways before and after this version.
 """
 
 import hashlib
-import json
+import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
+import stagedoor
 from stagedoor.model.errors import StoreError
 from stagedoor.serve.prepare import VerifiedSettings
+from stagedoor.settings.careful import open_unplanted
 from stagedoor.store.liveness.instances import (
     InstanceLock,
     LockState,
     hold_instance,
+    list_live,
     lock_state,
     make_instance_id,
     remove_lock,
 )
 
-_NOTE_BYTES = 4096
+GATEWAYS = "gateways"
+"""The folder of the files in `data_dir`."""
+_NOTE_BYTES = 1 << 14
+_TEXT_CHARACTERS = 1000
+
+
+class UpgradeNote(msgspec.Struct, frozen=True):
+    """The last upgrade that was asked for. `number` counts them from 1.
+
+    `state` is `running`, `done` or `failed`. `text` is the step that the new program begins, or why it did
+    not take over.
+    """
+
+    number: int = 0
+    state: str = "done"
+    text: str = ""
+
+
+class GatewayNote(msgspec.Struct, frozen=True):
+    """The content of the file. What an older gateway does not write has its default.
+
+    `settings` is a digest of the settings, `file` their file, and `program` marks the program on the disk
+    (`read_program_mark`). A gateway that is `retired` has handed over, and lasts as long as its `sessions`.
+    `predecessor` is the process that handed over to this one, or 0.
+    """
+
+    settings: str
+    file: str
+    pid: int = 0
+    version: str = ""
+    program: str = ""
+    predecessor: int = 0
+    retired: bool = False
+    sessions: int = 0
+    upgrade: UpgradeNote = UpgradeNote()
+
+
+def read_program_mark() -> str:
+    """Return a mark of the program on the disk, which changes if it is replaced, also by the same version."""
+    status = Path(stagedoor.__file__).stat()
+    return f"{status.st_dev}-{status.st_ino}-{status.st_ctime_ns}"
+
+
+def read_notes(data_dir: Path) -> Mapping[str, GatewayNote]:
+    """Return the notes of the gateways that run, by the name of the file. Raises StoreError.
+
+    The account of the gateway can write anything there, so no note is to be trusted by another account.
+    """
+    folder = data_dir / GATEWAYS
+    notes = {name: _read(folder / f"{name}.lock") for name in list_live(folder)}
+    return {name: note for name, note in notes.items() if note is not None}
 
 
 class GatewayFile:
-    """The file by which this gateway shows its settings to other gateways."""
+    """The file of this gateway."""
 
     def __init__(self) -> None:
         self._held: InstanceLock | None = None
+        self._file = Path()
+        self._size = 0
+        self.note = GatewayNote("", "")
+        self._program = read_program_mark()
+        """As it was when this process started."""
 
-    def announce(self, checked: VerifiedSettings) -> list[str]:
+    def announce(self, checked: VerifiedSettings, predecessor: int = 0) -> list[str]:
         """Write which settings this gateway serves by, and warn of other gateways.
 
-        Returns one line for each gateway that has other settings. Raises StoreError.
+        `predecessor` is the process that handed over to this one. Returns one line for each gateway that has
+        other settings. Raises StoreError.
         """
-        folder = checked.settings.data_dir / "gateways"
+        folder = checked.settings.data_dir / GATEWAYS
         if self._held is None:
             self._held = hold_instance(folder, make_instance_id())
+            self._file = folder / f"{self._held.instance}.lock"
         digest = hashlib.sha256(repr(checked.settings).encode()).hexdigest()
-        own = folder / f"{self._held.instance}.lock"
-        with suppress(OSError):  # a full disk: other gateways just do not warn
-            own.write_text(json.dumps({"settings": digest, "file": checked.name}))
+        self.write(
+            settings=digest,
+            file=checked.name,
+            pid=os.getpid(),
+            version=stagedoor.__version__,
+            program=self._program,
+            predecessor=predecessor,
+        )
         return [
             f"the gateway {file.stem} serves from the same data_dir by other settings ({name}): users, "
             "grants and keys are the same for both; stop one of them, or give it a data_dir of its own"
             for file in sorted(folder.glob("*.lock"))
-            if file != own and (name := _other(file, digest)) is not None
+            if file != self._file and (name := _other(file, digest)) is not None
         ]
+
+    def write(self, **changes: object) -> None:
+        """Change fields of the note, and write it if the gateway has been announced."""
+        self.note = msgspec.structs.replace(self.note, **changes)
+        if self._held is not None:
+            text = msgspec.json.encode(self.note)
+            # Never shorter, so that a reader sees one of the two notes whole.
+            self._size = max(self._size, len(text))
+            # A full disk: commands and other gateways see an older note.
+            with suppress(OSError), self._file.open("r+b", buffering=0) as file:
+                file.write(text.ljust(self._size))
+
+    def write_upgrade(self, **changes: object) -> None:
+        """Change fields of the note on the upgrade."""
+        upgrade = msgspec.structs.replace(self.note.upgrade, **changes)
+        text = upgrade.text[:_TEXT_CHARACTERS]
+        self.write(upgrade=msgspec.structs.replace(upgrade, text=text))
 
     def remove(self) -> None:
         """Remove the file, if there is one."""
@@ -54,14 +140,26 @@ class GatewayFile:
             self._held = None
 
 
+def _read(file: Path) -> GatewayNote | None:
+    try:
+        fd = open_unplanted(file, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return msgspec.json.decode(os.read(fd, _NOTE_BYTES), type=GatewayNote)
+        finally:
+            os.close(fd)
+    except (OSError, msgspec.DecodeError):
+        return None  # it is just starting or writing, or the file belongs to another account
+
+
 def _other(file: Path, digest: str) -> str | None:
     """Return the settings file of a running gateway if its settings differ, else None."""
     try:
         if lock_state(file.parent, file.stem) is not LockState.LIVES:
             remove_lock(file.parent, file.stem)
             return None
-        with file.open(encoding="utf-8") as text:
-            note = json.loads(text.read(_NOTE_BYTES))
-        return None if note["settings"] == digest else str(note["file"])
-    except (OSError, StoreError, ValueError, KeyError, TypeError):
-        return None  # it is just starting, or the file belongs to another account
+    except (OSError, StoreError):
+        return None
+    note = _read(file)
+    if note is None or note.retired or note.settings == digest:
+        return None
+    return note.file

@@ -1,100 +1,85 @@
-"""The supervisor process: it owns the sockets and starts, restarts, reloads and drains the workers.
+"""The supervisor process: it owns the sockets, and reloads, hands over and stops what accepts from them.
 
 It binds every socket, so that the accept queue of a worker that dies is left to the next one, and a
-reload starts a new generation of workers on the same sockets while the old one drains. `fleet`
-decides what has to be done; this module is the I/O around it.
+reload starts a new generation of workers on the same sockets while the old one drains. An upgrade is a
+reload by another program: its supervisor is started with the sockets (`successor`), and takes over once
+its workers accept (`predecessor`). This one then lasts as long as the sessions of its workers.
 """
 
 import asyncio
-import os
-import resource
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 
 import structlog
 
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.metric import Series
 from stagedoor.model.source import host_port
+from stagedoor.net.aio import Tasks
 from stagedoor.net.notify import notify_service_manager
 from stagedoor.serve import log
-from stagedoor.serve.health import Condition, HealthEndpoint
-from stagedoor.serve.metrics.tally import MetricTotals
+from stagedoor.serve.health import Condition
 from stagedoor.serve.prepare import (
     Bound,
     VerifiedSettings,
     bind_all,
     certificate_gauges,
-    check,
-    close_lost_sessions,
-    prepare,
     warn_of_certificate,
 )
 from stagedoor.serve.problem_log import ProblemLog
 from stagedoor.serve.process import call_when_reachable
-from stagedoor.serve.supervisor import fleet_events
-from stagedoor.serve.supervisor.audit_output import AuditOutput
-from stagedoor.serve.supervisor.control import MetricsMessage, StartMessage
-from stagedoor.serve.supervisor.controller_process import ControllerProcess
-from stagedoor.serve.supervisor.fleet import Fleet
-from stagedoor.serve.supervisor.fleet_events import (
-    Exited,
-    FleetPlan,
-    Kill,
-    Launch,
-    Publish,
-    SendMessage,
-    Spawn,
-    SpawnFailed,
-    Stop,
-    Tick,
-    WorkerMessage,
-)
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
-from stagedoor.serve.supervisor.signing import SigningService
-from stagedoor.serve.supervisor.worker_process import WorkerProcess
-from stagedoor.store.liveness.instances import make_instance_id
+from stagedoor.serve.supervisor.predecessor import Predecessor
+from stagedoor.serve.supervisor.side_services import SideServices
+from stagedoor.serve.supervisor.upgrade import UpgradeService
+from stagedoor.serve.supervisor.worker_pool import WorkerPool
+from stagedoor.settings.form import split_address
 
-CLOSE_LOST_AGAIN_S = 2.0
-"""Seconds until lost sessions are closed again, if the store could not be written."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 class Supervisor:
     """The supervisor of one gateway, started with the settings in `checked`.
 
     For a reload, `load` reads and checks the settings again. It raises StagedoorError, with a message
-    of one line, if they are bad.
+    of one line, if they are bad. For an upgrade, `command` starts the program again. `predecessor` is the
+    gateway that this one takes over from, if any.
     """
 
-    def __init__(self, checked: VerifiedSettings, load: Callable[[], VerifiedSettings]) -> None:
+    def __init__(
+        self,
+        checked: VerifiedSettings,
+        load: Callable[[], VerifiedSettings],
+        command: Sequence[str] = (),
+        predecessor: Predecessor | None = None,
+    ) -> None:
         self._load = load
         self._log = structlog.get_logger()
-        self._checked = checked
-        self._launching = checked
-        """The settings of the launch in progress, or of the last one."""
         self._sockets: Bound = {}
-        self._fleet = Fleet()
-        self._workers: dict[int, WorkerProcess] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._launched: asyncio.Future[int] | None = None
-        self._handed_over = asyncio.Event()
-        self._stopped = asyncio.Event()
-        self._reload_lock = asyncio.Lock()
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._closing_lost: set[asyncio.Task[object]] = set()
+        self._workers = WorkerPool(checked, self._own_ports)
+        self._predecessor = predecessor
+        self._change_lock = asyncio.Lock()
+        self._tasks = Tasks("a reload or an upgrade failed")
         self._waits_for_store = False
         self._problems = ProblemLog(self._log)
-        self._totals = MetricTotals()
-        self._health = HealthEndpoint(self._condition, self._measured)
-        self._controller = ControllerProcess()
+        self._services = SideServices(self._condition, self._measured, self._problems)
         self._gateway_file = GatewayFile()
-        self._signing = SigningService()
-        self._signing.follow(checked.settings)
-        self._audit = AuditOutput(self._problems)
+        self._upgrade = UpgradeService(
+            command,
+            self._workers,
+            self._services,
+            self._gateway_file,
+            self.stop,
+            self._sessions_left,
+        )
+        self._workers.on_sessions = self._upgrade.report_sessions
+
+    @property
+    def _checked(self) -> VerifiedSettings:
+        """The settings in force."""
+        return self._workers.checked
 
     def addresses(self) -> dict[str, list[tuple[str, int]]]:
         """Return the addresses and ports that are listened on, with the real port where 0 was set.
@@ -105,62 +90,104 @@ class Supervisor:
         for (kind, _, slot), listening in self._sockets.items():
             if slot == 0:
                 addresses.setdefault(kind, []).extend(listening.names())
-        if health := self._health.addresses():
+        if health := self._services.health.addresses():
             addresses["health"] = health
         return addresses
 
     def _own_ports(self) -> tuple[int, ...]:
-        return tuple(sorted({port for names in self.addresses().values() for _, port in names}))
+        ports = {port for names in self.addresses().values() for _, port in names}
+        if (address := self._checked.settings.health.address) is not None:
+            ports.add(split_address(address)[1])  # before a hand-over the predecessor listens there
+        return tuple(sorted(ports - {0}))
 
     def _condition(self) -> Condition:
         """Return the condition that probes see."""
+        state = self._workers.state
         return Condition(
-            draining=self._fleet.is_stopping,
-            workers=0 if self._fleet.is_stopping else self._fleet.accepting,
+            draining=state.is_stopping,
+            workers=0 if state.is_stopping else state.accepting,
             wanted=self._checked.settings.workers.count,
-            deaths=self._fleet.died,
-            left=self._fleet.sessions_left,
+            deaths=state.died,
+            left=self._sessions_left(),
             waits_for_store=self._waits_for_store,
-            sinks=self._audit.states(),
+            sinks=self._services.audit.states(),
         )
+
+    def _sessions_left(self) -> int:
+        """Return the number of sessions in draining workers, also in those of predecessors."""
+        before = 0 if self._predecessor is None else self._predecessor.sessions
+        return self._workers.state.sessions_left + before
 
     def _measured(self) -> dict[Series, float]:
         """Return the metrics of the workers, and the time until certificates expire."""
-        return self._totals.values() | certificate_gauges(self._checked.settings, time.time())
+        certificates = certificate_gauges(self._checked.settings, time.time())
+        return self._workers.totals.values() | certificates
 
     async def start(self, prepare: Callable[[], None] = lambda: None) -> bool:
         """Call `prepare`, bind, start the first generation, and wait until every worker accepts.
 
-        While the store cannot be reached, `prepare` is called again. Returns False if a signal came first.
-        Raises StagedoorError if an address cannot be bound or a worker cannot start.
+        While the store cannot be reached, `prepare` is called again. Returns False if a signal came first, or
+        if the predecessor did not hand over. Raises StagedoorError if an address cannot be bound or a worker
+        cannot start.
         """
-        await self._health.listen(self._checked.settings.health)
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop)
-        loop.add_signal_handler(signal.SIGINT, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        await call_when_reachable(prepare, self._on_store_problem, self._stopped)
-        if self._fleet.is_stopping:
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        held = await self._prepare(prepare)
+        if self._workers.state.is_stopping:
             await self.wait()
             return False
-        self._warn(self._checked)
-        self._sockets = bind_all(self._checked.settings, {})
+        self._sockets = bind_all(self._checked.settings, held)
+        for key in held.keys() - self._sockets.keys():
+            held[key].close_sockets()
         try:
-            await self._launch(self._checked)
+            await self._workers.launch(self._checked, self._sockets)
         except StagedoorError:
-            if self._fleet.is_stopping:  # a signal came during the start
+            if self._workers.state.is_stopping:  # a signal came during the start
                 return True
             self.stop()
             await self.wait()
             raise
-        await self._controller.follow(self._checked)
-        await asyncio.to_thread(self._audit.follow, self._checked.settings)
+        if self._predecessor is not None and not await self._take_over(self._predecessor):
+            return False
+        await self._services.begin(self._checked)
+        if self._predecessor is not None:  # only now, since `stagedoor upgrade` waits for it
+            self._warn(self._checked)
         for kind, names in self.addresses().items():
             shown = [host_port(*name) for name in names]
             self._log.info("listening", kind=kind, addresses=shown)
         self._log_password_groups()
         notify_service_manager("READY=1")
         return True
+
+    async def _prepare(self, prepare: Callable[[], None]) -> Bound:
+        """Call `prepare`, and return the sockets that the predecessor hands over. Raises StagedoorError."""
+        before = self._predecessor
+        if before is None:
+            await self._services.health.listen(self._checked.settings.health)
+            await call_when_reachable(prepare, self._on_store_problem, self._workers.stopped)
+            if not self._workers.state.is_stopping:
+                self._warn(self._checked)
+            return {}
+        follow = before.follow(
+            self._workers.take_metrics, self._upgrade.report_sessions, self._on_lost_predecessor
+        )
+        self._tasks.start(follow)
+        before.report("preparing the store")
+        await asyncio.to_thread(prepare)
+        before.report(f"starting {self._checked.settings.workers.count} workers")
+        return before.adopt_sockets()
+
+    async def _take_over(self, before: Predecessor) -> bool:
+        """Wait until the predecessor hands over, and follow it. Return False if it ended instead."""
+        if not await before.take_over(self._checked.digest):
+            await self.wait()
+            return False
+        return True
+
+    def _on_lost_predecessor(self) -> None:
+        self._log.error("the gateway that was to hand over has ended")
+        self.stop()
 
     def _log_password_groups(self) -> None:
         groups = self._checked.settings.accounts.password_groups
@@ -174,218 +201,109 @@ class Supervisor:
         self._problems("store", problem)
 
     async def wait(self) -> None:
-        """Wait until every worker has ended after `stop`, and lost sessions are closed in the audit."""
-        await self._stopped.wait()
-        await asyncio.gather(*self._closing_lost)
-        await self._health.stop()
-        await self._controller.stop()
-        await asyncio.to_thread(self._audit.stop)
+        """Wait until every worker has ended after `stop`, and lost sessions are closed in the audit.
+
+        After a hand-over, wait for the sessions of the workers instead, and for the new gateway's end where
+        no service manager follows it. Raises StagedoorError if the new gateway has died.
+        """
+        await self._workers.wait()
+        await self._services.end()
         self._gateway_file.remove()
-        await asyncio.to_thread(self._signing.close_store)
+        await self._workers.close_store()
+        if self._predecessor is not None:
+            await self._predecessor.wait()
+        await self._upgrade.wait()
 
     def _warn(self, checked: VerifiedSettings) -> None:
         """Log what works now and will become a problem."""
         warnings = [warn_of_certificate(checked.settings, time.time())]
         try:
-            warnings += self._gateway_file.announce(checked)
+            before = 0 if self._predecessor is None else self._predecessor.pid
+            warnings += self._gateway_file.announce(checked, before)
         except StagedoorError as error:
             warnings.append(str(error))
         for warning in filter(None, warnings):
             self._log.warning(warning)
 
-    def stop(self) -> None:
-        """Drain. The second call closes everything at once."""
-        if self._fleet.is_stopping:
-            self._log.warning("closing at once", sessions=self._fleet.sessions_left)
+    def stop(self, failed: bool = False) -> None:
+        """Drain, with the workers of predecessors. The second call closes everything at once.
+
+        `failed`: the gateway that had taken over has died.
+        """
+        if self._workers.state.is_stopping:
+            self._log.warning("closing at once", sessions=self._workers.state.sessions_left)
         else:
-            notify_service_manager("STOPPING=1")
+            if not self._workers.state.is_retired:
+                notify_service_manager("STOPPING=1")
+            self._upgrade.cancel()
             # Our copies too, or the kernel would still take connections that no worker accepts.
             for listening in self._sockets.values():
                 listening.close_sockets()
             timeout_s = self._checked.settings.workers.drain_timeout_s
             self._log.info("draining", timeout_s=timeout_s)
-        self._event(Stop())
+        if self._predecessor is not None:
+            self._predecessor.stop(failed=failed)
+        self._workers.stop()
 
-    def _on_hangup(self) -> None:
-        self._spawn(self.reload(), self._tasks)
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._upgrade.pass_on(number):
+            return
+        match number:
+            case signal.SIGHUP:
+                self._tasks.start(self._reload())
+            case signal.SIGUSR2:
+                self._tasks.start(self._hand_over())
+            case _:
+                self.stop()
 
-    async def reload(self) -> bool:
+    async def _hand_over(self) -> None:
+        async with self._change_lock:
+            why_not = "" if self._can_change else "the gateway has not started yet, or it stops"
+            await self._upgrade.run(self._sockets, why_not)
+
+    async def _reload(self) -> None:
         """Put new settings, keys and certificates in force, or change nothing and log why."""
-        async with self._reload_lock:
-            if self._fleet.is_stopping or self._waits_for_store:
-                return False
+        async with self._change_lock:
+            if not self._can_change:
+                return
             notify_service_manager("RELOADING=1")
             held, fresh = self._sockets, Bound()
             try:
                 checked = self._load()
                 fresh = bind_all(checked.settings, held)
-                await self._health.listen(checked.settings.health)
+                await self._services.health.listen(checked.settings.health)
                 self._sockets = fresh
-                draining = await self._launch(checked)
+                draining = await self._workers.launch(checked, fresh)
             except BaseException as error:
                 self._sockets = held
                 with suppress(StagedoorError):
-                    await self._health.listen(self._checked.settings.health)
+                    await self._services.health.listen(self._checked.settings.health)
                 for key in fresh.keys() - held.keys():
                     fresh[key].close_sockets()
                 if not isinstance(error, StagedoorError):
                     raise
-                if self._fleet.is_stopping:
+                if self._workers.state.is_stopping:
                     # `stop` has closed the launch's sockets; no worker accepts from these any more.
                     for listening in held.values():
-                        listening.close()
-                    return False
+                        listening.close_sockets()
+                    return
                 self._log.error("reload refused: nothing has changed", reason=str(error))
                 notify_service_manager("READY=1")
-                return False
+                return
             log.configure(checked.settings.log)
             self._log = structlog.get_logger()
             self._warn(checked)
-            await self._controller.follow(checked)
-            await asyncio.to_thread(self._audit.follow, checked.settings)
+            await self._services.follow(checked)
             # Until the handover an old worker may still answer by the old settings.
-            await self._handed_over.wait()
+            await self._workers.old_closed.wait()
             for key in held.keys() - fresh.keys():
                 held[key].close_sockets()
             self._log.info("reloaded", workers=checked.settings.workers.count, draining=draining)
             self._log_password_groups()
             notify_service_manager("READY=1")
-            return True
 
-    async def _launch(self, checked: VerifiedSettings) -> int:
-        """Put a new generation in force, and return how many older workers drain.
-
-        Raises StagedoorError.
-        """
-        self._launching = checked
-        self._handed_over.clear()
-        self._launched = asyncio.get_running_loop().create_future()
-        workers = checked.settings.workers
-        self._event(Launch(FleetPlan(workers.count, workers.drain_timeout_s)))
-        return await self._launched
-
-    def _event(self, event: fleet_events.Event) -> None:
-        """Pass an event to the fleet, carry out its actions, and schedule the next tick."""
-        for action in self._fleet.event(event, time.monotonic()):
-            match action:
-                case Spawn(number):
-                    process = WorkerProcess(
-                        number, make_instance_id(), self._on_worker, self._signing.answer
-                    )
-                    self._workers[number] = process
-                    self._spawn(process.run(partial(self._begin, action)), self._tasks)
-                case SendMessage(number, message):
-                    self._workers[number].send(message)
-                case Kill(number):
-                    process = self._workers[number]
-                    self._log.error("worker does not end; killed", worker=process.pid)
-                    process.kill()
-                case Publish(news):
-                    self._on_news(news)
-        if isinstance(event, Exited | SpawnFailed):
-            del self._workers[event.worker]
-        if self._timer is not None:
-            self._timer.cancel()
-        at = self._fleet.next_at
-        loop = asyncio.get_running_loop()
-        self._timer = None if at is None else loop.call_at(at, self._event, Tick())
-
-    def _on_worker(self, event: SpawnFailed | WorkerMessage | Exited) -> None:
-        """Handle an event of a worker's process."""
-        if isinstance(event, WorkerMessage) and isinstance(event.message, MetricsMessage):
-            self._totals.add(event.worker, event.message)
-            return
-        if not isinstance(event, WorkerMessage):
-            self._totals.forget(event.worker)
-        self._event(event)
-
-    def _begin(self, spawn: Spawn) -> StartMessage | None:
-        """Return the message that starts a worker; None if the gateway is stopping."""
-        if self._fleet.is_stopping:
-            return None
-        in_force = spawn.generation == self._fleet.generation
-        checked = self._checked if in_force else self._launching
-        sockets = tuple(
-            (kind, fd)
-            for (kind, _, slot), listening in self._sockets.items()
-            if slot == spawn.slot
-            for fd in listening.fds()
-        )
-        instance = self._workers[spawn.worker].instance
-        return StartMessage(checked.text, checked.name, instance, sockets, self._own_ports())  # type: ignore[arg-type]  # the kinds are the literals that `bind_all` writes
-
-    def _on_news(self, news: fleet_events.News) -> None:
-        match news:
-            case fleet_events.InForce(draining):
-                self._checked = self._launching
-                self._signing.follow(self._checked.settings)
-                if self._launched is not None and not self._launched.done():
-                    self._launched.set_result(draining)
-            case fleet_events.Refused(reason):
-                if self._launched is not None and not self._launched.done():
-                    self._launched.set_exception(StagedoorError(reason))
-            case fleet_events.OldClosed():
-                self._handed_over.set()
-            case fleet_events.WorkerDrains(number, sessions):
-                self._log.info("sessions left", worker=self._workers[number].pid, sessions=sessions)
-            case fleet_events.WorkerFailed(number, code, reason, restart_in_s):
-                self._log.error(
-                    "worker died",
-                    worker=self._workers[number].pid,
-                    code=code,
-                    reason=reason,
-                    restart_in_s=restart_in_s,
-                )
-            case fleet_events.CannotRestart(reason, again_in_s):
-                self._log.error(reason, again_in_s=again_in_s)
-            case fleet_events.WorkerExited(number):
-                self._spawn(self._close_lost(self._workers[number].instance), self._closing_lost)
-            case fleet_events.Stopped():
-                self._stopped.set()
-
-    async def _close_lost(self, instance: str) -> None:
-        """Close in the audit the sessions that a dead worker left open, once the store can be written."""
-        is_logged = False
-        while True:
-            try:
-                lost = await asyncio.to_thread(
-                    close_lost_sessions, self._checked.settings, instance
-                )
-            except StagedoorError as error:
-                if not is_logged:
-                    is_logged = True
-                    self._log.error(
-                        "lost sessions cannot be closed in the audit yet", reason=str(error)
-                    )
-                if self._fleet.is_stopping:  # the next start closes them
-                    return
-                await asyncio.sleep(CLOSE_LOST_AGAIN_S)
-            else:
-                if lost:
-                    self._log.warning("sessions were lost with their worker", lost=len(lost))
-                return
-
-    def _spawn(
-        self, coroutine: Coroutine[object, object, object], among: set[asyncio.Task[object]]
-    ) -> None:
-        """Run a coroutine as a task, and keep a reference to it in `among` until it is done."""
-        task = asyncio.get_running_loop().create_task(coroutine)
-        among.add(task)
-        task.add_done_callback(among.discard)
-
-
-async def serve_forever(settings_file: Path | None) -> None:
-    """Run a gateway until a signal ends it.
-
-    Raises SettingsError or another StagedoorError if it cannot start.
-    """
-    # A tunnel takes two descriptors, and the customary soft limit is 1024 (systemd.exec(5) on why).
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    checked = check(settings_file)
-    log.configure(checked.settings.log)
-    supervisor = Supervisor(checked, lambda: check(settings_file))
-    if not await supervisor.start(lambda: prepare(checked.settings)):
-        return
-    structlog.get_logger().info("serving", pid=os.getpid(), data_dir=str(checked.settings.data_dir))
-    await supervisor.wait()
+    @property
+    def _can_change(self) -> bool:
+        """Return whether a reload or an upgrade can begin now."""
+        state = self._workers.state
+        return not (state.is_stopping or state.is_retired or self._waits_for_store)

@@ -1,0 +1,84 @@
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stagedoor.store.schema import SCHEMA_VERSION
+from tests.fixtures.gateway import SSH_TABLE, EchoServer, local, static
+from tests.fixtures.laptop import Laptop
+from tests.net.peers import write_certificate
+from tests.ports import free_port
+from tests.upgrade.programs import Programs, UpgradedGateway
+
+A, B = "0.9.1", "0.9.2"
+CRASHES, BAD_STORE, SLOW, BROKEN = "0.9.3", "0.9.4", "0.9.5", "0.9.6"
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Two programs that work, one whose workers crash, one that is too old for the store, one whose workers
+    are never ready, and one that cannot be loaded."""
+    made = Programs(tmp_path_factory.mktemp("programs"))
+    made.make(A)
+    made.make(B)
+    started = "async def _main() -> int:\n"
+    made.make(CRASHES, serve__worker=(started, f"{started}    1 / 0\n"))
+    made.make(BROKEN, cli__app=("import errno\n", "import errno\nimport half_a_program\n"))
+    made.make(
+        BAD_STORE,
+        store__schema=(f"\nSCHEMA_VERSION = {SCHEMA_VERSION}\n", "\nSCHEMA_VERSION = 10\n"),
+    )
+    made.make(
+        SLOW,
+        serve__worker=(
+            "def main() -> None:\n",
+            "def main() -> None:\n    while sys.stdin.buffer.readline():\n        pass\n",
+        ),
+    )
+    return made
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[EchoServer]:
+    server = EchoServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder for control sockets, whose paths must be short (unix(7): 108 bytes)."""
+    with tempfile.TemporaryDirectory(prefix="sd-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_certificate(tmp_path_factory.mktemp("tls"))[0]
+
+
+@pytest.fixture
+def laptop(
+    tmp_path: Path, programs: Programs, echo: EchoServer, certificate: Path
+) -> Iterator[Laptop]:
+    """A laptop whose gateway runs program A with two workers, and has every access method."""
+    settings = (
+        f'[tunnel]\naddresses = ["127.0.0.1:0"]\ntls_addresses = ["127.0.0.1:0"]\n'
+        f'certificate_file = "{certificate}"\nkey_file = "{certificate.with_suffix(".key")}"\n'
+        f'[health]\naddress = "127.0.0.1:{free_port()}"\n'
+        f'[web]\naddresses = ["127.0.0.1:0"]\ntmux = false\n{SSH_TABLE}'
+        f"{local('app01')}{static('echo', echo.port)}"
+    )
+    laptop = Laptop(tmp_path, settings, ("app01", "echo"))
+    laptop.gateway = UpgradedGateway(tmp_path, programs, settings, workers=2)
+    programs.install(A)
+    with laptop.gateway:
+        laptop.gateway.start()
+        yield laptop
+
+
+@pytest.fixture
+def gateway(laptop: Laptop) -> UpgradedGateway:
+    assert isinstance(laptop.gateway, UpgradedGateway)
+    return laptop.gateway

@@ -1,0 +1,167 @@
+"""Accidents during and after an upgrade: a supervisor that is killed, and a stop at the wrong moment."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.gateway import PATIENCE_S
+from tests.fixtures.laptop import Laptop
+from tests.upgrade.conftest import SLOW, B
+from tests.upgrade.programs import UpgradedGateway, children, ended
+from tests.upgrade.sessions import by_connect
+from tests.waiting import wait_until
+
+STARTING = "starting 2 workers"
+
+
+def successor(gateway: UpgradedGateway) -> int:
+    """Return the process id of a supervisor that starts, once its workers do."""
+    gateway.wait_for(lambda line: line.get("step") == STARTING)
+    old = gateway.current().pid
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != old:
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            own = str(gateway.file).encode() in words and b"serve" in words
+            if own and b"STAGEDOOR_HANDOVER=" in environment:
+                return int(entry.name)
+    raise AssertionError("no program starts")
+
+
+def has_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists() or (children(pid) == [] and _is_zombie(pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.continuity(3)
+def test_the_new_supervisor_is_killed_before_it_takes_over(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    with by_connect(gateway.port(), gateway.token()) as session:
+        before = gateway.current().pid
+        command = gateway.begin_upgrade(SLOW)
+        os.kill(successor(gateway), signal.SIGKILL)
+        with ended(command) as (code, stderr):
+            assert code == 1
+            assert f"ended while it was {STARTING}" in stderr
+        session.check(1)
+        assert gateway.current().pid == before
+        assert gateway.upgrade(B)["code"] == 0
+        session.check(2)
+
+
+@pytest.mark.continuity(3)
+def test_the_old_supervisor_is_killed_before_it_hands_over(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    """The new one ends, as a service manager starts the gateway again; sessions have the drain time."""
+    with by_connect(gateway.port(), gateway.token()) as session:
+        command = gateway.begin_upgrade(SLOW)
+        new = successor(gateway)
+        gateway.signal(signal.SIGKILL)
+        session.check(1)
+        with ended(command) as (code, stderr):
+            assert code == 1
+            assert "the gateway ended during the upgrade" in stderr
+        wait_until(lambda: has_gone(new))
+
+
+@pytest.mark.continuity(3)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_the_new_program_starts_ends_both(
+    laptop: Laptop, gateway: UpgradedGateway, number: signal.Signals
+) -> None:
+    command = gateway.begin_upgrade(SLOW)
+    new = successor(gateway)
+    gateway.signal(number)
+    assert gateway.process is not None
+    assert gateway.process.wait(PATIENCE_S) == 0
+    wait_until(lambda: has_gone(new))
+    with ended(command) as (code, _):
+        assert code == 1
+
+
+@pytest.mark.continuity(3)
+def test_the_old_supervisor_is_killed_after_the_hand_over(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    """Its workers are like those of any supervisor that dies; the new gateway notices nothing."""
+    with by_connect(gateway.port(), gateway.token()) as session:
+        assert gateway.upgrade(B)["code"] == 0
+        gateway.signal(signal.SIGKILL)
+        wait_until(lambda: len(gateway.notes()) == 1)
+        session.check(1)
+        with by_connect(gateway.port(), gateway.token()) as fresh:
+            fresh.check(2)
+        assert gateway.upgrade(B)["code"] == 0
+
+
+@pytest.mark.continuity(3)
+def test_the_new_supervisor_is_killed_after_the_hand_over(
+    laptop: Laptop, gateway: UpgradedGateway
+) -> None:
+    """The service manager learns it from the exit of the first supervisor, and starts the gateway again."""
+    with by_connect(gateway.port(), gateway.token()) as session:
+        assert gateway.upgrade(B)["code"] == 0
+        assert gateway.upgrade(B)["code"] == 0
+        os.kill(gateway.current().pid, signal.SIGKILL)
+        session.check(1)
+        assert gateway.process is not None
+    assert gateway.process.wait(PATIENCE_S) == 1
+    assert gateway.lines
+
+
+def test_a_service_manager_is_given_the_new_supervisor(
+    laptop: Laptop, gateway: UpgradedGateway, tmp_path: Path
+) -> None:
+    """sd_notify(3): MAINPID comes from the old one, before READY from the new one."""
+    gateway.stop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE_S)
+        manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        gateway.environment = {**gateway.environment, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        gateway.lines.clear()
+        gateway.start()
+        first = gateway.current().pid
+        with by_connect(gateway.port(), gateway.token()) as session:
+            assert gateway.upgrade(B)["code"] == 0
+            second = gateway.current().pid
+            said = [manager.recv(1024).decode() for _ in range(3)]
+            assert said == ["READY=1", f"MAINPID={second}", "READY=1"]
+            assert second != first
+            parent = Path(f"/proc/{second}/stat").read_text().rpartition(")")[2].split()[1]
+            assert int(parent) != first, (
+                "a service manager hears of the death of its own children only"
+            )
+            session.check(1)
+            assert gateway.process is not None
+            assert gateway.process.poll() is None
+        assert gateway.process.wait(PATIENCE_S) == 0, "it ends with its last session"
+        assert gateway.current().pid == second
+
+
+def test_a_stop_reaches_every_generation(laptop: Laptop, gateway: UpgradedGateway) -> None:
+    with (
+        by_connect(gateway.port(), gateway.token()) as first,
+        by_connect(gateway.port(), gateway.token()) as second,
+    ):
+        assert gateway.upgrade(B)["code"] == 0
+        assert gateway.upgrade(B)["code"] == 0
+        first.check(1)
+        second.check(1)
+        assert gateway.stop() == 0
+    reasons = [e["reason"] for e in gateway.audit() if e["kind"] == "session.closed"]
+    assert reasons == ["drained", "drained"]
