@@ -65,14 +65,15 @@ class CutWire:
                 except OSError:
                     _reset(near)
                     continue
-                self.accepted += 1
-                with self._lock:
+                for end in (near, far):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with self._lock:  # from here on they may be closed at any time
                     self._open |= {near, far}
+                    self.accepted += 1
                     # Enough for the request and its answer, so that each connection gets somewhere.
                     left = [3000 + self._chance.randrange(self._most)]
                     mode = self._chance.choice(self._modes)
                 for source, sink in ((near, far), (far, near)):
-                    source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     arguments = (source, sink, left, mode)
                     threading.Thread(target=self._carry, args=arguments, daemon=True).start()
 

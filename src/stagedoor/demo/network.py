@@ -61,10 +61,13 @@ class DemoNetwork:
                 if far is None:
                     _reset(near)
                     continue
-                with self._lock:
+                for end in (near, far):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with self._lock:  # from here on they may be closed at any time
                     self._sockets |= {near, far}
+                if self._is_cut:
+                    self.cut()
                 for ends in ((near, far), (far, near)):
-                    ends[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     threading.Thread(target=self._carry, args=ends, daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
