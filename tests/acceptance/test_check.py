@@ -36,6 +36,7 @@ ROWS = [
     "ControlMaster, 10 sessions in one tunnel",
     "ssh -t with tmux, left and come back",
     "git clone, push",
+    "ssh through a network that is cut for 5 s",
     "ssh -J",
     "ssh -W as ProxyCommand",
     "scp -J",
