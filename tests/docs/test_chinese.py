@@ -18,6 +18,7 @@ PAIRS = {
         for name in (
             *("install", "administrator", "users-and-grants"),
             *("developer", "other-clients", "connect-messages"),
+            "log-in",
             *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
             *("webshell", "terminals", "share-terminals", "webshell-files"),
         )
