@@ -17,6 +17,7 @@ PAIRS = {
         f"docs/zh/{name}.md": f"docs/how-to/{name}.md"
         for name in (
             *("install", "administrator", "users-and-grants"),
+            "single-sign-on",
             *("developer", "other-clients", "connect-messages"),
             "log-in",
             *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
