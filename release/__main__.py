@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 WRITE_CLIENTS = """\
 import sys
 from pathlib import Path
-from stagedoor.laptop.onefile import client_file
-from stagedoor.laptop.tunnel.onefile import tunnel_file
-Path(sys.argv[1]).write_bytes(tunnel_file())
-Path(sys.argv[2]).write_bytes(client_file())
+from stagedoor.laptop.onefile import build_client_file
+from stagedoor.laptop.tunnel.onefile import build_tunnel_file
+Path(sys.argv[1]).write_bytes(build_tunnel_file())
+Path(sys.argv[2]).write_bytes(build_client_file())
 """
 KINDS = ("python", "client", "deb", "chart", "image", "kit", "site", "sbom")
 
