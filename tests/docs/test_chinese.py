@@ -19,7 +19,7 @@ PAIRS = {
             *("install", "administrator", "users-and-grants"),
             "single-sign-on",
             *("developer", "other-clients", "connect-messages"),
-            "log-in",
+            *("log-in", "jump-host"),
             *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
             *("webshell", "terminals", "share-terminals", "webshell-files"),
         )
