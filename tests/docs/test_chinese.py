@@ -21,6 +21,7 @@ PAIRS = {
             *("developer", "other-clients", "connect-messages"),
             *("log-in", "jump-host"),
             *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
+            "operate-kubernetes",
             *("webshell", "terminals", "share-terminals", "webshell-files"),
         )
     },
