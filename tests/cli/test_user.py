@@ -216,8 +216,8 @@ def test_a_command_that_only_looks_makes_no_store(desk: Desk) -> None:
 
 ASK = """
 import sys
-from stagedoor.cli.ask import new_password
-print(len(new_password("alice", from_stdin=False)))
+from stagedoor.cli.ask import ask_new_password
+print(len(ask_new_password("alice", from_stdin=False)))
 """
 
 

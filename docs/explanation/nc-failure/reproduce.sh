@@ -62,8 +62,8 @@ done
 printf '\n--- nc, through the naive proxy (try %s)\n' "$count"
 cat "$folder/ssh.log" "$folder/proxy.log"
 if [ -d "$source" ]; then
-  PYTHONPATH="$source" python3 -B -c 'import sys; from stagedoor.laptop.tunnel.onefile import tunnel_file
-sys.stdout.buffer.write(tunnel_file())' >"$folder/tun.py"
+  PYTHONPATH="$source" python3 -B -c 'import sys; from stagedoor.laptop.tunnel.onefile import build_tunnel_file
+sys.stdout.buffer.write(build_tunnel_file())' >"$folder/tun.py"
   try 'stagedoor tunnel, through the same naive proxy (it writes the request at once)' \
     "python3 $folder/tun.py --gateway 127.0.0.1:$proxy_port %h %p"
 fi
