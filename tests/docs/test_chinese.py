@@ -17,7 +17,7 @@ PAIRS = {
         f"docs/zh/{name}.md": f"docs/how-to/{name}.md"
         for name in (
             *("install", "administrator", "users-and-grants"),
-            *("single-sign-on", "operate", "troubleshooting"),
+            *("single-sign-on", "operate", "troubleshooting", "upgrade"),
             *("developer", "other-clients", "connect-messages"),
             *("log-in", "jump-host"),
             *("install-kubernetes", "kubernetes-networks", "maintain-kubernetes"),
