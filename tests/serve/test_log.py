@@ -12,7 +12,7 @@ import logging
 from stagedoor.serve import log
 from stagedoor.settings.settings import LogSettings
 log.configure(LogSettings(format={format!r}, level="info"))
-write_line = log.line_writer()
+write_line = log.make_line_writer()
 write_line({{"event": "session", "outcome": "denied", "detail": "a\\nb\\x1b[31m\\x9b\\udcff", "x": None}})
 write_line({{"event": "session", "detail": "\\x9b31m"}})
 write_line({{"event": "session", "outcome": "closed"}})
