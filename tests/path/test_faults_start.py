@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.gateway import static
 from tests.net.peers import write_certificate
 from tests.path.faulty import serving
 from tests.ports import free_port
@@ -46,6 +47,13 @@ def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path) -> None:
     assert address in line
     assert "Address already in use" in line
     assert "tunnel.addresses" in line
+
+
+def test_a_gateway_starts_with_5000_apps(tmp_path: Path) -> None:
+    """Its settings take more than the 64 KiB that asyncio's streams read as one line."""
+    apps = "".join(static(f"more{number}", 22) for number in range(5000))
+    with serving(tmp_path, apps) as gateway:
+        assert gateway.ask() == 200
 
 
 def test_a_second_gateway_does_not_share_the_port_of_the_first_unseen(tmp_path: Path) -> None:

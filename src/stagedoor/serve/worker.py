@@ -22,6 +22,7 @@ from stagedoor.serve.parts.certificates import SupervisorCertificates
 from stagedoor.serve.parts.listening import ListeningSockets
 from stagedoor.serve.process import run_process
 from stagedoor.serve.supervisor.control import (
+    MAX_LINE_BYTES,
     VERSION,
     Close,
     Drain,
@@ -297,7 +298,7 @@ def can_send() -> bool:
 
 
 async def _main() -> int:
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(MAX_LINE_BYTES)
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )

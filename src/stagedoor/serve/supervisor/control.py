@@ -92,6 +92,9 @@ class MetricsMessage(msgspec.Struct, frozen=True, tag="measured"):
     now: tuple[tuple[Series, float], ...] = ()
 
 
+MAX_LINE_BYTES = 64 << 20
+"""The longest line to a worker; the settings of 100,000 apps take some 8 MB of it."""
+
 ToWorker = StartMessage | Drain | Close | Signed
 FromWorker = Up | DrainReport | Failed | Sign | MetricsMessage
 
