@@ -65,4 +65,5 @@ def test_systemd_reloads_only_what_was_checked() -> None:
     """Two lines: systemd runs the second if the first ends with 0 (systemd.service(5))."""
     unit = (ROOT / "deploy/stagedoor.service").read_text().splitlines()
     start, *reload = (line.partition("=")[2] for line in unit if line.startswith("Exec"))
-    assert reload == [f"{start} --check", "/bin/kill -HUP $MAINPID"]
+    upgrade = start.removesuffix("serve") + "upgrade --or-reload"
+    assert reload == [f"{start} --check", upgrade]
