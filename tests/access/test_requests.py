@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
+from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.access_request import check_decider, find_rule_to_ask
 from stagedoor.authz.authoriser import Authoriser

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
+from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import RequestRule
 from stagedoor.model.permission import DEFAULT, Permission
 from tests.access.test_ssh import approve, ask

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin import access_requests as requests
 from stagedoor.admin.change_rate import AT_ONCE, ChangeRateLimit
-from stagedoor.admin.request_service import (
+from stagedoor.admin.requests import access_requests as requests
+from stagedoor.admin.requests.request_service import (
     MOST_WAITING,
     MOST_WAITING_OF_USER,
     RequestService,

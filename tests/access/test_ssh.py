@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
+from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import AccessRequest, RequestRule, RequestState
 from stagedoor.model.permission import DEFAULT, Permission
 from stagedoor.model.target import Target

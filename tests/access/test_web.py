@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
+from stagedoor.admin.requests import access_requests as requests
 from stagedoor.model.access_request import RequestRule, RequestState
 from tests.fixtures.gateway import PASSWORD, Gateway
 from tests.fixtures.laptop import Waiting

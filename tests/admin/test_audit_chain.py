@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from stagedoor.admin.audit_chain import ChainReader, Checkpoints, remove_delivered
+from stagedoor.admin.audit.chain import ChainReader, Checkpoints, remove_delivered
 from stagedoor.audit.chain import NAMESPACE
 from stagedoor.audit.verify import Report, verify
 from stagedoor.keys.files import make_key

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stagedoor.admin import audit_sinks as audit_sinks
-from stagedoor.admin.audit_sinks import bodies, read_last_seq
+from stagedoor.admin.audit import sinks as audit_sinks
+from stagedoor.admin.audit.sinks import bodies, read_last_seq
 from stagedoor.audit.chain import Chain
 from stagedoor.model.event import Event, EventKind
 

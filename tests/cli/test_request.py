@@ -3,7 +3,7 @@ import time
 import click
 import pytest
 
-from stagedoor.admin import access_requests as requests
+from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.service import AdminService
 from stagedoor.model.access_request import AccessRequest
 from stagedoor.model.errors import NotFoundError, RefusedError

@@ -27,9 +27,9 @@ from stagedoor.serve.supervisor.handover import (
     OldMetrics,
     OldSessions,
     Progress,
-    Ready,
     Refusal,
     Stop,
+    SuccessorReady,
     Transfer,
 )
 from stagedoor.serve.supervisor.predecessor import Predecessor
@@ -43,7 +43,7 @@ MESSAGES = st.one_of(
     st.builds(Offer, st.integers(0), st.text(), st.integers(0), st.integers(0), SOCKETS),
     st.builds(Hello, st.integers(0), st.text(), st.integers(0)),
     st.builds(Progress, st.text()),
-    st.builds(Ready, st.text()),
+    st.builds(SuccessorReady, st.text()),
     st.builds(Refusal, st.text()),
     st.builds(Transfer),
     st.builds(OldSessions, st.integers(0)),
@@ -235,7 +235,7 @@ async def test_metrics_and_sessions_pass_through_a_gateway_in_the_middle(
         await before.wait()
         before.stop(failed=False)
         said = [await old.receive() for _ in range(3)]
-        assert said[1:] == [Ready("digest"), Stop()]
+        assert said[1:] == [SuccessorReady("digest"), Stop()]
         await before._channel.close_stream()
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, update
 
-from stagedoor.admin import access_requests as requests
 from stagedoor.admin import service as admin
 from stagedoor.admin import sessions as admin_sessions
 from stagedoor.admin.person import set_disabled
+from stagedoor.admin.requests import access_requests as requests
 from stagedoor.admin.service import AdminService
 from stagedoor.admin.shares import end_share, make_share
 from stagedoor.keys.files import make_key, public_line

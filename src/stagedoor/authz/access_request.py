@@ -68,7 +68,7 @@ def check_decider(
 ) -> Denial | None:
     """Return why `identity` may not decide on `request` now, or None.
 
-    Other accounts of the requester are not known here; `admin.access_requests.decide` compares them.
+    Other accounts of the requester are not known here; `admin.requests.access_requests.decide` compares them.
     """
     rule = policy.request_rules.get(request.rule)
     if not may_see(policy, identity.name, request):

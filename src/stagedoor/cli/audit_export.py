@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import click
 
-from stagedoor.admin import audit_chain as audit_chain
+from stagedoor.admin.audit import chain as audit_chain
 from stagedoor.admin.service import AdminService, open_service
 from stagedoor.audit.chain import NAMESPACE
 from stagedoor.audit.verify import Report, read_checkpoints

@@ -2,8 +2,8 @@
 
 import click
 
-from stagedoor.admin.audit_chain import ChainReader
-from stagedoor.admin.audit_sinks import open_sink
+from stagedoor.admin.audit.chain import ChainReader
+from stagedoor.admin.audit.sinks import open_sink
 from stagedoor.admin.service import AdminService, open_service
 from stagedoor.cli import show
 from stagedoor.cli.installation import Installation

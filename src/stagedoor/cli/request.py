@@ -2,7 +2,7 @@
 
 import click
 
-from stagedoor.admin import access_requests as admin
+from stagedoor.admin.requests import access_requests as admin
 from stagedoor.admin.service import open_service
 from stagedoor.cli import show
 from stagedoor.cli.complete import complete_permissions, request_ids, request_rule_ids, subjects

@@ -43,7 +43,7 @@ class EventKind(StrEnum):
     """The output of a run was read by `identity`, who has not started it."""
     POLICY_CHANGED = "policy.changed"
     AUDIT_CHECKPOINT = "audit.checkpoint"
-    """The current end of the chain, signed; see `admin.audit_chain`."""
+    """The current end of the chain, signed; see `admin.audit.chain`."""
     AUDIT_REMOVED = "audit.removed"
     """Events were removed, after delivery to every sink and after the retention in the settings."""
     CERTIFICATE_SIGNED = "certificate.signed"

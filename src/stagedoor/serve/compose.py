@@ -12,7 +12,7 @@ import structlog
 from stagedoor.admin.asking import ask
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
-from stagedoor.admin.request_service import RequestService
+from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.audit.ledger import AuditLedger
 from stagedoor.authn.authenticator import Authenticator
 from stagedoor.authz.authoriser import Authoriser, GivenGrants

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from stagedoor.admin.request_service import RequestService
+from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.listeners.ssh.login import SshLogin, SshSignIns
 from stagedoor.listeners.ssh.request_command import HELP, RequestCommand
 from stagedoor.listeners.ssh.runs import RunChannel

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stagedoor.admin.access_requests import RequestRecord
-from stagedoor.admin.request_service import RequestService, describe_end
+from stagedoor.admin.requests.access_requests import RequestRecord
+from stagedoor.admin.requests.request_service import RequestService, describe_end
 from stagedoor.listeners.ssh.login import SshLogin
 from stagedoor.model.access_request import AccessRequest, RequestState, show_period
 from stagedoor.model.denial import Denial

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 
 from stagedoor.admin.account import AccountService
 from stagedoor.admin.recording_service import RecordingService
-from stagedoor.admin.request_service import RequestService
+from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.listeners.web.account import AccountPages, InvitationPages
 from stagedoor.listeners.web.errors import ClientClosedError, refusal
 from stagedoor.listeners.web.files.api import Files

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from stagedoor.admin.access_requests import RequestRecord
-from stagedoor.admin.request_service import RequestService, describe_end
+from stagedoor.admin.requests.access_requests import RequestRecord
+from stagedoor.admin.requests.request_service import RequestService, describe_end
 from stagedoor.listeners.web.guard import RequestGuard
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages, choose_page_status
 from stagedoor.model.access_request import AccessRequest, RequestState, show_period

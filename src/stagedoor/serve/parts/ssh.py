@@ -12,7 +12,7 @@ from stagedoor.admin.certificates.authorities import (
 )
 from stagedoor.admin.certificates.revocation import RevokedKeysFile
 from stagedoor.admin.certificates.user_signer import UserCertificates
-from stagedoor.admin.request_service import RequestService
+from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.authn.decide_key import Trust
 from stagedoor.listeners.ssh.direct.driver import DirectParts
 from stagedoor.listeners.ssh.listener import SshListener

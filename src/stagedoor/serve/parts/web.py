@@ -10,7 +10,7 @@ from stagedoor.admin.certificates.revocation import RefusedKeys, RevocationList
 from stagedoor.admin.certificates.user_signer import UserCertificates
 from stagedoor.admin.presence import PresenceService
 from stagedoor.admin.recording_service import RecordingService
-from stagedoor.admin.request_service import RequestService
+from stagedoor.admin.requests.request_service import RequestService
 from stagedoor.keys.sealing import KEY_BYTES, SealingKey, load_or_create_sealing_key
 from stagedoor.laptop.onefile import build_client_file
 from stagedoor.listeners.web.app import WebApp

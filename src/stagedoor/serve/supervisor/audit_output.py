@@ -12,8 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from stagedoor.admin.audit_chain import ChainReader, Checkpoints, load_audit_key, remove_delivered
-from stagedoor.admin.audit_sinks import LineSink, open_sink
+from stagedoor.admin.audit.chain import (
+    ChainReader,
+    Checkpoints,
+    load_audit_key,
+    remove_delivered,
+)
+from stagedoor.admin.audit.sinks import LineSink, open_sink
 from stagedoor.model.errors import StagedoorError
 from stagedoor.model.units import DAY_S, HOUR_S, MINUTE_S
 from stagedoor.settings.audit import SinkSettings

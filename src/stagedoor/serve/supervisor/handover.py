@@ -3,7 +3,7 @@
     old → new   Offer             the sockets, and which program hands them over
     new → old   Hello             which program takes over
     new → old   Progress          for the administrator who waits
-    new → old   Ready | Refusal   its workers accept, or why they do not
+    new → old   SuccessorReady | Refusal   its workers accept, or why they do not
     old → new   Transfer             from now on the new one is the gateway
     old → new   OldSessions, OldMetrics   while sessions of older workers last
     new → old   Stop              the gateway stops, with its older workers
@@ -57,7 +57,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     text: str
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
+class SuccessorReady(msgspec.Struct, frozen=True, tag="ready"):
     """The news that the new workers accept. `settings` is the digest of the text of their settings."""
 
     settings: str
@@ -95,7 +95,9 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     failed: bool = False
 
 
-Message = Offer | Hello | Progress | Ready | Refusal | Transfer | OldSessions | OldMetrics | Stop
+Message = (
+    Offer | Hello | Progress | SuccessorReady | Refusal | Transfer | OldSessions | OldMetrics | Stop
+)
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 

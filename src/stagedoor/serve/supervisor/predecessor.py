@@ -22,9 +22,9 @@ from stagedoor.serve.supervisor.handover import (
     OldMetrics,
     OldSessions,
     Progress,
-    Ready,
     Refusal,
     Stop,
+    SuccessorReady,
     Transfer,
 )
 from stagedoor.store.schema import find_compatible_version
@@ -115,7 +115,7 @@ class Predecessor:
 
         Return False if the predecessor has ended instead, or does not wait any longer. `follow` must run.
         """
-        self._channel.send(Ready(settings))
+        self._channel.send(SuccessorReady(settings))
         return await self._transfer
 
     async def follow(

@@ -21,9 +21,9 @@ from stagedoor.serve.supervisor.handover import (
     Message,
     Offer,
     Progress,
-    Ready,
     Refusal,
     Stop,
+    SuccessorReady,
 )
 from stagedoor.store.schema import SCHEMA_VERSION
 
@@ -78,7 +78,7 @@ class Successor:
 
     async def wait_until_ready(
         self, on_progress: Callable[[str], None], within_s: float = READY_WITHIN_S
-    ) -> Ready:
+    ) -> SuccessorReady:
         """Wait until its workers accept. `on_progress` is called with the step that it begins.
 
         Raises StagedoorError with the reason if it does not take over.
@@ -94,7 +94,7 @@ class Successor:
                         case Progress(text):
                             step = text
                             on_progress(text)
-                        case Ready() as ready if self.hello is not None:
+                        case SuccessorReady() as ready if self.hello is not None:
                             return ready
                         case Refusal(reason):
                             raise StagedoorError(reason)

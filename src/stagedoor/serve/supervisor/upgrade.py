@@ -12,7 +12,7 @@ from stagedoor.net.notify import has_service_manager, notify_service_manager
 from stagedoor.serve.prepare import Bound
 from stagedoor.serve.supervisor.control import MetricsMessage
 from stagedoor.serve.supervisor.gateway_file import GatewayFile
-from stagedoor.serve.supervisor.handover import OldMetrics, OldSessions, Ready, Transfer
+from stagedoor.serve.supervisor.handover import OldMetrics, OldSessions, SuccessorReady, Transfer
 from stagedoor.serve.supervisor.side_services import SideServices
 from stagedoor.serve.supervisor.successor import Successor
 from stagedoor.serve.supervisor.worker_pool import WorkerPool
@@ -75,7 +75,7 @@ class UpgradeService:
         structlog.get_logger().info("upgrading", step=step)
         self._file.write_upgrade(text=step)
 
-    async def _hand_over(self, successor: Successor, ready: Ready, sockets: Bound) -> None:
+    async def _hand_over(self, successor: Successor, ready: SuccessorReady, sockets: Bound) -> None:
         """Hand over. Raises StagedoorError if the successor died meanwhile, or this gateway stops."""
         await self._services.end()
         hello = successor.hello

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from stagedoor.admin import access_requests as admin
 from stagedoor.admin.asking import ask
 from stagedoor.admin.change_rate import ChangeRateLimit, count_change
+from stagedoor.admin.requests import access_requests as admin
 from stagedoor.admin.service import AdminService
 from stagedoor.authz.access_request import (
     NOT_YOURS,

@@ -1,0 +1,189 @@
+"""The verdicts of the flow on a credential and a claim, and the waits that may change a refusal."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from stagedoor.model.credential import Credential
+from stagedoor.model.denial import UNREAD, Denial, Reason
+from stagedoor.model.grant import Claim, Grant, SharedTerminal, WatchedTerminal
+from stagedoor.model.identity import Identity
+from stagedoor.model.permission import Permission
+from stagedoor.model.shell import Progress
+from stagedoor.model.source import Source
+from stagedoor.model.target import Target
+from stagedoor.session import step_up
+from stagedoor.session.access_request import ACCESS_WAIT_S, AccessWait, AskReason
+from stagedoor.session.ports import AccessRequests, Authenticator, Authoriser, PolicyReader, StepUps
+from stagedoor.session.revoke import needed
+from stagedoor.shells.ports import Shells
+
+_BY_POLICY = (Reason.CREDENTIAL_WRONG, Reason.NO_GRANT, Reason.STEP_UP_NEEDED)
+"""The refusals that a change of the policy can lift."""
+_Proof = TypeVar("_Proof")
+_Wanted = TypeVar("_Wanted", Grant, Target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessControl:
+    """The stages that judge who a client is, and what it may enter. `Flow` adds the sessions."""
+
+    authenticator: Authenticator
+    authoriser: Authoriser
+    policy: PolicyReader
+    shells: Shells
+    step_ups: StepUps | None = None
+    """None if users cannot be asked for a fresh proof: then those who need one are refused."""
+    access_requests: AccessRequests | None = None
+    """None if users cannot ask for access: then those without a grant are refused."""
+
+    async def authenticate(
+        self, credential: Credential | None, source: Source
+    ) -> Identity | Denial:
+        """Verify a credential.
+
+        The listener decides whether a denial goes into the audit (`deny`): an SSH client offers many
+        keys before one is accepted.
+        """
+        return await self.by_newest_policy(
+            lambda: self.authenticator.authenticate(credential, source)
+        )
+
+    def present_now(self, identity: Identity) -> Identity:
+        """Return `identity` as present now, because its security key asked for a PIN or a finger.
+
+        The listener has verified the key's signature of that.
+        """
+        return self.authenticator.present_now(identity)
+
+    def still_holds(self, credential: Credential, identity: Identity) -> Denial | None:
+        """Return why an authenticated connection must end now, or None if it may stay."""
+        return self.authenticator.still_holds(credential, identity)
+
+    async def authorise(self, identity: Identity, claim: Claim) -> Grant | Denial:
+        """Return the grant for a claim, for a listener to show. `enter` authorises the claim itself."""
+        return await self._judge_in_memory(lambda: self.authorise_in_memory(identity, claim))
+
+    async def by_newest_policy(
+        self, verdict: Callable[[], Awaitable[_Proof | Denial]]
+    ) -> _Proof | Denial:
+        """Return the verdict, asked for again if it is a refusal and the policy in the store is newer."""
+        version, unread = self.policy.version, self.policy.unread
+        proof = await verdict()
+        if not isinstance(proof, Denial):
+            return proof
+        return await self._stands(proof, version, unread) or await verdict()
+
+    async def _judge_in_memory(self, verdict: Callable[[], _Proof | Denial]) -> _Proof | Denial:
+        """Do what `by_newest_policy` does with a verdict that waits for nothing."""
+        version, unread = self.policy.version, self.policy.unread
+        proof = verdict()
+        if not isinstance(proof, Denial):
+            return proof
+        return await self._stands(proof, version, unread) or verdict()
+
+    async def _stands(self, refusal: Denial, version: int, unread: bool) -> Denial | None:
+        """Return the refusal that stands, or None if the policy in the store is newer and may lift it.
+
+        `version` and `unread` are the policy's, from before the refusal. The policy in memory may be half
+        a second old. A token or grant that was created meanwhile must work at once; a right that was
+        removed meanwhile is noticed at the next poll. A policy that could not be read for too long
+        refuses every login, with `UNREAD`: it does not know what is true now.
+        """
+        if refusal.reason not in _BY_POLICY:
+            return refusal
+        if unread or self.policy.unread:  # the store may have failed, or recovered, meanwhile
+            return UNREAD
+        return None if await self.policy.newer_than(version) else refusal
+
+    async def check_step_up(self, identity: Identity, wanted: _Wanted) -> _Wanted | Denial:
+        """Return `wanted`, or a denial if its target requires a fresh proof that the person is there."""
+        target = wanted.target if isinstance(wanted, Grant) else wanted
+        return await self._judge_in_memory(
+            lambda: self.authoriser.step_up_needed(identity, target) or wanted
+        )
+
+    async def wait_for_step_up(
+        self,
+        identity: Identity,
+        grant: Grant,
+        source: Source,
+        progress: Progress | None = None,
+        wait_s: float = step_up.STEP_UP_WAIT_S,
+    ) -> Grant | Denial:
+        """Return `grant`, or a denial, after asking the person at a terminal for a fresh proof if needed.
+
+        The denial has the address at which to give the proof. With `progress`, the terminal shows the
+        address and waits up to `wait_s` seconds for the proof.
+        """
+        verdict = await self.check_step_up(identity, grant)
+        if isinstance(verdict, Grant) or self.step_ups is None:
+            return verdict
+        request = step_up.StepUpRequest(
+            self.step_ups, self.authoriser, self.policy, identity, grant
+        )
+        return await request.wait(verdict, source, progress, wait_s)
+
+    async def wait_for_access(
+        self,
+        identity: Identity,
+        claim: Claim,
+        refused: Denial,
+        progress: Progress,
+        *,
+        needs: Permission | None = None,
+        waits: bool = False,
+        ask_reason: AskReason | None = None,
+        wait_s: float = ACCESS_WAIT_S,
+    ) -> Grant | Denial:
+        """Return the grant once an approver has let the user in, or a denial.
+
+        `refused` is the denial so far. A client that `waits` is shown by `progress` how to ask; `ask_reason`
+        asks for the reason at a terminal.
+        """
+        if (
+            self.access_requests is None
+            or not isinstance(claim, Target)
+            or refused.reason is not Reason.NO_GRANT
+        ):
+            return refused
+        wait = AccessWait(
+            self.access_requests,
+            self.policy,
+            lambda: needed(needs, self.authorise_in_memory(identity, claim)),
+            identity,
+            claim,
+            needs or Permission.ENTER,
+        )
+        return await wait.wait(refused, progress, ask_reason, waits=waits, wait_s=wait_s)
+
+    def may_ask(self, identity: Identity, target: Target, refused: Denial) -> bool:
+        """Return whether the user, who is `refused` at `target`, may ask for access there."""
+        requests = self.access_requests
+        if requests is None or refused.reason is not Reason.NO_GRANT:
+            return False
+        return requests.find_offer(identity, target, Permission.ENTER) is not None
+
+    def explain_asking(self, identity: Identity, target: Target, lacks: Permission | None) -> str:
+        """Return how the user asks for a permission that they lack, for the end of a refusal, or nothing."""
+        if lacks is None or self.access_requests is None:
+            return ""
+        offer = self.access_requests.find_offer(identity, target, lacks)
+        return "" if offer is None else f"; {offer.line}; ask: {offer.where}, then connect again"
+
+    def authorise_in_memory(self, identity: Identity, claim: Claim) -> Grant | Denial:
+        """Authorise by the policy in memory, at once: for lists, where refusals are the normal case."""
+        match claim:
+            case Target():
+                return self.authoriser.authorise(identity, claim)
+            case SharedTerminal(share_id):
+                return self.authoriser.by_share(identity, share_id)
+            case WatchedTerminal(target, terminal, host):
+                return self.authoriser.to_watch(identity, target, terminal, host)
+
+    def grants(self, identity: Identity) -> Iterator[Grant]:
+        """Yield the grants for the apps that `identity` may enter now, in order of name."""
+        for target in self.shells.targets():
+            grant = self.authoriser.authorise(identity, target)
+            if isinstance(grant, Grant):
+                yield grant
