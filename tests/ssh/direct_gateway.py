@@ -26,7 +26,7 @@ from stagedoor.model.event import EventKind
 from stagedoor.model.grant import Grant
 from stagedoor.model.identity import Identity, Method
 from stagedoor.model.permission import DEFAULT, Permissions
-from stagedoor.model.session import AccessMethod, Ended, Opened, Ready
+from stagedoor.model.session import AccessMethod, Ended, Opened, Ready, RunningSession
 from stagedoor.model.shell import Progress, Shell
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -72,7 +72,10 @@ class Seen:
 
     # The audit stage (`session.ports.Ledger`), and `Note`.
 
-    async def open(self, ready: Ready, way: AccessMethod, source: Source) -> Opened | Denial:
+    async def open(
+        self, ready: Ready, way: AccessMethod, source: Source, earlier: RunningSession | None = None
+    ) -> Opened | Denial:
+        assert earlier is None, "a direct login begins its own session"
         opened = Opened(f"{len(self.opened):026x}", time.time(), way, source, ready)
         self._add(self.opened, opened)
         return opened
