@@ -39,6 +39,7 @@ REACHING = ("tunnel", "attach", "session watch", "doctor")
 SAID_BY = {
     "admin/account.py": ("ssh-config",),
     "admin/recordings.py": ("recording play",),
+    "admin/requests/": ("request rule add",),
     "admin/service.py": ("grant add", "grant change"),
     "signin/links.py": ("share create", "user invite", "web-link"),
     "admin/backup.py": ("store restore",),
@@ -51,14 +52,17 @@ SAID_BY = {
     "demo/": ("demo",),
     "keys/age.py": ("recording play",),
     "model/permission.py": ("grant add",),
+    "model/run.py": ("run",),
     "settings/web.py": ("attach",),
     "store/grants.py": ("grant add",),
+    "wire/run_command.py": ("run",),
 }
 """The commands that say what is written there: an option is to be one of each of them. The commands of one
 file in `cli/` say what is written in that file, and each says what is about its own."""
 ASIDE = {
     "cli/ask.py": {"--password-stdin", "--yes"},  # of those that ask
     "laptop/main.py": {"--how", "--id-token-env", "--id-token-file"},  # only of one who gave them
+    "listeners/ssh/request_command.py": {"--allow", "--for"},  # of `ssh gw request`
     # So too, or under another name.
     "laptop/tunnel/fdpass.py": {"--fdpass"},
     "laptop/tunnel/options.py": {"--fdpass", "--gateway", "--timeout"},

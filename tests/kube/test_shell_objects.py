@@ -15,6 +15,7 @@ from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.shell import Derived, Kit, KitSource, derive, with_replicas
 from stagedoor.shells.kubernetes.live.diagnose import SSHD, diagnose
+from stagedoor.shells.kubernetes.names import SSH_PORT_NAME
 from stagedoor.shells.kubernetes.ports import Cause
 from tests.cluster.archive import Files, Start, image, layer
 from tests.fixtures.cluster import Cluster
@@ -300,7 +301,8 @@ def banner(cluster: Cluster, namespace: str) -> bytes:
     while time.monotonic() < end:
         for piece in asker.listed(namespace, "endpointslices"):
             for endpoint in piece.get("endpoints") or ():
-                address = (endpoint["addresses"][0], piece["ports"][0]["port"])
+                ports = {port["name"]: port["port"] for port in piece["ports"]}
+                address = (endpoint["addresses"][0], ports[SSH_PORT_NAME])
                 try:
                     with socket.create_connection(address, timeout=2) as connection:
                         return connection.recv(64)

@@ -76,11 +76,11 @@ def test_the_home_page_offers_what_there_is_and_says_what_answers(laptop: Laptop
     person = PlainBrowser(port)
     person.sign_in()
     home = person.get("/").text
-    one, two = home.split("<h3>app01</h3>")[1].split("<h3>app02</h3>")
-    assert ">running<" in one
-    assert ">Open terminal<" in one
-    assert ">running<" in two
-    assert ">Open terminal<" not in two, "it could only refuse"
+    one, two = home.split('data-name="app01"')[1].split('data-name="app02"')
+    assert "</span>running</td>" in one
+    assert "Open terminal of app01" in one
+    assert "</span>running</td>" in two.partition("</tr>")[0]
+    assert "Open terminal" not in two.partition("</tr>")[0], "it could only refuse"
 
 
 def test_a_server_that_is_stopped_is_not_called_ready(laptop: Laptop, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ CODES = (
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def upgrade(installation: Installation, *, or_reload: bool, as_json: bool) -> None:
-    """Hand the running gateway over to the program that is installed now.
+    """Hand the running gateway over to the installed program.
 
     Install the program first, newer or older. The gateway starts it beside itself, with the same command line
     and sockets. Once its workers accept, it serves all new logins, and open sessions go on in the old

@@ -45,7 +45,7 @@ data_dir = {data_dir}
 
 [tunnel]
 addresses = ["{host}:{port}"]
-
+{public_url}
 [ssh]
 addresses = ["{host}:0"]
 
@@ -176,28 +176,25 @@ async def _start(
     stack: AsyncExitStack, signals: _EndSignals, setup: _Setup, users: tuple[DemoUser, ...]
 ) -> tuple[DemoGateway, Supervisor]:
     """Write the folder, and start the gateway on the usual port, or on any other if that is taken."""
-    port, folder = free_port(), setup.folder
-    checked = _prepare(setup, 0 if setup.cuts else port)
+    folder, port = setup.folder, free_port()
+    network = _open_network(stack, port) if setup.cuts else None
+    if network is not None:
+        port = 0
+    checked = _prepare(setup, port, network)
     # Before the start, so that the users can log in from the first moment.
     secrets_of = _add_users(folder, checked.settings, users)
     try:
         supervisor = await _serve(stack, signals, checked)
     except StagedoorError:
-        if signals.received or not port or setup.cuts:
+        if signals.received or not port:
             raise
         # Another program may have taken the port in the meantime. After any other error, the second attempt
         # fails too.
-        checked = _prepare(setup, 0)
+        checked = _prepare(setup, 0, network)
         supervisor = await _serve(stack, signals, checked)
-    network = None
-    host, own_port = supervisor.addresses()["tunnel"][0]
-    if setup.cuts:
-        try:
-            network = DemoNetwork(own_port, port)
-        except OSError:  # another program may have taken the port in the meantime
-            network = DemoNetwork(own_port)
-        stack.callback(network.close_network)
-    port = own_port if network is None else network.port
+    host, port = supervisor.addresses()["tunnel"][0]
+    if network is not None:
+        network.to, port = port, network.port
     client = (*find_command(), "tunnel")
     logins = {
         name: DemoLogin(host, port, name, password, token_file, token_file.parent, client)
@@ -205,6 +202,16 @@ async def _start(
     }
     demo = _describe(folder, checked.settings, logins, supervisor)
     return replace(demo, network=network), supervisor
+
+
+def _open_network(stack: AsyncExitStack, port: int) -> DemoNetwork:
+    """Open a network on `port`, or on any other if that is taken, until the stack is unwound."""
+    try:
+        network = DemoNetwork(port=port)
+    except OSError:
+        network = DemoNetwork()
+    stack.callback(network.close_network)
+    return network
 
 
 async def _serve(
@@ -243,13 +250,14 @@ def free_port() -> int:
     return PORT
 
 
-def _prepare(setup: _Setup, port: int) -> VerifiedSettings:
-    """Write the settings, the store and the keys."""
+def _prepare(setup: _Setup, port: int, network: DemoNetwork | None) -> VerifiedSettings:
+    """Write the settings, the store and the keys. Clients reach `network` and not `port`, if there is one."""
     file = setup.folder / "stagedoor.toml"
     text = _SETTINGS.format(
         data_dir=json.dumps(str(setup.folder / "data")),
         host=HOST,
         port=port,
+        public_url=f'public_url = "http://{HOST}:{network.port}"\n' if network else "",
         web_port=setup.provider.web_port,
         log_level=setup.log_level,
     )

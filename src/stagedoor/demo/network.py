@@ -11,14 +11,14 @@ _RST = struct.pack("ii", 1, 0)
 
 
 class DemoNetwork:
-    """A relay from `port` of 127.0.0.1 to another one. While it is cut, it resets every connection.
+    """A relay from `port` of 127.0.0.1 to the port `to`. While it is cut, it resets every connection.
 
     It has two threads for each connection, which is enough for a demo and for tests.
     """
 
-    def __init__(self, to: int, port: int = 0) -> None:
-        """Listen on `port`, 0 for any. Raises OSError."""
-        self._to = to
+    def __init__(self, to: int = 0, port: int = 0) -> None:
+        """Listen on `port`, 0 for any; `to` may be set before the first connection. Raises OSError."""
+        self.to = to
         self._is_cut = False
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class DemoNetwork:
             while True:
                 near, _ = self._listener.accept()
                 try:
-                    far = None if self._is_cut else socket.create_connection((_HOST, self._to))
+                    far = None if self._is_cut else socket.create_connection((_HOST, self.to))
                 except OSError:
                     far = None
                 if far is None:
