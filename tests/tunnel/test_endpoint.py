@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stagedoor.holder.folder import make_address
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.session import Counts, RunningSession
 from stagedoor.net import aio
@@ -116,15 +117,19 @@ async def sshd() -> AsyncIterator[tuple[Callable[[], Awaitable[TcpStream]], asyn
         yield connect, events
 
 
+FOLDER = "resume" + 20 * "-long"
+"""Longer than the address of a Unix socket may be (unix(7))."""
+
+
 @pytest.fixture
 async def control(tmp_path: Path) -> AsyncIterator[EndpointControl]:
-    control = EndpointControl(tmp_path / "resume", 60.0)
+    control = EndpointControl(tmp_path / FOLDER, 60.0)
     yield control
     control._hang_up()
     while LINKS:
         LINKS.pop().abort()
-    await asyncio.to_thread(stop_endpoint, tmp_path / "resume")
-    assert (tmp_path / "resume/faults").read_text() == ""
+    await asyncio.to_thread(stop_endpoint, tmp_path / FOLDER)
+    assert (tmp_path / FOLDER / "faults").read_text() == ""
 
 
 async def opened(
@@ -306,7 +311,8 @@ async def test_a_connection_without_a_ticket_is_cut(
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.setblocking(False)
-            await loop.sock_connect(stranger, str(tmp_path / "resume" / DATA))
+            with make_address(tmp_path / FOLDER / DATA) as address:
+                await loop.sock_connect(stranger, address)
             await loop.sock_sendall(stranger, first.ljust(45, b"\0"))
             async with asyncio.timeout(PATIENCE_S):
                 with suppress(ConnectionResetError):  # it had not read all
@@ -391,7 +397,7 @@ async def test_a_worker_that_dies_leaves_its_sessions_to_another(
         client = await opened(control, await connect())
         await client.says(b"x", b"X")
         control._hang_up()
-        other = EndpointControl(tmp_path / "resume", 60.0)
+        other = EndpointControl(tmp_path / FOLDER, 60.0)
         await returned(other, client, 1)
         await client.says(b"y", b"Y")
         other._hang_up()
@@ -407,7 +413,7 @@ async def test_a_session_of_a_dead_worker_is_adopted_and_can_be_ended(
         client = await opened(control, await connect())
         await client.says(b"12345", b"12345")
         client.cut()
-        others = [EndpointControl(tmp_path / "resume", 60.0) for _ in range(2)]
+        others = [EndpointControl(tmp_path / FOLDER, 60.0) for _ in range(2)]
         for other in others:
             other.adopt_orphans(offers.put_nowait)
             await other.join()
@@ -438,7 +444,7 @@ async def test_a_session_that_no_worker_can_judge_is_offered_again(
         client = await opened(control, await connect())
         await client.says(b"x", b"X")
         client.cut()
-        other = EndpointControl(tmp_path / "resume", 60.0)
+        other = EndpointControl(tmp_path / FOLDER, 60.0)
         other.adopt_orphans(offers.put_nowait)
         await other.join()
         control._hang_up()
@@ -457,7 +463,7 @@ async def test_an_adopted_session_goes_on_with_its_client(
     control: EndpointControl, tmp_path: Path
 ) -> None:
     offers: asyncio.Queue[Orphan] = asyncio.Queue()
-    adopter, watcher = EndpointControl(tmp_path / "resume", 60.0), Watched()
+    adopter, watcher = EndpointControl(tmp_path / FOLDER, 60.0), Watched()
     async with sshd() as (connect, _):
         client = await opened(control, await connect())
         client.cut()
@@ -480,7 +486,7 @@ async def test_an_endpoint_that_dies_ends_its_sessions(
     async with sshd() as (connect, _):
         client = await opened(control, await connect(), watcher)
         await client.says(b"x", b"X")
-        os.kill(endpoint_pid(tmp_path / "resume"), signal.SIGKILL)
+        os.kill(endpoint_pid(tmp_path / FOLDER), signal.SIGKILL)
         async with asyncio.timeout(PATIENCE_S):
             code, _why = await watcher.news.get()  # type: ignore[misc]
         assert code == 1

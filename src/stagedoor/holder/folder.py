@@ -119,7 +119,7 @@ def connect(path: Path) -> socket.socket | None:
     """Return a connection to a terminal, or None if no holder listens there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _short(path) as address:
+        with make_address(path) as address:
             connection.connect(address)
     except OSError:
         connection.close()
@@ -143,7 +143,7 @@ def listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     mark_locked(path, False)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _short(path) as address:
+    with make_address(path) as address:
         listener.bind(address)
     path.chmod(0o600)
     listener.listen(BACKLOG)
@@ -151,7 +151,7 @@ def listen(path: Path) -> socket.socket:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def make_address(path: Path) -> Iterator[str]:
     """Yield an address for `path` through /proc, since an address has room for 107 bytes only (unix(7))."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

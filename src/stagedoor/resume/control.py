@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from stagedoor.holder.folder import make_address
 from stagedoor.model.denial import Denial
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import (
     DATA,
     GREETING,
-    address,
     connect_control,
     lock_folder,
     receive,
@@ -119,7 +119,8 @@ class EndpointControl:
         try:
             sock.setblocking(False)
             loop = asyncio.get_running_loop()
-            await loop.sock_connect(sock, address(self._folder, DATA))
+            with make_address(self._folder / DATA) as address:
+                await loop.sock_connect(sock, address)
             await loop.sock_sendall(sock, encode(OPEN, 0, ticket))
         except BaseException:
             sock.close()

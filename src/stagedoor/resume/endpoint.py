@@ -19,7 +19,6 @@ from stagedoor.resume.messages import (
     IDLE,
     LOST,
     REMOVED,
-    address,
     open_control_socket,
     receive,
     send,
@@ -112,9 +111,9 @@ class Endpoint:
         self._first_by = math.inf if stays else time.monotonic() + _FIRST_S
         self._tidy_at = 0.0
         self._is_stopped = False
-        self._control = listen(open_control_socket(), address(folder, CONTROL))
+        self._control = listen(open_control_socket(), folder / CONTROL)
         self._poller.add(self._control.fileno(), self._accept_worker)
-        self._pending = PendingConnections(address(folder, DATA), self._poller, self._show)
+        self._pending = PendingConnections(folder / DATA, self._poller, self._show)
 
     def run(self) -> None:
         """Serve until nothing is left. Blocks."""

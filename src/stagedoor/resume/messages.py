@@ -35,6 +35,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from stagedoor.holder.folder import make_address
+
 GREETING = "stagedoor-resume 1"
 """The version of these messages. Both sides send it first, and hang up on another."""
 MAX_PACKET_BYTES = 4096
@@ -62,17 +64,13 @@ def receive(sock: socket.socket) -> tuple[str, list[int]]:
     return data.decode(errors="replace"), fds
 
 
-def address(folder: Path, name: str) -> str:
-    """Return the address of a socket in the folder."""
-    return str(folder / name)
-
-
 def connect_control(folder: Path, timeout_s: float) -> socket.socket:
     """Return a connection to the endpoint. Blocks for an instant. Raises OSError if it does not run."""
     sock = open_control_socket()
     try:
         sock.settimeout(timeout_s)
-        sock.connect(address(folder, CONTROL))
+        with make_address(folder / CONTROL) as address:
+            sock.connect(address)
         return sock
     except BaseException:
         sock.close()

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from stagedoor.holder.event_poller import EventPoller
+from stagedoor.holder.folder import make_address
 from stagedoor.wire.tunnel.frames import HEAD, OPEN, TICKET_BYTES, StreamError, decode_head
 
 TICKET_S = 10.0
@@ -33,7 +34,7 @@ class PendingConnections:
     """
 
     def __init__(
-        self, path: str, poller: EventPoller, show: Callable[[bytes, socket.socket], bool]
+        self, path: Path, poller: EventPoller, show: Callable[[bytes, socket.socket], bool]
     ) -> None:
         """Listen, in place of an endpoint that has ended. Raises OSError."""
         self._poller = poller
@@ -92,11 +93,11 @@ def _ticket_in(received: bytes) -> bytes | None:
     return None
 
 
-def listen(sock: socket.socket, path: str) -> socket.socket:
+def listen(sock: socket.socket, path: Path) -> socket.socket:
     """Bind `sock` to `path`, in place of an earlier socket there, and listen. Raises OSError."""
-    with suppress(FileNotFoundError):
-        Path(path).unlink()
-    sock.bind(path)
+    path.unlink(missing_ok=True)
+    with make_address(path) as address:
+        sock.bind(address)
     sock.listen(_BACKLOG)
     sock.setblocking(False)
     return sock
