@@ -186,7 +186,6 @@ socketserver.ThreadingTCPServer(("127.0.0.1", 2222), Echo).serve_forever()
 """
 
 
-@pytest.mark.continuity(4)
 def test_apt_hands_the_gateway_over_and_no_session_ends(machine: Machine) -> None:
     """A newer package differs in nothing that apt or postinst looks at."""
     secret = base64.b64encode(b"alice:correct horse battery staple").decode()
