@@ -112,10 +112,8 @@ def test_no_user_approves_their_own_request(desk: Desk) -> None:
     assert not desk.may_enter()
 
 
-@pytest.mark.access(9)
-def test_a_second_account_of_the_same_person_approves_nothing(desk: Desk) -> None:
-    """The account at the provider is unlinked from the requester and linked to the approver meanwhile."""
-    rule = desk.rule()
+def make_as_another_account(desk: Desk, rule: RequestRule) -> AccessRequest:
+    """Make a request by `dev`, whose account at the provider becomes that of `bob` afterwards."""
     account = ProviderAccount("https://id.example", "sub-1")
     with desk.service.change("link") as change:
         link(change.transaction, account, "dev", NOW)
@@ -123,9 +121,24 @@ def test_a_second_account_of_the_same_person_approves_nothing(desk: Desk) -> Non
     with desk.service.change("unlink") as change:
         change.transaction.exec_driver_sql("DELETE FROM identities")
         link(change.transaction, account, "bob", NOW)
+    return request
+
+
+@pytest.mark.access(9)
+def test_a_second_account_of_the_same_person_approves_nothing(desk: Desk) -> None:
+    request = make_as_another_account(desk, desk.rule())
     with pytest.raises(requests.ApproverError):
         desk.decide(request, "bob")
     assert isinstance(desk.decide(request, "ann"), AccessRequest)
+
+
+@pytest.mark.access(9, 16)
+def test_a_second_account_of_the_same_person_reviews_no_break_glass(desk: Desk) -> None:
+    rule = desk.rule(replace(RULE, approvals=0, is_break_glass=True, longest_s=1800))
+    request = make_as_another_account(desk, rule)
+    with pytest.raises(requests.ApproverError):
+        requests.review_request(desk.service, request.id, "bob")
+    requests.review_request(desk.service, request.id, "ann")
 
 
 @pytest.mark.parametrize(

@@ -267,10 +267,12 @@ def review_request(
 ) -> AccessRequest:
     """Store that a use of break-glass was reviewed. `approver` None stands for an administrator.
 
-    Raises NotFoundError, RefusedError, StoreError.
+    Raises ApproverError, NotFoundError, RefusedError, StoreError.
     """
     with service.change("request.review") as change:
         request = _require(store.find_request(change.transaction, number), number)
+        if approver is not None:
+            _require_another(change.transaction, request, approver)
         if not request.is_break_glass or request.reviewed_by is not None:
             raise RefusedError(f"request {number} needs no review")
         request = replace(request, reviewed_by=approver or service.actor)
