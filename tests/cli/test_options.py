@@ -37,6 +37,7 @@ FOREIGN = re.compile(
 
 REACHING = ("tunnel", "attach", "session watch", "doctor")
 SAID_BY = {
+    "admin/access/": ("grant add",),
     "admin/account.py": ("ssh-config",),
     "admin/recordings.py": ("recording play",),
     "admin/requests/": ("request rule add",),

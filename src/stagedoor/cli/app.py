@@ -17,6 +17,7 @@ from stagedoor.model.errors import StagedoorError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMANDS = {
+    "access": ("stagedoor.cli.access", "access"),
     "app": ("stagedoor.cli.apps", "app"),
     "attach": ("stagedoor.cli.attach", "attach"),
     "audit": ("stagedoor.cli.audit", "audit"),

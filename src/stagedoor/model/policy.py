@@ -3,14 +3,20 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from stagedoor.model.access_request import AccessRequest, RequestRule
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
+from stagedoor.model.selector import has_match
 from stagedoor.model.share import Share
+from stagedoor.model.target import Target
 from stagedoor.model.webpass import KeyLogin, WebPass, hash_password_mark
+
+_GLOB = frozenset("*?[")
+_RulesByText = dict[str, list[GrantRule]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +56,9 @@ class KeyRecord:
 
 
 class _Index:
-    """The grants of one policy by subject, and its open requests by user."""
+    """The grants of one policy by subject and by pattern of apps, and its open requests by user."""
 
-    __slots__ = ("grants", "requests")
+    __slots__ = ("all_grants", "by_app", "grants", "requests")
 
     def __init__(self, grants: Iterable[GrantRule], requests: Iterable[AccessRequest]) -> None:
         self.grants: dict[str, list[GrantRule]] = defaultdict(list)
@@ -61,6 +67,22 @@ class _Index:
         self.requests: dict[str, list[AccessRequest]] = defaultdict(list)
         for request in requests:
             self.requests[request.user].append(request)
+        self.all_grants = tuple(grants)
+        self.by_app: tuple[_RulesByText, _RulesByText] | None = None
+
+    def list_about(self, target: Target) -> list[GrantRule]:
+        """Return the grants whose patterns match `target`. A name is looked up, a pattern matched once."""
+        if self.by_app is None:  # two threads may both make it, which is harmless
+            by_app: tuple[_RulesByText, _RulesByText] = (defaultdict(list), defaultdict(list))
+            for rule in self.all_grants:
+                by_app[not _GLOB.isdisjoint(rule.app_pattern)][rule.app_pattern].append(rule)
+            self.by_app = by_app
+        names, patterns = self.by_app
+        about = list(names.get(target.app, ()))
+        for pattern, rules in patterns.items():
+            if fnmatchcase(target.app, pattern):
+                about += rules
+        return [rule for rule in about if has_match("*", rule.environment_pattern, target)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +128,10 @@ class Policy:
         grants = self._indexed().grants
         theirs = [rule for subject in subjects for rule in grants.get(subject, ())]
         return sorted(theirs, key=lambda rule: rule.id)
+
+    def find_grants_about(self, target: Target) -> list[GrantRule]:
+        """Return the grants for all subjects whose patterns match `target`, in order of number."""
+        return sorted(self._indexed().list_about(target), key=lambda rule: rule.id)
 
     def find_requests(self, name: str) -> list[AccessRequest]:
         """Return the user's access requests that are pending or approved."""

@@ -1,0 +1,1 @@
+"""Questions about access, for administrators: who may enter what, why, and what a change would do."""

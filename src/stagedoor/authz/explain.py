@@ -1,0 +1,207 @@
+"""Why a user may or may not enter a target: the steps of `decide`, each with its reason. Pure.
+
+`explain` walks what `decide.authorise` looks at and names each rule that does not let the user in, and what
+would. A property test holds the two together.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from stagedoor.authz.decide import (
+    authorise,
+    check_credential,
+    combine_permissions,
+    drop_expired,
+    is_in_scope,
+    list_matching,
+)
+from stagedoor.authz.step_up import NOWHERE, StepUpRules
+from stagedoor.model.access_request import AccessRequest, RequestState, find_rule
+from stagedoor.model.denial import Denial
+from stagedoor.model.grant import Grant, GrantRule
+from stagedoor.model.identity import Identity, Method
+from stagedoor.model.permission import DEFAULT, NOTHING, Permission, Permissions, to_words
+from stagedoor.model.policy import Policy, User
+from stagedoor.model.selector import list_subjects
+from stagedoor.model.target import Target
+from stagedoor.wire.rfc3339 import show_time
+
+MOST_CHANGES = 20
+"""The groups that are named at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleAnswer:
+    """What one grant or request of the user says about the target.
+
+    `name` is `grant 12` or `request 311`, and `about` says what it is. `gaps` are the reasons why it does
+    not let the user in, none if it does.
+    """
+
+    name: str
+    about: str
+    gaps: tuple[str, ...] = ()
+
+
+class ChangeKind(StrEnum):
+    """The kinds of changes that would let a user in."""
+
+    APPROVE = "approve"
+    """An approver agrees to a pending request."""
+    ASK = "ask"
+    """The user asks for access."""
+    JOIN = "join"
+    """The user joins a group that has a grant."""
+    GRANT = "grant"
+    """The user gets a grant of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessChange:
+    """One change that would let the user in; `about` is a request, a rule, a group, or permissions."""
+
+    kind: ChangeKind
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessAnswer:
+    """Why a user may or may not enter a target.
+
+    `stops` are the reasons that hold whatever the rules say: a disabled user, a credential that is over, a
+    scope. `changes` are alternatives, and none if something else stops the user. `permissions` are those of
+    all rules that hold, by which the user may do more than enter. With `needs_step_up`, the entry also wants
+    a fresh proof that the person is there.
+    """
+
+    user: str
+    target: Target
+    stops: tuple[str, ...]
+    rules: tuple[RuleAnswer, ...]
+    changes: tuple[AccessChange, ...]
+    permissions: Permissions
+    needs_step_up: bool = False
+
+    @property
+    def lets_in(self) -> bool:
+        """Return whether the user may enter."""
+        return not self.stops and any(not rule.gaps for rule in self.rules)
+
+
+def identify_by_name(policy: Policy, name: str) -> Identity:
+    """Return an identity for questions about a user, whatever they prove it with."""
+    user = policy.users.get(name)
+    return Identity(name, frozenset() if user is None else user.groups, Method.CERTIFICATE)
+
+
+def explain(
+    policy: Policy,
+    identity: Identity,
+    target: Target,
+    now: float,
+    step_up: StepUpRules = NOWHERE,
+) -> AccessAnswer:
+    """Return why `identity` may or may not enter `target` now. The rules that let in come first."""
+    stops = []
+    until = check_credential(policy, identity, now)
+    if isinstance(until, Denial):
+        stops.append(until.message)
+    if not is_in_scope(identity.scopes, target):
+        scopes = ", ".join(identity.scopes or ()) or "none"
+        stops.append(f"token {identity.credential_id} is for other apps: its scopes are {scopes}")
+    user = policy.users.get(identity.name) or policy.disabled.get(identity.name)
+    rules = [] if user is None else [*_walk(policy, user, target, now)]
+    rules.sort(key=lambda answered: len(answered.gaps))
+    holding = [rule for rule in rules if not rule.gaps]
+    changes: tuple[AccessChange, ...] = ()
+    if user is not None and not stops and not holding:
+        changes = tuple(_list_changes(policy, user, target, now))
+    return AccessAnswer(
+        identity.name,
+        target,
+        tuple(stops),
+        tuple(rules),
+        changes,
+        NOTHING if user is None else combine_permissions(list_matching(policy, user, target, now)),
+        any(pattern.covers(target) for pattern in step_up.targets),
+    )
+
+
+def find_entering(policy: Policy, target: Target, now: float) -> list[tuple[str, Grant]]:
+    """Return all users that `authorise` lets into `target` now, by name."""
+    subjects = frozenset(rule.subject for rule in policy.find_grants_about(target))
+    entering = []
+    for name, user in sorted(policy.users.items()):
+        if subjects.isdisjoint(list_subjects(name, user.groups)) and not policy.find_requests(name):
+            continue
+        verdict = authorise(policy, identify_by_name(policy, name), target, now)
+        if isinstance(verdict, Grant):
+            entering.append((name, verdict))
+    return entering
+
+
+def _walk(policy: Policy, user: User, target: Target, now: float) -> Iterator[RuleAnswer]:
+    """Yield what each grant of the user says, and each of their open requests."""
+    for rule in policy.find_grants(list_subjects(user.name, user.groups)):
+        where = "" if rule.environment_pattern == "*" else f" in {rule.environment_pattern}"
+        about = f"{rule.subject}: {to_words(rule.permissions)} for {rule.app_pattern}{where}"
+        gaps = tuple(_list_gaps(rule, target, now))
+        yield RuleAnswer(f"grant {rule.id}", about, gaps)
+    for request in policy.find_requests(user.name):
+        gaps = tuple(_list_request_gaps(policy, user, request, target, now))
+        about = f"user:{user.name}: {to_words(request.permissions)} for {request.apps}"
+        yield RuleAnswer(f"request {request.id}", about, gaps)
+
+
+def _list_gaps(rule: GrantRule, target: Target, now: float) -> Iterator[str]:
+    if not fnmatchcase(target.app, rule.app_pattern):
+        yield f"it is for {rule.app_pattern}, not {target.app}"
+    pattern = rule.environment_pattern
+    if target.environment is None and pattern != "*":
+        yield f"it is for the environment {pattern}, and {target.app} is named without one"
+    elif target.environment is not None and not fnmatchcase(target.environment, pattern):
+        yield f"it is for the environment {pattern}, not {target.environment}"
+    if rule.expires_at is not None and rule.expires_at <= now:
+        yield f"it ended at {show_time(rule.expires_at)}"
+    if Permission.ENTER not in rule.permissions:
+        yield "it does not permit to enter"
+
+
+def _list_request_gaps(
+    policy: Policy, user: User, request: AccessRequest, target: Target, now: float
+) -> Iterator[str]:
+    state = request.find_state(now)
+    if state is not RequestState.APPROVED:
+        yield f"it is {state}"
+    if target not in request.targets:
+        yield f"it is for {request.apps}, not {target.login_name}"
+    rule = policy.request_rules.get(request.rule)
+    if rule is None:
+        yield f"its rule {request.rule} was removed"
+    elif not rule.covers(list_subjects(user.name, user.groups), target):
+        yield f"its rule {rule.id} no longer lets {user.name} ask for {target.login_name}"
+    elif Permission.ENTER not in request.permissions & rule.permissions:
+        yield "it does not permit to enter"
+
+
+def _list_changes(policy: Policy, user: User, target: Target, now: float) -> Iterator[AccessChange]:
+    """Yield what would let in a user without a rule that does."""
+    subjects = list_subjects(user.name, user.groups)
+    for request in policy.find_requests(user.name):
+        approved = replace(request, state=RequestState.APPROVED)
+        is_pending = request.find_state(now) is RequestState.PENDING
+        if is_pending and not any(_list_request_gaps(policy, user, approved, target, now)):
+            yield AccessChange(ChangeKind.APPROVE, str(request.id))
+    rule = find_rule(policy.request_rules.values(), subjects, [target])
+    if rule is not None:
+        yield AccessChange(ChangeKind.ASK, str(rule.id))
+    groups = [
+        rule.subject.removeprefix("group:")
+        for rule in drop_expired(policy.find_grants_about(target), now)
+        if Permission.ENTER in rule.permissions and rule.subject.startswith("group:")
+    ]
+    for group in list(dict.fromkeys(groups))[:MOST_CHANGES]:
+        yield AccessChange(ChangeKind.JOIN, group)
+    yield AccessChange(ChangeKind.GRANT, to_words(DEFAULT))
