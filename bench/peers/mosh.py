@@ -4,7 +4,9 @@ import contextlib
 import os
 import pty
 import re
+import signal
 import subprocess
+import termios
 from collections.abc import Iterator
 
 from load.outage import UdpOutage
@@ -12,6 +14,7 @@ from peers import MissingError
 from peers.process import StartError, program, version_of
 
 _CONNECT = re.compile(rb"MOSH CONNECT (\d+) (\S+)")
+_SERVER = re.compile(rb"detached, pid = (\d+)")
 
 
 @contextlib.contextmanager
@@ -30,17 +33,20 @@ def running(command: str) -> Iterator[tuple[int, UdpOutage, str]]:
         env=env,
         check=False,
     )
-    begin = _CONNECT.search(begun.stdout + begun.stderr)
-    if begin is None:
-        raise StartError(f"mosh-server said {begun.stderr[-200:]!r}")
+    said = begun.stdout + begun.stderr
+    begin, detached = _CONNECT.search(said), _SERVER.search(said)
+    if begin is None or detached is None:
+        raise StartError(f"mosh-server said {said[-200:]!r}")
     with contextlib.ExitStack() as stack:
+        stack.callback(os.kill, int(detached[1]), signal.SIGKILL)
         relay = UdpOutage(int(begin[1]))
         stack.callback(relay.stop)
         pid, terminal = pty.fork()
         if pid == 0:
             env["MOSH_KEY"] = begin[2].decode()
+            termios.tcsetwinsize(0, (24, 80))  # the client aborts in a window without lines
             os.execve(client, [client, "127.0.0.1", str(relay.port)], env)
         stack.callback(os.waitpid, pid, 0)
         stack.callback(os.close, terminal)
-        stack.callback(os.kill, pid, 9)
+        stack.callback(os.kill, pid, signal.SIGKILL)
         yield terminal, relay, version_of(server, "--version")
