@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from stagedoor.listeners.tunnel import MAX_INTERIMS, _Downstream
+from stagedoor.listeners.downstream import MAX_INTERIMS, Downstream
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source
@@ -41,8 +41,8 @@ class Wire:
     def shutdown_write(self) -> None: ...
 
 
-def downstream(wire: Wire, header: bytes) -> _Downstream:
-    made = _Downstream(cast(Stream, wire), Source(ip_address("127.0.0.1"), 1))
+def downstream(wire: Wire, header: bytes) -> Downstream:
+    made = Downstream(cast(Stream, wire), Source(ip_address("127.0.0.1"), 1))
     request = HeadParser().feed(HEAD + header + b"\r\n")
     assert isinstance(request, Request)
     made.request = request

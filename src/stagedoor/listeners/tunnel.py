@@ -6,7 +6,7 @@ Each connection has a task from the accept to the answer; then the relay carries
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from stagedoor.listeners.accept import (
@@ -15,33 +15,21 @@ from stagedoor.listeners.accept import (
     Arrival,
     arrive,
     refuse_plaintext,
-    send_and_linger,
 )
+from stagedoor.listeners.downstream import Downstream
 from stagedoor.listeners.resume_endpoints import ResumeEndpoints
 from stagedoor.listeners.resumption import Adopter, Resumption
 from stagedoor.model.credential import find_login_secret
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.fair_queue import FairQueue
-from stagedoor.model.session import AccessMethod, Origin
-from stagedoor.model.shell import StartStep
 from stagedoor.model.source import Source, find_source_network
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.net.tls import TlsStream
 from stagedoor.relay.loop import Relay
-from stagedoor.relay.ports import Stream
-from stagedoor.session.entered import Entered
 from stagedoor.session.flow import Flow
-from stagedoor.session.person_wait import PERSON_STEPS
-from stagedoor.wire.http.answer import encode_established, encode_interim, encode_refusal
 from stagedoor.wire.http.connect import HeadParser, Request
 from stagedoor.wire.ssh.preface import SshPreface
-
-FIRST_BYTES_S = 1.0
-"""The wait for the first bytes of a client that must not get the shell's together with the 200."""
-
-MAX_INTERIMS = 40
-"""The most interim answers during one start; our client reads 16 KiB of them."""
 
 Secure = Callable[[TcpStream, bytes], TlsStream]
 """Makes a TLS stream from a plain one and the bytes already read from it."""
@@ -72,18 +60,18 @@ class TunnelListener:
         self.adopter = None if endpoints is None else Adopter(flow, endpoints)
         self._relay = relay
         self._limits = limits
-        self._pending: FairQueue[_Downstream] = FairQueue(limits.max_pending)
+        self._pending: FairQueue[Downstream] = FairQueue(limits.max_pending)
         """The downstreams whose header has not arrived yet."""
         self._tasks = aio.Tasks("a downstream was dropped by an internal fault")
 
     def accepted(self, stream: TcpStream, source: Source, secure: Secure | None = None) -> None:
         """Serve a downstream that was just accepted. `secure` is given if this socket speaks TLS."""
-        downstream = _Downstream(stream, source)
+        downstream = Downstream(stream, source)
         serving = self._serve(downstream, stream, secure)
         task = self._tasks.start(serving, partial(self._done, downstream))
         downstream.give_way = task.cancel
 
-    def _enter_queue(self, downstream: "_Downstream") -> None:
+    def _enter_queue(self, downstream: Downstream) -> None:
         """Count `downstream` by its source, and close the one that must make room for it.
 
         A load balancer is itself the source until it has named its client, which it does at once.
@@ -102,7 +90,7 @@ class TunnelListener:
             victim.origin,
         )
 
-    def _done(self, downstream: "_Downstream", _: asyncio.Task[None]) -> None:
+    def _done(self, downstream: Downstream, _: asyncio.Task[None]) -> None:
         if not downstream.handed_over:
             downstream.stream.abort()  # here, because a task that is cancelled at once never runs
 
@@ -122,7 +110,7 @@ class TunnelListener:
         return Resumption(self._endpoints, request.resume)
 
     async def _serve(
-        self, downstream: "_Downstream", stream: TcpStream, secure: Secure | None
+        self, downstream: Downstream, stream: TcpStream, secure: Secure | None
     ) -> None:
         try:
             parser = HeadParser()
@@ -144,7 +132,7 @@ class TunnelListener:
                     await downstream.refuse(self._flow.deny(Denial.internal(), downstream.origin))
             raise
 
-    async def _enter(self, downstream: "_Downstream", request: Request) -> None:
+    async def _enter(self, downstream: Downstream, request: Request) -> None:
         """Enter the shell and start the tunnel, or refuse. Raises OSError if the client has hung up."""
         downstream.request = request
         if find_login_secret(request.credential) and not downstream.is_private:
@@ -187,7 +175,7 @@ class TunnelListener:
             hand_over(link)
 
     def _read_at_once(
-        self, downstream: "_Downstream", stream: TcpStream, parser: HeadParser
+        self, downstream: Downstream, stream: TcpStream, parser: HeadParser
     ) -> Request | Denial | None:
         """Return the request if it has arrived already, and None if it must be waited for.
 
@@ -203,7 +191,7 @@ class TunnelListener:
 
     async def _wait_for_request(
         self,
-        downstream: "_Downstream",
+        downstream: Downstream,
         stream: TcpStream,
         secure: Secure | None,
         parser: HeadParser,
@@ -224,7 +212,7 @@ class TunnelListener:
 
     async def _read_request(
         self,
-        downstream: "_Downstream",
+        downstream: Downstream,
         stream: TcpStream,
         secure: Secure | None,
         parser: HeadParser,
@@ -260,102 +248,3 @@ class TunnelListener:
             received = await aio.read(downstream.stream, READ_BYTES)
             if not received:
                 return None
-
-
-class _Downstream:
-    """The connection of one client, and the answers of CONNECT: accepted, refused, in progress."""
-
-    def __init__(self, stream: TcpStream, source: Source) -> None:
-        self.stream: Stream = stream
-        self.source = source
-        self.request: Request | None = None
-        self.give_way: Callable[[], object] = lambda: None
-        """Cancels the task that serves this connection."""
-        self.mute = False
-        """Whether no answer may be sent: then the denial is only recorded."""
-        self.answered = False
-        self.handed_over = False
-        self.is_protected = False
-        """Whether TLS or a trusted load balancer is in front."""
-        self._watching: asyncio.Task[None] | None = None
-        self._interims = MAX_INTERIMS
-        self._unsent = b""
-
-    @property
-    def is_private(self) -> bool:
-        """Return whether its bytes cannot be read on the way."""
-        return self.is_protected or self.source.address.is_loopback
-
-    @property
-    def origin(self) -> Origin:
-        """Return the origin for the flow and the audit."""
-        trace = self.request.trace if self.request is not None else None
-        return Origin(AccessMethod.CONNECT, self.source, trace)
-
-    def progress(self, step: StartStep) -> None:
-        """Send a step of the shell's start as an interim answer (1xx), if the client asks for those.
-
-        Only our own client does; other clients would fail on an unexpected 1xx. Bytes that cannot be
-        sent at once wait for the answer. While a person has to act, a client that hangs up ends the wait.
-        """
-        if step.name in PERSON_STEPS and self._watching is None:
-            self._watching = asyncio.create_task(self._watch_hang_up())
-        if self.request is None or not self.request.wants_progress or self._interims <= 0:
-            return
-        self._interims -= 1
-        self._unsent += encode_interim(step)
-        with suppress(OSError):  # the client has hung up, as writing the answer will show
-            self._unsent = self._unsent[self.stream.send(memoryview(self._unsent)) :]
-
-    async def _watch_hang_up(self) -> None:
-        """End the wait when the client hangs up. Bytes that come before are kept for the tunnel."""
-        try:
-            early = await aio.read(self.stream, READ_BYTES)
-        except OSError:
-            early = b""
-        if not early:
-            self.give_way()
-        elif self.request is not None:
-            self.request = replace(self.request, early=self.request.early + early)
-
-    async def stop_watching(self) -> None:
-        """Leave the client's bytes to the tunnel again."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
-
-    async def ask_reason(self, _: str) -> str | None:
-        """Return the reason for access that the request has."""
-        return None if self.request is None else self.request.reason
-
-    async def refuse(self, denial: Denial) -> None:
-        """Send a refusal, and wait so that it arrives. Raises OSError."""
-        self.answered = True
-        if self.mute:
-            return
-        unsent, self._unsent = self._unsent, b""
-        await send_and_linger(self.stream, unsent + encode_refusal(denial))
-
-    async def accept(self, entered: Entered, now: float, is_resumable: bool) -> bytes:
-        """Send the 200, and return the bytes that the client has sent early. Raises OSError."""
-        assert self.request is not None, "only requests are accepted"
-        early = self.request.early
-        self.answered = True
-        token_ends_at = entered.grant.identity.warn_of_token_end(now)
-        unsent, self._unsent = self._unsent, b""
-        await aio.write_all(
-            self.stream,
-            unsent
-            + encode_established(entered.opened.id, token_ends_at, is_resumable=is_resumable),
-        )
-        if self.request.bare_line_feed and not early:
-            # corkscrew drops bytes that arrive in one read with the 200. Behind it, ssh sends first.
-            return await self._read_first_bytes()
-        return early
-
-    async def _read_first_bytes(self) -> bytes:
-        try:
-            async with asyncio.timeout(FIRST_BYTES_S):
-                return await aio.read(self.stream, READ_BYTES)
-        except TimeoutError:
-            return b""
