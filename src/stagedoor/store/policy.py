@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, select
 
@@ -37,22 +37,8 @@ from stagedoor.store.sign_in.passes import (
 )
 
 Plain = str | int | float | bool | None
-Row = TypeVar("Row")
-
-
-class _Read(Protocol[Row]):
-    """A function that reads rows of the policy."""
-
-    def __call__(self, transaction: Transaction, only: Collection[str], /) -> dict[str, Row]:
-        """Return the rows named in `only` that exist, by name."""
-        ...
-
-
-_ReadNumbered = Callable[[Transaction, Collection[int]], dict[int, Row]]
-"""The type of a function that reads the rows among these numbers."""
+Key = TypeVar("Key")
 Value = TypeVar("Value")
-_ReadSignIns = Callable[[Transaction, Collection[bytes]], dict[bytes, Value]]
-"""The type of a function that reads a value of each sign-in among the ids."""
 
 
 def load_policy(database: Database) -> Policy:
@@ -103,53 +89,41 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
     if touched is None:
         return None
 
-    def fresh(part: Part, old: Mapping[str, Row], read: _Read[Row]) -> Mapping[str, Row]:
+    def fresh(
+        part: Part,
+        old: Mapping[Key, Value],
+        read: Callable[[Transaction, Collection[Key]], dict[Key, Value]],
+        key: Callable[[str], Key],
+    ) -> Mapping[Key, Value]:
         names = touched.get(part)
         if names is None:
             return old
-        kept = {name: row for name, row in old.items() if name not in names}
-        return MappingProxyType(kept | read(transaction, names))
+        changed = frozenset(map(key, names))
+        kept = {name: row for name, row in old.items() if name not in changed}
+        return MappingProxyType(kept | read(transaction, changed))
 
     def fresh_grants(old: tuple[GrantRule, ...]) -> tuple[GrantRule, ...]:
         by_id = {str(rule.id): rule for rule in old}
-        rules = fresh(Part.GRANTS, by_id, _grants)
+        rules = fresh(Part.GRANTS, by_id, _grants, str)
         return old if rules is by_id else tuple(sorted(rules.values(), key=lambda rule: rule.id))
-
-    def fresh_numbered(
-        part: Part, old: Mapping[int, Row], read: _ReadNumbered[Row]
-    ) -> Mapping[int, Row]:
-        names = touched.get(part)
-        if names is None:
-            return old
-        numbers = frozenset(map(int, names))
-        kept = {number: row for number, row in old.items() if number not in numbers}
-        return MappingProxyType(kept | read(transaction, numbers))
-
-    def fresh_sign_ins(
-        part: Part, old: Mapping[bytes, Value], read: _ReadSignIns[Value]
-    ) -> Mapping[bytes, Value]:
-        names = touched.get(part)
-        if names is None:
-            return old
-        ids = frozenset(map(bytes.fromhex, names))
-        kept = {id_: value for id_, value in old.items() if id_ not in ids}
-        return MappingProxyType(kept | read(transaction, ids))
 
     return Policy(
         version=now,
-        users=fresh(Part.USERS, before.users, _users),
-        disabled=fresh(Part.USERS, before.disabled, _disabled),
-        tokens=fresh(Part.TOKENS, before.tokens, _tokens),
-        keys=fresh(Part.KEYS, before.keys, _keys),
+        users=fresh(Part.USERS, before.users, _users, str),
+        disabled=fresh(Part.USERS, before.disabled, _disabled, str),
+        tokens=fresh(Part.TOKENS, before.tokens, _tokens, str),
+        keys=fresh(Part.KEYS, before.keys, _keys, str),
         grants=fresh_grants(before.grants),
-        shares=fresh(Part.SHARES, before.shares, read_shares),
-        signed_out=fresh_sign_ins(Part.SIGNED_OUT, before.signed_out, read_signed_out),
-        sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end),
-        sign_in_ends=fresh_sign_ins(Part.SIGN_IN_ENDS, before.sign_in_ends, read_sign_in_ends),
-        bound_keys=fresh(Part.BOUND_KEYS, before.bound_keys, read_bound_keys),
-        stepped_up=fresh_sign_ins(Part.STEP_UPS, before.stepped_up, read_step_ups),
-        request_rules=fresh_numbered(Part.REQUEST_RULES, before.request_rules, read_request_rules),
-        requests=fresh_numbered(Part.REQUESTS, before.requests, read_open_requests),
+        shares=fresh(Part.SHARES, before.shares, read_shares, str),
+        signed_out=fresh(Part.SIGNED_OUT, before.signed_out, read_signed_out, bytes.fromhex),
+        sign_ins_end=fresh(Part.SIGN_INS_END, before.sign_ins_end, read_sign_ins_end, str),
+        sign_in_ends=fresh(
+            Part.SIGN_IN_ENDS, before.sign_in_ends, read_sign_in_ends, bytes.fromhex
+        ),
+        bound_keys=fresh(Part.BOUND_KEYS, before.bound_keys, read_bound_keys, str),
+        stepped_up=fresh(Part.STEP_UPS, before.stepped_up, read_step_ups, bytes.fromhex),
+        request_rules=fresh(Part.REQUEST_RULES, before.request_rules, read_request_rules, int),
+        requests=fresh(Part.REQUESTS, before.requests, read_open_requests, int),
     )
 
 
