@@ -16,6 +16,7 @@ from tests.web.browser.test_sharing import ALL_IN, click
 
 PEOPLE = "document.getElementById('people')"
 NEWS = "document.getElementById('news')"
+ROWS = "document.querySelectorAll('.xterm-rows > div').length"
 
 
 @pytest.fixture
@@ -259,9 +260,9 @@ def test_who_typed_last_keeps_the_size_though_another_window_had_just_changed(
     go.write_bytes(b"")
     shows(second, "one")
     assert not second.ask("document.getElementById('screen').classList.contains('beyond')")
-    rows = second.ask("document.querySelectorAll('.xterm-rows > div').length")
+    rows = second.ask(ROWS)
     assert f"{rows} " in screen(second)
-    tab.until(f"document.querySelectorAll('.xterm-rows > div').length === {rows}")
+    tab.until(f"{ROWS} === {rows}")
 
 
 HELD_SENDS = """
@@ -288,6 +289,8 @@ def test_two_who_type_at_the_same_time_both_see_the_size_that_the_terminal_has(
     follows(second, base, "crossing")
     click(second, "Join in")
     ready(second)
+    second.ask("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    tab.until(f"{ROWS} === {second.ask(ROWS)}")  # no change of the phone's size is on its way any more
     run(tab, "echo fi''rst; cat")
     shows(second, "first")
     second.until(beyond)
@@ -302,6 +305,4 @@ def test_two_who_type_at_the_same_time_both_see_the_size_that_the_terminal_has(
     tab.ask("window.release()")
     second.until(beyond)
     tab.until(f"!{beyond}")
-    assert tab.ask("document.querySelectorAll('.xterm-rows > div').length") == second.ask(
-        "document.querySelectorAll('.xterm-rows > div').length"
-    )
+    assert tab.ask(ROWS) == second.ask(ROWS)
