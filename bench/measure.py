@@ -59,6 +59,11 @@ def proportional_kib(pids: list[int]) -> float:
     return sum(_rollup_kib(pid, "Pss") for pid in pids)
 
 
+def private_kib(pids: list[int]) -> float:
+    """Return the memory that only `pids` themselves have, each alone (Private_Dirty and Private_Clean)."""
+    return sum(_rollup_kib(pid, f"Private_{kind}") for pid in pids for kind in ("Dirty", "Clean"))
+
+
 def settled_kib(root: int, deadline_s: float = 20.0) -> float:
     """Return `resident_kib` of the tree once two readings, half a second apart, differ by under 0.2 %."""
     until = time.monotonic() + deadline_s

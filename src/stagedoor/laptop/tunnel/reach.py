@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.options import Options
 
 STAGGER_S = 0.25  # RFC 8305 §5, Connection Attempt Delay
+AGAIN_S = 1.0  # TCP itself sends a lost SYN again after 1, 3 and 7 s
 
 
 def reach(options: Options) -> TcpWire:
@@ -81,7 +82,10 @@ def via_credential(via: ProxyAddress, env: dict[str, str]) -> str | None:
 
 
 def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
-    """Connect to the first address that answers (RFC 8305). Raises TunnelError (UNREACHABLE)."""
+    """Connect to the first address that answers (RFC 8305). Raises TunnelError (UNREACHABLE).
+
+    While none answers, all are tried again each second, so that a network that returns is used at once.
+    """
     try:
         # As bytes: for a string Python would load its IDNA tables first.
         results = socket.getaddrinfo(
@@ -90,19 +94,22 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
     except OSError as error:
         line = f"cannot reach {name}: its name does not resolve ({error.strerror or error})"
         raise TunnelError(UNREACHABLE, f"{line}; check {address.source}") from None
-    queue = interleave_families(results)
+    places = interleave_families(results)
+    queue = list(places)
     trying: dict[int, socket.socket] = {}
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
-    next_at = 0.0
+    next_at = again_at = 0.0
     reason: str | None = "no answer within 10 s"
     try:
         while queue or trying:
             now = time.monotonic()
             if now >= deadline:
                 break
+            if not queue and now >= again_at:
+                queue = list(places)
             if queue and (not trying or now >= next_at):
                 family, kind, protocol, _, place = queue.pop(0)
-                next_at = now + STAGGER_S
+                next_at, again_at = now + STAGGER_S, now + AGAIN_S
                 try:
                     sock = socket.socket(family, kind, protocol)
                 except OSError as error:
@@ -118,7 +125,7 @@ def open_tcp(address: ProxyAddress, name: str) -> socket.socket:
             poller = select.poll()
             for fd in trying:
                 poller.register(fd, select.POLLOUT)
-            until = min(next_at, deadline) if queue else deadline
+            until = min(next_at if queue else again_at, deadline)
             for fd, _event in poller.poll(max(0.0, until - now) * 1000):
                 code = trying[fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 READ_BYTES = 256 * 1024
 GIVE_UP_S = 8 * 3600.0  # no gateway waits longer by default; it says so itself when it is asked
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+SOON_PAUSE_S, SOON_S = 1.0, 60.0  # the longest pause between two tries in the first minute,
+LONGEST_PAUSE_S = 5.0  # and later
 LOOK_S = 1.0  # after a sleep of the laptop, poll(2) waits for the rest of its time
 SLEPT_S = 2.0
 STOPPED_S = (
@@ -144,7 +145,8 @@ class ResumableTunnel:
                 if error.code not in TEMPORARY or clock() - since > GIVE_UP_S:
                     raise
             jitter = 0.75 + os.urandom(1)[0] / 512
-            pause_s = min(max(pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S) * jitter
+            longest_s = SOON_PAUSE_S if clock() - since < SOON_S else LONGEST_PAUSE_S
+            pause_s = min(max(pause_s * 2, FIRST_PAUSE_S), longest_s) * jitter
 
     def pause(self, wait_s: float) -> bool:
         """Wait, but no longer once the network changes or ssh does not read any more.
