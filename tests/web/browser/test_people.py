@@ -290,7 +290,7 @@ def test_two_who_type_at_the_same_time_both_see_the_size_that_the_terminal_has(
     click(second, "Join in")
     ready(second)
     second.ask("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
-    tab.until(f"{ROWS} === {second.ask(ROWS)}")  # no change of the phone's size is on its way any more
+    tab.until(f"{ROWS} === {second.ask(ROWS)}")  # no other size of the phone is on its way
     run(tab, "echo fi''rst; cat")
     shows(second, "first")
     second.until(beyond)
