@@ -4,6 +4,15 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { basename } from "node:path";
 
 const tests = process.argv.includes("--tests");
+// The packages of xterm.ts, one file for the terminal's page and the player. Each has the global `xterm` in their place.
+const shared = {
+  name: "shared",
+  setup({ onResolve, onLoad }) {
+    const packages = /^@xterm\/(xterm|addon-image|addon-unicode11)$/;
+    onResolve({ filter: packages }, ({ path }) => ({ path, namespace: "shared" }));
+    onLoad({ filter: /./, namespace: "shared" }, () => ({ contents: "module.exports = xterm" }));
+  },
+};
 const common = { bundle: true, target: "es2022", logLevel: "warning", legalComments: "none" };
 if (tests) {
   await build({
@@ -18,18 +27,17 @@ if (tests) {
   });
 } else {
   const folder = "../src/stagedoor/listeners/web/static";
+  const page = { ...common, outdir: folder, minify: true, format: "iife", write: false };
+  const xterm = await build({ ...page, entryPoints: ["src/xterm.ts"], globalName: "xterm" });
   const { outputFiles } = await build({
-    ...common,
+    ...page,
+    plugins: [shared],
     entryPoints: [
       "src/terminal/terminal.ts", "src/terminal/terminal.css", "src/replay/replay.ts", "src/replay/replay.css", "src/account/home.ts",
       "src/account/one-time-link.ts", "src/account/share-link.ts", "src/account/passkeys.ts", "src/palette/go.ts", "src/times.ts", "src/pages.css",
     ],
-    outdir: folder,
-    minify: true,
-    format: "iife",
-    write: false,
   });
-  const files = new Map(outputFiles.map((each) => [basename(each.path), Buffer.from(each.contents)]));
+  const files = new Map([...xterm.outputFiles, ...outputFiles].map((each) => [basename(each.path), Buffer.from(each.contents)]));
   files.set("icon.svg", readFileSync("src/icon.svg"));
   // What is bundled comes with its licence, as that asks for.
   const names = Object.keys(JSON.parse(readFileSync("package.json", "utf8")).dependencies);

@@ -1,5 +1,6 @@
 """The WebShell's pages over plain HTTP: who is let in, what is refused, and what every answer says."""
 
+import gzip
 import http.client
 import itertools
 import json
@@ -122,6 +123,11 @@ def test_each_terminal_page_has_a_nonce_of_its_own(inside: PlainBrowser) -> None
 
 
 @BUILT
+def test_all_files_together_are_small() -> None:
+    assert sum(len(gzip.compress(file.read_bytes(), 9)) for file in FOLDER.iterdir()) <= 300 * 1024
+
+
+@BUILT
 def test_the_page_is_small_and_its_files_keep(inside: PlainBrowser) -> None:
     paths = re.findall(r'(?:src|href)="(/static/[^"]+)"', inside.get("/app/app01").text)
     assert any(path.endswith("terminal.js") for path in paths)
@@ -131,7 +137,7 @@ def test_the_page_is_small_and_its_files_keep(inside: PlainBrowser) -> None:
         assert answer.headers["content-encoding"] == "gzip"
         assert "immutable" in answer.headers["cache-control"]
         total += int(answer.headers["content-length"])
-    assert total <= 300 * 1024
+    assert total <= 200 * 1024
     assert (
         inside.get(re.sub("/static/[0-9a-f]+/", "/static/0000000000000000/", paths[0])).status
         == 404
