@@ -25,6 +25,7 @@ from stagedoor.shells.kubernetes.derive import objects
 from stagedoor.shells.kubernetes.derive.annotations import AppSettings
 from stagedoor.shells.kubernetes.derive.kit import Kit
 from stagedoor.shells.kubernetes.live.lifecycle import IN_USE_S, RECHECK_S, RENEW_S
+from stagedoor.shells.kubernetes.live.start import LOOK_S, UNCHANGED_S
 from stagedoor.shells.kubernetes.names import IDLE_SINCE, OPT_IN, STALE
 from stagedoor.wire.rfc3339 import show_time
 from tests.kube.apps import deployment
@@ -396,6 +397,20 @@ async def test_an_app_that_offers_no_shell_any_more_keeps_it_for_who_is_inside()
         assert it.pods() == [pod]
         it.go()
         await it.until(lambda: it.left() == set(), IN_USE_S + RECHECK_S)
+
+
+@in_virtual_time
+async def test_who_waits_for_an_app_that_offers_no_shell_any_more_is_told() -> None:
+    async with story() as it:
+        it.lead_no_more()
+        waiting = asyncio.create_task(it.shells.enter(APP01, lambda step: None))
+        await it.until(lambda: LEASE in it.cluster.objects)
+        app = it.cluster.objects[Kind.DEPLOYMENT, "apps", "app01"]
+        it.cluster.put({**app, "metadata": {**app["metadata"], "labels": {}}})
+        async with asyncio.timeout(UNCHANGED_S + 2 * LOOK_S):
+            refused = await waiting
+        assert isinstance(refused, Denial)
+        assert "the app offers no shell any more" in refused.message
 
 
 @in_virtual_time

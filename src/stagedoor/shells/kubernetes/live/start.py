@@ -10,7 +10,13 @@ from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import Progress, Shell, StartStep
 from stagedoor.model.target import Target
 from stagedoor.shells.kubernetes.derive.objects import answered_failure
-from stagedoor.shells.kubernetes.live.diagnose import LOG_LINES, SSHD, LogRequest, diagnose
+from stagedoor.shells.kubernetes.live.diagnose import (
+    LOG_LINES,
+    SSHD,
+    WAITING,
+    LogRequest,
+    diagnose,
+)
 from stagedoor.shells.kubernetes.live.lease_writer import LeaseWriter
 from stagedoor.shells.kubernetes.live.namespace_cache import Address, NamespaceCache
 from stagedoor.shells.kubernetes.names import CONTAINER, RESUME_PORT_NAME
@@ -143,6 +149,8 @@ class ShellStart:
             self._report(step)
 
     async def _diagnose(self) -> StartStep | Cause:
+        if self._cache.is_synced and self._cache.app(self._target.app) is None:
+            return Cause(WAITING, "the app offers no shell any more")
         await self._read_events()
         while True:
             app = self._target.app
