@@ -51,9 +51,9 @@ def downstream(wire: Wire, header: bytes) -> Downstream:
 
 def test_only_a_client_that_asks_gets_progress() -> None:
     wire = Wire(1000)
-    downstream(wire, b"User-Agent: curl\r\n").progress(StartStep("scheduling"))
+    downstream(wire, b"User-Agent: curl\r\n").show_progress(StartStep("scheduling"))
     assert wire.sent == b""
-    downstream(wire, b"Stagedoor-Progress: 1\r\n").progress(StartStep("pulling image", "a/b:1"))
+    downstream(wire, b"Stagedoor-Progress: 1\r\n").show_progress(StartStep("pulling image", "a/b:1"))
     assert wire.sent == (
         b"HTTP/1.1 102 Processing\r\nStagedoor-Progress: pulling image: a/b:1\r\n\r\n"
     )
@@ -62,9 +62,9 @@ def test_only_a_client_that_asks_gets_progress() -> None:
 async def test_what_does_not_go_out_at_once_comes_before_the_answer_whole() -> None:
     wire = Wire(7)
     waiting = downstream(wire, b"Stagedoor-Progress: 1\r\n")
-    waiting.progress(StartStep("scheduling"))
+    waiting.show_progress(StartStep("scheduling"))
     wire.room = 0
-    waiting.progress(StartStep("starting container"))
+    waiting.show_progress(StartStep("starting container"))
     assert len(wire.sent) == 7
     wire.room = 10_000
     async with asyncio.timeout(60):
@@ -79,7 +79,7 @@ def test_a_start_that_never_ends_does_not_fill_the_clients_memory() -> None:
     wire = Wire(10_000_000)
     waiting = downstream(wire, b"Stagedoor-Progress: 1\r\n")
     for number in range(1000):
-        waiting.progress(StartStep(f"step {number}"))
+        waiting.show_progress(StartStep(f"step {number}"))
     assert wire.sent.count(b"102 Processing") == MAX_INTERIMS
 
 

@@ -75,13 +75,7 @@ async def run_provider(folder: Path, host: str) -> AsyncIterator[DemoProvider]:
         start_new_session=True,  # Ctrl-C is for the demo, which then ends the provider
     )
     try:
-        assert process.stdout is not None, "it is a pipe"
-        line = b""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(READY_S):
-                line = await process.stdout.readline()
-        if line != b"ready\n":
-            raise StagedoorError(f"{PACKAGE} does not start; it needs Node 20 or later")
+        await _wait_until_ready(process)
         text = _SETTINGS.format(
             name=NAME,
             issuer=issuer,
@@ -92,6 +86,17 @@ async def run_provider(folder: Path, host: str) -> AsyncIterator[DemoProvider]:
         yield DemoProvider(text, web_port)
     finally:
         await _end(process)
+
+
+async def _wait_until_ready(process: asyncio.subprocess.Process) -> None:
+    """Wait for the provider's word that it listens. Raises StagedoorError."""
+    assert process.stdout is not None, "it is a pipe"
+    line = b""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READY_S):
+            line = await process.stdout.readline()
+    if line != b"ready\n":
+        raise StagedoorError(f"{PACKAGE} does not start; it needs Node 20 or later")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

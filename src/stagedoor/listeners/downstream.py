@@ -55,7 +55,7 @@ class Downstream:
         trace = self.request.trace if self.request is not None else None
         return Origin(AccessMethod.CONNECT, self.source, trace)
 
-    def progress(self, step: StartStep) -> None:
+    def show_progress(self, step: StartStep) -> None:
         """Send a step of the shell's start as an interim answer (1xx), if the client asks for those.
 
         Only our own client does; other clients would fail on an unexpected 1xx. Bytes that cannot be

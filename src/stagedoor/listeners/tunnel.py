@@ -150,7 +150,7 @@ class TunnelListener:
                 request.port,
                 request.credential,
                 downstream.origin,
-                downstream.progress,
+                downstream.show_progress,
                 waits=request.wants_progress,
                 ask_reason=downstream.ask_reason if request.reason else None,
                 keeper=resumption,

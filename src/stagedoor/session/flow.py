@@ -175,11 +175,7 @@ class Flow(AccessControl):
                 identity, claim, grant, progress, needs=needs, waits=waits, ask_reason=ask_reason
             )
         if isinstance(grant, Grant):
-            if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
-                grant = await self.check_step_up(identity, grant)
-            else:
-                on_wait = progress if waits else None
-                grant = await self.wait_for_step_up(identity, grant, origin.source, on_wait)
+            grant = await self._prove(identity, grant, origin, progress if waits else None)
         if isinstance(grant, Denial):
             return self._refuse(grant, attempt, identity, find_target(claim))
         attempt.target = grant.target.host_name
@@ -206,6 +202,14 @@ class Flow(AccessControl):
         entered = await self._connect(opened, needs, keeper)
         attempt.outcome = entered.reason if isinstance(entered, Denial) else OPENED
         return entered
+
+    async def _prove(
+        self, identity: Identity, grant: Grant, origin: Origin, on_wait: Progress | None
+    ) -> Grant | Denial:
+        """Return the grant once the person has proved to be there, if the app wants that."""
+        if origin.way is AccessMethod.WEB:  # the page itself asks for the proof
+            return await self.check_step_up(identity, grant)
+        return await self.wait_for_step_up(identity, grant, origin.source, on_wait)
 
     def _refuse(
         self, denial: Denial, attempt: LoginAttempt, identity: Identity, target: Target | None

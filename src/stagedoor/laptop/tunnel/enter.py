@@ -94,13 +94,20 @@ def open_tunnel(options: Options, tunnel: TunnelKey | None = None) -> TcpWire:
                 continue
         if answer.status in (429, 503):
             busy += 1
-            pause_s = retry_after_s(answer, busy)
-            if busy < TRIES and pause_s <= min(LONGEST_RETRY_S, deadline - time.monotonic()):
-                if os.isatty(2) and not is_return:  # a log gets only the last answer
-                    show(f"stagedoor: {answer.reason}; once more in {pause_s:.0f} s\n")
-                time.sleep(pause_s)
+            if busy < TRIES and has_waited(answer, busy, deadline, is_return):
                 continue
         raise refusal(options, answer, secret)
+
+
+def has_waited(answer: HttpAnswer, tries: int, deadline: float, is_return: bool) -> bool:
+    """Wait for as long as a busy gateway asks for. Return False, at once, if that is too long."""
+    pause_s = retry_after_s(answer, tries)
+    if pause_s > min(LONGEST_RETRY_S, deadline - time.monotonic()):
+        return False
+    if os.isatty(2) and not is_return:  # a log gets only the last answer
+        show(f"stagedoor: {answer.reason}; once more in {pause_s:.0f} s\n")
+    time.sleep(pause_s)
+    return True
 
 
 def warn_of_end(ends: str) -> None:
