@@ -1,6 +1,7 @@
 /** Requests to the gateway's API: JSON in, JSON out. */
 
 import { formatInstant } from "./local-time";
+import { t } from "./language";
 
 /** Send `body` to the API and return its answer. Throws an Error whose message is one line for the user. */
 export async function ask<T>(path: string, what: string, body: object): Promise<T> {
@@ -14,10 +15,10 @@ export async function ask<T>(path: string, what: string, body: object): Promise<
       signal: AbortSignal.timeout(40_000),
     });
   } catch {
-    throw new Error("The gateway does not answer.");
+    throw new Error(t`The gateway does not answer.`);
   }
   const result = (await answer.json().catch(() => ({}))) as { message?: string };
-  if (!answer.ok) throw new Error(result.message ?? `The gateway answers ${answer.status}.`);
+  if (!answer.ok) throw new Error(result.message ?? t`The gateway answers ${answer.status}.`);
   return result as T;
 }
 
@@ -44,7 +45,7 @@ export interface Share {
 
 /** Return the names of people at a terminal, as a list in words. */
 export function names(people: Person[]): string {
-  return people.map((person) => `${person.name}${person.looks ? " (watches)" : ""}`).join(", ");
+  return people.map((person) => person.looks ? t`${person.name} (watches)` : person.name).join(", ");
 }
 
 /** Return a local time of day of 24 hours, with its date if that is not today. */

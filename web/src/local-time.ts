@@ -1,4 +1,5 @@
 /** Return a time in the form that suits a column, `2026-03-02 10:30`, in this device's zone or in `zone`. */
+import { t } from "./language";
 export function formatInstant(at: Date, zone?: string): string {
   const style = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" } as const;
   // The Swedish locale writes dates as ISO 8601 does.
@@ -16,12 +17,12 @@ export function localizeTimes(text: string, zone?: string): string {
 /** Return how long ago a time is: `now`, `5 min ago`, `3 h ago`, `yesterday`, `6 days ago`, or its date. */
 export function ago(at: Date, now: Date): string {
   const minutes = Math.floor((now.getTime() - at.getTime()) / 60_000);
-  if (minutes < 1) return "now";
-  if (minutes < 60) return `${minutes} min ago`;
-  if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h ago`;
+  if (minutes < 1) return t`now`;
+  if (minutes < 60) return t`${minutes} min ago`;
+  if (minutes < 24 * 60) return t`${Math.floor(minutes / 60)} h ago`;
   const days = Math.floor(minutes / (24 * 60));
-  if (days < 2) return "yesterday";
-  return days < 30 ? `${days} days ago` : formatInstant(at).slice(0, 10);
+  if (days < 2) return t`yesterday`;
+  return days < 30 ? t`${days} days ago` : formatInstant(at).slice(0, 10);
 }
 
 /** Write the times within `root` in the user's zone, and those with `data-ago` as a time ago. */

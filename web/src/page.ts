@@ -1,4 +1,5 @@
 /** The page's elements, and the notices and dialogs that all of its parts share. */
+import { t } from "./language";
 
 /** Create an element with a text and properties. */
 export function createElement<K extends keyof HTMLElementTagNameMap>(
@@ -35,7 +36,7 @@ export function showEnd(title: string, text: string, offer: { label: string; act
   if (button === undefined) return;
   button.className = "primary";
   const choices = createElement("div");
-  choices.append(button, createElement("a", "Apps", { className: "button", href: home }));
+  choices.append(button, createElement("a", t`Apps`, { className: "button", href: home }));
   place.dataset.over = "";
   place.replaceChildren(createElement("h2", title), createElement("span", text), choices);
 }
@@ -58,7 +59,7 @@ export async function copy(text: string): Promise<boolean> {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    hint(`${text.length} characters are to be copied.`, { label: "Copy", act: () => copyByHand(text) });
+    hint(t`${text.length} characters are to be copied.`, { label: t`Copy`, act: () => copyByHand(text) });
     return false;
   }
 }

@@ -5,6 +5,7 @@ import { showTimes } from "../local-time";
 import { showCopies } from "./copy";
 import { chosen, counted, groups, type Group, type Row } from "./filter";
 import { loadPins, storePins } from "./pins";
+import { t } from "../language";
 
 const WRITES = "input, textarea, select, [contenteditable]";
 /**
@@ -47,7 +48,7 @@ export function apps(): void {
     if (pin !== null) {
       const draw = (): void => {
         pin.setAttribute("aria-pressed", String(pinned.has(name)));
-        pin.textContent = pinned.has(name) ? "Remove the pin" : "Pin to the top";
+        pin.textContent = pinned.has(name) ? t`Remove the pin` : t`Pin to the top`;
       };
       pin.hidden = false;
       draw();
@@ -70,8 +71,8 @@ export function apps(): void {
     const shown = found.slice(0, box.value !== "" ? MOST_AT_ONCE : all ? found.length : FIRST);
     shown.forEach(enliven);
     list.replaceChildren(...shown.map(({ place }) => place));
-    set("matches", box.value === "" && group.label === "All" ? undefined : counted(found.length, rows.length));
-    set("shown", `${shown.length} of ${found.length}`);
+    set("matches", box.value === "" && group.label === t`All` ? undefined : counted(found.length, rows.length));
+    set("shown", t`${shown.length} of ${found.length}`);
     const none = document.getElementById("none");
     if (none !== null) none.hidden = found.length > 0;
     const link = document.getElementById("all");
@@ -171,11 +172,11 @@ function listTerminals(button: HTMLButtonElement, app: string, page: string): vo
     };
     ask<Listed>(page.replace(/\/app\/[^/]*$/, ""), "terminals", { target: app })
       .then((listed) => {
-        if (["absent", "starting", "failed"].includes(listed.state)) row("The shell does not run, so there are none.");
-        else if (listed.terminals.length === 0) row("None yet.");
+        if (["absent", "starting", "failed"].includes(listed.state)) row(t`The shell does not run, so there are none.`);
+        else if (listed.terminals.length === 0) row(t`None yet.`);
         for (const { name, locked, attached } of listed.terminals) {
           const link = createElement("a", name, { href: `${page}?terminal=${encodeURIComponent(name)}` });
-          row("").append(link, locked ? " Locked" : "", attached.length > 0 ? ` ${names(attached)}` : "");
+          row("").append(link, locked ? ` ${t`Locked`}` : "", attached.length > 0 ? ` ${names(attached)}` : "");
         }
       })
       .catch((error: unknown) => row(error instanceof Error ? error.message : String(error)));

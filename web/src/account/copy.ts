@@ -1,5 +1,6 @@
 /** The copy buttons of the pages, which need a script. */
 import { copyByHand } from "../page";
+import { t } from "../language";
 
 /** Show the copy buttons within `root`. */
 export function showCopies(root: ParentNode): void {
@@ -13,8 +14,8 @@ export function copyOnClick(): void {
     if (button === null) return;
     const text = button.parentElement?.querySelector("code")?.textContent ?? "";
     const done = (): void => {
-      button.textContent = "Copied";
-      setTimeout(() => (button.textContent = "Copy"), 1500);
+      button.textContent = t`Copied`;
+      setTimeout(() => (button.textContent = t`Copy`), 1500);
     };
     if (navigator.clipboard === undefined) {
       copyByHand(text);

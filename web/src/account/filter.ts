@@ -1,4 +1,5 @@
 /** What the home page's table shows: rows by typed words and by a chosen group, pinned ones first. Pure. */
+import { t } from "../language";
 
 /** An app's row, as the filter sees it. */
 export interface Row {
@@ -27,8 +28,8 @@ export function matches(name: string, typed: string): boolean {
 
 /** Return a line on how many apps match. */
 export function counted(seen: number, all: number): string {
-  if (seen === all) return `${all} apps`;
-  return seen === 0 ? `none of ${all} apps` : `${seen} of ${all} apps`;
+  if (seen === all) return t`${all} apps`;
+  return seen === 0 ? t`none of ${all} apps` : t`${seen} of ${all} apps`;
 }
 
 /** Return the groups with rows in them: all, recent and pinned, running, and the most frequent environments. */
@@ -37,14 +38,14 @@ export function groups(rows: Row[], pinned: ReadonlySet<string>): Group[] {
   for (const { environment } of rows) if (environment) environments.set(environment, (environments.get(environment) ?? 0) + 1);
   const most = [...environments].sort(([one, ones], [other, others]) => others - ones || one.localeCompare(other));
   const chosen: [string, (row: Row) => boolean][] = [
-    ["All", () => true],
-    ["Recent and pinned", (row) => row.used || pinned.has(row.name)],
-    ["Running", (row) => row.state === "ready"],
+    [t`All`, () => true],
+    [t`Recent and pinned`, (row) => row.used || pinned.has(row.name)],
+    [t`Running`, (row) => row.state === "ready"],
     ...most.slice(0, MAX_ENVIRONMENTS).map(([name]): [string, (row: Row) => boolean] => [name, (row) => row.environment === name]),
   ];
   return chosen
     .map(([label, has]) => ({ label, has, count: rows.filter(has).length }))
-    .filter(({ label, count }) => label === "All" || count > 0);
+    .filter(({ label, count }) => label === t`All` || count > 0);
 }
 
 /** Return the rows of a group that match, pinned ones first, else in the given order. */

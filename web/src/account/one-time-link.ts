@@ -2,6 +2,7 @@
  * The page of a link that is good once, to sign in or to set a password. Its secret is behind the `#`, which no
  * server sees, and the form posts it.
  */
+import { t } from "../language";
 
 const form = document.getElementById("link") as HTMLFormElement;
 const invitation = form.dataset.kind === "invitation";
@@ -42,7 +43,7 @@ const app = behind.get("app");
 const base = location.pathname.replace(/\/[^/]*$/, "");
 if (secret === "") {
   const why = document.getElementById("why");
-  if (why !== null) why.textContent = "This link is not whole: nothing stands behind its “#”.";
+  if (why !== null) why.textContent = t`This link is not whole: nothing stands behind its “#”.`;
 } else {
   fill("secret", secret);
   fill("name", behind.get("name") ?? "");

@@ -1,13 +1,14 @@
 /** Passkeys on the pages: adding one on the account's page, signing in, and proofs of presence. */
 import { ask } from "../ask";
 import { assertion, attestation, type Creation, type Request } from "./webauthn";
+import { t } from "../language";
 
-const NONE = "This browser, or this page, has no passkeys: they need https:// and a browser that knows them.";
+const NONE = t`This browser, or this page, has no passkeys: they need https:// and a browser that knows them.`;
 
 function explain(error: unknown): string {
   // The browser's message about a cancelled dialog is written for developers.
-  if (error instanceof DOMException && error.name === "NotAllowedError") return "Nothing was proved: it was cancelled, or took too long.";
-  if (error instanceof DOMException && error.name === "InvalidStateError") return "This device has a passkey for you already.";
+  if (error instanceof DOMException && error.name === "NotAllowedError") return t`Nothing was proved: it was cancelled, or took too long.`;
+  if (error instanceof DOMException && error.name === "InvalidStateError") return t`This device has a passkey for you already.`;
   return error instanceof Error ? error.message : String(error);
 }
 

@@ -2,6 +2,7 @@
  * WebAuthn's objects as JSON and back (Web Authentication Level 3 §5.1.8 to §5.1.10). Browsers of 2024 support
  * passkeys, but not `toJSON` yet.
  */
+import { t } from "../language";
 
 interface Known {
   id: string;
@@ -47,7 +48,7 @@ export async function attestation({ publicKey }: Creation): Promise<object> {
       excludeCredentials: descriptors(publicKey.excludeCredentials),
     },
   });
-  if (!(credential instanceof PublicKeyCredential)) throw new Error("No passkey was made.");
+  if (!(credential instanceof PublicKeyCredential)) throw new Error(t`No passkey was made.`);
   const response = credential.response as AuthenticatorAttestationResponse;
   return answer(credential, { attestationObject: base64url(response.attestationObject) });
 }
@@ -61,7 +62,7 @@ export async function assertion({ publicKey }: Request): Promise<object> {
       allowCredentials: descriptors(publicKey.allowCredentials),
     },
   });
-  if (!(credential instanceof PublicKeyCredential)) throw new Error("No passkey was used.");
+  if (!(credential instanceof PublicKeyCredential)) throw new Error(t`No passkey was used.`);
   const response = credential.response as AuthenticatorAssertionResponse;
   return answer(credential, {
     authenticatorData: base64url(response.authenticatorData),

@@ -1,6 +1,7 @@
 /** The transfer of files, which resumes after an interruption and never holds a file in the page's memory. */
 
 import type { Path } from "./words";
+import { t } from "../language";
 
 const RETRY_MS = [200, 500, 1000, 2000, 5000];
 /** The most attempts in a row without progress, a few minutes in all. */
@@ -58,7 +59,7 @@ export class Mover {
         } catch (error) {
           // A changed or removed file cannot be read any more, which the failed request does not say.
           await file.slice(0, 1).arrayBuffer().catch(() => {
-            throw new Refused("this device cannot read it any more");
+            throw new Refused(t`this device cannot read it any more`);
           });
           throw error instanceof CutError && came ? new ProgressedError() : error;
         }
@@ -97,7 +98,7 @@ export class Mover {
             at += piece.value.length;
             report(at, "");
           }
-          if (at < size) throw new CutError("it ended too early");
+          if (at < size) throw new CutError(t`it ended too early`);
         } catch (error) {
           if (at > before && !(error instanceof Refused) && !signal.aborted) throw new ProgressedError();
           throw error;
@@ -146,7 +147,7 @@ class ProgressedError extends CutError {}
 
 async function wrong(answer: Response): Promise<Error> {
   const said = (await answer.json().catch(() => ({}))) as { message?: string };
-  const text = said.message ?? `the gateway answers ${answer.status}`;
+  const text = said.message ?? t`the gateway answers ${answer.status}`;
   return RETRY_STATUS.includes(answer.status) ? new CutError(text) : new Refused(text);
 }
 
@@ -159,9 +160,9 @@ async function again<T>(signal: AbortSignal, report: Progress, act: () => Promis
     } catch (error) {
       if (signal.aborted || error instanceof Refused) throw error;
       if (error instanceof ProgressedError) tries = 0;
-      why = error instanceof CutError && error.message ? error.message : "the line was cut";
+      why = error instanceof CutError && error.message ? error.message : t`the line was cut`;
     }
-    report(done(), `Cut, coming back: ${why}`);
+    report(done(), t`Cut, coming back: ${why}`);
     await pause(RETRY_MS[Math.min(tries, RETRY_MS.length - 1)] ?? 0, signal);
   }
   throw new Refused(why);
@@ -188,7 +189,7 @@ function put(url: string, bytes: Blob, signal: AbortSignal, progress: (loaded: n
     const request = new XMLHttpRequest();
     const silence = new Silence();
     const abort = (): void => request.abort();
-    const cut = (): void => reject(new CutError("the line was cut"));
+    const cut = (): void => reject(new CutError(t`the line was cut`));
     request.open("PATCH", url);
     request.upload.onprogress = (event) => {
       silence.broken();

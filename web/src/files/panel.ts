@@ -4,6 +4,7 @@ import type { Terminal } from "@xterm/xterm";
 import { Mover, Refused, type Progress } from "./move";
 import { folderOf, offered, ofText, sizeOf, type Path } from "./words";
 import { element } from "../page";
+import { t } from "../language";
 
 /** The most offers that wait for an answer, so that a flood of them cannot fill the page. */
 const MAX_OFFERS = 4;
@@ -82,16 +83,16 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     bar.setAttribute("aria-label", what);
     place.append(" ", bar);
     const control = new AbortController();
-    button("Cancel", () => control.abort());
+    button(t`Cancel`, () => control.abort());
     say(what);
     moving += 1;
     try {
       over(await act(control.signal, (done, note) => {
         bar.value = done;
-        words.textContent = note ? `${what}. ${note}` : `${what}: ${sizeOf(done)} of ${sizeOf(size)}`;
+        words.textContent = note ? `${what}. ${note}` : t`${what}: ${sizeOf(done)} of ${sizeOf(size)}`;
       }));
     } catch (error) {
-      if (control.signal.aborted) over(`${what}: cancelled`);
+      if (control.signal.aborted) over(t`${what}: cancelled`);
       else over(`${what}: ${error instanceof Error ? error.message : String(error)}`, true);
     } finally {
       moving -= 1;
@@ -108,7 +109,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
 
   function whatIsChosen(): string {
     const total = sizeOf(chosen.reduce((sum, file) => sum + file.size, 0));
-    return chosen.length === 1 ? `${chosen[0]?.name ?? ""} (${total})` : `${chosen.length} files (${total})`;
+    return chosen.length === 1 ? `${chosen[0]?.name ?? ""} (${total})` : t`${chosen.length} files (${total})`;
   }
 
   /** Add chosen files. The user confirms the folder before the upload. */
@@ -117,7 +118,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     chosen.push(...files);
     open(true);
     const label = send.querySelector("label");
-    if (label !== null) label.textContent = `Upload ${whatIsChosen()} into`;
+    if (label !== null) label.textContent = t`Upload ${whatIsChosen()} into`;
     if (!send.hidden) return into.focus(); // added to the files before them, whose folder stays
     if (asking) return; // a second answer could overwrite a folder that the user has typed meanwhile
     asking = true;
@@ -129,7 +130,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
       send.hidden = false;
       into.focus();
     } catch (error) {
-      row("").over(`${whatIsChosen()} cannot be uploaded: ${error instanceof Error ? error.message : String(error)}`, true);
+      row("").over(t`${whatIsChosen()} cannot be uploaded: ${error instanceof Error ? error.message : String(error)}`, true);
       chosen = [];
     } finally {
       asking = false;
@@ -140,12 +141,12 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
     event.preventDefault();
     const to = into.value === folder.shown ? folder : ofText(into.value.trim() || "~");
     for (const file of chosen) {
-      const what = `Upload of ${file.name}`;
+      const what = t`Upload of ${file.name}`;
       // One after the other, since two at once would only slow each other down.
       line = line.then(() =>
         watch(what, file.size, async (signal, report) => {
           const name = await mover.send(file, to, ofText(file.name), signal, report);
-          return `${file.name} is in ${to.shown}${name === file.name ? "" : ` as ${name}`}`;
+          return name === file.name ? t`${file.name} is in ${to.shown}` : t`${file.name} is in ${to.shown} as ${name}`;
         }),
       );
     }
@@ -176,7 +177,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
       if (item.webkitGetAsEntry?.()?.isDirectory) folders += 1;
       else if (file !== null) files.push(file);
     }
-    if (folders > 0) row("").over("A folder cannot be uploaded: pack it into one file first.", true);
+    if (folders > 0) row("").over(t`A folder cannot be uploaded: pack it into one file first.`, true);
     if (folders > 0 && files.length === 0) open(true);
     void choose(files);
   });
@@ -192,7 +193,7 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   async function download(path: Path): Promise<void> {
     try {
       const about = await mover.about(path);
-      if (about.kind !== "file") throw new Refused(about.kind === "folder" ? "a folder: pack it into one file first, as by tar -czf FILE.tgz FOLDER" : "no regular file");
+      if (about.kind !== "file") throw new Refused(about.kind === "folder" ? t`a folder: pack it into one file first, as by tar -czf FILE.tgz FOLDER` : t`no regular file`);
       await fetchFile(about.path, about.size);
     } catch (error) {
       row("").over(`${path.shown}: ${error instanceof Error ? error.message : String(error)}`, true);
@@ -208,17 +209,17 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
       link.href = mover.address(path);
       link.download = "";
       link.click();
-      return row("").over(`${path.shown} (${sizeOf(size)}) goes to the browser's downloads`);
+      return row("").over(t`${path.shown} (${sizeOf(size)}) goes to the browser's downloads`);
     }
     let handle: FileSystemFileHandle;
     try {
       handle = await picker({ suggestedName: name });
     } catch {
-      return say(`${name} was not downloaded`);
+      return say(t`${name} was not downloaded`);
     }
-    await watch(`Download of ${name}`, size, async (signal, report) => {
+    await watch(t`Download of ${name}`, size, async (signal, report) => {
       await mover.take(path, size, handle, signal, report);
-      return `${name} is downloaded (${sizeOf(size)})`;
+      return t`${name} is downloaded (${sizeOf(size)})`;
     });
   }
 
@@ -238,18 +239,18 @@ export function moveFiles(term: Terminal, path: string, app: string): void {
   function offer(path: Path): void {
     const waiting = [...list.querySelectorAll<HTMLElement>("li.offer")];
     if (waiting.some((row) => row.dataset.path === path.encoded) || waiting.length >= MAX_OFFERS) return;
-    const { place, button } = row(`A program in the terminal offers ${path.shown}`);
+    const { place, button } = row(t`A program in the terminal offers ${path.shown}`);
     place.className = "offer";
     place.dataset.path = path.encoded;
     // The panel opens without taking the focus, since typed input is for the terminal.
     panel.hidden = false;
     menu?.setAttribute("aria-expanded", "true");
-    say(`A program in the terminal offers the file ${path.shown}`);
-    button("Download", () => {
+    say(t`A program in the terminal offers the file ${path.shown}`);
+    button(t`Download`, () => {
       place.remove();
       void download(path);
     });
-    button("No", () => {
+    button(t`No`, () => {
       place.remove();
       term.focus();
     });

@@ -2,28 +2,29 @@
 import { element } from "../page";
 import type { Command } from "./find";
 import { COMMAND, Palette, shortcuts } from "./palette";
+import { t } from "../language";
 
 const WRITES = "input, textarea, select, [contenteditable]";
 
 const opener = element<HTMLButtonElement>("go");
 const showShortcuts = shortcuts(() => [
-  [`${COMMAND} K`, "Go to an app, a page or a command"],
-  ["?", "This list"],
+  [`${COMMAND} K`, t`Go to an app, a page or a command`],
+  ["?", t`This list`],
   ...(document.getElementById("filter") === null
     ? []
     : ([
-        ["/", "Search the apps"],
-        ["↑ ↓", "From one app to the next"],
-        ["↵", "Open the app"],
-        ["Esc", "Show all apps again"],
+        ["/", t`Search the apps`],
+        ["↑ ↓", t`From one app to the next`],
+        ["↵", t`Open the app`],
+        ["Esc", t`Show all apps again`],
       ] as [string, string][])),
   ...(document.getElementById("play") === null
     ? []
     : ([
-        ["Space", "Play and pause"],
-        ["← →", "Five seconds back and forward"],
-        ["[ ]", "To where something was typed"],
-        ["< >", "Slower and faster"],
+        [t`Space`, t`Play and pause`],
+        ["← →", t`Five seconds back and forward`],
+        ["[ ]", t`To where something was typed`],
+        ["< >", t`Slower and faster`],
       ] as [string, string][])),
 ]);
 
@@ -31,9 +32,9 @@ function commands(): Command[] {
   const links = [...document.querySelectorAll<HTMLAnchorElement>("header nav a")];
   const signOut = document.querySelector<HTMLFormElement>("form.me");
   return [
-    ...links.map((link) => ({ label: link.textContent?.trim() ?? "", note: "page", act: () => link.click() })),
-    { label: "Keyboard shortcuts", note: "?", act: showShortcuts },
-    ...(signOut === null ? [] : [{ label: "Sign out", note: "", act: () => signOut.requestSubmit() }]),
+    ...links.map((link) => ({ label: link.textContent?.trim() ?? "", note: t`page`, act: () => link.click() })),
+    { label: t`Keyboard shortcuts`, note: "?", act: showShortcuts },
+    ...(signOut === null ? [] : [{ label: t`Sign out`, note: "", act: () => signOut.requestSubmit() }]),
   ];
 }
 

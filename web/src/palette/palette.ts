@@ -2,12 +2,13 @@
 import { ask } from "../ask";
 import { createElement } from "../page";
 import { found, type Command } from "./find";
+import { t } from "../language";
 
 export class Palette {
   private readonly dialog = createElement("dialog", "", { id: "palette" });
-  private readonly box = createElement("input", "", { type: "text", autocomplete: "off", spellcheck: false, placeholder: "App, page or command" });
+  private readonly box = createElement("input", "", { type: "text", autocomplete: "off", spellcheck: false, placeholder: t`App, page or command` });
   private readonly list = createElement("ul", "", { id: "palette-list" });
-  private readonly none = createElement("p", "Nothing has such a name.", { hidden: true });
+  private readonly none = createElement("p", t`Nothing has such a name.`, { hidden: true });
   private apps: Command[] | undefined;
   private shown: Command[] = [];
   private at = 0;
@@ -17,14 +18,14 @@ export class Palette {
   /** `own` returns the commands of this page, `go` leads to another page, and `closed` is called when the dialog closes without a command. */
   constructor(private readonly path: string, private readonly own: () => Command[], private readonly page: { go: (page: string) => void; closed: () => void }) {
     const { box, dialog, list, none } = this;
-    dialog.setAttribute("aria-label", "Go to");
+    dialog.setAttribute("aria-label", t`Go to`);
     box.role = "combobox";
-    box.setAttribute("aria-label", "App, page or command");
+    box.setAttribute("aria-label", t`App, page or command`);
     box.setAttribute("aria-controls", list.id);
     box.setAttribute("aria-expanded", "true");
     box.setAttribute("autocapitalize", "none");
     list.role = "listbox";
-    list.setAttribute("aria-label", "Apps, pages and commands");
+    list.setAttribute("aria-label", t`Apps, pages and commands`);
     none.role = "status";
     dialog.append(box, list, none);
     document.body.append(dialog);
@@ -54,7 +55,7 @@ export class Palette {
     this.apps = [];
     try {
       const { apps } = await ask<{ apps: { name: string; page: string }[] }>(this.path, "apps", {});
-      this.apps = apps.map(({ name, page }) => ({ label: name, note: "app", act: () => this.page.go(page) }));
+      this.apps = apps.map(({ name, page }) => ({ label: name, note: t`app`, act: () => this.page.go(page) }));
       this.draw(this.at);
     } catch {
       this.apps = undefined; // asked again at the next opening
@@ -93,10 +94,10 @@ export class Palette {
 /** Return a function that opens the list of shortcuts, pairs of keys and what they do. */
 export function shortcuts(pairs: () => [string, string][], closed: () => void = () => undefined): () => void {
   const dialog = createElement("dialog", "", { id: "shortcuts" });
-  const title = createElement("h2", "Keyboard shortcuts", { id: "shortcuts-title" });
+  const title = createElement("h2", t`Keyboard shortcuts`, { id: "shortcuts-title" });
   const list = createElement("dl");
   const form = createElement("form", "", { method: "dialog" });
-  form.append(createElement("button", "Close"));
+  form.append(createElement("button", t`Close`));
   dialog.setAttribute("aria-labelledby", title.id);
   dialog.append(title, list, form);
   document.body.append(dialog);

@@ -1,6 +1,7 @@
 /** A recording on the gateway, read in pieces, of which only a few are in memory. */
 
 import { CastError, event, Lines, type CastEvent } from "./cast";
+import { t } from "../language";
 
 export const PIECE_BYTES = 1024 * 1024;
 /** The number of pieces in memory: those read for the timeline are often played next. */
@@ -22,9 +23,9 @@ export function ranged(url: string): Fetch {
       cache: "no-store",
       redirect: "error",
     }).catch(() => {
-      throw new ReelError("The gateway does not answer.");
+      throw new ReelError(t`The gateway does not answer.`);
     });
-    if (answer.status !== 206) throw new ReelError((await answer.text()).trim().slice(0, 300) || `refused (${answer.status})`);
+    if (answer.status !== 206) throw new ReelError((await answer.text()).trim().slice(0, 300) || t`refused (${answer.status})`);
     return new Uint8Array(await answer.arrayBuffer());
   };
 }

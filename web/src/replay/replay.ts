@@ -15,6 +15,7 @@ import { Head, ranged, Reel, ReelError } from "./reel";
 import { load } from "../settings";
 import { fitFont } from "../fit-font";
 import { cutLines } from "../terminal/cut-lines";
+import { t } from "../language";
 
 const { source = "", size = "0", nonce = "" } = document.body.dataset;
 markStyles(nonce);
@@ -62,7 +63,7 @@ function say(text: string): void {
 }
 
 function failed(error: unknown): void {
-  if (error instanceof CastError) say(`This recording is damaged: ${error.message}.`);
+  if (error instanceof CastError) say(t`This recording is damaged: ${error.message}.`);
   else if (error instanceof ReelError) say(error.message);
   else say(String(error));
 }
@@ -95,7 +96,7 @@ async function begin(): Promise<void> {
   readableText(term);
   fitGlyphs(term);
   colour();
-  if (first === undefined) return say("This recording is empty.");
+  if (first === undefined) return say(t`This recording is empty.`);
   const about = header(first.line);
   term.resize(about.width, about.height);
   fit();
@@ -115,14 +116,14 @@ async function begin(): Promise<void> {
     const place = element("clock");
     if (place.textContent === text) return;
     place.textContent = text;
-    seek.setAttribute("aria-valuetext", `${clock(at)} of ${clock(player.duration)}`);
+    seek.setAttribute("aria-valuetext", t`${clock(at)} of ${clock(player.duration)}`);
   }
 
   function state(now: PlayerState): void {
     document.body.dataset.state = now;
     const plays = now === "playing";
-    playButton.textContent = plays ? "Pause" : now === "ended" ? "Play again" : "Play";
-    say(now === "seeking" ? "Seeking" : now === "ended" ? "The end." : "");
+    playButton.textContent = plays ? t`Pause` : now === "ended" ? t`Play again` : t`Play`;
+    say(now === "seeking" ? t`Seeking` : now === "ended" ? t`The end.` : "");
   }
 
   function mark(event: { code: string; data: string }): void {
@@ -205,7 +206,7 @@ async function begin(): Promise<void> {
   element("copy").addEventListener("click", () => {
     const selected = term.getSelection();
     if (!selected) term.selectAll();
-    void copy(selected || term.getSelection().trimEnd()).then(() => say(selected ? "The selection is copied." : "All text is copied."));
+    void copy(selected || term.getSelection().trimEnd()).then(() => say(selected ? t`The selection is copied.` : t`All text is copied.`));
     if (!selected) term.clearSelection();
   });
   addEventListener("keydown", (pressed) => {

@@ -1,4 +1,5 @@
 /** The rules for text that a program copies, and for text that is pasted. */
+import { t } from "../language";
 
 /** Longer text of a program is not copied. A screenful is about 20 KiB. */
 export const MAX_COPY_BYTES = 1024 * 1024;
@@ -26,7 +27,9 @@ const SHOWN_CHARS = 40;
 export function copiedWords(text: string): string {
   const begins = oneLine(text.replace(/\s+/g, " ")).trim();
   const shown = begins.length > SHOWN_CHARS ? `${begins.slice(0, SHOWN_CHARS)}…` : begins;
-  return `The terminal copied ${text.length} character${text.length === 1 ? "" : "s"} to your clipboard: ${shown}`;
+  return text.length === 1
+    ? t`The terminal copied 1 character to your clipboard: ${shown}`
+    : t`The terminal copied ${text.length} characters to your clipboard: ${shown}`;
 }
 
 /**

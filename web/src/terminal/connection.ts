@@ -4,6 +4,7 @@ import { Attachment, type Event } from "./attachment";
 import { Dial, type Entry, type Reached } from "./dial";
 import { decode, encode, Word, type Downstream } from "./frames";
 import { Liveness, TICK_MS } from "./liveness";
+import { t } from "../language";
 
 const RETRY_MS = [100, 300, 500, 1000, 1000, 2000, 2000, 5000];
 /** How long the connection may be idle before a PING: proxies close connections that are idle for 60 s. */
@@ -44,7 +45,7 @@ export class Connection {
     private readonly listener: Listener,
   ) {
     addEventListener("online", () => this.again());
-    addEventListener("offline", () => this.lost("this device is offline"));
+    addEventListener("offline", () => this.lost(t`this device is offline`));
     // A page from the back-forward cache is not reloaded, and its connection is cut.
     addEventListener("pageshow", (event) => {
       if (event.persisted) this.again();
@@ -97,7 +98,7 @@ export class Connection {
     this.over = true;
     this.drop();
     clearTimeout(this.timer);
-    this.listener.state("lost", "signing in");
+    this.listener.state("lost", t`signing in`);
     return true;
   }
 
@@ -132,7 +133,7 @@ export class Connection {
     if (reached.end !== undefined) return this.finish(reached.end);
     if (reached.socket === undefined) return this.lost(reached.why ?? "");
     const { socket } = reached;
-    if (socket.readyState !== WebSocket.OPEN) return this.lost("the line was cut");
+    if (socket.readyState !== WebSocket.OPEN) return this.lost(t`the line was cut`);
     this.drop();
     this.socket = socket;
     this.answered();
@@ -141,7 +142,7 @@ export class Connection {
       if (socket === this.socket) this.receive(new Uint8Array(message.data));
     };
     socket.onclose = () => {
-      if (socket === this.socket) this.lost("the line was cut");
+      if (socket === this.socket) this.lost(t`the line was cut`);
     };
     this.send(this.attachment.hello(dial.ticket));
   }
@@ -163,7 +164,7 @@ export class Connection {
         if (event.do === "ended") {
           // Without DETACH the holder would wait for this client, and no new terminal could begin under this name.
           this.send({ kind: "detach" });
-          this.finish(event.signal ? `The shell was ended by ${event.signal}.` : `The shell has ended (${event.code}).`);
+          this.finish(event.signal ? t`The shell was ended by ${event.signal}.` : t`The shell has ended (${event.code}).`);
         }
       }
     } catch (error) {
@@ -173,7 +174,7 @@ export class Connection {
   }
 
   private handleNotice(word: Word, text: string): void {
-    if (word === Word.Revoked && text.includes("sign in again")) {
+    if (word === Word.Revoked && text.includes(t`sign in again`)) {
       this.finish(text);
       this.listener.signedOut(text);
     } else if (word === Word.Denied || word === Word.Revoked) this.finish(text);
@@ -223,7 +224,7 @@ export class Connection {
     if (probe || (!this.liveness.waits && now - this.lastHeard >= PING_MS)) this.ping();
     if (silentS === 0) return;
     this.silent = true;
-    this.listener.state("silent", `for ${silentS} s`);
+    this.listener.state("silent", t`for ${silentS} s`);
     if (dial && this.beside === undefined && now >= this.besideAt) void this.dialBeside();
   }
 

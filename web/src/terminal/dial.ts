@@ -1,6 +1,7 @@
 /** An attempt to connect to the gateway: it gets a ticket and opens a WebSocket, and sends no frame yet. */
 
 import { SUBPROTOCOL } from "./frames";
+import { t } from "../language";
 
 
 /** The request for a ticket; `admitted` is called with the ticket's answer, before the first frame. */
@@ -47,7 +48,7 @@ export class Dial {
     setTimeout(() => socket.readyState === WebSocket.CONNECTING && socket.close(), this.answerMs);
     return new Promise((resolve) => {
       socket.onopen = () => resolve({ socket });
-      socket.onclose = () => resolve({ why: "the line was cut" });
+      socket.onclose = () => resolve({ why: t`the line was cut` });
     });
   }
 
@@ -69,13 +70,13 @@ export class Dial {
       }
       if (answer.status === 401) return { signedOut: result.message ?? "" };
       if (answer.status === 403 || answer.status === 404 || answer.status === 400)
-        return { end: result.message ?? `refused (${answer.status})` };
-      if (result.ticket === undefined) return { why: result.message ?? `the gateway answers ${answer.status}` };
+        return { end: result.message ?? t`refused (${answer.status})` };
+      if (result.ticket === undefined) return { why: result.message ?? t`the gateway answers ${answer.status}` };
       this.ticket = result.ticket;
       entry.admitted?.(result);
       return undefined;
     } catch {
-      return { why: "the gateway does not answer" };
+      return { why: t`the gateway does not answer` };
     }
   }
 }

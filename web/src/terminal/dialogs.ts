@@ -4,6 +4,7 @@ import { ask, clock, NAME, names, SHARE_KEY, type Listed, type Person, type Shar
 import { Mode } from "./frames";
 import { copy, createElement, element } from "../page";
 import { wasHere } from "./watching";
+import { t } from "../language";
 
 export function button(text: string, act: () => void): HTMLButtonElement {
   const button = createElement("button", text, { type: "button" });
@@ -33,7 +34,7 @@ function attempt(act: () => Promise<void>): void {
 
 /** Open the dialog that lists the terminals of the app, opens and ends them. */
 export function terminals(path: string, app: string, current: string): void {
-  const { body } = openDialog(`Terminals of ${app}`);
+  const { body } = openDialog(t`Terminals of ${app}`);
   const here = (name: string): string => `${location.pathname}?terminal=${encodeURIComponent(name)}`;
   const go = (name: string): void => {
     location.href = here(name);
@@ -41,9 +42,9 @@ export function terminals(path: string, app: string, current: string): void {
   const list = createElement("ul", "", { className: "keys" });
   const form = createElement("form", "", { id: "new-terminal" });
   const name = createElement("input", "", { name: "name", pattern: NAME, required: true, autocomplete: "off", spellcheck: false });
-  name.setAttribute("aria-label", "Name of a new terminal");
-  name.placeholder = "a new one’s name";
-  form.append(name, createElement("button", "Open", { type: "submit" }));
+  name.setAttribute("aria-label", t`Name of a new terminal`);
+  name.placeholder = t`a new one’s name`;
+  form.append(name, createElement("button", t`Open`, { type: "submit" }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     go(name.value);
@@ -57,23 +58,23 @@ export function terminals(path: string, app: string, current: string): void {
       const link = createElement("a", name, { href: here(name) });
       row.append(link);
       if (name === current) link.setAttribute("aria-current", "true");
-      if (locked) link.after(createElement("span", "Locked", { className: "locked" }));
-      row.append(createElement("span", attached.length > 0 ? names(attached) : "nobody is there"));
-      row.append(button("End…", () => end(name, row)));
+      if (locked) link.after(createElement("span", t`Locked`, { className: "locked" }));
+      row.append(createElement("span", attached.length > 0 ? names(attached) : t`nobody is there`));
+      row.append(button(t`End…`, () => end(name, row)));
       list.append(row);
     }
-    if (listed.terminals.length === 0) list.append(createElement("li", "None yet."));
+    if (listed.terminals.length === 0) list.append(createElement("li", t`None yet.`));
   };
   const end = (which: string, row: HTMLElement): void => {
-    const sure = createElement("span", `End ${which}, and all that runs in it? `);
+    const sure = createElement("span", t`End ${which}, and all that runs in it? `);
     sure.append(
-      button("End it", () =>
+      button(t`End it`, () =>
         attempt(async () => {
           await ask(path, "terminals/end", { target: app, terminal: which });
           await fill();
         }),
       ),
-      button("Keep it", () => sure.remove()),
+      button(t`Keep it`, () => sure.remove()),
     );
     row.querySelector("span > button")?.parentElement?.remove();
     row.append(sure);
@@ -90,11 +91,11 @@ export interface Lock {
 
 /** Open the dialog that makes links to this terminal and ends them. */
 export function share(path: string, app: string, terminal: string, lock: Lock): void {
-  const { body } = openDialog(`Share ${terminal} of ${app}`);
+  const { body } = openDialog(t`Share ${terminal} of ${app}`);
   if (lock.locked) {
-    const locked = createElement("p", "This terminal is locked: guests are refused until you unlock it. ", { id: "share-locked", className: "locked" });
+    const locked = createElement("p", t`This terminal is locked: guests are refused until you unlock it. `, { id: "share-locked", className: "locked" });
     locked.append(
-      button("Unlock", () => {
+      button(t`Unlock`, () => {
         lock.unlock();
         locked.remove();
       }),
@@ -102,20 +103,20 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
     body.append(locked);
   }
   body.append(
-    createElement("p", "Anybody who has the link and signs in here sees what happens in this terminal, until it ends. You see who watches."),
+    createElement("p", t`Anybody who has the link and signs in here sees what happens in this terminal, until it ends. You see who watches.`),
   );
   const form = createElement("form");
   const lasts = createElement("select", "", { name: "minutes" });
-  for (const [minutes, text] of [["15", "15 minutes"], ["60", "1 hour"], ["480", "8 hours"]] as const)
+  for (const [minutes, text] of [["15", t`15 minutes`], ["60", t`1 hour`], ["480", t`8 hours`]] as const)
     lasts.append(createElement("option", text, { value: minutes, selected: minutes === "60" }));
-  const forHow = createElement("label", "For ");
+  const forHow = createElement("label", t`For `);
   forHow.append(lasts);
   const typing = createElement("input", "", { type: "checkbox", name: "typing" });
   const types = createElement("label");
-  types.append(typing, " Those who may enter this app themselves may type");
+  types.append(typing, t` Those who may enter this app themselves may type`);
   const link = createElement("p");
   const list = createElement("ul", "", { className: "keys" });
-  form.append(forHow, types, createElement("button", "Make a link", { type: "submit", className: "primary" }));
+  form.append(forHow, types, createElement("button", t`Make a link`, { type: "submit", className: "primary" }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     attempt(async () => {
@@ -123,8 +124,8 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
       const { fragment, expires_at } = await ask<Share & { fragment: string }>(path, "share", terms);
       const url = `${location.origin}${path}/shared#${fragment}`;
       const shown = createElement("input", "", { readOnly: true, value: url, id: "share-link" });
-      shown.setAttribute("aria-label", "The link");
-      link.replaceChildren(shown, button("Copy", () => void copy(url)), ` until ${clock(expires_at)}`);
+      shown.setAttribute("aria-label", t`The link`);
+      link.replaceChildren(shown, button(t`Copy`, () => void copy(url)), t` until ${clock(expires_at)}`);
       shown.select();
       await fill();
     });
@@ -133,10 +134,14 @@ export function share(path: string, app: string, terminal: string, lock: Lock): 
     const { shares } = await ask<{ shares: Share[] }>(path, "shares", {});
     list.replaceChildren();
     for (const share of shares) {
-      const what = `${share.terminal} of ${share.app}, until ${clock(share.expires_at)}${share.typing ? ", with typing" : ""} `;
+      const what = `${
+        share.typing
+          ? t`${share.terminal} of ${share.app}, until ${clock(share.expires_at)}, with typing`
+          : t`${share.terminal} of ${share.app}, until ${clock(share.expires_at)}`
+      } `;
       const row = createElement("li", what);
       row.append(
-        button("End", () =>
+        button(t`End`, () =>
           attempt(async () => {
             await ask(path, "share/end", { id: share.id });
             row.remove();
@@ -161,11 +166,11 @@ export async function chooseMode(path: string, app: string, terminal: string): P
   }
   there = there.filter((person) => !person.looks);
   if (there.length === 0) return Mode.Mirror;
-  const { body, dialog } = openDialog(`${terminal} of ${app} is in use`);
+  const { body, dialog } = openDialog(t`${terminal} of ${app} is in use`);
   // The dialog has three answers. Without an answer the user only watches.
   element("company-close").hidden = true;
   const people = createElement("ul");
-  for (const { name, from, since } of there) people.append(createElement("li", `${name}, from ${from}, since ${clock(since)}`));
+  for (const { name, from, since } of there) people.append(createElement("li", t`${name}, from ${from}, since ${clock(since)}`));
   body.append(people);
   return new Promise((resolve) => {
     const choose = (mode: Mode): void => {
@@ -173,7 +178,7 @@ export async function chooseMode(path: string, app: string, terminal: string): P
       dialog.close();
     };
     const answers = createElement("div", "", { className: "answers" });
-    const offers: [string, Mode][] = [["Only watch", Mode.Watch], ["Join in", Mode.Mirror], ["Take over", Mode.TakeOver]];
+    const offers: [string, Mode][] = [[t`Only watch`, Mode.Watch], [t`Join in`, Mode.Mirror], [t`Take over`, Mode.TakeOver]];
     for (const [text, mode] of offers) {
       const offer = button(text, () => choose(mode));
       if (mode === Mode.Watch) offer.classList.add("primary");

@@ -3,6 +3,7 @@
 import type { Terminal } from "@xterm/xterm";
 import { barKey, withHeld, type Held } from "./keys";
 import { createElement, element, hint } from "../page";
+import { t } from "../language";
 
 const NAMES = ["Esc", "Tab", "Ctrl", "Alt", "←", "↑", "↓", "→", "PgUp", "PgDn", "|", "/", "-", "~", "Paste"];
 
@@ -12,7 +13,7 @@ export class KeyBar {
 
   constructor(term: Terminal, typed: (text: string) => void, paste: (text: string) => void) {
     for (const name of NAMES) {
-      const button = createElement("button", name, { type: "button" });
+      const button = createElement("button", name === "Paste" ? t`Paste` : name, { type: "button" });
       button.dataset.key = name;
       // Keeps the focus where it is: otherwise a phone's keyboard would close with each key.
       button.addEventListener("pointerdown", (event) => event.preventDefault());
@@ -42,7 +43,7 @@ export class KeyBar {
     try {
       paste(await navigator.clipboard.readText());
     } catch {
-      hint("This browser lets no page read the clipboard here; touch the terminal for long, and choose “Paste”.");
+      hint(t`This browser lets no page read the clipboard here; touch the terminal for long, and choose “Paste”.`);
     }
   }
 

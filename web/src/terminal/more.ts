@@ -3,15 +3,16 @@ import type { Terminal } from "@xterm/xterm";
 import { element } from "../page";
 import type { Command } from "../palette/find";
 import { Palette, shortcuts } from "../palette/palette";
+import { t } from "../language";
 
 const KEYS: [string, string][] = [
-  ["Alt Shift P", "Go to an app or a command"],
-  ["Alt Shift M", "Settings"],
-  ["Ctrl Shift F", "Find in the output"],
-  ["Ctrl Shift C", "Copy what is selected"],
-  ["Ctrl Shift V", "Paste"],
-  ["Alt Shift W", "Ctrl-W for the program, which a tab keeps; so for T and N"],
-  ["Shift drag", "Select though the program has the mouse"],
+  ["Alt Shift P", t`Go to an app or a command`],
+  ["Alt Shift M", t`Settings`],
+  ["Ctrl Shift F", t`Find in the output`],
+  ["Ctrl Shift C", t`Copy what is selected`],
+  ["Ctrl Shift V", t`Paste`],
+  ["Alt Shift W", t`Ctrl-W for the program, which a tab keeps; so for T and N`],
+  [t`Shift drag`, t`Select though the program has the mouse`],
 ];
 
 /** Set up the menu and return a function that opens the palette. `go` leads to another page. */
@@ -27,7 +28,7 @@ export function moreMenu(term: Terminal, path: string, actions: { find: () => vo
         note: button.querySelector("kbd")?.textContent ?? "",
         act: () => button.click(),
       })),
-      { label: "Apps", note: "page", act: () => actions.go(`${path}/`) },
+      { label: t`Apps`, note: t`page`, act: () => actions.go(`${path}/`) },
     ];
   }
 

@@ -5,6 +5,7 @@ import { button, openDialog } from "./dialogs";
 import { Known, Mode, type Downstream, type Person, type Upstream } from "./frames";
 import { createElement, element } from "../page";
 import type { Settings } from "../settings";
+import { t } from "../language";
 
 export type People = Upstream & { kind: "people" };
 
@@ -18,14 +19,14 @@ export function others(people: People): Person[] {
 }
 
 export function displayName(person: Person): string {
-  if (person.known === Known.Claimed) return person.name ? `${person.name}?` : "somebody";
-  if (person.known === Known.Guest) return `${person.name} by link`;
-  if (person.known !== Known.Ssh) return person.name || "somebody";
-  return person.name ? `somebody by ssh as ${person.name}` : "somebody by ssh";
+  if (person.known === Known.Claimed) return person.name ? `${person.name}?` : t`somebody`;
+  if (person.known === Known.Guest) return t`${person.name} by link`;
+  if (person.known !== Known.Ssh) return person.name || t`somebody`;
+  return person.name ? t`somebody by ssh as ${person.name}` : t`somebody by ssh`;
 }
 
 export function activity(person: Person): string {
-  return person.mode === Mode.Watch ? "watches" : "types";
+  return person.mode === Mode.Watch ? t`watches` : t`types`;
 }
 
 /**
@@ -52,16 +53,18 @@ export function colours(people: Person[]): (person: Person) => string {
  * when it is known that it cannot be.
  */
 export function news(before: People, after: People): { text: string; came: boolean }[] {
-  const announced = (people: People): string[] =>
-    others(people).filter(({ known }) => known !== Known.Claimed).map((person) => `${displayName(person)} ${activity(person)}`);
+  const announced = (people: People): { name: string; line: string }[] =>
+    others(people)
+      .filter(({ known }) => known !== Known.Claimed)
+      .map((person) => ({ name: displayName(person), line: `${displayName(person)} ${activity(person)}` }));
   const left = announced(before);
   const lines: { text: string; came: boolean }[] = [];
-  for (const person of announced(after)) {
-    const at = left.indexOf(person);
+  for (const { line } of announced(after)) {
+    const at = left.findIndex((each) => each.line === line);
     if (at >= 0) left.splice(at, 1);
-    else lines.push({ text: `${person} here now`, came: true });
+    else lines.push({ text: t`${line} here now`, came: true });
   }
-  for (const person of left) lines.push({ text: `${person.replace(/ (types|watches)$/, "")} has left`, came: false });
+  for (const { name } of left) lines.push({ text: t`${name} has left`, came: false });
   return lines;
 }
 
@@ -126,13 +129,13 @@ export class PeopleBar {
     const alone = there.length === 0;
     this.bar.hidden = false;
     this.bar.replaceChildren();
-    if (people.locked) this.bar.append(createElement("b", "Locked", { className: "locked" }));
-    if (alone) this.bar.append(createElement("span", "Only you"));
+    if (people.locked) this.bar.append(createElement("b", t`Locked`, { className: "locked" }));
+    if (alone) this.bar.append(createElement("span", t`Only you`));
     this.bar.append(...there.slice(0, IN_BAR).map((person) => this.chip(person, colours(people.people)(person))));
     if (there.length > IN_BAR) this.bar.append(createElement("span", `+${there.length - IN_BAR}`));
-    const names = there.map((person) => `${displayName(person)} ${activity(person)}${person.typed ? ", typed last" : ""}`).join("; ");
-    this.bar.title = names + (people.locked ? `${alone ? "" : ". "}Locked: ${people.rules ? "a click unlocks it" : "by its owner"}` : "");
-    this.bar.setAttribute("aria-label", `${people.locked ? "Locked. " : ""}${alone ? "Only you are here" : `Also here: ${names}`}`);
+    const names = there.map((person) => `${displayName(person)} ${activity(person)}${person.typed ? t`, typed last` : ""}`).join("; ");
+    this.bar.title = names + (people.locked ? `${alone ? "" : ". "}${people.rules ? t`Locked: a click unlocks it` : t`Locked: by its owner`}` : "");
+    this.bar.setAttribute("aria-label", `${people.locked ? t`Locked. ` : ""}${alone ? t`Only you are here` : t`Also here: ${names}`}`);
   }
 
   private chip(person: Person, colour: string): HTMLElement {
@@ -142,7 +145,7 @@ export class PeopleBar {
   }
 
   private open(): void {
-    const { body } = openDialog("Who is here");
+    const { body } = openDialog(t`Who is here`);
     this.list = createElement("div");
     body.append(this.list);
     if (this.last !== undefined) this.fill(this.list, this.last);
@@ -156,17 +159,17 @@ export class PeopleBar {
     const lock = createElement("input", "", { type: "checkbox", id: "lock", checked: people.locked });
     lock.addEventListener("change", () => this.send({ kind: "lock", on: lock.checked }));
     const label = createElement("label");
-    label.append(lock, " Keep this terminal to myself: others are sent away and not let in");
+    label.append(lock, t` Keep this terminal to myself: others are sent away and not let in`);
     place.append(label);
   }
 
   private row(person: Person, people: People): HTMLElement {
     const row = createElement("li");
     const you = person.number === people.you;
-    row.append(createElement("span", `${displayName(person)}${you ? " (you)" : ""}`, { className: `person ${colours(people.people)(person)}` }));
-    row.append(createElement("span", `${activity(person)} since ${clock(this.updatedAt - person.forS)}${person.typed ? ", typed last" : ""}`));
+    row.append(createElement("span", you ? t`${displayName(person)} (you)` : displayName(person), { className: `person ${colours(people.people)(person)}` }));
+    row.append(createElement("span", t`${activity(person)} since ${clock(this.updatedAt - person.forS)}` + (person.typed ? t`, typed last` : "")));
     if (people.rules && !you)
-      row.append(button("Remove", () => this.send({ kind: "remove", number: person.number })));
+      row.append(button(t`Remove`, () => this.send({ kind: "remove", number: person.number })));
     return row;
   }
 }

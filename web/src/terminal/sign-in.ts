@@ -5,6 +5,7 @@
 
 import { ask, clock } from "../ask";
 import { createElement, element } from "../page";
+import { t } from "../language";
 
 const CHECK_MS = 30_000;
 /** The least time between two reports of typing. */
@@ -84,7 +85,7 @@ export class SignIn {
     if (!this.dialog.open) this.dialog.showModal();
     if (this.provider === "") return this.secret.focus();
     const button = this.byProvider.querySelector("button");
-    if (button !== null) button.textContent = `Sign in with ${this.provider}`;
+    if (button !== null) button.textContent = t`Sign in with ${this.provider}`;
     button?.focus();
   }
 
@@ -127,9 +128,9 @@ export class SignIn {
     const soon = state.left_s < state.warn_s;
     if (soon && this.note.hidden) {
       const at = clock(this.endsAt / 1000);
-      const again = createElement("button", "Sign in again", { type: "button" });
+      const again = createElement("button", t`Sign in again`, { type: "button" });
       again.addEventListener("click", () => this.open(""));
-      this.note.replaceChildren(`Your sign-in ends at ${at}. What runs in the terminal goes on. `, again);
+      this.note.replaceChildren(t`Your sign-in ends at ${at}. What runs in the terminal goes on. `, again);
     }
     this.note.hidden = !soon;
   }
@@ -138,11 +139,11 @@ export class SignIn {
     this.dialog.setAttribute("aria-labelledby", "sign-in-title");
     this.why.setAttribute("role", "alert");
     const name = createElement("input", "", { name: "name", value: this.name, readOnly: true, autocomplete: "username" });
-    const who = createElement("label", "Name ");
+    const who = createElement("label", t`Name `);
     who.append(name);
-    const secret = createElement("label", "Password, or a token ");
+    const secret = createElement("label", t`Password, or a token `);
     secret.append(this.secret);
-    this.byPassword.append(who, secret, this.buttons("Sign in", "sign-in-later"));
+    this.byPassword.append(who, secret, this.buttons(t`Sign in`, "sign-in-later"));
     this.byPassword.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.again();
@@ -152,18 +153,18 @@ export class SignIn {
     this.byProvider.append(
       createElement("input", "", { type: "hidden", name: "provider" }),
       createElement("input", "", { type: "hidden", name: "next", value: `${this.path}/signed-in` }),
-      createElement("p", "It opens in a tab of its own. When you are signed in there, this page goes on by itself."),
+      createElement("p", t`It opens in a tab of its own. When you are signed in there, this page goes on by itself.`),
       this.buttons("", "sign-in-stay"),
     );
     this.byProvider.addEventListener("submit", () => this.leave());
-    const title = createElement("h2", "Sign in again", { id: "sign-in-title" });
-    const stays = createElement("p", "The terminal stays as it is, and what runs in it goes on.");
+    const title = createElement("h2", t`Sign in again`, { id: "sign-in-title" });
+    const stays = createElement("p", t`The terminal stays as it is, and what runs in it goes on.`);
     this.dialog.append(title, stays, this.why, this.byPassword, this.byProvider);
     this.dialog.addEventListener("close", () => this.shut());
   }
 
   private buttons(text: string, laterId: string): HTMLDivElement {
-    const later = createElement("button", "Not now", { id: laterId, type: "button" });
+    const later = createElement("button", t`Not now`, { id: laterId, type: "button" });
     later.addEventListener("click", () => this.shut());
     const both = createElement("div", "");
     both.append(createElement("button", text, { type: "submit", className: "primary" }), later);
@@ -192,7 +193,7 @@ export class SignIn {
 
   private giveUp(): void {
     this.stopWaiting();
-    this.why.textContent = "Nobody has signed in there for 15 minutes; try again.";
+    this.why.textContent = t`Nobody has signed in there for 15 minutes; try again.`;
   }
 
   /** Check whether a user has signed in there, and reconnect if it is the same user. */
@@ -201,7 +202,7 @@ export class SignIn {
     if (this.awaited === undefined || state === undefined || state.over !== undefined) return;
     if (state.sign_in === this.before) return;
     if (state.name !== this.name) {
-      this.why.textContent = `You signed in as ${state.name}, and this terminal is of ${this.name}. Sign in as ${this.name}, or open the home page.`;
+      this.why.textContent = t`You signed in as ${state.name}, and this terminal is of ${this.name}. Sign in as ${this.name}, or open the home page.`;
       return;
     }
     this.shut();

@@ -1,4 +1,5 @@
 /** The steps of a starting shell, shown in the empty terminal with the time that each has taken. */
+import { t } from "../language";
 
 const TICK_MS = 100;
 
@@ -21,7 +22,7 @@ export class Starting {
 
   constructor(private readonly place: HTMLElement) {
     this.list.id = "starting";
-    this.list.setAttribute("aria-label", "The shell starts");
+    this.list.setAttribute("aria-label", t`The shell starts`);
   }
 
   /** Show that the next step has begun. */

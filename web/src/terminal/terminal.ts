@@ -37,6 +37,7 @@ import { keepWatching, leave, watches } from "./watching";
 import { localizeTimes } from "../local-time";
 import { cutLines } from "./cut-lines";
 import { ownWindow, watchControl, windowKeys } from "./window";
+import { t } from "../language";
 
 const { path = "", nonce = "", guest = "", tmux = "no", user = "" } = document.body.dataset;
 let { app = "" } = document.body.dataset;
@@ -97,7 +98,7 @@ function happened(event: Event): void {
     case "skipped":
       // Written in order after earlier output, which a call of reset() would overtake.
       term.write("\x1bc");
-      if (event.count > 0) hint(`${event.count} bytes of output were not kept while the line was cut.`);
+      if (event.count > 0) hint(t`${event.count} bytes of output were not kept while the line was cut.`);
       break;
     case "said":
       showNotice(event.word, event.text);
@@ -118,9 +119,9 @@ function happened(event: Event): void {
 function showNotice(word: Word, text: string): void {
   if (word === Word.Progress) {
     starting.step(text);
-    return show("connecting", `Starting: ${text}`);
+    return show("connecting", t`Starting: ${text}`);
   }
-  if (word === Word.Recorded) return mark("recorded", "Recorded");
+  if (word === Word.Recorded) return mark("recorded", t`Recorded`);
 }
 
 function mark(id: string, text: string): void {
@@ -142,7 +143,7 @@ function show(state: State, reason: string): void {
   // Screen readers do not read each passing second.
   status.ariaLive = state === "silent" && status.dataset.state === state ? "off" : "polite";
   status.dataset.state = state;
-  const words = { connecting: "Connecting", open: "", silent: "Not answering", lost: "Line lost, coming back", over: "Over" };
+  const words = { connecting: t`Connecting`, open: "", silent: t`Not answering`, lost: t`Line lost, coming back`, over: t`Over` };
   const text = state === "connecting" && why ? why : state === "silent" ? `${words.silent} ${why}` : why ? `${words[state]}: ${why}` : words[state];
   status.title = text;
   // In a narrow bar the reason is cut, and never the state before it.
@@ -150,8 +151,8 @@ function show(state: State, reason: string): void {
   status.replaceChildren(...(text ? [createElement("b", what), createElement("span", rest.join(""))] : []));
   if (state !== "over") return;
   const again = ended && !guest;
-  const title = ended ? "The terminal has ended" : attachment.window ? "This terminal is closed here" : "No terminal was opened";
-  showEnd(title, again ? `${why} Enter opens the next one.` : why, { label: "Open again", act: () => location.reload() }, `${path}/`);
+  const title = ended ? t`The terminal has ended` : attachment.window ? t`This terminal is closed here` : t`No terminal was opened`;
+  showEnd(title, again ? t`${why} Enter opens the next one.` : why, { label: t`Open again`, act: () => location.reload() }, `${path}/`);
 }
 
 function admitted(guestOf: Partial<Admitted>): void {
@@ -160,7 +161,7 @@ function admitted(guestOf: Partial<Admitted>): void {
   attachment.mode = guestOf.typing === true ? Mode.Mirror : Mode.Watch;
   element("app").textContent = app;
   title.of(app, attachment.terminal);
-  mark("guest", `${guestOf.typing === true ? "Shared by" : "Watching"} ${guestOf.host ?? ""}: ${attachment.terminal}`);
+  mark("guest", guestOf.typing === true ? t`Shared by ${guestOf.host ?? ""}: ${attachment.terminal}` : t`Watching ${guestOf.host ?? ""}: ${attachment.terminal}`);
 }
 
 const entry: Entry = guest
@@ -298,7 +299,7 @@ async function begin(): Promise<void> {
     attachment.mode = watches(app, terminal) ? Mode.Watch : await chooseMode(path, app, terminal);
     if (attachment.mode === Mode.Watch) keepWatching(app, terminal, status, () => location.reload());
   }
-  if (attachment.mode === Mode.Watch) mark("guest", "Only watching");
+  if (attachment.mode === Mode.Watch) mark("guest", t`Only watching`);
   attachment.command = settings.tmux ? "tmux mouse" : "";
   begun = true;
   connection.start(() => waiting > 0);

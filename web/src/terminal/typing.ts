@@ -6,6 +6,7 @@ import { KeyBar } from "./keybar";
 import { chord, controlSlash, inserted } from "./keys";
 import { confirmText, copy } from "../page";
 import type { Settings } from "../settings";
+import { t } from "../language";
 
 export interface Typist {
   /** Called with bytes for the terminal. */
@@ -24,7 +25,7 @@ export function typing(term: Terminal, screen: HTMLElement, settings: Settings, 
     text = harmless(text);
     // A program with bracketed paste distinguishes a paste from typing; any other would run line after line.
     const guarded = settings.pasteGuard && severalLines(text) && !term.modes.bracketedPasteMode;
-    if (guarded && !(await confirmText(`Paste ${lineCount(text)} lines? Each may run at once.`, text))) return;
+    if (guarded && !(await confirmText(t`Paste ${lineCount(text)} lines? Each may run at once.`, text))) return;
     term.paste(text);
     term.focus();
   }

@@ -2,6 +2,7 @@
  * This tab's memory of how it was attached to a terminal, so that a reloaded page or a duplicated tab does not type by
  * surprise. A duplicated tab begins with a copy of the first one's memory at that moment.
  */
+import { t } from "../language";
 
 const WATCHES = "watch";
 /** The most time that a reload takes, even on the slowest line. */
@@ -54,8 +55,8 @@ export function keepWatching(app: string, terminal: string, beside: HTMLElement,
   const button = document.createElement("button");
   button.type = "button";
   button.id = "stop-watching";
-  button.textContent = "Type…";
-  button.title = "Stop only watching, and choose again";
+  button.textContent = t`Type…`;
+  button.title = t`Stop only watching, and choose again`;
   button.addEventListener("click", () => {
     try {
       sessionStorage.removeItem(key(app, terminal));

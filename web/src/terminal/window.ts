@@ -3,6 +3,7 @@
 import type { Terminal } from "@xterm/xterm";
 import { element, hint } from "../page";
 import { firstTime } from "../settings";
+import { t } from "../language";
 
 interface InstallPrompt extends Event {
   prompt(): Promise<void>;
@@ -38,16 +39,16 @@ export function windowKeys(term: Terminal): void {
   button.hidden = ownWindow() || !("onbeforeinstallprompt" in window);
   button.addEventListener("click", () => {
     if (install !== undefined) void install.prompt();
-    else hint("In your browser's menu, choose “Install” or “Open as app window”: there Ctrl-W, Ctrl-T and Ctrl-N reach the terminal.");
+    else hint(t`In your browser's menu, choose “Install” or “Open as app window”: there Ctrl-W, Ctrl-T and Ctrl-N reach the terminal.`);
   });
   element("full").addEventListener("click", () => {
-    void fillScreen().catch(() => hint("This browser gives a page no full screen."));
+    void fillScreen().catch(() => hint(t`This browser gives a page no full screen.`));
     term.focus();
   });
   addEventListener("keydown", (event) => {
     // The first press of Control may be the first attempt at one of these keys; a page cannot see more.
     if (event.key === "Control" && !ownWindow() && firstTime("keys"))
-      hint("In a tab the browser keeps Ctrl-W, Ctrl-T and Ctrl-N. Alt-Shift-W, -T and -N send them; an app window or full screen gives you the keys themselves.");
+      hint(t`In a tab the browser keeps Ctrl-W, Ctrl-T and Ctrl-N. Alt-Shift-W, -T and -N send them; an app window or full screen gives you the keys themselves.`);
   }, { capture: true });
 }
 
