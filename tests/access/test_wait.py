@@ -48,6 +48,9 @@ class Desk:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
+    def find_language(self, name: str) -> str | None:
+        return None
+
     async def newer_than(self, version: int) -> bool:
         return self.version != version
 

@@ -279,6 +279,9 @@ class NewPolicy:
         self.script.unread.rotate(-1)
         return self.script.unread[-1]
 
+    def find_language(self, name: str) -> str | None:
+        return None
+
     async def newer_than(self, version: int) -> bool:
         self.script.looks += 1
         if self.script.new_policies:

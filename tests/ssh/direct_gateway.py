@@ -118,6 +118,9 @@ class Policy:
     version: int = 1
     unread: bool = False
 
+    def find_language(self, name: str) -> str | None:
+        return None
+
     async def newer_than(self, version: int) -> bool:
         return False
 

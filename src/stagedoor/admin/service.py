@@ -145,6 +145,16 @@ def set_password(
     return password_hash
 
 
+def set_language(service: AdminService, name: str, language: str | None) -> None:
+    """Set the language of the user's pages and messages, None for that of each browser.
+
+    Raises NotFoundError, StoreError.
+    """
+    with service.change("user.language") as change:
+        people.set_language(change.transaction, name, language)
+        change.fields |= {"user": name, "language": language or ""}
+
+
 def change_groups(
     service: AdminService, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
 ) -> frozenset[str]:

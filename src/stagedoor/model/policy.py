@@ -21,11 +21,15 @@ _RulesByText = dict[str, list[GrantRule]]
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `password_hash` is an argon2 PHC string, None for a user without a password."""
+    """A user. `password_hash` is an argon2 PHC string, None for a user without a password.
+
+    `language` is the one that the user has chosen (RFC 5646), None if they have chosen none.
+    """
 
     name: str
     groups: frozenset[str] = frozenset()
     password_hash: str | None = field(default=None, repr=False)
+    language: str | None = None
 
     def limited_to(self, password_groups: frozenset[str] | None) -> "User":
         """Return the user without a password, unless `password_groups` has one of their groups or is None."""

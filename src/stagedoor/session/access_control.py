@@ -157,6 +157,10 @@ class AccessControl:
         )
         return await wait.wait(refused, progress, ask_reason, waits=waits, wait_s=wait_s)
 
+    def find_language(self, identity: Identity) -> str | None:
+        """Return the language that a user has chosen for what they read, None if they have chosen none."""
+        return self.policy.find_language(identity.name)
+
     def may_ask(self, identity: Identity, target: Target, refused: Denial) -> bool:
         """Return whether the user, who is `refused` at `target`, may ask for access there."""
         requests = self.access_requests

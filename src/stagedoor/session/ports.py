@@ -131,6 +131,10 @@ class PolicyReader(Protocol):
         """Return whether logins are refused because the store has been out of reach for too long."""
         ...
 
+    def find_language(self, name: str) -> str | None:
+        """Return the language that the user `name` has chosen, None if they have chosen none."""
+        ...
+
     async def newer_than(self, version: int) -> bool:
         """Read the store, and return whether the policy in memory is now newer than `version`."""
         ...

@@ -25,6 +25,7 @@ from stagedoor.signin.invitations import accept, find_invited_user
 from stagedoor.signin.key_proof import make_line_to_sign, verify_line
 from stagedoor.store.people import TokenState, list_keys, list_tokens, read_user
 from stagedoor.store.sign_in.sign_ins import SignInRecord
+from stagedoor.wire.language.choose import NAMES
 from stagedoor.wire.oneline import folded
 
 MOST_TOKENS = 50
@@ -37,13 +38,14 @@ ENDED = "you ended this sign-in on your account's page"
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """A user's credentials and sign-ins. `may` is what the user may set and add.
+    """A user's language, credentials and sign-ins. `may` is what the user may set and add.
 
     `sign_in` is the id of the browser's own sign-in, as `SignInRecord.id` has it. `now` is seconds since the
     epoch.
     """
 
     groups: Sequence[str]
+    language: str | None
     has_password: bool
     may: frozenset[SelfService]
     tokens: Sequence[TokenState]
@@ -89,6 +91,7 @@ class CredentialService:
             limits = self._context.settings.accounts.passwords_for
             return AccountState(
                 sorted(identity.groups),
+                user.language,
                 as_known.limited_to(limits).password_hash is not None,
                 frozenset(self._context.settings.accounts.self_service),
                 tokens,
@@ -116,6 +119,21 @@ class CredentialService:
 
         async with self._hashing:
             return await ask(change)
+
+    async def set_language(self, identity: Identity, language: str) -> Denial | None:
+        """Set the language of the user's pages and messages, or with "" that of each browser."""
+        if language and language not in NAMES:
+            return _refused("there is no such language here")
+        denial = self._context.count_change(identity)
+        if denial is not None:
+            return denial
+
+        def change() -> None:
+            admin.set_language(
+                self._context.service(identity.name), identity.name, language or None
+            )
+
+        return await ask(change)
 
     async def accept_invitation(self, secret: str, password: str) -> Identity | Denial:
         """Set the password of the invited user, use up the invitation, and return the user's identity."""

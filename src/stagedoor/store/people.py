@@ -98,7 +98,9 @@ def read_user(transaction: Transaction, name: str) -> User:
 def find_user(transaction: Transaction, name: str) -> User | None:
     """Return the user with the groups that are stored here, or None."""
     row = transaction.execute(select(users).where(users.c.name == name)).first()
-    return None if row is None else User(name, groups_of(transaction, name), row.password_hash)
+    if row is None:
+        return None
+    return User(name, groups_of(transaction, name), row.password_hash, row.language)
 
 
 def set_groups(transaction: Transaction, name: str, groups: frozenset[str]) -> None:
@@ -126,6 +128,13 @@ def set_password(
     transaction.execute(
         update(users).where(users.c.name == name).values(password_hash=password_hash)
     )
+    touch(transaction, Part.USERS, [name])
+
+
+def set_language(transaction: Transaction, name: str, language: str | None) -> None:
+    """Set the language that the user reads, None for that of each browser. Raises NotFoundError."""
+    require_user(transaction, name)
+    transaction.execute(update(users).where(users.c.name == name).values(language=language))
     touch(transaction, Part.USERS, [name])
 
 

@@ -64,7 +64,7 @@ __all__ = [
     "web_passes",
 ]
 
-SCHEMA_VERSION = 17
+SCHEMA_VERSION = 18
 _COMPATIBLE = re.compile(r"SET value = (\d+) WHERE name = 'compatible_version'")
 
 meta = Table(
@@ -84,10 +84,12 @@ users = Table(
     Column("created_at", Float, nullable=False),
     Column("sign_in_again_at", Float),
     Column("disabled_at", Float),
+    Column("language", Text),
 )
 """Since version 11: `sign_in_again_at`, when an administrator ended a sign-in, so that the user must have
 proved who they are at their identity provider after it; `disabled_at`, since when all logins as this user
-are refused. Older programs do not know it, and accept such logins."""
+are refused. Older programs do not know it, and accept such logins. Since version 18:
+`language`, the one that the user has chosen (RFC 5646)."""
 
 
 user_groups = Table(

@@ -34,6 +34,11 @@ class WatchedPolicy:
         """Return whether the store was unreachable for so long that all logins are refused."""
         return self._watch.is_closed
 
+    def find_language(self, name: str) -> str | None:
+        """Return the language that the user has chosen, None if they have chosen none."""
+        user = self._watch.last_policy.users.get(name)
+        return None if user is None else user.language
+
     async def newer_than(self, version: int) -> bool:
         """Read the store, and return whether its policy is another than `version`."""
         loop = asyncio.get_running_loop()
