@@ -25,6 +25,7 @@ from stagedoor.signin.key_proof import make_line_to_sign, render_sign_command
 from stagedoor.signin.passes import PassService
 from stagedoor.signin.passkeys import PasskeyRegistry
 from stagedoor.wire.http.answer import choose_status
+from stagedoor.wire.language.choose import NAMES
 
 _METHODS = {
     Method.PASSWORD.value: "password",
@@ -75,6 +76,7 @@ def render_account(
         soon_s=TOKEN_SOON_S,
         by=_by,
         scopes=_apps,
+        languages=NAMES,
     )
 
 
@@ -136,6 +138,7 @@ class AccountPages:
         self._path = f"{pages.place.path}/account"
         self.routes: list[BaseRoute] = [
             Route("/account", self._show, methods=["GET"]),
+            self._form("language", "language", self._set_language),
             self._form("password", "password", self._set_password),
             self._form("tokens/add", "tokens", self._add_token),
             self._form("tokens/revoke", "tokens", self._revoke_token),
@@ -197,6 +200,14 @@ class AccountPages:
         return HTMLResponse(page, status)
 
     # The change that each form makes.
+
+    async def _set_language(self, form: _Submission) -> Response | Denial | None:
+        policy, wanted = self._guard.flow.policy, form.fields.get("language", "")
+        version = policy.version
+        denial = await self._credentials.set_language(form.identity, wanted)
+        if denial is None:
+            await policy.newer_than(version)  # so that the next page is in it already
+        return denial
 
     async def _set_password(self, form: _Submission) -> Response | Denial | None:
         present, new, again = (

@@ -27,6 +27,7 @@ from stagedoor.listeners.web.login_api import LoginApi, LoginParts
 from stagedoor.listeners.web.login_pages import LoginPages
 from stagedoor.listeners.web.pages.base import Pages
 from stagedoor.listeners.web.pages.home import Home
+from stagedoor.listeners.web.pages.language import use_language
 from stagedoor.listeners.web.passkeys.api import PasskeyApi
 from stagedoor.listeners.web.passkeys.pages import StepUpPages
 from stagedoor.listeners.web.pending import PendingConnections
@@ -247,6 +248,10 @@ class WebApp:
             await self._turn_away(wire, NoticeKind.DENIED, ticket.line)
             return
         identity, purpose = ticket
+        if (
+            "origin" in socket.headers
+        ):  # a page, whose user may have chosen; a program names its own
+            use_language(self._flow.find_language(identity))
         claim = await self._guests.claim(identity, purpose)
         # The grant checks a guest's terminal. Given a wrong name, the holder would exit without a message.
         name = check_terminal_name(hello.terminal) if isinstance(claim, Target) else ""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from starlette.responses import JSONResponse, Response
 
+from stagedoor.listeners.web.pages.language import translate
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.shell import StartStep
 from stagedoor.wire.http.answer import choose_status
@@ -29,9 +30,9 @@ def refusal(denial: Denial, steps: Sequence[StartStep] = (), *, logins: bool = F
         # Basic is accepted too, but not named here: on a page whose session is over the browser would show
         # its own password dialog, and the page would wait for that.
         headers["WWW-Authenticate"] = 'Bearer realm="Stagedoor"'
-    body: dict[str, object] = {"reason": denial.reason.value, "message": denial.line}
+    body: dict[str, object] = {"reason": denial.reason.value, "message": translate(denial.line)}
     if status == 401 and logins:
         body["login"] = True
     for step in steps:
-        body["step"] = f"{step.name}: {step.detail}"
+        body["step"] = translate(f"{step.name}: {step.detail}")
     return JSONResponse(body, status, headers)

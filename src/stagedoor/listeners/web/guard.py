@@ -7,7 +7,9 @@ from typing import TypeVar
 from starlette.requests import HTTPConnection
 
 from stagedoor.listeners.accept import AcceptRules
+from stagedoor.listeners.web.pages.language import use_language
 from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.identity import Identity
 from stagedoor.model.session import AccessMethod, Origin
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
@@ -107,9 +109,14 @@ class RequestGuard:
         )
 
     def accept_proof(self, connection: HTTPConnection, proof: _Proof | Denial) -> _Proof | Denial:
-        """Return `proof`. Unless it is a Denial, stop counting the connection as unauthenticated."""
+        """Return `proof`. Unless it is a Denial, stop counting the connection as unauthenticated.
+
+        A page is in the language that its user has chosen. A program sends a credential and names its own.
+        """
         if not isinstance(proof, Denial):
             connection.scope["state"]["connection"].prove()
+        if isinstance(proof, Identity) and "authorization" not in connection.headers:
+            use_language(self.flow.find_language(proof))
         return proof
 
     def _misnamed(self, connection: HTTPConnection) -> Denial | None:

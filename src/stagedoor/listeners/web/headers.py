@@ -11,9 +11,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stagedoor.listeners.web.guard import RequestGuard, web
+from stagedoor.listeners.web.pages.language import translate, use_language
 from stagedoor.model.denial import Reason
 from stagedoor.wire.http.answer import choose_status
 from stagedoor.wire.http.fields import is_address_host, parse_host
+from stagedoor.wire.language.choose import choose_by_header
 
 STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -68,6 +70,7 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
+        use_language(choose_by_header(connection.headers.get("accept-language", "")))
         denial = self._guard.check_connection(connection)
         if denial is not None:
             self._guard.flow.deny(denial, web(self._guard.source_of(connection)))
@@ -77,7 +80,7 @@ class GuardMiddleware:
                 return
             misdirected = denial.reason is Reason.TARGET_NOT_ALLOWED
             status = MISDIRECTED if misdirected else choose_status(denial.reason)
-            app: ASGIApp = PlainTextResponse(f"{denial.line}\n", status)
+            app: ASGIApp = PlainTextResponse(f"{translate(denial.line)}\n", status)
         else:
             app = self._app
         is_tls_only = denial is None and self._is_tls_only(connection)

@@ -74,9 +74,7 @@ def install(place: PagePath, url: str, digest: str) -> str:
 
 
 def _decided(place: PagePath, heading: str, said: str) -> str:
-    return place.page(
-        "login_decided.html", title=f"{heading} · Stagedoor", heading=heading, said=said
-    )
+    return place.page("login_decided.html", heading=heading, said=said)
 
 
 def _path(place: PagePath, login: PendingLogin) -> str:

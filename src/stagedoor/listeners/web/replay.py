@@ -19,6 +19,7 @@ from stagedoor.admin.recording_service import RecordingService, UserRecording
 from stagedoor.listeners.web import headers
 from stagedoor.listeners.web.guard import RequestGuard, web
 from stagedoor.listeners.web.pages.base import SEE_OTHER, Pages
+from stagedoor.listeners.web.pages.language import translate
 from stagedoor.listeners.web.pages.markup import PagePath, PageUser
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.identity import Identity
@@ -141,20 +142,24 @@ class Replay:
         result = await self._find(request)
         if isinstance(result, Response):
             # The script would take the page to sign in for a recording.
-            return Response("sign in again\n", 401) if result.status_code < 400 else result
+            return (
+                Response(f"{translate('sign in again')}\n", 401)
+                if result.status_code < 400
+                else result
+            )
         identity, recording = result
         if (denial := await self._check_presence(identity, recording)) is not None:
             self._guard.flow.deny(
                 denial, web(self._guard.source_of(request)), identity, recording.target
             )
-            return Response(f"{denial.line}\n", choose_status(denial.reason))
+            return Response(f"{translate(denial.line)}\n", choose_status(denial.reason))
         if recording.sealed:
-            return Response(f"{explain_sealed(recording)}\n", 409)
+            return Response(f"{translate(explain_sealed(recording))}\n", 409)
         denial = await self._recordings.audit_view(
             identity, recording, self._guard.source_of(request)
         )
         if denial is not None:
-            return Response(f"{denial.line}\n", choose_status(denial.reason))
+            return Response(f"{translate(denial.line)}\n", choose_status(denial.reason))
         try:
             wanted = parse_range(request.headers.get("range"), recording.size)
         except UnsatisfiableError:

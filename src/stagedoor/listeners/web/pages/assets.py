@@ -9,6 +9,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stagedoor.listeners.web.pages.language import OTHERS, render_words
+
 FOLDER = Path(__file__).parent.with_name("static")
 _KINDS = {
     ".js": "text/javascript; charset=utf-8",
@@ -41,6 +43,10 @@ class Assets:
             plain = path.read_bytes()
             digest = hashlib.sha256(plain).hexdigest()[:16]
             self._files[path.name] = _File(_KINDS[path.suffix], digest, plain)
+        for language in OTHERS if self._files else ():
+            name, plain = f"words.{language}.js", render_words(language)
+            digest = hashlib.sha256(plain).hexdigest()[:16]
+            self._files[name] = _File(_KINDS[".js"], digest, plain)
 
     def __contains__(self, name: str) -> bool:
         return name in self._files

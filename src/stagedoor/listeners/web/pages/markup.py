@@ -12,6 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stagedoor.admin.account import AccountSession
 from stagedoor.listeners.web.pages.assets import Assets
+from stagedoor.listeners.web.pages.language import (
+    get_language,
+    translate,
+    translate_meaning,
+    translate_template,
+)
 from stagedoor.model.policy import KeyRecord
 from stagedoor.model.presence import PresenceEntry
 from stagedoor.model.units import size
@@ -31,6 +37,11 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def _choose_plural(one: str, several: str, number: int) -> str:
+    """Return the text of a template for a number of things."""
+    return translate_template(one if number == 1 else several)
+
+
 def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent.with_name("templates")),
@@ -39,16 +50,23 @@ def _templates() -> Environment:
         auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    # `{% trans %}` and `_()` in a template: every value of a text is escaped, as everywhere.
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
+        translate_template, _choose_plural, newstyle=True, pgettext=translate_meaning
     )
     environment.filters |= {
         "clock": _clock,
         "size": size,
+        "translate": translate,
         "utc": lambda at: datetime.fromtimestamp(at, UTC),
     }
     return environment
 
 
-_TEMPLATES = _templates()
+TEMPLATES = _templates()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +129,8 @@ class PagePath:
 
     def page(self, template: str, **values: object) -> str:
         """Render a whole page; the template escapes all text in `values`."""
-        return _TEMPLATES.get_template(template).render(place=self, **values)
+        language = get_language()
+        return TEMPLATES.get_template(template).render(place=self, language=language, **values)
 
 
 def message(
@@ -187,13 +206,16 @@ def render_home(
     ordered = sorted(apps, key=lambda app: (-(app.used_at or 0), app.name))
     shown = len(apps) if shows_all or len(apps) <= _MOST_AT_ONCE else _FIRST
     running = sum(app.state == "ready" for app in apps)
-    noun = "app" if len(apps) == 1 else "apps"
     return place.page(
         "home.html",
         name=name,
         apps=ordered[:shown],
         more_apps=ordered[shown:],
-        counted=f"{len(apps)} {noun}, {running} running",
+        counted=(
+            f"1 app, {running} running"
+            if len(apps) == 1
+            else f"{len(apps)} apps, {running} running"
+        ),
         past=past,
         keys=keys,
         is_person=is_person,

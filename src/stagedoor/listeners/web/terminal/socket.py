@@ -1,13 +1,17 @@
 """A WebSocket that carries frames of the terminal protocol."""
 
+from dataclasses import replace
+
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from stagedoor.listeners.web.errors import ClientClosedError
+from stagedoor.listeners.web.pages.language import translate
 from stagedoor.listeners.web.websocket import Compression
 from stagedoor.wire.terminal.codec import decode, encode
 from stagedoor.wire.terminal.frames import (
     Downstream,
     Hello,
+    Notice,
     TerminalError,
     Upstream,
     describe_misplaced,
@@ -53,6 +57,10 @@ class TerminalSocket:
 
         Raises ClientClosedError if the client goes meanwhile.
         """
+        if isinstance(
+            frame, Notice
+        ):  # those of the shell's holder come as bytes, and stay as they are
+            frame = replace(frame, text=translate(frame.text))
         await self.send_bytes(encode(frame))
 
     async def send_bytes(self, data: bytes) -> None:
