@@ -11,6 +11,7 @@ from stagedoor.model.identity import Identity
 from stagedoor.model.source import Source
 from stagedoor.model.target import Target
 from stagedoor.session.flow import Flow
+from stagedoor.wire.language.gateway import load_catalogue
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,6 +41,14 @@ class SshLogin:
     """Close the socket of the client's agent, and the channels that are open to it."""
     hang_up: Callable[[str], None] = lambda _: None
     """Close the connection, with one line that the developer's ssh prints (RFC 4253 §11.1)."""
+
+    def translate(self, text: str) -> str:
+        """Return lines for the user in the language that they have chosen.
+
+        They are what a channel's stdout and stderr show. ssh itself prints every letter outside of ASCII in
+        the reason of a disconnect or of a refused forward as an octal number, so those stay English.
+        """
+        return load_catalogue(self.flow.find_language(self.identity)).translate_output(text)
 
 
 class SshSignIns(Protocol):

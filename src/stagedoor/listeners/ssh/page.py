@@ -81,8 +81,16 @@ class AppPage:
     ) -> tuple[str, str, int]:
         """Run `command`, or show the apps if it is None. Return stdout, stderr and the exit status.
 
-        `show` shows a line on stderr while the command waits.
+        `show` shows a line on stderr while the command waits. Answers for scripts are never translated.
         """
+        translate = self._login.translate
+        out, err, status = await self._answer(command, lambda line: show(translate(line)))
+        is_for_script = "--json" in (command or "").split()
+        return out if is_for_script else translate(out), translate(err), status
+
+    async def _answer(
+        self, command: str | None, show: Callable[[str], None]
+    ) -> tuple[str, str, int]:
         # A reason is words and no shell's syntax: an apostrophe is one.
         verb, *rest = (command or "")[:_MAX_COMMAND_CHARS].split() or [""]
         if verb == "request" and self._requests is not None:

@@ -37,6 +37,7 @@ class RunChannel:
         self, login: SshLogin, runs: RunService, chan: "asyncssh.SSHServerChannel[bytes]"
     ) -> None:
         self._identity = login.identity
+        self._translate = login.translate
         self._origin = Origin(AccessMethod.DIRECT, login.source)
         self._is_forced = login.force_command is not None
         self._runs = runs
@@ -98,7 +99,9 @@ class RunChannel:
                 if isinstance(runs, Denial):
                     return self._refuse(runs)
                 documents = json.dumps([run_object(run) for run in runs], indent=2) + "\n"
-                await self._write((documents if as_json else list_text(runs)).encode())
+                await self._write(
+                    (documents if as_json else self._translate(list_text(runs))).encode()
+                )
                 return 0
             case ReadRun(run_id, start, follow, is_attached):
                 run = await self._runs.open_log(identity, run_id, origin)
@@ -145,7 +148,8 @@ class RunChannel:
             )
         code = await self._follow(run, 0)
         if as_json:
-            self._say(json.dumps(run_object(await self._runs.refresh(run))))
+            document = json.dumps(run_object(await self._runs.refresh(run)))
+            self._put(f"{document}\n".encode(), is_error=True)
         return code
 
     async def _follow(self, run: Run, start: int) -> int:
@@ -197,7 +201,7 @@ class RunChannel:
         )
 
     def _say(self, line: str) -> None:
-        self._put(f"{line}\n".encode(), is_error=True)
+        self._put(f"{self._translate(line)}\n".encode(), is_error=True)
 
     async def _write(self, data: bytes, *, is_error: bool = False) -> None:
         await self._has_room.wait()

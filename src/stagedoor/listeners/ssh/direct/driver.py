@@ -144,7 +144,7 @@ class DirectDriver:
             case effects.ConnectChannel(number):
                 self._channels[number].connect()
             case effects.SendLine(number, line):
-                self._channels[number].say(line)
+                self._channels[number].say(self._login.translate(line))
             case effects.DrainChannel(number):
                 self._channels[number].drain(partial(self.post, events.Drained(number)))
             case effects.CloseChannel(number, how):
@@ -209,7 +209,8 @@ class DirectDriver:
         self.post(events.StartReport(step))
 
     async def _ask_reason(self, line: str) -> str | None:
-        return await ask_reason(tuple(self._channels.values()), line)
+        question = self._login.translate(f"stagedoor: {line}. Reason: ")
+        return await ask_reason(tuple(self._channels.values()), question)
 
     async def _stay(self, session: int, entered: Entered) -> None:
         login, granted = self._login, entered.grant.permissions
@@ -310,7 +311,7 @@ class DirectDriver:
                 plan, request, number, self._parts.now(), channel.resume_recording
             )
             if recording is not None and plan.notice:
-                channel.say("stagedoor: this session is recorded")
+                channel.say(self._login.translate("stagedoor: this session is recorded"))
         record_input = plan is not None and plan.record_input
         audit = session.record_channel(request, number, recording, record_input=record_input)
         channel.begin(audit, session.count)

@@ -11,16 +11,16 @@ REASON_VARIABLE = b"STAGEDOOR_REASON"
 """The variable by which a program gives its reason (`ssh -o SetEnv=…`, ssh_config(5))."""
 
 
-async def ask_reason(channels: Sequence[DirectChannel], line: str) -> str | None:
-    """Return the reason, None if none of `channels` has a terminal to ask at; `line` is shown first."""
+async def ask_reason(channels: Sequence[DirectChannel], question: str) -> str | None:
+    """Return the reason, None if none of `channels` has a terminal to ask the `question` at."""
     for channel in channels:
         if sent := channel.variables.get(REASON_VARIABLE):
             return sent.decode("utf-8", "replace")
     terminal = next((channel for channel in channels if channel.terminal is not None), None)
-    return None if terminal is None else await _read_reason(terminal, line)
+    return None if terminal is None else await _read_reason(terminal, question)
 
 
-async def _read_reason(channel: DirectChannel, line: str) -> str:
+async def _read_reason(channel: DirectChannel, question: str) -> str:
     prompt, done = LinePrompt(MAX_REASON_CHARS), asyncio.Event()
 
     def read(keys: bytes) -> None:
@@ -28,7 +28,7 @@ async def _read_reason(channel: DirectChannel, line: str) -> str:
         if prompt.line is not None:
             done.set()
 
-    channel.show(f"stagedoor: {line}. Reason: ".encode())
+    channel.show(question.encode())
     channel.read_keys(read)
     try:
         await done.wait()
