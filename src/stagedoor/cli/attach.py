@@ -152,7 +152,7 @@ def run(
         UnreadError,
     )
     from stagedoor.client.attach.screen import Screen
-    from stagedoor.laptop.tunnel.errors import TunnelError
+    from stagedoor.laptop.tunnel.errors import TunnelError, translate
     from stagedoor.wire.terminal.frames import Mode
 
     screen = Screen(watches=mode is Mode.WATCH)
@@ -167,7 +167,7 @@ def run(
     except (TunnelError, AttachError) as error:
         line = error.line if isinstance(error, TunnelError) else str(error)
         screen.leave()
-        print(f"stagedoor: {line}", file=sys.stderr)
+        print(translate(f"stagedoor: {line}"), file=sys.stderr)
         if own and isinstance(error, UnreadError):
             # As SIGPIPE would end a local program: no user knows the terminal's random name.
             with suppress(StagedoorError):

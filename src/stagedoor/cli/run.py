@@ -122,6 +122,7 @@ def _client(reach: dict[str, str | None]) -> "RunClient":
 
 def _perform(client: "RunClient", command: "RunCommand") -> int:
     """Carry out a command, and return the exit code. Raises AttachError."""
+    from stagedoor.laptop.tunnel.errors import translate
     from stagedoor.wire.run_command import CancelRun, ListRuns, ReadRun, StartRun, WaitRun
     from stagedoor.wire.run_text import end_text, list_text, run_object
 
@@ -133,7 +134,7 @@ def _perform(client: "RunClient", command: "RunCommand") -> int:
             if json:
                 show.as_json([run_object(run) for run in runs])
             else:
-                click.echo(list_text(runs), nl=False)
+                click.echo(translate(list_text(runs)), nl=False)
             return 0
         case ReadRun(run_id, start, follow, is_attached):
             run = client.show(run_id, start, follow=follow)
@@ -192,4 +193,6 @@ def _finish(client: "RunClient", run: "Run", *, json: bool = False) -> int:
 
 
 def _say(line: str) -> None:
-    click.echo(f"stagedoor: {line}", err=True)
+    from stagedoor.laptop.tunnel.errors import translate
+
+    click.echo(translate(f"stagedoor: {line}"), err=True)

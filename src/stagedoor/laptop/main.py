@@ -14,6 +14,7 @@ from stagedoor.laptop.tunnel.errors import (
     TunnelError,
     clean,
     show,
+    translate,
 )
 
 TYPE_CHECKING = False
@@ -220,7 +221,7 @@ def log_out(gateway: str | None, *, forget: bool) -> None:
 
     for folder in _folders(gateway):
         login.log_out(folder, forget=forget)
-        sys.stderr.write(f"Logged out ({folder.name}).\n")
+        show(f"Logged out ({folder.name}).\n")
 
 
 def print_whoami(gateway: str | None, *, as_json: bool) -> None:
@@ -236,7 +237,8 @@ def print_whoami(gateway: str | None, *, as_json: bool) -> None:
     else:
         for row in logins:
             if row["logged_in"]:
-                sys.stdout.write(f"{row['user']} at {row['gateway']} until {format_end(row)}\n")
+                line = f"{row['user']} at {row['gateway']} until {format_end(row)}\n"
+                sys.stdout.write(translate(line))
             for name in ("why", "unasked"):
                 if name in row:
                     show(f"stagedoor: {clean(str(row[name]))}\n")

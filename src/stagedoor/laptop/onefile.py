@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from stagedoor import __version__
-from stagedoor.laptop.tunnel.onefile import build_one_file, read_sources
+from stagedoor.laptop.tunnel.onefile import LANGUAGE, build_one_file, read_sources
 
 SHARED = (
     *("stagedoor.model.letters", "stagedoor.model.units"),
     *("stagedoor.wire.finding", "stagedoor.wire.oneline", "stagedoor.wire.tunnel"),
+    *LANGUAGE,
 )
 """The modules of the gateway in the file. They, too, import only the standard library and each other."""
 # -I and -S make it start sooner, and keep the person's own packages from breaking it.

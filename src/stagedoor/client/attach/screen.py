@@ -15,6 +15,7 @@ import tty
 from contextlib import suppress
 from typing import Any
 
+from stagedoor.laptop.tunnel.errors import translate
 from stagedoor.wire.terminal import output_parser as drawing
 from stagedoor.wire.terminal.frames import MAX_SIZE, Size
 from stagedoor.wire.terminal.modes import Modes
@@ -131,7 +132,7 @@ class Screen:
     def print(self, line: str) -> None:
         """Print a line of this client between the output, on stderr."""
         end = "\r\n" if self._before is not None else "\n"
-        sys.stderr.write(line + end)
+        sys.stderr.write(translate(line) + end)
         sys.stderr.flush()
 
     def mark(self, text: str, line: bool) -> None:

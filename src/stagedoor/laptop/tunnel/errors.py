@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 OK, USAGE = 0, 2
@@ -46,10 +47,30 @@ def clean(text: str, limit: int = LINE_LIMIT) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)[:limit]
 
 
+def translate(text: str) -> str:
+    """Return lines of a program in the language of the locale (`LC_ALL`, `LC_MESSAGES`, `LANG`).
+
+    A gateway's lines in it are translated as well: it answers programs in English, whatever their version.
+    """
+    from stagedoor.wire.language.choose import CHINESE, choose_by_locale
+
+    if choose_by_locale(os.environ) != CHINESE:
+        return text
+    from stagedoor.wire.language.chinese.laptop import LAPTOP
+    from stagedoor.wire.language.chinese.refusals import REFUSALS
+    from stagedoor.wire.language.chinese.shells import SHELLS
+    from stagedoor.wire.language.translate import Catalogue
+
+    return Catalogue({**REFUSALS, **SHELLS, **LAPTOP}).translate_output(text)
+
+
 def show(text: str) -> bool:
-    """Write to stderr; return False if that fails. A closed stderr must not end the tunnel."""
+    """Write lines to stderr in the person's language; return False if that fails.
+
+    A closed stderr must not end the tunnel.
+    """
     try:
-        sys.stderr.write(text)
+        sys.stderr.write(translate(text))
         sys.stderr.flush()
     except (OSError, ValueError):
         return False

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 _IMPORTER = "stagedoor.laptop.tunnel.importer"
 _QUOTES = "'" * 3
 _RULE = f"# {'-' * 98}\n"
-TUNNEL = ("stagedoor.laptop.tunnel", "stagedoor.wire.tunnel")
+LANGUAGE = (
+    *("stagedoor.wire.language.choose", "stagedoor.wire.language.translate"),
+    *("stagedoor.wire.language.chinese.refusals", "stagedoor.wire.language.chinese.shells"),
+    "stagedoor.wire.language.chinese.laptop",
+)
+"""The modules by which lines are translated."""
+TUNNEL = ("stagedoor.laptop.tunnel", "stagedoor.wire.tunnel", *LANGUAGE)
 """The packages and modules of `stagedoor tunnel`, which import only the standard library and each other."""
 _MAIN = """\
 from stagedoor.laptop.tunnel.main import main
