@@ -165,16 +165,20 @@ def test_every_module_and_its_libraries_load(machine: Machine) -> None:
     assert int(machine.succeed(f'/opt/stagedoor/bin/python3 -c "{code}"')) > 200
 
 
+SESSIONS = 30
 CLIENT = """
 import os, socket
-sock, lines = socket.create_connection(("127.0.0.1", 8022)), os.fdopen(os.open("/tmp/in", os.O_RDWR))
-out = open("/tmp/out", "w", 1)
+lines, out = os.fdopen(os.open("/tmp/in", os.O_RDWR)), open("/tmp/out", "w", 1)
 head = b"CONNECT app01.ssh:22 HTTP/1.1\\r\\nHost: app01.ssh:22\\r\\n"
-sock.sendall(head + b"Proxy-Authorization: Basic %s\\r\\n\\r\\n")
-out.write(sock.recv(4096).decode())
-for line in lines:
-    sock.sendall(line.encode())
+head += b"Proxy-Authorization: Basic SECRET\\r\\n\\r\\n"
+socks = [socket.create_connection(("127.0.0.1", 8022)) for _ in range(COUNT)]
+for sock in socks:
+    sock.sendall(head)
     out.write(sock.recv(4096).decode())
+for line in lines:
+    for sock in socks:
+        sock.sendall(line.encode())
+        out.write(sock.recv(4096).decode())
 """
 ECHO = """
 import socketserver
@@ -186,11 +190,14 @@ socketserver.ThreadingTCPServer(("127.0.0.1", 2222), Echo).serve_forever()
 """
 
 
+@pytest.mark.continuity(4)
 def test_apt_hands_the_gateway_over_and_no_session_ends(machine: Machine) -> None:
     """A newer package differs in nothing that apt or postinst looks at."""
     secret = base64.b64encode(b"alice:correct horse battery staple").decode()
     machine.write("/tmp/echo.py", ECHO)
-    machine.write("/tmp/client.py", CLIENT.replace("%s", secret))
+    machine.write(
+        "/tmp/client.py", CLIENT.replace("SECRET", secret).replace("COUNT", f"{SESSIONS}")
+    )
     machine.start("python3 /tmp/echo.py")
     shell = 'app = "app01"\nhost = "127.0.0.1"\nport = 2222\nnetworks = ["127.0.0.0/8"]\n'
     machine.succeed(f"printf '[[shells.static]]\\n%b' '{shell}' >>/etc/stagedoor/stagedoor.toml")
@@ -198,15 +205,19 @@ def test_apt_hands_the_gateway_over_and_no_session_ends(machine: Machine) -> Non
     start(machine)
     machine.succeed("mkfifo /tmp/in")
     machine.start("python3 /tmp/client.py")
-    wait_until(lambda: "HTTP/1.1 200" in machine.succeed("cat /tmp/out || true"), 60)
+    wait_until(lambda: _said(machine).count("HTTP/1.1 200") == SESSIONS, 60)
     before = gateways(machine)
     again = "apt-get install -y -q --reinstall /root/stagedoor.deb"
     said = machine.succeed(again, outside=True)
     assert "Upgraded to" in said, said
-    assert "1 session in older programs" in said
+    assert f"{SESSIONS} sessions in older programs" in said
     machine.succeed("echo still here >/tmp/in")
-    wait_until(lambda: "still here" in machine.succeed("cat /tmp/out"), 60)
-    assert set(gateways(machine)) & set(before), "the old program is there for its session"
+    wait_until(lambda: _said(machine).count("still here") == SESSIONS, 60)
+    assert set(gateways(machine)) & set(before), "the old program is there for its sessions"
+
+
+def _said(machine: Machine) -> str:
+    return machine.succeed("cat /tmp/out || true")
 
 
 def gateways(machine: Machine) -> list[str]:
