@@ -25,7 +25,7 @@ from stagedoor.wire.tunnel.frames import (
     PONG,
     encode,
 )
-from stagedoor.wire.tunnel.stream import WINDOW
+from stagedoor.wire.tunnel.stream import ACK_BYTES, WINDOW
 from tests.wire.conversation import runs
 
 FILE = Path(__file__).parents[1] / "wire/tunnels.json"
@@ -123,11 +123,14 @@ def ordinary() -> list[Conversation]:
     late.out(encode(ACK, 1))
     late.is_(wake_at=None)
 
-    much = Conversation("64 KiB are acknowledged at once")
+    much = Conversation("256 KiB are acknowledged at once")
     much.greeted()
-    much.hears(data(0, b"x" * 65536))
-    much.deliver(b"x" * 65536)
-    much.out(encode(ACK, 65536))
+    much.hears(data(0, b"x" * (ACK_BYTES - 1)))
+    much.deliver(b"x" * (ACK_BYTES - 1))
+    much.out(b"")
+    much.hears(data(ACK_BYTES - 1, b"y"))
+    much.deliver(b"y")
+    much.out(encode(ACK, ACK_BYTES))
 
     partly = Conversation("output is written as the connection takes it")
     partly.greeted()

@@ -92,9 +92,10 @@ class PythonEnd:
         return data
 
     def deliver(self, now: int, limit: int) -> bytes:
-        data = bytes(self.stream.deliverable[:limit])
-        if data:
-            self.stream.delivered(len(data), now / 1000)
+        data = b""
+        while part := bytes(self.stream.deliverable[: limit - len(data)]):
+            self.stream.delivered(len(part), now / 1000)
+            data += part
         return data
 
     def deliver_end(self, now: int) -> None:

@@ -52,12 +52,13 @@ static struct kept {
   unsigned long next_number;
   struct session session;
 } kept[MAX_SESSIONS];
+static int places;                    // in `kept`, up to the last one that was ever used
 
 static enum { NO_LINK, CONTROL, DATA } kinds[MAX_LINKS];
 static int64_t heard_at[MAX_LINKS];   // when the gateway of a control link has last said something
 static int sshd_port;
 
-#define EACH(of) (struct kept *of = kept; of < kept + MAX_SESSIONS; of++) if (of->used)
+#define EACH(of) (struct kept *of = kept; of < kept + places; of++) if (of->used)
 
 // ---- What the gateways hear.
 
@@ -168,6 +169,7 @@ static void open_session(int link, unsigned long number, char *rest, int64_t now
   else if (of == kept + MAX_SESSIONS) answer(link, "gone %lu this shell keeps too many sessions", number);
   else if ((sshd = connect_sshd()) < 0) answer(link, "gone %lu the shell's sshd does not answer", number);
   if (sshd < 0) return;
+  if (of == kept + places) places++;
   *of = (struct kept){.used = true, .control = link, .number = number, .attempt = -1, .next_control = -1};
   strcpy(of->key, key);
   strcpy(of->id, id);
@@ -337,14 +339,13 @@ void endpoint_serve(const char *folder, int port, int to_port) {
       tidy_at = now + TIDY_MS;
     }
     bool busy = links_any();
-    nfds_t count = 2 + MAX_LINKS;
+    nfds_t count = 2 + MAX_LINKS + 2 * (nfds_t)places;
     for (int i = 0; i < 2; i++) from[i] = (struct pollfd){.fd = listeners[i], .events = POLLIN};
     links_watch(from + 2);
     struct pollfd *of_sessions = from + 2 + MAX_LINKS;
-    for (int i = 0; i < 2 * MAX_SESSIONS; i++) of_sessions[i].fd = -1;
+    for (int i = 0; i < 2 * places; i++) of_sessions[i] = (struct pollfd){.fd = -1};
     for EACH(of) {
       session_watch(&of->session, of_sessions + 2 * (of - kept));
-      count = 2 + MAX_LINKS + 2 * (nfds_t)(of - kept + 1);
       busy = true;
     }
     if (poll(from, count, busy ? (int)(tidy_at - now) : -1) < 0) {

@@ -7,7 +7,7 @@
 
 #include "session.h"
 
-#define READ (64 * 1024)
+#define READ (256 * 1024)
 #define TURNS 8            // frames that a session sends before the others have their turn
 #define END_MS 5000        // for a client to read an END
 #define LAST_BYTES_MS 10000  // for a client that is away to come back for the last bytes of an sshd that has hung up
@@ -128,6 +128,7 @@ void session_receive(struct session *session, struct span bytes, int64_t now) {
 
 // Does what is due by time: an ACK, or the end of a wait.
 void session_due(struct session *session, int64_t now) {
+  stream_give_back(&session->stream);
   int64_t wake_at = stream_wake_at(&session->stream);
   bool waits = session->ending || (session->hung_up && session->alone_since >= 0);
   if (waits || (wake_at >= 0 && now >= wake_at)) pump(session, now);

@@ -7,6 +7,8 @@
 
 #include "../kit.h"
 
+#define SMALL (16 * 1024)  // bytes of an empty window that are not worth a system call
+
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 // ---- A window: the byte of unit N is at N modulo TUNNEL_WINDOW.
@@ -21,16 +23,19 @@ static void window_add(struct window *window, struct span bytes) {
   memcpy(window->at + to, bytes.at, before_end);
   memcpy(window->at, bytes.at + before_end, bytes.length - before_end);
   window->length += bytes.length;
-  if (window->length > ACK_AFTER) window->large = true;
+  window->touched += bytes.length;
 }
 
-// Drops the first `count` units, and gives the memory back when a large window is empty.
+// Drops the first `count` units.
 static void window_drop(struct window *window, uint64_t count) {
   window->first += count;
   window->length -= smaller(count, window->length);
-  if (window->length || !window->large) return;
+}
+
+static void window_give_back(struct window *window) {
+  if (window->length || window->touched <= SMALL) return;
   madvise(window->at, TUNNEL_WINDOW, MADV_DONTNEED);
-  window->large = false;
+  window->touched = 0;
 }
 
 // Sets `spans` to `length` bytes from unit `at` on: one span, or two where they wrap around.
@@ -52,6 +57,12 @@ void stream_free(struct stream *stream) {
   if (stream->kept.at) munmap(stream->kept.at, TUNNEL_WINDOW);
   if (stream->pending.at) munmap(stream->pending.at, TUNNEL_WINDOW);
   stream->kept.at = stream->pending.at = NULL;
+}
+
+// Gives the memory of empty windows back. Called now and then: each page that is touched again costs a fault.
+void stream_give_back(struct stream *stream) {
+  window_give_back(&stream->kept);
+  window_give_back(&stream->pending);
 }
 
 // ---- The local side.

@@ -17,7 +17,7 @@
 #define TICKET 32
 #define MAX_WHY 500                    // bytes in an END
 #define TUNNEL_WINDOW (2 * 1024 * 1024)  // units of one direction without an ACK
-#define ACK_AFTER (64 * 1024)
+#define ACK_AFTER (256 * 1024)
 #define ACK_DELAY_MS 500
 #define PING_IDLE_MS 15000
 #define PING_WAITING_MS 5000
@@ -34,8 +34,7 @@ struct span {
 struct window {
   uint8_t *at;
   uint64_t first;
-  size_t length;
-  bool large;                          // more than ACK_AFTER bytes of it may be in use
+  size_t length, touched;              // touched: the bytes that were added since memory was given back
 };
 
 struct stream {
@@ -60,6 +59,7 @@ struct stream {
 
 void stream_start(struct stream *stream, bool watches);
 void stream_free(struct stream *stream);
+void stream_give_back(struct stream *stream);
 size_t stream_room(const struct stream *stream);
 void stream_take(struct stream *stream, struct span bytes);
 void stream_take_end(struct stream *stream);

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from stagedoor.laptop.tunnel.wire import TcpWire
 
 READ_BYTES = 256 * 1024
+PIPE_BYTES = 64 * 1024  # what a pipe holds
+PIPES_IN_TURN = 4  # how often ssh's pipe is read before the network has its turn
 GIVE_UP_S = 8 * 3600.0  # no gateway waits longer by default; it says so itself when it is asked
 FIRST_PAUSE_S = 0.1
 SOON_PAUSE_S, SOON_S = 1.0, 60.0  # the longest pause between two tries in the first minute,
@@ -74,6 +76,7 @@ class ResumableTunnel:
         self.woken_fd = -1
         """Becomes readable at a signal."""
         self.routes = RouteWatch()
+        self.buffer = memoryview(bytearray(READ_BYTES))
         self.title = Title(options.host)
 
     def run(self, wire: TcpWire) -> int:
@@ -173,13 +176,15 @@ class ResumableTunnel:
         now = clock()
         asleep = now - time.monotonic()
         stream.connect(now)
+        has_news = True
         while True:
             before, now = now, clock()
             if now - time.monotonic() - asleep > SLEPT_S or now - before > STOPPED_S:
                 raise ConnectionLostError("the laptop has slept")
-            if self.routes.take_news() and has_moved(wire.sock):
+            if has_news and self.routes.take_news() and has_moved(wire.sock):
                 raise ConnectionLostError("the network has changed")
             self.pass_on(now)
+            has_news = False
             try:
                 waits = self.exchange(wire, now)
             except OSError as error:
@@ -191,14 +196,17 @@ class ResumableTunnel:
                 return
             if stream.is_dead(now):
                 raise ConnectionLostError("no answer")
-            self.wait(wire, waits, now)
+            if waits:
+                has_news = self.wait(wire, waits, now)
 
     def pass_on(self, now: float) -> None:
         """Move bytes between ssh and the stream."""
         stream, local = self.stream, self.local
         try:
-            while stream.room:
-                data = local.recv(min(READ_BYTES, stream.room))
+            for _ in range(PIPES_IN_TURN):
+                if not stream.room:
+                    break
+                data = local.recv(min(PIPE_BYTES, stream.room))
                 if data:
                     stream.take(data)
                 else:
@@ -206,10 +214,11 @@ class ResumableTunnel:
         except BlockingIOError:
             pass
         try:
-            while stream.deliverable and self.gone_at is None:
-                with memoryview(stream.deliverable) as ready:
-                    count = local.send(ready[:READ_BYTES])
-                stream.delivered(count, now)
+            while self.gone_at is None:
+                ready = stream.deliverable
+                if not ready:
+                    break
+                stream.delivered(local.send(ready), now)
             if stream.end_is_deliverable:
                 local.end()
                 stream.delivered_end(now)
@@ -223,7 +232,10 @@ class ResumableTunnel:
             stream.end(0)
 
     def exchange(self, wire: TcpWire, now: float) -> int:
-        """Write and read what is possible now. Return the events to wait for. Raises OSError, StreamError."""
+        """Write and read what is possible now. Return the events to wait for, 0 if there may be more to read.
+
+        Raises OSError, StreamError, ConnectionLostError.
+        """
         stream, waits = self.stream, select.POLLIN
         try:
             while True:
@@ -237,21 +249,21 @@ class ResumableTunnel:
         except BlockingIOError:
             waits |= select.POLLOUT
         try:
-            data = wire.recv(READ_BYTES)
+            count = wire.recv_into(self.buffer)
         except BlockingIOError:
             return waits
-        if not data:
+        if not count:
             raise ConnectionLostError("the gateway hung up")
-        stream.receive(data, now)
-        return 0  # there may be more
+        stream.receive(self.buffer[:count], now)
+        return 0
 
-    def wait(self, wire: TcpWire, waits: int, now: float) -> None:
-        """Wait until something can be moved, or is due."""
+    def wait(self, wire: TcpWire, waits: int, now: float) -> bool:
+        """Wait until something can be moved, or is due. Return whether there is news of routes."""
         stream, local = self.stream, self.local
         wake_at = stream.wake_at()
         wait_s = LOOK_S if wake_at is None else min(LOOK_S, max(0.0, wake_at - now))
         poller = select.poll()
-        poller.register(wire.read_fd, waits or select.POLLIN)
+        poller.register(wire.read_fd, waits)
         if self.routes.fd >= 0:
             poller.register(self.routes.fd, select.POLLIN)
         events = {local.read_fd: select.POLLIN if stream.room else 0}
@@ -262,9 +274,10 @@ class ResumableTunnel:
         for fd, event in events.items():
             if event or fd == local.write_fd:
                 poller.register(fd, event)
-        for fd, event in poller.poll(0 if not waits else wait_s * 1000):
-            if fd == local.write_fd and event & (select.POLLERR | select.POLLHUP):
-                self.hang_up()
+        ready = dict(poller.poll(wait_s * 1000))
+        if ready.get(local.write_fd, 0) & (select.POLLERR | select.POLLHUP):
+            self.hang_up()
+        return self.routes.fd in ready
 
 
 class Title:

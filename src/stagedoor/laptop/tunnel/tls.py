@@ -105,6 +105,12 @@ class TlsWire(TcpWire):
                 pass  # it is sent with the next data
             self.fill()
 
+    def recv_into(self, buffer: memoryview) -> int:
+        """Receive decrypted bytes into `buffer`; return their number, 0 at the end."""
+        data = self.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def peek(self, limit: int) -> bytes:
         """Return decrypted bytes and keep them for the next read."""
         data = self.recv(limit)

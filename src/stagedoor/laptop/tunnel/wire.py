@@ -50,6 +50,10 @@ class TcpWire:
         """Return received bytes; none at the end."""
         return self.sock.recv(limit)
 
+    def recv_into(self, buffer: memoryview) -> int:
+        """Receive bytes into `buffer`; return their number, 0 at the end."""
+        return self.sock.recv_into(buffer)
+
     def send(self, view: memoryview) -> int:
         """Send bytes; return how many were taken."""
         return self.sock.send(view)

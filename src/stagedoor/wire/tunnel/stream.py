@@ -8,6 +8,7 @@ deploy/kit/source/tunnel/stream.c, and both replay tests/wire/tunnels.json.
 
 from __future__ import annotations
 
+from stagedoor.wire.tunnel.byte_queue import ByteQueue
 from stagedoor.wire.tunnel.frames import (
     ACK,
     DATA,
@@ -26,7 +27,7 @@ from stagedoor.wire.tunnel.frames import (
 
 WINDOW = 2 * 1024 * 1024
 """The most units of one direction without an ACK. Both ends rely on it: it is part of the protocol."""
-ACK_BYTES = 64 * 1024
+ACK_BYTES = 256 * 1024
 """After so many delivered bytes an ACK is sent at once,"""
 ACK_DELAY_S = 0.5
 """and otherwise with the next DATA or after this time."""
@@ -54,7 +55,7 @@ class Stream:
         self.ended: tuple[int, str] | None = None
         """The code and the reason of the peer's END, or None. The reason is untrusted text."""
         # From the local side to the peer.
-        self._kept = bytearray()
+        self._kept = ByteQueue()
         """The bytes from the unit `_acked` on."""
         self._acked = 0
         self._taken = 0
@@ -65,7 +66,7 @@ class Stream:
         self._end_at: int | None = None
         """The unit that is the local side's end, or None while it may send more."""
         # From the peer to the local side.
-        self._pending = bytearray()
+        self._pending = ByteQueue()
         self._received = 0
         self._delivered = 0
         self._fin_received = False
@@ -95,7 +96,7 @@ class Stream:
 
     def take(self, data: bytes | memoryview) -> None:
         """Take bytes from the local side, at most `room` of them."""
-        self._kept += data
+        self._kept.add(data)
         self._taken += len(data)
 
     def take_end(self) -> None:
@@ -105,13 +106,13 @@ class Stream:
             self._taken += 1
 
     @property
-    def deliverable(self) -> bytearray:
-        """Return the bytes that the local side must get. Do not change them; call `delivered`."""
-        return self._pending
+    def deliverable(self) -> memoryview:
+        """Return the next bytes that the local side must get, if there are any. Call `delivered`."""
+        return self._pending.first()
 
     def delivered(self, count: int, now: float) -> None:
         """Record that the local side has taken the first `count` deliverable bytes."""
-        del self._pending[:count]
+        self._pending.drop(count)
         self._acknowledge(count, now)
 
     @property
@@ -206,8 +207,8 @@ class Stream:
         if begins < stop:
             self._ask(now)
             out += HEAD.pack(DATA, begins, stop - begins)
-            with memoryview(self._kept) as kept:
-                out += kept[begins - self._acked : stop - self._acked]
+            for part in self._kept.read(begins - self._acked, stop - self._acked):
+                out += part
             self._next = stop
         elif begins == self._end_at:
             self._ask(now)
@@ -226,7 +227,7 @@ class Stream:
         while at < len(data) and self.ended is None:
             if self._data_left:
                 part = data[at : at + self._data_left]
-                self._pending += part
+                self._pending.add(part)
                 self._received += len(part)
                 self._data_left -= len(part)
                 at += len(part)
@@ -285,7 +286,7 @@ class Stream:
     def _drop_kept(self, acknowledged: int) -> None:
         if not self._acked <= acknowledged <= self._next:
             raise StreamError(f"ACK of {acknowledged}, of {self._acked} to {self._next}")
-        del self._kept[: acknowledged - self._acked]
+        self._kept.drop(min(acknowledged - self._acked, len(self._kept)))  # FIN has no byte
         self._acked = acknowledged
 
     # Liveness.
