@@ -91,6 +91,10 @@ HELLO = f"{GREETING}\n".encode()
 
 async def honest(process: Process, pod: Pod) -> None:
     process.stdout.write(HELLO)
+    await answer(process, pod)
+
+
+async def answer(process: Process, pod: Pod) -> None:
     assert await process.stdin.readline() == HELLO
     while line := await process.stdin.readline():
         text = line.decode().rstrip("\n")
@@ -98,6 +102,11 @@ async def honest(process: Process, pod: Pod) -> None:
         word, number, *_ = f"{text} ".split(" ")
         if word in ("open", "back"):
             process.stdout.write(f"ticket {number} {TICKET.hex()} s1 0 0 0.5\n".encode())
+
+
+async def newer(process: Process, pod: Pod) -> None:
+    process.stdout.write(b"stagedoor-resume 2\n")
+    await answer(process, pod)
 
 
 async def older(process: Process, _: Pod) -> None:
@@ -116,7 +125,8 @@ def says(*lines: bytes) -> Manner:
 LIES = {
     "an older kit": older,
     "nothing": says(),
-    "another version": says(b"stagedoor-resume 2\n"),
+    "another version": says(b"stagedoor-resume 0\n"),
+    "a version that is none": says(b"stagedoor-resume one\n"),
     "no greeting": says(b"ticket 1 " + TICKET.hex().encode() + b"\n"),
     "no ticket": says(HELLO, b"ticket 1 zz\n"),
     "a short ticket": says(HELLO, b"ticket 1 00\n"),
@@ -262,6 +272,12 @@ async def test_a_lost_login_ends_the_connections_of_its_tunnels(world: World) ->
     assert code == LOST
     await world.tunnel(1)
     assert world.pod.logins == 2
+
+
+@pytest.mark.continuity(15)
+async def test_a_kit_of_a_later_version_is_spoken_to_in_ours(world: World) -> None:
+    world.pod.manner = newer
+    await world.tunnel()
 
 
 @pytest.mark.continuity(15, 16)

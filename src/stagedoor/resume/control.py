@@ -15,6 +15,7 @@ from stagedoor.relay.ports import Stream
 from stagedoor.resume.messages import (
     DATA,
     GREETING,
+    check_greeting,
     connect_control,
     lock_folder,
     receive,
@@ -152,7 +153,7 @@ class EndpointControl:
             return
         except OSError:
             line = ""
-        if line == GREETING:
+        if check_greeting(line):
             return
         if line:
             self._requests.take(line)

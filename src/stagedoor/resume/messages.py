@@ -37,8 +37,10 @@ from pathlib import Path
 
 from stagedoor.holder.folder import make_address
 
-GREETING = "stagedoor-resume 1"
-"""The version of these messages. Both sides send it first, and hang up on another."""
+VERSION = 1
+GREETING = f"stagedoor-resume {VERSION}"
+"""The first message of both sides. An endpoint names the newest version of these messages that it speaks, and
+a worker the one to use, the newest that both speak. So an endpoint of any version must speak version 1."""
 MAX_PACKET_BYTES = 4096
 MAX_NOTE_CHARS = 2048
 CONTROL, DATA, LOCK = "control", "data", "lock"
@@ -46,6 +48,12 @@ CONTROL, DATA, LOCK = "control", "data", "lock"
 
 CLOSED, LOST, REMOVED, AWAY, IDLE = range(5)
 """The codes of END: in order; the shell hung up; ended by the gateway; away, and idle, for too long."""
+
+
+def check_greeting(line: str) -> bool:
+    """Return whether an endpoint with this greeting speaks `VERSION`, as every later one does."""
+    word, _, version = line.partition(" ")
+    return word == "stagedoor-resume" and version.isdecimal() and int(version) >= VERSION
 
 
 def open_control_socket() -> socket.socket:

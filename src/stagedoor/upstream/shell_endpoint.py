@@ -21,7 +21,7 @@ from stagedoor.model.shell import Shell
 from stagedoor.net import aio
 from stagedoor.net.tcp import TcpStream
 from stagedoor.relay.ports import Stream
-from stagedoor.resume.messages import GREETING
+from stagedoor.resume.messages import GREETING, check_greeting
 from stagedoor.resume.requests import Requests, SessionRequest, Ticket, Watcher, read_ticket
 from stagedoor.upstream.login import GatewayLogin, UnreachedError
 from stagedoor.wire.oneline import one_line
@@ -96,8 +96,8 @@ class ShellControl(asyncssh.SSHClientSession[bytes]):
     def _take(self, line: str) -> None:
         if self._is_greeted:
             self.requests.take(line)
-        elif line != GREETING:
-            raise ValueError("an endpoint of another version")
+        elif not check_greeting(line):
+            raise ValueError("no endpoint, or one of an earlier version")
         self._is_greeted = True
 
     def connection_lost(self, exc: Exception | None) -> None:
