@@ -10,6 +10,7 @@ from stagedoor.model.access_request import AccessRequest, RequestRule
 from stagedoor.model.denial import Denial, Reason
 from stagedoor.model.grant import GrantRule
 from stagedoor.model.identity import Method, SignIn
+from stagedoor.model.role import RoleRule
 from stagedoor.model.selector import has_match
 from stagedoor.model.share import Share
 from stagedoor.model.target import Target
@@ -104,7 +105,8 @@ class Policy:
     to; some may be over. `stepped_up` has the time of the last proof of presence by sign-in (see
     `authz.step_up`). `password_groups` are the only groups with passwords according to the settings;
     None accepts the password of every user. `request_rules` say who may ask for access, and `requests` are
-    the access requests that are pending or approved, by number; some may be over. `unread`: the store has
+    the access requests that are pending or approved, by number; some may be over. `roles` say who administers
+    which apps; some may be over. `unread`: the store has
     been unreachable for too long, so nothing is known about any user.
     """
 
@@ -123,6 +125,7 @@ class Policy:
     password_groups: frozenset[str] | None = None
     request_rules: Mapping[int, RequestRule] = field(default_factory=lambda: MappingProxyType({}))
     requests: Mapping[int, AccessRequest] = field(default_factory=lambda: MappingProxyType({}))
+    roles: Mapping[int, RoleRule] = field(default_factory=lambda: MappingProxyType({}))
     unread: bool = False
     _index: list[_Index] = field(default_factory=list, init=False, repr=False, compare=False)
     """The index, once it is needed: most changes of a policy are followed by a login, but not all."""

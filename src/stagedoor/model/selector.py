@@ -26,6 +26,28 @@ class TargetPattern:
         """Return True if the pattern matches `target`."""
         return has_match(self.app, self.environment, target)
 
+    def has_all_of(self, other: "TargetPattern") -> bool:
+        """Return True if this pattern certainly matches every target that `other` matches."""
+        return _includes(self.app, other.app) and _includes(self.environment, other.environment)
+
+
+EVERYWHERE = TargetPattern("*")
+"""The pattern of all apps."""
+_WILD = frozenset("*?[")
+
+
+def _includes(outer: str, inner: str) -> bool:
+    """Return True if `outer` certainly matches all names that the pattern `inner` matches.
+
+    It knows equal patterns, names, and patterns such as `app*`; of all others it says False.
+    """
+    if outer in ("*", inner):
+        return True
+    if not _WILD.intersection(inner):
+        return fnmatchcase(inner, outer)
+    head = outer.removesuffix("*")
+    return outer == f"{head}*" and not _WILD.intersection(head) and inner.startswith(head)
+
 
 def has_match(app_pattern: str, environment_pattern: str, target: Target) -> bool:
     """Return True if the patterns match `target`.

@@ -40,6 +40,7 @@ class Part(StrEnum):
     """Named by the sign-in's hash in hexadecimal."""
     REQUEST_RULES = "request_rules"
     REQUESTS = "requests"
+    ROLES = "roles"
 
 
 _NOTHING = ""

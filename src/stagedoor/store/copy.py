@@ -15,6 +15,7 @@ from stagedoor.store.schema import (
     metadata,
     policy_changes,
     request_rules,
+    roles,
 )
 
 CHUNK = 1000
@@ -25,6 +26,7 @@ _NUMBERED: tuple[Column[int], ...] = (
     audit_events.c.seq,
     request_rules.c.id,
     access_requests.c.id,
+    roles.c.id,
 )
 """The columns whose numbers are never reused, not even those of removed rows."""
 

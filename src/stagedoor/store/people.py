@@ -7,6 +7,7 @@ from sqlalchemy import Executable, Table, delete, func, insert, select, update
 from stagedoor.model.errors import ConflictError, NotFoundError, RefusedError
 from stagedoor.model.policy import KeyRecord, TokenRecord, User
 from stagedoor.store.access_requests import end_requests_of
+from stagedoor.store.administration.tables import roles
 from stagedoor.store.changes import Part, touch
 from stagedoor.store.database import Transaction
 from stagedoor.store.schema import (
@@ -150,6 +151,7 @@ def remove_user(transaction: Transaction, name: str) -> dict[str, int]:
         (Part.KEYS, delete(keys).where(keys.c.user_name == name).returning(keys.c.fingerprint)),
         (Part.TOKENS, delete(tokens).where(tokens.c.user_name == name).returning(tokens.c.id)),
         (Part.GRANTS, delete(grants).where(grants.c.subject == subject).returning(grants.c.id)),
+        (Part.ROLES, delete(roles).where(roles.c.subject == subject).returning(roles.c.id)),
         (Part.SHARES, delete(shares).where(shares.c.user_name == name).returning(shares.c.id)),
         (
             Part.BOUND_KEYS,

@@ -14,6 +14,7 @@ from stagedoor.model.grant import GrantRule
 from stagedoor.model.policy import KeyRecord, Policy, TokenRecord, User
 from stagedoor.model.selector import list_subjects
 from stagedoor.store.access_requests import read_open_requests, read_request_rules
+from stagedoor.store.administration.roles import read_roles
 from stagedoor.store.changes import Part, count_change, touched_since
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.grants import grant_of
@@ -47,12 +48,25 @@ def load_policy(database: Database) -> Policy:
         return read_policy(transaction)
 
 
+def load_newest(database: Database, before: Policy) -> Policy:
+    """Return the policy as it is now, made of an earlier one. Raises StoreError."""
+    with database.read() as transaction:
+        version = read_policy_version(transaction)
+        if version == before.version:
+            return before
+        return read_changes(transaction, before, version) or read_policy(transaction)
+
+
+def read_policy_version(transaction: Transaction) -> int:
+    """Return the version of the policy as `transaction` sees it."""
+    query = select(meta.c.value).where(meta.c.name == "policy_version")
+    return int(transaction.execute(query).scalar_one())
+
+
 def read_policy(transaction: Transaction) -> Policy:
     """Return the whole policy as `transaction` sees it."""
     return Policy(
-        version=transaction.execute(
-            select(meta.c.value).where(meta.c.name == "policy_version")
-        ).scalar_one(),
+        version=read_policy_version(transaction),
         users=MappingProxyType(_users(transaction)),
         disabled=MappingProxyType(_disabled(transaction)),
         tokens=MappingProxyType(_tokens(transaction)),
@@ -66,6 +80,7 @@ def read_policy(transaction: Transaction) -> Policy:
         stepped_up=MappingProxyType(read_step_ups(transaction)),
         request_rules=MappingProxyType(read_request_rules(transaction)),
         requests=MappingProxyType(read_open_requests(transaction)),
+        roles=MappingProxyType(read_roles(transaction)),
     )
 
 
@@ -124,6 +139,7 @@ def read_changes(transaction: Transaction, before: Policy, now: int) -> Policy |
         stepped_up=fresh(Part.STEP_UPS, before.stepped_up, read_step_ups, bytes.fromhex),
         request_rules=fresh(Part.REQUEST_RULES, before.request_rules, read_request_rules, int),
         requests=fresh(Part.REQUESTS, before.requests, read_open_requests, int),
+        roles=fresh(Part.ROLES, before.roles, read_roles, int),
     )
 
 

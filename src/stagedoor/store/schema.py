@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from stagedoor.model.errors import StoreError
+from stagedoor.store.administration.tables import api_answers, roles
 from stagedoor.store.columns import (
     make_integer_type,
     make_owner_column,
@@ -51,6 +52,7 @@ from stagedoor.store.sign_in.tables import (
 
 __all__ = [
     "access_requests",
+    "api_answers",
     "certified_sign_ins",
     "logout_tokens",
     "metadata",
@@ -60,11 +62,12 @@ __all__ = [
     "provider_answers",
     "request_decisions",
     "request_rules",
+    "roles",
     "step_ups",
     "web_passes",
 ]
 
-SCHEMA_VERSION = 18
+SCHEMA_VERSION = 19
 _COMPATIBLE = re.compile(r"SET value = (\d+) WHERE name = 'compatible_version'")
 
 meta = Table(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Row, and_, bindparam, func, or_, select, update
 
 from stagedoor.store.database import Database, Transaction
 from stagedoor.store.schema import meta, sessions
@@ -67,6 +67,31 @@ def list_sessions(
         query = query.where(sessions.c.identity == identity)
     with database.read() as transaction:
         return [_record(row) for row in reversed(transaction.execute(query.limit(limit)).all())]
+
+
+def list_sessions_before(
+    database: Database,
+    before: tuple[float, str] | None,
+    *,
+    open_only: bool,
+    identity: str | None,
+    limit: int,
+) -> list[SessionRecord]:
+    """List up to `limit` sessions before one, the newest first. Raises StoreError.
+
+    `before` is when that session was opened, and its id; None lists the newest.
+    """
+    query = select(sessions).order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
+    if open_only:
+        query = query.where(sessions.c.closed_at.is_(None))
+    if identity is not None:
+        query = query.where(sessions.c.identity == identity)
+    if before is not None:
+        at, id_ = before
+        same = and_(sessions.c.opened_at == at, sessions.c.id < id_)
+        query = query.where(or_(sessions.c.opened_at < at, same))
+    with database.read() as transaction:
+        return [_record(row) for row in transaction.execute(query.limit(limit))]
 
 
 def read_last_opened(database: Database) -> Mapping[str, float]:

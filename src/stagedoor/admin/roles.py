@@ -1,0 +1,56 @@
+"""Roles: giving, listing and taking them away, each as one function over an opened store. Audited."""
+
+from dataclasses import replace
+
+from stagedoor.admin.checks import check_pattern, check_subject
+from stagedoor.admin.service import AdminService
+from stagedoor.model.errors import RefusedError
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.selector import ALL_USERS, EVERYWHERE
+from stagedoor.store.administration import roles as store
+from stagedoor.store.policy import Plain
+
+
+def add_role(service: AdminService, rule: RoleRule) -> RoleRule:
+    """Give a role, and return the rule with its number.
+
+    Raises NotFoundError for an unknown user, RefusedError, ConflictError, StoreError.
+    """
+    check_subject(rule.subject)
+    check_pattern(rule.app_pattern, "app")
+    check_pattern(rule.environment_pattern, "environment")
+    if rule.role is Role.ADMINISTRATOR and rule.pattern != EVERYWHERE:
+        raise RefusedError("an administrator is one for all apps; make them an owner of these")
+    if rule.subject == ALL_USERS:
+        raise RefusedError("a role is for user:NAME or group:NAME, not for all users")
+    if rule.expires_at is not None and rule.expires_at <= service.clock():
+        raise RefusedError("it would end before it begins; give a time to come")
+    with service.change("role.add") as change:
+        number = store.add_role(change.transaction, rule, service.clock())
+        change.fields |= _role_fields(number, rule)
+    return replace(rule, id=number)
+
+
+def remove_role(service: AdminService, number: int) -> RoleRule:
+    """Take a role away, and return the rule. Raises NotFoundError, StoreError."""
+    with service.change("role.remove", revokes=True) as change:
+        rule = store.remove_role(change.transaction, number)
+        change.fields |= _role_fields(number, rule)
+    return rule
+
+
+def list_roles(service: AdminService) -> list[RoleRule]:
+    """Return the roles in order of number. Raises StoreError."""
+    with service.database.read() as transaction:
+        return list(store.read_roles(transaction).values())
+
+
+def _role_fields(number: int, rule: RoleRule) -> dict[str, Plain]:
+    return {
+        "role_id": number,
+        "subject": rule.subject,
+        "role": rule.role.value,
+        "app": rule.app_pattern,
+        "environment": rule.environment_pattern,
+        "expires_at": rule.expires_at,
+    }

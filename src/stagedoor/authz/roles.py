@@ -1,0 +1,160 @@
+"""The rules of administration: who may do what to which apps, and the limits of what they may give. Pure.
+
+No user raises themselves: what a rule would give to its author, its author must have already. An
+administrator at the gateway's machine, who can write the store anyway, has no such limit.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+from stagedoor.authz.decide import drop_expired
+from stagedoor.model.access_request import RequestRule
+from stagedoor.model.denial import Denial, Reason
+from stagedoor.model.grant import GrantRule
+from stagedoor.model.permission import Permission, Permissions, to_words
+from stagedoor.model.policy import Policy
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.model.selector import EVERYWHERE, TargetPattern, list_subjects
+from stagedoor.model.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class AdminAccess:
+    """The roles of one person at one moment, with their own grants.
+
+    `subjects` are those of rules that apply to them. `is_root` is True for an administrator at the gateway's
+    machine.
+    """
+
+    name: str
+    subjects: frozenset[str] = frozenset()
+    roles: tuple[RoleRule, ...] = ()
+    grants: tuple[GrantRule, ...] = ()
+    is_root: bool = False
+
+    def has(self, role: Role, pattern: TargetPattern = EVERYWHERE) -> bool:
+        """Return whether they have `role` for all apps that `pattern` matches."""
+        if self.is_root:
+            return True
+        return any(
+            rule.role.has_rights_of(role) and rule.pattern.has_all_of(pattern)
+            for rule in self.roles
+        )
+
+    def covers(self, role: Role, target: Target) -> bool:
+        """Return whether they have `role` for `target`."""
+        if self.is_root:
+            return True
+        return any(
+            rule.role.has_rights_of(role) and rule.pattern.covers(target) for rule in self.roles
+        )
+
+    def has_somewhere(self, role: Role) -> bool:
+        """Return whether they have `role` for any apps at all."""
+        return self.is_root or any(rule.role.has_rights_of(role) for rule in self.roles)
+
+    def is_about_me(self, subject: str) -> bool:
+        """Return whether a rule with this subject applies to them."""
+        return not self.is_root and subject in self.subjects
+
+
+ROOT = AdminAccess("root", is_root=True)
+
+
+def find_admin_access(policy: Policy, name: str, now: float) -> AdminAccess:
+    """Return the roles of the user `name`; none for an unknown or a disabled user."""
+    user = policy.users.get(name)
+    if user is None or policy.unread:
+        return AdminAccess(name)
+    subjects = list_subjects(name, user.groups)
+    roles = tuple(
+        rule
+        for rule in policy.roles.values()
+        if rule.subject in subjects and (rule.expires_at is None or now < rule.expires_at)
+    )
+    return AdminAccess(name, subjects, roles, drop_expired(policy.find_grants(subjects), now))
+
+
+def check_giving(access: AdminAccess, rule: GrantRule) -> Denial | None:
+    """Return why they may not give what `rule` gives, or None.
+
+    An owner gives what they have, for as long as they have it. So does an administrator to themselves.
+    """
+    pattern = TargetPattern(rule.app_pattern, rule.environment_pattern)
+    if not access.has(Role.OWNER, pattern):
+        return deny_role(Role.OWNER, pattern)
+    if access.has(Role.ADMINISTRATOR) and not access.is_about_me(rule.subject):
+        return None
+    lacking = rule.permissions - _find_own(access, pattern, rule.expires_at)
+    if not lacking:
+        return None
+    return Denial(
+        Reason.NO_GRANT,
+        f"you may give only what you have yourself, for as long as you have it; you lack "
+        f"{to_words(lacking)} for all of {_show(pattern)}",
+    )
+
+
+def check_taking(access: AdminAccess, rule: GrantRule) -> Denial | None:
+    """Return why they may not remove or narrow `rule`, or None.
+
+    A rule with a duty, or with a limit, is for administrators, and for another one than it binds.
+    """
+    pattern = TargetPattern(rule.app_pattern, rule.environment_pattern)
+    if not access.has(Role.OWNER, pattern):
+        return deny_role(Role.OWNER, pattern)
+    binds = Permission.RECORD in rule.permissions or rule.resume_s is not None
+    if not binds or access.is_root:
+        return None
+    if access.has(Role.ADMINISTRATOR) and not access.is_about_me(rule.subject):
+        return None
+    return Denial(
+        Reason.NO_GRANT,
+        f"grant {rule.id} has a duty or a limit, so it takes an administrator, and another one than it binds",
+    )
+
+
+def check_role_change(access: AdminAccess, rule: RoleRule) -> Denial | None:
+    """Return why they may not give the role in `rule`, or None."""
+    if not access.has(Role.ADMINISTRATOR):
+        return deny_role(Role.ADMINISTRATOR, EVERYWHERE)
+    if access.is_about_me(rule.subject):
+        return Denial(
+            Reason.NO_GRANT, "no user gives a role to themselves; ask another administrator"
+        )
+    return None
+
+
+def check_request_rule(access: AdminAccess, rule: RequestRule) -> Denial | None:
+    """Return why they may not add a rule of access on request, or None."""
+    if not access.has(Role.ADMINISTRATOR):
+        return deny_role(Role.ADMINISTRATOR, EVERYWHERE)
+    if access.is_about_me(rule.subject):
+        return Denial(
+            Reason.NO_GRANT, "no user lets themselves ask for access; ask another administrator"
+        )
+    return None
+
+
+def deny_role(role: Role, pattern: TargetPattern) -> Denial:
+    """Return the refusal of what takes `role` for `pattern`."""
+    return Denial(
+        Reason.NO_GRANT,
+        f"that takes the role {role} for {_show(pattern)}, which you do not have; ask an administrator",
+    )
+
+
+def _find_own(access: AdminAccess, pattern: TargetPattern, expires_at: float | None) -> Permissions:
+    """Return the permissions that they have for all of `pattern` until `expires_at`, None for ever."""
+    until = inf if expires_at is None else expires_at
+    return frozenset(
+        permission
+        for rule in access.grants
+        if TargetPattern(rule.app_pattern, rule.environment_pattern).has_all_of(pattern)
+        and (inf if rule.expires_at is None else rule.expires_at) >= until
+        for permission in rule.permissions
+    )
+
+
+def _show(pattern: TargetPattern) -> str:
+    return pattern.app if pattern.environment == "*" else f"{pattern.app} in {pattern.environment}"

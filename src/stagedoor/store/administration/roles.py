@@ -1,0 +1,76 @@
+"""Rows of roles. Each function that writes runs in a policy change."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select
+
+from stagedoor.model.errors import ConflictError, NotFoundError
+from stagedoor.model.role import Role, RoleRule
+from stagedoor.store.administration.tables import roles
+from stagedoor.store.changes import Part, touch
+from stagedoor.store.database import Transaction
+from stagedoor.store.people import require_user
+
+_KNOWN = frozenset(role.value for role in Role)
+
+
+def add_role(transaction: Transaction, rule: RoleRule, at: float) -> int:
+    """Add a rule and return its number; the number in `rule` is not used.
+
+    A rule with the same subject, role and patterns that has expired at `at` is removed. Raises NotFoundError
+    for an unknown user, ConflictError if there is such a rule already.
+    """
+    kind, _, name = rule.subject.partition(":")
+    if kind == "user":
+        require_user(transaction, name)
+    values: dict[str, object] = {
+        "subject": rule.subject,
+        "role": rule.role.value,
+        "app_pattern": rule.app_pattern,
+        "environment_pattern": rule.environment_pattern,
+    }
+    same = select(roles).where(*(roles.c[column] == value for column, value in values.items()))
+    row = transaction.execute(same).first()
+    if row is not None and (row.expires_at is None or row.expires_at > at):
+        raise ConflictError.with_mend(
+            f"role {row.id} says this already",
+            f"to have it end at another time, remove it first: stagedoor role remove {row.id}",
+        )
+    if row is not None:
+        remove_role(transaction, row.id)
+    added = insert(roles).values(**values, expires_at=rule.expires_at, created_at=at)
+    number = int(transaction.execute(added.returning(roles.c.id)).scalar_one())
+    touch(transaction, Part.ROLES, [number])
+    return number
+
+
+def remove_role(transaction: Transaction, number: int) -> RoleRule:
+    """Remove a rule and return it. Raises NotFoundError."""
+    row = transaction.execute(delete(roles).where(roles.c.id == number).returning(*roles.c)).first()
+    if row is None:
+        raise NotFoundError.with_mend(f"there is no role {number}", "see `stagedoor role list`")
+    touch(transaction, Part.ROLES, [number])
+    return _role(row)
+
+
+def read_roles(
+    transaction: Transaction, only: Collection[int] | None = None
+) -> dict[int, RoleRule]:
+    """Return the rules by number, or those among the numbers `only`."""
+    query = select(roles).order_by(roles.c.id)
+    if only is not None:
+        query = query.where(roles.c.id.in_(only))
+    # A role of a newer program gives nothing here.
+    return {row.id: _role(row) for row in transaction.execute(query) if row.role in _KNOWN}
+
+
+def _role(row: Row[Any]) -> RoleRule:
+    return RoleRule(
+        row.id,
+        row.subject,
+        Role(row.role),
+        row.app_pattern,
+        row.environment_pattern,
+        row.expires_at,
+    )
